@@ -1,0 +1,158 @@
+//! Institution Config > General > Email.
+
+use leptos::prelude::*;
+
+#[cfg(feature = "ssr")]
+use super::Request;
+use crate::error::AppError;
+#[cfg(feature = "ssr")]
+use crate::model::{EmailConfigForm, GuideStep};
+
+#[cfg(feature = "ssr")]
+const PAGE: &str = "/institution/config/general/email";
+
+/// Save.
+#[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
+#[expect(clippy::too_many_arguments, reason = "one argument is one field of the form")]
+pub async fn save_email_config(
+    provider: String,
+    #[server(default)] client_id: String,
+    #[server(default)] tenant_id: String,
+    #[server(default)] client_secret: String,
+    #[server(default)] secret_change: String,
+    #[server(default)] secret_expires_on: String,
+    #[server(default)] custom_from: String,
+    #[server(default)] custom_from_address: String,
+    #[server(default)] allow_other_address: String,
+    #[server(default)] confirm_disconnect: String,
+) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let form = EmailConfigForm {
+        provider,
+        client_id,
+        tenant_id,
+        client_secret,
+        secret_change,
+        secret_expires_on,
+        custom_from,
+        custom_from_address,
+        allow_other_address,
+        confirm_disconnect,
+    };
+    let typed = form.clone();
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.email_config.save(&admin, form).await
+    };
+    request.form(PAGE, "email-config", &typed.typed(), work).await;
+    Ok(())
+}
+
+/// Verify again.
+#[server(name = VerifyAgain, prefix = "/api", endpoint = "verify_again")]
+pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.email_config.verify_again(&admin, confirm_disconnect == "yes").await
+    };
+    request.form(PAGE, "email-config", &[], work).await;
+    Ok(())
+}
+
+/// Forgets the waiting values.
+#[server(name = DiscardWaiting, prefix = "/api", endpoint = "discard_waiting")]
+pub async fn discard_waiting() -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.email_config.discard_waiting(&admin).await
+    };
+    request.notice(PAGE, "email-config", work).await;
+    Ok(())
+}
+
+/// Ticks or unticks one step of the guide (called by the island).
+#[server(name = SetGuideStep, prefix = "/api", endpoint = "set_guide_step")]
+pub async fn set_guide_step(step: String, done: bool) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        let step = GuideStep::parse(&step).ok_or(AppError::Malformed)?;
+        request.backend.email_config.set_guide_step(&admin, step, done).await
+    };
+    request.answer(work.await)
+}
+
+/// Ticks exactly these steps of the guide (the plain form).
+#[server(name = SetGuideSteps, prefix = "/api", endpoint = "set_guide_steps")]
+pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        let steps: Vec<_> = steps.iter().filter_map(|step| GuideStep::parse(step)).collect();
+        request.backend.email_config.set_guide_steps(&admin, &steps).await.map(|()| crate::model::Flash::default())
+    };
+    request.form(PAGE, "guide", &[], work).await;
+    Ok(())
+}
+
+/// Sends the administrator to Microsoft for admin consent.
+#[server(name = StartConsent, prefix = "/api", endpoint = "start_consent")]
+pub async fn start_consent() -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.email_config.start_consent(&admin, &request.visitor).await
+    };
+    match work.await {
+        Ok(departure) => request.depart(&departure),
+        Err(error) => request.form(PAGE, "email-config", &[], async { Err(error) }).await,
+    }
+    Ok(())
+}
+
+/// Configure & Test of the notification mailbox.
+#[server(name = StartNotifications, prefix = "/api", endpoint = "start_notifications")]
+pub async fn start_notifications() -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.email_config.start_notifications(&admin, &request.visitor).await
+    };
+    match work.await {
+        Ok(departure) => request.depart(&departure),
+        Err(error) => request.form(PAGE, "email-config", &[], async { Err(error) }).await,
+    }
+    Ok(())
+}
+
+/// Tests a connected mailbox that sends as the custom From address.
+#[server(name = TestPair, prefix = "/api", endpoint = "test_pair")]
+pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        let mailbox = mailbox.parse().map_err(|_| {
+            AppError::field("mailbox", "Mailbox", "Choose the connected mailbox that is to send.")
+        })?;
+        request.backend.email_config.test_pair(&admin, mailbox).await
+    };
+    match work.await {
+        Ok(path) => request.go(&path),
+        Err(error) => request.form(PAGE, "email-config", &[], async { Err(error) }).await,
+    }
+    Ok(())
+}
+
+/// No mailbox sends notifications any more.
+#[server(name = DisconnectNotifications, prefix = "/api", endpoint = "disconnect_notifications")]
+pub async fn disconnect_notifications() -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.email_config.disconnect_notifications(&admin).await
+    };
+    request.notice(PAGE, "email-config", work).await;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! User Account > Email, and the page that Microsoft sends the browser back to.
+
+use leptos::prelude::*;
+use leptos::server_fn::codec::{StreamingText, TextStream};
+
+#[cfg(feature = "ssr")]
+use super::Request;
+#[cfg(feature = "ssr")]
+use crate::backend::{Callback, Decision};
+use crate::error::AppError;
+#[cfg(feature = "ssr")]
+use crate::model::{AttemptId, Flash};
+
+#[cfg(feature = "ssr")]
+const PAGE: &str = "/account/email";
+
+/// Configure & Test.
+#[server(name = ConfigureAndTest, prefix = "/api", endpoint = "configure_and_test")]
+pub async fn configure_and_test(email: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        request.backend.mailboxes.start(&me, &request.visitor, &email).await
+    };
+    match work.await {
+        Ok(departure) => request.depart(&departure),
+        Err(error) => request.form(PAGE, "connect", &[("email", &email)], async { Err(error) }).await,
+    }
+    Ok(())
+}
+
+/// Completes a sign-in (called by the island); answers the page to go to.
+#[server(name = CompleteSignIn, prefix = "/api", endpoint = "complete_sign_in")]
+#[expect(clippy::too_many_arguments, reason = "one argument is one parameter of the callback")]
+pub async fn complete_sign_in(
+    #[server(default)] state: String,
+    code: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+    iss: Option<String>,
+    admin_consent: Option<String>,
+    plain: Option<String>,
+) -> Result<String, AppError> {
+    let request = Request::current()?;
+    let callback = Callback { state, code, error, error_description, iss, admin_consent };
+    // Without JavaScript no island will ask for the checks, so they start here.
+    let path = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
+        Ok(path) => path,
+        Err((notice, path)) => {
+            let form = match path.as_str() {
+                "/login" => "sign-in",
+                "/account/email" => "connect",
+                _ => "email-config",
+            };
+            request.leave(form, Flash::notice(notice)).await;
+            path
+        }
+    };
+    if plain.is_some() {
+        request.go(&path);
+    }
+    Ok(path)
+}
+
+/// Starts the checks of an attempt, if nobody did, and streams a snapshot of it at each change: JSON lines, ASCII only.
+#[server(name = RunChecks, prefix = "/api", endpoint = "run_checks", output = StreamingText)]
+pub async fn run_checks(attempt: String) -> Result<TextStream<AppError>, AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
+        request.backend.mailboxes.run(&me, id).await
+    };
+    let stream = request.answer(work.await)?;
+    Ok(TextStream::new(futures::StreamExt::map(stream, |view| Ok(crate::api::mailboxes::json_line(&view)))))
+}
+
+/// An attempt as one line of ASCII: chunks of the stream may be cut between any two bytes.
+#[cfg(feature = "ssr")]
+#[must_use]
+pub fn json_line(view: &crate::model::AttemptView) -> String {
+    use std::fmt::Write;
+    let json = serde_json::to_string(view).unwrap_or_default();
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if c.is_ascii() {
+            line.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Sign in as …, Continue with …, or Use this address instead.
+#[server(name = Decide, prefix = "/api", endpoint = "decide")]
+pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
+        let decision = match decision.as_str() {
+            "again" => Decision::SignInAgain,
+            "continue" => Decision::ContinueWithTyped,
+            "instead" => Decision::UseSignedIn,
+            _ => return Err(AppError::Malformed),
+        };
+        request.backend.mailboxes.decide(&me, &request.visitor, id, decision).await
+    };
+    match work.await {
+        Ok(Ok(path)) => request.go(&path),
+        Ok(Err(departure)) => request.depart(&departure),
+        Err(error) => request.form(PAGE, "connect", &[], async { Err(error) }).await,
+    }
+    Ok(())
+}
+
+/// Try again, with the grant that is kept.
+#[server(name = TryAgain, prefix = "/api", endpoint = "try_again")]
+pub async fn try_again(mailbox: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        request.backend.mailboxes.try_again(&me, mailbox.parse().map_err(|_| AppError::NotFound)?).await
+    };
+    match work.await {
+        Ok(path) => request.go(&path),
+        Err(error) => request.form(PAGE, "connect", &[], async { Err(error) }).await,
+    }
+    Ok(())
+}
+
+/// Disconnect.
+#[server(name = Disconnect, prefix = "/api", endpoint = "disconnect")]
+pub async fn disconnect(mailbox: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        request.backend.mailboxes.disconnect(&me, mailbox.parse().map_err(|_| AppError::NotFound)?).await
+    };
+    request.notice(PAGE, "connect", work).await;
+    Ok(())
+}

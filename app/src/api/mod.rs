@@ -1,0 +1,122 @@
+//! Server functions, one file per area. Each is three lines: who is asking, may they, call the trait.
+//!
+//! Forms post to them directly, with and without JavaScript: such a function ends in a redirect to a fixed path,
+//! and its answer waits in a short-lived row ([`crate::model::Flash`]). `__err` in an address is never read.
+
+#![allow(missing_docs, reason = "the macro makes a struct of each function, whose fields are its arguments")]
+
+pub mod accounts;
+pub mod email_config;
+pub mod mailboxes;
+
+#[cfg(feature = "ssr")]
+pub use request::Request;
+
+#[cfg(feature = "ssr")]
+mod request {
+    use std::future::Future;
+
+    use http::{HeaderName, HeaderValue, StatusCode, header};
+    use leptos::prelude::{expect_context, use_context};
+    use leptos_axum::ResponseOptions;
+
+    use crate::backend::{Backend, Cookie, Departure, Visitor};
+    use crate::error::AppError;
+    use crate::model::{Flash, Notice, Tone};
+
+    /// Marks answers whose status is ours, so that the router can tell them from bodies that could not be read.
+    const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
+
+    /// Who is asking, and whom to ask.
+    pub struct Request {
+        /// Who.
+        pub visitor: Visitor,
+        /// Whom.
+        pub backend: Backend,
+        response: ResponseOptions,
+    }
+
+    impl Request {
+        /// The request that is being answered.
+        ///
+        /// # Errors
+        /// [`AppError::NotFound`] outside an institution's host; the router answers those before anything gets here.
+        pub fn current() -> Result<Self, AppError> {
+            let response = expect_context::<ResponseOptions>();
+            response.insert_header(HANDLED, HeaderValue::from_static("1"));
+            let visitor = use_context::<Visitor>().ok_or(AppError::NotFound)?;
+            Ok(Self { visitor, backend: expect_context(), response })
+        }
+
+        /// Sets a cookie on the answer.
+        pub fn set_cookie(&self, cookie: &Cookie) {
+            if let Ok(value) = HeaderValue::from_str(&cookie.0) {
+                self.response.append_header(header::SET_COOKIE, value);
+            }
+        }
+
+        /// Sends the browser to `path` (or to the authority).
+        pub fn go(&self, path: &str) {
+            let path = if HeaderValue::from_str(path).is_ok() { path } else { "/" };
+            leptos_axum::redirect(path);
+        }
+
+        /// Sends the browser to Microsoft.
+        pub fn depart(&self, departure: &Departure) {
+            self.set_cookie(&departure.cookie);
+            self.go(&departure.url);
+        }
+
+        /// Keeps the answer of a form for the page that comes next.
+        pub async fn leave(&self, form: &str, mut flash: Flash) {
+            flash.form = form.to_owned();
+            match self.backend.flashes.put(&self.visitor, flash).await {
+                Ok(cookie) => self.set_cookie(&cookie),
+                Err(error) => leptos::logging::error!("a form's answer could not be kept: {error}"),
+            }
+        }
+
+        /// Answers a plain form: the work's answer or error is kept under the form's name, and the browser goes to
+        /// `path`. `typed` is what to show again after an error, never a secret.
+        pub async fn form(&self, path: &str, form: &str, typed: &[(&str, &str)], work: impl Future<Output = Result<Flash, AppError>>) {
+            match work.await {
+                Ok(flash) => {
+                    self.leave(form, flash).await;
+                    self.go(path);
+                }
+                Err(AppError::NotSignedIn) => {
+                    self.leave("sign-in", problem(&AppError::NotSignedIn)).await;
+                    self.go("/login");
+                }
+                Err(error) => {
+                    let mut flash = problem(&error);
+                    flash.typed = typed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                    self.leave(form, flash).await;
+                    self.go(path);
+                }
+            }
+        }
+
+        /// As [`Request::form`], for work whose answer is one notice.
+        pub async fn notice(&self, path: &str, form: &str, work: impl Future<Output = Result<Notice, AppError>>) {
+            self.form(path, form, &[], async { work.await.map(Flash::notice) }).await;
+        }
+
+        /// The answer of a function that an island calls.
+        pub fn answer<T>(&self, result: Result<T, AppError>) -> Result<T, AppError> {
+            if let Err(error) = &result {
+                let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                self.response.set_status(status);
+            }
+            result
+        }
+    }
+
+    /// An error as the answer of a form.
+    fn problem(error: &AppError) -> Flash {
+        match error {
+            AppError::Invalid { fields } => Flash { errors: fields.clone(), ..Flash::default() },
+            other => Flash::notice(Notice::new(Tone::Problem, "That did not work.", other.to_string())),
+        }
+    }
+}

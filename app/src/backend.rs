@@ -1,0 +1,295 @@
+//! The traits the server implements, one per area, and the proofs that their methods demand.
+//!
+//! **Architecture invariant:** a method that acts for a person takes [`SignedIn`] or [`Administrator`]. Only the
+//! session layer makes a [`SignedIn`], only [`SignedIn::administrator`] makes an [`Administrator`]; so a server
+//! function that forgot to ask who is there does not compile.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::Stream;
+
+use crate::error::AppError;
+use crate::model::{
+    AccountView, AttemptId, AttemptView, EmailConfigForm, EmailConfigView, Flash, GuideStep, InstitutionId,
+    InvitationView, MailboxId, Notice, Role, SessionId, UserId, UserRow,
+};
+
+/// The institution that the host name named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Institution {
+    /// Its id.
+    pub id: InstitutionId,
+    /// Its slug, the first label of its host.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// Its public address, without a trailing slash.
+    pub public_url: String,
+}
+
+/// Whoever sent the request.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// The institution whose host was asked.
+    pub institution: Arc<Institution>,
+    /// Who is signed in.
+    pub person: Option<SignedIn>,
+    /// The network address the request came from.
+    pub address: IpAddr,
+    /// Value of the cookie that fetches a form's answer.
+    pub flash_token: Option<String>,
+    /// Value of the cookie that binds a sign-in at Microsoft to this browser.
+    pub browser_token: Option<String>,
+}
+
+impl Visitor {
+    /// The signed-in person.
+    ///
+    /// # Errors
+    /// [`AppError::NotSignedIn`].
+    pub fn signed_in(&self) -> Result<SignedIn, AppError> {
+        self.person.clone().ok_or(AppError::NotSignedIn)
+    }
+
+    /// The signed-in administrator.
+    ///
+    /// # Errors
+    /// [`AppError::NotSignedIn`] or [`AppError::Forbidden`].
+    pub fn administrator(&self) -> Result<Administrator, AppError> {
+        self.signed_in()?.administrator()
+    }
+}
+
+/// Proof that a person of this institution is signed in.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    session: SessionId,
+    user: UserId,
+    institution: Arc<Institution>,
+    address: String,
+    role: Role,
+}
+
+impl SignedIn {
+    /// Made by the session layer, from a session that the store found valid, and by nobody else.
+    #[must_use]
+    pub fn from_session(
+        session: SessionId,
+        user: UserId,
+        institution: Arc<Institution>,
+        address: String,
+        role: Role,
+    ) -> Self {
+        Self { session, user, institution, address, role }
+    }
+
+    /// Their session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Who they are.
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// Where they belong.
+    #[must_use]
+    pub fn institution(&self) -> &Institution {
+        &self.institution
+    }
+
+    /// The account's address.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Their role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The stronger proof, if they are an administrator.
+    ///
+    /// # Errors
+    /// [`AppError::Forbidden`].
+    pub fn administrator(&self) -> Result<Administrator, AppError> {
+        match self.role {
+            Role::Administrator => Ok(Administrator(self.clone())),
+            Role::User => Err(AppError::Forbidden),
+        }
+    }
+}
+
+/// Proof that an administrator of this institution is signed in.
+#[derive(Debug, Clone)]
+pub struct Administrator(SignedIn);
+
+impl std::ops::Deref for Administrator {
+    type Target = SignedIn;
+    fn deref(&self) -> &SignedIn {
+        &self.0
+    }
+}
+
+/// A `Set-Cookie` header value.
+pub struct Cookie(pub String);
+
+/// Where to send the browser, and what to leave in it.
+pub struct Departure {
+    /// An address at the authority.
+    pub url: String,
+    /// The cookie that binds the attempt to this browser.
+    pub cookie: Cookie,
+}
+
+/// What Microsoft sent back with the browser. All of it is untrusted until the state was checked.
+#[derive(Clone, Default)]
+pub struct Callback {
+    /// The `state` that came back.
+    pub state: String,
+    /// The authorization code.
+    pub code: Option<String>,
+    /// The OAuth error.
+    pub error: Option<String>,
+    /// Its description.
+    pub error_description: Option<String>,
+    /// The issuer, where the authority sends it (RFC 9207).
+    pub iss: Option<String>,
+    /// `True` after admin consent.
+    pub admin_consent: Option<String>,
+}
+
+/// What a person decides when another account than expected signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Sign in again, with the password asked for.
+    SignInAgain,
+    /// Continue with the typed address, saved only if a test message proves it.
+    ContinueWithTyped,
+    /// Connect the address that signed in.
+    UseSignedIn,
+}
+
+/// Snapshots of an attempt, one at each change, ending with the finished one.
+pub type AttemptStream = Pin<Box<dyn Stream<Item = AttemptView> + Send>>;
+
+/// What the home page and the banners say.
+#[derive(Debug, Clone, Default)]
+pub struct Home {
+    /// Notices, most urgent first, with the address of the page that mends each.
+    pub notices: Vec<(Notice, String, String)>,
+}
+
+/// Sign-in, people, invitations.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Checks address and password and opens a session.
+    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Cookie, AppError>;
+    /// Ends the visitor's session.
+    async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError>;
+    /// Whose invitation this is.
+    async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView, AppError>;
+    /// Sets the password and opens a session.
+    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Cookie, AppError>;
+    /// Everybody in the institution.
+    async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>, AppError>;
+    /// Makes an account and its invitation link.
+    async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice, AppError>;
+    /// Makes a new invitation link for an existing account.
+    async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError>;
+    /// Changes a role.
+    async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError>;
+    /// Disables an account (and forgets its tokens), or enables it again.
+    async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice, AppError>;
+    /// Forgets the tokens of somebody's mailbox.
+    async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError>;
+}
+
+/// Institution Config > General > Email.
+#[async_trait]
+pub trait EmailConfig: Send + Sync {
+    /// Everything the page shows.
+    async fn view(&self, admin: &Administrator) -> Result<EmailConfigView, AppError>;
+    /// Checks the form, then asks Microsoft, then stores.
+    async fn save(&self, admin: &Administrator, form: EmailConfigForm) -> Result<Flash, AppError>;
+    /// Asks Microsoft again about values stored as unverified or waiting. `confirmed`: the administrator agreed that using
+    /// the waiting ones ends every connection.
+    async fn verify_again(&self, admin: &Administrator, confirmed: bool) -> Result<Flash, AppError>;
+    /// Forgets the waiting values.
+    async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice, AppError>;
+    /// Ticks or unticks one step of the guide.
+    async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<(), AppError>;
+    /// Ticks exactly these steps.
+    async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<(), AppError>;
+    /// Begins admin consent at Microsoft.
+    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<Departure, AppError>;
+    /// Begins Configure & Test of the custom From address's own mailbox.
+    async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<Departure, AppError>;
+    /// Tests a connected mailbox that sends as the custom From address; answers where to watch.
+    async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String, AppError>;
+    /// No mailbox sends notifications any more.
+    async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice, AppError>;
+    /// What the home page says.
+    async fn home(&self, me: &SignedIn) -> Result<Home, AppError>;
+}
+
+/// User Account > Email.
+#[async_trait]
+pub trait Mailboxes: Send + Sync {
+    /// Everything the page shows.
+    async fn account(&self, me: &SignedIn) -> Result<AccountView, AppError>;
+    /// The origin that a sign-in leads to, for a page's `form-action`.
+    async fn authority_origin(&self, me: &SignedIn) -> Option<String>;
+    /// Begins Configure & Test.
+    async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError>;
+    /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
+    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, (Notice, String)>;
+    /// One attempt.
+    async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError>;
+    /// Starts the checks, if nobody did, and follows them.
+    async fn run(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
+    /// Follows the checks.
+    async fn follow(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
+    /// Carries out a decision; answers where to go.
+    async fn decide(
+        &self,
+        me: &SignedIn,
+        visitor: &Visitor,
+        id: AttemptId,
+        decision: Decision,
+    ) -> Result<Result<String, Departure>, AppError>;
+    /// Runs the checks again with the grant that is kept; answers where to watch.
+    async fn try_again(&self, me: &SignedIn, mailbox: MailboxId) -> Result<String, AppError>;
+    /// Forgets the tokens.
+    async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError>;
+}
+
+/// Answers of plain forms, kept for the redirect that follows.
+#[async_trait]
+pub trait Flashes: Send + Sync {
+    /// Keeps an answer; the cookie fetches it.
+    async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError>;
+    /// Takes the answer, if there is one.
+    async fn take(&self, visitor: &Visitor) -> Option<Flash>;
+}
+
+/// Everything the pages and server functions can ask for.
+#[derive(Clone)]
+pub struct Backend {
+    /// Sign-in, people, invitations.
+    pub accounts: Arc<dyn Accounts>,
+    /// Institution Config > General > Email.
+    pub email_config: Arc<dyn EmailConfig>,
+    /// User Account > Email.
+    pub mailboxes: Arc<dyn Mailboxes>,
+    /// Answers of plain forms.
+    pub flashes: Arc<dyn Flashes>,
+}

@@ -1,0 +1,257 @@
+//! A connection attempt: the route with its stops, the postmark, the choice, the diagnoses.
+
+use leptos::prelude::*;
+
+use super::{Banner, DiagnosisSheet};
+use crate::model::{
+    AttemptKind, AttemptView, CheckStatus, CheckView, Choice, MailboxState, Outcome, Remedy, Stage, Tone,
+};
+
+/// A duration as people read it.
+#[must_use]
+pub fn duration(milliseconds: i64) -> String {
+    match milliseconds {
+        ..1000 => format!("{milliseconds} ms"),
+        1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        _ => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1000),
+    }
+}
+
+/// The checks, drawn as a letter's route.
+#[component]
+pub fn RouteStops(
+    /// The stops, in order.
+    checks: Vec<CheckView>,
+) -> impl IntoView {
+    view! {
+        <ol class="route">
+            {checks
+                .into_iter()
+                .enumerate()
+                .map(|(at, check)| {
+                    let (sign, word) = match check.status {
+                        CheckStatus::Passed => ("✓".to_owned(), "passed"),
+                        CheckStatus::Failed => ("✕".to_owned(), "failed"),
+                        CheckStatus::Unseen => ("?".to_owned(), "not seen yet"),
+                        CheckStatus::Running => (String::new(), "running"),
+                        CheckStatus::Waiting | CheckStatus::NotRun => ((at + 1).to_string(), "not run"),
+                    };
+                    let detail = if check.status == CheckStatus::NotRun { "not run".to_owned() } else { check.detail };
+                    view! {
+                        <li class="stop" data-check=check.kind.as_str() data-status=check.status.as_str()>
+                            <span class="stop-sign" aria-hidden="true">{sign}</span>
+                            <div class="stop-body">
+                                <p class="stop-title">
+                                    {check.kind.label(check.status)}
+                                    <span class="visually-hidden">" (" {word} ")"</span>
+                                </p>
+                                {(!detail.is_empty()).then(|| view! { <p class="stop-detail">{detail}</p> })}
+                            </div>
+                            {check.duration_ms.map(|ms| view! { <span class="stop-time">{duration(ms)}</span> })}
+                        </li>
+                    }
+                })
+                .collect_view()}
+        </ol>
+    }
+}
+
+/// The postmark of an arrived test message.
+#[component]
+pub fn Postmark(
+    /// From sending to the mailbox.
+    arrival_ms: i64,
+    /// The day, as `23 NOV 2026`.
+    #[prop(into)]
+    day: String,
+) -> impl IntoView {
+    view! {
+        <section class="sheet postmark-sheet">
+            <div class="postmark" role="img" aria-label=format!("Postmark: arrived after {}", duration(arrival_ms))>
+                <span>"ENTREPOST"</span>
+                <strong>{duration(arrival_ms)}</strong>
+                <span>{day}</span>
+                <span>"ARRIVED"</span>
+            </div>
+            <p class="quiet">"From sending to the mailbox."</p>
+        </section>
+    }
+}
+
+fn day(milliseconds: i64) -> String {
+    let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
+    time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000))
+        .ok()
+        .and_then(|at| at.format(format).ok())
+        .unwrap_or_default()
+        .to_uppercase()
+}
+
+/// A whole attempt.
+#[component]
+pub fn AttemptBody(
+    /// The snapshot.
+    view: AttemptView,
+) -> impl IntoView {
+    let (tone, title, text) = headline(&view);
+    let passed = view.checks.iter().filter(|check| check.status == CheckStatus::Passed).count();
+    let arrival = view.arrival_ms();
+    let finished_day = day(view.finished_at.unwrap_or(view.created_at).0);
+    let many = view.diagnoses.len() > 1;
+    let choice = view.choice.clone().map(|choice| choice_form(&view, &choice));
+    let diagnoses = view.diagnoses.clone().into_iter().enumerate().map(|(at, diagnosis)| {
+        let retry = (at == 0).then(|| retry_form(&view, diagnosis.remedy));
+        let heading = (many && at > 0).then(|| {
+            view! { <Banner tone=Tone::Problem title=diagnosis.title.clone() text=diagnosis.summary.clone()/> }
+        });
+        view! {
+            {heading}
+            <DiagnosisSheet diagnosis>{retry}</DiagnosisSheet>
+        }
+    }).collect_view();
+    let kept = (!view.diagnoses.is_empty() && view.grant_kept && view.mailbox_state == Some(MailboxState::Blocked))
+        .then(|| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again every hour and shows it here when it works."</p> });
+    let nothing_else = view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
+    let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::ConnectAgain)}</div></section> });
+    let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen)).then(|| after(&view));
+    let live = format!("{title} {passed} of {} checks passed.", view.checks.len());
+    view! {
+        <div class="columns attempt" data-stage=view.stage.as_str() data-outcome=view.outcome.as_str()>
+            <div class="main-column">
+                <Banner tone title text/>
+                {choice}
+                {diagnoses}
+                {kept}
+                {start_over}
+                {done}
+            </div>
+            <div class="side-column">
+                <section class="sheet">
+                    <h2 class="address">{view.address.clone()}</h2>
+                    <RouteStops checks=view.checks.clone()/>
+                </section>
+                {arrival.map(|ms| view! { <Postmark arrival_ms=ms day=finished_day/> })}
+            </div>
+            <p class="visually-hidden" role="status">{live}</p>
+        </div>
+    }
+}
+
+fn headline(view: &AttemptView) -> (Tone, String, String) {
+    let text = |text: &str| text.to_owned();
+    match (view.stage, view.outcome) {
+        (Stage::SigningIn, _) => (Tone::Warning, text("Waiting for Microsoft."), text("Complete the sign-in in the window where it was started.")),
+        (Stage::Deciding, _) => {
+            let who = view.choice.as_ref().map_or("", |choice| choice.signed_in_as.as_str());
+            (Tone::Warning, format!("{who} signed in, {} was expected.", view.address), text("Nothing is connected yet. Decide how to go on."))
+        }
+        (Stage::Ready | Stage::Running, _) => (Tone::Warning, text("Testing your mailbox."), text("Each check shows when it is done. You may close this page: the test goes on.")),
+        (Stage::Finished, Outcome::Passed) => match view.kind {
+            AttemptKind::Personal => (Tone::Success, text("Your mailbox is connected."), text("The test message arrived. Entrepost can send and receive as you.")),
+            _ => (Tone::Success, text("Notifications are sent from this address now."), text("The test message arrived.")),
+        },
+        (Stage::Finished, Outcome::NotSeen) => (Tone::Success, text("Your mailbox is connected. The test message is sent, not seen yet."), text("It was accepted by the mail server and may still come. That is no failure.")),
+        (Stage::Finished, Outcome::Failed) => match view.diagnoses.first() {
+            Some(diagnosis) => (Tone::Problem, diagnosis.title.clone(), diagnosis.summary.clone()),
+            None => (Tone::Problem, text("The test did not succeed."), String::new()),
+        },
+        (Stage::Finished, _) => match view.diagnoses.first() {
+            Some(diagnosis) => (Tone::Warning, diagnosis.title.clone(), diagnosis.summary.clone()),
+            None => (Tone::Warning, text("This sign-in was not completed."), text("It was left, took too long, or was replaced by another. Nothing was connected by it.")),
+        },
+    }
+}
+
+fn connect_again(view: &AttemptView, label: &'static str, class: &'static str) -> AnyView {
+    if view.kind == AttemptKind::Personal {
+        view! {
+            <form method="post" action="/api/configure_and_test">
+                <input type="hidden" name="email" value=view.address.clone()/>
+                <button class=class>{label}</button>
+            </form>
+        }
+        .into_any()
+    } else {
+        view! {
+            <form method="post" action="/api/start_notifications">
+                <button class=class>{label}</button>
+            </form>
+        }
+        .into_any()
+    }
+}
+
+fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
+    let primary = if view.diagnoses.first().is_some_and(|diagnosis| diagnosis.message_for_administrator.is_some()) { "button" } else { "button primary" };
+    if view.kind == AttemptKind::Pair {
+        let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();
+        return view! {
+            <form method="post" action="/api/test_pair">
+                <input type="hidden" name="mailbox" value=mailbox/>
+                <button class=primary>"Try again"</button>
+            </form>
+        }
+        .into_any();
+    }
+    let kept = view.mailbox.filter(|_| view.grant_kept);
+    match (kept, remedy) {
+        (Some(mailbox), Remedy::TryAgain) => view! {
+            <form method="post" action="/api/try_again">
+                <input type="hidden" name="mailbox" value=mailbox.to_string()/>
+                <button class=primary>"Try again"</button>
+            </form>
+        }
+        .into_any(),
+        (None, Remedy::TryAgain) => connect_again(view, "Try again", primary),
+        (_, Remedy::ConnectAgain) => connect_again(view, "Connect again", primary),
+    }
+}
+
+fn choice_form(view: &AttemptView, choice: &Choice) -> AnyView {
+    let id = view.id.to_string();
+    let typed = view.address.clone();
+    let option = |decision: &'static str, class: &'static str, label: String, hint: String| {
+        view! {
+            <form method="post" action="/api/decide" class="decision">
+                <input type="hidden" name="attempt" value=id.clone()/>
+                <button class=class name="decision" value=decision>{label}</button>
+                <p class="quiet">{hint}</p>
+            </form>
+        }
+    };
+    view! {
+        <section class="sheet choice">
+            <h2>"How do you want to go on?"</h2>
+            {option("again", "button primary", format!("Sign in as {typed}"), "Microsoft asks for the password again. This is right if the wrong account was picked.".to_owned())}
+            {option("continue", "button", format!("Continue with {typed}"), format!("Right if {typed} is another address of the mailbox of {}. Entrepost saves it only after a test message from {typed} has arrived there.", choice.signed_in_as))}
+            {choice.may_use_instead.then(|| option("instead", "button", "Use this address instead".to_owned(), format!("Connects {}.", choice.signed_in_as)))}
+        </section>
+    }
+    .into_any()
+}
+
+fn after(view: &AttemptView) -> AnyView {
+    let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();
+    if view.kind != AttemptKind::Personal {
+        return view! {
+            <section class="sheet">
+                <div class="actions"><a class="button primary" href="/institution/config/general/email">"Back to the email settings"</a></div>
+            </section>
+        }
+        .into_any();
+    }
+    view! {
+        <section class="sheet">
+            <h2>"What is possible now"</h2>
+            <p>"Entrepost sends and receives as " <strong>{view.address.clone()}</strong> ", and renews its permission by itself."</p>
+            <div class="actions">
+                <a class="button primary" href="/account/email">"Show my mailbox"</a>
+                <form method="post" action="/api/try_again">
+                    <input type="hidden" name="mailbox" value=mailbox/>
+                    <button class="button">"Test again"</button>
+                </form>
+            </div>
+        </section>
+    }
+    .into_any()
+}

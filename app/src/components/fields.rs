@@ -1,0 +1,187 @@
+//! Form fields: label, hint, error, control, in that order.
+
+use leptos::prelude::*;
+
+use crate::model::Flash;
+
+/// Frame of one control. Its ids tie hint and error to the control.
+#[component]
+pub fn Field(
+    /// Name, which is also the control's id.
+    name: &'static str,
+    /// Label.
+    label: &'static str,
+    /// Hint.
+    #[prop(into, optional)]
+    hint: String,
+    /// Whether it may stay empty.
+    #[prop(optional)]
+    optional: bool,
+    /// The form's answer.
+    flash: Flash,
+    /// The control.
+    children: Children,
+) -> impl IntoView {
+    let error = flash.error(name).map(ToOwned::to_owned);
+    let invalid = error.is_some();
+    view! {
+        <div class="field" class:invalid=invalid>
+            <label for=name>
+                {label}
+                {optional.then(|| view! { <span class="optional">" (optional)"</span> })}
+            </label>
+            {(!hint.is_empty()).then(|| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
+            {error.map(|error| view! { <p class="error" id=format!("{name}-error")>{error}</p> })}
+            {children()}
+        </div>
+    }
+}
+
+/// A text control with its frame.
+#[component]
+pub fn TextInput(
+    /// Name, which is also the control's id.
+    name: &'static str,
+    /// Label.
+    label: &'static str,
+    /// `email`, `password`, `date`, `text`.
+    #[prop(default = "text")]
+    kind: &'static str,
+    /// Value, unless something else was typed.
+    #[prop(into, optional)]
+    value: String,
+    /// Hint.
+    #[prop(into, optional)]
+    hint: String,
+    /// Greyed text in an empty control.
+    #[prop(into, optional)]
+    placeholder: String,
+    /// What browsers may fill in.
+    #[prop(default = "off")]
+    autocomplete: &'static str,
+    /// Whether it may stay empty.
+    #[prop(optional)]
+    optional: bool,
+    /// Whether it shows ids.
+    #[prop(optional)]
+    mono: bool,
+    /// The form's answer.
+    flash: Flash,
+) -> impl IntoView {
+    let value = flash.typed(name).map_or(value, ToOwned::to_owned);
+    let invalid = flash.error(name).is_some();
+    let described = match (hint.is_empty(), invalid) {
+        (true, false) => None,
+        (false, false) => Some(format!("{name}-hint")),
+        (true, true) => Some(format!("{name}-error")),
+        (false, true) => Some(format!("{name}-hint {name}-error")),
+    };
+    view! {
+        <Field name label hint optional flash>
+            <input
+                id=name
+                name=name
+                type=kind
+                value=value
+                placeholder=(!placeholder.is_empty()).then_some(placeholder)
+                autocomplete=autocomplete
+                class:mono=mono
+                aria-invalid=invalid.then_some("true")
+                aria-describedby=described
+                spellcheck="false"
+            />
+        </Field>
+    }
+}
+
+/// One of a few, as radio buttons.
+#[component]
+pub fn Choice(
+    /// Name of the field.
+    name: &'static str,
+    /// Legend.
+    legend: &'static str,
+    /// Hint.
+    #[prop(into, optional)]
+    hint: String,
+    /// Value and label of each.
+    options: Vec<(&'static str, &'static str)>,
+    /// The chosen value, unless something else was typed.
+    #[prop(into)]
+    chosen: String,
+    /// The form's answer.
+    flash: Flash,
+) -> impl IntoView {
+    let chosen = flash.typed(name).filter(|typed| !typed.is_empty()).map_or(chosen, ToOwned::to_owned);
+    let described = (!hint.is_empty()).then(|| format!("{name}-hint"));
+    view! {
+        <fieldset class="field" aria-describedby=described>
+            <legend>{legend}</legend>
+            {(!hint.is_empty()).then(|| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
+            <div class="radios">
+                {options
+                    .into_iter()
+                    .map(|(value, label)| {
+                        view! {
+                            <label class="radio">
+                                <input type="radio" id=format!("{name}-{value}") name=name value=value checked=chosen == value/>
+                                <span>{label}</span>
+                            </label>
+                        }
+                    })
+                    .collect_view()}
+            </div>
+        </fieldset>
+    }
+}
+
+/// The summary at the top of a form that needs another look: each error links to its field.
+#[component]
+pub fn ErrorSummary(
+    /// The form's answer.
+    flash: Flash,
+    /// What happened, in a few words.
+    #[prop(default = "Not saved: something needs another look.")]
+    title: &'static str,
+) -> impl IntoView {
+    (!flash.errors.is_empty()).then(|| {
+        view! {
+            <div class="banner bad" role="alert" tabindex="-1" id="errors">
+                <span class="banner-sign" aria-hidden="true">"✕"</span>
+                <div class="banner-body">
+                    <p class="banner-title"><span class="visually-hidden">"Problem: "</span>{title}</p>
+                    <ul class="plain">
+                        {flash
+                            .errors
+                            .into_iter()
+                            .map(|error| view! { <li><a href=format!("#{}", error.field)>{error.label} ": " {error.text}</a></li> })
+                            .collect_view()}
+                    </ul>
+                    <p>"Nothing stored has changed."</p>
+                </div>
+            </div>
+        }
+    })
+}
+
+/// A small form with one button and hidden values.
+#[component]
+pub fn Submit(
+    /// The server function's address.
+    action: &'static str,
+    /// Hidden names and values.
+    values: Vec<(&'static str, String)>,
+    /// Label of the button.
+    #[prop(into)]
+    label: String,
+    /// Its class.
+    #[prop(default = "button")]
+    class: &'static str,
+) -> impl IntoView {
+    view! {
+        <form method="post" action=action>
+            {values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view()}
+            <button class=class>{label}</button>
+        </form>
+    }
+}

@@ -1,0 +1,160 @@
+//! The frame of every page.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+use crate::backend::{SignedIn, Visitor};
+use crate::model::{Flash, Role, Timestamp};
+
+use super::Banner;
+use crate::islands::CopyButton;
+
+/// Which part of the navigation is current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// The home page.
+    Home,
+    /// Institution Config and Users.
+    Institution,
+    /// User Account.
+    Account,
+    /// None of them.
+    Other,
+}
+
+fn brand(institution: &str) -> impl IntoView + use<> {
+    view! {
+        <a class="brand" href="/">
+            <svg viewBox="0 0 26 20" width="26" height="20" aria-hidden="true">
+                <rect x="1" y="1" width="24" height="18" rx="3" fill="none" stroke="currentColor" stroke-width="2"/>
+                <path d="M2.5 3.5 13 12 23.5 3.5" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round"/>
+            </svg>
+            <strong>"Entrepost"</strong>
+            <span class="brand-institution">{institution.to_owned()}</span>
+        </a>
+    }
+}
+
+/// The prompt that a form left for this page.
+fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
+    flash.notice.clone().map(|notice| {
+        let copy = notice.copy.map(|(value, label)| {
+            view! {
+                <div class="copyable">
+                    <code>{value.clone()}</code>
+                    <CopyButton text=value label/>
+                </div>
+            }
+        });
+        view! { <Banner tone=notice.tone title=notice.title text=notice.text>{copy}</Banner> }
+    })
+}
+
+/// A page of somebody who is signed in.
+#[component]
+pub fn Layout(
+    /// Who.
+    me: SignedIn,
+    /// The page's title.
+    #[prop(into)]
+    title: String,
+    /// Where it stands: `User Account`, `Institution Config › General`.
+    #[prop(into, optional)]
+    trail: String,
+    /// One sentence below the title.
+    #[prop(into, optional)]
+    lead: String,
+    /// The current part of the navigation.
+    section: Section,
+    /// The answer of a form.
+    #[prop(optional)]
+    flash: Option<Flash>,
+    /// The page.
+    children: Children,
+) -> impl IntoView {
+    let admin = me.role() == Role::Administrator;
+    let address = me.address().to_owned();
+    let name = address.split('@').next().unwrap_or_default().to_owned();
+    let initial = name.chars().next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let current = move |this: Section| (section == this).then_some("page");
+    let institution = me.institution().name.clone();
+    view! {
+        <Title text=format!("{title} · Entrepost")/>
+        <a class="skip" href="#content">"Skip to the content"</a>
+        <header class="top">
+            <div class="band" aria-hidden="true"></div>
+            <div class="top-row">
+                {brand(&institution)}
+                <nav aria-label="Main">
+                    <a href="/" aria-current=current(Section::Home)>"Home"</a>
+                    {admin.then(|| view! {
+                        <a href="/institution/config/general/email" aria-current=current(Section::Institution)>"Institution"</a>
+                    })}
+                </nav>
+                <div class="user">
+                    <button type="button" class="user-button" popovertarget="user-menu" aria-haspopup="true">
+                        <span class="avatar" aria-hidden="true">{initial}</span>
+                        <span class="user-name">{name}</span>
+                        <span aria-hidden="true">"▾"</span>
+                    </button>
+                    <div id="user-menu" class="menu" popover="auto">
+                        <p class="quiet menu-who">{address}</p>
+                        <a href="/account/email">"User Account › Email"</a>
+                        {admin.then(|| view! {
+                            <a href="/institution/config/general/email">"Institution Config › General › Email"</a>
+                            <a href="/institution/users">"Institution › Users"</a>
+                        })}
+                        <form method="post" action="/api/sign_out"><button>"Sign out"</button></form>
+                    </div>
+                </div>
+            </div>
+        </header>
+        <main id="content" tabindex="-1">
+            {(!trail.is_empty()).then(|| view! { <p class="trail">{trail}</p> })}
+            <h1>{title}</h1>
+            {(!lead.is_empty()).then(|| view! { <p class="lead">{lead}</p> })}
+            {flash.as_ref().map(prompt)}
+            {children()}
+        </main>
+    }
+}
+
+/// A page of somebody who is not signed in: sign-in, invitation.
+#[component]
+pub fn Entrance(
+    /// Whose host it is.
+    visitor: Visitor,
+    /// The page's title.
+    #[prop(into)]
+    title: String,
+    /// The answer of a form.
+    #[prop(optional)]
+    flash: Option<Flash>,
+    /// The page.
+    children: Children,
+) -> impl IntoView {
+    view! {
+        <Title text=format!("{title} · Entrepost")/>
+        <div class="band" aria-hidden="true"></div>
+        <main id="content" class="entrance">
+            {brand(&visitor.institution.name)}
+            {flash.as_ref().map(prompt)}
+            <section class="sheet">
+                <h1>{title}</h1>
+                {children()}
+            </section>
+        </main>
+    }
+}
+
+/// A time. Rendered in UTC; the browser shows it in the person's zone, with the zone on hover.
+#[component]
+pub fn Time(
+    /// When.
+    at: Timestamp,
+) -> impl IntoView {
+    let moment = time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
+    let machine = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    view! { <time datetime=moment.format(machine).unwrap_or_default()>{moment.format(words).unwrap_or_default()}</time> }
+}

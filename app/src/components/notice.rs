@@ -1,0 +1,127 @@
+//! Prompts and diagnoses. Sign, word and colour together: colour never speaks alone.
+
+use leptos::prelude::*;
+
+use crate::islands::CopyButton;
+use crate::model::{Diagnosis, Mender, Tone};
+
+/// A prompt: what happened, what it means, what is possible now.
+#[component]
+pub fn Banner(
+    /// How it is to be taken.
+    tone: Tone,
+    /// The message.
+    #[prop(into)]
+    title: String,
+    /// More.
+    #[prop(into, optional)]
+    text: String,
+    /// Buttons and values.
+    #[prop(optional)]
+    children: Option<Children>,
+) -> impl IntoView {
+    let (class, sign, word, role) = match tone {
+        Tone::Success => ("banner ok", "✓", "Success", "status"),
+        Tone::Warning => ("banner warning", "!", "Note", "status"),
+        Tone::Problem => ("banner bad", "✕", "Problem", "alert"),
+    };
+    view! {
+        <div class=class role=role>
+            <span class="banner-sign" aria-hidden="true">{sign}</span>
+            <div class="banner-body">
+                <p class="banner-title">
+                    <span class="visually-hidden">{word} ": "</span>
+                    {title}
+                </p>
+                {(!text.is_empty()).then(|| view! { <p>{text}</p> })}
+                {children.map(|children| children())}
+            </div>
+        </div>
+    }
+}
+
+/// What is wrong, who mends it, how, and the evidence. What this person can do comes first.
+#[component]
+pub fn DiagnosisSheet(
+    /// The diagnosis.
+    diagnosis: Diagnosis,
+    /// The buttons that go on.
+    #[prop(optional)]
+    children: Option<Children>,
+) -> impl IntoView {
+    let Diagnosis { cause, mender, steps, evidence, message_for_administrator, support_contact, .. } = diagnosis;
+    let asks_administrator = message_for_administrator.is_some();
+    let (heading, lead) = match mender {
+        Mender::You => ("What you can do", ""),
+        Mender::Administrator => ("Ask your administrator", "You cannot mend this yourself. Send this message; it says exactly what to do."),
+        Mender::Time => ("Wait a little", "Nobody has to do anything. It passes by itself."),
+        Mender::Operator => ("Tell whoever runs this server", "Neither you nor your administrator can mend this. The evidence below helps them."),
+    };
+    let list = (!steps.is_empty()).then(|| {
+        view! {
+            <ol class="steps">
+                {steps
+                    .into_iter()
+                    .map(|step| {
+                        view! {
+                            <li>
+                                <p>{step.text}</p>
+                                {step.command.map(|command| view! {
+                                    <div class="copyable">
+                                        <code>{command.clone()}</code>
+                                        <CopyButton text=command label="Copy command".to_owned()/>
+                                    </div>
+                                })}
+                            </li>
+                        }
+                    })
+                    .collect_view()}
+            </ol>
+        }
+    });
+    // An administrator's steps stand folded below a user's message; one's own steps stand open above the buttons.
+    let (own_steps, other_steps) = if asks_administrator { (None, list) } else { (list, None) };
+    let text = evidence.as_text();
+    view! {
+        <section class="sheet diagnosis" data-cause=cause>
+            <h2>{heading}</h2>
+            {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
+            {own_steps}
+            <div class="actions">
+                {message_for_administrator.clone().map(|message| view! {
+                    <CopyButton text=message label="Copy message for the administrator".to_owned() primary=true/>
+                })}
+                {children.map(|children| children())}
+            </div>
+            {message_for_administrator.map(|message| view! {
+                <details>
+                    <summary>"The message"</summary>
+                    <pre>{message}</pre>
+                </details>
+            })}
+            {other_steps.map(|steps| view! {
+                <details>
+                    <summary>"For the administrator: what to do"</summary>
+                    {steps}
+                </details>
+            })}
+            <details>
+                <summary>"Evidence (copy it for support)"</summary>
+                <dl class="evidence">
+                    {evidence
+                        .facts
+                        .into_iter()
+                        .map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> })
+                        .collect_view()}
+                </dl>
+                <CopyButton text=text label="Copy evidence".to_owned()/>
+                {support_contact.map(|contact| view! {
+                    <div class="copyable">
+                        <span>"Support: " <strong>{contact.clone()}</strong></span>
+                        <CopyButton text=contact label="Copy support contact".to_owned()/>
+                    </div>
+                })}
+            </details>
+        </section>
+    }
+}

@@ -1,0 +1,99 @@
+//! What a person is told when something cannot be done. The server makes it, pages and islands show it.
+
+use leptos::server_fn::codec::JsonEncoding;
+use leptos::server_fn::error::{FromServerFnError, ServerFnErrorErr};
+use serde::{Deserialize, Serialize};
+
+use crate::model::FieldError;
+
+/// An error in words for the person who sees it. It never carries a secret or an internal text:
+/// what went wrong inside is in the log, found by the reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum AppError {
+    /// Nobody is signed in, or the session ended.
+    #[error("You are signed out. Sign in, then start again.")]
+    NotSignedIn,
+    /// Signed in, but not allowed.
+    #[error("Only administrators of this institution can do this.")]
+    Forbidden,
+    /// There is no such thing in this institution.
+    #[error("This does not exist, or not any more.")]
+    NotFound,
+    /// A form needs another look.
+    #[error("{}", fields.first().map_or("Something in the form needs another look.", |field| field.text.as_str()))]
+    Invalid {
+        /// What is wrong with which field.
+        fields: Vec<FieldError>,
+    },
+    /// It cannot be done now, for a reason that the text gives.
+    #[error("{text}")]
+    Refused {
+        /// What happened and what to do.
+        text: String,
+    },
+    /// Too many attempts.
+    #[error("Too many attempts. Wait {minutes} minutes, then try again.")]
+    TooMany {
+        /// Minutes until the next attempt.
+        minutes: i64,
+    },
+    /// The request could not be read.
+    #[error("The request could not be read. Reload the page and try again.")]
+    Malformed,
+    /// Something failed inside.
+    #[error("Something went wrong on our side. Nothing was changed. Try again; if it happens again, give support this reference: {reference}")]
+    Internal {
+        /// Finds the entry in the log.
+        reference: String,
+    },
+    /// The browser could not reach Entrepost.
+    #[error("Entrepost could not be reached. Check the connection and try again.")]
+    Unreachable,
+}
+
+impl AppError {
+    /// One wrong field.
+    #[must_use]
+    pub fn field(field: &str, label: &str, text: impl Into<String>) -> Self {
+        Self::Invalid { fields: vec![FieldError { field: field.into(), label: label.into(), text: text.into() }] }
+    }
+
+    /// A refusal in words.
+    #[must_use]
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::Refused { text: text.into() }
+    }
+
+    /// The HTTP status of an answer that carries this error.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotSignedIn => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Invalid { .. } => 422,
+            Self::Refused { .. } => 409,
+            Self::TooMany { .. } => 429,
+            Self::Malformed => 400,
+            Self::Internal { .. } => 500,
+            Self::Unreachable => 503,
+        }
+    }
+}
+
+impl FromServerFnError for AppError {
+    type Encoder = JsonEncoding;
+
+    fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
+        match error {
+            ServerFnErrorErr::Args(_) | ServerFnErrorErr::MissingArg(_) | ServerFnErrorErr::UnsupportedRequestMethod(_) => {
+                Self::Malformed
+            }
+            ServerFnErrorErr::Request(_) | ServerFnErrorErr::Response(_) => Self::Unreachable,
+            // On the server this is a body that could not be read; in the browser an answer that no Entrepost gave.
+            ServerFnErrorErr::Deserialization(_) => Self::Malformed,
+            _ => Self::Internal { reference: "transport".into() },
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A button that copies, and says what it copies.
+
+use leptos::prelude::*;
+
+use super::alive;
+
+/// Copies a text to the clipboard. Without JavaScript it is not shown: the text stands beside it.
+#[island]
+pub fn CopyButton(
+    /// What is copied.
+    text: String,
+    /// What the button says it copies.
+    label: String,
+    /// Whether it is the page's main action.
+    #[prop(optional)]
+    primary: Option<bool>,
+) -> impl IntoView {
+    let alive = alive();
+    let (said, set_said) = signal(label.clone());
+    let class = if primary.unwrap_or_default() { "button primary copy" } else { "button copy" };
+    let copy = move |_| {
+        #[cfg(feature = "hydrate")]
+        {
+            let (text, label) = (text.clone(), label.clone());
+            leptos::task::spawn_local(async move {
+                let clipboard = window().navigator().clipboard();
+                let copied = wasm_bindgen_futures::JsFuture::from(clipboard.write_text(&text)).await.is_ok();
+                set_said.set(if copied { "Copied" } else { "Select and copy it by hand" }.to_owned());
+                set_timeout(move || set_said.set(label), std::time::Duration::from_secs(2));
+            });
+        }
+        #[cfg(not(feature = "hydrate"))]
+        let _ = (&text, &label, set_said);
+    };
+    view! {
+        <button type="button" class=class on:click=copy data-hydrated=move || alive.get().then_some("true")>
+            <span aria-live="polite">{said}</span>
+        </button>
+    }
+}

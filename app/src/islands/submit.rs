@@ -1,0 +1,46 @@
+//! A submit button that shows that something happens.
+
+use leptos::prelude::*;
+
+use super::alive;
+
+/// Submits the form it stands in; meanwhile it says what is being done, and a second press does nothing.
+#[island]
+pub fn SubmitButton(
+    /// What it says.
+    label: String,
+    /// What it says while the answer is awaited.
+    busy: String,
+) -> impl IntoView {
+    let alive = alive();
+    let (waiting, set_waiting) = signal(false);
+    let press = move |event: leptos::ev::MouseEvent| {
+        if waiting.get_untracked() {
+            event.prevent_default();
+            return;
+        }
+        #[cfg(feature = "hydrate")]
+        {
+            use wasm_bindgen::JsCast;
+            let button = event.current_target().and_then(|target| target.dyn_into::<web_sys::HtmlButtonElement>().ok());
+            let valid = button.and_then(|button| button.form()).is_none_or(|form| form.check_validity());
+            if valid {
+                set_waiting.set(true);
+                // A page that is shown again from the history is not waiting.
+                let _ = window_event_listener(leptos::ev::pageshow, move |_| set_waiting.set(false));
+            }
+        }
+        #[cfg(not(feature = "hydrate"))]
+        let _ = set_waiting;
+    };
+    view! {
+        <button
+            class="button primary"
+            on:click=press
+            aria-busy=move || waiting.get().then_some("true")
+            data-hydrated=move || alive.get().then_some("true")
+        >
+            {move || if waiting.get() { busy.clone() } else { label.clone() }}
+        </button>
+    }
+}

@@ -1,0 +1,33 @@
+//! Times in the person's zone.
+
+/// Rewrites every `<time>` outside islands to the person's zone and language, with the zone on hover.
+pub fn show_local_times() {
+    #[cfg(feature = "hydrate")]
+    {
+        use leptos::prelude::document;
+        use wasm_bindgen::JsCast;
+        let Ok(times) = document().query_selector_all("time[datetime]") else { return };
+        let options = js_sys::Object::new();
+        for (name, value) in [("dateStyle", "long"), ("timeStyle", "short")] {
+            let _ = js_sys::Reflect::set(&options, &name.into(), &value.into());
+        }
+        let zoned = js_sys::Object::new();
+        for (name, value) in [("dateStyle", "full"), ("timeStyle", "full")] {
+            let _ = js_sys::Reflect::set(&zoned, &name.into(), &value.into());
+        }
+        for at in 0..times.length() {
+            let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else { continue };
+            let date = js_sys::Date::new(&element.get_attribute("datetime").unwrap_or_default().into());
+            let words = |options: &js_sys::Object| {
+                let words = js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
+                words.call2(&date, &"en-GB".into(), options).ok()?.as_string()
+            };
+            if let Some(text) = words(&options) {
+                element.set_text_content(Some(&text));
+            }
+            if let Some(text) = words(&zoned) {
+                let _ = element.set_attribute("title", &text);
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! E-mail addresses as people type them.
+
+use serde::{Deserialize, Serialize};
+
+/// A syntactically valid e-mail address (RFC 5321 mailbox, RFC 6531 for international ones), blanks around it removed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EmailAddress(String);
+
+/// Why a text is not an e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Nothing was typed.
+    #[error("Enter an email address.")]
+    Empty,
+    /// It is not of the form name@domain.
+    #[error("This is not an email address. It looks like name@school.example.")]
+    Malformed,
+}
+
+impl EmailAddress {
+    /// Parses what a person typed or pasted.
+    ///
+    /// # Errors
+    /// [`AddressError`] in words for the person.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        let options = email_address::Options::default().with_required_tld().without_display_text().without_domain_literal();
+        match email_address::EmailAddress::parse_with_options(text, options) {
+            Ok(address) if !text.chars().any(char::is_control) => Ok(Self(address.to_string())),
+            _ => Err(AddressError::Malformed),
+        }
+    }
+
+    /// The address as it was typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form by which addresses are compared: Exchange ignores case in both parts.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.0.to_lowercase()
+    }
+
+    /// Whether `other` names the same mailbox.
+    #[must_use]
+    pub fn same_as(&self, other: &str) -> bool {
+        self.key() == other.trim().to_lowercase()
+    }
+}
+
+impl std::fmt::Display for EmailAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_as_they_are_pasted() {
+        for (typed, parsed) in [
+            (" user@demo.example ", "user@demo.example"),
+            ("First.Last+tag@Demo.Example", "First.Last+tag@Demo.Example"),
+            ("schüler@schule.example", "schüler@schule.example"),
+        ] {
+            assert_eq!(EmailAddress::parse(typed).unwrap().as_str(), parsed);
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_mailbox_can_have() {
+        for typed in ["user", "user@", "@demo.example", "a b@demo.example", "user@demo.example\r\nBcc: x@y.example", "User <user@demo.example>"] {
+            assert_eq!(EmailAddress::parse(typed), Err(AddressError::Malformed), "{typed}");
+        }
+        assert_eq!(EmailAddress::parse("  "), Err(AddressError::Empty));
+    }
+
+    #[test]
+    fn compares_without_case() {
+        assert!(EmailAddress::parse("User@Demo.example").unwrap().same_as("user@demo.EXAMPLE"));
+    }
+}

@@ -1,0 +1,74 @@
+//! An error turned into cause, who mends it, the steps, and the evidence to copy.
+
+use serde::{Deserialize, Serialize};
+
+/// Who can mend a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mender {
+    /// The person who sees the page.
+    You,
+    /// An administrator of the institution (in Entra, Exchange or Entrepost).
+    Administrator,
+    /// Nobody: it passes by itself.
+    Time,
+    /// Whoever runs this server.
+    Operator,
+}
+
+/// One step of the remedy, with a command to copy where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What to do, in one or two sentences.
+    pub text: String,
+    /// A command for Exchange PowerShell, or a value to paste.
+    pub command: Option<String>,
+}
+
+/// What the page offers to press.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// Run the checks again with the grant that is kept.
+    TryAgain,
+    /// Sign in at Microsoft again.
+    ConnectAgain,
+}
+
+/// The raw facts, for support.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Name and value, in the order in which they are shown.
+    pub facts: Vec<(String, String)>,
+}
+
+impl Evidence {
+    /// The evidence as one text to paste into a ticket.
+    #[must_use]
+    pub fn as_text(&self) -> String {
+        self.facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
+}
+
+/// What is wrong, in words for the person who looks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Stable name of the cause, for tests and support.
+    pub cause: String,
+    /// What it means for the person.
+    pub title: String,
+    /// One or two sentences more.
+    pub summary: String,
+    /// Who mends it.
+    pub mender: Mender,
+    /// How.
+    pub steps: Vec<Step>,
+    /// What to press afterwards.
+    pub remedy: Remedy,
+    /// Raw answer, codes, ids, time.
+    pub evidence: Evidence,
+    /// A ready message for the administrator, where one has to act.
+    pub message_for_administrator: Option<String>,
+    /// Where support is to be had, if the operator said so.
+    pub support_contact: Option<String>,
+}

@@ -1,0 +1,87 @@
+//! What a form says after its redirect.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::Diagnosis;
+
+/// How a notice is to be taken. Colour never speaks alone: each has a sign and a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    /// It worked.
+    Success,
+    /// It worked, but somebody should look.
+    Warning,
+    /// It did not work.
+    Problem,
+}
+
+/// A prompt at the top of a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Success, warning or problem.
+    pub tone: Tone,
+    /// The message in a few words.
+    pub title: String,
+    /// What it means, and what is possible now.
+    pub text: String,
+    /// A value to copy (an invitation link), with what the copy button says it copies.
+    pub copy: Option<(String, String)>,
+}
+
+impl Notice {
+    /// A notice without a value to copy.
+    #[must_use]
+    pub fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { tone, title: title.into(), text: text.into(), copy: None }
+    }
+}
+
+/// What is wrong with one field, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// The field's name in the form.
+    pub field: String,
+    /// The field's label, for the summary.
+    pub label: String,
+    /// What to do.
+    pub text: String,
+}
+
+/// The whole answer to a form: kept in a short-lived row, shown once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Flash {
+    /// Which form it answers.
+    pub form: String,
+    /// The prompt.
+    pub notice: Option<Notice>,
+    /// Field errors.
+    pub errors: Vec<FieldError>,
+    /// What was typed, by field name. Never a secret or a password.
+    pub typed: BTreeMap<String, String>,
+    /// Why Microsoft refused.
+    pub diagnosis: Option<Diagnosis>,
+    /// A question that must be answered before the form is carried out: the text and the name of the field that confirms.
+    pub question: Option<(String, String)>,
+}
+
+impl Flash {
+    /// The answer of a form that worked.
+    #[must_use]
+    pub fn notice(notice: Notice) -> Self {
+        Self { notice: Some(notice), ..Self::default() }
+    }
+
+    /// The error of one field, if it has one.
+    #[must_use]
+    pub fn error(&self, field: &str) -> Option<&str> {
+        self.errors.iter().find(|error| error.field == field).map(|error| error.text.as_str())
+    }
+
+    /// What was typed into a field, if the form is shown again.
+    #[must_use]
+    pub fn typed(&self, field: &str) -> Option<&str> {
+        self.typed.get(field).map(String::as_str)
+    }
+}

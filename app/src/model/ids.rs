@@ -1,0 +1,51 @@
+//! Identifiers. Each is a UUID made by Entrepost before the row is stored; the types keep them apart.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// An institution (a tenant of Entrepost).
+    InstitutionId
+);
+id!(
+    /// A person's account in one institution.
+    UserId
+);
+id!(
+    /// A signed-in browser.
+    SessionId
+);
+id!(
+    /// A connected mailbox.
+    MailboxId
+);
+id!(
+    /// One run of Configure & Test.
+    AttemptId
+);
+id!(
+    /// A stored app registration.
+    RegistrationId
+);

@@ -1,0 +1,46 @@
+//! Domain types and validation. Serde only: nothing here knows a database, a protocol or a browser.
+
+mod address;
+mod attempt;
+mod diagnosis;
+mod flash;
+mod ids;
+mod path;
+mod registration;
+mod settings;
+mod users;
+
+pub use address::{AddressError, EmailAddress};
+pub use attempt::{
+    AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, Outcome, Stage,
+};
+pub use diagnosis::{Diagnosis, Evidence, Mender, Remedy, Step};
+pub use flash::{FieldError, Flash, Notice, Tone};
+pub use ids::{AttemptId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId};
+pub use path::AppPath;
+pub use registration::{
+    ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId,
+};
+pub use settings::{
+    EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,
+    SecretChange,
+};
+pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow};
+
+/// A moment, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The moment `milliseconds` later (earlier, if negative).
+    #[must_use]
+    pub fn plus_ms(self, milliseconds: i64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+    /// Milliseconds from `earlier` to this moment.
+    #[must_use]
+    pub fn since_ms(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}

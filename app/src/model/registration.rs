@@ -1,0 +1,198 @@
+//! The three values of an app registration, as an administrator pastes them.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a pasted value cannot be right. Each text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationError {
+    /// Client ID is empty or no GUID.
+    #[error("Client ID is a GUID such as 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd. In Entra it is called Application (client) ID.")]
+    ClientId,
+    /// Tenant ID is neither a GUID nor a domain.
+    #[error("Tenant ID is a GUID, or a domain that is verified in your tenant. In Entra it is called Directory (tenant) ID.")]
+    TenantId,
+    /// `common`, `organizations` or `consumers`.
+    #[error(
+        "“{0}” stands for every tenant: with it Entrepost could not tell your institution's accounts from others. Paste the Directory (tenant) ID."
+    )]
+    SharedTenant(String),
+    /// A GUID was pasted as the secret.
+    #[error("This is the Secret ID, paste the Value. In Entra the Value stands left of the Secret ID and is shown only once. If it is masked, create a new secret.")]
+    SecretId,
+    /// No secret was given and none is stored.
+    #[error("Paste the Value of a client secret.")]
+    SecretMissing,
+    /// The secret has blanks or control characters inside.
+    #[error("A client secret has no blanks or line breaks inside. Copy the Value again with the copy button in Entra.")]
+    SecretBlanks,
+    /// The date cannot be read or is past.
+    #[error("Enter a date in the future, as Entra shows it under Expires.")]
+    Expiry,
+}
+
+fn guid(text: &str) -> Option<Uuid> {
+    let text = text.trim();
+    (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
+}
+
+/// The application (client) ID, a GUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(pub Uuid);
+
+impl ClientId {
+    /// # Errors
+    /// [`RegistrationError::ClientId`] if it is no GUID.
+    pub fn parse(text: &str) -> Result<Self, RegistrationError> {
+        guid(text).map(Self).ok_or(RegistrationError::ClientId)
+    }
+}
+
+impl std::fmt::Display for ClientId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The directory (tenant) ID, a GUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantId(pub Uuid);
+
+impl std::fmt::Display for TenantId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What may be pasted as Tenant ID. A domain is resolved to its GUID at Save.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tenant {
+    /// The GUID itself.
+    Id(TenantId),
+    /// A domain verified in the tenant, in lower case.
+    Domain(String),
+}
+
+impl Tenant {
+    /// # Errors
+    /// [`RegistrationError::TenantId`], or [`RegistrationError::SharedTenant`] for the endpoints that stand for all tenants.
+    pub fn parse(text: &str) -> Result<Self, RegistrationError> {
+        let text = text.trim().to_lowercase();
+        if ["common", "organizations", "consumers"].contains(&text.as_str()) {
+            return Err(RegistrationError::SharedTenant(text));
+        }
+        if let Some(id) = guid(&text) {
+            return Ok(Self::Id(TenantId(id)));
+        }
+        let label = |part: &str| {
+            (1..=63).contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !part.starts_with('-')
+                && !part.ends_with('-')
+        };
+        let domain = text.len() <= 253 && text.contains('.') && text.split('.').all(label);
+        if domain { Ok(Self::Domain(text)) } else { Err(RegistrationError::TenantId) }
+    }
+}
+
+/// The client secret's Value on its way in. It has no `Debug`, `Display` or `Serialize`, so it cannot leave again by accident.
+#[derive(Clone)]
+pub struct ClientSecret(String);
+
+impl ClientSecret {
+    /// Parses a pasted value; `None` if nothing was typed.
+    ///
+    /// # Errors
+    /// [`RegistrationError::SecretId`] for a GUID, [`RegistrationError::SecretBlanks`] for broken copies.
+    pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if guid(text).is_some() {
+            return Err(RegistrationError::SecretId);
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) || text.len() > 1024 {
+            return Err(RegistrationError::SecretBlanks);
+        }
+        Ok(Some(Self(text.to_owned())))
+    }
+
+    /// Hands the value to whoever seals or sends it.
+    #[must_use]
+    pub fn reveal(self) -> String {
+        self.0
+    }
+}
+
+/// The day on which a secret expires (`YYYY-MM-DD`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretExpiry(pub time::Date);
+
+impl SecretExpiry {
+    const FORMAT: &'static [time::format_description::BorrowedFormatItem<'static>] =
+        time::macros::format_description!("[year]-[month]-[day]");
+
+    /// Parses a date as a browser's date field sends it; `None` if empty.
+    ///
+    /// # Errors
+    /// [`RegistrationError::Expiry`] if it is no date.
+    pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        time::Date::parse(text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
+    }
+
+    /// Whole days from the day of `now` (UTC) to the day of expiry; negative when past.
+    #[must_use]
+    pub fn days_left(self, now: super::Timestamp) -> i64 {
+        let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
+            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+            .date();
+        (self.0 - today).whole_days()
+    }
+}
+
+impl std::fmt::Display for SecretExpiry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.format(Self::FORMAT).map_err(|_| std::fmt::Error)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_is_no_secret() {
+        let pasted = " 0f8fad5b-d9cb-469f-a165-70867728950e\n";
+        assert_eq!(ClientSecret::parse(pasted).err(), Some(RegistrationError::SecretId));
+        assert!(ClientSecret::parse(" ab8Q~secret \n").unwrap().unwrap().reveal() == "ab8Q~secret");
+        assert!(ClientSecret::parse("  ").unwrap().is_none());
+        assert_eq!(ClientSecret::parse("a b").err(), Some(RegistrationError::SecretBlanks));
+    }
+
+    #[test]
+    fn a_tenant_is_a_guid_or_a_domain_but_never_everybody() {
+        let id = "c1a5b7de-90f4-4d0f-8f62-2a7be01d7c35";
+        assert_eq!(Tenant::parse(&format!(" {} ", id.to_uppercase())).unwrap(), Tenant::Id(TenantId(id.parse().unwrap())));
+        assert_eq!(Tenant::parse("Demo.Example").unwrap(), Tenant::Domain("demo.example".into()));
+        for shared in ["common", "Organizations", " consumers "] {
+            assert!(matches!(Tenant::parse(shared), Err(RegistrationError::SharedTenant(_))), "{shared}");
+        }
+        for wrong in ["", "demo", "demo..example", "-a.example", "a/b.example", "c1a5b7de90f44d0f8f622a7be01d7c35"] {
+            assert_eq!(Tenant::parse(wrong), Err(RegistrationError::TenantId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_id_is_a_guid() {
+        assert!(ClientId::parse(" 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd ").is_ok());
+        assert!(ClientId::parse("{7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd}").is_err());
+        assert!(ClientId::parse("").is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! Institution Config > General > Email.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AttemptSummary, MailboxId, MailboxView, Timestamp};
+
+/// How an institution sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// The system's SMTP relay.
+    SystemDefault,
+    /// Microsoft Exchange Online, with the institution's own app registration.
+    ExchangeOnline,
+}
+
+impl Provider {
+    /// The name in forms and in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SystemDefault => "system_default",
+            Self::ExchangeOnline => "exchange_online",
+        }
+    }
+
+    /// The provider of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::SystemDefault, Self::ExchangeOnline].into_iter().find(|provider| provider.as_str() == text)
+    }
+
+    /// The label in the form.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::SystemDefault => "System default",
+            Self::ExchangeOnline => "MS Exchange Online",
+        }
+    }
+}
+
+/// What is to happen with the stored secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretChange {
+    /// Keep the stored one unless a new one was pasted.
+    Keep,
+    /// Forget the whole registration, secret included.
+    Remove,
+}
+
+/// The form as it was posted. The one place where a secret is in the contract: on its way in.
+/// No `Debug`, so that it cannot be printed.
+#[derive(Clone, Default)]
+pub struct EmailConfigForm {
+    /// `system_default` or `exchange_online`.
+    pub provider: String,
+    /// Client ID as typed.
+    pub client_id: String,
+    /// Tenant ID as typed.
+    pub tenant_id: String,
+    /// Client Secret as typed.
+    pub client_secret: String,
+    /// `remove` forgets the stored secret.
+    pub secret_change: String,
+    /// `YYYY-MM-DD` or empty.
+    pub secret_expires_on: String,
+    /// `yes` or `no`.
+    pub custom_from: String,
+    /// Address as typed.
+    pub custom_from_address: String,
+    /// `yes` if users may connect an address other than their account's.
+    pub allow_other_address: String,
+    /// `yes` once the administrator agreed that every mailbox must be connected again.
+    pub confirm_disconnect: String,
+}
+
+/// A stored registration, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationView {
+    /// Client ID.
+    pub client_id: String,
+    /// Tenant ID.
+    pub tenant_id: String,
+    /// Since when a secret is stored.
+    pub secret_stored_at: Timestamp,
+    /// `YYYY-MM-DD`.
+    pub secret_expires_on: Option<String>,
+    /// Days until then.
+    pub secret_days_left: Option<i64>,
+    /// When Microsoft last accepted the three values; `None` is `unverified`.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// Where general notifications come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationView {
+    /// The default sender.
+    pub default_sender: String,
+    /// Whether a custom address is chosen.
+    pub custom_from: bool,
+    /// The custom address.
+    pub custom_from_address: String,
+    /// Whether the operator configured a system SMTP relay.
+    pub system_smtp: bool,
+    /// The mailbox that sends as the custom address, once tested.
+    pub sender: Option<MailboxView>,
+    /// Whether that mailbox passed its test.
+    pub ready: bool,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+    /// Connected mailboxes that could send as the custom address.
+    pub candidates: Vec<(MailboxId, String)>,
+    /// Attempts, newest first.
+    pub attempts: Vec<AttemptSummary>,
+}
+
+/// The steps of the guide for the Entra portal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuideStep {
+    /// Register the app.
+    Register,
+    /// Copy client ID and tenant ID.
+    Ids,
+    /// Create a secret and copy its Value.
+    Secret,
+    /// Add the Web platform with the redirect URI.
+    RedirectUri,
+    /// Add the API permissions.
+    Permissions,
+    /// Grant admin consent.
+    Consent,
+    /// Switch on Authenticated SMTP and IMAP.
+    Protocols,
+}
+
+impl GuideStep {
+    /// All steps in order.
+    pub const ALL: [Self; 7] = [
+        Self::Register,
+        Self::Ids,
+        Self::Secret,
+        Self::RedirectUri,
+        Self::Permissions,
+        Self::Consent,
+        Self::Protocols,
+    ];
+
+    /// The name in forms and in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Ids => "ids",
+            Self::Secret => "secret",
+            Self::RedirectUri => "redirect_uri",
+            Self::Permissions => "permissions",
+            Self::Consent => "consent",
+            Self::Protocols => "protocols",
+        }
+    }
+
+    /// The step of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.as_str() == text)
+    }
+}
+
+/// A step of the guide and whether it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuideStepView {
+    /// Which step.
+    pub step: GuideStep,
+    /// Ticked.
+    pub done: bool,
+    /// Ticked by what Microsoft proved.
+    pub proven: bool,
+}
+
+/// Everything the page shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmailConfigView {
+    /// The chosen provider.
+    pub provider: Provider,
+    /// The redirect URI to register.
+    pub redirect_uri: String,
+    /// The registration in use.
+    pub registration: Option<RegistrationView>,
+    /// Values that wait, unused, until Microsoft accepts them.
+    pub waiting: Option<RegistrationView>,
+    /// Whether users may connect an address other than their account's.
+    pub allow_other_address: bool,
+    /// General notifications.
+    pub notifications: NotificationView,
+    /// The guide.
+    pub guide: Vec<GuideStepView>,
+    /// The tenant-wide and the per-mailbox command name this address.
+    pub example_address: String,
+    /// Whether the administrator who looks has connected a mailbox.
+    pub own_mailbox_connected: bool,
+    /// How many people have a living connection.
+    pub people_connected: i64,
+}
+
+impl EmailConfigForm {
+    /// What may be shown again after an error: everything but the secret.
+    #[must_use]
+    pub fn typed(&self) -> [(&'static str, &str); 8] {
+        [
+            ("provider", &self.provider),
+            ("client_id", &self.client_id),
+            ("tenant_id", &self.tenant_id),
+            ("secret_expires_on", &self.secret_expires_on),
+            ("custom_from", &self.custom_from),
+            ("custom_from_address", &self.custom_from_address),
+            ("allow_other_address", &self.allow_other_address),
+            ("secret_change", &self.secret_change),
+        ]
+    }
+}

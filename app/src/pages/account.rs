@@ -1,0 +1,168 @@
+//! User Account > Email.
+
+use leptos::prelude::*;
+
+use super::signed_in_page;
+use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time};
+use crate::islands::SubmitButton;
+use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView, Outcome, Stage, Tone};
+
+/// `/account/email`
+#[component]
+pub fn Account() -> impl IntoView {
+    signed_in_page(|page, me| async move {
+        let flash = page.flash(&["connect"]).await;
+        page.allow_sign_in(&me).await;
+        let account = page.backend.mailboxes.account(&me).await?;
+        let mut shown = Vec::new();
+        for mailbox in &account.mailboxes {
+            let last = account.attempts.iter().find(|attempt| attempt.address.eq_ignore_ascii_case(&mailbox.address) && attempt.stage == Stage::Finished && attempt.outcome != Outcome::Abandoned);
+            let attempt = match last {
+                Some(last) => page.backend.mailboxes.attempt(&me, last.id).await.ok(),
+                None => None,
+            };
+            shown.push((mailbox.clone(), attempt));
+        }
+        let connected = !shown.is_empty();
+        let postmark = shown.iter().find_map(|(mailbox, attempt)| {
+            let attempt = attempt.as_ref().filter(|_| mailbox.state == MailboxState::Connected)?;
+            Some((attempt.arrival_ms()?, attempt.finished_at?))
+        });
+        let form = if account.provider_ready {
+            connect_form(&account.account_address, connected, account.allow_other_address, &flash)
+        } else {
+            not_ready(&account.ask)
+        };
+        let boxes = shown.into_iter().map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt)).collect_view();
+        let attempts = history(&account.attempts);
+        Ok(view! {
+            <Layout me title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
+                <ErrorSummary flash title="Not connected: something needs another look."/>
+                <div class="columns">
+                    <div class="main-column">{boxes} {form}</div>
+                    <div class="side-column">
+                        {postmark.map(|(ms, at)| view! { <Postmark arrival_ms=ms day=day(at.0)/> })}
+                        {attempts}
+                    </div>
+                </div>
+            </Layout>
+        }.into_any())
+    })
+}
+
+fn day(milliseconds: i64) -> String {
+    let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
+    time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000)).ok().and_then(|at| at.format(format).ok()).unwrap_or_default().to_uppercase()
+}
+
+fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> AnyView {
+    let hint = if other { "The address you want to send and receive as." } else { "The address of your account. Your institution allows only this one." };
+    let title = if connected { "Connect again, or another mailbox" } else { "Connect your mailbox" };
+    view! {
+        <section class="sheet">
+            <h2>{title}</h2>
+            <form method="post" action="/api/configure_and_test">
+                <TextInput name="email" label="Email address" kind="email" autocomplete="email" value=address.to_owned() hint=hint flash=flash.clone()/>
+                <div class="actions">
+                    <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned()/>
+                    <p class="quiet">"You sign in at Microsoft. Nobody has to sign out of other pages or restart the browser."</p>
+                </div>
+            </form>
+        </section>
+    }
+    .into_any()
+}
+
+fn not_ready(ask: &[String]) -> AnyView {
+    let whom = if ask.is_empty() { "You are the administrator: set it up under Institution Config › General › Email.".to_owned() } else { format!("Ask {}.", ask.join(" or ")) };
+    view! { <Banner tone=Tone::Warning title="Your institution has not set up MS Exchange Online yet." text=whom/> }.into_any()
+}
+
+/// Sign, word and class of a mailbox's state.
+pub(super) fn state_badge(state: MailboxState) -> AnyView {
+    let (class, sign, word) = match state {
+        MailboxState::Connected => ("badge ok", "●", "Connected"),
+        MailboxState::Blocked => ("badge warning", "!", "Blocked"),
+        MailboxState::NeedsReconnect => ("badge bad", "✕", "Needs reconnect"),
+    };
+    view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
+}
+
+fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>) -> AnyView {
+    let MailboxView { id, address, sign_in_name, state, connected_at, next_test_at, problem } = mailbox;
+    let id = id.to_string();
+    let banner = match (state, &problem) {
+        (MailboxState::Connected, _) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="Every check passed. Entrepost renews its permission by itself."/> }.into_any(),
+        (MailboxState::Blocked, None) => view! { <Banner tone=Tone::Warning title="Your mailbox has not passed its test yet." text="Test it to see whether it works."/> }.into_any(),
+        (_, Some(problem)) => view! { <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/> }.into_any(),
+        (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft has ended the connection." text="Connect again; it takes a minute."/> }.into_any(),
+    };
+    let again = if state == MailboxState::NeedsReconnect {
+        view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Connect again" class="button primary"/> }.into_any()
+    } else {
+        let label = if state == MailboxState::Connected { "Test again" } else { "Try again" };
+        view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label/> }.into_any()
+    };
+    let sheet = problem.map(|problem| view! { <DiagnosisSheet diagnosis=problem/> });
+    let differs = !sign_in_name.eq_ignore_ascii_case(&address);
+    view! {
+        <div class="stack" data-mailbox=state.as_str()>
+            {banner}
+            {sheet}
+            <section class="sheet">
+                <div class="sheet-head">
+                    <div>
+                        <h2 class="address">{address.clone()}</h2>
+                        <p class="quiet">
+                            "MS Exchange Online"
+                            {connected_at.map(|at| view! { ", connected " <Time at/> })}
+                            {differs.then(|| view! { ", signs in as " {sign_in_name} })}
+                        </p>
+                        {next_test_at.map(|at| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again by itself: " <Time at/> "."</p> })}
+                    </div>
+                    {state_badge(state)}
+                </div>
+                {attempt.map(|attempt| view! { <RouteStops checks=attempt.checks/> })}
+                <div class="actions">
+                    {again}
+                    <details class="confirm">
+                        <summary class="danger">"Disconnect"</summary>
+                        <p>"Entrepost forgets the tokens of " {address} ". You can connect it again at any time."</p>
+                        <Submit action="/api/disconnect" values=vec![("mailbox", id)] label="Yes, disconnect" class="button danger"/>
+                    </details>
+                </div>
+            </section>
+        </div>
+    }
+    .into_any()
+}
+
+/// The list of attempts with their outcomes.
+pub(super) fn history(attempts: &[AttemptSummary]) -> AnyView {
+    let lines = attempts.iter().map(|attempt| {
+        let outcome = match (attempt.stage, attempt.outcome) {
+            (Stage::Finished, Outcome::Passed) => "all checks passed".to_owned(),
+            (Stage::Finished, Outcome::NotSeen) => "connected; test message not seen yet".to_owned(),
+            (Stage::Finished, Outcome::Failed) => attempt.failed_at.as_ref().map_or_else(|| "failed".to_owned(), |at| format!("stopped: {at}")),
+            (Stage::Finished, _) => "not completed".to_owned(),
+            (Stage::Deciding, _) => "waits for your decision".to_owned(),
+            (Stage::SigningIn, _) => "at Microsoft".to_owned(),
+            _ => "running".to_owned(),
+        };
+        let path = attempt.kind.path(attempt.id);
+        let by_itself = attempt.automatic.then_some(" (by itself)");
+        let (at, address) = (attempt.created_at, attempt.address.clone());
+        view! { <li><a href=path><Time at/></a> <span>{address} ": " {outcome} {by_itself}</span></li> }
+    }).collect_view();
+    view! {
+        <section class="sheet">
+            <h2>"Attempts"</h2>
+            {if attempts.is_empty() {
+                view! { <p class="quiet">"None yet. Press Configure & Test to make the first."</p> }.into_any()
+            } else {
+                view! { <ul class="history">{lines}</ul> }.into_any()
+            }}
+        </section>
+    }
+    .into_any()
+}

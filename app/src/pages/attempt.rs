@@ -1,0 +1,39 @@
+//! One attempt, live; it can be reloaded.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+
+use super::signed_in_page;
+use crate::components::{Layout, Section};
+use crate::error::AppError;
+use crate::islands::AttemptLive;
+use crate::model::{AttemptKind, Stage};
+
+/// `/account/email/attempts/{id}` and `/institution/config/general/email/attempts/{id}`
+#[component]
+pub fn Attempt() -> impl IntoView {
+    let id = use_params_map().with_untracked(|params| params.get("id")).unwrap_or_default();
+    signed_in_page(move |page, me| async move {
+        let flash = page.flash(&[]).await;
+        page.allow_sign_in(&me).await;
+        let attempt = page.backend.mailboxes.attempt(&me, id.parse().map_err(|_| AppError::NotFound)?).await?;
+        // One address for each attempt.
+        if attempt.kind.path(attempt.id) != page.path {
+            return Err(AppError::NotFound);
+        }
+        let (trail, section, back) = match attempt.kind {
+            AttemptKind::Personal => ("User Account", Section::Account, "/account/email"),
+            _ => ("Institution Config › General", Section::Institution, "/institution/config/general/email"),
+        };
+        let unfinished = matches!(attempt.stage, Stage::Ready | Stage::Running);
+        // Without JavaScript the page reloads itself until the attempt is finished.
+        let reload = unfinished.then(|| view! { <noscript><meta http-equiv="refresh" content="2"/></noscript> });
+        Ok(view! {
+            <Layout me title="Configure & Test" trail section flash>
+                {reload}
+                <AttemptLive initial=attempt/>
+                <p class="back"><a href=back>"Back to Email"</a></p>
+            </Layout>
+        }.into_any())
+    })
+}

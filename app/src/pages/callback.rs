@@ -1,0 +1,61 @@
+//! The redirect URI: a page whose GET changes nothing. Its island (or its one button) completes the sign-in.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+use super::open_page;
+use crate::components::{Banner, Entrance};
+use crate::islands::CompleteSignIn;
+use crate::model::Tone;
+
+/// `/web/home/emails/msexchangeonlineoauth`
+#[component]
+pub fn Callback() -> impl IntoView {
+    let query = use_query_map().get_untracked();
+    open_page(move |page| async move {
+        let value = move |name: &str| query.get(name).filter(|value| !value.is_empty());
+        let [code, error, description, iss, consent] = ["code", "error", "error_description", "iss", "admin_consent"].map(&value);
+        // A lost session means: start again. The code never travels in a return address.
+        if page.visitor.person.is_none() {
+            page.status(401);
+            return view! {
+                <Entrance visitor=page.visitor.clone() title="You are signed out">
+                    <Banner tone=Tone::Warning title="Your session at Entrepost has ended." text="Sign in, then press Configure & Test again. Nothing was connected."/>
+                    <p><a class="button primary" href="/login?next=/account/email">"Sign in"</a></p>
+                </Entrance>
+            }
+            .into_any();
+        }
+        let Some(state) = value("state") else {
+            page.status(400);
+            return view! {
+                <Entrance visitor=page.visitor.clone() title="Nothing to complete">
+                    <Banner tone=Tone::Warning title="This address is where Microsoft sends you back to." text="It does nothing by itself. Press Configure & Test to start."/>
+                    <p><a class="button primary" href="/account/email">"Open User Account › Email"</a></p>
+                </Entrance>
+            }
+            .into_any();
+        };
+        let plain = [("code", &code), ("error", &error), ("error_description", &description), ("iss", &iss), ("admin_consent", &consent)]
+            .into_iter()
+            .filter_map(|(name, value)| value.clone().map(|value| view! { <input type="hidden" name=name value=value/> }))
+            .collect_view();
+        view! {
+            <Entrance visitor=page.visitor.clone() title="Back from Microsoft">
+                <div class="with-script">
+                    <CompleteSignIn state=state.clone() code error error_description=description iss admin_consent=consent/>
+                </div>
+                <noscript>
+                    <form method="post" action="/api/complete_sign_in">
+                        <input type="hidden" name="state" value=state/>
+                        {plain}
+                        <input type="hidden" name="plain" value="1"/>
+                        <p>"One step is left."</p>
+                        <button class="button primary">"Complete the sign-in"</button>
+                    </form>
+                </noscript>
+            </Entrance>
+        }
+        .into_any()
+    })
+}

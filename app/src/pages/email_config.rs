@@ -1,0 +1,198 @@
+//! Institution Config > General > Email, for administrators.
+
+use leptos::prelude::*;
+
+use super::administrator_page;
+use super::guide::guide;
+use super::notifications::notifications;
+use crate::components::{Banner, Choice, DiagnosisSheet, ErrorSummary, Field, Layout, Section, Submit, TextInput, Time};
+use crate::islands::{CopyButton, SubmitButton};
+use crate::model::{EmailConfigView, Flash, Provider, RegistrationView, Tone};
+
+/// `/institution/config/general/email`
+#[component]
+pub fn EmailConfig() -> impl IntoView {
+    administrator_page(|page, admin| async move {
+        let flash = page.flash(&["email-config", "guide"]).await;
+        page.allow_sign_in(&admin).await;
+        let config = page.backend.email_config.view(&admin).await?;
+        let banner = status(&config, &flash);
+        let waiting = config.waiting.as_ref().map(|values| waiting(values, config.people_connected));
+        let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
+        let form = form(&config, &flash);
+        let exchange = config.provider == Provider::ExchangeOnline;
+        let sender = notifications(&config.notifications, exchange && config.registration.is_some());
+        let guide = guide(&config);
+        Ok(view! {
+            <Layout me=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives e-mail. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone()>
+                <div class="columns">
+                    <div class="main-column">
+                        <ErrorSummary flash/>
+                        {diagnosis}
+                        {banner}
+                        {waiting}
+                        {form}
+                        {sender}
+                    </div>
+                    <div class="side-column">{guide}</div>
+                </div>
+            </Layout>
+        }.into_any())
+    })
+}
+
+/// What is known about the stored values, and what to do next. Claims what is proven and no more.
+fn status(config: &EmailConfigView, flash: &Flash) -> Option<AnyView> {
+    let registration = config.registration.as_ref().filter(|_| config.provider == Provider::ExchangeOnline)?;
+    let days = registration.secret_days_left;
+    let expiry = days.filter(|days| *days <= 30).map(|days| {
+        let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires in {days} days.")) };
+        view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect at once for everybody."/> }
+    });
+    let connect = (!config.own_mailbox_connected).then(|| view! { <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p> });
+    let main = match registration.verified_at {
+        Some(at) => {
+            // The prompt of Save says the same in the same words: once is enough.
+            let said = flash.notice.as_ref().is_some_and(|notice| notice.tone == Tone::Success);
+            if said && connect.is_none() {
+                None
+            } else if said {
+                connect.map(IntoAny::into_any)
+            } else {
+                let text = if config.own_mailbox_connected { "Your own mailbox is connected." } else { "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours." };
+                Some(view! {
+                    <Banner tone=Tone::Success title="IDs and secret are right." text>
+                        <p class="quiet">"Verified " <Time at/></p>
+                        {connect}
+                    </Banner>
+                }.into_any())
+            }
+        }
+        None => Some(view! {
+            <Banner tone=Tone::Warning title="These values are unverified." text="Microsoft could not be asked yet.">
+                <Submit action="/api/verify_again" values=vec![] label="Verify again"/>
+            </Banner>
+        }.into_any()),
+    };
+    Some(view! { {expiry} {main} }.into_any())
+}
+
+/// Values that stand beside the verified ones.
+fn waiting(values: &RegistrationView, people: i64) -> AnyView {
+    let accepted = values.verified_at.is_some();
+    let text = if accepted {
+        format!("Microsoft accepts them. Using them ends the connections of {people} people, who must connect again. The old values stay in use until you decide.")
+    } else {
+        "The verified ones stay in use until Microsoft accepts these.".to_owned()
+    };
+    let (label, class, confirm) = if accepted { ("Use the new values", "button danger", "yes") } else { ("Verify again", "button primary", "") };
+    view! {
+        <section class="sheet waiting">
+            <h2>"New values wait"</h2>
+            <p>{text}</p>
+            <dl class="evidence">
+                <div><dt>"Client ID"</dt><dd class="mono">{values.client_id.clone()}</dd></div>
+                <div><dt>"Tenant ID"</dt><dd class="mono">{values.tenant_id.clone()}</dd></div>
+            </dl>
+            <div class="actions">
+                <Submit action="/api/verify_again" values=vec![("confirm_disconnect", confirm.to_owned())] label class/>
+                <Submit action="/api/discard_waiting" values=vec![] label="Discard them"/>
+            </div>
+        </section>
+    }
+    .into_any()
+}
+
+fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
+    let typed = |name: &str, stored: &str| flash.typed(name).map_or_else(|| stored.to_owned(), ToOwned::to_owned);
+    let provider = Provider::parse(&typed("provider", config.provider.as_str())).unwrap_or(config.provider);
+    let custom = typed("custom_from", if config.notifications.custom_from { "yes" } else { "no" });
+    let fields = flash.clone();
+    let sender_hint = format!("General notifications come from {} unless you choose an address.", config.notifications.default_sender);
+    let question = flash.question.clone().map(|(label, name)| {
+        view! {
+            <label class="check confirm-check"><input type="checkbox" name=name value="yes"/><span>{label}</span></label>
+        }
+    });
+    view! {
+        <form class="sheet email-config" method="post" action="/api/save_email_config" autocomplete="off">
+            <Field name="provider" label="Email Provider" flash=fields.clone()>
+                <select id="provider" name="provider">
+                    {[Provider::SystemDefault, Provider::ExchangeOnline]
+                        .into_iter()
+                        .map(|option| view! { <option value=option.as_str() selected=option == provider>{option.label()}</option> })
+                        .collect_view()}
+                </select>
+            </Field>
+            <div class="exchange-only">{registration_fields(config, flash)}</div>
+            <Choice name="custom_from" legend="Custom Email From" hint=sender_hint options=vec![("no", "No"), ("yes", "Yes")] chosen=custom flash=fields.clone()/>
+            <div class="custom-only">
+                <TextInput name="custom_from_address" label="Custom From address" kind="email" value=config.notifications.custom_from_address.clone() hint="A mailbox of its own, or an address that a connected mailbox may send as. You test it below after saving." flash=fields/>
+            </div>
+            {question}
+            <div class="actions save">
+                <SubmitButton label="Save".to_owned() busy="Asking Microsoft…".to_owned()/>
+                <p class="quiet exchange-only">"Save asks Microsoft whether these values work."</p>
+            </div>
+        </form>
+    }
+    .into_any()
+}
+
+fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
+    let fields = flash.clone();
+    let stored = config.waiting.as_ref().or(config.registration.as_ref());
+    let text = |read: fn(&RegistrationView) -> &String| stored.map(|stored| read(stored).clone()).unwrap_or_default();
+    let (client_id, tenant_id) = (text(|stored| &stored.client_id), text(|stored| &stored.tenant_id));
+    let expires = stored.and_then(|stored| stored.secret_expires_on.clone()).unwrap_or_default();
+    let since = stored.map(|stored| stored.secret_stored_at);
+    let allow = flash.typed("allow_other_address").map_or(config.allow_other_address, |typed| typed == "yes");
+    let invalid = flash.error("client_secret").is_some();
+    let error = flash.error("client_secret").map(ToOwned::to_owned);
+    view! {
+        <div class="field">
+            <p class="label" id="redirect-uri-label">"Redirect URI"</p>
+            <p class="hint">"Register exactly this address under Authentication, platform Web."</p>
+            <div class="copyable">
+                <code id="redirect-uri" aria-labelledby="redirect-uri-label">{config.redirect_uri.clone()}</code>
+                <CopyButton text=config.redirect_uri.clone() label="Copy redirect URI".to_owned()/>
+            </div>
+        </div>
+        <TextInput name="client_id" label="Client ID" mono=true value=client_id hint="In Entra: Application (client) ID" flash=fields.clone()/>
+        <TextInput name="tenant_id" label="Tenant ID" mono=true value=tenant_id hint="In Entra: Directory (tenant) ID, or a domain verified in the tenant" flash=fields.clone()/>
+        <div class="field" class:invalid=invalid>
+            <label for="client_secret">"Client Secret"</label>
+            <p class="hint" id="client_secret-hint">
+                {match since {
+                    Some(at) => view! { "A secret is stored since " <Time at/> ". Leave empty to keep it; paste a new one to replace it." }.into_any(),
+                    None => "The Value, not the Secret ID. Entra shows it only once.".into_any(),
+                }}
+            </p>
+            {error.map(|error| view! { <p class="error" id="client_secret-error">{error}</p> })}
+            <input
+                id="client_secret"
+                name="client_secret"
+                type="password"
+                autocomplete="off"
+                class="mono"
+                placeholder=since.map(|_| "•••••••• stored")
+                aria-invalid=invalid.then_some("true")
+                aria-describedby=if invalid { "client_secret-hint client_secret-error" } else { "client_secret-hint" }
+            />
+            {since.map(|_| view! {
+                <label class="check">
+                    <input type="checkbox" name="secret_change" value="remove"/>
+                    <span>"Remove the stored secret and the registration"</span>
+                </label>
+            })}
+        </div>
+        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded on the home page from 30 days before." flash=fields/>
+        <div class="field">
+            <label class="check">
+                <input type="checkbox" name="allow_other_address" value="yes" checked=allow/>
+                <span>"Users may connect an address other than their account's"</span>
+            </label>
+        </div>
+    }
+    .into_any()
+}

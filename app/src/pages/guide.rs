@@ -1,0 +1,114 @@
+//! The guide for the Entra portal, beside the form. Each step names who may do it; what Microsoft proves ticks itself.
+
+use leptos::prelude::*;
+
+use crate::components::Submit;
+use crate::islands::{CopyButton, GuideTick};
+use crate::model::{EmailConfigView, GuideStep, GuideStepView};
+
+fn copyable(text: &str, label: &str) -> AnyView {
+    let text = text.to_owned();
+    view! {
+        <div class="copyable"><code>{text.clone()}</code><CopyButton text label=label.to_owned()/></div>
+    }
+    .into_any()
+}
+
+/// What a step is called, who may do it, and how.
+fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static str, AnyView) {
+    match step {
+        GuideStep::Register => (
+            "Register the app",
+            "Application Developer or higher",
+            view! {
+                <p>"Entra portal › App registrations › New registration. Name it " <strong>"Entrepost email"</strong> "."</p>
+                <p>"Take " <strong>"single tenant"</strong> " (accounts in this organisation only): nothing else is needed for one institution. With multi-tenant, people may have to wait for Microsoft's publisher verification before they can consent."</p>
+            }.into_any(),
+        ),
+        GuideStep::Ids => (
+            "Copy client ID and tenant ID",
+            "anybody who can see the app",
+            view! { <p>"On the app's Overview copy " <strong>"Application (client) ID"</strong> " and " <strong>"Directory (tenant) ID"</strong> " into the form."</p> }.into_any(),
+        ),
+        GuideStep::Secret => (
+            "Create a secret, copy its Value",
+            "owner of the app, or Application Administrator",
+            view! { <p>"Certificates & secrets › New client secret. Copy the " <strong>"Value"</strong> " at once: it is shown only now. The Secret ID beside it is not what is needed. Note the day it expires."</p> }.into_any(),
+        ),
+        GuideStep::RedirectUri => (
+            "Add the redirect URI",
+            "owner of the app, or Application Administrator",
+            view! {
+                <p>"Authentication › Add a platform › " <strong>"Web"</strong> " (not Single-page application), and this address:"</p>
+                {copyable(&config.redirect_uri, "Copy redirect URI")}
+                <p>"Leave the boxes for access tokens and ID tokens unticked, though older guides tick them: they are for the implicit grant. Entrepost uses the code flow, where no token passes through the browser."</p>
+            }.into_any(),
+        ),
+        GuideStep::Permissions => (
+            "Add the permissions",
+            "owner of the app, or Application Administrator",
+            view! { <p>"API permissions › Add a permission › Microsoft Graph › Delegated: " <strong>"SMTP.Send"</strong> ", " <strong>"IMAP.AccessAsUser.All"</strong> ", " <strong>"offline_access"</strong> "."</p> }.into_any(),
+        ),
+        GuideStep::Consent => (
+            "Grant admin consent",
+            "Cloud Application Administrator or Application Administrator",
+            view! {
+                <p>"Once, for everybody. Under Microsoft's default policy people cannot consent to IMAP by themselves."</p>
+                {if config.registration.is_some() {
+                    view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent"/> }.into_any()
+                } else {
+                    view! { <p class="quiet">"The link appears here once the values are saved."</p> }.into_any()
+                }}
+            }.into_any(),
+        ),
+        GuideStep::Protocols => (
+            "Switch on Authenticated SMTP and IMAP",
+            "Exchange Administrator",
+            view! {
+                <p>"Authenticated SMTP is off in tenants made since 2020; OAuth does not bypass that switch."</p>
+                <details>
+                    <summary>"Show the commands"</summary>
+                    <p>"For one mailbox, in Exchange PowerShell:"</p>
+                    {copyable(&format!("Set-CASMailbox -Identity {} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true", config.example_address), "Copy command for one mailbox")}
+                    <p>"Authenticated SMTP for every mailbox of the tenant:"</p>
+                    {copyable("Set-TransportConfig -SmtpClientAuthenticationDisabled $false", "Copy command for the tenant")}
+                    <p>"Bought through a reseller? Some of these switches are in its dashboard."</p>
+                </details>
+            }.into_any(),
+        ),
+    }
+}
+
+/// The whole guide.
+pub(super) fn guide(config: &EmailConfigView) -> AnyView {
+    let steps = config
+        .guide
+        .iter()
+        .map(|GuideStepView { step: which, done, proven }| {
+            let (title, who, body) = step(*which, config);
+            let by = if *proven { "proven by Microsoft".to_owned() } else { format!("may be done by: {who}") };
+            view! {
+                <li class="guide-step" class:done=*done data-step=which.as_str()>
+                    <div class="guide-tick"><GuideTick step=which.as_str().to_owned() done=*done label=format!("Done: {title}")/></div>
+                    <div class="guide-body">
+                        <h3>{title}</h3>
+                        {body}
+                        <p class="quiet">{by}</p>
+                    </div>
+                </li>
+            }
+        })
+        .collect_view();
+    view! {
+        <section class="sheet guide">
+            <h2>"In the Entra portal"</h2>
+            <p class="quiet">"Seven steps, about ten minutes. What Microsoft proves ticks itself."</p>
+            <ol class="guide-steps">{steps}</ol>
+            // The ticks belong to this form by its id: a step's body may hold a form of its own.
+            <form id="guide-form" method="post" action="/api/set_guide_steps">
+                <noscript><button class="button">"Remember the ticks"</button></noscript>
+            </form>
+        </section>
+    }
+    .into_any()
+}

@@ -1,0 +1,45 @@
+//! The home page: what needs attention, and what works.
+
+use leptos::prelude::*;
+
+use super::signed_in_page;
+use crate::components::{Banner, Layout, Section};
+use crate::model::Role;
+
+/// `/`
+#[component]
+pub fn Home() -> impl IntoView {
+    signed_in_page(|page, me| async move {
+        let flash = page.flash(&[]).await;
+        let home = page.backend.email_config.home(&me).await?;
+        let admin = me.role() == Role::Administrator;
+        let lead = format!("Email of {}, through Entrepost.", me.institution().name);
+        let empty = home.notices.is_empty().then(|| {
+            view! {
+                <section class="sheet">
+                    <h2>"Nothing to do yet"</h2>
+                    <p>"Your institution has not set up email. As soon as an administrator has, you connect your mailbox here."</p>
+                </section>
+            }
+        });
+        let notices = home.notices.into_iter().map(|(notice, path, action)| {
+            view! {
+                <Banner tone=notice.tone title=notice.title text=notice.text>
+                    <p><a class="button" href=path>{action}</a></p>
+                </Banner>
+            }
+        }).collect_view();
+        Ok(view! {
+            <Layout me title="Home" lead section=Section::Home flash>
+                <div class="stack">{notices} {empty}</div>
+                <nav class="tiles" aria-label="Pages">
+                    <a class="tile" href="/account/email"><strong>"User Account › Email"</strong><span>"Connect and test your mailbox."</span></a>
+                    {admin.then(|| view! {
+                        <a class="tile" href="/institution/config/general/email"><strong>"Institution Config › General › Email"</strong><span>"How the institution sends and receives."</span></a>
+                        <a class="tile" href="/institution/users"><strong>"Institution › Users"</strong><span>"Invite people, see who is connected."</span></a>
+                    })}
+                </nav>
+            </Layout>
+        }.into_any())
+    })
+}

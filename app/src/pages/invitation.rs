@@ -1,0 +1,47 @@
+//! The one-time link with which a person sets a password.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+
+use super::open_page;
+use crate::components::{Banner, Entrance, ErrorSummary, TextInput};
+use crate::islands::SubmitButton;
+use crate::model::Tone;
+
+/// `/invitation/{token}`
+#[component]
+pub fn Invitation() -> impl IntoView {
+    let token = use_params_map().with_untracked(|params| params.get("token")).unwrap_or_default();
+    open_page(move |page| async move {
+        let flash = page.flash(&["invitation"]).await;
+        match page.backend.accounts.invitation(&page.visitor, &token).await {
+            Ok(invitation) => {
+                let fields = flash.clone();
+                view! {
+                    <Entrance visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
+                        <p>{invitation.institution} " invites " <strong>{invitation.address.clone()}</strong> "."</p>
+                        <ErrorSummary flash/>
+                        <form method="post" action="/api/accept_invitation">
+                            <input type="hidden" name="token" value=token/>
+                            <input type="hidden" autocomplete="username" value=invitation.address/>
+                            <TextInput name="password" label="Password" kind="password" autocomplete="new-password" hint="At least 12 characters. A few words in a row are easy to remember." flash=fields.clone()/>
+                            <TextInput name="repeated" label="Password again" kind="password" autocomplete="new-password" flash=fields/>
+                            <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned()/>
+                        </form>
+                    </Entrance>
+                }
+                .into_any()
+            }
+            Err(error) => {
+                page.status(error.status());
+                view! {
+                    <Entrance visitor=page.visitor.clone() title="This link does not work">
+                        <Banner tone=Tone::Problem title="It was used before, has expired, or was replaced by a newer one." text="Ask an administrator of your institution for a new link. If you have a password already, sign in with it."/>
+                        <p><a class="button" href="/login">"Go to the sign-in page"</a></p>
+                    </Entrance>
+                }
+                .into_any()
+            }
+        }
+    })
+}

@@ -1,0 +1,40 @@
+//! Sign-in.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+use super::open_page;
+use crate::components::{Entrance, ErrorSummary, TextInput};
+use crate::islands::SubmitButton;
+use crate::model::AppPath;
+
+/// `/login`
+#[component]
+pub fn Login() -> impl IntoView {
+    let next = use_query_map().with_untracked(|query| query.get("next"));
+    open_page(move |page| async move {
+        let next = AppPath::parse(next.as_deref());
+        if page.visitor.person.is_some() {
+            leptos_axum::redirect(next.as_str());
+            return ().into_any();
+        }
+        let flash = page.flash(&["sign-in"]).await;
+        let fields = flash.clone();
+        view! {
+            <Entrance visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
+                <ErrorSummary flash/>
+                <form method="post" action="/api/sign_in">
+                    <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>
+                    <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields/>
+                    <input type="hidden" name="next" value=next.as_str().to_owned()/>
+                    <SubmitButton label="Sign in".to_owned() busy="Signing in…".to_owned()/>
+                </form>
+                <details class="forgot">
+                    <summary>"Forgot your password?"</summary>
+                    <p>"Ask an administrator of your institution for a new link: they make one under Institution › Users. A reset by email is not available yet."</p>
+                </details>
+            </Entrance>
+        }
+        .into_any()
+    })
+}

@@ -1,0 +1,132 @@
+//! One file per route. A page asks who is there, calls a trait, and shows what it says.
+
+mod account;
+mod attempt;
+mod callback;
+mod email_config;
+mod guide;
+mod home;
+mod invitation;
+mod login;
+mod not_found;
+mod notifications;
+mod users;
+
+pub use account::Account;
+pub use attempt::Attempt;
+pub use callback::Callback;
+pub use email_config::EmailConfig;
+pub use home::Home;
+pub use invitation::Invitation;
+pub use login::Login;
+pub use not_found::NotFound;
+pub use users::Users;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use leptos::prelude::*;
+use leptos_axum::ResponseOptions;
+
+use crate::backend::{Administrator, Backend, SignedIn, Visitor};
+use crate::components::{Banner, Layout, Section};
+use crate::error::AppError;
+use crate::model::{AppPath, Flash, Tone};
+
+/// What a page may ask for while it is rendered.
+#[derive(Clone)]
+struct Page {
+    visitor: Visitor,
+    backend: Backend,
+    response: ResponseOptions,
+    path: String,
+}
+
+impl Page {
+    fn current() -> Option<Self> {
+        let path = use_context::<http::request::Parts>().map(|parts| parts.uri.path().to_owned()).unwrap_or_default();
+        Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, path })
+    }
+
+    /// The answer of a form, if one was left; field errors and typed values only for the forms of this page.
+    async fn flash(&self, forms: &[&str]) -> Flash {
+        let flash = self.backend.flashes.take(&self.visitor).await.unwrap_or_default();
+        if forms.contains(&flash.form.as_str()) { flash } else { Flash { notice: flash.notice, ..Flash::default() } }
+    }
+
+    /// Lets this page's forms lead to the authority.
+    async fn allow_sign_in(&self, me: &SignedIn) {
+        if let Some(origin) = self.backend.mailboxes.authority_origin(me).await
+            && let Ok(value) = HeaderValue::from_str(&origin)
+        {
+            self.response.insert_header(HeaderName::from_static("x-entrepost-form-action"), value);
+        }
+    }
+
+    fn status(&self, status: u16) {
+        self.response.set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    }
+
+    fn to_login(&self) {
+        leptos_axum::redirect(&AppPath::parse(Some(&self.path)).login());
+    }
+}
+
+/// A page for whoever is signed in; others are sent to the sign-in page.
+fn signed_in_page<F, Fut>(render: F) -> AnyView
+where
+    F: FnOnce(Page, SignedIn) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
+{
+    let Some(page) = Page::current() else { return ().into_any() };
+    Suspend::new(async move {
+        let Ok(me) = page.visitor.signed_in() else {
+            page.to_login();
+            return ().into_any();
+        };
+        match render(page.clone(), me.clone()).await {
+            Ok(view) => view,
+            Err(error) => trouble(&page, me, &error),
+        }
+    })
+    .into_any()
+}
+
+/// A page for administrators.
+fn administrator_page<F, Fut>(render: F) -> AnyView
+where
+    F: FnOnce(Page, Administrator) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
+{
+    signed_in_page(move |page, me| async move {
+        let admin = me.administrator()?;
+        render(page, admin).await
+    })
+}
+
+/// A page for everybody on an institution's host.
+fn open_page<F, Fut>(render: F) -> AnyView
+where
+    F: FnOnce(Page) -> Fut + Send + 'static,
+    Fut: Future<Output = AnyView> + Send + 'static,
+{
+    match Page::current() {
+        Some(page) => Suspend::new(render(page)).into_any(),
+        None => ().into_any(),
+    }
+}
+
+fn trouble(page: &Page, me: SignedIn, error: &AppError) -> AnyView {
+    page.status(error.status());
+    let title = match error {
+        AppError::Forbidden => "Not allowed",
+        AppError::NotFound => "Not found",
+        _ => "Something went wrong",
+    };
+    let text = error.to_string();
+    view! {
+        <Layout me title section=Section::Other>
+            <Banner tone=Tone::Problem title=text/>
+            <p><a class="button" href="/">"Go to the home page"</a></p>
+        </Layout>
+    }
+    .into_any()
+}

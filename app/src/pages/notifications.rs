@@ -1,0 +1,75 @@
+//! Where general notifications come from: the part of the page below the form.
+
+use leptos::prelude::*;
+
+use super::account::{history, state_badge};
+use crate::components::{Banner, Submit};
+use crate::model::{NotificationView, Tone};
+
+/// Sender, test, and the banner that says when nothing can be sent.
+pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> AnyView {
+    let works = view.ready && view.custom_from;
+    let nothing = !view.system_smtp && !works;
+    let banner = if nothing {
+        Some(view! { <Banner tone=Tone::Warning title="Notifications cannot be sent." text="This server has no system SMTP, and no notification mailbox is tested. Invitations are links to hand over."/> }.into_any())
+    } else {
+        view.problem.clone().filter(|_| view.custom_from).map(|problem| {
+            let text = format!("{problem}. {}", if view.system_smtp { "The system's sender is used instead." } else { "Without a system SMTP nothing is sent." });
+            view! { <Banner tone=Tone::Problem title="The notification mailbox fails." text/> }.into_any()
+        })
+    };
+    let custom = view.custom_from.then(|| custom(view, exchange_ready));
+    let sender = if works { view.custom_from_address.clone() } else { view.default_sender.clone() };
+    let line = if nothing { "Nothing is sent at the moment.".to_owned() } else { format!("They come from {sender} now.") };
+    view! {
+        <section class="sheet notifications" id="notifications">
+            <h2>"General notifications"</h2>
+            <p>"Invitations and alerts. " {line}</p>
+            {banner}
+            {custom}
+        </section>
+        {(!view.attempts.is_empty()).then(|| history(&view.attempts))}
+    }
+    .into_any()
+}
+
+fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
+    let address = view.custom_from_address.clone();
+    if !exchange_ready {
+        return view! { <p class="quiet">"To send from " {address} ", save MS Exchange Online first."</p> }.into_any();
+    }
+    let sender = view.sender.clone().map(|mailbox| {
+        view! {
+            <div class="person-mailbox">
+                <span class="address">{mailbox.address.clone()}</span>
+                {state_badge(mailbox.state)}
+                <details class="confirm">
+                    <summary class="danger">"Stop sending through it"</summary>
+                    <Submit action="/api/disconnect_notifications" values=vec![] label="Yes, stop" class="button danger"/>
+                </details>
+            </div>
+        }
+    });
+    let pair = (!view.candidates.is_empty()).then(|| {
+        let options = view.candidates.iter().map(|(id, address)| view! { <option value=id.to_string()>{address.clone()}</option> }).collect_view();
+        view! {
+            <form method="post" action="/api/test_pair">
+                <div class="field">
+                    <label for="mailbox">"Send through a connected mailbox"</label>
+                    <p class="hint">"For a shared address, which cannot sign in by itself. The mailbox needs the Send As permission."</p>
+                    <select id="mailbox" name="mailbox">{options}</select>
+                </div>
+                <button class="button">"Test this pair"</button>
+            </form>
+        }
+    });
+    view! {
+        {sender}
+        <form method="post" action="/api/start_notifications">
+            <p>"If " <strong>{address.clone()}</strong> " is a mailbox of its own, connect it: sign in at Microsoft as that mailbox."</p>
+            <button class="button primary">"Configure & Test"</button>
+        </form>
+        {pair}
+    }
+    .into_any()
+}

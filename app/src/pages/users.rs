@@ -1,0 +1,110 @@
+//! Institution › Users, for administrators.
+
+use leptos::prelude::*;
+
+use super::account::state_badge;
+use super::administrator_page;
+use crate::components::{Choice, ErrorSummary, Layout, Section, Submit, TextInput, Time};
+use crate::islands::SubmitButton;
+use crate::model::{Role, UserId, UserRow};
+
+/// `/institution/users`
+#[component]
+pub fn Users() -> impl IntoView {
+    administrator_page(|page, admin| async move {
+        let flash = page.flash(&["invite", "users"]).await;
+        let people = page.backend.accounts.people(&admin).await?;
+        let me = admin.user();
+        let rows = people.into_iter().map(|person| row(person, me)).collect_view();
+        let fields = flash.clone();
+        Ok(view! {
+            <Layout me=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Institution flash=flash.clone()>
+                <ErrorSummary flash title="Not invited: something needs another look."/>
+                <div class="columns">
+                    <div class="main-column">
+                        <section class="sheet">
+                            <h2>"Everybody"</h2>
+                            <ul class="people">{rows}</ul>
+                        </section>
+                    </div>
+                    <div class="side-column">
+                        <section class="sheet">
+                            <h2>"Invite somebody"</h2>
+                            <form method="post" action="/api/invite">
+                                <TextInput name="email" label="Email" kind="email" hint="They get a link with which they set a password." flash=fields.clone()/>
+                                <Choice name="role" legend="Role" options=vec![("user", "User"), ("administrator", "Administrator")] chosen="user" flash=fields/>
+                                <SubmitButton label="Invite".to_owned() busy="Inviting…".to_owned()/>
+                            </form>
+                        </section>
+                    </div>
+                </div>
+            </Layout>
+        }.into_any())
+    })
+}
+
+fn row(person: UserRow, me: UserId) -> AnyView {
+    let UserRow { id, address, role, has_password, invited_until, disabled_at, mailboxes } = person;
+    let user = id.to_string();
+    let state = match (disabled_at, has_password, invited_until) {
+        (Some(at), _, _) => view! { <span class="badge bad">"✕ Disabled"</span> <span class="quiet">" since " <Time at/></span> }.into_any(),
+        (None, _, Some(at)) => view! { <span class="badge warning">"! Invited"</span> <span class="quiet">" link works until " <Time at/></span> }.into_any(),
+        (None, true, None) => view! { <span class="badge ok">"✓ Active"</span> }.into_any(),
+        (None, false, None) => view! { <span class="badge warning">"! The invitation has expired"</span> }.into_any(),
+    };
+    let (role_label, other_role, change) = match role {
+        Role::Administrator => ("Administrator", "user", "Make a user"),
+        Role::User => ("User", "administrator", "Make an administrator"),
+    };
+    let disabled = disabled_at.is_some();
+    let boxes = if mailboxes.is_empty() {
+        view! { <p class="quiet">"No mailbox connected."</p> }.into_any()
+    } else {
+        mailboxes
+            .into_iter()
+            .map(|(mailbox, address, state)| {
+                view! {
+                    <div class="person-mailbox">
+                        <span class="address">{address.clone()}</span>
+                        {state_badge(state)}
+                        <details class="confirm">
+                            <summary class="danger">"Disconnect " {address}</summary>
+                            <p>"Entrepost forgets its tokens. Its owner can connect it again."</p>
+                            <Submit action="/api/disconnect_persons_mailbox" values=vec![("mailbox", mailbox.to_string())] label="Yes, disconnect" class="button danger"/>
+                        </details>
+                    </div>
+                }
+            })
+            .collect_view()
+            .into_any()
+    };
+    let (label, person) = (address.clone(), address.clone());
+    view! {
+        <li class="person" data-person=person>
+            <div class="sheet-head">
+                <div>
+                    <h3 class="address">{address} {(id == me).then_some(" (you)")}</h3>
+                    <p class="quiet">{role_label}</p>
+                </div>
+                <div>{state}</div>
+            </div>
+            {boxes}
+            <details class="more">
+                <summary>"Change " {label}</summary>
+                <div class="actions">
+                    {(!disabled).then(|| view! {
+                        <Submit action="/api/renew_invitation" values=vec![("user", user.clone())] label="New password link"/>
+                        <Submit action="/api/set_role" values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change/>
+                    })}
+                    {if disabled {
+                        view! { <Submit action="/api/set_disabled" values=vec![("user", user.clone()), ("disabled", "false".to_owned())] label="Enable"/> }.into_any()
+                    } else {
+                        view! { <Submit action="/api/set_disabled" values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger"/> }.into_any()
+                    }}
+                </div>
+                <p class="quiet">"Disabling signs the person out and forgets the tokens of their mailboxes."</p>
+            </details>
+        </li>
+    }
+    .into_any()
+}

@@ -1,0 +1,52 @@
+//! The document and the routes. Every route is rendered whole before it is sent, so that it works without JavaScript.
+
+use leptos::prelude::*;
+use leptos_meta::{MetaTags, provide_meta_context};
+use leptos_router::components::{Route, Router, Routes};
+use leptos_router::{SsrMode, path};
+
+use crate::pages::{Account, Attempt, Callback, EmailConfig, Home, Invitation, Login, NotFound, Users};
+
+/// The document.
+pub fn shell(options: LeptosOptions) -> impl IntoView {
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">
+            <head>
+                <meta charset="utf-8"/>
+                <meta name="viewport" content="width=device-width, initial-scale=1"/>
+                <meta name="color-scheme" content="light dark"/>
+                <link rel="icon" type="image/svg+xml" href="/favicon.svg"/>
+                <AutoReload options=options.clone()/>
+                <HydrationScripts options=options.clone() islands=true/>
+                <leptos_meta::HashedStylesheet options id="style"/>
+                <MetaTags/>
+            </head>
+            <body>
+                <App/>
+            </body>
+        </html>
+    }
+}
+
+/// The routes.
+#[component]
+pub fn App() -> impl IntoView {
+    provide_meta_context();
+    let mode = SsrMode::Async;
+    view! {
+        <Router>
+            <Routes fallback=NotFound>
+                <Route path=path!("/") view=Home ssr=mode.clone()/>
+                <Route path=path!("/login") view=Login ssr=mode.clone()/>
+                <Route path=path!("/invitation/:token") view=Invitation ssr=mode.clone()/>
+                <Route path=path!("/institution/config/general/email") view=EmailConfig ssr=mode.clone()/>
+                <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone()/>
+                <Route path=path!("/institution/users") view=Users ssr=mode.clone()/>
+                <Route path=path!("/account/email") view=Account ssr=mode.clone()/>
+                <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone()/>
+                <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode/>
+            </Routes>
+        </Router>
+    }
+}

@@ -1,0 +1,10 @@
+//! What the browser loads: the islands of `app`, and nothing else.
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// Called by the page's loader once the module is ready.
+#[wasm_bindgen]
+pub fn hydrate() {
+    leptos::mount::hydrate_islands();
+    app::islands::show_local_times();
+}

@@ -1,0 +1,69 @@
+//! Faults on demand. The portal's switches and `/sandbox/faults` set the same values.
+
+use serde::{Deserialize, Serialize};
+
+/// Which switch turns authenticated SMTP off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpAuthSwitch {
+    /// None: it is on.
+    #[default]
+    On,
+    /// Off for the mailbox.
+    Mailbox,
+    /// Off for the tenant.
+    Tenant,
+    /// Off by security defaults.
+    SecurityDefaults,
+}
+
+/// Where accepted mail goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// INBOX.
+    #[default]
+    Inbox,
+    /// Junk Email.
+    Junk,
+    /// A folder of the person's own.
+    Folder,
+    /// Nowhere: it waits in a queue for ever.
+    Nowhere,
+}
+
+/// Every switch. All off is a healthy tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Faults {
+    /// The client secret has expired (AADSTS7000222).
+    pub secret_expired: bool,
+    /// Authenticated SMTP is switched off (535 5.7.139).
+    pub smtp_auth: SmtpAuthSwitch,
+    /// IMAP is switched off: `BAD User is authenticated but not connected` at SELECT.
+    pub imap_disabled: bool,
+    /// Consent is missing and only an administrator may grant it (AADSTS90094).
+    pub consent_missing: bool,
+    /// Whoever signs in, `other@demo.example` comes out.
+    pub wrong_account: bool,
+    /// SMTP answers 432 4.3.2.
+    pub throttled: bool,
+    /// Every SMTP and IMAP answer takes this many milliseconds.
+    pub slow_ms: u64,
+    /// The SMTP connection is cut in the middle of DATA.
+    pub cut_in_data: bool,
+    /// Every refresh token is revoked (AADSTS50173).
+    pub grants_revoked: bool,
+    /// Entra answers 503.
+    pub unavailable: bool,
+    /// From is refused (554 5.2.252).
+    pub send_as_denied: bool,
+    /// The token comes without SMTP.Send.
+    pub smtp_scope_missing: bool,
+    /// The token endpoint refuses codes and refresh tokens with this AADSTS number, where it is not 0.
+    pub token_error: u32,
+    /// Errors carry no AADSTS number and none of Microsoft's fields, as other OpenID providers answer.
+    pub plain_errors: bool,
+    /// Where accepted mail goes.
+    pub delivery: Delivery,
+}

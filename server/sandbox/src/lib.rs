@@ -1,0 +1,268 @@
+//! The sandbox: a local stand-in for Entra ID and Exchange Online.
+//!
+//! It speaks only wire protocols (HTTP, SMTP, IMAP) on loopback, reproduces Microsoft's errors, limits and token
+//! rotation, and takes faults on demand. Nothing in Entrepost recognises it.
+//!
+//! **Architecture invariant:** no crate of the product is used here, so that a mistake cannot agree with itself.
+
+mod entra;
+mod faults;
+mod html;
+mod imap;
+mod portal;
+mod smtp;
+mod tls;
+mod token;
+mod world;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use faults::{Delivery, Faults, SmtpAuthSwitch};
+pub use world::{Account, App, Folder, Mail, World};
+
+/// Where the sandbox listens and keeps its data.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Entra ID and the portal, plain HTTP.
+    pub entra: SocketAddr,
+    /// SMTP submission with STARTTLS.
+    pub smtp: SocketAddr,
+    /// IMAP with implicit TLS.
+    pub imap: SocketAddr,
+    /// A relay without sign-in, as a system default might be.
+    pub relay: SocketAddr,
+    /// Where accounts, mail and keys are kept; in memory only if `None`.
+    pub data: Option<PathBuf>,
+}
+
+impl Config {
+    /// Free ports, nothing kept: for tests.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { entra: any, smtp: any, imap: any, relay: any, data: None }
+    }
+}
+
+/// Why the sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address that others could reach.
+    #[error("the sandbox listens on loopback only, and {0} is not a loopback address")]
+    NotLoopback(SocketAddr),
+    /// A port is taken, a file cannot be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The kept state cannot be read.
+    #[error("{path} cannot be read ({reason}); delete it to start with an empty sandbox")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A key or certificate could not be made.
+    #[error("making keys: {0}")]
+    Keys(String),
+}
+
+/// What all parts share.
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    /// Woken whenever mail arrived or flags changed: IDLE waits for it.
+    pub(crate) changed: Notify,
+    pub(crate) authority: String,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    /// The state. A panic elsewhere must not make the stand-in unusable, so poisoning is ignored.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The switches as they are now.
+    pub(crate) fn faults(&self) -> Faults {
+        self.world().faults.clone()
+    }
+}
+
+/// A running sandbox.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    entra: SocketAddr,
+    smtp: SocketAddr,
+    imap: SocketAddr,
+    relay: SocketAddr,
+    ca_pem: String,
+    data: Option<PathBuf>,
+}
+
+impl Sandbox {
+    /// Binds all ports and serves until [`Sandbox::stop`].
+    ///
+    /// # Errors
+    /// [`Error`]: an address that is not loopback, a taken port, unreadable data.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        for address in [config.entra, config.smtp, config.imap, config.relay] {
+            if !address.ip().is_loopback() {
+                return Err(Error::NotLoopback(address));
+            }
+        }
+        let bind = async |address: SocketAddr| {
+            TcpListener::bind(address).await.map_err(|source| Error::Io { what: format!("listening on {address}"), source })
+        };
+        let (entra, smtp) = (bind(config.entra).await?, bind(config.smtp).await?);
+        let (imap, relay) = (bind(config.imap).await?, bind(config.relay).await?);
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map_err(|source| Error::Io { what: "reading a port".into(), source })
+        };
+        let (entra_at, smtp_at, imap_at, relay_at) = (address(&entra)?, address(&smtp)?, address(&imap)?, address(&relay)?);
+
+        let world = match &config.data {
+            Some(directory) => World::open(directory)?,
+            None => World::seeded(String::new())?,
+        };
+        let tls = tls::Authority::make().map_err(Error::Keys)?;
+        let shared = Arc::new(Shared {
+            world: Mutex::new(world),
+            changed: Notify::new(),
+            authority: format!("http://localhost:{}", entra_at.port()),
+            acceptor: tls.acceptor,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+
+        let router = entra::router(Arc::clone(&shared)).merge(portal::router(Arc::clone(&shared)));
+        let router = router.layer(axum::middleware::from_fn(portal::only_from_here));
+        let stop = shared.stop.clone();
+        shared.tasks.spawn(async move {
+            let served = axum::serve(entra, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+            if let Err(error) = served {
+                tracing::error!("the sandbox's Entra stopped: {error}");
+            }
+        });
+        accept_loop(&shared, smtp, smtp::serve);
+        accept_loop(&shared, imap, imap::serve);
+        accept_loop(&shared, relay, smtp::serve_relay);
+        if let Some(directory) = config.data.clone() {
+            let keeper = Arc::clone(&shared);
+            shared.tasks.spawn(async move {
+                loop {
+                    let stopping = tokio::select! {
+                        () = keeper.stop.cancelled() => true,
+                        () = tokio::time::sleep(std::time::Duration::from_millis(500)) => false,
+                    };
+                    let saved = keeper.world().save_if_changed(&directory);
+                    if let Err(error) = saved {
+                        tracing::error!("the sandbox cannot keep its data: {error}");
+                    }
+                    if stopping {
+                        break;
+                    }
+                }
+            });
+        }
+        Ok(Self { shared, entra: entra_at, smtp: smtp_at, imap: imap_at, relay: relay_at, ca_pem: tls.ca_pem, data: config.data })
+    }
+
+    /// The authority's address (`http://localhost:PORT`), which is the portal's too.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.shared.authority
+    }
+
+    /// Where Entra listens.
+    #[must_use]
+    pub fn entra_addr(&self) -> SocketAddr {
+        self.entra
+    }
+
+    /// Where SMTP listens. Its certificate names `localhost`.
+    #[must_use]
+    pub fn smtp_addr(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    /// Where IMAP listens. Its certificate names `localhost`.
+    #[must_use]
+    pub fn imap_addr(&self) -> SocketAddr {
+        self.imap
+    }
+
+    /// Where the relay listens, without TLS.
+    #[must_use]
+    pub fn relay_addr(&self) -> SocketAddr {
+        self.relay
+    }
+
+    /// The CA that signed the certificates, as PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The state, for tests and for seeding.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.shared.world()
+    }
+
+    /// Ends every connection and keeps the data.
+    pub async fn stop(self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        if let Some(directory) = &self.data
+            && let Err(error) = self.shared.world().save_if_changed(directory)
+        {
+            tracing::error!("the sandbox cannot keep its data: {error}");
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+fn accept_loop<F, Fut>(shared: &Arc<Shared>, listener: TcpListener, serve: F)
+where
+    F: Fn(Arc<Shared>, tokio::net::TcpStream) -> Fut + Send + 'static,
+    Fut: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let shared = Arc::clone(shared);
+    let tasks = shared.tasks.clone();
+    tasks.clone().spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = shared.stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else { continue };
+            let _ = stream.set_nodelay(true);
+            let (stop, session) = (shared.stop.clone(), serve(Arc::clone(&shared), stream));
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    // A client that went away is no event worth a log line.
+                    _ = session => {}
+                }
+            });
+        }
+    });
+}

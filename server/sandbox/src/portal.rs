@@ -1,0 +1,270 @@
+//! The portal: the registered app, the accounts, the mail, the switches. The same over HTTP for tests.
+
+use std::sync::Arc;
+
+use axum::extract::{Form, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use mail_parser::MessageParser;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Shared;
+use crate::faults::Faults;
+use crate::html::{escape, page};
+
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(home))
+        .route("/portal/faults", post(set_faults_form))
+        .route("/portal/redirect-uris", post(add_redirect_uri))
+        .route("/portal/revoke", post(revoke))
+        .route("/portal/mail/{id}", get(mail))
+        .route("/portal/mail/{id}/raw", get(raw))
+        .route("/portal/mail/{id}/html", get(rendered))
+        .route("/sandbox/faults", get(faults).post(set_faults))
+        .route("/sandbox/state", get(state))
+        .route("/sandbox/mail", get(mails))
+        .route("/sandbox/reset", post(reset))
+        .route("/sandbox/redirect-uris", post(add_redirect_uri_json))
+        .with_state(shared)
+}
+
+/// Refuses requests that a web page elsewhere could have made: the Host must be loopback, an Origin the sandbox's own.
+pub(crate) async fn only_from_here(request: Request, next: Next) -> Response {
+    let allowed = {
+        let text = |name| request.headers().get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
+        let host = text(header::HOST).unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let loopback = ["localhost", "127.0.0.1", "[::1]"].contains(&name);
+        loopback && text(header::ORIGIN).is_none_or(|origin| origin == format!("http://{host}"))
+    };
+    if allowed {
+        next.run(request).await
+    } else {
+        (StatusCode::FORBIDDEN, "The sandbox answers only to this machine.").into_response()
+    }
+}
+
+async fn home(State(shared): State<Arc<Shared>>) -> Response {
+    let world = shared.world();
+    let app = &world.app;
+    let row = |name: &str, value: &str| format!("<tr><th>{name}</th><td><code>{}</code></td></tr>", escape(value));
+    let uris: String = app.redirect_uris.iter().map(|uri| format!("<li><code>{}</code></li>", escape(uri))).collect();
+    let accounts: String = world
+        .accounts
+        .iter()
+        .map(|account| {
+            format!(
+                "<tr><td>{}</td><td><code>{}</code></td><td><code>{}</code>{}</td><td>{}</td></tr>",
+                escape(&account.name),
+                escape(&account.upn),
+                escape(&account.address),
+                account.aliases.iter().map(|alias| format!(", <code>{}</code>", escape(alias))).collect::<String>(),
+                account.password.as_deref().map_or("cannot sign in".to_owned(), |password| format!("<code>{}</code>", escape(password)))
+            )
+        })
+        .collect();
+    let mails: String = world
+        .mails()
+        .into_iter()
+        .take(100)
+        .map(|(mailbox, folder, mail)| {
+            let parsed = MessageParser::default().parse(&mail.raw);
+            let subject = parsed.as_ref().and_then(|message| message.subject().map(ToOwned::to_owned)).unwrap_or_else(|| "(no subject)".into());
+            let from = parsed.as_ref().and_then(|message| message.from()?.first()?.address().map(ToOwned::to_owned)).unwrap_or_default();
+            format!(
+                "<tr><td><a href=\"/portal/mail/{}\">{}</a></td><td>{}</td><td>{} / {}</td></tr>",
+                mail.id, escape(&subject), escape(&from), escape(&mailbox), escape(&folder)
+            )
+        })
+        .collect();
+    let mails = if mails.is_empty() { "<tr><td>No mail yet. Press Configure &amp; Test in Entrepost.</td></tr>".to_owned() } else { mails };
+    let body = format!(
+        "<h1>Sandbox portal</h1><p class=\"soft\">A local stand-in for Entra ID and Exchange Online. Nothing here leaves this machine.</p>\
+         <section><h2>App registration</h2><table>{}{}{}{}{}</table></section>\
+         <section><h2>Redirect URIs (Web)</h2><ul>{uris}</ul><form method=\"post\" action=\"/portal/redirect-uris\">\
+         <label>Add a redirect URI<input name=\"uri\" type=\"url\" required></label><button>Add redirect URI</button></form></section>\
+         <section><h2>Accounts</h2><table><tr><th>Name</th><th>Sign-in name</th><th>Addresses</th><th>Password</th></tr>{accounts}</table></section>\
+         <section><h2>Faults</h2>{}</section><section><h2>Mail</h2><table><tr><th>Subject</th><th>From</th><th>Where</th></tr>{mails}</table></section>",
+        row("Name", &app.name), row("Application (client) ID", &app.client_id.to_string()), row("Directory (tenant) ID", &world.tenant_id.to_string()),
+        row("Secret ID", &app.secret_id.to_string()), row("Secret Value", &app.secret_value),
+        faults_form(&world.faults)
+    );
+    page("Sandbox portal", false, &body).into_response()
+}
+
+const SWITCHES: [(&str, &str); 10] = [
+    ("secret_expired", "Client secret expired"),
+    ("imap_disabled", "IMAP disabled"),
+    ("consent_missing", "Admin consent missing"),
+    ("wrong_account", "Another account signs in"),
+    ("throttled", "SMTP throttled"),
+    ("cut_in_data", "Connection cut in the middle of DATA"),
+    ("grants_revoked", "Grants revoked"),
+    ("unavailable", "Entra unavailable"),
+    ("send_as_denied", "Send As denied"),
+    ("smtp_scope_missing", "SMTP.Send missing in the token"),
+];
+
+fn faults_form(faults: &Faults) -> String {
+    let now = serde_json::to_value(faults).unwrap_or_default();
+    let checks: String = SWITCHES
+        .iter()
+        .map(|(name, label)| {
+            let checked = if now[name] == json!(true) { " checked" } else { "" };
+            format!("<label class=\"check\"><input type=\"checkbox\" name=\"{name}\" value=\"true\"{checked}> {label}</label>")
+        })
+        .collect();
+    let select = |name: &str, label: &str, options: &[(&str, &str)]| {
+        let options: String = options
+            .iter()
+            .map(|(value, label)| {
+                let selected = if now[name] == json!(value) { " selected" } else { "" };
+                format!("<option value=\"{value}\"{selected}>{label}</option>")
+            })
+            .collect();
+        format!("<label>{label}<select name=\"{name}\">{options}</select></label>")
+    };
+    let number = |name: &str, label: &str| {
+        format!("<label>{label}<input type=\"number\" min=\"0\" name=\"{name}\" value=\"{}\"></label>", now[name])
+    };
+    let plain = if faults.plain_errors { " checked" } else { "" };
+    format!(
+        "<form method=\"post\" action=\"/portal/faults\"><div class=\"grid\">{checks}\
+         <label class=\"check\"><input type=\"checkbox\" name=\"plain_errors\" value=\"true\"{plain}> Errors without AADSTS numbers</label></div><div class=\"grid\">{}{}{}{}</div>\
+         <button>Set faults</button></form><form method=\"post\" action=\"/portal/revoke\"><button class=\"plain\">Revoke the grants that exist now</button></form>",
+        select("smtp_auth", "Authenticated SMTP", &[("on", "On"), ("mailbox", "Off for the mailbox"), ("tenant", "Off for the tenant"), ("security_defaults", "Off by security defaults")]),
+        select("delivery", "Accepted mail goes to", &[("inbox", "INBOX"), ("junk", "Junk Email"), ("folder", "another folder"), ("nowhere", "nowhere yet")]),
+        number("slow_ms", "Every answer takes (milliseconds)"),
+        number("token_error", "Token endpoint refuses with AADSTS number (0: no)")
+    )
+}
+
+async fn set_faults_form(State(shared): State<Arc<Shared>>, Form(fields): Form<Vec<(String, String)>>) -> Response {
+    let mut value = serde_json::Map::new();
+    for (name, text) in fields {
+        let parsed = match text.as_str() {
+            "true" => json!(true),
+            other => other.parse::<u64>().map_or_else(|_| json!(other), |number| json!(number)),
+        };
+        value.insert(name, parsed);
+    }
+    match apply(&shared, &Value::Object(value), true) {
+        Ok(_) => Redirect::to("/").into_response(),
+        Err(text) => (StatusCode::BAD_REQUEST, text).into_response(),
+    }
+}
+
+/// Sets the switches that `change` names. The others are switched off (`whole`) or left.
+fn apply(shared: &Shared, change: &Value, whole: bool) -> Result<Faults, String> {
+    let mut world = shared.world();
+    let base = if whole { Faults::default() } else { world.faults.clone() };
+    let mut value = serde_json::to_value(base).map_err(|error| error.to_string())?;
+    for (name, new) in change.as_object().ok_or("an object of switches is expected")? {
+        value[name] = new.clone();
+    }
+    world.faults = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    world.touch();
+    Ok(world.faults.clone())
+}
+
+async fn faults(State(shared): State<Arc<Shared>>) -> Json<Faults> {
+    Json(shared.faults())
+}
+
+async fn set_faults(State(shared): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {
+    match apply(&shared, &change, false) {
+        Ok(faults) => Json(faults).into_response(),
+        Err(text) => (StatusCode::BAD_REQUEST, text).into_response(),
+    }
+}
+
+/// Switches all faults off, revokes consent and signs everybody out: a fresh start for a test.
+async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
+    let mut world = shared.world();
+    world.faults = Faults::default();
+    world.app.admin_consent = false;
+    world.browsers.clear();
+    world.submissions.clear();
+    world.accounts.iter_mut().for_each(|account| account.consented = false);
+    world.touch();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct RedirectUri {
+    uri: String,
+}
+
+async fn add_redirect_uri(State(shared): State<Arc<Shared>>, Form(form): Form<RedirectUri>) -> Redirect {
+    shared.world().add_redirect_uri(form.uri.trim());
+    Redirect::to("/")
+}
+
+async fn add_redirect_uri_json(State(shared): State<Arc<Shared>>, Json(form): Json<RedirectUri>) -> StatusCode {
+    shared.world().add_redirect_uri(form.uri.trim());
+    StatusCode::NO_CONTENT
+}
+
+async fn revoke(State(shared): State<Arc<Shared>>) -> Redirect {
+    shared.world().revoke_all();
+    Redirect::to("/")
+}
+
+async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let world = shared.world();
+    Json(json!({
+        "client_id": world.app.client_id, "tenant_id": world.tenant_id, "tenant_domain": world.tenant_domain,
+        "secret_id": world.app.secret_id, "secret_value": world.app.secret_value, "redirect_uris": world.app.redirect_uris,
+        "admin_consent": world.app.admin_consent, "token_requests": world.token_requests,
+    }))
+}
+
+async fn mails(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let world = shared.world();
+    let list: Vec<Value> = world
+        .mails()
+        .into_iter()
+        .map(|(mailbox, folder, mail)| json!({ "id": mail.id, "mailbox": mailbox, "folder": folder, "raw": String::from_utf8_lossy(&mail.raw) }))
+        .collect();
+    Json(json!(list))
+}
+
+fn find(shared: &Shared, id: &str) -> Option<Vec<u8>> {
+    shared.world().mails().into_iter().find(|(_, _, mail)| mail.id.to_string() == id).map(|(_, _, mail)| mail.raw.clone())
+}
+
+async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let Some(raw) = find(&shared, &id) else {
+        return (StatusCode::NOT_FOUND, page("No such mail", true, "<section><h1>No such mail</h1></section>")).into_response();
+    };
+    let parsed = MessageParser::default().parse(&raw);
+    let subject = parsed.as_ref().and_then(|message| message.subject()).unwrap_or("(no subject)");
+    let text = parsed.as_ref().and_then(|message| message.body_text(0)).unwrap_or_default();
+    let id = escape(&id);
+    let body = format!(
+        "<p><a href=\"/\">Sandbox portal</a></p><h1>{}</h1><section><h2>As HTML</h2><iframe title=\"The message as HTML\" sandbox src=\"/portal/mail/{id}/html\"></iframe></section>\
+         <section><h2>As text</h2><pre>{}</pre></section><section><h2>Raw</h2><pre>{}</pre><p><a href=\"/portal/mail/{id}/raw\">Download</a></p></section>",
+        escape(subject), escape(&text), escape(&String::from_utf8_lossy(&raw))
+    );
+    page(subject, false, &body).into_response()
+}
+
+async fn raw(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    match find(&shared, &id) {
+        Some(raw) => ([(header::CONTENT_TYPE, "message/rfc822"), (header::CONTENT_DISPOSITION, "attachment; filename=message.eml")], raw).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn rendered(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let Some(raw) = find(&shared, &id) else { return StatusCode::NOT_FOUND.into_response() };
+    let html = MessageParser::default().parse(&raw).and_then(|message| message.body_html(0).map(std::borrow::Cow::into_owned)).unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_SECURITY_POLICY, axum::http::HeaderValue::from_static("sandbox; default-src 'none'; style-src 'unsafe-inline'"));
+    (headers, axum::response::Html(html)).into_response()
+}

@@ -1,0 +1,241 @@
+//! Keys, id_tokens and the token endpoint.
+
+use std::sync::Arc;
+
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rsa::pkcs8::EncodePrivateKey;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::Shared;
+use crate::world::{Access, Grant, World, now, random};
+
+const KEY_ID: &str = "sandbox-1";
+/// Seconds an access token lives; Microsoft's live 60 to 90 minutes.
+const ACCESS_LIFETIME: i64 = 3600;
+
+pub(crate) fn make_key() -> Result<String, String> {
+    let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(|error| error.to_string())?;
+    key.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).map(|pem| pem.to_string()).map_err(|error| error.to_string())
+}
+
+pub(crate) fn keys(world: &World) -> Result<JwkSet, jsonwebtoken::errors::Error> {
+    let key = EncodingKey::from_rsa_pem(world.key_pem.as_bytes())?;
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256)?;
+    jwk.common.key_id = Some(KEY_ID.into());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    // As Microsoft's keys: without `alg`.
+    jwk.common.key_algorithm = None;
+    Ok(JwkSet { keys: vec![jwk] })
+}
+
+/// An error in Microsoft's form, or in that of other OpenID providers.
+pub(crate) fn error(shared: &Shared, status: StatusCode, error: &str, aadsts: u32, text: &str) -> Response {
+    let stamp = time::OffsetDateTime::now_utc();
+    let body = if shared.faults().plain_errors {
+        json!({ "error": error, "error_description": text })
+    } else {
+        let (trace, correlation) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        json!({
+            "error": error,
+            "error_description": format!("AADSTS{aadsts}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {} {}Z", stamp.date(), stamp.time()),
+            "error_codes": [aadsts],
+            "timestamp": format!("{} {}Z", stamp.date(), stamp.time()),
+            "trace_id": trace,
+            "correlation_id": correlation,
+        })
+    };
+    (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(crate) struct TokenRequest {
+    grant_type: String,
+    #[serde(default)]
+    client_id: String,
+    #[serde(default)]
+    client_secret: String,
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    redirect_uri: String,
+    #[serde(default)]
+    code_verifier: String,
+    #[serde(default)]
+    refresh_token: String,
+}
+
+pub(crate) async fn endpoint(
+    State(shared): State<Arc<Shared>>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    Form(mut request): Form<TokenRequest>,
+) -> Response {
+    let faults = shared.faults();
+    if faults.slow_ms > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(faults.slow_ms)).await;
+    }
+    let refuse = |status: u16, kind: &str, aadsts: u32, text: &str| {
+        error(&shared, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, aadsts, text)
+    };
+    if faults.unavailable {
+        return refuse(503, "temporarily_unavailable", 90033, "A transient error has occurred. Please try again.");
+    }
+    if let Some((id, secret)) = basic(&headers) {
+        request.client_id = id;
+        request.client_secret = secret;
+    }
+    let mut guard = shared.world();
+    let world = &mut *guard;
+    *world.token_requests.entry(request.grant_type.clone()).or_default() += 1;
+    world.dirty = true;
+
+    let known_tenant = tenant == world.tenant_id.to_string() || tenant.eq_ignore_ascii_case(&world.tenant_domain);
+    let refusal = if !known_tenant {
+        Some((400, "invalid_request", 90002, format!("Tenant '{tenant}' not found.")))
+    } else if request.client_id != world.app.client_id.to_string() {
+        let text = format!("Application with identifier '{}' was not found in the directory.", request.client_id);
+        Some((400, "unauthorized_client", 700_016, text))
+    } else if faults.secret_expired {
+        Some((401, "invalid_client", 7_000_222, "The provided client secret keys for app are expired.".into()))
+    } else if request.client_secret != world.app.secret_value {
+        let text = "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.";
+        Some((401, "invalid_client", 7_000_215, text.into()))
+    } else if faults.token_error != 0 && request.grant_type != "client_credentials" {
+        let kind = match faults.token_error {
+            50076 | 50079 | 53000 | 53003 | 65001 => "interaction_required",
+            50196 | 90055 => "temporarily_unavailable",
+            _ => "invalid_grant",
+        };
+        Some((400, kind, faults.token_error, "The sandbox was told to refuse.".into()))
+    } else {
+        None
+    };
+    if let Some((status, kind, aadsts, text)) = refusal {
+        drop(guard);
+        return refuse(status, kind, aadsts, &text);
+    }
+    let answer = match request.grant_type.as_str() {
+        "client_credentials" => client_credentials(world, &request),
+        "authorization_code" => authorization_code(&shared.authority, world, &request),
+        "refresh_token" => refresh(&shared.authority, world, &request),
+        _ => Err((400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.".into())),
+    };
+    drop(guard);
+    match answer {
+        Ok(body) => ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response(),
+        Err((status, kind, aadsts, text)) => refuse(status, kind, aadsts, &text),
+    }
+}
+
+type Answer = Result<serde_json::Value, (u16, &'static str, u32, String)>;
+
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
+    let text = String::from_utf8(BASE64_STANDARD.decode(value).ok()?).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    let decode = |part: &str| url::form_urlencoded::parse(part.as_bytes()).map(|(key, _)| key.into_owned()).next();
+    Some((decode(id)?, decode(secret)?))
+}
+
+fn client_credentials(world: &mut World, request: &TokenRequest) -> Answer {
+    if !request.scope.ends_with("/.default") {
+        return Err((400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid.".into()));
+    }
+    let token = random("app.");
+    let access = Access { upn: String::new(), scopes: Vec::new(), expires_at: now() + ACCESS_LIFETIME };
+    world.access.insert(token.clone(), access);
+    Ok(json!({ "token_type": "Bearer", "expires_in": ACCESS_LIFETIME, "ext_expires_in": ACCESS_LIFETIME, "access_token": token }))
+}
+
+fn authorization_code(authority: &str, world: &mut World, request: &TokenRequest) -> Answer {
+    let invalid = |aadsts, text: &str| Err((400, "invalid_grant", aadsts, text.to_owned()));
+    let Some(code) = world.codes.get_mut(&request.code) else {
+        return invalid(70008, "The provided authorization code is unknown or expired.");
+    };
+    if code.used {
+        return invalid(54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code.");
+    }
+    if code.expires_at < now() {
+        return invalid(70008, "The provided authorization code has expired.");
+    }
+    if code.authorization.redirect_uri != request.redirect_uri {
+        return invalid(50011, "The redirect URI specified in the request does not match.");
+    }
+    if BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&request.code_verifier)) != code.authorization.challenge {
+        return invalid(501_481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.");
+    }
+    code.used = true;
+    let (upn, authorization) = (code.upn.clone(), code.authorization.clone());
+    issue(authority, world, &upn, &authorization.scopes, Some(&authorization.nonce))
+}
+
+fn refresh(authority: &str, world: &mut World, request: &TokenRequest) -> Answer {
+    let revoked = world.faults.grants_revoked;
+    match world.grants.get(&request.refresh_token) {
+        Some(grant) if !grant.revoked && !revoked => {
+            let grant = grant.clone();
+            issue(authority, world, &grant.upn, &grant.scopes, None)
+        }
+        Some(_) => Err((
+            400,
+            "invalid_grant",
+            50173,
+            "The provided grant has expired due to it being revoked, a fresh auth token is needed.".into(),
+        )),
+        None => Err((400, "invalid_grant", 70008, "The refresh token has expired or is unknown.".into())),
+    }
+}
+
+fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce: Option<&str>) -> Answer {
+    let granted: Vec<String> = scopes
+        .iter()
+        .filter(|scope| !(world.faults.smtp_scope_missing && scope.ends_with("SMTP.Send")))
+        .filter(|scope| !["offline_access", "openid", "profile", "email"].contains(&scope.as_str()))
+        .cloned()
+        .collect();
+    let (access, refresh) = (random("access."), random("refresh."));
+    world.access.retain(|_, access| access.expires_at > now());
+    world.access.insert(
+        access.clone(),
+        Access { upn: upn.into(), scopes: granted.clone(), expires_at: now() + ACCESS_LIFETIME },
+    );
+    // The old refresh token stays valid, as Microsoft's does.
+    world.grants.insert(refresh.clone(), Grant { upn: upn.into(), scopes: scopes.to_vec(), revoked: false });
+    let mut body = json!({
+        "token_type": "Bearer", "scope": granted.join(" "), "expires_in": ACCESS_LIFETIME,
+        "ext_expires_in": ACCESS_LIFETIME, "access_token": access, "refresh_token": refresh,
+    });
+    if let (Some(nonce), Some(account)) = (nonce, world.account_by_sign_in(upn)) {
+        let mut claims = json!({
+            "aud": world.app.client_id, "iss": format!("{authority}/{}/v2.0", world.tenant_id),
+            "iat": now(), "nbf": now(), "exp": now() + ACCESS_LIFETIME, "nonce": nonce, "name": account.name,
+            "oid": account.oid, "sub": BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(account.oid.as_bytes())),
+            "preferred_username": account.upn, "tid": world.tenant_id, "ver": "2.0",
+        });
+        if account.email_claim {
+            claims["email"] = json!(account.address);
+        }
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some(KEY_ID.into());
+        let broken = |error: jsonwebtoken::errors::Error| (500, "server_error", 90033, error.to_string());
+        let key = EncodingKey::from_rsa_pem(world.key_pem.as_bytes()).map_err(broken)?;
+        body["id_token"] = json!(jsonwebtoken::encode(&header, &claims, &key).map_err(broken)?);
+    }
+    Ok(body)
+}
+
+/// Whether a token is good for a protocol, and whose it is. Used by SMTP and IMAP.
+pub(crate) fn access_upn(world: &World, token: &str, scope_end: &str) -> Option<String> {
+    let access = world.access.get(token)?;
+    (access.expires_at > now() && access.scopes.iter().any(|scope| scope.ends_with(scope_end))).then(|| access.upn.clone())
+}

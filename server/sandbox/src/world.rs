@@ -1,0 +1,359 @@
+//! The state: one tenant, one registered app, its accounts and their mail.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Error;
+use crate::faults::Faults;
+
+/// Newest messages kept in one folder; older ones are forgotten.
+const FOLDER_LIMIT: usize = 500;
+
+/// The registered app.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct App {
+    /// Application (client) ID.
+    pub client_id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Secret ID, which people paste by mistake.
+    pub secret_id: Uuid,
+    /// Secret Value.
+    pub secret_value: String,
+    /// Registered redirect URIs of the Web platform.
+    pub redirect_uris: Vec<String>,
+    /// Whether an administrator consented for everybody.
+    pub admin_consent: bool,
+}
+
+/// A person, or a shared mailbox that cannot sign in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// Sign-in name (UPN).
+    pub upn: String,
+    /// Primary address.
+    pub address: String,
+    /// Further addresses of the mailbox.
+    pub aliases: Vec<String>,
+    /// Whether the id_token has an `email` claim.
+    pub email_claim: bool,
+    /// Display name.
+    pub name: String,
+    /// Password; `None` for a shared mailbox.
+    pub password: Option<String>,
+    /// Object ID.
+    pub oid: Uuid,
+    /// Other addresses it may send as.
+    pub send_as: Vec<String>,
+    /// Whether this person consented to the app.
+    pub consented: bool,
+    /// Folders by name.
+    pub folders: BTreeMap<String, Folder>,
+}
+
+impl Account {
+    fn owns(&self, address: &str) -> bool {
+        let address = address.to_lowercase();
+        self.address.to_lowercase() == address || self.aliases.iter().any(|alias| alias.to_lowercase() == address)
+    }
+
+    /// Whether MAIL FROM and From may be this address.
+    #[must_use]
+    pub fn may_send_as(&self, address: &str) -> bool {
+        self.owns(address) || self.send_as.iter().any(|other| other.eq_ignore_ascii_case(address))
+    }
+}
+
+/// A folder of a mailbox.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Folder {
+    /// UIDVALIDITY.
+    pub validity: u32,
+    /// UIDNEXT.
+    pub next_uid: u32,
+    /// Messages, oldest first.
+    pub mails: Vec<Mail>,
+}
+
+/// A message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mail {
+    /// UID.
+    pub uid: u32,
+    /// Names it in the portal.
+    pub id: Uuid,
+    /// Seconds since the epoch.
+    pub received_at: i64,
+    /// IMAP flags, as written on the wire.
+    pub flags: Vec<String>,
+    /// The bytes as they were submitted.
+    #[serde(with = "base64_bytes")]
+    pub raw: Vec<u8>,
+}
+
+mod base64_bytes {
+    use super::{BASE64_STANDARD, Engine};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        BASE64_STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+/// A refresh token and what it stands for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    pub upn: String,
+    pub scopes: Vec<String>,
+    pub revoked: bool,
+}
+
+/// An access token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Access {
+    pub upn: String,
+    pub scopes: Vec<String>,
+    pub expires_at: i64,
+}
+
+/// A request to the authorize endpoint, waiting for the person.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorization {
+    pub redirect_uri: String,
+    pub state: String,
+    pub nonce: String,
+    pub scopes: Vec<String>,
+    pub challenge: String,
+    pub login_hint: String,
+    /// Who signed in, once somebody did.
+    pub upn: Option<String>,
+}
+
+/// An authorization code.
+#[derive(Debug, Clone)]
+pub(crate) struct Code {
+    pub authorization: Authorization,
+    pub upn: String,
+    pub used: bool,
+    pub expires_at: i64,
+}
+
+/// Everything the sandbox knows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct World {
+    /// Directory (tenant) ID.
+    pub tenant_id: Uuid,
+    /// A domain verified in the tenant.
+    pub tenant_domain: String,
+    /// The app.
+    pub app: App,
+    /// Everybody.
+    pub accounts: Vec<Account>,
+    /// Mail to addresses outside the tenant.
+    pub outside: Folder,
+    /// The switches.
+    pub faults: Faults,
+    /// How often the token endpoint was asked, by grant type. Tests count with it.
+    pub token_requests: BTreeMap<String, u64>,
+    pub(crate) key_pem: String,
+    pub(crate) grants: HashMap<String, Grant>,
+    pub(crate) access: HashMap<String, Access>,
+    #[serde(skip)]
+    pub(crate) authorizations: HashMap<String, Authorization>,
+    #[serde(skip)]
+    pub(crate) codes: HashMap<String, Code>,
+    /// Browsers and who is signed in there.
+    #[serde(skip)]
+    pub(crate) browsers: HashMap<String, Vec<String>>,
+    /// Open SMTP sessions by UPN.
+    #[serde(skip)]
+    pub(crate) smtp_sessions: HashMap<String, usize>,
+    /// When each mailbox submitted lately (seconds), for the limit of 30 messages a minute.
+    #[serde(skip)]
+    pub(crate) submissions: HashMap<String, Vec<i64>>,
+    #[serde(skip)]
+    pub(crate) dirty: bool,
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+/// An unguessable name.
+pub(crate) fn random(prefix: &str) -> String {
+    let bytes: [u8; 32] = rand::rng().random();
+    format!("{prefix}{}", base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+impl World {
+    /// A healthy tenant with the demo's accounts. `key_pem` may be empty: then a signing key is made.
+    pub(crate) fn seeded(key_pem: String) -> Result<Self, Error> {
+        let key_pem = if key_pem.is_empty() { crate::token::make_key().map_err(Error::Keys)? } else { key_pem };
+        let account = |upn: &str, address: &str, name: &str| Account {
+            upn: upn.into(),
+            address: address.into(),
+            aliases: Vec::new(),
+            email_claim: true,
+            name: name.into(),
+            password: Some("sandbox".into()),
+            oid: Uuid::new_v4(),
+            send_as: Vec::new(),
+            consented: false,
+            folders: ["INBOX", "Drafts", "Sent Items", "Junk Email", "Deleted Items", "Projects"]
+                .into_iter()
+                .map(|name| (name.to_owned(), Folder { validity: 1, next_uid: 1, mails: Vec::new() }))
+                .collect(),
+        };
+        let mut admin = account("admin@demo.example", "admin@demo.example", "Demo Administrator");
+        admin.send_as = vec!["noreply@demo.example".into()];
+        let mut office = account("office.manager@demo.example", "office.manager@demo.example", "Office Manager");
+        office.aliases = vec!["secretary@demo.example".into()];
+        let mut noreply = account("noreply@demo.example", "noreply@demo.example", "No reply (shared mailbox)");
+        noreply.password = None;
+        Ok(Self {
+            tenant_id: Uuid::new_v4(),
+            tenant_domain: "demo.example".into(),
+            app: App {
+                client_id: Uuid::new_v4(),
+                name: "Entrepost email".into(),
+                secret_id: Uuid::new_v4(),
+                secret_value: format!("{}~{}", &random("")[..3], &random("")[..34]),
+                redirect_uris: Vec::new(),
+                admin_consent: false,
+            },
+            accounts: vec![
+                admin,
+                account("user@demo.example", "user@demo.example", "Demo User"),
+                // In many schools the sign-in name is not the mail address.
+                account("t.teacher@demo-school.example", "teacher@demo.example", "Demo Teacher"),
+                office,
+                account("other@demo.example", "other@demo.example", "Other Person"),
+                noreply,
+            ],
+            outside: Folder { validity: 1, next_uid: 1, mails: Vec::new() },
+            faults: Faults::default(),
+            token_requests: BTreeMap::new(),
+            key_pem,
+            grants: HashMap::new(),
+            access: HashMap::new(),
+            authorizations: HashMap::new(),
+            codes: HashMap::new(),
+            browsers: HashMap::new(),
+            smtp_sessions: HashMap::new(),
+            submissions: HashMap::new(),
+            dirty: true,
+        })
+    }
+
+    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("sandbox.json");
+        let io = |source| Error::Io { what: format!("reading {}", path.display()), source };
+        std::fs::create_dir_all(directory).map_err(io)?;
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| Error::State { path: path.clone(), reason: error.to_string() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::seeded(String::new()),
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    /// Writes the state beside itself, then renames: a crash leaves the old one whole.
+    pub(crate) fn save_if_changed(&mut self, directory: &Path) -> std::io::Result<()> {
+        if !std::mem::take(&mut self.dirty) {
+            return Ok(());
+        }
+        let (path, new) = (directory.join("sandbox.json"), directory.join("sandbox.json.new"));
+        std::fs::write(&new, serde_json::to_vec(self).map_err(std::io::Error::other)?)?;
+        std::fs::rename(new, path)
+    }
+
+    /// Says that the state must be kept.
+    pub fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Registers a redirect URI, once.
+    pub fn add_redirect_uri(&mut self, uri: &str) {
+        if !self.app.redirect_uris.iter().any(|known| known == uri) {
+            self.app.redirect_uris.push(uri.to_owned());
+            self.dirty = true;
+        }
+    }
+
+    /// Revokes every grant there is now.
+    pub fn revoke_all(&mut self) {
+        self.grants.values_mut().for_each(|grant| grant.revoked = true);
+        self.dirty = true;
+    }
+
+    /// The account that signs in with this name (or address, as Entra allows).
+    #[must_use]
+    pub fn account_by_sign_in(&self, name: &str) -> Option<&Account> {
+        let name = name.trim().to_lowercase();
+        self.accounts.iter().find(|account| account.upn.to_lowercase() == name || account.address.to_lowercase() == name)
+    }
+
+    /// The account whose mailbox has this address.
+    #[must_use]
+    pub fn account_by_address(&self, address: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.owns(address))
+    }
+
+    pub(crate) fn account_mut(&mut self, upn: &str) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|account| account.upn.eq_ignore_ascii_case(upn))
+    }
+
+    /// Whether an address belongs to the tenant's domain.
+    pub(crate) fn is_local(&self, address: &str) -> bool {
+        address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(&self.tenant_domain))
+    }
+
+    /// Puts a message into a folder of whoever has the address; outside the tenant's domain it is only kept for the portal.
+    pub fn deliver(&mut self, address: &str, folder: &str, raw: &[u8]) {
+        self.dirty = true;
+        let upn = self.account_by_address(address).map(|account| account.upn.clone());
+        let folder = match upn.and_then(|upn| self.account_mut(&upn)) {
+            Some(account) => account.folders.entry(folder.to_owned()).or_insert(Folder {
+                validity: 1,
+                next_uid: 1,
+                mails: Vec::new(),
+            }),
+            None => &mut self.outside,
+        };
+        folder.add(raw);
+    }
+
+    /// Every message with the mailbox and folder it lies in, newest first.
+    #[must_use]
+    pub fn mails(&self) -> Vec<(String, String, &Mail)> {
+        let inside = self.accounts.iter().flat_map(|account| {
+            account.folders.iter().flat_map(|(name, folder)| {
+                folder.mails.iter().map(|mail| (account.address.clone(), name.clone(), mail))
+            })
+        });
+        let outside = self.outside.mails.iter().map(|mail| ("(outside)".to_owned(), "INBOX".to_owned(), mail));
+        let mut all: Vec<_> = inside.chain(outside).collect();
+        all.sort_by_key(|(_, _, mail)| std::cmp::Reverse(mail.received_at));
+        all
+    }
+}
+
+impl Folder {
+    fn add(&mut self, raw: &[u8]) {
+        let uid = self.next_uid;
+        self.next_uid += 1;
+        self.mails.push(Mail { uid, id: Uuid::new_v4(), received_at: now(), flags: Vec::new(), raw: raw.to_vec() });
+        if self.mails.len() > FOLDER_LIMIT {
+            self.mails.remove(0);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Time and randomness, passed in. `.clippy.toml` bans the other sources.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use app::model::Timestamp;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use rand::RngCore;
+use uuid::Uuid;
+
+/// The one source of time and randomness.
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System,
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands still until it is moved: for tests.
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+    }
+
+    /// Moves a manual clock.
+    pub fn advance_ms(&self, milliseconds: i64) {
+        if let Source::Manual(now) = &self.0 {
+            now.fetch_add(milliseconds, Ordering::SeqCst);
+        }
+    }
+
+    /// Now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            }
+            Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// A new id.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
+    pub fn uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+
+    /// Fills a buffer with unguessable bytes.
+    #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
+    pub fn fill(&self, bytes: &mut [u8]) {
+        rand::rng().fill_bytes(bytes);
+    }
+
+    /// An unguessable token of 256 bits, base64url.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let mut bytes = [0; 32];
+        self.fill(&mut bytes);
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+/// A token as the store keeps it: SHA-256, base64url.
+#[must_use]
+pub fn sha256(token: &str) -> String {
+    use sha2::{Digest, Sha256};
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
+}

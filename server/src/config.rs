@@ -1,0 +1,314 @@
+//! Settings: environment first, then `entrepost.toml`, then the default. Every wrong value is named with what is expected.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::vault::Secret;
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is no TOML, or cannot be read.
+    #[error("entrepost.toml: {0}")]
+    File(String),
+    /// A value cannot be used.
+    #[error("{name} = {value:?}: {expected}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What was given (never a secret).
+        value: String,
+        /// What is expected.
+        expected: String,
+    },
+}
+
+/// Where a setting may stand.
+pub struct Source {
+    environment: BTreeMap<String, String>,
+    file: toml::Table,
+}
+
+impl Source {
+    /// The process environment and `entrepost.toml` in the working directory.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`].
+    pub fn from_process() -> Result<Self, ConfigError> {
+        let file = match std::fs::read_to_string("entrepost.toml") {
+            Ok(text) => text.parse().map_err(|error: toml::de::Error| ConfigError::File(error.message().to_owned()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => toml::Table::new(),
+            Err(error) => return Err(ConfigError::File(error.to_string())),
+        };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("ENTREPOST_"))
+            .collect();
+        Ok(Self { environment, file })
+    }
+
+    /// Only these settings: for the demo and for tests.
+    #[must_use]
+    pub fn of(settings: &[(&str, String)]) -> Self {
+        let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self { environment, file: toml::Table::new() }
+    }
+
+    /// A setting as text; an empty one counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        let value = self.environment.get(name).cloned().or_else(|| match self.file.get(name)? {
+            toml::Value::String(text) => Some(text.clone()),
+            toml::Value::Integer(number) => Some(number.to_string()),
+            toml::Value::Boolean(truth) => Some(truth.to_string()),
+            _ => None,
+        })?;
+        let value = value.trim().to_owned();
+        (!value.is_empty()).then_some(value)
+    }
+
+    fn parsed<T>(&self, name: &'static str, default: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, ConfigError> {
+        let value = self.get(name).unwrap_or_else(|| default.to_owned());
+        parse(&value).ok_or_else(|| ConfigError::Value { name, value, expected: expected.to_owned() })
+    }
+
+    /// A secret: the value, or the file that `{name}_FILE` names.
+    fn secret(&self, name: &'static str, file_name: &'static str) -> Result<Option<Secret>, ConfigError> {
+        if let Some(value) = self.get(name) {
+            return Ok(Some(Secret::new(value)));
+        }
+        let Some(path) = self.get(file_name) else { return Ok(None) };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError::Value { name: file_name, value: path, expected: error.to_string() })?;
+        Ok(Some(Secret::new(text.trim().to_owned())))
+    }
+}
+
+/// Where institutions are served.
+#[derive(Debug, Clone)]
+pub struct PublicUrl {
+    template: String,
+    default_institution: Option<String>,
+}
+
+impl PublicUrl {
+    fn parse(source: &Source) -> Result<Self, ConfigError> {
+        let name = "ENTREPOST_PUBLIC_URL";
+        let default = "http://{institution}.localhost:3000";
+        let default_institution = source.get("ENTREPOST_DEFAULT_INSTITUTION");
+        let template = source.get(name).unwrap_or_else(|| default.to_owned());
+        let template = template.trim_end_matches('/').to_owned();
+        let wrong = |expected: &str| ConfigError::Value { name, value: template.clone(), expected: expected.to_owned() };
+        let sample = template.replace("{institution}", "sample");
+        let url = Url::parse(&sample).map_err(|_| wrong("a URL such as https://{institution}.mail.example"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.path() != "/" || url.query().is_some() {
+            return Err(wrong("an http or https address without a path"));
+        }
+        match (&default_institution, template.contains("{institution}")) {
+            (None, false) => Err(wrong("{institution} must stand in the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution")),
+            (Some(_), true) => Err(wrong("with ENTREPOST_DEFAULT_INSTITUTION the address has no {institution}")),
+            _ => Ok(Self { template, default_institution }),
+        }
+    }
+
+    /// The public address of an institution, without a trailing slash.
+    #[must_use]
+    pub fn of(&self, slug: &str) -> String {
+        self.template.replace("{institution}", slug)
+    }
+
+    /// The slug that a Host header names (its port is ignored), if any.
+    #[must_use]
+    pub fn slug(&self, host: &str) -> Option<String> {
+        let host = host.rsplit_once(':').map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host });
+        let host = host.to_ascii_lowercase();
+        let marker = "institution-slug";
+        let url = Url::parse(&self.template.replace("{institution}", marker)).ok()?;
+        let pattern = url.host_str()?.to_owned();
+        match &self.default_institution {
+            Some(slug) => (pattern == host).then(|| slug.clone()),
+            None => {
+                let (before, after) = pattern.split_once(marker)?;
+                let slug = host.strip_prefix(before)?.strip_suffix(after)?;
+                (!slug.is_empty() && !slug.contains('.')).then(|| slug.to_owned())
+            }
+        }
+    }
+
+    /// Whether browsers reach it by https: cookies are `Secure` then.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.template.starts_with("https:")
+    }
+}
+
+/// Microsoft's hosts and scopes. Settings, because clouds differ and tests need their own.
+#[derive(Debug, Clone)]
+pub struct Microsoft {
+    /// The authority.
+    pub authority: Url,
+    /// Delegated scopes, separated by blanks.
+    pub scopes: String,
+    /// Scope of the client-credentials probe.
+    pub app_scope: String,
+    /// Host and port of submission.
+    pub smtp: (String, u16),
+    /// Host and port of IMAP.
+    pub imap: (String, u16),
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address to serve on.
+    pub listen: SocketAddr,
+    /// Public addresses.
+    pub public_url: PublicUrl,
+    /// SQLite or PostgreSQL.
+    pub database_url: Secret,
+    /// The master key itself, if given.
+    pub master_key: Option<Secret>,
+    /// Where the master key is, or will be made.
+    pub master_key_file: PathBuf,
+    /// Whether the operator chose the key file (and did not leave the default).
+    pub master_key_given: bool,
+    /// Domain of the default notification senders.
+    pub notifications_domain: String,
+    /// Relay of the system default provider.
+    pub system_smtp: Option<Secret>,
+    /// Microsoft's hosts.
+    pub microsoft: Microsoft,
+    /// Shown with every diagnosis.
+    pub support_contact: Option<String>,
+    /// PEM of further trusted CAs.
+    pub extra_ca: Option<Vec<u8>>,
+    /// Header in which a trusted proxy hands the client's address on.
+    pub client_address_header: Option<String>,
+    /// How long a person may take at Microsoft.
+    pub sign_in_lifetime: Duration,
+    /// How long the test message is looked for.
+    pub arrival_limit: Duration,
+    /// How often a blocked mailbox is tested again.
+    pub retest_interval: Duration,
+}
+
+fn host_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    (!host.is_empty() && !host.contains(['/', ' '])).then_some(())?;
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    text.parse::<u64>().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+impl Config {
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the first setting that cannot be used.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let authority = source.parsed(
+            "ENTREPOST_MICROSOFT_AUTHORITY",
+            "https://login.microsoftonline.com",
+            "an https address without a path (plain http only on loopback)",
+            |text| {
+                let url = Url::parse(text.trim_end_matches('/')).ok()?;
+                (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))).then_some(url)
+            },
+        )?;
+        let extra_ca = match source.get("ENTREPOST_EXTRA_CA_FILE") {
+            None => None,
+            Some(path) => Some(std::fs::read(&path).map_err(|error| ConfigError::Value {
+                name: "ENTREPOST_EXTRA_CA_FILE",
+                value: path,
+                expected: error.to_string(),
+            })?),
+        };
+        let scopes = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid profile email";
+        let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
+        let server = "a host and a port, such as smtp.office365.com:587";
+        Ok(Self {
+            listen: source.parsed("ENTREPOST_LISTEN", "127.0.0.1:3000", "an address and a port, such as 127.0.0.1:3000", |text| text.parse().ok())?,
+            public_url: PublicUrl::parse(source)?,
+            database_url: source
+                .secret("ENTREPOST_DATABASE_URL", "ENTREPOST_DATABASE_URL_FILE")?
+                .unwrap_or_else(|| Secret::new("sqlite://data/entrepost.db".into())),
+            master_key: source.get("ENTREPOST_MASTER_KEY").map(Secret::new),
+            master_key_given: source.get("ENTREPOST_MASTER_KEY_FILE").is_some(),
+            master_key_file: text("ENTREPOST_MASTER_KEY_FILE", "data/master.key").into(),
+            notifications_domain: text("ENTREPOST_NOTIFICATIONS_DOMAIN", "mail.localhost"),
+            system_smtp: source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")?,
+            microsoft: Microsoft {
+                authority,
+                scopes: text("ENTREPOST_MICROSOFT_SCOPES", scopes),
+                app_scope: text("ENTREPOST_MICROSOFT_APP_SCOPE", "https://outlook.office365.com/.default"),
+                smtp: source.parsed("ENTREPOST_MICROSOFT_SMTP", "smtp.office365.com:587", server, host_port)?,
+                imap: source.parsed("ENTREPOST_MICROSOFT_IMAP", "outlook.office365.com:993", server, host_port)?,
+            },
+            support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
+            extra_ca,
+            client_address_header: source.get("ENTREPOST_CLIENT_ADDRESS_HEADER"),
+            sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", "seconds", seconds)?,
+            arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", "seconds", seconds)?,
+            retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", "seconds", seconds)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let owned: Vec<_> = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Config::read(&Source::of(&owned))
+    }
+
+    #[test]
+    fn the_host_names_the_institution() {
+        let config = read(&[("ENTREPOST_PUBLIC_URL", "https://{institution}.mail.example")]).unwrap();
+        assert_eq!(config.public_url.slug("School.mail.example:8443").as_deref(), Some("school"));
+        for unknown in ["mail.example", ".mail.example", "a.b.mail.example", "school.mail.example.evil.example", "localhost"] {
+            assert_eq!(config.public_url.slug(unknown), None, "{unknown}");
+        }
+        assert_eq!(config.public_url.of("school"), "https://school.mail.example");
+    }
+
+    #[test]
+    fn a_single_institution_has_one_host() {
+        let config = read(&[("ENTREPOST_PUBLIC_URL", "http://localhost:3000"), ("ENTREPOST_DEFAULT_INSTITUTION", "school")]).unwrap();
+        assert_eq!(config.public_url.slug("localhost:3000").as_deref(), Some("school"));
+        assert_eq!(config.public_url.slug("school.localhost"), None);
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (name, value) in [
+            ("ENTREPOST_LISTEN", "3000"),
+            ("ENTREPOST_PUBLIC_URL", "https://mail.example"),
+            ("ENTREPOST_PUBLIC_URL", "https://{institution}.mail.example/path"),
+            ("ENTREPOST_MICROSOFT_AUTHORITY", "http://login.example"),
+            ("ENTREPOST_MICROSOFT_SMTP", "smtp.office365.com"),
+            ("ENTREPOST_EXTRA_CA_FILE", "/does/not/exist"),
+            ("ENTREPOST_ARRIVAL_SECONDS", "0"),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        assert!(read(&[("ENTREPOST_MICROSOFT_AUTHORITY", "http://localhost:3100")]).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! `entrepost demo`: sandbox and server together, everything seeded. It uses only `data/demo`, takes no database or key
+//! settings, and listens on loopback only: it cannot harm.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use app::model::{EmailAddress, InstitutionId, Role};
+use sandbox::Sandbox;
+
+use crate::clock::Clock;
+use crate::config::{Config, Source};
+use crate::service::{AddPerson, Services};
+use crate::store::InstitutionRow;
+use crate::wiring::{StartError, build};
+
+/// Where the demo keeps everything.
+const DATA: &str = "data/demo";
+/// Password of both people of the demo in Entrepost.
+const PASSWORD: &str = "demo demo demo";
+
+/// Ports of the demo; 0 takes a free one.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Entrepost.
+    pub server: u16,
+    /// The sandbox's Entra and portal.
+    pub entra: u16,
+    /// The sandbox's SMTP submission.
+    pub smtp: u16,
+    /// The sandbox's IMAP.
+    pub imap: u16,
+    /// The sandbox's relay for the system default.
+    pub relay: u16,
+}
+
+/// A demo that runs.
+pub struct Demo {
+    /// The services.
+    pub services: Arc<Services>,
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// Where Entrepost is served.
+    pub listener: tokio::net::TcpListener,
+}
+
+fn other(error: &dyn std::fmt::Display) -> StartError {
+    StartError::Other(error.to_string())
+}
+
+/// Starts the sandbox, builds the services, seeds what is missing.
+///
+/// # Errors
+/// [`StartError`]: a port is taken, data cannot be read.
+pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) -> Result<Demo, StartError> {
+    let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let listen = listen.unwrap_or_else(|| here(ports.server));
+    if !listen.ip().is_loopback() {
+        return Err(StartError::Other(format!("the demo listens on loopback only, and {listen} is not a loopback address")));
+    }
+    std::fs::create_dir_all(DATA).map_err(|error| other(&error))?;
+    let taken = |error: &dyn std::fmt::Display, address: SocketAddr| StartError::Other(format!("{address}: {error}. Is another demo running? Set ENTREPOST_LISTEN to another address, such as 127.0.0.1:3010."));
+    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| taken(&error, listen))?;
+    let port = listener.local_addr().map_err(|error| other(&error))?.port();
+    let sandbox = Sandbox::start(sandbox::Config {
+        entra: here(ports.entra),
+        smtp: here(ports.smtp),
+        imap: here(ports.imap),
+        relay: here(ports.relay),
+        data: Some(Path::new(DATA).to_owned()),
+    })
+    .await
+    .map_err(|error| other(&error))?;
+    let ca = Path::new(DATA).join("sandbox-ca.pem");
+    std::fs::write(&ca, sandbox.ca_pem()).map_err(|error| other(&error))?;
+    // Only settings that change how things are timed or shown are taken over; addresses, keys and databases are the demo's own.
+    let mut own: Vec<(&str, String)> = ["ENTREPOST_SIGN_IN_SECONDS", "ENTREPOST_ARRIVAL_SECONDS", "ENTREPOST_RETEST_SECONDS", "ENTREPOST_SUPPORT_CONTACT"]
+        .into_iter()
+        .filter_map(|name| Some((name, settings.get(name)?)))
+        .collect();
+    own.extend([
+        ("ENTREPOST_LISTEN", listen.to_string()),
+        ("ENTREPOST_PUBLIC_URL", format!("http://{{institution}}.localhost:{port}")),
+        ("ENTREPOST_DATABASE_URL", format!("sqlite://{DATA}/entrepost.db")),
+        ("ENTREPOST_MASTER_KEY_FILE", format!("{DATA}/master.key")),
+        ("ENTREPOST_MICROSOFT_AUTHORITY", sandbox.authority().to_owned()),
+        ("ENTREPOST_MICROSOFT_SMTP", format!("localhost:{}", sandbox.smtp_addr().port())),
+        ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", sandbox.imap_addr().port())),
+        ("ENTREPOST_SYSTEM_SMTP_URL", format!("smtp://localhost:{}", sandbox.relay_addr().port())),
+        ("ENTREPOST_EXTRA_CA_FILE", ca.to_string_lossy().into_owned()),
+    ]);
+    let services = build(Config::read(&Source::of(&own))?, Clock::system()).await?;
+    for (slug, name) in [("demo", "Demo College"), ("second", "Second School")] {
+        seed(&services, slug, name).await?;
+        sandbox.world().add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(slug)));
+    }
+    Ok(Demo { services, sandbox, listener })
+}
+
+/// Makes an institution with an administrator and a user, unless it is there.
+async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartError> {
+    if services.store.institution_by_slug(slug).await?.is_some() {
+        return Ok(());
+    }
+    let institution = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: slug.into(), name: name.into() };
+    let mut tx = services.store.begin().await?;
+    services.store.add_institution(&mut tx, &institution, services.clock.now()).await?;
+    tx.commit().await.map_err(crate::store::StoreError::from)?;
+    for (address, role) in [("admin@demo.example", Role::Administrator), ("user@demo.example", Role::User)] {
+        let address = EmailAddress::parse(address).map_err(|error| other(&error))?;
+        let person = AddPerson { institution: institution.id, address: &address, role, password: Some(PASSWORD) };
+        services.add_person(&person).await?.map_err(|error| other(&error))?;
+    }
+    Ok(())
+}
+
+impl Demo {
+    /// What a newcomer needs: addresses, sign-ins, the three values.
+    #[must_use]
+    pub fn introduction(&self) -> String {
+        let world = self.sandbox.world();
+        let url = self.services.config.public_url.of("demo");
+        format!(
+            "
+Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stays in {DATA}.
+
+  1. Open               {url}
+     Sign in as         admin@demo.example   password: {PASSWORD}
+                        user@demo.example    password: {PASSWORD}
+
+  2. As the administrator open Institution Config > General > Email, choose MS Exchange Online, paste and save:
+     Client ID          {}
+     Tenant ID          {}
+     Client Secret      {}
+
+  3. As the user open User Account > Email and press Configure & Test.
+     At “Microsoft”     user@demo.example    password: sandbox
+
+     Sandbox portal     {}   (received mail, accounts, fault switches)
+",
+            world.app.client_id,
+            world.tenant_id,
+            world.app.secret_value,
+            self.sandbox.authority(),
+        )
+    }
+}

@@ -1,0 +1,174 @@
+//! Errors turned into cause, who mends it, steps, and evidence. `causes` and `rules` are data; this file joins them.
+
+mod causes;
+mod rules;
+
+use app::model::{Diagnosis, Evidence, Mender, Remedy, Step, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{IdTokenError, IdentityError, OAuthError};
+use crate::mail::{MailError, compose};
+
+pub use rules::{imap_cause, oauth_cause, smtp_cause};
+
+/// A fault as it is stored: the cause, and the raw facts. The words are made when somebody looks, for whoever looks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Name of the cause in the table.
+    pub cause: String,
+    /// Raw answer, codes, ids, time.
+    pub facts: Vec<(String, String)>,
+}
+
+/// What the texts are filled with, and who reads them.
+#[derive(Debug, Clone, Default)]
+pub struct Reader {
+    /// An administrator reads: the steps are for them.
+    pub administrator: bool,
+    /// The mailbox's address.
+    pub address: String,
+    /// The institution's name.
+    pub institution: String,
+    /// The redirect URI.
+    pub redirect_uri: String,
+    /// Where support is to be had.
+    pub support_contact: Option<String>,
+}
+
+impl Fault {
+    /// A fault of that cause with facts.
+    #[must_use]
+    pub fn new(cause: &str, at: Timestamp, facts: &[(&str, String)]) -> Self {
+        let mut facts: Vec<(String, String)> = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        facts.push(("Time".into(), compose::utc(at)));
+        Self { cause: cause.to_owned(), facts }
+    }
+
+    /// What the identity platform refused.
+    #[must_use]
+    pub fn identity(error: &IdentityError, at: Timestamp) -> Self {
+        let cause = match error {
+            IdentityError::OAuth { answer, .. } => oauth_cause(answer),
+            IdentityError::Unreachable { .. } => "authority_unreachable",
+            IdentityError::Unavailable { .. } => "authority_unavailable",
+            IdentityError::Protocol { .. } => "authority_protocol",
+        };
+        let mut facts = Vec::new();
+        match error {
+            IdentityError::OAuth { answer, status, .. } => {
+                facts.push(("HTTP status", status.to_string()));
+                oauth_facts(answer, &mut facts);
+            }
+            other => facts.push(("Answer", other.to_string())),
+        }
+        Self::new(cause, at, &facts)
+    }
+
+    /// What came back with the browser.
+    #[must_use]
+    pub fn callback(error: &OAuthError, at: Timestamp) -> Self {
+        let mut facts = Vec::new();
+        oauth_facts(error, &mut facts);
+        Self::new(oauth_cause(error), at, &facts)
+    }
+
+    /// An id_token that does not hold.
+    #[must_use]
+    pub fn id_token(error: &IdTokenError, at: Timestamp) -> Self {
+        Self::new("id_token_invalid", at, &[("Check", error.to_string())])
+    }
+
+    /// What an SMTP server refused.
+    #[must_use]
+    pub fn smtp(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
+        Self::new(smtp_cause(error), at, &mail_facts(error, server))
+    }
+
+    /// What an IMAP server refused.
+    #[must_use]
+    pub fn imap(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
+        Self::new(imap_cause(error), at, &mail_facts(error, server))
+    }
+
+    /// Stored form.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Read from the store; what cannot be read is shown as an unknown fault rather than not at all.
+    #[must_use]
+    pub fn from_json(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| Self { cause: "unknown".into(), facts: Vec::new() })
+    }
+
+    /// The diagnosis in words for a reader.
+    #[must_use]
+    pub fn explain(&self, reader: &Reader) -> Diagnosis {
+        let cause = causes::find(&self.cause);
+        let fill = |text: &str| {
+            text.replace("{address}", &reader.address).replace("{redirect_uri}", &reader.redirect_uri).replace("{institution}", &reader.institution)
+        };
+        let steps: Vec<Step> = cause
+            .steps
+            .iter()
+            .map(|(text, command)| Step { text: fill(text), command: command.map(fill) })
+            .collect();
+        let evidence = Evidence { facts: self.facts.clone() };
+        let message_for_administrator = (cause.mender == Mender::Administrator && !reader.administrator).then(|| {
+            let numbered: String = steps
+                .iter()
+                .enumerate()
+                .map(|(at, step)| {
+                    let command = step.command.as_ref().map(|command| format!("\n   {command}")).unwrap_or_default();
+                    format!("{}. {}{command}\n", at + 1, step.text)
+                })
+                .collect();
+            format!(
+                "Hello,\n\nI tried to connect my mailbox {} to Entrepost ({}). {}\n\nWhat has to be done:\n{numbered}\nAfterwards I press “Try again” in Entrepost.\n\nEvidence:\n{}",
+                reader.address,
+                reader.institution,
+                fill(cause.administrator_summary),
+                evidence.as_text()
+            )
+        });
+        // To an administrator, "ask your administrator" would be no help.
+        let mender = if reader.administrator && cause.mender == Mender::Administrator { Mender::You } else { cause.mender };
+        Diagnosis {
+            cause: cause.name.to_owned(),
+            title: fill(cause.title),
+            summary: fill(if reader.administrator { cause.administrator_summary } else { cause.summary }),
+            mender,
+            steps,
+            remedy: cause.remedy,
+            evidence,
+            message_for_administrator,
+            support_contact: reader.support_contact.clone(),
+        }
+    }
+
+    /// What to press afterwards.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        causes::find(&self.cause).remedy
+    }
+}
+
+fn oauth_facts(error: &OAuthError, facts: &mut Vec<(&'static str, String)>) {
+    facts.push(("Error", error.error.clone()));
+    let codes: Vec<String> = error.codes().iter().map(|code| format!("AADSTS{code}")).collect();
+    let optional = [
+        ("Code", (!codes.is_empty()).then(|| codes.join(", "))),
+        ("Suberror", error.suberror.clone()),
+        ("Answer", error.error_description.clone()),
+        ("Trace ID", error.trace_id.clone()),
+        ("Correlation ID", error.correlation_id.clone()),
+        ("Microsoft’s time", error.timestamp.clone()),
+    ];
+    facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+}
+
+fn mail_facts(error: &MailError, server: &(String, u16)) -> Vec<(&'static str, String)> {
+    let answer = error.code().map_or_else(|| error.text.clone(), |code| format!("{code} {}", error.text));
+    vec![("Server", format!("{}:{}", server.0, server.1)), ("Step", error.step.name().to_owned()), ("Answer", answer)]
+}

@@ -1,0 +1,182 @@
+//! Which answer means which cause. Rows are tried from the top; the first that fits names the cause.
+
+use crate::identity::OAuthError;
+use crate::mail::{MailError, Step};
+
+/// AADSTS number → cause (Microsoft: "Microsoft Entra authentication and authorization error codes").
+const AADSTS: &[(i64, &str)] = &[
+    (7_000_215, "secret_wrong"),
+    (7_000_222, "secret_expired"),
+    (700_016, "client_unknown"),
+    (90002, "tenant_unknown"),
+    (900_023, "tenant_unknown"),
+    (90038, "other_cloud"),
+    (50011, "redirect_uri"),
+    (900_971, "redirect_uri"),
+    (500_113, "redirect_uri"),
+    (9_002_327, "redirect_spa"),
+    (9_002_325, "our_bug"),
+    (7_000_229, "service_principal"),
+    (50194, "single_tenant"),
+    (50020, "foreign_account"),
+    (50034, "foreign_account"),
+    (50105, "not_assigned"),
+    (65001, "consent_missing"),
+    (90094, "consent_missing"),
+    (90095, "consent_missing"),
+    (65004, "declined"),
+    (650_057, "permissions_missing"),
+    (70011, "permissions_missing"),
+    (700_022, "permissions_missing"),
+    (50076, "mfa"),
+    (50079, "mfa"),
+    (53000, "conditional_access"),
+    (53003, "conditional_access"),
+    (70043, "conditional_access"),
+    (50126, "wrong_password"),
+    (50057, "account_disabled"),
+    (50173, "grant_revoked"),
+    (70008, "grant_revoked"),
+    (700_082, "grant_revoked"),
+    (54005, "start_over"),
+    (501_481, "start_over"),
+    (700_005, "start_over"),
+    (50196, "authority_throttled"),
+    (90055, "authority_throttled"),
+    (90033, "authority_unavailable"),
+];
+
+/// OAuth error → cause, for providers without numbers and for numbers that are not in the table.
+const OAUTH: &[(&str, &str)] = &[
+    ("invalid_client", "secret_wrong"),
+    ("unauthorized_client", "client_unknown"),
+    ("invalid_tenant", "tenant_unknown"),
+    ("access_denied", "declined"),
+    ("consent_required", "consent_missing"),
+    ("interaction_required", "interaction_required"),
+    ("login_required", "interaction_required"),
+    ("invalid_grant", "grant_revoked"),
+    ("invalid_scope", "permissions_missing"),
+    ("temporarily_unavailable", "authority_unavailable"),
+    ("server_error", "authority_unavailable"),
+];
+
+/// The cause of an OAuth error.
+#[must_use]
+pub fn oauth_cause(error: &OAuthError) -> &'static str {
+    let by_number = error.codes().into_iter().find_map(|code| AADSTS.iter().find(|(known, _)| *known == code).map(|(_, cause)| *cause));
+    let by_error = || OAUTH.iter().find(|(known, _)| *known == error.error).map(|(_, cause)| *cause);
+    by_number.or_else(by_error).unwrap_or("authority_refused")
+}
+
+/// Reply code (or none), a part of the text → cause (MICROSOFT: "SMTP submission", "NDR reference").
+const SMTP: &[(Option<u16>, &str, &str)] = &[
+    (None, "SmtpClientAuthentication is disabled for the Tenant", "smtp_auth_tenant"),
+    (None, "SmtpClientAuthentication is disabled", "smtp_auth_mailbox"),
+    (None, "security defaults", "smtp_auth_security_defaults"),
+    (None, "did not meet the criteria", "smtp_auth_policy"),
+    (None, "5.7.139", "smtp_auth_policy"),
+    (None, "5.7.30", "our_bug"),
+    (None, "5.7.57", "smtp_token_refused"),
+    (None, "5.7.3", "smtp_token_refused"),
+    (None, "5.2.252", "send_as_denied"),
+    (None, "SendAsDenied", "send_as_denied"),
+    (None, "5.7.60", "send_as_denied"),
+    (None, "SubmissionQuotaExceeded", "smtp_daily_limit"),
+    (None, "5.1.90", "smtp_daily_limit"),
+    (None, "5.7.233", "smtp_tenant_limit"),
+    (None, "5.7.232", "smtp_tenant_limit"),
+    (None, "5.7.236", "smtp_onmicrosoft"),
+    (None, "5.7.705", "smtp_tenant_blocked"),
+    (None, "5.7.708", "smtp_tenant_blocked"),
+    (None, "5.7.501", "smtp_sender_blocked"),
+    (None, "5.7.502", "smtp_sender_blocked"),
+    (None, "5.7.503", "smtp_sender_blocked"),
+    (None, "5.1.8", "smtp_sender_blocked"),
+    (None, "5.1.10", "recipient_unknown"),
+    (None, "5.1.1", "recipient_unknown"),
+    (None, "5.2.2", "mailbox_full"),
+    (Some(432), "", "smtp_throttled"),
+    (Some(421), "", "smtp_throttled"),
+    (Some(535), "", "smtp_token_refused"),
+    (Some(530), "", "smtp_token_refused"),
+];
+
+/// The cause of an SMTP failure.
+#[must_use]
+pub fn smtp_cause(error: &MailError) -> &'static str {
+    if !error.answered {
+        return match error.step {
+            Step::Connect => "smtp_unreachable",
+            Step::Tls => "smtp_tls",
+            Step::AfterData => "smtp_cut_unknown",
+            Step::Data => "smtp_cut",
+            _ => "smtp_silent",
+        };
+    }
+    let known = SMTP.iter().find(|(code, part, _)| (code.is_none() || *code == error.code()) && error.text.contains(part));
+    match known {
+        Some((_, _, cause)) => cause,
+        None if error.step == Step::Tls => "smtp_tls",
+        None if error.is_transient() => "smtp_throttled",
+        None if error.step == Step::Auth => "smtp_token_refused",
+        None => "smtp_refused",
+    }
+}
+
+/// The cause of an IMAP failure.
+#[must_use]
+pub fn imap_cause(error: &MailError) -> &'static str {
+    if !error.answered {
+        return match error.step {
+            Step::Connect => "imap_unreachable",
+            Step::Tls => "imap_tls",
+            _ => "imap_silent",
+        };
+    }
+    if error.text.contains("authenticated but not connected") {
+        "imap_disabled"
+    } else if error.text.contains("Suggested Backoff Time") || error.text.contains("throttl") {
+        "imap_throttled"
+    } else if error.step == Step::Auth {
+        "imap_token_refused"
+    } else {
+        "imap_refused"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::causes;
+
+    #[test]
+    fn every_rule_names_a_cause_of_the_table() {
+        let named = AADSTS.iter().map(|(_, cause)| cause).chain(OAUTH.iter().map(|(_, cause)| cause)).chain(SMTP.iter().map(|(_, _, cause)| cause));
+        for cause in named {
+            assert_eq!(causes::find(cause).name, *cause);
+        }
+    }
+
+    #[test]
+    fn numbers_come_from_the_description_too() {
+        let error = OAuthError {
+            error: "access_denied".into(),
+            error_description: Some("AADSTS65004: User declined to consent to access the app.".into()),
+            ..OAuthError::default()
+        };
+        assert_eq!(oauth_cause(&error), "declined");
+        let plain = OAuthError { error: "invalid_client".into(), ..OAuthError::default() };
+        assert_eq!(oauth_cause(&plain), "secret_wrong");
+    }
+
+    #[test]
+    fn the_texts_of_5_7_139_differ_in_what_to_do() {
+        let cause = |text: &str| smtp_cause(&MailError::refused(Step::Auth, Some(535), text));
+        assert_eq!(cause("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "smtp_auth_mailbox");
+        assert_eq!(cause("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant."), "smtp_auth_tenant");
+        assert_eq!(cause("5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy."), "smtp_auth_security_defaults");
+        assert_eq!(cause("5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully."), "smtp_auth_policy");
+        assert_eq!(cause("5.7.3 Authentication unsuccessful"), "smtp_token_refused");
+    }
+}

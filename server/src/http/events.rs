@@ -1,0 +1,28 @@
+//! Server-sent events: an attempt, for a page that was reloaded while its checks run.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use app::api::mailboxes::json_line;
+use app::backend::Visitor;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::Extension;
+use futures::StreamExt;
+
+use super::AppState;
+
+/// Follows an attempt; ends with it.
+pub(super) async fn attempt(State(state): State<AppState>, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Response {
+    let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Ok(id) = id.parse() else { return StatusCode::NOT_FOUND.into_response() };
+    match state.backend.mailboxes.follow(&me, id).await {
+        Ok(stream) => {
+            let events = stream.map(|view| Ok::<_, Infallible>(Event::default().data(json_line(&view).trim_end())));
+            Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
+        }
+        Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+    }
+}

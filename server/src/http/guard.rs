@@ -1,0 +1,110 @@
+//! Who is asking: institution by host, person by session, origin of unsafe requests; and answers that could not be read.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use app::backend::{Institution, Visitor};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::AppState;
+use crate::service::sessions;
+
+const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
+
+/// A plain page for what is answered before there is an institution.
+fn plain(status: StatusCode, title: &str, text: &str) -> Response {
+    let body = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
+    );
+    (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
+}
+
+/// Finds institution and person and hands them on; answers 404 for an unknown host, 403 for a foreign origin.
+pub(super) async fn visitor(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let services = &state.services;
+    let slug = {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        services.config.public_url.slug(host)
+    };
+    let row = match slug {
+        Some(slug) => services.store.institution_by_slug(&slug).await,
+        None => Ok(None),
+    };
+    let row = match row {
+        Ok(Some(row)) => row,
+        Ok(None) => return plain(StatusCode::NOT_FOUND, "Not found", "There is no institution at this address."),
+        Err(error) => {
+            tracing::error!("{error}");
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "Not available", "Entrepost cannot reach its database. Try again in a minute.");
+        }
+    };
+    let institution = Arc::new(Institution { public_url: services.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name });
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && !is_own_origin(request.headers(), &institution.public_url) {
+        return plain(StatusCode::FORBIDDEN, "Not allowed", "This request came from another site. Open Entrepost and try again there.");
+    }
+    let [session, flash_token, browser_token] = [sessions::SESSION, sessions::FLASH, sessions::BROWSER]
+        .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
+    let person = match session {
+        None => None,
+        Some(token) => match sessions::find(services, &institution, &token).await {
+            Ok(person) => person,
+            Err(_) => return plain(StatusCode::SERVICE_UNAVAILABLE, "Not available", "Entrepost cannot reach its database. Try again in a minute."),
+        },
+    };
+    let address = client_address(&request, services.config.client_address_header.as_deref());
+    request.extensions_mut().insert(Visitor { institution, person, address, flash_token, browser_token });
+    next.run(request).await
+}
+
+/// Origin must be the institution's; where a browser sends none, it must say that the request is same-origin.
+fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
+    match headers.get(header::ORIGIN) {
+        Some(origin) => origin.as_bytes() == public_url.as_bytes(),
+        None => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
+    }
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('=').map(ToOwned::to_owned))
+        .filter(|value| !value.is_empty() && value.len() <= 200)
+}
+
+/// The last address of the header that a trusted proxy sets, else the connection's.
+fn client_address(request: &Request, header: Option<&str>) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
+    let Some(header) = header else { return peer };
+    let value = request.headers().get_all(header).iter().filter_map(|value| value.to_str().ok()).next_back();
+    value.and_then(|value| value.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
+}
+
+/// Server functions that never ran (a body that could not be read) answer 500 or a redirect with `__err`: both become 400.
+pub(super) async fn answers(request: Request, next: Next) -> Response {
+    let wants_html = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    let mut response = next.run(request).await;
+    let handled = response.headers_mut().remove(HANDLED).is_some();
+    if handled || !response.headers().contains_key("serverfnerror") {
+        return response;
+    }
+    if wants_html {
+        return plain(StatusCode::BAD_REQUEST, "The request could not be read", "Go back, reload the page and try again.");
+    }
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().remove(header::LOCATION);
+    response
+}
+
+/// A panic is answered like any other internal error; its text goes to the log only (see `main`).
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Response<Body> {
+    let mut response = plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side", "Try again. If it happens again, tell whoever runs this server.");
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,147 @@
+//! The router: pages, server functions, static files, events; and the layers around them.
+
+mod events;
+mod guard;
+mod security;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use app::backend::{Backend, Visitor};
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use leptos::config::LeptosOptions;
+use leptos::nonce::Nonce;
+use leptos::prelude::{provide_context, use_context};
+use leptos_axum::{LeptosRoutes, file_and_error_handler_with_context, generate_route_list};
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tower_http::limit::RequestBodyLimitLayer;
+
+use crate::service::Services;
+
+/// Octets of a request's body that are read.
+const MAX_BODY: usize = 256 * 1024;
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    /// The services.
+    pub services: Arc<Services>,
+    /// The traits behind them.
+    pub backend: Backend,
+    /// Where the site is.
+    pub leptos: LeptosOptions,
+}
+
+impl FromRef<AppState> for LeptosOptions {
+    fn from_ref(state: &AppState) -> Self {
+        state.leptos.clone()
+    }
+}
+
+/// Where the built site lies: `LEPTOS_SITE_ROOT`, beside the program's build directory, or `target/site`.
+///
+/// # Errors
+/// A text that says what to build.
+pub fn site() -> Result<LeptosOptions, String> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("site")));
+    let candidates = [std::env::var_os("LEPTOS_SITE_ROOT").map(PathBuf::from), beside, Some(PathBuf::from("target/site"))];
+    let root = candidates
+        .into_iter()
+        .flatten()
+        .find(|path| path.join("pkg").is_dir())
+        .ok_or("the built site (target/site) is not found: run make build, and start from the repository's root or set LEPTOS_SITE_ROOT")?;
+    // cargo-leptos writes the hashes beside the program; without them the names are plain.
+    let hashes = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hash.txt").is_file())).unwrap_or(false);
+    Ok(LeptosOptions::builder().output_name("entrepost").site_root(root.to_string_lossy().into_owned()).hash_files(hashes).build())
+}
+
+/// Builds the router.
+#[must_use]
+pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
+    let state = AppState { backend: services.backend(), services, leptos };
+    let routes = generate_route_list(app::App);
+    let context = {
+        let backend = state.backend.clone();
+        move || {
+            provide_context(backend.clone());
+            // A static file has no parts, and needs none.
+            let Some(parts) = use_context::<http::request::Parts>() else { return };
+            if let Some(visitor) = parts.extensions.get::<Visitor>() {
+                provide_context(visitor.clone());
+            }
+            if let Some(nonce) = parts.extensions.get::<Nonce>() {
+                provide_context(nonce.clone());
+            }
+        }
+    };
+    let shell = {
+        let options = state.leptos.clone();
+        move || app::shell(options.clone())
+    };
+    // Live answers must not wait for a compressor's buffer.
+    let compressible = SizeAbove::new(512)
+        .and(NotForContentType::GRPC)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::const_new("application/octet-stream"));
+    let pages = Router::new()
+        .leptos_routes_with_context(&state, routes, context.clone(), shell)
+        .route("/events/attempts/{id}", get(events::attempt))
+        .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
+        .layer(from_fn(guard::answers))
+        .layer(from_fn_with_state(state.clone(), guard::visitor))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
+        .layer(from_fn_with_state(state.clone(), security::headers));
+    let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg")).precompressed_br().precompressed_gzip();
+    let files = Router::new().fallback_service(files).layer(from_fn(immutable));
+    Router::new()
+        .route("/healthz", get(health))
+        .nest("/pkg", files)
+        .merge(pages)
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
+        .with_state(state)
+}
+
+/// Serves until the token is cancelled; then lets running requests end.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: &Arc<Services>) -> std::io::Result<()> {
+    let stop = services.stop.clone();
+    // Without TCP_NODELAY a streamed page waits 40 ms for a delayed acknowledgement.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}
+
+async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> Response {
+    match state.services.store.ping().await {
+        Ok(()) => (StatusCode::OK, "ok").into_response(),
+        Err(error) => {
+            tracing::error!("health: {error}");
+            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer").into_response()
+        }
+    }
+}
+
+/// File names carry a hash of their content, so browsers may keep them.
+async fn immutable(request: Request<axum::body::Body>, next: axum::middleware::Next) -> Response {
+    let mut response = next.run(request).await;
+    if response.status().is_success() {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,131 @@
+//! Discovery (OpenID Connect Discovery 1.0) and the signing keys.
+
+use std::sync::{Arc, PoisonError};
+
+use jsonwebtoken::jwk::JwkSet;
+use serde::Deserialize;
+use url::Url;
+use uuid::Uuid;
+
+use super::error::{IdentityError, OAuthError, describe};
+use super::{Entra, MAX_ANSWER};
+
+/// Milliseconds for which discovery and keys are kept.
+const KEPT_MS: i64 = 60 * 60 * 1000;
+
+/// What discovery says.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Discovery {
+    /// The issuer that id_tokens must name.
+    pub issuer: String,
+    /// Where a sign-in begins.
+    pub authorization_endpoint: Url,
+    /// Where grants are exchanged.
+    pub token_endpoint: Url,
+    /// Where the keys are.
+    pub jwks_uri: Url,
+}
+
+impl Discovery {
+    /// The tenant's GUID, where the issuer names it as Microsoft's does.
+    #[must_use]
+    pub fn tenant_id(&self) -> Option<Uuid> {
+        Url::parse(&self.issuer).ok()?.path_segments()?.find_map(|segment| Uuid::parse_str(segment).ok())
+    }
+
+    /// Origin of the authorize endpoint, for `form-action`.
+    #[must_use]
+    pub fn authorize_origin(&self) -> String {
+        self.authorization_endpoint.origin().ascii_serialization()
+    }
+
+    fn check(&self, authority: &Url) -> Result<(), IdentityError> {
+        for url in [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri] {
+            // Plain http is for an authority on loopback only (config checked that), and stays there.
+            let plain_allowed = authority.scheme() == "http" && url.host_str() == authority.host_str();
+            if url.scheme() != "https" && !(url.scheme() == "http" && plain_allowed) {
+                return Err(IdentityError::protocol("discovery", "an endpoint is not https"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads an answer up to a limit.
+pub(super) async fn limited(mut answer: reqwest::Response, limit: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| describe(&error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            return Err("the answer is too long".into());
+        }
+    }
+    Ok(body)
+}
+
+impl Entra {
+    /// What discovery says of a tenant; asked at most once an hour.
+    pub(super) async fn discover(&self, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
+        let known = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned();
+        match known {
+            Some((at, discovery)) if self.clock.now().since_ms(at) < KEPT_MS => Ok(discovery),
+            _ => self.discover_fresh(tenant).await,
+        }
+    }
+
+    /// The same, asked now.
+    pub(super) async fn discover_fresh(&self, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
+        let url = self.at(&[tenant, "v2.0", ".well-known", "openid-configuration"])?;
+        let body = self.get(url, "discovery").await?;
+        let discovery: Discovery =
+            serde_json::from_slice(&body).map_err(|_| IdentityError::protocol("discovery", "the answer is no OpenID configuration"))?;
+        discovery.check(&self.microsoft.authority)?;
+        let discovery = Arc::new(discovery);
+        let mut cache = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only what was verified is asked for often; a bound keeps typing errors from filling the memory.
+        if cache.len() > 10_000 {
+            cache.clear();
+        }
+        cache.insert(tenant.to_owned(), (self.clock.now(), Arc::clone(&discovery)));
+        Ok(discovery)
+    }
+
+    /// The signing keys. `fresh` asks again: an unknown key id may be a new one.
+    pub(super) async fn keys(&self, discovery: &Discovery, fresh: bool) -> Result<Arc<JwkSet>, IdentityError> {
+        let uri = discovery.jwks_uri.as_str();
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(uri).cloned();
+        if let Some((at, keys)) = known {
+            let age = self.clock.now().since_ms(at);
+            // A forged key id must not make us ask all the time: at most once a minute.
+            if age < if fresh { 60_000 } else { KEPT_MS } {
+                return Ok(keys);
+            }
+        }
+        let body = self.get(discovery.jwks_uri.clone(), "signing keys").await?;
+        let keys: JwkSet = serde_json::from_slice(&body).map_err(|_| IdentityError::protocol("signing keys", "the answer is no key set"))?;
+        let keys = Arc::new(keys);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(uri.to_owned(), (self.clock.now(), Arc::clone(&keys)));
+        Ok(keys)
+    }
+
+    async fn get(&self, url: Url, what: &'static str) -> Result<Vec<u8>, IdentityError> {
+        let unreachable = |detail| IdentityError::Unreachable { what, detail };
+        let answer = self.http.get(url).send().await.map_err(|error| unreachable(describe(&error)))?;
+        let status = answer.status();
+        let retry_after = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = limited(answer, MAX_ANSWER).await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        if status.is_server_error() || status.as_u16() == 429 {
+            return Err(IdentityError::Unavailable { what, status: status.as_u16(), retry_after });
+        }
+        match serde_json::from_slice::<OAuthError>(&body) {
+            Ok(mut answer) => {
+                answer.redact(&[]);
+                Err(IdentityError::OAuth { answer: Box::new(answer), status: status.as_u16(), retry_after })
+            }
+            Err(_) => Err(IdentityError::protocol(what, &format!("HTTP {}", status.as_u16()))),
+        }
+    }
+}

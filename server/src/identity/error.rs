@@ -1,0 +1,170 @@
+//! What the identity platform refused, and predicates for decisions. Only `diagnosis` looks at numbers and texts.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::vault::Secret;
+
+/// An OAuth error with everything Microsoft adds (RFC 6749, 5.2; Microsoft: "Handle errors in the token endpoint response").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OAuthError {
+    /// The OAuth error: the only field to branch on.
+    pub error: String,
+    /// Its description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<String>,
+    /// AADSTS numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_codes: Option<Vec<i64>>,
+    /// Microsoft's time of the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// Trace ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// Correlation ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// A finer error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suberror: Option<String>,
+}
+
+impl fmt::Display for OAuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error, self.error_description.as_deref().unwrap_or("no description"))
+    }
+}
+
+impl oauth2::ErrorResponse for OAuthError {}
+
+impl OAuthError {
+    /// AADSTS numbers, from the field or from the description (a redirect carries only that).
+    #[must_use]
+    pub fn codes(&self) -> Vec<i64> {
+        if let Some(codes) = &self.error_codes {
+            return codes.clone();
+        }
+        let text = self.error_description.as_deref().unwrap_or_default();
+        text.split("AADSTS")
+            .skip(1)
+            .filter_map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok())
+            .collect()
+    }
+
+    /// Takes secrets out that a provider might echo.
+    pub(super) fn redact(&mut self, secrets: &[&Secret]) {
+        for text in [Some(&mut self.error), self.error_description.as_mut(), self.suberror.as_mut()].into_iter().flatten() {
+            for secret in secrets.iter().filter(|secret| secret.expose().len() > 3) {
+                if text.contains(secret.expose()) {
+                    *text = text.replace(secret.expose(), "[removed]");
+                }
+            }
+            if text.len() > 2000 {
+                *text = text.chars().take(2000).collect();
+            }
+        }
+    }
+}
+
+/// Why the identity platform did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// It refused, in the words of OAuth.
+    #[error("{answer}")]
+    OAuth {
+        /// The answer.
+        answer: Box<OAuthError>,
+        /// HTTP status.
+        status: u16,
+        /// Seconds it asks to wait.
+        retry_after: Option<u64>,
+    },
+    /// No connection, or no answer in time.
+    #[error("{what} cannot be reached: {detail}")]
+    Unreachable {
+        /// What was asked.
+        what: &'static str,
+        /// Why not.
+        detail: String,
+    },
+    /// It answered that it cannot answer.
+    #[error("{what} answered HTTP {status}")]
+    Unavailable {
+        /// What was asked.
+        what: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// Seconds it asks to wait.
+        retry_after: Option<u64>,
+    },
+    /// The answer breaks the protocol.
+    #[error("{what}: {detail}")]
+    Protocol {
+        /// What was asked.
+        what: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl IdentityError {
+    pub(super) fn protocol(what: &'static str, detail: &str) -> Self {
+        Self::Protocol { what, detail: detail.to_owned() }
+    }
+
+    /// Whether the same request may work later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::OAuth { answer, status, .. } => {
+                *status >= 500 || *status == 429 || ["temporarily_unavailable", "server_error"].contains(&answer.error.as_str())
+            }
+            Self::Unreachable { .. } | Self::Unavailable { .. } => true,
+            Self::Protocol { .. } => false,
+        }
+    }
+
+    /// Whether the person must sign in again.
+    #[must_use]
+    pub fn needs_reconnect(&self) -> bool {
+        self.oauth_error().is_some_and(|error| ["invalid_grant", "interaction_required", "login_required", "consent_required"].contains(&error))
+            && !self.is_transient()
+    }
+
+    /// Whether the registration itself is refused: nobody of the institution can get a token.
+    #[must_use]
+    pub fn is_wrong_client(&self) -> bool {
+        self.oauth_error().is_some_and(|error| ["invalid_client", "unauthorized_client"].contains(&error))
+    }
+
+    /// The OAuth error.
+    #[must_use]
+    pub fn oauth_error(&self) -> Option<&str> {
+        match self {
+            Self::OAuth { answer, .. } => Some(&answer.error),
+            _ => None,
+        }
+    }
+
+    /// AADSTS numbers, for the help text.
+    #[must_use]
+    pub fn codes(&self) -> Vec<i64> {
+        match self {
+            Self::OAuth { answer, .. } => answer.codes(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A reqwest error with its causes and without its URL (which could carry a query).
+pub(super) fn describe(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { "connection failed".to_owned() };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

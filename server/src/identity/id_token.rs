@@ -1,0 +1,181 @@
+//! id_token validation (OpenID Connect Core 1.0, 3.1.3.7): signature, issuer, audience, times, nonce, tenant.
+
+use app::model::{ClientId, TenantId, Timestamp};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Credentials, Entra, IdentityError};
+use crate::vault::Secret;
+
+/// Seconds that clocks may differ.
+const LEEWAY: i64 = 300;
+
+/// Why an id_token proves nothing. The texts hold no part of the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdTokenError {
+    /// There is none.
+    #[error("the answer has no id_token")]
+    Missing,
+    /// Its header cannot be read, or it is signed in a way that proves nothing.
+    #[error("the id_token is signed with {0}, which is not accepted")]
+    Algorithm(String),
+    /// It is no token at all.
+    #[error("the id_token cannot be read")]
+    Malformed,
+    /// No key of that id.
+    #[error("the id_token is signed with a key that the authority does not publish")]
+    UnknownKey,
+    /// Signature, issuer, audience, or a claim missing.
+    #[error("the id_token does not hold: {0}")]
+    Claim(&'static str),
+}
+
+/// Who signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The sign-in name: `user=` of SMTP and IMAP.
+    pub sign_in_name: String,
+    /// Every name by which the token knows the person: `preferred_username`, `upn`, `email`.
+    pub names: Vec<String>,
+    /// The stable key: `oid@tid`, else `sub@iss`.
+    pub subject: String,
+}
+
+/// What the token must say.
+pub struct Expected<'a> {
+    /// The discovered issuer.
+    pub issuer: &'a str,
+    /// Our client ID.
+    pub client_id: ClientId,
+    /// The tenant, where the token names one.
+    pub tenant_id: TenantId,
+    /// The nonce of the attempt.
+    pub nonce: &'a str,
+    /// Now.
+    pub now: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    exp: i64,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+    nonce: Option<String>,
+    tid: Option<String>,
+    oid: Option<String>,
+    preferred_username: Option<String>,
+    upn: Option<String>,
+    email: Option<String>,
+    azp: Option<String>,
+}
+
+/// Checks an id_token against the keys and what it must say. Pure: time is given.
+///
+/// # Errors
+/// [`IdTokenError`]; [`IdTokenError::UnknownKey`] may mean that the keys are old.
+pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<Identity, IdTokenError> {
+    let header = decode_header(token).map_err(|_| IdTokenError::Malformed)?;
+    let asymmetric = [
+        Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512,
+        Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA,
+    ];
+    if !asymmetric.contains(&header.alg) {
+        return Err(IdTokenError::Algorithm(format!("{:?}", header.alg)));
+    }
+    let jwk = match &header.kid {
+        Some(kid) => keys.find(kid),
+        None => keys.keys.first().filter(|_| keys.keys.len() == 1),
+    };
+    let key = DecodingKey::from_jwk(jwk.ok_or(IdTokenError::UnknownKey)?).map_err(|_| IdTokenError::UnknownKey)?;
+
+    let mut validation = Validation::new(header.alg);
+    // The times are checked below, against the clock that is passed in.
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+    validation.set_issuer(&[expected.issuer]);
+    validation.set_audience(&[expected.client_id.to_string()]);
+    let claims = decode::<Claims>(token, &key, &validation).map_err(|error| claim_error(error.kind()))?.claims;
+
+    let now = expected.now.0 / 1000;
+    if claims.exp < now - LEEWAY {
+        return Err(IdTokenError::Claim("it has expired (exp)"));
+    }
+    if claims.nbf.is_some_and(|from| from > now + LEEWAY) || claims.iat.is_some_and(|at| at > now + LEEWAY) {
+        return Err(IdTokenError::Claim("it is not valid yet (nbf, iat)"));
+    }
+    if claims.nonce.as_deref() != Some(expected.nonce) {
+        return Err(IdTokenError::Claim("it belongs to another sign-in (nonce)"));
+    }
+    if claims.azp.as_ref().is_some_and(|azp| *azp != expected.client_id.to_string()) {
+        return Err(IdTokenError::Claim("it was issued for another application (azp)"));
+    }
+    if let Some(tid) = &claims.tid
+        && Uuid::parse_str(tid).ok() != Some(expected.tenant_id.0)
+    {
+        return Err(IdTokenError::Claim("it comes from another tenant (tid)"));
+    }
+    let names: Vec<String> =
+        [claims.preferred_username, claims.upn, claims.email].into_iter().flatten().filter(|name| !name.trim().is_empty()).collect();
+    let sign_in_name = names.first().cloned().ok_or(IdTokenError::Claim("it names nobody (preferred_username)"))?;
+    if names.iter().any(|name| name.chars().any(char::is_control)) {
+        return Err(IdTokenError::Claim("a name has control characters"));
+    }
+    let subject = match (claims.oid, claims.tid) {
+        (Some(oid), Some(tid)) => format!("{oid}@{tid}"),
+        _ => format!("{}@{}", claims.sub, claims.iss),
+    };
+    Ok(Identity { sign_in_name, names, subject })
+}
+
+fn claim_error(kind: &jsonwebtoken::errors::ErrorKind) -> IdTokenError {
+    use jsonwebtoken::errors::ErrorKind as Kind;
+    match kind {
+        Kind::InvalidSignature => IdTokenError::Claim("the signature is wrong"),
+        Kind::InvalidIssuer => IdTokenError::Claim("it comes from another issuer (iss)"),
+        Kind::InvalidAudience => IdTokenError::Claim("it was issued for another application (aud)"),
+        Kind::MissingRequiredClaim(_) | Kind::Json(_) => IdTokenError::Claim("a claim is missing or malformed"),
+        _ => IdTokenError::Malformed,
+    }
+}
+
+impl Entra {
+    /// Validates an id_token against the tenant's published keys.
+    ///
+    /// # Errors
+    /// The outer one if keys cannot be had, the inner one if the token does not hold.
+    pub async fn identify(
+        &self,
+        credentials: &Credentials,
+        tenant_id: TenantId,
+        token: Option<&Secret>,
+        nonce: &Secret,
+    ) -> Result<Result<Identity, IdTokenError>, IdentityError> {
+        let Some(token) = token else { return Ok(Err(IdTokenError::Missing)) };
+        let discovery = self.discover(&credentials.tenant).await?;
+        let expected = Expected {
+            issuer: &discovery.issuer,
+            client_id: credentials.client_id,
+            tenant_id,
+            nonce: nonce.expose(),
+            now: self.clock.now(),
+        };
+        let first = validate(token.expose(), &*self.keys(&discovery, false).await?, &expected);
+        if first != Err(IdTokenError::UnknownKey) {
+            return Ok(first);
+        }
+        Ok(validate(token.expose(), &*self.keys(&discovery, true).await?, &expected))
+    }
+
+    /// Whether an `iss` that came with the callback is the tenant's (RFC 9207).
+    ///
+    /// # Errors
+    /// [`IdentityError`] if discovery fails.
+    pub async fn issuer_matches(&self, tenant: &str, iss: &str) -> Result<bool, IdentityError> {
+        Ok(self.discover(tenant).await?.issuer == iss)
+    }
+}

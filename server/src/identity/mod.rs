@@ -1,0 +1,321 @@
+//! The identity platform: discovery, authorize URL, grants, id_token validation. Any OpenID provider will do;
+//! what is Microsoft's own (error numbers, trace ids) is kept as evidence and never decides anything.
+
+mod discovery;
+mod error;
+mod id_token;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use app::model::{ClientId, Timestamp};
+use oauth2::basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
+use oauth2::{
+    AuthType, AuthUrl, AuthorizationCode, Client, CsrfToken, EndpointNotSet, EndpointSet, ExtraTokenFields,
+    HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, Scope,
+    StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::Microsoft;
+use crate::vault::Secret;
+
+pub use discovery::Discovery;
+pub use error::{IdentityError, OAuthError};
+pub use id_token::{Expected, Identity, IdTokenError, validate};
+
+/// Octets of an answer that are read; a token response is a few kilobytes.
+const MAX_ANSWER: usize = 512 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Extra {
+    id_token: Option<String>,
+}
+impl ExtraTokenFields for Extra {}
+
+type TokenAnswer = StandardTokenResponse<Extra, BasicTokenType>;
+type OAuthClient<A, T> = Client<
+    OAuthError,
+    TokenAnswer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    A,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    T,
+>;
+
+/// Who asks: the three values of a registration.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Client ID.
+    pub client_id: ClientId,
+    /// Tenant ID, or a domain while it is being resolved.
+    pub tenant: String,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// What a grant brought.
+pub struct Tokens {
+    /// The access token.
+    pub access: Secret,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// The (rotated) refresh token.
+    pub refresh: Option<Secret>,
+    /// Granted scopes; `None` where the answer named none, which means those asked for (RFC 6749, 5.1).
+    pub scopes: Option<Vec<String>>,
+    /// The id_token.
+    pub id_token: Option<Secret>,
+}
+
+/// A sign-in to begin.
+pub struct SignIn<'a> {
+    /// Where the browser comes back to.
+    pub redirect_uri: &'a str,
+    /// State.
+    pub state: &'a str,
+    /// Nonce.
+    pub nonce: &'a str,
+    /// PKCE verifier.
+    pub verifier: &'a Secret,
+    /// The address that is expected.
+    pub login_hint: &'a str,
+    /// `select_account` or `login`.
+    pub prompt: &'static str,
+}
+
+/// The identity platform.
+pub struct Entra {
+    http: reqwest::Client,
+    microsoft: Microsoft,
+    clock: Clock,
+    discovered: Mutex<HashMap<String, (Timestamp, Arc<Discovery>)>>,
+    keys: Mutex<HashMap<String, (Timestamp, Arc<jsonwebtoken::jwk::JwkSet>)>>,
+}
+
+impl Entra {
+    /// Prepares the HTTP client: own CAs beside the usual ones, no redirects (they could carry a secret elsewhere).
+    ///
+    /// # Errors
+    /// The CA file is no PEM.
+    pub fn new(microsoft: Microsoft, extra_ca: Option<&[u8]>, clock: Clock) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(TIMEOUT)
+            .user_agent(concat!("Entrepost/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = extra_ca {
+            for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        Ok(Self { http: builder.build()?, microsoft, clock, discovered: Mutex::default(), keys: Mutex::default() })
+    }
+
+    /// Origin of the authority, for `form-action` until discovery names the endpoint's own.
+    #[must_use]
+    pub fn authority_origin(&self) -> String {
+        self.microsoft.authority.origin().ascii_serialization()
+    }
+
+    /// Asks with client credentials whether the three values are right. It needs no user, and tests neither redirect URI nor permissions.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub async fn probe(&self, credentials: &Credentials) -> Result<Arc<Discovery>, IdentityError> {
+        let discovery = self.discover_fresh(&credentials.tenant).await?;
+        let client = Self::client(credentials, &discovery)?;
+        let request = client.exchange_client_credentials().add_scope(Scope::new(self.microsoft.app_scope.clone()));
+        let exchange = Exchange::new(&self.http);
+        request.request_async(&exchange).await.map_err(|error| exchange.explain(error, &[&credentials.secret]))?;
+        Ok(discovery)
+    }
+
+    /// The address at the authority that begins a sign-in.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if discovery fails.
+    pub async fn authorize_url(&self, credentials: &Credentials, sign_in: &SignIn<'_>) -> Result<Url, IdentityError> {
+        let discovery = self.discover(&credentials.tenant).await?;
+        let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(sign_in.redirect_uri)?);
+        let challenge = PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(sign_in.verifier.expose().to_owned()));
+        let state = sign_in.state.to_owned();
+        let (url, _) = client
+            .authorize_url(|| CsrfToken::new(state))
+            .add_scopes(self.microsoft.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())))
+            .add_extra_param("nonce", sign_in.nonce)
+            .add_extra_param("login_hint", sign_in.login_hint)
+            .add_extra_param("prompt", sign_in.prompt)
+            .add_extra_param("response_mode", "query")
+            .set_pkce_challenge(challenge)
+            .url();
+        Ok(url)
+    }
+
+    /// The address of admin consent for the delegated scopes.
+    ///
+    /// # Errors
+    /// [`IdentityError::Protocol`] if the authority's address cannot carry it.
+    pub fn admin_consent_url(&self, client_id: ClientId, tenant: &str, redirect_uri: &str, state: &str) -> Result<Url, IdentityError> {
+        let mut url = self.at(&[tenant, "v2.0", "adminconsent"])?;
+        url.query_pairs_mut()
+            .append_pair("client_id", &client_id.to_string())
+            .append_pair("scope", &self.microsoft.scopes)
+            .append_pair("redirect_uri", redirect_uri)
+            .append_pair("state", state);
+        Ok(url)
+    }
+
+    fn at(&self, segments: &[&str]) -> Result<Url, IdentityError> {
+        let mut url = self.microsoft.authority.clone();
+        url.path_segments_mut()
+            .map_err(|()| IdentityError::protocol("authority", "the address cannot have a path"))?
+            .pop_if_empty()
+            .extend(segments);
+        Ok(url)
+    }
+
+    /// Exchanges an authorization code.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub async fn exchange(&self, credentials: &Credentials, code: &Secret, verifier: &Secret, redirect_uri: &str) -> Result<Tokens, IdentityError> {
+        let discovery = self.discover(&credentials.tenant).await?;
+        let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(redirect_uri)?);
+        let request = client
+            .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
+            .add_extra_param("scope", &self.microsoft.scopes);
+        let exchange = Exchange::new(&self.http);
+        let answer = request
+            .request_async(&exchange)
+            .await
+            .map_err(|error| exchange.explain(error, &[&credentials.secret, code, verifier]))?;
+        Ok(self.tokens(&answer))
+    }
+
+    /// Renews an access token. The refresh token that comes with it must be stored before the access token is used.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub async fn refresh(&self, credentials: &Credentials, refresh: &Secret) -> Result<Tokens, IdentityError> {
+        let discovery = self.discover(&credentials.tenant).await?;
+        let client = Self::client(credentials, &discovery)?;
+        let token = RefreshToken::new(refresh.expose().to_owned());
+        let request = client
+            .exchange_refresh_token(&token)
+            .add_scopes(self.microsoft.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())));
+        let exchange = Exchange::new(&self.http);
+        let answer = request
+            .request_async(&exchange)
+            .await
+            .map_err(|error| exchange.explain(error, &[&credentials.secret, refresh]))?;
+        Ok(self.tokens(&answer))
+    }
+
+    /// Scopes of a resource that are missing in a grant: those for sending and receiving, not `openid` and its kin.
+    #[must_use]
+    pub fn missing_scopes(&self, granted: Option<&[String]>) -> Vec<String> {
+        let Some(granted) = granted else { return Vec::new() };
+        self.microsoft
+            .scopes
+            .split_whitespace()
+            .filter(|wanted| wanted.contains("://"))
+            .filter(|wanted| !granted.iter().any(|scope| scope.eq_ignore_ascii_case(wanted)))
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+
+    fn client(credentials: &Credentials, discovery: &Discovery) -> Result<OAuthClient<EndpointSet, EndpointSet>, IdentityError> {
+        let broken = |_| IdentityError::protocol("discovery", "an endpoint is no URL");
+        Ok(OAuthClient::<EndpointNotSet, EndpointNotSet>::new(oauth2::ClientId::new(credentials.client_id.to_string()))
+            .set_client_secret(oauth2::ClientSecret::new(credentials.secret.expose().to_owned()))
+            .set_auth_type(AuthType::RequestBody)
+            .set_auth_uri(AuthUrl::new(discovery.authorization_endpoint.to_string()).map_err(broken)?)
+            .set_token_uri(TokenUrl::new(discovery.token_endpoint.to_string()).map_err(broken)?))
+    }
+
+    fn tokens(&self, answer: &TokenAnswer) -> Tokens {
+        let lifetime = answer.expires_in().unwrap_or(Duration::from_secs(3600));
+        Tokens {
+            access: Secret::new(answer.access_token().secret().clone()),
+            expires_at: self.clock.now().plus_ms(i64::try_from(lifetime.as_millis()).unwrap_or(0)),
+            refresh: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
+            scopes: answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.as_str().to_owned()).collect()),
+            id_token: answer.extra_fields().id_token.clone().map(Secret::new),
+        }
+    }
+}
+
+fn redirect(uri: &str) -> Result<RedirectUrl, IdentityError> {
+    RedirectUrl::new(uri.to_owned()).map_err(|_| IdentityError::protocol("redirect URI", "it is no URL"))
+}
+
+/// One token request: sends it, and remembers what the oauth2 crate drops (status, Retry-After).
+struct Exchange<'a> {
+    http: &'a reqwest::Client,
+    seen: Mutex<Option<(u16, Option<u64>)>>,
+}
+
+type Sending<'s> = std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, SendError>> + Send + 's>>;
+
+/// The request did not come back.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct SendError(String);
+
+impl<'c> oauth2::AsyncHttpClient<'c> for Exchange<'_> {
+    type Error = SendError;
+    type Future = Sending<'c>;
+
+    fn call(&'c self, request: HttpRequest) -> Sending<'c> {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let answer = self
+                .http
+                .request(parts.method, parts.uri.to_string())
+                .headers(parts.headers)
+                .body(body)
+                .send()
+                .await
+                .map_err(|error| SendError(error::describe(&error)))?;
+            let status = answer.status();
+            let retry_after = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((status.as_u16(), retry_after));
+            let mut response = http::Response::builder().status(status);
+            if let Some(kind) = answer.headers().get(http::header::CONTENT_TYPE) {
+                response = response.header(http::header::CONTENT_TYPE, kind);
+            }
+            let body = discovery::limited(answer, MAX_ANSWER).await.map_err(SendError)?;
+            response.body(body).map_err(|error| SendError(error.to_string()))
+        })
+    }
+}
+
+impl<'a> Exchange<'a> {
+    fn new(http: &'a reqwest::Client) -> Self {
+        Self { http, seen: Mutex::new(None) }
+    }
+
+    fn explain(&self, error: oauth2::RequestTokenError<SendError, OAuthError>, secrets: &[&Secret]) -> IdentityError {
+        let (status, retry_after) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or((0, None));
+        match error {
+            oauth2::RequestTokenError::ServerResponse(mut answer) => {
+                answer.redact(secrets);
+                IdentityError::OAuth { answer: Box::new(answer), status, retry_after }
+            }
+            oauth2::RequestTokenError::Request(SendError(detail)) => IdentityError::Unreachable { what: "token endpoint", detail },
+            // Parse holds the raw body, tokens included: it is never formatted.
+            _ if status >= 500 || status == 429 => IdentityError::Unavailable { what: "token endpoint", status, retry_after },
+            _ => IdentityError::protocol("token endpoint", &format!("the answer (HTTP {status}) is not one of OAuth 2.0")),
+        }
+    }
+}

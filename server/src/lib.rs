@@ -1,0 +1,14 @@
+//! The server: every side effect of Entrepost. `http → service → {outbox, tokens} → {identity, mail, store, vault}`.
+
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod diagnosis;
+pub mod http;
+pub mod identity;
+pub mod mail;
+pub mod service;
+pub mod store;
+pub mod tokens;
+pub mod vault;
+pub mod wiring;

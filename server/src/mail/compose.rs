@@ -1,0 +1,127 @@
+//! Messages that Entrepost writes itself.
+
+use std::time::{Duration, SystemTime};
+
+use app::model::{EmailAddress, Timestamp};
+use lettre::address::Envelope;
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::{Address, Message};
+
+/// A message ready for the wire.
+pub struct Composed {
+    /// Who gets it.
+    pub envelope: Envelope,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A message cannot be built: an address that SMTP cannot carry.
+#[derive(Debug, thiserror::Error)]
+#[error("the message cannot be built: {0}")]
+pub struct ComposeError(String);
+
+#[derive(Clone)]
+struct AttemptHeader(String);
+
+impl Header for AttemptHeader {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("X-Entrepost-Attempt")
+    }
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self(text.to_owned()))
+    }
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), self.0.clone())
+    }
+}
+
+#[derive(Clone)]
+struct AutoSubmitted;
+
+/// RFC 3834: no vacation notice answers a message of a machine.
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+/// The test message of Configure & Test.
+pub struct TestMessage<'a> {
+    /// From.
+    pub from: &'a EmailAddress,
+    /// To: the mailbox itself.
+    pub to: &'a EmailAddress,
+    /// The institution's name.
+    pub institution: &'a str,
+    /// Who pressed the button.
+    pub person: &'a str,
+    /// When.
+    pub at: Timestamp,
+    /// The attempt's id.
+    pub attempt: &'a str,
+    /// Its Message-ID, with angle brackets.
+    pub message_id: &'a str,
+}
+
+/// A time in words, UTC.
+#[must_use]
+pub fn utc(at: Timestamp) -> String {
+    let format = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC");
+    time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).ok().and_then(|at| at.format(format).ok()).unwrap_or_default()
+}
+
+impl TestMessage<'_> {
+    /// Builds it: plain text and simple HTML.
+    ///
+    /// # Errors
+    /// [`ComposeError`].
+    pub fn build(&self) -> Result<Composed, ComposeError> {
+        let when = utc(self.at);
+        let plain = format!(
+            "This message proves that Entrepost can send and receive as {}.\n\nInstitution: {}\nTested by: {}\nTime: {when}\n\nNothing needs to be done. You can delete this message.\n",
+            self.from, self.institution, self.person
+        );
+        let html = format!(
+            "<p>This message proves that Entrepost can send and receive as <strong>{}</strong>.</p><table><tr><td>Institution</td><td>{}</td></tr><tr><td>Tested by</td><td>{}</td></tr><tr><td>Time</td><td>{when}</td></tr></table><p>Nothing needs to be done. You can delete this message.</p>",
+            escape(self.from.as_str()),
+            escape(self.institution),
+            escape(self.person)
+        );
+        let subject = format!("Entrepost test for {}", self.institution);
+        let message = builder(self.from.as_str(), self.to.as_str(), &subject, self.at)?
+            .message_id(Some(self.message_id.to_owned()))
+            .header(AttemptHeader(self.attempt.to_owned()));
+        finish(message.multipart(MultiPart::alternative_plain_html(plain, html)))
+    }
+}
+
+/// A general notification: plain text only, so that it reads the same everywhere.
+///
+/// # Errors
+/// [`ComposeError`].
+pub fn notification(from: &str, to: &str, subject: &str, text: &str, at: Timestamp) -> Result<Composed, ComposeError> {
+    finish(builder(from, to, subject, at)?.body(text.to_owned()))
+}
+
+fn builder(from: &str, to: &str, subject: &str, at: Timestamp) -> Result<lettre::message::MessageBuilder, ComposeError> {
+    let mailbox = |text: &str| text.parse::<Address>().map(|address| Mailbox::new(None, address)).map_err(|error| ComposeError(error.to_string()));
+    let subject: String = subject.chars().filter(|c| !c.is_control()).take(200).collect();
+    let date = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or_default());
+    Ok(Message::builder().from(mailbox(from)?).to(mailbox(to)?).subject(subject).date(date).header(AutoSubmitted))
+}
+
+fn finish(message: Result<Message, lettre::error::Error>) -> Result<Composed, ComposeError> {
+    let message = message.map_err(|error| ComposeError(error.to_string()))?;
+    Ok(Composed { envelope: message.envelope().clone(), bytes: message.formatted() })
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

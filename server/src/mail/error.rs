@@ -1,0 +1,88 @@
+//! What a mail server refused, and at which step.
+
+/// The steps of a session, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// TCP and the greeting.
+    Connect,
+    /// TLS.
+    Tls,
+    /// AUTH or AUTHENTICATE.
+    Auth,
+    /// MAIL FROM.
+    From,
+    /// RCPT TO.
+    Recipient,
+    /// DATA, before the message was sent whole.
+    Data,
+    /// After the final dot: whether it was accepted is unknown unless the server said so.
+    AfterData,
+    /// SELECT.
+    Select,
+    /// SEARCH, LIST.
+    Search,
+}
+
+impl Step {
+    /// What it is called in evidence.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "TLS",
+            Self::Auth => "sign-in",
+            Self::From => "MAIL FROM",
+            Self::Recipient => "RCPT TO",
+            Self::Data => "DATA",
+            Self::AfterData => "after DATA",
+            Self::Select => "SELECT INBOX",
+            Self::Search => "SEARCH",
+        }
+    }
+}
+
+/// A mail server refused, or could not be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {}{text}", step.name(), code.map(|code| format!("{code} ")).unwrap_or_default())]
+pub struct MailError {
+    /// Where it happened.
+    pub step: Step,
+    /// The SMTP reply code.
+    pub code: Option<u16>,
+    /// The server's words, or what happened to the connection.
+    pub text: String,
+    /// Whether the server said it (and not the network).
+    pub answered: bool,
+}
+
+impl MailError {
+    /// The network failed, or nothing came in time.
+    #[must_use]
+    pub fn network(step: Step, text: impl Into<String>) -> Self {
+        Self { step, code: None, text: text.into(), answered: false }
+    }
+
+    /// The server refused.
+    #[must_use]
+    pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
+        Self { step, code, text: text.into(), answered: true }
+    }
+
+    /// The SMTP reply code.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        self.code
+    }
+
+    /// Whether the same may work later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        !self.answered || self.code.is_some_and(|code| (400..500).contains(&code))
+    }
+
+    /// Whether the server asks for patience.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.answered && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))
+    }
+}

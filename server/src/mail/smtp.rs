@@ -1,0 +1,134 @@
+//! SMTP submission with XOAUTH2, over lettre's connection (its transport would lose the `535` behind a `334`).
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use lettre::address::Envelope;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Auth, Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::extension::MailBodyParameter;
+use lettre::transport::smtp::response::Response;
+
+use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust};
+
+/// A signed-in SMTP session.
+pub struct Session {
+    connection: AsyncSmtpConnection,
+}
+
+/// What an accepted message was answered with.
+pub struct Accepted {
+    /// The server's words after the message.
+    pub reply: String,
+    /// Recipients that were refused, each with the reply.
+    pub refused: Vec<(String, MailError)>,
+}
+
+async fn limited<T>(step: Step, limit: Duration, work: impl Future<Output = Result<T, lettre::transport::smtp::Error>>) -> Result<T, MailError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result.map_err(|error| explain(step, &error)),
+        Err(_) => Err(MailError::network(step, format!("no answer within {} seconds", limit.as_secs()))),
+    }
+}
+
+fn explain(step: Step, error: &lettre::transport::smtp::Error) -> MailError {
+    use std::error::Error as _;
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    match error.status() {
+        Some(code) => MailError::refused(step, Some(u16::from(code)), causes.join(": ")),
+        None => {
+            let text = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
+            MailError::network(step, text)
+        }
+    }
+}
+
+fn words(response: &Response) -> String {
+    response.message().collect::<Vec<_>>().join(" ")
+}
+
+impl Session {
+    /// Connects, upgrades to TLS, signs in.
+    ///
+    /// # Errors
+    /// [`MailError`] with the step that failed.
+    pub async fn open(login: &Login<'_>, trust: &Trust) -> Result<Self, MailError> {
+        let (host, port) = login.server.clone();
+        let hello = ClientId::default();
+        let connect = AsyncSmtpConnection::connect_tokio1((host.clone(), port), Some(STEP_LIMIT), &hello, None, None);
+        let mut connection = limited(Step::Connect, STEP_LIMIT, connect).await?;
+        let tls = trust.smtp(&host).map_err(|error| explain(Step::Tls, &error))?;
+        if !connection.can_starttls() {
+            return Err(MailError::refused(Step::Tls, None, "the server does not offer STARTTLS"));
+        }
+        limited(Step::Tls, STEP_LIMIT, connection.starttls(tls, &hello)).await?;
+        let mut session = Self { connection };
+        session.sign_in(login).await?;
+        Ok(session)
+    }
+
+    async fn sign_in(&mut self, login: &Login<'_>) -> Result<(), MailError> {
+        let credentials = Credentials::new(login.user.to_owned(), login.token.expose().to_owned());
+        let auth = Auth::new(Mechanism::Xoauth2, credentials, None).map_err(|error| explain(Step::Auth, &error))?;
+        let answer = limited(Step::Auth, STEP_LIMIT, self.connection.command(auth)).await?;
+        if !answer.has_code(334) {
+            return Ok(());
+        }
+        // A failure may come as a challenge: an empty line brings the reply that says why.
+        let challenge = answer.first_word().and_then(|word| BASE64_STANDARD.decode(word).ok());
+        let challenge = challenge.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        match limited(Step::Auth, STEP_LIMIT, self.connection.command("\r\n")).await {
+            Ok(reply) => Err(MailError::refused(Step::Auth, Some(u16::from(reply.code())), words(&reply))),
+            Err(mut error) => {
+                if !challenge.is_empty() && error.answered {
+                    error.text = format!("{} (challenge: {challenge})", error.text);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Submits a message.
+    ///
+    /// # Errors
+    /// [`MailError`]; with [`Step::AfterData`] and no answer, whether it was accepted is unknown.
+    pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Accepted, MailError> {
+        let mut parameters = Vec::new();
+        if !message.is_ascii() && self.connection.server_info().supports_feature(Extension::EightBitMime) {
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        let international = envelope.from().into_iter().chain(envelope.to()).any(|address| !AsRef::<str>::as_ref(address).is_ascii());
+        if international && self.connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let from = Mail::new(envelope.from().cloned(), parameters);
+        limited(Step::From, STEP_LIMIT, self.connection.command(from)).await?;
+        let mut refused = Vec::new();
+        for to in envelope.to() {
+            match limited(Step::Recipient, STEP_LIMIT, self.connection.command(Rcpt::new(to.clone(), Vec::new()))).await {
+                Ok(_) => {}
+                Err(error) if error.answered => refused.push((to.to_string(), error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if refused.len() == envelope.to().len() {
+            let first = refused.into_iter().next().map(|(_, error)| error);
+            return Err(first.unwrap_or_else(|| MailError::refused(Step::Recipient, None, "no recipient")));
+        }
+        limited(Step::Data, STEP_LIMIT, self.connection.command(Data)).await?;
+        let reply = limited(Step::AfterData, DATA_LIMIT, self.connection.message(message)).await?;
+        Ok(Accepted { reply: words(&reply), refused })
+    }
+
+    /// Ends the session politely; a failure of that harms nobody.
+    pub async fn quit(mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(3), self.connection.quit()).await;
+    }
+}

@@ -1,0 +1,271 @@
+//! Sign-in, invitations, people.
+
+use app::backend::{Accounts, Administrator, Cookie, Visitor};
+use app::error::AppError;
+use app::model::{
+    EmailAddress, InstitutionId, InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow,
+};
+use async_trait::async_trait;
+
+use super::passwords::{MAX_LENGTH, MIN_LENGTH};
+use super::{Handle, OrInternal, Services, address_field, internal, sessions};
+use crate::clock::sha256;
+use crate::store::{Invitation, StoreError, User};
+
+/// Milliseconds an invitation link works (72 hours).
+const INVITATION_MS: i64 = 72 * 60 * 60 * 1000;
+/// Milliseconds in which failures are counted.
+const WINDOW_MS: i64 = 15 * 60 * 1000;
+/// Tries for one account in that time.
+const ACCOUNT_TRIES: i64 = 8;
+/// Tries from one network address in that time: a school's people share one.
+const ADDRESS_TRIES: i64 = 60;
+
+/// The link of an invitation.
+#[must_use]
+pub fn invitation_link(public_url: &str, token: &str) -> String {
+    format!("{public_url}/invitation/{token}")
+}
+
+/// A new account, for the command line and the invitation form.
+pub struct AddPerson<'a> {
+    /// Where.
+    pub institution: InstitutionId,
+    /// Who.
+    pub address: &'a EmailAddress,
+    /// Their role.
+    pub role: Role,
+    /// A password at once, instead of an invitation.
+    pub password: Option<&'a str>,
+}
+
+impl Services {
+    /// Makes an account; answers the invitation's token, unless a password was given.
+    ///
+    /// # Errors
+    /// A duplicate of the store if the address has an account; [`AppError`] inside for a password that is too short.
+    pub async fn add_person(&self, new: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
+        let password_hash = match new.password {
+            None => None,
+            Some(password) => match self.hash_new_password(password).await {
+                Ok(hash) => Some(hash),
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        let now = self.clock.now();
+        let user = User { id: UserId(self.clock.uuid()), address: new.address.to_string(), role: new.role, password_hash, disabled_at: None };
+        let mut tx = self.store.begin().await?;
+        self.store.add_user(&mut tx, new.institution, &user, now).await?;
+        let token = if user.password_hash.is_some() { None } else { Some(self.put_invitation(&mut tx, new.institution, user.id).await?) };
+        tx.commit().await?;
+        Ok(Ok(token))
+    }
+
+    async fn put_invitation(&self, tx: &mut crate::store::Tx, institution: InstitutionId, user: UserId) -> Result<String, StoreError> {
+        let (token, now) = (self.clock.token(), self.clock.now());
+        let row = (self.clock.uuid(), sha256(&token));
+        self.store.put_invitation(tx, institution, user, (row.0, &row.1), (now, now.plus_ms(INVITATION_MS))).await?;
+        Ok(token)
+    }
+
+    async fn hash_new_password(&self, password: &str) -> Result<String, AppError> {
+        if password.chars().count() < MIN_LENGTH {
+            let text = format!("Use at least {MIN_LENGTH} characters. A few words in a row are easy to remember.");
+            return Err(AppError::field("password", "Password", text));
+        }
+        if password.len() > MAX_LENGTH {
+            return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")));
+        }
+        self.passwords.hash(password).await.map_err(|error| internal(&self.clock, &error))
+    }
+
+    async fn throttle(&self, subject: &str, limit: i64) -> Result<(), AppError> {
+        let now = self.clock.now();
+        let (tries, began) = self.store.count_sign_in(subject, now, now.plus_ms(-WINDOW_MS)).await.or_internal(self)?;
+        if tries > limit {
+            let left = WINDOW_MS - now.since_ms(began);
+            return Err(AppError::TooMany { minutes: (left / 60_000).max(0) + 1 });
+        }
+        Ok(())
+    }
+
+    async fn valid_invitation(&self, visitor: &Visitor, token: &str) -> Result<Invitation, AppError> {
+        let found = self.store.invitation(visitor.institution.id, &sha256(token)).await.or_internal(self)?;
+        found.filter(|found| found.expires_at >= self.clock.now() && found.user.disabled_at.is_none()).ok_or(AppError::NotFound)
+    }
+
+    /// Sends an invitation link by e-mail where that is possible, and says what happened.
+    async fn invitation_notice(&self, admin: &Administrator, address: &str, token: &str, title: &str) -> Notice {
+        let institution = admin.institution();
+        let link = invitation_link(&institution.public_url, token);
+        let text = format!(
+            "Hello,\n\n{} invites you to Entrepost. Set your password with this link within 72 hours:\n\n{link}\n\nThe link works once. If you did not expect it, ignore this message.\n",
+            institution.name
+        );
+        let sent = self.notify(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text).await;
+        let said = match &sent {
+            Ok(Some(from)) => format!("It was handed over for {address}, from {from}. If it does not come, copy the link and hand it over yourself."),
+            Ok(None) => "This server cannot send e-mail (no system SMTP is set): copy the link and hand it over.".to_owned(),
+            Err(reason) => format!("The e-mail could not be sent ({reason}): copy the link and hand it over."),
+        };
+        let tone = if matches!(sent, Ok(Some(_))) { Tone::Success } else { Tone::Warning };
+        let mut notice = Notice::new(tone, title, format!("The link works once, for 72 hours. {said}"));
+        notice.copy = Some((link, "Copy invitation link".into()));
+        notice
+    }
+
+    async fn person(&self, admin: &Administrator, user: UserId) -> Result<User, AppError> {
+        self.store.user(admin.institution().id, user).await.or_internal(self)?.ok_or(AppError::NotFound)
+    }
+}
+
+#[async_trait]
+impl Accounts for Handle {
+    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Cookie, AppError> {
+        let institution = visitor.institution.id;
+        let account_subject = format!("account:{institution}:{}", sha256(&address.trim().to_lowercase()));
+        self.throttle(&format!("address:{}", visitor.address), ADDRESS_TRIES).await?;
+        self.throttle(&account_subject, ACCOUNT_TRIES).await?;
+        let user = self.store.user_by_address(institution, address).await.or_internal(self)?;
+        let user = user.filter(|user| user.disabled_at.is_none());
+        let hash = user.as_ref().and_then(|user| user.password_hash.clone());
+        let password = if password.len() > MAX_LENGTH { "" } else { password };
+        let fits = self.passwords.verify(password, hash).await.map_err(|error| internal(&self.clock, &error))?;
+        let Some(user) = user.filter(|_| fits) else {
+            return Err(AppError::refused("Email or password is wrong. Check both and try again."));
+        };
+        self.store.clear_sign_in(&account_subject).await.or_internal(self)?;
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        // Renewed at sign-in: the session that was there ends.
+        if let Some(old) = &visitor.person {
+            self.store.end_session(institution, old.session()).await.or_internal(self)?;
+        }
+        Ok(cookie)
+    }
+
+    async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError> {
+        if let Some(person) = &visitor.person {
+            self.store.end_session(visitor.institution.id, person.session()).await.or_internal(self)?;
+        }
+        Ok(sessions::cookie(self, sessions::SESSION, "", 0))
+    }
+
+    async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView, AppError> {
+        let found = self.valid_invitation(visitor, token).await?;
+        Ok(InvitationView { address: found.user.address, institution: visitor.institution.name.clone() })
+    }
+
+    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Cookie, AppError> {
+        self.throttle(&format!("address:{}", visitor.address), ADDRESS_TRIES).await?;
+        let user = self.valid_invitation(visitor, token).await?.user;
+        let hash = self.hash_new_password(password).await?;
+        let institution = visitor.institution.id;
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        // Of two requests with one link, one wins.
+        if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await.or_internal(self)? {
+            return Err(AppError::NotFound);
+        }
+        self.store.set_password(&mut tx, institution, user.id, &hash).await.or_internal(self)?;
+        self.store.end_sessions_of(&mut tx, institution, user.id).await.or_internal(self)?;
+        let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        let account_subject = format!("account:{institution}:{}", sha256(&user.address.to_lowercase()));
+        self.store.clear_sign_in(&account_subject).await.or_internal(self)?;
+        Ok(cookie)
+    }
+
+    async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>, AppError> {
+        let institution = admin.institution().id;
+        let users = self.store.users(institution).await.or_internal(self)?;
+        let invitations = self.store.invitations(institution).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+        let now = self.clock.now();
+        let until = |user: UserId| -> Option<Timestamp> {
+            invitations.iter().find(|(who, until)| *who == user && *until >= now).map(|(_, until)| *until)
+        };
+        Ok(users
+            .into_iter()
+            .map(|user| UserRow {
+                id: user.id,
+                has_password: user.password_hash.is_some(),
+                invited_until: until(user.id),
+                disabled_at: user.disabled_at,
+                role: user.role,
+                mailboxes: mailboxes.iter().filter(|mailbox| mailbox.user == user.id).map(|mailbox| (mailbox.id, mailbox.address.clone(), mailbox.state)).collect(),
+                address: user.address,
+            })
+            .collect())
+    }
+
+    async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice, AppError> {
+        let address = address_field(address, "email", "Email").map_err(|error| AppError::Invalid { fields: vec![error] })?;
+        let role = Role::parse(role).ok_or_else(|| AppError::field("role", "Role", "Choose a role."))?;
+        let new = AddPerson { institution: admin.institution().id, address: &address, role, password: None };
+        match self.add_person(&new).await {
+            Ok(Ok(Some(token))) => Ok(self.invitation_notice(admin, address.as_str(), &token, &format!("{address} is invited.")).await),
+            Ok(Ok(None)) => Err(AppError::refused("No invitation was made.")),
+            Ok(Err(error)) => Err(error),
+            Err(error) if error.is_duplicate() => {
+                Err(AppError::field("email", "Email", format!("{address} has an account already. Find it in the list below.")))
+            }
+            Err(error) => Err(internal(&self.clock, &error)),
+        }
+    }
+
+    async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError> {
+        let person = self.person(admin, user).await?;
+        if person.disabled_at.is_some() {
+            return Err(AppError::refused(format!("{} is disabled. Enable the account first.", person.address)));
+        }
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        Ok(self.invitation_notice(admin, &person.address, &token, &format!("New link for {}.", person.address)).await)
+    }
+
+    async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError> {
+        let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        if role == Role::User && self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0 {
+            return Err(AppError::refused("This is the last administrator. Make somebody else an administrator first."));
+        }
+        self.store.set_role(&mut tx, institution, user, role).await.or_internal(self)?;
+        self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        let what = if role == Role::Administrator { "an administrator" } else { "a user" };
+        Ok(Notice::new(Tone::Success, format!("{} is now {what}.", person.address), "They have to sign in again."))
+    }
+
+    async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice, AppError> {
+        let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        if !disabled {
+            self.store.set_disabled(&mut tx, institution, user, None).await.or_internal(self)?;
+            tx.commit().await.or_internal(self)?;
+            return Ok(Notice::new(Tone::Success, format!("{} is enabled.", person.address), "They can sign in with their password again."));
+        }
+        if self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0 && person.role == Role::Administrator {
+            return Err(AppError::refused("This is the last administrator. Make somebody else an administrator first."));
+        }
+        let now = self.clock.now();
+        let theirs: Vec<MailboxId> =
+            self.store.mailboxes(institution).await.or_internal(self)?.into_iter().filter(|mailbox| mailbox.user == user).map(|mailbox| mailbox.id).collect();
+        self.store.set_disabled(&mut tx, institution, user, Some(now)).await.or_internal(self)?;
+        self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
+        self.store.drop_invitations(&mut tx, institution, user).await.or_internal(self)?;
+        for mailbox in &theirs {
+            self.store.drop_mailbox(&mut tx, institution, *mailbox).await.or_internal(self)?;
+        }
+        tx.commit().await.or_internal(self)?;
+        theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
+        Ok(Notice::new(Tone::Success, format!("{} is disabled.", person.address), "They are signed out, and their mailbox tokens are forgotten."))
+    }
+
+    async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError> {
+        let found = self.store.mailbox(admin.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        self.forget_mailbox(found.institution, mailbox).await?;
+        Ok(Notice::new(Tone::Success, format!("{} is disconnected.", found.address), "Its tokens are forgotten. Its owner can connect it again."))
+    }
+}

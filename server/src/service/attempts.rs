@@ -1,0 +1,164 @@
+//! Attempts as their pages show them, and who follows them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use app::backend::{AttemptStream, SignedIn};
+use app::error::AppError;
+use app::model::{
+    AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState, Outcome, Stage,
+};
+use futures::stream;
+use tokio::sync::Notify;
+
+use super::{OrInternal, Services};
+use crate::diagnosis::Fault;
+use crate::store::Attempt;
+
+/// How often an attempt that runs on another replica is looked at.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Wakes those who follow an attempt in this process.
+#[derive(Default)]
+pub struct Watchers(Mutex<HashMap<AttemptId, Arc<Notify>>>);
+
+impl Watchers {
+    fn of(&self, id: AttemptId) -> Arc<Notify> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
+    }
+
+    /// Something changed.
+    pub(super) fn changed(&self, id: AttemptId) {
+        if let Some(notify) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            notify.notify_waiters();
+        }
+    }
+
+    /// Nobody needs it any more.
+    pub(super) fn forget(&self, id: AttemptId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+impl Services {
+    /// An attempt that this person may see: their own, or (for notifications) any of the institution for an administrator.
+    pub(super) async fn attempt_for(&self, me: &SignedIn, id: AttemptId) -> Result<Attempt, AppError> {
+        let attempt = self.store.attempt(me.institution().id, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let allowed = match attempt.kind {
+            AttemptKind::Personal => attempt.user == me.user(),
+            AttemptKind::Notifications | AttemptKind::Pair => me.administrator().is_ok(),
+            AttemptKind::Consent => false,
+        };
+        if allowed { Ok(attempt) } else { Err(AppError::NotFound) }
+    }
+
+    pub(super) async fn attempt_view(&self, me: &SignedIn, attempt: &Attempt) -> Result<AttemptView, AppError> {
+        let institution = me.institution().id;
+        let checks = self.store.checks(institution, attempt.id).await.or_internal(self)?;
+        let now = self.clock.now();
+        let died = attempt.stage == Stage::Running && attempt.lease_until.is_some_and(|until| until < now);
+        let too_late = attempt.stage == Stage::SigningIn && attempt.callback_expires_at < now
+            || attempt.stage == Stage::Deciding && attempt.grant_expires_at.is_some_and(|until| until < now);
+        let (stage, outcome) = if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
+        let reader = self.reader(me, &attempt.address);
+        let mut diagnoses: Vec<_> =
+            checks.iter().filter_map(|check| check.fault.as_deref()).map(|fault| Fault::from_json(fault).explain(&reader)).collect();
+        let ran = checks.iter().any(|check| check.kind == CheckKind::Token && check.status != CheckStatus::Waiting);
+        if outcome == Outcome::Abandoned && ran && diagnoses.is_empty() {
+            diagnoses.push(Fault::new("interrupted", attempt.finished_at.unwrap_or(now), &[]).explain(&reader));
+        }
+        let mailbox = match attempt.mailbox {
+            Some(id) => self.store.mailbox(institution, id).await.or_internal(self)?,
+            None => None,
+        };
+        let choice = (stage == Stage::Deciding).then(|| attempt.grant_expires_at).flatten().map(|expires_at| Choice {
+            signed_in_as: attempt.sign_in_name.clone(),
+            may_use_instead: false,
+            expires_at,
+        });
+        let choice = match choice {
+            Some(choice) => {
+                let allowed = self.store.email_settings(institution).await.or_internal(self)?.allow_other_address;
+                Some(Choice { may_use_instead: allowed && attempt.kind == AttemptKind::Personal, ..choice })
+            }
+            None => None,
+        };
+        let checks = checks
+            .into_iter()
+            .map(|check| CheckView {
+                kind: check.kind,
+                status: if stage == Stage::Finished && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running) { CheckStatus::NotRun } else { check.status },
+                detail: check.detail,
+                duration_ms: check.duration_ms,
+            })
+            .collect();
+        Ok(AttemptView {
+            id: attempt.id,
+            kind: attempt.kind,
+            stage,
+            outcome,
+            address: attempt.address.clone(),
+            checks,
+            diagnoses,
+            choice,
+            grant_kept: mailbox.as_ref().is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect),
+            mailbox: mailbox.as_ref().map(|mailbox| mailbox.id),
+            mailbox_state: mailbox.map(|mailbox| mailbox.state),
+            created_at: attempt.created_at,
+            finished_at: attempt.finished_at,
+            for_administrator: reader.administrator,
+        })
+    }
+
+    pub(super) async fn summaries(&self, attempts: Vec<Attempt>) -> Result<Vec<AttemptSummary>, AppError> {
+        let mut summaries = Vec::with_capacity(attempts.len());
+        for attempt in attempts {
+            let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;
+            let failed = checks.iter().find(|check| check.status == CheckStatus::Failed);
+            summaries.push(AttemptSummary {
+                id: attempt.id,
+                kind: attempt.kind,
+                address: attempt.address,
+                created_at: attempt.created_at,
+                outcome: attempt.outcome,
+                stage: attempt.stage,
+                automatic: attempt.automatic,
+                failed_at: failed.map(|check| check.kind.label(check.status).to_owned()),
+            });
+        }
+        Ok(summaries)
+    }
+
+    /// Snapshots at each change, until the attempt is finished, the person's session ends, or the server stops.
+    pub(super) fn follow_attempt(self: &Arc<Self>, me: SignedIn, id: AttemptId) -> AttemptStream {
+        struct Following {
+            services: Arc<Services>,
+            me: SignedIn,
+            id: AttemptId,
+            last: Option<AttemptView>,
+        }
+        let start = Following { services: Arc::clone(self), me, id, last: None };
+        Box::pin(stream::unfold(start, |mut following| async move {
+            if following.last.as_ref().is_some_and(|view| matches!(view.stage, Stage::Finished | Stage::Deciding)) {
+                return None;
+            }
+            let notify = following.services.watchers.of(following.id);
+            loop {
+                // Registered before reading, so that no change between the two is missed.
+                let changed = notify.notified();
+                let attempt = following.services.attempt_for(&following.me, following.id).await.ok()?;
+                let view = following.services.attempt_view(&following.me, &attempt).await.ok()?;
+                if following.last.as_ref() != Some(&view) {
+                    following.last = Some(view.clone());
+                    return Some((view, following));
+                }
+                tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep(POLL) => {}
+                    () = following.services.stop.cancelled() => return None,
+                }
+            }
+        }))
+    }
+}

@@ -1,0 +1,431 @@
+//! The run of an attempt: token, SMTP, test message, IMAP, arrival. It outlives the tab and has a deadline.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use app::backend::SignedIn;
+use app::error::AppError;
+use app::model::{
+    AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxState, Outcome, Timestamp,
+};
+
+use super::sign_in::attempt_place;
+use super::{OrInternal, Services, internal};
+use crate::diagnosis::Fault;
+use crate::identity::Identity;
+use crate::mail::compose::TestMessage;
+use crate::mail::{Login, MailError, imap, smtp};
+use crate::store::{Attempt, Check, Mailbox, Slot};
+use crate::tokens::{AccessToken, TokenError};
+use crate::vault::Secret;
+
+/// What a run may take beside looking for the test message.
+const SLACK: Duration = Duration::from_secs(180);
+/// First and longest pause between two looks for the test message.
+const LOOK: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+
+/// Who sends what to whom in a test.
+struct Route {
+    sign_in_name: String,
+    from: EmailAddress,
+    to: EmailAddress,
+}
+
+impl Services {
+    /// Starts the checks of a ready attempt, once, on the server: they run to the end even if the tab closes.
+    pub(super) fn spawn_run(self: &Arc<Self>, me: SignedIn, id: AttemptId) {
+        let services = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let deadline = services.config.arrival_limit + SLACK;
+            let institution = me.institution().id;
+            let until = services.clock.now().plus_ms(i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
+            match services.store.lease_attempt(institution, id, until).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return tracing::error!("{error}"),
+            }
+            services.watchers.changed(id);
+            let run = tokio::select! {
+                run = tokio::time::timeout(deadline, services.run_checks(&me, id)) => run.unwrap_or(Ok(Outcome::Abandoned)),
+                () = services.stop.cancelled() => Ok(Outcome::Abandoned),
+            };
+            let outcome = run.unwrap_or_else(|error| {
+                tracing::error!("a run of checks failed: {error}");
+                Outcome::Abandoned
+            });
+            if let Err(error) = services.store.finish_attempt(institution, id, outcome, services.clock.now()).await {
+                tracing::error!("{error}");
+            }
+            services.watchers.changed(id);
+            services.watchers.forget(id);
+        });
+    }
+
+    async fn run_checks(&self, me: &SignedIn, id: AttemptId) -> Result<Outcome, AppError> {
+        let institution = me.institution().id;
+        let attempt = self.store.attempt(institution, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let mailbox = match attempt.mailbox {
+            Some(mailbox) => self.store.mailbox(institution, mailbox).await.or_internal(self)?,
+            None => None,
+        };
+        let mut run = Run { services: self, me, attempt: &attempt, failed: false, unseen: false, first_fault: None };
+        let (mut sent, mut arrived) = (None, false);
+
+        let token = run.token(mailbox.as_ref()).await?;
+        if let Some((token, refresh)) = token {
+            let route = self.route(&attempt, mailbox.as_ref())?;
+            if let Some(session) = run.smtp(&route, &token).await? {
+                sent = run.test_message(session, &route).await?;
+            } else {
+                run.not_run(CheckKind::TestMessage).await?;
+            }
+            let inbox = run.imap(&route, &token).await?;
+            match (inbox, &sent) {
+                (Some(inbox), Some(sent)) => arrived = run.arrival(inbox, sent).await?,
+                (inbox, _) => {
+                    run.not_run(CheckKind::Arrival).await?;
+                    if let Some(inbox) = inbox {
+                        inbox.logout().await;
+                    }
+                }
+            }
+            if attempt.prove_address {
+                run.settle_proof(arrived, refresh.as_ref()).await?;
+            }
+        } else {
+            for kind in [CheckKind::Smtp, CheckKind::TestMessage, CheckKind::Imap, CheckKind::Arrival] {
+                run.not_run(kind).await?;
+            }
+            if attempt.prove_address {
+                run.settle_proof(false, None).await?;
+            }
+        }
+        let outcome = match (run.failed, run.unseen) {
+            (true, _) => Outcome::Failed,
+            (false, true) => Outcome::NotSeen,
+            (false, false) => Outcome::Passed,
+        };
+        let fault = run.first_fault.take();
+        self.settle_mailbox(&attempt, outcome, fault.as_ref()).await?;
+        Ok(outcome)
+    }
+
+    fn route(&self, attempt: &Attempt, mailbox: Option<&Mailbox>) -> Result<Route, AppError> {
+        let parse = |text: &str| EmailAddress::parse(text).map_err(|error| internal(&self.clock, &error));
+        let from = parse(&attempt.address)?;
+        Ok(match mailbox {
+            // The pair: a connected mailbox sends as the custom address, to itself.
+            Some(mailbox) => Route { sign_in_name: mailbox.sign_in_name.clone(), from, to: parse(&mailbox.address)? },
+            None => Route { sign_in_name: attempt.sign_in_name.clone(), to: from.clone(), from },
+        })
+    }
+
+    /// What the run means for the mailbox.
+    async fn settle_mailbox(&self, attempt: &Attempt, outcome: Outcome, fault: Option<&Fault>) -> Result<(), AppError> {
+        let institution = attempt.institution;
+        let attempt = self.store.attempt(institution, attempt.id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let Some(id) = attempt.mailbox else { return Ok(()) };
+        let works = matches!(outcome, Outcome::Passed | Outcome::NotSeen);
+        if works && matches!(attempt.kind, AttemptKind::Notifications | AttemptKind::Pair) {
+            self.store.set_notification_mailbox(institution, Some(id)).await.or_internal(self)?;
+        }
+        if attempt.kind == AttemptKind::Pair {
+            return Ok(());
+        }
+        let Some(mailbox) = self.store.mailbox(institution, id).await.or_internal(self)? else { return Ok(()) };
+        let now = self.clock.now();
+        if works {
+            let state = (MailboxState::Connected, None, None);
+            return self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self);
+        }
+        if mailbox.state == MailboxState::NeedsReconnect {
+            return Ok(());
+        }
+        let problem = fault.map(Fault::to_json);
+        let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
+        let state = (MailboxState::Blocked, problem.as_deref(), Some(next));
+        self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)
+    }
+
+    /// Ticks steps of the guide that Microsoft proved.
+    pub(super) async fn prove_steps(&self, institution: app::model::InstitutionId, steps: &[GuideStep]) -> crate::store::Result<()> {
+        for step in steps {
+            let row = crate::store::GuideRow { step: *step, done: true, proven: true };
+            self.store.put_guide_step(institution, row, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A test message on its way.
+struct Sent {
+    message_id: String,
+    at: Instant,
+}
+
+struct Run<'a> {
+    services: &'a Services,
+    me: &'a SignedIn,
+    attempt: &'a Attempt,
+    failed: bool,
+    unseen: bool,
+    first_fault: Option<Fault>,
+}
+
+impl Run<'_> {
+    fn now(&self) -> Timestamp {
+        self.services.clock.now()
+    }
+
+    async fn put(&self, kind: CheckKind, status: CheckStatus, detail: &str, took: Option<Duration>) -> Result<(), AppError> {
+        let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+        self.services.put_check(self.attempt, Check { kind, status, detail: detail.to_owned(), duration_ms, fault: None }).await
+    }
+
+    async fn running(&self, kind: CheckKind) -> Result<Instant, AppError> {
+        self.put(kind, CheckStatus::Running, "", None).await?;
+        Ok(Instant::now())
+    }
+
+    async fn not_run(&self, kind: CheckKind) -> Result<(), AppError> {
+        self.put(kind, CheckStatus::NotRun, "not run", None).await
+    }
+
+    async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<(), AppError> {
+        self.failed = true;
+        let duration_ms = i64::try_from(since.elapsed().as_millis()).ok();
+        let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.to_json()) };
+        self.first_fault.get_or_insert(fault);
+        self.services.put_check(self.attempt, check).await
+    }
+
+    /// The access token, and the refresh token where no mailbox holds it yet.
+    async fn token(&mut self, mailbox: Option<&Mailbox>) -> Result<Option<(AccessToken, Option<Secret>)>, AppError> {
+        let kept = self.attempt.subject.is_empty();
+        if kept {
+            // A test with the kept grant: nobody signed in anew.
+            self.put(CheckKind::SignIn, CheckStatus::Passed, "your sign-in is kept", None).await?;
+            self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;
+        }
+        let since = self.running(CheckKind::Token).await?;
+        let (services, now) = (self.services, self.now());
+        let got = match mailbox {
+            Some(mailbox) if kept => services.tokens.prove(mailbox).await.map(|token| (token, None)),
+            Some(mailbox) => services.tokens.access(mailbox).await.map(|token| (token, None)),
+            None => self.waiting_grant().await.map(|(token, refresh)| (token, Some(refresh))),
+        };
+        let (token, refresh) = match got {
+            Ok(got) => got,
+            Err(error @ (TokenError::Identity(_) | TokenError::RegistrationChanged)) => {
+                let fault = error.fault(now);
+                if error.needs_reconnect()
+                    && let Some(mailbox) = mailbox
+                {
+                    let problem = fault.to_json();
+                    let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
+                    services.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await.or_internal(services)?;
+                }
+                self.fail(CheckKind::Token, fault, String::new(), since).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(internal(&services.clock, &error)),
+        };
+        let missing = services.entra.missing_scopes(token.scopes.as_deref());
+        if !missing.is_empty() {
+            let detail = format!("missing: {}", short_scopes(&missing));
+            let fault = Fault::new("permissions_missing", now, &[("Missing scopes", missing.join(" "))]);
+            self.fail(CheckKind::Token, fault, detail, since).await?;
+            return Ok(None);
+        }
+        let detail = token.scopes.as_deref().map_or_else(|| "as asked for".to_owned(), short_scopes);
+        self.put(CheckKind::Token, CheckStatus::Passed, &detail, Some(since.elapsed())).await?;
+        services.prove_steps(self.attempt.institution, &[GuideStep::Permissions, GuideStep::Consent]).await.or_internal(services)?;
+        Ok(Some((token, refresh)))
+    }
+
+    /// Exchanges the grant that waits sealed on the attempt.
+    async fn waiting_grant(&self) -> Result<(AccessToken, Secret), TokenError> {
+        let (services, attempt) = (self.services, self.attempt);
+        let sealed = attempt.grant_sealed.as_deref().ok_or(TokenError::Gone)?;
+        let refresh = services.vault.open(&attempt_place("grant_sealed", attempt.id), sealed)?;
+        let registration = services.store.registration(attempt.institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
+        let credentials = services.tokens.credentials(&registration)?;
+        let granted = services.entra.refresh(&credentials, &refresh).await?;
+        let newest = granted.refresh.clone().unwrap_or(refresh);
+        Ok((AccessToken::from(&granted), newest))
+    }
+
+    async fn smtp(&mut self, route: &Route, token: &AccessToken) -> Result<Option<smtp::Session>, AppError> {
+        let since = self.running(CheckKind::Smtp).await?;
+        let server = &self.services.config.microsoft.smtp;
+        let login = Login { server, user: &route.sign_in_name, token: &token.secret };
+        match smtp::Session::open(&login, &self.services.trust).await {
+            Ok(session) => {
+                self.put(CheckKind::Smtp, CheckStatus::Passed, &format!("{}, encrypted", server.0), Some(since.elapsed())).await?;
+                Ok(Some(session))
+            }
+            Err(error) => {
+                let fault = Fault::smtp(&error, server, self.now());
+                self.fail(CheckKind::Smtp, fault, short(&error), since).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn test_message(&mut self, mut session: smtp::Session, route: &Route) -> Result<Option<Sent>, AppError> {
+        let since = self.running(CheckKind::TestMessage).await?;
+        let services = self.services;
+        let host = services.config.public_url.of(&self.me.institution().slug);
+        let host = url::Url::parse(&host).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_else(|| "entrepost.invalid".into());
+        let message_id = format!("<{}.test@{host}>", services.clock.uuid());
+        let attempt = self.attempt.id.to_string();
+        let message = TestMessage {
+            from: &route.from,
+            to: &route.to,
+            institution: &self.me.institution().name,
+            person: self.me.address(),
+            at: self.now(),
+            attempt: &attempt,
+            message_id: &message_id,
+        };
+        let message = message.build().map_err(|error| internal(&services.clock, &error))?;
+        let server = &services.config.microsoft.smtp;
+        match session.send(&message.envelope, &message.bytes).await {
+            Ok(_) => {
+                let at = Instant::now();
+                self.put(CheckKind::TestMessage, CheckStatus::Passed, "accepted by the mail server", Some(since.elapsed())).await?;
+                session.quit().await;
+                Ok(Some(Sent { message_id, at }))
+            }
+            Err(error) => {
+                let fault = Fault::smtp(&error, server, self.now());
+                self.fail(CheckKind::TestMessage, fault, short(&error), since).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn imap(&mut self, route: &Route, token: &AccessToken) -> Result<Option<imap::Session>, AppError> {
+        let since = self.running(CheckKind::Imap).await?;
+        let server = &self.services.config.microsoft.imap;
+        let login = Login { server, user: &route.sign_in_name, token: &token.secret };
+        let opened = async {
+            let mut session = imap::Session::open(&login, &self.services.trust).await?;
+            session.open_inbox().await?;
+            Ok::<_, MailError>(session)
+        };
+        match opened.await {
+            Ok(session) => {
+                self.put(CheckKind::Imap, CheckStatus::Passed, &server.0, Some(since.elapsed())).await?;
+                if !self.failed {
+                    self.services.prove_steps(self.attempt.institution, &[GuideStep::Protocols]).await.or_internal(self.services)?;
+                }
+                Ok(Some(session))
+            }
+            Err(error) => {
+                let fault = Fault::imap(&error, server, self.now());
+                self.fail(CheckKind::Imap, fault, short(&error), since).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Looks for the test message in INBOX, Junk, then the other folders, until the limit. Answers whether it is in INBOX.
+    async fn arrival(&mut self, mut session: imap::Session, sent: &Sent) -> Result<bool, AppError> {
+        self.running(CheckKind::Arrival).await?;
+        let server = &self.services.config.microsoft.imap;
+        let attempt = self.attempt.id.to_string();
+        let mark = imap::Mark { message_id: &sent.message_id, attempt: &attempt };
+        let mut pause = LOOK.0;
+        let mut round = 0_u32;
+        let found = loop {
+            match look(&mut session, &mark, round).await {
+                Ok(Some(folder)) => break Ok(Some(folder)),
+                Ok(None) if sent.at.elapsed() + pause > self.services.config.arrival_limit => break Ok(None),
+                Ok(None) => tokio::time::sleep(pause).await,
+                Err(error) => break Err(error),
+            }
+            pause = (pause * 2).min(LOOK.1);
+            round += 1;
+        };
+        let took = sent.at.elapsed();
+        match found {
+            Ok(Some(folder)) => {
+                let inbox = folder.eq_ignore_ascii_case("INBOX");
+                let place = if inbox { "in your inbox".to_owned() } else { format!("in the folder {folder}") };
+                self.put(CheckKind::Arrival, CheckStatus::Passed, &place, Some(took)).await?;
+                session.logout().await;
+                Ok(inbox)
+            }
+            Ok(None) => {
+                self.unseen = true;
+                let detail = format!("not seen within {} seconds; it may still come", self.services.config.arrival_limit.as_secs());
+                self.put(CheckKind::Arrival, CheckStatus::Unseen, &detail, None).await?;
+                session.logout().await;
+                Ok(false)
+            }
+            Err(error) => {
+                let fault = Fault::imap(&error, server, self.now());
+                self.fail(CheckKind::Arrival, fault, short(&error), sent.at).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Continue with the typed address: it is saved only if its message arrived in that INBOX.
+    async fn settle_proof(&mut self, arrived: bool, refresh: Option<&Secret>) -> Result<(), AppError> {
+        let (services, attempt) = (self.services, self.attempt);
+        let now = self.now();
+        let fault = if arrived && let Some(refresh) = refresh {
+            let registration = services.ready_registration(self.me).await?;
+            let identity = Identity { sign_in_name: attempt.sign_in_name.clone(), names: Vec::new(), subject: attempt.subject.clone() };
+            if services.keep_grant(self.me, attempt, &identity, refresh, &registration).await?.is_some() {
+                return self.put(CheckKind::Identity, CheckStatus::Passed, "proven by the test message", None).await;
+            }
+            Fault::new("address_taken", now, &[("Address", attempt.address.clone())])
+        } else {
+            Fault::new("address_unproven", now, &[("Address", attempt.address.clone()), ("Signed in as", attempt.sign_in_name.clone())])
+        };
+        self.unseen = false;
+        self.fail(CheckKind::Identity, fault, format!("{} is not proven", attempt.address), Instant::now()).await
+    }
+}
+
+/// One look: INBOX and Junk each time, the other folders at first and then every fourth time.
+async fn look(session: &mut imap::Session, mark: &imap::Mark<'_>, round: u32) -> Result<Option<String>, MailError> {
+    if session.contains("INBOX", mark).await? {
+        return Ok(Some("INBOX".into()));
+    }
+    let mut seen = HashSet::new();
+    let folders = session.folders().await?;
+    let (junk, others): (Vec<_>, Vec<_>) = folders.into_iter().filter(|folder| folder.selectable && !folder.sent).partition(|folder| folder.junk);
+    let others = others.into_iter().filter(|_| round % 4 == 1).take(100);
+    for folder in junk.into_iter().chain(others) {
+        if folder.name.eq_ignore_ascii_case("INBOX") || !seen.insert(folder.name.clone()) {
+            continue;
+        }
+        match session.contains(&folder.name, mark).await {
+            Ok(true) => return Ok(Some(folder.name)),
+            // A folder that cannot be searched (a calendar, say) is no reason to stop.
+            Ok(false) => {}
+            Err(error) if error.answered => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn short(error: &MailError) -> String {
+    let words: Vec<&str> = error.text.split_whitespace().take(2).collect();
+    match error.code() {
+        Some(code) => format!("{code} {}", words.first().copied().unwrap_or_default()),
+        None if error.answered => error.text.chars().take(60).collect(),
+        None => "no answer".into(),
+    }
+}
+
+fn short_scopes(scopes: &[String]) -> String {
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.rsplit('/').next().unwrap_or(scope)).collect();
+    names.join(", ")
+}

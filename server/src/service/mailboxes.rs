@@ -1,0 +1,151 @@
+//! User Account > Email.
+
+use app::backend::{AttemptStream, Callback, Decision, Departure, Mailboxes, SignedIn, Visitor};
+use app::error::AppError;
+use app::model::{
+    AccountView, AttemptId, AttemptKind, AttemptView, InstitutionId, MailboxId, MailboxState, MailboxView, Notice, Provider,
+    Role, Stage, Tone,
+};
+use async_trait::async_trait;
+
+use super::{Handle, OrInternal, Services, address_field};
+use crate::diagnosis::Fault;
+use crate::store::{Mailbox, NewAttempt, Slot};
+
+impl Services {
+    pub(super) fn mailbox_view(&self, me: &SignedIn, mailbox: &Mailbox) -> MailboxView {
+        let reader = self.reader(me, &mailbox.address);
+        MailboxView {
+            id: mailbox.id,
+            address: mailbox.address.clone(),
+            sign_in_name: mailbox.sign_in_name.clone(),
+            state: mailbox.state,
+            connected_at: mailbox.connected_at,
+            next_test_at: mailbox.next_test_at,
+            problem: mailbox.problem.as_deref().map(|problem| Fault::from_json(problem).explain(&reader)),
+        }
+    }
+
+    /// Forgets a mailbox: its row, its sealed tokens, its access token.
+    pub(super) async fn forget_mailbox(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<(), AppError> {
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        self.store.drop_mailbox(&mut tx, institution, mailbox).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        self.tokens.forget(mailbox);
+        Ok(())
+    }
+
+    /// Makes an attempt that uses the grant of a mailbox; the checks still have to be started.
+    pub(super) async fn retest(&self, mailbox: &Mailbox, user: app::model::UserId, (kind, address): (AttemptKind, &str), automatic: bool) -> crate::store::Result<AttemptId> {
+        let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
+        let new = NewAttempt {
+            id,
+            user,
+            kind,
+            stage: Stage::Ready,
+            address: address.to_owned(),
+            automatic,
+            client_id: mailbox.client_id.clone(),
+            tenant_id: mailbox.tenant_id.clone(),
+            sign_in: None,
+            mailbox: Some((mailbox.id, mailbox.sign_in_name.clone())),
+            callback_expires_at: now,
+        };
+        let mut tx = self.store.begin().await?;
+        self.store.add_attempt(&mut tx, mailbox.institution, &new, now).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+}
+
+#[async_trait]
+impl Mailboxes for Handle {
+    async fn account(&self, me: &SignedIn) -> Result<AccountView, AppError> {
+        let institution = me.institution().id;
+        let settings = self.store.email_settings(institution).await.or_internal(self)?;
+        let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+        let attempts = self.store.attempts_of(institution, me.user()).await.or_internal(self)?;
+        let users = self.store.users(institution).await.or_internal(self)?;
+        let ask = users.into_iter().filter(|user| user.role == Role::Administrator && user.disabled_at.is_none() && user.id != me.user()).map(|user| user.address).collect();
+        let provider_ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
+        Ok(AccountView {
+            account_address: me.address().to_owned(),
+            provider_ready,
+            ask,
+            allow_other_address: settings.allow_other_address,
+            mailboxes: mailboxes.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
+            attempts: self.summaries(attempts).await?,
+        })
+    }
+
+    async fn authority_origin(&self, me: &SignedIn) -> Option<String> {
+        let registration = self.store.registration(me.institution().id, Slot::Current).await.ok()??;
+        Some(registration.authorize_origin.unwrap_or_else(|| self.entra.authority_origin()))
+    }
+
+    async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError> {
+        let address = address_field(address, "email", "Email address").map_err(|error| AppError::Invalid { fields: vec![error] })?;
+        let institution = me.institution().id;
+        let settings = self.store.email_settings(institution).await.or_internal(self)?;
+        if !settings.allow_other_address && !address.same_as(me.address()) {
+            let text = format!("Your institution allows only the address of your account, {}. Ask an administrator to allow others.", me.address());
+            return Err(AppError::field("email", "Email address", text));
+        }
+        let taken = self.store.mailbox_by_address(institution, AttemptKind::Personal, address.as_str()).await.or_internal(self)?;
+        if taken.is_some_and(|mailbox| mailbox.user != me.user()) {
+            return Err(AppError::field("email", "Email address", format!("{address} is connected by somebody else. Ask an administrator to disconnect it there.")));
+        }
+        self.begin_sign_in(me, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
+    }
+
+    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, (Notice, String)> {
+        self.complete_sign_in(visitor, callback, run).await
+    }
+
+    async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError> {
+        let attempt = self.attempt_for(me, id).await?;
+        self.attempt_view(me, &attempt).await
+    }
+
+    async fn run(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
+        let attempt = self.attempt_for(me, id).await?;
+        if attempt.stage == Stage::Ready {
+            self.spawn_run(me.clone(), id);
+        }
+        Ok(self.follow_attempt(me.clone(), id))
+    }
+
+    async fn follow(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
+        self.attempt_for(me, id).await?;
+        Ok(self.follow_attempt(me.clone(), id))
+    }
+
+    async fn decide(&self, me: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<Result<String, Departure>, AppError> {
+        self.decided(me, visitor, id, decision).await
+    }
+
+    async fn try_again(&self, me: &SignedIn, mailbox: MailboxId) -> Result<String, AppError> {
+        let mailbox = self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let mine = match mailbox.kind {
+            AttemptKind::Personal => mailbox.user == me.user(),
+            _ => me.administrator().is_ok(),
+        };
+        if !mine {
+            return Err(AppError::NotFound);
+        }
+        if mailbox.state == MailboxState::NeedsReconnect {
+            return Err(AppError::refused("Microsoft has ended this connection. Press Configure & Test to connect again."));
+        }
+        let id = self.retest(&mailbox, me.user(), (mailbox.kind, &mailbox.address), false).await.or_internal(self)?;
+        self.spawn_run(me.clone(), id);
+        Ok(mailbox.kind.path(id))
+    }
+
+    async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
+        let found = self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?;
+        let found = found.filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal).ok_or(AppError::NotFound)?;
+        self.forget_mailbox(found.institution, mailbox).await?;
+        Ok(Notice::new(Tone::Success, format!("{} is disconnected.", found.address), "Entrepost has forgotten its tokens. You can connect it again at any time."))
+    }
+}

@@ -1,0 +1,141 @@
+//! Implements the traits of `app`; the only place that makes an `AppError`.
+
+mod accounts;
+mod attempts;
+mod checks;
+mod email_config;
+mod flashes;
+mod mailboxes;
+mod notifier;
+mod passwords;
+pub mod sessions;
+mod sign_in;
+mod sweeper;
+
+use std::sync::Arc;
+
+use app::backend::{Backend, SignedIn};
+use app::error::AppError;
+use app::model::{EmailAddress, FieldError};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::diagnosis::Reader;
+use crate::identity::Entra;
+use crate::mail::Trust;
+use crate::store::Store;
+use crate::tokens::{TokenError, Tokens};
+use crate::vault::{Vault, VaultError};
+
+pub use accounts::{AddPerson, invitation_link};
+pub use passwords::Passwords;
+pub use attempts::Watchers;
+pub use sweeper::keep_house;
+
+/// Everything that services are made of. Built once, in `wiring`.
+pub struct Services {
+    /// Settings.
+    pub config: Config,
+    /// The database.
+    pub store: Store,
+    /// Seals secrets.
+    pub vault: Arc<Vault>,
+    /// Time and randomness.
+    pub clock: Clock,
+    /// The identity platform.
+    pub entra: Arc<Entra>,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
+    /// Trusted CAs.
+    pub trust: Trust,
+    /// Who follows which attempt.
+    pub watchers: Watchers,
+    /// Password hashing, bounded.
+    pub passwords: Passwords,
+    /// Runs that outlive their request.
+    pub tasks: tokio_util::task::TaskTracker,
+    /// Set when the server stops.
+    pub stop: tokio_util::sync::CancellationToken,
+}
+
+impl Services {
+    /// The traits that pages and server functions ask.
+    #[must_use]
+    pub fn backend(self: &Arc<Self>) -> Backend {
+        let handle = Handle(Arc::clone(self));
+        Backend {
+            accounts: Arc::new(handle.clone()),
+            email_config: Arc::new(handle.clone()),
+            mailboxes: Arc::new(handle.clone()),
+            flashes: Arc::new(handle),
+        }
+    }
+
+    /// The redirect URI of an institution, from its public address and never from a Host header.
+    #[must_use]
+    pub fn redirect_uri(&self, public_url: &str) -> String {
+        format!("{public_url}/web/home/emails/msexchangeonlineoauth")
+    }
+
+    fn reader(&self, me: &SignedIn, address: &str) -> Reader {
+        Reader {
+            administrator: me.administrator().is_ok(),
+            address: address.to_owned(),
+            institution: me.institution().name.clone(),
+            redirect_uri: self.redirect_uri(&me.institution().public_url),
+            support_contact: self.config.support_contact.clone(),
+        }
+    }
+}
+
+/// The services behind the traits.
+#[derive(Clone)]
+struct Handle(Arc<Services>);
+
+impl std::ops::Deref for Handle {
+    type Target = Arc<Services>;
+    fn deref(&self) -> &Arc<Services> {
+        &self.0
+    }
+}
+
+/// Something failed inside: the log gets the error and a reference, the person only the reference.
+fn internal(clock: &Clock, error: &dyn std::fmt::Display) -> AppError {
+    let reference = clock.uuid().to_string().split('-').next().unwrap_or_default().to_owned();
+    tracing::error!(reference, "{error}");
+    AppError::Internal { reference }
+}
+
+/// Turns inner errors into what a person is told.
+trait OrInternal<T> {
+    fn or_internal(self, services: &Services) -> Result<T, AppError>;
+}
+
+impl<T> OrInternal<T> for Result<T, crate::store::StoreError> {
+    fn or_internal(self, services: &Services) -> Result<T, AppError> {
+        self.map_err(|error| internal(&services.clock, &error))
+    }
+}
+
+impl<T> OrInternal<T> for Result<T, sqlx::Error> {
+    fn or_internal(self, services: &Services) -> Result<T, AppError> {
+        self.map_err(|error| internal(&services.clock, &error))
+    }
+}
+
+impl<T> OrInternal<T> for Result<T, VaultError> {
+    fn or_internal(self, services: &Services) -> Result<T, AppError> {
+        self.map_err(|error| internal(&services.clock, &error))
+    }
+}
+
+impl<T> OrInternal<T> for Result<T, TokenError> {
+    fn or_internal(self, services: &Services) -> Result<T, AppError> {
+        self.map_err(|error| internal(&services.clock, &error))
+    }
+}
+
+/// Parses an address of a form field.
+fn address_field(text: &str, field: &str, label: &str) -> Result<EmailAddress, FieldError> {
+    EmailAddress::parse(text).map_err(|error| FieldError { field: field.into(), label: label.into(), text: error.to_string() })
+}

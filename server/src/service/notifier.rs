@@ -1,0 +1,82 @@
+//! General notifications: through the notification mailbox, else the system SMTP relay.
+
+use std::time::Duration;
+
+use app::backend::Institution;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+
+use super::Services;
+use crate::mail::{Login, compose, smtp};
+
+/// How long a whole notification may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+impl Services {
+    /// The default sender of an institution.
+    #[must_use]
+    pub fn default_sender(&self, slug: &str) -> String {
+        format!("notifications@{slug}.{}", self.config.notifications_domain)
+    }
+
+    /// Sends a notification now. `Ok(Some(from))`: handed over. `Ok(None)`: there is no way to send.
+    pub(super) async fn notify(&self, institution: &Institution, to: &str, subject: &str, text: &str) -> Result<Option<String>, String> {
+        let settings = self.store.email_settings(institution.id).await.map_err(|_| "the database did not answer".to_owned())?;
+        if settings.custom_from && settings.notification_mailbox.is_some() {
+            let sent = tokio::time::timeout(LIMIT, self.through_mailbox(institution, &settings, to, subject, text)).await;
+            let problem = match sent {
+                Ok(Ok(())) => None,
+                Ok(Err(reason)) => Some(reason),
+                Err(_) => Some("it took too long".to_owned()),
+            };
+            if settings.notification_problem != problem
+                && let Err(error) = self.store.set_notification_problem(institution.id, problem.as_deref()).await
+            {
+                tracing::error!("{error}");
+            }
+            if problem.is_none() {
+                return Ok(Some(settings.custom_from_address));
+            }
+        }
+        let Some(url) = &self.config.system_smtp else { return Ok(None) };
+        let from = self.default_sender(&institution.slug);
+        let message = compose::notification(&from, to, subject, text, self.clock.now()).map_err(|error| error.to_string())?;
+        let relay = relay(url.expose(), &self.trust)?;
+        match tokio::time::timeout(LIMIT, relay.send_raw(&message.envelope, &message.bytes)).await {
+            Ok(Ok(_)) => Ok(Some(from)),
+            // lettre's texts hold the server's words, never the credentials.
+            Ok(Err(error)) => Err(format!("the system SMTP relay refused: {error}")),
+            Err(_) => Err("the system SMTP relay did not answer in time".into()),
+        }
+    }
+
+    async fn through_mailbox(&self, institution: &Institution, settings: &crate::store::EmailSettings, to: &str, subject: &str, text: &str) -> Result<(), String> {
+        let id = settings.notification_mailbox.ok_or("no mailbox")?;
+        let mailbox = self.store.mailbox(institution.id, id).await.map_err(|_| "the database did not answer")?.ok_or("the mailbox was disconnected")?;
+        let token = self.tokens.access(&mailbox).await.map_err(|error| error.to_string())?;
+        let message = compose::notification(&settings.custom_from_address, to, subject, text, self.clock.now()).map_err(|error| error.to_string())?;
+        let login = Login { server: &self.config.microsoft.smtp, user: &mailbox.sign_in_name, token: &token.secret };
+        let mut session = smtp::Session::open(&login, &self.trust).await.map_err(|error| error.to_string())?;
+        session.send(&message.envelope, &message.bytes).await.map_err(|error| error.to_string())?;
+        session.quit().await;
+        Ok(())
+    }
+}
+
+/// The relay that a URL names: `smtp://`, `smtp://…?tls=required`, `smtps://`.
+fn relay(url: &str, trust: &crate::mail::Trust) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let wrong = "ENTREPOST_SYSTEM_SMTP_URL cannot be used (see the README)".to_owned();
+    let parsed = url::Url::parse(url).map_err(|_| wrong.clone())?;
+    let host = parsed.host_str().ok_or_else(|| wrong.clone())?;
+    let tls = |wrap: fn(TlsParameters) -> Tls| trust.smtp(host).map(wrap).map_err(|error| error.to_string());
+    let required = parsed.query_pairs().any(|(name, value)| name == "tls" && value == "required");
+    let opportunistic = parsed.query_pairs().any(|(name, value)| name == "tls" && value == "opportunistic");
+    let tls = match parsed.scheme() {
+        "smtps" => tls(Tls::Wrapper)?,
+        _ if required => tls(Tls::Required)?,
+        _ if opportunistic => tls(Tls::Opportunistic)?,
+        _ => Tls::None,
+    };
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|_| wrong)?;
+    Ok(builder.tls(tls).timeout(Some(LIMIT)).build())
+}

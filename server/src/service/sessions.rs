@@ -1,0 +1,64 @@
+//! Sessions: opaque cookies, hashed in the store, naming the institution.
+
+use std::sync::Arc;
+
+use app::backend::{Cookie, Institution, SignedIn};
+use app::error::AppError;
+use app::model::{InstitutionId, SessionId, UserId};
+
+use super::{OrInternal, Services};
+use crate::clock::sha256;
+use crate::store::{Result as StoreResult, Tx};
+
+/// A session ends this long after its last use (12 hours).
+pub const IDLE_MS: i64 = 12 * 60 * 60 * 1000;
+/// A session ends this long after its sign-in (7 days).
+pub const LIFETIME_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// How often a use is written down: not at every request.
+const TOUCH_MS: i64 = 60 * 1000;
+
+/// Name of the session's cookie.
+pub const SESSION: &str = "entrepost_session";
+/// Name of the cookie that fetches a form's answer.
+pub const FLASH: &str = "entrepost_answer";
+/// Name of the cookie that binds a sign-in at Microsoft to a browser.
+pub const BROWSER: &str = "entrepost_attempt";
+
+/// The cookie's full name: under https it carries `__Host-`, which makes browsers insist on Secure, Path=/ and this host.
+#[must_use]
+pub fn cookie_name(services: &Services, name: &str) -> String {
+    if services.config.public_url.is_https() { format!("__Host-{name}") } else { name.to_owned() }
+}
+
+/// A cookie for a number of seconds; 0 removes it.
+#[must_use]
+pub fn cookie(services: &Services, name: &str, value: &str, seconds: i64) -> Cookie {
+    let secure = if services.config.public_url.is_https() { "; Secure" } else { "" };
+    Cookie(format!("{}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}", cookie_name(services, name)))
+}
+
+/// Opens a session and answers its cookie.
+pub(super) async fn open(services: &Services, tx: &mut Tx, institution: InstitutionId, user: UserId) -> StoreResult<Cookie> {
+    let (id, token) = (SessionId(services.clock.uuid()), services.clock.token());
+    services.store.add_session(tx, institution, user, (id, &sha256(&token)), services.clock.now()).await?;
+    Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
+}
+
+/// Who a session's cookie stands for, in this institution.
+///
+/// # Errors
+/// [`AppError::Internal`] if the store fails.
+pub async fn find(services: &Services, institution: &Arc<Institution>, token: &str) -> Result<Option<SignedIn>, AppError> {
+    let Some(session) = services.store.session(institution.id, &sha256(token)).await.or_internal(services)? else {
+        return Ok(None);
+    };
+    let now = services.clock.now();
+    if now.since_ms(session.seen_at) > IDLE_MS || now.since_ms(session.created_at) > LIFETIME_MS || session.user.disabled_at.is_some() {
+        services.store.end_session(institution.id, session.id).await.or_internal(services)?;
+        return Ok(None);
+    }
+    if now.since_ms(session.seen_at) > TOUCH_MS {
+        services.store.touch_session(institution.id, session.id, now).await.or_internal(services)?;
+    }
+    Ok(Some(SignedIn::from_session(session.id, session.user.id, Arc::clone(institution), session.user.address, session.user.role)))
+}

@@ -1,0 +1,420 @@
+//! Connection attempts and their checks.
+
+use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Result, Store, Tx, at, flag, id, named, time};
+
+/// Attempts kept for one person; older ones are forgotten.
+const KEPT: i64 = 200;
+
+/// One run of Configure & Test.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// Whose institution.
+    pub institution: InstitutionId,
+    /// Who started it.
+    pub user: UserId,
+    /// What it is for.
+    pub kind: AttemptKind,
+    /// How far it is.
+    pub stage: Stage,
+    /// The typed address.
+    pub address: String,
+    /// Whether only an arrived message proves the address.
+    pub prove_address: bool,
+    /// Whether Entrepost started it.
+    pub automatic: bool,
+    /// Client ID at the start.
+    pub client_id: String,
+    /// Tenant ID at the start.
+    pub tenant_id: String,
+    /// SHA-256 of the browser's cookie.
+    pub browser_sha256: Option<String>,
+    /// The sealed PKCE verifier.
+    pub verifier_sealed: Option<String>,
+    /// The sealed nonce.
+    pub nonce_sealed: Option<String>,
+    /// The sealed refresh token while the person decides or an address is being proved.
+    pub grant_sealed: Option<String>,
+    /// Until when that waits.
+    pub grant_expires_at: Option<Timestamp>,
+    /// Who signed in.
+    pub sign_in_name: String,
+    /// The person at Microsoft: `oid@tid`.
+    pub subject: String,
+    /// The mailbox it is about.
+    pub mailbox: Option<MailboxId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// Until when Microsoft may send the browser back.
+    pub callback_expires_at: Timestamp,
+    /// Until when the run that holds it may take.
+    pub lease_until: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// An attempt to be stored.
+#[derive(Debug, Clone)]
+pub struct NewAttempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// Who.
+    pub user: UserId,
+    /// What for.
+    pub kind: AttemptKind,
+    /// `signing_in`, or `ready` when the grant is there already.
+    pub stage: Stage,
+    /// The address.
+    pub address: String,
+    /// Whether Entrepost started it.
+    pub automatic: bool,
+    /// Client ID.
+    pub client_id: String,
+    /// Tenant ID.
+    pub tenant_id: String,
+    /// State (hashed), browser (hashed), verifier and nonce (sealed) of a sign-in.
+    pub sign_in: Option<(String, String, String, String)>,
+    /// The mailbox it is about, and the name it signs in with.
+    pub mailbox: Option<(MailboxId, String)>,
+    /// Until when Microsoft may send the browser back.
+    pub callback_expires_at: Timestamp,
+}
+
+/// What an attempt keeps while it waits for a decision or for its checks.
+#[derive(Debug, Clone)]
+pub struct Resting {
+    /// The next stage.
+    pub stage: Stage,
+    /// The address it is about from now on.
+    pub address: String,
+    /// Whether only an arrived message proves it.
+    pub prove_address: bool,
+    /// Who signed in.
+    pub sign_in_name: String,
+    /// `oid@tid`.
+    pub subject: String,
+    /// The sealed grant, where no mailbox holds it.
+    pub grant_sealed: Option<String>,
+    /// Until when it waits.
+    pub grant_expires_at: Option<Timestamp>,
+    /// The mailbox that holds the grant.
+    pub mailbox: Option<MailboxId>,
+}
+
+/// A check of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Which.
+    pub kind: CheckKind,
+    /// How it went.
+    pub status: CheckStatus,
+    /// What was found.
+    pub detail: String,
+    /// How long it took.
+    pub duration_ms: Option<i64>,
+    /// The fault, as JSON.
+    pub fault: Option<String>,
+}
+
+fn attempt(row: &AnyRow) -> Result<Attempt> {
+    let mailbox: Option<String> = row.try_get("mailbox_id")?;
+    Ok(Attempt {
+        id: id(row, "id")?,
+        institution: id(row, "institution_id")?,
+        user: id(row, "user_id")?,
+        kind: named(row, "kind", AttemptKind::parse)?,
+        stage: named(row, "stage", Stage::parse)?,
+        address: row.try_get("address")?,
+        prove_address: flag(row, "prove_address")?,
+        automatic: flag(row, "automatic")?,
+        client_id: row.try_get("client_id")?,
+        tenant_id: row.try_get("tenant_id")?,
+        browser_sha256: row.try_get("browser_sha256")?,
+        verifier_sealed: row.try_get("verifier_sealed")?,
+        nonce_sealed: row.try_get("nonce_sealed")?,
+        grant_sealed: row.try_get("grant_sealed")?,
+        grant_expires_at: time(row, "grant_expires_at")?,
+        sign_in_name: row.try_get("sign_in_name")?,
+        subject: row.try_get("subject")?,
+        mailbox: mailbox.and_then(|text| text.parse().ok()),
+        outcome: named(row, "outcome", Outcome::parse)?,
+        created_at: at(row, "created_at")?,
+        callback_expires_at: at(row, "callback_expires_at")?,
+        lease_until: time(row, "lease_until")?,
+        finished_at: time(row, "finished_at")?,
+    })
+}
+
+const COLUMNS: &str = "id, institution_id, user_id, kind, stage, address, prove_address, automatic, client_id, tenant_id,
+    browser_sha256, verifier_sealed, nonce_sealed, grant_sealed, grant_expires_at, sign_in_name, subject, mailbox_id, outcome,
+    created_at, callback_expires_at, lease_until, finished_at";
+
+fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
+    // Both parts are constants of this file.
+    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM attempts {condition}"))
+}
+
+impl Store {
+    /// Stores an attempt and its seven waiting checks (none for consent).
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn add_attempt(&self, tx: &mut Tx, institution: InstitutionId, new: &NewAttempt, now: Timestamp) -> Result<()> {
+        let (state, browser, verifier, nonce) = match &new.sign_in {
+            Some((state, browser, verifier, nonce)) => (Some(state), Some(browser), Some(verifier), Some(nonce)),
+            None => (None, None, None, None),
+        };
+        sqlx::query(
+            "INSERT INTO attempts (id, institution_id, user_id, kind, stage, address, automatic, client_id, tenant_id, state_sha256,
+               browser_sha256, verifier_sealed, nonce_sealed, mailbox_id, sign_in_name, created_at, callback_expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        )
+        .bind(new.id.to_string())
+        .bind(institution.to_string())
+        .bind(new.user.to_string())
+        .bind(new.kind.as_str())
+        .bind(new.stage.as_str())
+        .bind(&new.address)
+        .bind(i64::from(new.automatic))
+        .bind(&new.client_id)
+        .bind(&new.tenant_id)
+        .bind(state.map(String::as_str))
+        .bind(browser.map(String::as_str))
+        .bind(verifier.map(String::as_str))
+        .bind(nonce.map(String::as_str))
+        .bind(new.mailbox.as_ref().map(|(id, _)| id.to_string()))
+        .bind(new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()))
+        .bind(now.0)
+        .bind(new.callback_expires_at.0)
+        .execute(&mut **tx)
+        .await?;
+        if new.kind != AttemptKind::Consent {
+            for (position, kind) in CheckKind::ALL.into_iter().enumerate() {
+                sqlx::query("INSERT INTO checks (attempt_id, position, kind, status) VALUES ($1, $2, $3, 'waiting')")
+                    .bind(new.id.to_string())
+                    .bind(i64::try_from(position).unwrap_or_default())
+                    .bind(kind.as_str())
+                    .execute(&mut **tx)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses up a state: answers its attempt once, and never again.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn take_state(&self, institution: InstitutionId, state_sha256: &str) -> Result<Option<Attempt>> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in' RETURNING {COLUMNS}"
+        )))
+        .bind(institution.to_string())
+        .bind(state_sha256)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(attempt).transpose()
+    }
+
+    /// An attempt.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn attempt(&self, institution: InstitutionId, which: AttemptId) -> Result<Option<Attempt>> {
+        let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(attempt).transpose()
+    }
+
+    /// A person's attempts for their own mailbox, newest first.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn attempts_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Attempt>> {
+        let rows = sqlx::query(select("WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' ORDER BY created_at DESC, id LIMIT 20"))
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(attempt).collect()
+    }
+
+    /// The institution's attempts for notifications, newest first.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn notification_attempts(&self, institution: InstitutionId) -> Result<Vec<Attempt>> {
+        let rows = sqlx::query(select("WHERE institution_id = $1 AND kind IN ('notifications', 'pair') ORDER BY created_at DESC, id LIMIT 20"))
+            .bind(institution.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(attempt).collect()
+    }
+
+    /// Puts an attempt to rest in its next stage, with what the sign-in brought; verifier and nonce are forgotten.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn rest_attempt(&self, tx: &mut Tx, institution: InstitutionId, which: AttemptId, rest: &Resting) -> Result<()> {
+        sqlx::query(
+            "UPDATE attempts SET stage = $1, address = $2, prove_address = $3, sign_in_name = $4, subject = $5, grant_sealed = $6,
+               grant_expires_at = $7, mailbox_id = $8, verifier_sealed = NULL, nonce_sealed = NULL, browser_sha256 = NULL
+             WHERE institution_id = $9 AND id = $10",
+        )
+        .bind(rest.stage.as_str())
+        .bind(&rest.address)
+        .bind(i64::from(rest.prove_address))
+        .bind(&rest.sign_in_name)
+        .bind(&rest.subject)
+        .bind(rest.grant_sealed.as_deref())
+        .bind(rest.grant_expires_at.map(|at| at.0))
+        .bind(rest.mailbox.map(|id| id.to_string()))
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes an attempt out of `from`, if it is there: of two requests one wins.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn move_attempt(&self, tx: &mut Tx, institution: InstitutionId, which: AttemptId, from: Stage, to: Stage) -> Result<bool> {
+        let done = sqlx::query("UPDATE attempts SET stage = $1 WHERE institution_id = $2 AND id = $3 AND stage = $4")
+            .bind(to.as_str())
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .bind(from.as_str())
+            .execute(&mut **tx)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Starts the run of a ready attempt: one caller gets it.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn lease_attempt(&self, institution: InstitutionId, which: AttemptId, until: Timestamp) -> Result<bool> {
+        let done = sqlx::query("UPDATE attempts SET stage = 'running', lease_until = $1 WHERE institution_id = $2 AND id = $3 AND stage = 'ready'")
+            .bind(until.0)
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Ends an attempt; whatever it held sealed is forgotten.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn finish_attempt(&self, institution: InstitutionId, which: AttemptId, outcome: Outcome, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE attempts SET stage = 'finished', outcome = $1, finished_at = $2, grant_sealed = NULL, verifier_sealed = NULL,
+               nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'",
+        )
+        .bind(outcome.as_str())
+        .bind(now.0)
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Says which mailbox an attempt is about.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_attempt_mailbox(&self, tx: &mut Tx, institution: InstitutionId, which: AttemptId, mailbox: MailboxId) -> Result<()> {
+        sqlx::query("UPDATE attempts SET mailbox_id = $1 WHERE institution_id = $2 AND id = $3")
+            .bind(mailbox.to_string())
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends what nobody will end: sign-ins never come back from, decisions never made, runs whose process died.
+    /// Also forgets old attempts beyond what is kept for each person.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sweep_attempts(&self, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
+               nonce_sealed = NULL, state_sha256 = NULL
+             WHERE (stage = 'signing_in' AND callback_expires_at < $1) OR (stage IN ('deciding', 'ready') AND grant_expires_at < $1)
+                OR (stage = 'running' AND lease_until < $1)",
+        )
+        .bind(now.0)
+        .execute(&self.pool)
+        .await?;
+        let mut tx = self.begin().await?;
+        let old = "SELECT id FROM attempts a WHERE stage = 'finished' AND (SELECT COUNT(*) FROM attempts b
+             WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.created_at > a.created_at) >= $1";
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})"))).bind(KEPT).execute(&mut *tx).await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})"))).bind(KEPT).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The checks of an attempt, in order.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn checks(&self, institution: InstitutionId, which: AttemptId) -> Result<Vec<Check>> {
+        let rows = sqlx::query(
+            "SELECT c.kind, c.status, c.detail, c.duration_ms, c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
+             WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position",
+        )
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Check {
+                    kind: named(row, "kind", CheckKind::parse)?,
+                    status: named(row, "status", CheckStatus::parse)?,
+                    detail: row.try_get("detail")?,
+                    duration_ms: row.try_get("duration_ms")?,
+                    fault: row.try_get("fault")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Records how a check went.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn put_check(&self, institution: InstitutionId, which: AttemptId, check: &Check) -> Result<()> {
+        sqlx::query(
+            "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6
+             AND EXISTS (SELECT 1 FROM attempts WHERE id = $5 AND institution_id = $7)",
+        )
+        .bind(check.status.as_str())
+        .bind(&check.detail)
+        .bind(check.duration_ms)
+        .bind(check.fault.as_deref())
+        .bind(which.to_string())
+        .bind(check.kind.as_str())
+        .bind(institution.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

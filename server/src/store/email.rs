@@ -1,0 +1,268 @@
+//! Email settings, app registrations, the guide.
+
+use app::model::{ClientId, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId, TenantId, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Result, Store, StoreError, Tx, at, flag, id, named, time};
+
+/// How an institution sends.
+#[derive(Debug, Clone)]
+pub struct EmailSettings {
+    /// The provider.
+    pub provider: Provider,
+    /// Whether notifications come from an own address.
+    pub custom_from: bool,
+    /// That address.
+    pub custom_from_address: String,
+    /// The mailbox that sends as it, once tested.
+    pub notification_mailbox: Option<MailboxId>,
+    /// Why it last failed to send.
+    pub notification_problem: Option<String>,
+    /// Whether users may connect an address other than their account's.
+    pub allow_other_address: bool,
+}
+
+impl Default for EmailSettings {
+    fn default() -> Self {
+        Self {
+            provider: Provider::SystemDefault,
+            custom_from: false,
+            custom_from_address: String::new(),
+            notification_mailbox: None,
+            notification_problem: None,
+            allow_other_address: false,
+        }
+    }
+}
+
+/// Which of an institution's two registrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// In use.
+    Current,
+    /// Waits until Microsoft accepts it.
+    Waiting,
+}
+
+impl Slot {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// An app registration with its sealed secret.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Its id.
+    pub id: RegistrationId,
+    /// Client ID.
+    pub client_id: ClientId,
+    /// Tenant ID.
+    pub tenant_id: TenantId,
+    /// The sealed secret.
+    pub secret_sealed: String,
+    /// Since when that secret is stored.
+    pub secret_stored_at: Timestamp,
+    /// `YYYY-MM-DD`.
+    pub secret_expires_on: Option<String>,
+    /// Origin of the discovered authorize endpoint, for `form-action`.
+    pub authorize_origin: Option<String>,
+    /// When Microsoft last accepted it.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// A step of the guide.
+#[derive(Debug, Clone, Copy)]
+pub struct GuideRow {
+    /// Which.
+    pub step: GuideStep,
+    /// Ticked.
+    pub done: bool,
+    /// By what Microsoft proved.
+    pub proven: bool,
+}
+
+fn registration(row: &AnyRow) -> Result<Registration> {
+    let uuid = |column: &'static str| -> Result<uuid::Uuid> {
+        let text: String = row.try_get(column)?;
+        text.parse().map_err(|_| StoreError::Row { table: "app_registrations", row: text })
+    };
+    Ok(Registration {
+        id: id(row, "id")?,
+        client_id: ClientId(uuid("client_id")?),
+        tenant_id: TenantId(uuid("tenant_id")?),
+        secret_sealed: row.try_get("secret_sealed")?,
+        secret_stored_at: at(row, "secret_stored_at")?,
+        secret_expires_on: row.try_get("secret_expires_on")?,
+        authorize_origin: row.try_get("authorize_origin")?,
+        verified_at: time(row, "verified_at")?,
+    })
+}
+
+impl Store {
+    /// The settings; the defaults if none were saved.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn email_settings(&self, institution: InstitutionId) -> Result<EmailSettings> {
+        let row = sqlx::query(
+            "SELECT provider, custom_from, custom_from_address, notification_mailbox_id, notification_problem, allow_other_address
+             FROM email_settings WHERE institution_id = $1",
+        )
+        .bind(institution.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(EmailSettings::default()) };
+        let mailbox: Option<String> = row.try_get("notification_mailbox_id")?;
+        Ok(EmailSettings {
+            provider: named(&row, "provider", Provider::parse)?,
+            custom_from: flag(&row, "custom_from")?,
+            custom_from_address: row.try_get("custom_from_address")?,
+            notification_mailbox: mailbox.and_then(|text| text.parse().ok()),
+            notification_problem: row.try_get("notification_problem")?,
+            allow_other_address: flag(&row, "allow_other_address")?,
+        })
+    }
+
+    /// Keeps the settings.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_email_settings(&self, tx: &mut Tx, institution: InstitutionId, new: &EmailSettings, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO email_settings (institution_id, provider, custom_from, custom_from_address, notification_mailbox_id,
+               notification_problem, allow_other_address, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (institution_id) DO UPDATE SET provider = $2, custom_from = $3, custom_from_address = $4,
+               notification_mailbox_id = $5, notification_problem = $6, allow_other_address = $7, updated_at = $8",
+        )
+        .bind(institution.to_string())
+        .bind(new.provider.as_str())
+        .bind(i64::from(new.custom_from))
+        .bind(&new.custom_from_address)
+        .bind(new.notification_mailbox.map(|id| id.to_string()))
+        .bind(new.notification_problem.as_deref())
+        .bind(i64::from(new.allow_other_address))
+        .bind(now.0)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Says which mailbox sends notifications.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
+        sqlx::query("UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2")
+            .bind(mailbox.map(|id| id.to_string()))
+            .bind(institution.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Says why the notification mailbox failed, or that it works again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_notification_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
+        sqlx::query("UPDATE email_settings SET notification_problem = $1 WHERE institution_id = $2")
+            .bind(problem)
+            .bind(institution.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// One of the registrations.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn registration(&self, institution: InstitutionId, slot: Slot) -> Result<Option<Registration>> {
+        let row = sqlx::query(
+            "SELECT id, client_id, tenant_id, secret_sealed, secret_stored_at, secret_expires_on, authorize_origin, verified_at
+             FROM app_registrations WHERE institution_id = $1 AND slot = $2",
+        )
+        .bind(institution.to_string())
+        .bind(slot.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(registration).transpose()
+    }
+
+    /// Keeps a registration in a slot, replacing what was there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot, new: &Registration, now: Timestamp) -> Result<()> {
+        self.drop_registration(tx, institution, slot).await?;
+        sqlx::query(
+            "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, secret_sealed, secret_stored_at,
+               secret_expires_on, authorize_origin, verified_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(new.id.to_string())
+        .bind(institution.to_string())
+        .bind(slot.as_str())
+        .bind(new.client_id.to_string())
+        .bind(new.tenant_id.to_string())
+        .bind(&new.secret_sealed)
+        .bind(new.secret_stored_at.0)
+        .bind(new.secret_expires_on.as_deref())
+        .bind(new.authorize_origin.as_deref())
+        .bind(new.verified_at.map(|at| at.0))
+        .bind(now.0)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets a registration, secret included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn drop_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot) -> Result<()> {
+        sqlx::query("DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2")
+            .bind(institution.to_string())
+            .bind(slot.as_str())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// The steps that were touched.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn guide(&self, institution: InstitutionId) -> Result<Vec<GuideRow>> {
+        let rows = sqlx::query("SELECT step, done, proven FROM guide_steps WHERE institution_id = $1")
+            .bind(institution.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| Ok(GuideRow { step: named(row, "step", GuideStep::parse)?, done: flag(row, "done")?, proven: flag(row, "proven")? }))
+            .collect()
+    }
+
+    /// Ticks a step, or unticks it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (institution_id, step) DO UPDATE SET done = $3, proven = $4, updated_at = $5",
+        )
+        .bind(institution.to_string())
+        .bind(row.step.as_str())
+        .bind(i64::from(row.done))
+        .bind(i64::from(row.proven))
+        .bind(now.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! Connected mailboxes.
+
+use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Result, Store, Tx, id, named, time};
+
+/// A connected mailbox with its sealed grant.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    /// Its id.
+    pub id: MailboxId,
+    /// Whose it is.
+    pub institution: InstitutionId,
+    /// Who connected it.
+    pub user: UserId,
+    /// Personal, or the institution's for notifications.
+    pub kind: AttemptKind,
+    /// From.
+    pub address: String,
+    /// `user=`.
+    pub sign_in_name: String,
+    /// Client ID the grant is bound to.
+    pub client_id: String,
+    /// Tenant ID the grant is bound to.
+    pub tenant_id: String,
+    /// Its state.
+    pub state: MailboxState,
+    /// The sealed refresh token.
+    pub refresh_token_sealed: String,
+    /// Counts the rotations: a writer that read an older one must not overwrite.
+    pub grant_version: i64,
+    /// The fault, as JSON.
+    pub problem: Option<String>,
+    /// When it is tested again.
+    pub next_test_at: Option<Timestamp>,
+    /// When every check last passed.
+    pub connected_at: Option<Timestamp>,
+}
+
+/// A mailbox to be stored.
+#[derive(Debug, Clone)]
+pub struct NewMailbox {
+    /// Its id, if there is none yet for this address.
+    pub id: MailboxId,
+    /// Who connects it.
+    pub user: UserId,
+    /// Personal or notifications.
+    pub kind: AttemptKind,
+    /// From.
+    pub address: String,
+    /// `user=`.
+    pub sign_in_name: String,
+    /// The person at Microsoft: `oid@tid`.
+    pub subject: String,
+    /// Client ID the grant is bound to.
+    pub client_id: String,
+    /// Tenant ID the grant is bound to.
+    pub tenant_id: String,
+    /// The sealed refresh token.
+    pub refresh_token_sealed: String,
+}
+
+const COLUMNS: &str = "SELECT id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
+    refresh_token_sealed, grant_version, problem, next_test_at, connected_at FROM mailboxes";
+
+fn mailbox(row: &AnyRow) -> Result<Mailbox> {
+    Ok(Mailbox {
+        id: id(row, "id")?,
+        institution: id(row, "institution_id")?,
+        user: id(row, "user_id")?,
+        kind: named(row, "purpose", AttemptKind::parse)?,
+        address: row.try_get("address")?,
+        sign_in_name: row.try_get("sign_in_name")?,
+        client_id: row.try_get("client_id")?,
+        tenant_id: row.try_get("tenant_id")?,
+        state: named(row, "state", MailboxState::parse)?,
+        refresh_token_sealed: row.try_get("refresh_token_sealed")?,
+        grant_version: row.try_get("grant_version")?,
+        problem: row.try_get("problem")?,
+        next_test_at: time(row, "next_test_at")?,
+        connected_at: time(row, "connected_at")?,
+    })
+}
+
+fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
+    // Both parts are constants of this file.
+    sqlx::AssertSqlSafe(format!("{COLUMNS} {condition}"))
+}
+
+impl Store {
+    /// A mailbox.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn mailbox(&self, institution: InstitutionId, which: MailboxId) -> Result<Option<Mailbox>> {
+        let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(mailbox).transpose()
+    }
+
+    /// All mailboxes of an institution.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
+        let rows = sqlx::query(select("WHERE institution_id = $1 ORDER BY address_key")).bind(institution.to_string()).fetch_all(&self.pool).await?;
+        rows.iter().map(mailbox).collect()
+    }
+
+    /// A person's own mailboxes.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn mailboxes_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Mailbox>> {
+        let rows = sqlx::query(select("WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key"))
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(mailbox).collect()
+    }
+
+    /// The mailbox of an address.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn mailbox_by_address(&self, institution: InstitutionId, kind: AttemptKind, address: &str) -> Result<Option<Mailbox>> {
+        let row = sqlx::query(select("WHERE institution_id = $1 AND purpose = $2 AND address_key = $3"))
+            .bind(institution.to_string())
+            .bind(kind.as_str())
+            .bind(address.to_lowercase())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(mailbox).transpose()
+    }
+
+    /// Stores a grant: a new mailbox, or the same person's connected again. `None`: the address belongs to somebody else.
+    /// It begins as `blocked`; the checks decide.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn put_mailbox(&self, tx: &mut Tx, institution: InstitutionId, new: &NewMailbox, now: Timestamp) -> Result<Option<MailboxId>> {
+        let row = sqlx::query(
+            "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
+               tenant_id, state, refresh_token_sealed, grant_version, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $12)
+             ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
+               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, next_test_at = NULL, updated_at = $12
+             WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id",
+        )
+        .bind(new.id.to_string())
+        .bind(institution.to_string())
+        .bind(new.user.to_string())
+        .bind(new.kind.as_str())
+        .bind(&new.address)
+        .bind(new.address.to_lowercase())
+        .bind(&new.sign_in_name)
+        .bind(&new.subject)
+        .bind(&new.client_id)
+        .bind(&new.tenant_id)
+        .bind(&new.refresh_token_sealed)
+        .bind(now.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+        row.as_ref().map(|row| id(row, "id")).transpose()
+    }
+
+    /// Stores a rotated refresh token, unless another writer was faster.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn rotate_grant(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId, sealed: &str, version: i64) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1
+             WHERE institution_id = $2 AND id = $3 AND grant_version = $4",
+        )
+        .bind(sealed)
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .bind(version)
+        .execute(&mut **tx)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Replaces the grant of a mailbox that was just stored (its place is known only then).
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn replace_grant(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId, sealed: &str) -> Result<()> {
+        sqlx::query("UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1 WHERE institution_id = $2 AND id = $3")
+            .bind(sealed)
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Sets the state, and what is wrong.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_mailbox_state(
+        &self,
+        institution: InstitutionId,
+        which: MailboxId,
+        (state, problem, next_test_at): (MailboxState, Option<&str>, Option<Timestamp>),
+        now: Timestamp,
+    ) -> Result<()> {
+        let connected_at = (state == MailboxState::Connected).then_some(now.0);
+        sqlx::query(
+            "UPDATE mailboxes SET state = $1, problem = $2, next_test_at = $3, connected_at = COALESCE($4, connected_at), updated_at = $5
+             WHERE institution_id = $6 AND id = $7",
+        )
+        .bind(state.as_str())
+        .bind(problem)
+        .bind(next_test_at.map(|at| at.0))
+        .bind(connected_at)
+        .bind(now.0)
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Ends every connection of an institution: the tokens are forgotten, people must connect again.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn end_connections(&self, tx: &mut Tx, institution: InstitutionId, problem: &str, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2
+             WHERE institution_id = $3",
+        )
+        .bind(problem)
+        .bind(now.0)
+        .bind(institution.to_string())
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Tests the blocked mailboxes of an institution now: something changed that may mend them.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn test_blocked_now(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked'")
+            .bind(now.0)
+            .bind(institution.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// How many people have a mailbox whose connection is alive.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
+        let row = sqlx::query("SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'")
+            .bind(institution.to_string())
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Forgets a mailbox, tokens included.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId) -> Result<bool> {
+        sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .execute(&mut **tx)
+            .await?;
+        let done = sqlx::query("DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Takes the blocked mailboxes whose test is due, moving the due time on: of several replicas one gets each.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
+        let rows = sqlx::query(
+            "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state = 'blocked' AND next_test_at <= $2
+             ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2 RETURNING id, institution_id, user_id, purpose, address, sign_in_name,
+             client_id, tenant_id, state, refresh_token_sealed, grant_version, problem, next_test_at, connected_at",
+        )
+        .bind(next.0)
+        .bind(now.0)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(mailbox).collect()
+    }
+}

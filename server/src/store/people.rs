@@ -1,0 +1,291 @@
+//! Institutions, users, invitations.
+
+use app::model::{InstitutionId, Role, Timestamp, UserId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Result, Store, Tx, at, id, named, time};
+
+/// An institution.
+#[derive(Debug, Clone)]
+pub struct InstitutionRow {
+    /// Its id.
+    pub id: InstitutionId,
+    /// Its slug.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// An account.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its address, as invited.
+    pub address: String,
+    /// Its role.
+    pub role: Role,
+    /// The argon2id hash, once a password was set.
+    pub password_hash: Option<String>,
+    /// Since when it is disabled.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// An invitation link, without its token.
+#[derive(Debug, Clone)]
+pub struct Invitation {
+    /// Whose.
+    pub user: User,
+    /// Until when it works.
+    pub expires_at: Timestamp,
+}
+
+fn user(row: &AnyRow) -> Result<User> {
+    Ok(User {
+        id: id(row, "id")?,
+        address: row.try_get("address")?,
+        role: named(row, "role", Role::parse)?,
+        password_hash: row.try_get("password_hash")?,
+        disabled_at: time(row, "disabled_at")?,
+    })
+}
+
+impl Store {
+    /// Makes an institution.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]; a duplicate if the slug is taken.
+    pub async fn add_institution(&self, tx: &mut Tx, new: &InstitutionRow, now: Timestamp) -> Result<()> {
+        sqlx::query("INSERT INTO institutions (id, slug, name, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(new.id.to_string())
+            .bind(&new.slug)
+            .bind(&new.name)
+            .bind(now.0)
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// The institution of a slug.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn institution_by_slug(&self, slug: &str) -> Result<Option<InstitutionRow>> {
+        let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE slug = $1").bind(slug).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(InstitutionRow { id: id(&row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })).transpose()
+    }
+
+    /// All institutions.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn institutions(&self) -> Result<Vec<InstitutionRow>> {
+        let rows = sqlx::query("SELECT id, slug, name FROM institutions ORDER BY slug").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(InstitutionRow { id: id(row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })).collect()
+    }
+
+    /// Makes an account without a password.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]; a duplicate if the address has one.
+    pub async fn add_user(&self, tx: &mut Tx, institution: InstitutionId, new: &User, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO users (id, institution_id, address, address_key, role, password_hash, disabled_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)",
+        )
+        .bind(new.id.to_string())
+        .bind(institution.to_string())
+        .bind(&new.address)
+        .bind(new.address.to_lowercase())
+        .bind(new.role.as_str())
+        .bind(new.password_hash.as_deref())
+        .bind(now.0)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Everybody, by address.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
+        let rows = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 ORDER BY address_key")
+            .bind(institution.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(user).collect()
+    }
+
+    /// The account of an address.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn user_by_address(&self, institution: InstitutionId, address: &str) -> Result<Option<User>> {
+        let row = sqlx::query(
+            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND address_key = $2",
+        )
+        .bind(institution.to_string())
+        .bind(address.trim().to_lowercase())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(user).transpose()
+    }
+
+    /// The account of an id.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn user(&self, institution: InstitutionId, who: UserId) -> Result<Option<User>> {
+        let row = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(user).transpose()
+    }
+
+    /// Sets a password hash.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_password(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, hash: &str) -> Result<()> {
+        sqlx::query("UPDATE users SET password_hash = $1 WHERE institution_id = $2 AND id = $3")
+            .bind(hash)
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Changes a role.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_role(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, role: Role) -> Result<()> {
+        sqlx::query("UPDATE users SET role = $1 WHERE institution_id = $2 AND id = $3")
+            .bind(role.as_str())
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Disables (with a time) or enables an account.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_disabled(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, at: Option<Timestamp>) -> Result<()> {
+        sqlx::query("UPDATE users SET disabled_at = $1 WHERE institution_id = $2 AND id = $3")
+            .bind(at.map(|at| at.0))
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// How many administrators could still sign in or accept an invitation, besides one. Read inside the transaction
+    /// that removes one; the rows are locked, so that two administrators cannot remove each other.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
+        // A write to the institution's row serialises these transactions on PostgreSQL; on SQLite they are anyway.
+        sqlx::query("UPDATE institutions SET name = name WHERE id = $1").bind(institution.to_string()).execute(&mut **tx).await?;
+        let row = sqlx::query(
+            "SELECT COUNT(*) FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
+             AND password_hash IS NOT NULL AND id <> $2",
+        )
+        .bind(institution.to_string())
+        .bind(besides.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Replaces a person's invitation.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn put_invitation(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        (row_id, token_sha256): (uuid::Uuid, &str),
+        (now, expires_at): (Timestamp, Timestamp),
+    ) -> Result<()> {
+        self.drop_invitations(tx, institution, who).await?;
+        sqlx::query(
+            "INSERT INTO invitations (id, institution_id, user_id, token_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(row_id.to_string())
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(token_sha256)
+        .bind(now.0)
+        .bind(expires_at.0)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets a person's invitations.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<()> {
+        sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Uses an invitation up; `false` if somebody else was faster.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn use_invitation(&self, tx: &mut Tx, institution: InstitutionId, token_sha256: &str) -> Result<bool> {
+        let done = sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND token_sha256 = $2")
+            .bind(institution.to_string())
+            .bind(token_sha256)
+            .execute(&mut **tx)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// The invitation of a token, expired or not.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn invitation(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<Invitation>> {
+        let row = sqlx::query(
+            "SELECT u.id, u.address, u.role, u.password_hash, u.disabled_at, i.expires_at FROM invitations i
+             JOIN users u ON u.id = i.user_id AND u.institution_id = i.institution_id
+             WHERE i.institution_id = $1 AND i.token_sha256 = $2",
+        )
+        .bind(institution.to_string())
+        .bind(token_sha256)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| Ok(Invitation { user: user(&row)?, expires_at: at(&row, "expires_at")? })).transpose()
+    }
+
+    /// Until when each person's invitation works.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
+        let rows = sqlx::query("SELECT user_id, expires_at FROM invitations WHERE institution_id = $1")
+            .bind(institution.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| Ok((id(row, "user_id")?, at(row, "expires_at")?))).collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! Sessions, form answers, failed sign-ins.
+
+use app::model::{InstitutionId, SessionId, Timestamp, UserId};
+use sqlx::Row;
+
+use super::people::User;
+use super::{Result, Store, Tx, at, id, named, time};
+
+/// A session and whose it is.
+#[derive(Debug, Clone)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it was last used.
+    pub seen_at: Timestamp,
+    /// Whose it is.
+    pub user: User,
+}
+
+impl Store {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn add_session(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, (session, token_sha256): (SessionId, &str), now: Timestamp) -> Result<()> {
+        sqlx::query("INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)")
+            .bind(session.to_string())
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .bind(token_sha256)
+            .bind(now.0)
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// The session of a token, if it belongs to this institution.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
+        let row = sqlx::query(
+            "SELECT s.id AS session_id, s.created_at, s.seen_at, u.id, u.address, u.role, u.password_hash, u.disabled_at
+             FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
+             WHERE s.institution_id = $1 AND s.token_sha256 = $2",
+        )
+        .bind(institution.to_string())
+        .bind(token_sha256)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(SessionRow {
+                id: id(&row, "session_id")?,
+                created_at: at(&row, "created_at")?,
+                seen_at: at(&row, "seen_at")?,
+                user: User {
+                    id: id(&row, "id")?,
+                    address: row.try_get("address")?,
+                    role: named(&row, "role", app::model::Role::parse)?,
+                    password_hash: None,
+                    disabled_at: time(&row, "disabled_at")?,
+                },
+            })
+        })
+        .transpose()
+    }
+
+    /// Says that a session was used.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3")
+            .bind(now.0)
+            .bind(institution.to_string())
+            .bind(session.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn end_session(&self, institution: InstitutionId, session: SessionId) -> Result<()> {
+        sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(session.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends all sessions of a person.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<()> {
+        sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets what has expired: sessions, form answers, failure counts, invitations. Nothing grows without bound.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sweep(&self, now: Timestamp, session_created_before: Timestamp, session_seen_before: Timestamp, failures_before: Timestamp) -> Result<()> {
+        sqlx::query("DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2")
+            .bind(session_created_before.0)
+            .bind(session_seen_before.0)
+            .execute(&self.pool)
+            .await?;
+        sqlx::query("DELETE FROM flashes WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM sign_in_failures WHERE window_started_at < $1").bind(failures_before.0).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM invitations WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Keeps the answer of a form.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn put_flash(&self, institution: InstitutionId, who: Option<UserId>, token_sha256: &str, body: &str, expires_at: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO flashes (token_sha256, institution_id, user_id, body, expires_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (token_sha256) DO UPDATE SET body = $4, expires_at = $5",
+        )
+        .bind(token_sha256)
+        .bind(institution.to_string())
+        .bind(who.map(|who| who.to_string()))
+        .bind(body)
+        .bind(expires_at.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the answer of a form: it is shown once, and only to whom it was left for.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn take_flash(&self, institution: InstitutionId, who: Option<UserId>, token_sha256: &str, now: Timestamp) -> Result<Option<String>> {
+        let row = sqlx::query("DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at")
+            .bind(token_sha256)
+            .bind(institution.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let owner: Option<String> = row.try_get("user_id")?;
+        // Left before signing in (an error of the sign-in form) or by the same person.
+        let fits = owner.is_none() || owner == who.map(|who| who.to_string());
+        Ok((fits && at(&row, "expires_at")? >= now).then(|| row.try_get("body")).transpose()?)
+    }
+
+    /// Counts a try to sign in for a subject, and answers how many there were in the window that runs (this one included) and
+    /// when it began. A window older than `window_before` begins anew. Counting before checking closes the race of many at once.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn count_sign_in(&self, subject: &str, now: Timestamp, window_before: Timestamp) -> Result<(i64, Timestamp)> {
+        let row = sqlx::query(
+            "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, 1)
+             ON CONFLICT (subject) DO UPDATE SET
+               failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN 1 ELSE sign_in_failures.failures + 1 END,
+               window_started_at = CASE WHEN sign_in_failures.window_started_at < $3 THEN $2 ELSE sign_in_failures.window_started_at END
+             RETURNING failures, window_started_at",
+        )
+        .bind(subject)
+        .bind(now.0)
+        .bind(window_before.0)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((row.try_get("failures")?, at(&row, "window_started_at")?))
+    }
+
+    /// Forgets the failures of a subject: it signed in.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn clear_sign_in(&self, subject: &str) -> Result<()> {
+        sqlx::query("DELETE FROM sign_in_failures WHERE subject = $1").bind(subject).execute(&self.pool).await?;
+        Ok(())
+    }
+}

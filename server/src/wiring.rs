@@ -1,0 +1,91 @@
+//! The composition root: builds everything once and hands it down.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::identity::Entra;
+use crate::mail::Trust;
+use crate::service::{Services, Watchers};
+use crate::store::{Backend, Store, StoreError};
+use crate::tokens::Tokens;
+use crate::vault::{Place, Secret, Vault, VaultError};
+
+/// Why Entrepost does not start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database cannot be used.
+    #[error("{0}\nCheck ENTREPOST_DATABASE_URL.")]
+    Store(#[from] StoreError),
+    /// The master key cannot be used.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What the sealed check row holds.
+const CHECK: &str = "entrepost";
+
+fn check_place(key_id: &str) -> Place {
+    Place::new("vault_checks", "sealed", key_id)
+}
+
+/// Opens the vault and proves that its key is the database's.
+async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vault, StartError> {
+    let checks = store.vault_checks().await?;
+    let vault = match &config.master_key {
+        Some(key) => Vault::from_text(key.expose(), clock.clone())?,
+        None => {
+            // Several replicas must share one key: on PostgreSQL it is made only for an empty database.
+            let may_create = checks.is_empty();
+            if store.backend() == Backend::Postgres && !config.master_key_given && !may_create && !config.master_key_file.exists() {
+                return Err(StartError::Other(
+                    "this PostgreSQL database already holds sealed secrets: set ENTREPOST_MASTER_KEY or ENTREPOST_MASTER_KEY_FILE to its key".into(),
+                ));
+            }
+            Vault::from_file(&config.master_key_file, may_create, clock.clone())?
+        }
+    };
+    for (key_id, sealed) in &checks {
+        if vault.open(&check_place(key_id), sealed).is_err() {
+            return Err(StartError::Other(format!(
+                "the master key (id {}) does not open this database, which was sealed with the key {key_id}. Nothing was changed. Give the right key with ENTREPOST_MASTER_KEY_FILE or ENTREPOST_MASTER_KEY.",
+                vault.key_id()
+            )));
+        }
+    }
+    let sealed = vault.seal(&check_place(vault.key_id()), &Secret::new(CHECK.into()))?;
+    store.add_vault_check(vault.key_id(), &sealed, clock.now().0).await?;
+    Ok(vault)
+}
+
+/// Builds the services.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartError> {
+    let trust = Trust::new(config.extra_ca.clone()).map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
+    let entra = Entra::new(config.microsoft.clone(), config.extra_ca.as_deref(), clock.clone()).map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
+    let store = Store::open(config.database_url.expose()).await?;
+    let vault = Arc::new(open_vault(&config, &store, &clock).await?);
+    let entra = Arc::new(entra);
+    let tokens = Arc::new(Tokens::new(store.clone(), Arc::clone(&vault), Arc::clone(&entra), clock.clone()));
+    Ok(Arc::new(Services {
+        passwords: crate::service::Passwords::new(clock.clone()),
+        config,
+        store,
+        vault,
+        clock,
+        entra,
+        tokens,
+        trust,
+        watchers: Watchers::default(),
+        tasks: tokio_util::task::TaskTracker::new(),
+        stop: tokio_util::sync::CancellationToken::new(),
+    }))
+}

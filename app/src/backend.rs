@@ -41,6 +41,8 @@ pub struct Visitor {
     pub address: IpAddr,
     /// Value of the cookie that fetches a form's answer.
     pub flash_token: Option<String>,
+    /// Whether JavaScript was seen to run in this browser.
+    pub script: bool,
     /// Value of the cookie that binds a sign-in at Microsoft to this browser.
     pub browser_token: Option<String>,
 }

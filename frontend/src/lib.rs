@@ -6,5 +6,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[wasm_bindgen]
 pub fn hydrate() {
     leptos::mount::hydrate_islands();
+    app::islands::mark_script();
     app::islands::show_local_times();
 }

@@ -1,60 +1,10 @@
-//! A connection attempt: the route with its stops, the postmark, the choice, the diagnoses.
+//! A connection attempt: the route, the postmark, the choice, the diagnoses.
 
 use leptos::prelude::*;
 
-use super::{Banner, DiagnosisSheet};
-use crate::model::{
-    AttemptKind, AttemptView, CheckStatus, CheckView, Choice, MailboxState, Outcome, Remedy, Stage, Tone,
-};
-
-/// A duration as people read it.
-#[must_use]
-pub fn duration(milliseconds: i64) -> String {
-    match milliseconds {
-        ..1000 => format!("{milliseconds} ms"),
-        1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
-        _ => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1000),
-    }
-}
-
-/// The checks, drawn as a letter's route.
-#[component]
-pub fn RouteStops(
-    /// The stops, in order.
-    checks: Vec<CheckView>,
-) -> impl IntoView {
-    view! {
-        <ol class="route">
-            {checks
-                .into_iter()
-                .enumerate()
-                .map(|(at, check)| {
-                    let (sign, word) = match check.status {
-                        CheckStatus::Passed => ("✓".to_owned(), "passed"),
-                        CheckStatus::Failed => ("✕".to_owned(), "failed"),
-                        CheckStatus::Unseen => ("?".to_owned(), "not seen yet"),
-                        CheckStatus::Running => (String::new(), "running"),
-                        CheckStatus::Waiting | CheckStatus::NotRun => ((at + 1).to_string(), "not run"),
-                    };
-                    let detail = if check.status == CheckStatus::NotRun { "not run".to_owned() } else { check.detail };
-                    view! {
-                        <li class="stop" data-check=check.kind.as_str() data-status=check.status.as_str()>
-                            <span class="stop-sign" aria-hidden="true">{sign}</span>
-                            <div class="stop-body">
-                                <p class="stop-title">
-                                    {check.kind.label(check.status)}
-                                    <span class="visually-hidden">" (" {word} ")"</span>
-                                </p>
-                                {(!detail.is_empty()).then(|| view! { <p class="stop-detail">{detail}</p> })}
-                            </div>
-                            {check.duration_ms.map(|ms| view! { <span class="stop-time">{duration(ms)}</span> })}
-                        </li>
-                    }
-                })
-                .collect_view()}
-        </ol>
-    }
-}
+use super::{Banner, DiagnosisSheet, RouteStops, duration};
+use crate::islands::AttemptLive;
+use crate::model::{AttemptKind, AttemptView, Choice, MailboxState, Outcome, Remedy, Stage, Tone};
 
 /// The postmark of an arrived test message.
 #[component]
@@ -78,7 +28,9 @@ pub fn Postmark(
     }
 }
 
-fn day(milliseconds: i64) -> String {
+/// A day as a postmark has it.
+#[must_use]
+pub fn day(milliseconds: i64) -> String {
     let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
     time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000))
         .ok()
@@ -94,7 +46,6 @@ pub fn AttemptBody(
     view: AttemptView,
 ) -> impl IntoView {
     let (tone, title, text) = headline(&view);
-    let passed = view.checks.iter().filter(|check| check.status == CheckStatus::Passed).count();
     let arrival = view.arrival_ms();
     let finished_day = day(view.finished_at.unwrap_or(view.created_at).0);
     let many = view.diagnoses.len() > 1;
@@ -114,7 +65,12 @@ pub fn AttemptBody(
     let nothing_else = view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
     let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::ConnectAgain)}</div></section> });
     let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen)).then(|| after(&view));
-    let live = format!("{title} {passed} of {} checks passed.", view.checks.len());
+    // While it runs an island shows the stops; what comes after is a page of its own, rendered by the server.
+    let stops = if matches!(view.stage, Stage::Ready | Stage::Running) {
+        view! { <AttemptLive id=view.id.to_string() ready=view.stage == Stage::Ready initial=view.checks.clone()/> }.into_any()
+    } else {
+        view! { <RouteStops checks=view.checks.clone()/> }.into_any()
+    };
     view! {
         <div class="columns attempt" data-stage=view.stage.as_str() data-outcome=view.outcome.as_str()>
             <div class="main-column">
@@ -128,11 +84,10 @@ pub fn AttemptBody(
             <div class="side-column">
                 <section class="sheet">
                     <h2 class="address">{view.address.clone()}</h2>
-                    <RouteStops checks=view.checks.clone()/>
+                    {stops}
                 </section>
                 {arrival.map(|ms| view! { <Postmark arrival_ms=ms day=finished_day/> })}
             </div>
-            <p class="visually-hidden" role="status">{live}</p>
         </div>
     }
 }

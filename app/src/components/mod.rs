@@ -1,15 +1,21 @@
-//! Markup without state: shared by pages (server) and islands (server and browser).
+//! Markup without state. All but the route exists on the server only.
 
+#[cfg(feature = "ssr")]
 mod attempt;
 #[cfg(feature = "ssr")]
 mod fields;
 #[cfg(feature = "ssr")]
 mod layout;
-mod notice;
-
-pub use attempt::{AttemptBody, Postmark, RouteStops, duration};
 #[cfg(feature = "ssr")]
-pub use fields::{Choice, Field, ErrorSummary, Submit, TextInput};
+mod notice;
+mod route;
+
+#[cfg(feature = "ssr")]
+pub use attempt::{AttemptBody, Postmark, day};
+#[cfg(feature = "ssr")]
+pub use fields::{Choice, ErrorSummary, Field, Submit, TextInput};
 #[cfg(feature = "ssr")]
 pub use layout::{Entrance, Layout, Section, Time};
+#[cfg(feature = "ssr")]
 pub use notice::{Banner, DiagnosisSheet};
+pub use route::{RouteStops, duration};

@@ -1,76 +1,95 @@
-//! The live attempt: starts the checks once and follows them; a reloaded page follows by server-sent events.
+//! The live attempt: starts the checks once and follows them; a reloaded page follows by server-sent events. At the end the
+//! server renders what it means.
 
 use leptos::prelude::*;
 
 use super::alive;
-use crate::components::AttemptBody;
-use crate::model::AttemptView;
-#[cfg(feature = "hydrate")]
-use crate::model::Stage;
+use crate::components::RouteStops;
+use crate::model::{CheckStatus, CheckView};
 
-/// Shows an attempt, live until it is finished.
+/// Shows the stops of an attempt that is ready or running, live until it is finished.
 #[island]
 pub fn AttemptLive(
-    /// The snapshot that the page was rendered with.
-    initial: AttemptView,
+    /// The attempt.
+    id: String,
+    /// Whether its checks still have to be started.
+    ready: bool,
+    /// The stops that the page was rendered with.
+    initial: Vec<CheckView>,
 ) -> impl IntoView {
     let alive = alive();
-    let (view, set_view) = signal(initial.clone());
+    let (checks, set_checks) = signal(initial);
     #[cfg(feature = "hydrate")]
     Effect::new(move |_| {
-        let (id, stage) = (initial.id.to_string(), initial.stage);
+        let id = id.clone();
         leptos::task::spawn_local(async move {
-            if stage == Stage::Ready {
-                follow_stream(&id, set_view).await;
-            }
             // The stream may break (a restart, a lost connection): what is left is followed by events.
-            if !matches!(view.get_untracked().stage, Stage::Finished | Stage::Deciding) {
-                follow_events(&id, view, set_view).await;
+            let done = ready && follow_stream(&id, set_checks).await;
+            if done || follow_events(&id, set_checks).await {
+                let _ = window().location().reload();
             }
         });
     });
     #[cfg(not(feature = "hydrate"))]
-    let _ = set_view;
+    let _ = (id, ready, set_checks);
+    let said = move || {
+        checks.with(|checks| {
+            let passed = checks.iter().filter(|check| check.status == CheckStatus::Passed).count();
+            format!("{passed} of {} checks passed", checks.len())
+        })
+    };
     view! {
         <div data-hydrated=move || alive.get().then_some("true")>
-            {move || view! { <AttemptBody view=view.get()/> }}
+            {move || view! { <RouteStops checks=checks.get()/> }}
+            <p class="visually-hidden" role="status">{said}</p>
         </div>
     }
 }
 
+/// What the island needs of a snapshot.
 #[cfg(feature = "hydrate")]
-fn show(line: &str, set_view: WriteSignal<AttemptView>) {
-    if let Ok(view) = serde_json::from_str::<AttemptView>(line) {
-        set_view.set(view);
-    }
+#[derive(serde::Deserialize)]
+struct Snapshot {
+    stage: crate::model::Stage,
+    checks: Vec<CheckView>,
+}
+
+/// Shows a snapshot; answers whether it is the last.
+#[cfg(feature = "hydrate")]
+fn show(line: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
+    use crate::model::Stage;
+    let Ok(snapshot) = serde_json::from_str::<Snapshot>(line) else { return false };
+    set_checks.set(snapshot.checks);
+    !matches!(snapshot.stage, Stage::Ready | Stage::Running)
 }
 
 #[cfg(feature = "hydrate")]
-async fn follow_stream(id: &str, set_view: WriteSignal<AttemptView>) {
+async fn follow_stream(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
     use futures::StreamExt;
-    let Ok(stream) = crate::api::mailboxes::run_checks(id.to_owned()).await else { return };
+    let Ok(stream) = crate::api::mailboxes::run_checks(id.to_owned()).await else { return false };
     let (mut stream, mut rest) = (stream.into_inner(), String::new());
     while let Some(Ok(chunk)) = stream.next().await {
         rest.push_str(&chunk);
         while let Some(end) = rest.find('\n') {
             let line: String = rest.drain(..=end).collect();
-            show(line.trim_end(), set_view);
+            if show(line.trim_end(), set_checks) {
+                return true;
+            }
         }
     }
+    false
 }
 
 #[cfg(feature = "hydrate")]
-async fn follow_events(id: &str, view: ReadSignal<AttemptView>, set_view: WriteSignal<AttemptView>) {
+async fn follow_events(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
     use futures::StreamExt;
     use gloo_net::eventsource::futures::EventSource;
-    let Ok(mut source) = EventSource::new(&format!("/events/attempts/{id}")) else { return };
-    let Ok(mut messages) = source.subscribe("message") else { return };
+    let Ok(mut source) = EventSource::new(&format!("/events/attempts/{id}")) else { return false };
+    let Ok(mut messages) = source.subscribe("message") else { return false };
     while let Some(Ok((_, message))) = messages.next().await {
-        if let Some(line) = message.data().as_string() {
-            show(&line, set_view);
-        }
-        if matches!(view.get_untracked().stage, Stage::Finished | Stage::Deciding) {
-            break;
+        if message.data().as_string().is_some_and(|line| show(&line, set_checks)) {
+            return true;
         }
     }
+    false
 }

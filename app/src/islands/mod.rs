@@ -12,7 +12,7 @@ pub use complete::CompleteSignIn;
 pub use copy::CopyButton;
 pub use guide::GuideTick;
 pub use submit::SubmitButton;
-pub use times::show_local_times;
+pub use times::{mark_script, show_local_times};
 
 use leptos::prelude::*;
 

@@ -1,4 +1,12 @@
-//! Times in the person's zone.
+//! What every page gets once the module is there: times in the person's zone, and the mark that scripts run.
+
+/// Leaves a cookie that says that scripts run here: pages that reload themselves without JavaScript need not.
+pub fn mark_script() {
+    #[cfg(feature = "hydrate")]
+    {
+        let _ = js_sys::Reflect::set(&leptos::prelude::document(), &"cookie".into(), &"entrepost_script=1; SameSite=Lax; Path=/".into());
+    }
+}
 
 /// Rewrites every `<time>` outside islands to the person's zone and language, with the zone on hover.
 pub fn show_local_times() {

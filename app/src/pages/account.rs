@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::signed_in_page;
-use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time};
+use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time, day};
 use crate::islands::SubmitButton;
 use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView, Outcome, Stage, Tone};
 
@@ -48,11 +48,6 @@ pub fn Account() -> impl IntoView {
             </Layout>
         }.into_any())
     })
-}
-
-fn day(milliseconds: i64) -> String {
-    let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
-    time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000)).ok().and_then(|at| at.format(format).ok()).unwrap_or_default().to_uppercase()
 }
 
 fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> AnyView {

@@ -4,9 +4,8 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
 use super::signed_in_page;
-use crate::components::{Layout, Section};
+use crate::components::{AttemptBody, Layout, Section};
 use crate::error::AppError;
-use crate::islands::AttemptLive;
 use crate::model::{AttemptKind, Stage};
 
 /// `/account/email/attempts/{id}` and `/institution/config/general/email/attempts/{id}`
@@ -27,11 +26,11 @@ pub fn Attempt() -> impl IntoView {
         };
         let unfinished = matches!(attempt.stage, Stage::Ready | Stage::Running);
         // Without JavaScript the page reloads itself until the attempt is finished.
-        let reload = unfinished.then(|| view! { <noscript><meta http-equiv="refresh" content="2"/></noscript> });
+        let reload = (unfinished && !page.visitor.script).then(|| view! { <leptos_meta::Meta http_equiv="refresh" content="2"/> });
         Ok(view! {
             <Layout me title="Configure & Test" trail section flash>
                 {reload}
-                <AttemptLive initial=attempt/>
+                <AttemptBody view=attempt/>
                 <p class="back"><a href=back>"Back to Email"</a></p>
             </Layout>
         }.into_any())

@@ -45,7 +45,7 @@ pub fn Callback() -> impl IntoView {
                 <div class="with-script">
                     <CompleteSignIn state=state.clone() code error error_description=description iss admin_consent=consent/>
                 </div>
-                <noscript>
+                <div class="without-script">
                     <form method="post" action="/api/complete_sign_in">
                         <input type="hidden" name="state" value=state/>
                         {plain}
@@ -53,7 +53,7 @@ pub fn Callback() -> impl IntoView {
                         <p>"One step is left."</p>
                         <button class="button primary">"Complete the sign-in"</button>
                     </form>
-                </noscript>
+                </div>
             </Entrance>
         }
         .into_any()

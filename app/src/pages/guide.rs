@@ -106,7 +106,7 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
             <ol class="guide-steps">{steps}</ol>
             // The ticks belong to this form by its id: a step's body may hold a form of its own.
             <form id="guide-form" method="post" action="/api/set_guide_steps">
-                <noscript><button class="button">"Remember the ticks"</button></noscript>
+                <button class="button without-script">"Remember the ticks"</button>
             </form>
         </section>
     }

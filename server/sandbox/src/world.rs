@@ -357,3 +357,11 @@ impl Folder {
         }
     }
 }
+
+impl World {
+    /// Every token and code that was ever given out and is still known: what must not be found anywhere else.
+    #[must_use]
+    pub fn every_token(&self) -> Vec<String> {
+        self.grants.keys().chain(self.access.keys()).chain(self.codes.keys()).cloned().collect()
+    }
+}

@@ -48,6 +48,8 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
     }
     let [session, flash_token, browser_token] = [sessions::SESSION, sessions::FLASH, sessions::BROWSER]
         .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
+    // Set by the islands; it only decides whether a running attempt reloads itself.
+    let script = cookie(request.headers(), "entrepost_script").is_some();
     let person = match session {
         None => None,
         Some(token) => match sessions::find(services, &institution, &token).await {
@@ -56,7 +58,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         },
     };
     let address = client_address(&request, services.config.client_address_header.as_deref());
-    request.extensions_mut().insert(Visitor { institution, person, address, flash_token, browser_token });
+    request.extensions_mut().insert(Visitor { institution, person, address, flash_token, script, browser_token });
     next.run(request).await
 }
 

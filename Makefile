@@ -1,0 +1,48 @@
+# Entrepost: two commands matter, `make run` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ENV := . .tools/env.sh
+
+.PHONY: help setup build run dev test lint rust-tests browser-tests sizes
+
+help: ## List the targets
+	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+setup: ## Bring this machine to the point where everything builds and runs
+	.tools/setup.sh test
+
+build: ## Build target/release/entrepost and the site
+	.tools/setup.sh build
+	$(ENV)
+	.tools/build.sh
+
+run: build ## Everything from a bare machine to the demo running
+	$(TARGET)/release/entrepost demo
+
+dev: ## Rebuild and restart at each change
+	.tools/setup.sh build
+	$(ENV)
+	cargo leptos watch -- demo
+
+test: ## Everything from a bare machine to all tests passed
+	.tools/setup.sh test
+	.tools/test.sh
+
+lint: ## rustfmt and clippy, warnings denied
+	$(ENV)
+	.tools/test.sh lint
+
+rust-tests: ## Rust tests, on SQLite and on a PostgreSQL server of their own
+	.tools/test.sh rust
+
+browser-tests: ## Browser tests against the release build
+	.tools/test.sh browser
+
+sizes: ## What a browser loads, brotli; fails above 150 kB
+	$(ENV)
+	.tools/sizes.sh

@@ -1,0 +1,183 @@
+// Another account than the typed one signs in; sign-in name and address differ; replayed, foreign and expired state.
+import { expect, test } from "../fixtures/test";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
+
+async function allowOther(page: import("@playwright/test").Page, url: string) {
+  await page.goto(url + CONFIG);
+  await page.getByLabel("Users may connect an address other than their account's").check();
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+}
+
+async function begin(page: import("@playwright/test").Page, url: string, address: string, name: string) {
+  await page.goto(url + ACCOUNT);
+  await page.getByLabel("Email address").fill(address);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, name);
+  await accept(page);
+  await page.waitForURL(/\/attempts\//);
+}
+
+test("the wrong account: says who signed in and who was expected; Sign in as … asks for the password", async ({ page, demo }) => {
+  await configure(page, demo);
+  await signOut(page);
+  await signIn(page, demo.url, "user@demo.example");
+  await demo.faults({ wrong_account: true });
+  await connect(page, demo);
+  await expect(page.getByText("other@demo.example signed in, user@demo.example was expected.").first()).toBeVisible();
+  await expect(page.getByRole("button", { name: "Use this address instead" })).toHaveCount(0);
+  await demo.faults({ wrong_account: false });
+  await page.getByRole("button", { name: "Sign in as user@demo.example" }).click();
+  await expect(page.getByLabel("Password")).toBeVisible();
+  await atMicrosoft(page, "user@demo.example");
+  await accept(page);
+  await outcome(page, "passed");
+});
+
+test("Continue with an address that is not the mailbox's: refused, and nothing is connected", async ({ page, demo }) => {
+  await configure(page, demo);
+  await signOut(page);
+  await signIn(page, demo.url, "user@demo.example");
+  await demo.faults({ wrong_account: true });
+  await connect(page, demo);
+  await page.getByRole("button", { name: "Continue with user@demo.example" }).click();
+  await outcome(page, "failed");
+  await expect(stop(page, "identity")).toHaveAttribute("data-status", "failed");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator("[data-mailbox]")).toHaveCount(0);
+});
+
+test("Continue with an alias of the mailbox: proven by the message, then connected", async ({ page, demo }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "secretary@demo.example", "office.manager@demo.example");
+  await page.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
+  await outcome(page, "passed");
+  await expect(stop(page, "identity")).toContainText("proven by the test message");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator('[data-mailbox="connected"]')).toContainText("secretary@demo.example");
+});
+
+test("Use this address instead, where the institution allows it", async ({ page, demo }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "admin@demo.example", "other@demo.example");
+  await page.getByRole("button", { name: "Use this address instead" }).click();
+  await outcome(page, "passed");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator('[data-mailbox="connected"]')).toContainText("other@demo.example");
+});
+
+test("sign-in name and address differ: both are used where they belong", async ({ page, demo }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "teacher@demo.example", "t.teacher@demo-school.example");
+  await outcome(page, "passed");
+  await expect(stop(page, "identity")).toContainText("signs in as t.teacher@demo-school.example");
+  const mails = await demo.mails();
+  expect(mails.find((mail) => mail.mailbox === "teacher@demo.example" && mail.folder === "INBOX")?.raw).toContain("From: teacher@demo.example");
+});
+
+test("another address than the account's is refused unless the institution allows it", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByLabel("Email address").fill("other@demo.example");
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await expect(page.getByRole("alert").first()).toContainText("allows only the address of your account");
+  await expect(page.getByLabel("Email address")).toHaveValue("other@demo.example");
+});
+
+test("one mailbox belongs to one person", async ({ page, demo }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "other@demo.example", "other@demo.example");
+  await outcome(page, "passed");
+  await signOut(page);
+  await signIn(page, demo.url, "user@demo.example");
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByLabel("Email address").fill("other@demo.example");
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await expect(page.getByRole("alert").first()).toContainText("is connected by somebody else");
+});
+
+/** Presses Configure & Test and catches the address that Microsoft sends the browser back to, without going there. */
+async function caught(page: import("@playwright/test").Page, url: string): Promise<string> {
+  let address = "";
+  await page.route(/msexchangeonlineoauth/, async (route) => {
+    address = route.request().url();
+    await route.fulfill({ status: 200, contentType: "text/html", body: "<title>caught</title>" });
+  });
+  await page.goto(url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, "admin@demo.example");
+  await accept(page);
+  await expect(page).toHaveTitle("caught");
+  await page.unroute(/msexchangeonlineoauth/);
+  return address;
+}
+
+test("a replayed state works once only", async ({ page, demo }) => {
+  await configure(page, demo);
+  const address = await caught(page, demo.url);
+  await page.goto(address);
+  await outcome(page, "passed");
+  await page.goto(address);
+  await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
+  await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
+});
+
+test("a state that was never given out is refused", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=forged`);
+  await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
+  await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?error=access_denied&error_description=Forged&state=forged`);
+  await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
+  await expect(page.getByText("Forged")).toHaveCount(0);
+});
+
+test("a foreign state: another browser, and another person", async ({ page, demo, browser }) => {
+  await configure(page, demo);
+  const first = await caught(page, demo.url);
+  const stranger = await (await browser.newContext()).newPage();
+  await signIn(stranger, demo.url, "admin@demo.example");
+  await stranger.goto(first);
+  await expect(stranger.getByText("This sign-in was started in another browser.")).toBeVisible();
+
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  const departed = new URL(page.url());
+  expect(departed.port).toBe(new URL(demo.portal).port);
+  const state = departed.searchParams.get("state")!;
+  await page.goto(demo.url);
+  await signOut(page);
+  await signIn(page, demo.url, "user@demo.example");
+  await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=${state}`);
+  await expect(page.getByText("This sign-in belongs to somebody else.")).toBeVisible();
+  await stranger.context().close();
+});
+
+test("a lost session means start again, and the code is in no address", async ({ page, demo, context }) => {
+  await configure(page, demo);
+  const address = await caught(page, demo.url);
+  await context.clearCookies({ name: "entrepost_session" });
+  await page.goto(address);
+  await expect(page.getByText("Your session at Entrepost has ended.")).toBeVisible();
+  const link = await page.getByRole("link", { name: "Sign in" }).getAttribute("href");
+  expect(link).not.toContain("code");
+});
+
+test.describe("after the time limit", () => {
+  test.use({ environment: { ENTREPOST_SIGN_IN_SECONDS: "1" } });
+
+  test("an expired state is refused", async ({ page, demo, context }) => {
+    await configure(page, demo);
+    // The cookie expires with the state; the server must refuse even if it comes.
+    const address = await caught(page, demo.url);
+    const started = Date.now();
+    await expect(() => expect(Date.now() - started).toBeGreaterThan(1500)).toPass();
+    await context.addCookies([{ name: "entrepost_attempt", value: "x", url: demo.url }]);
+    await page.goto(address);
+    await expect(page.getByText(/took too long|another browser|cannot be used any more/)).toBeVisible();
+    await expect(page.locator("[data-mailbox]")).toHaveCount(0);
+  });
+});

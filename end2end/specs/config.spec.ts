@@ -1,0 +1,160 @@
+// Institution Config > General > Email: what Save refuses, keeps, asks; notifications.
+import { expect, test } from "../fixtures/test";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
+
+test("the Secret ID in Client Secret is refused in these words, and what was typed stays", async ({ page, demo }) => {
+  await signIn(page, demo.url, "admin@demo.example");
+  await page.goto(demo.url + CONFIG);
+  const app = await demo.registration();
+  await fillRegistration(page, demo, { secret: ` ${app.secret_id} ` });
+  await page.getByLabel("Secret expires on").fill("2030-01-31");
+  await save(page);
+  await expect(page.locator("#client_secret-error")).toContainText("This is the Secret ID, paste the Value");
+  await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
+  await expect(page.getByLabel("Tenant ID", { exact: true })).toHaveValue(app.tenant_id);
+  await expect(page.getByLabel("Secret expires on")).toHaveValue("2030-01-31");
+  await expect(page.getByLabel("Client Secret", { exact: true })).toHaveValue("");
+  await page.getByRole("link", { name: /Client Secret:/ }).click();
+  await expect(page.getByLabel("Client Secret", { exact: true })).toBeFocused();
+});
+
+for (const [what, change, field, says] of [
+  ["client ID", { client: "0f8fad5b-d9cb-469f-a165-70867728950e" }, "client_id", "The Client ID is not known in this tenant."],
+  ["tenant ID", { tenant: "0f8fad5b-d9cb-469f-a165-70867728950e" }, "tenant_id", "The Tenant ID is wrong."],
+  ["client secret", { secret: "wrong~secret" }, "client_secret", "The Client Secret is wrong."],
+  ["shared tenant", { tenant: "common" }, "tenant_id", "stands for every tenant"],
+] as const) {
+  test(`Save says that the ${what} is wrong, and stores nothing`, async ({ page, demo }) => {
+    await signIn(page, demo.url, "admin@demo.example");
+    await page.goto(demo.url + CONFIG);
+    await fillRegistration(page, demo, change);
+    await save(page);
+    await expect(page.locator(`#${field}-error`)).toContainText(says);
+    await expect(page.getByText("Nothing stored has changed.")).toBeVisible();
+    await page.goto(demo.url + CONFIG);
+    await expect(page.getByLabel("Email Provider")).toHaveValue("system_default");
+  });
+}
+
+test("a tenant domain is resolved to its GUID, pasted blanks are trimmed", async ({ page, demo }) => {
+  await signIn(page, demo.url, "admin@demo.example");
+  await page.goto(demo.url + CONFIG);
+  const app = await demo.registration();
+  await fillRegistration(page, demo, { tenant: ` ${app.tenant_domain} `, client: ` ${app.client_id}  ` });
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByLabel("Tenant ID", { exact: true })).toHaveValue(app.tenant_id);
+});
+
+test("the secret goes in and never comes out; an empty field keeps it; it can be removed", async ({ page, demo }) => {
+  const answers: string[] = [];
+  page.on("response", async (response) => {
+    if (response.url().startsWith(demo.url)) answers.push(await response.text().catch(() => ""));
+  });
+  await configure(page, demo);
+  const app = await demo.registration();
+  await expect(page.getByText("A secret is stored since")).toBeVisible();
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  expect(answers.length).toBeGreaterThan(5);
+  expect(answers.join("")).not.toContain(app.secret_value);
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Remove the stored secret and the registration").check();
+  await save(page);
+  await expect(page.getByText("Remove the secret?")).toBeVisible();
+  await page.getByLabel("Remove the stored secret and the registration").check();
+  await page.getByLabel("Yes, end the connections").check();
+  await save(page);
+  await expect(page.getByText("The secret is removed.")).toBeVisible();
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator('[data-mailbox="needs_reconnect"]')).toBeVisible();
+});
+
+test("Microsoft unreachable: stored as unverified, said plainly, Verify again", async ({ page, demo }) => {
+  await signIn(page, demo.url, "admin@demo.example");
+  await demo.faults({ unavailable: true });
+  await page.goto(demo.url + CONFIG);
+  await fillRegistration(page, demo);
+  await save(page);
+  await expect(page.getByText("Microsoft could not be asked.").first()).toBeVisible();
+  await expect(page.getByText("These values are unverified.")).toBeVisible();
+  await demo.faults({ unavailable: false });
+  await page.getByRole("button", { name: "Verify again" }).click();
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+});
+
+test("where verified values exist, new ones wait beside them, unused, until they are accepted", async ({ page, demo }) => {
+  await configure(page, demo);
+  const app = await demo.registration();
+  await demo.faults({ unavailable: true });
+  await fillRegistration(page, demo);
+  await save(page);
+  await expect(page.getByText("New values wait")).toBeVisible();
+  await demo.faults({ unavailable: false });
+  await page.getByRole("button", { name: "Verify again" }).click();
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("New values wait")).toHaveCount(0);
+  await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
+});
+
+test("admin consent: the link, its return, remembered", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.getByRole("button", { name: "Grant admin consent" }).click();
+  await page.getByLabel("Email or sign-in name").fill("admin@demo.example");
+  await page.getByLabel("Password").fill("sandbox");
+  await accept(page);
+  await expect(page.getByText("Admin consent is granted.")).toBeVisible();
+  await page.goto(demo.url + CONFIG);
+  await expect(page.locator('[data-step="consent"] input')).toBeChecked();
+  await connect(page, demo, "admin@demo.example", false);
+  await outcome(page, "passed");
+
+  await page.goto(demo.url + CONFIG);
+  await page.getByRole("button", { name: "Grant admin consent" }).click();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(page.getByText("Admin consent was not granted.")).toBeVisible();
+});
+
+test("notifications from a mailbox of their own", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Custom From address").fill("office.manager@demo.example");
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await page.locator("#notifications").getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, "office.manager@demo.example");
+  await accept(page);
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await expect(page.getByText("They come from office.manager@demo.example now.")).toBeVisible();
+  await page.goto(`${demo.url}/institution/users`);
+  await page.getByLabel("Email", { exact: true }).fill("new@demo.example");
+  await page.getByRole("button", { name: "Invite", exact: true }).click();
+  await expect(page.getByText("from office.manager@demo.example")).toBeVisible();
+});
+
+test("a shared address through a connected mailbox: the pair is tested with a real message", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Custom From address").fill("noreply@demo.example");
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
+  await page.getByRole("button", { name: "Test this pair" }).click();
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await expect(page.getByText("They come from noreply@demo.example now.")).toBeVisible();
+});
+
+test("a user cannot open the configuration", async ({ page, demo }) => {
+  await signIn(page, demo.url, "user@demo.example");
+  const answer = await page.goto(demo.url + CONFIG);
+  expect(answer?.status()).toBe(403);
+  await expect(page.getByText("Only administrators of this institution can do this.")).toBeVisible();
+  await expect(page.getByRole("link", { name: "Institution", exact: true })).toHaveCount(0);
+});

@@ -1,0 +1,157 @@
+// Every fault that Configure & Test can meet, with its diagnosis.
+import { expect, test } from "../fixtures/test";
+import { accept, ACCOUNT, atMicrosoft, configure, connect, outcome, signIn, signOut, stop } from "../fixtures/steps";
+
+type Case = { name: string; faults: Record<string, boolean | number | string>; cause: string; says: string | RegExp; failed: string; notRun?: string[]; consent?: boolean };
+
+const CASES: Case[] = [
+  { name: "client secret expired", faults: { secret_expired: true }, cause: "secret_expired", says: "The Client Secret has expired.", failed: "sign_in", notRun: ["token", "smtp", "imap", "arrival"] },
+  { name: "SMTP AUTH off for the mailbox", faults: { smtp_auth: "mailbox" }, cause: "smtp_auth_mailbox", says: "Sending is switched off for this mailbox.", failed: "smtp", notRun: ["test_message", "arrival"] },
+  { name: "SMTP AUTH off for the tenant", faults: { smtp_auth: "tenant" }, cause: "smtp_auth_tenant", says: "Sending is switched off for the whole institution.", failed: "smtp" },
+  { name: "SMTP AUTH off by security defaults", faults: { smtp_auth: "security_defaults" }, cause: "smtp_auth_security_defaults", says: "Security defaults of the institution stop sending.", failed: "smtp" },
+  { name: "IMAP disabled", faults: { imap_disabled: true }, cause: "imap_disabled", says: "Receiving is switched off for this mailbox.", failed: "imap", notRun: ["arrival"] },
+  { name: "consent missing", faults: { consent_missing: true }, cause: "consent_missing", says: "An administrator must allow the app first.", failed: "sign_in", consent: false },
+  { name: "throttled", faults: { throttled: true }, cause: "smtp_throttled", says: "Microsoft is slowing this mailbox down.", failed: "test_message" },
+  { name: "connection cut in the middle of DATA", faults: { cut_in_data: true }, cause: "smtp_cut_unknown", says: "The connection broke before Microsoft confirmed the test message.", failed: "test_message" },
+  { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_denied", says: "This mailbox may not send as user@demo.example.", failed: "test_message" },
+  { name: "SMTP.Send missing", faults: { smtp_scope_missing: true }, cause: "permissions_missing", says: "The app lacks a permission.", failed: "token", notRun: ["smtp", "test_message", "imap", "arrival"] },
+  { name: "second factor needed", faults: { token_error: 50076 }, cause: "mfa", says: "Microsoft asks for a second factor.", failed: "sign_in" },
+  { name: "Conditional Access", faults: { token_error: 53003 }, cause: "conditional_access", says: "A security policy of the institution stops the sign-in.", failed: "sign_in" },
+  { name: "a provider without AADSTS numbers", faults: { secret_expired: true, plain_errors: true }, cause: "secret_wrong", says: "The Client Secret is wrong.", failed: "sign_in" },
+];
+
+for (const one of CASES) {
+  test(`${one.name}: says what, who mends it, and how`, async ({ page, demo }) => {
+    await configure(page, demo);
+    await signOut(page);
+    await signIn(page, demo.url, "user@demo.example");
+    await demo.faults(one.faults);
+    await connect(page, demo, "user@demo.example", one.consent ?? true);
+    await outcome(page, "failed");
+    await expect(page.locator(".attempt .banner-title").first()).toContainText(one.says);
+    await expect(page.locator(".diagnosis").first()).toHaveAttribute("data-cause", one.cause);
+    await expect(stop(page, one.failed)).toHaveAttribute("data-status", "failed");
+    for (const check of one.notRun ?? []) await expect(stop(page, check)).toContainText("not run");
+    // IMAP is checked even if SMTP fails.
+    if (one.failed === "smtp") await expect(stop(page, "imap")).toHaveAttribute("data-status", "passed");
+    await page.getByText("Evidence (copy it for support)").first().click();
+    await expect(page.locator(".evidence").first()).toContainText("Time");
+    await expect(page.getByRole("button", { name: "Copy evidence" }).first()).toBeVisible();
+  });
+}
+
+test("Entra unavailable: nothing is connected, and trying again is offered", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, "admin@demo.example");
+  await demo.faults({ unavailable: true });
+  await accept(page);
+  await outcome(page, "failed");
+  await expect(page.locator(".attempt .banner-title").first()).toContainText("Microsoft is not available at the moment.");
+  await demo.faults({ unavailable: false });
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "admin@demo.example" }).click();
+  await outcome(page, "passed");
+});
+
+test("a slow Microsoft: the page shows what runs, and everything passes", async ({ page, demo }) => {
+  await configure(page, demo);
+  await demo.faults({ slow_ms: 200 });
+  await connect(page, demo, "admin@demo.example");
+  await expect(page.locator('.attempt [data-status="running"]')).toBeVisible();
+  await outcome(page, "passed");
+});
+
+test("the sign-in is kept: blocked, then Try again passes without a new sign-in", async ({ page, demo }) => {
+  await configure(page, demo);
+  await signOut(page);
+  await signIn(page, demo.url, "user@demo.example");
+  await demo.faults({ smtp_auth: "mailbox" });
+  await connect(page, demo);
+  await outcome(page, "failed");
+  await expect(page.getByText("Your sign-in is kept.").first()).toBeVisible();
+  await expect(page.getByRole("button", { name: "Copy message for the administrator" })).toBeVisible();
+  await page.getByText("The message", { exact: true }).click();
+  await expect(page.locator(".diagnosis pre")).toContainText("Set-CASMailbox -Identity user@demo.example -SmtpClientAuthenticationDisabled $false");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator('[data-mailbox="blocked"]')).toBeVisible();
+  await demo.faults({ smtp_auth: "on" });
+  await page.getByRole("button", { name: "Try again" }).click();
+  await outcome(page, "passed");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
+});
+
+test("revoked grants: the mailbox needs reconnecting, and connecting again mends it", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.faults({ grants_revoked: true });
+  await page.getByRole("button", { name: "Test again" }).click();
+  await outcome(page, "failed");
+  await expect(page.locator(".diagnosis").first()).toHaveAttribute("data-cause", "grant_revoked");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator('[data-mailbox="needs_reconnect"]')).toBeVisible();
+  await demo.faults({ grants_revoked: false });
+  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await page.getByRole("button", { name: "admin@demo.example" }).click();
+  await outcome(page, "passed");
+});
+
+test("declining at Microsoft says so", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, "admin@demo.example");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await outcome(page, "failed");
+  await expect(page.locator(".diagnosis").first()).toHaveAttribute("data-cause", "declined");
+});
+
+test("the message in Junk counts as arrived, and the page says where", async ({ page, demo }) => {
+  await configure(page, demo);
+  await demo.faults({ delivery: "junk" });
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await expect(stop(page, "arrival")).toContainText("in the folder Junk Email");
+});
+
+test("the message in another folder counts as arrived", async ({ page, demo }) => {
+  await configure(page, demo);
+  await demo.faults({ delivery: "folder" });
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await expect(stop(page, "arrival")).toContainText("in the folder Projects");
+});
+
+test.describe("with a short patience", () => {
+  test.use({ environment: { ENTREPOST_ARRIVAL_SECONDS: "2" } });
+
+  test("sent but not seen is no failure", async ({ page, demo }) => {
+    await configure(page, demo);
+    await demo.faults({ delivery: "nowhere" });
+    await connect(page, demo, "admin@demo.example");
+    await outcome(page, "not_seen");
+    await expect(stop(page, "arrival")).toHaveAttribute("data-status", "unseen");
+    await page.goto(demo.url + ACCOUNT);
+    await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
+  });
+});
+
+test.describe("tested again by itself", () => {
+  test.use({ environment: { ENTREPOST_RETEST_SECONDS: "1" } });
+
+  test("a blocked mailbox that works again is shown as connected", async ({ page, demo }) => {
+    await configure(page, demo);
+    await demo.faults({ smtp_auth: "mailbox" });
+    await connect(page, demo, "admin@demo.example");
+    await outcome(page, "failed");
+    await demo.faults({ smtp_auth: "on" });
+    await expect(async () => {
+      await page.goto(demo.url + ACCOUNT);
+      await expect(page.locator('[data-mailbox="connected"]')).toBeVisible({ timeout: 500 });
+    }).toPass({ timeout: 50_000 });
+    await expect(page.getByText("(by itself)").first()).toBeVisible();
+  });
+});

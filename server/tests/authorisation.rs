@@ -1,0 +1,197 @@
+//! Every route and every server function × nobody, user, administrator, administrator of another institution.
+
+mod common;
+
+use common::{Browser, Database, World, location};
+use leptos::server_fn::axum::server_fn_paths;
+
+/// What a page answers to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// The page.
+    Open,
+    /// The sign-in page.
+    Login,
+    /// 403.
+    Forbidden,
+    /// 404.
+    Missing,
+    /// 401 or 400: a page that says why it does nothing.
+    Refused(u16),
+    /// The home page: signed in already.
+    Home,
+}
+
+async fn page(browser: &Browser, url: &str) -> Access {
+    let answer = browser.get(url).await;
+    let to = location(&answer);
+    match answer.status().as_u16() {
+        200 => Access::Open,
+        302 if to.starts_with("/login") => Access::Login,
+        302 if to == "/" => Access::Home,
+        403 => Access::Forbidden,
+        404 => Access::Missing,
+        other => Access::Refused(other),
+    }
+}
+
+#[tokio::test]
+async fn every_page() {
+    let world = World::start(&Database::sqlite()).await;
+    let [nobody, user, admin, foreign] = [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
+    user.sign_in(&world, "demo", "user@demo.example").await;
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    foreign.sign_in(&world, "second", "admin@demo.example").await;
+    use Access::{Forbidden, Home, Login, Missing, Open, Refused};
+    let unknown = uuid::Uuid::nil();
+    let attempt = format!("/account/email/attempts/{unknown}");
+    let notification = format!("/institution/config/general/email/attempts/{unknown}");
+    // A page of the institution `demo`, asked by: nobody, a user, an administrator, an administrator of `second`.
+    let table: Vec<(&str, [Access; 4])> = vec![
+        ("/", [Login, Open, Open, Login]),
+        ("/login", [Open, Home, Home, Open]),
+        ("/invitation/x", [Missing, Missing, Missing, Missing]),
+        ("/institution/config/general/email", [Login, Forbidden, Open, Login]),
+        (&notification, [Login, Missing, Missing, Login]),
+        ("/institution/users", [Login, Forbidden, Open, Login]),
+        ("/account/email", [Login, Open, Open, Login]),
+        (&attempt, [Login, Missing, Missing, Login]),
+        ("/web/home/emails/msexchangeonlineoauth", [Refused(401), Refused(400), Refused(400), Refused(401)]),
+        ("/no/such/page", [Missing, Missing, Missing, Missing]),
+        ("/healthz", [Open, Open, Open, Open]),
+    ];
+    let routes = leptos_axum::generate_route_list(app::App);
+    for route in &routes {
+        let path = route.path();
+        let covered = table.iter().any(|(asked, _)| {
+            asked.split('/').count() == path.split('/').count() && asked.split('/').zip(path.split('/')).all(|(asked, part)| part.starts_with('{') || part.starts_with(':') || asked == part)
+        });
+        assert!(covered, "the table lacks {path}");
+    }
+    for (path, wanted) in &table {
+        for (who, (browser, wanted)) in ["nobody", "user", "administrator", "foreign administrator"].iter().zip([&nobody, &user, &admin, &foreign].iter().zip(wanted)) {
+            assert_eq!(page(browser, &world.url("demo", path)).await, *wanted, "{path} asked by {who}");
+        }
+    }
+    // Events are no page: they answer 401 and 404.
+    for (browser, status) in [(&nobody, 401), (&user, 404), (&admin, 404), (&foreign, 401)] {
+        let answer = browser.get(&world.url("demo", &format!("/events/attempts/{unknown}"))).await;
+        assert_eq!(answer.status().as_u16(), status);
+    }
+}
+
+/// Who may call a server function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum May {
+    Everybody,
+    SignedIn,
+    Administrators,
+}
+
+#[tokio::test]
+async fn every_server_function() {
+    let world = World::start(&Database::sqlite()).await;
+    let nil = uuid::Uuid::nil().to_string();
+    let id = nil.as_str();
+    let table: Vec<(&str, May, Vec<(&str, &str)>)> = vec![
+        ("sign_in", May::Everybody, vec![("email", "x"), ("password", "y")]),
+        ("sign_out", May::Everybody, vec![]),
+        ("accept_invitation", May::Everybody, vec![("token", "x"), ("password", "y"), ("repeated", "y")]),
+        ("complete_sign_in", May::Everybody, vec![("state", "x"), ("plain", "1")]),
+        ("invite", May::Administrators, vec![("email", "bad"), ("role", "user")]),
+        ("renew_invitation", May::Administrators, vec![("user", id)]),
+        ("set_role", May::Administrators, vec![("user", id), ("role", "user")]),
+        ("set_disabled", May::Administrators, vec![("user", id), ("disabled", "true")]),
+        ("disconnect_persons_mailbox", May::Administrators, vec![("mailbox", id)]),
+        ("save_email_config", May::Administrators, vec![("provider", "bad")]),
+        ("verify_again", May::Administrators, vec![]),
+        ("discard_waiting", May::Administrators, vec![]),
+        ("set_guide_step", May::Administrators, vec![("step", "ids"), ("done", "true")]),
+        ("set_guide_steps", May::Administrators, vec![]),
+        ("start_consent", May::Administrators, vec![]),
+        ("start_notifications", May::Administrators, vec![]),
+        ("test_pair", May::Administrators, vec![("mailbox", id)]),
+        ("disconnect_notifications", May::Administrators, vec![]),
+        ("configure_and_test", May::SignedIn, vec![("email", "bad")]),
+        ("run_checks", May::SignedIn, vec![("attempt", id)]),
+        ("decide", May::SignedIn, vec![("attempt", id), ("decision", "again")]),
+        ("try_again", May::SignedIn, vec![("mailbox", id)]),
+        ("disconnect", May::SignedIn, vec![("mailbox", id)]),
+    ];
+    for (path, _) in server_fn_paths() {
+        let name = path.trim_start_matches("/api/");
+        assert!(table.iter().any(|(known, _, _)| *known == name), "the table lacks {path}");
+    }
+    // Called by islands: they answer with a status. The others are forms: they answer with a redirect and a message.
+    let by_island = ["set_guide_step", "run_checks"];
+    for (name, may, fields) in &table {
+        let [nobody, user, admin, foreign] = [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
+        user.sign_in(&world, "demo", "user@demo.example").await;
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        foreign.sign_in(&world, "second", "admin@demo.example").await;
+        let url = world.url("demo", &format!("/api/{name}"));
+        for (who, browser, signed_in, administrator) in [("nobody", &nobody, false, false), ("user", &user, true, false), ("administrator", &admin, true, true), ("foreign administrator", &foreign, false, false)] {
+            let allowed = match may {
+                May::Everybody => true,
+                May::SignedIn => signed_in,
+                May::Administrators => administrator,
+            };
+            let answer = browser.post(&url, fields).await;
+            let status = answer.status().as_u16();
+            if by_island.contains(name) {
+                let island = browser.http.post(&url).header("origin", world.url("demo", "")).header("content-type", "application/x-www-form-urlencoded")
+                    .body(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()).send().await.unwrap();
+                let status = island.status().as_u16();
+                let refused = [401, 403].contains(&status);
+                assert_eq!(refused, !allowed, "{name} called by {who}: {status}");
+                continue;
+            }
+            assert_eq!(status, 302, "{name} posted by {who}");
+            let to = location(&answer);
+            if !allowed && !signed_in {
+                assert!(to.starts_with("/login"), "{name} posted by {who} leads to {to}");
+            } else if !allowed {
+                let next = browser.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
+                assert!(next.contains("Only administrators of this institution can do this."), "{name} posted by {who}");
+            } else {
+                let next = browser.get(&world.url("demo", "/account/email")).await.text().await.unwrap_or_default();
+                assert!(!next.contains("Only administrators"), "{name} posted by {who}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
+    let world = World::start(&Database::sqlite()).await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "admin@demo.example").await;
+    let url = world.url("demo", "/api/sign_out");
+    for (header, value, status) in [
+        ("origin", "https://evil.example".to_owned(), 403),
+        ("origin", "null".to_owned(), 403),
+        ("origin", world.url("second", ""), 403),
+        ("sec-fetch-site", "cross-site".to_owned(), 403),
+        ("sec-fetch-site", "same-site".to_owned(), 403),
+        ("x-nothing", String::new(), 403),
+        ("sec-fetch-site", "same-origin".to_owned(), 302),
+    ] {
+        let answer = browser.http.post(&url).header("accept", "text/html").header(header, &value).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
+    }
+    // A body that cannot be read: 400, for forms and for islands.
+    for accept in ["text/html", "application/json"] {
+        for body in ["", "user=%FF%FE", "step[]=", "done=perhaps&step=ids"] {
+            let answer = browser.http.post(world.url("demo", "/api/set_guide_step")).header("accept", accept).header("origin", world.url("demo", ""))
+                .header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 400, "{accept}: {body}");
+        }
+    }
+    assert_eq!(browser.get(&world.url("nobody", "/")).await.status().as_u16(), 404);
+    let answer = browser.get(&world.url("demo", "/login")).await;
+    for header in ["content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-opener-policy"] {
+        assert!(answer.headers().contains_key(header), "{header}");
+    }
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert!(!answer.headers().contains_key("x-entrepost-handled"));
+}

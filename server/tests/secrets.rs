@@ -1,0 +1,142 @@
+//! No secret or token leaves the process or lies in the database in the clear: the whole flow with marked secrets, then a search
+//! through everything that was answered, logged and stored.
+
+mod common;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use common::{Browser, Database, PASSWORD, World, location};
+use sandbox::SmtpAuthSwitch;
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything that was answered: headers and bodies.
+#[derive(Default)]
+struct Answers(String);
+
+impl Answers {
+    async fn take(&mut self, answer: reqwest::Response) -> String {
+        for (name, value) in answer.headers() {
+            self.0.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+        }
+        let body = answer.text().await.unwrap_or_default();
+        self.0.push_str(&body);
+        body
+    }
+}
+
+/// Signs in at the sandbox as a person would; answers the address that Microsoft sends the browser back to.
+async fn at_microsoft(browser: &Browser, world: &World, authorize: &str) -> String {
+    let page = browser.get(authorize).await.text().await.unwrap();
+    let between = |page: &str, from: &str| page.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let authorization = between(&page, "name=\"authorization\" value=\"");
+    let tenant = world.sandbox.world().tenant_id;
+    let base = world.sandbox.authority().to_owned();
+    let fields = [("authorization", authorization.as_str()), ("username", "admin@demo.example"), ("password", "sandbox")];
+    let answer = browser.post(&format!("{base}/{tenant}/login"), &fields).await;
+    let to = location(&answer);
+    if !to.is_empty() {
+        return to;
+    }
+    let answer = browser.post(&format!("{base}/{tenant}/consent"), &[("authorization", authorization.as_str()), ("answer", "accept")]).await;
+    location(&answer)
+}
+
+async fn connect(browser: &Browser, world: &World, answers: &mut Answers) -> String {
+    let answer = browser.post(&world.url("demo", "/api/configure_and_test"), &[("email", "admin@demo.example")]).await;
+    let authorize = location(&answer);
+    assert!(authorize.starts_with(world.sandbox.authority()), "{authorize}");
+    // What goes to the authority in the address is no secret of ours: state, nonce and challenge.
+    let back = at_microsoft(browser, world, &authorize).await;
+    let query: Vec<(String, String)> = url::Url::parse(&back).unwrap().query_pairs().into_owned().collect();
+    let page = browser.get(&back).await;
+    // The page that Microsoft calls has the code in its address, and may show it in its form; nothing after it may.
+    assert_eq!(page.status().as_u16(), 200);
+    let mut fields: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    fields.push(("plain", "1"));
+    let answer = browser.post(&world.url("demo", "/api/complete_sign_in"), &fields).await;
+    let attempt = location(&answer);
+    answers.take(answer).await;
+    loop {
+        let page = answers.take(browser.get(&world.url("demo", &attempt)).await).await;
+        if page.contains("data-stage=\"finished\"") {
+            return page;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_secret_gets_out() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).init();
+
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let browser = Browser::new(&world);
+    let mut answers = Answers::default();
+    let wrong = "wrong~MARKED-wrong-secret";
+    let (client, tenant, secret) = {
+        let world = world.sandbox.world();
+        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
+    };
+    browser.sign_in(&world, "demo", "admin@demo.example").await;
+
+    let config = "/institution/config/general/email";
+    for value in [wrong, secret.as_str()] {
+        let fields = [("provider", "exchange_online"), ("client_id", client.as_str()), ("tenant_id", tenant.as_str()), ("client_secret", value), ("custom_from", "no")];
+        let answer = browser.post(&world.url("demo", "/api/save_email_config"), &fields).await;
+        assert_eq!(location(&answer), config);
+        answers.take(answer).await;
+        answers.take(browser.get(&world.url("demo", config)).await).await;
+    }
+    assert!(answers.0.contains("The Client Secret is wrong.") && answers.0.contains("IDs and secret are right."));
+
+    // It works; then faults at every step, so that every error path speaks.
+    let page = connect(&browser, &world, &mut answers).await;
+    assert!(page.contains("data-outcome=\"passed\""), "{page}");
+    world.sandbox.world().faults.smtp_auth = SmtpAuthSwitch::Mailbox;
+    assert!(connect(&browser, &world, &mut answers).await.contains("data-outcome=\"failed\""));
+    world.sandbox.world().faults = sandbox::Faults { smtp_scope_missing: true, ..sandbox::Faults::default() };
+    connect(&browser, &world, &mut answers).await;
+    world.sandbox.world().faults = sandbox::Faults { imap_disabled: true, throttled: true, ..sandbox::Faults::default() };
+    connect(&browser, &world, &mut answers).await;
+    world.sandbox.world().faults = sandbox::Faults { secret_expired: true, ..sandbox::Faults::default() };
+    connect(&browser, &world, &mut answers).await;
+    world.sandbox.world().faults = sandbox::Faults { token_error: 50076, ..sandbox::Faults::default() };
+    connect(&browser, &world, &mut answers).await;
+    for path in ["/", "/account/email", config, "/institution/users"] {
+        answers.take(browser.get(&world.url("demo", path)).await).await;
+    }
+
+    let mut marked = vec![secret, wrong.to_owned(), PASSWORD.to_owned()];
+    marked.extend(world.sandbox.world().every_token());
+    assert!(marked.len() > 10, "the flow made tokens");
+    world.services.store.close().await;
+    let mut stored = Vec::new();
+    let file = database.url.trim_start_matches("sqlite://").to_owned();
+    for suffix in ["", "-wal"] {
+        stored.extend(std::fs::read(format!("{file}{suffix}")).unwrap_or_default());
+    }
+    let logged = captured.0.lock().unwrap().clone();
+    assert!(stored.len() > 10_000 && logged.len() > 1_000, "something was searched");
+    let (stored, logged) = (String::from_utf8_lossy(&stored).into_owned(), String::from_utf8_lossy(&logged).into_owned());
+    for secret in &marked {
+        assert!(!answers.0.contains(secret), "an answer holds {secret}");
+        assert!(!stored.contains(secret), "the database holds {secret}");
+        assert!(!logged.contains(secret), "a log line holds {secret}");
+    }
+}

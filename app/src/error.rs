@@ -42,7 +42,9 @@ pub enum AppError {
     #[error("The request could not be read. Reload the page and try again.")]
     Malformed,
     /// Something failed inside.
-    #[error("Something went wrong on our side. Nothing was changed. Try again; if it happens again, give support this reference: {reference}")]
+    #[error(
+        "Something went wrong on our side. Nothing was changed. Try again; if it happens again, give support this reference: {reference}"
+    )]
     Internal {
         /// Finds the entry in the log.
         reference: String,
@@ -87,12 +89,12 @@ impl FromServerFnError for AppError {
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
         match error {
-            ServerFnErrorErr::Args(_) | ServerFnErrorErr::MissingArg(_) | ServerFnErrorErr::UnsupportedRequestMethod(_) => {
-                Self::Malformed
-            }
+            // Deserialization: on the server a body that could not be read; in the browser an answer that no Entrepost gave.
+            ServerFnErrorErr::Args(_)
+            | ServerFnErrorErr::MissingArg(_)
+            | ServerFnErrorErr::UnsupportedRequestMethod(_)
+            | ServerFnErrorErr::Deserialization(_) => Self::Malformed,
             ServerFnErrorErr::Request(_) | ServerFnErrorErr::Response(_) => Self::Unreachable,
-            // On the server this is a body that could not be read; in the browser an answer that no Entrepost gave.
-            ServerFnErrorErr::Deserialization(_) => Self::Malformed,
             _ => Self::Internal { reference: "transport".into() },
         }
     }

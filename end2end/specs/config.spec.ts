@@ -91,11 +91,11 @@ test("where verified values exist, new ones wait beside them, unused, until they
   await demo.faults({ unavailable: true });
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByText("New values wait")).toBeVisible();
+  await expect(page.getByRole("heading", { name: "New values wait" })).toBeVisible();
   await demo.faults({ unavailable: false });
   await page.getByRole("button", { name: "Verify again" }).click();
   await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
-  await expect(page.getByText("New values wait")).toHaveCount(0);
+  await expect(page.getByRole("heading", { name: "New values wait" })).toHaveCount(0);
   await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
 });
 
@@ -130,7 +130,7 @@ test("notifications from a mailbox of their own", async ({ page, demo }) => {
   await page.goto(demo.url + CONFIG);
   await expect(page.getByText("They come from office.manager@demo.example now.")).toBeVisible();
   await page.goto(`${demo.url}/institution/users`);
-  await page.getByLabel("Email", { exact: true }).fill("new@demo.example");
+  await page.getByLabel("Email", { exact: true }).fill("other@demo.example");
   await page.getByRole("button", { name: "Invite", exact: true }).click();
   await expect(page.getByText("from office.manager@demo.example")).toBeVisible();
 });

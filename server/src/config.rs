@@ -71,7 +71,13 @@ impl Source {
         (!value.is_empty()).then_some(value)
     }
 
-    fn parsed<T>(&self, name: &'static str, default: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, ConfigError> {
+    fn parsed<T>(
+        &self,
+        name: &'static str,
+        default: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
         let value = self.get(name).unwrap_or_else(|| default.to_owned());
         parse(&value).ok_or_else(|| ConfigError::Value { name, value, expected: expected.to_owned() })
     }
@@ -82,8 +88,11 @@ impl Source {
             return Ok(Some(Secret::new(value)));
         }
         let Some(path) = self.get(file_name) else { return Ok(None) };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ConfigError::Value { name: file_name, value: path, expected: error.to_string() })?;
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Value {
+            name: file_name,
+            value: path,
+            expected: error.to_string(),
+        })?;
         Ok(Some(Secret::new(text.trim().to_owned())))
     }
 }
@@ -102,14 +111,17 @@ impl PublicUrl {
         let default_institution = source.get("ENTREPOST_DEFAULT_INSTITUTION");
         let template = source.get(name).unwrap_or_else(|| default.to_owned());
         let template = template.trim_end_matches('/').to_owned();
-        let wrong = |expected: &str| ConfigError::Value { name, value: template.clone(), expected: expected.to_owned() };
+        let wrong =
+            |expected: &str| ConfigError::Value { name, value: template.clone(), expected: expected.to_owned() };
         let sample = template.replace("{institution}", "sample");
         let url = Url::parse(&sample).map_err(|_| wrong("a URL such as https://{institution}.mail.example"))?;
         if !matches!(url.scheme(), "http" | "https") || url.path() != "/" || url.query().is_some() {
             return Err(wrong("an http or https address without a path"));
         }
         match (&default_institution, template.contains("{institution}")) {
-            (None, false) => Err(wrong("{institution} must stand in the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution")),
+            (None, false) => Err(wrong(
+                "{institution} must stand in the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution",
+            )),
             (Some(_), true) => Err(wrong("with ENTREPOST_DEFAULT_INSTITUTION the address has no {institution}")),
             _ => Ok(Self { template, default_institution }),
         }
@@ -124,7 +136,9 @@ impl PublicUrl {
     /// The slug that a Host header names (its port is ignored), if any.
     #[must_use]
     pub fn slug(&self, host: &str) -> Option<String> {
-        let host = host.rsplit_once(':').map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host });
+        let host = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host });
         let host = host.to_ascii_lowercase();
         let marker = "institution-slug";
         let url = Url::parse(&self.template.replace("{institution}", marker)).ok()?;
@@ -242,7 +256,12 @@ impl Config {
         let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
         let server = "a host and a port, such as smtp.office365.com:587";
         Ok(Self {
-            listen: source.parsed("ENTREPOST_LISTEN", "127.0.0.1:3000", "an address and a port, such as 127.0.0.1:3000", |text| text.parse().ok())?,
+            listen: source.parsed(
+                "ENTREPOST_LISTEN",
+                "127.0.0.1:3000",
+                "an address and a port, such as 127.0.0.1:3000",
+                |text| text.parse().ok(),
+            )?,
             public_url: PublicUrl::parse(source)?,
             database_url: source
                 .secret("ENTREPOST_DATABASE_URL", "ENTREPOST_DATABASE_URL_FILE")?
@@ -282,7 +301,9 @@ mod tests {
     fn the_host_names_the_institution() {
         let config = read(&[("ENTREPOST_PUBLIC_URL", "https://{institution}.mail.example")]).unwrap();
         assert_eq!(config.public_url.slug("School.mail.example:8443").as_deref(), Some("school"));
-        for unknown in ["mail.example", ".mail.example", "a.b.mail.example", "school.mail.example.evil.example", "localhost"] {
+        for unknown in
+            ["mail.example", ".mail.example", "a.b.mail.example", "school.mail.example.evil.example", "localhost"]
+        {
             assert_eq!(config.public_url.slug(unknown), None, "{unknown}");
         }
         assert_eq!(config.public_url.of("school"), "https://school.mail.example");
@@ -290,7 +311,9 @@ mod tests {
 
     #[test]
     fn a_single_institution_has_one_host() {
-        let config = read(&[("ENTREPOST_PUBLIC_URL", "http://localhost:3000"), ("ENTREPOST_DEFAULT_INSTITUTION", "school")]).unwrap();
+        let config =
+            read(&[("ENTREPOST_PUBLIC_URL", "http://localhost:3000"), ("ENTREPOST_DEFAULT_INSTITUTION", "school")])
+                .unwrap();
         assert_eq!(config.public_url.slug("localhost:3000").as_deref(), Some("school"));
         assert_eq!(config.public_url.slug("school.localhost"), None);
     }

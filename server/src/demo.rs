@@ -56,10 +56,16 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
     let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let listen = listen.unwrap_or_else(|| here(ports.server));
     if !listen.ip().is_loopback() {
-        return Err(StartError::Other(format!("the demo listens on loopback only, and {listen} is not a loopback address")));
+        return Err(StartError::Other(format!(
+            "the demo listens on loopback only, and {listen} is not a loopback address"
+        )));
     }
     std::fs::create_dir_all(DATA).map_err(|error| other(&error))?;
-    let taken = |error: &dyn std::fmt::Display, address: SocketAddr| StartError::Other(format!("{address}: {error}. Is another demo running? Set ENTREPOST_LISTEN to another address, such as 127.0.0.1:3010."));
+    let taken = |error: &dyn std::fmt::Display, address: SocketAddr| {
+        StartError::Other(format!(
+            "{address}: {error}. Is another demo running? Set ENTREPOST_LISTEN to another address, such as 127.0.0.1:3010."
+        ))
+    };
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| taken(&error, listen))?;
     let port = listener.local_addr().map_err(|error| other(&error))?.port();
     let sandbox = Sandbox::start(sandbox::Config {
@@ -74,10 +80,15 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
     let ca = Path::new(DATA).join("sandbox-ca.pem");
     std::fs::write(&ca, sandbox.ca_pem()).map_err(|error| other(&error))?;
     // Only settings that change how things are timed or shown are taken over; addresses, keys and databases are the demo's own.
-    let mut own: Vec<(&str, String)> = ["ENTREPOST_SIGN_IN_SECONDS", "ENTREPOST_ARRIVAL_SECONDS", "ENTREPOST_RETEST_SECONDS", "ENTREPOST_SUPPORT_CONTACT"]
-        .into_iter()
-        .filter_map(|name| Some((name, settings.get(name)?)))
-        .collect();
+    let mut own: Vec<(&str, String)> = [
+        "ENTREPOST_SIGN_IN_SECONDS",
+        "ENTREPOST_ARRIVAL_SECONDS",
+        "ENTREPOST_RETEST_SECONDS",
+        "ENTREPOST_SUPPORT_CONTACT",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, settings.get(name)?)))
+    .collect();
     own.extend([
         ("ENTREPOST_LISTEN", listen.to_string()),
         ("ENTREPOST_PUBLIC_URL", format!("http://{{institution}}.localhost:{port}")),

@@ -112,7 +112,8 @@ enum KeyCommand {
 }
 
 fn main() -> std::process::ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ENTREPOST_LOG").unwrap_or_else(|_| "info,sqlx=warn".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("ENTREPOST_LOG").unwrap_or_else(|_| "info,sqlx=warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // A panic says where, never what: its message could hold anything.
     std::panic::set_hook(Box::new(|panic| {
@@ -142,7 +143,9 @@ async fn run(command: Command) -> Result<(), StartError> {
             let site = http::site().map_err(StartError::Other)?;
             let services = from_settings().await?;
             let listen = services.config.listen;
-            let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| StartError::Other(format!("ENTREPOST_LISTEN {listen}: {error}")))?;
+            let listener = tokio::net::TcpListener::bind(listen)
+                .await
+                .map_err(|error| StartError::Other(format!("ENTREPOST_LISTEN {listen}: {error}")))?;
             tracing::info!("serving {} on {listen}", services.config.public_url.of("{institution}"));
             serve(services, listener, site).await
         }
@@ -151,7 +154,9 @@ async fn run(command: Command) -> Result<(), StartError> {
             let source = Source::from_process()?;
             let listen = match source.get("ENTREPOST_LISTEN") {
                 None => None,
-                Some(text) => Some(text.parse().map_err(|_| StartError::Other(format!("ENTREPOST_LISTEN = {text}: an address and a port are expected")))?),
+                Some(text) => Some(text.parse().map_err(|_| {
+                    StartError::Other(format!("ENTREPOST_LISTEN = {text}: an address and a port are expected"))
+                })?),
             };
             let ports = Ports { server: 3000, entra: entra_port, smtp: smtp_port, imap: imap_port, relay: relay_port };
             let demo = demo::start(ports, listen, &source).await?;
@@ -163,38 +168,67 @@ async fn run(command: Command) -> Result<(), StartError> {
         Command::Sandbox { entra_port, smtp_port, imap_port, relay_port } => {
             let here = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
             let data = std::path::PathBuf::from("data/sandbox");
-            let config = sandbox::Config { entra: here(entra_port), smtp: here(smtp_port), imap: here(imap_port), relay: here(relay_port), data: Some(data.clone()) };
-            let sandbox = sandbox::Sandbox::start(config).await.map_err(|error| StartError::Other(error.to_string()))?;
+            let config = sandbox::Config {
+                entra: here(entra_port),
+                smtp: here(smtp_port),
+                imap: here(imap_port),
+                relay: here(relay_port),
+                data: Some(data.clone()),
+            };
+            let sandbox =
+                sandbox::Sandbox::start(config).await.map_err(|error| StartError::Other(error.to_string()))?;
             let ca = data.join("ca.pem");
             std::fs::write(&ca, sandbox.ca_pem()).map_err(|error| StartError::Other(error.to_string()))?;
             println!(
                 "Sandbox portal and authority: {}\nSMTP localhost:{}, IMAP localhost:{}, CA {}",
-                sandbox.authority(), sandbox.smtp_addr().port(), sandbox.imap_addr().port(), ca.display()
+                sandbox.authority(),
+                sandbox.smtp_addr().port(),
+                sandbox.imap_addr().port(),
+                ca.display()
             );
             stop_signal().await;
             sandbox.stop().await;
             Ok(())
         }
         Command::Institution(InstitutionCommand::Add { slug, name, admin, password_stdin }) => {
-            let valid = !slug.is_empty() && slug.len() <= 63 && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !slug.starts_with('-') && !slug.ends_with('-');
+            let valid = !slug.is_empty()
+                && slug.len() <= 63
+                && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !slug.starts_with('-')
+                && !slug.ends_with('-');
             if !valid {
-                return Err(StartError::Other(format!("{slug}: a slug has lower-case letters, digits and hyphens, as a host name")));
+                return Err(StartError::Other(format!(
+                    "{slug}: a slug has lower-case letters, digits and hyphens, as a host name"
+                )));
             }
             let (address, password) = (parse_address(&admin)?, read_password(password_stdin)?);
             let services = from_settings().await?;
             let row = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: slug.clone(), name };
             let mut tx = services.store.begin().await?;
             match services.store.add_institution(&mut tx, &row, services.clock.now()).await {
-                Err(error) if error.is_duplicate() => return Err(StartError::Other(format!("the institution {slug} exists already"))),
+                Err(error) if error.is_duplicate() => {
+                    return Err(StartError::Other(format!("the institution {slug} exists already")));
+                }
                 other => other?,
             }
             tx.commit().await.map_err(StoreError::from)?;
-            add_person(&services, &row, &address, Role::Administrator, password.as_ref().map(|password| password.as_str())).await
+            add_person(
+                &services,
+                &row,
+                &address,
+                Role::Administrator,
+                password.as_ref().map(|password| password.as_str()),
+            )
+            .await
         }
         Command::User(UserCommand::Add { slug, address, admin, password_stdin }) => {
             let (address, password) = (parse_address(&address)?, read_password(password_stdin)?);
             let services = from_settings().await?;
-            let row = services.store.institution_by_slug(&slug).await?.ok_or_else(|| StartError::Other(format!("there is no institution {slug}")))?;
+            let row = services
+                .store
+                .institution_by_slug(&slug)
+                .await?
+                .ok_or_else(|| StartError::Other(format!("there is no institution {slug}")))?;
             let role = if admin { Role::Administrator } else { Role::User };
             add_person(&services, &row, &address, role, password.as_ref().map(|password| password.as_str())).await
         }
@@ -229,7 +263,11 @@ async fn stop_signal() {
     }
 }
 
-async fn serve(services: Arc<Services>, listener: tokio::net::TcpListener, site: leptos::config::LeptosOptions) -> Result<(), StartError> {
+async fn serve(
+    services: Arc<Services>,
+    listener: tokio::net::TcpListener,
+    site: leptos::config::LeptosOptions,
+) -> Result<(), StartError> {
     let stop = services.stop.clone();
     tokio::spawn(async move {
         stop_signal().await;
@@ -259,14 +297,25 @@ fn read_password(wanted: bool) -> Result<Option<Zeroizing<String>>, StartError> 
     Ok(Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
 }
 
-async fn add_person(services: &Services, institution: &InstitutionRow, address: &EmailAddress, role: Role, password: Option<&str>) -> Result<(), StartError> {
+async fn add_person(
+    services: &Services,
+    institution: &InstitutionRow,
+    address: &EmailAddress,
+    role: Role,
+    password: Option<&str>,
+) -> Result<(), StartError> {
     let person = AddPerson { institution: institution.id, address, role, password };
     let public_url = services.config.public_url.of(&institution.slug);
     match services.add_person(&person).await {
         Ok(Ok(None)) => println!("{address} can sign in at {public_url}"),
-        Ok(Ok(Some(token))) => println!("{address} sets a password with this link (once, within 72 hours):\n{}", invitation_link(&public_url, &token)),
+        Ok(Ok(Some(token))) => println!(
+            "{address} sets a password with this link (once, within 72 hours):\n{}",
+            invitation_link(&public_url, &token)
+        ),
         Ok(Err(error)) => return Err(StartError::Other(error.to_string())),
-        Err(error) if error.is_duplicate() => return Err(StartError::Other(format!("{address} has an account at {} already", institution.slug))),
+        Err(error) if error.is_duplicate() => {
+            return Err(StartError::Other(format!("{address} has an account at {} already", institution.slug)));
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(())
@@ -275,7 +324,10 @@ async fn add_person(services: &Services, institution: &InstitutionRow, address: 
 async fn rotate() -> Result<(), StartError> {
     let config = Config::read(&Source::from_process()?)?;
     if config.master_key.is_some() {
-        return Err(StartError::Other("ENTREPOST_MASTER_KEY is set: put the key into a file (ENTREPOST_MASTER_KEY_FILE), which can be rewritten".into()));
+        return Err(StartError::Other(
+            "ENTREPOST_MASTER_KEY is set: put the key into a file (ENTREPOST_MASTER_KEY_FILE), which can be rewritten"
+                .into(),
+        ));
     }
     let path = config.master_key_file.clone();
     // Opening everything first proves that the old key is the right one.
@@ -289,7 +341,11 @@ async fn rotate() -> Result<(), StartError> {
         let new = services.vault.seal(&place, &services.vault.open(&place, &old)?)?;
         count += i64::from(services.store.reseal(table, column, &row, &old, &new).await?);
     }
-    println!("New key {} in {}; {count} secrets sealed with it. The old key stays in the file, below the new one.", services.vault.key_id(), path.display());
+    println!(
+        "New key {} in {}; {count} secrets sealed with it. The old key stays in the file, below the new one.",
+        services.vault.key_id(),
+        path.display()
+    );
     Ok(())
 }
 
@@ -303,7 +359,10 @@ async fn doctor() -> Result<(), StartError> {
     let institutions = services.store.institutions().await?;
     println!("{}    {} institutions", if institutions.is_empty() { "note" } else { "ok" }, institutions.len());
     let microsoft = &services.config.microsoft;
-    let authority = (microsoft.authority.host_str().unwrap_or_default().to_owned(), microsoft.authority.port_or_known_default().unwrap_or(443));
+    let authority = (
+        microsoft.authority.host_str().unwrap_or_default().to_owned(),
+        microsoft.authority.port_or_known_default().unwrap_or(443),
+    );
     for (what, (host, port)) in [("authority", &authority), ("SMTP", &microsoft.smtp), ("IMAP", &microsoft.imap)] {
         let connect = tokio::net::TcpStream::connect((host.as_str(), *port));
         match tokio::time::timeout(std::time::Duration::from_secs(5), connect).await {

@@ -152,8 +152,14 @@ impl Tokens {
         }
         // Read again: whoever had the turn before may have rotated the grant.
         let mailbox = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
-        let registration = self.store.registration(mailbox.institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
-        if registration.client_id.to_string() != mailbox.client_id || registration.tenant_id.to_string() != mailbox.tenant_id {
+        let registration = self
+            .store
+            .registration(mailbox.institution, Slot::Current)
+            .await?
+            .ok_or(TokenError::RegistrationChanged)?;
+        if registration.client_id.to_string() != mailbox.client_id
+            || registration.tenant_id.to_string() != mailbox.tenant_id
+        {
             return Err(TokenError::RegistrationChanged);
         }
         let credentials = self.credentials(&registration)?;
@@ -186,7 +192,8 @@ impl Tokens {
     /// Whether a client ID is that of the registration in use.
     #[must_use]
     pub fn fits(registration: &Registration, client_id: &str, tenant_id: &str) -> bool {
-        registration.client_id == ClientId::parse(client_id).unwrap_or(ClientId(uuid::Uuid::nil())) && registration.tenant_id.to_string() == tenant_id
+        registration.client_id == ClientId::parse(client_id).unwrap_or(ClientId(uuid::Uuid::nil()))
+            && registration.tenant_id.to_string() == tenant_id
     }
 }
 

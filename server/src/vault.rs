@@ -108,7 +108,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Key`].
     pub fn from_text(text: &str, clock: Clock) -> Result<Self, VaultError> {
-        let keys = text.lines().filter(|line| !line.trim().is_empty()).map(Key::parse).collect::<Result<Vec<_>, _>>()?;
+        let keys =
+            text.lines().filter(|line| !line.trim().is_empty()).map(Key::parse).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
             return Err(VaultError::Key("the master key is empty".into()));
         }
@@ -120,7 +121,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Key`]: not readable, readable by others, absent over existing data.
     pub fn from_file(path: &Path, may_create: bool, clock: Clock) -> Result<Self, VaultError> {
-        let failed = |what: &str, error: &dyn fmt::Display| VaultError::Key(format!("{what} {}: {error}", path.display()));
+        let failed =
+            |what: &str, error: &dyn fmt::Display| VaultError::Key(format!("{what} {}: {error}", path.display()));
         match std::fs::read_to_string(path) {
             Ok(text) => {
                 let text = Zeroizing::new(text);
@@ -206,7 +208,11 @@ fn refuse_if_shared(path: &Path) -> Result<(), VaultError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).map_err(|error| VaultError::Key(error.to_string()))?.permissions().mode();
     if mode & 0o077 != 0 {
-        let text = format!("the master key file {0} can be read by others (mode {1:o}). Run: chmod 600 {0}", path.display(), mode & 0o777);
+        let text = format!(
+            "the master key file {0} can be read by others (mode {1:o}). Run: chmod 600 {0}",
+            path.display(),
+            mode & 0o777
+        );
         return Err(VaultError::Key(text));
     }
     Ok(())

@@ -43,7 +43,11 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
         None => {
             // Several replicas must share one key: on PostgreSQL it is made only for an empty database.
             let may_create = checks.is_empty();
-            if store.backend() == Backend::Postgres && !config.master_key_given && !may_create && !config.master_key_file.exists() {
+            if store.backend() == Backend::Postgres
+                && !config.master_key_given
+                && !may_create
+                && !config.master_key_file.exists()
+            {
                 return Err(StartError::Other(
                     "this PostgreSQL database already holds sealed secrets: set ENTREPOST_MASTER_KEY or ENTREPOST_MASTER_KEY_FILE to its key".into(),
                 ));
@@ -69,8 +73,10 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
 /// # Errors
 /// [`StartError`].
 pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartError> {
-    let trust = Trust::new(config.extra_ca.clone()).map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
-    let entra = Entra::new(config.microsoft.clone(), config.extra_ca.as_deref(), clock.clone()).map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
+    let trust = Trust::new(config.extra_ca.clone())
+        .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
+    let entra = Entra::new(config.microsoft.clone(), config.extra_ca.as_deref(), clock.clone())
+        .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
     let store = Store::open(config.database_url.expose()).await?;
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);

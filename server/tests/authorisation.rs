@@ -37,8 +37,10 @@ async fn page(browser: &Browser, url: &str) -> Access {
 
 #[tokio::test]
 async fn every_page() {
-    let world = World::start(&Database::sqlite()).await;
-    let [nobody, user, admin, foreign] = [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let [nobody, user, admin, foreign] =
+        [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
     user.sign_in(&world, "demo", "user@demo.example").await;
     admin.sign_in(&world, "demo", "admin@demo.example").await;
     foreign.sign_in(&world, "second", "admin@demo.example").await;
@@ -64,12 +66,19 @@ async fn every_page() {
     for route in &routes {
         let path = route.path();
         let covered = table.iter().any(|(asked, _)| {
-            asked.split('/').count() == path.split('/').count() && asked.split('/').zip(path.split('/')).all(|(asked, part)| part.starts_with('{') || part.starts_with(':') || asked == part)
+            asked.split('/').count() == path.split('/').count()
+                && asked
+                    .split('/')
+                    .zip(path.split('/'))
+                    .all(|(asked, part)| part.starts_with('{') || part.starts_with(':') || asked == part)
         });
         assert!(covered, "the table lacks {path}");
     }
     for (path, wanted) in &table {
-        for (who, (browser, wanted)) in ["nobody", "user", "administrator", "foreign administrator"].iter().zip([&nobody, &user, &admin, &foreign].iter().zip(wanted)) {
+        for (who, (browser, wanted)) in ["nobody", "user", "administrator", "foreign administrator"]
+            .iter()
+            .zip([&nobody, &user, &admin, &foreign].iter().zip(wanted))
+        {
             assert_eq!(page(browser, &world.url("demo", path)).await, *wanted, "{path} asked by {who}");
         }
     }
@@ -90,7 +99,8 @@ enum May {
 
 #[tokio::test]
 async fn every_server_function() {
-    let world = World::start(&Database::sqlite()).await;
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
     let nil = uuid::Uuid::nil().to_string();
     let id = nil.as_str();
     let table: Vec<(&str, May, Vec<(&str, &str)>)> = vec![
@@ -125,12 +135,18 @@ async fn every_server_function() {
     // Called by islands: they answer with a status. The others are forms: they answer with a redirect and a message.
     let by_island = ["set_guide_step", "run_checks"];
     for (name, may, fields) in &table {
-        let [nobody, user, admin, foreign] = [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
+        let [nobody, user, admin, foreign] =
+            [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
         user.sign_in(&world, "demo", "user@demo.example").await;
         admin.sign_in(&world, "demo", "admin@demo.example").await;
         foreign.sign_in(&world, "second", "admin@demo.example").await;
         let url = world.url("demo", &format!("/api/{name}"));
-        for (who, browser, signed_in, administrator) in [("nobody", &nobody, false, false), ("user", &user, true, false), ("administrator", &admin, true, true), ("foreign administrator", &foreign, false, false)] {
+        for (who, browser, signed_in, administrator) in [
+            ("nobody", &nobody, false, false),
+            ("user", &user, true, false),
+            ("administrator", &admin, true, true),
+            ("foreign administrator", &foreign, false, false),
+        ] {
             let allowed = match may {
                 May::Everybody => true,
                 May::SignedIn => signed_in,
@@ -139,8 +155,15 @@ async fn every_server_function() {
             let answer = browser.post(&url, fields).await;
             let status = answer.status().as_u16();
             if by_island.contains(name) {
-                let island = browser.http.post(&url).header("origin", world.url("demo", "")).header("content-type", "application/x-www-form-urlencoded")
-                    .body(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()).send().await.unwrap();
+                let island = browser
+                    .http
+                    .post(&url)
+                    .header("origin", world.url("demo", ""))
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish())
+                    .send()
+                    .await
+                    .unwrap();
                 let status = island.status().as_u16();
                 let refused = [401, 403].contains(&status);
                 assert_eq!(refused, !allowed, "{name} called by {who}: {status}");
@@ -152,7 +175,10 @@ async fn every_server_function() {
                 assert!(to.starts_with("/login"), "{name} posted by {who} leads to {to}");
             } else if !allowed {
                 let next = browser.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
-                assert!(next.contains("Only administrators of this institution can do this."), "{name} posted by {who}");
+                assert!(
+                    next.contains("Only administrators of this institution can do this."),
+                    "{name} posted by {who}"
+                );
             } else {
                 let next = browser.get(&world.url("demo", "/account/email")).await.text().await.unwrap_or_default();
                 assert!(!next.contains("Only administrators"), "{name} posted by {who}");
@@ -163,7 +189,8 @@ async fn every_server_function() {
 
 #[tokio::test]
 async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
-    let world = World::start(&Database::sqlite()).await;
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
     let browser = Browser::new(&world);
     browser.sign_in(&world, "demo", "admin@demo.example").await;
     let url = world.url("demo", "/api/sign_out");
@@ -182,14 +209,23 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
     // A body that cannot be read: 400, for forms and for islands.
     for accept in ["text/html", "application/json"] {
         for body in ["", "user=%FF%FE", "step[]=", "done=perhaps&step=ids"] {
-            let answer = browser.http.post(world.url("demo", "/api/set_guide_step")).header("accept", accept).header("origin", world.url("demo", ""))
-                .header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
+            let answer = browser
+                .http
+                .post(world.url("demo", "/api/set_guide_step"))
+                .header("accept", accept)
+                .header("origin", world.url("demo", ""))
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(body)
+                .send()
+                .await
+                .unwrap();
             assert_eq!(answer.status().as_u16(), 400, "{accept}: {body}");
         }
     }
     assert_eq!(browser.get(&world.url("nobody", "/")).await.status().as_u16(), 404);
     let answer = browser.get(&world.url("demo", "/login")).await;
-    for header in ["content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-opener-policy"] {
+    for header in ["content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-opener-policy"]
+    {
         assert!(answer.headers().contains_key(header), "{header}");
     }
     assert_eq!(answer.headers()["cache-control"], "no-store");

@@ -29,7 +29,7 @@ struct Answers(String);
 impl Answers {
     async fn take(&mut self, answer: reqwest::Response) -> String {
         for (name, value) in answer.headers() {
-            self.0.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+            self.0.extend([name.as_str(), ": ", &String::from_utf8_lossy(value.as_bytes()), "\n"]);
         }
         let body = answer.text().await.unwrap_or_default();
         self.0.push_str(&body);
@@ -44,13 +44,16 @@ async fn at_microsoft(browser: &Browser, world: &World, authorize: &str) -> Stri
     let authorization = between(&page, "name=\"authorization\" value=\"");
     let tenant = world.sandbox.world().tenant_id;
     let base = world.sandbox.authority().to_owned();
-    let fields = [("authorization", authorization.as_str()), ("username", "admin@demo.example"), ("password", "sandbox")];
+    let fields =
+        [("authorization", authorization.as_str()), ("username", "admin@demo.example"), ("password", "sandbox")];
     let answer = browser.post(&format!("{base}/{tenant}/login"), &fields).await;
     let to = location(&answer);
     if !to.is_empty() {
         return to;
     }
-    let answer = browser.post(&format!("{base}/{tenant}/consent"), &[("authorization", authorization.as_str()), ("answer", "accept")]).await;
+    let answer = browser
+        .post(&format!("{base}/{tenant}/consent"), &[("authorization", authorization.as_str()), ("answer", "accept")])
+        .await;
     location(&answer)
 }
 
@@ -97,7 +100,13 @@ async fn nothing_secret_gets_out() {
 
     let config = "/institution/config/general/email";
     for value in [wrong, secret.as_str()] {
-        let fields = [("provider", "exchange_online"), ("client_id", client.as_str()), ("tenant_id", tenant.as_str()), ("client_secret", value), ("custom_from", "no")];
+        let fields = [
+            ("provider", "exchange_online"),
+            ("client_id", client.as_str()),
+            ("tenant_id", tenant.as_str()),
+            ("client_secret", value),
+            ("custom_from", "no"),
+        ];
         let answer = browser.post(&world.url("demo", "/api/save_email_config"), &fields).await;
         assert_eq!(location(&answer), config);
         answers.take(answer).await;
@@ -112,7 +121,8 @@ async fn nothing_secret_gets_out() {
     assert!(connect(&browser, &world, &mut answers).await.contains("data-outcome=\"failed\""));
     world.sandbox.world().faults = sandbox::Faults { smtp_scope_missing: true, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
-    world.sandbox.world().faults = sandbox::Faults { imap_disabled: true, throttled: true, ..sandbox::Faults::default() };
+    world.sandbox.world().faults =
+        sandbox::Faults { imap_disabled: true, throttled: true, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
     world.sandbox.world().faults = sandbox::Faults { secret_expired: true, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
@@ -133,7 +143,8 @@ async fn nothing_secret_gets_out() {
     }
     let logged = captured.0.lock().unwrap().clone();
     assert!(stored.len() > 10_000 && logged.len() > 1_000, "something was searched");
-    let (stored, logged) = (String::from_utf8_lossy(&stored).into_owned(), String::from_utf8_lossy(&logged).into_owned());
+    let (stored, logged) =
+        (String::from_utf8_lossy(&stored).into_owned(), String::from_utf8_lossy(&logged).into_owned());
     for secret in &marked {
         assert!(!answers.0.contains(secret), "an answer holds {secret}");
         assert!(!stored.contains(secret), "the database holds {secret}");

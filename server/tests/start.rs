@@ -8,7 +8,11 @@ use server::config::{Config, Source};
 use server::wiring::build;
 
 fn config(database: &Database, key: &std::path::Path) -> Config {
-    Config::read(&Source::of(&[("ENTREPOST_DATABASE_URL", database.url.clone()), ("ENTREPOST_MASTER_KEY_FILE", key.display().to_string())])).unwrap()
+    Config::read(&Source::of(&[
+        ("ENTREPOST_DATABASE_URL", database.url.clone()),
+        ("ENTREPOST_MASTER_KEY_FILE", key.display().to_string()),
+    ]))
+    .unwrap()
 }
 
 #[tokio::test]

@@ -3,12 +3,14 @@
 mod common;
 
 use app::model::{
-    AttemptId, AttemptKind, CheckKind, CheckStatus, ClientId, InstitutionId, MailboxId, MailboxState, Outcome, Provider,
-    RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
+    AttemptId, AttemptKind, CheckKind, CheckStatus, ClientId, InstitutionId, MailboxId, MailboxState, Outcome,
+    Provider, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
 };
 use common::Database;
 use server::clock::Clock;
-use server::store::{Check, EmailSettings, InstitutionRow, NewAttempt, NewMailbox, Registration, Resting, Slot, Store, User};
+use server::store::{
+    Check, EmailSettings, InstitutionRow, NewAttempt, NewMailbox, Registration, Resting, Slot, Store, User,
+};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -25,9 +27,18 @@ async fn seed(database: &Database) -> Seed {
     let (one, two, user) = (InstitutionId(clock.uuid()), InstitutionId(clock.uuid()), UserId(clock.uuid()));
     let mut tx = store.begin().await.unwrap();
     for (id, slug) in [(one, "one"), (two, "two")] {
-        store.add_institution(&mut tx, &InstitutionRow { id, slug: slug.into(), name: slug.into() }, NOW).await.unwrap();
+        store
+            .add_institution(&mut tx, &InstitutionRow { id, slug: slug.into(), name: slug.into() }, NOW)
+            .await
+            .unwrap();
     }
-    let new = User { id: user, address: "User@demo.example".into(), role: Role::Administrator, password_hash: Some("hash".into()), disabled_at: None };
+    let new = User {
+        id: user,
+        address: "User@demo.example".into(),
+        role: Role::Administrator,
+        password_hash: Some("hash".into()),
+        disabled_at: None,
+    };
     store.add_user(&mut tx, one, &new, NOW).await.unwrap();
     tx.commit().await.unwrap();
     Seed { store, clock, one, two, user }
@@ -67,7 +78,13 @@ fn attempt(seed: &Seed, state: &str) -> NewAttempt {
 async fn addresses_are_unique_without_case_and_only_within_an_institution() {
     for database in Database::both().await {
         let seed = seed(&database).await;
-        let again = User { id: UserId(seed.clock.uuid()), address: "USER@demo.example".into(), role: Role::User, password_hash: None, disabled_at: None };
+        let again = User {
+            id: UserId(seed.clock.uuid()),
+            address: "USER@demo.example".into(),
+            role: Role::User,
+            password_hash: None,
+            disabled_at: None,
+        };
         let mut tx = seed.store.begin().await.unwrap();
         assert!(seed.store.add_user(&mut tx, seed.one, &again, NOW).await.unwrap_err().is_duplicate());
         drop(tx);
@@ -84,7 +101,10 @@ async fn sessions_belong_to_an_institution() {
     for database in Database::both().await {
         let seed = seed(&database).await;
         let mut tx = seed.store.begin().await.unwrap();
-        seed.store.add_session(&mut tx, seed.one, seed.user, (SessionId(seed.clock.uuid()), "token"), NOW).await.unwrap();
+        seed.store
+            .add_session(&mut tx, seed.one, seed.user, (SessionId(seed.clock.uuid()), "token"), NOW)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         assert!(seed.store.session(seed.one, "token").await.unwrap().is_some());
         assert!(seed.store.session(seed.two, "token").await.unwrap().is_none());
@@ -102,8 +122,14 @@ async fn an_invitation_is_used_once() {
     for database in Database::both().await {
         let seed = seed(&database).await;
         let mut tx = seed.store.begin().await.unwrap();
-        seed.store.put_invitation(&mut tx, seed.one, seed.user, (seed.clock.uuid(), "old"), (NOW, NOW.plus_ms(10))).await.unwrap();
-        seed.store.put_invitation(&mut tx, seed.one, seed.user, (seed.clock.uuid(), "new"), (NOW, NOW.plus_ms(10))).await.unwrap();
+        seed.store
+            .put_invitation(&mut tx, seed.one, seed.user, (seed.clock.uuid(), "old"), (NOW, NOW.plus_ms(10)))
+            .await
+            .unwrap();
+        seed.store
+            .put_invitation(&mut tx, seed.one, seed.user, (seed.clock.uuid(), "new"), (NOW, NOW.plus_ms(10)))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         assert!(seed.store.invitation(seed.one, "old").await.unwrap().is_none(), "a newer link replaces it");
         assert!(seed.store.invitation(seed.two, "new").await.unwrap().is_none());
@@ -136,11 +162,14 @@ async fn failed_sign_ins_are_counted_in_a_window() {
     for database in Database::both().await {
         let seed = seed(&database).await;
         for wanted in 1..=3 {
-            let (tries, began) = seed.store.count_sign_in("account:x", NOW.plus_ms(wanted), NOW.plus_ms(-1000)).await.unwrap();
+            let (tries, began) =
+                seed.store.count_sign_in("account:x", NOW.plus_ms(wanted), NOW.plus_ms(-1000)).await.unwrap();
             assert_eq!((tries, began), (wanted, NOW.plus_ms(1)));
         }
         let (tries, _) = seed.store.count_sign_in("account:x", NOW.plus_ms(5000), NOW.plus_ms(4000)).await.unwrap();
         assert_eq!(tries, 1, "a new window");
+        seed.store.uncount_sign_in("account:x").await.unwrap();
+        assert_eq!(seed.store.count_sign_in("account:x", NOW.plus_ms(5000), NOW.plus_ms(4000)).await.unwrap().0, 1, "a success is no failure");
         seed.store.clear_sign_in("account:x").await.unwrap();
         assert_eq!(seed.store.count_sign_in("account:x", NOW, NOW.plus_ms(-1)).await.unwrap().0, 1);
     }
@@ -152,9 +181,19 @@ async fn the_last_administrator_is_counted_right() {
         let seed = seed(&database).await;
         let mut tx = seed.store.begin().await.unwrap();
         assert_eq!(seed.store.other_administrators(&mut tx, seed.one, seed.user).await.unwrap(), 0);
-        let other = User { id: UserId(seed.clock.uuid()), address: "b@demo.example".into(), role: Role::Administrator, password_hash: None, disabled_at: None };
+        let other = User {
+            id: UserId(seed.clock.uuid()),
+            address: "b@demo.example".into(),
+            role: Role::Administrator,
+            password_hash: None,
+            disabled_at: None,
+        };
         seed.store.add_user(&mut tx, seed.one, &other, NOW).await.unwrap();
-        assert_eq!(seed.store.other_administrators(&mut tx, seed.one, seed.user).await.unwrap(), 0, "who never signed in does not count");
+        assert_eq!(
+            seed.store.other_administrators(&mut tx, seed.one, seed.user).await.unwrap(),
+            0,
+            "who never signed in does not count"
+        );
         seed.store.set_password(&mut tx, seed.one, other.id, "hash").await.unwrap();
         assert_eq!(seed.store.other_administrators(&mut tx, seed.one, seed.user).await.unwrap(), 1);
         seed.store.set_disabled(&mut tx, seed.one, other.id, Some(NOW)).await.unwrap();
@@ -168,7 +207,13 @@ async fn settings_and_registrations_are_replaced_whole() {
     for database in Database::both().await {
         let seed = seed(&database).await;
         assert_eq!(seed.store.email_settings(seed.one).await.unwrap().provider, Provider::SystemDefault);
-        let settings = EmailSettings { provider: Provider::ExchangeOnline, custom_from: true, custom_from_address: "a@b.example".into(), allow_other_address: true, ..EmailSettings::default() };
+        let settings = EmailSettings {
+            provider: Provider::ExchangeOnline,
+            custom_from: true,
+            custom_from_address: "a@b.example".into(),
+            allow_other_address: true,
+            ..EmailSettings::default()
+        };
         let registration = Registration {
             id: RegistrationId(seed.clock.uuid()),
             client_id: ClientId(seed.clock.uuid()),
@@ -188,7 +233,10 @@ async fn settings_and_registrations_are_replaced_whole() {
         }
         let kept = seed.store.email_settings(seed.one).await.unwrap();
         assert!(kept.custom_from && kept.allow_other_address && kept.provider == Provider::ExchangeOnline);
-        assert_eq!(seed.store.registration(seed.one, Slot::Current).await.unwrap().unwrap().secret_expires_on.as_deref(), Some("2030-01-01"));
+        assert_eq!(
+            seed.store.registration(seed.one, Slot::Current).await.unwrap().unwrap().secret_expires_on.as_deref(),
+            Some("2030-01-01")
+        );
         assert!(seed.store.registration(seed.one, Slot::Waiting).await.unwrap().is_none());
         assert!(seed.store.registration(seed.two, Slot::Current).await.unwrap().is_none());
         assert_eq!(seed.store.sealed_values().await.unwrap().len(), 1);
@@ -199,18 +247,35 @@ async fn settings_and_registrations_are_replaced_whole() {
 async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
     for database in Database::both().await {
         let seed = seed(&database).await;
-        let other = User { id: UserId(seed.clock.uuid()), address: "b@demo.example".into(), role: Role::User, password_hash: None, disabled_at: None };
+        let other = User {
+            id: UserId(seed.clock.uuid()),
+            address: "b@demo.example".into(),
+            role: Role::User,
+            password_hash: None,
+            disabled_at: None,
+        };
         let mut tx = seed.store.begin().await.unwrap();
         seed.store.add_user(&mut tx, seed.one, &other, NOW).await.unwrap();
         let id = seed.store.put_mailbox(&mut tx, seed.one, &mailbox(&seed, seed.user), NOW).await.unwrap().unwrap();
-        assert_eq!(seed.store.put_mailbox(&mut tx, seed.one, &mailbox(&seed, other.id), NOW).await.unwrap(), None, "taken");
-        assert_eq!(seed.store.put_mailbox(&mut tx, seed.one, &mailbox(&seed, seed.user), NOW).await.unwrap(), Some(id), "connected again");
+        assert_eq!(
+            seed.store.put_mailbox(&mut tx, seed.one, &mailbox(&seed, other.id), NOW).await.unwrap(),
+            None,
+            "taken"
+        );
+        assert_eq!(
+            seed.store.put_mailbox(&mut tx, seed.one, &mailbox(&seed, seed.user), NOW).await.unwrap(),
+            Some(id),
+            "connected again"
+        );
         assert!(seed.store.rotate_grant(&mut tx, seed.one, id, "second", 1).await.unwrap());
         assert!(!seed.store.rotate_grant(&mut tx, seed.one, id, "late", 1).await.unwrap(), "somebody was faster");
         assert!(!seed.store.rotate_grant(&mut tx, seed.two, id, "foreign", 2).await.unwrap());
         tx.commit().await.unwrap();
         let kept = seed.store.mailbox(seed.one, id).await.unwrap().unwrap();
-        assert_eq!((kept.refresh_token_sealed.as_str(), kept.grant_version, kept.state), ("second", 2, MailboxState::Blocked));
+        assert_eq!(
+            (kept.refresh_token_sealed.as_str(), kept.grant_version, kept.state),
+            ("second", 2, MailboxState::Blocked)
+        );
         assert!(seed.store.mailbox(seed.two, id).await.unwrap().is_none());
         assert_eq!(seed.store.people_connected(seed.one).await.unwrap(), 1);
 
@@ -240,7 +305,16 @@ async fn a_state_works_once_and_a_run_is_leased_once() {
         assert!(seed.store.take_state(seed.one, "state").await.unwrap().is_none(), "once");
 
         assert!(!seed.store.lease_attempt(seed.one, new.id, NOW).await.unwrap(), "not ready yet");
-        let rest = Resting { stage: Stage::Ready, address: "user@demo.example".into(), prove_address: false, sign_in_name: "upn".into(), subject: "s".into(), grant_sealed: None, grant_expires_at: None, mailbox: None };
+        let rest = Resting {
+            stage: Stage::Ready,
+            address: "user@demo.example".into(),
+            prove_address: false,
+            sign_in_name: "upn".into(),
+            subject: "s".into(),
+            grant_sealed: None,
+            grant_expires_at: None,
+            mailbox: None,
+        };
         let mut tx = seed.store.begin().await.unwrap();
         seed.store.rest_attempt(&mut tx, seed.one, new.id, &rest).await.unwrap();
         tx.commit().await.unwrap();
@@ -249,7 +323,13 @@ async fn a_state_works_once_and_a_run_is_leased_once() {
         assert!(seed.store.lease_attempt(seed.one, new.id, NOW.plus_ms(10)).await.unwrap());
         assert!(!seed.store.lease_attempt(seed.one, new.id, NOW.plus_ms(10)).await.unwrap(), "one run");
 
-        let check = Check { kind: CheckKind::Smtp, status: CheckStatus::Passed, detail: "ok".into(), duration_ms: Some(5), fault: None };
+        let check = Check {
+            kind: CheckKind::Smtp,
+            status: CheckStatus::Passed,
+            detail: "ok".into(),
+            duration_ms: Some(5),
+            fault: None,
+        };
         seed.store.put_check(seed.two, new.id, &Check { detail: "foreign".into(), ..check.clone() }).await.unwrap();
         seed.store.put_check(seed.one, new.id, &check).await.unwrap();
         let checks = seed.store.checks(seed.one, new.id).await.unwrap();
@@ -258,7 +338,11 @@ async fn a_state_works_once_and_a_run_is_leased_once() {
         assert!(seed.store.checks(seed.two, new.id).await.unwrap().is_empty());
 
         seed.store.sweep_attempts(NOW.plus_ms(11)).await.unwrap();
-        assert_eq!(seed.store.attempt(seed.one, new.id).await.unwrap().unwrap().outcome, Outcome::Abandoned, "a dead run is ended");
+        assert_eq!(
+            seed.store.attempt(seed.one, new.id).await.unwrap().unwrap().outcome,
+            Outcome::Abandoned,
+            "a dead run is ended"
+        );
     }
 }
 

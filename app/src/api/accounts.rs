@@ -28,10 +28,12 @@ pub async fn sign_in(email: String, password: String, #[server(default)] next: O
 /// Ends the session.
 #[server(name = SignOut, prefix = "/api", endpoint = "sign_out")]
 pub async fn sign_out() -> Result<(), AppError> {
-    let request = Request::current()?;
+    let mut request = Request::current()?;
     if let Ok(cookie) = request.backend.accounts.sign_out(&request.visitor).await {
         request.set_cookie(&cookie);
     }
+    // Nobody is signed in any more: the answer is for whoever sits there now.
+    request.visitor.person = None;
     let notice = Notice::new(Tone::Success, "You are signed out.", "");
     request.leave("sign-in", Flash::notice(notice)).await;
     request.go("/login");
@@ -54,7 +56,8 @@ pub async fn accept_invitation(token: String, password: String, repeated: String
         }
         // A token is the sender's own, but still goes back only if it has the form of one.
         Err(error) => {
-            let safe: String = token.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').take(100).collect();
+            let safe: String =
+                token.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').take(100).collect();
             request.form(&format!("/invitation/{safe}"), "invitation", &[], async { Err(error) }).await;
         }
     }

@@ -13,7 +13,7 @@ const PAGE: &str = "/institution/config/general/email";
 
 /// Save.
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
-#[expect(clippy::too_many_arguments, reason = "one argument is one field of the form")]
+#[allow(clippy::too_many_arguments, reason = "one argument is one field of the form")]
 pub async fn save_email_config(
     provider: String,
     #[server(default)] client_id: String,
@@ -133,9 +133,9 @@ pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
     let request = Request::current()?;
     let work = async {
         let admin = request.visitor.administrator()?;
-        let mailbox = mailbox.parse().map_err(|_| {
-            AppError::field("mailbox", "Mailbox", "Choose the connected mailbox that is to send.")
-        })?;
+        let mailbox = mailbox
+            .parse()
+            .map_err(|_| AppError::field("mailbox", "Mailbox", "Choose the connected mailbox that is to send."))?;
         request.backend.email_config.test_pair(&admin, mailbox).await
     };
     match work.await {

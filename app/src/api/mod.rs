@@ -78,7 +78,13 @@ mod request {
 
         /// Answers a plain form: the work's answer or error is kept under the form's name, and the browser goes to
         /// `path`. `typed` is what to show again after an error, never a secret.
-        pub async fn form(&self, path: &str, form: &str, typed: &[(&str, &str)], work: impl Future<Output = Result<Flash, AppError>>) {
+        pub async fn form(
+            &self,
+            path: &str,
+            form: &str,
+            typed: &[(&str, &str)],
+            work: impl Future<Output = Result<Flash, AppError>>,
+        ) {
             match work.await {
                 Ok(flash) => {
                     self.leave(form, flash).await;
@@ -102,7 +108,10 @@ mod request {
             self.form(path, form, &[], async { work.await.map(Flash::notice) }).await;
         }
 
-        /// The answer of a function that an island calls.
+        /// The answer of a function that an island calls: its status is the error's.
+        ///
+        /// # Errors
+        /// The error itself.
         pub fn answer<T>(&self, result: Result<T, AppError>) -> Result<T, AppError> {
             if let Err(error) = &result {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -50,24 +50,33 @@ pub fn AttemptBody(
     let finished_day = day(view.finished_at.unwrap_or(view.created_at).0);
     let many = view.diagnoses.len() > 1;
     let choice = view.choice.clone().map(|choice| choice_form(&view, &choice));
-    let diagnoses = view.diagnoses.clone().into_iter().enumerate().map(|(at, diagnosis)| {
-        let retry = (at == 0).then(|| retry_form(&view, diagnosis.remedy));
-        let heading = (many && at > 0).then(|| {
-            view! { <Banner tone=Tone::Problem title=diagnosis.title.clone() text=diagnosis.summary.clone()/> }
-        });
-        view! {
-            {heading}
-            <DiagnosisSheet diagnosis>{retry}</DiagnosisSheet>
-        }
-    }).collect_view();
+    let diagnoses = view
+        .diagnoses
+        .clone()
+        .into_iter()
+        .enumerate()
+        .map(|(at, diagnosis)| {
+            let retry = (at == 0).then(|| retry_form(&view, diagnosis.remedy));
+            let heading = (many && at > 0).then(|| {
+                view! { <Banner tone=Tone::Problem title=diagnosis.title.clone() text=diagnosis.summary.clone()/> }
+            });
+            view! {
+                {heading}
+                <DiagnosisSheet diagnosis>{retry}</DiagnosisSheet>
+            }
+        })
+        .collect_view();
     let kept = (!view.diagnoses.is_empty() && view.grant_kept && view.mailbox_state == Some(MailboxState::Blocked))
         .then(|| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again every hour and shows it here when it works."</p> });
-    let nothing_else = view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
+    let nothing_else =
+        view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
     let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::ConnectAgain)}</div></section> });
-    let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen)).then(|| after(&view));
+    let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen))
+        .then(|| after(&view));
     // While it runs an island shows the stops; what comes after is a page of its own, rendered by the server.
     let stops = if matches!(view.stage, Stage::Ready | Stage::Running) {
-        view! { <AttemptLive id=view.id.to_string() ready=view.stage == Stage::Ready initial=view.checks.clone()/> }.into_any()
+        view! { <AttemptLive id=view.id.to_string() ready=view.stage == Stage::Ready initial=view.checks.clone()/> }
+            .into_any()
     } else {
         view! { <RouteStops checks=view.checks.clone()/> }.into_any()
     };
@@ -95,24 +104,52 @@ pub fn AttemptBody(
 fn headline(view: &AttemptView) -> (Tone, String, String) {
     let text = |text: &str| text.to_owned();
     match (view.stage, view.outcome) {
-        (Stage::SigningIn, _) => (Tone::Warning, text("Waiting for Microsoft."), text("Complete the sign-in in the window where it was started.")),
+        (Stage::SigningIn, _) => (
+            Tone::Warning,
+            text("Waiting for Microsoft."),
+            text("Complete the sign-in in the window where it was started."),
+        ),
         (Stage::Deciding, _) => {
             let who = view.choice.as_ref().map_or("", |choice| choice.signed_in_as.as_str());
-            (Tone::Warning, format!("{who} signed in, {} was expected.", view.address), text("Nothing is connected yet. Decide how to go on."))
+            (
+                Tone::Warning,
+                format!("{who} signed in, {} was expected.", view.address),
+                text("Nothing is connected yet. Decide how to go on."),
+            )
         }
-        (Stage::Ready | Stage::Running, _) => (Tone::Warning, text("Testing your mailbox."), text("Each check shows when it is done. You may close this page: the test goes on.")),
+        (Stage::Ready | Stage::Running, _) => (
+            Tone::Warning,
+            text("Testing your mailbox."),
+            text("Each check shows when it is done. You may close this page: the test goes on."),
+        ),
         (Stage::Finished, Outcome::Passed) => match view.kind {
-            AttemptKind::Personal => (Tone::Success, text("Your mailbox is connected."), text("The test message arrived. Entrepost can send and receive as you.")),
-            _ => (Tone::Success, text("Notifications are sent from this address now."), text("The test message arrived.")),
+            AttemptKind::Personal => (
+                Tone::Success,
+                text("Your mailbox is connected."),
+                text("The test message arrived. Entrepost can send and receive as you."),
+            ),
+            _ => (
+                Tone::Success,
+                text("Notifications are sent from this address now."),
+                text("The test message arrived."),
+            ),
         },
-        (Stage::Finished, Outcome::NotSeen) => (Tone::Success, text("Your mailbox is connected. The test message is sent, not seen yet."), text("It was accepted by the mail server and may still come. That is no failure.")),
+        (Stage::Finished, Outcome::NotSeen) => (
+            Tone::Success,
+            text("Your mailbox is connected. The test message is sent, not seen yet."),
+            text("It was accepted by the mail server and may still come. That is no failure."),
+        ),
         (Stage::Finished, Outcome::Failed) => match view.diagnoses.first() {
             Some(diagnosis) => (Tone::Problem, diagnosis.title.clone(), diagnosis.summary.clone()),
             None => (Tone::Problem, text("The test did not succeed."), String::new()),
         },
         (Stage::Finished, _) => match view.diagnoses.first() {
             Some(diagnosis) => (Tone::Warning, diagnosis.title.clone(), diagnosis.summary.clone()),
-            None => (Tone::Warning, text("This sign-in was not completed."), text("It was left, took too long, or was replaced by another. Nothing was connected by it.")),
+            None => (
+                Tone::Warning,
+                text("This sign-in was not completed."),
+                text("It was left, took too long, or was replaced by another. Nothing was connected by it."),
+            ),
         },
     }
 }
@@ -137,7 +174,11 @@ fn connect_again(view: &AttemptView, label: &'static str, class: &'static str) -
 }
 
 fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
-    let primary = if view.diagnoses.first().is_some_and(|diagnosis| diagnosis.message_for_administrator.is_some()) { "button" } else { "button primary" };
+    let primary = if view.diagnoses.first().is_some_and(|diagnosis| diagnosis.message_for_administrator.is_some()) {
+        "button"
+    } else {
+        "button primary"
+    };
     if view.kind == AttemptKind::Pair {
         let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();
         return view! {

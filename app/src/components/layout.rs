@@ -92,7 +92,7 @@ pub fn Layout(
                     })}
                 </nav>
                 <div class="user">
-                    <button type="button" class="user-button" popovertarget="user-menu" aria-haspopup="true">
+                    <button type="button" class="user-button" popovertarget="user-menu" aria-haspopup="true" aria-label=format!("Account menu of {address}")>
                         <span class="avatar" aria-hidden="true">{initial}</span>
                         <span class="user-name">{name}</span>
                         <span aria-hidden="true">"▾"</span>
@@ -153,7 +153,8 @@ pub fn Time(
     /// When.
     at: Timestamp,
 ) -> impl IntoView {
-    let moment = time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let moment =
+        time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
     let machine = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     view! { <time datetime=moment.format(machine).unwrap_or_default()>{moment.format(words).unwrap_or_default()}</time> }

@@ -53,9 +53,14 @@ pub fn DiagnosisSheet(
     let asks_administrator = message_for_administrator.is_some();
     let (heading, lead) = match mender {
         Mender::You => ("What you can do", ""),
-        Mender::Administrator => ("Ask your administrator", "You cannot mend this yourself. Send this message; it says exactly what to do."),
+        Mender::Administrator => {
+            ("Ask your administrator", "You cannot mend this yourself. Send this message; it says exactly what to do.")
+        }
         Mender::Time => ("Wait a little", "Nobody has to do anything. It passes by itself."),
-        Mender::Operator => ("Tell whoever runs this server", "Neither you nor your administrator can mend this. The evidence below helps them."),
+        Mender::Operator => (
+            "Tell whoever runs this server",
+            "Neither you nor your administrator can mend this. The evidence below helps them.",
+        ),
     };
     let list = (!steps.is_empty()).then(|| {
         view! {

@@ -4,7 +4,11 @@
 pub fn mark_script() {
     #[cfg(feature = "hydrate")]
     {
-        let _ = js_sys::Reflect::set(&leptos::prelude::document(), &"cookie".into(), &"entrepost_script=1; SameSite=Lax; Path=/".into());
+        let _ = js_sys::Reflect::set(
+            &leptos::prelude::document(),
+            &"cookie".into(),
+            &"entrepost_script=1; SameSite=Lax; Path=/".into(),
+        );
     }
 }
 
@@ -24,10 +28,13 @@ pub fn show_local_times() {
             let _ = js_sys::Reflect::set(&zoned, &name.into(), &value.into());
         }
         for at in 0..times.length() {
-            let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else { continue };
+            let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else {
+                continue;
+            };
             let date = js_sys::Date::new(&element.get_attribute("datetime").unwrap_or_default().into());
             let words = |options: &js_sys::Object| {
-                let words = js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
+                let words =
+                    js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
                 words.call2(&date, &"en-GB".into(), options).ok()?.as_string()
             };
             if let Some(text) = words(&options) {

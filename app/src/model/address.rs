@@ -28,7 +28,8 @@ impl EmailAddress {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        let options = email_address::Options::default().with_required_tld().without_display_text().without_domain_literal();
+        let options =
+            email_address::Options::default().with_required_tld().without_display_text().without_domain_literal();
         match email_address::EmailAddress::parse_with_options(text, options) {
             Ok(address) if !text.chars().any(char::is_control) => Ok(Self(address.to_string())),
             _ => Err(AddressError::Malformed),
@@ -77,7 +78,14 @@ mod tests {
 
     #[test]
     fn refuses_what_no_mailbox_can_have() {
-        for typed in ["user", "user@", "@demo.example", "a b@demo.example", "user@demo.example\r\nBcc: x@y.example", "User <user@demo.example>"] {
+        for typed in [
+            "user",
+            "user@",
+            "@demo.example",
+            "a b@demo.example",
+            "user@demo.example\r\nBcc: x@y.example",
+            "User <user@demo.example>",
+        ] {
             assert_eq!(EmailAddress::parse(typed), Err(AddressError::Malformed), "{typed}");
         }
         assert_eq!(EmailAddress::parse("  "), Err(AddressError::Empty));

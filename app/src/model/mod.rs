@@ -18,9 +18,7 @@ pub use diagnosis::{Diagnosis, Evidence, Mender, Remedy, Step};
 pub use flash::{FieldError, Flash, Notice, Tone};
 pub use ids::{AttemptId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId};
 pub use path::AppPath;
-pub use registration::{
-    ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId,
-};
+pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,
     SecretChange,

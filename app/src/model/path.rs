@@ -34,7 +34,14 @@ mod tests {
 
     #[test]
     fn never_leaves_the_application() {
-        for forged in ["//evil.example", "https://evil.example", "/\\evil.example", "/account/email?x=1", "/web/home/emails/msexchangeonlineoauth", "/a\r\nb"] {
+        for forged in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/account/email?x=1",
+            "/web/home/emails/msexchangeonlineoauth",
+            "/a\r\nb",
+        ] {
             assert_eq!(AppPath::parse(Some(forged)).as_str(), "/", "{forged}");
         }
         assert_eq!(AppPath::parse(Some("/account/email")).login(), "/login?next=/account/email");

@@ -7,10 +7,14 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
     /// Client ID is empty or no GUID.
-    #[error("Client ID is a GUID such as 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd. In Entra it is called Application (client) ID.")]
+    #[error(
+        "Client ID is a GUID such as 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd. In Entra it is called Application (client) ID."
+    )]
     ClientId,
     /// Tenant ID is neither a GUID nor a domain.
-    #[error("Tenant ID is a GUID, or a domain that is verified in your tenant. In Entra it is called Directory (tenant) ID.")]
+    #[error(
+        "Tenant ID is a GUID, or a domain that is verified in your tenant. In Entra it is called Directory (tenant) ID."
+    )]
     TenantId,
     /// `common`, `organizations` or `consumers`.
     #[error(
@@ -18,7 +22,9 @@ pub enum RegistrationError {
     )]
     SharedTenant(String),
     /// A GUID was pasted as the secret.
-    #[error("This is the Secret ID, paste the Value. In Entra the Value stands left of the Secret ID and is shown only once. If it is masked, create a new secret.")]
+    #[error(
+        "This is the Secret ID, paste the Value. In Entra the Value stands left of the Secret ID and is shown only once. If it is masked, create a new secret."
+    )]
     SecretId,
     /// No secret was given and none is stored.
     #[error("Paste the Value of a client secret.")]
@@ -179,7 +185,10 @@ mod tests {
     #[test]
     fn a_tenant_is_a_guid_or_a_domain_but_never_everybody() {
         let id = "c1a5b7de-90f4-4d0f-8f62-2a7be01d7c35";
-        assert_eq!(Tenant::parse(&format!(" {} ", id.to_uppercase())).unwrap(), Tenant::Id(TenantId(id.parse().unwrap())));
+        assert_eq!(
+            Tenant::parse(&format!(" {} ", id.to_uppercase())).unwrap(),
+            Tenant::Id(TenantId(id.parse().unwrap()))
+        );
         assert_eq!(Tenant::parse("Demo.Example").unwrap(), Tenant::Domain("demo.example".into()));
         for shared in ["common", "Organizations", " consumers "] {
             assert!(matches!(Tenant::parse(shared), Err(RegistrationError::SharedTenant(_))), "{shared}");

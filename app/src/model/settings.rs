@@ -138,15 +138,8 @@ pub enum GuideStep {
 
 impl GuideStep {
     /// All steps in order.
-    pub const ALL: [Self; 7] = [
-        Self::Register,
-        Self::Ids,
-        Self::Secret,
-        Self::RedirectUri,
-        Self::Permissions,
-        Self::Consent,
-        Self::Protocols,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Register, Self::Ids, Self::Secret, Self::RedirectUri, Self::Permissions, Self::Consent, Self::Protocols];
 
     /// The name in forms and in the store.
     #[must_use]

@@ -3,7 +3,9 @@
 use leptos::prelude::*;
 
 use super::signed_in_page;
-use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time, day};
+use crate::components::{
+    Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time, day,
+};
 use crate::islands::SubmitButton;
 use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView, Outcome, Stage, Tone};
 
@@ -16,7 +18,11 @@ pub fn Account() -> impl IntoView {
         let account = page.backend.mailboxes.account(&me).await?;
         let mut shown = Vec::new();
         for mailbox in &account.mailboxes {
-            let last = account.attempts.iter().find(|attempt| attempt.address.eq_ignore_ascii_case(&mailbox.address) && attempt.stage == Stage::Finished && attempt.outcome != Outcome::Abandoned);
+            let last = account.attempts.iter().find(|attempt| {
+                attempt.address.eq_ignore_ascii_case(&mailbox.address)
+                    && attempt.stage == Stage::Finished
+                    && attempt.outcome != Outcome::Abandoned
+            });
             let attempt = match last {
                 Some(last) => page.backend.mailboxes.attempt(&me, last.id).await.ok(),
                 None => None,
@@ -51,7 +57,11 @@ pub fn Account() -> impl IntoView {
 }
 
 fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> AnyView {
-    let hint = if other { "The address you want to send and receive as." } else { "The address of your account. Your institution allows only this one." };
+    let hint = if other {
+        "The address you want to send and receive as."
+    } else {
+        "The address of your account. Your institution allows only this one."
+    };
     let title = if connected { "Connect again, or another mailbox" } else { "Connect your mailbox" };
     view! {
         <section class="sheet">
@@ -69,8 +79,13 @@ fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> A
 }
 
 fn not_ready(ask: &[String]) -> AnyView {
-    let whom = if ask.is_empty() { "You are the administrator: set it up under Institution Config › General › Email.".to_owned() } else { format!("Ask {}.", ask.join(" or ")) };
-    view! { <Banner tone=Tone::Warning title="Your institution has not set up MS Exchange Online yet." text=whom/> }.into_any()
+    let whom = if ask.is_empty() {
+        "You are the administrator: set it up under Institution Config › General › Email.".to_owned()
+    } else {
+        format!("Ask {}.", ask.join(" or "))
+    };
+    view! { <Banner tone=Tone::Warning title="Your institution has not set up MS Exchange Online yet." text=whom/> }
+        .into_any()
 }
 
 /// Sign, word and class of a mailbox's state.
@@ -134,21 +149,26 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>) -> AnyView 
 
 /// The list of attempts with their outcomes.
 pub(super) fn history(attempts: &[AttemptSummary]) -> AnyView {
-    let lines = attempts.iter().map(|attempt| {
-        let outcome = match (attempt.stage, attempt.outcome) {
-            (Stage::Finished, Outcome::Passed) => "all checks passed".to_owned(),
-            (Stage::Finished, Outcome::NotSeen) => "connected; test message not seen yet".to_owned(),
-            (Stage::Finished, Outcome::Failed) => attempt.failed_at.as_ref().map_or_else(|| "failed".to_owned(), |at| format!("stopped: {at}")),
-            (Stage::Finished, _) => "not completed".to_owned(),
-            (Stage::Deciding, _) => "waits for your decision".to_owned(),
-            (Stage::SigningIn, _) => "at Microsoft".to_owned(),
-            _ => "running".to_owned(),
-        };
-        let path = attempt.kind.path(attempt.id);
-        let by_itself = attempt.automatic.then_some(" (by itself)");
-        let (at, address) = (attempt.created_at, attempt.address.clone());
-        view! { <li><a href=path><Time at/></a> <span>{address} ": " {outcome} {by_itself}</span></li> }
-    }).collect_view();
+    let lines = attempts
+        .iter()
+        .map(|attempt| {
+            let outcome = match (attempt.stage, attempt.outcome) {
+                (Stage::Finished, Outcome::Passed) => "all checks passed".to_owned(),
+                (Stage::Finished, Outcome::NotSeen) => "connected; test message not seen yet".to_owned(),
+                (Stage::Finished, Outcome::Failed) => {
+                    attempt.failed_at.as_ref().map_or_else(|| "failed".to_owned(), |at| format!("stopped: {at}"))
+                }
+                (Stage::Finished, _) => "not completed".to_owned(),
+                (Stage::Deciding, _) => "waits for your decision".to_owned(),
+                (Stage::SigningIn, _) => "at Microsoft".to_owned(),
+                _ => "running".to_owned(),
+            };
+            let path = attempt.kind.path(attempt.id);
+            let by_itself = attempt.automatic.then_some(" (by itself)");
+            let (at, address) = (attempt.created_at, attempt.address.clone());
+            view! { <li><a href=path><Time at/></a> <span>{address} ": " {outcome} {by_itself}</span></li> }
+        })
+        .collect_view();
     view! {
         <section class="sheet">
             <h2>"Attempts"</h2>

@@ -26,13 +26,15 @@ pub fn Attempt() -> impl IntoView {
         };
         let unfinished = matches!(attempt.stage, Stage::Ready | Stage::Running);
         // Without JavaScript the page reloads itself until the attempt is finished.
-        let reload = (unfinished && !page.visitor.script).then(|| view! { <leptos_meta::Meta http_equiv="refresh" content="2"/> });
+        let reload = (unfinished && !page.visitor.script)
+            .then(|| view! { <leptos_meta::Meta http_equiv="refresh" content="2"/> });
         Ok(view! {
             <Layout me title="Configure & Test" trail section flash>
                 {reload}
                 <AttemptBody view=attempt/>
                 <p class="back"><a href=back>"Back to Email"</a></p>
             </Layout>
-        }.into_any())
+        }
+        .into_any())
     })
 }

@@ -14,7 +14,8 @@ pub fn Callback() -> impl IntoView {
     let query = use_query_map().get_untracked();
     open_page(move |page| async move {
         let value = move |name: &str| query.get(name).filter(|value| !value.is_empty());
-        let [code, error, description, iss, consent] = ["code", "error", "error_description", "iss", "admin_consent"].map(&value);
+        let [code, error, description, iss, consent] =
+            ["code", "error", "error_description", "iss", "admin_consent"].map(&value);
         // A lost session means: start again. The code never travels in a return address.
         if page.visitor.person.is_none() {
             page.status(401);
@@ -36,10 +37,16 @@ pub fn Callback() -> impl IntoView {
             }
             .into_any();
         };
-        let plain = [("code", &code), ("error", &error), ("error_description", &description), ("iss", &iss), ("admin_consent", &consent)]
-            .into_iter()
-            .filter_map(|(name, value)| value.clone().map(|value| view! { <input type="hidden" name=name value=value/> }))
-            .collect_view();
+        let plain = [
+            ("code", &code),
+            ("error", &error),
+            ("error_description", &description),
+            ("iss", &iss),
+            ("admin_consent", &consent),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.clone().map(|value| view! { <input type="hidden" name=name value=value/> }))
+        .collect_view();
         view! {
             <Entrance visitor=page.visitor.clone() title="Back from Microsoft">
                 <div class="with-script">

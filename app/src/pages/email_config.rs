@@ -5,18 +5,25 @@ use leptos::prelude::*;
 use super::administrator_page;
 use super::guide::guide;
 use super::notifications::notifications;
-use crate::components::{Banner, Choice, DiagnosisSheet, ErrorSummary, Field, Layout, Section, Submit, TextInput, Time};
+use crate::components::{
+    Banner, Choice, DiagnosisSheet, ErrorSummary, Field, Layout, Section, Submit, TextInput, Time,
+};
 use crate::islands::{CopyButton, SubmitButton};
-use crate::model::{EmailConfigView, Flash, Provider, RegistrationView, Tone};
+use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
+
+/// Title of the prompt of an accepted Save.
+const ACCEPTED: &str = "IDs and secret are right.";
 
 /// `/institution/config/general/email`
 #[component]
 pub fn EmailConfig() -> impl IntoView {
     administrator_page(|page, admin| async move {
-        let flash = page.flash(&["email-config", "guide"]).await;
+        let mut flash = page.flash(&["email-config", "guide"]).await;
         page.allow_sign_in(&admin).await;
         let config = page.backend.email_config.view(&admin).await?;
-        let banner = status(&config, &flash);
+        // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
+        let saved = flash.notice.take_if(|notice| notice.title == ACCEPTED && config.registration.is_some());
+        let banner = status(&config, saved.as_ref());
         let waiting = config.waiting.as_ref().map(|values| waiting(values, config.people_connected));
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
         let form = form(&config, &flash);
@@ -42,37 +49,37 @@ pub fn EmailConfig() -> impl IntoView {
 }
 
 /// What is known about the stored values, and what to do next. Claims what is proven and no more.
-fn status(config: &EmailConfigView, flash: &Flash) -> Option<AnyView> {
+fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     let registration = config.registration.as_ref().filter(|_| config.provider == Provider::ExchangeOnline)?;
     let days = registration.secret_days_left;
     let expiry = days.filter(|days| *days <= 30).map(|days| {
         let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires in {days} days.")) };
         view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect at once for everybody."/> }
     });
-    let connect = (!config.own_mailbox_connected).then(|| view! { <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p> });
+    let connect = (!config.own_mailbox_connected)
+        .then(|| view! { <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p> });
     let main = match registration.verified_at {
         Some(at) => {
-            // The prompt of Save says the same in the same words: once is enough.
-            let said = flash.notice.as_ref().is_some_and(|notice| notice.tone == Tone::Success);
-            if said && connect.is_none() {
-                None
-            } else if said {
-                connect.map(IntoAny::into_any)
-            } else {
-                let text = if config.own_mailbox_connected { "Your own mailbox is connected." } else { "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours." };
-                Some(view! {
-                    <Banner tone=Tone::Success title="IDs and secret are right." text>
-                        <p class="quiet">"Verified " <Time at/></p>
-                        {connect}
-                    </Banner>
-                }.into_any())
+            let text = match saved {
+                Some(notice) => notice.text.clone(),
+                None if config.own_mailbox_connected => "Your own mailbox is connected.".to_owned(),
+                None => "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
+                    .to_owned(),
+            };
+            view! {
+                <Banner tone=Tone::Success title="IDs and secret are right." text>
+                    <p class="quiet">"Verified " <Time at/></p>
+                    {connect}
+                </Banner>
             }
+            .into_any()
         }
-        None => Some(view! {
+        None => view! {
             <Banner tone=Tone::Warning title="These values are unverified." text="Microsoft could not be asked yet.">
                 <Submit action="/api/verify_again" values=vec![] label="Verify again"/>
             </Banner>
-        }.into_any()),
+        }
+        .into_any(),
     };
     Some(view! { {expiry} {main} }.into_any())
 }
@@ -81,11 +88,14 @@ fn status(config: &EmailConfigView, flash: &Flash) -> Option<AnyView> {
 fn waiting(values: &RegistrationView, people: i64) -> AnyView {
     let accepted = values.verified_at.is_some();
     let text = if accepted {
-        format!("Microsoft accepts them. Using them ends the connections of {people} people, who must connect again. The old values stay in use until you decide.")
+        format!(
+            "Microsoft accepts them. Using them ends the connections of {people} people, who must connect again. The old values stay in use until you decide."
+        )
     } else {
         "The verified ones stay in use until Microsoft accepts these.".to_owned()
     };
-    let (label, class, confirm) = if accepted { ("Use the new values", "button danger", "yes") } else { ("Verify again", "button primary", "") };
+    let (label, class, confirm) =
+        if accepted { ("Use the new values", "button danger", "yes") } else { ("Verify again", "button primary", "") };
     view! {
         <section class="sheet waiting">
             <h2>"New values wait"</h2>
@@ -108,7 +118,10 @@ fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
     let provider = Provider::parse(&typed("provider", config.provider.as_str())).unwrap_or(config.provider);
     let custom = typed("custom_from", if config.notifications.custom_from { "yes" } else { "no" });
     let fields = flash.clone();
-    let sender_hint = format!("General notifications come from {} unless you choose an address.", config.notifications.default_sender);
+    let sender_hint = format!(
+        "General notifications come from {} unless you choose an address.",
+        config.notifications.default_sender
+    );
     let question = flash.question.clone().map(|(label, name)| {
         view! {
             <label class="check confirm-check"><input type="checkbox" name=name value="yes"/><span>{label}</span></label>

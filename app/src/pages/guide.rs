@@ -90,11 +90,10 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
             view! {
                 <li class="guide-step" class:done=*done data-step=which.as_str()>
                     <div class="guide-tick"><GuideTick step=which.as_str().to_owned() done=*done label=format!("Done: {title}")/></div>
-                    <div class="guide-body">
-                        <h3>{title}</h3>
+                    <details class="guide-body" open=!*done>
+                        <summary><h3>{title}</h3> <span class="quiet">{by}</span></summary>
                         {body}
-                        <p class="quiet">{by}</p>
-                    </div>
+                    </details>
                 </li>
             }
         })

@@ -22,13 +22,17 @@ pub fn Home() -> impl IntoView {
                 </section>
             }
         });
-        let notices = home.notices.into_iter().map(|(notice, path, action)| {
-            view! {
-                <Banner tone=notice.tone title=notice.title text=notice.text>
-                    <p><a class="button" href=path>{action}</a></p>
-                </Banner>
-            }
-        }).collect_view();
+        let notices = home
+            .notices
+            .into_iter()
+            .map(|(notice, path, action)| {
+                view! {
+                    <Banner tone=notice.tone title=notice.title text=notice.text>
+                        <p><a class="button" href=path>{action}</a></p>
+                    </Banner>
+                }
+            })
+            .collect_view();
         Ok(view! {
             <Layout me title="Home" lead section=Section::Home flash>
                 <div class="stack">{notices} {empty}</div>

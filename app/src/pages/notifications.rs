@@ -14,13 +14,21 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
         Some(view! { <Banner tone=Tone::Warning title="Notifications cannot be sent." text="This server has no system SMTP, and no notification mailbox is tested. Invitations are links to hand over."/> }.into_any())
     } else {
         view.problem.clone().filter(|_| view.custom_from).map(|problem| {
-            let text = format!("{problem}. {}", if view.system_smtp { "The system's sender is used instead." } else { "Without a system SMTP nothing is sent." });
+            let text = format!(
+                "{problem}. {}",
+                if view.system_smtp {
+                    "The system's sender is used instead."
+                } else {
+                    "Without a system SMTP nothing is sent."
+                }
+            );
             view! { <Banner tone=Tone::Problem title="The notification mailbox fails." text/> }.into_any()
         })
     };
     let custom = view.custom_from.then(|| custom(view, exchange_ready));
     let sender = if works { view.custom_from_address.clone() } else { view.default_sender.clone() };
-    let line = if nothing { "Nothing is sent at the moment.".to_owned() } else { format!("They come from {sender} now.") };
+    let line =
+        if nothing { "Nothing is sent at the moment.".to_owned() } else { format!("They come from {sender} now.") };
     view! {
         <section class="sheet notifications" id="notifications">
             <h2>"General notifications"</h2>

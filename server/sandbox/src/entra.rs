@@ -36,7 +36,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Response {
     let faults = shared.faults();
     if faults.unavailable {
-        return token::error(&shared, StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", 90033, "A transient error has occurred. Please try again.");
+        return token::error(
+            &shared,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            90033,
+            "A transient error has occurred. Please try again.",
+        );
     }
     let (id, domain) = {
         let world = shared.world();
@@ -100,7 +106,11 @@ async fn authorize(
 ) -> Response {
     let faults = shared.faults();
     if faults.unavailable {
-        return (StatusCode::SERVICE_UNAVAILABLE, page("Service unavailable", true, "<section><h1>The service is unavailable.</h1></section>")).into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            page("Service unavailable", true, "<section><h1>The service is unavailable.</h1></section>"),
+        )
+            .into_response();
     }
     let mut world = shared.world();
     if tenant != world.tenant_id.to_string() && !tenant.eq_ignore_ascii_case(&world.tenant_domain) {
@@ -110,15 +120,26 @@ async fn authorize(
         return stuck(700_016, "Application was not found in the directory.");
     }
     if !world.app.redirect_uris.contains(&query.redirect_uri) {
-        let text = format!("The redirect URI '{}' specified in the request does not match the redirect URIs configured for the application.", query.redirect_uri);
+        let text = format!(
+            "The redirect URI '{}' specified in the request does not match the redirect URIs configured for the application.",
+            query.redirect_uri
+        );
         return stuck(50011, &text);
     }
-    let back = |error: &str, text: &str| redirect_back(&query.redirect_uri, &[("error", error), ("error_description", text), ("state", &query.state)]);
+    let back = |error: &str, text: &str| {
+        redirect_back(&query.redirect_uri, &[("error", error), ("error_description", text), ("state", &query.state)])
+    };
     if query.response_type != "code" || query.scope.is_empty() {
-        return back("invalid_request", "AADSTS900144: The request body must contain the parameters 'response_type' and 'scope'.");
+        return back(
+            "invalid_request",
+            "AADSTS900144: The request body must contain the parameters 'response_type' and 'scope'.",
+        );
     }
     if query.code_challenge.is_empty() || query.code_challenge_method != "S256" {
-        return back("invalid_request", "AADSTS9002325: Proof Key for Code Exchange is required for cross-origin authorization code redemption.");
+        return back(
+            "invalid_request",
+            "AADSTS9002325: Proof Key for Code Exchange is required for cross-origin authorization code redemption.",
+        );
     }
     let id = random("");
     let authorization = Authorization {
@@ -167,7 +188,9 @@ fn login_page(tenant: &str, id: &str, hint: &str, error: Option<&str>) -> Respon
          <label>Email or sign-in name<input name=\"username\" value=\"{}\" autocomplete=\"username\" required></label>\
          <label>Password<input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label>\
          <button>Sign in</button></form></section>",
-        escape(tenant), escape(id), escape(hint)
+        escape(tenant),
+        escape(id),
+        escape(hint)
     );
     page("Sign in to your account", true, &body).into_response()
 }
@@ -177,12 +200,19 @@ fn picker_page(tenant: &str, id: &str, signed_in: &[String], hint: &str) -> Resp
         format!(
             "<form method=\"post\" action=\"/{}/pick\"><input type=\"hidden\" name=\"authorization\" value=\"{}\">\
              <button class=\"account\" name=\"upn\" value=\"{}\">{}</button></form>",
-            escape(tenant), escape(id), escape(value), escape(label)
+            escape(tenant),
+            escape(id),
+            escape(value),
+            escape(label)
         )
     };
     let accounts: String = signed_in.iter().map(|upn| button(upn, upn)).collect();
-    let hint = if hint.is_empty() { String::new() } else { format!("<p class=\"soft\">Asked for: {}</p>", escape(hint)) };
-    let body = format!("<section><p class=\"soft\">Sandbox: no real Microsoft</p><h1>Pick an account</h1>{hint}{accounts}{}</section>", button("", "Use another account"));
+    let hint =
+        if hint.is_empty() { String::new() } else { format!("<p class=\"soft\">Asked for: {}</p>", escape(hint)) };
+    let body = format!(
+        "<section><p class=\"soft\">Sandbox: no real Microsoft</p><h1>Pick an account</h1>{hint}{accounts}{}</section>",
+        button("", "Use another account")
+    );
     page("Sign in to your account", true, &body).into_response()
 }
 
@@ -193,12 +223,21 @@ struct Login {
     password: String,
 }
 
-async fn login(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>, headers: HeaderMap, Form(form): Form<Login>) -> Response {
+async fn login(
+    State(shared): State<Arc<Shared>>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<Login>,
+) -> Response {
     let mut world = shared.world();
-    let Some(hint) = world.authorizations.get(&form.authorization).map(|authorization| authorization.login_hint.clone()) else {
+    let Some(hint) =
+        world.authorizations.get(&form.authorization).map(|authorization| authorization.login_hint.clone())
+    else {
         return stuck(165_000, "This sign-in is not known any more. Go back and start again.");
     };
-    let found = world.account_by_sign_in(&form.username).filter(|account| account.password.as_deref() == Some(form.password.as_str()));
+    let found = world
+        .account_by_sign_in(&form.username)
+        .filter(|account| account.password.as_deref() == Some(form.password.as_str()));
     let Some(upn) = found.map(|account| account.upn.clone()) else {
         drop(world);
         let hint = if form.username.is_empty() { hint } else { form.username };
@@ -224,12 +263,23 @@ struct Pick {
     upn: String,
 }
 
-async fn pick(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>, headers: HeaderMap, Form(form): Form<Pick>) -> Response {
-    let signed_in = browser(&headers).and_then(|browser| shared.world().browsers.get(&browser).cloned()).unwrap_or_default();
+async fn pick(
+    State(shared): State<Arc<Shared>>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<Pick>,
+) -> Response {
+    let signed_in =
+        browser(&headers).and_then(|browser| shared.world().browsers.get(&browser).cloned()).unwrap_or_default();
     if signed_in.contains(&form.upn) {
         signed_in_as(&shared, &tenant, &form.authorization, &form.upn)
     } else {
-        let hint = shared.world().authorizations.get(&form.authorization).map(|known| known.login_hint.clone()).unwrap_or_default();
+        let hint = shared
+            .world()
+            .authorizations
+            .get(&form.authorization)
+            .map(|known| known.login_hint.clone())
+            .unwrap_or_default();
         login_page(&tenant, &form.authorization, &hint, None)
     }
 }
@@ -242,7 +292,10 @@ fn signed_in_as(shared: &Shared, tenant: &str, id: &str, upn: &str) -> Response 
     };
     if world.faults.consent_missing {
         let text = "AADSTS90094: The grant requires administrator permission. You need to have an administrator consent on behalf of your organization.";
-        return redirect_back(&authorization.redirect_uri, &[("error", "consent_required"), ("error_description", text), ("state", &authorization.state)]);
+        return redirect_back(
+            &authorization.redirect_uri,
+            &[("error", "consent_required"), ("error_description", text), ("state", &authorization.state)],
+        );
     }
     authorization.upn = Some(upn.clone());
     let consented = world.app.admin_consent || world.account_by_sign_in(&upn).is_some_and(|account| account.consented);
@@ -251,7 +304,8 @@ fn signed_in_as(shared: &Shared, tenant: &str, id: &str, upn: &str) -> Response 
         world.authorizations.remove(id);
         return response;
     }
-    let scopes: String = authorization.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
+    let scopes: String =
+        authorization.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
     let name = escape(&world.app.name);
     world.authorizations.insert(id.to_owned(), authorization);
     drop(world);
@@ -259,7 +313,9 @@ fn signed_in_as(shared: &Shared, tenant: &str, id: &str, upn: &str) -> Response 
         "<section><p class=\"soft\">{}</p><h1>Permissions requested</h1><p><strong>{name}</strong> would like to:</p><ul>{scopes}</ul>\
          <form method=\"post\" action=\"/{}/consent\"><input type=\"hidden\" name=\"authorization\" value=\"{}\">\
          <button name=\"answer\" value=\"accept\">Accept</button><button class=\"plain\" name=\"answer\" value=\"cancel\">Cancel</button></form></section>",
-        escape(&upn), escape(tenant), escape(id)
+        escape(&upn),
+        escape(tenant),
+        escape(id)
     );
     page("Permissions requested", true, &body).into_response()
 }
@@ -280,7 +336,10 @@ async fn consent(State(shared): State<Arc<Shared>>, Form(form): Form<Consent>) -
     };
     if form.answer != "accept" {
         let text = "AADSTS65004: User declined to consent to access the app.";
-        return redirect_back(&authorization.redirect_uri, &[("error", "access_denied"), ("error_description", text), ("state", &authorization.state)]);
+        return redirect_back(
+            &authorization.redirect_uri,
+            &[("error", "access_denied"), ("error_description", text), ("state", &authorization.state)],
+        );
     }
     if let Some(account) = world.account_mut(&upn) {
         account.consented = true;
@@ -294,7 +353,12 @@ fn grant_code(world: &mut crate::World, authorization: &Authorization, upn: &str
     world.codes.retain(|_, code| code.expires_at > now() - CODE_LIFETIME);
     world.codes.insert(
         code.clone(),
-        Code { authorization: authorization.clone(), upn: upn.to_owned(), used: false, expires_at: now() + CODE_LIFETIME },
+        Code {
+            authorization: authorization.clone(),
+            upn: upn.to_owned(),
+            used: false,
+            expires_at: now() + CODE_LIFETIME,
+        },
     );
     world.touch();
     redirect_back(&uri, &[("code", &code), ("state", &state), ("session_state", "sandbox")])
@@ -311,7 +375,11 @@ struct AdminConsent {
     answer: String,
 }
 
-async fn admin_consent(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>, Query(query): Query<AdminConsent>) -> Response {
+async fn admin_consent(
+    State(shared): State<Arc<Shared>>,
+    Path(tenant): Path<String>,
+    Query(query): Query<AdminConsent>,
+) -> Response {
     let world = shared.world();
     if query.client_id != world.app.client_id.to_string() {
         return stuck(700_016, "Application was not found in the directory.");
@@ -324,34 +392,49 @@ async fn admin_consent(State(shared): State<Arc<Shared>>, Path(tenant): Path<Str
 }
 
 fn admin_consent_page(tenant: &str, query: &AdminConsent, error: Option<&str>) -> Response {
-    let hidden = |name: &str, value: &str| format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value));
+    let hidden =
+        |name: &str, value: &str| format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value));
     let body = format!(
         "<section><p class=\"soft\">Sandbox: no real Microsoft</p><h1>Grant for your organization</h1>{}\
          <form method=\"post\" action=\"/{}/v2.0/adminconsent\">{}{}{}\
          <label>Email or sign-in name<input name=\"username\" value=\"{}\"></label><label>Password<input type=\"password\" name=\"password\"></label>\
          <button name=\"answer\" value=\"accept\">Accept</button><button class=\"plain\" name=\"answer\" value=\"cancel\">Cancel</button></form></section>",
         error.map(|text| format!("<p class=\"error\" role=\"alert\">{}</p>", escape(text))).unwrap_or_default(),
-        escape(tenant), hidden("client_id", &query.client_id), hidden("redirect_uri", &query.redirect_uri), hidden("state", &query.state),
+        escape(tenant),
+        hidden("client_id", &query.client_id),
+        hidden("redirect_uri", &query.redirect_uri),
+        hidden("state", &query.state),
         escape(&query.username)
     );
     page("Permissions requested", true, &body).into_response()
 }
 
-async fn admin_consent_decided(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>, Form(form): Form<AdminConsent>) -> Response {
+async fn admin_consent_decided(
+    State(shared): State<Arc<Shared>>,
+    Path(tenant): Path<String>,
+    Form(form): Form<AdminConsent>,
+) -> Response {
     let mut world = shared.world();
     if !world.app.redirect_uris.contains(&form.redirect_uri) {
         return stuck(50011, "The redirect URI does not match the redirect URIs configured for the application.");
     }
     if form.answer != "accept" {
         let text = "AADSTS65004: The admin declined to consent to access the app.";
-        return redirect_back(&form.redirect_uri, &[("error", "access_denied"), ("error_description", text), ("state", &form.state)]);
+        return redirect_back(
+            &form.redirect_uri,
+            &[("error", "access_denied"), ("error_description", text), ("state", &form.state)],
+        );
     }
-    let admin = world
-        .account_by_sign_in(&form.username)
-        .is_some_and(|account| account.upn.starts_with("admin@") && account.password.as_deref() == Some(form.password.as_str()));
+    let admin = world.account_by_sign_in(&form.username).is_some_and(|account| {
+        account.upn.starts_with("admin@") && account.password.as_deref() == Some(form.password.as_str())
+    });
     if !admin {
         drop(world);
-        return admin_consent_page(&tenant, &form, Some("Sign in as an administrator of the tenant (admin@demo.example)."));
+        return admin_consent_page(
+            &tenant,
+            &form,
+            Some("Sign in as an administrator of the tenant (admin@demo.example)."),
+        );
     }
     world.app.admin_consent = true;
     world.touch();

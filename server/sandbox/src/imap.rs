@@ -38,7 +38,8 @@ const MAX_BUFFER: usize = 64 * 1024 * 1024;
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<()> {
     let stream = shared.acceptor.accept(stream).await?;
     let mut session = Session { shared, stream, buffer: Vec::new(), upn: None, selected: None };
-    let greeting = Greeting::ok(None, "The Microsoft Exchange IMAP4 service is ready (sandbox).").map_err(io::Error::other)?;
+    let greeting =
+        Greeting::ok(None, "The Microsoft Exchange IMAP4 service is ready (sandbox).").map_err(io::Error::other)?;
     session.stream.write_all(&GreetingCodec::default().encode(&greeting).dump()).await?;
     session.run().await
 }
@@ -104,7 +105,7 @@ impl Session {
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = [0; 4096];
         let read = self.stream.read(&mut chunk).await?;
         if read == 0 || self.buffer.len() > MAX_BUFFER {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -138,7 +139,8 @@ impl Session {
                     self.fill().await?;
                 }
                 Err(None) => {
-                    let end = self.buffer.windows(2).position(|pair| pair == b"\r\n").map_or(self.buffer.len(), |at| at + 2);
+                    let end =
+                        self.buffer.windows(2).position(|pair| pair == b"\r\n").map_or(self.buffer.len(), |at| at + 2);
                     self.buffer.drain(..end);
                     self.bad(None, "Command Error. 10").await?;
                 }
@@ -154,7 +156,8 @@ impl Session {
                 tokio::time::sleep(Duration::from_millis(slow)).await;
             }
             if matches!(command.body, CommandBody::Logout) {
-                let bye = Status::bye(None, "Microsoft Exchange Server IMAP4 server signing off.").map_err(io::Error::other)?;
+                let bye = Status::bye(None, "Microsoft Exchange Server IMAP4 server signing off.")
+                    .map_err(io::Error::other)?;
                 self.send(Response::Status(bye)).await?;
                 self.ok(&command.tag, None, "LOGOUT completed.").await?;
                 return self.stream.shutdown().await;
@@ -177,9 +180,7 @@ impl Session {
             CommandBody::Authenticate { mechanism: AuthMechanism::XOAuth2, initial_response } => {
                 self.authenticate(&tag, initial_response.map(|secret| secret.declassify().to_vec())).await
             }
-            CommandBody::Authenticate { .. } | CommandBody::Login { .. } => {
-                self.no(&tag, "LOGIN failed.").await
-            }
+            CommandBody::Authenticate { .. } | CommandBody::Login { .. } => self.no(&tag, "LOGIN failed.").await,
             _ if self.upn.is_none() => self.bad(Some(&tag), "Command received in Invalid state.").await,
             CommandBody::List { mailbox_wildcard, .. } => {
                 let pattern = match &mailbox_wildcard {
@@ -215,13 +216,12 @@ impl Session {
     }
 
     async fn authenticate(&mut self, tag: &Tag<'_>, initial: Option<Vec<u8>>) -> io::Result<()> {
-        let response = match initial {
-            Some(response) => response,
-            None => {
-                self.send(Response::CommandContinuationRequest(CommandContinuationRequest::base64(&b""[..]))).await?;
-                self.stream.flush().await?;
-                self.auth_line().await?
-            }
+        let response = if let Some(response) = initial {
+            response
+        } else {
+            self.send(Response::CommandContinuationRequest(CommandContinuationRequest::base64(&b""[..]))).await?;
+            self.stream.flush().await?;
+            self.auth_line().await?
         };
         let upn = std::str::from_utf8(&response).ok().and_then(parse_sasl).and_then(|(user, token)| {
             let world = self.shared.world();
@@ -232,7 +232,8 @@ impl Session {
             self.upn = Some(upn);
             return self.ok(tag, None, "AUTHENTICATE completed.").await;
         }
-        let challenge = br#"{"status":"400","schemes":"Bearer","scope":"https://outlook.office.com/IMAP.AccessAsUser.All"}"#;
+        let challenge =
+            br#"{"status":"400","schemes":"Bearer","scope":"https://outlook.office.com/IMAP.AccessAsUser.All"}"#;
         self.send(Response::CommandContinuationRequest(CommandContinuationRequest::base64(&challenge[..]))).await?;
         self.stream.flush().await?;
         self.auth_line().await?;
@@ -289,7 +290,11 @@ impl Session {
 
     fn with_folder<T>(&self, folder: &str, read: impl FnOnce(&crate::Folder) -> T) -> Option<T> {
         let world = self.shared.world();
-        self.upn.as_deref().and_then(|upn| world.account_by_sign_in(upn)).and_then(|account| account.folders.get(folder)).map(read)
+        self.upn
+            .as_deref()
+            .and_then(|upn| world.account_by_sign_in(upn))
+            .and_then(|account| account.folders.get(folder))
+            .map(read)
     }
 
     async fn select(&mut self, tag: &Tag<'_>, mailbox: &Mailbox<'_>, writable: bool) -> io::Result<()> {
@@ -297,9 +302,9 @@ impl Session {
             return self.bad(Some(tag), "User is authenticated but not connected.").await;
         }
         let folder = folder_name(mailbox);
-        let Some((uids, validity, next)) =
-            self.with_folder(&folder, |folder| (folder.mails.iter().map(|mail| mail.uid).collect::<Vec<_>>(), folder.validity, folder.next_uid))
-        else {
+        let Some((uids, validity, next)) = self.with_folder(&folder, |folder| {
+            (folder.mails.iter().map(|mail| mail.uid).collect::<Vec<_>>(), folder.validity, folder.next_uid)
+        }) else {
             self.selected = None;
             return self.no(tag, &format!("{folder} doesn't exist.")).await;
         };
@@ -333,8 +338,12 @@ impl Session {
                         StatusDataItemName::Messages => StatusDataItem::Messages(count(folder.mails.len())),
                         StatusDataItemName::Recent => StatusDataItem::Recent(0),
                         StatusDataItemName::UidNext => StatusDataItem::UidNext(NonZeroU32::new(folder.next_uid)?),
-                        StatusDataItemName::UidValidity => StatusDataItem::UidValidity(NonZeroU32::new(folder.validity)?),
-                        StatusDataItemName::Unseen => StatusDataItem::Unseen(count(folder.mails.iter().filter(|mail| !has(mail, "\\Seen")).count())),
+                        StatusDataItemName::UidValidity => {
+                            StatusDataItem::UidValidity(NonZeroU32::new(folder.validity)?)
+                        }
+                        StatusDataItemName::Unseen => StatusDataItem::Unseen(count(
+                            folder.mails.iter().filter(|mail| !has(mail, "\\Seen")).count(),
+                        )),
                         _ => return None,
                     })
                 })
@@ -353,9 +362,11 @@ impl Session {
     async fn announce(&mut self) -> io::Result<()> {
         let Some(selected) = &self.selected else { return Ok(()) };
         let folder = selected.folder.clone();
-        let now: Vec<u32> = self.with_folder(&folder, |folder| folder.mails.iter().map(|mail| mail.uid).collect()).unwrap_or_default();
+        let now: Vec<u32> =
+            self.with_folder(&folder, |folder| folder.mails.iter().map(|mail| mail.uid).collect()).unwrap_or_default();
         let Some(selected) = &mut self.selected else { return Ok(()) };
-        let gone: Vec<usize> = selected.uids.iter().enumerate().filter(|(_, uid)| !now.contains(uid)).map(|(at, _)| at).collect();
+        let gone: Vec<usize> =
+            selected.uids.iter().enumerate().filter(|(_, uid)| !now.contains(uid)).map(|(at, _)| at).collect();
         let known = selected.uids.len() - gone.len();
         selected.uids.clone_from(&now);
         for at in gone.into_iter().rev() {
@@ -372,7 +383,8 @@ impl Session {
     /// Sequence number, UID of what a sequence set names, as the client knows them.
     fn resolve(&self, set: &SequenceSet, uid: bool) -> Vec<(u32, u32)> {
         let Some(selected) = &self.selected else { return Vec::new() };
-        let numbered = selected.uids.iter().enumerate().filter_map(|(at, uid)| Some((u32::try_from(at + 1).ok()?, *uid)));
+        let numbered =
+            selected.uids.iter().enumerate().filter_map(|(at, uid)| Some((u32::try_from(at + 1).ok()?, *uid)));
         let largest = if uid { selected.uids.last().copied() } else { u32::try_from(selected.uids.len()).ok() };
         let Some(largest) = largest.and_then(NonZeroU32::new) else { return Vec::new() };
         numbered.filter(|(seq, id)| search::in_set(set, if uid { *id } else { *seq }, largest)).collect()
@@ -389,7 +401,11 @@ impl Session {
                     .iter()
                     .filter_map(|mail| {
                         let seq = u32::try_from(uids.iter().position(|known| *known == mail.uid)? + 1).ok()?;
-                        let context = search::Context { seq, largest_seq: uids.len(), largest_uid: uids.last().copied().unwrap_or(0) };
+                        let context = search::Context {
+                            seq,
+                            largest_seq: uids.len(),
+                            largest_uid: uids.last().copied().unwrap_or(0),
+                        };
                         let hit = criteria.as_ref().iter().all(|key| search::matches(key, mail, &context));
                         if hit { NonZeroU32::new(if uid { mail.uid } else { seq }) } else { None }
                     })
@@ -400,10 +416,18 @@ impl Session {
         self.ok(tag, None, "SEARCH completed.").await
     }
 
-    async fn fetch(&mut self, tag: &Tag<'_>, set: &SequenceSet, names: &[fetch::Name<'_>], uid: bool) -> io::Result<()> {
+    async fn fetch(
+        &mut self,
+        tag: &Tag<'_>,
+        set: &SequenceSet,
+        names: &[fetch::Name<'_>],
+        uid: bool,
+    ) -> io::Result<()> {
         for (seq, id) in self.resolve(set, uid) {
             let Some(selected) = &self.selected else { break };
-            let mail = self.with_folder(&selected.folder, |folder| folder.mails.iter().find(|mail| mail.uid == id).cloned()).flatten();
+            let mail = self
+                .with_folder(&selected.folder, |folder| folder.mails.iter().find(|mail| mail.uid == id).cloned())
+                .flatten();
             let (Some(mail), Some(seq)) = (mail, NonZeroU32::new(seq)) else { continue };
             if names.iter().any(fetch::sets_seen) && !has(&mail, "\\Seen") {
                 self.change(id, |mail| mail.flags.push("\\Seen".into()));
@@ -429,14 +453,24 @@ impl Session {
         }
     }
 
-    async fn store(&mut self, tag: &Tag<'_>, set: &SequenceSet, kind: StoreType, answer: StoreResponse, flags: &[Flag<'_>], uid: bool) -> io::Result<()> {
+    async fn store(
+        &mut self,
+        tag: &Tag<'_>,
+        set: &SequenceSet,
+        kind: StoreType,
+        answer: StoreResponse,
+        flags: &[Flag<'_>],
+        uid: bool,
+    ) -> io::Result<()> {
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
         for (seq, id) in self.resolve(set, uid) {
             let mut after = Vec::new();
             self.change(id, |mail| {
                 match kind {
                     StoreType::Replace => mail.flags.clone_from(&flags),
-                    StoreType::Add => mail.flags.extend(flags.iter().filter(|flag| !has(mail, flag)).cloned().collect::<Vec<_>>()),
+                    StoreType::Add => {
+                        mail.flags.extend(flags.iter().filter(|flag| !has(mail, flag)).cloned().collect::<Vec<_>>());
+                    }
                     StoreType::Remove => mail.flags.retain(|flag| !flags.contains(flag)),
                 }
                 after.clone_from(&mail.flags);
@@ -492,7 +526,8 @@ impl Session {
             let (Some(upn), Some(selected)) = (self.upn.clone(), &self.selected) else { return Ok(()) };
             let mut world = self.shared.world();
             world.touch();
-            if let Some(folder) = world.account_mut(&upn).and_then(|account| account.folders.get_mut(&selected.folder)) {
+            if let Some(folder) = world.account_mut(&upn).and_then(|account| account.folders.get_mut(&selected.folder))
+            {
                 folder.mails.retain(|mail| !has(mail, "\\Deleted"));
             }
         }
@@ -540,14 +575,16 @@ fn matches(pattern: &str, name: &str) -> bool {
         None => pattern.eq_ignore_ascii_case(name),
         Some((start, rest)) => {
             name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
-                && (0..=name.len() - start.len()).any(|skip| {
-                    name.get(start.len() + skip..).is_some_and(|tail| matches(rest, tail))
-                })
+                && (0..=name.len() - start.len())
+                    .any(|skip| name.get(start.len() + skip..).is_some_and(|tail| matches(rest, tail)))
         }
     }
 }
 
 /// The flags as FETCH shows them.
 fn wire_flags(flags: &[String]) -> Vec<FlagFetch<'static>> {
-    flags.iter().filter_map(|flag| Flag::try_from(flag.as_str()).ok().map(|flag| FlagFetch::Flag(flag.into_static()))).collect()
+    flags
+        .iter()
+        .filter_map(|flag| Flag::try_from(flag.as_str()).ok().map(|flag| FlagFetch::Flag(flag.into_static())))
+        .collect()
 }

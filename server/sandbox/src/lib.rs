@@ -5,6 +5,8 @@
 //!
 //! **Architecture invariant:** no crate of the product is used here, so that a mistake cannot agree with itself.
 
+#![allow(clippy::disallowed_methods, reason = "the stand-in is another world, with a clock and dice of its own")]
+
 mod entra;
 mod faults;
 mod html;
@@ -124,14 +126,17 @@ impl Sandbox {
             }
         }
         let bind = async |address: SocketAddr| {
-            TcpListener::bind(address).await.map_err(|source| Error::Io { what: format!("listening on {address}"), source })
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| Error::Io { what: format!("listening on {address}"), source })
         };
         let (entra, smtp) = (bind(config.entra).await?, bind(config.smtp).await?);
         let (imap, relay) = (bind(config.imap).await?, bind(config.relay).await?);
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|source| Error::Io { what: "reading a port".into(), source })
         };
-        let (entra_at, smtp_at, imap_at, relay_at) = (address(&entra)?, address(&smtp)?, address(&imap)?, address(&relay)?);
+        let (entra_at, smtp_at, imap_at, relay_at) =
+            (address(&entra)?, address(&smtp)?, address(&imap)?, address(&relay)?);
 
         let world = match &config.data {
             Some(directory) => World::open(directory)?,
@@ -177,7 +182,15 @@ impl Sandbox {
                 }
             });
         }
-        Ok(Self { shared, entra: entra_at, smtp: smtp_at, imap: imap_at, relay: relay_at, ca_pem: tls.ca_pem, data: config.data })
+        Ok(Self {
+            shared,
+            entra: entra_at,
+            smtp: smtp_at,
+            imap: imap_at,
+            relay: relay_at,
+            ca_pem: tls.ca_pem,
+            data: config.data,
+        })
     }
 
     /// The authority's address (`http://localhost:PORT`), which is the portal's too.

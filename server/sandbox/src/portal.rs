@@ -64,7 +64,10 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
                 escape(&account.upn),
                 escape(&account.address),
                 account.aliases.iter().map(|alias| format!(", <code>{}</code>", escape(alias))).collect::<String>(),
-                account.password.as_deref().map_or("cannot sign in".to_owned(), |password| format!("<code>{}</code>", escape(password)))
+                account
+                    .password
+                    .as_deref()
+                    .map_or("cannot sign in".to_owned(), |password| format!("<code>{}</code>", escape(password)))
             )
         })
         .collect();
@@ -74,15 +77,29 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
         .take(100)
         .map(|(mailbox, folder, mail)| {
             let parsed = MessageParser::default().parse(&mail.raw);
-            let subject = parsed.as_ref().and_then(|message| message.subject().map(ToOwned::to_owned)).unwrap_or_else(|| "(no subject)".into());
-            let from = parsed.as_ref().and_then(|message| message.from()?.first()?.address().map(ToOwned::to_owned)).unwrap_or_default();
+            let subject = parsed
+                .as_ref()
+                .and_then(|message| message.subject().map(ToOwned::to_owned))
+                .unwrap_or_else(|| "(no subject)".into());
+            let from = parsed
+                .as_ref()
+                .and_then(|message| message.from()?.first()?.address().map(ToOwned::to_owned))
+                .unwrap_or_default();
             format!(
                 "<tr><td><a href=\"/portal/mail/{}\">{}</a></td><td>{}</td><td>{} / {}</td></tr>",
-                mail.id, escape(&subject), escape(&from), escape(&mailbox), escape(&folder)
+                mail.id,
+                escape(&subject),
+                escape(&from),
+                escape(&mailbox),
+                escape(&folder)
             )
         })
         .collect();
-    let mails = if mails.is_empty() { "<tr><td>No mail yet. Press Configure &amp; Test in Entrepost.</td></tr>".to_owned() } else { mails };
+    let mails = if mails.is_empty() {
+        "<tr><td>No mail yet. Press Configure &amp; Test in Entrepost.</td></tr>".to_owned()
+    } else {
+        mails
+    };
     let body = format!(
         "<h1>Sandbox portal</h1><p class=\"soft\">A local stand-in for Entra ID and Exchange Online. Nothing here leaves this machine.</p>\
          <section><h2>App registration</h2><table>{}{}{}{}{}</table></section>\
@@ -90,8 +107,11 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
          <label>Add a redirect URI<input name=\"uri\" type=\"url\" required></label><button>Add redirect URI</button></form></section>\
          <section><h2>Accounts</h2><table><tr><th>Name</th><th>Sign-in name</th><th>Addresses</th><th>Password</th></tr>{accounts}</table></section>\
          <section><h2>Faults</h2>{}</section><section><h2>Mail</h2><table><tr><th>Subject</th><th>From</th><th>Where</th></tr>{mails}</table></section>",
-        row("Name", &app.name), row("Application (client) ID", &app.client_id.to_string()), row("Directory (tenant) ID", &world.tenant_id.to_string()),
-        row("Secret ID", &app.secret_id.to_string()), row("Secret Value", &app.secret_value),
+        row("Name", &app.name),
+        row("Application (client) ID", &app.client_id.to_string()),
+        row("Directory (tenant) ID", &world.tenant_id.to_string()),
+        row("Secret ID", &app.secret_id.to_string()),
+        row("Secret Value", &app.secret_value),
         faults_form(&world.faults)
     );
     page("Sandbox portal", false, &body).into_response()
@@ -137,8 +157,21 @@ fn faults_form(faults: &Faults) -> String {
         "<form method=\"post\" action=\"/portal/faults\"><div class=\"grid\">{checks}\
          <label class=\"check\"><input type=\"checkbox\" name=\"plain_errors\" value=\"true\"{plain}> Errors without AADSTS numbers</label></div><div class=\"grid\">{}{}{}{}</div>\
          <button>Set faults</button></form><form method=\"post\" action=\"/portal/revoke\"><button class=\"plain\">Revoke the grants that exist now</button></form>",
-        select("smtp_auth", "Authenticated SMTP", &[("on", "On"), ("mailbox", "Off for the mailbox"), ("tenant", "Off for the tenant"), ("security_defaults", "Off by security defaults")]),
-        select("delivery", "Accepted mail goes to", &[("inbox", "INBOX"), ("junk", "Junk Email"), ("folder", "another folder"), ("nowhere", "nowhere yet")]),
+        select(
+            "smtp_auth",
+            "Authenticated SMTP",
+            &[
+                ("on", "On"),
+                ("mailbox", "Off for the mailbox"),
+                ("tenant", "Off for the tenant"),
+                ("security_defaults", "Off by security defaults")
+            ]
+        ),
+        select(
+            "delivery",
+            "Accepted mail goes to",
+            &[("inbox", "INBOX"), ("junk", "Junk Email"), ("folder", "another folder"), ("nowhere", "nowhere yet")]
+        ),
         number("slow_ms", "Every answer takes (milliseconds)"),
         number("token_error", "Token endpoint refuses with AADSTS number (0: no)")
     )
@@ -235,12 +268,18 @@ async fn mails(State(shared): State<Arc<Shared>>) -> Json<Value> {
 }
 
 fn find(shared: &Shared, id: &str) -> Option<Vec<u8>> {
-    shared.world().mails().into_iter().find(|(_, _, mail)| mail.id.to_string() == id).map(|(_, _, mail)| mail.raw.clone())
+    shared
+        .world()
+        .mails()
+        .into_iter()
+        .find(|(_, _, mail)| mail.id.to_string() == id)
+        .map(|(_, _, mail)| mail.raw.clone())
 }
 
 async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let Some(raw) = find(&shared, &id) else {
-        return (StatusCode::NOT_FOUND, page("No such mail", true, "<section><h1>No such mail</h1></section>")).into_response();
+        return (StatusCode::NOT_FOUND, page("No such mail", true, "<section><h1>No such mail</h1></section>"))
+            .into_response();
     };
     let parsed = MessageParser::default().parse(&raw);
     let subject = parsed.as_ref().and_then(|message| message.subject()).unwrap_or("(no subject)");
@@ -249,22 +288,37 @@ async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Resp
     let body = format!(
         "<p><a href=\"/\">Sandbox portal</a></p><h1>{}</h1><section><h2>As HTML</h2><iframe title=\"The message as HTML\" sandbox src=\"/portal/mail/{id}/html\"></iframe></section>\
          <section><h2>As text</h2><pre>{}</pre></section><section><h2>Raw</h2><pre>{}</pre><p><a href=\"/portal/mail/{id}/raw\">Download</a></p></section>",
-        escape(subject), escape(&text), escape(&String::from_utf8_lossy(&raw))
+        escape(subject),
+        escape(&text),
+        escape(&String::from_utf8_lossy(&raw))
     );
     page(subject, false, &body).into_response()
 }
 
 async fn raw(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     match find(&shared, &id) {
-        Some(raw) => ([(header::CONTENT_TYPE, "message/rfc822"), (header::CONTENT_DISPOSITION, "attachment; filename=message.eml")], raw).into_response(),
+        Some(raw) => (
+            [
+                (header::CONTENT_TYPE, "message/rfc822"),
+                (header::CONTENT_DISPOSITION, "attachment; filename=message.eml"),
+            ],
+            raw,
+        )
+            .into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 async fn rendered(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
     let Some(raw) = find(&shared, &id) else { return StatusCode::NOT_FOUND.into_response() };
-    let html = MessageParser::default().parse(&raw).and_then(|message| message.body_html(0).map(std::borrow::Cow::into_owned)).unwrap_or_default();
+    let html = MessageParser::default()
+        .parse(&raw)
+        .and_then(|message| message.body_html(0).map(std::borrow::Cow::into_owned))
+        .unwrap_or_default();
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_SECURITY_POLICY, axum::http::HeaderValue::from_static("sandbox; default-src 'none'; style-src 'unsafe-inline'"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        axum::http::HeaderValue::from_static("sandbox; default-src 'none'; style-src 'unsafe-inline'"),
+    );
     (headers, axum::response::Html(html)).into_response()
 }

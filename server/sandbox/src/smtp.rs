@@ -68,7 +68,17 @@ struct Session<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn new(shared: Arc<Shared>, stream: S, secure: bool) -> Self {
-        Self { shared, stream, buffer: Vec::new(), secure, relay: false, upn: None, counted: None, from: None, to: Vec::new() }
+        Self {
+            shared,
+            stream,
+            buffer: Vec::new(),
+            secure,
+            relay: false,
+            upn: None,
+            counted: None,
+            from: None,
+            to: Vec::new(),
+        }
     }
 
     async fn reply(&mut self, line: &str) -> io::Result<()> {
@@ -81,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = [0; 4096];
         let read = self.stream.read(&mut chunk).await?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -169,7 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             upn.eq_ignore_ascii_case(&user).then_some(upn)
         });
         let Some(upn) = upn else {
-            let challenge = BASE64_STANDARD.encode(r#"{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/SMTP.Send"}"#);
+            let challenge = BASE64_STANDARD
+                .encode(r#"{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/SMTP.Send"}"#);
             self.reply(&format!("334 {challenge}")).await?;
             self.line().await?;
             return self.reply("535 5.7.3 Authentication unsuccessful [SANDBOX0001.localhost 2026-01-01T00:00:00.000Z 08DE000000000000]").await;
@@ -194,7 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         self.counted = Some(Counted { shared: Arc::clone(&self.shared), upn: upn.clone() });
         if open > MAX_SESSIONS {
-            return self.reply("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=localhost]").await;
+            return self
+                .reply("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=localhost]")
+                .await;
         }
         self.upn = Some(upn);
         self.reply("235 2.7.0 Authentication successful").await
@@ -209,7 +222,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return self.reply("530 5.7.57 Client not authenticated to send mail.").await;
         };
         if self.shared.faults().throttled {
-            return self.reply("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=localhost]").await;
+            return self
+                .reply("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=localhost]")
+                .await;
         }
         if size > MAX_SIZE {
             return self.reply("552 5.3.4 Message size exceeds fixed maximum message size").await;
@@ -223,7 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (submitted, allowed)
         };
         if submitted >= MAX_PER_MINUTE {
-            return self.reply("432 4.3.2 STOREDRV.ClientSubmit; sender rate limit exceeded [Hostname=localhost]").await;
+            return self
+                .reply("432 4.3.2 STOREDRV.ClientSubmit; sender rate limit exceeded [Hostname=localhost]")
+                .await;
         }
         self.from = Some(from.to_owned());
         self.to.clear();
@@ -246,7 +263,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             world.is_local(&to) && world.account_by_address(&to).is_none()
         };
         if unknown {
-            return self.reply("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup").await;
+            return self
+                .reply("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup")
+                .await;
         }
         self.to.push(to);
         self.reply("250 2.1.5 Recipient OK").await
@@ -292,7 +311,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let refused = {
             let world = self.shared.world();
             let account = world.account_by_sign_in(&upn);
-            from.is_empty() || !account.zip(header_from.as_deref()).is_some_and(|(account, from)| account.may_send_as(from))
+            from.is_empty()
+                || !account.zip(header_from.as_deref()).is_some_and(|(account, from)| account.may_send_as(from))
         };
         if refused {
             return self.reply("554 5.2.252 SendAsDenied; the sender is not allowed to send as this address; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied").await;

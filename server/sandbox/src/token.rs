@@ -1,4 +1,4 @@
-//! Keys, id_tokens and the token endpoint.
+//! Keys, id tokens and the token endpoint.
 
 use std::sync::Arc;
 
@@ -149,12 +149,19 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
 
 fn client_credentials(world: &mut World, request: &TokenRequest) -> Answer {
     if !request.scope.ends_with("/.default") {
-        return Err((400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid.".into()));
+        return Err((
+            400,
+            "invalid_scope",
+            70011,
+            "The provided value for the input parameter 'scope' is not valid.".into(),
+        ));
     }
     let token = random("app.");
     let access = Access { upn: String::new(), scopes: Vec::new(), expires_at: now() + ACCESS_LIFETIME };
     world.access.insert(token.clone(), access);
-    Ok(json!({ "token_type": "Bearer", "expires_in": ACCESS_LIFETIME, "ext_expires_in": ACCESS_LIFETIME, "access_token": token }))
+    Ok(
+        json!({ "token_type": "Bearer", "expires_in": ACCESS_LIFETIME, "ext_expires_in": ACCESS_LIFETIME, "access_token": token }),
+    )
 }
 
 fn authorization_code(authority: &str, world: &mut World, request: &TokenRequest) -> Answer {
@@ -172,7 +179,10 @@ fn authorization_code(authority: &str, world: &mut World, request: &TokenRequest
         return invalid(50011, "The redirect URI specified in the request does not match.");
     }
     if BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&request.code_verifier)) != code.authorization.challenge {
-        return invalid(501_481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.");
+        return invalid(
+            501_481,
+            "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+        );
     }
     code.used = true;
     let (upn, authorization) = (code.upn.clone(), code.authorization.clone());
@@ -237,5 +247,6 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
 /// Whether a token is good for a protocol, and whose it is. Used by SMTP and IMAP.
 pub(crate) fn access_upn(world: &World, token: &str, scope_end: &str) -> Option<String> {
     let access = world.access.get(token)?;
-    (access.expires_at > now() && access.scopes.iter().any(|scope| scope.ends_with(scope_end))).then(|| access.upn.clone())
+    (access.expires_at > now() && access.scopes.iter().any(|scope| scope.ends_with(scope_end)))
+        .then(|| access.upn.clone())
 }

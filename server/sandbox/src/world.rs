@@ -40,7 +40,7 @@ pub struct Account {
     pub address: String,
     /// Further addresses of the mailbox.
     pub aliases: Vec<String>,
-    /// Whether the id_token has an `email` claim.
+    /// Whether the `id_token` has an `email` claim.
     pub email_claim: bool,
     /// Display name.
     pub name: String,
@@ -299,7 +299,9 @@ impl World {
     #[must_use]
     pub fn account_by_sign_in(&self, name: &str) -> Option<&Account> {
         let name = name.trim().to_lowercase();
-        self.accounts.iter().find(|account| account.upn.to_lowercase() == name || account.address.to_lowercase() == name)
+        self.accounts
+            .iter()
+            .find(|account| account.upn.to_lowercase() == name || account.address.to_lowercase() == name)
     }
 
     /// The account whose mailbox has this address.

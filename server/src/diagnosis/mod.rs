@@ -39,7 +39,8 @@ impl Fault {
     /// A fault of that cause with facts.
     #[must_use]
     pub fn new(cause: &str, at: Timestamp, facts: &[(&str, String)]) -> Self {
-        let mut facts: Vec<(String, String)> = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut facts: Vec<(String, String)> =
+            facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         facts.push(("Time".into(), compose::utc(at)));
         Self { cause: cause.to_owned(), facts }
     }
@@ -107,13 +108,12 @@ impl Fault {
     pub fn explain(&self, reader: &Reader) -> Diagnosis {
         let cause = causes::find(&self.cause);
         let fill = |text: &str| {
-            text.replace("{address}", &reader.address).replace("{redirect_uri}", &reader.redirect_uri).replace("{institution}", &reader.institution)
+            text.replace("{address}", &reader.address)
+                .replace("{redirect_uri}", &reader.redirect_uri)
+                .replace("{institution}", &reader.institution)
         };
-        let steps: Vec<Step> = cause
-            .steps
-            .iter()
-            .map(|(text, command)| Step { text: fill(text), command: command.map(fill) })
-            .collect();
+        let steps: Vec<Step> =
+            cause.steps.iter().map(|(text, command)| Step { text: fill(text), command: command.map(fill) }).collect();
         let evidence = Evidence { facts: self.facts.clone() };
         let message_for_administrator = (cause.mender == Mender::Administrator && !reader.administrator).then(|| {
             let numbered: String = steps
@@ -133,7 +133,8 @@ impl Fault {
             )
         });
         // To an administrator, "ask your administrator" would be no help.
-        let mender = if reader.administrator && cause.mender == Mender::Administrator { Mender::You } else { cause.mender };
+        let mender =
+            if reader.administrator && cause.mender == Mender::Administrator { Mender::You } else { cause.mender };
         Diagnosis {
             cause: cause.name.to_owned(),
             title: fill(cause.title),

@@ -64,7 +64,10 @@ const OAUTH: &[(&str, &str)] = &[
 /// The cause of an OAuth error.
 #[must_use]
 pub fn oauth_cause(error: &OAuthError) -> &'static str {
-    let by_number = error.codes().into_iter().find_map(|code| AADSTS.iter().find(|(known, _)| *known == code).map(|(_, cause)| *cause));
+    let by_number = error
+        .codes()
+        .into_iter()
+        .find_map(|code| AADSTS.iter().find(|(known, _)| *known == code).map(|(_, cause)| *cause));
     let by_error = || OAUTH.iter().find(|(known, _)| *known == error.error).map(|(_, cause)| *cause);
     by_number.or_else(by_error).unwrap_or("authority_refused")
 }
@@ -114,7 +117,8 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
             _ => "smtp_silent",
         };
     }
-    let known = SMTP.iter().find(|(code, part, _)| (code.is_none() || *code == error.code()) && error.text.contains(part));
+    let known =
+        SMTP.iter().find(|(code, part, _)| (code.is_none() || *code == error.code()) && error.text.contains(part));
     match known {
         Some((_, _, cause)) => cause,
         None if error.step == Step::Tls => "smtp_tls",
@@ -152,7 +156,11 @@ mod tests {
 
     #[test]
     fn every_rule_names_a_cause_of_the_table() {
-        let named = AADSTS.iter().map(|(_, cause)| cause).chain(OAUTH.iter().map(|(_, cause)| cause)).chain(SMTP.iter().map(|(_, _, cause)| cause));
+        let named = AADSTS
+            .iter()
+            .map(|(_, cause)| cause)
+            .chain(OAUTH.iter().map(|(_, cause)| cause))
+            .chain(SMTP.iter().map(|(_, _, cause)| cause));
         for cause in named {
             assert_eq!(causes::find(cause).name, *cause);
         }
@@ -173,10 +181,26 @@ mod tests {
     #[test]
     fn the_texts_of_5_7_139_differ_in_what_to_do() {
         let cause = |text: &str| smtp_cause(&MailError::refused(Step::Auth, Some(535), text));
-        assert_eq!(cause("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "smtp_auth_mailbox");
-        assert_eq!(cause("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant."), "smtp_auth_tenant");
-        assert_eq!(cause("5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy."), "smtp_auth_security_defaults");
-        assert_eq!(cause("5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully."), "smtp_auth_policy");
+        assert_eq!(
+            cause("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."),
+            "smtp_auth_mailbox"
+        );
+        assert_eq!(
+            cause("5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant."),
+            "smtp_auth_tenant"
+        );
+        assert_eq!(
+            cause(
+                "5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy."
+            ),
+            "smtp_auth_security_defaults"
+        );
+        assert_eq!(
+            cause(
+                "5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully."
+            ),
+            "smtp_auth_policy"
+        );
         assert_eq!(cause("5.7.3 Authentication unsuccessful"), "smtp_token_refused");
     }
 }

@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use app::api::mailboxes::json_line;
 use app::backend::Visitor;
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::Extension;
 use futures::StreamExt;
 
 use super::AppState;
 
 /// Follows an attempt; ends with it.
-pub(super) async fn attempt(State(state): State<AppState>, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Response {
+pub(super) async fn attempt(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+) -> Response {
     let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
     let Ok(id) = id.parse() else { return StatusCode::NOT_FOUND.into_response() };
     match state.backend.mailboxes.follow(&me, id).await {

@@ -39,12 +39,27 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         Ok(None) => return plain(StatusCode::NOT_FOUND, "Not found", "There is no institution at this address."),
         Err(error) => {
             tracing::error!("{error}");
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "Not available", "Entrepost cannot reach its database. Try again in a minute.");
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not available",
+                "Entrepost cannot reach its database. Try again in a minute.",
+            );
         }
     };
-    let institution = Arc::new(Institution { public_url: services.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name });
-    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && !is_own_origin(request.headers(), &institution.public_url) {
-        return plain(StatusCode::FORBIDDEN, "Not allowed", "This request came from another site. Open Entrepost and try again there.");
+    let institution = Arc::new(Institution {
+        public_url: services.config.public_url.of(&row.slug),
+        id: row.id,
+        slug: row.slug,
+        name: row.name,
+    });
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        && !is_own_origin(request.headers(), &institution.public_url)
+    {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "Not allowed",
+            "This request came from another site. Open Entrepost and try again there.",
+        );
     }
     let [session, flash_token, browser_token] = [sessions::SESSION, sessions::FLASH, sessions::BROWSER]
         .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
@@ -54,7 +69,13 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         None => None,
         Some(token) => match sessions::find(services, &institution, &token).await {
             Ok(person) => person,
-            Err(_) => return plain(StatusCode::SERVICE_UNAVAILABLE, "Not available", "Entrepost cannot reach its database. Try again in a minute."),
+            Err(_) => {
+                return plain(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Not available",
+                    "Entrepost cannot reach its database. Try again in a minute.",
+                );
+            }
         },
     };
     let address = client_address(&request, services.config.client_address_header.as_deref());
@@ -82,7 +103,10 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// The last address of the header that a trusted proxy sets, else the connection's.
 fn client_address(request: &Request, header: Option<&str>) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
     let Some(header) = header else { return peer };
     let value = request.headers().get_all(header).iter().filter_map(|value| value.to_str().ok()).next_back();
     value.and_then(|value| value.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
@@ -90,14 +114,22 @@ fn client_address(request: &Request, header: Option<&str>) -> IpAddr {
 
 /// Server functions that never ran (a body that could not be read) answer 500 or a redirect with `__err`: both become 400.
 pub(super) async fn answers(request: Request, next: Next) -> Response {
-    let wants_html = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    let wants_html = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
     let mut response = next.run(request).await;
     let handled = response.headers_mut().remove(HANDLED).is_some();
     if handled || !response.headers().contains_key("serverfnerror") {
         return response;
     }
     if wants_html {
-        return plain(StatusCode::BAD_REQUEST, "The request could not be read", "Go back, reload the page and try again.");
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "The request could not be read",
+            "Go back, reload the page and try again.",
+        );
     }
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().remove(header::LOCATION);
@@ -106,7 +138,11 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
 
 /// A panic is answered like any other internal error; its text goes to the log only (see `main`).
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Response<Body> {
-    let mut response = plain(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side", "Try again. If it happens again, tell whoever runs this server.");
+    let mut response = plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "Something went wrong on our side",
+        "Try again. If it happens again, tell whoever runs this server.",
+    );
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -52,19 +52,24 @@ impl FromRef<AppState> for LeptosOptions {
 /// A text that says what to build.
 pub fn site() -> Result<LeptosOptions, String> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("site")));
-    let candidates = [std::env::var_os("LEPTOS_SITE_ROOT").map(PathBuf::from), beside, Some(PathBuf::from("target/site"))];
+    let candidates =
+        [std::env::var_os("LEPTOS_SITE_ROOT").map(PathBuf::from), beside, Some(PathBuf::from("target/site"))];
     let root = candidates
         .into_iter()
         .flatten()
         .find(|path| path.join("pkg").is_dir())
         .ok_or("the built site (target/site) is not found: run make build, and start from the repository's root or set LEPTOS_SITE_ROOT")?;
     // cargo-leptos writes the hashes beside the program; without them the names are plain.
-    let hashes = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hash.txt").is_file())).unwrap_or(false);
-    Ok(LeptosOptions::builder().output_name("entrepost").site_root(root.to_string_lossy().into_owned()).hash_files(hashes).build())
+    let hashes =
+        std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hash.txt").is_file())).unwrap_or(false);
+    Ok(LeptosOptions::builder()
+        .output_name("entrepost")
+        .site_root(root.to_string_lossy().into_owned())
+        .hash_files(hashes)
+        .build())
 }
 
 /// Builds the router.
-#[must_use]
 pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     let state = AppState { backend: services.backend(), services, leptos };
     let routes = generate_route_list(app::App);
@@ -100,7 +105,9 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .layer(from_fn_with_state(state.clone(), guard::visitor))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
         .layer(from_fn_with_state(state.clone(), security::headers));
-    let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg")).precompressed_br().precompressed_gzip();
+    let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg"))
+        .precompressed_br()
+        .precompressed_gzip();
     let files = Router::new().fallback_service(files).layer(from_fn(immutable));
     Router::new()
         .route("/healthz", get(health))
@@ -140,7 +147,9 @@ async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> 
 async fn immutable(request: Request<axum::body::Body>, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     if response.status().is_success() {
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -77,8 +77,8 @@ impl Entra {
     pub(super) async fn discover_fresh(&self, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
         let url = self.at(&[tenant, "v2.0", ".well-known", "openid-configuration"])?;
         let body = self.get(url, "discovery").await?;
-        let discovery: Discovery =
-            serde_json::from_slice(&body).map_err(|_| IdentityError::protocol("discovery", "the answer is no OpenID configuration"))?;
+        let discovery: Discovery = serde_json::from_slice(&body)
+            .map_err(|_| IdentityError::protocol("discovery", "the answer is no OpenID configuration"))?;
         discovery.check(&self.microsoft.authority)?;
         let discovery = Arc::new(discovery);
         let mut cache = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,9 +102,13 @@ impl Entra {
             }
         }
         let body = self.get(discovery.jwks_uri.clone(), "signing keys").await?;
-        let keys: JwkSet = serde_json::from_slice(&body).map_err(|_| IdentityError::protocol("signing keys", "the answer is no key set"))?;
+        let keys: JwkSet = serde_json::from_slice(&body)
+            .map_err(|_| IdentityError::protocol("signing keys", "the answer is no key set"))?;
         let keys = Arc::new(keys);
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(uri.to_owned(), (self.clock.now(), Arc::clone(&keys)));
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uri.to_owned(), (self.clock.now(), Arc::clone(&keys)));
         Ok(keys)
     }
 
@@ -112,7 +116,8 @@ impl Entra {
         let unreachable = |detail| IdentityError::Unreachable { what, detail };
         let answer = self.http.get(url).send().await.map_err(|error| unreachable(describe(&error)))?;
         let status = answer.status();
-        let retry_after = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after =
+            answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = limited(answer, MAX_ANSWER).await.map_err(unreachable)?;
         if status.is_success() {
             return Ok(body);

@@ -55,7 +55,9 @@ impl OAuthError {
 
     /// Takes secrets out that a provider might echo.
     pub(super) fn redact(&mut self, secrets: &[&Secret]) {
-        for text in [Some(&mut self.error), self.error_description.as_mut(), self.suberror.as_mut()].into_iter().flatten() {
+        for text in
+            [Some(&mut self.error), self.error_description.as_mut(), self.suberror.as_mut()].into_iter().flatten()
+        {
             for secret in secrets.iter().filter(|secret| secret.expose().len() > 3) {
                 if text.contains(secret.expose()) {
                     *text = text.replace(secret.expose(), "[removed]");
@@ -119,7 +121,9 @@ impl IdentityError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::OAuth { answer, status, .. } => {
-                *status >= 500 || *status == 429 || ["temporarily_unavailable", "server_error"].contains(&answer.error.as_str())
+                *status >= 500
+                    || *status == 429
+                    || ["temporarily_unavailable", "server_error"].contains(&answer.error.as_str())
             }
             Self::Unreachable { .. } | Self::Unavailable { .. } => true,
             Self::Protocol { .. } => false,
@@ -129,8 +133,9 @@ impl IdentityError {
     /// Whether the person must sign in again.
     #[must_use]
     pub fn needs_reconnect(&self) -> bool {
-        self.oauth_error().is_some_and(|error| ["invalid_grant", "interaction_required", "login_required", "consent_required"].contains(&error))
-            && !self.is_transient()
+        self.oauth_error().is_some_and(|error| {
+            ["invalid_grant", "interaction_required", "login_required", "consent_required"].contains(&error)
+        }) && !self.is_transient()
     }
 
     /// Whether the registration itself is refused: nobody of the institution can get a token.

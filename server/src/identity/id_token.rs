@@ -80,8 +80,15 @@ struct Claims {
 pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<Identity, IdTokenError> {
     let header = decode_header(token).map_err(|_| IdTokenError::Malformed)?;
     let asymmetric = [
-        Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512,
-        Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA,
+        Algorithm::RS256,
+        Algorithm::RS384,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::PS384,
+        Algorithm::PS512,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::EdDSA,
     ];
     if !asymmetric.contains(&header.alg) {
         return Err(IdTokenError::Algorithm(format!("{:?}", header.alg)));
@@ -119,8 +126,11 @@ pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<I
     {
         return Err(IdTokenError::Claim("it comes from another tenant (tid)"));
     }
-    let names: Vec<String> =
-        [claims.preferred_username, claims.upn, claims.email].into_iter().flatten().filter(|name| !name.trim().is_empty()).collect();
+    let names: Vec<String> = [claims.preferred_username, claims.upn, claims.email]
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.trim().is_empty())
+        .collect();
     let sign_in_name = names.first().cloned().ok_or(IdTokenError::Claim("it names nobody (preferred_username)"))?;
     if names.iter().any(|name| name.chars().any(char::is_control)) {
         return Err(IdTokenError::Claim("a name has control characters"));

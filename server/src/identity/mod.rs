@@ -25,7 +25,7 @@ use crate::vault::Secret;
 
 pub use discovery::Discovery;
 pub use error::{IdentityError, OAuthError};
-pub use id_token::{Expected, Identity, IdTokenError, validate};
+pub use id_token::{Expected, IdTokenError, Identity, validate};
 
 /// Octets of an answer that are read; a token response is a few kilobytes.
 const MAX_ANSWER: usize = 512 * 1024;
@@ -146,7 +146,8 @@ impl Entra {
     pub async fn authorize_url(&self, credentials: &Credentials, sign_in: &SignIn<'_>) -> Result<Url, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(sign_in.redirect_uri)?);
-        let challenge = PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(sign_in.verifier.expose().to_owned()));
+        let challenge =
+            PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(sign_in.verifier.expose().to_owned()));
         let state = sign_in.state.to_owned();
         let (url, _) = client
             .authorize_url(|| CsrfToken::new(state))
@@ -164,7 +165,13 @@ impl Entra {
     ///
     /// # Errors
     /// [`IdentityError::Protocol`] if the authority's address cannot carry it.
-    pub fn admin_consent_url(&self, client_id: ClientId, tenant: &str, redirect_uri: &str, state: &str) -> Result<Url, IdentityError> {
+    pub fn admin_consent_url(
+        &self,
+        client_id: ClientId,
+        tenant: &str,
+        redirect_uri: &str,
+        state: &str,
+    ) -> Result<Url, IdentityError> {
         let mut url = self.at(&[tenant, "v2.0", "adminconsent"])?;
         url.query_pairs_mut()
             .append_pair("client_id", &client_id.to_string())
@@ -187,7 +194,13 @@ impl Entra {
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub async fn exchange(&self, credentials: &Credentials, code: &Secret, verifier: &Secret, redirect_uri: &str) -> Result<Tokens, IdentityError> {
+    pub async fn exchange(
+        &self,
+        credentials: &Credentials,
+        code: &Secret,
+        verifier: &Secret,
+        redirect_uri: &str,
+    ) -> Result<Tokens, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(redirect_uri)?);
         let request = client
@@ -234,7 +247,10 @@ impl Entra {
             .collect()
     }
 
-    fn client(credentials: &Credentials, discovery: &Discovery) -> Result<OAuthClient<EndpointSet, EndpointSet>, IdentityError> {
+    fn client(
+        credentials: &Credentials,
+        discovery: &Discovery,
+    ) -> Result<OAuthClient<EndpointSet, EndpointSet>, IdentityError> {
         let broken = |_| IdentityError::protocol("discovery", "an endpoint is no URL");
         Ok(OAuthClient::<EndpointNotSet, EndpointNotSet>::new(oauth2::ClientId::new(credentials.client_id.to_string()))
             .set_client_secret(oauth2::ClientSecret::new(credentials.secret.expose().to_owned()))
@@ -288,7 +304,8 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Exchange<'_> {
                 .await
                 .map_err(|error| SendError(error::describe(&error)))?;
             let status = answer.status();
-            let retry_after = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let retry_after =
+                answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((status.as_u16(), retry_after));
             let mut response = http::Response::builder().status(status);
             if let Some(kind) = answer.headers().get(http::header::CONTENT_TYPE) {
@@ -312,10 +329,17 @@ impl<'a> Exchange<'a> {
                 answer.redact(secrets);
                 IdentityError::OAuth { answer: Box::new(answer), status, retry_after }
             }
-            oauth2::RequestTokenError::Request(SendError(detail)) => IdentityError::Unreachable { what: "token endpoint", detail },
+            oauth2::RequestTokenError::Request(SendError(detail)) => {
+                IdentityError::Unreachable { what: "token endpoint", detail }
+            }
             // Parse holds the raw body, tokens included: it is never formatted.
-            _ if status >= 500 || status == 429 => IdentityError::Unavailable { what: "token endpoint", status, retry_after },
-            _ => IdentityError::protocol("token endpoint", &format!("the answer (HTTP {status}) is not one of OAuth 2.0")),
+            _ if status >= 500 || status == 429 => {
+                IdentityError::Unavailable { what: "token endpoint", status, retry_after }
+            }
+            _ => IdentityError::protocol(
+                "token endpoint",
+                &format!("the answer (HTTP {status}) is not one of OAuth 2.0"),
+            ),
         }
     }
 }

@@ -73,8 +73,12 @@ pub struct TestMessage<'a> {
 /// A time in words, UTC.
 #[must_use]
 pub fn utc(at: Timestamp) -> String {
-    let format = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC");
-    time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).ok().and_then(|at| at.format(format).ok()).unwrap_or_default()
+    let format =
+        time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC");
+    time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
+        .ok()
+        .and_then(|at| at.format(format).ok())
+        .unwrap_or_default()
 }
 
 impl TestMessage<'_> {
@@ -110,8 +114,17 @@ pub fn notification(from: &str, to: &str, subject: &str, text: &str, at: Timesta
     finish(builder(from, to, subject, at)?.body(text.to_owned()))
 }
 
-fn builder(from: &str, to: &str, subject: &str, at: Timestamp) -> Result<lettre::message::MessageBuilder, ComposeError> {
-    let mailbox = |text: &str| text.parse::<Address>().map(|address| Mailbox::new(None, address)).map_err(|error| ComposeError(error.to_string()));
+fn builder(
+    from: &str,
+    to: &str,
+    subject: &str,
+    at: Timestamp,
+) -> Result<lettre::message::MessageBuilder, ComposeError> {
+    let mailbox = |text: &str| {
+        text.parse::<Address>()
+            .map(|address| Mailbox::new(None, address))
+            .map_err(|error| ComposeError(error.to_string()))
+    };
     let subject: String = subject.chars().filter(|c| !c.is_control()).take(200).collect();
     let date = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or_default());
     Ok(Message::builder().from(mailbox(from)?).to(mailbox(to)?).subject(subject).date(date).header(AutoSubmitted))

@@ -83,6 +83,7 @@ impl MailError {
     /// Whether the server asks for patience.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
-        self.answered && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))
+        self.answered
+            && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))
     }
 }

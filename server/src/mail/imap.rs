@@ -68,7 +68,8 @@ impl Session {
             Err(_) => return Err(MailError::network(Step::Connect, "no answer in time")),
         };
         let _ = tcp.set_nodelay(true);
-        let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(|_| MailError::network(Step::Tls, "the host is no name for a certificate"))?;
+        let name = rustls::pki_types::ServerName::try_from(host.clone())
+            .map_err(|_| MailError::network(Step::Tls, "the host is no name for a certificate"))?;
         let tls = match tokio::time::timeout(STEP_LIMIT, trust.connector().connect(name, tcp)).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => return Err(MailError::network(Step::Tls, error.to_string())),
@@ -77,7 +78,9 @@ impl Session {
         let mut client = async_imap::Client::new(tls);
         match tokio::time::timeout(STEP_LIMIT, client.read_response()).await {
             Ok(Ok(Some(_))) => {}
-            Ok(Ok(None)) => return Err(MailError::network(Step::Connect, "the connection was closed before the greeting")),
+            Ok(Ok(None)) => {
+                return Err(MailError::network(Step::Connect, "the connection was closed before the greeting"));
+            }
             Ok(Err(error)) => return Err(MailError::network(Step::Connect, error.to_string())),
             Err(_) => return Err(MailError::network(Step::Connect, "no greeting in time")),
         }
@@ -111,7 +114,8 @@ impl Session {
                 let attributes = format!("{:?}", name.attributes());
                 folders.push(Folder {
                     name: name.name().to_owned(),
-                    junk: attributes.contains("Junk") || ["junk email", "junk", "spam"].contains(&name.name().to_lowercase().as_str()),
+                    junk: attributes.contains("Junk")
+                        || ["junk email", "junk", "spam"].contains(&name.name().to_lowercase().as_str()),
                     sent: attributes.contains("Sent") || name.name().eq_ignore_ascii_case("sent items"),
                     selectable: !attributes.contains("NoSelect"),
                 });

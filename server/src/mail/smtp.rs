@@ -7,8 +7,8 @@ use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Auth, Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::extension::MailBodyParameter;
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
 
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust};
@@ -26,7 +26,11 @@ pub struct Accepted {
     pub refused: Vec<(String, MailError)>,
 }
 
-async fn limited<T>(step: Step, limit: Duration, work: impl Future<Output = Result<T, lettre::transport::smtp::Error>>) -> Result<T, MailError> {
+async fn limited<T>(
+    step: Step,
+    limit: Duration,
+    work: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
+) -> Result<T, MailError> {
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result.map_err(|error| explain(step, &error)),
         Err(_) => Err(MailError::network(step, format!("no answer within {} seconds", limit.as_secs()))),
@@ -104,7 +108,8 @@ impl Session {
         if !message.is_ascii() && self.connection.server_info().supports_feature(Extension::EightBitMime) {
             parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
         }
-        let international = envelope.from().into_iter().chain(envelope.to()).any(|address| !AsRef::<str>::as_ref(address).is_ascii());
+        let international =
+            envelope.from().into_iter().chain(envelope.to()).any(|address| !AsRef::<str>::as_ref(address).is_ascii());
         if international && self.connection.server_info().supports_feature(Extension::SmtpUtfEight) {
             parameters.push(MailParameter::SmtpUtfEight);
         }
@@ -112,7 +117,8 @@ impl Session {
         limited(Step::From, STEP_LIMIT, self.connection.command(from)).await?;
         let mut refused = Vec::new();
         for to in envelope.to() {
-            match limited(Step::Recipient, STEP_LIMIT, self.connection.command(Rcpt::new(to.clone(), Vec::new()))).await {
+            match limited(Step::Recipient, STEP_LIMIT, self.connection.command(Rcpt::new(to.clone(), Vec::new()))).await
+            {
                 Ok(_) => {}
                 Err(error) if error.answered => refused.push((to.to_string(), error)),
                 Err(error) => return Err(error),

@@ -53,15 +53,30 @@ impl Services {
             },
         };
         let now = self.clock.now();
-        let user = User { id: UserId(self.clock.uuid()), address: new.address.to_string(), role: new.role, password_hash, disabled_at: None };
+        let user = User {
+            id: UserId(self.clock.uuid()),
+            address: new.address.to_string(),
+            role: new.role,
+            password_hash,
+            disabled_at: None,
+        };
         let mut tx = self.store.begin().await?;
         self.store.add_user(&mut tx, new.institution, &user, now).await?;
-        let token = if user.password_hash.is_some() { None } else { Some(self.put_invitation(&mut tx, new.institution, user.id).await?) };
+        let token = if user.password_hash.is_some() {
+            None
+        } else {
+            Some(self.put_invitation(&mut tx, new.institution, user.id).await?)
+        };
         tx.commit().await?;
         Ok(Ok(token))
     }
 
-    async fn put_invitation(&self, tx: &mut crate::store::Tx, institution: InstitutionId, user: UserId) -> Result<String, StoreError> {
+    async fn put_invitation(
+        &self,
+        tx: &mut crate::store::Tx,
+        institution: InstitutionId,
+        user: UserId,
+    ) -> Result<String, StoreError> {
         let (token, now) = (self.clock.token(), self.clock.now());
         let row = (self.clock.uuid(), sha256(&token));
         self.store.put_invitation(tx, institution, user, (row.0, &row.1), (now, now.plus_ms(INVITATION_MS))).await?;
@@ -91,7 +106,9 @@ impl Services {
 
     async fn valid_invitation(&self, visitor: &Visitor, token: &str) -> Result<Invitation, AppError> {
         let found = self.store.invitation(visitor.institution.id, &sha256(token)).await.or_internal(self)?;
-        found.filter(|found| found.expires_at >= self.clock.now() && found.user.disabled_at.is_none()).ok_or(AppError::NotFound)
+        found
+            .filter(|found| found.expires_at >= self.clock.now() && found.user.disabled_at.is_none())
+            .ok_or(AppError::NotFound)
     }
 
     /// Sends an invitation link by e-mail where that is possible, and says what happened.
@@ -102,10 +119,16 @@ impl Services {
             "Hello,\n\n{} invites you to Entrepost. Set your password with this link within 72 hours:\n\n{link}\n\nThe link works once. If you did not expect it, ignore this message.\n",
             institution.name
         );
-        let sent = self.notify(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text).await;
+        let sent = self
+            .notify(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text)
+            .await;
         let said = match &sent {
-            Ok(Some(from)) => format!("It was handed over for {address}, from {from}. If it does not come, copy the link and hand it over yourself."),
-            Ok(None) => "This server cannot send e-mail (no system SMTP is set): copy the link and hand it over.".to_owned(),
+            Ok(Some(from)) => format!(
+                "It was handed over for {address}, from {from}. If it does not come, copy the link and hand it over yourself."
+            ),
+            Ok(None) => {
+                "This server cannot send e-mail (no system SMTP is set): copy the link and hand it over.".to_owned()
+            }
             Err(reason) => format!("The e-mail could not be sent ({reason}): copy the link and hand it over."),
         };
         let tone = if matches!(sent, Ok(Some(_))) { Tone::Success } else { Tone::Warning };
@@ -135,6 +158,8 @@ impl Accounts for Handle {
             return Err(AppError::refused("Email or password is wrong. Check both and try again."));
         };
         self.store.clear_sign_in(&account_subject).await.or_internal(self)?;
+        // Only failures count: a whole school may sign in from one address in the morning.
+        self.store.uncount_sign_in(&format!("address:{}", visitor.address)).await.or_internal(self)?;
         let mut tx = self.store.begin().await.or_internal(self)?;
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
@@ -193,23 +218,32 @@ impl Accounts for Handle {
                 invited_until: until(user.id),
                 disabled_at: user.disabled_at,
                 role: user.role,
-                mailboxes: mailboxes.iter().filter(|mailbox| mailbox.user == user.id).map(|mailbox| (mailbox.id, mailbox.address.clone(), mailbox.state)).collect(),
+                mailboxes: mailboxes
+                    .iter()
+                    .filter(|mailbox| mailbox.user == user.id)
+                    .map(|mailbox| (mailbox.id, mailbox.address.clone(), mailbox.state))
+                    .collect(),
                 address: user.address,
             })
             .collect())
     }
 
     async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice, AppError> {
-        let address = address_field(address, "email", "Email").map_err(|error| AppError::Invalid { fields: vec![error] })?;
+        let address =
+            address_field(address, "email", "Email").map_err(|error| AppError::Invalid { fields: vec![error] })?;
         let role = Role::parse(role).ok_or_else(|| AppError::field("role", "Role", "Choose a role."))?;
         let new = AddPerson { institution: admin.institution().id, address: &address, role, password: None };
         match self.add_person(&new).await {
-            Ok(Ok(Some(token))) => Ok(self.invitation_notice(admin, address.as_str(), &token, &format!("{address} is invited.")).await),
+            Ok(Ok(Some(token))) => {
+                Ok(self.invitation_notice(admin, address.as_str(), &token, &format!("{address} is invited.")).await)
+            }
             Ok(Ok(None)) => Err(AppError::refused("No invitation was made.")),
             Ok(Err(error)) => Err(error),
-            Err(error) if error.is_duplicate() => {
-                Err(AppError::field("email", "Email", format!("{address} has an account already. Find it in the list below.")))
-            }
+            Err(error) if error.is_duplicate() => Err(AppError::field(
+                "email",
+                "Email",
+                format!("{address} has an account already. Find it in the list below."),
+            )),
             Err(error) => Err(internal(&self.clock, &error)),
         }
     }
@@ -228,8 +262,12 @@ impl Accounts for Handle {
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError> {
         let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
         let mut tx = self.store.begin().await.or_internal(self)?;
-        if role == Role::User && self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0 {
-            return Err(AppError::refused("This is the last administrator. Make somebody else an administrator first."));
+        if role == Role::User
+            && self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0
+        {
+            return Err(AppError::refused(
+                "This is the last administrator. Make somebody else an administrator first.",
+            ));
         }
         self.store.set_role(&mut tx, institution, user, role).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
@@ -244,14 +282,29 @@ impl Accounts for Handle {
         if !disabled {
             self.store.set_disabled(&mut tx, institution, user, None).await.or_internal(self)?;
             tx.commit().await.or_internal(self)?;
-            return Ok(Notice::new(Tone::Success, format!("{} is enabled.", person.address), "They can sign in with their password again."));
+            return Ok(Notice::new(
+                Tone::Success,
+                format!("{} is enabled.", person.address),
+                "They can sign in with their password again.",
+            ));
         }
-        if self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0 && person.role == Role::Administrator {
-            return Err(AppError::refused("This is the last administrator. Make somebody else an administrator first."));
+        if self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0
+            && person.role == Role::Administrator
+        {
+            return Err(AppError::refused(
+                "This is the last administrator. Make somebody else an administrator first.",
+            ));
         }
         let now = self.clock.now();
-        let theirs: Vec<MailboxId> =
-            self.store.mailboxes(institution).await.or_internal(self)?.into_iter().filter(|mailbox| mailbox.user == user).map(|mailbox| mailbox.id).collect();
+        let theirs: Vec<MailboxId> = self
+            .store
+            .mailboxes(institution)
+            .await
+            .or_internal(self)?
+            .into_iter()
+            .filter(|mailbox| mailbox.user == user)
+            .map(|mailbox| mailbox.id)
+            .collect();
         self.store.set_disabled(&mut tx, institution, user, Some(now)).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
         self.store.drop_invitations(&mut tx, institution, user).await.or_internal(self)?;
@@ -260,12 +313,21 @@ impl Accounts for Handle {
         }
         tx.commit().await.or_internal(self)?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
-        Ok(Notice::new(Tone::Success, format!("{} is disabled.", person.address), "They are signed out, and their mailbox tokens are forgotten."))
+        Ok(Notice::new(
+            Tone::Success,
+            format!("{} is disabled.", person.address),
+            "They are signed out, and their mailbox tokens are forgotten.",
+        ))
     }
 
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError> {
-        let found = self.store.mailbox(admin.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let found =
+            self.store.mailbox(admin.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         self.forget_mailbox(found.institution, mailbox).await?;
-        Ok(Notice::new(Tone::Success, format!("{} is disconnected.", found.address), "Its tokens are forgotten. Its owner can connect it again."))
+        Ok(Notice::new(
+            Tone::Success,
+            format!("{} is disconnected.", found.address),
+            "Its tokens are forgotten. Its owner can connect it again.",
+        ))
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use app::backend::{AttemptStream, SignedIn};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState, Outcome, Stage,
+    AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState,
+    Outcome, Stage,
 };
 use futures::stream;
 use tokio::sync::Notify;
@@ -60,10 +61,14 @@ impl Services {
         let died = attempt.stage == Stage::Running && attempt.lease_until.is_some_and(|until| until < now);
         let too_late = attempt.stage == Stage::SigningIn && attempt.callback_expires_at < now
             || attempt.stage == Stage::Deciding && attempt.grant_expires_at.is_some_and(|until| until < now);
-        let (stage, outcome) = if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
+        let (stage, outcome) =
+            if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
         let reader = self.reader(me, &attempt.address);
-        let mut diagnoses: Vec<_> =
-            checks.iter().filter_map(|check| check.fault.as_deref()).map(|fault| Fault::from_json(fault).explain(&reader)).collect();
+        let mut diagnoses: Vec<_> = checks
+            .iter()
+            .filter_map(|check| check.fault.as_deref())
+            .map(|fault| Fault::from_json(fault).explain(&reader))
+            .collect();
         let ran = checks.iter().any(|check| check.kind == CheckKind::Token && check.status != CheckStatus::Waiting);
         if outcome == Outcome::Abandoned && ran && diagnoses.is_empty() {
             diagnoses.push(Fault::new("interrupted", attempt.finished_at.unwrap_or(now), &[]).explain(&reader));
@@ -72,7 +77,7 @@ impl Services {
             Some(id) => self.store.mailbox(institution, id).await.or_internal(self)?,
             None => None,
         };
-        let choice = (stage == Stage::Deciding).then(|| attempt.grant_expires_at).flatten().map(|expires_at| Choice {
+        let choice = (stage == Stage::Deciding).then_some(attempt.grant_expires_at).flatten().map(|expires_at| Choice {
             signed_in_as: attempt.sign_in_name.clone(),
             may_use_instead: false,
             expires_at,
@@ -88,7 +93,13 @@ impl Services {
             .into_iter()
             .map(|check| CheckView {
                 kind: check.kind,
-                status: if stage == Stage::Finished && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running) { CheckStatus::NotRun } else { check.status },
+                status: if stage == Stage::Finished
+                    && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running)
+                {
+                    CheckStatus::NotRun
+                } else {
+                    check.status
+                },
                 detail: check.detail,
                 duration_ms: check.duration_ms,
             })

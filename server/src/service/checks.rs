@@ -149,7 +149,11 @@ impl Services {
     }
 
     /// Ticks steps of the guide that Microsoft proved.
-    pub(super) async fn prove_steps(&self, institution: app::model::InstitutionId, steps: &[GuideStep]) -> crate::store::Result<()> {
+    pub(super) async fn prove_steps(
+        &self,
+        institution: app::model::InstitutionId,
+        steps: &[GuideStep],
+    ) -> crate::store::Result<()> {
         for step in steps {
             let row = crate::store::GuideRow { step: *step, done: true, proven: true };
             self.store.put_guide_step(institution, row, self.clock.now()).await?;
@@ -178,9 +182,18 @@ impl Run<'_> {
         self.services.clock.now()
     }
 
-    async fn put(&self, kind: CheckKind, status: CheckStatus, detail: &str, took: Option<Duration>) -> Result<(), AppError> {
-        let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
-        self.services.put_check(self.attempt, Check { kind, status, detail: detail.to_owned(), duration_ms, fault: None }).await
+    async fn put(
+        &self,
+        kind: CheckKind,
+        status: CheckStatus,
+        detail: &str,
+        took: Option<Duration>,
+    ) -> Result<(), AppError> {
+        // What came with the sign-in took no time of its own.
+        let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX)).filter(|ms| *ms > 0);
+        self.services
+            .put_check(self.attempt, Check { kind, status, detail: detail.to_owned(), duration_ms, fault: None })
+            .await
     }
 
     async fn running(&self, kind: CheckKind) -> Result<Instant, AppError> {
@@ -224,7 +237,11 @@ impl Run<'_> {
                 {
                     let problem = fault.to_json();
                     let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
-                    services.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await.or_internal(services)?;
+                    services
+                        .store
+                        .set_mailbox_state(mailbox.institution, mailbox.id, state, now)
+                        .await
+                        .or_internal(services)?;
                 }
                 self.fail(CheckKind::Token, fault, String::new(), since).await?;
                 return Ok(None);
@@ -240,7 +257,10 @@ impl Run<'_> {
         }
         let detail = token.scopes.as_deref().map_or_else(|| "as asked for".to_owned(), short_scopes);
         self.put(CheckKind::Token, CheckStatus::Passed, &detail, Some(since.elapsed())).await?;
-        services.prove_steps(self.attempt.institution, &[GuideStep::Permissions, GuideStep::Consent]).await.or_internal(services)?;
+        services
+            .prove_steps(self.attempt.institution, &[GuideStep::Permissions, GuideStep::Consent])
+            .await
+            .or_internal(services)?;
         Ok(Some((token, refresh)))
     }
 
@@ -249,7 +269,11 @@ impl Run<'_> {
         let (services, attempt) = (self.services, self.attempt);
         let sealed = attempt.grant_sealed.as_deref().ok_or(TokenError::Gone)?;
         let refresh = services.vault.open(&attempt_place("grant_sealed", attempt.id), sealed)?;
-        let registration = services.store.registration(attempt.institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
+        let registration = services
+            .store
+            .registration(attempt.institution, Slot::Current)
+            .await?
+            .ok_or(TokenError::RegistrationChanged)?;
         let credentials = services.tokens.credentials(&registration)?;
         let granted = services.entra.refresh(&credentials, &refresh).await?;
         let newest = granted.refresh.clone().unwrap_or(refresh);
@@ -262,7 +286,13 @@ impl Run<'_> {
         let login = Login { server, user: &route.sign_in_name, token: &token.secret };
         match smtp::Session::open(&login, &self.services.trust).await {
             Ok(session) => {
-                self.put(CheckKind::Smtp, CheckStatus::Passed, &format!("{}, encrypted", server.0), Some(since.elapsed())).await?;
+                self.put(
+                    CheckKind::Smtp,
+                    CheckStatus::Passed,
+                    &format!("{}, encrypted", server.0),
+                    Some(since.elapsed()),
+                )
+                .await?;
                 Ok(Some(session))
             }
             Err(error) => {
@@ -277,7 +307,10 @@ impl Run<'_> {
         let since = self.running(CheckKind::TestMessage).await?;
         let services = self.services;
         let host = services.config.public_url.of(&self.me.institution().slug);
-        let host = url::Url::parse(&host).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_else(|| "entrepost.invalid".into());
+        let host = url::Url::parse(&host)
+            .ok()
+            .and_then(|url| url.host_str().map(ToOwned::to_owned))
+            .unwrap_or_else(|| "entrepost.invalid".into());
         let message_id = format!("<{}.test@{host}>", services.clock.uuid());
         let attempt = self.attempt.id.to_string();
         let message = TestMessage {
@@ -294,7 +327,13 @@ impl Run<'_> {
         match session.send(&message.envelope, &message.bytes).await {
             Ok(_) => {
                 let at = Instant::now();
-                self.put(CheckKind::TestMessage, CheckStatus::Passed, "accepted by the mail server", Some(since.elapsed())).await?;
+                self.put(
+                    CheckKind::TestMessage,
+                    CheckStatus::Passed,
+                    "accepted by the mail server",
+                    Some(since.elapsed()),
+                )
+                .await?;
                 session.quit().await;
                 Ok(Some(Sent { message_id, at }))
             }
@@ -319,7 +358,10 @@ impl Run<'_> {
             Ok(session) => {
                 self.put(CheckKind::Imap, CheckStatus::Passed, &server.0, Some(since.elapsed())).await?;
                 if !self.failed {
-                    self.services.prove_steps(self.attempt.institution, &[GuideStep::Protocols]).await.or_internal(self.services)?;
+                    self.services
+                        .prove_steps(self.attempt.institution, &[GuideStep::Protocols])
+                        .await
+                        .or_internal(self.services)?;
                 }
                 Ok(Some(session))
             }
@@ -360,7 +402,10 @@ impl Run<'_> {
             }
             Ok(None) => {
                 self.unseen = true;
-                let detail = format!("not seen within {} seconds; it may still come", self.services.config.arrival_limit.as_secs());
+                let detail = format!(
+                    "not seen within {} seconds; it may still come",
+                    self.services.config.arrival_limit.as_secs()
+                );
                 self.put(CheckKind::Arrival, CheckStatus::Unseen, &detail, None).await?;
                 session.logout().await;
                 Ok(false)
@@ -379,13 +424,21 @@ impl Run<'_> {
         let now = self.now();
         let fault = if arrived && let Some(refresh) = refresh {
             let registration = services.ready_registration(self.me).await?;
-            let identity = Identity { sign_in_name: attempt.sign_in_name.clone(), names: Vec::new(), subject: attempt.subject.clone() };
+            let identity = Identity {
+                sign_in_name: attempt.sign_in_name.clone(),
+                names: Vec::new(),
+                subject: attempt.subject.clone(),
+            };
             if services.keep_grant(self.me, attempt, &identity, refresh, &registration).await?.is_some() {
                 return self.put(CheckKind::Identity, CheckStatus::Passed, "proven by the test message", None).await;
             }
             Fault::new("address_taken", now, &[("Address", attempt.address.clone())])
         } else {
-            Fault::new("address_unproven", now, &[("Address", attempt.address.clone()), ("Signed in as", attempt.sign_in_name.clone())])
+            Fault::new(
+                "address_unproven",
+                now,
+                &[("Address", attempt.address.clone()), ("Signed in as", attempt.sign_in_name.clone())],
+            )
         };
         self.unseen = false;
         self.fail(CheckKind::Identity, fault, format!("{} is not proven", attempt.address), Instant::now()).await
@@ -399,7 +452,8 @@ async fn look(session: &mut imap::Session, mark: &imap::Mark<'_>, round: u32) ->
     }
     let mut seen = HashSet::new();
     let folders = session.folders().await?;
-    let (junk, others): (Vec<_>, Vec<_>) = folders.into_iter().filter(|folder| folder.selectable && !folder.sent).partition(|folder| folder.junk);
+    let (junk, others): (Vec<_>, Vec<_>) =
+        folders.into_iter().filter(|folder| folder.selectable && !folder.sent).partition(|folder| folder.junk);
     let others = others.into_iter().filter(|_| round % 4 == 1).take(100);
     for folder in junk.into_iter().chain(others) {
         if folder.name.eq_ignore_ascii_case("INBOX") || !seen.insert(folder.name.clone()) {

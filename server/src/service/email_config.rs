@@ -4,8 +4,8 @@ use app::backend::{Administrator, Departure, EmailConfig, Home, SignedIn, Visito
 use app::error::AppError;
 use app::model::{
     AttemptKind, ClientId, ClientSecret, EmailAddress, EmailConfigForm, EmailConfigView, FieldError, Flash, GuideStep,
-    GuideStepView, MailboxId, MailboxState, Notice, NotificationView, Provider, RegistrationId, RegistrationView, SecretExpiry,
-    Tenant, TenantId, Tone,
+    GuideStepView, MailboxId, MailboxState, Notice, NotificationView, Provider, RegistrationId, RegistrationView,
+    SecretExpiry, Tenant, TenantId, Tone,
 };
 use async_trait::async_trait;
 
@@ -68,9 +68,12 @@ fn parse(form: EmailConfigForm, old: &EmailSettings, clock: &Clock) -> Result<Pa
     let forget_secret = form.secret_change == "remove";
     let mut registration = None;
     if provider == Some(Provider::ExchangeOnline) && !forget_secret {
-        let client_id = ClientId::parse(&form.client_id).map_err(|error| errors.push(field("client_id", "Client ID", error)));
-        let tenant = Tenant::parse(&form.tenant_id).map_err(|error| errors.push(field("tenant_id", "Tenant ID", error)));
-        let secret = ClientSecret::parse(&form.client_secret).map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
+        let client_id =
+            ClientId::parse(&form.client_id).map_err(|error| errors.push(field("client_id", "Client ID", error)));
+        let tenant =
+            Tenant::parse(&form.tenant_id).map_err(|error| errors.push(field("tenant_id", "Tenant ID", error)));
+        let secret = ClientSecret::parse(&form.client_secret)
+            .map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
         let expires_on = SecretExpiry::parse(&form.secret_expires_on)
             .and_then(|date| match date {
                 Some(date) if date.days_left(clock.now()) < 0 => Err(app::model::RegistrationError::Expiry),
@@ -78,13 +81,19 @@ fn parse(form: EmailConfigForm, old: &EmailSettings, clock: &Clock) -> Result<Pa
             })
             .map_err(|error| errors.push(field("secret_expires_on", "Secret expires on", error)));
         if let (Ok(client_id), Ok(tenant), Ok(secret), Ok(expires_on)) = (client_id, tenant, secret, expires_on) {
-            registration = Some(Values { client_id, tenant, secret: secret.map(|secret| Secret::new(secret.reveal())), expires_on });
+            registration = Some(Values {
+                client_id,
+                tenant,
+                secret: secret.map(|secret| Secret::new(secret.reveal())),
+                expires_on,
+            });
         }
     }
     if !errors.is_empty() {
         return Err(errors);
     }
-    let same_sender = custom_from && EmailAddress::parse(&custom_from_address).is_ok_and(|address| address.same_as(&old.custom_from_address));
+    let same_sender = custom_from
+        && EmailAddress::parse(&custom_from_address).is_ok_and(|address| address.same_as(&old.custom_from_address));
     Ok(Parsed {
         settings: EmailSettings {
             provider: provider.unwrap_or(Provider::SystemDefault),
@@ -116,29 +125,52 @@ impl Services {
                 };
                 match found {
                     Some(tenant_id) => Verdict::Accepted { tenant_id, authorize_origin: discovery.authorize_origin() },
-                    None => Verdict::Refused(Fault::new("tenant_unknown", now, &[("Issuer", discovery.issuer.clone())])),
+                    None => {
+                        Verdict::Refused(Fault::new("tenant_unknown", now, &[("Issuer", discovery.issuer.clone())]))
+                    }
                 }
             }
-            Err(error) if error.is_transient() || matches!(error, IdentityError::Protocol { .. }) => Verdict::Silent(Fault::identity(&error, now)),
+            Err(error) if error.is_transient() || matches!(error, IdentityError::Protocol { .. }) => {
+                Verdict::Silent(Fault::identity(&error, now))
+            }
             Err(error) => Verdict::Refused(Fault::identity(&error, now)),
         }
     }
 
     /// A registration with its secret sealed for a new row.
-    fn sealed(&self, values: (ClientId, TenantId), secret: &Secret, like: &Registration) -> Result<Registration, AppError> {
-        let mut new = Registration { id: RegistrationId(self.clock.uuid()), client_id: values.0, tenant_id: values.1, ..like.clone() };
+    fn sealed(
+        &self,
+        values: (ClientId, TenantId),
+        secret: &Secret,
+        like: &Registration,
+    ) -> Result<Registration, AppError> {
+        let mut new = Registration {
+            id: RegistrationId(self.clock.uuid()),
+            client_id: values.0,
+            tenant_id: values.1,
+            ..like.clone()
+        };
         new.secret_sealed = self.vault.seal(&secret_place(&new), secret).or_internal(self)?;
         Ok(new)
     }
 
     async fn store_settings(&self, admin: &Administrator, settings: &EmailSettings) -> Result<(), AppError> {
         let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store.put_email_settings(&mut tx, admin.institution().id, settings, self.clock.now()).await.or_internal(self)?;
+        self.store
+            .put_email_settings(&mut tx, admin.institution().id, settings, self.clock.now())
+            .await
+            .or_internal(self)?;
         tx.commit().await.or_internal(self)
     }
 
     /// Puts an accepted registration into use. `ends`: other IDs, so every connection ends.
-    async fn use_registration(&self, admin: &Administrator, settings: Option<&EmailSettings>, new: &Registration, ends: bool) -> Result<(), AppError> {
+    async fn use_registration(
+        &self,
+        admin: &Administrator,
+        settings: Option<&EmailSettings>,
+        new: &Registration,
+        ends: bool,
+    ) -> Result<(), AppError> {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let theirs = self.store.mailboxes(institution).await.or_internal(self)?;
         let mut tx = self.store.begin().await.or_internal(self)?;
@@ -164,7 +196,12 @@ impl Services {
         Ok(())
     }
 
-    async fn put_waiting(&self, admin: &Administrator, settings: Option<&EmailSettings>, new: &Registration) -> Result<(), AppError> {
+    async fn put_waiting(
+        &self,
+        admin: &Administrator,
+        settings: Option<&EmailSettings>,
+        new: &Registration,
+    ) -> Result<(), AppError> {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
         if let Some(settings) = settings {
@@ -181,7 +218,11 @@ impl Services {
             "tenant_unknown" | "single_tenant" | "other_cloud" => ("tenant_id", "Tenant ID"),
             _ => ("client_secret", "Client Secret"),
         };
-        Flash { errors: vec![field(name, label, format!("{} {}", diagnosis.title, diagnosis.summary))], diagnosis: Some(diagnosis), ..Flash::default() }
+        Flash {
+            errors: vec![field(name, label, format!("{} {}", diagnosis.title, diagnosis.summary))],
+            diagnosis: Some(diagnosis),
+            ..Flash::default()
+        }
     }
 
     fn silent(&self, admin: &Administrator, fault: &Fault, beside: bool) -> Flash {
@@ -195,7 +236,13 @@ impl Services {
         flash
     }
 
-    async fn save_registration(&self, admin: &Administrator, parsed: &Parsed, values: &Values, confirmed: bool) -> Result<Flash, AppError> {
+    async fn save_registration(
+        &self,
+        admin: &Administrator,
+        parsed: &Parsed,
+        values: &Values,
+        confirmed: bool,
+    ) -> Result<Flash, AppError> {
         let institution = admin.institution().id;
         let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
@@ -204,9 +251,17 @@ impl Services {
         let kept = waiting.as_ref().filter(|waiting| waiting.client_id == values.client_id).or(current.as_ref());
         let (secret, stored_at, is_new) = match (&values.secret, kept) {
             (Some(secret), _) => (secret.clone(), now, true),
-            (None, Some(kept)) => (self.vault.open(&secret_place(kept), &kept.secret_sealed).or_internal(self)?, kept.secret_stored_at, false),
+            (None, Some(kept)) => (
+                self.vault.open(&secret_place(kept), &kept.secret_sealed).or_internal(self)?,
+                kept.secret_stored_at,
+                false,
+            ),
             (None, None) => {
-                return Err(AppError::field("client_secret", "Client Secret", app::model::RegistrationError::SecretMissing.to_string()));
+                return Err(AppError::field(
+                    "client_secret",
+                    "Client Secret",
+                    app::model::RegistrationError::SecretMissing.to_string(),
+                ));
             }
         };
         let like = Registration {
@@ -225,7 +280,9 @@ impl Services {
                 let mut new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
                 new.verified_at = Some(now);
                 new.authorize_origin = Some(authorize_origin);
-                let ends = current.as_ref().is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
+                let ends = current
+                    .as_ref()
+                    .is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
                 let people = self.store.people_connected(institution).await.or_internal(self)?;
                 if ends && people > 0 && !confirmed {
                     self.put_waiting(admin, None, &new).await?;
@@ -241,12 +298,18 @@ impl Services {
                     flash.diagnosis = Some(fault.explain(&self.reader(admin, "")));
                     return Ok(flash);
                 };
-                let same = current.as_ref().filter(|current| current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new);
+                let same = current.as_ref().filter(|current| {
+                    current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new
+                });
                 if let Some(same) = same {
                     // Nothing that Microsoft judges has changed: what was verified stays so.
                     let kept = Registration { secret_expires_on: like.secret_expires_on, ..same.clone() };
                     self.use_registration(admin, Some(&parsed.settings), &kept, false).await?;
-                    return Ok(Flash::notice(Notice::new(Tone::Warning, "Saved, but Microsoft could not be asked.", "Client ID, Tenant ID and secret are unchanged.")));
+                    return Ok(Flash::notice(Notice::new(
+                        Tone::Warning,
+                        "Saved, but Microsoft could not be asked.",
+                        "Client ID, Tenant ID and secret are unchanged.",
+                    )));
                 }
                 let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
                 let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some());
@@ -261,7 +324,8 @@ impl Services {
     }
 
     fn registration_view(&self, registration: &Registration) -> RegistrationView {
-        let expiry = registration.secret_expires_on.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
+        let expiry =
+            registration.secret_expires_on.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
         RegistrationView {
             client_id: registration.client_id.to_string(),
             tenant_id: registration.tenant_id.to_string(),
@@ -272,7 +336,11 @@ impl Services {
         }
     }
 
-    async fn notifications(&self, admin: &Administrator, settings: &EmailSettings) -> Result<NotificationView, AppError> {
+    async fn notifications(
+        &self,
+        admin: &Administrator,
+        settings: &EmailSettings,
+    ) -> Result<NotificationView, AppError> {
         let institution = admin.institution();
         let mailboxes = self.store.mailboxes(institution.id).await.or_internal(self)?;
         let sender = settings.notification_mailbox.and_then(|id| mailboxes.iter().find(|mailbox| mailbox.id == id));
@@ -307,7 +375,9 @@ fn accepted(renewed: bool) -> Notice {
 
 fn question(people: i64) -> Notice {
     let who = if people == 1 { "1 person".to_owned() } else { format!("{people} people") };
-    let text = format!("But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. Nothing has changed yet. Decide below.");
+    let text = format!(
+        "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. Nothing has changed yet. Decide below."
+    );
     Notice::new(Tone::Warning, "Microsoft accepts the new values.", text)
 }
 
@@ -324,7 +394,11 @@ impl EmailConfig for Handle {
             .into_iter()
             .map(|step| {
                 let row = rows.iter().find(|row| row.step == step);
-                GuideStepView { step, done: row.is_some_and(|row| row.done), proven: row.is_some_and(|row| row.proven && row.done) }
+                GuideStepView {
+                    step,
+                    done: row.is_some_and(|row| row.done),
+                    proven: row.is_some_and(|row| row.proven && row.done),
+                }
             })
             .collect();
         Ok(EmailConfigView {
@@ -345,12 +419,15 @@ impl EmailConfig for Handle {
         let institution = admin.institution().id;
         let old = self.store.email_settings(institution).await.or_internal(self)?;
         let confirmed = form.confirm_disconnect == "yes";
-        let typed: std::collections::BTreeMap<String, String> = form.typed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let typed: std::collections::BTreeMap<String, String> =
+            form.typed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let parsed = parse(form, &old, &self.clock).map_err(|fields| AppError::Invalid { fields })?;
         if parsed.forget_secret {
             let people = self.store.people_connected(institution).await.or_internal(self)?;
             if people > 0 && !confirmed {
-                let text = format!("Without the secret {people} connected people must connect again later. Tick “Yes, end the connections” and save again.");
+                let text = format!(
+                    "Without the secret {people} connected people must connect again later. Tick “Yes, end the connections” and save again."
+                );
                 let mut flash = Flash::notice(Notice::new(Tone::Warning, "Remove the secret?", text));
                 flash.question = Some(("Yes, end the connections".into(), "confirm_disconnect".into()));
                 flash.typed = typed;
@@ -365,7 +442,11 @@ impl EmailConfig for Handle {
             self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
             tx.commit().await.or_internal(self)?;
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
-            return Ok(Flash::notice(Notice::new(Tone::Success, "The secret is removed.", "Nothing of the registration is stored any more.")));
+            return Ok(Flash::notice(Notice::new(
+                Tone::Success,
+                "The secret is removed.",
+                "Nothing of the registration is stored any more.",
+            )));
         }
         let Some(values) = &parsed.registration else {
             self.store_settings(admin, &parsed.settings).await?;
@@ -390,7 +471,11 @@ impl EmailConfig for Handle {
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
                 let mut flash = self.refused(admin, &fault);
-                flash.notice = Some(Notice::new(Tone::Problem, "Microsoft refuses these values.", "They stay stored, unverified. Correct them below and save."));
+                flash.notice = Some(Notice::new(
+                    Tone::Problem,
+                    "Microsoft refuses these values.",
+                    "They stay stored, unverified. Correct them below and save.",
+                ));
                 Ok(flash)
             }
             Verdict::Silent(fault) => Ok(self.silent(admin, &fault, beside)),
@@ -398,7 +483,9 @@ impl EmailConfig for Handle {
                 let mut new = self.sealed((candidate.client_id, tenant_id), &secret, &candidate)?;
                 new.verified_at = Some(self.clock.now());
                 new.authorize_origin = Some(authorize_origin);
-                let ends = current.as_ref().is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
+                let ends = current
+                    .as_ref()
+                    .is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
                 let people = self.store.people_connected(institution).await.or_internal(self)?;
                 if ends && people > 0 && !confirmed {
                     self.put_waiting(admin, None, &new).await?;
@@ -442,7 +529,13 @@ impl EmailConfig for Handle {
         let address = EmailAddress::parse(&settings.custom_from_address)
             .ok()
             .filter(|_| settings.custom_from)
-            .ok_or_else(|| AppError::field("custom_from_address", "Custom From address", "Choose Yes, enter the address and save first."))?;
+            .ok_or_else(|| {
+                AppError::field(
+                    "custom_from_address",
+                    "Custom From address",
+                    "Choose Yes, enter the address and save first.",
+                )
+            })?;
         self.begin_sign_in(admin, visitor, (AttemptKind::Notifications, address.as_str()), "select_account").await
     }
 
@@ -450,11 +543,18 @@ impl EmailConfig for Handle {
         let institution = admin.institution().id;
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         if !settings.custom_from {
-            return Err(AppError::field("custom_from_address", "Custom From address", "Choose Yes, enter the address and save first."));
+            return Err(AppError::field(
+                "custom_from_address",
+                "Custom From address",
+                "Choose Yes, enter the address and save first.",
+            ));
         }
         let found = self.store.mailbox(institution, mailbox).await.or_internal(self)?;
         let found = found.filter(|found| found.state == MailboxState::Connected).ok_or(AppError::NotFound)?;
-        let id = self.retest(&found, admin.user(), (AttemptKind::Pair, &settings.custom_from_address), false).await.or_internal(self)?;
+        let id = self
+            .retest(&found, admin.user(), (AttemptKind::Pair, &settings.custom_from_address), false)
+            .await
+            .or_internal(self)?;
         self.spawn_run(SignedIn::clone(admin), id);
         Ok(AttemptKind::Pair.path(id))
     }
@@ -466,7 +566,11 @@ impl EmailConfig for Handle {
             self.forget_mailbox(institution, mailbox.id).await?;
         }
         self.store.set_notification_mailbox(institution, None).await.or_internal(self)?;
-        Ok(Notice::new(Tone::Success, "No mailbox sends notifications any more.", "They come from the system's sender, where there is one."))
+        Ok(Notice::new(
+            Tone::Success,
+            "No mailbox sends notifications any more.",
+            "They come from the system's sender, where there is one.",
+        ))
     }
 
     async fn home(&self, me: &SignedIn) -> Result<Home, AppError> {
@@ -481,41 +585,118 @@ impl EmailConfig for Handle {
         if me.administrator().is_ok() {
             let days = registration.as_ref().and_then(|current| self.registration_view(current).secret_days_left);
             match (&registration, settings.provider) {
-                (None, _) => say(Tone::Warning, "Set up email first.", "Choose MS Exchange Online and paste the three values of your app registration.".into(), config(), "Set up email"),
+                (None, _) => say(
+                    Tone::Warning,
+                    "Set up email first.",
+                    "Choose MS Exchange Online and paste the three values of your app registration.".into(),
+                    config(),
+                    "Set up email",
+                ),
                 (Some(current), Provider::ExchangeOnline) if current.verified_at.is_none() => {
-                    say(Tone::Warning, "The app registration is not verified yet.", "Microsoft could not be asked when it was saved.".into(), config(), "Verify again");
+                    say(
+                        Tone::Warning,
+                        "The app registration is not verified yet.",
+                        "Microsoft could not be asked when it was saved.".into(),
+                        config(),
+                        "Verify again",
+                    );
                 }
                 _ => {}
             }
             match days {
-                Some(days) if days < 0 => say(Tone::Problem, "The Client Secret has expired.", "Nobody can connect, and mail will stop. Create a new one and paste its Value.".into(), config(), "Renew the secret"),
-                Some(days) if days <= REMIND_DAYS => say(Tone::Warning, "The Client Secret expires soon.", format!("It ends in {days} days. A new one takes effect at once for everybody."), config(), "Renew the secret"),
+                Some(days) if days < 0 => say(
+                    Tone::Problem,
+                    "The Client Secret has expired.",
+                    "Nobody can connect, and mail will stop. Create a new one and paste its Value.".into(),
+                    config(),
+                    "Renew the secret",
+                ),
+                Some(days) if days <= REMIND_DAYS => say(
+                    Tone::Warning,
+                    "The Client Secret expires soon.",
+                    format!("It ends in {days} days. A new one takes effect at once for everybody."),
+                    config(),
+                    "Renew the secret",
+                ),
                 _ => {}
             }
             if let Some(problem) = settings.notification_problem.filter(|_| settings.custom_from) {
-                say(Tone::Problem, "The notification mailbox fails.", format!("{problem}. The system's sender is used instead, where there is one."), config(), "Look at it");
+                say(
+                    Tone::Problem,
+                    "The notification mailbox fails.",
+                    format!("{problem}. The system's sender is used instead, where there is one."),
+                    config(),
+                    "Look at it",
+                );
             }
             let can_send = self.config.system_smtp.is_some() || settings.notification_mailbox.is_some();
             if !can_send {
-                say(Tone::Warning, "Notifications cannot be sent.", "There is no system SMTP and no notification mailbox. Invitations are links to hand over.".into(), config(), "Choose a sender");
+                say(
+                    Tone::Warning,
+                    "Notifications cannot be sent.",
+                    "There is no system SMTP and no notification mailbox. Invitations are links to hand over.".into(),
+                    config(),
+                    "Choose a sender",
+                );
             }
-            let stuck = self.store.mailboxes(institution).await.or_internal(self)?.into_iter().filter(|mailbox| mailbox.state != MailboxState::Connected).count();
+            let stuck = self
+                .store
+                .mailboxes(institution)
+                .await
+                .or_internal(self)?
+                .into_iter()
+                .filter(|mailbox| mailbox.state != MailboxState::Connected)
+                .count();
             if stuck > 0 {
-                let what = if stuck == 1 { "1 mailbox does not work.".to_owned() } else { format!("{stuck} mailboxes do not work.") };
-                say(Tone::Warning, &what, "The list of users shows which.".into(), "/institution/users".into(), "Open Users");
+                let what = if stuck == 1 {
+                    "1 mailbox does not work.".to_owned()
+                } else {
+                    format!("{stuck} mailboxes do not work.")
+                };
+                say(
+                    Tone::Warning,
+                    &what,
+                    "The list of users shows which.".into(),
+                    "/institution/users".into(),
+                    "Open Users",
+                );
             }
         }
         let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
         let account = || "/account/email".to_owned();
         let ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         if mine.is_empty() && ready {
-            say(Tone::Warning, "Your mailbox is not connected.", "It takes a minute: sign in at Microsoft once.".into(), account(), "Connect my mailbox");
+            say(
+                Tone::Warning,
+                "Your mailbox is not connected.",
+                "It takes a minute: sign in at Microsoft once.".into(),
+                account(),
+                "Connect my mailbox",
+            );
         }
         for mailbox in mine {
             match mailbox.state {
-                MailboxState::Connected => say(Tone::Success, &format!("{} is connected.", mailbox.address), "Every check passed.".into(), account(), "Show my mailbox"),
-                MailboxState::Blocked => say(Tone::Problem, &format!("{} does not work yet.", mailbox.address), "A check fails. Your sign-in is kept.".into(), account(), "See what is wrong"),
-                MailboxState::NeedsReconnect => say(Tone::Problem, &format!("{} must be connected again.", mailbox.address), "Microsoft has ended the connection.".into(), account(), "Connect again"),
+                MailboxState::Connected => say(
+                    Tone::Success,
+                    &format!("{} is connected.", mailbox.address),
+                    "Every check passed.".into(),
+                    account(),
+                    "Show my mailbox",
+                ),
+                MailboxState::Blocked => say(
+                    Tone::Problem,
+                    &format!("{} does not work yet.", mailbox.address),
+                    "A check fails. Your sign-in is kept.".into(),
+                    account(),
+                    "See what is wrong",
+                ),
+                MailboxState::NeedsReconnect => say(
+                    Tone::Problem,
+                    &format!("{} must be connected again.", mailbox.address),
+                    "Microsoft has ended the connection.".into(),
+                    account(),
+                    "Connect again",
+                ),
             }
         }
         Ok(home)

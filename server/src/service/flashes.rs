@@ -18,7 +18,10 @@ impl Flashes for Handle {
         let token = self.clock.token();
         let owner = visitor.person.as_ref().map(app::backend::SignedIn::user);
         let expires_at = self.clock.now().plus_ms(LIFETIME_MS);
-        self.store.put_flash(visitor.institution.id, owner, &sha256(&token), &body, expires_at).await.or_internal(self)?;
+        self.store
+            .put_flash(visitor.institution.id, owner, &sha256(&token), &body, expires_at)
+            .await
+            .or_internal(self)?;
         Ok(super::sessions::cookie(self, super::sessions::FLASH, &token, LIFETIME_MS / 1000))
     }
 

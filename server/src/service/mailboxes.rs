@@ -3,8 +3,8 @@
 use app::backend::{AttemptStream, Callback, Decision, Departure, Mailboxes, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AccountView, AttemptId, AttemptKind, AttemptView, InstitutionId, MailboxId, MailboxState, MailboxView, Notice, Provider,
-    Role, Stage, Tone,
+    AccountView, AttemptId, AttemptKind, AttemptView, InstitutionId, MailboxId, MailboxState, MailboxView, Notice,
+    Provider, Role, Stage, Tone,
 };
 use async_trait::async_trait;
 
@@ -36,7 +36,13 @@ impl Services {
     }
 
     /// Makes an attempt that uses the grant of a mailbox; the checks still have to be started.
-    pub(super) async fn retest(&self, mailbox: &Mailbox, user: app::model::UserId, (kind, address): (AttemptKind, &str), automatic: bool) -> crate::store::Result<AttemptId> {
+    pub(super) async fn retest(
+        &self,
+        mailbox: &Mailbox,
+        user: app::model::UserId,
+        (kind, address): (AttemptKind, &str),
+        automatic: bool,
+    ) -> crate::store::Result<AttemptId> {
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
         let new = NewAttempt {
             id,
@@ -67,7 +73,11 @@ impl Mailboxes for Handle {
         let mailboxes = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
         let attempts = self.store.attempts_of(institution, me.user()).await.or_internal(self)?;
         let users = self.store.users(institution).await.or_internal(self)?;
-        let ask = users.into_iter().filter(|user| user.role == Role::Administrator && user.disabled_at.is_none() && user.id != me.user()).map(|user| user.address).collect();
+        let ask = users
+            .into_iter()
+            .filter(|user| user.role == Role::Administrator && user.disabled_at.is_none() && user.id != me.user())
+            .map(|user| user.address)
+            .collect();
         let provider_ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         Ok(AccountView {
             account_address: me.address().to_owned(),
@@ -85,16 +95,28 @@ impl Mailboxes for Handle {
     }
 
     async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError> {
-        let address = address_field(address, "email", "Email address").map_err(|error| AppError::Invalid { fields: vec![error] })?;
+        let address = address_field(address, "email", "Email address")
+            .map_err(|error| AppError::Invalid { fields: vec![error] })?;
         let institution = me.institution().id;
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         if !settings.allow_other_address && !address.same_as(me.address()) {
-            let text = format!("Your institution allows only the address of your account, {}. Ask an administrator to allow others.", me.address());
+            let text = format!(
+                "Your institution allows only the address of your account, {}. Ask an administrator to allow others.",
+                me.address()
+            );
             return Err(AppError::field("email", "Email address", text));
         }
-        let taken = self.store.mailbox_by_address(institution, AttemptKind::Personal, address.as_str()).await.or_internal(self)?;
+        let taken = self
+            .store
+            .mailbox_by_address(institution, AttemptKind::Personal, address.as_str())
+            .await
+            .or_internal(self)?;
         if taken.is_some_and(|mailbox| mailbox.user != me.user()) {
-            return Err(AppError::field("email", "Email address", format!("{address} is connected by somebody else. Ask an administrator to disconnect it there.")));
+            return Err(AppError::field(
+                "email",
+                "Email address",
+                format!("{address} is connected by somebody else. Ask an administrator to disconnect it there."),
+            ));
         }
         self.begin_sign_in(me, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
     }
@@ -121,12 +143,19 @@ impl Mailboxes for Handle {
         Ok(self.follow_attempt(me.clone(), id))
     }
 
-    async fn decide(&self, me: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<Result<String, Departure>, AppError> {
+    async fn decide(
+        &self,
+        me: &SignedIn,
+        visitor: &Visitor,
+        id: AttemptId,
+        decision: Decision,
+    ) -> Result<Result<String, Departure>, AppError> {
         self.decided(me, visitor, id, decision).await
     }
 
     async fn try_again(&self, me: &SignedIn, mailbox: MailboxId) -> Result<String, AppError> {
-        let mailbox = self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let mailbox =
+            self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let mine = match mailbox.kind {
             AttemptKind::Personal => mailbox.user == me.user(),
             _ => me.administrator().is_ok(),
@@ -135,7 +164,9 @@ impl Mailboxes for Handle {
             return Err(AppError::NotFound);
         }
         if mailbox.state == MailboxState::NeedsReconnect {
-            return Err(AppError::refused("Microsoft has ended this connection. Press Configure & Test to connect again."));
+            return Err(AppError::refused(
+                "Microsoft has ended this connection. Press Configure & Test to connect again.",
+            ));
         }
         let id = self.retest(&mailbox, me.user(), (mailbox.kind, &mailbox.address), false).await.or_internal(self)?;
         self.spawn_run(me.clone(), id);
@@ -144,8 +175,14 @@ impl Mailboxes for Handle {
 
     async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
         let found = self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?;
-        let found = found.filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal).ok_or(AppError::NotFound)?;
+        let found = found
+            .filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal)
+            .ok_or(AppError::NotFound)?;
         self.forget_mailbox(found.institution, mailbox).await?;
-        Ok(Notice::new(Tone::Success, format!("{} is disconnected.", found.address), "Entrepost has forgotten its tokens. You can connect it again at any time."))
+        Ok(Notice::new(
+            Tone::Success,
+            format!("{} is disconnected.", found.address),
+            "Entrepost has forgotten its tokens. You can connect it again at any time.",
+        ))
     }
 }

@@ -28,8 +28,8 @@ use crate::tokens::{TokenError, Tokens};
 use crate::vault::{Vault, VaultError};
 
 pub use accounts::{AddPerson, invitation_link};
-pub use passwords::Passwords;
 pub use attempts::Watchers;
+pub use passwords::Passwords;
 pub use sweeper::keep_house;
 
 /// Everything that services are made of. Built once, in `wiring`.
@@ -137,5 +137,9 @@ impl<T> OrInternal<T> for Result<T, TokenError> {
 
 /// Parses an address of a form field.
 fn address_field(text: &str, field: &str, label: &str) -> Result<EmailAddress, FieldError> {
-    EmailAddress::parse(text).map_err(|error| FieldError { field: field.into(), label: label.into(), text: error.to_string() })
+    EmailAddress::parse(text).map_err(|error| FieldError {
+        field: field.into(),
+        label: label.into(),
+        text: error.to_string(),
+    })
 }

@@ -7,7 +7,7 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::Services;
-use crate::mail::{Login, compose, smtp};
+use crate::mail::{Login, Step, compose, smtp};
 
 /// How long a whole notification may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -20,13 +20,23 @@ impl Services {
     }
 
     /// Sends a notification now. `Ok(Some(from))`: handed over. `Ok(None)`: there is no way to send.
-    pub(super) async fn notify(&self, institution: &Institution, to: &str, subject: &str, text: &str) -> Result<Option<String>, String> {
-        let settings = self.store.email_settings(institution.id).await.map_err(|_| "the database did not answer".to_owned())?;
+    pub(super) async fn notify(
+        &self,
+        institution: &Institution,
+        to: &str,
+        subject: &str,
+        text: &str,
+    ) -> Result<Option<String>, String> {
+        let settings =
+            self.store.email_settings(institution.id).await.map_err(|_| "the database did not answer".to_owned())?;
         if settings.custom_from && settings.notification_mailbox.is_some() {
-            let sent = tokio::time::timeout(LIMIT, self.through_mailbox(institution, &settings, to, subject, text)).await;
+            let sent =
+                tokio::time::timeout(LIMIT, self.through_mailbox(institution, &settings, to, subject, text)).await;
             let problem = match sent {
                 Ok(Ok(())) => None,
-                Ok(Err(reason)) => Some(reason),
+                // The mailbox is fine: nobody could send to this address.
+                Ok(Err(Failure::Recipient(reason))) => return Err(reason),
+                Ok(Err(Failure::Mailbox(reason))) => Some(reason),
                 Err(_) => Some("it took too long".to_owned()),
             };
             if settings.notification_problem != problem
@@ -40,7 +50,8 @@ impl Services {
         }
         let Some(url) = &self.config.system_smtp else { return Ok(None) };
         let from = self.default_sender(&institution.slug);
-        let message = compose::notification(&from, to, subject, text, self.clock.now()).map_err(|error| error.to_string())?;
+        let message =
+            compose::notification(&from, to, subject, text, self.clock.now()).map_err(|error| error.to_string())?;
         let relay = relay(url.expose(), &self.trust)?;
         match tokio::time::timeout(LIMIT, relay.send_raw(&message.envelope, &message.bytes)).await {
             Ok(Ok(_)) => Ok(Some(from)),
@@ -50,17 +61,42 @@ impl Services {
         }
     }
 
-    async fn through_mailbox(&self, institution: &Institution, settings: &crate::store::EmailSettings, to: &str, subject: &str, text: &str) -> Result<(), String> {
-        let id = settings.notification_mailbox.ok_or("no mailbox")?;
-        let mailbox = self.store.mailbox(institution.id, id).await.map_err(|_| "the database did not answer")?.ok_or("the mailbox was disconnected")?;
-        let token = self.tokens.access(&mailbox).await.map_err(|error| error.to_string())?;
-        let message = compose::notification(&settings.custom_from_address, to, subject, text, self.clock.now()).map_err(|error| error.to_string())?;
+    async fn through_mailbox(
+        &self,
+        institution: &Institution,
+        settings: &crate::store::EmailSettings,
+        to: &str,
+        subject: &str,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let broken = |reason: &dyn std::fmt::Display| Failure::Mailbox(reason.to_string());
+        let id = settings.notification_mailbox.ok_or_else(|| broken(&"no mailbox is chosen"))?;
+        let mailbox =
+            self.store.mailbox(institution.id, id).await.map_err(|_| broken(&"the database did not answer"))?;
+        let mailbox = mailbox.ok_or_else(|| broken(&"the mailbox was disconnected"))?;
+        let token = self.tokens.access(&mailbox).await.map_err(|error| broken(&error))?;
+        let message = compose::notification(&settings.custom_from_address, to, subject, text, self.clock.now())
+            .map_err(|error| Failure::Recipient(error.to_string()))?;
         let login = Login { server: &self.config.microsoft.smtp, user: &mailbox.sign_in_name, token: &token.secret };
-        let mut session = smtp::Session::open(&login, &self.trust).await.map_err(|error| error.to_string())?;
-        session.send(&message.envelope, &message.bytes).await.map_err(|error| error.to_string())?;
+        let mut session = smtp::Session::open(&login, &self.trust).await.map_err(|error| broken(&error))?;
+        session.send(&message.envelope, &message.bytes).await.map_err(|error| {
+            if error.step == Step::Recipient && error.answered {
+                Failure::Recipient(error.to_string())
+            } else {
+                broken(&error)
+            }
+        })?;
         session.quit().await;
         Ok(())
     }
+}
+
+/// Why a notification did not go through the mailbox.
+enum Failure {
+    /// This recipient is refused.
+    Recipient(String),
+    /// The mailbox cannot send.
+    Mailbox(String),
 }
 
 /// The relay that a URL names: `smtp://`, `smtp://…?tls=required`, `smtps://`.

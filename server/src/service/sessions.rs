@@ -34,11 +34,19 @@ pub fn cookie_name(services: &Services, name: &str) -> String {
 #[must_use]
 pub fn cookie(services: &Services, name: &str, value: &str, seconds: i64) -> Cookie {
     let secure = if services.config.public_url.is_https() { "; Secure" } else { "" };
-    Cookie(format!("{}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}", cookie_name(services, name)))
+    Cookie(format!(
+        "{}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}",
+        cookie_name(services, name)
+    ))
 }
 
 /// Opens a session and answers its cookie.
-pub(super) async fn open(services: &Services, tx: &mut Tx, institution: InstitutionId, user: UserId) -> StoreResult<Cookie> {
+pub(super) async fn open(
+    services: &Services,
+    tx: &mut Tx,
+    institution: InstitutionId,
+    user: UserId,
+) -> StoreResult<Cookie> {
     let (id, token) = (SessionId(services.clock.uuid()), services.clock.token());
     services.store.add_session(tx, institution, user, (id, &sha256(&token)), services.clock.now()).await?;
     Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
@@ -48,17 +56,30 @@ pub(super) async fn open(services: &Services, tx: &mut Tx, institution: Institut
 ///
 /// # Errors
 /// [`AppError::Internal`] if the store fails.
-pub async fn find(services: &Services, institution: &Arc<Institution>, token: &str) -> Result<Option<SignedIn>, AppError> {
+pub async fn find(
+    services: &Services,
+    institution: &Arc<Institution>,
+    token: &str,
+) -> Result<Option<SignedIn>, AppError> {
     let Some(session) = services.store.session(institution.id, &sha256(token)).await.or_internal(services)? else {
         return Ok(None);
     };
     let now = services.clock.now();
-    if now.since_ms(session.seen_at) > IDLE_MS || now.since_ms(session.created_at) > LIFETIME_MS || session.user.disabled_at.is_some() {
+    if now.since_ms(session.seen_at) > IDLE_MS
+        || now.since_ms(session.created_at) > LIFETIME_MS
+        || session.user.disabled_at.is_some()
+    {
         services.store.end_session(institution.id, session.id).await.or_internal(services)?;
         return Ok(None);
     }
     if now.since_ms(session.seen_at) > TOUCH_MS {
         services.store.touch_session(institution.id, session.id, now).await.or_internal(services)?;
     }
-    Ok(Some(SignedIn::from_session(session.id, session.user.id, Arc::clone(institution), session.user.address, session.user.role)))
+    Ok(Some(SignedIn::from_session(
+        session.id,
+        session.user.id,
+        Arc::clone(institution),
+        session.user.address,
+        session.user.role,
+    )))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use app::backend::{Callback, Decision, Departure, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, CheckKind, CheckStatus, GuideStep, MailboxId, Notice, Outcome, Provider, Stage, TenantId, Tone,
+    AttemptId, AttemptKind, CheckKind, CheckStatus, GuideStep, MailboxId, Notice, Outcome, Provider, Stage, TenantId,
+    Tone,
 };
 
 use super::{OrInternal, Services, internal, sessions};
@@ -31,7 +32,9 @@ impl Services {
         let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         match registration {
             Some(registration) if settings.provider == Provider::ExchangeOnline => Ok(registration),
-            _ => Err(AppError::refused("Your institution has not set up MS Exchange Online yet. Ask an administrator.")),
+            _ => {
+                Err(AppError::refused("Your institution has not set up MS Exchange Online yet. Ask an administrator."))
+            }
         }
     }
 
@@ -46,12 +49,20 @@ impl Services {
         let registration = self.ready_registration(me).await?;
         let credentials = self.tokens.credentials(&registration).or_internal(self)?;
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
-        let (state, nonce, verifier) = (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
+        let (state, nonce, verifier) =
+            (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
         let redirect_uri = self.redirect_uri(&me.institution().public_url);
         let url = if kind == AttemptKind::Consent {
             self.entra.admin_consent_url(credentials.client_id, &credentials.tenant, &redirect_uri, &state)
         } else {
-            let sign_in = SignIn { redirect_uri: &redirect_uri, state: &state, nonce: nonce.expose(), verifier: &verifier, login_hint: address, prompt };
+            let sign_in = SignIn {
+                redirect_uri: &redirect_uri,
+                state: &state,
+                nonce: nonce.expose(),
+                verifier: &verifier,
+                login_hint: address,
+                prompt,
+            };
             self.entra.authorize_url(&credentials, &sign_in).await
         };
         let url = url.map_err(|error| {
@@ -86,12 +97,19 @@ impl Services {
     }
 
     /// Completes a sign-in. The state is used up first, whatever else came with it.
-    pub(super) async fn complete_sign_in(self: &Arc<Self>, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, Elsewhere> {
+    pub(super) async fn complete_sign_in(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+        callback: Callback,
+        run: bool,
+    ) -> Result<String, Elsewhere> {
         let Some(me) = visitor.person.clone() else {
             let text = "Sign in, then press Configure & Test again. Nothing was connected.";
             return Err((Notice::new(Tone::Warning, "You are signed out of Entrepost.", text), "/login".into()));
         };
-        let failed = |error: AppError| (Notice::new(Tone::Problem, "That did not work.", error.to_string()), "/account/email".to_owned());
+        let failed = |error: AppError| {
+            (Notice::new(Tone::Problem, "That did not work.", error.to_string()), "/account/email".to_owned())
+        };
         let attempt = self.claim(visitor, &me, &callback.state).await?;
         if attempt.kind == AttemptKind::Consent {
             return Err(self.consent_returned(&me, &attempt, &callback).await.map_err(failed)?);
@@ -101,7 +119,13 @@ impl Services {
         let signed_in = match outcome {
             Ok(signed_in) => signed_in,
             Err(fault) => {
-                let check = Check { kind: CheckKind::SignIn, status: CheckStatus::Failed, detail: String::new(), duration_ms: None, fault: Some(fault.to_json()) };
+                let check = Check {
+                    kind: CheckKind::SignIn,
+                    status: CheckStatus::Failed,
+                    detail: String::new(),
+                    duration_ms: None,
+                    fault: Some(fault.to_json()),
+                };
                 self.end_with(&attempt, check).await.map_err(failed)?;
                 return Ok(path);
             }
@@ -127,26 +151,46 @@ impl Services {
         };
         let browser = visitor.browser_token.as_deref().map(sha256);
         let problem = if attempt.user != me.user() {
-            Some(("This sign-in belongs to somebody else.", "It was started by another person. Nothing was connected. Press Configure & Test to start your own."))
+            Some((
+                "This sign-in belongs to somebody else.",
+                "It was started by another person. Nothing was connected. Press Configure & Test to start your own.",
+            ))
         } else if browser.is_none() || browser != attempt.browser_sha256 {
-            Some(("This sign-in was started in another browser.", "Nothing was connected. Press Configure & Test here to start again."))
+            Some((
+                "This sign-in was started in another browser.",
+                "Nothing was connected. Press Configure & Test here to start again.",
+            ))
         } else if attempt.callback_expires_at < self.clock.now() {
-            Some(("The sign-in took too long.", "It has to be completed within ten minutes. Nothing was connected. Press Configure & Test to start again."))
+            Some((
+                "The sign-in took too long.",
+                "It has to be completed within ten minutes. Nothing was connected. Press Configure & Test to start again.",
+            ))
         } else {
             None
         };
         let Some((title, text)) = problem else { return Ok(attempt) };
-        if let Err(error) = self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await {
+        if let Err(error) =
+            self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await
+        {
             tracing::error!("{error}");
         }
         Err(refuse(title, text))
     }
 
-    async fn consent_returned(&self, me: &SignedIn, attempt: &Attempt, callback: &Callback) -> Result<Elsewhere, AppError> {
+    async fn consent_returned(
+        &self,
+        me: &SignedIn,
+        attempt: &Attempt,
+        callback: &Callback,
+    ) -> Result<Elsewhere, AppError> {
         let page = "/institution/config/general/email".to_owned();
-        let granted = callback.error.is_none() && callback.admin_consent.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let granted = callback.error.is_none()
+            && callback.admin_consent.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let outcome = if granted { Outcome::Passed } else { Outcome::Failed };
-        self.store.finish_attempt(attempt.institution, attempt.id, outcome, self.clock.now()).await.or_internal(self)?;
+        self.store
+            .finish_attempt(attempt.institution, attempt.id, outcome, self.clock.now())
+            .await
+            .or_internal(self)?;
         if granted {
             self.prove_steps(attempt.institution, &[GuideStep::Consent]).await.or_internal(self)?;
             let text = "Microsoft says that consent is given for everybody. Connecting a mailbox proves it.";
@@ -159,7 +203,12 @@ impl Services {
     }
 
     /// Checks what came back, exchanges the code, validates the id_token. The inner error is a fault of the sign-in.
-    async fn exchange(&self, me: &SignedIn, attempt: &Attempt, callback: Callback) -> Result<Result<(Granted, Identity, Registration), Fault>, AppError> {
+    async fn exchange(
+        &self,
+        me: &SignedIn,
+        attempt: &Attempt,
+        callback: Callback,
+    ) -> Result<Result<(Granted, Identity, Registration), Fault>, AppError> {
         let now = self.clock.now();
         if callback.error.is_some() {
             return Ok(Err(Fault::callback(&oauth_error(&callback), now)));
@@ -172,14 +221,18 @@ impl Services {
         if let Some(iss) = &callback.iss {
             match self.entra.issuer_matches(&credentials.tenant, iss).await {
                 Ok(true) => {}
-                Ok(false) => return Ok(Err(Fault::new("issuer_mismatch", now, &[("Issuer", iss.chars().take(200).collect())]))),
+                Ok(false) => {
+                    return Ok(Err(Fault::new("issuer_mismatch", now, &[("Issuer", iss.chars().take(200).collect())])));
+                }
                 Err(error) => return Ok(Err(Fault::identity(&error, now))),
             }
         }
         let Some(code) = callback.code.filter(|code| !code.is_empty()).map(Secret::new) else {
             return Ok(Err(Fault::new("start_over", now, &[("Answer", "no code came back".into())])));
         };
-        let open = |column, sealed: &Option<String>| self.vault.open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default());
+        let open = |column, sealed: &Option<String>| {
+            self.vault.open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default())
+        };
         let verifier = open("verifier_sealed", &attempt.verifier_sealed).or_internal(self)?;
         let nonce = open("nonce_sealed", &attempt.nonce_sealed).or_internal(self)?;
         let redirect_uri = self.redirect_uri(&me.institution().public_url);
@@ -196,19 +249,37 @@ impl Services {
     }
 
     /// Compares who signed in with who was expected, and keeps the grant where it belongs. `true`: the checks may run.
-    async fn signed_in(&self, me: &SignedIn, attempt: &Attempt, (granted, identity, registration): (Granted, Identity, Registration)) -> Result<bool, AppError> {
+    async fn signed_in(
+        &self,
+        me: &SignedIn,
+        attempt: &Attempt,
+        (granted, identity, registration): (Granted, Identity, Registration),
+    ) -> Result<bool, AppError> {
         let now = self.clock.now();
-        let passed = |kind, detail: String, duration_ms| Check { kind, status: CheckStatus::Passed, detail, duration_ms, fault: None };
+        let passed = |kind, detail: String, duration_ms| Check {
+            kind,
+            status: CheckStatus::Passed,
+            detail,
+            duration_ms,
+            fault: None,
+        };
         let sign_in = passed(CheckKind::SignIn, identity.sign_in_name.clone(), Some(now.since_ms(attempt.created_at)));
         self.put_check(attempt, sign_in).await?;
         self.prove_steps(attempt.institution, &[GuideStep::RedirectUri]).await.or_internal(self)?;
         let Some(refresh) = granted.refresh.clone() else {
             let fault = Fault::new("no_refresh_token", now, &[("Answer", "no refresh_token".into())]);
-            let check = Check { kind: CheckKind::Token, status: CheckStatus::Failed, detail: String::new(), duration_ms: None, fault: Some(fault.to_json()) };
+            let check = Check {
+                kind: CheckKind::Token,
+                status: CheckStatus::Failed,
+                detail: String::new(),
+                duration_ms: None,
+                fault: Some(fault.to_json()),
+            };
             self.end_with(attempt, check).await?;
             return Ok(false);
         };
-        let expected = app::model::EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
+        let expected =
+            app::model::EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
         if !identity.names.iter().any(|name| expected.same_as(name)) {
             return self.let_decide(attempt, &identity, &refresh).await.map(|()| false);
         }
@@ -219,7 +290,13 @@ impl Services {
         };
         let Some(mailbox) = self.keep_grant(me, attempt, &identity, &refresh, &registration).await? else {
             let fault = Fault::new("address_taken", now, &[("Address", attempt.address.clone())]);
-            let check = Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail: "connected by somebody else".into(), duration_ms: None, fault: Some(fault.to_json()) };
+            let check = Check {
+                kind: CheckKind::Identity,
+                status: CheckStatus::Failed,
+                detail: "connected by somebody else".into(),
+                duration_ms: None,
+                fault: Some(fault.to_json()),
+            };
             self.end_with(attempt, check).await?;
             return Ok(false);
         };
@@ -245,11 +322,22 @@ impl Services {
         self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
-        self.put_check(attempt, Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail, duration_ms: None, fault: None }).await
+        self.put_check(
+            attempt,
+            Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail, duration_ms: None, fault: None },
+        )
+        .await
     }
 
     /// Stores the mailbox with its sealed refresh token. `None`: it belongs to somebody else.
-    pub(super) async fn keep_grant(&self, me: &SignedIn, attempt: &Attempt, identity: &Identity, refresh: &Secret, registration: &Registration) -> Result<Option<MailboxId>, AppError> {
+    pub(super) async fn keep_grant(
+        &self,
+        me: &SignedIn,
+        attempt: &Attempt,
+        identity: &Identity,
+        refresh: &Secret,
+        registration: &Registration,
+    ) -> Result<Option<MailboxId>, AppError> {
         let (institution, now) = (attempt.institution, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
         let new = NewMailbox {
@@ -263,7 +351,9 @@ impl Services {
             tenant_id: registration.tenant_id.to_string(),
             refresh_token_sealed: String::new(),
         };
-        let Some(id) = self.store.put_mailbox(&mut tx, institution, &new, now).await.or_internal(self)? else { return Ok(None) };
+        let Some(id) = self.store.put_mailbox(&mut tx, institution, &new, now).await.or_internal(self)? else {
+            return Ok(None);
+        };
         let sealed = self.vault.seal(&grant_place(id), refresh).or_internal(self)?;
         self.store.replace_grant(&mut tx, institution, id, &sealed).await.or_internal(self)?;
         let rest = Resting {
@@ -288,12 +378,19 @@ impl Services {
         self.put_check(attempt, check).await?;
         for kind in CheckKind::ALL {
             let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;
-            if checks.iter().any(|check| check.kind == kind && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running)) {
-                let not_run = Check { kind, status: CheckStatus::NotRun, detail: String::new(), duration_ms: None, fault: None };
+            if checks
+                .iter()
+                .any(|check| check.kind == kind && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running))
+            {
+                let not_run =
+                    Check { kind, status: CheckStatus::NotRun, detail: String::new(), duration_ms: None, fault: None };
                 self.put_check(attempt, not_run).await?;
             }
         }
-        self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Failed, self.clock.now()).await.or_internal(self)?;
+        self.store
+            .finish_attempt(attempt.institution, attempt.id, Outcome::Failed, self.clock.now())
+            .await
+            .or_internal(self)?;
         self.watchers.changed(attempt.id);
         Ok(())
     }
@@ -305,37 +402,74 @@ impl Services {
     }
 
     /// Carries out what the person decided when another account signed in.
-    pub(super) async fn decided(self: &Arc<Self>, me: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<Result<String, Departure>, AppError> {
+    pub(super) async fn decided(
+        self: &Arc<Self>,
+        me: &SignedIn,
+        visitor: &Visitor,
+        id: AttemptId,
+        decision: Decision,
+    ) -> Result<Result<String, Departure>, AppError> {
         let attempt = self.attempt_for(me, id).await?;
-        let gone = || AppError::refused("This sign-in waited too long, or was decided already. Press Configure & Test to start again.");
+        let gone = || {
+            AppError::refused(
+                "This sign-in waited too long, or was decided already. Press Configure & Test to start again.",
+            )
+        };
         if decision == Decision::SignInAgain {
             let departure = self.begin_sign_in(me, visitor, (attempt.kind, &attempt.address), "login").await?;
-            self.store.finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now()).await.or_internal(self)?;
+            self.store
+                .finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now())
+                .await
+                .or_internal(self)?;
             return Ok(Err(departure));
         }
-        let alive = attempt.user == me.user() && attempt.stage == Stage::Deciding && attempt.grant_expires_at.is_some_and(|until| until >= self.clock.now());
+        let alive = attempt.user == me.user()
+            && attempt.stage == Stage::Deciding
+            && attempt.grant_expires_at.is_some_and(|until| until >= self.clock.now());
         let Some(sealed) = attempt.grant_sealed.as_deref().filter(|_| alive) else { return Err(gone()) };
         let mut tx = self.store.begin().await.or_internal(self)?;
-        if !self.store.move_attempt(&mut tx, attempt.institution, id, Stage::Deciding, Stage::Ready).await.or_internal(self)? {
+        if !self
+            .store
+            .move_attempt(&mut tx, attempt.institution, id, Stage::Deciding, Stage::Ready)
+            .await
+            .or_internal(self)?
+        {
             return Err(gone());
         }
         if decision == Decision::UseSignedIn {
-            let allowed = self.store.email_settings(attempt.institution).await.or_internal(self)?.allow_other_address && attempt.kind == AttemptKind::Personal;
+            let allowed = self.store.email_settings(attempt.institution).await.or_internal(self)?.allow_other_address
+                && attempt.kind == AttemptKind::Personal;
             if !allowed {
                 return Err(AppError::refused("Your institution does not allow another address than your account's."));
             }
             tx.commit().await.or_internal(self)?;
             let registration = self.ready_registration(me).await?;
             let refresh = self.vault.open(&attempt_place("grant_sealed", id), sealed).or_internal(self)?;
-            let identity = Identity { sign_in_name: attempt.sign_in_name.clone(), names: Vec::new(), subject: attempt.subject.clone() };
+            let identity = Identity {
+                sign_in_name: attempt.sign_in_name.clone(),
+                names: Vec::new(),
+                subject: attempt.subject.clone(),
+            };
             let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };
             if self.keep_grant(me, &instead, &identity, &refresh, &registration).await?.is_none() {
                 let fault = Fault::new("address_taken", self.clock.now(), &[("Address", instead.address.clone())]);
-                let check = Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail: "connected by somebody else".into(), duration_ms: None, fault: Some(fault.to_json()) };
+                let check = Check {
+                    kind: CheckKind::Identity,
+                    status: CheckStatus::Failed,
+                    detail: "connected by somebody else".into(),
+                    duration_ms: None,
+                    fault: Some(fault.to_json()),
+                };
                 self.end_with(&instead, check).await?;
                 return Ok(Ok(instead.kind.path(id)));
             }
-            let check = Check { kind: CheckKind::Identity, status: CheckStatus::Passed, detail: "the account that signed in, as you chose".into(), duration_ms: None, fault: None };
+            let check = Check {
+                kind: CheckKind::Identity,
+                status: CheckStatus::Passed,
+                detail: "the account that signed in, as you chose".into(),
+                duration_ms: None,
+                fault: None,
+            };
             self.put_check(&instead, check).await?;
         } else {
             let rest = Resting {
@@ -350,8 +484,19 @@ impl Services {
             };
             self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await.or_internal(self)?;
             tx.commit().await.or_internal(self)?;
-            let detail = format!("{} signed in; the test message has to prove {}", attempt.sign_in_name, attempt.address);
-            self.put_check(&attempt, Check { kind: CheckKind::Identity, status: CheckStatus::Running, detail, duration_ms: None, fault: None }).await?;
+            let detail =
+                format!("{} signed in; the test message has to prove {}", attempt.sign_in_name, attempt.address);
+            self.put_check(
+                &attempt,
+                Check {
+                    kind: CheckKind::Identity,
+                    status: CheckStatus::Running,
+                    detail,
+                    duration_ms: None,
+                    fault: None,
+                },
+            )
+            .await?;
         }
         // Without JavaScript nobody else would start the checks; with it, the page finds them running.
         self.spawn_run(me.clone(), id);

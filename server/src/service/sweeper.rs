@@ -34,7 +34,14 @@ impl Services {
     /// [`StoreError`].
     pub async fn sweep_once(self: &Arc<Self>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.store.sweep(now, now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS), now.plus_ms(-24 * 60 * 60 * 1000)).await?;
+        self.store
+            .sweep(
+                now,
+                now.plus_ms(-sessions::LIFETIME_MS),
+                now.plus_ms(-sessions::IDLE_MS),
+                now.plus_ms(-24 * 60 * 60 * 1000),
+            )
+            .await?;
         self.store.sweep_attempts(now).await?;
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
         for mailbox in self.store.claim_due_tests(now, next, AT_ONCE).await? {
@@ -47,7 +54,12 @@ impl Services {
         let institution = self.store.institutions().await?.into_iter().find(|row| row.id == mailbox.institution);
         let owner = self.store.user(mailbox.institution, mailbox.user).await?;
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };
-        let institution = Arc::new(Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name });
+        let institution = Arc::new(Institution {
+            public_url: self.config.public_url.of(&row.slug),
+            id: row.id,
+            slug: row.slug,
+            name: row.name,
+        });
         // The owner is not here: the run is theirs, but no session is.
         let me = SignedIn::from_session(SessionId(uuid::Uuid::nil()), owner.id, institution, owner.address, owner.role);
         let id = self.retest(mailbox, owner.id, (mailbox.kind, &mailbox.address), true).await?;

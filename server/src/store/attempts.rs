@@ -1,6 +1,8 @@
 //! Connection attempts and their checks.
 
-use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId};
+use app::model::{
+    AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId,
+};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -166,7 +168,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn add_attempt(&self, tx: &mut Tx, institution: InstitutionId, new: &NewAttempt, now: Timestamp) -> Result<()> {
+    pub async fn add_attempt(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        new: &NewAttempt,
+        now: Timestamp,
+    ) -> Result<()> {
         let (state, browser, verifier, nonce) = match &new.sign_in {
             Some((state, browser, verifier, nonce)) => (Some(state), Some(browser), Some(verifier), Some(nonce)),
             None => (None, None, None, None),
@@ -241,11 +249,13 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn attempts_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Attempt>> {
-        let rows = sqlx::query(select("WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' ORDER BY created_at DESC, id LIMIT 20"))
-            .bind(institution.to_string())
-            .bind(who.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query(select(
+            "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' ORDER BY created_at DESC, id LIMIT 20",
+        ))
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(attempt).collect()
     }
 
@@ -254,10 +264,12 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn notification_attempts(&self, institution: InstitutionId) -> Result<Vec<Attempt>> {
-        let rows = sqlx::query(select("WHERE institution_id = $1 AND kind IN ('notifications', 'pair') ORDER BY created_at DESC, id LIMIT 20"))
-            .bind(institution.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query(select(
+            "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') ORDER BY created_at DESC, id LIMIT 20",
+        ))
+        .bind(institution.to_string())
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(attempt).collect()
     }
 
@@ -265,7 +277,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn rest_attempt(&self, tx: &mut Tx, institution: InstitutionId, which: AttemptId, rest: &Resting) -> Result<()> {
+    pub async fn rest_attempt(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        which: AttemptId,
+        rest: &Resting,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE attempts SET stage = $1, address = $2, prove_address = $3, sign_in_name = $4, subject = $5, grant_sealed = $6,
                grant_expires_at = $7, mailbox_id = $8, verifier_sealed = NULL, nonce_sealed = NULL, browser_sha256 = NULL
@@ -290,7 +308,14 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn move_attempt(&self, tx: &mut Tx, institution: InstitutionId, which: AttemptId, from: Stage, to: Stage) -> Result<bool> {
+    pub async fn move_attempt(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        which: AttemptId,
+        from: Stage,
+        to: Stage,
+    ) -> Result<bool> {
         let done = sqlx::query("UPDATE attempts SET stage = $1 WHERE institution_id = $2 AND id = $3 AND stage = $4")
             .bind(to.as_str())
             .bind(institution.to_string())
@@ -319,7 +344,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn finish_attempt(&self, institution: InstitutionId, which: AttemptId, outcome: Outcome, now: Timestamp) -> Result<()> {
+    pub async fn finish_attempt(
+        &self,
+        institution: InstitutionId,
+        which: AttemptId,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE attempts SET stage = 'finished', outcome = $1, finished_at = $2, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'",
@@ -337,7 +368,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn set_attempt_mailbox(&self, tx: &mut Tx, institution: InstitutionId, which: AttemptId, mailbox: MailboxId) -> Result<()> {
+    pub async fn set_attempt_mailbox(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        which: AttemptId,
+        mailbox: MailboxId,
+    ) -> Result<()> {
         sqlx::query("UPDATE attempts SET mailbox_id = $1 WHERE institution_id = $2 AND id = $3")
             .bind(mailbox.to_string())
             .bind(institution.to_string())
@@ -365,8 +402,14 @@ impl Store {
         let mut tx = self.begin().await?;
         let old = "SELECT id FROM attempts a WHERE stage = 'finished' AND (SELECT COUNT(*) FROM attempts b
              WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.created_at > a.created_at) >= $1";
-        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})"))).bind(KEPT).execute(&mut *tx).await?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})"))).bind(KEPT).execute(&mut *tx).await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})")))
+            .bind(KEPT)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})")))
+            .bind(KEPT)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }

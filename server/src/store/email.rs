@@ -132,7 +132,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn put_email_settings(&self, tx: &mut Tx, institution: InstitutionId, new: &EmailSettings, now: Timestamp) -> Result<()> {
+    pub async fn put_email_settings(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        new: &EmailSettings,
+        now: Timestamp,
+    ) -> Result<()> {
         sqlx::query(
             "INSERT INTO email_settings (institution_id, provider, custom_from, custom_from_address, notification_mailbox_id,
                notification_problem, allow_other_address, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -198,7 +204,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn put_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot, new: &Registration, now: Timestamp) -> Result<()> {
+    pub async fn put_registration(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        slot: Slot,
+        new: &Registration,
+        now: Timestamp,
+    ) -> Result<()> {
         self.drop_registration(tx, institution, slot).await?;
         sqlx::query(
             "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, secret_sealed, secret_stored_at,
@@ -243,7 +256,13 @@ impl Store {
             .fetch_all(&self.pool)
             .await?;
         rows.iter()
-            .map(|row| Ok(GuideRow { step: named(row, "step", GuideStep::parse)?, done: flag(row, "done")?, proven: flag(row, "proven")? }))
+            .map(|row| {
+                Ok(GuideRow {
+                    step: named(row, "step", GuideStep::parse)?,
+                    done: flag(row, "done")?,
+                    proven: flag(row, "proven")?,
+                })
+            })
             .collect()
     }
 

@@ -108,7 +108,10 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(select("WHERE institution_id = $1 ORDER BY address_key")).bind(institution.to_string()).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(select("WHERE institution_id = $1 ORDER BY address_key"))
+            .bind(institution.to_string())
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(mailbox).collect()
     }
 
@@ -117,11 +120,13 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn mailboxes_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(select("WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key"))
-            .bind(institution.to_string())
-            .bind(who.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query(select(
+            "WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",
+        ))
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(mailbox).collect()
     }
 
@@ -129,7 +134,12 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn mailbox_by_address(&self, institution: InstitutionId, kind: AttemptKind, address: &str) -> Result<Option<Mailbox>> {
+    pub async fn mailbox_by_address(
+        &self,
+        institution: InstitutionId,
+        kind: AttemptKind,
+        address: &str,
+    ) -> Result<Option<Mailbox>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND purpose = $2 AND address_key = $3"))
             .bind(institution.to_string())
             .bind(kind.as_str())
@@ -144,7 +154,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn put_mailbox(&self, tx: &mut Tx, institution: InstitutionId, new: &NewMailbox, now: Timestamp) -> Result<Option<MailboxId>> {
+    pub async fn put_mailbox(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        new: &NewMailbox,
+        now: Timestamp,
+    ) -> Result<Option<MailboxId>> {
         let row = sqlx::query(
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
                tenant_id, state, refresh_token_sealed, grant_version, updated_at)
@@ -174,7 +190,14 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn rotate_grant(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId, sealed: &str, version: i64) -> Result<bool> {
+    pub async fn rotate_grant(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        which: MailboxId,
+        sealed: &str,
+        version: i64,
+    ) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1
              WHERE institution_id = $2 AND id = $3 AND grant_version = $4",
@@ -192,7 +215,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn replace_grant(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId, sealed: &str) -> Result<()> {
+    pub async fn replace_grant(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        which: MailboxId,
+        sealed: &str,
+    ) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1 WHERE institution_id = $2 AND id = $3")
             .bind(sealed)
             .bind(institution.to_string())
@@ -234,7 +263,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn end_connections(&self, tx: &mut Tx, institution: InstitutionId, problem: &str, now: Timestamp) -> Result<()> {
+    pub async fn end_connections(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        problem: &str,
+        now: Timestamp,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2
              WHERE institution_id = $3",
@@ -265,10 +300,12 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
-        let row = sqlx::query("SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'")
-            .bind(institution.to_string())
-            .fetch_one(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'",
+        )
+        .bind(institution.to_string())
+        .fetch_one(&self.pool)
+        .await?;
         Ok(row.try_get(0)?)
     }
 

@@ -107,7 +107,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn vault_checks(&self) -> Result<Vec<(String, String)>> {
-        let rows = sqlx::query("SELECT key_id, sealed FROM vault_checks ORDER BY created_at").fetch_all(&self.pool).await?;
+        let rows =
+            sqlx::query("SELECT key_id, sealed FROM vault_checks ORDER BY created_at").fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
@@ -116,12 +117,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
-        sqlx::query("INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING")
-            .bind(key_id)
-            .bind(sealed)
-            .bind(now)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING",
+        )
+        .bind(key_id)
+        .bind(sealed)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

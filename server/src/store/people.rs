@@ -72,8 +72,14 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn institution_by_slug(&self, slug: &str) -> Result<Option<InstitutionRow>> {
-        let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE slug = $1").bind(slug).fetch_optional(&self.pool).await?;
-        row.map(|row| Ok(InstitutionRow { id: id(&row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })).transpose()
+        let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE slug = $1")
+            .bind(slug)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| {
+            Ok(InstitutionRow { id: id(&row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
+        })
+        .transpose()
     }
 
     /// All institutions.
@@ -82,7 +88,11 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn institutions(&self) -> Result<Vec<InstitutionRow>> {
         let rows = sqlx::query("SELECT id, slug, name FROM institutions ORDER BY slug").fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok(InstitutionRow { id: id(row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })).collect()
+        rows.iter()
+            .map(|row| {
+                Ok(InstitutionRow { id: id(row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
+            })
+            .collect()
     }
 
     /// Makes an account without a password.
@@ -138,11 +148,13 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn user(&self, institution: InstitutionId, who: UserId) -> Result<Option<User>> {
-        let row = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(who.to_string())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
         row.as_ref().map(user).transpose()
     }
 
@@ -178,7 +190,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn set_disabled(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, at: Option<Timestamp>) -> Result<()> {
+    pub async fn set_disabled(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        at: Option<Timestamp>,
+    ) -> Result<()> {
         sqlx::query("UPDATE users SET disabled_at = $1 WHERE institution_id = $2 AND id = $3")
             .bind(at.map(|at| at.0))
             .bind(institution.to_string())
@@ -195,7 +213,10 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
         // A write to the institution's row serialises these transactions on PostgreSQL; on SQLite they are anyway.
-        sqlx::query("UPDATE institutions SET name = name WHERE id = $1").bind(institution.to_string()).execute(&mut **tx).await?;
+        sqlx::query("UPDATE institutions SET name = name WHERE id = $1")
+            .bind(institution.to_string())
+            .execute(&mut **tx)
+            .await?;
         let row = sqlx::query(
             "SELECT COUNT(*) FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
              AND password_hash IS NOT NULL AND id <> $2",

@@ -24,7 +24,14 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn add_session(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, (session, token_sha256): (SessionId, &str), now: Timestamp) -> Result<()> {
+    pub async fn add_session(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        (session, token_sha256): (SessionId, &str),
+        now: Timestamp,
+    ) -> Result<()> {
         sqlx::query("INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)")
             .bind(session.to_string())
             .bind(institution.to_string())
@@ -111,14 +118,23 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn sweep(&self, now: Timestamp, session_created_before: Timestamp, session_seen_before: Timestamp, failures_before: Timestamp) -> Result<()> {
+    pub async fn sweep(
+        &self,
+        now: Timestamp,
+        session_created_before: Timestamp,
+        session_seen_before: Timestamp,
+        failures_before: Timestamp,
+    ) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2")
             .bind(session_created_before.0)
             .bind(session_seen_before.0)
             .execute(&self.pool)
             .await?;
         sqlx::query("DELETE FROM flashes WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM sign_in_failures WHERE window_started_at < $1").bind(failures_before.0).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM sign_in_failures WHERE window_started_at < $1")
+            .bind(failures_before.0)
+            .execute(&self.pool)
+            .await?;
         sqlx::query("DELETE FROM invitations WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
         Ok(())
     }
@@ -127,7 +143,14 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn put_flash(&self, institution: InstitutionId, who: Option<UserId>, token_sha256: &str, body: &str, expires_at: Timestamp) -> Result<()> {
+    pub async fn put_flash(
+        &self,
+        institution: InstitutionId,
+        who: Option<UserId>,
+        token_sha256: &str,
+        body: &str,
+        expires_at: Timestamp,
+    ) -> Result<()> {
         sqlx::query(
             "INSERT INTO flashes (token_sha256, institution_id, user_id, body, expires_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (token_sha256) DO UPDATE SET body = $4, expires_at = $5",
@@ -146,12 +169,20 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn take_flash(&self, institution: InstitutionId, who: Option<UserId>, token_sha256: &str, now: Timestamp) -> Result<Option<String>> {
-        let row = sqlx::query("DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at")
-            .bind(token_sha256)
-            .bind(institution.to_string())
-            .fetch_optional(&self.pool)
-            .await?;
+    pub async fn take_flash(
+        &self,
+        institution: InstitutionId,
+        who: Option<UserId>,
+        token_sha256: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>> {
+        let row = sqlx::query(
+            "DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at",
+        )
+        .bind(token_sha256)
+        .bind(institution.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let owner: Option<String> = row.try_get("user_id")?;
         // Left before signing in (an error of the sign-in form) or by the same person.
@@ -164,7 +195,12 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn count_sign_in(&self, subject: &str, now: Timestamp, window_before: Timestamp) -> Result<(i64, Timestamp)> {
+    pub async fn count_sign_in(
+        &self,
+        subject: &str,
+        now: Timestamp,
+        window_before: Timestamp,
+    ) -> Result<(i64, Timestamp)> {
         let row = sqlx::query(
             "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, 1)
              ON CONFLICT (subject) DO UPDATE SET
@@ -178,6 +214,18 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok((row.try_get("failures")?, at(&row, "window_started_at")?))
+    }
+
+    /// Takes one try back: it was no failure.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
+        sqlx::query("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0")
+            .bind(subject)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Forgets the failures of a subject: it signed in.

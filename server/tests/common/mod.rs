@@ -72,7 +72,8 @@ impl World {
         let clock = Clock::system();
         let services = server::wiring::build(Config::read(&source).unwrap(), clock.clone()).await.unwrap();
         for slug in ["demo", "second"] {
-            let row = InstitutionRow { id: InstitutionId(clock.uuid()), slug: slug.into(), name: format!("{slug} school") };
+            let row =
+                InstitutionRow { id: InstitutionId(clock.uuid()), slug: slug.into(), name: format!("{slug} school") };
             let mut tx = services.store.begin().await.unwrap();
             services.store.add_institution(&mut tx, &row, clock.now()).await.unwrap();
             tx.commit().await.unwrap();

@@ -65,7 +65,11 @@ pub(super) fn item(name: &Name<'_>, mail: &Mail) -> Option<MessageDataItem<'stat
                 Some(Section::Header(None)) => header.to_vec(),
                 Some(Section::Text(None)) => body.to_vec(),
                 Some(Section::HeaderFields(None, fields)) => {
-                    let names: Vec<String> = fields.as_ref().iter().map(|field| String::from_utf8_lossy(field.as_ref()).to_lowercase()).collect();
+                    let names: Vec<String> = fields
+                        .as_ref()
+                        .iter()
+                        .map(|field| String::from_utf8_lossy(field.as_ref()).to_lowercase())
+                        .collect();
                     header_fields(header, &names)
                 }
                 Some(_) => return None,
@@ -78,7 +82,11 @@ pub(super) fn item(name: &Name<'_>, mail: &Mail) -> Option<MessageDataItem<'stat
                 }
                 None => (None, data),
             };
-            MessageDataItem::BodyExt { section: section.clone().map(IntoStatic::into_static), origin, data: text(&data) }
+            MessageDataItem::BodyExt {
+                section: section.clone().map(IntoStatic::into_static),
+                origin,
+                data: text(&data),
+            }
         }
         _ => return None,
     })
@@ -102,7 +110,8 @@ fn header_fields(header: &[u8], names: &[String]) -> Vec<u8> {
 
 fn envelope(raw: &[u8]) -> Option<Envelope<'static>> {
     let message = MessageParser::default().parse(raw)?;
-    let string = |text: Option<String>| text.and_then(|text| NString::try_from(text.into_bytes()).ok()).unwrap_or_default();
+    let string =
+        |text: Option<String>| text.and_then(|text| NString::try_from(text.into_bytes()).ok()).unwrap_or_default();
     let addresses = |list: Option<&mail_parser::Address<'_>>| -> Vec<Address<'static>> {
         list.map(|list| {
             list.iter()

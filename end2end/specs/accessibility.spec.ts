@@ -1,0 +1,152 @@
+// axe (WCAG 2.2 AA, color-contrast included) on every page and state, light and dark, wide and narrow.
+import { accessible, expect, test } from "../fixtures/test";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
+import { mkdir } from "node:fs/promises";
+
+const LOOKS = [
+  { width: 1280, scheme: "light" },
+  { width: 1280, scheme: "dark" },
+  { width: 360, scheme: "light" },
+  { width: 360, scheme: "dark" },
+] as const;
+
+test.setTimeout(180_000);
+
+/** Checks a state in every look; with ENTREPOST_PICTURES set to a directory it also leaves pictures there. */
+async function everyLook(page: import("@playwright/test").Page, name: string): Promise<void> {
+  const pictures = process.env.ENTREPOST_PICTURES;
+  if (pictures) await mkdir(pictures, { recursive: true });
+  for (const { width, scheme } of LOOKS) {
+    await page.setViewportSize({ width, height: 900 });
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+    await accessible(page);
+    const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(sideways, `${name} at ${width} px scrolls sideways`).toBeLessThanOrEqual(0);
+    if (pictures) await page.screenshot({ path: `${pictures}/${name}-${width}-${scheme}.png`, fullPage: true });
+  }
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+test("before and at the sign-in", async ({ page, demo }) => {
+  await page.goto(`${demo.url}/login`);
+  await everyLook(page, "login");
+  await page.getByLabel("Email").fill("user@demo.example");
+  await page.getByLabel("Password").fill("wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByText("Email or password is wrong.")).toBeVisible();
+  await everyLook(page, "login-wrong");
+  await page.goto(`${demo.url}/invitation/unknown`);
+  await everyLook(page, "invitation-unknown");
+  await page.goto(`${demo.url}/no/such/page`);
+  await everyLook(page, "not-found");
+  await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=y`);
+  await everyLook(page, "callback-signed-out");
+});
+
+test("empty states of a user, and what a user may not open", async ({ page, demo }) => {
+  await signIn(page, demo.url, "user@demo.example");
+  await everyLook(page, "home-empty");
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-not-ready");
+  await page.goto(demo.url + CONFIG);
+  await everyLook(page, "forbidden");
+  await page.locator(".user-button").click();
+  await everyLook(page, "menu");
+});
+
+test("the configuration: empty, refused, verified, unverified, waiting", async ({ page, demo }) => {
+  await signIn(page, demo.url, "admin@demo.example");
+  await everyLook(page, "home-admin");
+  await page.goto(demo.url + CONFIG);
+  await everyLook(page, "config-empty");
+  const app = await demo.registration();
+  await fillRegistration(page, demo, { secret: app.secret_id });
+  await save(page);
+  await everyLook(page, "config-secret-id");
+  await fillRegistration(page, demo, { secret: "wrong~secret" });
+  await save(page);
+  await expect(page.locator("#client_secret-error")).toBeVisible();
+  await everyLook(page, "config-refused");
+  await demo.faults({ unavailable: true });
+  await fillRegistration(page, demo);
+  await save(page);
+  await expect(page.getByText("These values are unverified.")).toBeVisible();
+  await everyLook(page, "config-unverified");
+  await demo.faults({ unavailable: false });
+  await page.getByRole("button", { name: "Verify again" }).click();
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await everyLook(page, "config-verified");
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Custom From address").fill("noreply@demo.example");
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await demo.faults({ unavailable: true });
+  await fillRegistration(page, demo);
+  await save(page);
+  await expect(page.getByRole("heading", { name: "New values wait" })).toBeVisible();
+  await everyLook(page, "config-waiting-custom");
+});
+
+test("connecting: running, connected, blocked, refused, deciding, needs reconnecting", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-first");
+  await demo.faults({ slow_ms: 2500 });
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, "admin@demo.example");
+  await accept(page);
+  await page.waitForURL(/\/attempts\//);
+  await expect(page.locator('.attempt [data-status="running"]')).toBeVisible();
+  await everyLook(page, "attempt-running");
+  await demo.faults({ slow_ms: 0 });
+  await outcome(page, "passed");
+  await everyLook(page, "attempt-passed");
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-connected");
+  await page.goto(demo.url);
+  await everyLook(page, "home-connected");
+
+  await demo.faults({ smtp_auth: "mailbox" });
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Test again" }).click();
+  await outcome(page, "failed");
+  await everyLook(page, "attempt-blocked-admin");
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-blocked");
+  await demo.faults({ smtp_auth: "on", grants_revoked: true });
+  await page.getByRole("button", { name: "Try again" }).click();
+  await outcome(page, "failed");
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-needs-reconnect");
+});
+
+test("a user's diagnosis, the choice, and the list of people", async ({ page, demo, browser }) => {
+  await configure(page, demo);
+  const theirs = await (await browser.newContext()).newPage();
+  await signIn(theirs, demo.url, "user@demo.example");
+  await demo.faults({ smtp_auth: "mailbox" });
+  await connect(theirs, demo);
+  await outcome(theirs, "failed");
+  for (const summary of await theirs.locator(".diagnosis summary").all()) await summary.click();
+  await everyLook(theirs, "attempt-blocked-user");
+  await demo.faults({ smtp_auth: "on", wrong_account: true });
+  await theirs.goto(demo.url + ACCOUNT);
+  await theirs.getByRole("button", { name: "Configure & Test" }).click();
+  await theirs.getByRole("button", { name: "user@demo.example" }).click();
+  await accept(theirs);
+  await expect(theirs.getByText("How do you want to go on?")).toBeVisible();
+  await everyLook(theirs, "attempt-deciding");
+  await theirs.context().close();
+
+  await page.goto(`${demo.url}/institution/users`);
+  await page.getByLabel("Email", { exact: true }).fill("a.very.long.name.of.a.person.with.a.long.address@school-with-a-long-name.demo.example");
+  await page.getByRole("button", { name: "Invite", exact: true }).click();
+  await expect(page.getByText("is invited.")).toBeVisible();
+  for (const summary of await page.locator(".people summary").all()) await summary.click();
+  await everyLook(page, "users");
+  const link = await page.locator(".copyable code").first().innerText();
+  const invited = await (await browser.newContext()).newPage();
+  await invited.goto(link);
+  await everyLook(invited, "invitation");
+  await invited.context().close();
+});

@@ -64,7 +64,7 @@ test("the secret goes in and never comes out; an empty field keeps it; it can be
   await page.getByLabel("Remove the stored secret and the registration").check();
   await save(page);
   await expect(page.getByText("Remove the secret?")).toBeVisible();
-  await page.getByLabel("Remove the stored secret and the registration").check();
+  await expect(page.getByLabel("Remove the stored secret and the registration")).toBeChecked();
   await page.getByLabel("Yes, end the connections").check();
   await save(page);
   await expect(page.getByText("The secret is removed.")).toBeVisible();

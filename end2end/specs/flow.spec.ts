@@ -69,8 +69,9 @@ test("the guide ticks itself where Microsoft proved a step, and remembers a tick
   for (const step of ["register", "ids", "secret"]) await expect(page.locator(`[data-step="${step}"] input`)).toBeChecked();
   await expect(page.locator('[data-step="redirect_uri"] input')).not.toBeChecked();
   await open(page, demo.url + CONFIG);
+  const kept = page.waitForResponse(/set_guide_step/);
   await page.locator('[data-step="protocols"] input').check();
-  await page.waitForResponse(/set_guide_step/).catch(() => {});
+  expect((await kept).status()).toBe(200);
   await page.reload();
   await expect(page.locator('[data-step="protocols"] input')).toBeChecked();
 

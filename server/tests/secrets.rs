@@ -75,6 +75,10 @@ async fn connect(browser: &Browser, world: &World, answers: &mut Answers) -> Str
     loop {
         let page = answers.take(browser.get(&world.url("demo", &attempt)).await).await;
         if page.contains("data-stage=\"finished\"") {
+            // The live answers of the same attempt.
+            let id = attempt.rsplit('/').next().unwrap();
+            answers.take(browser.get(&world.url("demo", &format!("/events/attempts/{id}"))).await).await;
+            answers.take(browser.post(&world.url("demo", "/api/run_checks"), &[("attempt", id)]).await).await;
             return page;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -128,11 +132,25 @@ async fn nothing_secret_gets_out() {
     connect(&browser, &world, &mut answers).await;
     world.sandbox.world().faults = sandbox::Faults { token_error: 50076, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
+    // An invitation link works like a password: only the page that answers shows it.
+    let answer =
+        browser.post(&world.url("demo", "/api/invite"), &[("email", "other@demo.example"), ("role", "user")]).await;
+    answers.take(answer).await;
+    let page = browser.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+    let invitation = page
+        .split("/invitation/")
+        .nth(1)
+        .unwrap()
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+        .collect::<String>();
+    assert!(invitation.len() > 40, "a link is shown");
+
     for path in ["/", "/account/email", config, "/institution/users"] {
         answers.take(browser.get(&world.url("demo", path)).await).await;
     }
 
-    let mut marked = vec![secret, wrong.to_owned(), PASSWORD.to_owned()];
+    let mut marked = vec![secret, wrong.to_owned(), PASSWORD.to_owned(), invitation];
     marked.extend(world.sandbox.world().every_token());
     assert!(marked.len() > 10, "the flow made tokens");
     world.services.store.close().await;

@@ -161,6 +161,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
     let since = stored.map(|stored| stored.secret_stored_at);
     let allow = flash.typed("allow_other_address").map_or(config.allow_other_address, |typed| typed == "yes");
     let invalid = flash.error("client_secret").is_some();
+    let removing = flash.typed("secret_change") == Some("remove");
     let error = flash.error("client_secret").map(ToOwned::to_owned);
     view! {
         <div class="field">
@@ -194,7 +195,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
             />
             {since.map(|_| view! {
                 <label class="check">
-                    <input type="checkbox" name="secret_change" value="remove"/>
+                    <input type="checkbox" name="secret_change" value="remove" checked=removing/>
                     <span>"Remove the stored secret and the registration"</span>
                 </label>
             })}

@@ -18,7 +18,7 @@ pub struct Mark<'a> {
     /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
     /// The value of its `X-Entrepost-Attempt` header, should the server have replaced the Message-ID.
-    pub attempt: &'a str,
+    pub attempt: Option<&'a str>,
 }
 
 struct XOAuth2 {
@@ -131,7 +131,8 @@ impl Session {
     /// [`MailError`].
     pub async fn contains(&mut self, folder: &str, mark: &Mark<'_>) -> Result<bool, MailError> {
         limited(Step::Select, self.inner.select(folder)).await?;
-        for (header, value) in [("Message-ID", mark.message_id), ("X-Entrepost-Attempt", mark.attempt)] {
+        let marks = [("Message-ID", Some(mark.message_id)), ("X-Entrepost-Attempt", mark.attempt)];
+        for (header, value) in marks.into_iter().filter_map(|(header, value)| Some((header, value?))) {
             let query = format!("HEADER {header} \"{}\"", value.replace(['"', '\\', '\r', '\n'], ""));
             if !limited(Step::Search, self.inner.uid_search(&query)).await?.is_empty() {
                 return Ok(true);

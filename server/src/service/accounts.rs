@@ -198,6 +198,7 @@ impl Accounts for Handle {
         tx.commit().await.or_internal(self)?;
         let account_subject = format!("account:{institution}:{}", sha256(&user.address.to_lowercase()));
         self.store.clear_sign_in(&account_subject).await.or_internal(self)?;
+        self.store.uncount_sign_in(&format!("address:{}", visitor.address)).await.or_internal(self)?;
         Ok(cookie)
     }
 
@@ -308,6 +309,7 @@ impl Accounts for Handle {
         self.store.set_disabled(&mut tx, institution, user, Some(now)).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
         self.store.drop_invitations(&mut tx, institution, user).await.or_internal(self)?;
+        self.store.abandon_attempts_of(&mut tx, institution, user, now).await.or_internal(self)?;
         for mailbox in &theirs {
             self.store.drop_mailbox(&mut tx, institution, *mailbox).await.or_internal(self)?;
         }

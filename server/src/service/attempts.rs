@@ -77,10 +77,8 @@ impl Services {
             Some(id) => self.store.mailbox(institution, id).await.or_internal(self)?,
             None => None,
         };
-        let choice = (stage == Stage::Deciding).then_some(attempt.grant_expires_at).flatten().map(|expires_at| Choice {
-            signed_in_as: attempt.sign_in_name.clone(),
-            may_use_instead: false,
-            expires_at,
+        let choice = (stage == Stage::Deciding).then_some(attempt.grant_expires_at).flatten().map(|expires_at| {
+            Choice { signed_in_as: attempt.sign_in_name.clone(), may_use_instead: false, expires_at }
         });
         let choice = match choice {
             Some(choice) => {

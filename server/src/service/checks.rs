@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::mail::compose::TestMessage;
 use crate::mail::{Login, MailError, imap, smtp};
 use crate::store::{Attempt, Check, Mailbox, Slot};
-use crate::tokens::{AccessToken, TokenError};
+use crate::tokens::{AccessToken, TokenError, Tokens};
 use crate::vault::Secret;
 
 /// What a run may take beside looking for the test message.
@@ -127,8 +127,12 @@ impl Services {
         let attempt = self.store.attempt(institution, attempt.id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let Some(id) = attempt.mailbox else { return Ok(()) };
         let works = matches!(outcome, Outcome::Passed | Outcome::NotSeen);
-        if works && matches!(attempt.kind, AttemptKind::Notifications | AttemptKind::Pair) {
-            self.store.set_notification_mailbox(institution, Some(id)).await.or_internal(self)?;
+        if works && attempt.kind != AttemptKind::Personal {
+            // Only for the address that was tested: another may have been chosen meanwhile.
+            let settings = self.store.email_settings(institution).await.or_internal(self)?;
+            if settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address) {
+                self.store.set_notification_mailbox(institution, Some(id)).await.or_internal(self)?;
+            }
         }
         if attempt.kind == AttemptKind::Pair {
             return Ok(());
@@ -274,6 +278,9 @@ impl Run<'_> {
             .registration(attempt.institution, Slot::Current)
             .await?
             .ok_or(TokenError::RegistrationChanged)?;
+        if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+            return Err(TokenError::RegistrationChanged);
+        }
         let credentials = services.tokens.credentials(&registration)?;
         let granted = services.entra.refresh(&credentials, &refresh).await?;
         let newest = granted.refresh.clone().unwrap_or(refresh);
@@ -378,7 +385,10 @@ impl Run<'_> {
         self.running(CheckKind::Arrival).await?;
         let server = &self.services.config.microsoft.imap;
         let attempt = self.attempt.id.to_string();
-        let mark = imap::Mark { message_id: &sent.message_id, attempt: &attempt };
+        // The attempt's id stands in an address that its owner knows: where arrival proves an address, only the unguessable
+        // Message-ID counts.
+        let attempt = (!self.attempt.prove_address).then_some(attempt.as_str());
+        let mark = imap::Mark { message_id: &sent.message_id, attempt };
         let mut pause = LOOK.0;
         let mut round = 0_u32;
         let found = loop {

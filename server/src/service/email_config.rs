@@ -46,7 +46,12 @@ fn field(field: &str, label: &str, text: impl ToString) -> FieldError {
     FieldError { field: field.into(), label: label.into(), text: text.to_string() }
 }
 
-fn parse(form: EmailConfigForm, old: &EmailSettings, clock: &Clock) -> Result<Parsed, Vec<FieldError>> {
+fn parse(
+    form: EmailConfigForm,
+    old: &EmailSettings,
+    stored_expiry: Option<&str>,
+    clock: &Clock,
+) -> Result<Parsed, Vec<FieldError>> {
     let mut errors = Vec::new();
     let provider = Provider::parse(&form.provider);
     if provider.is_none() {
@@ -76,7 +81,10 @@ fn parse(form: EmailConfigForm, old: &EmailSettings, clock: &Clock) -> Result<Pa
             .map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
         let expires_on = SecretExpiry::parse(&form.secret_expires_on)
             .and_then(|date| match date {
-                Some(date) if date.days_left(clock.now()) < 0 => Err(app::model::RegistrationError::Expiry),
+                // A date that is stored already is no mistake of this Save, even if it is past by now.
+                Some(date) if date.days_left(clock.now()) < 0 && stored_expiry != Some(date.to_string().as_str()) => {
+                    Err(app::model::RegistrationError::Expiry)
+                }
                 other => Ok(other),
             })
             .map_err(|error| errors.push(field("secret_expires_on", "Secret expires on", error)));
@@ -247,6 +255,7 @@ impl Services {
         let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
         let now = self.clock.now();
+        let from_waiting = waiting.as_ref().is_some_and(|waiting| waiting.client_id == values.client_id);
         // An empty secret keeps the stored one: of the waiting values if these are they, else of those in use.
         let kept = waiting.as_ref().filter(|waiting| waiting.client_id == values.client_id).or(current.as_ref());
         let (secret, stored_at, is_new) = match (&values.secret, kept) {
@@ -285,7 +294,7 @@ impl Services {
                     .is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
                 let people = self.store.people_connected(institution).await.or_internal(self)?;
                 if ends && people > 0 && !confirmed {
-                    self.put_waiting(admin, None, &new).await?;
+                    self.put_waiting(admin, Some(&parsed.settings), &new).await?;
                     return Ok(Flash::notice(question(people)));
                 }
                 self.use_registration(admin, Some(&parsed.settings), &new, ends).await?;
@@ -299,7 +308,7 @@ impl Services {
                     return Ok(flash);
                 };
                 let same = current.as_ref().filter(|current| {
-                    current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new
+                    current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new && !from_waiting
                 });
                 if let Some(same) = same {
                     // Nothing that Microsoft judges has changed: what was verified stays so.
@@ -312,7 +321,9 @@ impl Services {
                     )));
                 }
                 let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
-                let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some());
+                let people = self.store.people_connected(institution).await.or_internal(self)?;
+                // Unverified values are replaced at once, unless somebody is connected with them.
+                let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some() || people > 0);
                 if beside {
                     self.put_waiting(admin, Some(&parsed.settings), &new).await?;
                 } else {
@@ -352,7 +363,7 @@ impl Services {
             custom_from_address: settings.custom_from_address.clone(),
             system_smtp: self.config.system_smtp.is_some(),
             sender: sender.or(own).map(|mailbox| self.mailbox_view(admin, mailbox)),
-            ready: sender.is_some(),
+            ready: sender.is_some_and(|mailbox| mailbox.state == MailboxState::Connected),
             problem: settings.notification_problem.clone(),
             candidates: mailboxes
                 .iter()
@@ -376,7 +387,7 @@ fn accepted(renewed: bool) -> Notice {
 fn question(people: i64) -> Notice {
     let who = if people == 1 { "1 person".to_owned() } else { format!("{people} people") };
     let text = format!(
-        "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. Nothing has changed yet. Decide below."
+        "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. The old ones stay in use until you decide below."
     );
     Notice::new(Tone::Warning, "Microsoft accepts the new values.", text)
 }
@@ -421,7 +432,10 @@ impl EmailConfig for Handle {
         let confirmed = form.confirm_disconnect == "yes";
         let typed: std::collections::BTreeMap<String, String> =
             form.typed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let parsed = parse(form, &old, &self.clock).map_err(|fields| AppError::Invalid { fields })?;
+        let stored = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
+        let stored_expiry = stored.and_then(|stored| stored.secret_expires_on);
+        let parsed =
+            parse(form, &old, stored_expiry.as_deref(), &self.clock).map_err(|fields| AppError::Invalid { fields })?;
         if parsed.forget_secret {
             let people = self.store.people_connected(institution).await.or_internal(self)?;
             if people > 0 && !confirmed {
@@ -629,7 +643,11 @@ impl EmailConfig for Handle {
                     "Look at it",
                 );
             }
-            let can_send = self.config.system_smtp.is_some() || settings.notification_mailbox.is_some();
+            let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+            let sender = mailboxes.iter().find(|mailbox| Some(mailbox.id) == settings.notification_mailbox);
+            let sender_works =
+                settings.custom_from && sender.is_some_and(|mailbox| mailbox.state == MailboxState::Connected);
+            let can_send = self.config.system_smtp.is_some() || sender_works;
             if !can_send {
                 say(
                     Tone::Warning,

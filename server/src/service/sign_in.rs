@@ -1,6 +1,7 @@
 //! The sign-in at Microsoft: begin, complete, decide.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::backend::{Callback, Decision, Departure, SignedIn, Visitor};
 use app::error::AppError;
@@ -16,6 +17,9 @@ use crate::identity::{Identity, OAuthError, SignIn, Tokens as Granted};
 use crate::store::{Attempt, Check, NewAttempt, NewMailbox, Registration, Resting, Slot};
 use crate::tokens::{AccessToken, Tokens, grant_place};
 use crate::vault::{Place, Secret};
+
+/// After which the checks start even if no page asked for them.
+const START_ANYWAY: Duration = Duration::from_secs(5);
 
 /// Where a page continues when the sign-in cannot be: notice and path.
 type Elsewhere = (Notice, String);
@@ -111,6 +115,15 @@ impl Services {
             (Notice::new(Tone::Problem, "That did not work.", error.to_string()), "/account/email".to_owned())
         };
         let attempt = self.claim(visitor, &me, &callback.state).await?;
+        // What belongs to the institution is for administrators, also at the end of a sign-in that began as one.
+        if attempt.kind != AttemptKind::Personal && me.administrator().is_err() {
+            if let Err(error) =
+                self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await
+            {
+                tracing::error!("{error}");
+            }
+            return Err(failed(AppError::Forbidden));
+        }
         if attempt.kind == AttemptKind::Consent {
             return Err(self.consent_returned(&me, &attempt, &callback).await.map_err(failed)?);
         }
@@ -133,6 +146,15 @@ impl Services {
         let ready = self.signed_in(&me, &attempt, signed_in).await.map_err(failed)?;
         if ready && run {
             self.spawn_run(me, attempt.id);
+        } else if ready {
+            // The page starts the checks and streams them. Should its tab be closed before that, they start by themselves.
+            let (services, id) = (Arc::clone(self), attempt.id);
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(START_ANYWAY) => services.spawn_run(me, id),
+                    () = services.stop.cancelled() => {}
+                }
+            });
         }
         Ok(path)
     }
@@ -339,6 +361,11 @@ impl Services {
         registration: &Registration,
     ) -> Result<Option<MailboxId>, AppError> {
         let (institution, now) = (attempt.institution, self.clock.now());
+        // Somebody may have been disabled while the test message was on its way.
+        let owner = self.store.user(institution, me.user()).await.or_internal(self)?;
+        if owner.is_none_or(|owner| owner.disabled_at.is_some()) {
+            return Err(AppError::NotSignedIn);
+        }
         let mut tx = self.store.begin().await.or_internal(self)?;
         let new = NewMailbox {
             id: MailboxId(self.clock.uuid()),
@@ -350,6 +377,7 @@ impl Services {
             client_id: registration.client_id.to_string(),
             tenant_id: registration.tenant_id.to_string(),
             refresh_token_sealed: String::new(),
+            next_test_at: now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000)),
         };
         let Some(id) = self.store.put_mailbox(&mut tx, institution, &new, now).await.or_internal(self)? else {
             return Ok(None);
@@ -416,6 +444,9 @@ impl Services {
             )
         };
         if decision == Decision::SignInAgain {
+            if attempt.stage != Stage::Deciding || attempt.user != me.user() {
+                return Err(gone());
+            }
             let departure = self.begin_sign_in(me, visitor, (attempt.kind, &attempt.address), "login").await?;
             self.store
                 .finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now())
@@ -442,8 +473,16 @@ impl Services {
             if !allowed {
                 return Err(AppError::refused("Your institution does not allow another address than your account's."));
             }
+            if app::model::EmailAddress::parse(&attempt.sign_in_name).is_err() {
+                return Err(AppError::refused(
+                    "The name that signed in is not an email address. Type the mailbox's address and start again.",
+                ));
+            }
             tx.commit().await.or_internal(self)?;
             let registration = self.ready_registration(me).await?;
+            if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+                return Err(gone());
+            }
             let refresh = self.vault.open(&attempt_place("grant_sealed", id), sealed).or_internal(self)?;
             let identity = Identity {
                 sign_in_name: attempt.sign_in_name.clone(),

@@ -8,8 +8,10 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, Tx, at, flag, id, named, time};
 
-/// Attempts kept for one person; older ones are forgotten.
+/// Attempts that Entrepost started by itself, kept for one person; older ones are forgotten. A person's own are all kept.
 const KEPT: i64 = 200;
+/// Milliseconds that an attempt may wait for its checks to be started.
+const READY_MS: i64 = 60 * 60 * 1000;
 
 /// One run of Configure & Test.
 #[derive(Debug, Clone)]
@@ -250,7 +252,7 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn attempts_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
-            "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' ORDER BY created_at DESC, id LIMIT 20",
+            "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' ORDER BY created_at DESC, id LIMIT 100",
         ))
         .bind(institution.to_string())
         .bind(who.to_string())
@@ -265,7 +267,7 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn notification_attempts(&self, institution: InstitutionId) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
-            "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') ORDER BY created_at DESC, id LIMIT 20",
+            "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') ORDER BY created_at DESC, id LIMIT 100",
         ))
         .bind(institution.to_string())
         .fetch_all(&self.pool)
@@ -364,6 +366,29 @@ impl Store {
         Ok(())
     }
 
+    /// Ends every open attempt of a person; whatever they held sealed is forgotten.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn abandon_attempts_of(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
+               nonce_sealed = NULL, state_sha256 = NULL WHERE institution_id = $2 AND user_id = $3 AND stage <> 'finished'",
+        )
+        .bind(now.0)
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
     /// Says which mailbox an attempt is about.
     ///
     /// # Errors
@@ -394,14 +419,15 @@ impl Store {
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL
              WHERE (stage = 'signing_in' AND callback_expires_at < $1) OR (stage IN ('deciding', 'ready') AND grant_expires_at < $1)
-                OR (stage = 'running' AND lease_until < $1)",
+                OR (stage = 'running' AND lease_until < $1) OR (stage = 'ready' AND created_at < $2)",
         )
         .bind(now.0)
+        .bind(now.plus_ms(-READY_MS).0)
         .execute(&self.pool)
         .await?;
         let mut tx = self.begin().await?;
-        let old = "SELECT id FROM attempts a WHERE stage = 'finished' AND (SELECT COUNT(*) FROM attempts b
-             WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.created_at > a.created_at) >= $1";
+        let old = "SELECT id FROM attempts a WHERE stage = 'finished' AND automatic = 1 AND (SELECT COUNT(*) FROM attempts b
+             WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.automatic = 1 AND b.created_at > a.created_at) >= $1";
         sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})")))
             .bind(KEPT)
             .execute(&mut *tx)

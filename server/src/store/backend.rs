@@ -51,6 +51,13 @@ fn sqlite_url(url: &str) -> Result<String> {
     if let Some(parent) = std::path::Path::new(path).parent() {
         std::fs::create_dir_all(parent).map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
     }
+    // Made private before SQLite makes it: its journals take over the mode.
+    #[cfg(unix)]
+    if !std::path::Path::new(path).exists() && !path.is_empty() {
+        use std::os::unix::fs::OpenOptionsExt;
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        made.map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
+    }
     Ok(if url.contains("mode=") {
         url.to_owned()
     } else if url.contains('?') {

@@ -60,6 +60,8 @@ pub struct NewMailbox {
     pub tenant_id: String,
     /// The sealed refresh token.
     pub refresh_token_sealed: String,
+    /// When it is tested by itself, should the run that comes now never end.
+    pub next_test_at: Timestamp,
 }
 
 const COLUMNS: &str = "SELECT id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
@@ -163,10 +165,10 @@ impl Store {
     ) -> Result<Option<MailboxId>> {
         let row = sqlx::query(
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
-               tenant_id, state, refresh_token_sealed, grant_version, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $12)
+               tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
-               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, next_test_at = NULL, updated_at = $12
+               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, next_test_at = $13, updated_at = $12
              WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id",
         )
         .bind(new.id.to_string())
@@ -181,6 +183,7 @@ impl Store {
         .bind(&new.tenant_id)
         .bind(&new.refresh_token_sealed)
         .bind(now.0)
+        .bind(new.next_test_at.0)
         .fetch_optional(&mut **tx)
         .await?;
         row.as_ref().map(|row| id(row, "id")).transpose()

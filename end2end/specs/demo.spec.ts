@@ -1,0 +1,25 @@
+// The demo: Ctrl-C stops both servers, a second start keeps the data.
+import { Demo } from "../fixtures/demo";
+import { expect, test } from "../fixtures/test";
+import { CONFIG, configure, signIn } from "../fixtures/steps";
+
+test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo }) => {
+  await configure(page, demo);
+  const app = await demo.registration();
+  expect(await demo.interrupt()).toBe(0);
+  await expect(fetch(demo.portal)).rejects.toThrow();
+  const again = await Demo.start({}, demo.directory);
+  expect((await again.registration()).client_id).toBe(app.client_id);
+  await signIn(page, again.url, "admin@demo.example");
+  await page.goto(again.url + CONFIG);
+  await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
+  await expect(page.getByText("IDs and secret are right.")).toBeVisible();
+  await again.interrupt();
+});
+
+test("no secret is in anything that the program wrote", async ({ page, demo }) => {
+  await configure(page, demo);
+  const said = demo.output().split("Sandbox portal")[1];
+  const app = await demo.registration();
+  expect(said).not.toContain(app.secret_value);
+});

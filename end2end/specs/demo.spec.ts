@@ -1,7 +1,7 @@
 // The demo: Ctrl-C stops both servers, a second start keeps the data.
 import { Demo } from "../fixtures/demo";
 import { expect, test } from "../fixtures/test";
-import { CONFIG, configure, signIn } from "../fixtures/steps";
+import { CONFIG, configure } from "../fixtures/steps";
 
 test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo }) => {
   await configure(page, demo);
@@ -10,7 +10,7 @@ test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo
   await expect(fetch(demo.portal)).rejects.toThrow();
   const again = await Demo.start({}, demo.directory);
   expect((await again.registration()).client_id).toBe(app.client_id);
-  await signIn(page, again.url, "admin@demo.example");
+  // The session is kept too: the browser is still signed in.
   await page.goto(again.url + CONFIG);
   await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
   await expect(page.getByText("IDs and secret are right.")).toBeVisible();

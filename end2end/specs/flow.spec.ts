@@ -89,6 +89,8 @@ test.describe("without JavaScript", () => {
 
   test("the same flow; the page reloads itself", async ({ page, demo }) => {
     await configure(page, demo);
+    // Slow enough that the page is shown before the checks are done.
+    await demo.faults({ slow_ms: 150 });
     await page.goto(demo.url + ACCOUNT);
     await page.getByRole("button", { name: "Configure & Test" }).click();
     await atMicrosoft(page, "admin@demo.example");
@@ -96,6 +98,8 @@ test.describe("without JavaScript", () => {
     await expect(page.getByText("One step is left.")).toBeVisible();
     await page.getByRole("button", { name: "Complete the sign-in" }).click();
     await page.waitForURL(/\/attempts\//);
+    await expect(page.locator(".attempt")).toHaveAttribute("data-stage", "running");
+    await demo.faults({ slow_ms: 0 });
     await outcome(page, "passed");
     for (const check of CHECKS) await expect(stop(page, check)).toHaveAttribute("data-status", "passed");
     await page.goto(demo.url + CONFIG);

@@ -117,7 +117,11 @@ impl Tokens {
     /// Forgets a mailbox's token: it was disconnected or refused.
     pub fn forget(&self, mailbox: MailboxId) {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
+        // A refresh under way keeps its turn: whoever comes next must wait for it.
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.get(&mailbox).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&mailbox);
+        }
     }
 
     fn cached(&self, mailbox: MailboxId) -> Option<AccessToken> {
@@ -167,7 +171,10 @@ impl Tokens {
         let granted = match self.entra.refresh(&credentials, &refresh).await {
             Ok(granted) => granted,
             Err(error) => {
-                if error.needs_reconnect() {
+                // The person may have connected again meanwhile: the refused grant is not theirs any more.
+                let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?;
+                if error.needs_reconnect() && newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version)
+                {
                     let now = self.clock.now();
                     let problem = Fault::identity(&error, now).to_json();
                     let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
@@ -181,8 +188,13 @@ impl Tokens {
             let sealed = self.vault.seal(&grant_place(mailbox.id), rotated)?;
             let mut tx = self.store.begin().await?;
             // If another replica rotated meanwhile, its token is as good as ours: Microsoft does not revoke the older ones.
-            self.store.rotate_grant(&mut tx, mailbox.institution, mailbox.id, &sealed, mailbox.grant_version).await?;
+            let (institution, version) = (mailbox.institution, mailbox.grant_version);
+            let stored = self.store.rotate_grant(&mut tx, institution, mailbox.id, &sealed, version).await?;
             tx.commit().await.map_err(StoreError::from)?;
+            if !stored {
+                // Or the person connected again, perhaps as somebody else: then this token must not be kept.
+                return Ok(AccessToken::from(&granted));
+            }
         }
         let token = AccessToken::from(&granted);
         self.remember(mailbox.id, token.clone());

@@ -2,6 +2,7 @@
 
 mod common;
 
+use Access::{Forbidden, Home, Login, Missing, Open, Refused};
 use common::{Browser, Database, World, location};
 use leptos::server_fn::axum::server_fn_paths;
 
@@ -44,7 +45,6 @@ async fn every_page() {
     user.sign_in(&world, "demo", "user@demo.example").await;
     admin.sign_in(&world, "demo", "admin@demo.example").await;
     foreign.sign_in(&world, "second", "admin@demo.example").await;
-    use Access::{Forbidden, Home, Login, Missing, Open, Refused};
     let unknown = uuid::Uuid::nil();
     let attempt = format!("/account/email/attempts/{unknown}");
     let notification = format!("/institution/config/general/email/attempts/{unknown}");
@@ -230,4 +230,59 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
     }
     assert_eq!(answer.headers()["cache-control"], "no-store");
     assert!(!answer.headers().contains_key("x-entrepost-handled"));
+}
+
+/// The real ids of one institution, in the hands of an administrator of another, on their own host.
+#[tokio::test]
+async fn ids_of_another_institution_are_worth_nothing() {
+    use app::model::{AttemptKind, MailboxId};
+    use server::store::NewMailbox;
+
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let store = &world.services.store;
+        let demo = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+        let user = store.user_by_address(demo, "user@demo.example").await.unwrap().unwrap().id;
+        let now = world.clock.now();
+        let new = NewMailbox {
+            id: MailboxId(world.clock.uuid()),
+            user,
+            kind: AttemptKind::Personal,
+            address: "user@demo.example".into(),
+            sign_in_name: "user@demo.example".into(),
+            subject: "s".into(),
+            client_id: "c".into(),
+            tenant_id: "t".into(),
+            refresh_token_sealed: "sealed".into(),
+            next_test_at: now.plus_ms(3_600_000),
+        };
+        let mut tx = store.begin().await.unwrap();
+        let mailbox = store.put_mailbox(&mut tx, demo, &new, now).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        let before =
+            format!("{:?}", (store.mailbox(demo, mailbox).await.unwrap(), store.user(demo, user).await.unwrap()));
+
+        let foreign = Browser::new(&world);
+        foreign.sign_in(&world, "second", "admin@demo.example").await;
+        let (mailbox_id, user_id) = (mailbox.to_string(), user.to_string());
+        for (name, fields) in [
+            ("try_again", vec![("mailbox", mailbox_id.as_str())]),
+            ("disconnect", vec![("mailbox", mailbox_id.as_str())]),
+            ("disconnect_persons_mailbox", vec![("mailbox", mailbox_id.as_str())]),
+            ("test_pair", vec![("mailbox", mailbox_id.as_str())]),
+            ("set_disabled", vec![("user", user_id.as_str()), ("disabled", "true")]),
+            ("set_role", vec![("user", user_id.as_str()), ("role", "administrator")]),
+            ("renew_invitation", vec![("user", user_id.as_str())]),
+        ] {
+            let answer = foreign.post(&world.url("second", &format!("/api/{name}")), &fields).await;
+            assert_eq!(answer.status().as_u16(), 302, "{name}");
+            let to = location(&answer);
+            let page = foreign.get(&world.url("second", &to)).await.text().await.unwrap();
+            assert!(page.contains("That did not work.") || page.contains("needs another look"), "{name} is refused");
+        }
+        let after =
+            format!("{:?}", (store.mailbox(demo, mailbox).await.unwrap(), store.user(demo, user).await.unwrap()));
+        assert_eq!(before, after);
+        assert!(store.invitations(demo).await.unwrap().is_empty());
+    }
 }

@@ -13,7 +13,6 @@ const PAGE: &str = "/institution/config/general/email";
 
 /// Save.
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
-#[allow(clippy::too_many_arguments, reason = "one argument is one field of the form")]
 pub async fn save_email_config(
     provider: String,
     #[server(default)] client_id: String,

@@ -31,7 +31,6 @@ pub async fn configure_and_test(email: String) -> Result<(), AppError> {
 
 /// Completes a sign-in (called by the island); answers the page to go to.
 #[server(name = CompleteSignIn, prefix = "/api", endpoint = "complete_sign_in")]
-#[allow(clippy::too_many_arguments, reason = "one argument is one parameter of the callback")]
 pub async fn complete_sign_in(
     #[server(default)] state: String,
     code: Option<String>,

@@ -4,6 +4,7 @@
 //! and its answer waits in a short-lived row ([`crate::model::Flash`]). `__err` in an address is never read.
 
 #![allow(missing_docs, reason = "the macro makes a struct of each function, whose fields are its arguments")]
+#![allow(clippy::too_many_arguments, reason = "one argument is one field of a form")]
 
 pub mod accounts;
 pub mod email_config;

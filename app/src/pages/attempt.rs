@@ -1,5 +1,6 @@
 //! One attempt, live; it can be reloaded.
 
+use http::{HeaderName, HeaderValue};
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
@@ -26,11 +27,11 @@ pub fn Attempt() -> impl IntoView {
         };
         let unfinished = matches!(attempt.stage, Stage::Ready | Stage::Running);
         // Without JavaScript the page reloads itself until the attempt is finished.
-        let reload = (unfinished && !page.visitor.script)
-            .then(|| view! { <leptos_meta::Meta http_equiv="refresh" content="2"/> });
+        if unfinished && !page.visitor.script {
+            page.response.insert_header(HeaderName::from_static("refresh"), HeaderValue::from_static("2"));
+        }
         Ok(view! {
             <Layout me title="Configure & Test" trail section flash>
-                {reload}
                 <AttemptBody view=attempt/>
                 <p class="back"><a href=back>"Back to Email"</a></p>
             </Layout>

@@ -318,7 +318,7 @@ impl Accounts for Handle {
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disabled.", person.address),
-            "They are signed out, and their mailbox tokens are forgotten.",
+            "They are signed out, and the tokens of every mailbox they connected are forgotten.",
         ))
     }
 

@@ -139,7 +139,7 @@ impl Services {
         Ok(summaries)
     }
 
-    /// Snapshots at each change, until the attempt is finished, the person's session ends, or the server stops.
+    /// Snapshots at each change, until the attempt is finished or decided about, or the server stops.
     pub(super) fn follow_attempt(self: &Arc<Self>, me: SignedIn, id: AttemptId) -> AttemptStream {
         struct Following {
             services: Arc<Services>,
@@ -150,6 +150,7 @@ impl Services {
         let start = Following { services: Arc::clone(self), me, id, last: None };
         Box::pin(stream::unfold(start, |mut following| async move {
             if following.last.as_ref().is_some_and(|view| matches!(view.stage, Stage::Finished | Stage::Deciding)) {
+                following.services.watchers.forget(following.id);
                 return None;
             }
             let notify = following.services.watchers.of(following.id);

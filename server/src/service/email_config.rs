@@ -190,6 +190,7 @@ impl Services {
         if ends {
             let problem = Fault::new("registration_changed", now, &[]).to_json();
             self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
+            self.store.drop_guide_proofs(&mut tx, institution).await.or_internal(self)?;
         } else {
             self.store.test_blocked_now(&mut tx, institution, now).await.or_internal(self)?;
         }
@@ -454,6 +455,7 @@ impl EmailConfig for Handle {
             self.store.drop_registration(&mut tx, institution, Slot::Waiting).await.or_internal(self)?;
             let problem = Fault::new("registration_changed", now, &[]).to_json();
             self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
+            self.store.drop_guide_proofs(&mut tx, institution).await.or_internal(self)?;
             tx.commit().await.or_internal(self)?;
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
             return Ok(Flash::notice(Notice::new(

@@ -266,6 +266,18 @@ impl Store {
             .collect()
     }
 
+    /// Unticks what Microsoft proved of another registration.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn drop_guide_proofs(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
+        sqlx::query("DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1")
+            .bind(institution.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
     /// Ticks a step, or unticks it.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ test("Entra unavailable: nothing is connected, and trying again is offered", asy
 
 test("a slow Microsoft: the page shows what runs, and everything passes", async ({ page, demo }) => {
   await configure(page, demo);
-  await demo.faults({ slow_ms: 200 });
+  await demo.faults({ slow_ms: 500 });
   await connect(page, demo, "admin@demo.example");
   await expect(page.locator('.attempt [data-status="running"]')).toBeVisible();
   await outcome(page, "passed");
@@ -143,6 +143,7 @@ test.describe("tested again by itself", () => {
   test.use({ environment: { ENTREPOST_RETEST_SECONDS: "1" } });
 
   test("a blocked mailbox that works again is shown as connected", async ({ page, demo }) => {
+    test.setTimeout(120_000);
     await configure(page, demo);
     await demo.faults({ smtp_auth: "mailbox" });
     await connect(page, demo, "admin@demo.example");

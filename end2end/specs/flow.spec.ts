@@ -90,7 +90,7 @@ test.describe("without JavaScript", () => {
   test("the same flow; the page reloads itself", async ({ page, demo }) => {
     await configure(page, demo);
     // Slow enough that the page is shown before the checks are done.
-    await demo.faults({ slow_ms: 150 });
+    await demo.faults({ slow_ms: 400 });
     await page.goto(demo.url + ACCOUNT);
     await page.getByRole("button", { name: "Configure & Test" }).click();
     await atMicrosoft(page, "admin@demo.example");
@@ -115,7 +115,7 @@ test.describe("without JavaScript", () => {
 
 test("the checks run to the end on the server even if the tab closes", async ({ page, context, demo }) => {
   await configure(page, demo);
-  await demo.faults({ slow_ms: 150 });
+  await demo.faults({ slow_ms: 400 });
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();
   await atMicrosoft(page, "admin@demo.example");

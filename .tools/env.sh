@@ -4,6 +4,14 @@
 ENTREPOST_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PATH="$HOME/.cargo/bin:$ENTREPOST_ROOT/end2end/node_modules/.bin:$PATH"
 rust_version=1.96.0
+node_version=20
+
+# The browser tests need a newer Node.js than Debian 12 has; set-up takes one from the npm registry where the system's is older.
+node_cache=$HOME/.cache/entrepost/node
+node_major() { node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/'; }
+if [ "$(node_major || true)" -lt "$node_version" ] 2>/dev/null && ls "$node_cache"/node_modules/node-linux-*/bin/node >/dev/null 2>&1; then
+    PATH=$(dirname "$(ls "$node_cache"/node_modules/node-linux-*/bin/node | head -1)"):$PATH
+fi
 
 rust_usable() { # rust_usable RUSTC: recent enough, with the wasm32 standard library
     local have libdir

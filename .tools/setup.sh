@@ -34,6 +34,20 @@ need npm "installs wasm-opt and the browser tests" npm
 
 . .tools/env.sh
 
+if [ "$(node_major)" -lt "$node_version" ]; then
+    case $(uname -m) in
+        x86_64) platform=linux-x64 ;;
+        aarch64 | arm64) platform=linux-arm64 ;;
+        *) die "Node.js $node_version or newer (this is $(node --version)); see https://nodejs.org" ;;
+    esac
+    say "Node.js $(node --version) is too old for the browser tests: taking a newer one from the npm registry"
+    mkdir -p "$node_cache"
+    npm install --prefix "$node_cache" --no-audit --no-fund --loglevel=error "node-$platform@22" >/dev/null ||
+        die "Node.js $node_version or newer (this is $(node --version)); see https://nodejs.org"
+    . .tools/env.sh
+    hash -r
+fi
+
 # --- Rust with the wasm32 target -----------------------------------------------------------------------------------
 rust_works() { command -v cargo >/dev/null && command -v rustc >/dev/null && rust_usable rustc; }
 with_rustup() {

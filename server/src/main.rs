@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
 use app::model::{EmailAddress, InstitutionId, Role};
@@ -90,7 +90,7 @@ enum InstitutionCommand {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// Add a person, or make a new link for one who has not set a password
+    /// Add a person (a new link for one who is there already is made under Institution › Users)
     Add {
         /// Slug of the institution
         slug: String,
@@ -114,7 +114,11 @@ enum KeyCommand {
 fn main() -> std::process::ExitCode {
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("ENTREPOST_LOG").unwrap_or_else(|_| "info,sqlx=warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     // A panic says where, never what: its message could hold anything.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -341,6 +345,7 @@ async fn rotate() -> Result<(), StartError> {
         let new = services.vault.seal(&place, &services.vault.open(&place, &old)?)?;
         count += i64::from(services.store.reseal(table, column, &row, &old, &new).await?);
     }
+    services.store.keep_only_vault_check(services.vault.key_id()).await?;
     println!(
         "New key {} in {}; {count} secrets sealed with it. The old key stays in the file, below the new one.",
         services.vault.key_id(),

@@ -128,6 +128,15 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets the check rows of every other key: after a rotation nothing is sealed with them any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn keep_only_vault_check(&self, key_id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM vault_checks WHERE key_id <> $1").bind(key_id).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// Every sealed value with its place, for the rotation of the key.
     ///
     /// # Errors

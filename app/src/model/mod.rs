@@ -21,7 +21,6 @@ pub use path::AppPath;
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,
-    SecretChange,
 };
 pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow};
 

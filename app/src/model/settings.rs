@@ -40,16 +40,6 @@ impl Provider {
     }
 }
 
-/// What is to happen with the stored secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretChange {
-    /// Keep the stored one unless a new one was pasted.
-    Keep,
-    /// Forget the whole registration, secret included.
-    Remove,
-}
-
 /// The form as it was posted. The one place where a secret is in the contract: on its way in.
 /// No `Debug`, so that it cannot be printed.
 #[derive(Clone, Default)]

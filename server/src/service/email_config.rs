@@ -17,9 +17,6 @@ use crate::store::{EmailSettings, GuideRow, Registration, Slot};
 use crate::tokens::secret_place;
 use crate::vault::Secret;
 
-/// Days before a secret's expiry from which administrators are reminded.
-const REMIND_DAYS: i64 = 30;
-
 /// The form, parsed.
 struct Parsed {
     settings: EmailSettings,
@@ -335,7 +332,7 @@ impl Services {
         }
     }
 
-    fn registration_view(&self, registration: &Registration) -> RegistrationView {
+    pub(super) fn registration_view(&self, registration: &Registration) -> RegistrationView {
         let expiry =
             registration.secret_expires_on.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
         RegistrationView {
@@ -590,135 +587,6 @@ impl EmailConfig for Handle {
     }
 
     async fn home(&self, me: &SignedIn) -> Result<Home, AppError> {
-        let institution = me.institution().id;
-        let config = || "/institution/config/general/email".to_owned();
-        let mut home = Home::default();
-        let mut say = |tone, title: &str, text: String, path: String, action: &str| {
-            home.notices.push((Notice::new(tone, title, text), path, action.to_owned()));
-        };
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
-        let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        if me.administrator().is_ok() {
-            let days = registration.as_ref().and_then(|current| self.registration_view(current).secret_days_left);
-            match (&registration, settings.provider) {
-                (None, _) => say(
-                    Tone::Warning,
-                    "Set up email first.",
-                    "Choose MS Exchange Online and paste the three values of your app registration.".into(),
-                    config(),
-                    "Set up email",
-                ),
-                (Some(current), Provider::ExchangeOnline) if current.verified_at.is_none() => {
-                    say(
-                        Tone::Warning,
-                        "The app registration is not verified yet.",
-                        "Microsoft could not be asked when it was saved.".into(),
-                        config(),
-                        "Verify again",
-                    );
-                }
-                _ => {}
-            }
-            match days {
-                Some(days) if days < 0 => say(
-                    Tone::Problem,
-                    "The Client Secret has expired.",
-                    "Nobody can connect, and mail will stop. Create a new one and paste its Value.".into(),
-                    config(),
-                    "Renew the secret",
-                ),
-                Some(days) if days <= REMIND_DAYS => say(
-                    Tone::Warning,
-                    "The Client Secret expires soon.",
-                    format!("It ends in {days} days. A new one takes effect at once for everybody."),
-                    config(),
-                    "Renew the secret",
-                ),
-                _ => {}
-            }
-            if let Some(problem) = settings.notification_problem.filter(|_| settings.custom_from) {
-                say(
-                    Tone::Problem,
-                    "The notification mailbox fails.",
-                    format!("{problem}. The system's sender is used instead, where there is one."),
-                    config(),
-                    "Look at it",
-                );
-            }
-            let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
-            let sender = mailboxes.iter().find(|mailbox| Some(mailbox.id) == settings.notification_mailbox);
-            let sender_works =
-                settings.custom_from && sender.is_some_and(|mailbox| mailbox.state == MailboxState::Connected);
-            let can_send = self.config.system_smtp.is_some() || sender_works;
-            if !can_send {
-                say(
-                    Tone::Warning,
-                    "Notifications cannot be sent.",
-                    "There is no system SMTP and no notification mailbox. Invitations are links to hand over.".into(),
-                    config(),
-                    "Choose a sender",
-                );
-            }
-            let stuck = self
-                .store
-                .mailboxes(institution)
-                .await
-                .or_internal(self)?
-                .into_iter()
-                .filter(|mailbox| mailbox.state != MailboxState::Connected)
-                .count();
-            if stuck > 0 {
-                let what = if stuck == 1 {
-                    "1 mailbox does not work.".to_owned()
-                } else {
-                    format!("{stuck} mailboxes do not work.")
-                };
-                say(
-                    Tone::Warning,
-                    &what,
-                    "The list of users shows which.".into(),
-                    "/institution/users".into(),
-                    "Open Users",
-                );
-            }
-        }
-        let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
-        let account = || "/account/email".to_owned();
-        let ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
-        if mine.is_empty() && ready {
-            say(
-                Tone::Warning,
-                "Your mailbox is not connected.",
-                "It takes a minute: sign in at Microsoft once.".into(),
-                account(),
-                "Connect my mailbox",
-            );
-        }
-        for mailbox in mine {
-            match mailbox.state {
-                MailboxState::Connected => say(
-                    Tone::Success,
-                    &format!("{} is connected.", mailbox.address),
-                    "Every check passed.".into(),
-                    account(),
-                    "Show my mailbox",
-                ),
-                MailboxState::Blocked => say(
-                    Tone::Problem,
-                    &format!("{} does not work yet.", mailbox.address),
-                    "A check fails. Your sign-in is kept.".into(),
-                    account(),
-                    "See what is wrong",
-                ),
-                MailboxState::NeedsReconnect => say(
-                    Tone::Problem,
-                    &format!("{} must be connected again.", mailbox.address),
-                    "Microsoft has ended the connection.".into(),
-                    account(),
-                    "Connect again",
-                ),
-            }
-        }
-        Ok(home)
+        self.home_page(me).await
     }
 }

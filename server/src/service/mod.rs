@@ -5,6 +5,7 @@ mod attempts;
 mod checks;
 mod email_config;
 mod flashes;
+mod home;
 mod mailboxes;
 mod notifier;
 mod passwords;

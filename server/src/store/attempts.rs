@@ -389,26 +389,6 @@ impl Store {
         Ok(())
     }
 
-    /// Says which mailbox an attempt is about.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn set_attempt_mailbox(
-        &self,
-        tx: &mut Tx,
-        institution: InstitutionId,
-        which: AttemptId,
-        mailbox: MailboxId,
-    ) -> Result<()> {
-        sqlx::query("UPDATE attempts SET mailbox_id = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(mailbox.to_string())
-            .bind(institution.to_string())
-            .bind(which.to_string())
-            .execute(&mut **tx)
-            .await?;
-        Ok(())
-    }
-
     /// Ends what nobody will end: sign-ins never come back from, decisions never made, runs whose process died.
     /// Also forgets old attempts beyond what is kept for each person.
     ///

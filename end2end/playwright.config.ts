@@ -1,6 +1,8 @@
 import { defineConfig } from "@playwright/test";
+import type { Options } from "./fixtures/test";
 
-export default defineConfig({
+// Every journey is walked twice: with JavaScript, and without it (but for what only the one or the other can show).
+export default defineConfig<Options>({
   testDir: "specs",
   outputDir: "results",
   fullyParallel: true,
@@ -10,6 +12,10 @@ export default defineConfig({
   expect: { timeout: 15_000 },
   forbidOnly: !!process.env.CI,
   reporter: [["list"]],
+  projects: [
+    { name: "script", grepInvert: /@plain/ },
+    { name: "plain", use: { script: false }, grepInvert: /@script/, testIgnore: ["accessibility.spec.ts", "demo.spec.ts"] },
+  ],
   use: {
     browserName: "chromium",
     viewport: { width: 1280, height: 900 },

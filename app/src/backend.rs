@@ -13,8 +13,8 @@ use futures::Stream;
 
 use crate::error::AppError;
 use crate::model::{
-    AccountView, AttemptId, AttemptView, EmailConfigForm, EmailConfigView, Flash, GuideStep, InstitutionId,
-    InvitationView, MailboxId, Notice, Role, SessionId, UserId, UserRow,
+    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, EmailConfigForm, EmailConfigView, Flash,
+    GuideStep, InstitutionId, InvitationView, MailboxId, Notice, Role, SessionId, Timestamp, UserId, UserRow,
 };
 
 /// The institution that the host name named.
@@ -248,6 +248,14 @@ pub trait EmailConfig: Send + Sync {
 pub trait Mailboxes: Send + Sync {
     /// Everything the page shows.
     async fn account(&self, me: &SignedIn) -> Result<AccountView, AppError>;
+    /// Attempts for a person's own mailbox, or (for administrators) for notifications: a page of those made before a time,
+    /// newest first, and whether there are more.
+    async fn attempts(
+        &self,
+        me: &SignedIn,
+        kind: AttemptKind,
+        before: Option<Timestamp>,
+    ) -> Result<(Vec<AttemptSummary>, bool), AppError>;
     /// The origin that a sign-in leads to, for a page's `form-action`.
     async fn authority_origin(&self, me: &SignedIn) -> Option<String>;
     /// Begins Configure & Test.

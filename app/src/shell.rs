@@ -5,7 +5,7 @@ use leptos_meta::{MetaTags, provide_meta_context};
 use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
-use crate::pages::{Account, Attempt, Callback, EmailConfig, Home, Invitation, Login, NotFound, Users};
+use crate::pages::{Account, Attempt, Attempts, Callback, EmailConfig, Home, Invitation, Login, NotFound, Users};
 
 /// The document.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -41,9 +41,11 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/login") view=Login ssr=mode.clone()/>
                 <Route path=path!("/invitation/:token") view=Invitation ssr=mode.clone()/>
                 <Route path=path!("/institution/config/general/email") view=EmailConfig ssr=mode.clone()/>
+                <Route path=path!("/institution/config/general/email/attempts") view=Attempts ssr=mode.clone()/>
                 <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone()/>
                 <Route path=path!("/institution/users") view=Users ssr=mode.clone()/>
                 <Route path=path!("/account/email") view=Account ssr=mode.clone()/>
+                <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone()/>
                 <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone()/>
                 <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode/>
             </Routes>

@@ -120,9 +120,9 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "account-needs-reconnect");
 });
 
-test("a user's diagnosis, the choice, and the list of people", async ({ page, demo, browser }) => {
+test("a user's diagnosis, the choice, and the list of people", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
-  const theirs = await (await browser.newContext()).newPage();
+  const theirs = await newcomer();
   await signIn(theirs, demo.url, "user@demo.example");
   await demo.faults({ smtp_auth: "mailbox" });
   await connect(theirs, demo);
@@ -136,7 +136,6 @@ test("a user's diagnosis, the choice, and the list of people", async ({ page, de
   await accept(theirs);
   await expect(theirs.getByText("How do you want to go on?")).toBeVisible();
   await everyLook(theirs, "attempt-deciding");
-  await theirs.context().close();
 
   await page.goto(`${demo.url}/institution/users`);
   await page.getByLabel("Email", { exact: true }).fill("a.very.long.name.of.a.person.with.a.long.address@school-with-a-long-name.demo.example");
@@ -145,8 +144,7 @@ test("a user's diagnosis, the choice, and the list of people", async ({ page, de
   for (const summary of await page.locator(".people summary").all()) await summary.click();
   await everyLook(page, "users");
   const link = await page.locator(".copyable code").first().innerText();
-  const invited = await (await browser.newContext()).newPage();
+  const invited = await newcomer();
   await invited.goto(link);
   await everyLook(invited, "invitation");
-  await invited.context().close();
 });

@@ -1,6 +1,6 @@
 // Another account than the typed one signs in; sign-in name and address differ; replayed, foreign and expired state.
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
+import { accept, ACCOUNT, atMicrosoft, comeBack, CONFIG, configure, connect, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
 
 async function allowOther(page: import("@playwright/test").Page, url: string) {
   await page.goto(url + CONFIG);
@@ -116,8 +116,10 @@ test("a replayed state works once only", async ({ page, demo }) => {
   await configure(page, demo);
   const address = await caught(page, demo.url);
   await page.goto(address);
+  await comeBack(page);
   await outcome(page, "passed");
   await page.goto(address);
+  await comeBack(page);
   await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
   await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
 });
@@ -125,18 +127,21 @@ test("a replayed state works once only", async ({ page, demo }) => {
 test("a state that was never given out is refused", async ({ page, demo }) => {
   await configure(page, demo);
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=forged`);
+  await comeBack(page);
   await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?error=access_denied&error_description=Forged&state=forged`);
+  await comeBack(page);
   await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
   await expect(page.getByText("Forged")).toHaveCount(0);
 });
 
-test("a foreign state: another browser, and another person", async ({ page, demo, browser }) => {
+test("a foreign state: another browser, and another person", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
   const first = await caught(page, demo.url);
-  const stranger = await (await browser.newContext()).newPage();
+  const stranger = await newcomer();
   await signIn(stranger, demo.url, "admin@demo.example");
   await stranger.goto(first);
+  await comeBack(stranger);
   await expect(stranger.getByText("This sign-in was started in another browser.")).toBeVisible();
 
   await page.goto(demo.url + ACCOUNT);
@@ -148,8 +153,8 @@ test("a foreign state: another browser, and another person", async ({ page, demo
   await signOut(page);
   await signIn(page, demo.url, "user@demo.example");
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=${state}`);
+  await comeBack(page);
   await expect(page.getByText("This sign-in belongs to somebody else.")).toBeVisible();
-  await stranger.context().close();
 });
 
 test("a lost session means start again, and the code is in no address", async ({ page, demo, context }) => {
@@ -173,6 +178,7 @@ test.describe("after the time limit", () => {
     await expect(() => expect(Date.now() - started).toBeGreaterThan(1500)).toPass();
     await context.addCookies([{ name: "entrepost_attempt", value: "x", url: demo.url }]);
     await page.goto(address);
+    await comeBack(page);
     await expect(page.getByText(/took too long|another browser|cannot be used any more/)).toBeVisible();
     await expect(page.locator("[data-mailbox]")).toHaveCount(0);
   });

@@ -1,6 +1,6 @@
 // Institution Config > General > Email: what Save refuses, keeps, asks; notifications.
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, decline, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
 
 test("the Secret ID in Client Secret is refused in these words, and what was typed stays", async ({ page, demo }) => {
   await signIn(page, demo.url, "admin@demo.example");
@@ -113,7 +113,7 @@ test("admin consent: the link, its return, remembered", async ({ page, demo }) =
 
   await page.goto(demo.url + CONFIG);
   await page.getByRole("button", { name: "Grant admin consent" }).click();
-  await page.getByRole("button", { name: "Cancel" }).click();
+  await decline(page);
   await expect(page.getByText("Admin consent was not granted.")).toBeVisible();
 });
 

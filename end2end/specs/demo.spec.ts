@@ -9,12 +9,15 @@ test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo
   expect(await demo.interrupt()).toBe(0);
   await expect(fetch(demo.portal)).rejects.toThrow();
   const again = await Demo.start({}, demo.directory);
-  expect((await again.registration()).client_id).toBe(app.client_id);
-  // The session is kept too: the browser is still signed in.
-  await page.goto(again.url + CONFIG);
-  await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
-  await expect(page.getByText("IDs and secret are right.")).toBeVisible();
-  await again.interrupt();
+  try {
+    expect((await again.registration()).client_id).toBe(app.client_id);
+    // The session is kept too: the browser is still signed in.
+    await page.goto(again.url + CONFIG);
+    await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
+    await expect(page.getByText("IDs and secret are right.")).toBeVisible();
+  } finally {
+    await again.interrupt();
+  }
 });
 
 test("no secret is in anything that the program wrote", async ({ page, demo }) => {

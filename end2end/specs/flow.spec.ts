@@ -1,10 +1,10 @@
-// The whole flow: an administrator configures, a user connects, the test message arrives. With JavaScript and without.
+// The whole flow: an administrator configures, a user connects, the test message arrives.
 import { expect, open, test } from "../fixtures/test";
-import { ACCOUNT, accept, atMicrosoft, CONFIG, configure, fillRegistration, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
+import { ACCOUNT, accept, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
 
 const CHECKS = ["sign_in", "identity", "token", "smtp", "test_message", "imap", "arrival"];
 
-test("with JavaScript: configure, connect, watch every check pass up to the test message", async ({ page, demo }) => {
+test("configure, connect, watch every check pass up to the test message", async ({ page, demo }) => {
   await open(page, demo.url);
   await expect(page).toHaveURL(/\/login/);
   await signIn(page, demo.url, "admin@demo.example");
@@ -50,7 +50,7 @@ test("with JavaScript: configure, connect, watch every check pass up to the test
   await expect(page.locator("[data-mailbox]")).toHaveCount(0);
 });
 
-test("code and state leave the address bar, and going back changes nothing", async ({ page, demo }) => {
+test("code and state leave the address bar", async ({ page, demo }) => {
   await configure(page, demo);
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();
@@ -64,7 +64,7 @@ test("code and state leave the address bar, and going back changes nothing", asy
   expect(await page.evaluate(() => document.referrer)).not.toMatch(/code=/);
 });
 
-test("the guide ticks itself where Microsoft proved a step, and remembers a tick", async ({ page, demo }) => {
+test("the guide ticks itself where Microsoft proved a step, and remembers a tick", { tag: "@script" }, async ({ page, demo }) => {
   await configure(page, demo);
   for (const step of ["register", "ids", "secret"]) await expect(page.locator(`[data-step="${step}"] input`)).toBeChecked();
   await expect(page.locator('[data-step="redirect_uri"] input')).not.toBeChecked();
@@ -84,33 +84,18 @@ test("the guide ticks itself where Microsoft proved a step, and remembers a tick
   for (const step of ["redirect_uri", "permissions", "consent", "protocols"]) await expect(page.locator(`[data-step="${step}"] input`)).toBeChecked();
 });
 
-test.describe("without JavaScript", () => {
-  test.use({ script: false });
-
-  test("the same flow; the page reloads itself", async ({ page, demo }) => {
-    await configure(page, demo);
-    // Slow enough that the page is shown before the checks are done.
-    await demo.faults({ slow_ms: 400 });
-    await page.goto(demo.url + ACCOUNT);
-    await page.getByRole("button", { name: "Configure & Test" }).click();
-    await atMicrosoft(page, "admin@demo.example");
-    await accept(page);
-    await expect(page.getByText("One step is left.")).toBeVisible();
-    await page.getByRole("button", { name: "Complete the sign-in" }).click();
-    await page.waitForURL(/\/attempts\//);
-    await expect(page.locator(".attempt")).toHaveAttribute("data-stage", "running");
-    await demo.faults({ slow_ms: 0 });
-    await outcome(page, "passed");
-    for (const check of CHECKS) await expect(stop(page, check)).toHaveAttribute("data-status", "passed");
-    await page.goto(demo.url + CONFIG);
-    await page.locator('[data-step="protocols"] input').uncheck();
-    await page.getByRole("button", { name: "Remember the ticks" }).click();
-    await expect(page.locator('[data-step="protocols"] input')).not.toBeChecked();
-    await page.goto(demo.url + ACCOUNT);
-    await page.locator(".confirm > summary").click();
-    await page.getByRole("button", { name: "Yes, disconnect" }).click();
-    await expect(page.getByText("admin@demo.example is disconnected.")).toBeVisible();
-  });
+test("without JavaScript the page of an attempt reloads itself, and the guide has a button", { tag: "@plain" }, async ({ page, demo }) => {
+  await configure(page, demo);
+  // Slow enough that the page is shown before the checks are done.
+  await demo.faults({ slow_ms: 400 });
+  await connect(page, demo, "admin@demo.example");
+  await expect(page.locator(".attempt")).toHaveAttribute("data-stage", "running");
+  await demo.faults({ slow_ms: 0 });
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await page.locator('[data-step="protocols"] input').uncheck();
+  await page.getByRole("button", { name: "Remember the ticks" }).click();
+  await expect(page.locator('[data-step="protocols"] input')).not.toBeChecked();
 });
 
 test("the checks run to the end on the server even if the tab closes", async ({ page, context, demo }) => {

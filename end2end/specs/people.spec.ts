@@ -18,7 +18,7 @@ test("wrong user and wrong password get one answer; too many are stopped", async
   expect(await attempt("user@demo.example")).toContain("Too many attempts");
 });
 
-test("an invited person sets a password with the link, once, and gets it by e-mail", async ({ page, demo, browser }) => {
+test("an invited person sets a password with the link, once, and gets it by e-mail", async ({ page, demo, newcomer }) => {
   await signIn(page, demo.url, "admin@demo.example");
   await page.goto(demo.url + USERS);
   await page.getByLabel("Email", { exact: true }).fill("other@demo.example");
@@ -30,7 +30,7 @@ test("an invited person sets a password with the link, once, and gets it by e-ma
   expect(mail?.raw.replaceAll("=\r\n", "").replaceAll("=3D", "=")).toContain(link);
   expect(mail?.raw).toContain("notifications@demo.mail.localhost");
 
-  const invited = await (await browser.newContext()).newPage();
+  const invited = await newcomer();
   await invited.goto(link);
   await invited.getByLabel("Password", { exact: true }).fill("short");
   await invited.getByLabel("Password again").fill("short");
@@ -43,12 +43,11 @@ test("an invited person sets a password with the link, once, and gets it by e-ma
   const used = await invited.goto(link);
   expect(used?.status()).toBe(404);
   await expect(invited.getByText("This link does not work")).toBeVisible();
-  await invited.context().close();
 });
 
-test("disabling signs out and forgets the tokens; the last administrator stays", async ({ page, demo, browser }) => {
+test("disabling signs out and forgets the tokens; the last administrator stays", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
-  const theirs = await (await browser.newContext()).newPage();
+  const theirs = await newcomer();
   await signIn(theirs, demo.url, "user@demo.example");
   await connect(theirs, demo);
   await outcome(theirs, "passed");
@@ -62,7 +61,6 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
   await expect(user).toContainText("No mailbox connected.");
   await theirs.goto(demo.url + ACCOUNT);
   await expect(theirs).toHaveURL(/\/login/);
-  await theirs.context().close();
 
   const admin = page.locator('[data-person="admin@demo.example"]');
   await admin.getByText("Change admin@demo.example").click();
@@ -73,9 +71,9 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
   await expect(page.getByText("This is the last administrator.")).toBeVisible();
 });
 
-test("a changed role ends the session; an administrator can disconnect a mailbox", async ({ page, demo, browser }) => {
+test("a changed role ends the session; an administrator can disconnect a mailbox", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
-  const theirs = await (await browser.newContext()).newPage();
+  const theirs = await newcomer();
   await signIn(theirs, demo.url, "user@demo.example");
   await connect(theirs, demo);
   await outcome(theirs, "passed");
@@ -89,7 +87,6 @@ test("a changed role ends the session; an administrator can disconnect a mailbox
   await expect(page.getByText("user@demo.example is now an administrator.")).toBeVisible();
   await theirs.goto(demo.url);
   await expect(theirs).toHaveURL(/\/login/);
-  await theirs.context().close();
 });
 
 test("sign-in returns to the page that was asked for, and to no other site", async ({ page, demo }) => {

@@ -64,6 +64,14 @@ impl Clock {
         rand::rng().fill_bytes(bytes);
     }
 
+    /// 0 to 1: spreads what would otherwise come back at the same moment.
+    #[must_use]
+    pub fn jitter(&self) -> f64 {
+        let mut bytes = [0; 4];
+        self.fill(&mut bytes);
+        f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+    }
+
     /// An unguessable token of 256 bits, base64url.
     #[must_use]
     pub fn token(&self) -> String {

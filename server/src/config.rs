@@ -25,6 +25,52 @@ pub enum ConfigError {
         /// What is expected.
         expected: String,
     },
+    /// The file names something that does not exist.
+    #[error("entrepost.toml: {name} is no setting; the nearest is {near}")]
+    Unknown {
+        /// What stands in the file.
+        name: String,
+        /// What may be meant.
+        near: &'static str,
+    },
+}
+
+/// Every setting. `_FILE` after a secret names a file that holds it.
+const SETTINGS: &[&str] = &[
+    "ENTREPOST_LISTEN",
+    "ENTREPOST_PUBLIC_URL",
+    "ENTREPOST_DEFAULT_INSTITUTION",
+    "ENTREPOST_DATABASE_URL",
+    "ENTREPOST_DATABASE_URL_FILE",
+    "ENTREPOST_MASTER_KEY",
+    "ENTREPOST_MASTER_KEY_FILE",
+    "ENTREPOST_NOTIFICATIONS_DOMAIN",
+    "ENTREPOST_SYSTEM_SMTP_URL",
+    "ENTREPOST_SYSTEM_SMTP_URL_FILE",
+    "ENTREPOST_MICROSOFT_AUTHORITY",
+    "ENTREPOST_MICROSOFT_SCOPES",
+    "ENTREPOST_MICROSOFT_APP_SCOPE",
+    "ENTREPOST_MICROSOFT_SMTP",
+    "ENTREPOST_MICROSOFT_IMAP",
+    "ENTREPOST_SUPPORT_CONTACT",
+    "ENTREPOST_EXTRA_CA_FILE",
+    "ENTREPOST_CLIENT_ADDRESS_HEADER",
+    "ENTREPOST_SIGN_IN_SECONDS",
+    "ENTREPOST_ARRIVAL_SECONDS",
+    "ENTREPOST_RETEST_SECONDS",
+];
+
+/// Read before the settings, from the environment only.
+const LOG: &str = "ENTREPOST_LOG";
+
+fn is_setting(name: &str) -> bool {
+    SETTINGS.contains(&name) || name == LOG
+}
+
+/// The setting whose name is most like this one.
+fn nearest(name: &str) -> &'static str {
+    let likeness = |setting: &str| strsim::jaro_winkler(name, setting);
+    SETTINGS.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other))).unwrap_or(LOG)
 }
 
 /// Where a setting may stand.
@@ -40,7 +86,13 @@ impl Source {
     /// [`ConfigError::File`].
     pub fn from_process() -> Result<Self, ConfigError> {
         let file = match std::fs::read_to_string("entrepost.toml") {
-            Ok(text) => text.parse().map_err(|error: toml::de::Error| ConfigError::File(error.message().to_owned()))?,
+            Ok(text) => text.parse().map_err(|error: toml::de::Error| {
+                // Not the library's own picture of the line: it may hold a secret.
+                let line =
+                    error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+                let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+                ConfigError::File(format!("{line}{}", error.message()))
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => toml::Table::new(),
             Err(error) => return Err(ConfigError::File(error.to_string())),
         };
@@ -48,7 +100,15 @@ impl Source {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with("ENTREPOST_"))
             .collect();
-        Ok(Self { environment, file })
+        let source = Self { environment, file };
+        if let Some(name) = source.file.keys().find(|name| !is_setting(name)) {
+            return Err(ConfigError::Unknown { name: name.clone(), near: nearest(name) });
+        }
+        // Others may put names into the environment (container platforms do, for a service of this name).
+        for name in source.environment.keys().filter(|name| !is_setting(name)) {
+            tracing::warn!("the environment's {name} is no setting and is ignored; the nearest is {}", nearest(name));
+        }
+        Ok(source)
     }
 
     /// Only these settings: for the demo and for tests.
@@ -61,6 +121,7 @@ impl Source {
     /// A setting as text; an empty one counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
+        debug_assert!(is_setting(name), "{name} is missing in SETTINGS");
         let value = self.environment.get(name).cloned().or_else(|| match self.file.get(name)? {
             toml::Value::String(text) => Some(text.clone()),
             toml::Value::Integer(number) => Some(number.to_string()),
@@ -175,6 +236,68 @@ pub struct Microsoft {
     pub imap: (String, u16),
 }
 
+/// The relay of the system default provider: an address with its credentials.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    server: (String, u16),
+    encryption: Encryption,
+    credentials: Option<(String, Secret)>,
+}
+
+/// How a relay is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// In the clear.
+    None,
+    /// STARTTLS where it is offered.
+    Opportunistic,
+    /// STARTTLS, or nothing is sent.
+    Required,
+    /// TLS from the first octet.
+    Wrapped,
+}
+
+impl Relay {
+    /// `smtp://` (with `?tls=required` for STARTTLS) or `smtps://`, as lettre reads it.
+    fn parse(text: &Secret) -> Option<Self> {
+        let url = Url::parse(text.expose()).ok()?;
+        let (encryption, port) = match (url.scheme(), url.query()) {
+            ("smtps", None) => (Encryption::Wrapped, 465),
+            ("smtp", None) => (Encryption::None, 25),
+            ("smtp", Some("tls=opportunistic")) => (Encryption::Opportunistic, 587),
+            ("smtp", Some("tls=required")) => (Encryption::Required, 587),
+            _ => return None,
+        };
+        let decoded = |text: &str| {
+            percent_encoding::percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+        };
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some((decoded(user)?, Secret::new(decoded(password.unwrap_or_default())?))),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty())?.to_owned();
+        Some(Self { server: (host, url.port().unwrap_or(port)), encryption, credentials })
+    }
+
+    /// How it is spoken to.
+    #[must_use]
+    pub fn encryption(&self) -> Encryption {
+        self.encryption
+    }
+
+    /// Who signs in there, and the password.
+    #[must_use]
+    pub fn credentials(&self) -> Option<(String, &Secret)> {
+        self.credentials.as_ref().map(|(user, password)| (user.clone(), password))
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn server(&self) -> &(String, u16) {
+        &self.server
+    }
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -193,7 +316,7 @@ pub struct Config {
     /// Domain of the default notification senders.
     pub notifications_domain: String,
     /// Relay of the system default provider.
-    pub system_smtp: Option<Secret>,
+    pub system_smtp: Option<Relay>,
     /// Microsoft's hosts.
     pub microsoft: Microsoft,
     /// Shown with every diagnosis.
@@ -201,7 +324,7 @@ pub struct Config {
     /// PEM of further trusted CAs.
     pub extra_ca: Option<Vec<u8>>,
     /// Header in which a trusted proxy hands the client's address on.
-    pub client_address_header: Option<String>,
+    pub client_address_header: Option<http::HeaderName>,
     /// How long a person may take at Microsoft.
     pub sign_in_lifetime: Duration,
     /// How long the test message is looked for.
@@ -255,6 +378,23 @@ impl Config {
         let scopes = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid profile email";
         let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
         let server = "a host and a port, such as smtp.office365.com:587";
+        let whole_seconds = "a whole number of seconds, 1 or more, is expected";
+        let system_smtp = match source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")? {
+            None => None,
+            Some(text) => Some(Relay::parse(&text).ok_or_else(|| ConfigError::Value {
+                name: "ENTREPOST_SYSTEM_SMTP_URL",
+                value: "(not shown)".into(),
+                expected: "an address is expected such as smtp://user:password@relay.example?tls=required, with special characters of the password percent-encoded".into(),
+            })?),
+        };
+        let client_address_header = match source.get("ENTREPOST_CLIENT_ADDRESS_HEADER") {
+            None => None,
+            Some(value) => Some(value.parse().map_err(|_| ConfigError::Value {
+                name: "ENTREPOST_CLIENT_ADDRESS_HEADER",
+                value,
+                expected: "the name of a header is expected, such as X-Forwarded-For".into(),
+            })?),
+        };
         Ok(Self {
             listen: source.parsed(
                 "ENTREPOST_LISTEN",
@@ -270,7 +410,7 @@ impl Config {
             master_key_given: source.get("ENTREPOST_MASTER_KEY_FILE").is_some(),
             master_key_file: text("ENTREPOST_MASTER_KEY_FILE", "data/master.key").into(),
             notifications_domain: text("ENTREPOST_NOTIFICATIONS_DOMAIN", "mail.localhost"),
-            system_smtp: source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")?,
+            system_smtp,
             microsoft: Microsoft {
                 authority,
                 scopes: text("ENTREPOST_MICROSOFT_SCOPES", scopes),
@@ -280,10 +420,10 @@ impl Config {
             },
             support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
             extra_ca,
-            client_address_header: source.get("ENTREPOST_CLIENT_ADDRESS_HEADER"),
-            sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", "seconds", seconds)?,
-            arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", "seconds", seconds)?,
-            retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", "seconds", seconds)?,
+            client_address_header,
+            sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", whole_seconds, seconds)?,
+            arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", whole_seconds, seconds)?,
+            retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", whole_seconds, seconds)?,
         })
     }
 }
@@ -328,10 +468,30 @@ mod tests {
             ("ENTREPOST_MICROSOFT_SMTP", "smtp.office365.com"),
             ("ENTREPOST_EXTRA_CA_FILE", "/does/not/exist"),
             ("ENTREPOST_ARRIVAL_SECONDS", "0"),
+            ("ENTREPOST_CLIENT_ADDRESS_HEADER", "X Forwarded For"),
+            ("ENTREPOST_SYSTEM_SMTP_URL", "relay.example:25"),
+            ("ENTREPOST_SYSTEM_SMTP_URL", "https://user:marked@relay.example"),
+            ("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:marked@relay.example?tls=yes"),
         ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
+            assert!(error.contains(name) && !error.contains("marked"), "{error}");
         }
         assert!(read(&[("ENTREPOST_MICROSOFT_AUTHORITY", "http://localhost:3100")]).is_ok());
+        let relay = read(&[("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:pass@relay.example?tls=required")]).unwrap();
+        assert_eq!(relay.system_smtp.unwrap().server(), &("relay.example".to_owned(), 587));
+    }
+
+    #[test]
+    fn a_mistyped_name_gets_the_nearest() {
+        assert_eq!(nearest("ENTREPOST_PUBLIC_ULR"), "ENTREPOST_PUBLIC_URL");
+        assert_eq!(nearest("ENTREPOST_SYSTEM_SMTP"), "ENTREPOST_SYSTEM_SMTP_URL");
+    }
+
+    #[test]
+    fn every_setting_is_in_the_readme() {
+        let readme = include_str!("../../README.md");
+        for name in SETTINGS.iter().map(|name| name.strip_suffix("_URL_FILE").unwrap_or(name)) {
+            assert!(readme.contains(&format!("`{name}")), "{name}");
+        }
     }
 }

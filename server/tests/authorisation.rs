@@ -57,6 +57,8 @@ async fn every_page() {
         (&notification, [Login, Missing, Missing, Login]),
         ("/institution/users", [Login, Forbidden, Open, Login]),
         ("/account/email", [Login, Open, Open, Login]),
+        ("/account/email/attempts", [Login, Open, Open, Login]),
+        ("/institution/config/general/email/attempts", [Login, Forbidden, Open, Login]),
         (&attempt, [Login, Missing, Missing, Login]),
         ("/web/home/emails/msexchangeonlineoauth", [Refused(401), Refused(400), Refused(400), Refused(401)]),
         ("/no/such/page", [Missing, Missing, Missing, Missing]),

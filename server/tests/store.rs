@@ -364,8 +364,12 @@ async fn expired_sign_ins_are_ended_and_old_attempts_forgotten() {
         seed.store.sweep_attempts(NOW.plus_ms(700_000)).await.unwrap();
         assert!(seed.store.take_state(seed.one, "state 204").await.unwrap().is_none(), "expired");
         assert!(seed.store.take_state(seed.one, "state 0").await.unwrap().is_none());
-        let newest = seed.store.attempts_of(seed.one, seed.user).await.unwrap();
+        let newest = seed.store.attempts_of(seed.one, seed.user, (Timestamp(i64::MAX), 100)).await.unwrap();
         assert_eq!(newest.len(), 100, "a person's own are kept, the newest are listed");
         assert!(newest.iter().all(|one| one.stage == Stage::Finished && one.verifier_sealed.is_none()));
+        let last = newest.last().unwrap().created_at;
+        let earlier = seed.store.attempts_of(seed.one, seed.user, (last, 200)).await.unwrap();
+        assert_eq!(earlier.len(), 105, "page by page, all of them are there");
+        assert!(earlier.iter().all(|one| one.created_at < last));
     }
 }

@@ -40,7 +40,7 @@ pub fn Account() -> impl IntoView {
             not_ready(&account.ask)
         };
         let boxes = shown.into_iter().map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt)).collect_view();
-        let attempts = history(&account.attempts);
+        let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
             <Layout me title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
                 <ErrorSummary flash title="Not connected: something needs another look."/>
@@ -147,8 +147,27 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>) -> AnyView 
     .into_any()
 }
 
-/// The list of attempts with their outcomes.
-pub(super) fn history(attempts: &[AttemptSummary]) -> AnyView {
+/// Attempts shown beside a form.
+const SHOWN: usize = 10;
+
+/// The newest attempts with their outcomes, and the way to all.
+pub(super) fn history(attempts: &[AttemptSummary], all: &'static str) -> AnyView {
+    view! {
+        <section class="sheet">
+            <h2>"Attempts"</h2>
+            {if attempts.is_empty() {
+                view! { <p class="quiet">"None yet. Press Configure & Test to make the first."</p> }.into_any()
+            } else {
+                attempt_lines(&attempts[..attempts.len().min(SHOWN)])
+            }}
+            {(attempts.len() > SHOWN).then(|| view! { <p><a href=all>"All attempts"</a></p> })}
+        </section>
+    }
+    .into_any()
+}
+
+/// Attempts, a line each.
+pub(super) fn attempt_lines(attempts: &[AttemptSummary]) -> AnyView {
     let lines = attempts
         .iter()
         .map(|attempt| {
@@ -169,15 +188,5 @@ pub(super) fn history(attempts: &[AttemptSummary]) -> AnyView {
             view! { <li><a href=path><Time at/></a> <span>{address} ": " {outcome} {by_itself}</span></li> }
         })
         .collect_view();
-    view! {
-        <section class="sheet">
-            <h2>"Attempts"</h2>
-            {if attempts.is_empty() {
-                view! { <p class="quiet">"None yet. Press Configure & Test to make the first."</p> }.into_any()
-            } else {
-                view! { <ul class="history">{lines}</ul> }.into_any()
-            }}
-        </section>
-    }
-    .into_any()
+    view! { <ul class="history">{lines}</ul> }.into_any()
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod attempt;
+mod attempts;
 mod callback;
 mod email_config;
 mod guide;
@@ -14,6 +15,7 @@ mod users;
 
 pub use account::Account;
 pub use attempt::Attempt;
+pub use attempts::Attempts;
 pub use callback::Callback;
 pub use email_config::EmailConfig;
 pub use home::Home;

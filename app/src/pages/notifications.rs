@@ -36,7 +36,7 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
             {banner}
             {custom}
         </section>
-        {(!view.attempts.is_empty()).then(|| history(&view.attempts))}
+        {(!view.attempts.is_empty()).then(|| history(&view.attempts, "/institution/config/general/email/attempts"))}
     }
     .into_any()
 }

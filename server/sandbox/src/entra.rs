@@ -358,6 +358,7 @@ fn grant_code(world: &mut crate::World, authorization: &Authorization, upn: &str
             upn: upn.to_owned(),
             used: false,
             expires_at: now() + CODE_LIFETIME,
+            verifier: String::new(),
         },
     );
     world.touch();

@@ -185,6 +185,7 @@ fn authorization_code(authority: &str, world: &mut World, request: &TokenRequest
         );
     }
     code.used = true;
+    code.verifier.clone_from(&request.code_verifier);
     let (upn, authorization) = (code.upn.clone(), code.authorization.clone());
     issue(authority, world, &upn, &authorization.scopes, Some(&authorization.nonce))
 }

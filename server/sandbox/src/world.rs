@@ -144,6 +144,8 @@ pub(crate) struct Code {
     pub upn: String,
     pub used: bool,
     pub expires_at: i64,
+    /// The PKCE verifier it was redeemed with.
+    pub verifier: String,
 }
 
 /// Everything the sandbox knows.
@@ -364,6 +366,8 @@ impl World {
     /// Every token and code that was ever given out and is still known: what must not be found anywhere else.
     #[must_use]
     pub fn every_token(&self) -> Vec<String> {
-        self.grants.keys().chain(self.access.keys()).chain(self.codes.keys()).cloned().collect()
+        let proofs = self.codes.values().flat_map(|code| [&code.verifier, &code.authorization.nonce]);
+        let tokens = self.grants.keys().chain(self.access.keys()).chain(self.codes.keys());
+        tokens.chain(proofs).filter(|text| !text.is_empty()).cloned().collect()
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             }
         },
     };
-    let address = client_address(&request, services.config.client_address_header.as_deref());
+    let address = client_address(&request, services.config.client_address_header.as_ref());
     request.extensions_mut().insert(Visitor { institution, person, address, flash_token, script, browser_token });
     next.run(request).await
 }
@@ -102,7 +102,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The last address of the header that a trusted proxy sets, else the connection's.
-fn client_address(request: &Request, header: Option<&str>) -> IpAddr {
+fn client_address(request: &Request, header: Option<&http::HeaderName>) -> IpAddr {
     let peer = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
@@ -136,7 +136,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
     response
 }
 
-/// A panic is answered like any other internal error; its text goes to the log only (see `main`).
+/// A panic is answered like any other internal error; its message goes nowhere (see [`crate::panics`]).
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Response<Body> {
     let mut response = plain(
         StatusCode::INTERNAL_SERVER_ERROR,

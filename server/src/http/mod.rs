@@ -52,20 +52,41 @@ impl FromRef<AppState> for LeptosOptions {
 /// A text that says what to build.
 pub fn site() -> Result<LeptosOptions, String> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("site")));
-    let candidates =
-        [std::env::var_os("LEPTOS_SITE_ROOT").map(PathBuf::from), beside, Some(PathBuf::from("target/site"))];
-    let root = candidates
-        .into_iter()
-        .flatten()
-        .find(|path| path.join("pkg").is_dir())
-        .ok_or("the built site (target/site) is not found: run make build, and start from the repository's root or set LEPTOS_SITE_ROOT")?;
-    // cargo-leptos writes the hashes beside the program; without them the names are plain.
+    let candidates = match std::env::var_os("LEPTOS_SITE_ROOT") {
+        Some(named) => vec![PathBuf::from(named)],
+        None => beside.into_iter().chain([PathBuf::from("target/site")]).collect(),
+    };
+    let has_files = |path: &&PathBuf| path.join("pkg").is_dir();
+    let Some(root) = candidates.iter().find(has_files) else {
+        let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        return Err(format!(
+            "the site's files are not at {}: copy target/site there, or name their directory in LEPTOS_SITE_ROOT (make build makes them)",
+            looked.join(" or ")
+        ));
+    };
+    // cargo-leptos writes the hashes beside the program, a line each (`js: HASH`); without them the names are plain.
     let hashes =
-        std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("hash.txt").is_file())).unwrap_or(false);
+        std::env::current_exe().ok().and_then(|exe| std::fs::read_to_string(exe.parent()?.join("hash.txt")).ok());
+    for kind in ["js", "css"] {
+        let hash = hashes
+            .as_deref()
+            .and_then(|text| text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(": ")));
+        let file = match hash {
+            Some(hash) => format!("entrepost.{}.{kind}", hash.trim()),
+            None => format!("entrepost.{kind}"),
+        };
+        let file = root.join("pkg").join(file);
+        if !file.is_file() {
+            return Err(format!(
+                "{} is missing: the program, hash.txt beside it and the site must come from one build",
+                file.display()
+            ));
+        }
+    }
     Ok(LeptosOptions::builder()
         .output_name("entrepost")
         .site_root(root.to_string_lossy().into_owned())
-        .hash_files(hashes)
+        .hash_files(hashes.is_some())
         .build())
 }
 

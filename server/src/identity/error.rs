@@ -153,6 +153,15 @@ impl IdentityError {
         }
     }
 
+    /// Seconds the authority asks to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::OAuth { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// AADSTS numbers, for the help text.
     #[must_use]
     pub fn codes(&self) -> Vec<i64> {

@@ -110,8 +110,14 @@ impl TestMessage<'_> {
 ///
 /// # Errors
 /// [`ComposeError`].
-pub fn notification(from: &str, to: &str, subject: &str, text: &str, at: Timestamp) -> Result<Composed, ComposeError> {
-    finish(builder(from, to, subject, at)?.body(text.to_owned()))
+pub fn notification(
+    from: &str,
+    to: &str,
+    (subject, message_id): (&str, &str),
+    text: &str,
+    at: Timestamp,
+) -> Result<Composed, ComposeError> {
+    finish(builder(from, to, subject, at)?.message_id(Some(message_id.to_owned())).body(text.to_owned()))
 }
 
 fn builder(

@@ -80,6 +80,13 @@ impl MailError {
         !self.answered || self.code.is_some_and(|code| (400..500).contains(&code))
     }
 
+    /// Milliseconds the server asks to wait, where it says so (Exchange: `Suggested Backoff Time: N milliseconds`).
+    #[must_use]
+    pub fn backoff_ms(&self) -> Option<i64> {
+        let (_, rest) = self.text.split_once("Suggested Backoff Time:")?;
+        rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
     /// Whether the server asks for patience.
     #[must_use]
     pub fn is_throttled(&self) -> bool {

@@ -6,10 +6,12 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Auth, Data, Mail, Rcpt};
+use lettre::transport::smtp::commands::{Auth, Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::MailBodyParameter;
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
+
+use crate::config::{Encryption, Relay};
 
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust};
 
@@ -78,6 +80,39 @@ impl Session {
         Ok(session)
     }
 
+    /// A session at the system relay: TLS as its address says, signed in if that names somebody.
+    ///
+    /// # Errors
+    /// [`MailError`] with the step that failed.
+    pub async fn open_relay(relay: &Relay, trust: &Trust) -> Result<Self, MailError> {
+        let (host, port) = relay.server().clone();
+        let hello = ClientId::default();
+        let tls = |host: &str| trust.smtp(host).map_err(|error| explain(Step::Tls, &error));
+        let wrapped = match relay.encryption() {
+            Encryption::Wrapped => Some(tls(&host)?),
+            _ => None,
+        };
+        let connect =
+            AsyncSmtpConnection::connect_tokio1((host.clone(), port), Some(STEP_LIMIT), &hello, wrapped, None);
+        let mut connection = limited(Step::Connect, STEP_LIMIT, connect).await?;
+        let offered = connection.can_starttls();
+        match relay.encryption() {
+            Encryption::Required if !offered => {
+                return Err(MailError::refused(Step::Tls, None, "the relay does not offer STARTTLS"));
+            }
+            Encryption::Required | Encryption::Opportunistic if offered => {
+                limited(Step::Tls, STEP_LIMIT, connection.starttls(tls(&host)?, &hello)).await?;
+            }
+            _ => {}
+        }
+        if let Some((user, password)) = relay.credentials() {
+            let credentials = Credentials::new(user, password.expose().to_owned());
+            let auth = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials);
+            limited(Step::Auth, STEP_LIMIT, auth).await?;
+        }
+        Ok(Self { connection })
+    }
+
     async fn sign_in(&mut self, login: &Login<'_>) -> Result<(), MailError> {
         let credentials = Credentials::new(login.user.to_owned(), login.token.expose().to_owned());
         let auth = Auth::new(Mechanism::Xoauth2, credentials, None).map_err(|error| explain(Step::Auth, &error))?;
@@ -104,13 +139,39 @@ impl Session {
     /// # Errors
     /// [`MailError`]; with [`Step::AfterData`] and no answer, whether it was accepted is unknown.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Accepted, MailError> {
+        let refused = self.address(envelope, message).await?;
+        if refused.len() == envelope.to().len() {
+            let first = refused.into_iter().next().map(|(_, error)| error);
+            return Err(first.unwrap_or_else(|| MailError::refused(Step::Recipient, None, "no recipient")));
+        }
+        let reply = self.hand_over(message).await?;
+        Ok(Accepted { reply, refused })
+    }
+
+    /// The first half of a submission: MAIL FROM and every RCPT TO. Answers the refused recipients. Nothing was sent yet: if
+    /// everybody was refused, or the message must not leave, [`Session::reset`] ends it.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn address(
+        &mut self,
+        envelope: &Envelope,
+        message: &[u8],
+    ) -> Result<Vec<(String, MailError)>, MailError> {
         let mut parameters = Vec::new();
         if !message.is_ascii() && self.connection.server_info().supports_feature(Extension::EightBitMime) {
             parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
         }
         let international =
             envelope.from().into_iter().chain(envelope.to()).any(|address| !AsRef::<str>::as_ref(address).is_ascii());
-        if international && self.connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+        if international {
+            if !self.connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(MailError::refused(
+                    Step::From,
+                    Some(553),
+                    "this mail server does not take international addresses (no SMTPUTF8)",
+                ));
+            }
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let from = Mail::new(envelope.from().cloned(), parameters);
@@ -124,13 +185,25 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        if refused.len() == envelope.to().len() {
-            let first = refused.into_iter().next().map(|(_, error)| error);
-            return Err(first.unwrap_or_else(|| MailError::refused(Step::Recipient, None, "no recipient")));
-        }
+        Ok(refused)
+    }
+
+    /// The second half: DATA and the message. Answers the server's words.
+    ///
+    /// # Errors
+    /// [`MailError`]; with [`Step::AfterData`] and no answer, whether it was accepted is unknown.
+    pub async fn hand_over(&mut self, message: &[u8]) -> Result<String, MailError> {
         limited(Step::Data, STEP_LIMIT, self.connection.command(Data)).await?;
         let reply = limited(Step::AfterData, DATA_LIMIT, self.connection.message(message)).await?;
-        Ok(Accepted { reply: words(&reply), refused })
+        Ok(words(&reply))
+    }
+
+    /// Forgets a submission that was begun, so that the session can carry the next.
+    ///
+    /// # Errors
+    /// [`MailError`]: then the session is of no more use.
+    pub async fn reset(&mut self) -> Result<(), MailError> {
+        limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
     }
 
     /// Ends the session politely; a failure of that harms nobody.

@@ -71,6 +71,23 @@ impl Services {
         Ok(Ok(token))
     }
 
+    /// A new link for a person who was invited and has set no password; `None` for everybody else.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Option<String>, StoreError> {
+        let institution = again.institution;
+        let found = self.store.user_by_address(institution, again.address.as_str()).await?;
+        let Some(user) = found.filter(|user| user.password_hash.is_none() && user.disabled_at.is_none()) else {
+            return Ok(None);
+        };
+        let mut tx = self.store.begin().await?;
+        self.store.set_role(&mut tx, institution, user.id, again.role).await?;
+        let token = self.put_invitation(&mut tx, institution, user.id).await?;
+        tx.commit().await?;
+        Ok(Some(token))
+    }
+
     async fn put_invitation(
         &self,
         tx: &mut crate::store::Tx,
@@ -83,7 +100,11 @@ impl Services {
         Ok(token)
     }
 
-    async fn hash_new_password(&self, password: &str) -> Result<String, AppError> {
+    /// Whether a password is long enough, and not too long.
+    ///
+    /// # Errors
+    /// [`AppError`], saying what is expected.
+    pub fn check_new_password(&self, password: &str) -> Result<(), AppError> {
         if password.chars().count() < MIN_LENGTH {
             let text = format!("Use at least {MIN_LENGTH} characters. A few words in a row are easy to remember.");
             return Err(AppError::field("password", "Password", text));
@@ -91,6 +112,11 @@ impl Services {
         if password.len() > MAX_LENGTH {
             return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")));
         }
+        Ok(())
+    }
+
+    async fn hash_new_password(&self, password: &str) -> Result<String, AppError> {
+        self.check_new_password(password)?;
         self.passwords.hash(password).await.map_err(|error| internal(&self.clock, &error))
     }
 

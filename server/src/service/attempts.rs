@@ -8,7 +8,7 @@ use app::backend::{AttemptStream, SignedIn};
 use app::error::AppError;
 use app::model::{
     AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState,
-    Outcome, Stage,
+    Outcome, Stage, Timestamp,
 };
 use futures::stream;
 use tokio::sync::Notify;
@@ -16,6 +16,11 @@ use tokio::sync::Notify;
 use super::{OrInternal, Services};
 use crate::diagnosis::Fault;
 use crate::store::Attempt;
+
+/// The newest hundred.
+pub(super) const NEWEST: (Timestamp, i64) = (Timestamp(i64::MAX), 100);
+/// Attempts on one page of their list.
+pub(super) const PAGE: i64 = 50;
 
 /// How often an attempt that runs on another replica is looked at.
 const POLL: Duration = Duration::from_secs(1);

@@ -3,11 +3,12 @@
 use app::backend::{AttemptStream, Callback, Decision, Departure, Mailboxes, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AccountView, AttemptId, AttemptKind, AttemptView, InstitutionId, MailboxId, MailboxState, MailboxView, Notice,
-    Provider, Role, Stage, Tone,
+    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, InstitutionId, MailboxId, MailboxState,
+    MailboxView, Notice, Provider, Role, Stage, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
+use super::attempts::{NEWEST, PAGE};
 use super::{Handle, OrInternal, Services, address_field};
 use crate::diagnosis::Fault;
 use crate::store::{Mailbox, NewAttempt, Slot};
@@ -71,7 +72,7 @@ impl Mailboxes for Handle {
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         let mailboxes = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
-        let attempts = self.store.attempts_of(institution, me.user()).await.or_internal(self)?;
+        let attempts = self.store.attempts_of(institution, me.user(), NEWEST).await.or_internal(self)?;
         let users = self.store.users(institution).await.or_internal(self)?;
         let ask = users
             .into_iter()
@@ -87,6 +88,26 @@ impl Mailboxes for Handle {
             mailboxes: mailboxes.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
             attempts: self.summaries(attempts).await?,
         })
+    }
+
+    async fn attempts(
+        &self,
+        me: &SignedIn,
+        kind: AttemptKind,
+        before: Option<Timestamp>,
+    ) -> Result<(Vec<AttemptSummary>, bool), AppError> {
+        let institution = me.institution().id;
+        let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
+        let found = if kind == AttemptKind::Personal {
+            self.store.attempts_of(institution, me.user(), page).await
+        } else {
+            self.store.notification_attempts(me.administrator()?.institution().id, page).await
+        };
+        let mut summaries = self.summaries(found.or_internal(self)?).await?;
+        let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let more = summaries.len() > shown;
+        summaries.truncate(shown);
+        Ok((summaries, more))
     }
 
     async fn authority_origin(&self, me: &SignedIn) -> Option<String> {

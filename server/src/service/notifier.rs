@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use app::backend::Institution;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::Services;
 use crate::mail::{Login, Step, compose, smtp};
@@ -48,15 +46,20 @@ impl Services {
                 return Ok(Some(settings.custom_from_address));
             }
         }
-        let Some(url) = &self.config.system_smtp else { return Ok(None) };
+        let Some(system) = &self.config.system_smtp else { return Ok(None) };
         let from = self.default_sender(&institution.slug);
-        let message =
-            compose::notification(&from, to, subject, text, self.clock.now()).map_err(|error| error.to_string())?;
-        let relay = relay(url.expose(), &self.trust)?;
-        match tokio::time::timeout(LIMIT, relay.send_raw(&message.envelope, &message.bytes)).await {
+        let message_id = format!("<{}@{}>", self.clock.uuid(), from.rsplit('@').next().unwrap_or_default());
+        let message = compose::notification(&from, to, (subject, &message_id), text, self.clock.now())
+            .map_err(|error| error.to_string())?;
+        let work = async {
+            let mut session = smtp::Session::open_relay(system, &self.trust).await?;
+            let sent = session.send(&message.envelope, &message.bytes).await;
+            session.quit().await;
+            sent
+        };
+        match tokio::time::timeout(LIMIT, work).await {
             Ok(Ok(_)) => Ok(Some(from)),
-            // lettre's texts hold the server's words, never the credentials.
-            Ok(Err(error)) => Err(format!("the system SMTP relay refused: {error}")),
+            Ok(Err(error)) => Err(format!("the system SMTP relay: {error}")),
             Err(_) => Err("the system SMTP relay did not answer in time".into()),
         }
     }
@@ -75,8 +78,10 @@ impl Services {
             self.store.mailbox(institution.id, id).await.map_err(|_| broken(&"the database did not answer"))?;
         let mailbox = mailbox.ok_or_else(|| broken(&"the mailbox was disconnected"))?;
         let token = self.tokens.access(&mailbox).await.map_err(|error| broken(&error))?;
-        let message = compose::notification(&settings.custom_from_address, to, subject, text, self.clock.now())
-            .map_err(|error| Failure::Recipient(error.to_string()))?;
+        let message_id = format!("<{}@{}>", self.clock.uuid(), institution.slug);
+        let message =
+            compose::notification(&settings.custom_from_address, to, (subject, &message_id), text, self.clock.now())
+                .map_err(|error| Failure::Recipient(error.to_string()))?;
         let login = Login { server: &self.config.microsoft.smtp, user: &mailbox.sign_in_name, token: &token.secret };
         let mut session = smtp::Session::open(&login, &self.trust).await.map_err(|error| broken(&error))?;
         session.send(&message.envelope, &message.bytes).await.map_err(|error| {
@@ -97,22 +102,4 @@ enum Failure {
     Recipient(String),
     /// The mailbox cannot send.
     Mailbox(String),
-}
-
-/// The relay that a URL names: `smtp://`, `smtp://…?tls=required`, `smtps://`.
-fn relay(url: &str, trust: &crate::mail::Trust) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
-    let wrong = "ENTREPOST_SYSTEM_SMTP_URL cannot be used (see the README)".to_owned();
-    let parsed = url::Url::parse(url).map_err(|_| wrong.clone())?;
-    let host = parsed.host_str().ok_or_else(|| wrong.clone())?;
-    let tls = |wrap: fn(TlsParameters) -> Tls| trust.smtp(host).map(wrap).map_err(|error| error.to_string());
-    let required = parsed.query_pairs().any(|(name, value)| name == "tls" && value == "required");
-    let opportunistic = parsed.query_pairs().any(|(name, value)| name == "tls" && value == "opportunistic");
-    let tls = match parsed.scheme() {
-        "smtps" => tls(Tls::Wrapper)?,
-        _ if required => tls(Tls::Required)?,
-        _ if opportunistic => tls(Tls::Opportunistic)?,
-        _ => Tls::None,
-    };
-    let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|_| wrong)?;
-    Ok(builder.tls(tls).timeout(Some(LIMIT)).build())
 }

@@ -246,30 +246,43 @@ impl Store {
         row.as_ref().map(attempt).transpose()
     }
 
-    /// A person's attempts for their own mailbox, newest first.
+    /// A person's attempts for their own mailbox, newest first, from those made before a time.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn attempts_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Attempt>> {
+    pub async fn attempts_of(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        (before, limit): (Timestamp, i64),
+    ) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
-            "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' ORDER BY created_at DESC, id LIMIT 100",
+            "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
         ))
         .bind(institution.to_string())
         .bind(who.to_string())
+        .bind(before.0)
+        .bind(limit)
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(attempt).collect()
     }
 
-    /// The institution's attempts for notifications, newest first.
+    /// The institution's attempts for notifications, newest first, from those made before a time.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn notification_attempts(&self, institution: InstitutionId) -> Result<Vec<Attempt>> {
+    pub async fn notification_attempts(
+        &self,
+        institution: InstitutionId,
+        (before, limit): (Timestamp, i64),
+    ) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
-            "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') ORDER BY created_at DESC, id LIMIT 100",
+            "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') AND created_at < $2 ORDER BY created_at DESC, id LIMIT $3",
         ))
         .bind(institution.to_string())
+        .bind(before.0)
+        .bind(limit)
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(attempt).collect()

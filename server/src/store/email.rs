@@ -285,7 +285,8 @@ impl Store {
     pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
         sqlx::query(
             "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (institution_id, step) DO UPDATE SET done = $3, proven = $4, updated_at = $5",
+             ON CONFLICT (institution_id, step) DO UPDATE SET done = $3, updated_at = $5,
+               proven = CASE WHEN $4 = 1 THEN 1 ELSE guide_steps.proven END",
         )
         .bind(institution.to_string())
         .bind(row.step.as_str())

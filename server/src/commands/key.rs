@@ -1,0 +1,42 @@
+//! `entrepost key rotate`.
+
+use server::clock::Clock;
+use server::config::{Config, Source};
+use server::vault::{Place, Vault};
+use server::wiring::{StartError, build};
+
+use super::say;
+
+/// Makes a new key, and seals everything with it.
+///
+/// # Errors
+/// [`StartError`]; what was sealed with the old key can still be opened, since the file keeps it.
+pub async fn rotate_key() -> Result<(), StartError> {
+    let config = Config::read(&Source::from_process()?)?;
+    if config.master_key.is_some() {
+        return Err(StartError::Other(
+            "ENTREPOST_MASTER_KEY is set: put the key into a file (ENTREPOST_MASTER_KEY_FILE), which can be rewritten"
+                .into(),
+        ));
+    }
+    let path = config.master_key_file.clone();
+    // Opening everything first proves that the old key is the right one.
+    let services = build(config.clone(), Clock::system()).await?;
+    services.store.close().await;
+    Vault::rotate_file(&path, Clock::system())?;
+    let services = build(config, Clock::system()).await?;
+    let mut count = 0;
+    for (table, column, row, old) in services.store.sealed_values().await? {
+        let place = Place::new(table, column, &row);
+        let new = services.vault.seal(&place, &services.vault.open(&place, &old)?)?;
+        count += i64::from(services.store.reseal(table, column, &row, &old, &new).await?);
+    }
+    services.store.keep_only_vault_check(services.vault.key_id()).await?;
+    say(&format!(
+        "New key {} in {}; {count} secrets sealed with it. The old key stays in the file, below the new one.\n\
+         Give the file to every replica, and start the servers again: one that ran meanwhile still seals with the old key.",
+        services.vault.key_id(),
+        path.display()
+    ));
+    Ok(())
+}

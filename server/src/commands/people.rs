@@ -1,0 +1,119 @@
+//! `entrepost institution add`, `entrepost user add`.
+
+use std::io::Read;
+
+use app::model::{EmailAddress, InstitutionId, Role};
+use server::service::{AddPerson, Services, invitation_link};
+use server::store::{InstitutionRow, StoreError};
+use server::wiring::StartError;
+use zeroize::Zeroizing;
+
+use super::{say, services};
+
+/// Characters of an institution's name at most.
+const NAME_LENGTH: usize = 200;
+
+/// Adds an institution and its first administrator.
+///
+/// # Errors
+/// [`StartError`], saying which argument is wrong; then nothing is stored.
+pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin: bool) -> Result<(), StartError> {
+    check_slug(slug)?;
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > NAME_LENGTH || name.chars().any(char::is_control) {
+        return Err(StartError::Other(format!(
+            "--name: a name of 1 to {NAME_LENGTH} characters in one line is expected"
+        )));
+    }
+    let (address, password) = (parse_address(admin)?, read_password(password_stdin)?);
+    let services = services().await?;
+    let row = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: slug.to_owned(), name: name.to_owned() };
+    let password = password.as_ref().map(|password| password.as_str());
+    if let Some(password) = password {
+        services.check_new_password(password).map_err(|error| StartError::Other(error.to_string()))?;
+    }
+    let mut tx = services.store.begin().await?;
+    match services.store.add_institution(&mut tx, &row, services.clock.now()).await {
+        Err(error) if error.is_duplicate() => {
+            return Err(StartError::Other(format!("the institution {slug} exists already")));
+        }
+        other => other?,
+    }
+    tx.commit().await.map_err(StoreError::from)?;
+    add_person(&services, &row, &address, Role::Administrator, password).await
+}
+
+/// Adds a person; one who was invited but has set no password gets a new link.
+///
+/// # Errors
+/// [`StartError`]: no such institution, or the person has an account with a password.
+pub async fn add_user(slug: &str, address: &str, admin: bool, password_stdin: bool) -> Result<(), StartError> {
+    let (address, password) = (parse_address(address)?, read_password(password_stdin)?);
+    let services = services().await?;
+    let row = services
+        .store
+        .institution_by_slug(slug)
+        .await?
+        .ok_or_else(|| StartError::Other(format!("there is no institution {slug}")))?;
+    let role = if admin { Role::Administrator } else { Role::User };
+    add_person(&services, &row, &address, role, password.as_ref().map(|password| password.as_str())).await
+}
+
+fn check_slug(slug: &str) -> Result<(), StartError> {
+    let valid = !slug.is_empty()
+        && slug.len() <= 63
+        && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !slug.starts_with('-')
+        && !slug.ends_with('-');
+    if valid {
+        return Ok(());
+    }
+    Err(StartError::Other(format!("{slug}: a slug has lower-case letters, digits and hyphens, as a host name")))
+}
+
+fn parse_address(text: &str) -> Result<EmailAddress, StartError> {
+    EmailAddress::parse(text).map_err(|error| StartError::Other(format!("{text}: {error}")))
+}
+
+fn read_password(wanted: bool) -> Result<Option<Zeroizing<String>>, StartError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().take(4096).read_to_string(&mut text).map_err(|error| StartError::Other(error.to_string()))?;
+    Ok(Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
+async fn add_person(
+    services: &Services,
+    institution: &InstitutionRow,
+    address: &EmailAddress,
+    role: Role,
+    password: Option<&str>,
+) -> Result<(), StartError> {
+    let person = AddPerson { institution: institution.id, address, role, password };
+    let public_url = services.config.public_url.of(&institution.slug);
+    let token = match services.add_person(&person).await {
+        Ok(Ok(None)) => {
+            say(&format!("{address} can sign in at {public_url}"));
+            return Ok(());
+        }
+        Ok(Ok(Some(token))) => token,
+        Ok(Err(error)) => return Err(StartError::Other(error.to_string())),
+        Err(error) if error.is_duplicate() => {
+            let again = if password.is_some() { None } else { services.invite_again(&person).await? };
+            again.ok_or_else(|| {
+                StartError::Other(format!(
+                    "{address} has an account at {} already; an administrator makes a new link under Institution › Users",
+                    institution.slug
+                ))
+            })?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    say(&format!(
+        "{address} sets a password with this link (once, within 72 hours):\n{}",
+        invitation_link(&public_url, &token)
+    ));
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! The checks of a run, one by one. Each outcome is a row.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use app::backend::SignedIn;
+use app::error::AppError;
+use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxState, Timestamp};
+
+use crate::diagnosis::Fault;
+use crate::identity::Identity;
+use crate::mail::compose::TestMessage;
+use crate::mail::{Login, MailError, imap, smtp};
+use crate::service::sign_in::attempt_place;
+use crate::service::{OrInternal, Services, internal};
+use crate::store::{Attempt, Check, Mailbox, Slot};
+use crate::tokens::{AccessToken, TokenError, Tokens};
+use crate::vault::Secret;
+
+/// First and longest pause between two looks for the test message.
+const LOOK: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+
+/// Who sends what to whom in a test.
+pub(super) struct Route {
+    pub(super) sign_in_name: String,
+    pub(super) from: EmailAddress,
+    pub(super) to: EmailAddress,
+}
+
+/// A test message on its way.
+pub(super) struct Sent {
+    message_id: String,
+    at: Instant,
+}
+
+/// One run: what failed so far, and where outcomes go.
+pub(super) struct Run<'a> {
+    services: &'a Services,
+    me: &'a SignedIn,
+    attempt: &'a Attempt,
+    pub(super) failed: bool,
+    pub(super) unseen: bool,
+    pub(super) first_fault: Option<Fault>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn of(services: &'a Services, me: &'a SignedIn, attempt: &'a Attempt) -> Self {
+        Self { services, me, attempt, failed: false, unseen: false, first_fault: None }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.services.clock.now()
+    }
+
+    async fn put(
+        &self,
+        kind: CheckKind,
+        status: CheckStatus,
+        detail: &str,
+        took: Option<Duration>,
+    ) -> Result<(), AppError> {
+        // What came with the sign-in took no time of its own.
+        let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX)).filter(|ms| *ms > 0);
+        self.services
+            .put_check(self.attempt, Check { kind, status, detail: detail.to_owned(), duration_ms, fault: None })
+            .await
+    }
+
+    async fn running(&self, kind: CheckKind) -> Result<Instant, AppError> {
+        self.put(kind, CheckStatus::Running, "", None).await?;
+        Ok(Instant::now())
+    }
+
+    pub(super) async fn not_run(&self, kind: CheckKind) -> Result<(), AppError> {
+        self.put(kind, CheckStatus::NotRun, "not run", None).await
+    }
+
+    async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<(), AppError> {
+        self.failed = true;
+        let duration_ms = i64::try_from(since.elapsed().as_millis()).ok();
+        let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.to_json()) };
+        self.first_fault.get_or_insert(fault);
+        self.services.put_check(self.attempt, check).await
+    }
+
+    /// The access token, and the refresh token where no mailbox holds it yet.
+    pub(super) async fn token(
+        &mut self,
+        mailbox: Option<&Mailbox>,
+    ) -> Result<Option<(AccessToken, Option<Secret>)>, AppError> {
+        let kept = self.attempt.subject.is_empty();
+        if kept {
+            // A test with the kept grant: nobody signed in anew.
+            self.put(CheckKind::SignIn, CheckStatus::Passed, "your sign-in is kept", None).await?;
+            self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;
+        }
+        let since = self.running(CheckKind::Token).await?;
+        let (services, now) = (self.services, self.now());
+        let got = match mailbox {
+            Some(mailbox) if kept => services.tokens.prove(mailbox).await.map(|token| (token, None)),
+            Some(mailbox) => services.tokens.access(mailbox).await.map(|token| (token, None)),
+            None => self.waiting_grant().await.map(|(token, refresh)| (token, Some(refresh))),
+        };
+        let (token, refresh) = match got {
+            Ok(got) => got,
+            Err(error @ (TokenError::Identity(_) | TokenError::RegistrationChanged)) => {
+                let fault = error.fault(now);
+                if error.needs_reconnect()
+                    && let Some(mailbox) = mailbox
+                {
+                    let problem = fault.to_json();
+                    let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
+                    services
+                        .store
+                        .set_mailbox_state(mailbox.institution, mailbox.id, state, now)
+                        .await
+                        .or_internal(services)?;
+                }
+                self.fail(CheckKind::Token, fault, String::new(), since).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(internal(&services.clock, &error)),
+        };
+        let missing = services.entra.missing_scopes(token.scopes.as_deref());
+        if !missing.is_empty() {
+            let detail = format!("missing: {}", short_scopes(&missing));
+            let fault = Fault::new("permissions_missing", now, &[("Missing scopes", missing.join(" "))]);
+            self.fail(CheckKind::Token, fault, detail, since).await?;
+            return Ok(None);
+        }
+        let detail = token.scopes.as_deref().map_or_else(|| "as asked for".to_owned(), short_scopes);
+        self.put(CheckKind::Token, CheckStatus::Passed, &detail, Some(since.elapsed())).await?;
+        services
+            .prove_steps(self.attempt.institution, &[GuideStep::Permissions, GuideStep::Consent])
+            .await
+            .or_internal(services)?;
+        Ok(Some((token, refresh)))
+    }
+
+    /// Exchanges the grant that waits sealed on the attempt.
+    async fn waiting_grant(&self) -> Result<(AccessToken, Secret), TokenError> {
+        let (services, attempt) = (self.services, self.attempt);
+        let sealed = attempt.grant_sealed.as_deref().ok_or(TokenError::Gone)?;
+        let refresh = services.vault.open(&attempt_place("grant_sealed", attempt.id), sealed)?;
+        let registration = services
+            .store
+            .registration(attempt.institution, Slot::Current)
+            .await?
+            .ok_or(TokenError::RegistrationChanged)?;
+        if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+            return Err(TokenError::RegistrationChanged);
+        }
+        let credentials = services.tokens.credentials(&registration)?;
+        let granted = services.entra.refresh(&credentials, &refresh).await?;
+        let newest = granted.refresh.clone().unwrap_or(refresh);
+        Ok((AccessToken::from(&granted), newest))
+    }
+
+    pub(super) async fn smtp(&mut self, route: &Route, token: &AccessToken) -> Result<Option<smtp::Session>, AppError> {
+        let since = self.running(CheckKind::Smtp).await?;
+        let server = &self.services.config.microsoft.smtp;
+        let login = Login { server, user: &route.sign_in_name, token: &token.secret };
+        match smtp::Session::open(&login, &self.services.trust).await {
+            Ok(session) => {
+                self.put(
+                    CheckKind::Smtp,
+                    CheckStatus::Passed,
+                    &format!("{}, encrypted", server.0),
+                    Some(since.elapsed()),
+                )
+                .await?;
+                Ok(Some(session))
+            }
+            Err(error) => {
+                let fault = Fault::smtp(&error, server, self.now());
+                self.fail(CheckKind::Smtp, fault, short(&error), since).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) async fn test_message(
+        &mut self,
+        mut session: smtp::Session,
+        route: &Route,
+    ) -> Result<Option<Sent>, AppError> {
+        let since = self.running(CheckKind::TestMessage).await?;
+        let services = self.services;
+        let host = services.config.public_url.of(&self.me.institution().slug);
+        let host = url::Url::parse(&host)
+            .ok()
+            .and_then(|url| url.host_str().map(ToOwned::to_owned))
+            .unwrap_or_else(|| "entrepost.invalid".into());
+        let message_id = format!("<{}.test@{host}>", services.clock.uuid());
+        let attempt = self.attempt.id.to_string();
+        let message = TestMessage {
+            from: &route.from,
+            to: &route.to,
+            institution: &self.me.institution().name,
+            person: self.me.address(),
+            at: self.now(),
+            attempt: &attempt,
+            message_id: &message_id,
+        };
+        let message = message.build().map_err(|error| internal(&services.clock, &error))?;
+        let server = &services.config.microsoft.smtp;
+        match session.send(&message.envelope, &message.bytes).await {
+            Ok(_) => {
+                let at = Instant::now();
+                self.put(
+                    CheckKind::TestMessage,
+                    CheckStatus::Passed,
+                    "accepted by the mail server",
+                    Some(since.elapsed()),
+                )
+                .await?;
+                session.quit().await;
+                Ok(Some(Sent { message_id, at }))
+            }
+            Err(error) => {
+                let fault = Fault::smtp(&error, server, self.now());
+                self.fail(CheckKind::TestMessage, fault, short(&error), since).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) async fn imap(&mut self, route: &Route, token: &AccessToken) -> Result<Option<imap::Session>, AppError> {
+        let since = self.running(CheckKind::Imap).await?;
+        let server = &self.services.config.microsoft.imap;
+        let login = Login { server, user: &route.sign_in_name, token: &token.secret };
+        let opened = async {
+            let mut session = imap::Session::open(&login, &self.services.trust).await?;
+            session.open_inbox().await?;
+            Ok::<_, MailError>(session)
+        };
+        match opened.await {
+            Ok(session) => {
+                self.put(CheckKind::Imap, CheckStatus::Passed, &server.0, Some(since.elapsed())).await?;
+                if !self.failed {
+                    self.services
+                        .prove_steps(self.attempt.institution, &[GuideStep::Protocols])
+                        .await
+                        .or_internal(self.services)?;
+                }
+                Ok(Some(session))
+            }
+            Err(error) => {
+                let fault = Fault::imap(&error, server, self.now());
+                self.fail(CheckKind::Imap, fault, short(&error), since).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Looks for the test message in INBOX, Junk, then the other folders, until the limit. Answers whether it is in INBOX.
+    pub(super) async fn arrival(&mut self, mut session: imap::Session, sent: &Sent) -> Result<bool, AppError> {
+        self.running(CheckKind::Arrival).await?;
+        let server = &self.services.config.microsoft.imap;
+        let attempt = self.attempt.id.to_string();
+        // The attempt's id stands in an address that its owner knows: where arrival proves an address, only the unguessable
+        // Message-ID counts.
+        let attempt = (!self.attempt.prove_address).then_some(attempt.as_str());
+        let mark = imap::Mark { message_id: &sent.message_id, attempt };
+        let mut pause = LOOK.0;
+        let mut round = 0_u32;
+        let found = loop {
+            match look(&mut session, &mark, round).await {
+                Ok(Some(folder)) => break Ok(Some(folder)),
+                Ok(None) if sent.at.elapsed() + pause > self.services.config.arrival_limit => break Ok(None),
+                Ok(None) => tokio::time::sleep(pause).await,
+                Err(error) => break Err(error),
+            }
+            pause = (pause * 2).min(LOOK.1);
+            round += 1;
+        };
+        let took = sent.at.elapsed();
+        match found {
+            Ok(Some(folder)) => {
+                let inbox = folder.eq_ignore_ascii_case("INBOX");
+                let place = if inbox { "in your inbox".to_owned() } else { format!("in the folder {folder}") };
+                self.put(CheckKind::Arrival, CheckStatus::Passed, &place, Some(took)).await?;
+                session.logout().await;
+                Ok(inbox)
+            }
+            Ok(None) => {
+                self.unseen = true;
+                let detail = format!(
+                    "not seen within {} seconds; it may still come",
+                    self.services.config.arrival_limit.as_secs()
+                );
+                self.put(CheckKind::Arrival, CheckStatus::Unseen, &detail, None).await?;
+                session.logout().await;
+                Ok(false)
+            }
+            Err(error) => {
+                let fault = Fault::imap(&error, server, self.now());
+                self.fail(CheckKind::Arrival, fault, short(&error), sent.at).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Continue with the typed address: it is saved only if its message arrived in that INBOX.
+    pub(super) async fn settle_proof(&mut self, arrived: bool, refresh: Option<&Secret>) -> Result<(), AppError> {
+        let (services, attempt) = (self.services, self.attempt);
+        let now = self.now();
+        let fault = if arrived && let Some(refresh) = refresh {
+            let registration = services.ready_registration(self.me).await?;
+            let identity = Identity {
+                sign_in_name: attempt.sign_in_name.clone(),
+                names: Vec::new(),
+                subject: attempt.subject.clone(),
+            };
+            if services.keep_grant(self.me, attempt, &identity, refresh, &registration).await?.is_some() {
+                return self.put(CheckKind::Identity, CheckStatus::Passed, "proven by the test message", None).await;
+            }
+            Fault::new("address_taken", now, &[("Address", attempt.address.clone())])
+        } else {
+            Fault::new(
+                "address_unproven",
+                now,
+                &[("Address", attempt.address.clone()), ("Signed in as", attempt.sign_in_name.clone())],
+            )
+        };
+        self.unseen = false;
+        self.fail(CheckKind::Identity, fault, format!("{} is not proven", attempt.address), Instant::now()).await
+    }
+}
+
+/// One look: INBOX and Junk each time, the other folders at first and then every fourth time.
+async fn look(session: &mut imap::Session, mark: &imap::Mark<'_>, round: u32) -> Result<Option<String>, MailError> {
+    if session.contains("INBOX", mark).await? {
+        return Ok(Some("INBOX".into()));
+    }
+    let mut seen = HashSet::new();
+    let folders = session.folders().await?;
+    let (junk, others): (Vec<_>, Vec<_>) =
+        folders.into_iter().filter(|folder| folder.selectable && !folder.sent).partition(|folder| folder.junk);
+    let others = others.into_iter().filter(|_| round % 4 == 1).take(100);
+    for folder in junk.into_iter().chain(others) {
+        if folder.name.eq_ignore_ascii_case("INBOX") || !seen.insert(folder.name.clone()) {
+            continue;
+        }
+        match session.contains(&folder.name, mark).await {
+            Ok(true) => return Ok(Some(folder.name)),
+            // A folder that cannot be searched (a calendar, say) is no reason to stop.
+            Ok(false) => {}
+            Err(error) if error.answered => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn short(error: &MailError) -> String {
+    let words: Vec<&str> = error.text.split_whitespace().take(2).collect();
+    match error.code() {
+        Some(code) => format!("{code} {}", words.first().copied().unwrap_or_default()),
+        None if error.answered => error.text.chars().take(60).collect(),
+        None => "no answer".into(),
+    }
+}
+
+fn short_scopes(scopes: &[String]) -> String {
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.rsplit('/').next().unwrap_or(scope)).collect();
+    names.join(", ")
+}

@@ -1,0 +1,102 @@
+//! The form of Institution Config > General > Email, parsed into types before anybody is asked.
+
+use app::model::{ClientId, ClientSecret, EmailAddress, EmailConfigForm, FieldError, Provider, SecretExpiry, Tenant};
+
+use crate::clock::Clock;
+use crate::store::EmailSettings;
+use crate::vault::Secret;
+
+/// The form, parsed.
+pub(super) struct Parsed {
+    pub(super) settings: EmailSettings,
+    pub(super) registration: Option<Values>,
+    pub(super) forget_secret: bool,
+}
+
+/// The three values, parsed.
+pub(super) struct Values {
+    pub(super) client_id: ClientId,
+    pub(super) tenant: Tenant,
+    pub(super) secret: Option<Secret>,
+    pub(super) expires_on: Option<SecretExpiry>,
+}
+
+/// An error that stands beside its field.
+pub(super) fn field(field: &str, label: &str, text: impl ToString) -> FieldError {
+    FieldError { field: field.into(), label: label.into(), text: text.to_string() }
+}
+
+/// Parses the form; every field that cannot be used is named.
+///
+/// # Errors
+/// One error for each such field.
+pub(super) fn parse(
+    form: EmailConfigForm,
+    old: &EmailSettings,
+    stored_expiry: Option<&str>,
+    clock: &Clock,
+) -> Result<Parsed, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let provider = Provider::parse(&form.provider);
+    if provider.is_none() {
+        errors.push(field("provider", "Email Provider", "Choose a provider."));
+    }
+    let custom_from = form.custom_from == "yes";
+    let typed = form.custom_from_address.trim().to_owned();
+    let custom_from_address = if custom_from || !typed.is_empty() {
+        match EmailAddress::parse(&typed) {
+            Ok(address) => address.to_string(),
+            Err(error) => {
+                errors.push(field("custom_from_address", "Custom From address", error));
+                String::new()
+            }
+        }
+    } else {
+        String::new()
+    };
+    let forget_secret = form.secret_change == "remove";
+    let mut registration = None;
+    if provider == Some(Provider::ExchangeOnline) && !forget_secret {
+        let client_id =
+            ClientId::parse(&form.client_id).map_err(|error| errors.push(field("client_id", "Client ID", error)));
+        let tenant =
+            Tenant::parse(&form.tenant_id).map_err(|error| errors.push(field("tenant_id", "Tenant ID", error)));
+        let secret = ClientSecret::parse(&form.client_secret)
+            .map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
+        let expires_on = SecretExpiry::parse(&form.secret_expires_on)
+            .and_then(|date| match date {
+                // A date that is stored already is no mistake of this Save, even if it is past by now.
+                Some(date) if date.days_left(clock.now()) < 0 && stored_expiry != Some(date.to_string().as_str()) => {
+                    Err(app::model::RegistrationError::Expiry)
+                }
+                other => Ok(other),
+            })
+            .map_err(|error| errors.push(field("secret_expires_on", "Secret expires on", error)));
+        if let (Ok(client_id), Ok(tenant), Ok(secret), Ok(expires_on)) = (client_id, tenant, secret, expires_on) {
+            registration = Some(Values {
+                client_id,
+                tenant,
+                secret: secret.map(|secret| Secret::new(secret.reveal())),
+                expires_on,
+            });
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let same_sender = custom_from
+        && EmailAddress::parse(&custom_from_address).is_ok_and(|address| address.same_as(&old.custom_from_address));
+    Ok(Parsed {
+        settings: EmailSettings {
+            provider: provider.unwrap_or(Provider::SystemDefault),
+            custom_from,
+            custom_from_address,
+            // Another sender has to be tested anew.
+            notification_mailbox: old.notification_mailbox.filter(|_| same_sender),
+            notification_problem: old.notification_problem.clone().filter(|_| same_sender),
+            allow_other_address: form.allow_other_address == "yes",
+        },
+        registration,
+        forget_secret,
+    })
+}

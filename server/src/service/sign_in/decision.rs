@@ -1,0 +1,129 @@
+//! Another account than the expected one signed in: what the person decided.
+
+use std::sync::Arc;
+
+use app::backend::{Decision, Departure, SignedIn, Visitor};
+use app::error::AppError;
+use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
+
+use super::attempt_place;
+use crate::diagnosis::Fault;
+use crate::identity::Identity;
+use crate::service::{OrInternal, Services};
+use crate::store::{Attempt, Check, Resting};
+use crate::tokens::Tokens;
+
+impl Services {
+    /// Carries out what the person decided when another account signed in.
+    pub(in crate::service) async fn decided(
+        self: &Arc<Self>,
+        me: &SignedIn,
+        visitor: &Visitor,
+        id: AttemptId,
+        decision: Decision,
+    ) -> Result<Result<String, Departure>, AppError> {
+        let attempt = self.attempt_for(me, id).await?;
+        let gone = || {
+            AppError::refused(
+                "This sign-in waited too long, or was decided already. Press Configure & Test to start again.",
+            )
+        };
+        if decision == Decision::SignInAgain {
+            if attempt.stage != Stage::Deciding || attempt.user != me.user() {
+                return Err(gone());
+            }
+            let departure = self.begin_sign_in(me, visitor, (attempt.kind, &attempt.address), "login").await?;
+            self.store
+                .finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now())
+                .await
+                .or_internal(self)?;
+            return Ok(Err(departure));
+        }
+        let alive = attempt.user == me.user()
+            && attempt.stage == Stage::Deciding
+            && attempt.grant_expires_at.is_some_and(|until| until >= self.clock.now());
+        let Some(sealed) = attempt.grant_sealed.as_deref().filter(|_| alive) else { return Err(gone()) };
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        if !self
+            .store
+            .move_attempt(&mut tx, attempt.institution, id, Stage::Deciding, Stage::Ready)
+            .await
+            .or_internal(self)?
+        {
+            return Err(gone());
+        }
+        if decision == Decision::UseSignedIn {
+            let allowed = self.store.email_settings(attempt.institution).await.or_internal(self)?.allow_other_address
+                && attempt.kind == AttemptKind::Personal;
+            if !allowed {
+                return Err(AppError::refused("Your institution does not allow another address than your account's."));
+            }
+            if EmailAddress::parse(&attempt.sign_in_name).is_err() {
+                return Err(AppError::refused(
+                    "The name that signed in is not an email address. Type the mailbox's address and start again.",
+                ));
+            }
+            tx.commit().await.or_internal(self)?;
+            let registration = self.ready_registration(me).await?;
+            if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+                return Err(gone());
+            }
+            let refresh = self.vault.open(&attempt_place("grant_sealed", id), sealed).or_internal(self)?;
+            let identity = Identity {
+                sign_in_name: attempt.sign_in_name.clone(),
+                names: Vec::new(),
+                subject: attempt.subject.clone(),
+            };
+            let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };
+            if self.keep_grant(me, &instead, &identity, &refresh, &registration).await?.is_none() {
+                let fault = Fault::new("address_taken", self.clock.now(), &[("Address", instead.address.clone())]);
+                let check = Check {
+                    kind: CheckKind::Identity,
+                    status: CheckStatus::Failed,
+                    detail: "connected by somebody else".into(),
+                    duration_ms: None,
+                    fault: Some(fault.to_json()),
+                };
+                self.end_with(&instead, check).await?;
+                return Ok(Ok(instead.kind.path(id)));
+            }
+            let check = Check {
+                kind: CheckKind::Identity,
+                status: CheckStatus::Passed,
+                detail: "the account that signed in, as you chose".into(),
+                duration_ms: None,
+                fault: None,
+            };
+            self.put_check(&instead, check).await?;
+        } else {
+            let rest = Resting {
+                stage: Stage::Ready,
+                address: attempt.address.clone(),
+                prove_address: true,
+                sign_in_name: attempt.sign_in_name.clone(),
+                subject: attempt.subject.clone(),
+                grant_sealed: attempt.grant_sealed.clone(),
+                grant_expires_at: attempt.grant_expires_at,
+                mailbox: None,
+            };
+            self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await.or_internal(self)?;
+            tx.commit().await.or_internal(self)?;
+            let detail =
+                format!("{} signed in; the test message has to prove {}", attempt.sign_in_name, attempt.address);
+            self.put_check(
+                &attempt,
+                Check {
+                    kind: CheckKind::Identity,
+                    status: CheckStatus::Running,
+                    detail,
+                    duration_ms: None,
+                    fault: None,
+                },
+            )
+            .await?;
+        }
+        // Without JavaScript nobody else would start the checks; with it, the page finds them running.
+        self.spawn_run(me.clone(), id);
+        Ok(Ok(self.attempt_for(me, id).await?.kind.path(id)))
+    }
+}

@@ -1,0 +1,173 @@
+//! What a sign-in brought: compared with what was expected, and kept where it belongs.
+
+use app::backend::SignedIn;
+use app::error::AppError;
+use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage};
+
+use super::attempt_place;
+use crate::diagnosis::Fault;
+use crate::identity::{Identity, Tokens as Granted};
+use crate::service::{OrInternal, Services, internal};
+use crate::store::{Attempt, Check, NewMailbox, Registration, Resting};
+use crate::tokens::{AccessToken, grant_place};
+use crate::vault::Secret;
+
+impl Services {
+    /// Compares who signed in with who was expected, and keeps the grant where it belongs. `true`: the checks may run.
+    pub(super) async fn signed_in(
+        &self,
+        me: &SignedIn,
+        attempt: &Attempt,
+        (granted, identity, registration): (Granted, Identity, Registration),
+    ) -> Result<bool, AppError> {
+        let now = self.clock.now();
+        let passed = |kind, detail: String, duration_ms| Check {
+            kind,
+            status: CheckStatus::Passed,
+            detail,
+            duration_ms,
+            fault: None,
+        };
+        let sign_in = passed(CheckKind::SignIn, identity.sign_in_name.clone(), Some(now.since_ms(attempt.created_at)));
+        self.put_check(attempt, sign_in).await?;
+        self.prove_steps(attempt.institution, &[GuideStep::RedirectUri]).await.or_internal(self)?;
+        let Some(refresh) = granted.refresh.clone() else {
+            let fault = Fault::new("no_refresh_token", now, &[("Answer", "no refresh_token".into())]);
+            let check = Check {
+                kind: CheckKind::Token,
+                status: CheckStatus::Failed,
+                detail: String::new(),
+                duration_ms: None,
+                fault: Some(fault.to_json()),
+            };
+            self.end_with(attempt, check).await?;
+            return Ok(false);
+        };
+        let expected = EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
+        if !identity.names.iter().any(|name| expected.same_as(name)) {
+            return self.let_decide(attempt, &identity, &refresh).await.map(|()| false);
+        }
+        let detail = if expected.same_as(&identity.sign_in_name) {
+            "signed in as the address you typed".to_owned()
+        } else {
+            format!("{} signs in as {}", attempt.address, identity.sign_in_name)
+        };
+        let Some(mailbox) = self.keep_grant(me, attempt, &identity, &refresh, &registration).await? else {
+            let fault = Fault::new("address_taken", now, &[("Address", attempt.address.clone())]);
+            let check = Check {
+                kind: CheckKind::Identity,
+                status: CheckStatus::Failed,
+                detail: "connected by somebody else".into(),
+                duration_ms: None,
+                fault: Some(fault.to_json()),
+            };
+            self.end_with(attempt, check).await?;
+            return Ok(false);
+        };
+        self.tokens.remember(mailbox, AccessToken::from(&granted));
+        self.put_check(attempt, passed(CheckKind::Identity, detail, Some(self.clock.now().since_ms(now)))).await?;
+        Ok(true)
+    }
+
+    /// Another account signed in: its grant waits sealed on the attempt until the person decides.
+    async fn let_decide(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret) -> Result<(), AppError> {
+        let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
+        let rest = Resting {
+            stage: Stage::Deciding,
+            address: attempt.address.clone(),
+            prove_address: false,
+            sign_in_name: identity.sign_in_name.clone(),
+            subject: identity.subject.clone(),
+            grant_sealed: Some(self.vault.seal(&attempt_place("grant_sealed", attempt.id), refresh).or_internal(self)?),
+            grant_expires_at: Some(self.clock.now().plus_ms(lifetime)),
+            mailbox: None,
+        };
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
+        self.put_check(
+            attempt,
+            Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail, duration_ms: None, fault: None },
+        )
+        .await
+    }
+
+    /// Stores the mailbox with its sealed refresh token. `None`: it belongs to somebody else.
+    pub(in crate::service) async fn keep_grant(
+        &self,
+        me: &SignedIn,
+        attempt: &Attempt,
+        identity: &Identity,
+        refresh: &Secret,
+        registration: &Registration,
+    ) -> Result<Option<MailboxId>, AppError> {
+        let (institution, now) = (attempt.institution, self.clock.now());
+        // Somebody may have been disabled while the test message was on its way.
+        let owner = self.store.user(institution, me.user()).await.or_internal(self)?;
+        if owner.is_none_or(|owner| owner.disabled_at.is_some()) {
+            return Err(AppError::NotSignedIn);
+        }
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        let new = NewMailbox {
+            id: MailboxId(self.clock.uuid()),
+            user: me.user(),
+            kind: attempt.kind,
+            address: attempt.address.clone(),
+            sign_in_name: identity.sign_in_name.clone(),
+            subject: identity.subject.clone(),
+            client_id: registration.client_id.to_string(),
+            tenant_id: registration.tenant_id.to_string(),
+            refresh_token_sealed: String::new(),
+            next_test_at: now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000)),
+        };
+        let Some(id) = self.store.put_mailbox(&mut tx, institution, &new, now).await.or_internal(self)? else {
+            return Ok(None);
+        };
+        let sealed = self.vault.seal(&grant_place(id), refresh).or_internal(self)?;
+        self.store.replace_grant(&mut tx, institution, id, &sealed).await.or_internal(self)?;
+        let rest = Resting {
+            // A proof runs on; a sign-in waits for its checks.
+            stage: if attempt.prove_address { Stage::Running } else { Stage::Ready },
+            address: attempt.address.clone(),
+            prove_address: attempt.prove_address,
+            sign_in_name: identity.sign_in_name.clone(),
+            subject: identity.subject.clone(),
+            grant_sealed: None,
+            grant_expires_at: None,
+            mailbox: Some(id),
+        };
+        self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        self.tokens.forget(id);
+        Ok(Some(id))
+    }
+
+    /// Records a failed check and ends the attempt.
+    pub(super) async fn end_with(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
+        self.put_check(attempt, check).await?;
+        for kind in CheckKind::ALL {
+            let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;
+            if checks
+                .iter()
+                .any(|check| check.kind == kind && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running))
+            {
+                let not_run =
+                    Check { kind, status: CheckStatus::NotRun, detail: String::new(), duration_ms: None, fault: None };
+                self.put_check(attempt, not_run).await?;
+            }
+        }
+        self.store
+            .finish_attempt(attempt.institution, attempt.id, Outcome::Failed, self.clock.now())
+            .await
+            .or_internal(self)?;
+        self.watchers.changed(attempt.id);
+        Ok(())
+    }
+
+    pub(in crate::service) async fn put_check(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
+        self.store.put_check(attempt.institution, attempt.id, &check).await.or_internal(self)?;
+        self.watchers.changed(attempt.id);
+        Ok(())
+    }
+}

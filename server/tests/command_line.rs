@@ -1,0 +1,152 @@
+//! The command line, as the program that people run: answers, exit codes, and what it leaves behind.
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use app::model::{InstitutionId, RegistrationId, TenantId, Timestamp};
+use common::Database;
+use server::clock::Clock;
+use server::config::{Config, Source};
+use server::store::{InstitutionRow, Registration, Slot};
+use server::tokens::secret_place;
+use server::vault::Secret;
+use server::wiring::build;
+
+struct Answer {
+    success: bool,
+    out: String,
+    err: String,
+}
+
+/// Runs the program in a directory, with these settings and nothing else of ours.
+fn run(directory: &Path, settings: &[(&str, &str)], arguments: &[&str], input: &str) -> Answer {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_entrepost"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(settings.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Answer {
+        success: output.status.success(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+const ADD: [&str; 7] = ["institution", "add", "north", "--name", "North School", "--admin", "head@school.example"];
+
+#[test]
+fn an_invited_person_gets_a_new_link_until_a_password_is_set() {
+    let here = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], input: &str| run(here.path(), &[], arguments, input);
+    let first = run(&ADD, "");
+    assert!(first.success && first.out.contains("http://north.localhost:3000/invitation/"), "{}", first.err);
+    let again = run(&["user", "add", "north", "Head@School.example", "--admin"], "");
+    assert!(again.success && again.out.contains("/invitation/") && again.out != first.out, "{}", again.err);
+
+    let short = run(&["user", "add", "north", "one@school.example", "--password-stdin"], "short\n");
+    assert!(!short.success && short.err.contains("at least 12 characters"), "{}", short.err);
+    assert!(run(&["user", "add", "north", "one@school.example", "--password-stdin"], "long enough now\n").success);
+    let taken = run(&["user", "add", "north", "one@school.example"], "");
+    assert!(!taken.success && taken.err.contains("has an account"), "{}", taken.err);
+
+    let twice = run(&ADD, "");
+    assert!(!twice.success && twice.err.contains("exists already"), "{}", twice.err);
+}
+
+#[test]
+fn wrong_arguments_and_settings_leave_nothing_behind() {
+    let here = tempfile::tempdir().unwrap();
+    let refused = |settings: &[(&str, &str)], arguments: &[&str], says: &str| {
+        let answer = run(here.path(), settings, arguments, "short");
+        assert!(!answer.success && answer.err.contains(says), "{arguments:?}: {}", answer.err);
+    };
+    let add = |slug, name| ["institution", "add", slug, "--name", name, "--admin", "head@school.example"];
+    refused(&[], &add("North School", "x"), "a slug has lower-case letters");
+    refused(&[], &add("north", "  "), "a name of 1 to 200 characters");
+    refused(&[], &[&ADD[..], &["--password-stdin"]].concat(), "at least 12 characters");
+    refused(&[("ENTREPOST_LOG", "loud=noise")], &["doctor"], "ENTREPOST_LOG");
+    std::fs::write(here.path().join("entrepost.toml"), "ENTREPOST_PUBLIC_ULR = \"https://x.example\"").unwrap();
+    refused(&[], &["doctor"], "the nearest is ENTREPOST_PUBLIC_URL");
+    std::fs::write(here.path().join("entrepost.toml"), "ENTREPOST_LISTEN = \"127.0.0.1:1\"\nmarked secret").unwrap();
+    let broken = run(here.path(), &[], &["doctor"], "");
+    assert!(broken.err.contains("line 2") && !broken.err.contains("marked"), "{}", broken.err);
+    std::fs::remove_file(here.path().join("entrepost.toml")).unwrap();
+    // Only the refused password came as far as the database, which holds no institution.
+    let added = run(here.path(), &[], &ADD, "");
+    assert!(added.success, "{}", added.err);
+}
+
+#[test]
+fn the_doctor_says_what_fails_and_so_does_its_exit_code() {
+    let here = tempfile::tempdir().unwrap();
+    let closed = "127.0.0.1:1";
+    let settings = [
+        ("ENTREPOST_MICROSOFT_AUTHORITY", "http://127.0.0.1:1"),
+        ("ENTREPOST_MICROSOFT_SMTP", closed),
+        ("ENTREPOST_MICROSOFT_IMAP", closed),
+        ("LEPTOS_SITE_ROOT", "nowhere"),
+    ];
+    let answer = run(here.path(), &settings, &["doctor"], "");
+    assert!(!answer.success && answer.err.contains("4 checks failed"), "{}{}", answer.out, answer.err);
+    assert!(
+        answer.out.contains("FAIL  SMTP 127.0.0.1:1")
+            && answer.out.contains("FAIL  the site's files are not at nowhere")
+    );
+    let serve = run(here.path(), &settings, &["serve"], "");
+    assert!(!serve.success && serve.err.contains("the site's files are not at nowhere"), "{}", serve.err);
+}
+
+#[tokio::test]
+async fn a_rotated_key_seals_everything_anew() {
+    let (database, here) = (Database::sqlite(), tempfile::tempdir().unwrap());
+    let key = here.path().join("master.key").display().to_string();
+    let settings = [("ENTREPOST_DATABASE_URL", database.url.as_str()), ("ENTREPOST_MASTER_KEY_FILE", key.as_str())];
+    let open = || async {
+        let owned = settings.map(|(name, value)| (name, value.to_owned()));
+        build(Config::read(&Source::of(&owned)).unwrap(), Clock::system()).await.unwrap()
+    };
+    let services = open().await;
+    let old = services.vault.key_id().to_owned();
+    let row = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: "north".into(), name: "North".into() };
+    let mut registration = Registration {
+        id: RegistrationId(services.clock.uuid()),
+        client_id: app::model::ClientId::parse("0f8fad5b-d9cb-469f-a165-70867728950e").unwrap(),
+        tenant_id: TenantId(services.clock.uuid()),
+        secret_sealed: String::new(),
+        secret_stored_at: Timestamp(1),
+        secret_expires_on: None,
+        authorize_origin: None,
+        verified_at: None,
+    };
+    registration.secret_sealed =
+        services.vault.seal(&secret_place(&registration), &Secret::new("a secret".into())).unwrap();
+    let mut tx = services.store.begin().await.unwrap();
+    services.store.add_institution(&mut tx, &row, services.clock.now()).await.unwrap();
+    services.store.put_registration(&mut tx, row.id, Slot::Current, &registration, Timestamp(1)).await.unwrap();
+    tx.commit().await.unwrap();
+    services.store.close().await;
+
+    let answer = run(here.path(), &settings, &["key", "rotate"], "");
+    assert!(answer.success && answer.out.contains("1 secrets sealed"), "{}{}", answer.out, answer.err);
+    // The old key is not needed any more.
+    let keys = std::fs::read_to_string(&key).unwrap();
+    let newest = keys.lines().next().unwrap();
+    std::fs::write(&key, format!("{newest}\n")).unwrap();
+    let services = open().await;
+    assert_ne!(services.vault.key_id(), old);
+    let stored = services.store.registration(row.id, Slot::Current).await.unwrap().unwrap();
+    assert_ne!(stored.secret_sealed, registration.secret_sealed);
+    let secret = services.vault.open(&secret_place(&stored), &stored.secret_sealed).unwrap();
+    assert_eq!(secret.expose(), "a secret");
+    services.store.close().await;
+}

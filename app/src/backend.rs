@@ -13,8 +13,9 @@ use futures::Stream;
 
 use crate::error::AppError;
 use crate::model::{
-    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, EmailConfigForm, EmailConfigView, Flash,
-    GuideStep, InstitutionId, InvitationView, MailboxId, Notice, Role, SessionId, Timestamp, UserId, UserRow,
+    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, ComposeForm, ComposeView, DeliveryId,
+    DeliveryView, EmailConfigForm, EmailConfigView, Flash, GuideStep, InstitutionId, InvitationView, MailboxId, Notice,
+    Role, SessionId, Timestamp, UserId, UserRow,
 };
 
 /// The institution that the host name named.
@@ -282,6 +283,23 @@ pub trait Mailboxes: Send + Sync {
     async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError>;
 }
 
+/// Writing messages, and the outbox.
+#[async_trait]
+pub trait Mail: Send + Sync {
+    /// What the compose page needs.
+    async fn compose(&self, me: &SignedIn) -> Result<ComposeView, AppError>;
+    /// Queues a message.
+    async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError>;
+    /// A page of what was written before a time, newest first, and whether there is more.
+    async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
+    /// Stops a message that waits.
+    async fn cancel(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+    /// Queues a message again.
+    async fn retry(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+    /// Looks for an unknown message among the sent ones.
+    async fn look_for(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+}
+
 /// Answers of plain forms, kept for the redirect that follows.
 #[async_trait]
 pub trait Flashes: Send + Sync {
@@ -300,6 +318,8 @@ pub struct Backend {
     pub email_config: Arc<dyn EmailConfig>,
     /// User Account > Email.
     pub mailboxes: Arc<dyn Mailboxes>,
+    /// Writing messages, and the outbox.
+    pub mail: Arc<dyn Mail>,
     /// Answers of plain forms.
     pub flashes: Arc<dyn Flashes>,
 }

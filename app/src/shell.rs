@@ -5,7 +5,9 @@ use leptos_meta::{MetaTags, provide_meta_context};
 use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
-use crate::pages::{Account, Attempt, Attempts, Callback, EmailConfig, Home, Invitation, Login, NotFound, Users};
+use crate::pages::{
+    Account, Attempt, Attempts, Callback, Compose, EmailConfig, Home, Invitation, Login, NotFound, Outbox, Users,
+};
 
 /// The document.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -47,6 +49,8 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/account/email") view=Account ssr=mode.clone()/>
                 <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone()/>
                 <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone()/>
+                <Route path=path!("/mail/compose") view=Compose ssr=mode.clone()/>
+                <Route path=path!("/mail/outbox") view=Outbox ssr=mode.clone()/>
                 <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode/>
             </Routes>
         </Router>

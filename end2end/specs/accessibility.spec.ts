@@ -120,6 +120,35 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "account-needs-reconnect");
 });
 
+test("mail: nobody connected, an empty form, refused, an outbox of every kind", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(`${demo.url}/mail/compose`);
+  await everyLook(page, "compose-not-connected");
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(`${demo.url}/mail/outbox`);
+  await everyLook(page, "outbox-empty");
+  await page.goto(`${demo.url}/mail/compose`);
+  await everyLook(page, "compose");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page.locator("#to-error")).toBeVisible();
+  await everyLook(page, "compose-refused");
+  const write = async (to: string, subject: string, state: string) => {
+    await page.goto(`${demo.url}/mail/compose`);
+    await page.getByLabel("To", { exact: true }).fill(to);
+    await page.getByLabel("Subject").fill(subject);
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect(page.locator(".delivery").first()).toHaveAttribute("data-state", state);
+  };
+  await write("other@demo.example, nobody@demo.example", "Sent, but not to everybody", "sent");
+  await write("nobody@demo.example", "To nobody", "failed");
+  await demo.faults({ cut_after_data: true });
+  await write("other@demo.example", "A rather long subject that says everything about the meeting of all classes on the first Tuesday", "unknown");
+  await demo.faults({ cut_after_data: false, throttled: true });
+  await write("other@demo.example", "Later", "deferred");
+  await everyLook(page, "outbox");
+});
+
 test("a user's diagnosis, the choice, and the list of people", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
   const theirs = await newcomer();

@@ -26,7 +26,9 @@ test("an invited person sets a password with the link, once, and gets it by e-ma
   await expect(page.getByText("other@demo.example is invited.")).toBeVisible();
   const link = await page.locator(".copyable code").first().innerText();
   expect(link).toContain(`${demo.url}/invitation/`);
-  const mail = (await demo.mails()).find((mail) => mail.mailbox === "other@demo.example" && mail.folder === "INBOX");
+  const theirs = async () => (await demo.mails()).find((mail) => mail.mailbox === "other@demo.example" && mail.folder === "INBOX");
+  await expect.poll(theirs).toBeTruthy();
+  const mail = await theirs();
   expect(mail?.raw.replaceAll("=\r\n", "").replaceAll("=3D", "=")).toContain(link);
   expect(mail?.raw).toContain("notifications@demo.mail.localhost");
 

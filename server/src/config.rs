@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::outbox::Limits;
+use crate::store::Pace;
 use crate::vault::Secret;
 
 /// A setting that cannot be used.
@@ -58,6 +60,10 @@ const SETTINGS: &[&str] = &[
     "ENTREPOST_SIGN_IN_SECONDS",
     "ENTREPOST_ARRIVAL_SECONDS",
     "ENTREPOST_RETEST_SECONDS",
+    "ENTREPOST_SMTP_CONNECTIONS",
+    "ENTREPOST_MESSAGES_PER_MINUTE",
+    "ENTREPOST_RECIPIENTS_PER_DAY",
+    "ENTREPOST_MESSAGE_SECONDS",
 ];
 
 /// Read before the settings, from the environment only.
@@ -331,6 +337,8 @@ pub struct Config {
     pub arrival_limit: Duration,
     /// How often a blocked mailbox is tested again.
     pub retest_interval: Duration,
+    /// What one mailbox may send, and how long a message is tried.
+    pub limits: Limits,
 }
 
 fn host_port(text: &str) -> Option<(String, u16)> {
@@ -346,6 +354,10 @@ fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
     }
+}
+
+fn positive(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|count| *count > 0)
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -378,6 +390,7 @@ impl Config {
         let scopes = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid profile email";
         let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
         let server = "a host and a port, such as smtp.office365.com:587";
+        let count = "a whole number, 1 or more, is expected";
         let whole_seconds = "a whole number of seconds, 1 or more, is expected";
         let system_smtp = match source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")? {
             None => None,
@@ -424,6 +437,14 @@ impl Config {
             sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", whole_seconds, seconds)?,
             arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", whole_seconds, seconds)?,
             retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", whole_seconds, seconds)?,
+            limits: Limits {
+                pace: Pace {
+                    connections: source.parsed("ENTREPOST_SMTP_CONNECTIONS", "3", count, positive)?,
+                    messages_per_minute: source.parsed("ENTREPOST_MESSAGES_PER_MINUTE", "30", count, positive)?,
+                    recipients_per_day: source.parsed("ENTREPOST_RECIPIENTS_PER_DAY", "10000", count, positive)?,
+                },
+                max_age: source.parsed("ENTREPOST_MESSAGE_SECONDS", "259200", whole_seconds, seconds)?,
+            },
         })
     }
 }

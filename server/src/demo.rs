@@ -119,7 +119,13 @@ async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartEr
     tx.commit().await.map_err(crate::store::StoreError::from)?;
     for (address, role) in [("admin@demo.example", Role::Administrator), ("user@demo.example", Role::User)] {
         let address = EmailAddress::parse(address).map_err(|error| other(&error))?;
-        let person = AddPerson { institution: institution.id, address: &address, role, password: Some(PASSWORD) };
+        let person = AddPerson {
+            institution: institution.id,
+            address: &address,
+            role,
+            password: Some(PASSWORD),
+            announce: None,
+        };
         services.add_person(&person).await?.map_err(|error| other(&error))?;
     }
     Ok(())

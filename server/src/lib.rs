@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod http;
 pub mod identity;
 pub mod mail;
+pub mod outbox;
 pub mod panics;
 pub mod service;
 pub mod store;

@@ -239,6 +239,7 @@ async fn serve(
         stop.cancel();
     });
     tokio::spawn(keep_house(Arc::clone(&services)));
+    tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone()));
     let router = http::router(Arc::clone(&services), site);
     let served = http::serve(listener, router, &services).await;
     services.tasks.close();

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
 use crate::mail::Trust;
+use crate::outbox::{Outbox, Parts};
 use crate::service::{Services, Watchers};
 use crate::store::{Backend, Store, StoreError};
 use crate::tokens::Tokens;
@@ -81,6 +82,19 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);
     let tokens = Arc::new(Tokens::new(store.clone(), Arc::clone(&vault), Arc::clone(&entra), clock.clone()));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let outbox = Arc::new(Outbox::new(Parts {
+        store: store.clone(),
+        vault: Arc::clone(&vault),
+        tokens: Arc::clone(&tokens),
+        trust: trust.clone(),
+        clock: clock.clone(),
+        microsoft_smtp: config.microsoft.smtp.clone(),
+        system_smtp: config.system_smtp.clone(),
+        notifications_domain: config.notifications_domain.clone(),
+        limits: config.limits,
+        stop: stop.clone(),
+    }));
     Ok(Arc::new(Services {
         passwords: crate::service::Passwords::new(clock.clone()),
         config,
@@ -89,9 +103,10 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         clock,
         entra,
         tokens,
+        outbox,
         trust,
         watchers: Watchers::default(),
         tasks: tokio_util::task::TaskTracker::new(),
-        stop: tokio_util::sync::CancellationToken::new(),
+        stop,
     }))
 }

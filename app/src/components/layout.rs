@@ -16,6 +16,8 @@ pub enum Section {
     Home,
     /// Institution Config and Users.
     Institution,
+    /// Messages.
+    Mail,
     /// User Account.
     Account,
     /// None of them.
@@ -87,6 +89,7 @@ pub fn Layout(
                 {brand(&institution)}
                 <nav aria-label="Main">
                     <a href="/" aria-current=current(Section::Home)>"Home"</a>
+                    <a href="/mail/outbox" aria-current=current(Section::Mail)>"Mail"</a>
                     {admin.then(|| view! {
                         <a href="/institution/config/general/email" aria-current=current(Section::Institution)>"Institution"</a>
                     })}

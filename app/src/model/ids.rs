@@ -49,3 +49,7 @@ id!(
     /// A stored app registration.
     RegistrationId
 );
+id!(
+    /// A message of the outbox.
+    DeliveryId
+);

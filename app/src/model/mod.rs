@@ -5,6 +5,7 @@ mod attempt;
 mod diagnosis;
 mod flash;
 mod ids;
+mod mail;
 mod path;
 mod registration;
 mod settings;
@@ -16,7 +17,8 @@ pub use attempt::{
 };
 pub use diagnosis::{Diagnosis, Evidence, Mender, Remedy, Step};
 pub use flash::{FieldError, Flash, Notice, Tone};
-pub use ids::{AttemptId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId};
+pub use ids::{AttemptId, DeliveryId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId};
+pub use mail::{ComposeForm, ComposeView, DeliveryState, DeliveryView, RecipientKind, RecipientState, RecipientView};
 pub use path::AppPath;
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
 pub use settings::{

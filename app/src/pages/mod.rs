@@ -4,6 +4,7 @@ mod account;
 mod attempt;
 mod attempts;
 mod callback;
+mod compose;
 mod email_config;
 mod guide;
 mod home;
@@ -11,17 +12,20 @@ mod invitation;
 mod login;
 mod not_found;
 mod notifications;
+mod outbox;
 mod users;
 
 pub use account::Account;
 pub use attempt::Attempt;
 pub use attempts::Attempts;
 pub use callback::Callback;
+pub use compose::Compose;
 pub use email_config::EmailConfig;
 pub use home::Home;
 pub use invitation::Invitation;
 pub use login::Login;
 pub use not_found::NotFound;
+pub use outbox::Outbox;
 pub use users::Users;
 
 use http::{HeaderName, HeaderValue, StatusCode};

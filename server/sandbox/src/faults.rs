@@ -52,6 +52,10 @@ pub struct Faults {
     pub slow_ms: u64,
     /// The SMTP connection is cut in the middle of DATA.
     pub cut_in_data: bool,
+    /// The SMTP connection is cut after the message was taken, before the answer.
+    pub cut_after_data: bool,
+    /// The SMTP connection is cut at MAIL FROM.
+    pub cut_before_data: bool,
     /// Every refresh token is revoked (AADSTS50173).
     pub grants_revoked: bool,
     /// Entra answers 503.

@@ -117,13 +117,15 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     page("Sandbox portal", false, &body).into_response()
 }
 
-const SWITCHES: [(&str, &str); 10] = [
+const SWITCHES: [(&str, &str); 12] = [
     ("secret_expired", "Client secret expired"),
     ("imap_disabled", "IMAP disabled"),
     ("consent_missing", "Admin consent missing"),
     ("wrong_account", "Another account signs in"),
     ("throttled", "SMTP throttled"),
+    ("cut_before_data", "Connection cut before DATA"),
     ("cut_in_data", "Connection cut in the middle of DATA"),
+    ("cut_after_data", "Connection cut after DATA, before the answer"),
     ("grants_revoked", "Grants revoked"),
     ("unavailable", "Entra unavailable"),
     ("send_as_denied", "Send As denied"),

@@ -221,6 +221,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let Some(upn) = self.upn.clone() else {
             return self.reply("530 5.7.57 Client not authenticated to send mail.").await;
         };
+        if self.shared.faults().cut_before_data {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         if self.shared.faults().throttled {
             return self
                 .reply("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=localhost]")
@@ -319,6 +322,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.submit(&upn, &recipients, &body);
         self.shared.changed.notify_waiters();
+        if self.shared.faults().cut_after_data {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         self.reply(&format!("250 2.0.0 OK <{}@localhost> [Hostname=localhost]", uuid::Uuid::new_v4())).await
     }
 

@@ -291,6 +291,26 @@ impl World {
         }
     }
 
+    /// A refresh token for somebody, as a sign-in with these scopes would bring.
+    pub fn grant(&mut self, upn: &str, scopes: &str) -> String {
+        let token = random("refresh.");
+        let scopes = scopes.split(' ').map(ToOwned::to_owned).collect();
+        self.grants.insert(token.clone(), Grant { upn: upn.to_owned(), scopes, revoked: false });
+        self.dirty = true;
+        token
+    }
+
+    /// Adds a person with an own mailbox.
+    pub fn add_account(&mut self, address: &str, name: &str) {
+        let Some(like) = self.accounts.iter().find(|account| account.password.is_some()) else { return };
+        let mut new = like.clone();
+        new.folders.values_mut().for_each(|folder| folder.mails.clear());
+        (new.upn, new.address, new.name) = (address.to_owned(), address.to_owned(), name.to_owned());
+        (new.oid, new.aliases, new.send_as) = (Uuid::new_v4(), Vec::new(), Vec::new());
+        self.accounts.push(new);
+        self.dirty = true;
+    }
+
     /// Revokes every grant there is now.
     pub fn revoke_all(&mut self) {
         self.grants.values_mut().for_each(|grant| grant.revoked = true);

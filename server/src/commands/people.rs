@@ -91,7 +91,7 @@ async fn add_person(
     role: Role,
     password: Option<&str>,
 ) -> Result<(), StartError> {
-    let person = AddPerson { institution: institution.id, address, role, password };
+    let person = AddPerson { institution: institution.id, address, role, password, announce: None };
     let public_url = services.config.public_url.of(&institution.slug);
     let token = match services.add_person(&person).await {
         Ok(Ok(None)) => {

@@ -4,9 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use app::model::{EmailAddress, Timestamp};
 use lettre::address::Envelope;
-use lettre::message::header::{Header, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
+
+use super::recipients::Named;
 
 /// A message ready for the wire.
 pub struct Composed {
@@ -143,4 +145,92 @@ fn finish(message: Result<Message, lettre::error::Error>) -> Result<Composed, Co
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A message that a person wrote.
+pub struct Written<'a> {
+    /// From.
+    pub from: &'a EmailAddress,
+    /// To.
+    pub to: &'a [Named],
+    /// Cc.
+    pub cc: &'a [Named],
+    /// Subject.
+    pub subject: &'a str,
+    /// Plain text.
+    pub text: &'a str,
+    /// Files.
+    pub attachments: Vec<Attachment>,
+    /// When.
+    pub at: Timestamp,
+    /// Its Message-ID, with angle brackets.
+    pub message_id: &'a str,
+    /// The Message-ID it answers, and those of the whole conversation (RFC 5322, 3.6.4).
+    pub answers: Option<(String, String)>,
+}
+
+/// A file to be sent along.
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// Its type, as the browser said.
+    pub content_type: String,
+    /// Its octets.
+    pub bytes: Vec<u8>,
+}
+
+impl Written<'_> {
+    /// Builds it. Blind copies stand in no header: whoever sends it knows them.
+    ///
+    /// # Errors
+    /// [`ComposeError`].
+    pub fn build(self) -> Result<Vec<u8>, ComposeError> {
+        let wrong = |error: &dyn std::fmt::Display| ComposeError(error.to_string());
+        let mailbox = |named: &Named| {
+            let address = named.address.as_str().parse::<Address>().map_err(|error| wrong(&error))?;
+            Ok::<_, ComposeError>(Mailbox::new(named.name.as_deref().map(one_line), address))
+        };
+        let from = Named { name: None, address: self.from.clone() };
+        let date = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(self.at.0).unwrap_or_default());
+        let mut builder = Message::builder()
+            .from(mailbox(&from)?)
+            .subject(one_line(self.subject))
+            .date(date)
+            .message_id(Some(self.message_id.to_owned()));
+        for to in self.to {
+            builder = builder.to(mailbox(to)?);
+        }
+        for cc in self.cc {
+            builder = builder.cc(mailbox(cc)?);
+        }
+        if let Some((answered, conversation)) = self.answers {
+            builder = builder.in_reply_to(answered).references(conversation);
+        }
+        // lettre wants somebody to send to; a message with blind copies only is addressed outside of it.
+        let envelope = lettre::address::Envelope::new(
+            Some(self.from.as_str().parse().map_err(|error| wrong(&error))?),
+            vec![self.from.as_str().parse().map_err(|error| wrong(&error))?],
+        );
+        builder = builder.envelope(envelope.map_err(|error| wrong(&error))?);
+        let text = SinglePart::plain(self.text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n"));
+        let message = if self.attachments.is_empty() {
+            builder.singlepart(text)
+        } else {
+            let mut parts = MultiPart::mixed().singlepart(text);
+            for file in self.attachments {
+                let kind = file
+                    .content_type
+                    .parse()
+                    .unwrap_or(ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?);
+                parts = parts.singlepart(lettre::message::Attachment::new(one_line(&file.name)).body(file.bytes, kind));
+            }
+            builder.multipart(parts)
+        };
+        Ok(finish(message)?.bytes)
+    }
+}
+
+/// Control characters would end a header early.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

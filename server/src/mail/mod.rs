@@ -3,6 +3,7 @@
 pub mod compose;
 mod error;
 pub mod imap;
+pub mod recipients;
 pub mod smtp;
 mod tls;
 

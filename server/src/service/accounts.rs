@@ -1,16 +1,18 @@
 //! Sign-in, invitations, people.
 
-use app::backend::{Accounts, Administrator, Cookie, Visitor};
+use app::backend::{Accounts, Administrator, Cookie, Institution, Visitor};
 use app::error::AppError;
 use app::model::{
     EmailAddress, InstitutionId, InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow,
 };
 use async_trait::async_trait;
 
+use super::notifier::Notification;
 use super::passwords::{MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, OrInternal, Services, address_field, internal, sessions};
 use crate::clock::sha256;
 use crate::store::{Invitation, StoreError, User};
+use crate::vault::VaultError;
 
 /// Milliseconds an invitation link works (72 hours).
 const INVITATION_MS: i64 = 72 * 60 * 60 * 1000;
@@ -37,6 +39,8 @@ pub struct AddPerson<'a> {
     pub role: Role,
     /// A password at once, instead of an invitation.
     pub password: Option<&'a str>,
+    /// Send the invitation by e-mail, as this institution.
+    pub announce: Option<&'a Institution>,
 }
 
 impl Services {
@@ -67,7 +71,14 @@ impl Services {
         } else {
             Some(self.put_invitation(&mut tx, new.institution, user.id).await?)
         };
+        if let (Some(institution), Some(token)) = (new.announce, &token) {
+            match self.invitation_message(institution, new.address.as_str(), token) {
+                Ok(message) => self.enqueue(&mut tx, &message).await?,
+                Err(error) => return Ok(Err(internal(&self.clock, &error))),
+            }
+        }
         tx.commit().await?;
+        self.outbox.wake();
         Ok(Ok(token))
     }
 
@@ -137,27 +148,42 @@ impl Services {
             .ok_or(AppError::NotFound)
     }
 
-    /// Sends an invitation link by e-mail where that is possible, and says what happened.
-    async fn invitation_notice(&self, admin: &Administrator, address: &str, token: &str, title: &str) -> Notice {
-        let institution = admin.institution();
+    fn invitation_message(
+        &self,
+        institution: &Institution,
+        address: &str,
+        token: &str,
+    ) -> Result<Notification, VaultError> {
         let link = invitation_link(&institution.public_url, token);
         let text = format!(
             "Hello,\n\n{} invites you to Entrepost. Set your password with this link within 72 hours:\n\n{link}\n\nThe link works once. If you did not expect it, ignore this message.\n",
             institution.name
         );
-        let sent = self
-            .notify(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text)
-            .await;
-        let said = match &sent {
-            Ok(Some(from)) => format!(
-                "It was handed over for {address}, from {from}. If it does not come, copy the link and hand it over yourself."
+        self.notification(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text)
+    }
+
+    /// The institution, if notifications can be sent at all: else nobody would ever read what is queued.
+    async fn announcer<'a>(&self, admin: &'a Administrator) -> Result<Option<(&'a Institution, String)>, AppError> {
+        let institution = admin.institution();
+        let sender = self.outbox.sender(institution.id, &institution.slug).await.or_internal(self)?;
+        Ok(sender.map(|from| (institution, from)))
+    }
+
+    /// Shows an invitation link, and says whether it is on its way by e-mail too.
+    fn invitation_notice(admin: &Administrator, address: &str, token: &str, title: &str, from: Option<&str>) -> Notice {
+        let link = invitation_link(&admin.institution().public_url, token);
+        let (tone, said) = match from {
+            Some(from) => (
+                Tone::Success,
+                format!(
+                    "An e-mail with it is on its way to {address}, from {from}. If it does not come, copy the link and hand it over yourself."
+                ),
             ),
-            Ok(None) => {
-                "This server cannot send e-mail (no system SMTP is set): copy the link and hand it over.".to_owned()
-            }
-            Err(reason) => format!("The e-mail could not be sent ({reason}): copy the link and hand it over."),
+            None => (
+                Tone::Warning,
+                "This server cannot send e-mail (no system SMTP is set): copy the link and hand it over.".to_owned(),
+            ),
         };
-        let tone = if matches!(sent, Ok(Some(_))) { Tone::Success } else { Tone::Warning };
         let mut notice = Notice::new(tone, title, format!("The link works once, for 72 hours. {said}"));
         notice.copy = Some((link, "Copy invitation link".into()));
         notice
@@ -259,11 +285,23 @@ impl Accounts for Handle {
         let address =
             address_field(address, "email", "Email").map_err(|error| AppError::Invalid { fields: vec![error] })?;
         let role = Role::parse(role).ok_or_else(|| AppError::field("role", "Role", "Choose a role."))?;
-        let new = AddPerson { institution: admin.institution().id, address: &address, role, password: None };
+        let announcer = self.announcer(admin).await?;
+        let new = AddPerson {
+            institution: admin.institution().id,
+            address: &address,
+            role,
+            password: None,
+            announce: announcer.as_ref().map(|(institution, _)| *institution),
+        };
+        let from = announcer.as_ref().map(|(_, from)| from.as_str());
         match self.add_person(&new).await {
-            Ok(Ok(Some(token))) => {
-                Ok(self.invitation_notice(admin, address.as_str(), &token, &format!("{address} is invited.")).await)
-            }
+            Ok(Ok(Some(token))) => Ok(Services::invitation_notice(
+                admin,
+                address.as_str(),
+                &token,
+                &format!("{address} is invited."),
+                from,
+            )),
             Ok(Ok(None)) => Err(AppError::refused("No invitation was made.")),
             Ok(Err(error)) => Err(error),
             Err(error) if error.is_duplicate() => Err(AppError::field(
@@ -280,10 +318,18 @@ impl Accounts for Handle {
         if person.disabled_at.is_some() {
             return Err(AppError::refused(format!("{} is disabled. Enable the account first.", person.address)));
         }
+        let announcer = self.announcer(admin).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
+        if let Some((institution, _)) = &announcer {
+            let message = self.invitation_message(institution, &person.address, &token).or_internal(self)?;
+            self.enqueue(&mut tx, &message).await.or_internal(self)?;
+        }
         tx.commit().await.or_internal(self)?;
-        Ok(self.invitation_notice(admin, &person.address, &token, &format!("New link for {}.", person.address)).await)
+        self.outbox.wake();
+        let from = announcer.as_ref().map(|(_, from)| from.as_str());
+        let title = format!("New link for {}.", person.address);
+        Ok(Services::invitation_notice(admin, &person.address, &token, &title, from))
     }
 
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError> {

@@ -125,7 +125,11 @@ impl Services {
         let now = self.clock.now();
         if works {
             let state = (MailboxState::Connected, None, None);
-            return self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self);
+            self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)?;
+            // What waited for it leaves now.
+            self.store.resume_lane(id.0, now).await.or_internal(self)?;
+            self.outbox.wake();
+            return Ok(());
         }
         if mailbox.state == MailboxState::NeedsReconnect {
             return Ok(());

@@ -41,7 +41,7 @@ impl Services {
         let own = mailboxes.iter().find(|mailbox| mailbox.kind == AttemptKind::Notifications);
         let attempts = self.store.notification_attempts(institution.id, NEWEST).await.or_internal(self)?;
         Ok(NotificationView {
-            default_sender: self.default_sender(&institution.slug),
+            default_sender: self.outbox.default_sender(&institution.slug),
             custom_from: settings.custom_from,
             custom_from_address: settings.custom_from_address.clone(),
             system_smtp: self.config.system_smtp.is_some(),

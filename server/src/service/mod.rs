@@ -6,6 +6,7 @@ mod checks;
 mod email_config;
 mod flashes;
 mod home;
+mod mail;
 mod mailboxes;
 mod notifier;
 mod passwords;
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::diagnosis::Reader;
 use crate::identity::Entra;
 use crate::mail::Trust;
+use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::tokens::{TokenError, Tokens};
 use crate::vault::{Vault, VaultError};
@@ -47,6 +49,8 @@ pub struct Services {
     pub entra: Arc<Entra>,
     /// Access tokens.
     pub tokens: Arc<Tokens>,
+    /// What sends.
+    pub outbox: Arc<Outbox>,
     /// Trusted CAs.
     pub trust: Trust,
     /// Who follows which attempt.
@@ -68,6 +72,7 @@ impl Services {
             accounts: Arc::new(handle.clone()),
             email_config: Arc::new(handle.clone()),
             mailboxes: Arc::new(handle.clone()),
+            mail: Arc::new(handle.clone()),
             flashes: Arc::new(handle),
         }
     }

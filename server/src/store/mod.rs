@@ -7,6 +7,7 @@ mod attempts;
 mod backend;
 mod email;
 mod mailboxes;
+mod outbox;
 mod people;
 mod sessions;
 
@@ -17,6 +18,7 @@ pub use attempts::{Attempt, Check, NewAttempt, Resting};
 pub use backend::Backend;
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use mailboxes::{Mailbox, NewMailbox};
+pub use outbox::{Claim, Delivery, Lane, NewDelivery, Pace, Record};
 pub use people::{InstitutionRow, Invitation, User};
 pub use sessions::SessionRow;
 
@@ -165,7 +167,7 @@ impl Store {
 }
 
 /// Every sealed column: table, column, how to read all, how to replace one.
-const SEALED: [(&str, &str, &str, &str); 5] = [
+const SEALED: [(&str, &str, &str, &str); 6] = [
     (
         "app_registrations",
         "secret_sealed",
@@ -195,6 +197,12 @@ const SEALED: [(&str, &str, &str, &str); 5] = [
         "grant_sealed",
         "SELECT id, grant_sealed FROM attempts WHERE grant_sealed IS NOT NULL",
         "UPDATE attempts SET grant_sealed = $1 WHERE id = $2 AND grant_sealed = $3",
+    ),
+    (
+        "deliveries",
+        "body_sealed",
+        "SELECT id, body_sealed FROM deliveries WHERE body_sealed <> ''",
+        "UPDATE deliveries SET body_sealed = $1 WHERE id = $2 AND body_sealed = $3",
     ),
 ];
 

@@ -82,6 +82,21 @@ impl Store {
         .transpose()
     }
 
+    /// An institution.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn institution(&self, which: InstitutionId) -> Result<Option<InstitutionRow>> {
+        let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE id = $1")
+            .bind(which.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| {
+            Ok(InstitutionRow { id: id(&row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
+        })
+        .transpose()
+    }
+
     /// All institutions.
     ///
     /// # Errors

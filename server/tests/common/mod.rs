@@ -4,12 +4,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use app::model::{EmailAddress, InstitutionId, Role};
+use app::model::{
+    AttemptKind, ClientId, DeliveryId, EmailAddress, InstitutionId, MailboxId, MailboxState, Provider, RecipientKind,
+    RegistrationId, Role, TenantId, Timestamp, UserId,
+};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use sandbox::Sandbox;
 use server::clock::Clock;
 use server::config::{Config, Source};
+use server::mail::compose::Written;
+use server::mail::recipients::Named;
+use server::outbox::{Body, body_place};
 use server::service::{AddPerson, Services};
-use server::store::InstitutionRow;
+use server::store::{EmailSettings, InstitutionRow, Lane, NewDelivery, NewMailbox, Registration, Slot};
+use server::vault::Secret;
 use sqlx::Connection;
 
 pub const PASSWORD: &str = "demo demo demo";
@@ -79,7 +87,13 @@ impl World {
             tx.commit().await.unwrap();
             for (address, role) in [("admin@demo.example", Role::Administrator), ("user@demo.example", Role::User)] {
                 let address = EmailAddress::parse(address).unwrap();
-                let person = AddPerson { institution: row.id, address: &address, role, password: Some(PASSWORD) };
+                let person = AddPerson {
+                    institution: row.id,
+                    address: &address,
+                    role,
+                    password: Some(PASSWORD),
+                    announce: None,
+                };
                 services.add_person(&person).await.unwrap().unwrap();
             }
             sandbox.world().add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(slug)));
@@ -95,9 +109,114 @@ impl World {
         Self { sandbox, services, clock, port, directory }
     }
 
+    /// Somebody of `demo` with a connected mailbox, as if every check had passed.
+    pub async fn seat(&self, address: &str) -> Seat {
+        let (store, clock) = (&self.services.store, &self.clock);
+        let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+        let user = store.user_by_address(institution, address).await.unwrap().unwrap().id;
+        let (client, tenant, secret, grant) = {
+            let mut world = self.sandbox.world();
+            let grant = world.grant(address, &self.services.config.microsoft.scopes);
+            (world.app.client_id, world.tenant_id, world.app.secret_value.clone(), grant)
+        };
+        let mut tx = store.begin().await.unwrap();
+        let settings = EmailSettings { provider: Provider::ExchangeOnline, ..EmailSettings::default() };
+        store.put_email_settings(&mut tx, institution, &settings, clock.now()).await.unwrap();
+        let mut registration = Registration {
+            id: RegistrationId(clock.uuid()),
+            client_id: ClientId(client),
+            tenant_id: TenantId(tenant),
+            secret_sealed: String::new(),
+            secret_stored_at: clock.now(),
+            secret_expires_on: None,
+            authorize_origin: None,
+            verified_at: Some(clock.now()),
+        };
+        let place = server::tokens::secret_place(&registration);
+        registration.secret_sealed = self.services.vault.seal(&place, &Secret::new(secret)).unwrap();
+        store.put_registration(&mut tx, institution, Slot::Current, &registration, clock.now()).await.unwrap();
+        let new = NewMailbox {
+            id: MailboxId(clock.uuid()),
+            user,
+            kind: AttemptKind::Personal,
+            address: address.to_owned(),
+            sign_in_name: address.to_owned(),
+            subject: String::new(),
+            client_id: client.to_string(),
+            tenant_id: tenant.to_string(),
+            refresh_token_sealed: String::new(),
+            next_test_at: clock.now().plus_ms(3_600_000),
+        };
+        let mailbox = store.put_mailbox(&mut tx, institution, &new, clock.now()).await.unwrap().unwrap();
+        let sealed = self.services.vault.seal(&server::tokens::grant_place(mailbox), &Secret::new(grant)).unwrap();
+        store.replace_grant(&mut tx, institution, mailbox, &sealed).await.unwrap();
+        tx.commit().await.unwrap();
+        let state = (MailboxState::Connected, None, None);
+        store.set_mailbox_state(institution, mailbox, state, clock.now()).await.unwrap();
+        self.services.tokens.forget(mailbox);
+        Seat { institution, user, mailbox }
+    }
+
+    /// Queues messages as a person of that seat would have written them.
+    pub async fn queue(&self, seat: &Seat, count: usize, to: &str, at: Timestamp) {
+        let (services, clock) = (&self.services, &self.clock);
+        let from = services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().address;
+        let from = EmailAddress::parse(&from).unwrap();
+        let named = Named { name: None, address: EmailAddress::parse(to).unwrap() };
+        let mut tx = services.store.begin().await.unwrap();
+        for number in 0..count {
+            let (id, message_id) = (DeliveryId(clock.uuid()), format!("<{}@demo.example>", clock.uuid()));
+            let written = Written {
+                from: &from,
+                to: std::slice::from_ref(&named),
+                cc: &[],
+                subject: &format!("Message {number}"),
+                text: "Text",
+                attachments: Vec::new(),
+                at,
+                message_id: &message_id,
+                answers: None,
+            };
+            let body = Body::Message(BASE64_STANDARD.encode(written.build().unwrap()));
+            let body = Secret::new(serde_json::to_string(&body).unwrap());
+            let new = NewDelivery {
+                id,
+                user: Some(seat.user),
+                idempotency_key: id.to_string(),
+                message_id,
+                from: from.to_string(),
+                subject: format!("Message {number}"),
+                body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
+                recipients: vec![(RecipientKind::To, to.to_owned())],
+            };
+            let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
+            assert!(services.store.enqueue(&mut tx, &lane, &new, at).await.unwrap());
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, is_so: impl AsyncFn() -> bool) {
+        let limit = std::time::Duration::from_secs(60);
+        let waiting = async {
+            while !is_so().await {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(limit, waiting).await.expect("it never became so");
+    }
+
     pub fn url(&self, slug: &str, path: &str) -> String {
         format!("http://{slug}.localhost:{}{path}", self.port)
     }
+}
+
+/// Somebody with a connected mailbox.
+#[derive(Clone, Copy)]
+pub struct Seat {
+    pub institution: InstitutionId,
+    pub user: UserId,
+    pub mailbox: MailboxId,
 }
 
 impl Drop for World {

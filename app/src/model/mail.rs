@@ -1,0 +1,210 @@
+//! Messages and their fate, as pages show them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DeliveryId, Diagnosis, MailboxId, Timestamp};
+
+/// The fate of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// Waits for its turn.
+    Queued,
+    /// On its way to the mail server.
+    Sending,
+    /// The mail server accepted it.
+    Sent,
+    /// It did not work for now; it is tried again.
+    Deferred,
+    /// It will not be tried again.
+    Failed,
+    /// It came back.
+    Bounced,
+    /// The connection broke while the message was handed over: it may or may not have been accepted.
+    Unknown,
+    /// Its writer stopped it.
+    Cancelled,
+}
+
+impl DeliveryState {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Sending,
+        Self::Sent,
+        Self::Deferred,
+        Self::Failed,
+        Self::Bounced,
+        Self::Unknown,
+        Self::Cancelled,
+    ];
+
+    /// The name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Deferred => "deferred",
+            Self::Failed => "failed",
+            Self::Bounced => "bounced",
+            Self::Unknown => "unknown",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Sending | Self::Deferred)
+    }
+
+    /// Whether it can be stopped.
+    #[must_use]
+    pub fn can_cancel(self) -> bool {
+        matches!(self, Self::Queued | Self::Deferred)
+    }
+
+    /// Whether it can be queued again. Of an unknown one its writer decides: it may arrive twice.
+    #[must_use]
+    pub fn can_retry(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled | Self::Unknown)
+    }
+}
+
+/// How a recipient is addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecipientKind {
+    /// To.
+    To,
+    /// Carbon copy.
+    Cc,
+    /// Blind copy: on no header.
+    Bcc,
+}
+
+impl RecipientKind {
+    /// The name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::To => "to",
+            Self::Cc => "cc",
+            Self::Bcc => "bcc",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::To, Self::Cc, Self::Bcc].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// What the mail server said of one recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecipientState {
+    /// Nothing yet.
+    Pending,
+    /// Accepted.
+    Accepted,
+    /// Refused for good.
+    Refused,
+}
+
+impl RecipientState {
+    /// The name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Accepted, Self::Refused].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A recipient of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientView {
+    /// To, Cc or Bcc.
+    pub kind: RecipientKind,
+    /// The address.
+    pub address: String,
+    /// What became of it.
+    pub state: RecipientState,
+    /// The server's words.
+    pub answer: String,
+}
+
+/// A message of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryView {
+    /// Its id.
+    pub id: DeliveryId,
+    /// From.
+    pub from: String,
+    /// Subject.
+    pub subject: String,
+    /// Everybody who gets it.
+    pub recipients: Vec<RecipientView>,
+    /// Its fate.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When it is tried next, if it is.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When nothing more happened.
+    pub finished_at: Option<Timestamp>,
+    /// The server's last words.
+    pub answer: String,
+    /// What is wrong, and who mends it.
+    pub problem: Option<Diagnosis>,
+    /// Waits because its mailbox must be connected again.
+    pub held: bool,
+}
+
+/// The compose page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComposeView {
+    /// Mailboxes of the writer, with their addresses.
+    pub senders: Vec<(MailboxId, String)>,
+    /// Makes a form that is sent twice one message.
+    pub key: String,
+}
+
+/// The compose form, as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ComposeForm {
+    /// Id of the mailbox it leaves through.
+    pub mailbox: String,
+    /// To.
+    pub to: String,
+    /// Cc.
+    pub cc: String,
+    /// Bcc.
+    pub bcc: String,
+    /// Subject.
+    pub subject: String,
+    /// The message.
+    pub text: String,
+    /// The key of the form.
+    pub key: String,
+}

@@ -1,0 +1,97 @@
+// Writing messages, and the outbox.
+import { expect, open, test } from "../fixtures/test";
+import { configure, connect, outcome, pick } from "../fixtures/steps";
+import type { Demo } from "../fixtures/demo";
+import type { Page } from "@playwright/test";
+
+async function write(page: Page, demo: Demo, to: string, subject: string): Promise<void> {
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill(to);
+  await page.getByLabel("Subject").fill(subject);
+  await page.getByLabel("Message").fill("Good morning,\n\nthis is a test.");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+}
+
+function message(page: Page, subject: string) {
+  return page.locator(".delivery").filter({ has: page.getByRole("heading", { name: subject, exact: true }) });
+}
+
+async function inbox(demo: Demo, address: string): Promise<string[]> {
+  const mails = await demo.mails();
+  return mails.filter((mail) => mail.mailbox === address && mail.folder === "INBOX").map((mail) => mail.raw);
+}
+
+test("without a connected mailbox the page says what to do", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(`${demo.url}/mail/compose`);
+  await expect(page.getByText("No mailbox is connected yet.")).toBeVisible();
+  await expect(page.getByRole("link", { name: "Connect my mailbox" })).toBeVisible();
+});
+
+test("compose: it arrives, and the outbox says so", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.getByRole("link", { name: "Mail", exact: true }).click();
+  await expect(page.getByText("Nothing yet.")).toBeVisible();
+  await page.getByRole("link", { name: "New message" }).click();
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page.locator("#to-error")).toContainText("Enter at least one address.");
+  await write(page, demo, "Other Person <other@demo.example>", "Timetable");
+  await expect(message(page, "Timetable")).toHaveAttribute("data-state", "sent");
+  const raw = await inbox(demo, "other@demo.example");
+  expect(raw).toHaveLength(1);
+  expect(raw[0]).toContain("Subject: Timetable");
+  expect(raw[0]).toContain("From: admin@demo.example");
+});
+
+test("a throttled mailbox: tried again later, stopped, sent after all; an unknown recipient is named", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await write(page, demo, "nobody@demo.example", "To nobody");
+  await expect(message(page, "To nobody")).toHaveAttribute("data-state", "failed");
+  await expect(message(page, "To nobody")).toContainText("5.1.10");
+  await demo.faults({ throttled: true });
+  await write(page, demo, "other@demo.example", "Later");
+  await expect(message(page, "Later")).toHaveAttribute("data-state", "deferred");
+  await expect(message(page, "Later")).toContainText("next attempt");
+  await message(page, "Later").getByRole("button", { name: "Stop" }).click();
+  await expect(message(page, "Later")).toHaveAttribute("data-state", "cancelled");
+  await demo.faults({ throttled: false });
+  expect(await inbox(demo, "other@demo.example")).toHaveLength(0);
+});
+
+test("a revoked grant: the message waits, and leaves by itself after connecting again", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.faults({ grants_revoked: true });
+  await page.getByRole("button", { name: "Test again" }).click();
+  await outcome(page, "failed");
+  await write(page, demo, "other@demo.example", "Patience");
+  await expect(message(page, "Patience")).toContainText("Waits for your mailbox");
+  await demo.faults({ grants_revoked: false });
+  await page.goto(`${demo.url}/account/email`);
+  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await pick(page, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(`${demo.url}/mail/outbox`);
+  await expect(message(page, "Patience")).toHaveAttribute("data-state", "sent");
+  await expect.poll(async () => (await inbox(demo, "other@demo.example")).length).toBe(1);
+});
+
+test("cut after DATA: sent or not? is answered by the sent messages", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.faults({ cut_after_data: true });
+  await write(page, demo, "other@demo.example", "Perhaps");
+  await expect(message(page, "Perhaps")).toHaveAttribute("data-state", "unknown");
+  await demo.faults({ cut_after_data: false });
+  await message(page, "Perhaps").getByRole("button", { name: "Sent or not?" }).click();
+  await expect(page.getByText("The message was sent.")).toBeVisible();
+  await expect(message(page, "Perhaps")).toHaveAttribute("data-state", "sent");
+  expect(await inbox(demo, "other@demo.example")).toHaveLength(1);
+});

@@ -1,0 +1,92 @@
+//! Addresses as people type them into To, Cc and Bcc: lists, names, groups, international ones.
+
+use app::model::EmailAddress;
+use mail_parser::{Address, MessageParser};
+
+/// An address, with the name that stands before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The name, if one was typed.
+    pub name: Option<String>,
+    /// The address.
+    pub address: EmailAddress,
+}
+
+/// Parses a list. Commas, semicolons and line ends separate; a group (`Staff: a@x.example, b@x.example;`) is its members.
+///
+/// # Errors
+/// What is not an address, in words for the person.
+pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
+    // A line end of the person's must not become one of the header's.
+    let line = text.replace(['\r', '\n'], ",");
+    // Semicolons separate too, as Outlook's do, unless they end a group.
+    let line = if line.contains(':') { line } else { line.replace(';', ",") };
+    let line = line.trim_matches(|c: char| c.is_whitespace() || c == ',');
+    if line.is_empty() {
+        return Ok(Vec::new());
+    }
+    if line.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("There is a control character between the addresses. Type them again.".into());
+    }
+    let header = format!("To: {line}\r\n\r\n");
+    let parsed = MessageParser::default().parse_headers(header.as_bytes()).ok_or("These are not email addresses.")?;
+    let found: Vec<_> = match parsed.to() {
+        Some(Address::List(list)) => list.iter().collect(),
+        Some(Address::Group(groups)) => groups.iter().flat_map(|group| &group.addresses).collect(),
+        None => return Err(format!("{line} is not an email address.")),
+    };
+    let mut named = Vec::with_capacity(found.len());
+    for one in found {
+        let typed = one.address.as_deref().or(one.name.as_deref()).unwrap_or_default();
+        let address = EmailAddress::parse(typed)
+            .map_err(|_| format!("“{typed}” is not an email address. It looks like name@school.example."))?;
+        let name = one.address.as_ref().and(one.name.as_ref()).map(|name| name.trim().to_owned());
+        if !named.iter().any(|other: &Named| other.address.same_as(address.as_str())) {
+            named.push(Named { name: name.filter(|name| !name.is_empty()), address });
+        }
+    }
+    if named.is_empty() {
+        return Err(format!("{line} names nobody."));
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &str) -> Vec<String> {
+        parse_list(text).unwrap().into_iter().map(|named| named.address.to_string()).collect()
+    }
+
+    #[test]
+    fn lists_names_groups_and_international_addresses() {
+        assert_eq!(
+            addresses(" a@x.example, b@x.example;c@x.example\nd@x.example "),
+            ["a@x.example", "b@x.example", "c@x.example", "d@x.example"]
+        );
+        assert_eq!(addresses("Staff: a@x.example, B <b@x.example>;"), ["a@x.example", "b@x.example"]);
+        assert_eq!(addresses("schüler@schule.example"), ["schüler@schule.example"]);
+        assert_eq!(addresses("a@x.example, A@X.example"), ["a@x.example"], "nobody gets it twice");
+        let named = parse_list("\"Doe, Jane\" <jane@x.example>").unwrap();
+        assert_eq!(named[0].name.as_deref(), Some("Doe, Jane"));
+        assert_eq!(parse_list(" ,; ").unwrap_or_default(), []);
+    }
+
+    #[test]
+    fn what_is_no_address_is_named() {
+        for (typed, named) in [("jane", "jane"), ("a@x.example, jane doe", "jane doe"), ("@x.example", "x.example")] {
+            let error = parse_list(typed).unwrap_err();
+            assert!(error.contains(named), "{typed}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_header_cannot_be_smuggled_in() {
+        assert!(
+            parse_list("a@x.example\r\nBcc: b@x.example").is_err_and(|error| !error.is_empty())
+                || addresses("a@x.example\r\nBcc: b@x.example").iter().all(|one| !one.contains("Bcc"))
+        );
+        assert!(parse_list("a@x.example\0").is_err());
+    }
+}

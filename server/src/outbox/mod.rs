@@ -1,0 +1,49 @@
+//! The outbox: every message that was accepted here leaves, or says why not.
+//!
+//! A worker claims a delivery (a lease, committed), sends it outside of any transaction, and records what became of it. Who dies
+//! in between leaves a lease that ends: the delivery is queued again if no octet of the message had left, else it is `unknown`.
+
+mod decide;
+mod notify;
+mod send;
+mod worker;
+
+pub use decide::{Attempt, Next, Outcome, decide};
+pub use worker::{Outbox, Parts};
+
+use std::time::Duration;
+
+use app::model::DeliveryId;
+use serde::{Deserialize, Serialize};
+
+use crate::store::Pace;
+use crate::vault::Place;
+
+/// Limits of sending. Defaults are Exchange Online's.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// What one mailbox may do.
+    pub pace: Pace,
+    /// How long a message is tried.
+    pub max_age: Duration,
+}
+
+/// A message as it waits, sealed.
+#[derive(Serialize, Deserialize)]
+pub enum Body {
+    /// Written by a person: ready for the wire, in base64.
+    Message(String),
+    /// A notification: composed when it leaves, since its sender is chosen then.
+    Notification {
+        /// Who gets it.
+        to: String,
+        /// Plain text.
+        text: String,
+    },
+}
+
+/// Where the message of a delivery is sealed.
+#[must_use]
+pub fn body_place(delivery: DeliveryId) -> Place {
+    Place::new("deliveries", "body_sealed", delivery)
+}

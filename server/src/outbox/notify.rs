@@ -1,0 +1,131 @@
+//! Notifications leave through the institution's notification mailbox, or if that fails through the system SMTP relay.
+
+use app::model::MailboxState;
+
+use super::decide::Outcome;
+use super::send::{Attempted, envelope, no_token};
+use super::worker::Outbox;
+use crate::mail::{Login, MailError, Step, compose, smtp};
+use crate::store::{Delivery, EmailSettings, Mailbox, Result};
+use crate::tokens::TokenError;
+
+impl Outbox {
+    /// The default sender of an institution.
+    #[must_use]
+    pub fn default_sender(&self, slug: &str) -> String {
+        format!("notifications@{slug}.{}", self.notifications_domain)
+    }
+
+    /// Whether and as whom notifications can be sent.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn sender(&self, institution: app::model::InstitutionId, slug: &str) -> Result<Option<String>> {
+        let settings = self.store.email_settings(institution).await?;
+        if self.sending_mailbox(institution, &settings).await?.is_some() {
+            return Ok(Some(settings.custom_from_address));
+        }
+        Ok(self.system_smtp.as_ref().map(|_| self.default_sender(slug)))
+    }
+
+    async fn sending_mailbox(
+        &self,
+        institution: app::model::InstitutionId,
+        settings: &EmailSettings,
+    ) -> Result<Option<Mailbox>> {
+        let Some(id) = settings.notification_mailbox.filter(|_| settings.custom_from) else { return Ok(None) };
+        let mailbox = self.store.mailbox(institution, id).await?;
+        Ok(mailbox.filter(|mailbox| mailbox.state != MailboxState::NeedsReconnect))
+    }
+
+    pub(super) async fn notification(&self, delivery: &Delivery, to: &str, text: &str) -> Result<Option<Attempted>> {
+        let institution = delivery.institution;
+        let settings = self.store.email_settings(institution).await?;
+        if settings.custom_from && settings.notification_mailbox.is_some() {
+            let (attempted, problem) = self.through_notification_mailbox(delivery, &settings, to, text).await?;
+            if settings.notification_problem != problem {
+                self.store.set_notification_problem(institution, problem.as_deref()).await?;
+            }
+            // What the mailbox is not to blame for would fare no better elsewhere; what may have left must not leave twice.
+            if problem.is_none() || self.system_smtp.is_none() {
+                return Ok(attempted);
+            }
+        }
+        let Some(relay) = &self.system_smtp else {
+            let answer = "this server has no way to send notifications".to_owned();
+            return Ok(Some(Attempted { outcome: Outcome::Hopeless { answer }, fault: None }));
+        };
+        let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
+        let from = self.default_sender(&slug);
+        let mut session = match smtp::Session::open_relay(relay, &self.trust).await {
+            Ok(session) => session,
+            Err(error) => return Ok(Some(Attempted::smtp(error, Vec::new(), relay.server(), self.clock.now()))),
+        };
+        let attempted = self.submit_text(delivery, &from, (to, text), &mut session, relay.server()).await?;
+        session.quit().await;
+        Ok(attempted)
+    }
+
+    /// The attempt, and what is wrong with the mailbox (as opposed to the message) if something is.
+    async fn through_notification_mailbox(
+        &self,
+        delivery: &Delivery,
+        settings: &EmailSettings,
+        to: &str,
+        text: &str,
+    ) -> Result<(Option<Attempted>, Option<String>)> {
+        let Some(mailbox) = self.sending_mailbox(delivery.institution, settings).await? else {
+            let answer = "the notification mailbox must be connected again".to_owned();
+            let attempted = Attempted { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
+            return Ok((Some(attempted), Some(answer)));
+        };
+        let token = match self.tokens.access(&mailbox).await {
+            Ok(token) => token,
+            Err(TokenError::Store(error)) => return Err(error),
+            Err(error) => return Ok((Some(no_token(&error, self.clock.now())), Some(error.to_string()))),
+        };
+        let server = &self.microsoft_smtp;
+        let login = Login { server, user: &mailbox.sign_in_name, token: &token.secret };
+        let mut session = match smtp::Session::open(&login, &self.trust).await {
+            Ok(session) => session,
+            Err(error) => {
+                let problem = error.to_string();
+                return Ok((Some(Attempted::smtp(error, Vec::new(), server, self.clock.now())), Some(problem)));
+            }
+        };
+        let attempted =
+            self.submit_text(delivery, &settings.custom_from_address, (to, text), &mut session, server).await?;
+        session.quit().await;
+        let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
+            Outcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
+            _ => None,
+        });
+        Ok((attempted, problem))
+    }
+
+    async fn submit_text(
+        &self,
+        delivery: &Delivery,
+        from: &str,
+        (to, text): (&str, &str),
+        session: &mut smtp::Session,
+        server: &(String, u16),
+    ) -> Result<Option<Attempted>> {
+        let headers = (delivery.subject.as_str(), delivery.message_id.as_str());
+        let composed = compose::notification(from, to, headers, text, delivery.created_at);
+        let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
+            let answer = format!("{from} or {to} cannot stand in a message");
+            return Ok(Some(Attempted { outcome: Outcome::Hopeless { answer }, fault: None }));
+        };
+        Ok(self.submit(delivery, (&envelope, &message.bytes), session, server).await?.0)
+    }
+}
+
+/// A recipient's refusal, or a connection that broke with the message under way, is not the mailbox's.
+fn is_the_mailboxs(error: &MailError) -> bool {
+    match error.step {
+        Step::Recipient => false,
+        Step::AfterData => error.answered,
+        _ => true,
+    }
+}

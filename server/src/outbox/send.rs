@@ -1,0 +1,204 @@
+//! One attempt to send one delivery. No transaction is open meanwhile.
+
+use app::model::{MailboxState, RecipientState, Timestamp};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use lettre::Address;
+use lettre::address::Envelope;
+
+use super::decide::Outcome;
+use super::worker::Outbox;
+use super::{Body, body_place};
+use crate::diagnosis::Fault;
+use crate::mail::{Login, MailError, Step, smtp};
+use crate::store::{Delivery, Lane, Mailbox, Result};
+use crate::tokens::TokenError;
+
+/// What an attempt came to. The fault is what the writer's diagnosis is made of.
+pub(super) struct Attempted {
+    pub outcome: Outcome,
+    pub fault: Option<Fault>,
+}
+
+impl Attempted {
+    fn plain(outcome: Outcome) -> Self {
+        Self { outcome, fault: None }
+    }
+
+    pub(super) fn smtp(
+        error: MailError,
+        refused: Vec<(String, MailError)>,
+        server: &(String, u16),
+        now: Timestamp,
+    ) -> Self {
+        let fault = Some(Fault::smtp(&error, server, now));
+        Self { outcome: Outcome::Failed { error, refused }, fault }
+    }
+}
+
+/// A session that is kept from one message to the next, while its token lives.
+pub(super) struct Kept {
+    session: smtp::Session,
+    until: Timestamp,
+}
+
+impl Kept {
+    pub(super) async fn quit(self) {
+        self.session.quit().await;
+    }
+}
+
+impl Outbox {
+    /// Tries a delivery. `None`: the lease was lost, and somebody else decides.
+    pub(super) async fn attempt(
+        &self,
+        lane: &Lane,
+        delivery: &Delivery,
+        kept: &mut Option<Kept>,
+    ) -> Result<Option<Attempted>> {
+        let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).ok();
+        let body = opened.and_then(|text| serde_json::from_str::<Body>(text.expose()).ok());
+        match (body, lane.mailbox) {
+            (Some(Body::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
+                Ok(bytes) => self.through_mailbox(lane, delivery, &bytes, kept).await,
+                Err(_) => Ok(Some(unreadable())),
+            },
+            (Some(Body::Notification { to, text }), None) => self.notification(delivery, &to, &text).await,
+            _ => Ok(Some(unreadable())),
+        }
+    }
+
+    async fn through_mailbox(
+        &self,
+        lane: &Lane,
+        delivery: &Delivery,
+        bytes: &[u8],
+        kept: &mut Option<Kept>,
+    ) -> Result<Option<Attempted>> {
+        let mailbox = match lane.mailbox {
+            Some(id) => self.store.mailbox(lane.institution, id).await?,
+            None => None,
+        };
+        let Some(mailbox) = mailbox else {
+            return Ok(Some(Attempted::plain(Outcome::Hopeless {
+                answer: "the mailbox was disconnected; connect it again, then press Try again".into(),
+            })));
+        };
+        let pending: Vec<String> = self
+            .store
+            .recipients(delivery.institution, delivery.id)
+            .await?
+            .into_iter()
+            .filter(|recipient| recipient.state == RecipientState::Pending)
+            .map(|recipient| recipient.address)
+            .collect();
+        let Some(envelope) = envelope(&delivery.from, &pending) else { return Ok(Some(unreadable())) };
+        if kept.as_ref().is_none_or(|kept| kept.until <= self.clock.now()) {
+            if let Some(old) = kept.take() {
+                old.session.quit().await;
+            }
+            match self.open(&mailbox).await? {
+                Ok(session) => *kept = Some(session),
+                Err(attempted) => return Ok(Some(attempted)),
+            }
+        }
+        let Some(mut open) = kept.take() else { return Ok(None) };
+        let (attempted, usable) =
+            self.submit(delivery, (&envelope, bytes), &mut open.session, &self.microsoft_smtp).await?;
+        if usable {
+            *kept = Some(open);
+        }
+        Ok(attempted)
+    }
+
+    /// MAIL, RCPT, the mark that octets leave, DATA. The flag says whether the session can carry another message.
+    pub(super) async fn submit(
+        &self,
+        delivery: &Delivery,
+        (envelope, bytes): (&Envelope, &[u8]),
+        session: &mut smtp::Session,
+        server: &(String, u16),
+    ) -> Result<(Option<Attempted>, bool)> {
+        let failed = |error, refused| Some(Attempted::smtp(error, refused, server, self.clock.now()));
+        let refused = match session.address(envelope, bytes).await {
+            Ok(refused) => refused,
+            Err(error) => {
+                // A refusal leaves the session in order; a broken connection does not.
+                let usable = error.answered && error.code() != Some(421) && session.reset().await.is_ok();
+                return Ok((failed(error, Vec::new()), usable));
+            }
+        };
+        if refused.len() == envelope.to().len() {
+            let usable = session.reset().await.is_ok();
+            let error =
+                refused.first().map(|(_, error)| MailError::refused(Step::Recipient, error.code(), error.text.clone()));
+            let error = error.unwrap_or_else(|| MailError::refused(Step::Recipient, Some(550), "no recipient"));
+            return Ok((failed(error, refused), usable));
+        }
+        if self.stop.is_cancelled() {
+            return Ok((Some(Attempted::plain(Outcome::HandedBack)), false));
+        }
+        if !self.store.start_data(delivery.id, self.owner).await? {
+            return Ok((None, session.reset().await.is_ok()));
+        }
+        match session.hand_over(bytes).await {
+            Ok(reply) => {
+                let accepted = envelope.to().iter().map(ToString::to_string);
+                let accepted = accepted.filter(|to| !refused.iter().any(|(refused, _)| refused == to)).collect();
+                Ok((Some(Attempted::plain(Outcome::Accepted { reply, accepted, refused })), true))
+            }
+            Err(error) => {
+                let usable = error.answered && error.code() != Some(421);
+                Ok((failed(error, refused), usable))
+            }
+        }
+    }
+
+    /// A signed-in session of a mailbox, or what stands in the way.
+    async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<Kept, Attempted>> {
+        let now = self.clock.now();
+        if mailbox.state == MailboxState::NeedsReconnect {
+            let fault = mailbox.problem.as_deref().map(Fault::from_json);
+            let answer = "the mailbox must be connected again".to_owned();
+            return Ok(Err(Attempted { outcome: Outcome::Held { answer }, fault }));
+        }
+        let token = match self.tokens.access(mailbox).await {
+            Ok(token) => token,
+            Err(TokenError::Store(error)) => return Err(error),
+            Err(error) => return Ok(Err(no_token(&error, now))),
+        };
+        let login = Login { server: &self.microsoft_smtp, user: &mailbox.sign_in_name, token: &token.secret };
+        match smtp::Session::open(&login, &self.trust).await {
+            Ok(session) => Ok(Ok(Kept { session, until: token.expires_at.plus_ms(-60_000) })),
+            Err(error) => {
+                if error.step == Step::Auth && error.answered {
+                    // Perhaps only the token was revoked: the next attempt asks for a new one.
+                    self.tokens.forget(mailbox.id);
+                }
+                Ok(Err(Attempted::smtp(error, Vec::new(), &self.microsoft_smtp, now)))
+            }
+        }
+    }
+}
+
+pub(super) fn envelope(from: &str, to: &[String]) -> Option<Envelope> {
+    let from: Address = from.parse().ok()?;
+    let to: Vec<Address> = to.iter().map(|address| address.parse().ok()).collect::<Option<_>>()?;
+    Envelope::new(Some(from), to).ok()
+}
+
+fn unreadable() -> Attempted {
+    Attempted::plain(Outcome::Hopeless { answer: "the stored message cannot be read".into() })
+}
+
+pub(super) fn no_token(error: &TokenError, now: Timestamp) -> Attempted {
+    let fault = Some(error.fault(now));
+    let answer = error.to_string();
+    let outcome = match error {
+        _ if error.needs_reconnect() => Outcome::Held { answer },
+        TokenError::Identity(error) if error.is_wrong_client() => Outcome::Held { answer },
+        TokenError::Identity(error) => Outcome::NoToken { answer, retry_after: error.retry_after() },
+        TokenError::Gone => Outcome::Hopeless { answer },
+        _ => Outcome::NoToken { answer, retry_after: None },
+    };
+    Attempted { outcome, fault }
+}

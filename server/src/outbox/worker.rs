@@ -1,0 +1,283 @@
+//! The worker: lanes with something due are served side by side, each delivery within a lease that is renewed while it is sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use app::model::{MailboxState, Timestamp};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::Limits;
+use super::decide::{Attempt, Outcome, decide};
+use super::send::{Attempted, Kept};
+use crate::clock::Clock;
+use crate::config::Relay;
+use crate::mail::{MailError, Step, Trust};
+use crate::store::{Backend, Claim, Delivery, Lane, Record, Result, Store};
+use crate::tokens::Tokens;
+use crate::vault::Vault;
+
+/// A lease ends this long after its last renewal.
+const LEASE_MS: i64 = 30_000;
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_secs(8);
+/// How often the worker looks by itself; a message that is queued here wakes it at once.
+const ROUND: Duration = Duration::from_secs(1);
+/// Sessions of this process at one time.
+const SESSIONS: usize = 32;
+/// Messages after which a lane lets others have their turn.
+const TURN: usize = 20;
+
+/// What sends.
+pub struct Outbox {
+    pub(super) store: Store,
+    pub(super) vault: Arc<Vault>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) trust: Trust,
+    pub(super) clock: Clock,
+    pub(super) microsoft_smtp: (String, u16),
+    pub(super) system_smtp: Option<Relay>,
+    pub(super) notifications_domain: String,
+    pub(super) limits: Limits,
+    pub(super) owner: Uuid,
+    pub(super) stop: CancellationToken,
+    wake: Notify,
+    busy: Mutex<HashMap<Uuid, i64>>,
+    sessions: Arc<Semaphore>,
+}
+
+/// What the outbox is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Opens messages.
+    pub vault: Arc<Vault>,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
+    /// Trusted CAs.
+    pub trust: Trust,
+    /// Time.
+    pub clock: Clock,
+    /// Where mailboxes submit.
+    pub microsoft_smtp: (String, u16),
+    /// Where notifications leave.
+    pub system_smtp: Option<Relay>,
+    /// Domain of the default senders.
+    pub notifications_domain: String,
+    /// How much and how long.
+    pub limits: Limits,
+    /// Set when the server stops.
+    pub stop: CancellationToken,
+}
+
+impl Outbox {
+    /// Built once.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            store,
+            vault,
+            tokens,
+            trust,
+            clock,
+            microsoft_smtp,
+            system_smtp,
+            notifications_domain,
+            limits,
+            stop,
+        } = parts;
+        Self {
+            owner: clock.uuid(),
+            store,
+            vault,
+            tokens,
+            trust,
+            clock,
+            microsoft_smtp,
+            system_smtp,
+            notifications_domain,
+            limits,
+            stop,
+            wake: Notify::new(),
+            busy: Mutex::default(),
+            sessions: Arc::new(Semaphore::new(SESSIONS)),
+        }
+    }
+
+    /// Something was queued, or may leave now.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Sends until the server stops.
+    pub async fn run(self: Arc<Self>, tasks: TaskTracker) {
+        if self.store.backend() == Backend::Sqlite {
+            // One process: whoever held a lease is dead.
+            self.reap(Timestamp(i64::MAX)).await;
+        }
+        loop {
+            self.reap(self.clock.now()).await;
+            if let Err(error) = self.dispatch(&tasks).await {
+                tracing::error!("outbox: {error}");
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(ROUND) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Sends what is due now, lane after lane, and answers how many attempts were made. For tests.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn run_once(&self) -> Result<usize> {
+        let mut attempts = 0;
+        for lane in self.store.due_lanes(self.clock.now(), i64::MAX).await? {
+            attempts += self.serve(&lane, usize::MAX).await?;
+        }
+        Ok(attempts)
+    }
+
+    async fn reap(&self, now: Timestamp) {
+        match self.store.reap_deliveries(now).await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!("{count} deliveries were left behind by a sender that died"),
+            Err(error) => tracing::error!("outbox: {error}"),
+        }
+    }
+
+    async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker) -> Result<()> {
+        let limit = i64::try_from(SESSIONS * 4).unwrap_or(i64::MAX);
+        for lane in self.store.due_lanes(self.clock.now(), limit).await? {
+            if !self.enter(lane.id) {
+                continue;
+            }
+            let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
+                self.leave(lane.id);
+                return Ok(());
+            };
+            let outbox = Arc::clone(self);
+            tasks.spawn(async move {
+                match outbox.serve(&lane, TURN).await {
+                    // Perhaps more became due meanwhile, or another lane waits for this session.
+                    Ok(1..) => outbox.wake(),
+                    Ok(0) => {}
+                    Err(error) => tracing::error!("outbox: {error}"),
+                }
+                outbox.leave(lane.id);
+                drop(session);
+            });
+        }
+        Ok(())
+    }
+
+    fn enter(&self, lane: Uuid) -> bool {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = busy.entry(lane).or_default();
+        let room = *count < self.limits.pace.connections;
+        *count += i64::from(room);
+        room
+    }
+
+    fn leave(&self, lane: Uuid) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = busy.get_mut(&lane) {
+            *count -= 1;
+            if *count <= 0 {
+                busy.remove(&lane);
+            }
+        }
+    }
+
+    /// Sends what is due in a lane, one after the other through one session.
+    async fn serve(&self, lane: &Lane, turn: usize) -> Result<usize> {
+        let mut kept: Option<Kept> = None;
+        let mut attempts = 0;
+        while attempts < turn && !self.stop.is_cancelled() {
+            let now = self.clock.now();
+            let lease = (self.owner, now.plus_ms(LEASE_MS));
+            match self.store.claim_delivery(lane, lease, self.limits.pace, now).await? {
+                Claim::Nothing => break,
+                Claim::Paced(until) => {
+                    self.store.pause_lane(lane.id, until).await?;
+                    break;
+                }
+                Claim::Delivery(delivery) => {
+                    attempts += 1;
+                    if !self.deliver(lane, &delivery, &mut kept).await? {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(kept) = kept {
+            kept.quit().await;
+        }
+        Ok(attempts)
+    }
+
+    /// One claimed delivery, to its record. `false`: the lane rests.
+    async fn deliver(&self, lane: &Lane, delivery: &Delivery, kept: &mut Option<Kept>) -> Result<bool> {
+        let attempted = {
+            let attempt = self.attempt(lane, delivery, kept);
+            tokio::pin!(attempt);
+            loop {
+                tokio::select! {
+                    attempted = &mut attempt => break attempted?,
+                    () = tokio::time::sleep(RENEWAL) => {
+                        let until = self.clock.now().plus_ms(LEASE_MS);
+                        if let Err(error) = self.store.renew_lease(delivery.id, self.owner, until).await {
+                            tracing::error!("outbox: {error}");
+                        }
+                    }
+                }
+            }
+        };
+        let Some(Attempted { outcome, fault }) = attempted else { return Ok(true) };
+        let now = self.clock.now();
+        let next = decide(
+            &outcome,
+            Attempt {
+                number: delivery.attempts + 1,
+                created_at: delivery.created_at,
+                now,
+                max_age_ms: i64::try_from(self.limits.max_age.as_millis()).unwrap_or(i64::MAX),
+                jitter: self.clock.jitter(),
+            },
+        );
+        let record = Record {
+            state: next.state,
+            next_attempt_at: next.at,
+            answer: next.answer,
+            fault: fault.as_ref().map(crate::diagnosis::Fault::to_json),
+            recipients: next.recipients,
+            counts: next.counts,
+        };
+        self.store.record_delivery(delivery.id, self.owner, &record, now).await?;
+        if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
+            self.block(lane, error, &fault.to_json(), now).await?;
+        }
+        match next.pause_lane {
+            Some(until) => self.store.pause_lane(lane.id, until).await.map(|()| false),
+            None => Ok(true),
+        }
+    }
+
+    /// A mailbox whose sign-in is refused no longer works: its owner sees that, and it is tested again by itself.
+    async fn block(&self, lane: &Lane, error: &MailError, problem: &str, now: Timestamp) -> Result<()> {
+        let (Some(id), Step::Auth, true) = (lane.mailbox, error.step, error.answered && !error.is_transient()) else {
+            return Ok(());
+        };
+        let mailbox = self.store.mailbox(lane.institution, id).await?;
+        if mailbox.is_some_and(|mailbox| mailbox.state == MailboxState::Connected) {
+            let state = (MailboxState::Blocked, Some(problem), Some(now));
+            self.store.set_mailbox_state(lane.institution, id, state, now).await?;
+        }
+        Ok(())
+    }
+}

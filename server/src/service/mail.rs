@@ -1,0 +1,282 @@
+//! Writing messages, and watching what becomes of them.
+
+use app::backend::{Mail, SignedIn};
+use app::error::AppError;
+use app::model::{
+    ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, FieldError, MailboxId, MailboxState, Notice,
+    RecipientKind, Timestamp, Tone,
+};
+use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use super::{Handle, OrInternal, Services, internal};
+use crate::diagnosis::Fault;
+use crate::mail::compose::Written;
+use crate::mail::recipients::{Named, parse_list};
+use crate::mail::{Login, imap};
+use crate::outbox::{Body, body_place};
+use crate::store::{Delivery, Lane, Mailbox, NewDelivery};
+use crate::vault::Secret;
+
+/// Messages on one page of the outbox.
+const PAGE: i64 = 30;
+/// Recipients of one message (Exchange Online takes 500 by default, 1,000 at most).
+const MOST_RECIPIENTS: usize = 500;
+/// Octets of a message's text.
+const MOST_TEXT: usize = 1 << 20;
+/// Characters of a subject: with its encoding it must fit into a header that every server takes.
+const MOST_SUBJECT: usize = 500;
+
+fn wrong(field: &str, label: &str, text: impl Into<String>) -> FieldError {
+    FieldError { field: field.into(), label: label.into(), text: text.into() }
+}
+
+/// The form, parsed.
+struct Letter {
+    to: Vec<Named>,
+    cc: Vec<Named>,
+    bcc: Vec<Named>,
+}
+
+impl Letter {
+    fn parse(form: &ComposeForm) -> Result<Self, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut list = |name: &str, label: &str, text: &str| {
+            parse_list(text).unwrap_or_else(|error| {
+                errors.push(wrong(name, label, error));
+                Vec::new()
+            })
+        };
+        let letter =
+            Self { to: list("to", "To", &form.to), cc: list("cc", "Cc", &form.cc), bcc: list("bcc", "Bcc", &form.bcc) };
+        let count = letter.recipients().count();
+        if errors.is_empty() && count == 0 {
+            errors.push(wrong("to", "To", "Enter at least one address."));
+        }
+        if count > MOST_RECIPIENTS {
+            errors.push(wrong(
+                "to",
+                "To",
+                format!("{count} addresses are too many for one message: at most {MOST_RECIPIENTS}."),
+            ));
+        }
+        if form.subject.chars().count() > MOST_SUBJECT {
+            errors.push(wrong("subject", "Subject", format!("Use at most {MOST_SUBJECT} characters.")));
+        }
+        if form.text.len() > MOST_TEXT {
+            errors.push(wrong("text", "Message", "This text is too long for one message."));
+        }
+        if errors.is_empty() { Ok(letter) } else { Err(errors) }
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = (RecipientKind, &Named)> {
+        let to = self.to.iter().map(|named| (RecipientKind::To, named));
+        let cc = self.cc.iter().map(|named| (RecipientKind::Cc, named));
+        to.chain(cc).chain(self.bcc.iter().map(|named| (RecipientKind::Bcc, named)))
+    }
+
+    /// Everybody once, as the outbox keeps them.
+    fn addressed(&self) -> Vec<(RecipientKind, String)> {
+        let mut all: Vec<(RecipientKind, String)> = Vec::new();
+        for (kind, named) in self.recipients() {
+            if !all.iter().any(|(_, address)| named.address.same_as(address)) {
+                all.push((kind, named.address.to_string()));
+            }
+        }
+        all
+    }
+}
+
+impl Services {
+    async fn sender(&self, me: &SignedIn, mailbox: &str) -> Result<Mailbox, AppError> {
+        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+        let chosen: Option<MailboxId> = mailbox.parse().ok();
+        mine.into_iter()
+            .find(|mailbox| Some(mailbox.id) == chosen)
+            .ok_or_else(|| AppError::field("mailbox", "From", "Choose one of your mailboxes."))
+    }
+
+    async fn own_delivery(&self, me: &SignedIn, id: DeliveryId) -> Result<Delivery, AppError> {
+        let found = self.store.delivery(me.institution().id, id).await.or_internal(self)?;
+        found.filter(|found| found.user == Some(me.user())).ok_or(AppError::NotFound)
+    }
+
+    /// The mailbox a message leaves through now: its own, or one that was connected again since.
+    async fn way_out(&self, me: &SignedIn, delivery: &Delivery) -> Result<Option<Mailbox>, AppError> {
+        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+        Ok(mine
+            .into_iter()
+            .find(|mailbox| mailbox.id.0 == delivery.lane || mailbox.address.eq_ignore_ascii_case(&delivery.from)))
+    }
+
+    async fn delivery_view(
+        &self,
+        me: &SignedIn,
+        delivery: Delivery,
+        mailboxes: &[Mailbox],
+    ) -> Result<DeliveryView, AppError> {
+        let recipients = self.store.recipients(delivery.institution, delivery.id).await.or_internal(self)?;
+        let mailbox = mailboxes.iter().find(|mailbox| mailbox.id.0 == delivery.lane);
+        let held =
+            !delivery.state.is_final() && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::NeedsReconnect);
+        let reader = self.reader(me, &delivery.from);
+        let shown = !matches!(delivery.state, DeliveryState::Sent | DeliveryState::Cancelled);
+        Ok(DeliveryView {
+            id: delivery.id,
+            from: delivery.from,
+            subject: delivery.subject,
+            recipients,
+            state: delivery.state,
+            attempts: delivery.attempts,
+            created_at: delivery.created_at,
+            next_attempt_at: (delivery.state == DeliveryState::Deferred).then_some(delivery.next_attempt_at),
+            finished_at: delivery.finished_at,
+            answer: delivery.answer,
+            problem: delivery.fault.filter(|_| shown).map(|fault| Fault::from_json(&fault).explain(&reader)),
+            held,
+        })
+    }
+}
+
+#[async_trait]
+impl Mail for Handle {
+    async fn compose(&self, me: &SignedIn) -> Result<ComposeView, AppError> {
+        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+        Ok(ComposeView {
+            senders: mine.into_iter().map(|mailbox| (mailbox.id, mailbox.address)).collect(),
+            key: self.clock.token(),
+        })
+    }
+
+    async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError> {
+        let mailbox = self.sender(me, &form.mailbox).await?;
+        let letter = Letter::parse(&form).map_err(|fields| AppError::Invalid { fields })?;
+        let from = app::model::EmailAddress::parse(&mailbox.address).map_err(|error| internal(&self.clock, &error))?;
+        let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
+        let message_id = format!("<{}@{}>", self.clock.uuid(), mailbox.address.rsplit('@').next().unwrap_or_default());
+        let written = Written {
+            from: &from,
+            to: &letter.to,
+            cc: &letter.cc,
+            subject: &form.subject,
+            text: &form.text,
+            attachments: Vec::new(),
+            at: now,
+            message_id: &message_id,
+            answers: None,
+        };
+        let bytes = written
+            .build()
+            .map_err(|error| AppError::field("to", "To", format!("This cannot be sent as it stands: {error}.")))?;
+        let body = serde_json::to_string(&Body::Message(BASE64_STANDARD.encode(bytes)));
+        let body = Secret::new(body.map_err(|error| internal(&self.clock, &error))?);
+        let recipients = letter.addressed();
+        let new = NewDelivery {
+            id,
+            user: Some(me.user()),
+            idempotency_key: form.key.chars().take(100).collect(),
+            message_id,
+            from: mailbox.address.clone(),
+            subject: form.subject.trim().to_owned(),
+            body_sealed: self.vault.seal(&body_place(id), &body).or_internal(self)?,
+            recipients,
+        };
+        let lane = Lane::of_mailbox(me.institution().id, mailbox.id);
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        // Pressed twice: the message is there already, and one is enough.
+        self.store.enqueue(&mut tx, &lane, &new, now).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        self.outbox.wake();
+        Ok(if mailbox.state == MailboxState::NeedsReconnect {
+            let text = "It leaves by itself as soon as the mailbox is connected again.";
+            Notice::new(Tone::Warning, "Your message waits.", text)
+        } else {
+            Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
+        })
+    }
+
+    async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError> {
+        let institution = me.institution().id;
+        let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
+        let mut found = self.store.deliveries_of(institution, me.user(), page).await.or_internal(self)?;
+        let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let more = found.len() > shown;
+        found.truncate(shown);
+        let mailboxes = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+        let mut views = Vec::with_capacity(found.len());
+        for delivery in found {
+            views.push(self.delivery_view(me, delivery, &mailboxes).await?);
+        }
+        Ok((views, more))
+    }
+
+    async fn cancel(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
+        let delivery = self.own_delivery(me, id).await?;
+        let now = self.clock.now();
+        if self.store.cancel_delivery(delivery.institution, me.user(), id, now).await.or_internal(self)? {
+            return Ok(Notice::new(Tone::Success, "The message is stopped.", "It was not sent."));
+        }
+        Err(AppError::refused("It is too late: the message left already, or was stopped before."))
+    }
+
+    async fn retry(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
+        let delivery = self.own_delivery(me, id).await?;
+        let Some(mailbox) = self.way_out(me, &delivery).await? else {
+            return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
+        };
+        let (institution, now) = (delivery.institution, self.clock.now());
+        let lane = Lane::of_mailbox(institution, mailbox.id);
+        if !self.store.retry_delivery(institution, me.user(), (id, &lane), now).await.or_internal(self)? {
+            return Err(AppError::refused("This message is under way, or was sent."));
+        }
+        self.outbox.wake();
+        Ok(Notice::new(Tone::Success, "The message is tried again.", ""))
+    }
+
+    async fn look_for(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
+        let delivery = self.own_delivery(me, id).await?;
+        if delivery.state != DeliveryState::Unknown {
+            return Err(AppError::refused("Nothing is unknown of this message."));
+        }
+        let Some(mailbox) = self.way_out(me, &delivery).await? else {
+            return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
+        };
+        let now = self.clock.now();
+        let token = self.tokens.access(&mailbox).await.map_err(|error| {
+            let diagnosis = error.fault(now).explain(&self.reader(me, &mailbox.address));
+            AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary))
+        })?;
+        let server = &self.config.microsoft.imap;
+        let login = Login { server, user: &mailbox.sign_in_name, token: &token.secret };
+        let looked = async {
+            let mut session = imap::Session::open(&login, &self.trust).await?;
+            let mark = imap::Mark { message_id: &delivery.message_id, attempt: None };
+            let folders = session.folders().await?;
+            let mut found = None;
+            for folder in folders.into_iter().filter(|folder| folder.sent && folder.selectable) {
+                if session.contains(&folder.name, &mark).await? {
+                    found = Some(folder.name);
+                    break;
+                }
+            }
+            session.logout().await;
+            Ok::<_, crate::mail::MailError>(found)
+        };
+        match looked.await {
+            Ok(Some(folder)) => {
+                let answer = format!("found in {folder}");
+                self.store.prove_sent(delivery.institution, id, &answer, now).await.or_internal(self)?;
+                Ok(Notice::new(Tone::Success, "The message was sent.", format!("It lies in {folder}.")))
+            }
+            Ok(None) => Ok(Notice::new(
+                Tone::Warning,
+                "It is not among the sent messages.",
+                "That proves nothing: a copy there can be switched off, and may come late. Ask the recipient before you send it again.",
+            )),
+            Err(error) => {
+                let diagnosis = Fault::imap(&error, server, now).explain(&self.reader(me, &mailbox.address));
+                Err(AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary)))
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The outbox: what was accepted leaves once, or says why not. Real sockets, both databases.
+
+mod common;
+
+use std::sync::Arc;
+
+use app::model::{DeliveryState, MailboxState, RecipientState};
+use common::{Browser, Database, Seat, World, location};
+
+/// Everything of an outbox, newest first: state, attempts, answer.
+async fn fates(world: &World, seat: &Seat) -> Vec<(DeliveryState, i64, String)> {
+    let page = (app::model::Timestamp(i64::MAX), 1000);
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
+    found.into_iter().map(|one| (one.state, one.attempts, one.answer)).collect()
+}
+
+fn arrived(world: &World, mailbox: &str) -> Vec<String> {
+    let world = world.sandbox.world();
+    let mails = world.mails().into_iter().filter(|(address, folder, _)| address == mailbox && folder == "INBOX");
+    mails.map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect()
+}
+
+/// Writes a message as the compose page does.
+async fn write(browser: &Browser, world: &World, seat: &Seat, fields: &[(&str, &str)]) -> String {
+    let mailbox = seat.mailbox.to_string();
+    let usual = [("mailbox", mailbox.as_str()), ("subject", "Hello"), ("text", "Line one\r\n.\r\nline three")];
+    let named = |name: &str| fields.iter().any(|(given, _)| *given == name);
+    let mut all: Vec<(&str, &str)> = usual.into_iter().filter(|(name, _)| !named(name)).collect();
+    all.extend(fields);
+    location(&browser.post(&world.url("demo", "/api/send_message"), &all).await)
+}
+
+#[tokio::test]
+async fn a_message_leaves_once_with_everything_where_it_belongs() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let browser = Browser::new(&world);
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        let fields = [
+            ("to", "Other Person <other@demo.example>, Team: admin@demo.example;"),
+            ("bcc", "office.manager@demo.example"),
+            ("subject", "Grüße\r\nBcc: smuggled@demo.example"),
+            ("key", "one"),
+        ];
+        assert_eq!(write(&browser, &world, &seat, &fields).await, "/mail/outbox");
+        assert_eq!(write(&browser, &world, &seat, &fields).await, "/mail/outbox", "pressed twice");
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);
+
+        for mailbox in ["other@demo.example", "admin@demo.example", "office.manager@demo.example"] {
+            let mails = arrived(&world, mailbox);
+            assert_eq!(mails.len(), 1, "{mailbox}");
+            let (headers, body) = mails[0].split_once("\r\n\r\n").unwrap();
+            assert!(headers.contains("From: user@demo.example"), "{headers}");
+            assert!(headers.contains("other@demo.example") && headers.contains("admin@demo.example"));
+            assert!(!headers.contains("office.manager") && !headers.to_lowercase().contains("\nbcc:"), "{headers}");
+            assert!(headers.lines().all(str::is_ascii) && headers.lines().all(|line| line.len() <= 998));
+            assert!(body.contains("Line one") && body.contains("line three"), "the lone dot ended nothing: {body}");
+        }
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
+        let sent = world
+            .services
+            .store
+            .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
+            .await
+            .unwrap();
+        assert_eq!(sent[0].body_sealed, "", "what was sent is not kept");
+        let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
+        assert!(page.contains("data-state=\"sent\"") && page.contains("office.manager@demo.example"));
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_before_it_is_queued() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    for (field, value, says) in [
+        ("to", "", "Enter at least one address."),
+        ("to", "somebody", "is not an email address"),
+        ("cc", "a@b.example\u{1}", "control character"),
+    ] {
+        let fields = [(field, value), ("text", "kept as typed"), ("key", "x")];
+        assert_eq!(write(&browser, &world, &seat, &fields).await, "/mail/compose");
+        let page = browser.get(&world.url("demo", "/mail/compose")).await.text().await.unwrap();
+        assert!(page.contains(says) && page.contains("kept as typed"), "{field}={value}");
+    }
+    let other = [("to", "other@demo.example"), ("mailbox", "00000000-0000-0000-0000-000000000000"), ("key", "x")];
+    assert_eq!(
+        write(&browser, &world, &Seat { mailbox: app::model::MailboxId(uuid::Uuid::nil()), ..seat }, &other).await,
+        "/mail/compose"
+    );
+    assert!(fates(&world, &seat).await.is_empty());
+}
+
+#[tokio::test]
+async fn refused_recipients_are_named_and_the_others_get_it() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    write(&browser, &world, &seat, &[("to", "other@demo.example, nobody@demo.example"), ("key", "some")]).await;
+    write(&browser, &world, &seat, &[("to", "nobody@demo.example"), ("key", "none")]).await;
+    world.services.outbox.run_once().await.unwrap();
+    let found = world
+        .services
+        .store
+        .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 9))
+        .await
+        .unwrap();
+    let some = found.iter().find(|one| one.state == DeliveryState::Sent).unwrap();
+    let recipients = world.services.store.recipients(seat.institution, some.id).await.unwrap();
+    assert_eq!(recipients[0].state, RecipientState::Accepted);
+    assert_eq!(recipients[1].state, RecipientState::Refused);
+    assert!(recipients[1].answer.contains("5.1.10"));
+    let none = found.iter().find(|one| one.state == DeliveryState::Failed).unwrap();
+    assert!(none.answer.contains("550") && none.fault.is_some());
+    assert_eq!(arrived(&world, "other@demo.example").len(), 1);
+}
+
+#[tokio::test]
+async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let browser = Browser::new(&world);
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        let outbox = Arc::clone(&world.services.outbox);
+        let resume = async || world.services.store.resume_lane(seat.mailbox.0, world.clock.now()).await.unwrap();
+
+        // Throttled: later, for the whole mailbox.
+        world.sandbox.world().faults = sandbox::Faults { throttled: true, ..sandbox::Faults::default() };
+        write(&browser, &world, &seat, &[("to", "other@demo.example"), ("key", "a")]).await;
+        write(&browser, &world, &seat, &[("to", "other@demo.example"), ("key", "b")]).await;
+        assert_eq!(outbox.run_once().await.unwrap(), 1, "the second does not even try");
+        let states: Vec<_> = fates(&world, &seat).await.into_iter().map(|one| one.0).collect();
+        assert_eq!(states, [DeliveryState::Queued, DeliveryState::Deferred]);
+        world.sandbox.world().faults = sandbox::Faults::default();
+        assert_eq!(outbox.run_once().await.unwrap(), 0, "not before its time");
+        resume().await;
+        assert_eq!(outbox.run_once().await.unwrap(), 2);
+        assert!(fates(&world, &seat).await.iter().all(|one| one.0 == DeliveryState::Sent));
+
+        // Cut before DATA: nothing left, so it is tried again. Cut later: nobody knows.
+        world.sandbox.world().faults = sandbox::Faults { cut_before_data: true, ..sandbox::Faults::default() };
+        write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "c")]).await;
+        outbox.run_once().await.unwrap();
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Deferred);
+        world.sandbox.world().faults = sandbox::Faults { cut_after_data: true, ..sandbox::Faults::default() };
+        resume().await;
+        outbox.run_once().await.unwrap();
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Unknown);
+        world.sandbox.world().faults = sandbox::Faults::default();
+        resume().await;
+        assert_eq!(outbox.run_once().await.unwrap(), 0, "an unknown one is never sent again by itself");
+        assert_eq!(arrived(&world, "admin@demo.example").len(), 1);
+        let unknown = world
+            .services
+            .store
+            .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
+            .await
+            .unwrap();
+        let id = unknown[0].id.to_string();
+        browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &id)]).await;
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent, "it lies among the sent ones");
+
+        // Revoked: it waits for the person, however long that takes, and leaves after connecting again.
+        world.sandbox.world().revoke_all();
+        world.services.tokens.forget(seat.mailbox);
+        write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "d")]).await;
+        outbox.run_once().await.unwrap();
+        let (state, attempts, _) = fates(&world, &seat).await.remove(0);
+        assert_eq!((state, attempts), (DeliveryState::Queued, 0));
+        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
+        let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
+        assert!(page.contains("Waits for your mailbox"));
+        let again = world.seat("user@demo.example").await;
+        assert_eq!(again.mailbox, seat.mailbox);
+        resume().await;
+        assert_eq!(outbox.run_once().await.unwrap(), 1);
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
+
+        // Stopped, and sent after all.
+        world.services.store.pause_lane(seat.mailbox.0, world.clock.now().plus_ms(60_000)).await.unwrap();
+        write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "e")]).await;
+        let waiting = world
+            .services
+            .store
+            .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
+            .await
+            .unwrap();
+        let id = waiting[0].id.to_string();
+        browser.post(&world.url("demo", "/api/cancel_message"), &[("delivery", &id)]).await;
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Cancelled);
+        browser.post(&world.url("demo", "/api/retry_message"), &[("delivery", &id)]).await;
+        resume().await;
+        outbox.run_once().await.unwrap();
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
+
+        // Nobody else may touch it.
+        let foreign = Browser::new(&world);
+        foreign.sign_in(&world, "demo", "admin@demo.example").await;
+        for call in ["cancel_message", "retry_message", "look_for_message"] {
+            foreign.post(&world.url("demo", &format!("/api/{call}")), &[("delivery", &id)]).await;
+        }
+        assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
+        let page = foreign.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
+        assert!(!page.contains(&id) && page.contains("Nothing yet."));
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let busy = world.seat("user@demo.example").await;
+        let other = world.seat("admin@demo.example").await;
+        let now = world.clock.now();
+        world.queue(&busy, 2000, "other@demo.example", now).await;
+        tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+        world.until(async || !arrived(&world, "other@demo.example").is_empty()).await;
+        let began = tokio::time::Instant::now();
+        world.queue(&other, 1, "office.manager@demo.example", world.clock.now()).await;
+        world.services.outbox.wake();
+        world.until(async || !arrived(&world, "office.manager@demo.example").is_empty()).await;
+        let waited = began.elapsed();
+        assert!(waited < std::time::Duration::from_secs(3), "behind 2,000 of another mailbox: {waited:?}");
+        world.until(async || arrived(&world, "other@demo.example").len() == 30).await;
+        // The limit holds: nothing was throttled, and the rest waits for the next minute.
+        for (state, _, answer) in fates(&world, &busy).await {
+            assert!(!matches!(state, DeliveryState::Deferred | DeliveryState::Failed), "{answer}");
+        }
+        world.services.stop.cancel();
+        world.services.tasks.close();
+        world.services.tasks.wait().await;
+        assert_eq!(arrived(&world, "other@demo.example").len(), 30);
+        world.services.store.close().await;
+    }
+}

@@ -59,13 +59,13 @@ async fn a_message_leaves_once_with_everything_where_it_belongs() {
             assert!(body.contains("Line one") && body.contains("line three"), "the lone dot ended nothing: {body}");
         }
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
-        let sent = world
+        let stored = world
             .services
             .store
             .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
             .await
             .unwrap();
-        assert_eq!(sent[0].body_sealed, "", "what was sent is not kept");
+        assert_eq!(stored[0].body_sealed, "", "what was sent is not kept");
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
         assert!(page.contains("data-state=\"sent\"") && page.contains("office.manager@demo.example"));
         world.services.store.close().await;

@@ -189,7 +189,8 @@ impl Tokens {
             let mut tx = self.store.begin().await?;
             // If another replica rotated meanwhile, its token is as good as ours: Microsoft does not revoke the older ones.
             let (institution, version) = (mailbox.institution, mailbox.grant_version);
-            let stored = self.store.rotate_grant(&mut tx, institution, mailbox.id, &sealed, version).await?;
+            let stored =
+                self.store.rotate_grant(&mut tx, institution, mailbox.id, (&sealed, version), self.clock.now()).await?;
             tx.commit().await.map_err(StoreError::from)?;
             if !stored {
                 // Or the person connected again, perhaps as somebody else: then this token must not be kept.

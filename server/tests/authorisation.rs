@@ -294,3 +294,53 @@ async fn ids_of_another_institution_are_worth_nothing() {
         assert!(store.invitations(demo).await.unwrap().is_empty());
     }
 }
+
+#[tokio::test]
+async fn what_is_a_colleagues_is_worth_nothing() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("admin@demo.example").await;
+        let owner = Browser::new(&world);
+        owner.sign_in(&world, "demo", "admin@demo.example").await;
+        let mailbox = seat.mailbox.to_string();
+        let begun = owner.post(&world.url("demo", "/api/try_again"), &[("mailbox", &mailbox)]).await;
+        let path = location(&begun);
+        let id = path.rsplit('/').next().unwrap().to_owned();
+        let finished = async || {
+            let page = owner.get(&world.url("demo", &path)).await.text().await.unwrap();
+            page.contains("data-stage=\"finished\"")
+        };
+        world.until(finished).await;
+        let before = owner.get(&world.url("demo", &path)).await.text().await.unwrap().len();
+
+        let (colleague, foreign) = (Browser::new(&world), Browser::new(&world));
+        colleague.sign_in(&world, "demo", "user@demo.example").await;
+        foreign.sign_in(&world, "second", "admin@demo.example").await;
+        for (browser, slug) in [(&colleague, "demo"), (&foreign, "second")] {
+            for asked in [path.clone(), format!("/events/attempts/{id}")] {
+                assert_eq!(browser.get(&world.url(slug, &asked)).await.status(), 404, "{asked} at {slug}");
+            }
+            let run = browser.post(&world.url(slug, "/api/run_checks"), &[("attempt", &id)]).await;
+            assert_eq!(run.status(), 404);
+            for (name, fields) in [
+                ("decide", vec![("attempt", id.as_str()), ("decision", "continue")]),
+                ("decide", vec![("attempt", id.as_str()), ("decision", "again")]),
+                ("try_again", vec![("mailbox", mailbox.as_str())]),
+                ("disconnect", vec![("mailbox", mailbox.as_str())]),
+                ("send_message", vec![("mailbox", mailbox.as_str()), ("to", "other@demo.example"), ("key", "k")]),
+            ] {
+                let answer = browser.post(&world.url(slug, &format!("/api/{name}")), &fields).await;
+                let to = location(&answer);
+                let page = browser.get(&world.url(slug, &to)).await.text().await.unwrap();
+                let refused = page.contains("That did not work.") || page.contains("needs another look");
+                assert!(refused, "{name} at {slug} is refused");
+            }
+        }
+        let kept = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap();
+        assert!(kept.is_some_and(|kept| kept.state == app::model::MailboxState::Connected));
+        let after = owner.get(&world.url("demo", &path)).await.text().await.unwrap().len();
+        assert_eq!(before, after);
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "nothing was queued");
+        world.services.store.close().await;
+    }
+}

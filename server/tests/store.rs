@@ -272,9 +272,12 @@ async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
             Some(id),
             "connected again"
         );
-        assert!(seed.store.rotate_grant(&mut tx, seed.one, id, "second", 1).await.unwrap());
-        assert!(!seed.store.rotate_grant(&mut tx, seed.one, id, "late", 1).await.unwrap(), "somebody was faster");
-        assert!(!seed.store.rotate_grant(&mut tx, seed.two, id, "foreign", 2).await.unwrap());
+        assert!(seed.store.rotate_grant(&mut tx, seed.one, id, ("second", 1), NOW).await.unwrap());
+        assert!(
+            !seed.store.rotate_grant(&mut tx, seed.one, id, ("late", 1), NOW).await.unwrap(),
+            "somebody was faster"
+        );
+        assert!(!seed.store.rotate_grant(&mut tx, seed.two, id, ("foreign", 2), NOW).await.unwrap());
         tx.commit().await.unwrap();
         let kept = seed.store.mailbox(seed.one, id).await.unwrap().unwrap();
         assert_eq!(

@@ -8,7 +8,8 @@ use crate::model::{CheckStatus, CheckView};
 #[must_use]
 pub fn duration(milliseconds: i64) -> String {
     match milliseconds {
-        ..1000 => format!("{milliseconds} ms"),
+        ..1 => "under 1 ms".to_owned(),
+        1..1000 => format!("{milliseconds} ms"),
         1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
         _ => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1000),
     }

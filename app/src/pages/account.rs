@@ -37,7 +37,7 @@ pub fn Account() -> impl IntoView {
         let form = if account.provider_ready {
             connect_form(&account.account_address, connected, account.allow_other_address, &flash)
         } else {
-            not_ready(&account.ask)
+            not_ready(&account.ask, me.administrator().is_ok())
         };
         let boxes = shown.into_iter().map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt)).collect_view();
         let attempts = history(&account.attempts, "/account/email/attempts");
@@ -78,14 +78,18 @@ fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> A
     .into_any()
 }
 
-fn not_ready(ask: &[String]) -> AnyView {
-    let whom = if ask.is_empty() {
-        "You are the administrator: set it up under Institution Config › General › Email.".to_owned()
-    } else {
-        format!("Ask {}.", ask.join(" or "))
-    };
-    view! { <Banner tone=Tone::Warning title="Your institution has not set up MS Exchange Online yet." text=whom/> }
-        .into_any()
+fn not_ready(ask: &[String], administrator: bool) -> AnyView {
+    let title = "Your institution has not set up MS Exchange Online yet.";
+    if administrator {
+        return view! {
+            <Banner tone=Tone::Warning title text="You are an administrator: three values of an app registration are all it takes.">
+                <p><a class="button primary" href="/institution/config/general/email">"Set it up"</a></p>
+            </Banner>
+        }
+        .into_any();
+    }
+    let whom = if ask.is_empty() { "Ask an administrator.".to_owned() } else { format!("Ask {}.", ask.join(" or ")) };
+    view! { <Banner tone=Tone::Warning title text=whom/> }.into_any()
 }
 
 /// Sign, word and class of a mailbox's state.
@@ -102,6 +106,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>) -> AnyView 
     let MailboxView { id, address, sign_in_name, state, connected_at, next_test_at, problem } = mailbox;
     let id = id.to_string();
     let banner = match (state, &problem) {
+        (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="The test message was sent, but not seen yet. Entrepost renews its permission by itself."/> }.into_any(),
         (MailboxState::Connected, _) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="Every check passed. Entrepost renews its permission by itself."/> }.into_any(),
         (MailboxState::Blocked, None) => view! { <Banner tone=Tone::Warning title="Your mailbox has not passed its test yet." text="Test it to see whether it works."/> }.into_any(),
         (_, Some(problem)) => view! { <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/> }.into_any(),

@@ -75,8 +75,10 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             .into_any()
         }
         None => view! {
-            <Banner tone=Tone::Warning title="These values are unverified." text="Microsoft could not be asked yet.">
-                <Submit action="/api/verify_again" values=vec![] label="Verify again"/>
+            <Banner tone=Tone::Warning title="These values are unverified." text="Microsoft has not accepted them yet.">
+                <form method="post" action="/api/verify_again">
+                    <SubmitButton label="Verify again".to_owned() busy="Asking Microsoft…".to_owned()/>
+                </form>
             </Banner>
         }
         .into_any(),
@@ -88,8 +90,9 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
 fn waiting(values: &RegistrationView, people: i64) -> AnyView {
     let accepted = values.verified_at.is_some();
     let text = if accepted {
+        let who = if people == 1 { "1 person".to_owned() } else { format!("{people} people") };
         format!(
-            "Microsoft accepts them. Using them ends the connections of {people} people, who must connect again. The old values stay in use until you decide."
+            "Microsoft accepts them. Using them ends the connections of {who}: they must connect again. The old values stay in use until you decide."
         )
     } else {
         "The verified ones stay in use until Microsoft accepts these.".to_owned()

@@ -72,6 +72,8 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
                     {copyable(&format!("Set-CASMailbox -Identity {} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true", config.example_address), "Copy command for one mailbox")}
                     <p>"Authenticated SMTP for every mailbox of the tenant:"</p>
                     {copyable("Set-TransportConfig -SmtpClientAuthenticationDisabled $false", "Copy command for the tenant")}
+                    <p>"IMAP for every mailbox there is:"</p>
+                    {copyable("Get-CASMailbox -ResultSize Unlimited | Set-CASMailbox -ImapEnabled $true", "Copy command for IMAP everywhere")}
                     <p>"Bought through a reseller? Some of these switches are in its dashboard."</p>
                 </details>
             }.into_any(),
@@ -86,7 +88,12 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
         .iter()
         .map(|GuideStepView { step: which, done, proven }| {
             let (title, who, body) = step(*which, config);
-            let by = if *proven { "proven by Microsoft".to_owned() } else { format!("may be done by: {who}") };
+            let by = match (*proven, *which) {
+                (false, _) => format!("may be done by: {who}"),
+                // One person's own consent proves no more than that.
+                (true, GuideStep::Consent) => format!("proven for one mailbox at least · may be done by: {who}"),
+                (true, _) => format!("proven by Microsoft · may be done by: {who}"),
+            };
             view! {
                 <li class="guide-step" class:done=*done data-step=which.as_str()>
                     <div class="guide-tick"><GuideTick step=which.as_str().to_owned() done=*done label=format!("Done: {title}")/></div>

@@ -66,6 +66,10 @@ pub struct Faults {
     pub smtp_scope_missing: bool,
     /// The token endpoint refuses codes and refresh tokens with this AADSTS number, where it is not 0.
     pub token_error: u32,
+    /// The token endpoint refuses client credentials with this AADSTS number, where it is not 0.
+    pub app_error: u32,
+    /// MAIL FROM is answered with this reply, where it is not empty: `550 5.7.708 …`.
+    pub smtp_reply: String,
     /// Errors carry no AADSTS number and none of Microsoft's fields, as other OpenID providers answer.
     pub plain_errors: bool,
     /// Where accepted mail goes.

@@ -22,6 +22,10 @@ const MAX_SESSIONS: usize = 3;
 /// Messages a mailbox may submit in a minute.
 const MAX_PER_MINUTE: usize = 30;
 const MAX_RECIPIENTS: usize = 500;
+/// Recipients a mailbox may write to in a day.
+const MAX_PER_DAY: usize = 10_000;
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 const MAX_LINE: usize = 64 * 1024;
 
 /// One connection, from the banner to QUIT.
@@ -224,6 +228,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.shared.faults().cut_before_data {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        let told = self.shared.faults().smtp_reply;
+        if !told.is_empty() {
+            return self.reply(&told).await;
+        }
         if self.shared.faults().throttled {
             return self
                 .reply("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=localhost]")
@@ -232,14 +240,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if size > MAX_SIZE {
             return self.reply("552 5.3.4 Message size exceeds fixed maximum message size").await;
         }
-        let (submitted, allowed) = {
+        let (submitted, today, allowed) = {
             let mut world = self.shared.world();
             let minute = world.submissions.entry(upn.clone()).or_default();
             minute.retain(|at| now() - at < 60);
             let submitted = minute.len();
             let allowed = world.account_by_sign_in(&upn).is_some_and(|account| account.may_send_as(from));
-            (submitted, allowed)
+            let today =
+                world.sent_today.get(&upn).map_or(0, |(day, count)| if *day == now() / DAY { *count } else { 0 });
+            (submitted, today, allowed)
         };
+        if today >= MAX_PER_DAY {
+            return self
+                .reply("554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; sender exceeded the daily limit of recipients")
+                .await;
+        }
         if submitted >= MAX_PER_MINUTE {
             return self
                 .reply("432 4.3.2 STOREDRV.ClientSubmit; sender rate limit exceeded [Hostname=localhost]")
@@ -331,6 +346,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn submit(&self, upn: &str, recipients: &[String], body: &[u8]) {
         let mut world = self.shared.world();
         world.submissions.entry(upn.to_owned()).or_default().push(now());
+        let today = world.sent_today.entry(upn.to_owned()).or_default();
+        let count = if today.0 == now() / DAY { today.1 } else { 0 };
+        *today = (now() / DAY, count + recipients.len());
         let folder = match world.faults.delivery {
             Delivery::Inbox => Some("INBOX"),
             Delivery::Junk => Some("Junk Email"),

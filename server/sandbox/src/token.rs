@@ -110,6 +110,9 @@ pub(crate) async fn endpoint(
     } else if request.client_secret != world.app.secret_value {
         let text = "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.";
         Some((401, "invalid_client", 7_000_215, text.into()))
+    } else if faults.app_error != 0 && request.grant_type == "client_credentials" {
+        let kind = if faults.app_error == 7_000_229 { "unauthorized_client" } else { "told_to_refuse" };
+        Some((400, kind, faults.app_error, "The sandbox was told to refuse.".into()))
     } else if faults.token_error != 0 && request.grant_type != "client_credentials" {
         let kind = match faults.token_error {
             50076 | 50079 | 53000 | 53003 | 65001 => "interaction_required",

@@ -181,6 +181,9 @@ pub struct World {
     /// When each mailbox submitted lately (seconds), for the limit of 30 messages a minute.
     #[serde(skip)]
     pub(crate) submissions: HashMap<String, Vec<i64>>,
+    /// Recipients of each mailbox on a day (days since the epoch), for the limit of 10,000.
+    #[serde(skip)]
+    pub sent_today: HashMap<String, (i64, usize)>,
     #[serde(skip)]
     pub(crate) dirty: bool,
 }
@@ -252,6 +255,7 @@ impl World {
             browsers: HashMap::new(),
             smtp_sessions: HashMap::new(),
             submissions: HashMap::new(),
+            sent_today: HashMap::new(),
             dirty: true,
         })
     }

@@ -178,7 +178,16 @@ static CAUSES: &[Cause] = &[
             "The app has no service principal in the tenant. Granting consent once makes it.",
         ),
         (Administrator, ConnectAgain),
-        &[("Open Institution Config > General > Email in Entrepost and press Grant admin consent.", None)],
+        &[
+            (
+                "In the Entra portal open App registrations › your app › API permissions and press Grant admin consent: that makes the service principal.",
+                None,
+            ),
+            (
+                "Where the values are saved already, Grant admin consent on Institution Config > General > Email does the same.",
+                None,
+            ),
+        ],
     ),
     cause(
         "consent_missing",

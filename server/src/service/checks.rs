@@ -59,12 +59,18 @@ impl Services {
         let token = run.token(mailbox.as_ref()).await?;
         if let Some((token, refresh)) = token {
             let route = self.route(&attempt, mailbox.as_ref())?;
-            if let Some(session) = run.smtp(&route, &token).await? {
-                sent = run.test_message(session, &route).await?;
-            } else {
-                run.not_run(CheckKind::TestMessage).await?;
+            let session = run.smtp(&route, &token).await?;
+            // Nobody watches a test by itself: it writes into the inbox only where everything else works.
+            let mut inbox = if attempt.automatic { run.imap(&route, &token).await? } else { None };
+            match session {
+                Some(session) if !attempt.automatic || inbox.is_some() => {
+                    sent = run.test_message(session, &route).await?;
+                }
+                _ => run.not_run(CheckKind::TestMessage).await?,
             }
-            let inbox = run.imap(&route, &token).await?;
+            if !attempt.automatic {
+                inbox = run.imap(&route, &token).await?;
+            }
             match (inbox, &sent) {
                 (Some(inbox), Some(sent)) => arrived = run.arrival(inbox, sent).await?,
                 (inbox, _) => {

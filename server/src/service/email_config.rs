@@ -110,7 +110,8 @@ impl EmailConfig for Handle {
             return Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "The institution uses the system default.")));
         };
         let mut flash = self.save_registration(admin, &parsed, values, confirmed).await?;
-        if !flash.errors.is_empty() {
+        let refused = flash.notice.as_ref().is_some_and(|notice| notice.tone == Tone::Problem);
+        if refused || !flash.errors.is_empty() {
             flash.typed = typed;
         }
         Ok(flash)

@@ -115,7 +115,7 @@ impl Services {
                 MailboxState::Connected => say(
                     Tone::Success,
                     &format!("{} is connected.", mailbox.address),
-                    "Every check passed.".into(),
+                    "Entrepost sends and receives as you.".into(),
                     account(),
                     "Show my mailbox",
                 ),

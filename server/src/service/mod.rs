@@ -1,6 +1,7 @@
 //! Implements the traits of `app`; the only place that makes an `AppError`.
 
 mod accounts;
+mod alerts;
 mod attempts;
 mod checks;
 mod email_config;

@@ -1,4 +1,4 @@
-//! What happens by itself: expired rows go, blocked mailboxes are tested again.
+//! What happens by itself: expired rows go, blocked mailboxes are tested again, grants that nobody uses are renewed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,12 @@ use crate::store::{Mailbox, StoreError};
 
 /// How often it looks.
 const ROUND: Duration = Duration::from_secs(20);
-/// Mailboxes tested in one round.
+/// Mailboxes tested, and grants renewed, in one round: never a storm, even after a restart.
 const AT_ONCE: i64 = 5;
+/// A grant that was not used for this long is renewed (7 days of its 90).
+const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// If that fails, it is tried again after this long.
+const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
 /// Runs until the server stops.
 pub async fn keep_house(services: Arc<Services>) {
@@ -47,7 +51,14 @@ impl Services {
         for mailbox in self.store.claim_due_tests(now, next, AT_ONCE).await? {
             self.test_again(&mailbox).await?;
         }
-        Ok(())
+        let (due, note) = (now.plus_ms(-RENEW_MS), now.plus_ms(RENEW_AGAIN_MS - RENEW_MS));
+        for mailbox in self.store.claim_due_renewals(due, note, AT_ONCE).await? {
+            // What it says is stored with the mailbox where it matters: its owner must connect again.
+            if let Err(error) = self.tokens.prove(&mailbox).await {
+                tracing::warn!("a grant could not be renewed: {error}");
+            }
+        }
+        self.alert_once().await
     }
 
     async fn test_again(self: &Arc<Self>, mailbox: &Mailbox) -> Result<(), StoreError> {

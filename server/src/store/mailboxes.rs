@@ -165,10 +165,11 @@ impl Store {
     ) -> Result<Option<MailboxId>> {
         let row = sqlx::query(
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
-               tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12)
+               tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
-               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, next_test_at = $13, updated_at = $12
+               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, next_test_at = $13, updated_at = $12,
+               refreshed_at = $12
              WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id",
         )
         .bind(new.id.to_string())
@@ -198,17 +199,18 @@ impl Store {
         tx: &mut Tx,
         institution: InstitutionId,
         which: MailboxId,
-        sealed: &str,
-        version: i64,
+        (sealed, version): (&str, i64),
+        now: Timestamp,
     ) -> Result<bool> {
         let done = sqlx::query(
-            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1
+            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refreshed_at = $5
              WHERE institution_id = $2 AND id = $3 AND grant_version = $4",
         )
         .bind(sealed)
         .bind(institution.to_string())
         .bind(which.to_string())
         .bind(version)
+        .bind(now.0)
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -346,5 +348,46 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(mailbox).collect()
+    }
+
+    /// Takes mailboxes whose grant was renewed last before a time, noting them as renewed at `note`: of several replicas one
+    /// gets each, and one whose renewal fails comes back soon.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
+        let rows = sqlx::query(
+            "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
+             AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2 RETURNING id, institution_id, user_id, purpose,
+             address, sign_in_name, client_id, tenant_id, state, refresh_token_sealed, grant_version, problem, next_test_at, connected_at",
+        )
+        .bind(note.0)
+        .bind(before.0)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(mailbox).collect()
+    }
+
+    /// Notes that administrators are told of an incident. `false`: they were told before.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn note_alert(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        incident: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let done = sqlx::query(
+            "INSERT INTO alerts (institution_id, incident, created_at) VALUES ($1, $2, $3) ON CONFLICT (institution_id, incident) DO NOTHING",
+        )
+        .bind(institution.to_string())
+        .bind(incident)
+        .bind(now.0)
+        .execute(&mut **tx)
+        .await?;
+        Ok(done.rows_affected() == 1)
     }
 }

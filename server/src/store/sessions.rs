@@ -6,6 +6,9 @@ use sqlx::Row;
 use super::people::User;
 use super::{Result, Store, Tx, at, id, named, time};
 
+/// Milliseconds after which a told alert is forgotten (400 days: longer than any incident is news).
+const ALERT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
+
 /// A session and whose it is.
 #[derive(Debug, Clone)]
 pub struct SessionRow {
@@ -136,6 +139,7 @@ impl Store {
             .execute(&self.pool)
             .await?;
         sqlx::query("DELETE FROM invitations WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM alerts WHERE created_at < $1").bind(now.0 - ALERT_MS).execute(&self.pool).await?;
         Ok(())
     }
 

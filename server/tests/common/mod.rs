@@ -61,13 +61,18 @@ pub struct World {
 
 impl World {
     pub async fn start(database: &Database) -> Self {
+        Self::start_with(database, Clock::system(), &[]).await
+    }
+
+    /// With a clock of the test's, and settings that replace the usual ones.
+    pub async fn start_with(database: &Database, clock: Clock, more: &[(&str, String)]) -> Self {
         let sandbox = Sandbox::start(sandbox::Config::ephemeral()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path().join("ca.pem");
         std::fs::write(&ca, sandbox.ca_pem()).unwrap();
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let source = Source::of(&[
+        let mut settings = vec![
             ("ENTREPOST_PUBLIC_URL", format!("http://{{institution}}.localhost:{port}")),
             ("ENTREPOST_DATABASE_URL", database.url.clone()),
             ("ENTREPOST_MASTER_KEY_FILE", directory.path().join("master.key").display().to_string()),
@@ -76,8 +81,10 @@ impl World {
             ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", sandbox.imap_addr().port())),
             ("ENTREPOST_SYSTEM_SMTP_URL", format!("smtp://localhost:{}", sandbox.relay_addr().port())),
             ("ENTREPOST_EXTRA_CA_FILE", ca.display().to_string()),
-        ]);
-        let clock = Clock::system();
+        ];
+        settings.retain(|(name, _)| !more.iter().any(|(given, _)| given == name));
+        settings.extend(more.iter().cloned());
+        let source = Source::of(&settings);
         let services = server::wiring::build(Config::read(&source).unwrap(), clock.clone()).await.unwrap();
         for slug in ["demo", "second"] {
             let row =

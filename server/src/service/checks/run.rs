@@ -59,8 +59,7 @@ impl<'a> Run<'a> {
         detail: &str,
         took: Option<Duration>,
     ) -> Result<(), AppError> {
-        // What came with the sign-in took no time of its own.
-        let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX)).filter(|ms| *ms > 0);
+        let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         self.services
             .put_check(self.attempt, Check { kind, status, detail: detail.to_owned(), duration_ms, fault: None })
             .await

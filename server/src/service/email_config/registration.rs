@@ -126,16 +126,23 @@ impl Services {
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
         let diagnosis = fault.explain(&self.reader(admin, ""));
-        let (name, label) = match fault.cause.as_str() {
-            "client_unknown" => ("client_id", "Client ID"),
-            "tenant_unknown" | "single_tenant" | "other_cloud" => ("tenant_id", "Tenant ID"),
-            _ => ("client_secret", "Client Secret"),
+        let blamed = match fault.cause.as_str() {
+            "client_unknown" => Some(("client_id", "Client ID")),
+            "tenant_unknown" | "single_tenant" | "other_cloud" => Some(("tenant_id", "Tenant ID")),
+            "secret_wrong" | "secret_expired" => Some(("client_secret", "Client Secret")),
+            _ => None,
         };
-        Flash {
-            errors: vec![field(name, label, format!("{} {}", diagnosis.title, diagnosis.summary))],
-            diagnosis: Some(diagnosis),
-            ..Flash::default()
-        }
+        let (errors, notice) = match blamed {
+            Some((name, label)) => {
+                (vec![field(name, label, format!("{} {}", diagnosis.title, diagnosis.summary))], None)
+            }
+            // Whatever else Microsoft objects to is no field's fault.
+            None => {
+                let text = format!("{} Nothing stored has changed.", diagnosis.summary);
+                (Vec::new(), Some(Notice::new(Tone::Problem, diagnosis.title.clone(), text)))
+            }
+        };
+        Flash { errors, notice, diagnosis: Some(diagnosis), ..Flash::default() }
     }
 
     fn silent(&self, admin: &Administrator, fault: &Fault, beside: bool) -> Flash {
@@ -252,6 +259,7 @@ impl Services {
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
                 let mut flash = self.refused(admin, &fault);
+                // The diagnosis beside it says what Microsoft objects to.
                 flash.notice = Some(Notice::new(
                     Tone::Problem,
                     "Microsoft refuses these values.",
@@ -289,8 +297,9 @@ impl Services {
         let institution = admin.institution().id;
         let people = self.store.people_connected(institution).await.or_internal(self)?;
         if people > 0 && !confirmed {
+            let who = counted(people);
             let text = format!(
-                "Without the secret {people} connected people must connect again later. Tick “Yes, end the connections” and save again."
+                "Without the secret {who} must connect again later. Tick “Yes, end the connections” and save again."
             );
             let mut flash = Flash::notice(Notice::new(Tone::Warning, "Remove the secret?", text));
             flash.question = Some(("Yes, end the connections".into(), "confirm_disconnect".into()));
@@ -324,8 +333,12 @@ fn accepted(renewed: bool) -> Notice {
     Notice::new(Tone::Success, "IDs and secret are right.", text)
 }
 
+fn counted(people: i64) -> String {
+    if people == 1 { "1 person".to_owned() } else { format!("{people} people") }
+}
+
 fn question(people: i64) -> Notice {
-    let who = if people == 1 { "1 person".to_owned() } else { format!("{people} people") };
+    let who = counted(people);
     let text = format!(
         "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. The old ones stay in use until you decide below."
     );

@@ -1,0 +1,101 @@
+//! Alerts: administrators are told by e-mail of what they must mend, once for each incident.
+
+use app::backend::Institution;
+use app::model::{MailboxState, Role, SecretExpiry};
+
+use super::Services;
+use crate::store::{InstitutionRow, Slot, StoreError};
+
+/// Days before a secret's expiry from which administrators are told.
+const REMIND_DAYS: i64 = 30;
+
+/// Something to tell.
+struct Alert {
+    incident: String,
+    subject: String,
+    text: String,
+}
+
+impl Services {
+    /// Looks at every institution, and queues what its administrators were not told yet.
+    pub(super) async fn alert_once(&self) -> Result<(), StoreError> {
+        for row in self.store.institutions().await? {
+            let alerts = self.alerts(&row).await?;
+            // Without a way to send, the pages say it; should there be one later, the message goes out then.
+            if alerts.is_empty() || self.outbox.sender(row.id, &row.slug).await?.is_none() {
+                continue;
+            }
+            let institution = Institution {
+                public_url: self.config.public_url.of(&row.slug),
+                id: row.id,
+                slug: row.slug,
+                name: row.name,
+            };
+            for alert in alerts {
+                self.tell(&institution, &alert).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn alerts(&self, row: &InstitutionRow) -> Result<Vec<Alert>, StoreError> {
+        let mut alerts = Vec::new();
+        let url = self.config.public_url.of(&row.slug);
+        for mailbox in self.store.mailboxes(row.id).await? {
+            if mailbox.state == MailboxState::NeedsReconnect {
+                alerts.push(Alert {
+                    // Connecting again stores a new grant: if that ends too, it is another incident.
+                    incident: format!("reconnect {} {}", mailbox.id, mailbox.grant_version),
+                    subject: format!("{} must be connected again", mailbox.address),
+                    text: format!(
+                        "Microsoft has ended the connection of {}. Its owner has to press Connect again: {url}/account/email\n\nMail that waits for it stays queued. All users: {url}/institution/users\n",
+                        mailbox.address
+                    ),
+                });
+            }
+        }
+        let registration = self.store.registration(row.id, Slot::Current).await?;
+        let expiry = registration.and_then(|current| current.secret_expires_on);
+        let days = expiry.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
+        if let (Some(date), Some(days)) = (expiry, days.map(|date| date.days_left(self.clock.now()))) {
+            let renew = format!(
+                "Create a new one in the Entra portal and paste its Value: {url}/institution/config/general/email\n\nIt takes effect at once for everybody; nobody has to connect again.\n"
+            );
+            if days < 0 {
+                alerts.push(Alert {
+                    incident: format!("expired {date}"),
+                    subject: "The Client Secret has expired".into(),
+                    text: format!("Nobody can connect, and mail stops. {renew}"),
+                });
+            } else if days <= REMIND_DAYS {
+                alerts.push(Alert {
+                    incident: format!("expires {date}"),
+                    subject: format!("The Client Secret expires on {date}"),
+                    text: format!("When it ends, mail stops. {renew}"),
+                });
+            }
+        }
+        Ok(alerts)
+    }
+
+    /// Queues one alert for every administrator, with the note that they were told.
+    async fn tell(&self, institution: &Institution, alert: &Alert) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        if !self.store.note_alert(&mut tx, institution.id, &alert.incident, self.clock.now()).await? {
+            return Ok(());
+        }
+        let text = format!("Hello,\n\nthis is a message of Entrepost at {}.\n\n{}", institution.name, alert.text);
+        for user in self.store.users(institution.id).await? {
+            if user.role != Role::Administrator || user.disabled_at.is_some() {
+                continue;
+            }
+            match self.notification(institution, &user.address, &alert.subject, &text) {
+                Ok(message) => self.enqueue(&mut tx, &message).await?,
+                Err(error) => tracing::error!("an alert cannot be sealed: {error}"),
+            }
+        }
+        tx.commit().await?;
+        self.outbox.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! Save: a new secret, other IDs, values that wait, and refusals that are no field's fault.
+
+mod common;
+
+use app::model::MailboxState;
+use common::{Browser, Database, Seat, World};
+use server::store::Slot;
+
+const CONFIG: &str = "/institution/config/general/email";
+
+struct Values {
+    client: String,
+    tenant: String,
+    secret: String,
+}
+
+async fn start(database: &Database) -> (World, Seat, Browser, Values) {
+    let world = World::start(database).await;
+    let seat = world.seat("user@demo.example").await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let values = {
+        let world = world.sandbox.world();
+        Values {
+            client: world.app.client_id.to_string(),
+            tenant: world.tenant_id.to_string(),
+            secret: world.app.secret_value.clone(),
+        }
+    };
+    (world, seat, admin, values)
+}
+
+/// Saves as the form does; answers the page that comes next.
+async fn save(world: &World, admin: &Browser, values: &Values, more: &[(&str, &str)]) -> String {
+    let mut fields = vec![
+        ("provider", "exchange_online"),
+        ("client_id", values.client.as_str()),
+        ("tenant_id", values.tenant.as_str()),
+        ("client_secret", values.secret.as_str()),
+        ("custom_from", "no"),
+    ];
+    fields.extend(more);
+    admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
+    admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap()
+}
+
+async fn proves(world: &World, seat: &Seat) -> bool {
+    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    world.services.tokens.prove(&mailbox).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
+    for database in Database::both().await {
+        let (world, seat, admin, values) = start(&database).await;
+        assert!(proves(&world, &seat).await);
+        world.sandbox.world().app.secret_value = "brand~new~secret".into();
+        assert!(!proves(&world, &seat).await, "the old one is worth nothing now");
+        let page = save(&world, &admin, &Values { secret: "brand~new~secret".into(), ..values }, &[]).await;
+        assert!(page.contains("The new secret is used at once"), "{page}");
+        assert!(proves(&world, &seat).await);
+        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(mailbox.state, MailboxState::Connected, "a wrong secret is the institution's, not the mailbox's");
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn other_ids_end_every_connection_but_only_after_asking() {
+    for database in Database::both().await {
+        let (world, seat, admin, values) = start(&database).await;
+        let other = uuid::Uuid::from_u128(7);
+        world.sandbox.world().app.client_id = other;
+        let new = Values { client: other.to_string(), ..values };
+        let page = save(&world, &admin, &new, &[]).await;
+        assert!(page.contains("1 person must connect again") && page.contains("Use the new values"), "{page}");
+        let store = &world.services.store;
+        let current = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
+        assert_ne!(current.client_id.0, other, "the old ones stay in use until somebody decides");
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(mailbox.state, MailboxState::Connected);
+        admin.post(&world.url("demo", "/api/verify_again"), &[("confirm_disconnect", "yes")]).await;
+        let current = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
+        assert_eq!(current.client_id.0, other);
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!((mailbox.state, mailbox.refresh_token_sealed.as_str()), (MailboxState::NeedsReconnect, ""));
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn values_that_wait_are_not_used() {
+    let database = Database::sqlite();
+    let (world, seat, admin, values) = start(&database).await;
+    world.sandbox.world().faults = sandbox::Faults { unavailable: true, ..sandbox::Faults::default() };
+    let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..values }, &[]).await;
+    assert!(page.contains("New values wait"), "{page}");
+    world.sandbox.world().faults = sandbox::Faults::default();
+    assert!(proves(&world, &seat).await, "the verified ones are in use");
+    admin.post(&world.url("demo", "/api/verify_again"), &[]).await;
+    let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    assert!(page.contains("Microsoft refuses these values.") && proves(&world, &seat).await);
+}
+
+#[tokio::test]
+async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
+    let database = Database::sqlite();
+    let (world, seat, admin, values) = start(&database).await;
+    let before = world.services.store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
+    for (code, says) in [
+        (7_000_229, "The app is not yet present in the tenant."),
+        (53003, "A security policy of the institution stops the sign-in."),
+        (1_234_567, "Nothing stored has changed."),
+    ] {
+        world.sandbox.world().faults = sandbox::Faults { app_error: code, ..sandbox::Faults::default() };
+        let page = save(&world, &admin, &values, &[("secret_expires_on", "2099-01-31")]).await;
+        assert!(page.contains(says), "{code}: {page}");
+        assert!(!page.contains("client_secret-error") && !page.contains("client_id-error"), "{code}");
+        assert!(page.contains("2099-01-31"), "what was typed stays");
+        let after = world.services.store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
+        assert_eq!(after.id, before.id, "nothing stored has changed");
+    }
+}

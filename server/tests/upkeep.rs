@@ -1,0 +1,298 @@
+//! What time does: sessions, invitations and waiting sign-ins end, grants are renewed, administrators are told.
+
+mod common;
+
+use app::model::{DeliveryState, MailboxState, Timestamp};
+use common::{Browser, Database, PASSWORD, World, location};
+use server::clock::Clock;
+
+const HOUR: i64 = 60 * 60 * 1000;
+const DAY: i64 = 24 * HOUR;
+
+/// A world whose clock stands at the machine's time until it is moved.
+async fn world(database: &Database, settings: &[(&str, String)]) -> World {
+    let clock = Clock::manual(Clock::system().now());
+    World::start_with(database, clock, settings).await
+}
+
+async fn is_in(browser: &Browser, world: &World) -> bool {
+    browser.get(&world.url("demo", "/")).await.status() == 200
+}
+
+#[tokio::test]
+async fn a_session_ends_after_12_idle_hours_and_after_7_days_in_any_case() {
+    for database in Database::both().await {
+        let world = world(&database, &[]).await;
+        let browser = Browser::new(&world);
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        for _ in 0..3 {
+            world.clock.advance_ms(11 * HOUR);
+            assert!(is_in(&browser, &world).await, "a use renews it");
+        }
+        world.clock.advance_ms(12 * HOUR + 61_000);
+        assert!(!is_in(&browser, &world).await, "idle for 12 hours");
+
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        for _ in 0..16 {
+            world.clock.advance_ms(10 * HOUR);
+            assert!(is_in(&browser, &world).await);
+        }
+        world.clock.advance_ms(9 * HOUR);
+        assert!(!is_in(&browser, &world).await, "169 hours, though it was used all the time");
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_at_sign_out_and_is_another_after_sign_in() {
+    let database = Database::sqlite();
+    let world = world(&database, &[]).await;
+    let session = async |browser: &Browser| {
+        let fields = [("email", "user@demo.example"), ("password", PASSWORD)];
+        let answer = browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
+        answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    };
+    let with = async |cookie: &str| {
+        let stranger = Browser::new(&world);
+        let asked = stranger.http.get(world.url("demo", "/")).header("accept", "text/html").header("cookie", cookie);
+        asked.send().await.unwrap().status() == 200
+    };
+    let browser = Browser::new(&world);
+    let first = session(&browser).await;
+    assert!(with(&first).await);
+    let second = session(&browser).await;
+    assert_ne!(first, second);
+    assert!(with(&second).await, "{second}");
+    assert!(!with(&first).await, "renewed: the one before ended");
+    browser.post(&world.url("demo", "/api/sign_out"), &[]).await;
+    assert!(!with(&second).await);
+}
+
+#[tokio::test]
+async fn an_invitation_works_for_72_hours_and_a_new_password_ends_sessions() {
+    let database = Database::sqlite();
+    let world = world(&database, &[]).await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let user = Browser::new(&world);
+    user.sign_in(&world, "demo", "user@demo.example").await;
+    let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let who = world.services.store.user_by_address(institution, "user@demo.example").await.unwrap().unwrap().id;
+    let link = async || {
+        admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who.to_string())]).await;
+        let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+        let rest = page.split("/invitation/").nth(1).unwrap().to_owned();
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect::<String>()
+    };
+    let token = link().await;
+    world.clock.advance_ms(8 * HOUR);
+    assert!(is_in(&user, &world).await && is_in(&admin, &world).await);
+    let fields = |token: &str| {
+        vec![
+            ("token".to_owned(), token.to_owned()),
+            ("password".into(), "another good password".into()),
+            ("repeated".into(), "another good password".into()),
+        ]
+    };
+    let accept = async |token: &str| {
+        let owned = fields(token);
+        let fields: Vec<(&str, &str)> = owned.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        location(&Browser::new(&world).post(&world.url("demo", "/api/accept_invitation"), &fields).await)
+    };
+    assert_eq!(accept(&token).await, "/");
+    assert!(!is_in(&user, &world).await, "the old password's session ended");
+
+    let late = link().await;
+    world.clock.advance_ms(72 * HOUR + 1);
+    assert!(accept(&late).await.starts_with("/invitation/"), "too late");
+}
+
+#[tokio::test]
+async fn https_makes_cookies_secure_and_the_policy_is_strict() {
+    let database = Database::sqlite();
+    let https = [("ENTREPOST_PUBLIC_URL", "https://{institution}.localhost".to_owned())];
+    let world = world(&database, &https).await;
+    let browser = Browser::new(&world);
+    let answer = browser
+        .http
+        .post(world.url("demo", "/api/sign_in"))
+        .header("accept", "text/html")
+        .header("origin", "https://demo.localhost")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("email=user%40demo.example&password={}", PASSWORD.replace(' ', "+")))
+        .send()
+        .await
+        .unwrap();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-entrepost_session="), "{cookie}");
+    for part in ["; HttpOnly", "; SameSite=Lax", "; Path=/", "; Secure"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let page = browser.get(&world.url("demo", "/login")).await;
+    let header = |name: &str| page.headers()[name].to_str().unwrap().to_owned();
+    let policy = header("content-security-policy");
+    for part in ["default-src", "'nonce-", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe-inline"), "{policy}");
+    assert_eq!(header("referrer-policy"), "same-origin");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn a_grant_that_nobody_uses_is_renewed_every_week() {
+    for database in Database::both().await {
+        let world = world(&database, &[]).await;
+        let seat = world.seat("user@demo.example").await;
+        let grant = async || {
+            let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+            mailbox.refresh_token_sealed
+        };
+        let first = grant().await;
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(grant().await, first, "not yet");
+        world.clock.advance_ms(7 * DAY + 1);
+        world.services.sweep_once().await.unwrap();
+        let second = grant().await;
+        assert_ne!(second, first, "renewed, and the rotated token is stored");
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(grant().await, second, "once");
+        // Entra is down: the next try comes soon, and the grant is kept.
+        world.clock.advance_ms(7 * DAY + 1);
+        world.sandbox.world().faults = sandbox::Faults { unavailable: true, ..sandbox::Faults::default() };
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(grant().await, second);
+        world.sandbox.world().faults = sandbox::Faults::default();
+        world.clock.advance_ms(6 * HOUR + 1);
+        world.services.sweep_once().await.unwrap();
+        assert_ne!(grant().await, second);
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn administrators_are_told_once_of_each_incident() {
+    for database in Database::both().await {
+        let world = world(&database, &[]).await;
+        let seat = world.seat("user@demo.example").await;
+        let told = || {
+            let world = world.sandbox.world();
+            let mails = world.mails().into_iter().filter(|(to, ..)| to == "admin@demo.example");
+            mails.map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect::<Vec<_>>()
+        };
+        world.sandbox.world().revoke_all();
+        world.clock.advance_ms(8 * DAY);
+        for _ in 0..3 {
+            world.services.sweep_once().await.unwrap();
+            world.services.outbox.run_once().await.unwrap();
+        }
+        let mails = told();
+        assert_eq!(mails.len(), 1, "one e-mail, not three");
+        assert!(mails[0].contains("Subject: user@demo.example must be connected again"));
+        assert!(mails[0].contains("From: notifications@demo.mail.localhost"));
+        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
+        // Connected, and ended again: another incident.
+        world.seat("user@demo.example").await;
+        world.sandbox.world().revoke_all();
+        world.clock.advance_ms(8 * DAY);
+        for _ in 0..2 {
+            world.services.sweep_once().await.unwrap();
+            world.services.outbox.run_once().await.unwrap();
+        }
+        assert_eq!(told().len(), 2);
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_relay_nothing_is_queued_and_the_pages_say_so() {
+    let database = Database::sqlite();
+    let none = [("ENTREPOST_SYSTEM_SMTP_URL", String::new())];
+    let world = world(&database, &none).await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+    assert!(home.contains("Notifications cannot be sent."));
+    admin.post(&world.url("demo", "/api/invite"), &[("email", "new@demo.example"), ("role", "user")]).await;
+    let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+    assert!(page.contains("This server cannot send e-mail") && page.contains("/invitation/"));
+    let config = admin.get(&world.url("demo", "/institution/config/general/email")).await.text().await.unwrap();
+    assert!(config.contains("Notifications cannot be sent."));
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_failing_notification_mailbox_is_named_and_the_relay_steps_in() {
+    let database = Database::sqlite();
+    let world = world(&database, &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let mut settings = world.services.store.email_settings(seat.institution).await.unwrap();
+    (settings.custom_from, settings.custom_from_address) = (true, "user@demo.example".into());
+    settings.notification_mailbox = Some(seat.mailbox);
+    let mut tx = world.services.store.begin().await.unwrap();
+    world.services.store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let invite = async |address: &str| {
+        admin.post(&world.url("demo", "/api/invite"), &[("email", address), ("role", "user")]).await;
+        admin.get(&world.url("demo", "/institution/users")).await;
+        world.services.outbox.run_once().await.unwrap();
+        let world = world.sandbox.world();
+        let mails = world.mails();
+        let found =
+            mails.iter().find(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).contains(&format!("To: {address}")));
+        found.map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).expect("it arrived")
+    };
+    assert!(invite("other@demo.example").await.contains("From: user@demo.example"));
+    world.sandbox.world().faults =
+        sandbox::Faults { smtp_auth: sandbox::SmtpAuthSwitch::Mailbox, ..sandbox::Faults::default() };
+    assert!(invite("office.manager@demo.example").await.contains("From: notifications@demo.mail.localhost"));
+    let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+    assert!(home.contains("The notification mailbox fails.") && home.contains("5.7.139"), "{home}");
+    world.sandbox.world().faults = sandbox::Faults::default();
+    assert!(invite("noreply@demo.example").await.contains("From: user@demo.example"));
+    let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+    assert!(!home.contains("The notification mailbox fails."), "it works again");
+}
+
+#[tokio::test]
+async fn every_reply_of_the_table_has_its_cause() {
+    let database = Database::sqlite();
+    let world = world(&database, &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    for (reply, cause, state) in [
+        ("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", "smtp_throttled", DeliveryState::Deferred),
+        ("530 5.7.57 Client not authenticated to send mail", "smtp_token_refused", DeliveryState::Failed),
+        ("550 5.1.8 Access denied, bad outbound sender", "smtp_sender_blocked", DeliveryState::Failed),
+        ("550 5.7.501 Access denied, spam abuse detected", "smtp_sender_blocked", DeliveryState::Failed),
+        (
+            "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException",
+            "smtp_daily_limit",
+            DeliveryState::Failed,
+        ),
+        ("550 5.7.233 Tenant exceeded its daily external limit", "smtp_tenant_limit", DeliveryState::Failed),
+        ("550 5.7.236 onmicrosoft.com", "smtp_onmicrosoft", DeliveryState::Failed),
+        ("550 5.7.705 Access denied, tenant has exceeded threshold", "smtp_tenant_blocked", DeliveryState::Failed),
+        ("550 5.7.708 Access denied, traffic not accepted from this IP", "smtp_tenant_blocked", DeliveryState::Failed),
+        ("552 5.2.2 Mailbox full", "mailbox_full", DeliveryState::Failed),
+    ] {
+        world.sandbox.world().faults = sandbox::Faults { smtp_reply: reply.into(), ..sandbox::Faults::default() };
+        world.services.store.resume_lane(seat.mailbox.0, world.clock.now()).await.unwrap();
+        world.clock.advance_ms(1000);
+        world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
+        world.services.outbox.run_once().await.unwrap();
+        let newest =
+            world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await.unwrap();
+        assert_eq!(newest[0].state, state, "{reply}");
+        assert!(newest[0].fault.as_ref().unwrap().contains(cause), "{reply}: {:?}", newest[0].fault);
+        assert!(newest[0].answer.contains(&reply[4..]), "{reply}");
+        world
+            .services
+            .store
+            .cancel_delivery(seat.institution, seat.user, newest[0].id, world.clock.now())
+            .await
+            .unwrap();
+    }
+}

@@ -120,6 +120,59 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "account-needs-reconnect");
 });
 
+test("lists, ends and questions: attempts, not seen, nothing to complete, removal, disabled", async ({ page, demo, newcomer }) => {
+  await configure(page, demo);
+  await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth`);
+  await everyLook(page, "callback-nothing");
+  await page.goto(`${demo.url}/account/email/attempts`);
+  await everyLook(page, "attempts-none");
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(`${demo.url}/account/email/attempts`);
+  await everyLook(page, "attempts");
+  await page.goto(`${demo.url}/institution/config/general/email/attempts`);
+  await everyLook(page, "attempts-notifications");
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Remove the stored secret and the registration").check();
+  await save(page);
+  await expect(page.getByText("Remove the secret?")).toBeVisible();
+  await everyLook(page, "config-remove");
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Custom From address").fill("noreply@demo.example");
+  await page.getByLabel("Secret expires on").fill(new Date(Date.now() + 10 * 86_400_000).toISOString().slice(0, 10));
+  await save(page);
+  await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
+  await page.getByRole("button", { name: "Test this pair" }).click();
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await expect(page.getByText("The Client Secret expires in")).toBeVisible();
+  await everyLook(page, "config-expiring-pair");
+  await page.goto(`${demo.url}/institution/users`);
+  const user = page.locator('[data-person="user@demo.example"]');
+  await user.getByText("Change user@demo.example").click();
+  await user.getByRole("button", { name: "Disable" }).click();
+  await expect(page.getByText("user@demo.example is disabled.")).toBeVisible();
+  await everyLook(page, "users-disabled");
+  const stranger = await newcomer();
+  await stranger.goto(demo.url.replace("//demo.", "//nobody."));
+  await everyLook(stranger, "unknown-host");
+});
+
+test.describe("with a short patience", () => {
+  test.use({ environment: { ENTREPOST_ARRIVAL_SECONDS: "1" } });
+
+  test("a test message that is not seen", async ({ page, demo }) => {
+    await configure(page, demo);
+    await demo.faults({ delivery: "nowhere" });
+    await connect(page, demo, "admin@demo.example");
+    await outcome(page, "not_seen");
+    await everyLook(page, "attempt-not-seen");
+    await page.goto(demo.url + ACCOUNT);
+    await everyLook(page, "account-not-seen");
+  });
+});
+
 test("mail: nobody connected, an empty form, refused, an outbox of every kind", async ({ page, demo }) => {
   await configure(page, demo);
   await page.goto(`${demo.url}/mail/compose`);

@@ -12,7 +12,7 @@ const CASES: Case[] = [
   { name: "IMAP disabled", faults: { imap_disabled: true }, cause: "imap_disabled", says: "Receiving is switched off for this mailbox.", failed: "imap", notRun: ["arrival"] },
   { name: "consent missing", faults: { consent_missing: true }, cause: "consent_missing", says: "An administrator must allow the app first.", failed: "sign_in", consent: false },
   { name: "throttled", faults: { throttled: true }, cause: "smtp_throttled", says: "Microsoft is slowing this mailbox down.", failed: "test_message" },
-  { name: "connection cut in the middle of DATA", faults: { cut_in_data: true }, cause: "smtp_cut_unknown", says: "The connection broke before Microsoft confirmed the test message.", failed: "test_message" },
+  { name: "connection cut in the middle of DATA", faults: { cut_in_data: true }, cause: "smtp_cut_unknown", says: "The connection broke before Microsoft confirmed the message.", failed: "test_message" },
   { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_denied", says: "This mailbox may not send as user@demo.example.", failed: "test_message" },
   { name: "SMTP.Send missing", faults: { smtp_scope_missing: true }, cause: "permissions_missing", says: "The app lacks a permission.", failed: "token", notRun: ["smtp", "test_message", "imap", "arrival"] },
   { name: "second factor needed", faults: { token_error: 50076 }, cause: "mfa", says: "Microsoft asks for a second factor.", failed: "sign_in" },

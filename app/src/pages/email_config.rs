@@ -203,7 +203,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 </label>
             })}
         </div>
-        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded on the home page from 30 days before." flash=fields/>
+        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded 30 days before, on the home page and by e-mail." flash=fields/>
         <div class="field">
             <label class="check">
                 <input type="checkbox" name="allow_other_address" value="yes" checked=allow/>

@@ -157,7 +157,7 @@ fn faults_form(faults: &Faults) -> String {
     let plain = if faults.plain_errors { " checked" } else { "" };
     format!(
         "<form method=\"post\" action=\"/portal/faults\"><div class=\"grid\">{checks}\
-         <label class=\"check\"><input type=\"checkbox\" name=\"plain_errors\" value=\"true\"{plain}> Errors without AADSTS numbers</label></div><div class=\"grid\">{}{}{}{}</div>\
+         <label class=\"check\"><input type=\"checkbox\" name=\"plain_errors\" value=\"true\"{plain}> Errors without AADSTS numbers</label></div><div class=\"grid\">{}{}{}{}{}<label>MAIL FROM is answered with (empty: as usual)<input name=\"smtp_reply\" value=\"{}\"></label></div>\
          <button>Set faults</button></form><form method=\"post\" action=\"/portal/revoke\"><button class=\"plain\">Revoke the grants that exist now</button></form>",
         select(
             "smtp_auth",
@@ -175,7 +175,9 @@ fn faults_form(faults: &Faults) -> String {
             &[("inbox", "INBOX"), ("junk", "Junk Email"), ("folder", "another folder"), ("nowhere", "nowhere yet")]
         ),
         number("slow_ms", "Every answer takes (milliseconds)"),
-        number("token_error", "Token endpoint refuses with AADSTS number (0: no)")
+        number("token_error", "Token endpoint refuses with AADSTS number (0: no)"),
+        number("app_error", "Save is refused with AADSTS number (0: no)"),
+        escape(&faults.smtp_reply)
     )
 }
 

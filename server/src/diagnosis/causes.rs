@@ -648,7 +648,7 @@ static CAUSES: &[Cause] = &[
     ),
     cause(
         "smtp_cut_unknown",
-        "The connection broke before Microsoft confirmed the test message.",
+        "The connection broke before Microsoft confirmed the message.",
         (
             "Whether it was accepted is not known. Try again; if it happens again, whoever runs this server must look at the network.",
             "The SMTP connection was cut before the message was confirmed. A firewall or proxy between may be the reason.",

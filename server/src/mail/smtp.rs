@@ -51,6 +51,8 @@ fn explain(step: Step, error: &lettre::transport::smtp::Error) -> MailError {
         Some(code) => MailError::refused(step, Some(u16::from(code)), causes.join(": ")),
         None => {
             let text = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
+            // rustls adds the address of its manual, which helps nobody here.
+            let text = text.split(": https://docs.rs").next().unwrap_or_default().to_owned();
             MailError::network(step, text)
         }
     }

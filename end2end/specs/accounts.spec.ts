@@ -167,6 +167,34 @@ test("a lost session means start again, and the code is in no address", async ({
   expect(link).not.toContain("code");
 });
 
+test("an answer of another issuer is refused", async ({ page, demo }) => {
+  await configure(page, demo);
+  const foreign = await caught(page, demo.url);
+  await page.goto(`${foreign}&iss=${encodeURIComponent("https://login.evil.example/v2.0")}`);
+  await comeBack(page);
+  await outcome(page, "failed");
+  await expect(page.locator(".diagnosis").first()).toHaveAttribute("data-cause", "issuer_mismatch");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator("[data-mailbox]")).toHaveCount(0);
+});
+
+test.describe("a decision that comes too late", () => {
+  test.use({ environment: { ENTREPOST_SIGN_IN_SECONDS: "12" } });
+
+  test("the waiting sign-in is forgotten, and nothing is connected", async ({ page, demo }) => {
+    await configure(page, demo);
+    await demo.faults({ wrong_account: true });
+    await connect(page, demo, "admin@demo.example");
+    await expect(page.getByRole("button", { name: "Continue with admin@demo.example" })).toBeVisible();
+    const decided = Date.now();
+    await expect(() => expect(Date.now() - decided).toBeGreaterThan(12_500)).toPass();
+    await page.getByRole("button", { name: "Continue with admin@demo.example" }).click();
+    await expect(page.getByText("This sign-in waited too long").first()).toBeVisible();
+    await page.goto(demo.url + ACCOUNT);
+    await expect(page.locator("[data-mailbox]")).toHaveCount(0);
+  });
+});
+
 test.describe("after the time limit", () => {
   test.use({ environment: { ENTREPOST_SIGN_IN_SECONDS: "1" } });
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use app::model::{InstitutionId, RegistrationId, TenantId, Timestamp};
+use app::model::{InstitutionId, RegistrationId, Role, TenantId, Timestamp};
 use common::Database;
 use server::clock::Clock;
 use server::config::{Config, Source};
@@ -44,14 +44,24 @@ fn run(directory: &Path, settings: &[(&str, &str)], arguments: &[&str], input: &
 
 const ADD: [&str; 7] = ["institution", "add", "north", "--name", "North School", "--admin", "head@school.example"];
 
-#[test]
-fn an_invited_person_gets_a_new_link_until_a_password_is_set() {
+#[tokio::test]
+async fn an_invited_person_gets_a_new_link_until_a_password_is_set() {
     let here = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str], input: &str| run(here.path(), &[], arguments, input);
     let first = run(&ADD, "");
     assert!(first.success && first.out.contains("http://north.localhost:3000/invitation/"), "{}", first.err);
-    let again = run(&["user", "add", "north", "Head@School.example", "--admin"], "");
+    let again = run(&["user", "add", "north", "Head@School.example"], "");
     assert!(again.success && again.out.contains("/invitation/") && again.out != first.out, "{}", again.err);
+
+    let config = Source::of(&[
+        ("ENTREPOST_DATABASE_URL", format!("sqlite://{}/data/entrepost.db", here.path().display())),
+        ("ENTREPOST_MASTER_KEY_FILE", here.path().join("data/master.key").display().to_string()),
+    ]);
+    let services = build(Config::read(&config).unwrap(), Clock::system()).await.unwrap();
+    let north = services.store.institution_by_slug("north").await.unwrap().unwrap().id;
+    let head = services.store.user_by_address(north, "head@school.example").await.unwrap().unwrap();
+    assert_eq!(head.role, Role::Administrator, "a new link takes no role away");
+    services.store.close().await;
 
     let short = run(&["user", "add", "north", "one@school.example", "--password-stdin"], "short\n");
     assert!(!short.success && short.err.contains("at least 12 characters"), "{}", short.err);

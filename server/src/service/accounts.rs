@@ -93,7 +93,10 @@ impl Services {
             return Ok(None);
         };
         let mut tx = self.store.begin().await?;
-        self.store.set_role(&mut tx, institution, user.id, again.role).await?;
+        // A new link never takes a role away: the sole administrator may be the one who asks for it.
+        if again.role == Role::Administrator {
+            self.store.set_role(&mut tx, institution, user.id, again.role).await?;
+        }
         let token = self.put_invitation(&mut tx, institution, user.id).await?;
         tx.commit().await?;
         Ok(Some(token))

@@ -69,6 +69,10 @@ async fn an_invited_person_gets_a_new_link_until_a_password_is_set() {
     let taken = run(&["user", "add", "north", "one@school.example"], "");
     assert!(!taken.success && taken.err.contains("has an account"), "{}", taken.err);
 
+    assert!(run(&["user", "add", "north", "two@school.example"], "").success);
+    let set = run(&["user", "add", "north", "two@school.example", "--password-stdin"], "long enough now\n");
+    assert!(set.success && set.out.contains("can sign in"), "{}", set.err);
+
     let twice = run(&ADD, "");
     assert!(!twice.success && twice.err.contains("exists already"), "{}", twice.err);
 }

@@ -217,6 +217,46 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
 }
 
 #[tokio::test]
+async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_otherwise() {
+    for database in Database::both().await {
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock, &[]).await;
+        let seat = world.seat("user@demo.example").await;
+        let store = &world.services.store;
+        world.queue(&seat, 2, "other@demo.example", world.clock.now()).await;
+        // Two claims of a process that is no more: one before the first octet, one after it.
+        let (dead, now) = (world.clock.uuid(), world.clock.now());
+        let lane = server::store::Lane::of_mailbox(seat.institution, seat.mailbox);
+        let mut claimed = Vec::new();
+        for _ in 0..2 {
+            let claim =
+                store.claim_delivery(&lane, (dead, now.plus_ms(30_000)), world.services.config.limits.pace, now).await;
+            let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
+            claimed.push(delivery.id);
+        }
+        assert!(store.start_data(claimed[1], dead).await.unwrap());
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
+        if store.backend() == server::store::Backend::Postgres {
+            // Other replicas may live: only the end of the lease proves that this one does not.
+            world.clock.advance_ms(30_001);
+        }
+        let running = tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+        let settled = async || fates(&world, &seat).await.iter().all(|one| one.0.is_final());
+        world.until(settled).await;
+        let state = async |id| store.delivery(seat.institution, id).await.unwrap().unwrap();
+        assert_eq!(state(claimed[0]).await.state, DeliveryState::Sent);
+        let unknown = state(claimed[1]).await;
+        assert_eq!(unknown.state, DeliveryState::Unknown);
+        assert!(unknown.finished_at.unwrap() <= world.clock.now(), "a time that was");
+        assert_eq!(arrived(&world, "other@demo.example").len(), 1);
+        assert!(!store.start_data(claimed[0], dead).await.unwrap(), "who comes back late may not send");
+        world.services.stop.cancel();
+        running.await.unwrap();
+        store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
     for database in Database::both().await {
         let world = World::start(&database).await;

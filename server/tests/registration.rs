@@ -56,9 +56,14 @@ async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
         assert!(proves(&world, &seat).await);
         world.sandbox.world().app.secret_value = "brand~new~secret".into();
         assert!(!proves(&world, &seat).await, "the old one is worth nothing now");
+        world.services.tokens.forget(seat.mailbox);
+        world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "it waits for somebody to mend it");
         let page = save(&world, &admin, &Values { secret: "brand~new~secret".into(), ..values }, &[]).await;
         assert!(page.contains("The new secret is used at once"), "{page}");
         assert!(proves(&world, &seat).await);
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "what waited leaves at once");
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::Connected, "a wrong secret is the institution's, not the mailbox's");
         world.services.store.close().await;
@@ -84,8 +89,30 @@ async fn other_ids_end_every_connection_but_only_after_asking() {
         assert_eq!(current.client_id.0, other);
         let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!((mailbox.state, mailbox.refresh_token_sealed.as_str()), (MailboxState::NeedsReconnect, ""));
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(
+            world.services.outbox.run_once().await.unwrap(),
+            0,
+            "no e-mail about what the administrator just did"
+        );
         world.services.store.close().await;
     }
+}
+
+#[tokio::test]
+async fn every_missing_value_is_named_and_a_lost_secret_is_asked_for_again() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let nothing = Values { client: String::new(), tenant: String::new(), secret: String::new() };
+    let page = save(&world, &admin, &nothing, &[]).await;
+    for field in ["client_id", "tenant_id", "client_secret"] {
+        assert!(page.contains(&format!("{field}-error")), "{field}: {page}");
+    }
+    let typo = Values { client: "typo".into(), secret: "a~secret".into(), ..nothing };
+    let page = save(&world, &admin, &typo, &[]).await;
+    assert!(page.contains("paste it again") && !page.contains("a~secret"), "{page}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, 
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,
 };
-pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow};
+pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow, people};
 
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -101,6 +101,12 @@ pub struct AccountView {
     pub attempts: Vec<AttemptSummary>,
 }
 
+/// A number of people in words.
+#[must_use]
+pub fn people(count: i64) -> String {
+    if count == 1 { "1 person".to_owned() } else { format!("{count} people") }
+}
+
 /// A row of /institution/users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRow {

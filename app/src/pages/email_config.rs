@@ -90,7 +90,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
 fn waiting(values: &RegistrationView, people: i64) -> AnyView {
     let accepted = values.verified_at.is_some();
     let text = if accepted {
-        let who = if people == 1 { "1 person".to_owned() } else { format!("{people} people") };
+        let who = crate::model::people(people);
         format!(
             "Microsoft accepts them. Using them ends the connections of {who}: they must connect again. The old values stay in use until you decide."
         )
@@ -184,6 +184,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                     Some(at) => view! { "A secret is stored since " <Time at/> ". Leave empty to keep it; paste a new one to replace it." }.into_any(),
                     None => "The Value, not the Secret ID. Entra shows it only once.".into_any(),
                 }}
+                {(flash.typed("client_id").is_some() && !removing).then_some(" What you pasted here is not kept on the page: paste it again.")}
             </p>
             {error.map(|error| view! { <p class="error" id="client_secret-error">{error}</p> })}
             <input

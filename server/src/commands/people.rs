@@ -93,26 +93,16 @@ async fn add_person(
 ) -> Result<(), StartError> {
     let person = AddPerson { institution: institution.id, address, role, password, announce: None };
     let public_url = services.config.public_url.of(&institution.slug);
-    let token = match services.add_person(&person).await {
-        Ok(Ok(None)) => {
-            say(&format!("{address} can sign in at {public_url}"));
-            return Ok(());
-        }
-        Ok(Ok(Some(token))) => token,
-        Ok(Err(error)) => return Err(StartError::Other(error.to_string())),
-        Err(error) if error.is_duplicate() => {
-            let again = if password.is_some() { None } else { services.invite_again(&person).await? };
-            again.ok_or_else(|| {
-                StartError::Other(format!(
-                    "{address} has an account at {} already; an administrator makes a new link under Institution › Users",
-                    institution.slug
-                ))
-            })?
-        }
-        Err(error) => return Err(error.into()),
+    let added = match services.add_person(&person).await {
+        Err(error) if error.is_duplicate() => services.invite_again(&person).await,
+        other => other,
+    };
+    let Some(token) = added?.map_err(|error| StartError::Other(error.to_string()))? else {
+        say(&format!("{address} can sign in at {public_url}"));
+        return Ok(());
     };
     say(&format!(
-        "{address} sets a password with this link (once, within 72 hours):\n{}",
+        "{address} sets a password with this link (once, within 72 hours; an earlier one no longer works):\n{}",
         invitation_link(&public_url, &token)
     ));
     Ok(())

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use app::backend::{Institution, Visitor};
+use app::backend::Visitor;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -46,12 +46,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             );
         }
     };
-    let institution = Arc::new(Institution {
-        public_url: services.config.public_url.of(&row.slug),
-        id: row.id,
-        slug: row.slug,
-        name: row.name,
-    });
+    let institution = Arc::new(services.institution(row));
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
         && !is_own_origin(request.headers(), &institution.public_url)
     {

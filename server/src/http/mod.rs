@@ -46,15 +46,21 @@ impl FromRef<AppState> for LeptosOptions {
     }
 }
 
-/// Where the built site lies: `LEPTOS_SITE_ROOT`, beside the program's build directory, or `target/site`.
+/// Where the built site lies: `LEPTOS_SITE_ROOT`, or `site` beside the program or above it, or `target/site`.
 ///
 /// # Errors
 /// A text that says what to build.
 pub fn site() -> Result<LeptosOptions, String> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("site")));
+    let program = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
     let candidates = match std::env::var_os("LEPTOS_SITE_ROOT") {
         Some(named) => vec![PathBuf::from(named)],
-        None => beside.into_iter().chain([PathBuf::from("target/site")]).collect(),
+        // Beside the program, as a server has it; above it, as the build leaves it.
+        None => program
+            .iter()
+            .flat_map(|directory| [Some(directory.join("site")), directory.parent().map(|above| above.join("site"))])
+            .flatten()
+            .chain([PathBuf::from("target/site")])
+            .collect(),
     };
     let has_files = |path: &&PathBuf| path.join("pkg").is_dir();
     let Some(root) = candidates.iter().find(has_files) else {
@@ -65,8 +71,7 @@ pub fn site() -> Result<LeptosOptions, String> {
         ));
     };
     // cargo-leptos writes the hashes beside the program, a line each (`js: HASH`); without them the names are plain.
-    let hashes =
-        std::env::current_exe().ok().and_then(|exe| std::fs::read_to_string(exe.parent()?.join("hash.txt")).ok());
+    let hashes = program.and_then(|directory| std::fs::read_to_string(directory.join("hash.txt")).ok());
     for kind in ["js", "css"] {
         let hash = hashes
             .as_deref()

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use app::model::{EmailAddress, Timestamp};
 use lettre::address::Envelope;
-use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
 
@@ -159,24 +159,10 @@ pub struct Written<'a> {
     pub subject: &'a str,
     /// Plain text.
     pub text: &'a str,
-    /// Files.
-    pub attachments: Vec<Attachment>,
     /// When.
     pub at: Timestamp,
     /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
-    /// The Message-ID it answers, and those of the whole conversation (RFC 5322, 3.6.4).
-    pub answers: Option<(String, String)>,
-}
-
-/// A file to be sent along.
-pub struct Attachment {
-    /// Its name.
-    pub name: String,
-    /// Its type, as the browser said.
-    pub content_type: String,
-    /// Its octets.
-    pub bytes: Vec<u8>,
 }
 
 impl Written<'_> {
@@ -203,9 +189,6 @@ impl Written<'_> {
         for cc in self.cc {
             builder = builder.cc(mailbox(cc)?);
         }
-        if let Some((answered, conversation)) = self.answers {
-            builder = builder.in_reply_to(answered).references(conversation);
-        }
         // lettre wants somebody to send to; a message with blind copies only is addressed outside of it.
         let envelope = lettre::address::Envelope::new(
             Some(self.from.as_str().parse().map_err(|error| wrong(&error))?),
@@ -213,20 +196,7 @@ impl Written<'_> {
         );
         builder = builder.envelope(envelope.map_err(|error| wrong(&error))?);
         let text = SinglePart::plain(self.text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n"));
-        let message = if self.attachments.is_empty() {
-            builder.singlepart(text)
-        } else {
-            let mut parts = MultiPart::mixed().singlepart(text);
-            for file in self.attachments {
-                let kind = file
-                    .content_type
-                    .parse()
-                    .unwrap_or(ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?);
-                parts = parts.singlepart(lettre::message::Attachment::new(one_line(&file.name)).body(file.bytes, kind));
-            }
-            builder.multipart(parts)
-        };
-        Ok(finish(message)?.bytes)
+        Ok(finish(builder.singlepart(text))?.bytes)
     }
 }
 

@@ -49,9 +49,10 @@ fn explain(step: Step, error: &async_imap::error::Error) -> MailError {
     }
 }
 
-/// The server's words out of `code: …, info: Some("…")`.
+/// The server's words out of the library's `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`.
 fn info(text: &str) -> &str {
-    text.split_once("info: Some(\"").and_then(|(_, rest)| rest.rsplit_once("\")")).map_or(text, |(words, _)| words)
+    let rest = ["info: Some(\"", "information: Some(\""].iter().find_map(|before| text.split_once(before));
+    rest.and_then(|(_, rest)| rest.rsplit_once("\")")).map_or(text, |(words, _)| words)
 }
 
 impl Session {
@@ -158,4 +159,20 @@ pub struct Folder {
     pub sent: bool,
     /// Whether it can be opened.
     pub selectable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_the_servers_words_and_not_the_librarys() {
+        for text in [
+            r#"code: None, info: Some("User is authenticated but not connected.")"#,
+            r#"outcome: Outcome { code: None, information: Some("User is authenticated but not connected.") }"#,
+        ] {
+            assert_eq!(info(text), "User is authenticated but not connected.");
+        }
+        assert_eq!(info("anything else"), "anything else");
+    }
 }

@@ -64,6 +64,8 @@ pub struct Attempt {
     pub max_age_ms: i64,
     /// 0 to 1, so that many do not come back at the same moment.
     pub jitter: f64,
+    /// Whether an earlier attempt was accepted for some recipients.
+    pub others_have_it: bool,
 }
 
 /// What is to be done.
@@ -86,6 +88,15 @@ pub struct Next {
 /// Decides.
 #[must_use]
 pub fn decide(outcome: &Outcome, attempt: Attempt) -> Next {
+    let next = next(outcome, attempt);
+    // What some have was sent, whoever did not get it: the recipients say who.
+    match next.state {
+        DeliveryState::Failed if attempt.others_have_it => Next { state: DeliveryState::Sent, ..next },
+        _ => next,
+    }
+}
+
+fn next(outcome: &Outcome, attempt: Attempt) -> Next {
     let now = attempt.now;
     let plain =
         |state, answer: String| Next { state, at: now, pause_lane: None, answer, recipients: Vec::new(), counts: true };
@@ -192,7 +203,14 @@ mod tests {
 
     fn attempt(number: i64, age_ms: i64) -> Attempt {
         let now = Timestamp(1_000_000_000);
-        Attempt { number, created_at: now.plus_ms(-age_ms), now, max_age_ms: 3 * DAYS, jitter: 0.0 }
+        Attempt {
+            number,
+            created_at: now.plus_ms(-age_ms),
+            now,
+            max_age_ms: 3 * DAYS,
+            jitter: 0.0,
+            others_have_it: false,
+        }
     }
 
     fn smtp(step: Step, code: u16) -> MailError {
@@ -263,6 +281,12 @@ mod tests {
         };
         let next = decide(&outcome, attempt(1, 0));
         assert_eq!((next.state, next.recipients.len()), (DeliveryState::Deferred, 1), "b gets it later, a has it");
+        let refused = Outcome::Failed {
+            error: smtp(Step::Recipient, 550),
+            refused: vec![("b@x.example".into(), smtp(Step::Recipient, 550))],
+        };
+        let next = decide(&refused, Attempt { others_have_it: true, ..attempt(2, 0) });
+        assert_eq!((next.state, next.recipients[0].1), (DeliveryState::Sent, RecipientState::Refused));
     }
 
     #[test]

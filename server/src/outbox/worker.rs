@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use app::model::{MailboxState, Timestamp};
+use app::model::{MailboxState, RecipientState, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,8 @@ const LEASE_MS: i64 = 30_000;
 const RENEWAL: Duration = Duration::from_secs(8);
 /// How often the worker looks by itself; a message that is queued here wakes it at once.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often it looks for leases that ended.
+const REAP: Duration = Duration::from_secs(10);
 /// Sessions of this process at one time.
 const SESSIONS: usize = 32;
 /// Messages after which a lane lets others have their turn.
@@ -33,20 +35,19 @@ const TURN: usize = 20;
 
 /// What sends.
 pub struct Outbox {
-    pub(super) store: Store,
-    pub(super) vault: Arc<Vault>,
-    pub(super) tokens: Arc<Tokens>,
-    pub(super) trust: Trust,
-    pub(super) clock: Clock,
-    pub(super) microsoft_smtp: (String, u16),
-    pub(super) system_smtp: Option<Relay>,
-    pub(super) notifications_domain: String,
-    pub(super) limits: Limits,
+    parts: Parts,
+    /// Names this process in leases.
     pub(super) owner: Uuid,
-    pub(super) stop: CancellationToken,
     wake: Notify,
     busy: Mutex<HashMap<Uuid, i64>>,
     sessions: Arc<Semaphore>,
+}
+
+impl std::ops::Deref for Outbox {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 /// What the outbox is made of.
@@ -77,33 +78,12 @@ impl Outbox {
     /// Built once.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            store,
-            vault,
-            tokens,
-            trust,
-            clock,
-            microsoft_smtp,
-            system_smtp,
-            notifications_domain,
-            limits,
-            stop,
-        } = parts;
         Self {
-            owner: clock.uuid(),
-            store,
-            vault,
-            tokens,
-            trust,
-            clock,
-            microsoft_smtp,
-            system_smtp,
-            notifications_domain,
-            limits,
-            stop,
+            owner: parts.clock.uuid(),
             wake: Notify::new(),
             busy: Mutex::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
+            parts,
         }
     }
 
@@ -118,8 +98,12 @@ impl Outbox {
             // One process: whoever held a lease is dead.
             self.reap(Timestamp(i64::MAX)).await;
         }
+        let mut reaped = Instant::now();
         loop {
-            self.reap(self.clock.now()).await;
+            if reaped.elapsed() >= REAP {
+                self.reap(self.clock.now()).await;
+                reaped = Instant::now();
+            }
             if let Err(error) = self.dispatch(&tasks).await {
                 tracing::error!("outbox: {error}");
             }
@@ -143,8 +127,8 @@ impl Outbox {
         Ok(attempts)
     }
 
-    async fn reap(&self, now: Timestamp) {
-        match self.store.reap_deliveries(now).await {
+    async fn reap(&self, ended_before: Timestamp) {
+        match self.store.reap_deliveries(ended_before, self.clock.now()).await {
             Ok(0) => {}
             Ok(count) => tracing::warn!("{count} deliveries were left behind by a sender that died"),
             Err(error) => tracing::error!("outbox: {error}"),
@@ -240,6 +224,13 @@ impl Outbox {
         };
         let Some(Attempted { outcome, fault }) = attempted else { return Ok(true) };
         let now = self.clock.now();
+        let others_have_it = delivery.attempts > 0
+            && self
+                .store
+                .recipients(delivery.institution, delivery.id)
+                .await?
+                .iter()
+                .any(|recipient| recipient.state == RecipientState::Accepted);
         let next = decide(
             &outcome,
             Attempt {
@@ -248,6 +239,7 @@ impl Outbox {
                 now,
                 max_age_ms: i64::try_from(self.limits.max_age.as_millis()).unwrap_or(i64::MAX),
                 jitter: self.clock.jitter(),
+                others_have_it,
             },
         );
         let record = Record {

@@ -82,24 +82,41 @@ impl Services {
         Ok(Ok(token))
     }
 
-    /// A new link for a person who was invited and has set no password; `None` for everybody else.
+    /// As [`Services::add_person`], for somebody who was invited and has set no password: a new link, or the password.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Option<String>, StoreError> {
+    /// [`StoreError`]; [`AppError`] inside for everybody else, and for a password that is too short.
+    pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
         let institution = again.institution;
         let found = self.store.user_by_address(institution, again.address.as_str()).await?;
         let Some(user) = found.filter(|user| user.password_hash.is_none() && user.disabled_at.is_none()) else {
-            return Ok(None);
+            return Ok(Err(AppError::refused(format!(
+                "{} has an account already: an administrator makes a new link under Institution › Users. Should nobody be left who can, add another administrator: user add SLUG ADDRESS --admin",
+                again.address
+            ))));
+        };
+        let hash = match again.password {
+            None => None,
+            Some(password) => match self.hash_new_password(password).await {
+                Ok(hash) => Some(hash),
+                Err(error) => return Ok(Err(error)),
+            },
         };
         let mut tx = self.store.begin().await?;
         // A new link never takes a role away: the sole administrator may be the one who asks for it.
         if again.role == Role::Administrator {
             self.store.set_role(&mut tx, institution, user.id, again.role).await?;
         }
-        let token = self.put_invitation(&mut tx, institution, user.id).await?;
+        let token = match hash {
+            Some(hash) => {
+                self.store.set_password(&mut tx, institution, user.id, &hash).await?;
+                self.store.drop_invitations(&mut tx, institution, user.id).await?;
+                None
+            }
+            None => Some(self.put_invitation(&mut tx, institution, user.id).await?),
+        };
         tx.commit().await?;
-        Ok(Some(token))
+        Ok(Ok(token))
     }
 
     async fn put_invitation(

@@ -4,6 +4,7 @@ use app::backend::Institution;
 use app::model::{MailboxState, Role, SecretExpiry};
 
 use super::Services;
+use crate::diagnosis::Fault;
 use crate::store::{InstitutionRow, Slot, StoreError};
 
 /// Days before a secret's expiry from which administrators are told.
@@ -20,17 +21,14 @@ impl Services {
     /// Looks at every institution, and queues what its administrators were not told yet.
     pub(super) async fn alert_once(&self) -> Result<(), StoreError> {
         for row in self.store.institutions().await? {
-            let alerts = self.alerts(&row).await?;
+            let told = self.store.told_alerts(row.id).await?;
+            let mut alerts = self.alerts(&row).await?;
+            alerts.retain(|alert| !told.contains(&alert.incident));
             // Without a way to send, the pages say it; should there be one later, the message goes out then.
             if alerts.is_empty() || self.outbox.sender(row.id, &row.slug).await?.is_none() {
                 continue;
             }
-            let institution = Institution {
-                public_url: self.config.public_url.of(&row.slug),
-                id: row.id,
-                slug: row.slug,
-                name: row.name,
-            };
+            let institution = self.institution(row);
             for alert in alerts {
                 self.tell(&institution, &alert).await?;
             }
@@ -42,7 +40,10 @@ impl Services {
         let mut alerts = Vec::new();
         let url = self.config.public_url.of(&row.slug);
         for mailbox in self.store.mailboxes(row.id).await? {
-            if mailbox.state == MailboxState::NeedsReconnect {
+            // Who changed the registration was asked before, and told how many it concerns.
+            let expected = mailbox.problem.as_deref().map(Fault::from_json);
+            let expected = expected.is_some_and(|fault| fault.cause == "registration_changed");
+            if mailbox.state == MailboxState::NeedsReconnect && !expected {
                 alerts.push(Alert {
                     // Connecting again stores a new grant: if that ends too, it is another incident.
                     incident: format!("reconnect {} {}", mailbox.id, mailbox.grant_version),

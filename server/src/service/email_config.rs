@@ -99,9 +99,7 @@ impl EmailConfig for Handle {
         let typed: std::collections::BTreeMap<String, String> =
             form.typed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let stored = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        let stored_expiry = stored.and_then(|stored| stored.secret_expires_on);
-        let parsed =
-            parse(form, &old, stored_expiry.as_deref(), &self.clock).map_err(|fields| AppError::Invalid { fields })?;
+        let parsed = parse(form, &old, stored.as_ref(), &self.clock).map_err(|fields| AppError::Invalid { fields })?;
         if parsed.forget_secret {
             return self.forget_secret(admin, &parsed.settings, confirmed, typed).await;
         }

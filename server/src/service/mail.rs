@@ -160,10 +160,8 @@ impl Mail for Handle {
             cc: &letter.cc,
             subject: &form.subject,
             text: &form.text,
-            attachments: Vec::new(),
             at: now,
             message_id: &message_id,
-            answers: None,
         };
         let bytes = written
             .build()

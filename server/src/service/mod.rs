@@ -17,7 +17,7 @@ mod sweeper;
 
 use std::sync::Arc;
 
-use app::backend::{Backend, SignedIn};
+use app::backend::{Backend, Institution, SignedIn};
 use app::error::AppError;
 use app::model::{EmailAddress, FieldError};
 
@@ -27,7 +27,7 @@ use crate::diagnosis::Reader;
 use crate::identity::Entra;
 use crate::mail::Trust;
 use crate::outbox::Outbox;
-use crate::store::Store;
+use crate::store::{InstitutionRow, Store};
 use crate::tokens::{TokenError, Tokens};
 use crate::vault::{Vault, VaultError};
 
@@ -82,6 +82,12 @@ impl Services {
     #[must_use]
     pub fn redirect_uri(&self, public_url: &str) -> String {
         format!("{public_url}/web/home/emails/msexchangeonlineoauth")
+    }
+
+    /// An institution with its public address.
+    #[must_use]
+    pub fn institution(&self, row: InstitutionRow) -> Institution {
+        Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name }
     }
 
     fn reader(&self, me: &SignedIn, address: &str) -> Reader {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{Institution, SignedIn};
+use app::backend::SignedIn;
 use app::model::SessionId;
 
 use super::{Services, sessions};
@@ -15,6 +15,8 @@ const ROUND: Duration = Duration::from_secs(20);
 const AT_ONCE: i64 = 5;
 /// A grant that was not used for this long is renewed (7 days of its 90).
 const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A notification that is finished is kept this long (30 days).
+const NOTIFICATIONS_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// If that fails, it is tried again after this long.
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
@@ -47,6 +49,7 @@ impl Services {
             )
             .await?;
         self.store.sweep_attempts(now).await?;
+        self.store.sweep_notifications(now.plus_ms(-NOTIFICATIONS_MS)).await?;
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
         for mailbox in self.store.claim_due_tests(now, next, AT_ONCE).await? {
             self.test_again(&mailbox).await?;
@@ -62,15 +65,10 @@ impl Services {
     }
 
     async fn test_again(self: &Arc<Self>, mailbox: &Mailbox) -> Result<(), StoreError> {
-        let institution = self.store.institutions().await?.into_iter().find(|row| row.id == mailbox.institution);
+        let institution = self.store.institution(mailbox.institution).await?;
         let owner = self.store.user(mailbox.institution, mailbox.user).await?;
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };
-        let institution = Arc::new(Institution {
-            public_url: self.config.public_url.of(&row.slug),
-            id: row.id,
-            slug: row.slug,
-            name: row.name,
-        });
+        let institution = Arc::new(self.institution(row));
         // The owner is not here: the run is theirs, but no session is.
         let me = SignedIn::from_session(SessionId(uuid::Uuid::nil()), owner.id, institution, owner.address, owner.role);
         let id = self.retest(mailbox, owner.id, (mailbox.kind, &mailbox.address), true).await?;

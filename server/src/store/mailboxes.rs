@@ -369,6 +369,18 @@ impl Store {
         rows.iter().map(mailbox).collect()
     }
 
+    /// The incidents that administrators of an institution were told of.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn told_alerts(&self, institution: InstitutionId) -> Result<Vec<String>> {
+        let rows = sqlx::query("SELECT incident FROM alerts WHERE institution_id = $1")
+            .bind(institution.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     /// Notes that administrators are told of an incident. `false`: they were told before.
     ///
     /// # Errors

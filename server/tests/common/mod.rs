@@ -179,10 +179,8 @@ impl World {
                 cc: &[],
                 subject: &format!("Message {number}"),
                 text: "Text",
-                attachments: Vec::new(),
                 at,
                 message_id: &message_id,
-                answers: None,
             };
             let body = Body::Message(BASE64_STANDARD.encode(written.build().unwrap()));
             let body = Secret::new(serde_json::to_string(&body).unwrap());

@@ -1,9 +1,12 @@
 //! The form of Institution Config > General > Email, parsed into types before anybody is asked.
 
-use app::model::{ClientId, ClientSecret, EmailAddress, EmailConfigForm, FieldError, Provider, SecretExpiry, Tenant};
+use app::model::{
+    ClientId, ClientSecret, EmailAddress, EmailConfigForm, FieldError, Provider, RegistrationError, SecretExpiry,
+    Tenant,
+};
 
 use crate::clock::Clock;
-use crate::store::EmailSettings;
+use crate::store::{EmailSettings, Registration};
 use crate::vault::Secret;
 
 /// The form, parsed.
@@ -33,7 +36,7 @@ pub(super) fn field(field: &str, label: &str, text: impl ToString) -> FieldError
 pub(super) fn parse(
     form: EmailConfigForm,
     old: &EmailSettings,
-    stored_expiry: Option<&str>,
+    stored: Option<&Registration>,
     clock: &Clock,
 ) -> Result<Parsed, Vec<FieldError>> {
     let mut errors = Vec::new();
@@ -62,12 +65,17 @@ pub(super) fn parse(
         let tenant =
             Tenant::parse(&form.tenant_id).map_err(|error| errors.push(field("tenant_id", "Tenant ID", error)));
         let secret = ClientSecret::parse(&form.client_secret)
+            .and_then(|secret| match secret {
+                None if stored.is_none() => Err(RegistrationError::SecretMissing),
+                other => Ok(other),
+            })
             .map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
+        let stored_expiry = stored.and_then(|stored| stored.secret_expires_on.as_deref());
         let expires_on = SecretExpiry::parse(&form.secret_expires_on)
             .and_then(|date| match date {
                 // A date that is stored already is no mistake of this Save, even if it is past by now.
                 Some(date) if date.days_left(clock.now()) < 0 && stored_expiry != Some(date.to_string().as_str()) => {
-                    Err(app::model::RegistrationError::Expiry)
+                    Err(RegistrationError::Expiry)
                 }
                 other => Ok(other),
             })

@@ -97,8 +97,10 @@ impl Services {
             self.store.drop_guide_proofs(&mut tx, institution).await.or_internal(self)?;
         } else {
             self.store.test_blocked_now(&mut tx, institution, now).await.or_internal(self)?;
+            self.store.resume_lanes(&mut tx, institution).await.or_internal(self)?;
         }
         tx.commit().await.or_internal(self)?;
+        self.outbox.wake();
         if ends {
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         }
@@ -122,6 +124,27 @@ impl Services {
         }
         self.store.put_registration(&mut tx, institution, Slot::Waiting, new, now).await.or_internal(self)?;
         tx.commit().await.or_internal(self)
+    }
+
+    /// Microsoft accepted the values: they are used at once, unless that ends connections and nobody agreed to it yet.
+    async fn take_accepted(
+        &self,
+        admin: &Administrator,
+        settings: Option<&EmailSettings>,
+        (current, mut new): (Option<&Registration>, Registration),
+        confirmed: bool,
+        renewed: bool,
+    ) -> Result<Flash, AppError> {
+        new.verified_at = Some(self.clock.now());
+        let ends =
+            current.is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
+        let people = self.store.people_connected(admin.institution().id).await.or_internal(self)?;
+        if ends && people > 0 && !confirmed {
+            self.put_waiting(admin, settings, &new).await?;
+            return Ok(Flash::notice(question(people)));
+        }
+        self.use_registration(admin, settings, &new, ends).await?;
+        Ok(Flash::notice(accepted(renewed && !ends)))
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
@@ -199,18 +222,9 @@ impl Services {
             Verdict::Refused(fault) => Ok(self.refused(admin, &fault)),
             Verdict::Accepted { tenant_id, authorize_origin } => {
                 let mut new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
-                new.verified_at = Some(now);
                 new.authorize_origin = Some(authorize_origin);
-                let ends = current
-                    .as_ref()
-                    .is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
-                let people = self.store.people_connected(institution).await.or_internal(self)?;
-                if ends && people > 0 && !confirmed {
-                    self.put_waiting(admin, Some(&parsed.settings), &new).await?;
-                    return Ok(Flash::notice(question(people)));
-                }
-                self.use_registration(admin, Some(&parsed.settings), &new, ends).await?;
-                Ok(Flash::notice(accepted(is_new && current.is_some() && !ends)))
+                let renewed = is_new && current.is_some();
+                self.take_accepted(admin, Some(&parsed.settings), (current.as_ref(), new), confirmed, renewed).await
             }
             Verdict::Silent(fault) => {
                 let Tenant::Id(tenant_id) = values.tenant else {
@@ -270,18 +284,8 @@ impl Services {
             Verdict::Silent(fault) => Ok(self.silent(admin, &fault, beside)),
             Verdict::Accepted { tenant_id, authorize_origin } => {
                 let mut new = self.sealed((candidate.client_id, tenant_id), &secret, &candidate)?;
-                new.verified_at = Some(self.clock.now());
                 new.authorize_origin = Some(authorize_origin);
-                let ends = current
-                    .as_ref()
-                    .is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
-                let people = self.store.people_connected(institution).await.or_internal(self)?;
-                if ends && people > 0 && !confirmed {
-                    self.put_waiting(admin, None, &new).await?;
-                    return Ok(Flash::notice(question(people)));
-                }
-                self.use_registration(admin, None, &new, ends).await?;
-                Ok(Flash::notice(accepted(beside && !ends)))
+                self.take_accepted(admin, None, (current.as_ref(), new), confirmed, beside).await
             }
         }
     }
@@ -297,7 +301,7 @@ impl Services {
         let institution = admin.institution().id;
         let people = self.store.people_connected(institution).await.or_internal(self)?;
         if people > 0 && !confirmed {
-            let who = counted(people);
+            let who = app::model::people(people);
             let text = format!(
                 "Without the secret {who} must connect again later. Tick “Yes, end the connections” and save again."
             );
@@ -333,12 +337,8 @@ fn accepted(renewed: bool) -> Notice {
     Notice::new(Tone::Success, "IDs and secret are right.", text)
 }
 
-fn counted(people: i64) -> String {
-    if people == 1 { "1 person".to_owned() } else { format!("{people} people") }
-}
-
 fn question(people: i64) -> Notice {
-    let who = counted(people);
+    let who = app::model::people(people);
     let text = format!(
         "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. The old ones stay in use until you decide below."
     );

@@ -7,7 +7,6 @@ use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
 
 use super::attempt_place;
-use crate::diagnosis::Fault;
 use crate::identity::Identity;
 use crate::service::{OrInternal, Services};
 use crate::store::{Attempt, Check, Resting};
@@ -76,15 +75,7 @@ impl Services {
             };
             let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };
             if self.keep_grant(me, &instead, &identity, &refresh, &registration).await?.is_none() {
-                let fault = Fault::new("address_taken", self.clock.now(), &[("Address", instead.address.clone())]);
-                let check = Check {
-                    kind: CheckKind::Identity,
-                    status: CheckStatus::Failed,
-                    detail: "connected by somebody else".into(),
-                    duration_ms: None,
-                    fault: Some(fault.to_json()),
-                };
-                self.end_with(&instead, check).await?;
+                self.end_as_taken(&instead).await?;
                 return Ok(Ok(instead.kind.path(id)));
             }
             let check = Check {

@@ -53,15 +53,7 @@ impl Services {
             format!("{} signs in as {}", attempt.address, identity.sign_in_name)
         };
         let Some(mailbox) = self.keep_grant(me, attempt, &identity, &refresh, &registration).await? else {
-            let fault = Fault::new("address_taken", now, &[("Address", attempt.address.clone())]);
-            let check = Check {
-                kind: CheckKind::Identity,
-                status: CheckStatus::Failed,
-                detail: "connected by somebody else".into(),
-                duration_ms: None,
-                fault: Some(fault.to_json()),
-            };
-            self.end_with(attempt, check).await?;
+            self.end_as_taken(attempt).await?;
             return Ok(false);
         };
         self.tokens.remember(mailbox, AccessToken::from(&granted));
@@ -141,6 +133,19 @@ impl Services {
         tx.commit().await.or_internal(self)?;
         self.tokens.forget(id);
         Ok(Some(id))
+    }
+
+    /// Ends an attempt whose address belongs to somebody else.
+    pub(super) async fn end_as_taken(&self, attempt: &Attempt) -> Result<(), AppError> {
+        let fault = Fault::new("address_taken", self.clock.now(), &[("Address", attempt.address.clone())]);
+        let check = Check {
+            kind: CheckKind::Identity,
+            status: CheckStatus::Failed,
+            detail: "connected by somebody else".into(),
+            duration_ms: None,
+            fault: Some(fault.to_json()),
+        };
+        self.end_with(attempt, check).await
     }
 
     /// Records a failed check and ends the attempt.

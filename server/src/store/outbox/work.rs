@@ -1,0 +1,285 @@
+//! What the worker does with lanes and deliveries: claim, keep, record, settle; and when it may.
+
+use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use uuid::Uuid;
+
+use super::{Claim, Lane, Pace, Record, delivery, select};
+use crate::store::{Result, Store, Tx, id};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+fn lane(row: &AnyRow) -> Result<Lane> {
+    let mailbox: Option<String> = row.try_get("mailbox_id")?;
+    Ok(Lane {
+        id: id(row, "id")?,
+        institution: id(row, "institution_id")?,
+        mailbox: mailbox.and_then(|text| text.parse().ok()),
+    })
+}
+
+impl Store {
+    /// Lanes in which something is due, the one that waited longest first.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn due_lanes(&self, now: Timestamp, limit: i64) -> Result<Vec<Lane>> {
+        let rows = sqlx::query(
+            "SELECT id, institution_id, mailbox_id FROM lanes WHERE paused_until <= $1 AND EXISTS (
+               SELECT 1 FROM deliveries d WHERE d.lane_id = lanes.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
+             ORDER BY served_at LIMIT $2",
+        )
+        .bind(now.0)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(lane).collect()
+    }
+
+    /// Takes the oldest due delivery of a lane, for as long as the lease lasts and within the lane's pace. The lane's row is
+    /// locked meanwhile, so that replicas count together.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn claim_delivery(
+        &self,
+        which: &Lane,
+        (owner, until): (Uuid, Timestamp),
+        pace: Pace,
+        now: Timestamp,
+    ) -> Result<Claim> {
+        let mut tx = self.begin().await?;
+        let locked = sqlx::query("UPDATE lanes SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id")
+            .bind(now.0)
+            .bind(which.id.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        if locked.is_none() {
+            return Ok(Claim::Nothing);
+        }
+        let due = sqlx::query(select(
+            "WHERE lane_id = $1 AND state IN ('queued', 'deferred') AND next_attempt_at <= $2 ORDER BY created_at, id LIMIT 1",
+        ))
+        .bind(which.id.to_string())
+        .bind(now.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(mut found) = due.as_ref().map(delivery).transpose()? else { return Ok(Claim::Nothing) };
+        if let Some(later) = paced(&mut tx, which, pace, now).await? {
+            return Ok(Claim::Paced(later));
+        }
+        sqlx::query(
+            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3 WHERE id = $4",
+        )
+        .bind(owner.to_string())
+        .bind(until.0)
+        .bind(now.0)
+        .bind(found.id.to_string())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        found.state = DeliveryState::Sending;
+        Ok(Claim::Delivery(Box::new(found)))
+    }
+
+    /// Notes that the first octet of the message is about to leave. `false`: the lease is no longer ours.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn start_data(&self, which: DeliveryId, owner: Uuid) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE deliveries SET data_started = 1 WHERE id = $1 AND state = 'sending' AND lease_owner = $2",
+        )
+        .bind(which.to_string())
+        .bind(owner.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Keeps a lease alive while its delivery is being sent.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn renew_lease(&self, which: DeliveryId, owner: Uuid, until: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE deliveries SET lease_until = $1 WHERE id = $2 AND state = 'sending' AND lease_owner = $3")
+            .bind(until.0)
+            .bind(which.to_string())
+            .bind(owner.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Records how an attempt ended. `false`: the lease was no longer ours, and nothing was changed.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn record_delivery(
+        &self,
+        which: DeliveryId,
+        owner: Uuid,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let finished = record.state.is_final().then_some(now.0);
+        let done = sqlx::query(
+            "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
+               finished_at = $6, lease_owner = NULL, lease_until = NULL,
+               body_sealed = CASE WHEN $9 = 1 THEN '' ELSE body_sealed END
+             WHERE id = $7 AND state = 'sending' AND lease_owner = $8",
+        )
+        .bind(record.state.as_str())
+        .bind(record.next_attempt_at.0)
+        .bind(&record.answer)
+        .bind(record.fault.as_deref())
+        .bind(i64::from(record.counts))
+        .bind(finished)
+        .bind(which.to_string())
+        .bind(owner.to_string())
+        .bind(i64::from(record.state == DeliveryState::Sent))
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for (address, state, answer) in &record.recipients {
+            sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")
+                .bind(state.as_str())
+                .bind(answer)
+                .bind(which.to_string())
+                .bind(address)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Settles deliveries whose lease ended before a time, since their sender died: queued again if no octet of the message
+    /// left, unknown otherwise.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn reap_deliveries(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let again = sqlx::query(
+            "UPDATE deliveries SET state = 'queued', next_attempt_at = $1, lease_owner = NULL, lease_until = NULL
+             WHERE state = 'sending' AND lease_until < $2 AND data_started = 0",
+        )
+        .bind(now.0)
+        .bind(ended_before.0)
+        .execute(&mut *tx)
+        .await?;
+        let unknown = sqlx::query(
+            "UPDATE deliveries SET state = 'unknown', attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
+             WHERE state = 'sending' AND lease_until < $2 AND data_started = 1",
+        )
+        .bind(now.0)
+        .bind(ended_before.0)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(again.rows_affected() + unknown.rows_affected())
+    }
+
+    /// Nothing leaves through a lane before a time.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn pause_lane(&self, which: Uuid, until: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE lanes SET paused_until = $1 WHERE id = $2 AND paused_until < $1")
+            .bind(until.0)
+            .bind(which.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// What waits in a lane is due now: something changed for the better.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn resume_lane(&self, which: Uuid, now: Timestamp) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE id = $1")
+            .bind(which.to_string())
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE deliveries SET next_attempt_at = $1 WHERE lane_id = $2 AND state = 'deferred'")
+            .bind(now.0)
+            .bind(which.to_string())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What waits in the lanes of an institution is due now: its registration changed for the better.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn resume_lanes(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
+        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE institution_id = $1")
+            .bind(institution.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets notifications that were finished before a time: nobody lists them.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sweep_notifications(&self, before: Timestamp) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("DELETE FROM recipients WHERE delivery_id IN (SELECT id FROM deliveries WHERE user_id IS NULL AND finished_at < $1)")
+            .bind(before.0)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM deliveries WHERE user_id IS NULL AND finished_at < $1")
+            .bind(before.0)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// When the lane may send again, if it may not now.
+async fn paced(tx: &mut Tx, which: &Lane, pace: Pace, now: Timestamp) -> Result<Option<Timestamp>> {
+    let lane = which.id.to_string();
+    let row = sqlx::query("SELECT COUNT(*), MIN(lease_until) FROM deliveries WHERE lane_id = $1 AND state = 'sending' AND lease_until >= $2")
+        .bind(&lane)
+        .bind(now.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    if row.try_get::<i64, _>(0)? >= pace.connections {
+        // One of them ends long before its lease; whoever ends it comes back.
+        return Ok(Some(now.plus_ms(1000)));
+    }
+    let row = sqlx::query("SELECT COUNT(*), MIN(started_at) FROM deliveries WHERE lane_id = $1 AND started_at > $2")
+        .bind(&lane)
+        .bind(now.0 - MINUTE_MS)
+        .fetch_one(&mut **tx)
+        .await?;
+    if row.try_get::<i64, _>(0)? >= pace.messages_per_minute {
+        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
+        return Ok(Some(Timestamp(oldest + MINUTE_MS + 1)));
+    }
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(recipient_count), 0) AS BIGINT), MIN(started_at) FROM deliveries WHERE lane_id = $1 AND started_at > $2",
+    )
+    .bind(&lane)
+    .bind(now.0 - DAY_MS)
+    .fetch_one(&mut **tx)
+    .await?;
+    if row.try_get::<i64, _>(0)? >= pace.recipients_per_day {
+        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
+        return Ok(Some(Timestamp(oldest + DAY_MS + 1)));
+    }
+    Ok(None)
+}

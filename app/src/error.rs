@@ -4,7 +4,7 @@ use leptos::server_fn::codec::JsonEncoding;
 use leptos::server_fn::error::{FromServerFnError, ServerFnErrorErr};
 use serde::{Deserialize, Serialize};
 
-use crate::model::FieldError;
+use crate::model::{Diagnosis, FieldError};
 
 /// An error in words for the person who sees it. It never carries a secret or an internal text:
 /// what went wrong inside is in the log, found by the reference.
@@ -31,6 +31,12 @@ pub enum AppError {
     Refused {
         /// What happened and what to do.
         text: String,
+    },
+    /// It cannot be done now, and the diagnosis says why, who mends it, and how.
+    #[error("{} {}", diagnosis.title, diagnosis.summary)]
+    Diagnosed {
+        /// The whole of it, with the evidence.
+        diagnosis: Box<Diagnosis>,
     },
     /// Too many attempts.
     #[error("Too many attempts. Wait {minutes} minutes, then try again.")]
@@ -75,7 +81,7 @@ impl AppError {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Invalid { .. } => 422,
-            Self::Refused { .. } => 409,
+            Self::Refused { .. } | Self::Diagnosed { .. } => 409,
             Self::TooMany { .. } => 429,
             Self::Malformed => 400,
             Self::Internal { .. } => 500,

@@ -27,13 +27,13 @@ pub enum ConfigError {
         /// What is expected.
         expected: String,
     },
-    /// The file names something that does not exist.
-    #[error("entrepost.toml: {name} is no setting; the nearest is {near}")]
-    Unknown {
+    /// The file has an entry that cannot be used.
+    #[error("entrepost.toml: {name} {why}")]
+    Entry {
         /// What stands in the file.
         name: String,
-        /// What may be meant.
-        near: &'static str,
+        /// Why, and what may be meant.
+        why: String,
     },
 }
 
@@ -79,6 +79,18 @@ fn nearest(name: &str) -> &'static str {
     SETTINGS.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other))).unwrap_or(LOG)
 }
 
+/// Why an entry of the file cannot be used, if so.
+fn objection(name: &str, value: &toml::Value) -> Option<String> {
+    let expected = "expects a text in quotes, a whole number, true or false";
+    match value {
+        toml::Value::Table(_) => Some("is a section; settings stand at the top of the file, without one".into()),
+        _ if name == LOG || name.starts_with("LEPTOS_") => Some("is read from the environment only".into()),
+        _ if !is_setting(name) => Some(format!("is no setting; the nearest is {}", nearest(name))),
+        toml::Value::String(_) | toml::Value::Integer(_) | toml::Value::Boolean(_) => None,
+        _ => Some(expected.into()),
+    }
+}
+
 /// Where a setting may stand.
 pub struct Source {
     environment: BTreeMap<String, String>,
@@ -97,7 +109,7 @@ impl Source {
                 let line =
                     error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
                 let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-                ConfigError::File(format!("{line}{}", error.message()))
+                ConfigError::File(format!("{line}{} (an entry is NAME = \"value\", in quotes)", error.message()))
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => toml::Table::new(),
             Err(error) => return Err(ConfigError::File(error.to_string())),
@@ -107,8 +119,8 @@ impl Source {
             .filter(|(name, _)| name.starts_with("ENTREPOST_"))
             .collect();
         let source = Self { environment, file };
-        if let Some(name) = source.file.keys().find(|name| !is_setting(name)) {
-            return Err(ConfigError::Unknown { name: name.clone(), near: nearest(name) });
+        if let Some((name, why)) = source.file.iter().find_map(|(name, value)| Some((name, objection(name, value)?))) {
+            return Err(ConfigError::Entry { name: name.clone(), why });
         }
         // Others may put names into the environment (container platforms do, for a service of this name).
         for name in source.environment.keys().filter(|name| !is_setting(name)) {
@@ -172,11 +184,14 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    fn parse(source: &Source) -> Result<Self, ConfigError> {
+    /// `port`: that of the address served on, which the default follows.
+    fn parse(source: &Source, port: u16) -> Result<Self, ConfigError> {
         let name = "ENTREPOST_PUBLIC_URL";
-        let default = "http://{institution}.localhost:3000";
         let default_institution = source.get("ENTREPOST_DEFAULT_INSTITUTION");
-        let template = source.get(name).unwrap_or_else(|| default.to_owned());
+        let template = source.get(name).unwrap_or_else(|| {
+            let host = if default_institution.is_some() { "localhost" } else { "{institution}.localhost" };
+            format!("http://{host}:{port}")
+        });
         let template = template.trim_end_matches('/').to_owned();
         let wrong =
             |expected: &str| ConfigError::Value { name, value: template.clone(), expected: expected.to_owned() };
@@ -192,6 +207,12 @@ impl PublicUrl {
             (Some(_), true) => Err(wrong("with ENTREPOST_DEFAULT_INSTITUTION the address has no {institution}")),
             _ => Ok(Self { template, default_institution }),
         }
+    }
+
+    /// The slug of the only institution that is served, where one is named.
+    #[must_use]
+    pub fn default_institution(&self) -> Option<&str> {
+        self.default_institution.as_deref()
     }
 
     /// The public address of an institution, without a trailing slash.
@@ -218,6 +239,13 @@ impl PublicUrl {
                 (!slug.is_empty() && !slug.contains('.')).then(|| slug.to_owned())
             }
         }
+    }
+
+    /// Whether Microsoft takes its redirect URIs: https, or http for `localhost` itself
+    /// (<https://learn.microsoft.com/entra/identity-platform/reply-url>).
+    #[must_use]
+    pub fn suits_microsoft(&self) -> bool {
+        self.is_https() || self.template == "http://localhost" || self.template.starts_with("http://localhost:")
     }
 
     /// Whether browsers reach it by https: cookies are `Secure` then.
@@ -408,14 +436,15 @@ impl Config {
                 expected: "the name of a header is expected, such as X-Forwarded-For".into(),
             })?),
         };
+        let listen: SocketAddr = source.parsed(
+            "ENTREPOST_LISTEN",
+            "127.0.0.1:3000",
+            "an address and a port, such as 127.0.0.1:3000",
+            |text| text.parse().ok(),
+        )?;
         Ok(Self {
-            listen: source.parsed(
-                "ENTREPOST_LISTEN",
-                "127.0.0.1:3000",
-                "an address and a port, such as 127.0.0.1:3000",
-                |text| text.parse().ok(),
-            )?,
-            public_url: PublicUrl::parse(source)?,
+            listen,
+            public_url: PublicUrl::parse(source, listen.port())?,
             database_url: source
                 .secret("ENTREPOST_DATABASE_URL", "ENTREPOST_DATABASE_URL_FILE")?
                 .unwrap_or_else(|| Secret::new("sqlite://data/entrepost.db".into())),
@@ -480,6 +509,15 @@ mod tests {
     }
 
     #[test]
+    fn the_default_address_follows_the_port() {
+        let listen = ("ENTREPOST_LISTEN", "127.0.0.1:4000");
+        assert_eq!(read(&[listen]).unwrap().public_url.of("school"), "http://school.localhost:4000");
+        let only = read(&[listen, ("ENTREPOST_DEFAULT_INSTITUTION", "school")]).unwrap().public_url;
+        assert_eq!(only.of("school"), "http://localhost:4000");
+        assert!(only.suits_microsoft() && !read(&[]).unwrap().public_url.suits_microsoft());
+    }
+
+    #[test]
     fn wrong_values_are_named() {
         for (name, value) in [
             ("ENTREPOST_LISTEN", "3000"),
@@ -506,6 +544,17 @@ mod tests {
     fn a_mistyped_name_gets_the_nearest() {
         assert_eq!(nearest("ENTREPOST_PUBLIC_ULR"), "ENTREPOST_PUBLIC_URL");
         assert_eq!(nearest("ENTREPOST_SYSTEM_SMTP"), "ENTREPOST_SYSTEM_SMTP_URL");
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_used_says_why() {
+        let file: toml::Table =
+            "LEPTOS_SITE_ROOT = 'x'\nENTREPOST_LISTEN = [1]\nENTREPOST_PUBLIC_URL = 'x'\n[server]\n".parse().unwrap();
+        let why = |name: &str| objection(name, &file[name]);
+        assert!(why("LEPTOS_SITE_ROOT").unwrap().contains("environment"));
+        assert!(why("ENTREPOST_LISTEN").unwrap().contains("a text in quotes"));
+        assert!(why("server").unwrap().contains("section"));
+        assert_eq!(why("ENTREPOST_PUBLIC_URL"), None);
     }
 
     #[test]

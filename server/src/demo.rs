@@ -139,7 +139,7 @@ impl Demo {
         let url = self.services.config.public_url.of("demo");
         format!(
             "
-Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stays in {DATA}.
+Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stays in {DATA} (delete it to start afresh).
 
   1. Open               {url}
      Sign in as         admin@demo.example   password: {PASSWORD}
@@ -150,7 +150,7 @@ Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stay
      Tenant ID          {}
      Client Secret      {}
 
-  3. As the user open User Account > Email and press Configure & Test.
+  3. Sign out (top right), sign in as the user, open User Account > Email and press Configure & Test.
      At “Microsoft”     user@demo.example    password: sandbox
 
      Sandbox portal     {}   (received mail, accounts, fault switches)

@@ -183,13 +183,7 @@ async fn run(command: Command) -> Result<(), StartError> {
                 sandbox::Sandbox::start(config).await.map_err(|error| StartError::Other(error.to_string()))?;
             let ca = data.join("ca.pem");
             std::fs::write(&ca, sandbox.ca_pem()).map_err(|error| StartError::Other(error.to_string()))?;
-            commands::say(&format!(
-                "Sandbox portal and authority: {}\nSMTP localhost:{}, IMAP localhost:{}, CA {}",
-                sandbox.authority(),
-                sandbox.smtp_addr().port(),
-                sandbox.imap_addr().port(),
-                ca.display()
-            ));
+            commands::say(&commands::sandbox_introduction(&sandbox, &ca));
             stop_signal().await;
             sandbox.stop().await;
             Ok(())

@@ -120,11 +120,43 @@ fn the_doctor_says_what_fails_and_so_does_its_exit_code() {
     assert!(!serve.success && serve.err.contains("the site's files are not at nowhere"), "{}", serve.err);
 }
 
+#[test]
+fn looking_makes_nothing_and_links_that_lead_nowhere_are_noted() {
+    let here = tempfile::tempdir().unwrap();
+    let run = |settings: &[(&str, &str)], arguments: &[&str]| run(here.path(), settings, arguments, "");
+    let looked = run(&[], &["doctor"]);
+    assert!(
+        looked.out.contains("there is no database at") && looked.out.contains("data/entrepost.db"),
+        "{}",
+        looked.out
+    );
+    let rotated = run(&[], &["key", "rotate"]);
+    assert!(!rotated.success && rotated.err.contains("in which the server runs"), "{}", rotated.err);
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0, "neither made anything");
+
+    let only = |slug| [("ENTREPOST_PUBLIC_URL", "http://localhost:3000"), ("ENTREPOST_DEFAULT_INSTITUTION", slug)];
+    let added = run(&only("south"), &ADD);
+    assert!(added.success && added.out.contains("only south is served"), "{}{}", added.out, added.err);
+    assert!(run(&only("south"), &["doctor"]).out.contains("FAIL  ENTREPOST_DEFAULT_INSTITUTION = south"));
+    assert!(run(&only("north"), &["doctor"]).out.contains("1 institution, at http://localhost:3000"));
+
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = busy.local_addr().unwrap().to_string();
+    let refused = run(&[("ENTREPOST_LISTEN", &listen)], &["key", "rotate"]);
+    assert!(!refused.success && refused.err.contains("stop it first"), "{}", refused.err);
+    let taken = run(&[], &["sandbox", "--entra-port", listen.rsplit(':').next().unwrap()]);
+    assert!(!taken.success && taken.err.contains("--entra-port"), "{}", taken.err);
+}
+
 #[tokio::test]
 async fn a_rotated_key_seals_everything_anew() {
     let (database, here) = (Database::sqlite(), tempfile::tempdir().unwrap());
     let key = here.path().join("master.key").display().to_string();
-    let settings = [("ENTREPOST_DATABASE_URL", database.url.as_str()), ("ENTREPOST_MASTER_KEY_FILE", key.as_str())];
+    let settings = [
+        ("ENTREPOST_LISTEN", "127.0.0.1:0"),
+        ("ENTREPOST_DATABASE_URL", database.url.as_str()),
+        ("ENTREPOST_MASTER_KEY_FILE", key.as_str()),
+    ];
     let open = || async {
         let owned = settings.map(|(name, value)| (name, value.to_owned()));
         build(Config::read(&Source::of(&owned)).unwrap(), Clock::system()).await.unwrap()
@@ -151,7 +183,7 @@ async fn a_rotated_key_seals_everything_anew() {
     services.store.close().await;
 
     let answer = run(here.path(), &settings, &["key", "rotate"], "");
-    assert!(answer.success && answer.out.contains("1 secrets sealed"), "{}{}", answer.out, answer.err);
+    assert!(answer.success && answer.out.contains("one secret sealed"), "{}{}", answer.out, answer.err);
     // The old key is not needed any more.
     let keys = std::fs::read_to_string(&key).unwrap();
     let newest = keys.lines().next().unwrap();

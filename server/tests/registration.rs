@@ -148,3 +148,29 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
         assert_eq!(after.id, before.id, "nothing stored has changed");
     }
 }
+
+#[tokio::test]
+async fn ids_in_each_others_field_are_recognised() {
+    let database = Database::sqlite();
+    let (world, _, admin, values) = start(&database).await;
+    let swapped = Values { client: values.tenant.clone(), tenant: values.client.clone(), ..values };
+    let page = save(&world, &admin, &swapped, &[]).await;
+    assert!(page.contains("Client ID and Tenant ID have changed places."), "{page}");
+    // Neither ID is known: nothing to recognise.
+    let strange = uuid::Uuid::from_u128(9).to_string();
+    let page = save(&world, &admin, &Values { tenant: strange, ..swapped }, &[]).await;
+    assert!(page.contains("Client ID and Tenant ID have changed places."), "the client field still holds a tenant");
+    let (client, tenant) = (uuid::Uuid::from_u128(8).to_string(), uuid::Uuid::from_u128(9).to_string());
+    let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
+    assert!(page.contains("The Tenant ID is wrong.") && !page.contains("changed places"), "{page}");
+}
+
+#[tokio::test]
+async fn configure_and_test_while_microsoft_is_away_shows_the_whole_diagnosis() {
+    let database = Database::sqlite();
+    let (world, _, admin, _) = start(&database).await;
+    world.sandbox.world().faults.unavailable = true;
+    admin.post(&world.url("demo", "/api/configure_and_test"), &[("email", "admin@demo.example")]).await;
+    let page = admin.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
+    assert!(page.contains("Microsoft is not available at the moment.") && page.contains("Evidence"), "{page}");
+}

@@ -127,6 +127,10 @@ mod request {
     fn problem(error: &AppError) -> Flash {
         match error {
             AppError::Invalid { fields } => Flash { errors: fields.clone(), ..Flash::default() },
+            AppError::Diagnosed { diagnosis } => Flash {
+                diagnosis: Some((**diagnosis).clone()),
+                ..Flash::notice(Notice::new(Tone::Problem, diagnosis.title.clone(), diagnosis.summary.clone()))
+            },
             other => Flash::notice(Notice::new(Tone::Problem, "That did not work.", other.to_string())),
         }
     }

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::{Banner, DiagnosisSheet, RouteStops, duration};
 use crate::islands::AttemptLive;
-use crate::model::{AttemptKind, AttemptView, Choice, MailboxState, Outcome, Remedy, Stage, Tone};
+use crate::model::{AttemptKind, AttemptView, Choice, MailboxState, Mender, Outcome, Remedy, Stage, Tone};
 
 /// The postmark of an arrived test message.
 #[component]
@@ -105,7 +105,7 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
     let text = |text: &str| text.to_owned();
     match (view.stage, view.outcome) {
         (Stage::SigningIn, _) => (
-            Tone::Warning,
+            Tone::Progress,
             text("Waiting for Microsoft."),
             text("Complete the sign-in in the window where it was started."),
         ),
@@ -118,7 +118,7 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
             )
         }
         (Stage::Ready | Stage::Running, _) => (
-            Tone::Warning,
+            Tone::Progress,
             text("Testing your mailbox."),
             text("Each check shows when it is done. You may close this page: the test goes on."),
         ),
@@ -174,11 +174,12 @@ fn connect_again(view: &AttemptView, label: &'static str, class: &'static str) -
 }
 
 fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
-    let primary = if view.diagnoses.first().is_some_and(|diagnosis| diagnosis.message_for_administrator.is_some()) {
-        "button"
-    } else {
-        "button primary"
-    };
+    // Where somebody else has to act first, pressing again is not the main thing to do.
+    let others = view
+        .diagnoses
+        .first()
+        .is_some_and(|diagnosis| diagnosis.message_for_administrator.is_some() || diagnosis.mender == Mender::Operator);
+    let primary = if others { "button" } else { "button primary" };
     if view.kind == AttemptKind::Pair {
         let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();
         return view! {

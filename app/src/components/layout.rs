@@ -14,8 +14,10 @@ use crate::islands::CopyButton;
 pub enum Section {
     /// The home page.
     Home,
-    /// Institution Config and Users.
+    /// Institution Config.
     Institution,
+    /// People of the institution.
+    Users,
     /// Messages.
     Mail,
     /// User Account.
@@ -92,6 +94,7 @@ pub fn Layout(
                     <a href="/mail/outbox" aria-current=current(Section::Mail)>"Mail"</a>
                     {admin.then(|| view! {
                         <a href="/institution/config/general/email" aria-current=current(Section::Institution)>"Institution"</a>
+                        <a href="/institution/users" aria-current=current(Section::Users)>"Users"</a>
                     })}
                 </nav>
                 <div class="user">

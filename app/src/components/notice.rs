@@ -24,6 +24,7 @@ pub fn Banner(
         Tone::Success => ("banner ok", "✓", "Success", "status"),
         Tone::Warning => ("banner warning", "!", "Note", "status"),
         Tone::Problem => ("banner bad", "✕", "Problem", "alert"),
+        Tone::Progress => ("banner progress", "…", "In progress", "status"),
     };
     view! {
         <div class=class role=role>
@@ -59,7 +60,7 @@ pub fn DiagnosisSheet(
         Mender::Time => ("Wait a little", "Nobody has to do anything. It passes by itself."),
         Mender::Operator => (
             "Tell whoever runs this server",
-            "Neither you nor your administrator can mend this. The evidence below helps them.",
+            "The cause lies with this server or its network. Send them the evidence below; it says what was tried.",
         ),
     };
     let list = (!steps.is_empty()).then(|| {

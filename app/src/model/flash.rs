@@ -15,6 +15,8 @@ pub enum Tone {
     Warning,
     /// It did not work.
     Problem,
+    /// It is not over yet.
+    Progress,
 }
 
 /// A prompt at the top of a page.

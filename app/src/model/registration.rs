@@ -6,7 +6,13 @@ use uuid::Uuid;
 /// Why a pasted value cannot be right. Each text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
-    /// Client ID is empty or no GUID.
+    /// Client ID is empty.
+    #[error("Client ID is missing. In Entra it is called Application (client) ID.")]
+    ClientIdMissing,
+    /// Tenant ID is empty.
+    #[error("Tenant ID is missing. In Entra it is called Directory (tenant) ID.")]
+    TenantIdMissing,
+    /// Client ID is no GUID.
     #[error(
         "Client ID is a GUID such as 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd. In Entra it is called Application (client) ID."
     )]
@@ -27,7 +33,7 @@ pub enum RegistrationError {
     )]
     SecretId,
     /// No secret was given and none is stored.
-    #[error("Paste the Value of a client secret.")]
+    #[error("Client Secret is missing: paste its Value.")]
     SecretMissing,
     /// The secret has blanks or control characters inside.
     #[error("A client secret has no blanks or line breaks inside. Copy the Value again with the copy button in Entra.")]
@@ -49,8 +55,11 @@ pub struct ClientId(pub Uuid);
 
 impl ClientId {
     /// # Errors
-    /// [`RegistrationError::ClientId`] if it is no GUID.
+    /// [`RegistrationError::ClientIdMissing`] if it is empty, [`RegistrationError::ClientId`] if it is no GUID.
     pub fn parse(text: &str) -> Result<Self, RegistrationError> {
+        if text.trim().is_empty() {
+            return Err(RegistrationError::ClientIdMissing);
+        }
         guid(text).map(Self).ok_or(RegistrationError::ClientId)
     }
 }
@@ -83,9 +92,13 @@ pub enum Tenant {
 
 impl Tenant {
     /// # Errors
-    /// [`RegistrationError::TenantId`], or [`RegistrationError::SharedTenant`] for the endpoints that stand for all tenants.
+    /// [`RegistrationError::TenantId`] or [`RegistrationError::TenantIdMissing`], or [`RegistrationError::SharedTenant`] for
+    /// the endpoints that stand for all tenants.
     pub fn parse(text: &str) -> Result<Self, RegistrationError> {
         let text = text.trim().to_lowercase();
+        if text.is_empty() {
+            return Err(RegistrationError::TenantIdMissing);
+        }
         if ["common", "organizations", "consumers"].contains(&text.as_str()) {
             return Err(RegistrationError::SharedTenant(text));
         }
@@ -193,7 +206,8 @@ mod tests {
         for shared in ["common", "Organizations", " consumers "] {
             assert!(matches!(Tenant::parse(shared), Err(RegistrationError::SharedTenant(_))), "{shared}");
         }
-        for wrong in ["", "demo", "demo..example", "-a.example", "a/b.example", "c1a5b7de90f44d0f8f622a7be01d7c35"] {
+        assert_eq!(Tenant::parse(" "), Err(RegistrationError::TenantIdMissing));
+        for wrong in ["demo", "demo..example", "-a.example", "a/b.example", "c1a5b7de90f44d0f8f622a7be01d7c35"] {
             assert_eq!(Tenant::parse(wrong), Err(RegistrationError::TenantId), "{wrong}");
         }
     }
@@ -202,6 +216,6 @@ mod tests {
     fn a_client_id_is_a_guid() {
         assert!(ClientId::parse(" 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd ").is_ok());
         assert!(ClientId::parse("{7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd}").is_err());
-        assert!(ClientId::parse("").is_err());
+        assert_eq!(ClientId::parse(""), Err(RegistrationError::ClientIdMissing));
     }
 }

@@ -40,10 +40,12 @@ pub fn Account() -> impl IntoView {
             not_ready(&account.ask, me.administrator().is_ok())
         };
         let boxes = shown.into_iter().map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt)).collect_view();
+        let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
             <Layout me title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
                 <ErrorSummary flash title="Not connected: something needs another look."/>
+                {diagnosis}
                 <div class="columns">
                     <div class="main-column">{boxes} {form}</div>
                     <div class="side-column">
@@ -60,9 +62,13 @@ fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> A
     let hint = if other {
         "The address you want to send and receive as."
     } else {
-        "The address of your account. Your institution allows only this one."
+        "The address of your account; your institution allows no other."
     };
-    let title = if connected { "Connect again, or another mailbox" } else { "Connect your mailbox" };
+    let title = match (connected, other) {
+        (false, _) => "Connect your mailbox",
+        (true, true) => "Connect again, or another mailbox",
+        (true, false) => "Connect again",
+    };
     view! {
         <section class="sheet">
             <h2>{title}</h2>
@@ -161,7 +167,7 @@ pub(super) fn history(attempts: &[AttemptSummary], all: &'static str) -> AnyView
         <section class="sheet">
             <h2>"Attempts"</h2>
             {if attempts.is_empty() {
-                view! { <p class="quiet">"None yet. Press Configure & Test to make the first."</p> }.into_any()
+                view! { <p class="quiet">"None yet."</p> }.into_any()
             } else {
                 attempt_lines(&attempts[..attempts.len().min(SHOWN)])
             }}

@@ -9,7 +9,7 @@ use crate::components::{
     Banner, Choice, DiagnosisSheet, ErrorSummary, Field, Layout, Section, Submit, TextInput, Time,
 };
 use crate::islands::{CopyButton, SubmitButton};
-use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
+use crate::model::{EmailConfigView, Flash, GuideStep, Notice, Provider, RegistrationView, Tone};
 
 /// Title of the prompt of an accepted Save.
 const ACCEPTED: &str = "IDs and secret are right.";
@@ -63,6 +63,9 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             let text = match saved {
                 Some(notice) => notice.text.clone(),
                 None if config.own_mailbox_connected => "Your own mailbox is connected.".to_owned(),
+                None if config.guide.iter().any(|step| step.step == GuideStep::Permissions && step.proven) => {
+                    "A connected mailbox has proven redirect URI, permissions and consent.".to_owned()
+                }
                 None => "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
                     .to_owned(),
             };

@@ -57,7 +57,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
                 {if config.registration.is_some() {
                     view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent"/> }.into_any()
                 } else {
-                    view! { <p class="quiet">"The link appears here once the values are saved."</p> }.into_any()
+                    view! { <p class="quiet">"The button appears here once the values are saved."</p> }.into_any()
                 }}
             }.into_any(),
         ),
@@ -108,7 +108,11 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
     view! {
         <section class="sheet guide">
             <h2>"In the Entra portal"</h2>
-            <p class="quiet">"Seven steps, about ten minutes. What Microsoft proves ticks itself."</p>
+            <p class="quiet">
+                "Seven steps, about ten minutes. What Microsoft proves ticks itself. "
+                <a href="https://entra.microsoft.com/" target="_blank" rel="noreferrer">"Open the Entra portal"</a>
+                " (national clouds have one of their own)."
+            </p>
             <ol class="guide-steps">{steps}</ol>
             // The ticks belong to this form by its id: a step's body may hold a form of its own.
             <form id="guide-form" method="post" action="/api/set_guide_steps">

@@ -99,7 +99,9 @@ fn message(message: DeliveryView) -> AnyView {
         }
         (None, _) => ().into_any(),
     };
-    let answer = (!message.answer.is_empty() && state != DeliveryState::Sent)
+    let told =
+        message.recipients.iter().any(|one| one.state == RecipientState::Refused && one.answer == message.answer);
+    let answer = (!message.answer.is_empty() && state != DeliveryState::Sent && !told)
         .then(|| view! { <p class="answer"><span class="quiet">"Last answer: "</span>{message.answer}</p> });
     let values = move || vec![("delivery", id.clone())];
     view! {

@@ -18,7 +18,7 @@ pub fn Users() -> impl IntoView {
         let rows = people.into_iter().map(|person| row(person, me)).collect_view();
         let fields = flash.clone();
         Ok(view! {
-            <Layout me=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Institution flash=flash.clone()>
+            <Layout me=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Users flash=flash.clone()>
                 <ErrorSummary flash title="Not invited: something needs another look."/>
                 <div class="columns">
                     <div class="main-column">

@@ -59,7 +59,19 @@ pub enum Error {
     /// An address that others could reach.
     #[error("the sandbox listens on loopback only, and {0} is not a loopback address")]
     NotLoopback(SocketAddr),
-    /// A port is taken, a file cannot be read or written.
+    /// A port is taken.
+    #[error(
+        "{address} for the sandbox's {part}: {source}. Is another sandbox running? Choose another port with --{part}-port (0 takes a free one)."
+    )]
+    Port {
+        /// What should listen there.
+        part: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A file cannot be read or written.
     #[error("{what}: {source}")]
     Io {
         /// What was tried.
@@ -125,13 +137,11 @@ impl Sandbox {
                 return Err(Error::NotLoopback(address));
             }
         }
-        let bind = async |address: SocketAddr| {
-            TcpListener::bind(address)
-                .await
-                .map_err(|source| Error::Io { what: format!("listening on {address}"), source })
+        let bind = async |part: &'static str, address: SocketAddr| {
+            TcpListener::bind(address).await.map_err(|source| Error::Port { part, address, source })
         };
-        let (entra, smtp) = (bind(config.entra).await?, bind(config.smtp).await?);
-        let (imap, relay) = (bind(config.imap).await?, bind(config.relay).await?);
+        let (entra, smtp) = (bind("entra", config.entra).await?, bind("smtp", config.smtp).await?);
+        let (imap, relay) = (bind("imap", config.imap).await?, bind("relay", config.relay).await?);
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|source| Error::Io { what: "reading a port".into(), source })
         };

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use server::clock::Clock;
+use server::config::{Config, Source};
 use server::http;
-use server::wiring::StartError;
+use server::wiring::{StartError, build};
 
-use super::{say, services};
+use super::{missing, say};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,23 +35,18 @@ impl Finding {
 /// # Errors
 /// Something is not as serving needs it.
 pub async fn doctor() -> Result<(), StartError> {
-    let services = services().await?;
-    let mut failures = usize::from(
-        Finding::Fine(format!("settings, database and master key (id {})", services.vault.key_id())).print(),
-    );
+    let config = Config::read(&Source::from_process()?)?;
+    let mut failures = stored(&config).await?;
+    if !config.public_url.suits_microsoft() {
+        let text = "Microsoft takes redirect URIs with https only, or http://localhost: see ENTREPOST_PUBLIC_URL";
+        Finding::Note(format!("{}: {text}", config.public_url.of("{institution}"))).print();
+    }
     let site = match http::site() {
         Ok(site) => Finding::Fine(format!("site at {}", site.site_root)),
         Err(error) => Finding::Failed(error),
     };
     failures += usize::from(site.print());
-    let institutions = services.store.institutions().await?;
-    let counted = match institutions.len() {
-        0 => Finding::Note("no institution yet: entrepost institution add".into()),
-        1 => Finding::Fine(format!("1 institution, at {}", services.config.public_url.of(&institutions[0].slug))),
-        many => Finding::Fine(format!("{many} institutions")),
-    };
-    failures += usize::from(counted.print());
-    let microsoft = &services.config.microsoft;
+    let microsoft = &config.microsoft;
     let authority = (
         microsoft.authority.host_str().unwrap_or_default().to_owned(),
         microsoft.authority.port_or_known_default().unwrap_or(443),
@@ -57,7 +54,7 @@ pub async fn doctor() -> Result<(), StartError> {
     for (what, server) in [("authority", &authority), ("SMTP", &microsoft.smtp), ("IMAP", &microsoft.imap)] {
         failures += usize::from(reach(what, server).await.print());
     }
-    let relay = match &services.config.system_smtp {
+    let relay = match &config.system_smtp {
         Some(relay) => reach("system SMTP relay", relay.server()).await,
         None => Finding::Note("no ENTREPOST_SYSTEM_SMTP_URL: invitations are links only".into()),
     };
@@ -67,6 +64,32 @@ pub async fn doctor() -> Result<(), StartError> {
         1 => Err(StartError::Other("one check failed".into())),
         many => Err(StartError::Other(format!("{many} checks failed"))),
     }
+}
+
+/// What database and key hold; nothing is made. Answers how many findings are failures.
+async fn stored(config: &Config) -> Result<usize, StartError> {
+    if let Some(missing) = missing(config) {
+        let text = format!("{missing}: the first `serve` or `institution add` makes it; or is this another directory?");
+        Finding::Note(text).print();
+        return Ok(0);
+    }
+    let services = build(config.clone(), Clock::system()).await?;
+    Finding::Fine(format!("settings, database and master key (id {})", services.vault.key_id())).print();
+    let institutions = services.store.institutions().await?;
+    services.store.close().await;
+    let counted = match (config.public_url.default_institution(), institutions.as_slice()) {
+        (_, []) => Finding::Note("no institution yet: entrepost institution add".into()),
+        (Some(only), all) if all.iter().all(|institution| institution.slug != only) => {
+            let slugs: Vec<&str> = all.iter().map(|institution| institution.slug.as_str()).collect();
+            let there = slugs.join(", ");
+            Finding::Failed(format!(
+                "ENTREPOST_DEFAULT_INSTITUTION = {only}: there is no such institution, but {there}"
+            ))
+        }
+        (_, [one]) => Finding::Fine(format!("1 institution, at {}", config.public_url.of(&one.slug))),
+        (_, all) => Finding::Fine(format!("{} institutions", all.len())),
+    };
+    Ok(usize::from(counted.print()))
 }
 
 async fn reach(what: &str, (host, port): &(String, u16)) -> Finding {

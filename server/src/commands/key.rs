@@ -5,7 +5,7 @@ use server::config::{Config, Source};
 use server::vault::{Place, Vault};
 use server::wiring::{StartError, build};
 
-use super::say;
+use super::{missing, say};
 
 /// Makes a new key, and seals everything with it.
 ///
@@ -18,6 +18,18 @@ pub async fn rotate_key() -> Result<(), StartError> {
             "ENTREPOST_MASTER_KEY is set: put the key into a file (ENTREPOST_MASTER_KEY_FILE), which can be rewritten"
                 .into(),
         ));
+    }
+    if let Some(missing) = missing(&config) {
+        return Err(StartError::Other(format!("{missing}. Run this in the directory in which the server runs.")));
+    }
+    // A server that runs would go on sealing with the old key.
+    if let Err(error) = std::net::TcpListener::bind(config.listen)
+        && error.kind() == std::io::ErrorKind::AddrInUse
+    {
+        return Err(StartError::Other(format!(
+            "a server answers at {}: stop it first, and every replica",
+            config.listen
+        )));
     }
     let path = config.master_key_file.clone();
     // Opening everything first proves that the old key is the right one.
@@ -33,10 +45,11 @@ pub async fn rotate_key() -> Result<(), StartError> {
     }
     services.store.keep_only_vault_check(services.vault.key_id()).await?;
     say(&format!(
-        "New key {} in {}; {count} secrets sealed with it. The old key stays in the file, below the new one.\n\
+        "New key {} in {}; {} with it. The old key stays in the file, below the new one.\n\
          Give the file to every replica, and start the servers again: one that ran meanwhile still seals with the old key.",
         services.vault.key_id(),
-        path.display()
+        path.display(),
+        if count == 1 { "one secret sealed".to_owned() } else { format!("{count} secrets sealed") },
     ));
     Ok(())
 }

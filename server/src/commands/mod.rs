@@ -10,15 +10,70 @@ use std::sync::Arc;
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::service::Services;
+use server::store::missing_file;
 use server::wiring::{StartError, build};
 
 pub use doctor::doctor;
 pub use key::rotate_key;
 pub use people::{add_institution, add_user};
 
-/// The services of the process's settings.
+/// The services of the process's settings; database and key are made where there are none.
 pub async fn services() -> Result<Arc<Services>, StartError> {
     build(Config::read(&Source::from_process()?)?, Clock::system()).await
+}
+
+/// What must be there already to look at it or to change it, as a text: `None` if all of it is.
+pub fn missing(config: &Config) -> Option<String> {
+    let database = missing_file(config.database_url.expose()).map(|path| (path, "database", "ENTREPOST_DATABASE_URL"));
+    let key = config.master_key.is_none().then_some(config.master_key_file.as_path()).filter(|path| !path.exists());
+    let key = key.map(|path| (path, "master key", "ENTREPOST_MASTER_KEY_FILE"));
+    let (path, what, setting) = database.or(key)?;
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Some(format!("there is no {what} at {} ({setting})", path.display()))
+}
+
+/// A note where people of this institution would find nothing at its address.
+pub fn note_unserved(config: &Config, slug: &str) {
+    if let Some(only) = config.public_url.default_institution().filter(|only| *only != slug) {
+        say(&format!("Note: only {only} is served (ENTREPOST_DEFAULT_INSTITUTION), so links of {slug} lead there."));
+    }
+}
+
+/// What points a server at the sandbox: settings to copy, the three values, the accounts.
+pub fn sandbox_introduction(sandbox: &sandbox::Sandbox, ca: &std::path::Path) -> String {
+    let ca = std::path::absolute(ca).unwrap_or_else(|_| ca.to_owned());
+    let world = sandbox.world();
+    let accounts: String = (world.accounts.iter())
+        .filter_map(|account| Some(format!("\n  {}   password: {}", account.upn, account.password.as_ref()?)))
+        .collect();
+    format!(
+        "
+Sandbox on loopback; Ctrl-C stops it. Portal: {authority} (received mail, accounts, redirect URIs, fault switches)
+
+Settings of a server that shall use it:
+  ENTREPOST_MICROSOFT_AUTHORITY={authority}
+  ENTREPOST_MICROSOFT_SMTP=localhost:{smtp}
+  ENTREPOST_MICROSOFT_IMAP=localhost:{imap}
+  ENTREPOST_SYSTEM_SMTP_URL=smtp://localhost:{relay}
+  ENTREPOST_EXTRA_CA_FILE={ca}
+
+Values to paste:
+  Client ID      {client_id}
+  Tenant ID      {tenant_id}
+  Client Secret  {secret}
+Add the server's redirect URI in the portal.
+
+Accounts:{accounts}
+",
+        authority = sandbox.authority(),
+        smtp = sandbox.smtp_addr().port(),
+        imap = sandbox.imap_addr().port(),
+        relay = sandbox.relay_addr().port(),
+        ca = ca.display(),
+        client_id = world.app.client_id,
+        tenant_id = world.tenant_id,
+        secret = world.app.secret_value,
+    )
 }
 
 /// A line for the person at the terminal. Nobody reading (`entrepost doctor | head -1`) is no reason to fail.

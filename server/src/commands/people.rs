@@ -8,7 +8,7 @@ use server::store::{InstitutionRow, StoreError};
 use server::wiring::StartError;
 use zeroize::Zeroizing;
 
-use super::{say, services};
+use super::{note_unserved, say, services};
 
 /// Characters of an institution's name at most.
 const NAME_LENGTH: usize = 200;
@@ -99,11 +99,13 @@ async fn add_person(
     };
     let Some(token) = added?.map_err(|error| StartError::Other(error.to_string()))? else {
         say(&format!("{address} can sign in at {public_url}"));
+        note_unserved(&services.config, &institution.slug);
         return Ok(());
     };
     say(&format!(
         "{address} sets a password with this link (once, within 72 hours; an earlier one no longer works):\n{}",
         invitation_link(&public_url, &token)
     ));
+    note_unserved(&services.config, &institution.slug);
     Ok(())
 }

@@ -118,6 +118,16 @@ static CAUSES: &[Cause] = &[
         )],
     ),
     cause(
+        "ids_swapped",
+        "Client ID and Tenant ID have changed places.",
+        (
+            "What your institution entered as Client ID is a tenant, and the other way round.",
+            "What stands under Client ID is a tenant, and what stands under Tenant ID is none.",
+        ),
+        (Administrator, TryAgain),
+        &[("Put Application (client) ID under Client ID, Directory (tenant) ID under Tenant ID, then Save.", None)],
+    ),
+    cause(
         "other_cloud",
         "This tenant lives in another Microsoft cloud.",
         (

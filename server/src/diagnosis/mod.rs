@@ -91,6 +91,13 @@ impl Fault {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
     }
 
+    /// A line for whoever runs the server: the cause and its facts, which never hold a secret.
+    pub fn log(&self, about: impl std::fmt::Display, step: &str) {
+        let facts: Vec<String> = self.facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let facts = facts.join("; ").replace(char::is_control, " ");
+        tracing::warn!(%about, step, cause = self.cause, "{facts}");
+    }
+
     /// Stored form.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -125,7 +132,7 @@ impl Fault {
                 })
                 .collect();
             format!(
-                "Hello,\n\nI tried to connect my mailbox {} to Entrepost ({}). {}\n\nWhat has to be done:\n{numbered}\nAfterwards I press “Try again” in Entrepost.\n\nEvidence:\n{}",
+                "Hello,\n\nI tried to connect my mailbox {} to Entrepost ({}). {}\n\nWhat has to be done:\n{numbered}\nPlease tell me when it is done; I then test again in Entrepost.\n\nEvidence:\n{}",
                 reader.address,
                 reader.institution,
                 fill(cause.administrator_summary),

@@ -72,8 +72,9 @@ impl Services {
             self.entra.authorize_url(&credentials, &sign_in).await
         };
         let url = url.map_err(|error| {
-            let diagnosis = Fault::identity(&error, now).explain(&self.reader(me, address));
-            AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary))
+            let fault = Fault::identity(&error, now);
+            fault.log(address, "start");
+            AppError::Diagnosed { diagnosis: Box::new(fault.explain(&self.reader(me, address))) }
         })?;
         let browser = visitor.browser_token.clone().unwrap_or_else(|| self.clock.token());
         let seal = |column, secret: &Secret| self.vault.seal(&attempt_place(column, id), secret);

@@ -1,5 +1,6 @@
 //! Where SQLite and PostgreSQL must differ: connecting.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -44,16 +45,27 @@ pub(super) async fn connect(url: &str) -> Result<(AnyPool, Backend)> {
     Ok((pool, backend))
 }
 
+/// The path in a SQLite address.
+fn sqlite_path(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
+    path.split('?').next().filter(|path| !path.is_empty())
+}
+
+/// The file that a SQLite address names, where it does not exist yet.
+#[must_use]
+pub fn missing_file(url: &str) -> Option<&Path> {
+    sqlite_path(url).map(Path::new).filter(|path| !path.exists())
+}
+
 /// Makes the directory and asks for the file to be made.
 fn sqlite_url(url: &str) -> Result<String> {
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = path.split('?').next().unwrap_or_default();
-    if let Some(parent) = std::path::Path::new(path).parent() {
+    let path = Path::new(sqlite_path(url).unwrap_or_default());
+    if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
     }
     // Made private before SQLite makes it: its journals take over the mode.
     #[cfg(unix)]
-    if !std::path::Path::new(path).exists() && !path.is_empty() {
+    if missing_file(url).is_some() {
         use std::os::unix::fs::OpenOptionsExt;
         let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         made.map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;

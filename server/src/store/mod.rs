@@ -15,7 +15,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
 
 pub use attempts::{Attempt, Check, NewAttempt, Resting};
-pub use backend::Backend;
+pub use backend::{Backend, missing_file};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use mailboxes::{Mailbox, NewMailbox};
 pub use outbox::{Claim, Delivery, Lane, NewDelivery, Pace, Record};

@@ -10,7 +10,7 @@ use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxState, 
 use crate::diagnosis::Fault;
 use crate::identity::Identity;
 use crate::mail::compose::TestMessage;
-use crate::mail::{Login, MailError, imap, smtp};
+use crate::mail::{Login, MailError, Step, imap, smtp};
 use crate::service::sign_in::attempt_place;
 use crate::service::{OrInternal, Services, internal};
 use crate::store::{Attempt, Check, Mailbox, Slot};
@@ -76,6 +76,7 @@ impl<'a> Run<'a> {
 
     async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<(), AppError> {
         self.failed = true;
+        fault.log(self.attempt.id, kind.as_str());
         let duration_ms = i64::try_from(since.elapsed().as_millis()).ok();
         let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.to_json()) };
         self.first_fault.get_or_insert(fault);
@@ -357,7 +358,11 @@ fn short(error: &MailError) -> String {
     match error.code() {
         Some(code) => format!("{code} {}", words.first().copied().unwrap_or_default()),
         None if error.answered => error.text.chars().take(60).collect(),
-        None => "no answer".into(),
+        None => match error.step {
+            Step::AfterData => "not known whether it was accepted".into(),
+            Step::Data => "the connection broke".into(),
+            _ => "no answer".into(),
+        },
     }
 }
 

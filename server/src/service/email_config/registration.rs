@@ -45,7 +45,25 @@ impl Services {
             Err(error) if error.is_transient() || matches!(error, IdentityError::Protocol { .. }) => {
                 Verdict::Silent(Fault::identity(&error, now))
             }
-            Err(error) => Verdict::Refused(Fault::identity(&error, now)),
+            Err(error) => Verdict::Refused(self.refusal(&credentials, Fault::identity(&error, now)).await),
+        }
+    }
+
+    /// A refusal, told apart from IDs that stand in each other's field: then the Client ID is a tenant that exists.
+    async fn refusal(&self, refused: &Credentials, fault: Fault) -> Fault {
+        let (Ok(as_client), "tenant_unknown") = (refused.tenant.parse(), fault.cause.as_str()) else { return fault };
+        let swapped = Credentials {
+            client_id: ClientId(as_client),
+            tenant: refused.client_id.to_string(),
+            secret: refused.secret.clone(),
+        };
+        let still_unknown = |error: &IdentityError| {
+            !matches!(error, IdentityError::OAuth { .. })
+                || Fault::identity(error, self.clock.now()).cause == "tenant_unknown"
+        };
+        match self.entra.probe(&swapped).await {
+            Err(error) if still_unknown(&error) => fault,
+            _ => Fault { cause: "ids_swapped".into(), ..fault },
         }
     }
 
@@ -144,13 +162,17 @@ impl Services {
             return Ok(Flash::notice(question(people)));
         }
         self.use_registration(admin, settings, &new, ends).await?;
-        Ok(Flash::notice(accepted(renewed && !ends)))
+        let rest = [GuideStep::RedirectUri, GuideStep::Permissions, GuideStep::Consent];
+        let guide = self.store.guide(admin.institution().id).await.or_internal(self)?;
+        let proven = rest.iter().all(|step| guide.iter().any(|row| row.step == *step && row.proven && row.done));
+        Ok(Flash::notice(accepted(renewed && !ends, proven)))
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
+        fault.log(&admin.institution().slug, "save");
         let diagnosis = fault.explain(&self.reader(admin, ""));
         let blamed = match fault.cause.as_str() {
-            "client_unknown" => Some(("client_id", "Client ID")),
+            "client_unknown" | "ids_swapped" => Some(("client_id", "Client ID")),
             "tenant_unknown" | "single_tenant" | "other_cloud" => Some(("tenant_id", "Tenant ID")),
             "secret_wrong" | "secret_expired" => Some(("client_secret", "Client Secret")),
             _ => None,
@@ -169,6 +191,7 @@ impl Services {
     }
 
     fn silent(&self, admin: &Administrator, fault: &Fault, beside: bool) -> Flash {
+        fault.log(&admin.institution().slug, "save");
         let text = if beside {
             "The new values wait, unused, beside the verified ones. Press Verify again in a few minutes."
         } else {
@@ -328,13 +351,19 @@ impl Services {
     }
 }
 
-fn accepted(renewed: bool) -> Notice {
-    let text = if renewed {
-        "The new secret is used at once, for every mailbox connected before. Redirect URI, permissions and consent are proven by connecting a mailbox."
+/// `renewed`: a new secret for what was in use. `proven`: a connection has shown the rest to be right before.
+fn accepted(renewed: bool, proven: bool) -> Notice {
+    let what = if renewed {
+        "The new secret is used at once, for every mailbox connected before."
     } else {
-        "Microsoft accepts Client ID, Tenant ID and secret. Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
+        "Microsoft accepts Client ID, Tenant ID and secret."
     };
-    Notice::new(Tone::Success, "IDs and secret are right.", text)
+    let rest = if proven {
+        "A connected mailbox has proven redirect URI, permissions and consent."
+    } else {
+        "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
+    };
+    Notice::new(Tone::Success, "IDs and secret are right.", format!("{what} {rest}"))
 }
 
 fn question(people: i64) -> Notice {

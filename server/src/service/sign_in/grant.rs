@@ -48,7 +48,7 @@ impl Services {
             return self.let_decide(attempt, &identity, &refresh).await.map(|()| false);
         }
         let detail = if expected.same_as(&identity.sign_in_name) {
-            "signed in as the address you typed".to_owned()
+            "the address you typed".to_owned()
         } else {
             format!("{} signs in as {}", attempt.address, identity.sign_in_name)
         };
@@ -150,6 +150,9 @@ impl Services {
 
     /// Records a failed check and ends the attempt.
     pub(super) async fn end_with(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
+        if let Some(fault) = &check.fault {
+            Fault::from_json(fault).log(attempt.id, check.kind.as_str());
+        }
         self.put_check(attempt, check).await?;
         for kind in CheckKind::ALL {
             let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;

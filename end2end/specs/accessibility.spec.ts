@@ -35,6 +35,14 @@ test("before and at the sign-in", async ({ page, demo }) => {
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page.getByText("Email or password is wrong.")).toBeVisible();
   await everyLook(page, "login-wrong");
+  for (let wrong = 0; wrong < 20 && !(await page.getByText("Too many attempts.").isVisible()); wrong++) {
+    await page.getByLabel("Email").fill("user@demo.example");
+    await page.getByLabel("Password").fill("wrong");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await expect(page.getByText(/Email or password is wrong\.|Too many attempts\./)).toBeVisible();
+  }
+  await expect(page.getByText("Too many attempts.")).toBeVisible();
+  await everyLook(page, "login-throttled");
   await page.goto(`${demo.url}/invitation/unknown`);
   await everyLook(page, "invitation-unknown");
   await page.goto(`${demo.url}/no/such/page`);
@@ -72,6 +80,12 @@ test("the configuration: empty, refused, verified, unverified, waiting", async (
   await save(page);
   await expect(page.getByText("These values are unverified.")).toBeVisible();
   await everyLook(page, "config-unverified");
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await expect(page.getByText("Microsoft is not available at the moment.").first()).toBeVisible();
+  await page.getByText("Evidence (copy it for support)").click();
+  await everyLook(page, "account-microsoft-away");
+  await page.goto(demo.url + CONFIG);
   await demo.faults({ unavailable: false });
   await page.getByRole("button", { name: "Verify again" }).click();
   await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
@@ -105,6 +119,37 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "account-connected");
   await page.goto(demo.url);
   await everyLook(page, "home-connected");
+
+  await demo.newClientId();
+  await page.goto(demo.url + CONFIG);
+  await fillRegistration(page, demo);
+  await save(page);
+  await expect(page.getByRole("button", { name: "Use the new values" })).toBeVisible();
+  await everyLook(page, "config-accepted-waiting");
+  await page.getByRole("button", { name: "Use the new values" }).click();
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-registration-changed");
+  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await page.getByRole("button", { name: "admin@demo.example" }).click();
+  await accept(page);
+  await outcome(page, "passed");
+
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await page.getByRole("button", { name: "admin@demo.example" }).waitFor();
+  await page.goto(demo.url + ACCOUNT);
+  await page.locator(".history a").first().click();
+  await expect(page.getByText("Waiting for Microsoft.")).toBeVisible();
+  await everyLook(page, "attempt-at-microsoft");
+  const left = page.url();
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await page.getByRole("button", { name: "admin@demo.example" }).waitFor();
+  await page.goto(left);
+  await expect(page.getByText("This sign-in was not completed.")).toBeVisible();
+  await everyLook(page, "attempt-left");
+  await page.goto(demo.portal);
+  await everyLook(page, "portal");
 
   await demo.faults({ smtp_auth: "mailbox" });
   await page.goto(demo.url + ACCOUNT);

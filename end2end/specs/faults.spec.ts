@@ -117,6 +117,17 @@ test("the message in Junk counts as arrived, and the page says where", async ({ 
   await expect(stop(page, "arrival")).toContainText("in the folder Junk Email");
 });
 
+test("a message whose Message-ID was replaced on the way is found by its attempt", async ({ page, demo }) => {
+  await configure(page, demo);
+  await demo.faults({ message_id_replaced: true });
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await expect(stop(page, "arrival")).toContainText("in your inbox");
+  const arrived = (await demo.mails()).filter((mail) => mail.folder === "INBOX");
+  expect(arrived).toHaveLength(1);
+  expect(arrived[0]!.raw).toContain("@gateway.example>");
+});
+
 test("the message in another folder counts as arrived", async ({ page, demo }) => {
   await configure(page, demo);
   await demo.faults({ delivery: "folder" });

@@ -139,6 +139,12 @@ fn looking_makes_nothing_and_links_that_lead_nowhere_are_noted() {
     assert!(added.success && added.out.contains("only south is served"), "{}{}", added.out, added.err);
     assert!(run(&only("south"), &["doctor"]).out.contains("FAIL  ENTREPOST_DEFAULT_INSTITUTION = south"));
     assert!(run(&only("north"), &["doctor"]).out.contains("1 institution, at http://localhost:3000"));
+    let key = here.path().join("data/master.key");
+    std::fs::rename(&key, here.path().join("elsewhere")).unwrap();
+    let lost = run(&[], &["doctor"]);
+    assert!(!lost.success && lost.out.contains("FAIL  there is no master key at"), "{}", lost.out);
+    assert!(!key.exists(), "a new key would open nothing");
+    std::fs::rename(here.path().join("elsewhere"), &key).unwrap();
 
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = busy.local_addr().unwrap().to_string();

@@ -153,13 +153,17 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
 async fn ids_in_each_others_field_are_recognised() {
     let database = Database::sqlite();
     let (world, _, admin, values) = start(&database).await;
-    let swapped = Values { client: values.tenant.clone(), tenant: values.client.clone(), ..values };
+    let swapped =
+        Values { client: values.tenant.clone(), tenant: values.client.clone(), secret: values.secret.clone() };
     let page = save(&world, &admin, &swapped, &[]).await;
     assert!(page.contains("Client ID and Tenant ID have changed places."), "{page}");
-    // Neither ID is known: nothing to recognise.
-    let strange = uuid::Uuid::from_u128(9).to_string();
-    let page = save(&world, &admin, &Values { tenant: strange, ..swapped }, &[]).await;
-    assert!(page.contains("Client ID and Tenant ID have changed places."), "the client field still holds a tenant");
+    // Exchanged, the secret would still be wrong; the places are what to mend first.
+    let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..swapped }, &[]).await;
+    assert!(page.contains("changed places"), "{page}");
+    // Nothing more is claimed than is known: an ID that no tenant has ever seen was not exchanged.
+    let (client, tenant) = (values.tenant.clone(), uuid::Uuid::from_u128(9).to_string());
+    let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
+    assert!(page.contains("The Tenant ID is wrong.") && !page.contains("changed places"), "{page}");
     let (client, tenant) = (uuid::Uuid::from_u128(8).to_string(), uuid::Uuid::from_u128(9).to_string());
     let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
     assert!(page.contains("The Tenant ID is wrong.") && !page.contains("changed places"), "{page}");

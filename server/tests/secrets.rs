@@ -124,7 +124,11 @@ async fn nothing_secret_gets_out() {
     let captured = Captured::default();
     let writer = captured.clone();
     // The cookie store is that of the browser, which runs in this process only here.
-    tracing_subscriber::fmt().with_env_filter("trace,cookie_store=off").with_writer(move || writer.clone()).init();
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_env_filter("trace,cookie_store=off")
+        .with_writer(move || writer.clone())
+        .init();
 
     let database = Database::sqlite();
     let world = World::start(&database).await;
@@ -214,6 +218,10 @@ async fn nothing_secret_gets_out() {
     let logged = captured.0.lock().unwrap().clone();
     assert!(stored.len() > 10_000 && logged.len() > 1_000, "something was searched");
     assert!(String::from_utf8_lossy(&logged).contains("a bug: panicked at"), "the panic was reported");
+    for cause in ["secret_wrong", "smtp_auth_mailbox", "imap_disabled", "secret_expired", "mfa"] {
+        let line = format!("cause=\"{cause}\"");
+        assert!(String::from_utf8_lossy(&logged).contains(&line), "whoever runs the server reads {line}");
+    }
     let (stored, logged) =
         (String::from_utf8_lossy(&stored).into_owned(), String::from_utf8_lossy(&logged).into_owned());
     for secret in &marked {

@@ -185,7 +185,7 @@ impl CheckKind {
             (Self::Smtp, Failed) => "SMTP refuses the sign-in",
             (Self::Smtp, _) => "SMTP sign-in",
             (Self::TestMessage, Passed) => "Test message sent",
-            (Self::TestMessage, Failed) => "Test message not accepted",
+            (Self::TestMessage, Failed) => "Test message not confirmed",
             (Self::TestMessage, _) => "Test message",
             (Self::Imap, Passed) => "Inbox opens",
             (Self::Imap, Failed) => "Inbox does not open",

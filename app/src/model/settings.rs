@@ -188,6 +188,16 @@ pub struct EmailConfigView {
     pub people_connected: i64,
 }
 
+impl EmailConfigView {
+    /// Whether a connection has shown right what Save cannot ask about: redirect URI, permissions, consent.
+    #[must_use]
+    pub fn connection_proven(&self) -> bool {
+        [GuideStep::RedirectUri, GuideStep::Permissions, GuideStep::Consent]
+            .iter()
+            .all(|step| self.guide.iter().any(|row| row.step == *step && row.proven))
+    }
+}
+
 impl EmailConfigForm {
     /// What may be shown again after an error: everything but the secret.
     #[must_use]

@@ -9,7 +9,7 @@ use crate::components::{
     Banner, Choice, DiagnosisSheet, ErrorSummary, Field, Layout, Section, Submit, TextInput, Time,
 };
 use crate::islands::{CopyButton, SubmitButton};
-use crate::model::{EmailConfigView, Flash, GuideStep, Notice, Provider, RegistrationView, Tone};
+use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
 
 /// Title of the prompt of an accepted Save.
 const ACCEPTED: &str = "IDs and secret are right.";
@@ -60,15 +60,14 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         .then(|| view! { <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p> });
     let main = match registration.verified_at {
         Some(at) => {
-            let text = match saved {
-                Some(notice) => notice.text.clone(),
-                None if config.own_mailbox_connected => "Your own mailbox is connected.".to_owned(),
-                None if config.guide.iter().any(|step| step.step == GuideStep::Permissions && step.proven) => {
-                    "A connected mailbox has proven redirect URI, permissions and consent.".to_owned()
-                }
-                None => "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
-                    .to_owned(),
+            let rest = if config.own_mailbox_connected {
+                "Your own mailbox is connected."
+            } else if config.connection_proven() {
+                "A connected mailbox has proven redirect URI, permissions and consent."
+            } else {
+                "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
             };
+            let text = saved.map_or_else(|| rest.to_owned(), |notice| format!("{} {rest}", notice.text));
             view! {
                 <Banner tone=Tone::Success title="IDs and secret are right." text>
                     <p class="quiet">"Verified " <Time at/></p>

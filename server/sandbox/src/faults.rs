@@ -72,6 +72,8 @@ pub struct Faults {
     pub smtp_reply: String,
     /// Errors carry no AADSTS number and none of Microsoft's fields, as other OpenID providers answer.
     pub plain_errors: bool,
+    /// A gateway gives every message a Message-ID of its own on the way to its recipients.
+    pub message_id_replaced: bool,
     /// Where accepted mail goes.
     pub delivery: Delivery,
 }

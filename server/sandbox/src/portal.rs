@@ -29,6 +29,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/sandbox/state", get(state))
         .route("/sandbox/mail", get(mails))
         .route("/sandbox/reset", post(reset))
+        .route("/sandbox/client-id", post(new_client_id))
         .route("/sandbox/redirect-uris", post(add_redirect_uri_json))
         .with_state(shared)
 }
@@ -117,7 +118,7 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     page("Sandbox portal", false, &body).into_response()
 }
 
-const SWITCHES: [(&str, &str); 12] = [
+const SWITCHES: [(&str, &str); 13] = [
     ("secret_expired", "Client secret expired"),
     ("imap_disabled", "IMAP disabled"),
     ("consent_missing", "Admin consent missing"),
@@ -129,6 +130,7 @@ const SWITCHES: [(&str, &str); 12] = [
     ("grants_revoked", "Grants revoked"),
     ("unavailable", "Entra unavailable"),
     ("send_as_denied", "Send As denied"),
+    ("message_id_replaced", "Message-ID replaced on the way"),
     ("smtp_scope_missing", "SMTP.Send missing in the token"),
 ];
 
@@ -228,6 +230,14 @@ async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
     world.browsers.clear();
     world.submissions.clear();
     world.accounts.iter_mut().for_each(|account| account.consented = false);
+    world.touch();
+    StatusCode::NO_CONTENT
+}
+
+/// The app is registered anew: another Client ID, the same secret. Grants of the old one stay bound to it.
+async fn new_client_id(State(shared): State<Arc<Shared>>) -> StatusCode {
+    let mut world = shared.world();
+    world.app.client_id = uuid::Uuid::new_v4();
     world.touch();
     StatusCode::NO_CONTENT
 }

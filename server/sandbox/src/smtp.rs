@@ -356,13 +356,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Delivery::Nowhere => None,
         };
         if let Some(folder) = folder {
+            let replaced = world.faults.message_id_replaced.then(|| with_another_message_id(body));
             for recipient in recipients {
-                world.deliver(recipient, folder, body);
+                world.deliver(recipient, folder, replaced.as_deref().unwrap_or(body));
             }
         }
         // Exchange keeps the copy in Sent Items by itself.
         world.deliver(upn, "Sent Items", body);
     }
+}
+
+/// The message with a Message-ID of another system's.
+fn with_another_message_id(body: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<&[u8]> = body.split_inclusive(|octet| *octet == b'\n').collect();
+    let own = format!("Message-ID: <{}@gateway.example>\r\n", uuid::Uuid::new_v4());
+    let headers = lines.iter().position(|line| *line == b"\r\n").unwrap_or(lines.len());
+    for line in &mut lines[..headers] {
+        if line.to_ascii_lowercase().starts_with(b"message-id:") {
+            *line = own.as_bytes();
+        }
+    }
+    lines.concat()
 }
 
 /// One open submission of a mailbox; ends with the connection, however that ends.

@@ -7,7 +7,7 @@ use server::config::{Config, Source};
 use server::http;
 use server::wiring::{StartError, build};
 
-use super::{missing, say};
+use super::{Missing, say};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,10 +68,20 @@ pub async fn doctor() -> Result<(), StartError> {
 
 /// What database and key hold; nothing is made. Answers how many findings are failures.
 async fn stored(config: &Config) -> Result<usize, StartError> {
-    if let Some(missing) = missing(config) {
-        let text = format!("{missing}: the first `serve` or `institution add` makes it; or is this another directory?");
-        Finding::Note(text).print();
-        return Ok(0);
+    if let Some(missing) = Missing::of(config) {
+        // The database's file comes first: where only the key is missing, SQLite has one.
+        let embedded = config.database_url.expose().starts_with("sqlite:");
+        let finding = match missing {
+            Missing::Database(_) => Finding::Note(format!(
+                "{missing}: the first `serve` or `institution add` makes it; or is this another directory?"
+            )),
+            // Without its key a database is worth nothing, and a new key would not open it.
+            Missing::Key(_) if embedded => {
+                Finding::Failed(format!("{missing}, but there is a database sealed with it"))
+            }
+            Missing::Key(_) => Finding::Note(format!("{missing}: it is made only while the database is empty")),
+        };
+        return Ok(usize::from(finding.print()));
     }
     let services = build(config.clone(), Clock::system()).await?;
     Finding::Fine(format!("settings, database and master key (id {})", services.vault.key_id())).print();

@@ -5,7 +5,7 @@ use server::config::{Config, Source};
 use server::vault::{Place, Vault};
 use server::wiring::{StartError, build};
 
-use super::{missing, say};
+use super::{Missing, say};
 
 /// Makes a new key, and seals everything with it.
 ///
@@ -19,7 +19,7 @@ pub async fn rotate_key() -> Result<(), StartError> {
                 .into(),
         ));
     }
-    if let Some(missing) = missing(&config) {
+    if let Some(missing) = Missing::of(&config) {
         return Err(StartError::Other(format!("{missing}. Run this in the directory in which the server runs.")));
     }
     // A server that runs would go on sealing with the old key.

@@ -5,6 +5,7 @@ mod key;
 mod people;
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use server::clock::Clock;
@@ -22,14 +23,31 @@ pub async fn services() -> Result<Arc<Services>, StartError> {
     build(Config::read(&Source::from_process()?)?, Clock::system()).await
 }
 
-/// What must be there already to look at it or to change it, as a text: `None` if all of it is.
-pub fn missing(config: &Config) -> Option<String> {
-    let database = missing_file(config.database_url.expose()).map(|path| (path, "database", "ENTREPOST_DATABASE_URL"));
-    let key = config.master_key.is_none().then_some(config.master_key_file.as_path()).filter(|path| !path.exists());
-    let key = key.map(|path| (path, "master key", "ENTREPOST_MASTER_KEY_FILE"));
-    let (path, what, setting) = database.or(key)?;
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Some(format!("there is no {what} at {} ({setting})", path.display()))
+/// A file that must be there before what is stored can be looked at or changed.
+pub enum Missing<'a> {
+    /// SQLite's file: nothing was ever stored.
+    Database(&'a Path),
+    /// The master key's file.
+    Key(&'a Path),
+}
+
+impl<'a> Missing<'a> {
+    /// What is missing first, if anything is.
+    pub fn of(config: &'a Config) -> Option<Self> {
+        let key = config.master_key.is_none().then_some(config.master_key_file.as_path()).filter(|path| !path.exists());
+        missing_file(config.database_url.expose()).map(Self::Database).or(key.map(Self::Key))
+    }
+}
+
+impl std::fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (path, what, setting) = match self {
+            Self::Database(path) => (path, "database", "ENTREPOST_DATABASE_URL"),
+            Self::Key(path) => (path, "master key", "ENTREPOST_MASTER_KEY_FILE"),
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        write!(f, "there is no {what} at {} ({setting})", path.display())
+    }
 }
 
 /// A note where people of this institution would find nothing at its address.
@@ -40,7 +58,7 @@ pub fn note_unserved(config: &Config, slug: &str) {
 }
 
 /// What points a server at the sandbox: settings to copy, the three values, the accounts.
-pub fn sandbox_introduction(sandbox: &sandbox::Sandbox, ca: &std::path::Path) -> String {
+pub fn sandbox_introduction(sandbox: &sandbox::Sandbox, ca: &Path) -> String {
     let ca = std::path::absolute(ca).unwrap_or_else(|_| ca.to_owned());
     let world = sandbox.world();
     let accounts: String = (world.accounts.iter())

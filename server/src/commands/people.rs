@@ -97,15 +97,13 @@ async fn add_person(
         Err(error) if error.is_duplicate() => services.invite_again(&person).await,
         other => other,
     };
-    let Some(token) = added?.map_err(|error| StartError::Other(error.to_string()))? else {
-        say(&format!("{address} can sign in at {public_url}"));
-        note_unserved(&services.config, &institution.slug);
-        return Ok(());
-    };
-    say(&format!(
-        "{address} sets a password with this link (once, within 72 hours; an earlier one no longer works):\n{}",
-        invitation_link(&public_url, &token)
-    ));
+    match added?.map_err(|error| StartError::Other(error.to_string()))? {
+        None => say(&format!("{address} can sign in at {public_url}")),
+        Some(token) => say(&format!(
+            "{address} sets a password with this link (once, within 72 hours; an earlier one no longer works):\n{}",
+            invitation_link(&public_url, &token)
+        )),
+    }
     note_unserved(&services.config, &institution.slug);
     Ok(())
 }

@@ -76,7 +76,6 @@ impl<'a> Run<'a> {
 
     async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<(), AppError> {
         self.failed = true;
-        fault.log(self.attempt.id, kind.as_str());
         let duration_ms = i64::try_from(since.elapsed().as_millis()).ok();
         let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.to_json()) };
         self.first_fault.get_or_insert(fault);

@@ -29,7 +29,7 @@ impl Services {
             Tenant::Domain(domain) => domain.clone(),
         };
         let credentials = Credentials { client_id, tenant: named, secret: secret.clone() };
-        match self.entra.probe(&credentials).await {
+        let verdict = match self.entra.probe(&credentials).await {
             Ok(discovery) => {
                 let found = match tenant {
                     Tenant::Id(id) => Some(*id),
@@ -46,10 +46,14 @@ impl Services {
                 Verdict::Silent(Fault::identity(&error, now))
             }
             Err(error) => Verdict::Refused(self.refusal(&credentials, Fault::identity(&error, now)).await),
+        };
+        if let Verdict::Refused(fault) | Verdict::Silent(fault) = &verdict {
+            fault.log(client_id, "save");
         }
+        verdict
     }
 
-    /// A refusal, told apart from IDs that stand in each other's field: then the Client ID is a tenant that exists.
+    /// A refusal, told apart from IDs that stand in each other's field: exchanged, the tenant exists and knows the client.
     async fn refusal(&self, refused: &Credentials, fault: Fault) -> Fault {
         let (Ok(as_client), "tenant_unknown") = (refused.tenant.parse(), fault.cause.as_str()) else { return fault };
         let swapped = Credentials {
@@ -57,14 +61,15 @@ impl Services {
             tenant: refused.client_id.to_string(),
             secret: refused.secret.clone(),
         };
-        let still_unknown = |error: &IdentityError| {
-            !matches!(error, IdentityError::OAuth { .. })
-                || Fault::identity(error, self.clock.now()).cause == "tenant_unknown"
+        let known = match self.entra.probe(&swapped).await {
+            Ok(_) => true,
+            Err(error) => {
+                let cause = Fault::identity(&error, self.clock.now()).cause;
+                matches!(error, IdentityError::OAuth { .. })
+                    && !["tenant_unknown", "client_unknown"].contains(&cause.as_str())
+            }
         };
-        match self.entra.probe(&swapped).await {
-            Err(error) if still_unknown(&error) => fault,
-            _ => Fault { cause: "ids_swapped".into(), ..fault },
-        }
+        if known { Fault { cause: "ids_swapped".into(), ..fault } } else { fault }
     }
 
     /// A registration with its secret sealed for a new row.
@@ -162,14 +167,10 @@ impl Services {
             return Ok(Flash::notice(question(people)));
         }
         self.use_registration(admin, settings, &new, ends).await?;
-        let rest = [GuideStep::RedirectUri, GuideStep::Permissions, GuideStep::Consent];
-        let guide = self.store.guide(admin.institution().id).await.or_internal(self)?;
-        let proven = rest.iter().all(|step| guide.iter().any(|row| row.step == *step && row.proven && row.done));
-        Ok(Flash::notice(accepted(renewed && !ends, proven)))
+        Ok(Flash::notice(accepted(renewed && !ends)))
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
-        fault.log(&admin.institution().slug, "save");
         let diagnosis = fault.explain(&self.reader(admin, ""));
         let blamed = match fault.cause.as_str() {
             "client_unknown" | "ids_swapped" => Some(("client_id", "Client ID")),
@@ -191,7 +192,6 @@ impl Services {
     }
 
     fn silent(&self, admin: &Administrator, fault: &Fault, beside: bool) -> Flash {
-        fault.log(&admin.institution().slug, "save");
         let text = if beside {
             "The new values wait, unused, beside the verified ones. Press Verify again in a few minutes."
         } else {
@@ -351,19 +351,14 @@ impl Services {
     }
 }
 
-/// `renewed`: a new secret for what was in use. `proven`: a connection has shown the rest to be right before.
-fn accepted(renewed: bool, proven: bool) -> Notice {
-    let what = if renewed {
+/// What a Save has proven; the page adds what is known of the rest. `renewed`: a new secret for what was in use.
+fn accepted(renewed: bool) -> Notice {
+    let text = if renewed {
         "The new secret is used at once, for every mailbox connected before."
     } else {
         "Microsoft accepts Client ID, Tenant ID and secret."
     };
-    let rest = if proven {
-        "A connected mailbox has proven redirect URI, permissions and consent."
-    } else {
-        "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
-    };
-    Notice::new(Tone::Success, "IDs and secret are right.", format!("{what} {rest}"))
+    Notice::new(Tone::Success, "IDs and secret are right.", text)
 }
 
 fn question(people: i64) -> Notice {

@@ -150,9 +150,6 @@ impl Services {
 
     /// Records a failed check and ends the attempt.
     pub(super) async fn end_with(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
-        if let Some(fault) = &check.fault {
-            Fault::from_json(fault).log(attempt.id, check.kind.as_str());
-        }
         self.put_check(attempt, check).await?;
         for kind in CheckKind::ALL {
             let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;
@@ -173,7 +170,11 @@ impl Services {
         Ok(())
     }
 
+    /// Stores how a check went, tells who follows the attempt, and leaves a line in the log where it failed.
     pub(in crate::service) async fn put_check(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
+        if let Some(fault) = &check.fault {
+            Fault::from_json(fault).log(attempt.id, check.kind.as_str());
+        }
         self.store.put_check(attempt.institution, attempt.id, &check).await.or_internal(self)?;
         self.watchers.changed(attempt.id);
         Ok(())

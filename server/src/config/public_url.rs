@@ -1,0 +1,84 @@
+//! Where institutions are served.
+
+use url::Url;
+
+use super::{ConfigError, Source};
+
+/// Where institutions are served.
+#[derive(Debug, Clone)]
+pub struct PublicUrl {
+    template: String,
+    default_institution: Option<String>,
+}
+
+impl PublicUrl {
+    /// `port`: that of the address served on, which the default follows.
+    pub(super) fn parse(source: &Source, port: u16) -> Result<Self, ConfigError> {
+        let name = "ENTREPOST_PUBLIC_URL";
+        let default_institution = source.get("ENTREPOST_DEFAULT_INSTITUTION");
+        let template = source.get(name).unwrap_or_else(|| {
+            let host = if default_institution.is_some() { "localhost" } else { "{institution}.localhost" };
+            format!("http://{host}:{port}")
+        });
+        let template = template.trim_end_matches('/').to_owned();
+        let wrong =
+            |expected: &str| ConfigError::Value { name, value: template.clone(), expected: expected.to_owned() };
+        let sample = template.replace("{institution}", "sample");
+        let url = Url::parse(&sample).map_err(|_| wrong("a URL such as https://{institution}.mail.example"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.path() != "/" || url.query().is_some() {
+            return Err(wrong("an http or https address without a path"));
+        }
+        match (&default_institution, template.contains("{institution}")) {
+            (None, false) => Err(wrong(
+                "{institution} must stand in the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution",
+            )),
+            (Some(_), true) => Err(wrong("with ENTREPOST_DEFAULT_INSTITUTION the address has no {institution}")),
+            _ => Ok(Self { template, default_institution }),
+        }
+    }
+
+    /// The slug of the only institution that is served, where one is named.
+    #[must_use]
+    pub fn default_institution(&self) -> Option<&str> {
+        self.default_institution.as_deref()
+    }
+
+    /// The public address of an institution, without a trailing slash.
+    #[must_use]
+    pub fn of(&self, slug: &str) -> String {
+        self.template.replace("{institution}", slug)
+    }
+
+    /// The slug that a Host header names (its port is ignored), if any.
+    #[must_use]
+    pub fn slug(&self, host: &str) -> Option<String> {
+        let host = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host });
+        let host = host.to_ascii_lowercase();
+        let marker = "institution-slug";
+        let url = Url::parse(&self.template.replace("{institution}", marker)).ok()?;
+        let pattern = url.host_str()?.to_owned();
+        match &self.default_institution {
+            Some(slug) => (pattern == host).then(|| slug.clone()),
+            None => {
+                let (before, after) = pattern.split_once(marker)?;
+                let slug = host.strip_prefix(before)?.strip_suffix(after)?;
+                (!slug.is_empty() && !slug.contains('.')).then(|| slug.to_owned())
+            }
+        }
+    }
+
+    /// Whether Microsoft takes its redirect URIs: https, or http for `localhost` itself
+    /// (<https://learn.microsoft.com/entra/identity-platform/reply-url>).
+    #[must_use]
+    pub fn suits_microsoft(&self) -> bool {
+        self.is_https() || self.template == "http://localhost" || self.template.starts_with("http://localhost:")
+    }
+
+    /// Whether browsers reach it by https: cookies are `Secure` then.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.template.starts_with("https:")
+    }
+}

@@ -1,0 +1,67 @@
+//! The relay of the system default provider.
+
+use url::Url;
+
+use crate::vault::Secret;
+
+/// The relay of the system default provider: an address with its credentials.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    server: (String, u16),
+    encryption: Encryption,
+    credentials: Option<(String, Secret)>,
+}
+
+/// How a relay is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// In the clear.
+    None,
+    /// STARTTLS where it is offered.
+    Opportunistic,
+    /// STARTTLS, or nothing is sent.
+    Required,
+    /// TLS from the first octet.
+    Wrapped,
+}
+
+impl Relay {
+    /// `smtp://` (with `?tls=required` for STARTTLS) or `smtps://`, as lettre reads it.
+    pub(super) fn parse(text: &Secret) -> Option<Self> {
+        let url = Url::parse(text.expose()).ok()?;
+        let (encryption, port) = match (url.scheme(), url.query()) {
+            ("smtps", None) => (Encryption::Wrapped, 465),
+            ("smtp", None) => (Encryption::None, 25),
+            ("smtp", Some("tls=opportunistic")) => (Encryption::Opportunistic, 587),
+            ("smtp", Some("tls=required")) => (Encryption::Required, 587),
+            _ => return None,
+        };
+        let decoded = |text: &str| {
+            percent_encoding::percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+        };
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some((decoded(user)?, Secret::new(decoded(password.unwrap_or_default())?))),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty())?.to_owned();
+        Some(Self { server: (host, url.port().unwrap_or(port)), encryption, credentials })
+    }
+
+    /// How it is spoken to.
+    #[must_use]
+    pub fn encryption(&self) -> Encryption {
+        self.encryption
+    }
+
+    /// Who signs in there, and the password.
+    #[must_use]
+    pub fn credentials(&self) -> Option<(String, &Secret)> {
+        self.credentials.as_ref().map(|(user, password)| (user.clone(), password))
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn server(&self) -> &(String, u16) {
+        &self.server
+    }
+}

@@ -1,0 +1,200 @@
+//! Where a setting stands, and what is said of one that cannot be used.
+
+use std::collections::BTreeMap;
+
+use crate::vault::Secret;
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is no TOML, or cannot be read.
+    #[error("entrepost.toml: {0}")]
+    File(String),
+    /// A value cannot be used.
+    #[error("{name} = {value:?}: {expected}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What was given (never a secret).
+        value: String,
+        /// What is expected.
+        expected: String,
+    },
+    /// The file has an entry that cannot be used.
+    #[error("entrepost.toml: {name} {why}")]
+    Entry {
+        /// What stands in the file.
+        name: String,
+        /// Why, and what may be meant.
+        why: String,
+    },
+}
+
+/// Every setting. `_FILE` after a secret names a file that holds it.
+const SETTINGS: &[&str] = &[
+    "ENTREPOST_LISTEN",
+    "ENTREPOST_PUBLIC_URL",
+    "ENTREPOST_DEFAULT_INSTITUTION",
+    "ENTREPOST_DATABASE_URL",
+    "ENTREPOST_DATABASE_URL_FILE",
+    "ENTREPOST_MASTER_KEY",
+    "ENTREPOST_MASTER_KEY_FILE",
+    "ENTREPOST_NOTIFICATIONS_DOMAIN",
+    "ENTREPOST_SYSTEM_SMTP_URL",
+    "ENTREPOST_SYSTEM_SMTP_URL_FILE",
+    "ENTREPOST_MICROSOFT_AUTHORITY",
+    "ENTREPOST_MICROSOFT_SCOPES",
+    "ENTREPOST_MICROSOFT_APP_SCOPE",
+    "ENTREPOST_MICROSOFT_SMTP",
+    "ENTREPOST_MICROSOFT_IMAP",
+    "ENTREPOST_SUPPORT_CONTACT",
+    "ENTREPOST_EXTRA_CA_FILE",
+    "ENTREPOST_CLIENT_ADDRESS_HEADER",
+    "ENTREPOST_SIGN_IN_SECONDS",
+    "ENTREPOST_ARRIVAL_SECONDS",
+    "ENTREPOST_RETEST_SECONDS",
+    "ENTREPOST_SMTP_CONNECTIONS",
+    "ENTREPOST_MESSAGES_PER_MINUTE",
+    "ENTREPOST_RECIPIENTS_PER_DAY",
+    "ENTREPOST_MESSAGE_SECONDS",
+];
+
+/// Read before the settings, from the environment only.
+const LOG: &str = "ENTREPOST_LOG";
+
+fn is_setting(name: &str) -> bool {
+    SETTINGS.contains(&name) || name == LOG
+}
+
+/// The setting whose name is most like this one.
+fn nearest(name: &str) -> &'static str {
+    let likeness = |setting: &str| strsim::jaro_winkler(name, setting);
+    SETTINGS.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other))).unwrap_or(LOG)
+}
+
+/// Why an entry of the file cannot be used, if so.
+fn objection(name: &str, value: &toml::Value) -> Option<String> {
+    let expected = "expects a text in quotes, a whole number, true or false";
+    match value {
+        toml::Value::Table(_) => Some("is a section; settings stand at the top of the file, without one".into()),
+        _ if name == LOG || name.starts_with("LEPTOS_") => Some("is read from the environment only".into()),
+        _ if !is_setting(name) => Some(format!("is no setting; the nearest is {}", nearest(name))),
+        toml::Value::String(_) | toml::Value::Integer(_) | toml::Value::Boolean(_) => None,
+        _ => Some(expected.into()),
+    }
+}
+
+/// Where a setting may stand.
+pub struct Source {
+    environment: BTreeMap<String, String>,
+    file: toml::Table,
+}
+
+impl Source {
+    /// The process environment and `entrepost.toml` in the working directory.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`].
+    pub fn from_process() -> Result<Self, ConfigError> {
+        let file = match std::fs::read_to_string("entrepost.toml") {
+            Ok(text) => text.parse().map_err(|error: toml::de::Error| {
+                // Not the library's own picture of the line: it may hold a secret.
+                let line =
+                    error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+                let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+                ConfigError::File(format!("{line}{} (an entry is NAME = \"value\", in quotes)", error.message()))
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => toml::Table::new(),
+            Err(error) => return Err(ConfigError::File(error.to_string())),
+        };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("ENTREPOST_"))
+            .collect();
+        let source = Self { environment, file };
+        if let Some((name, why)) = source.file.iter().find_map(|(name, value)| Some((name, objection(name, value)?))) {
+            return Err(ConfigError::Entry { name: name.clone(), why });
+        }
+        // Others may put names into the environment (container platforms do, for a service of this name).
+        for name in source.environment.keys().filter(|name| !is_setting(name)) {
+            tracing::warn!("the environment's {name} is no setting and is ignored; the nearest is {}", nearest(name));
+        }
+        Ok(source)
+    }
+
+    /// Only these settings: for the demo and for tests.
+    #[must_use]
+    pub fn of(settings: &[(&str, String)]) -> Self {
+        let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self { environment, file: toml::Table::new() }
+    }
+
+    /// A setting as text; an empty one counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        debug_assert!(is_setting(name), "{name} is missing in SETTINGS");
+        let value = self.environment.get(name).cloned().or_else(|| match self.file.get(name)? {
+            toml::Value::String(text) => Some(text.clone()),
+            toml::Value::Integer(number) => Some(number.to_string()),
+            toml::Value::Boolean(truth) => Some(truth.to_string()),
+            _ => None,
+        })?;
+        let value = value.trim().to_owned();
+        (!value.is_empty()).then_some(value)
+    }
+
+    pub(super) fn parsed<T>(
+        &self,
+        name: &'static str,
+        default: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let value = self.get(name).unwrap_or_else(|| default.to_owned());
+        parse(&value).ok_or_else(|| ConfigError::Value { name, value, expected: expected.to_owned() })
+    }
+
+    /// A secret: the value, or the file that `{name}_FILE` names.
+    pub(super) fn secret(&self, name: &'static str, file_name: &'static str) -> Result<Option<Secret>, ConfigError> {
+        if let Some(value) = self.get(name) {
+            return Ok(Some(Secret::new(value)));
+        }
+        let Some(path) = self.get(file_name) else { return Ok(None) };
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Value {
+            name: file_name,
+            value: path,
+            expected: error.to_string(),
+        })?;
+        Ok(Some(Secret::new(text.trim().to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_name_gets_the_nearest() {
+        assert_eq!(nearest("ENTREPOST_PUBLIC_ULR"), "ENTREPOST_PUBLIC_URL");
+        assert_eq!(nearest("ENTREPOST_SYSTEM_SMTP"), "ENTREPOST_SYSTEM_SMTP_URL");
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_used_says_why() {
+        let file: toml::Table =
+            "LEPTOS_SITE_ROOT = 'x'\nENTREPOST_LISTEN = [1]\nENTREPOST_PUBLIC_URL = 'x'\n[server]\n".parse().unwrap();
+        let why = |name: &str| objection(name, &file[name]);
+        assert!(why("LEPTOS_SITE_ROOT").unwrap().contains("environment"));
+        assert!(why("ENTREPOST_LISTEN").unwrap().contains("a text in quotes"));
+        assert!(why("server").unwrap().contains("section"));
+        assert_eq!(why("ENTREPOST_PUBLIC_URL"), None);
+    }
+
+    #[test]
+    fn every_setting_is_in_the_readme() {
+        let readme = include_str!("../../../README.md");
+        for name in SETTINGS.iter().map(|name| name.strip_suffix("_URL_FILE").unwrap_or(name)) {
+            assert!(readme.contains(&format!("`{name}")), "{name}");
+        }
+    }
+}

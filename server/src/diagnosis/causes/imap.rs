@@ -1,0 +1,91 @@
+//! Receiving.
+
+use super::{Cause, PROPAGATION, cause};
+use app::model::Mender::{Administrator, Operator, Time, You};
+use app::model::Remedy::{ConnectAgain, TryAgain};
+
+pub(super) static CAUSES: &[Cause] = &[
+    cause(
+        "imap_disabled",
+        "Receiving is switched off for this mailbox.",
+        (
+            "Your sign-in is fine. An administrator of Microsoft 365 must switch on IMAP.",
+            "IMAP is switched off for {address}, or the sign-in name is not the mailbox's.",
+        ),
+        (Administrator, TryAgain),
+        &[
+            (
+                "Microsoft 365 admin center › Users › Active users › {address} › Mail › Manage email apps: tick IMAP. Or, in Exchange PowerShell:",
+                Some("Set-CASMailbox -Identity {address} -ImapEnabled $true"),
+            ),
+            ("Bought through a reseller? Some of these switches are in its dashboard.", None),
+            PROPAGATION,
+        ],
+    ),
+    cause(
+        "imap_token_refused",
+        "Microsoft's mail server did not let Entrepost in.",
+        (
+            "Permission to receive is missing. Connect again; if that does not help, an administrator must look at the permissions.",
+            "IMAP refused the token: IMAP.AccessAsUser.All or admin consent is missing, or IMAP is switched off.",
+        ),
+        (You, ConnectAgain),
+        &[
+            ("Press Connect again and sign in with the account that owns the mailbox.", None),
+            (
+                "If it happens again, ask an administrator to check the permission IMAP.AccessAsUser.All, admin consent, and IMAP under Manage email apps.",
+                None,
+            ),
+        ],
+    ),
+    cause(
+        "imap_throttled",
+        "Microsoft is slowing this mailbox down.",
+        (
+            "Too many connections in a short time. It passes by itself.",
+            "Exchange Online throttles IMAP for this mailbox. It passes by itself.",
+        ),
+        (Time, TryAgain),
+        &[],
+    ),
+    cause(
+        "imap_refused",
+        "Microsoft's mail server refused to open the inbox.",
+        ("The evidence below says why.", "The evidence below says why."),
+        (Administrator, TryAgain),
+        &[(
+            "Check in the Microsoft 365 admin center that {address} has a licence with Exchange Online and that IMAP is on.",
+            None,
+        )],
+    ),
+    cause(
+        "imap_unreachable",
+        "Microsoft's mail server for receiving cannot be reached.",
+        (
+            "The connection from this server failed. Whoever runs it must look.",
+            "The connection from this server to the IMAP host failed.",
+        ),
+        (Operator, TryAgain),
+        &[(
+            "Check that this server may connect to the host and port in the evidence (usually 993), and its DNS.",
+            None,
+        )],
+    ),
+    cause(
+        "imap_tls",
+        "No secure connection to the mail server for receiving.",
+        ("Encryption could not be set up. Whoever runs this server must look.", "TLS with the IMAP host failed."),
+        (Operator, TryAgain),
+        &[(
+            "Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE. Otherwise check the host in ENTREPOST_MICROSOFT_IMAP.",
+            None,
+        )],
+    ),
+    cause(
+        "imap_silent",
+        "Microsoft's mail server for receiving stopped answering.",
+        ("Try again in a few minutes.", "The IMAP host accepted the connection, then stopped answering."),
+        (Time, TryAgain),
+        &[],
+    ),
+];

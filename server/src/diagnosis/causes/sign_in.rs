@@ -1,0 +1,220 @@
+//! The person at Microsoft, and the authority.
+
+use super::{Cause, cause};
+use app::model::Mender::{Administrator, Operator, Time, You};
+use app::model::Remedy::{ConnectAgain, TryAgain};
+
+pub(super) static CAUSES: &[Cause] = &[
+    // --- The person at Microsoft
+    cause(
+        "declined",
+        "The permissions were declined.",
+        (
+            "Microsoft asked whether Entrepost may send and receive for you, and the answer was no.",
+            "The permissions were declined at Microsoft.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Configure & Test again and choose Accept when Microsoft asks.", None)],
+    ),
+    cause(
+        "foreign_account",
+        "This account does not belong to the institution.",
+        (
+            "The account that signed in is not one of your institution's tenant.",
+            "The account that signed in is not in the tenant.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Configure & Test again and pick the account of your institution.", None)],
+    ),
+    cause(
+        "wrong_password",
+        "Microsoft did not accept the sign-in.",
+        ("User name or password was wrong.", "User name or password was wrong."),
+        (You, ConnectAgain),
+        &[("Press Configure & Test again and sign in with your institution's password.", None)],
+    ),
+    cause(
+        "account_disabled",
+        "This account is disabled at Microsoft.",
+        ("An administrator of Microsoft 365 has to enable it.", "The account {address} is disabled in Entra ID."),
+        (Administrator, ConnectAgain),
+        &[("In the Microsoft 365 admin center open Users, Active users, {address}, and unblock the sign-in.", None)],
+    ),
+    cause(
+        "mfa",
+        "Microsoft asks for a second factor.",
+        (
+            "Sign in again and complete the second step, or set it up when Microsoft asks.",
+            "The person must sign in again and complete the second step.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Connect again and follow Microsoft's steps to the end.", None)],
+    ),
+    cause(
+        "conditional_access",
+        "A security policy of the institution stops the sign-in.",
+        (
+            "A Conditional Access policy does not allow this sign-in.",
+            "A Conditional Access policy judges the address of this server, or asks for a fresh sign-in.",
+        ),
+        (Administrator, ConnectAgain),
+        &[
+            (
+                "In the Entra portal open Protection, Conditional Access, Sign-in logs, and find the policy that blocked {address}.",
+                None,
+            ),
+            (
+                "Add the outbound address of this server to the trusted locations, or exclude the app from the policy.",
+                None,
+            ),
+            ("Then connect again.", None),
+        ],
+    ),
+    cause(
+        "interaction_required",
+        "Microsoft wants you to sign in again.",
+        ("Something changed at Microsoft that needs you in person.", "The person has to sign in again."),
+        (You, ConnectAgain),
+        &[("Press Connect again and sign in.", None)],
+    ),
+    cause(
+        "grant_revoked",
+        "Microsoft has ended the connection.",
+        (
+            "The permission expired or was withdrawn, for example because an administrator reset your password. Connect again; nothing that waits is lost.",
+            "The grant expired or was withdrawn (reset password, revoked sessions). The person connects again.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Connect again and sign in at Microsoft.", None)],
+    ),
+    cause(
+        "start_over",
+        "This sign-in cannot be used any more.",
+        (
+            "Its code was used before, or belongs to another sign-in. Start again; if it repeats, tell support.",
+            "The code was used before, or belongs to another sign-in. If it repeats it is a bug of Entrepost.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Configure & Test again.", None)],
+    ),
+    cause(
+        "id_token_invalid",
+        "Microsoft's answer could not be trusted.",
+        (
+            "The proof of who signed in does not hold, so nothing was connected. Start again; if it repeats, tell support.",
+            "The id_token does not hold, so nothing was connected.",
+        ),
+        (Operator, ConnectAgain),
+        &[("Check the clock of this server and ENTREPOST_MICROSOFT_AUTHORITY.", None)],
+    ),
+    cause(
+        "issuer_mismatch",
+        "The answer came from another authority.",
+        (
+            "The answer names another issuer than your institution's tenant, so it was not used.",
+            "The callback's `iss` is not the tenant's issuer.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Configure & Test again.", None)],
+    ),
+    cause(
+        "no_refresh_token",
+        "Microsoft gave no lasting permission.",
+        (
+            "Without it mail would stop after an hour, so nothing was connected.",
+            "The answer had no refresh token: the permission offline_access is missing.",
+        ),
+        (Administrator, ConnectAgain),
+        &[(
+            "In the Entra portal open the app, API permissions, and add Microsoft Graph, Delegated, offline_access; then grant admin consent.",
+            None,
+        )],
+    ),
+    cause(
+        "address_taken",
+        "This mailbox is connected by somebody else.",
+        (
+            "A mailbox belongs to one person in Entrepost, and {address} is taken.",
+            "A mailbox belongs to one person in Entrepost, and {address} is taken. It can be disconnected under Users.",
+        ),
+        (Administrator, ConnectAgain),
+        &[("Open Users in Entrepost and disconnect {address} from whoever holds it.", None)],
+    ),
+    cause(
+        "address_unproven",
+        "The address could not be proven.",
+        (
+            "The test message from {address} did not arrive in the mailbox that signed in, so nothing was connected.",
+            "The test message from {address} did not arrive in the mailbox that signed in, so nothing was connected.",
+        ),
+        (You, ConnectAgain),
+        &[
+            ("Sign in with the account whose mailbox has the address {address}.", None),
+            ("If it is an alias, ask an administrator to make it an address of that mailbox.", None),
+        ],
+    ),
+    cause(
+        "registration_changed",
+        "The institution's app registration changed.",
+        (
+            "Microsoft binds connections to the registration, so yours ended. Connect again; it takes a minute.",
+            "Connections are bound to Client ID and Tenant ID, so this one ended. The person connects again.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Connect again and sign in at Microsoft.", None)],
+    ),
+    // --- The authority
+    cause(
+        "authority_unreachable",
+        "Microsoft cannot be reached from this server.",
+        (
+            "The connection to Microsoft's sign-in failed. Try again in a few minutes.",
+            "The connection from this server to the authority failed: network, DNS, proxy or a certificate.",
+        ),
+        (Operator, TryAgain),
+        &[
+            ("Check that this server may open https connections to the authority, and its DNS.", None),
+            ("Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE.", None),
+        ],
+    ),
+    cause(
+        "authority_unavailable",
+        "Microsoft is not available at the moment.",
+        (
+            "It said so itself. Nothing is lost; try again in a few minutes.",
+            "It said so itself. Nothing is lost; try again in a few minutes.",
+        ),
+        (Time, TryAgain),
+        &[],
+    ),
+    cause(
+        "authority_throttled",
+        "Microsoft asks to slow down.",
+        (
+            "Too many sign-ins in a short time. Try again in a few minutes.",
+            "Too many token requests in a short time. Try again in a few minutes.",
+        ),
+        (Time, TryAgain),
+        &[],
+    ),
+    cause(
+        "authority_protocol",
+        "The authority's answer cannot be understood.",
+        (
+            "What answered does not speak OpenID Connect. Whoever runs this server must look.",
+            "What answers at the authority's address does not speak OpenID Connect.",
+        ),
+        (Operator, TryAgain),
+        &[("Check ENTREPOST_MICROSOFT_AUTHORITY and whether a proxy answers in its place.", None)],
+    ),
+    cause(
+        "authority_refused",
+        "Microsoft refused.",
+        (
+            "The evidence below says why. Try again; if it is refused again, send the evidence to your administrator.",
+            "The evidence below says why.",
+        ),
+        (Administrator, ConnectAgain),
+        &[("Look the error up in Microsoft's list of authentication error codes.", None)],
+    ),
+];

@@ -157,11 +157,32 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "attempt-blocked-admin");
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-blocked");
+  await page.goto(`${demo.url}/institution/users`);
+  await page.locator(".person-mailbox > .more > summary").click();
+  await everyLook(page, "users-blocked");
+  await page.goto(`${demo.url}/mail/compose`);
+  await expect(page.getByText("waits in the outbox")).toBeVisible();
+  await everyLook(page, "compose-blocked");
+  await page.goto(demo.url + ACCOUNT);
   await demo.faults({ smtp_auth: "on", grants_revoked: true });
   await page.getByRole("button", { name: "Try again" }).click();
   await outcome(page, "failed");
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-needs-reconnect");
+  await demo.faults({ grants_revoked: false });
+  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await pick(page, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Email Provider").selectOption({ label: "System default" });
+  await save(page);
+  await expect(page.getByText("Stop using MS Exchange Online?")).toBeVisible();
+  await everyLook(page, "config-system-default");
+  await page.getByLabel("Yes, end the connections").check();
+  await save(page);
+  await expect(page.getByText("The institution uses the system default.")).toBeVisible();
+  await page.goto(demo.url + ACCOUNT);
+  await everyLook(page, "account-provider-changed");
 });
 
 test("lists, ends and questions: attempts, not seen, nothing to complete, removal, disabled", async ({ page, demo, newcomer }) => {

@@ -47,6 +47,23 @@ test("Continue with an address that is not the mailbox's: refused, and nothing i
   await expect(page.locator("[data-mailbox]")).toHaveCount(0);
 });
 
+test("a connected mailbox stays what it was when another account signs in afterwards", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.faults({ wrong_account: true });
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await page.getByRole("button", { name: "admin@demo.example" }).click();
+  await accept(page);
+  await page.getByRole("button", { name: "Continue with admin@demo.example" }).click();
+  await outcome(page, "failed");
+  await page.goto(demo.url + ACCOUNT);
+  const mailbox = page.locator('[data-mailbox="connected"]');
+  await expect(mailbox.locator('[data-status="passed"]')).toHaveCount(7);
+  await expect(mailbox.locator('[data-status="failed"]')).toHaveCount(0);
+});
+
 test("Continue with an alias of the mailbox: proven by the message, then connected", async ({ page, demo }) => {
   await configure(page, demo);
   await allowOther(page, demo.url);

@@ -152,7 +152,15 @@ impl Config {
             master_key: source.get("ENTREPOST_MASTER_KEY").map(Secret::new),
             master_key_given: source.get("ENTREPOST_MASTER_KEY_FILE").is_some(),
             master_key_file: text("ENTREPOST_MASTER_KEY_FILE", "data/master.key").into(),
-            notifications_domain: text("ENTREPOST_NOTIFICATIONS_DOMAIN", "mail.localhost"),
+            notifications_domain: source.parsed(
+                "ENTREPOST_NOTIFICATIONS_DOMAIN",
+                "mail.localhost",
+                "a domain, such as mail.school.example",
+                |text| {
+                    let sample = format!("notifications@sample.{text}");
+                    app::model::EmailAddress::parse(&sample).is_ok().then(|| text.to_owned())
+                },
+            )?,
             system_smtp,
             microsoft: Microsoft {
                 authority,

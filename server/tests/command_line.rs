@@ -132,7 +132,9 @@ fn looking_makes_nothing_and_links_that_lead_nowhere_are_noted() {
     );
     let rotated = run(&[], &["key", "rotate"]);
     assert!(!rotated.success && rotated.err.contains("in which the server runs"), "{}", rotated.err);
-    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0, "neither made anything");
+    let added = run(&[], &["user", "add", "north", "jane@north.example"]);
+    assert!(!added.success && added.err.contains("there is no database at"), "{}", added.err);
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0, "none made anything");
 
     let only = |slug| [("ENTREPOST_PUBLIC_URL", "http://localhost:3000"), ("ENTREPOST_DEFAULT_INSTITUTION", slug)];
     let added = run(&only("south"), &ADD);

@@ -100,6 +100,39 @@ async fn other_ids_end_every_connection_but_only_after_asking() {
 }
 
 #[tokio::test]
+async fn the_system_default_ends_every_connection_but_only_after_asking() {
+    for database in Database::both().await {
+        let (world, seat, admin, values) = start(&database).await;
+        let default = [("provider", "system_default"), ("custom_from", "no")];
+        let address = world.url("demo", "/api/save_email_config");
+        admin.post(&address, &default).await;
+        let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+        assert!(page.contains("Stop using MS Exchange Online?") && page.contains("1 person must connect"), "{page}");
+        assert!(proves(&world, &seat).await, "nothing has changed before somebody agreed");
+        let confirmed: Vec<_> = default.into_iter().chain([("confirm_disconnect", "yes")]).collect();
+        admin.post(&address, &confirmed).await;
+        let store = &world.services.store;
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!((mailbox.state, mailbox.refresh_token_sealed.as_str()), (MailboxState::NeedsReconnect, ""));
+        let user = Browser::new(&world);
+        user.sign_in(&world, "demo", "user@demo.example").await;
+        let page = user.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
+        assert!(page.contains("has stopped using MS Exchange Online"), "{page}");
+        assert!(
+            !page.contains("has not set up")
+                && !page.contains("Your mailbox is connected")
+                && !page.contains("Connect again<"),
+            "{page}"
+        );
+        let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+        assert!(page.contains("has stopped using MS Exchange Online"), "{page}");
+        let page = save(&world, &admin, &Values { secret: String::new(), ..values }, &[]).await;
+        assert!(page.contains("IDs and secret are right."), "the registration is stored still: {page}");
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn every_missing_value_is_named_and_a_lost_secret_is_asked_for_again() {
     let database = Database::sqlite();
     let world = World::start(&database).await;

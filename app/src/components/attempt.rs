@@ -114,7 +114,7 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
             (
                 Tone::Warning,
                 format!("{who} signed in, {} was expected.", view.address),
-                text("Nothing is connected yet. Decide how to go on."),
+                text("Nothing is connected by this sign-in yet. Decide how to go on."),
             )
         }
         (Stage::Ready | Stage::Running, _) => (

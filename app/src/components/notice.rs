@@ -54,10 +54,11 @@ pub fn DiagnosisSheet(
     let asks_administrator = message_for_administrator.is_some();
     let (heading, lead) = match mender {
         Mender::You => ("What you can do", ""),
+        Mender::Owner => ("What its owner has to do", "Nobody else can: it is their sign-in at Microsoft."),
         Mender::Administrator => {
             ("Ask your administrator", "You cannot mend this yourself. Send this message; it says exactly what to do.")
         }
-        Mender::Time => ("Wait a little", "Nobody has to do anything. It passes by itself."),
+        Mender::Time => ("Wait a little", "Nothing has to be changed: it passes by itself."),
         Mender::Operator => (
             "Tell whoever runs this server",
             "The cause lies with this server or its network. Send them the evidence below; it says what was tried.",

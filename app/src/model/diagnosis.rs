@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Mender {
     /// The person who sees the page.
     You,
+    /// Whoever signs in to the mailbox, where somebody else sees the page.
+    Owner,
     /// An administrator of the institution (in Entra, Exchange or Entrepost).
     Administrator,
     /// Nobody: it passes by itself.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, Diagnosis, MailboxId, Timestamp};
+use super::{DeliveryId, Diagnosis, MailboxView, Timestamp};
 
 /// The fate of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -184,8 +184,8 @@ pub struct DeliveryView {
 /// The compose page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeView {
-    /// Mailboxes of the writer, with their addresses.
-    pub senders: Vec<(MailboxId, String)>,
+    /// Mailboxes of the writer.
+    pub senders: Vec<MailboxView>,
     /// Makes a form that is sent twice one message.
     pub key: String,
 }

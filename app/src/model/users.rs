@@ -123,7 +123,7 @@ pub struct UserRow {
     /// Since when they are disabled.
     pub disabled_at: Option<Timestamp>,
     /// Their mailboxes.
-    pub mailboxes: Vec<(MailboxId, String, MailboxState)>,
+    pub mailboxes: Vec<MailboxView>,
 }
 
 /// What an invitation link opens.

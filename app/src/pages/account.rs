@@ -18,15 +18,11 @@ pub fn Account() -> impl IntoView {
         let account = page.backend.mailboxes.account(&me).await?;
         let mut shown = Vec::new();
         for mailbox in &account.mailboxes {
-            let last = account.attempts.iter().find(|attempt| {
-                attempt.address.eq_ignore_ascii_case(&mailbox.address)
-                    && attempt.stage == Stage::Finished
-                    && attempt.outcome != Outcome::Abandoned
-            });
-            let attempt = match last {
+            let attempt = match account.attempts.iter().find(|attempt| concerns(attempt, mailbox)) {
                 Some(last) => page.backend.mailboxes.attempt(&me, last.id).await.ok(),
                 None => None,
             };
+            let attempt = attempt.filter(|attempt| explains(attempt, mailbox));
             shown.push((mailbox.clone(), attempt));
         }
         let connected = !shown.is_empty();
@@ -36,10 +32,19 @@ pub fn Account() -> impl IntoView {
         });
         let form = if account.provider_ready {
             connect_form(&account.account_address, connected, account.allow_other_address, &flash)
+        } else if shown
+            .iter()
+            .any(|(mailbox, _)| mailbox.problem.as_ref().is_some_and(|problem| problem.cause == "provider_changed"))
+        {
+            // The mailbox's own diagnosis says why, and who mends it.
+            me.administrator().is_ok().then(|| view! { <p><a class="button primary" href="/institution/config/general/email">"Open Institution Config"</a></p> }).into_any()
         } else {
             not_ready(&account.ask, me.administrator().is_ok())
         };
-        let boxes = shown.into_iter().map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt)).collect_view();
+        let boxes = shown
+            .into_iter()
+            .map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt, account.provider_ready))
+            .collect_view();
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
@@ -56,6 +61,21 @@ pub fn Account() -> impl IntoView {
             </Layout>
         }.into_any())
     })
+}
+
+/// Whether an attempt's checks may have led to the state a mailbox has now: one that was refused before it came to the mailbox
+/// (another account signed in, say) leaves a connected one as it is.
+fn concerns(attempt: &AttemptSummary, mailbox: &MailboxView) -> bool {
+    let led_here = match mailbox.state {
+        MailboxState::Connected => matches!(attempt.outcome, Outcome::Passed | Outcome::NotSeen),
+        MailboxState::Blocked | MailboxState::NeedsReconnect => attempt.outcome == Outcome::Failed,
+    };
+    led_here && attempt.stage == Stage::Finished && attempt.address.eq_ignore_ascii_case(&mailbox.address)
+}
+
+/// Whether the checks say the same as the mailbox's problem: what stopped a message later is no failed check.
+fn explains(attempt: &AttemptView, mailbox: &MailboxView) -> bool {
+    mailbox.problem.as_ref().is_none_or(|problem| attempt.diagnoses.iter().any(|found| found.cause == problem.cause))
 }
 
 fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> AnyView {
@@ -108,7 +128,8 @@ pub(super) fn state_badge(state: MailboxState) -> AnyView {
     view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
 }
 
-fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>) -> AnyView {
+/// `ready`: the institution can connect mailboxes now.
+fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool) -> AnyView {
     let MailboxView { id, address, sign_in_name, state, connected_at, next_test_at, problem } = mailbox;
     let id = id.to_string();
     let banner = match (state, &problem) {
@@ -145,7 +166,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>) -> AnyView 
                 </div>
                 {attempt.map(|attempt| view! { <RouteStops checks=attempt.checks/> })}
                 <div class="actions">
-                    {again}
+                    {ready.then_some(again)}
                     <details class="confirm">
                         <summary class="danger">"Disconnect"</summary>
                         <p>"Entrepost forgets the tokens of " {address} ". You can connect it again at any time."</p>

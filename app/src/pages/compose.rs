@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::signed_in_page;
 use crate::components::{Banner, ErrorSummary, Field, Layout, Section, TextInput};
 use crate::islands::SubmitButton;
-use crate::model::{ComposeView, Flash, MailboxId, Tone};
+use crate::model::{ComposeView, Flash, MailboxState, MailboxView, Tone};
 
 /// `/mail/compose`
 #[component]
@@ -39,6 +39,7 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
     let text = flash.typed("text").unwrap_or_default().to_owned();
     let invalid = flash.error("text").is_some();
     view! {
+        {waits(&view.senders)}
         <section class="sheet letter">
             <form method="post" action="/api/send_message">
                 <input type="hidden" name="key" value=key/>
@@ -60,9 +61,29 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
     .into_any()
 }
 
-fn sender(senders: Vec<(MailboxId, String)>, flash: &Flash) -> AnyView {
-    if let [(id, address)] = senders.as_slice() {
-        let (id, address) = (id.to_string(), address.clone());
+/// What waits in the outbox when it is sent now, said before it is written.
+fn waits(senders: &[MailboxView]) -> AnyView {
+    senders
+        .iter()
+        .filter_map(|mailbox| {
+            let problem = mailbox.problem.as_ref().filter(|_| mailbox.state != MailboxState::Connected)?;
+            let text = format!(
+                "What you send as {} waits in the outbox, and leaves by itself once this is mended.",
+                mailbox.address
+            );
+            Some(view! {
+                <Banner tone=Tone::Warning title=problem.title.clone() text>
+                    <p><a href="/account/email">"What to do"</a></p>
+                </Banner>
+            })
+        })
+        .collect_view()
+        .into_any()
+}
+
+fn sender(senders: Vec<MailboxView>, flash: &Flash) -> AnyView {
+    if let [only] = senders.as_slice() {
+        let (id, address) = (only.id.to_string(), only.address.clone());
         return view! {
             <input type="hidden" name="mailbox" value=id/>
             <p class="from"><span class="quiet">"From "</span><span class="address">{address}</span></p>
@@ -75,7 +96,7 @@ fn sender(senders: Vec<(MailboxId, String)>, flash: &Flash) -> AnyView {
             <select id="mailbox" name="mailbox">
                 {senders
                     .into_iter()
-                    .map(|(id, address)| {
+                    .map(|MailboxView { id, address, .. }| {
                         let value = id.to_string();
                         let selected = value == chosen;
                         view! { <option value=value selected=selected>{address}</option> }

@@ -4,9 +4,9 @@ use leptos::prelude::*;
 
 use super::account::state_badge;
 use super::administrator_page;
-use crate::components::{Choice, ErrorSummary, Layout, Section, Submit, TextInput, Time};
+use crate::components::{Choice, DiagnosisSheet, ErrorSummary, Layout, Section, Submit, TextInput, Time};
 use crate::islands::SubmitButton;
-use crate::model::{Role, UserId, UserRow};
+use crate::model::{MailboxState, MailboxView, Role, UserId, UserRow};
 
 /// `/institution/users`
 #[component]
@@ -48,7 +48,8 @@ fn row(person: UserRow, me: UserId) -> AnyView {
     let user = id.to_string();
     let state = match (disabled_at, has_password, invited_until) {
         (Some(at), _, _) => view! { <span class="badge bad">"✕ Disabled"</span> <span class="quiet">" since " <Time at/></span> }.into_any(),
-        (None, _, Some(at)) => view! { <span class="badge warning">"! Invited"</span> <span class="quiet">" link works until " <Time at/></span> }.into_any(),
+        (None, true, Some(at)) => view! { <span class="badge ok">"✓ Active"</span> <span class="quiet">" new password link works until " <Time at/></span> }.into_any(),
+        (None, false, Some(at)) => view! { <span class="badge warning">"! Invited"</span> <span class="quiet">" link works until " <Time at/></span> }.into_any(),
         (None, true, None) => view! { <span class="badge ok">"✓ Active"</span> }.into_any(),
         (None, false, None) => view! { <span class="badge warning">"! The invitation has expired"</span> }.into_any(),
     };
@@ -62,15 +63,25 @@ fn row(person: UserRow, me: UserId) -> AnyView {
     } else {
         mailboxes
             .into_iter()
-            .map(|(mailbox, address, state)| {
+            .map(|MailboxView { id, address, state, problem, .. }| {
+                let problem = problem.filter(|_| state != MailboxState::Connected).map(|problem| {
+                    view! {
+                        <details class="more">
+                            <summary>{problem.title.clone()}</summary>
+                            <p>{problem.summary.clone()}</p>
+                            <DiagnosisSheet diagnosis=problem/>
+                        </details>
+                    }
+                });
                 view! {
                     <div class="person-mailbox">
                         <span class="address">{address.clone()}</span>
                         {state_badge(state)}
+                        {problem}
                         <details class="confirm">
                             <summary class="danger">"Disconnect " {address}</summary>
                             <p>"Entrepost forgets its tokens. Its owner can connect it again."</p>
-                            <Submit action="/api/disconnect_persons_mailbox" values=vec![("mailbox", mailbox.to_string())] label="Yes, disconnect" class="button danger"/>
+                            <Submit action="/api/disconnect_persons_mailbox" values=vec![("mailbox", id.to_string())] label="Yes, disconnect" class="button danger"/>
                         </details>
                     </div>
                 }

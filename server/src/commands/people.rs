@@ -3,12 +3,14 @@
 use std::io::Read;
 
 use app::model::{EmailAddress, InstitutionId, Role};
+use server::clock::Clock;
+use server::config::{Config, Source};
 use server::service::{AddPerson, Services, invitation_link};
 use server::store::{InstitutionRow, StoreError};
-use server::wiring::StartError;
+use server::wiring::{StartError, build};
 use zeroize::Zeroizing;
 
-use super::{note_unserved, say, services};
+use super::{Missing, note_unserved, say, services};
 
 /// Characters of an institution's name at most.
 const NAME_LENGTH: usize = 200;
@@ -49,7 +51,11 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
 /// [`StartError`]: no such institution, or the person has an account with a password.
 pub async fn add_user(slug: &str, address: &str, admin: bool, password_stdin: bool) -> Result<(), StartError> {
     let (address, password) = (parse_address(address)?, read_password(password_stdin)?);
-    let services = services().await?;
+    let config = Config::read(&Source::from_process()?)?;
+    if let Some(missing) = Missing::of(&config) {
+        return Err(StartError::Other(format!("{missing}: run this where the server runs, with its settings")));
+    }
+    let services = build(config, Clock::system()).await?;
     let row = services
         .store
         .institution_by_slug(slug)

@@ -1,4 +1,5 @@
-//! The table of causes and fixes: data rather than code. `{address}`, `{redirect_uri}` and `{institution}` are filled in.
+//! The table of causes and fixes: data rather than code. `{address}`, `{sign_in_name}`, `{redirect_uri}` and
+//! `{institution}` are filled in.
 
 mod imap;
 mod registration;

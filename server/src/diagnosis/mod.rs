@@ -25,6 +25,8 @@ pub struct Fault {
 pub struct Reader {
     /// An administrator reads: the steps are for them.
     pub administrator: bool,
+    /// Somebody reads whose mailbox it is not.
+    pub colleague: bool,
     /// The mailbox's address.
     pub address: String,
     /// The institution's name.
@@ -34,6 +36,9 @@ pub struct Reader {
     /// Where support is to be had.
     pub support_contact: Option<String>,
 }
+
+/// The fact that says who had signed in.
+const SIGN_IN_NAME: &str = "Signed in as";
 
 impl Fault {
     /// A fault of that cause with facts.
@@ -91,6 +96,13 @@ impl Fault {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
     }
 
+    /// The fault, with the name that had signed in.
+    #[must_use]
+    pub fn signed_in_as(mut self, name: &str) -> Self {
+        self.facts.push((SIGN_IN_NAME.into(), name.to_owned()));
+        self
+    }
+
     /// A line for whoever runs the server: the cause and its facts, which never hold a secret.
     pub fn log(&self, about: impl std::fmt::Display, step: &str) {
         let facts: Vec<String> = self.facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
@@ -114,8 +126,12 @@ impl Fault {
     #[must_use]
     pub fn explain(&self, reader: &Reader) -> Diagnosis {
         let cause = causes::find(&self.cause);
+        // Save concerns no mailbox: nobody's address is known there.
+        let address = if reader.address.is_empty() { "the account" } else { &reader.address };
+        let trustee = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map_or("the account", |(_, name)| name);
         let fill = |text: &str| {
-            text.replace("{address}", &reader.address)
+            text.replace("{address}", address)
+                .replace("{sign_in_name}", trustee)
                 .replace("{redirect_uri}", &reader.redirect_uri)
                 .replace("{institution}", &reader.institution)
         };
@@ -140,8 +156,11 @@ impl Fault {
             )
         });
         // To an administrator, "ask your administrator" would be no help.
-        let mender =
-            if reader.administrator && cause.mender == Mender::Administrator { Mender::You } else { cause.mender };
+        let mender = match cause.mender {
+            Mender::Administrator if reader.administrator => Mender::You,
+            Mender::You if reader.colleague => Mender::Owner,
+            other => other,
+        };
         Diagnosis {
             cause: cause.name.to_owned(),
             title: fill(cause.title),
@@ -179,4 +198,29 @@ fn oauth_facts(error: &OAuthError, facts: &mut Vec<(&'static str, String)>) {
 fn mail_facts(error: &MailError, server: &(String, u16)) -> Vec<(&'static str, String)> {
     let answer = error.code().map_or_else(|| error.text.clone(), |code| format!("{code} {}", error.text));
     vec![("Server", format!("{}:{}", server.0, server.1)), ("Step", error.step.name().to_owned()), ("Answer", answer)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_fit_whoever_reads_and_what_is_known() {
+        let fault = Fault { cause: "send_as_denied".into(), facts: Vec::new() }.signed_in_as("jane@school.example");
+        let reader = Reader { administrator: true, address: "office@school.example".into(), ..Reader::default() };
+        let command = fault.explain(&reader).steps[0].command.clone().unwrap();
+        assert_eq!(
+            command,
+            "Add-RecipientPermission -Identity office@school.example -Trustee jane@school.example -AccessRights SendAs"
+        );
+        let revoked = Fault { cause: "grant_revoked".into(), facts: Vec::new() };
+        assert_eq!(revoked.explain(&reader).mender, Mender::You);
+        assert_eq!(revoked.explain(&Reader { colleague: true, ..reader }).mender, Mender::Owner);
+        let nobody = Fault { cause: "conditional_access".into(), facts: Vec::new() }.explain(&Reader::default());
+        assert!(
+            nobody.steps[0].text.ends_with("find the policy that blocked the account."),
+            "{}",
+            nobody.steps[0].text
+        );
+    }
 }

@@ -182,6 +182,20 @@ impl Services {
         self.notification(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text)
     }
 
+    fn new_password_message(
+        &self,
+        institution: &Institution,
+        address: &str,
+        token: &str,
+    ) -> Result<Notification, VaultError> {
+        let link = invitation_link(&institution.public_url, token);
+        let text = format!(
+            "Hello,\n\nan administrator of {} made this link, with which you set a new password for Entrepost within 72 hours:\n\n{link}\n\nThe link works once. Until you use it, your password stays as it is.\n",
+            institution.name
+        );
+        self.notification(institution, address, &format!("A new password for Entrepost at {}", institution.name), &text)
+    }
+
     /// The institution, if notifications can be sent at all: else nobody would ever read what is queued.
     async fn announcer<'a>(&self, admin: &'a Administrator) -> Result<Option<(&'a Institution, String)>, AppError> {
         let institution = admin.institution();
@@ -294,7 +308,7 @@ impl Accounts for Handle {
                 mailboxes: mailboxes
                     .iter()
                     .filter(|mailbox| mailbox.user == user.id)
-                    .map(|mailbox| (mailbox.id, mailbox.address.clone(), mailbox.state))
+                    .map(|mailbox| self.mailbox_view(admin, mailbox))
                     .collect(),
                 address: user.address,
             })
@@ -342,7 +356,11 @@ impl Accounts for Handle {
         let mut tx = self.store.begin().await.or_internal(self)?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
         if let Some((institution, _)) = &announcer {
-            let message = self.invitation_message(institution, &person.address, &token).or_internal(self)?;
+            let message = match person.password_hash {
+                Some(_) => self.new_password_message(institution, &person.address, &token),
+                None => self.invitation_message(institution, &person.address, &token),
+            };
+            let message = message.or_internal(self)?;
             self.enqueue(&mut tx, &message).await.or_internal(self)?;
         }
         tx.commit().await.or_internal(self)?;

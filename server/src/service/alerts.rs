@@ -40,9 +40,10 @@ impl Services {
         let mut alerts = Vec::new();
         let url = self.config.public_url.of(&row.slug);
         for mailbox in self.store.mailboxes(row.id).await? {
-            // Who changed the registration was asked before, and told how many it concerns.
+            // Who changed the registration or the provider was asked before, and told how many it concerns.
             let expected = mailbox.problem.as_deref().map(Fault::from_json);
-            let expected = expected.is_some_and(|fault| fault.cause == "registration_changed");
+            let expected = expected
+                .is_some_and(|fault| ["registration_changed", "provider_changed"].contains(&fault.cause.as_str()));
             if mailbox.state == MailboxState::NeedsReconnect && !expected {
                 alerts.push(Alert {
                     // Connecting again stores a new grant: if that ends too, it is another incident.

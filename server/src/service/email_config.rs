@@ -104,8 +104,7 @@ impl EmailConfig for Handle {
             return self.forget_secret(admin, &parsed.settings, confirmed, typed).await;
         }
         let Some(values) = &parsed.registration else {
-            self.store_settings(admin, &parsed.settings).await?;
-            return Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "The institution uses the system default.")));
+            return self.use_system_default(admin, &parsed.settings, confirmed, typed).await;
         };
         let mut flash = self.save_registration(admin, &parsed, values, confirmed).await?;
         let refused = flash.notice.as_ref().is_some_and(|notice| notice.tone == Tone::Problem);

@@ -143,7 +143,7 @@ impl Mail for Handle {
     async fn compose(&self, me: &SignedIn) -> Result<ComposeView, AppError> {
         let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
         Ok(ComposeView {
-            senders: mine.into_iter().map(|mailbox| (mailbox.id, mailbox.address)).collect(),
+            senders: mine.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
             key: self.clock.token(),
         })
     }

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 
 use super::attempts::{NEWEST, PAGE};
 use super::{Handle, OrInternal, Services, address_field};
-use crate::diagnosis::Fault;
+use crate::diagnosis::{Fault, Reader};
 use crate::store::{Mailbox, NewAttempt, Slot};
 
 impl Services {
     pub(super) fn mailbox_view(&self, me: &SignedIn, mailbox: &Mailbox) -> MailboxView {
-        let reader = self.reader(me, &mailbox.address);
+        let reader = Reader { colleague: mailbox.user != me.user(), ..self.reader(me, &mailbox.address) };
         MailboxView {
             id: mailbox.id,
             address: mailbox.address.clone(),

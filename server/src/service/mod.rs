@@ -93,6 +93,7 @@ impl Services {
     fn reader(&self, me: &SignedIn, address: &str) -> Reader {
         Reader {
             administrator: me.administrator().is_ok(),
+            colleague: false,
             address: address.to_owned(),
             institution: me.institution().name.clone(),
             redirect_uri: self.redirect_uri(&me.institution().public_url),

@@ -263,7 +263,12 @@ impl Services {
         let redirect_uri = self.redirect_uri(&me.institution().public_url);
         let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri).await {
             Ok(granted) => granted,
-            Err(error) => return Ok(Err(Fault::identity(&error, now))),
+            Err(error) => {
+                let fault = Fault::identity(&error, now);
+                // Nothing was connected by this sign-in yet that could have ended.
+                let new = fault.cause == "grant_revoked";
+                return Ok(Err(if new { Fault { cause: "exchange_refused".into(), ..fault } } else { fault }));
+            }
         };
         let tenant: TenantId = registration.tenant_id;
         match self.entra.identify(&credentials, tenant, granted.id_token.as_ref(), &nonce).await {

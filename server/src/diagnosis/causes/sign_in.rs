@@ -163,6 +163,29 @@ pub(super) static CAUSES: &[Cause] = &[
         (You, ConnectAgain),
         &[("Press Connect again and sign in at Microsoft.", None)],
     ),
+    cause(
+        "provider_changed",
+        "Your institution has stopped using MS Exchange Online.",
+        (
+            "An administrator chose the system default, so your mailbox is not connected any more.",
+            "The system default was chosen, which ended every connection.",
+        ),
+        (Administrator, ConnectAgain),
+        &[
+            ("In Institution Config, General, Email choose MS Exchange Online, and save.", None),
+            ("Then everybody presses Connect again.", None),
+        ],
+    ),
+    cause(
+        "exchange_refused",
+        "Microsoft did not complete the sign-in.",
+        (
+            "It gave an answer that Entrepost does not know. Sign in once more; if it happens again, give the evidence below to support.",
+            "It gave an answer that Entrepost does not know. The person signs in once more; the evidence is below.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Configure & Test and sign in once more.", None)],
+    ),
     // --- The authority
     cause(
         "authority_unreachable",

@@ -103,10 +103,10 @@ pub(super) static CAUSES: &[Cause] = &[
         (Administrator, TryAgain),
         &[
             (
-                "In Exchange PowerShell, with the account that signs in as TRUSTEE:",
-                Some("Add-RecipientPermission -Identity {address} -Trustee TRUSTEE -AccessRights SendAs"),
+                "If {sign_in_name} shall send as {address}, allow it in Exchange PowerShell (else sign in with the account whose mailbox it is):",
+                Some("Add-RecipientPermission -Identity {address} -Trustee {sign_in_name} -AccessRights SendAs"),
             ),
-            PROPAGATION,
+            ("Allow some time for it to take effect (minutes, sometimes an hour), then test again.", None),
         ],
     ),
     cause(

@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
                 Ok(Some(Sent { message_id, at }))
             }
             Err(error) => {
-                let fault = Fault::smtp(&error, server, self.now());
+                let fault = Fault::smtp(&error, server, self.now()).signed_in_as(&route.sign_in_name);
                 self.fail(CheckKind::TestMessage, fault, short(&error), since).await?;
                 Ok(None)
             }

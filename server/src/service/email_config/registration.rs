@@ -89,15 +89,6 @@ impl Services {
         Ok(new)
     }
 
-    pub(super) async fn store_settings(&self, admin: &Administrator, settings: &EmailSettings) -> Result<(), AppError> {
-        let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store
-            .put_email_settings(&mut tx, admin.institution().id, settings, self.clock.now())
-            .await
-            .or_internal(self)?;
-        tx.commit().await.or_internal(self)
-    }
-
     /// Puts an accepted registration into use. `ends`: other IDs, so every connection ends.
     async fn use_registration(
         &self,
@@ -180,7 +171,8 @@ impl Services {
         };
         let (errors, notice) = match blamed {
             Some((name, label)) => {
-                (vec![field(name, label, format!("{} {}", diagnosis.title, diagnosis.summary))], None)
+                let more = diagnosis.summary.strip_prefix(&diagnosis.title).unwrap_or(&diagnosis.summary).trim_start();
+                (vec![field(name, label, format!("{} {more}", diagnosis.title))], None)
             }
             // Whatever else Microsoft objects to is no field's fault.
             None => {
@@ -313,6 +305,51 @@ impl Services {
         }
     }
 
+    /// The question before connections end, if anybody is connected.
+    async fn asks_first(
+        &self,
+        admin: &Administrator,
+        title: &str,
+        condition: &str,
+        typed: BTreeMap<String, String>,
+    ) -> Result<Option<Flash>, AppError> {
+        let people = self.store.people_connected(admin.institution().id).await.or_internal(self)?;
+        if people == 0 {
+            return Ok(None);
+        }
+        let who = app::model::people(people);
+        let text = format!(
+            "{condition} every connection ends: {who} must connect again later. Tick “Yes, end the connections” and save again."
+        );
+        let mut flash = Flash::notice(Notice::new(Tone::Warning, title, text));
+        flash.question = Some(("Yes, end the connections".into(), "confirm_disconnect".into()));
+        flash.typed = typed;
+        Ok(Some(flash))
+    }
+
+    /// Puts the system default into use, which ends every connection: asks first. The registration stays stored.
+    pub(super) async fn use_system_default(
+        &self,
+        admin: &Administrator,
+        settings: &EmailSettings,
+        confirmed: bool,
+        typed: BTreeMap<String, String>,
+    ) -> Result<Flash, AppError> {
+        let institution = admin.institution().id;
+        let title = "Stop using MS Exchange Online?";
+        if !confirmed && let Some(flash) = self.asks_first(admin, title, "With the system default", typed).await? {
+            return Ok(flash);
+        }
+        let (theirs, now) = (self.store.mailboxes(institution).await.or_internal(self)?, self.clock.now());
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
+        let problem = Fault::new("provider_changed", now, &[]).to_json();
+        self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
+        Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "The institution uses the system default.")))
+    }
+
     /// Removes the registration with its secret, which ends every connection: asks first.
     pub(super) async fn forget_secret(
         &self,
@@ -322,15 +359,9 @@ impl Services {
         typed: BTreeMap<String, String>,
     ) -> Result<Flash, AppError> {
         let institution = admin.institution().id;
-        let people = self.store.people_connected(institution).await.or_internal(self)?;
-        if people > 0 && !confirmed {
-            let who = app::model::people(people);
-            let text = format!(
-                "Without the secret {who} must connect again later. Tick “Yes, end the connections” and save again."
-            );
-            let mut flash = Flash::notice(Notice::new(Tone::Warning, "Remove the secret?", text));
-            flash.question = Some(("Yes, end the connections".into(), "confirm_disconnect".into()));
-            flash.typed = typed;
+        if !confirmed
+            && let Some(flash) = self.asks_first(admin, "Remove the secret?", "Without the secret", typed).await?
+        {
             return Ok(flash);
         }
         let (theirs, now) = (self.store.mailboxes(institution).await.or_internal(self)?, self.clock.now());

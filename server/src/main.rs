@@ -6,11 +6,12 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use server::config::Source;
+use server::clock::Clock;
+use server::config::{Config, Source};
 use server::demo::{self, Ports};
 use server::http;
 use server::service::{Services, keep_house};
-use server::wiring::StartError;
+use server::wiring::{StartError, build};
 use tracing_subscriber::EnvFilter;
 
 /// Connects an institution's Microsoft Exchange Online mailboxes over OAuth 2.0.
@@ -145,11 +146,18 @@ async fn run(command: Command) -> Result<(), StartError> {
     match command {
         Command::Serve => {
             let site = http::site().map_err(StartError::Other)?;
-            let services = commands::services().await?;
-            let listen = services.config.listen;
+            let config = Config::read(&Source::from_process()?)?;
+            // The port first: where it is taken, no database and no key are made.
+            let listen = config.listen;
             let listener = tokio::net::TcpListener::bind(listen)
                 .await
                 .map_err(|error| StartError::Other(format!("ENTREPOST_LISTEN {listen}: {error}")))?;
+            let services = build(config, Clock::system()).await?;
+            let institutions = services.store.institutions().await?;
+            let slugs: Vec<&str> = institutions.iter().map(|institution| institution.slug.as_str()).collect();
+            if let Some(text) = services.config.public_url.unserved(&slugs) {
+                tracing::warn!("{text}: every page answers 404");
+            }
             tracing::info!("serving {} on {listen}", services.config.public_url.of("{institution}"));
             serve(services, listener, site).await
         }

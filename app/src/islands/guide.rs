@@ -12,6 +12,8 @@ pub fn GuideTick(
     step: String,
     /// Whether it is done.
     done: bool,
+    /// Whether that is settled: proven, and not to be unticked.
+    settled: bool,
     /// Its label, for assistive technology.
     label: String,
 ) -> impl IntoView {
@@ -40,6 +42,7 @@ pub fn GuideTick(
             id=format!("step-{step}")
             aria-label=label
             checked=done
+            disabled=settled
             prop:checked=ticked
             on:change=change
             data-hydrated=move || alive.get().then_some("true")

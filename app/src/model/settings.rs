@@ -145,6 +145,12 @@ impl GuideStep {
         }
     }
 
+    /// Whether one proof settles it for good. Consent and the switches of mailboxes are proven for one mailbox only.
+    #[must_use]
+    pub fn is_settled_by_proof(self) -> bool {
+        !matches!(self, Self::Consent | Self::Protocols)
+    }
+
     /// The step of that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -96,7 +96,7 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
             };
             view! {
                 <li class="guide-step" class:done=*done data-step=which.as_str()>
-                    <div class="guide-tick"><GuideTick step=which.as_str().to_owned() done=*done label=format!("Done: {title}")/></div>
+                    <div class="guide-tick"><GuideTick step=which.as_str().to_owned() done=*done settled={*proven && which.is_settled_by_proof()} label=format!("Done: {title}")/></div>
                     <details class="guide-body" open=!*done || *which == GuideStep::Consent>
                         <summary><h3>{title}</h3> <span class="quiet">{by}</span></summary>
                         {body}

@@ -87,17 +87,12 @@ async fn stored(config: &Config) -> Result<usize, StartError> {
     Finding::Fine(format!("settings, database and master key (id {})", services.vault.key_id())).print();
     let institutions = services.store.institutions().await?;
     services.store.close().await;
-    let counted = match (config.public_url.default_institution(), institutions.as_slice()) {
+    let slugs: Vec<&str> = institutions.iter().map(|institution| institution.slug.as_str()).collect();
+    let counted = match (config.public_url.unserved(&slugs), institutions.as_slice()) {
         (_, []) => Finding::Note("no institution yet: entrepost institution add".into()),
-        (Some(only), all) if all.iter().all(|institution| institution.slug != only) => {
-            let slugs: Vec<&str> = all.iter().map(|institution| institution.slug.as_str()).collect();
-            let there = slugs.join(", ");
-            Finding::Failed(format!(
-                "ENTREPOST_DEFAULT_INSTITUTION = {only}: there is no such institution, but {there}"
-            ))
-        }
-        (_, [one]) => Finding::Fine(format!("1 institution, at {}", config.public_url.of(&one.slug))),
-        (_, all) => Finding::Fine(format!("{} institutions", all.len())),
+        (Some(text), _) => Finding::Failed(text),
+        (None, [one]) => Finding::Fine(format!("1 institution, at {}", config.public_url.of(&one.slug))),
+        (None, all) => Finding::Fine(format!("{} institutions", all.len())),
     };
     Ok(usize::from(counted.print()))
 }

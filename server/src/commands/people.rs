@@ -32,7 +32,7 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
     let row = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: slug.to_owned(), name: name.to_owned() };
     let password = password.as_ref().map(|password| password.as_str());
     if let Some(password) = password {
-        services.check_new_password(password).map_err(|error| StartError::Other(error.to_string()))?;
+        services.check_new_password(address.as_str(), password).map_err(|error| StartError::Other(error.to_string()))?;
     }
     let mut tx = services.store.begin().await?;
     match services.store.add_institution(&mut tx, &row, services.clock.now()).await {

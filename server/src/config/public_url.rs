@@ -43,6 +43,14 @@ impl PublicUrl {
         self.default_institution.as_deref()
     }
 
+    /// What is wrong if the only institution that is served is none of those there are.
+    #[must_use]
+    pub fn unserved(&self, slugs: &[&str]) -> Option<String> {
+        let only = self.default_institution().filter(|only| !slugs.contains(only))?;
+        let there = if slugs.is_empty() { "none is there yet".into() } else { format!("there is {}", slugs.join(", ")) };
+        Some(format!("ENTREPOST_DEFAULT_INSTITUTION = {only}: no such institution ({there})"))
+    }
+
     /// The public address of an institution, without a trailing slash.
     #[must_use]
     pub fn of(&self, slug: &str) -> String {

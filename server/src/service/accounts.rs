@@ -51,7 +51,7 @@ impl Services {
     pub async fn add_person(&self, new: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
         let password_hash = match new.password {
             None => None,
-            Some(password) => match self.hash_new_password(password).await {
+            Some(password) => match self.hash_new_password(new.address.as_str(), password).await {
                 Ok(hash) => Some(hash),
                 Err(error) => return Ok(Err(error)),
             },
@@ -72,7 +72,7 @@ impl Services {
             Some(self.put_invitation(&mut tx, new.institution, user.id).await?)
         };
         if let (Some(institution), Some(token)) = (new.announce, &token) {
-            match self.invitation_message(institution, new.address.as_str(), token) {
+            match self.link_message(institution, new.address.as_str(), token, false) {
                 Ok(message) => self.enqueue(&mut tx, &message).await?,
                 Err(error) => return Ok(Err(internal(&self.clock, &error))),
             }
@@ -97,7 +97,7 @@ impl Services {
         };
         let hash = match again.password {
             None => None,
-            Some(password) => match self.hash_new_password(password).await {
+            Some(password) => match self.hash_new_password(again.address.as_str(), password).await {
                 Ok(hash) => Some(hash),
                 Err(error) => return Ok(Err(error)),
             },
@@ -131,11 +131,11 @@ impl Services {
         Ok(token)
     }
 
-    /// Whether a password is long enough, and not too long.
+    /// Whether a password is long enough, not too long, and not what everybody would try first.
     ///
     /// # Errors
     /// [`AppError`], saying what is expected.
-    pub fn check_new_password(&self, password: &str) -> Result<(), AppError> {
+    pub fn check_new_password(&self, address: &str, password: &str) -> Result<(), AppError> {
         if password.chars().count() < MIN_LENGTH {
             let text = format!("Use at least {MIN_LENGTH} characters. A few words in a row are easy to remember.");
             return Err(AppError::field("password", "Password", text));
@@ -143,11 +143,16 @@ impl Services {
         if password.len() > MAX_LENGTH {
             return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")));
         }
+        let guess = password.trim().to_lowercase();
+        if address.to_lowercase().contains(&guess) || guess.chars().all(|c| guess.starts_with(c)) {
+            let text = "This is too easy to guess. A few words in a row are easy to remember.";
+            return Err(AppError::field("password", "Password", text));
+        }
         Ok(())
     }
 
-    async fn hash_new_password(&self, password: &str) -> Result<String, AppError> {
-        self.check_new_password(password)?;
+    async fn hash_new_password(&self, address: &str, password: &str) -> Result<String, AppError> {
+        self.check_new_password(address, password)?;
         self.passwords.hash(password).await.map_err(|error| internal(&self.clock, &error))
     }
 
@@ -168,32 +173,30 @@ impl Services {
             .ok_or(AppError::NotFound)
     }
 
-    fn invitation_message(
+    /// What carries the link: an invitation, or a new password for somebody who has one.
+    fn link_message(
         &self,
         institution: &Institution,
         address: &str,
         token: &str,
+        has_password: bool,
     ) -> Result<Notification, VaultError> {
-        let link = invitation_link(&institution.public_url, token);
-        let text = format!(
-            "Hello,\n\n{} invites you to Entrepost. Set your password with this link within 72 hours:\n\n{link}\n\nThe link works once. If you did not expect it, ignore this message.\n",
-            institution.name
-        );
-        self.notification(institution, address, &format!("Your invitation to Entrepost at {}", institution.name), &text)
-    }
-
-    fn new_password_message(
-        &self,
-        institution: &Institution,
-        address: &str,
-        token: &str,
-    ) -> Result<Notification, VaultError> {
-        let link = invitation_link(&institution.public_url, token);
-        let text = format!(
-            "Hello,\n\nan administrator of {} made this link, with which you set a new password for Entrepost within 72 hours:\n\n{link}\n\nThe link works once. Until you use it, your password stays as it is.\n",
-            institution.name
-        );
-        self.notification(institution, address, &format!("A new password for Entrepost at {}", institution.name), &text)
+        let (name, link) = (&institution.name, invitation_link(&institution.public_url, token));
+        let (subject, what, otherwise) = if has_password {
+            (
+                format!("A new password for Entrepost at {name}"),
+                format!("an administrator of {name} made this link, with which you set a new password for Entrepost within 72 hours:"),
+                "Until you use it, your password stays as it is.",
+            )
+        } else {
+            (
+                format!("Your invitation to Entrepost at {name}"),
+                format!("{name} invites you to Entrepost. Set your password with this link within 72 hours:"),
+                "If you did not expect it, ignore this message.",
+            )
+        };
+        let text = format!("Hello,\n\n{what}\n\n{link}\n\nThe link works once. {otherwise}\n");
+        self.notification(institution, address, &subject, &text)
     }
 
     /// The institution, if notifications can be sent at all: else nobody would ever read what is queued.
@@ -271,7 +274,7 @@ impl Accounts for Handle {
     async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Cookie, AppError> {
         self.throttle(&format!("address:{}", visitor.address), ADDRESS_TRIES).await?;
         let user = self.valid_invitation(visitor, token).await?.user;
-        let hash = self.hash_new_password(password).await?;
+        let hash = self.hash_new_password(&user.address, password).await?;
         let institution = visitor.institution.id;
         let mut tx = self.store.begin().await.or_internal(self)?;
         // Of two requests with one link, one wins.
@@ -356,11 +359,8 @@ impl Accounts for Handle {
         let mut tx = self.store.begin().await.or_internal(self)?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
         if let Some((institution, _)) = &announcer {
-            let message = match person.password_hash {
-                Some(_) => self.new_password_message(institution, &person.address, &token),
-                None => self.invitation_message(institution, &person.address, &token),
-            };
-            let message = message.or_internal(self)?;
+            let has_password = person.password_hash.is_some();
+            let message = self.link_message(institution, &person.address, &token, has_password).or_internal(self)?;
             self.enqueue(&mut tx, &message).await.or_internal(self)?;
         }
         tx.commit().await.or_internal(self)?;

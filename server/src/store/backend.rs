@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, Executor};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 
 use super::{Result, StoreError};
 
@@ -16,6 +16,9 @@ pub enum Backend {
     /// A server, several replicas.
     Postgres,
 }
+
+/// How long a database server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Readers never wait for the writer (WAL); a writer waits up to five seconds for another; a commit survives a crash.
 const PRAGMAS: &str =
@@ -29,9 +32,14 @@ pub(super) async fn connect(url: &str) -> Result<(AnyPool, Backend)> {
         (Backend::Postgres, url.to_owned())
     };
     let options: AnyConnectOptions = url.parse()?;
+    // The pool would try again until its patience ends, and forget why. One connection says at once what is wrong.
+    if backend == Backend::Postgres {
+        let first = tokio::time::timeout(PATIENCE, AnyConnection::connect_with(&options)).await;
+        first.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??.close().await?;
+    }
     let pool = AnyPoolOptions::new()
         .max_connections(if backend == Backend::Sqlite { 8 } else { 16 })
-        .acquire_timeout(Duration::from_secs(10))
+        .acquire_timeout(PATIENCE)
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 if backend == Backend::Sqlite {

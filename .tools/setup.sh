@@ -28,7 +28,6 @@ need() {
 
 need cc "the C compiler that SQLite and ring are built with" build-essential
 need pkg-config "finds C libraries" pkg-config
-need curl "checks that a server answers" curl ca-certificates
 need node "runs wasm-opt and the browser tests" nodejs npm
 need npm "installs wasm-opt and the browser tests" npm
 

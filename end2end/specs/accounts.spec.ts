@@ -75,6 +75,19 @@ test("Continue with an alias of the mailbox: proven by the message, then connect
   await expect(page.locator('[data-mailbox="connected"]')).toContainText("secretary@demo.example");
 });
 
+test("Continue with an alias whose message arrives elsewhere: not proven, nothing is connected", async ({ page, demo }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "secretary@demo.example", "office.manager@demo.example");
+  await demo.faults({ delivery: "junk" });
+  await page.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
+  await outcome(page, "failed");
+  await expect(stop(page, "arrival")).toContainText("in the folder Junk");
+  await expect(stop(page, "identity")).toContainText("secretary@demo.example is not proven");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.locator("[data-mailbox]")).toHaveCount(0);
+});
+
 test("Use this address instead, where the institution allows it", async ({ page, demo }) => {
   await configure(page, demo);
   await allowOther(page, demo.url);

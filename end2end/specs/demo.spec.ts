@@ -26,3 +26,16 @@ test("no secret is in anything that the program wrote", async ({ page, demo }) =
   const app = await demo.registration();
   expect(said).not.toContain(app.secret_value);
 });
+
+test("a copy of program, hash.txt and site runs wherever it lies", async ({ page, isPlain }) => {
+  const demo = await Demo.start({}, await Demo.installed());
+  try {
+    await page.goto(demo.url);
+    const styles = await page.locator('link[rel="stylesheet"]').first().getAttribute("href");
+    expect((await page.request.get(demo.url + styles)).status()).toBe(200);
+    if (!isPlain) await expect(page.locator("[data-hydrated]").first()).toBeVisible();
+  } finally {
+    await page.goto("about:blank");
+    await demo.stop();
+  }
+});

@@ -23,6 +23,9 @@ test("configure, connect, watch every check pass up to the test message", async 
   await expect(page.getByLabel("Email address")).toHaveValue("user@demo.example");
   await page.getByRole("button", { name: "Configure & Test" }).click();
   await expect(page.getByLabel("Email or sign-in name")).toHaveValue("user@demo.example");
+  const asked = new URL(page.url()).searchParams;
+  expect(asked.get("prompt")).toBe("select_account");
+  expect(asked.get("code_challenge_method")).toBe("S256");
   await atMicrosoft(page, "user@demo.example");
   await accept(page);
   await page.waitForURL(/\/account\/email\/attempts\//);
@@ -34,7 +37,7 @@ test("configure, connect, watch every check pass up to the test message", async 
   const mails = await demo.mails();
   const inbox = mails.filter((mail) => mail.mailbox === "user@demo.example" && mail.folder === "INBOX");
   expect(inbox).toHaveLength(1);
-  expect(inbox[0].raw).toContain("Demo College");
+  for (const part of ["Demo College", "text/plain", "text/html", "user@demo.example"]) expect(inbox[0].raw).toContain(part);
   expect(inbox[0].raw).toMatch(/X-Entrepost-Attempt: /);
 
   await page.reload();

@@ -63,6 +63,15 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
   await expect(user).toContainText("No mailbox connected.");
   await theirs.goto(demo.url + ACCOUNT);
   await expect(theirs).toHaveURL(/\/login/);
+  await expect(theirs.getByText("Forgot your password?")).toBeVisible();
+  // Enabled again, they sign in with the password they had; the mailbox has to be connected anew.
+  await user.getByText("Change user@demo.example").click();
+  await user.getByRole("button", { name: "Enable" }).click();
+  await expect(page.getByText("user@demo.example is enabled.")).toBeVisible();
+  await signIn(theirs, demo.url, "user@demo.example");
+  await theirs.goto(demo.url + ACCOUNT);
+  await expect(theirs.getByRole("heading", { name: "Connect your mailbox", exact: true })).toBeVisible();
+  await expect(theirs.getByText("Institution Config")).toHaveCount(0);
 
   const admin = page.locator('[data-person="admin@demo.example"]');
   await admin.getByText("Change admin@demo.example").click();

@@ -324,7 +324,7 @@ async fn a_state_works_once_and_a_run_is_leased_once() {
             mailbox: None,
         };
         let mut tx = seed.store.begin().await.unwrap();
-        seed.store.rest_attempt(&mut tx, seed.one, new.id, &rest).await.unwrap();
+        assert!(seed.store.rest_attempt(&mut tx, seed.one, new.id, &rest).await.unwrap());
         tx.commit().await.unwrap();
         let resting = seed.store.attempt(seed.one, new.id).await.unwrap().unwrap();
         assert!(resting.verifier_sealed.is_none() && resting.nonce_sealed.is_none(), "used secrets are forgotten");

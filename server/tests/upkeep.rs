@@ -137,6 +137,19 @@ async fn https_makes_cookies_secure_and_the_policy_is_strict() {
     assert!(!policy.contains("unsafe-inline"), "{policy}");
     assert_eq!(header("referrer-policy"), "same-origin");
     assert_eq!(header("x-content-type-options"), "nosniff");
+    assert_eq!(header("x-frame-options"), "DENY");
+    assert!(header("strict-transport-security").starts_with("max-age="));
+    let other = browser.get(&world.url("demo", "/login")).await;
+    assert_ne!(
+        other.headers()["content-security-policy"].to_str().unwrap(),
+        policy,
+        "each page has a nonce of its own"
+    );
+    // What is no page has the headers too.
+    for path in ["/healthz", "/pkg/missing.js"] {
+        let answer = browser.get(&world.url("demo", path)).await;
+        assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"), "{path}");
+    }
 }
 
 #[tokio::test]

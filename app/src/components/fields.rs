@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use crate::islands::SubmitButton;
 use crate::model::Flash;
 
 /// Frame of one control. Its ids tie hint and error to the control.
@@ -177,11 +178,19 @@ pub fn Submit(
     /// Its class.
     #[prop(default = "button")]
     class: &'static str,
+    /// What it says while a server elsewhere is asked.
+    #[prop(optional)]
+    busy: &'static str,
 ) -> impl IntoView {
+    let button = if busy.is_empty() {
+        view! { <button class=class>{label}</button> }.into_any()
+    } else {
+        view! { <SubmitButton label busy=busy.to_owned() class=class.to_owned()/> }.into_any()
+    };
     view! {
         <form method="post" action=action>
             {values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view()}
-            <button class=class>{label}</button>
+            {button}
         </form>
     }
 }

@@ -23,8 +23,11 @@ pub fn CopyButton(
         {
             let (text, label) = (text.clone(), label.clone());
             leptos::task::spawn_local(async move {
-                let clipboard = window().navigator().clipboard();
-                let copied = wasm_bindgen_futures::JsFuture::from(clipboard.write_text(&text)).await.is_ok();
+                // Browsers have a clipboard only on https and on this machine itself.
+                let copied = window().is_secure_context() && {
+                    let written = window().navigator().clipboard().write_text(&text);
+                    wasm_bindgen_futures::JsFuture::from(written).await.is_ok()
+                };
                 set_said.set(if copied { "Copied" } else { "Select and copy it by hand" }.to_owned());
                 set_timeout(move || set_said.set(label), std::time::Duration::from_secs(2));
             });

@@ -11,7 +11,11 @@ pub fn SubmitButton(
     label: String,
     /// What it says while the answer is awaited.
     busy: String,
+    /// Its class, where it is not the page's main action.
+    #[prop(optional)]
+    class: Option<String>,
 ) -> impl IntoView {
+    let class = class.unwrap_or_else(|| "button primary".to_owned());
     let alive = alive();
     let (waiting, set_waiting) = signal(false);
     let press = move |event: leptos::ev::MouseEvent| {
@@ -23,7 +27,8 @@ pub fn SubmitButton(
         {
             use wasm_bindgen::JsCast;
             let button = event.current_target().and_then(|target| target.dyn_into::<web_sys::HtmlButtonElement>().ok());
-            let valid = button.and_then(|button| button.form()).is_none_or(|form| form.check_validity());
+            let valid =
+                button.and_then(|button| button.form()).is_none_or(|form| form.no_validate() || form.check_validity());
             if valid {
                 set_waiting.set(true);
                 // A page that is shown again from the history is not waiting.
@@ -35,7 +40,7 @@ pub fn SubmitButton(
     };
     view! {
         <button
-            class="button primary"
+            class=class
             on:click=press
             aria-busy=move || waiting.get().then_some("true")
             data-hydrated=move || alive.get().then_some("true")

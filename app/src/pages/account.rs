@@ -26,12 +26,13 @@ pub fn Account() -> impl IntoView {
             shown.push((mailbox.clone(), attempt));
         }
         let connected = !shown.is_empty();
+        let ended = shown.iter().any(|(mailbox, _)| mailbox.state == MailboxState::NeedsReconnect);
         let postmark = shown.iter().find_map(|(mailbox, attempt)| {
             let attempt = attempt.as_ref().filter(|_| mailbox.state == MailboxState::Connected)?;
             Some((attempt.arrival_ms()?, attempt.finished_at?))
         });
         let form = if account.provider_ready {
-            connect_form(&account.account_address, connected, account.allow_other_address, &flash)
+            connect_form(&account.account_address, (connected, !ended), account.allow_other_address, &flash)
         } else if shown
             .iter()
             .any(|(mailbox, _)| mailbox.problem.as_ref().is_some_and(|problem| problem.cause == "provider_changed"))
@@ -78,7 +79,8 @@ fn explains(attempt: &AttemptView, mailbox: &MailboxView) -> bool {
     mailbox.problem.as_ref().is_none_or(|problem| attempt.diagnoses.iter().any(|found| found.cause == problem.cause))
 }
 
-fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> AnyView {
+/// `main`: nothing on the page wants to be pressed before it.
+fn connect_form(address: &str, (connected, main): (bool, bool), other: bool, flash: &Flash) -> AnyView {
     let hint = if other {
         "The address you want to send and receive as."
     } else {
@@ -89,13 +91,14 @@ fn connect_form(address: &str, connected: bool, other: bool, flash: &Flash) -> A
         (true, true) => "Connect again, or another mailbox",
         (true, false) => "Connect again",
     };
+    let class = if main { "button primary" } else { "button" };
     view! {
         <section class="sheet">
             <h2>{title}</h2>
             <form method="post" action="/api/configure_and_test">
                 <TextInput name="email" label="Email address" kind="email" autocomplete="email" value=address.to_owned() hint=hint flash=flash.clone()/>
                 <div class="actions">
-                    <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned()/>
+                    <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
                     <p class="quiet">"You sign in at Microsoft. Nobody has to sign out of other pages or restart the browser."</p>
                 </div>
             </form>
@@ -140,7 +143,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
         (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft has ended the connection." text="Connect again; it takes a minute."/> }.into_any(),
     };
     let again = if state == MailboxState::NeedsReconnect {
-        view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Connect again" class="button primary"/> }.into_any()
+        view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Connect again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
     } else {
         let label = if state == MailboxState::Connected { "Test again" } else { "Try again" };
         view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label/> }.into_any()

@@ -57,7 +57,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect at once for everybody."/> }
     });
     let connect = (!config.own_mailbox_connected)
-        .then(|| view! { <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p> });
+        .then(|| view! { <p><a class="button" href="/account/email">"Connect my mailbox"</a></p> });
     let main = match registration.verified_at {
         Some(at) => {
             let rest = if config.own_mailbox_connected {
@@ -79,7 +79,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         None => view! {
             <Banner tone=Tone::Warning title="These values are unverified." text="Microsoft has not accepted them yet.">
                 <form method="post" action="/api/verify_again">
-                    <SubmitButton label="Verify again".to_owned() busy="Asking Microsoft…".to_owned()/>
+                    <SubmitButton label="Verify again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned()/>
                 </form>
             </Banner>
         }
@@ -100,7 +100,7 @@ fn waiting(values: &RegistrationView, people: i64) -> AnyView {
         "The verified ones stay in use until Microsoft accepts these.".to_owned()
     };
     let (label, class, confirm) =
-        if accepted { ("Use the new values", "button danger", "yes") } else { ("Verify again", "button primary", "") };
+        if accepted { ("Use the new values", "button danger", "yes") } else { ("Verify again", "button", "") };
     view! {
         <section class="sheet waiting">
             <h2>"New values wait"</h2>
@@ -110,7 +110,7 @@ fn waiting(values: &RegistrationView, people: i64) -> AnyView {
                 <div><dt>"Tenant ID"</dt><dd class="mono">{values.tenant_id.clone()}</dd></div>
             </dl>
             <div class="actions">
-                <Submit action="/api/verify_again" values=vec![("confirm_disconnect", confirm.to_owned())] label class/>
+                <Submit action="/api/verify_again" values=vec![("confirm_disconnect", confirm.to_owned())] label class busy="Asking Microsoft…"/>
                 <Submit action="/api/discard_waiting" values=vec![] label="Discard them"/>
             </div>
         </section>
@@ -133,7 +133,7 @@ fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
         }
     });
     view! {
-        <form class="sheet email-config" method="post" action="/api/save_email_config" autocomplete="off">
+        <form class="sheet email-config" method="post" action="/api/save_email_config" autocomplete="off" novalidate>
             <Field name="provider" label="Email Provider" flash=fields.clone()>
                 <select id="provider" name="provider">
                     {[Provider::SystemDefault, Provider::ExchangeOnline]

@@ -55,7 +55,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             view! {
                 <p>"Once, for everybody. Under Microsoft's default policy people cannot consent to IMAP by themselves."</p>
                 {if config.registration.is_some() {
-                    view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent"/> }.into_any()
+                    view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> }.into_any()
                 } else {
                     view! { <p class="quiet">"The button appears here once the values are saved."</p> }.into_any()
                 }}

@@ -126,7 +126,7 @@ fn message(message: DeliveryView) -> AnyView {
                 </details>
             })}
             <div class="actions">
-                {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?" class="button primary"/> })}
+                {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?" busy="Looking…"/> })}
                 {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
                 {state.can_retry().then(|| view! { <Submit action="/api/retry_message" values=values() label="Try again"/> })}
             </div>

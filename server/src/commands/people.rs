@@ -32,7 +32,9 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
     let row = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: slug.to_owned(), name: name.to_owned() };
     let password = password.as_ref().map(|password| password.as_str());
     if let Some(password) = password {
-        services.check_new_password(address.as_str(), password).map_err(|error| StartError::Other(error.to_string()))?;
+        services
+            .check_new_password(address.as_str(), password)
+            .map_err(|error| StartError::Other(error.to_string()))?;
     }
     let mut tx = services.store.begin().await?;
     match services.store.add_institution(&mut tx, &row, services.clock.now()).await {
@@ -41,8 +43,13 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
         }
         other => other?,
     }
+    let role = Role::Administrator;
+    let person = AddPerson { institution: row.id, address: &address, role, password, announce: None };
+    let added = services.add_person_within(&mut tx, &person).await?;
+    let token = added.map_err(|error| StartError::Other(error.to_string()))?;
     tx.commit().await.map_err(StoreError::from)?;
-    add_person(&services, &row, &address, Role::Administrator, password).await
+    introduce(&services, &row, &address, token);
+    Ok(())
 }
 
 /// Adds a person; one who was invited but has set no password gets a new link.
@@ -98,12 +105,18 @@ async fn add_person(
     password: Option<&str>,
 ) -> Result<(), StartError> {
     let person = AddPerson { institution: institution.id, address, role, password, announce: None };
-    let public_url = services.config.public_url.of(&institution.slug);
     let added = match services.add_person(&person).await {
         Err(error) if error.is_duplicate() => services.invite_again(&person).await,
         other => other,
     };
-    match added?.map_err(|error| StartError::Other(error.to_string()))? {
+    introduce(services, institution, address, added?.map_err(|error| StartError::Other(error.to_string()))?);
+    Ok(())
+}
+
+/// How a new person gets in: with a link, or with the password that was given.
+fn introduce(services: &Services, institution: &InstitutionRow, address: &EmailAddress, token: Option<String>) {
+    let public_url = services.config.public_url.of(&institution.slug);
+    match token {
         None => say(&format!("{address} can sign in at {public_url}")),
         Some(token) => say(&format!(
             "{address} sets a password with this link (once, within 72 hours; an earlier one no longer works):\n{}",
@@ -111,5 +124,4 @@ async fn add_person(
         )),
     }
     note_unserved(&services.config, &institution.slug);
-    Ok(())
 }

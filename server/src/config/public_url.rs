@@ -47,7 +47,8 @@ impl PublicUrl {
     #[must_use]
     pub fn unserved(&self, slugs: &[&str]) -> Option<String> {
         let only = self.default_institution().filter(|only| !slugs.contains(only))?;
-        let there = if slugs.is_empty() { "none is there yet".into() } else { format!("there is {}", slugs.join(", ")) };
+        let there =
+            if slugs.is_empty() { "none is there yet".into() } else { format!("there is {}", slugs.join(", ")) };
         Some(format!("ENTREPOST_DEFAULT_INSTITUTION = {only}: no such institution ({there})"))
     }
 

@@ -38,6 +38,8 @@ pub struct AppState {
     pub backend: Backend,
     /// Where the site is.
     pub leptos: LeptosOptions,
+    /// Where pages may connect to besides their own origin, as the policy writes it.
+    pub connects_to: &'static str,
 }
 
 impl FromRef<AppState> for LeptosOptions {
@@ -97,7 +99,9 @@ pub fn site() -> Result<LeptosOptions, String> {
 
 /// Builds the router.
 pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
-    let state = AppState { backend: services.backend(), services, leptos };
+    // `make dev` reloads pages over a port of its own.
+    let connects_to = if std::env::var_os("LEPTOS_WATCH").is_some() { "ws://*:3001" } else { "" };
+    let state = AppState { backend: services.backend(), services, leptos, connects_to };
     let routes = generate_route_list(app::App);
     let context = {
         let backend = state.backend.clone();
@@ -129,8 +133,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
         .layer(from_fn(guard::answers))
         .layer(from_fn_with_state(state.clone(), guard::visitor))
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
-        .layer(from_fn_with_state(state.clone(), security::headers));
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
     let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg"))
         .precompressed_br()
         .precompressed_gzip();
@@ -141,6 +144,8 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .merge(pages)
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
+        // Outermost: what the layers above answer by themselves has the headers too.
+        .layer(from_fn_with_state(state.clone(), security::headers))
         .with_state(state)
 }
 
@@ -177,6 +182,5 @@ async fn immutable(request: Request<axum::body::Body>, next: axum::middleware::N
             .headers_mut()
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     }
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -17,9 +17,10 @@ pub(super) async fn headers(State(state): State<AppState>, mut request: Request,
     let mut response = next.run(request).await;
     let leads_to = response.headers_mut().remove(FORM_ACTION);
     let leads_to = leads_to.as_ref().and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+    let connects_to = state.connects_to;
     let policy = format!(
         "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
-         connect-src 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self' {leads_to}"
+         connect-src 'self' {connects_to}; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self' {leads_to}"
     );
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(policy.trim_end()) {

@@ -11,7 +11,7 @@ use super::notifier::Notification;
 use super::passwords::{MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, OrInternal, Services, address_field, internal, sessions};
 use crate::clock::sha256;
-use crate::store::{Invitation, StoreError, User};
+use crate::store::{Invitation, StoreError, Tx, User};
 use crate::vault::VaultError;
 
 /// Milliseconds an invitation link works (72 hours).
@@ -49,6 +49,24 @@ impl Services {
     /// # Errors
     /// A duplicate of the store if the address has an account; [`AppError`] inside for a password that is too short.
     pub async fn add_person(&self, new: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
+        let mut tx = self.store.begin().await?;
+        let added = self.add_person_within(&mut tx, new).await?;
+        if added.is_ok() {
+            tx.commit().await?;
+            self.outbox.wake();
+        }
+        Ok(added)
+    }
+
+    /// As [`Services::add_person`], inside a transaction that does more.
+    ///
+    /// # Errors
+    /// As [`Services::add_person`].
+    pub async fn add_person_within(
+        &self,
+        tx: &mut Tx,
+        new: &AddPerson<'_>,
+    ) -> Result<Result<Option<String>, AppError>, StoreError> {
         let password_hash = match new.password {
             None => None,
             Some(password) => match self.hash_new_password(new.address.as_str(), password).await {
@@ -64,21 +82,18 @@ impl Services {
             password_hash,
             disabled_at: None,
         };
-        let mut tx = self.store.begin().await?;
-        self.store.add_user(&mut tx, new.institution, &user, now).await?;
+        self.store.add_user(tx, new.institution, &user, now).await?;
         let token = if user.password_hash.is_some() {
             None
         } else {
-            Some(self.put_invitation(&mut tx, new.institution, user.id).await?)
+            Some(self.put_invitation(tx, new.institution, user.id).await?)
         };
         if let (Some(institution), Some(token)) = (new.announce, &token) {
             match self.link_message(institution, new.address.as_str(), token, false) {
-                Ok(message) => self.enqueue(&mut tx, &message).await?,
+                Ok(message) => self.enqueue(tx, &message).await?,
                 Err(error) => return Ok(Err(internal(&self.clock, &error))),
             }
         }
-        tx.commit().await?;
-        self.outbox.wake();
         Ok(Ok(token))
     }
 
@@ -121,7 +136,7 @@ impl Services {
 
     async fn put_invitation(
         &self,
-        tx: &mut crate::store::Tx,
+        tx: &mut Tx,
         institution: InstitutionId,
         user: UserId,
     ) -> Result<String, StoreError> {
@@ -185,7 +200,9 @@ impl Services {
         let (subject, what, otherwise) = if has_password {
             (
                 format!("A new password for Entrepost at {name}"),
-                format!("an administrator of {name} made this link, with which you set a new password for Entrepost within 72 hours:"),
+                format!(
+                    "an administrator of {name} made this link, with which you set a new password for Entrepost within 72 hours:"
+                ),
                 "Until you use it, your password stays as it is.",
             )
         } else {
@@ -407,22 +424,12 @@ impl Accounts for Handle {
             ));
         }
         let now = self.clock.now();
-        let theirs: Vec<MailboxId> = self
-            .store
-            .mailboxes(institution)
-            .await
-            .or_internal(self)?
-            .into_iter()
-            .filter(|mailbox| mailbox.user == user)
-            .map(|mailbox| mailbox.id)
-            .collect();
         self.store.set_disabled(&mut tx, institution, user, Some(now)).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
         self.store.drop_invitations(&mut tx, institution, user).await.or_internal(self)?;
         self.store.abandon_attempts_of(&mut tx, institution, user, now).await.or_internal(self)?;
-        for mailbox in &theirs {
-            self.store.drop_mailbox(&mut tx, institution, *mailbox).await.or_internal(self)?;
-        }
+        // After their attempts: whoever is about to store a mailbox has done so now, or finds the attempt ended.
+        let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         Ok(Notice::new(

@@ -46,7 +46,7 @@ impl Services {
             custom_from_address: settings.custom_from_address.clone(),
             system_smtp: self.config.system_smtp.is_some(),
             sender: sender.or(own).map(|mailbox| self.mailbox_view(admin, mailbox)),
-            ready: sender.is_some_and(|mailbox| mailbox.state == MailboxState::Connected),
+            ready: sender.is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect),
             problem: settings.notification_problem.clone(),
             candidates: mailboxes
                 .iter()

@@ -71,7 +71,7 @@ impl Services {
             let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
             let sender = mailboxes.iter().find(|mailbox| Some(mailbox.id) == settings.notification_mailbox);
             let sender_works =
-                settings.custom_from && sender.is_some_and(|mailbox| mailbox.state == MailboxState::Connected);
+                settings.custom_from && sender.is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect);
             let can_send = self.config.system_smtp.is_some() || sender_works;
             if !can_send {
                 say(

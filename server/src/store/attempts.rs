@@ -288,7 +288,8 @@ impl Store {
         rows.iter().map(attempt).collect()
     }
 
-    /// Puts an attempt to rest in its next stage, with what the sign-in brought; verifier and nonce are forgotten.
+    /// Puts an attempt to rest in its next stage, with what the sign-in brought; verifier and nonce are forgotten. `false`: it
+    /// has ended meanwhile (its person was disabled, or it was taken for dead), and must not come to life again.
     ///
     /// # Errors
     /// [`super::StoreError`].
@@ -298,11 +299,11 @@ impl Store {
         institution: InstitutionId,
         which: AttemptId,
         rest: &Resting,
-    ) -> Result<()> {
-        sqlx::query(
+    ) -> Result<bool> {
+        let done = sqlx::query(
             "UPDATE attempts SET stage = $1, address = $2, prove_address = $3, sign_in_name = $4, subject = $5, grant_sealed = $6,
                grant_expires_at = $7, mailbox_id = $8, verifier_sealed = NULL, nonce_sealed = NULL, browser_sha256 = NULL
-             WHERE institution_id = $9 AND id = $10",
+             WHERE institution_id = $9 AND id = $10 AND stage <> 'finished'",
         )
         .bind(rest.stage.as_str())
         .bind(&rest.address)
@@ -316,7 +317,7 @@ impl Store {
         .bind(which.to_string())
         .execute(&mut **tx)
         .await?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
     }
 
     /// Takes an attempt out of `from`, if it is there: of two requests one wins.

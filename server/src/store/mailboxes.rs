@@ -151,7 +151,7 @@ impl Store {
         row.as_ref().map(mailbox).transpose()
     }
 
-    /// Stores a grant: a new mailbox, or the same person's connected again. `None`: the address belongs to somebody else.
+    /// Stores a grant: a new mailbox, or the same person's connected again. `None`: address or account belong to somebody else.
     /// It begins as `blocked`; the checks decide.
     ///
     /// # Errors
@@ -163,6 +163,18 @@ impl Store {
         new: &NewMailbox,
         now: Timestamp,
     ) -> Result<Option<MailboxId>> {
+        // An address belongs to one person, and so does the Microsoft account behind it, whose aliases are addresses too.
+        let theirs = sqlx::query(
+            "SELECT 1 FROM mailboxes WHERE institution_id = $1 AND subject = $2 AND user_id <> $3 AND purpose = 'personal'",
+        )
+        .bind(institution.to_string())
+        .bind(&new.subject)
+        .bind(new.user.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+        if new.kind == AttemptKind::Personal && theirs.is_some() {
+            return Ok(None);
+        }
         let row = sqlx::query(
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
                tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
@@ -319,7 +331,7 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId) -> Result<bool> {
-        sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
+        sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
             .bind(institution.to_string())
             .bind(which.to_string())
             .execute(&mut **tx)
@@ -330,6 +342,28 @@ impl Store {
             .execute(&mut **tx)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Forgets every mailbox of a person, tokens included; answers which.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn drop_mailboxes_of(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+    ) -> Result<Vec<MailboxId>> {
+        let rows = sqlx::query("SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_all(&mut **tx)
+            .await?;
+        let theirs: Vec<MailboxId> = rows.iter().map(|row| id(row, "id")).collect::<Result<_>>()?;
+        for mailbox in &theirs {
+            self.drop_mailbox(tx, institution, *mailbox).await?;
+        }
+        Ok(theirs)
     }
 
     /// Takes the blocked mailboxes whose test is due, moving the due time on: of several replicas one gets each.

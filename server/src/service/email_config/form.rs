@@ -46,16 +46,14 @@ pub(super) fn parse(
     }
     let custom_from = form.custom_from == "yes";
     let typed = form.custom_from_address.trim().to_owned();
-    let custom_from_address = if custom_from || !typed.is_empty() {
-        match EmailAddress::parse(&typed) {
-            Ok(address) => address.to_string(),
-            Err(error) => {
-                errors.push(field("custom_from_address", "Custom From address", error));
-                String::new()
-            }
+    let custom_from_address = match EmailAddress::parse(&typed) {
+        Ok(address) => address.to_string(),
+        Err(error) if custom_from => {
+            errors.push(field("custom_from_address", "Custom From address", error));
+            String::new()
         }
-    } else {
-        String::new()
+        // With No the field is not shown: whatever stands in it is no reason to refuse.
+        Err(_) => String::new(),
     };
     let forget_secret = form.secret_change == "remove";
     let mut registration = None;

@@ -97,7 +97,9 @@ impl Services {
                 grant_expires_at: attempt.grant_expires_at,
                 mailbox: None,
             };
-            self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await.or_internal(self)?;
+            if !self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await.or_internal(self)? {
+                return Err(AppError::NotSignedIn);
+            }
             tx.commit().await.or_internal(self)?;
             let detail =
                 format!("{} signed in; the test message has to prove {}", attempt.sign_in_name, attempt.address);

@@ -75,7 +75,9 @@ impl Services {
             mailbox: None,
         };
         let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await.or_internal(self)?;
+        if !self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await.or_internal(self)? {
+            return Err(AppError::NotSignedIn);
+        }
         tx.commit().await.or_internal(self)?;
         let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
         self.put_check(
@@ -95,11 +97,6 @@ impl Services {
         registration: &Registration,
     ) -> Result<Option<MailboxId>, AppError> {
         let (institution, now) = (attempt.institution, self.clock.now());
-        // Somebody may have been disabled while the test message was on its way.
-        let owner = self.store.user(institution, me.user()).await.or_internal(self)?;
-        if owner.is_none_or(|owner| owner.disabled_at.is_some()) {
-            return Err(AppError::NotSignedIn);
-        }
         let mut tx = self.store.begin().await.or_internal(self)?;
         let new = NewMailbox {
             id: MailboxId(self.clock.uuid()),
@@ -129,7 +126,10 @@ impl Services {
             grant_expires_at: None,
             mailbox: Some(id),
         };
-        self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await.or_internal(self)?;
+        // Somebody may have been disabled meanwhile, which ended the attempt: then nothing is stored.
+        if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await.or_internal(self)? {
+            return Err(AppError::NotSignedIn);
+        }
         tx.commit().await.or_internal(self)?;
         self.tokens.forget(id);
         Ok(Some(id))

@@ -148,7 +148,7 @@ impl World {
             kind: AttemptKind::Personal,
             address: address.to_owned(),
             sign_in_name: address.to_owned(),
-            subject: String::new(),
+            subject: format!("{address}@{tenant}"),
             client_id: client.to_string(),
             tenant_id: tenant.to_string(),
             refresh_token_sealed: String::new(),

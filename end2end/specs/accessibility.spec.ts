@@ -134,6 +134,7 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await expect(page.getByRole("button", { name: "Use the new values" })).toBeVisible();
   await everyLook(page, "config-accepted-waiting");
   await page.getByRole("button", { name: "Use the new values" }).click();
+  await expect(page.getByRole("heading", { name: "New values wait" })).toBeHidden();
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-registration-changed");
   await page.getByRole("button", { name: "Connect again" }).first().click();
@@ -142,7 +143,7 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
 
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();
-  await page.getByRole("button", { name: "admin@demo.example" }).waitFor();
+  await page.getByRole("heading", { name: "Pick an account" }).waitFor();
   await page.goto(demo.url + ACCOUNT);
   await page.locator(".history a").first().click();
   await expect(page.getByText("Waiting for Microsoft.")).toBeVisible();
@@ -279,6 +280,7 @@ test("a user's diagnosis, the choice, and the list of people", async ({ page, de
   await demo.faults({ smtp_auth: "on", wrong_account: true });
   await theirs.goto(demo.url + ACCOUNT);
   await theirs.getByRole("button", { name: "Configure & Test" }).click();
+  await theirs.getByRole("heading", { name: "Pick an account" }).waitFor();
   await theirs.getByRole("button", { name: "user@demo.example" }).click();
   await accept(theirs);
   await expect(theirs.getByText("How do you want to go on?")).toBeVisible();

@@ -54,6 +54,7 @@ test("a connected mailbox stays what it was when another account signs in afterw
   await demo.faults({ wrong_account: true });
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();
+  await page.getByRole("heading", { name: "Pick an account" }).waitFor();
   await page.getByRole("button", { name: "admin@demo.example" }).click();
   await accept(page);
   await page.getByRole("button", { name: "Continue with admin@demo.example" }).click();

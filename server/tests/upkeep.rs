@@ -309,3 +309,41 @@ async fn every_reply_of_the_table_has_its_cause() {
             .unwrap();
     }
 }
+
+#[tokio::test]
+async fn too_many_failures_stop_one_network_address_and_no_other() {
+    let database = Database::sqlite();
+    let proxied = [("ENTREPOST_CLIENT_ADDRESS_HEADER", "X-Forwarded-For".to_owned())];
+    let world = world(&database, &proxied).await;
+    let browser = Browser::new(&world);
+    // The proxy adds the address it sees at the end; whatever stands before it is the client's own word.
+    let sign_in = async |number: usize, from: &str, address: &str, password: &str| {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("email", address), ("password", password)])
+            .finish();
+        let answer = browser
+            .http
+            .post(world.url("demo", "/api/sign_in"))
+            .header("accept", "text/html")
+            .header("origin", world.url("demo", "").trim_end_matches('/'))
+            .header("x-forwarded-for", format!("198.51.100.{number}, {from}"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        if location(&answer) == "/" {
+            return "in".to_owned();
+        }
+        browser.get(&world.url("demo", "/login")).await.text().await.unwrap()
+    };
+    for number in 0..60 {
+        let page = sign_in(number, "203.0.113.7", &format!("nobody{number}@demo.example"), "wrong").await;
+        assert!(page.contains("Email or password is wrong."), "try {number}");
+    }
+    let stopped = sign_in(61, "203.0.113.7", "user@demo.example", PASSWORD).await;
+    assert!(stopped.contains("Too many attempts."), "with the right password too");
+    assert_eq!(sign_in(62, "203.0.113.8", "user@demo.example", PASSWORD).await, "in", "the neighbour is not stopped");
+    world.clock.advance_ms(15 * 60 * 1000 + 1);
+    assert_eq!(sign_in(63, "203.0.113.7", "user@demo.example", PASSWORD).await, "in", "nor anybody for long");
+}

@@ -13,9 +13,10 @@ use futures::Stream;
 
 use crate::error::AppError;
 use crate::model::{
-    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, ComposeForm, ComposeView, DeliveryId,
-    DeliveryView, EmailConfigForm, EmailConfigView, Flash, GuideStep, InstitutionId, InvitationView, MailboxId, Notice,
-    Role, SessionId, Timestamp, UserId, UserRow,
+    AccountView, Answer, AttachmentId, AttachmentView, AttemptId, AttemptKind, AttemptSummary, AttemptView,
+    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, EmailConfigForm, EmailConfigView, Flash,
+    GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, MailAction, MailboxId, MessagePlace, MessageView,
+    Notice, Role, SessionId, Timestamp, UserId, UserRow,
 };
 
 /// The institution that the host name named.
@@ -283,11 +284,36 @@ pub trait Mailboxes: Send + Sync {
     async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError>;
 }
 
+/// A file that is to be attached.
+pub struct NewFile {
+    /// Its name, as the browser says.
+    pub name: String,
+    /// Its type, as the browser says.
+    pub content_type: String,
+    /// Its octets.
+    pub octets: Vec<u8>,
+}
+
 /// Writing messages, and the outbox.
 #[async_trait]
 pub trait Mail: Send + Sync {
-    /// What the compose page needs.
-    async fn compose(&self, me: &SignedIn) -> Result<ComposeView, AppError>;
+    /// What the compose page needs: of a draft, or of a new message.
+    async fn compose(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError>;
+    /// Octets that the attachments of one message may have together.
+    fn attachment_limit(&self) -> u64;
+    /// Keeps what is written so far.
+    async fn save_draft(&self, me: &SignedIn, form: ComposeForm) -> Result<(), AppError>;
+    /// Attaches files to what is written; answers all attachments.
+    async fn attach(&self, me: &SignedIn, draft: DraftId, files: Vec<NewFile>)
+    -> Result<Vec<AttachmentView>, AppError>;
+    /// Takes an attachment away.
+    async fn detach(&self, me: &SignedIn, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError>;
+    /// Throws away what was written.
+    async fn discard_draft(&self, me: &SignedIn, draft: DraftId) -> Result<Notice, AppError>;
+    /// What was written and not sent, newest first.
+    async fn drafts(&self, me: &SignedIn) -> Result<Vec<DraftView>, AppError>;
+    /// Begins an answer to a message; answers its draft.
+    async fn answer(&self, me: &SignedIn, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError>;
     /// Queues a message.
     async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError>;
     /// A page of what was written before a time, newest first, and whether there is more.
@@ -298,6 +324,56 @@ pub trait Mail: Send + Sync {
     async fn retry(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
     /// Looks for an unknown message among the sent ones.
     async fn look_for(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+}
+
+/// A file that is downloaded as it comes.
+pub struct Download {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub content_type: String,
+    /// Its octets.
+    pub octets: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
+}
+
+/// Wakes whenever what a person sees of their mail changed.
+pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
+
+/// Reading mail.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// A page of a folder. None: no mailbox is connected.
+    async fn inbox(&self, me: &SignedIn, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
+    /// A message.
+    async fn message(&self, me: &SignedIn, place: &MessagePlace) -> Result<MessageView, AppError>;
+    /// The HTML of a message, sanitised, as a document for a frame of its own.
+    async fn document(&self, me: &SignedIn, place: &MessagePlace, remote_images: bool) -> Result<String, AppError>;
+    /// An attachment, or (without a number) the whole message.
+    async fn download(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        number: Option<usize>,
+    ) -> Result<Download, AppError>;
+    /// Does something with messages of a folder.
+    async fn act(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        uids: &[u32],
+        action: MailAction,
+    ) -> Result<Notice, AppError>;
+    /// Looks into a folder now.
+    async fn refresh(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<(), AppError>;
+    /// Stands for what a person sees of their mail now: another one means that something changed.
+    async fn mark(&self, me: &SignedIn) -> String;
+    /// Follows a person's mail from a mark on; while it is followed, what comes into that folder is seen at once. It ends with the session.
+    async fn watch(
+        &self,
+        me: &SignedIn,
+        looking_at: Option<(MailboxId, String)>,
+        mark: String,
+    ) -> Result<MailStream, AppError>;
 }
 
 /// Answers of plain forms, kept for the redirect that follows.
@@ -320,6 +396,8 @@ pub struct Backend {
     pub mailboxes: Arc<dyn Mailboxes>,
     /// Writing messages, and the outbox.
     pub mail: Arc<dyn Mail>,
+    /// Reading mail.
+    pub inbox: Arc<dyn Inbox>,
     /// Answers of plain forms.
     pub flashes: Arc<dyn Flashes>,
 }

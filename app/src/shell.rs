@@ -6,7 +6,8 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 use crate::pages::{
-    Account, Attempt, Attempts, Callback, Compose, EmailConfig, Home, Invitation, Login, NotFound, Outbox, Users,
+    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, Login, Message, NotFound,
+    Outbox, Users,
 };
 
 /// The document.
@@ -49,7 +50,10 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/account/email") view=Account ssr=mode.clone()/>
                 <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone()/>
                 <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone()/>
+                <Route path=path!("/mail/inbox") view=Inbox ssr=mode.clone()/>
+                <Route path=path!("/mail/message") view=Message ssr=mode.clone()/>
                 <Route path=path!("/mail/compose") view=Compose ssr=mode.clone()/>
+                <Route path=path!("/mail/drafts") view=Drafts ssr=mode.clone()/>
                 <Route path=path!("/mail/outbox") view=Outbox ssr=mode.clone()/>
                 <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode/>
             </Routes>

@@ -68,6 +68,10 @@ pub struct Config {
     pub retest_interval: Duration,
     /// What one mailbox may send, and how long a message is tried.
     pub limits: Limits,
+    /// Octets that the attachments of one message may have together.
+    pub attachment_limit: u64,
+    /// How often a mailbox is looked into that nobody looks at.
+    pub poll_interval: Duration,
 }
 
 fn host_port(text: &str) -> Option<(String, u16)> {
@@ -183,6 +187,13 @@ impl Config {
                 },
                 max_age: source.parsed("ENTREPOST_MESSAGE_SECONDS", "259200", whole_seconds, seconds)?,
             },
+            attachment_limit: source.parsed(
+                "ENTREPOST_ATTACHMENT_BYTES",
+                "25000000",
+                "a number of octets, at most 100000000, is expected",
+                |text| text.parse().ok().filter(|octets| (1..=100_000_000).contains(octets)),
+            )?,
+            poll_interval: source.parsed("ENTREPOST_POLL_SECONDS", "300", whole_seconds, seconds)?,
         })
     }
 }

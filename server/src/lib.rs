@@ -1,4 +1,4 @@
-//! The server: every side effect of Entrepost. `http → service → {outbox, tokens} → {identity, mail, store, vault}`.
+//! The server: every side effect of Entrepost. `http → service → {outbox, inbox, tokens} → {identity, mail, store, vault}`.
 
 pub mod clock;
 pub mod config;
@@ -6,6 +6,7 @@ pub mod demo;
 pub mod diagnosis;
 pub mod http;
 pub mod identity;
+pub mod inbox;
 pub mod mail;
 pub mod outbox;
 pub mod panics;

@@ -1,19 +1,40 @@
-//! Mailbox → access token. Access tokens live in memory only; one refresh at a time per mailbox; the rotated refresh token is
-//! stored before the new access token is handed out (losing it is what makes mail stop after 90 days).
+//! Mailbox → access token. Access tokens live in memory only; one refresh at a time per mailbox, across tasks and replicas; the
+//! rotated refresh token is stored before the new access token is handed out (losing it is what makes mail stop after 90 days).
+//!
+//! Replicas hand tokens to each other sealed, over the database's NOTIFY: nothing of them is stored.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use app::model::{ClientId, MailboxId, MailboxState, Timestamp};
+use app::model::{ClientId, InstitutionId, MailboxId, MailboxState, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::Clock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
-use crate::store::{Mailbox, Registration, Slot, Store, StoreError};
+use crate::store::{Backend, Mailbox, News, Registration, Slot, Store, StoreError};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// Milliseconds before its end from which a token counts as old.
 const EARLY_MS: i64 = 5 * 60 * 1000;
+/// A refresh ends within this time, or its replica died: longer than the authority may take to answer.
+const LEASE_MS: i64 = 30_000;
+/// How long one look for another replica's result takes, before its lease is asked for again.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a token may be on its way after its replica was done.
+const HANDED_ON: Duration = Duration::from_secs(1);
+/// How long nobody asks again after a refusal: the first time, and at most.
+const FIRST_REST_MS: i64 = 500;
+const LONGEST_REST_MS: i64 = 60_000;
+
+/// Doubles with every refusal, spread over a fifth.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of a minute")]
+fn rest_ms(count: u32, jitter: f64) -> i64 {
+    let rest = (FIRST_REST_MS << count.min(10)).min(LONGEST_REST_MS);
+    rest + (rest as f64 * jitter / 5.0) as i64
+}
 
 /// An access token for SMTP and IMAP.
 #[derive(Clone)]
@@ -74,10 +95,44 @@ pub fn grant_place(mailbox: MailboxId) -> Place {
     Place::new("mailboxes", "refresh_token_sealed", mailbox)
 }
 
+/// Binds a token that travels between replicas to its mailbox.
+fn travel_place(mailbox: MailboxId) -> Place {
+    Place::new("mailboxes", "access_token", mailbox)
+}
+
 /// Where the secret of a registration is sealed.
 #[must_use]
 pub fn secret_place(registration: &Registration) -> Place {
     Place::new("app_registrations", "secret_sealed", registration.id)
+}
+
+/// A token in memory, and for whom it is: a mailbox that another account connected meanwhile must not use it.
+struct Cached {
+    user: String,
+    token: AccessToken,
+}
+
+/// What was refused lately: whoever waited for the same answer gets it, and nobody asks in a storm.
+struct Refused {
+    error: IdentityError,
+    grant_version: i64,
+    count: u32,
+    until: Timestamp,
+}
+
+/// A token on its way to the other replicas.
+#[derive(Serialize, Deserialize)]
+struct Travelling {
+    user: String,
+    secret: String,
+    expires_at: Timestamp,
+    scopes: Option<Vec<String>>,
+}
+
+impl Drop for Travelling {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.secret);
+    }
 }
 
 /// Hands out access tokens.
@@ -86,15 +141,28 @@ pub struct Tokens {
     vault: Arc<Vault>,
     entra: Arc<Entra>,
     clock: Clock,
-    cache: Mutex<HashMap<MailboxId, AccessToken>>,
+    cache: Mutex<HashMap<MailboxId, Cached>>,
+    refused: Mutex<HashMap<MailboxId, Refused>>,
     turns: Mutex<HashMap<MailboxId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Tokens {
     /// Nothing cached yet.
     #[must_use]
     pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock) -> Self {
-        Self { store, vault, entra, clock, cache: Mutex::default(), turns: Mutex::default() }
+        Self {
+            store,
+            vault,
+            entra,
+            clock,
+            cache: Mutex::default(),
+            refused: Mutex::default(),
+            turns: Mutex::default(),
+        }
     }
 
     /// The credentials of a registration, its secret opened.
@@ -109,24 +177,33 @@ impl Tokens {
         })
     }
 
-    /// Keeps the access token that came with a sign-in.
-    pub fn remember(&self, mailbox: MailboxId, token: AccessToken) {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(mailbox, token);
+    /// Keeps the access token that came with a sign-in of `user` (the sign-in name).
+    pub fn remember(&self, mailbox: MailboxId, user: &str, token: AccessToken) {
+        locked(&self.refused).remove(&mailbox);
+        locked(&self.cache).insert(mailbox, Cached { user: user.to_owned(), token });
     }
 
     /// Forgets a mailbox's token: it was disconnected or refused.
     pub fn forget(&self, mailbox: MailboxId) {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
+        locked(&self.cache).remove(&mailbox);
+        locked(&self.refused).remove(&mailbox);
         // A refresh under way keeps its turn: whoever comes next must wait for it.
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = locked(&self.turns);
         if turns.get(&mailbox).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             turns.remove(&mailbox);
         }
     }
 
-    fn cached(&self, mailbox: MailboxId) -> Option<AccessToken> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(&mailbox).filter(|token| token.expires_at.0 - EARLY_MS > self.clock.now().0).cloned()
+    fn cached(&self, mailbox: &Mailbox) -> Option<AccessToken> {
+        let cache = locked(&self.cache);
+        let found = cache.get(&mailbox.id).filter(|found| found.user == mailbox.sign_in_name)?;
+        (found.token.expires_at.0 - EARLY_MS > self.clock.now().0).then(|| found.token.clone())
+    }
+
+    fn refused(&self, mailbox: &Mailbox) -> Option<IdentityError> {
+        let refused = locked(&self.refused);
+        let found = refused.get(&mailbox.id).filter(|found| found.grant_version == mailbox.grant_version)?;
+        (found.until > self.clock.now()).then(|| found.error.clone())
     }
 
     /// A token that is good for some minutes at least.
@@ -134,7 +211,7 @@ impl Tokens {
     /// # Errors
     /// [`TokenError`].
     pub async fn access(&self, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
-        match self.cached(mailbox.id) {
+        match self.cached(mailbox) {
             Some(token) => Ok(token),
             None => self.renew(mailbox, false).await,
         }
@@ -148,49 +225,128 @@ impl Tokens {
         self.renew(mailbox, true).await
     }
 
-    async fn renew(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
-        let turn = Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(mailbox.id).or_default());
-        let _turn = turn.lock().await;
-        if !always && let Some(token) = self.cached(mailbox.id) {
-            return Ok(token);
+    /// Takes in what other replicas were given, until the store is closed.
+    pub async fn listen(self: Arc<Self>) {
+        let mut news = self.store.news();
+        let this = Arc::downgrade(&self);
+        drop(self);
+        loop {
+            let heard = news.recv().await;
+            let Some(this) = this.upgrade() else { return };
+            match heard {
+                Ok(News::Token(mailbox, sealed)) => this.take_in(mailbox, &sealed),
+                Ok(News::Mail(_)) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
         }
+    }
+
+    fn take_in(&self, mailbox: MailboxId, sealed: &str) {
+        let opened = self.vault.open(&travel_place(mailbox), sealed).ok();
+        let Some(text) = opened else { return };
+        if let Ok(travelling) = serde_json::from_str::<Travelling>(text.expose()) {
+            let token = AccessToken {
+                secret: Secret::new(travelling.secret.clone()),
+                expires_at: travelling.expires_at,
+                scopes: travelling.scopes.clone(),
+            };
+            self.remember(mailbox, &travelling.user, token);
+        }
+    }
+
+    /// Hands a token to the replicas that wait for it. It is in memory only, there too.
+    async fn hand_on(&self, mailbox: &Mailbox, token: &AccessToken) {
+        if self.store.backend() != Backend::Postgres {
+            return;
+        }
+        let travelling = Travelling {
+            user: mailbox.sign_in_name.clone(),
+            secret: token.secret.expose().to_owned(),
+            expires_at: token.expires_at,
+            scopes: token.scopes.clone(),
+        };
+        let text = serde_json::to_string(&travelling).map(Secret::new);
+        if let Some(sealed) = text.ok().and_then(|text| self.vault.seal(&travel_place(mailbox.id), &text).ok()) {
+            self.store.publish(News::Token(mailbox.id, sealed)).await;
+        }
+    }
+
+    /// One refresh at a time: within this process by a turn, among replicas by a lease. Whoever waited gets its result.
+    async fn renew(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
+        let turn = Arc::clone(locked(&self.turns).entry(mailbox.id).or_default());
+        let _turn = turn.lock().await;
+        if !always {
+            if let Some(token) = self.cached(mailbox) {
+                return Ok(token);
+            }
+            if let Some(error) = self.refused(mailbox) {
+                return Err(error.into());
+            }
+        }
+        let owner = self.clock.uuid();
+        let mut waited = false;
+        loop {
+            let now = self.clock.now();
+            if self.store.lease_refresh(mailbox.institution, mailbox.id, owner, (now, now.plus_ms(LEASE_MS))).await? {
+                break;
+            }
+            waited = true;
+            if let Some(token) = self.awaited(mailbox, LOOK).await {
+                return Ok(token);
+            }
+            if self.store.mailbox(mailbox.institution, mailbox.id).await?.is_none() {
+                return Err(TokenError::Gone);
+            }
+        }
+        // The other replica's token may still be on its way.
+        let other = if waited { self.awaited(mailbox, HANDED_ON).await } else { None };
+        let result = match other {
+            Some(token) => Ok(token),
+            None => self.refresh(mailbox.institution, mailbox.id).await,
+        };
+        // A lease that cannot be given back ends by itself.
+        if let Err(error) = self.store.end_refresh_lease(mailbox.id, owner).await {
+            tracing::warn!("{error}");
+        }
+        result
+    }
+
+    /// Waits for the token of another replica.
+    async fn awaited(&self, mailbox: &Mailbox, patience: Duration) -> Option<AccessToken> {
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            if let Some(token) = self.cached(mailbox) {
+                return Some(token);
+            }
+            if tokio::time::Instant::now() >= end {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn refresh(&self, institution: InstitutionId, id: MailboxId) -> Result<AccessToken, TokenError> {
         // Read again: whoever had the turn before may have rotated the grant.
-        let mailbox = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
-        let registration = self
-            .store
-            .registration(mailbox.institution, Slot::Current)
-            .await?
-            .ok_or(TokenError::RegistrationChanged)?;
+        let mailbox = self.store.mailbox(institution, id).await?.ok_or(TokenError::Gone)?;
+        let registration =
+            self.store.registration(institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
         if registration.client_id.to_string() != mailbox.client_id
             || registration.tenant_id.to_string() != mailbox.tenant_id
         {
             return Err(TokenError::RegistrationChanged);
         }
         let credentials = self.credentials(&registration)?;
-        let refresh = self.vault.open(&grant_place(mailbox.id), &mailbox.refresh_token_sealed)?;
+        let refresh = self.vault.open(&grant_place(id), &mailbox.refresh_token_sealed)?;
         let granted = match self.entra.refresh(&credentials, &refresh).await {
             Ok(granted) => granted,
-            Err(error) => {
-                // The person may have connected again meanwhile: the refused grant is not theirs any more.
-                let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?;
-                if error.needs_reconnect() && newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version)
-                {
-                    let now = self.clock.now();
-                    let problem = Fault::identity(&error, now).to_json();
-                    let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
-                    self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
-                    self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox.id);
-                }
-                return Err(error.into());
-            }
+            Err(error) => return Err(self.note_refusal(&mailbox, error).await?),
         };
         if let Some(rotated) = &granted.refresh {
-            let sealed = self.vault.seal(&grant_place(mailbox.id), rotated)?;
+            let sealed = self.vault.seal(&grant_place(id), rotated)?;
             let mut tx = self.store.begin().await?;
-            // If another replica rotated meanwhile, its token is as good as ours: Microsoft does not revoke the older ones.
-            let (institution, version) = (mailbox.institution, mailbox.grant_version);
-            let stored =
-                self.store.rotate_grant(&mut tx, institution, mailbox.id, (&sealed, version), self.clock.now()).await?;
+            // If another writer rotated meanwhile, its token is as good as ours: Microsoft does not revoke the older ones.
+            let version = mailbox.grant_version;
+            let stored = self.store.rotate_grant(&mut tx, institution, id, (&sealed, version), self.clock.now()).await?;
             tx.commit().await.map_err(StoreError::from)?;
             if !stored {
                 // Or the person connected again, perhaps as somebody else: then this token must not be kept.
@@ -198,8 +354,31 @@ impl Tokens {
             }
         }
         let token = AccessToken::from(&granted);
-        self.remember(mailbox.id, token.clone());
+        self.remember(id, &mailbox.sign_in_name, token.clone());
+        self.hand_on(&mailbox, &token).await;
         Ok(token)
+    }
+
+    /// What a refusal means for the mailbox, and for those who ask next.
+    async fn note_refusal(&self, mailbox: &Mailbox, error: IdentityError) -> Result<TokenError, StoreError> {
+        let now = self.clock.now();
+        // The person may have connected again meanwhile: the refused grant is not theirs any more.
+        let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?;
+        if error.needs_reconnect() && newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version) {
+            let problem = Fault::identity(&error, now).to_json();
+            let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
+            self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
+            self.store.publish(News::Mail(mailbox.user)).await;
+            locked(&self.cache).remove(&mailbox.id);
+        }
+        let mut refused = locked(&self.refused);
+        let count = refused.get(&mailbox.id).map_or(0, |before| before.count.saturating_add(1));
+        let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);
+        let rest = if error.is_transient() { rest_ms(count, self.clock.jitter()) } else { FIRST_REST_MS };
+        let until = now.plus_ms(rest.max(asked.saturating_mul(1000)));
+        let grant_version = mailbox.grant_version;
+        refused.insert(mailbox.id, Refused { error: error.clone(), grant_version, count, until });
+        Ok(error.into())
     }
 
     /// Whether a client ID is that of the registration in use.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
+use crate::inbox::{self, Inbox};
 use crate::mail::Trust;
 use crate::outbox::{Outbox, Parts};
 use crate::service::{Services, Watchers};
@@ -82,7 +83,18 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);
     let tokens = Arc::new(Tokens::new(store.clone(), Arc::clone(&vault), Arc::clone(&entra), clock.clone()));
+    tokio::spawn(Arc::clone(&tokens).listen());
     let stop = tokio_util::sync::CancellationToken::new();
+    let tasks = tokio_util::task::TaskTracker::new();
+    let inbox = Arc::new(Inbox::new(inbox::Parts {
+        store: store.clone(),
+        tokens: Arc::clone(&tokens),
+        trust: trust.clone(),
+        clock: clock.clone(),
+        server: config.microsoft.imap.clone(),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+    }));
     let outbox = Arc::new(Outbox::new(Parts {
         store: store.clone(),
         vault: Arc::clone(&vault),
@@ -104,9 +116,10 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         entra,
         tokens,
         outbox,
+        inbox,
         trust,
         watchers: Watchers::default(),
-        tasks: tokio_util::task::TaskTracker::new(),
+        tasks,
         stop,
     }))
 }

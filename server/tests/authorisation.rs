@@ -47,20 +47,24 @@ async fn every_page() {
     foreign.sign_in(&world, "second", "admin@demo.example").await;
     let unknown = uuid::Uuid::nil();
     let attempt = format!("/account/email/attempts/{unknown}");
-    let notification = format!("/institution/config/general/email/attempts/{unknown}");
+    let begun = notification_attempt(&world, &admin).await;
+    let notification = format!("/institution/config/general/email/attempts/{begun}");
     // A page of the institution `demo`, asked by: nobody, a user, an administrator, an administrator of `second`.
     let table: Vec<(&str, [Access; 4])> = vec![
         ("/", [Login, Open, Open, Login]),
         ("/login", [Open, Home, Home, Open]),
         ("/invitation/x", [Missing, Missing, Missing, Missing]),
         ("/institution/config/general/email", [Login, Forbidden, Open, Login]),
-        (&notification, [Login, Missing, Missing, Login]),
+        (&notification, [Login, Missing, Open, Login]),
         ("/institution/users", [Login, Forbidden, Open, Login]),
         ("/account/email", [Login, Open, Open, Login]),
         ("/account/email/attempts", [Login, Open, Open, Login]),
         ("/institution/config/general/email/attempts", [Login, Forbidden, Open, Login]),
         (&attempt, [Login, Missing, Missing, Login]),
+        ("/mail/inbox", [Login, Open, Open, Login]),
+        ("/mail/message", [Login, Missing, Missing, Login]),
         ("/mail/compose", [Login, Open, Open, Login]),
+        ("/mail/drafts", [Login, Open, Open, Login]),
         ("/mail/outbox", [Login, Open, Open, Login]),
         ("/web/home/emails/msexchangeonlineoauth", [Refused(401), Refused(400), Refused(400), Refused(401)]),
         ("/no/such/page", [Missing, Missing, Missing, Missing]),
@@ -86,11 +90,55 @@ async fn every_page() {
             assert_eq!(page(browser, &world.url("demo", path)).await, *wanted, "{path} asked by {who}");
         }
     }
-    // Events are no page: they answer 401 and 404.
-    for (browser, status) in [(&nobody, 401), (&user, 404), (&admin, 404), (&foreign, 401)] {
-        let answer = browser.get(&world.url("demo", &format!("/events/attempts/{unknown}"))).await;
-        assert_eq!(answer.status().as_u16(), status);
+    // What is no page answers 401 and 404.
+    let message = format!("mailbox={unknown}&folder=INBOX&validity=1&uid=1");
+    for path in [
+        format!("/events/attempts/{unknown}"),
+        format!("/events/mail?mailbox={unknown}&folder=INBOX"),
+        format!("/mail/message/document?{message}"),
+        format!("/mail/message/attachment?{message}&number=1"),
+        format!("/mail/message/raw?{message}"),
+        "/mail/message/raw?uid=x".to_owned(),
+    ] {
+        for (browser, status) in [(&nobody, 401), (&user, 404), (&admin, 404), (&foreign, 401)] {
+            assert_eq!(browser.get(&world.url("demo", &path)).await.status().as_u16(), status, "{path}");
+        }
     }
+    // An attempt for notifications is every administrator's, and no user's.
+    let events = format!("/events/attempts/{begun}");
+    for (browser, status) in [(&nobody, 401), (&user, 404), (&admin, 200), (&foreign, 401)] {
+        assert_eq!(browser.get(&world.url("demo", &events)).await.status().as_u16(), status);
+    }
+    for (name, fields) in [
+        ("decide", vec![("attempt", begun.as_str()), ("decision", "again")]),
+        ("decide", vec![("attempt", begun.as_str()), ("decision", "continue")]),
+    ] {
+        let answer = user.post(&world.url("demo", &format!("/api/{name}")), &fields).await;
+        let page = user.get(&world.url("demo", &location(&answer))).await.text().await.unwrap();
+        assert!(page.contains("That did not work."), "{name} of another's attempt");
+    }
+    let run = user.post(&world.url("demo", "/api/run_checks"), &[("attempt", &begun)]).await;
+    assert_eq!(run.status(), 404);
+}
+
+/// Begins Configure & Test of the institution's notification mailbox; answers the attempt.
+async fn notification_attempt(world: &World, admin: &Browser) -> String {
+    let seat = world.seat("admin@demo.example").await;
+    let store = &world.services.store;
+    let settings = server::store::EmailSettings {
+        provider: app::model::Provider::ExchangeOnline,
+        custom_from: true,
+        custom_from_address: "noreply@demo.example".into(),
+        ..server::store::EmailSettings::default()
+    };
+    let mut tx = store.begin().await.unwrap();
+    store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let answer = admin.post(&world.url("demo", "/api/start_notifications"), &[]).await;
+    assert!(location(&answer).contains("/oauth2/v2.0/authorize"), "{}", location(&answer));
+    let list = admin.get(&world.url("demo", "/institution/config/general/email/attempts")).await.text().await.unwrap();
+    let (_, rest) = list.split_once("/institution/config/general/email/attempts/").expect("the attempt is listed");
+    rest.chars().take_while(|c| c.is_ascii_hexdigit() || *c == '-').collect()
 }
 
 /// Who may call a server function.
@@ -111,7 +159,19 @@ async fn every_server_function() {
         ("sign_in", May::Everybody, vec![("email", "x"), ("password", "y")]),
         ("sign_out", May::Everybody, vec![]),
         ("accept_invitation", May::Everybody, vec![("token", "x"), ("password", "y"), ("repeated", "y")]),
-        ("send_message", May::SignedIn, vec![("key", "x")]),
+        ("send_message", May::SignedIn, vec![("key", id)]),
+        ("save_draft", May::SignedIn, vec![("key", id)]),
+        ("attach_files", May::SignedIn, vec![("key", id)]),
+        ("answer_message", May::SignedIn, vec![
+            ("mailbox", id),
+            ("folder", "INBOX"),
+            ("validity", "1"),
+            ("uid", "1"),
+            ("how", "reply"),
+        ]),
+        ("discard_draft", May::SignedIn, vec![("draft", id)]),
+        ("act_on_mail", May::SignedIn, vec![("mailbox", id), ("uids[]", "1"), ("action", "read")]),
+        ("refresh_mail", May::SignedIn, vec![("mailbox", id)]),
         ("cancel_message", May::SignedIn, vec![("delivery", id)]),
         ("retry_message", May::SignedIn, vec![("delivery", id)]),
         ("look_for_message", May::SignedIn, vec![("delivery", id)]),
@@ -141,7 +201,8 @@ async fn every_server_function() {
         assert!(table.iter().any(|(known, _, _)| *known == name), "the table lacks {path}");
     }
     // Called by islands: they answer with a status. The others are forms: they answer with a redirect and a message.
-    let by_island = ["set_guide_step", "run_checks"];
+    let by_island = ["set_guide_step", "run_checks", "save_draft", "attach_files"];
+    let with_files = ["send_message", "attach_files"];
     for (name, may, fields) in &table {
         let [nobody, user, admin, foreign] =
             [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];
@@ -160,18 +221,21 @@ async fn every_server_function() {
                 May::SignedIn => signed_in,
                 May::Administrators => administrator,
             };
-            let answer = browser.post(&url, fields).await;
+            let answer = if with_files.contains(name) {
+                browser.post_parts(&url, fields, &[]).await
+            } else {
+                browser.post(&url, fields).await
+            };
             let status = answer.status().as_u16();
             if by_island.contains(name) {
-                let island = browser
-                    .http
-                    .post(&url)
-                    .header("origin", world.url("demo", ""))
-                    .header("content-type", "application/x-www-form-urlencoded")
-                    .body(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish())
-                    .send()
-                    .await
-                    .unwrap();
+                let island = if with_files.contains(name) {
+                    answer
+                } else {
+                    let request = browser.http.post(&url).header("origin", world.url("demo", ""));
+                    let request = request.header("content-type", "application/x-www-form-urlencoded");
+                    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+                    request.body(body).send().await.unwrap()
+                };
                 let status = island.status().as_u16();
                 let refused = [401, 403].contains(&status);
                 assert_eq!(refused, !allowed, "{name} called by {who}: {status}");
@@ -230,6 +294,14 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
             assert_eq!(answer.status().as_u16(), 400, "{accept}: {body}");
         }
     }
+    // A form that should have parts and has none, or is too large.
+    for name in ["send_message", "attach_files"] {
+        let answer = browser.post(&world.url("demo", &format!("/api/{name}")), &[("key", "x")]).await;
+        assert_eq!(answer.status().as_u16(), 415, "{name}");
+    }
+    let large = "x".repeat(300 * 1024);
+    let answer = browser.post(&world.url("demo", "/api/save_draft"), &[("key", "x"), ("text", &large)]).await;
+    assert_eq!(answer.status().as_u16(), 413);
     assert_eq!(browser.get(&world.url("nobody", "/")).await.status().as_u16(), 404);
     let answer = browser.get(&world.url("demo", "/login")).await;
     for header in ["content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-opener-policy"]
@@ -327,13 +399,23 @@ async fn what_is_a_colleagues_is_worth_nothing() {
                 ("decide", vec![("attempt", id.as_str()), ("decision", "again")]),
                 ("try_again", vec![("mailbox", mailbox.as_str())]),
                 ("disconnect", vec![("mailbox", mailbox.as_str())]),
-                ("send_message", vec![("mailbox", mailbox.as_str()), ("to", "other@demo.example"), ("key", "k")]),
+                ("send_message", vec![
+                    ("mailbox", mailbox.as_str()),
+                    ("to", "other@demo.example"),
+                    ("key", "00000000-0000-4000-8000-000000000001"),
+                ]),
+                ("act_on_mail", vec![("mailbox", mailbox.as_str()), ("uids[]", "1"), ("action", "delete")]),
+                ("refresh_mail", vec![("mailbox", mailbox.as_str()), ("folder", "INBOX")]),
             ] {
-                let answer = browser.post(&world.url(slug, &format!("/api/{name}")), &fields).await;
+                let url = world.url(slug, &format!("/api/{name}"));
+                let answer = match name {
+                    "send_message" => browser.post_parts(&url, &fields, &[]).await,
+                    _ => browser.post(&url, &fields).await,
+                };
                 let to = location(&answer);
                 let page = browser.get(&world.url(slug, &to)).await.text().await.unwrap();
-                let refused = page.contains("That did not work.") || page.contains("needs another look");
-                assert!(refused, "{name} at {slug} is refused");
+                let refused = ["That did not work.", "needs another look", "This does not exist, or not any more."];
+                assert!(refused.iter().any(|text| page.contains(text)), "{name} at {slug} is refused");
             }
         }
         let kept = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap();

@@ -244,7 +244,7 @@ async fn settings_and_registrations_are_replaced_whole() {
         );
         assert!(seed.store.registration(seed.one, Slot::Waiting).await.unwrap().is_none());
         assert!(seed.store.registration(seed.two, Slot::Current).await.unwrap().is_none());
-        assert_eq!(seed.store.sealed_values().await.unwrap().len(), 1);
+        assert_eq!(seed.store.sealed_places().await.unwrap().len(), 1);
     }
 }
 

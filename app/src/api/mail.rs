@@ -1,19 +1,149 @@
 //! Writing messages, and the outbox.
 
 use leptos::prelude::*;
+use leptos::server_fn::codec::{MultipartData, MultipartFormData};
 
 #[cfg(feature = "ssr")]
 use super::Request;
 use crate::error::AppError;
+use crate::model::AttachmentView;
 #[cfg(feature = "ssr")]
-use crate::model::{ComposeForm, DeliveryId, Flash};
+use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Flash, MessagePlace};
 
 #[cfg(feature = "ssr")]
 const OUTBOX: &str = "/mail/outbox";
+#[cfg(feature = "ssr")]
+const COMPOSE: &str = "/mail/compose";
 
-/// Queues a message.
-#[server(name = SendMessage, prefix = "/api", endpoint = "send_message")]
-pub async fn send_message(
+/// Octets of one text field that are read.
+#[cfg(feature = "ssr")]
+const MOST_TEXT: usize = 2 * 1024 * 1024;
+
+/// The fields of the form, and the files that came with it.
+#[cfg(feature = "ssr")]
+struct Posted {
+    form: ComposeForm,
+    action: String,
+    files: Vec<crate::backend::NewFile>,
+}
+
+#[cfg(feature = "ssr")]
+impl Posted {
+    /// Reads a form as it comes in; more than the limit is not read.
+    async fn read(data: MultipartData, limit: u64) -> Result<Self, AppError> {
+        let mut fields = data.into_inner().ok_or(AppError::Malformed)?;
+        let mut posted = Self { form: ComposeForm::default(), action: String::new(), files: Vec::new() };
+        let mut room = usize::try_from(limit).unwrap_or(usize::MAX);
+        while let Some(mut field) = fields.next_field().await.map_err(|_| AppError::Malformed)? {
+            let name = field.name().unwrap_or_default().to_owned();
+            let file = field.file_name().map(ToOwned::to_owned);
+            let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
+            let most = if file.is_some() { room } else { MOST_TEXT };
+            let mut octets = Vec::new();
+            while let Some(chunk) = field.chunk().await.map_err(|_| AppError::Malformed)? {
+                if octets.len() + chunk.len() > most {
+                    return Err(too_large(limit));
+                }
+                octets.extend_from_slice(&chunk);
+            }
+            match file {
+                // A browser sends an empty file where none was chosen.
+                Some(name) if name.is_empty() && octets.is_empty() => {}
+                Some(name) => {
+                    room -= octets.len();
+                    posted.files.push(crate::backend::NewFile { name, content_type, octets });
+                }
+                None => {
+                    let text = String::from_utf8(octets).map_err(|_| AppError::Malformed)?;
+                    let form = &mut posted.form;
+                    match name.as_str() {
+                        "mailbox" => form.mailbox = text,
+                        "to" => form.to = text,
+                        "cc" => form.cc = text,
+                        "bcc" => form.bcc = text,
+                        "subject" => form.subject = text,
+                        "text" => form.text = text,
+                        "key" => form.key = text,
+                        "action" => posted.action = text,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(posted)
+    }
+
+    fn draft(&self) -> Result<DraftId, AppError> {
+        self.form.key.parse().map_err(|_| AppError::Malformed)
+    }
+}
+
+#[cfg(feature = "ssr")]
+fn too_large(limit: u64) -> AppError {
+    let limit = crate::model::size_in_words(limit);
+    AppError::field("files", "Attachments", format!("Attachments may have {limit} together. Send large files as a link."))
+}
+
+/// Sends what was written, keeps it, takes an attachment away, or throws it away: what the pressed button says.
+#[server(name = SendMessage, prefix = "/api", endpoint = "send_message", input = MultipartFormData)]
+pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let mail = std::sync::Arc::clone(&request.backend.mail);
+    let Ok(me) = request.visitor.signed_in() else {
+        request.form(COMPOSE, "compose", &[], async { Err(AppError::NotSignedIn) }).await;
+        return Ok(());
+    };
+    let mut posted = match Posted::read(data, mail.attachment_limit()).await {
+        Ok(posted) => posted,
+        Err(error) => {
+            request.form(COMPOSE, "compose", &[], async { Err(error) }).await;
+            return Ok(());
+        }
+    };
+    let Ok(draft) = posted.draft() else {
+        request.form(COMPOSE, "compose", &[], async { Err(AppError::Malformed) }).await;
+        return Ok(());
+    };
+    let page = format!("{COMPOSE}?draft={draft}");
+    if posted.action == "discard" {
+        request.notice("/mail/drafts", "drafts", async { mail.discard_draft(&me, draft).await }).await;
+        return Ok(());
+    }
+    // Kept first, so that nothing typed or attached is lost, whatever comes next.
+    let files = std::mem::take(&mut posted.files);
+    let kept = async {
+        mail.save_draft(&me, posted.form.clone()).await?;
+        if !files.is_empty() {
+            mail.attach(&me, draft, files).await?;
+        }
+        Ok(())
+    };
+    if let Err(error) = kept.await {
+        request.form(&page, "compose", &[], async { Err(error) }).await;
+        return Ok(());
+    }
+    if posted.action == "save" {
+        let kept = Flash::notice(crate::model::Notice::new(
+            crate::model::Tone::Success,
+            "The draft is kept.",
+            "You find it under Drafts.",
+        ));
+        request.form(&page, "compose", &[], async { Ok(kept) }).await;
+    } else if let Some(which) = posted.action.strip_prefix("remove:") {
+        let which = which.parse().map_err(|_| AppError::NotFound);
+        request.notice(&page, "compose", async { mail.detach(&me, draft, which?).await }).await;
+    } else {
+        match mail.send(&me, posted.form).await {
+            Ok(notice) => request.form(OUTBOX, "outbox", &[], async { Ok(Flash::notice(notice)) }).await,
+            Err(error) => request.form(&page, "compose", &[], async { Err(error) }).await,
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what is written so far.
+#[server(name = SaveDraft, prefix = "/api", endpoint = "save_draft")]
+pub async fn save_draft(
     #[server(default)] mailbox: String,
     #[server(default)] to: String,
     #[server(default)] cc: String,
@@ -24,27 +154,60 @@ pub async fn send_message(
 ) -> Result<(), AppError> {
     let request = Request::current()?;
     let form = ComposeForm { mailbox, to, cc, bcc, subject, text, key };
-    let typed = form.clone();
     let work = async {
         let me = request.visitor.signed_in()?;
-        request.backend.mail.send(&me, form).await
+        request.backend.mail.save_draft(&me, form).await
+    };
+    request.answer(work.await)
+}
+
+/// Attaches files to what is written; answers all attachments.
+#[server(name = AttachFiles, prefix = "/api", endpoint = "attach_files", input = MultipartFormData)]
+pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let mail = &request.backend.mail;
+        let mut posted = Posted::read(data, mail.attachment_limit()).await?;
+        let (draft, files) = (posted.draft()?, std::mem::take(&mut posted.files));
+        mail.save_draft(&me, posted.form).await?;
+        mail.attach(&me, draft, files).await
+    };
+    request.answer(work.await)
+}
+
+/// Begins an answer to a message.
+#[server(name = AnswerMessage, prefix = "/api", endpoint = "answer_message")]
+pub async fn answer_message(
+    mailbox: String,
+    folder: String,
+    validity: u32,
+    uid: u32,
+    how: String,
+) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
+        let how = Answer::parse(&how).ok_or(AppError::Malformed)?;
+        request.backend.mail.answer(&me, &MessagePlace { mailbox, folder, validity, uid }, how).await
     };
     match work.await {
-        Ok(notice) => request.form(OUTBOX, "outbox", &[], async { Ok(Flash::notice(notice)) }).await,
-        Err(error) => {
-            let ComposeForm { mailbox, to, cc, bcc, subject, text, key } = &typed;
-            let typed = [
-                ("mailbox", mailbox.as_str()),
-                ("to", to),
-                ("cc", cc),
-                ("bcc", bcc),
-                ("subject", subject),
-                ("text", text),
-                ("key", key),
-            ];
-            request.form("/mail/compose", "compose", &typed, async { Err(error) }).await;
-        }
+        Ok(draft) => request.go(&format!("{COMPOSE}?draft={draft}")),
+        Err(error) => request.form("/mail/inbox", "inbox", &[], async { Err(error) }).await,
     }
+    Ok(())
+}
+
+/// Throws away what was written.
+#[server(name = DiscardDraft, prefix = "/api", endpoint = "discard_draft")]
+pub async fn discard_draft(draft: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        request.backend.mail.discard_draft(&me, draft.parse().map_err(|_| AppError::NotFound)?).await
+    };
+    request.notice("/mail/drafts", "drafts", work).await;
     Ok(())
 }
 

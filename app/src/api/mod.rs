@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod email_config;
+pub mod inbox;
 pub mod mail;
 pub mod mailboxes;
 

@@ -91,7 +91,7 @@ pub fn Layout(
                 {brand(&institution)}
                 <nav aria-label="Main">
                     <a href="/" aria-current=current(Section::Home)>"Home"</a>
-                    <a href="/mail/outbox" aria-current=current(Section::Mail)>"Mail"</a>
+                    <a href="/mail/inbox" aria-current=current(Section::Mail)>"Mail"</a>
                     {admin.then(|| view! {
                         <a href="/institution/config/general/email" aria-current=current(Section::Institution)>"Institution"</a>
                         <a href="/institution/users" aria-current=current(Section::Users)>"Users"</a>

@@ -7,6 +7,8 @@ mod fields;
 #[cfg(feature = "ssr")]
 mod layout;
 #[cfg(feature = "ssr")]
+mod mail_nav;
+#[cfg(feature = "ssr")]
 mod notice;
 mod route;
 
@@ -16,6 +18,8 @@ pub use attempt::{AttemptBody, Postmark, day};
 pub use fields::{Choice, ErrorSummary, Field, Submit, TextInput};
 #[cfg(feature = "ssr")]
 pub use layout::{Entrance, Layout, Section, Time};
+#[cfg(feature = "ssr")]
+pub use mail_nav::{MailNav, MailPlace};
 #[cfg(feature = "ssr")]
 pub use notice::{Banner, DiagnosisSheet};
 pub use route::{RouteStops, duration};

@@ -1,16 +1,22 @@
 //! The only code that runs in the browser. Each island marks itself when it is alive, so that tests need not guess.
 
+mod attachments;
 mod attempt;
 mod complete;
 mod copy;
+mod draft;
 mod guide;
+mod live;
 mod submit;
 mod times;
 
+pub use attachments::Attachments;
 pub use attempt::AttemptLive;
 pub use complete::CompleteSignIn;
 pub use copy::CopyButton;
+pub use draft::DraftKeeper;
 pub use guide::GuideTick;
+pub use live::LiveMail;
 pub use submit::SubmitButton;
 pub use times::{mark_script, show_local_times};
 

@@ -53,3 +53,11 @@ id!(
     /// A message of the outbox.
     DeliveryId
 );
+id!(
+    /// A message that is being written.
+    DraftId
+);
+id!(
+    /// An attachment of a message that is being written.
+    AttachmentId
+);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, Diagnosis, MailboxView, Timestamp};
+use super::{AttachmentId, DeliveryId, Diagnosis, DraftId, MailboxView, Timestamp};
 
 /// The fate of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -181,17 +181,68 @@ pub struct DeliveryView {
     pub held: bool,
 }
 
+/// An attachment of a message that is being written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentView {
+    /// Its id.
+    pub id: AttachmentId,
+    /// Its file name.
+    pub name: String,
+    /// Octets.
+    pub size: u64,
+}
+
+impl AttachmentView {
+    /// The size in words, for people.
+    #[must_use]
+    pub fn size_in_words(&self) -> String {
+        size_in_words(self.size)
+    }
+}
+
+/// A number of octets in words, for people.
+#[must_use]
+pub fn size_in_words(octets: u64) -> String {
+    match octets {
+        0..1_000 => format!("{octets} B"),
+        1_000..1_000_000 => format!("{} kB", octets.div_ceil(1_000)),
+        _ => format!("{}.{} MB", octets / 1_000_000, octets % 1_000_000 / 100_000),
+    }
+}
+
 /// The compose page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeView {
     /// Mailboxes of the writer.
     pub senders: Vec<MailboxView>,
-    /// Makes a form that is sent twice one message.
-    pub key: String,
+    /// What is written so far. Its key makes a form that is sent twice one message, and names the draft.
+    pub form: ComposeForm,
+    /// Attachments so far.
+    pub attachments: Vec<AttachmentView>,
+    /// Octets that the attachments may have together.
+    pub attachment_limit: u64,
+    /// When it was kept, if it was.
+    pub saved_at: Option<Timestamp>,
+}
+
+/// A message that is being written, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftView {
+    /// Its id.
+    pub id: DraftId,
+    /// To whom.
+    pub to: String,
+    /// Subject.
+    pub subject: String,
+    /// How many attachments it has.
+    pub attachments: usize,
+    /// When it was kept.
+    pub updated_at: Timestamp,
 }
 
 /// The compose form, as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ComposeForm {
     /// Id of the mailbox it leaves through.
     pub mailbox: String,
@@ -205,6 +256,14 @@ pub struct ComposeForm {
     pub subject: String,
     /// The message.
     pub text: String,
-    /// The key of the form.
+    /// The key of the form: the id of its draft.
     pub key: String,
+}
+
+impl ComposeForm {
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        [&self.to, &self.cc, &self.bcc, &self.subject, &self.text].iter().all(|text| text.trim().is_empty())
+    }
 }

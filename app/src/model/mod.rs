@@ -5,6 +5,7 @@ mod attempt;
 mod diagnosis;
 mod flash;
 mod ids;
+mod inbox;
 mod mail;
 mod path;
 mod registration;
@@ -17,8 +18,17 @@ pub use attempt::{
 };
 pub use diagnosis::{Diagnosis, Evidence, Mender, Remedy, Step};
 pub use flash::{FieldError, Flash, Notice, Tone};
-pub use ids::{AttemptId, DeliveryId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId};
-pub use mail::{ComposeForm, ComposeView, DeliveryState, DeliveryView, RecipientKind, RecipientState, RecipientView};
+pub use ids::{
+    AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
+};
+pub use inbox::{
+    Answer, BodyView, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessagePlace, MessageView,
+    PartView, escaped,
+};
+pub use mail::{
+    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, RecipientKind, RecipientState,
+    RecipientView, size_in_words,
+};
 pub use path::AppPath;
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
 pub use settings::{

@@ -1,22 +1,25 @@
 //! Writing a message.
 
 use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
 
-use super::signed_in_page;
-use crate::components::{Banner, ErrorSummary, Field, Layout, Section, TextInput};
-use crate::islands::SubmitButton;
-use crate::model::{ComposeView, Flash, MailboxState, MailboxView, Tone};
+use super::{inbox, signed_in_page};
+use crate::components::{Banner, ErrorSummary, Field, Layout, MailNav, MailPlace, Section, TextInput};
+use crate::islands::{Attachments, DraftKeeper, SubmitButton};
+use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone};
 
 /// `/mail/compose`
 #[component]
 pub fn Compose() -> impl IntoView {
-    signed_in_page(|page, me| async move {
+    let draft: Option<DraftId> = use_query_map().get_untracked().get("draft").and_then(|text| text.parse().ok());
+    signed_in_page(move |page, me| async move {
         let flash = page.flash(&["compose"]).await;
-        let view = page.backend.mail.compose(&me).await?;
-        let body = if view.senders.is_empty() { not_connected() } else { form(view, &flash) };
+        let view = page.backend.mail.compose(&me, draft).await?;
+        let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, &flash) };
         Ok(view! {
             <Layout me title="New message" trail="Mail" section=Section::Mail flash=flash.clone()>
-                <ErrorSummary flash title="Not sent: something needs another look."/>
+                <MailNav place=MailPlace::Compose/>
+                <ErrorSummary flash title="Not sent: something needs another look. What you wrote is kept as a draft."/>
                 {body}
             </Layout>
         }
@@ -24,36 +27,39 @@ pub fn Compose() -> impl IntoView {
     })
 }
 
-fn not_connected() -> AnyView {
-    view! {
-        <Banner tone=Tone::Warning title="No mailbox is connected yet." text="Connect yours first: it takes a minute, and then you write as yourself.">
-            <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p>
-        </Banner>
-    }
-    .into_any()
-}
-
 fn form(view: ComposeView, flash: &Flash) -> AnyView {
-    // After an error the same form is shown again: with its key, so that it still is one message.
-    let key = flash.typed("key").map_or(view.key, ToOwned::to_owned);
-    let text = flash.typed("text").unwrap_or_default().to_owned();
+    let ComposeView { senders, form, attachments, attachment_limit, .. } = view;
     let invalid = flash.error("text").is_some();
+    // Copies are seldom sent: their fields open by themselves where something stands in them.
+    let copies = [&form.cc, &form.bcc].iter().any(|text| !text.is_empty())
+        || flash.error("cc").is_some()
+        || flash.error("bcc").is_some();
     view! {
-        {waits(&view.senders)}
+        {waits(&senders)}
         <section class="sheet letter">
-            <form method="post" action="/api/send_message">
-                <input type="hidden" name="key" value=key/>
-                {sender(view.senders, flash)}
-                <TextInput name="to" label="To" hint="Several addresses: separate them with commas." flash=flash.clone()/>
-                <TextInput name="cc" label="Cc" optional=true flash=flash.clone()/>
-                <TextInput name="bcc" label="Bcc" optional=true hint="Nobody else sees who is named here." flash=flash.clone()/>
-                <TextInput name="subject" label="Subject" optional=true flash=flash.clone()/>
+            <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter">
+                <input type="hidden" name="key" value=form.key.clone()/>
+                // Enter in a field presses the first button of the form, and that must be Send.
+                <button class="visually-hidden" name="action" value="send" tabindex="-1" aria-hidden="true">"Send"</button>
+                {sender(senders, &form.mailbox, flash)}
+                <TextInput name="to" label="To" value=form.to hint="Several addresses: separate them with commas." flash=flash.clone()/>
+                <details class="copies" open=copies>
+                    <summary>"Cc and Bcc"</summary>
+                    <TextInput name="cc" label="Cc" value=form.cc optional=true flash=flash.clone()/>
+                    <TextInput name="bcc" label="Bcc" value=form.bcc optional=true hint="Nobody else sees who is named here." flash=flash.clone()/>
+                </details>
+                <TextInput name="subject" label="Subject" value=form.subject optional=true flash=flash.clone()/>
                 <Field name="text" label="Message" flash=flash.clone()>
-                    <textarea id="text" name="text" rows="14" aria-invalid=invalid.then_some("true")>{text}</textarea>
+                    <textarea id="text" name="text" rows="14" aria-invalid=invalid.then_some("true")>{form.text}</textarea>
+                </Field>
+                <Field name="files" label="Attachments" optional=true flash=flash.clone()>
+                    <Attachments initial=attachments limit=attachment_limit/>
                 </Field>
                 <div class="actions">
                     <SubmitButton label="Send".to_owned() busy="Sending…".to_owned()/>
-                    <a href="/mail/outbox">"Outbox"</a>
+                    <button class="button" name="action" value="save">"Keep as draft"</button>
+                    <button class="button danger" name="action" value="discard">"Throw away"</button>
+                    <DraftKeeper/>
                 </div>
             </form>
         </section>
@@ -81,7 +87,7 @@ fn waits(senders: &[MailboxView]) -> AnyView {
         .into_any()
 }
 
-fn sender(senders: Vec<MailboxView>, flash: &Flash) -> AnyView {
+fn sender(senders: Vec<MailboxView>, chosen: &str, flash: &Flash) -> AnyView {
     if let [only] = senders.as_slice() {
         let (id, address) = (only.id.to_string(), only.address.clone());
         return view! {
@@ -90,7 +96,7 @@ fn sender(senders: Vec<MailboxView>, flash: &Flash) -> AnyView {
         }
         .into_any();
     }
-    let chosen = flash.typed("mailbox").unwrap_or_default().to_owned();
+    let chosen = chosen.to_owned();
     view! {
         <Field name="mailbox" label="From" flash=flash.clone()>
             <select id="mailbox" name="mailbox">

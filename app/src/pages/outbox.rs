@@ -1,12 +1,12 @@
 //! Every message that was written here, and what became of it.
 
-use http::{HeaderName, HeaderValue};
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::signed_in_page;
-use crate::components::{DiagnosisSheet, Layout, Section, Submit, Time};
-use crate::model::{DeliveryState, DeliveryView, RecipientKind, RecipientState, RecipientView, Timestamp};
+use crate::components::{DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::islands::LiveMail;
+use crate::model::{DeliveryState, DeliveryView, RecipientKind, RecipientState, RecipientView, Timestamp, escaped};
 
 /// Seconds after which a page with something under way is loaded again.
 const RELOAD: &str = "4";
@@ -22,19 +22,28 @@ pub fn Outbox() -> impl IntoView {
             matches!(message.state, DeliveryState::Sending) || (message.state == DeliveryState::Queued && !message.held)
         });
         if moving {
-            page.response.insert_header(HeaderName::from_static("refresh"), HeaderValue::from_static(RELOAD));
+            page.reload_without_scripts(RELOAD);
         }
+        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
         let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {
             <Layout me title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
-                <p><a class="button primary" href="/mail/compose">"New message"</a></p>
-                {empty.then(|| view! { <section class="sheet"><p class="quiet">"Nothing yet."</p></section> })}
-                <ul class="deliveries">{messages.into_iter().map(message).collect_view()}</ul>
-                <nav class="actions" aria-label="Pages">
-                    {earlier.map(|href| view! { <a class="button" href=href>"Earlier messages"</a> })}
-                    {before.map(|_| view! { <a class="button" href="/mail/outbox">"Newest messages"</a> })}
-                </nav>
+                <MailNav place=MailPlace::Outbox/>
+                <LiveMail events/>
+                <div id="live">
+                    {empty.then(|| view! {
+                        <section class="sheet empty">
+                            <p class="empty-title">"Nothing yet."</p>
+                            <p class="quiet">"Write a message: here you see whether it left, and when."</p>
+                        </section>
+                    })}
+                    <ul class="deliveries">{messages.into_iter().map(message).collect_view()}</ul>
+                    <nav class="actions" aria-label="Pages">
+                        {earlier.map(|href| view! { <a class="button" href=href>"Earlier messages"</a> })}
+                        {before.map(|_| view! { <a class="button" href="/mail/outbox">"Newest messages"</a> })}
+                    </nav>
+                </div>
             </Layout>
         }
         .into_any())

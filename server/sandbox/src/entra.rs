@@ -26,6 +26,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/{tenant}/discovery/v2.0/keys", get(keys))
         .route("/{tenant}/oauth2/v2.0/authorize", get(authorize))
         .route("/{tenant}/oauth2/v2.0/token", post(token::endpoint))
+        .route("/{tenant}/oauth2/introspect", post(token::introspect))
         .route("/{tenant}/login", post(login))
         .route("/{tenant}/pick", post(pick))
         .route("/{tenant}/consent", post(consent))

@@ -76,4 +76,14 @@ pub struct Faults {
     pub message_id_replaced: bool,
     /// Where accepted mail goes.
     pub delivery: Delivery,
+    /// What was accepted comes back to its sender as a delivery status notification.
+    pub bounced: bool,
+    /// SELECT is answered with `Suggested Backoff Time: 1500 milliseconds`.
+    pub imap_throttled: bool,
+    /// The token endpoint answers after this many milliseconds.
+    pub token_slow_ms: u64,
+    /// A refresh token that was used is revoked, as strict providers do (Microsoft does not).
+    pub strict_rotation: bool,
+    /// Access tokens live for so many seconds, where it is not 0.
+    pub token_seconds: i64,
 }

@@ -24,7 +24,7 @@ main{max-width:960px;margin:0 auto;padding:24px 16px 48px}main.narrow{max-width:
 section{background:var(--sheet);border:1px solid color-mix(in srgb,var(--line) 40%,transparent);border-radius:6px;padding:20px;margin:0 0 16px;overflow-wrap:anywhere}
 h1{font-size:1.5rem;margin:0 0 8px}h2{font-size:1.1rem;margin:0 0 12px}p{margin:0 0 12px}.soft{color:var(--soft);font-size:.9rem}
 label{display:block;margin:0 0 12px;font-weight:600}label.check{font-weight:400;display:flex;gap:8px;align-items:center;min-height:32px;margin:0}
-input:not([type=checkbox]),select{display:block;width:100%;font:inherit;padding:9px;border:1px solid var(--line);border-radius:4px;background:var(--sheet);color:var(--ink)}
+input:not([type=checkbox]),select,textarea{display:block;width:100%;font:inherit;padding:9px;border:1px solid var(--line);border-radius:4px;background:var(--sheet);color:var(--ink)}
 button{font:inherit;font-weight:600;padding:10px 18px;border:1px solid var(--blue);border-radius:4px;background:var(--blue);color:var(--sheet);cursor:pointer;margin:0 8px 8px 0}
 button.plain{background:none;color:var(--blue)}button.account{display:block;width:100%;text-align:left;background:none;color:var(--ink);border-color:var(--line)}
 a{color:var(--blue)}code,pre{font-family:ui-monospace,monospace;background:var(--code);padding:2px 5px;border-radius:3px;font-size:.9rem}pre{padding:12px;overflow:auto;white-space:pre-wrap}

@@ -37,7 +37,9 @@ const MAX_BUFFER: usize = 64 * 1024 * 1024;
 /// One connection, from the greeting to LOGOUT.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<()> {
     let stream = shared.acceptor.accept(stream).await?;
-    let mut session = Session { shared, stream, buffer: Vec::new(), upn: None, selected: None };
+    let generation = shared.world().imap_generation;
+    let mut session =
+        Session { shared, stream, buffer: Vec::new(), upn: None, selected: None, generation, counted: None };
     let greeting =
         Greeting::ok(None, "The Microsoft Exchange IMAP4 service is ready (sandbox).").map_err(io::Error::other)?;
     session.stream.write_all(&GreetingCodec::default().encode(&greeting).dump()).await?;
@@ -56,6 +58,33 @@ struct Session {
     buffer: Vec<u8>,
     upn: Option<String>,
     selected: Option<Selected>,
+    /// Sessions of an older generation are ended.
+    generation: u64,
+    counted: Option<Counted>,
+}
+
+/// One open session of a mailbox; ends with the connection, however that ends.
+struct Counted {
+    shared: Arc<Shared>,
+    upn: String,
+}
+
+impl Counted {
+    fn new(shared: &Arc<Shared>, upn: &str) -> Self {
+        let mut world = shared.world();
+        let (open, most) = world.imap_sessions.entry(upn.to_owned()).or_default();
+        *open += 1;
+        *most = (*most).max(*open);
+        Self { shared: Arc::clone(shared), upn: upn.to_owned() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some((open, _)) = self.shared.world().imap_sessions.get_mut(&self.upn) {
+            *open = open.saturating_sub(1);
+        }
+    }
 }
 
 fn capabilities() -> Vec1<Capability<'static>> {
@@ -155,6 +184,9 @@ impl Session {
             if slow > 0 {
                 tokio::time::sleep(Duration::from_millis(slow)).await;
             }
+            if self.is_over() {
+                return self.end().await;
+            }
             if matches!(command.body, CommandBody::Logout) {
                 let bye = Status::bye(None, "Microsoft Exchange Server IMAP4 server signing off.")
                     .map_err(io::Error::other)?;
@@ -164,6 +196,17 @@ impl Session {
             }
             self.execute(command).await?;
         }
+    }
+
+    /// Whether the session was ended from elsewhere.
+    fn is_over(&self) -> bool {
+        self.upn.is_some() && self.shared.world().imap_generation != self.generation
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        let bye = Status::bye(None, "Session invalidated - AccessTokenExpired").map_err(io::Error::other)?;
+        self.send(Response::Status(bye)).await?;
+        self.stream.shutdown().await
     }
 
     async fn execute(&mut self, command: Command<'static>) -> io::Result<()> {
@@ -229,6 +272,7 @@ impl Session {
             world.account_by_sign_in(&user).is_some_and(|account| account.upn.eq_ignore_ascii_case(&upn)).then_some(upn)
         });
         if let Some(upn) = upn {
+            self.counted = Some(Counted::new(&self.shared, &upn));
             self.upn = Some(upn);
             return self.ok(tag, None, "AUTHENTICATE completed.").await;
         }
@@ -300,6 +344,10 @@ impl Session {
     async fn select(&mut self, tag: &Tag<'_>, mailbox: &Mailbox<'_>, writable: bool) -> io::Result<()> {
         if self.shared.faults().imap_disabled {
             return self.bad(Some(tag), "User is authenticated but not connected.").await;
+        }
+        if self.shared.faults().imap_throttled {
+            let text = "Request is throttled. Suggested Backoff Time: 1500 milliseconds";
+            return self.bad(Some(tag), text).await;
         }
         let folder = folder_name(mailbox);
         let Some((uids, validity, next)) = self.with_folder(&folder, |folder| {
@@ -541,6 +589,10 @@ impl Session {
         loop {
             // Registered before looking, so that nothing between the look and the wait is missed.
             let changed = shared.changed.notified();
+            if self.is_over() {
+                self.end().await?;
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
             self.announce().await?;
             self.stream.flush().await?;
             if IdleDoneCodec::default().decode(&self.buffer).is_ok() {

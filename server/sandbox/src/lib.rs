@@ -244,6 +244,18 @@ impl Sandbox {
         self.shared.world()
     }
 
+    /// Puts a message into somebody's INBOX, as mail from elsewhere comes in: whoever waits with IDLE is told.
+    pub fn deliver(&self, address: &str, raw: &[u8]) {
+        self.shared.world().deliver(address, "INBOX", raw);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Ends every IMAP session, as when its token expired.
+    pub fn end_imap_sessions(&self) {
+        self.shared.world().end_imap_sessions();
+        self.shared.changed.notify_waiters();
+    }
+
     /// Ends every connection and keeps the data.
     pub async fn stop(self) {
         self.shared.stop.cancel();

@@ -25,12 +25,16 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/portal/mail/{id}", get(mail))
         .route("/portal/mail/{id}/raw", get(raw))
         .route("/portal/mail/{id}/html", get(rendered))
+        .route("/portal/mail/{id}/reply", post(reply))
         .route("/sandbox/faults", get(faults).post(set_faults))
         .route("/sandbox/state", get(state))
         .route("/sandbox/mail", get(mails))
         .route("/sandbox/reset", post(reset))
         .route("/sandbox/client-id", post(new_client_id))
         .route("/sandbox/redirect-uris", post(add_redirect_uri_json))
+        .route("/sandbox/deliver", post(deliver))
+        .route("/sandbox/imap/end", post(end_imap))
+        .route("/sandbox/imap/renumber", post(renumber))
         .with_state(shared)
 }
 
@@ -118,7 +122,7 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     page("Sandbox portal", false, &body).into_response()
 }
 
-const SWITCHES: [(&str, &str); 13] = [
+const SWITCHES: [(&str, &str); 16] = [
     ("secret_expired", "Client secret expired"),
     ("imap_disabled", "IMAP disabled"),
     ("consent_missing", "Admin consent missing"),
@@ -132,6 +136,9 @@ const SWITCHES: [(&str, &str); 13] = [
     ("send_as_denied", "Send As denied"),
     ("message_id_replaced", "Message-ID replaced on the way"),
     ("smtp_scope_missing", "SMTP.Send missing in the token"),
+    ("bounced", "Accepted mail comes back"),
+    ("imap_throttled", "IMAP throttled"),
+    ("strict_rotation", "A used refresh token is revoked"),
 ];
 
 fn faults_form(faults: &Faults) -> String {
@@ -177,7 +184,7 @@ fn faults_form(faults: &Faults) -> String {
             &[("inbox", "INBOX"), ("junk", "Junk Email"), ("folder", "another folder"), ("nowhere", "nowhere yet")]
         ),
         number("slow_ms", "Every answer takes (milliseconds)"),
-        number("token_error", "Token endpoint refuses with AADSTS number (0: no)"),
+        number("token_slow_ms", "The token endpoint takes (milliseconds)") + &number("token_seconds", "Access tokens live (seconds; 0: as usual)") + &number("token_error", "Token endpoint refuses with AADSTS number (0: no)"),
         number("app_error", "Save is refused with AADSTS number (0: no)"),
         escape(&faults.smtp_reply)
     )
@@ -208,7 +215,10 @@ fn apply(shared: &Shared, change: &Value, whole: bool) -> Result<Faults, String>
     }
     world.faults = serde_json::from_value(value).map_err(|error| error.to_string())?;
     world.touch();
-    Ok(world.faults.clone())
+    let faults = world.faults.clone();
+    drop(world);
+    shared.changed.notify_waiters();
+    Ok(faults)
 }
 
 async fn faults(State(shared): State<Arc<Shared>>) -> Json<Faults> {
@@ -268,6 +278,7 @@ async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "client_id": world.app.client_id, "tenant_id": world.tenant_id, "tenant_domain": world.tenant_domain,
         "secret_id": world.app.secret_id, "secret_value": world.app.secret_value, "redirect_uris": world.app.redirect_uris,
         "admin_consent": world.app.admin_consent, "token_requests": world.token_requests,
+        "imap_sessions": world.imap_sessions,
     }))
 }
 
@@ -301,12 +312,80 @@ async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Resp
     let id = escape(&id);
     let body = format!(
         "<p><a href=\"/\">Sandbox portal</a></p><h1>{}</h1><section><h2>As HTML</h2><iframe title=\"The message as HTML\" sandbox src=\"/portal/mail/{id}/html\"></iframe></section>\
-         <section><h2>As text</h2><pre>{}</pre></section><section><h2>Raw</h2><pre>{}</pre><p><a href=\"/portal/mail/{id}/raw\">Download</a></p></section>",
+         <section><h2>As text</h2><pre>{}</pre></section><section><h2>Answer as whoever received it</h2><form method=\"post\" action=\"/portal/mail/{id}/reply\">\
+         <label>Text<textarea name=\"text\" rows=\"4\" required></textarea></label><button>Send the answer</button></form></section>\
+         <section><h2>Raw</h2><pre>{}</pre><p><a href=\"/portal/mail/{id}/raw\">Download</a></p></section>",
         escape(subject),
         escape(&text),
         escape(&String::from_utf8_lossy(&raw))
     );
     page(subject, false, &body).into_response()
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    text: String,
+}
+
+/// The mailbox a message lies in answers it.
+async fn reply(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Form(form): Form<Reply>) -> Response {
+    let mut world = shared.world();
+    let found = world.mails().into_iter().find(|(_, _, mail)| mail.id.to_string() == id);
+    let Some((mailbox, raw)) = found.map(|(mailbox, _, mail)| (mailbox, mail.raw.clone())) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let parsed = MessageParser::default().parse(&raw);
+    let one_line = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    let header = |name: &str| parsed.as_ref().and_then(|message| message.header_raw(name)).map(one_line).unwrap_or_default();
+    let to = parsed.as_ref().and_then(|message| message.from()?.first()?.address().map(one_line)).unwrap_or_default();
+    let subject = parsed.as_ref().and_then(|message| message.subject()).map(one_line).unwrap_or_default();
+    // Somebody outside answers from the address that the message went to.
+    let outside = || parsed.as_ref().and_then(|message| message.to()?.first()?.address().map(one_line));
+    let from = if mailbox == "(outside)" { outside().unwrap_or_default() } else { mailbox };
+    let (answered, references) = (header("Message-ID"), header("References"));
+    let text = form.text.replace("\r\n", "\n").replace('\n', "\r\n");
+    let answer = format!(
+        "From: {from}\r\nTo: {to}\r\nSubject: Re: {subject}\r\nMessage-ID: <{}@sandbox.example>\r\nIn-Reply-To: {}\r\nReferences: {} {}\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{text}\r\n",
+        uuid::Uuid::new_v4(),
+        answered.trim(),
+        references.trim(),
+        answered.trim()
+    );
+    world.deliver(&to, "INBOX", answer.as_bytes());
+    drop(world);
+    shared.changed.notify_waiters();
+    Redirect::to("/").into_response()
+}
+
+#[derive(Deserialize)]
+struct Deliver {
+    to: String,
+    raw: String,
+}
+
+/// Mail from elsewhere comes in.
+async fn deliver(State(shared): State<Arc<Shared>>, Json(mail): Json<Deliver>) -> StatusCode {
+    shared.world().deliver(&mail.to, "INBOX", mail.raw.as_bytes());
+    shared.changed.notify_waiters();
+    StatusCode::NO_CONTENT
+}
+
+async fn end_imap(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.world().end_imap_sessions();
+    shared.changed.notify_waiters();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Renumber {
+    address: String,
+}
+
+async fn renumber(State(shared): State<Arc<Shared>>, Json(which): Json<Renumber>) -> StatusCode {
+    shared.world().renumber(&which.address);
+    shared.changed.notify_waiters();
+    StatusCode::NO_CONTENT
 }
 
 async fn raw(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {

@@ -19,8 +19,6 @@ use crate::world::now;
 const MAX_SIZE: usize = 157_286_400;
 /// Concurrent submissions a mailbox may have.
 const MAX_SESSIONS: usize = 3;
-/// Messages a mailbox may submit in a minute.
-const MAX_PER_MINUTE: usize = 30;
 const MAX_RECIPIENTS: usize = 500;
 /// Recipients a mailbox may write to in a day.
 const MAX_PER_DAY: usize = 10_000;
@@ -240,22 +238,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if size > MAX_SIZE {
             return self.reply("552 5.3.4 Message size exceeds fixed maximum message size").await;
         }
-        let (submitted, today, allowed) = {
+        let (submitted, most, today, allowed) = {
             let mut world = self.shared.world();
+            let most = world.messages_per_minute;
             let minute = world.submissions.entry(upn.clone()).or_default();
             minute.retain(|at| now() - at < 60);
             let submitted = minute.len();
             let allowed = world.account_by_sign_in(&upn).is_some_and(|account| account.may_send_as(from));
             let today =
                 world.sent_today.get(&upn).map_or(0, |(day, count)| if *day == now() / DAY { *count } else { 0 });
-            (submitted, today, allowed)
+            (submitted, most, today, allowed)
         };
         if today >= MAX_PER_DAY {
             return self
                 .reply("554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; sender exceeded the daily limit of recipients")
                 .await;
         }
-        if submitted >= MAX_PER_MINUTE {
+        if submitted >= most {
             return self
                 .reply("432 4.3.2 STOREDRV.ClientSubmit; sender rate limit exceeded [Hostname=localhost]")
                 .await;
@@ -355,7 +354,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Delivery::Folder => Some("Projects"),
             Delivery::Nowhere => None,
         };
-        if let Some(folder) = folder {
+        if world.faults.bounced {
+            world.deliver(upn, "INBOX", &report(upn, recipients, body));
+        } else if let Some(folder) = folder {
             let replaced = world.faults.message_id_replaced.then(|| with_another_message_id(body));
             for recipient in recipients {
                 world.deliver(recipient, folder, replaced.as_deref().unwrap_or(body));
@@ -364,6 +365,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // Exchange keeps the copy in Sent Items by itself.
         world.deliver(upn, "Sent Items", body);
     }
+}
+
+/// A delivery status notification (RFC 3464), as a server far away writes it.
+fn report(sender: &str, recipients: &[String], body: &[u8]) -> Vec<u8> {
+    let end = body.windows(4).position(|four| four == b"\r\n\r\n").map_or(body.len(), |at| at + 2);
+    let headers = String::from_utf8_lossy(&body[..end]);
+    let each: String = recipients
+        .iter()
+        .map(|to| format!("\r\nFinal-Recipient: rfc822;{to}\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp;550 5.1.1 <{to}>: nobody has this address\r\n"))
+        .collect();
+    let id = uuid::Uuid::new_v4();
+    format!(
+        "From: Mail Delivery System <postmaster@far.example>\r\nTo: {sender}\r\nSubject: Undeliverable\r\nMessage-ID: <{id}@far.example>\r\n\
+         Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=\"{id}\"\r\n\r\n\
+         --{id}\r\nContent-Type: text/plain\r\n\r\nYour message could not be delivered.\r\n\
+         --{id}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns;far.example\r\n{each}\r\n\
+         --{id}\r\nContent-Type: text/rfc822-headers\r\n\r\n{headers}\r\n--{id}--\r\n"
+    )
+    .into_bytes()
 }
 
 /// The message with a Message-ID of another system's.

@@ -81,8 +81,9 @@ pub(crate) async fn endpoint(
     Form(mut request): Form<TokenRequest>,
 ) -> Response {
     let faults = shared.faults();
-    if faults.slow_ms > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(faults.slow_ms)).await;
+    let slow = faults.slow_ms + faults.token_slow_ms;
+    if slow > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(slow)).await;
     }
     let refuse = |status: u16, kind: &str, aadsts: u32, text: &str| {
         error(&shared, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, aadsts, text)
@@ -138,6 +139,25 @@ pub(crate) async fn endpoint(
         Ok(body) => ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response(),
         Err((status, kind, aadsts, text)) => refuse(status, kind, aadsts, &text),
     }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Introspection {
+    token: String,
+}
+
+/// RFC 7662: for mail servers of others that take these tokens.
+pub(crate) async fn introspect(State(shared): State<Arc<Shared>>, Form(asked): Form<Introspection>) -> Response {
+    let world = shared.world();
+    let found = world.access.get(&asked.token).filter(|access| access.expires_at > now() && !access.upn.is_empty());
+    let body = match found {
+        Some(access) => json!({
+            "active": true, "scope": access.scopes.join(" "), "username": access.upn, "sub": access.upn,
+            "exp": access.expires_at, "token_type": "Bearer",
+        }),
+        None => json!({ "active": false }),
+    };
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
 }
 
 type Answer = Result<serde_json::Value, (u16, &'static str, u32, String)>;
@@ -198,6 +218,11 @@ fn refresh(authority: &str, world: &mut World, request: &TokenRequest) -> Answer
     match world.grants.get(&request.refresh_token) {
         Some(grant) if !grant.revoked && !revoked => {
             let grant = grant.clone();
+            if world.faults.strict_rotation
+                && let Some(used) = world.grants.get_mut(&request.refresh_token)
+            {
+                used.revoked = true;
+            }
             issue(authority, world, &grant.upn, &grant.scopes, None)
         }
         Some(_) => Err((
@@ -218,16 +243,17 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
         .cloned()
         .collect();
     let (access, refresh) = (random("access."), random("refresh."));
+    let lifetime = if world.faults.token_seconds > 0 { world.faults.token_seconds } else { ACCESS_LIFETIME };
     world.access.retain(|_, access| access.expires_at > now());
     world.access.insert(
         access.clone(),
-        Access { upn: upn.into(), scopes: granted.clone(), expires_at: now() + ACCESS_LIFETIME },
+        Access { upn: upn.into(), scopes: granted.clone(), expires_at: now() + lifetime },
     );
     // The old refresh token stays valid, as Microsoft's does.
     world.grants.insert(refresh.clone(), Grant { upn: upn.into(), scopes: scopes.to_vec(), revoked: false });
     let mut body = json!({
-        "token_type": "Bearer", "scope": granted.join(" "), "expires_in": ACCESS_LIFETIME,
-        "ext_expires_in": ACCESS_LIFETIME, "access_token": access, "refresh_token": refresh,
+        "token_type": "Bearer", "scope": granted.join(" "), "expires_in": lifetime,
+        "ext_expires_in": lifetime, "access_token": access, "refresh_token": refresh,
     });
     if let (Some(nonce), Some(account)) = (nonce, world.account_by_sign_in(upn)) {
         let mut claims = json!({

@@ -178,7 +178,16 @@ pub struct World {
     /// Open SMTP sessions by UPN.
     #[serde(skip)]
     pub(crate) smtp_sessions: HashMap<String, usize>,
-    /// When each mailbox submitted lately (seconds), for the limit of 30 messages a minute.
+    /// Open IMAP sessions by UPN, and how many there were at most.
+    #[serde(skip)]
+    pub imap_sessions: HashMap<String, (usize, usize)>,
+    /// Counts how often all IMAP sessions were ended.
+    #[serde(skip)]
+    pub(crate) imap_generation: u64,
+    /// Messages a mailbox may submit in a minute.
+    #[serde(default = "messages_per_minute")]
+    pub messages_per_minute: usize,
+    /// When each mailbox submitted lately (seconds), for the limit of messages a minute.
     #[serde(skip)]
     pub(crate) submissions: HashMap<String, Vec<i64>>,
     /// Recipients of each mailbox on a day (days since the epoch), for the limit of 10,000.
@@ -186,6 +195,11 @@ pub struct World {
     pub sent_today: HashMap<String, (i64, usize)>,
     #[serde(skip)]
     pub(crate) dirty: bool,
+}
+
+/// Exchange Online's limit.
+fn messages_per_minute() -> usize {
+    30
 }
 
 /// Seconds since the epoch.
@@ -254,6 +268,9 @@ impl World {
             codes: HashMap::new(),
             browsers: HashMap::new(),
             smtp_sessions: HashMap::new(),
+            imap_sessions: HashMap::new(),
+            imap_generation: 0,
+            messages_per_minute: messages_per_minute(),
             submissions: HashMap::new(),
             sent_today: HashMap::new(),
             dirty: true,
@@ -358,6 +375,25 @@ impl World {
             None => &mut self.outside,
         };
         folder.add(raw);
+    }
+
+    /// Ends every IMAP session, as when its token expired.
+    pub fn end_imap_sessions(&mut self) {
+        self.imap_generation += 1;
+    }
+
+    /// Makes the folders of a mailbox anew: another UIDVALIDITY, other UIDs.
+    pub fn renumber(&mut self, address: &str) {
+        self.dirty = true;
+        let upn = self.account_by_address(address).map(|account| account.upn.clone());
+        let Some(account) = upn.and_then(|upn| self.account_mut(&upn)) else { return };
+        for folder in account.folders.values_mut() {
+            folder.validity += 1;
+            for (mail, uid) in folder.mails.iter_mut().zip(1001..) {
+                mail.uid = uid;
+            }
+            folder.next_uid = folder.mails.last().map_or(1001, |mail| mail.uid + 1);
+        }
     }
 
     /// Every message with the mailbox and folder it lies in, newest first.

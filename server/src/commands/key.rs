@@ -38,7 +38,8 @@ pub async fn rotate_key() -> Result<(), StartError> {
     Vault::rotate_file(&path, Clock::system())?;
     let services = build(config, Clock::system()).await?;
     let mut count = 0;
-    for (table, column, row, old) in services.store.sealed_values().await? {
+    for (table, column, row) in services.store.sealed_places().await? {
+        let Some(old) = services.store.sealed_value(table, column, &row).await? else { continue };
         let place = Place::new(table, column, &row);
         let new = services.vault.seal(&place, &services.vault.open(&place, &old)?)?;
         count += i64::from(services.store.reseal(table, column, &row, &old, &new).await?);

@@ -57,6 +57,8 @@ const SETTINGS: &[&str] = &[
     "ENTREPOST_MESSAGES_PER_MINUTE",
     "ENTREPOST_RECIPIENTS_PER_DAY",
     "ENTREPOST_MESSAGE_SECONDS",
+    "ENTREPOST_ATTACHMENT_BYTES",
+    "ENTREPOST_POLL_SECONDS",
 ];
 
 /// Read before the settings, from the environment only.

@@ -1,4 +1,4 @@
-//! Server-sent events: an attempt, for a page that was reloaded while its checks run.
+//! Server-sent events: an attempt, for a page that was reloaded while its checks run; and a person's mail.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::api::mailboxes::json_line;
 use app::backend::Visitor;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +25,36 @@ pub(super) async fn attempt(
     match state.backend.mailboxes.follow(&me, id).await {
         Ok(stream) => {
             let events = stream.map(|view| Ok::<_, Infallible>(Event::default().data(json_line(&view).trim_end())));
+            Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
+        }
+        Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+    }
+}
+
+/// What a browser wants to follow of its mail.
+#[derive(serde::Deserialize)]
+pub(super) struct Follow {
+    mailbox: Option<String>,
+    folder: Option<String>,
+    #[serde(default)]
+    mark: String,
+}
+
+/// Tells whenever what a person sees of their mail changed; ends with the session.
+pub(super) async fn mail(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+    Query(follow): Query<Follow>,
+) -> Response {
+    let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
+    let looking_at = match (follow.mailbox.as_deref().map(str::parse), follow.folder) {
+        (Some(Ok(mailbox)), Some(folder)) => Some((mailbox, folder)),
+        (Some(Err(_)), _) => return StatusCode::NOT_FOUND.into_response(),
+        _ => None,
+    };
+    match state.backend.inbox.watch(&me, looking_at, follow.mark).await {
+        Ok(stream) => {
+            let events = stream.map(|()| Ok::<_, Infallible>(Event::default().data("changed")));
             Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
         }
         Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),

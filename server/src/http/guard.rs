@@ -16,7 +16,7 @@ use crate::service::sessions;
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
 
 /// A plain page for what is answered before there is an institution.
-fn plain(status: StatusCode, title: &str, text: &str) -> Response {
+pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
     let body = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
     );
@@ -76,6 +76,42 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
     let address = client_address(&request, services.config.client_address_header.as_ref());
     request.extensions_mut().insert(Visitor { institution, person, address, flash_token, script, browser_token });
     next.run(request).await
+}
+
+/// Server functions that take files.
+const WITH_FILES: [&str; 2] = ["/api/send_message", "/api/attach_files"];
+/// Octets of any other request's body that are read.
+const MAX_BODY: u64 = 256 * 1024;
+/// What a form with files has beside them: text, and the borders between its parts.
+const BESIDE_FILES: u64 = 4 * 1024 * 1024;
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Bodies are read up to a limit: more where files are taken. Those must come as a form with parts.
+pub(super) async fn body_limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let with_files = WITH_FILES.contains(&request.uri().path());
+    let limit = if with_files { state.services.config.attachment_limit + BESIDE_FILES } else { MAX_BODY };
+    let announced = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Too large",
+            "This is more than Entrepost takes at once. Go back and send less, or send large files as a link.",
+        );
+    }
+    let kind = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default().trim_start().to_lowercase();
+    let has_parts = kind.starts_with("multipart/form-data") && kind.contains("boundary=");
+    if with_files && request.method() == Method::POST && !has_parts {
+        return plain(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The request could not be read",
+            "Go back, reload the page and try again.",
+        );
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    next.run(request.map(|body| Body::new(http_body_util::Limited::new(body, limit)))).await
 }
 
 /// Origin must be the institution's; where a browser sends none, it must say that the request is same-origin.

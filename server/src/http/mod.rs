@@ -2,6 +2,7 @@
 
 mod events;
 mod guard;
+mod mail;
 mod security;
 
 use std::net::SocketAddr;
@@ -22,12 +23,8 @@ use leptos::prelude::{provide_context, use_context};
 use leptos_axum::{LeptosRoutes, file_and_error_handler_with_context, generate_route_list};
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
-use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::service::Services;
-
-/// Octets of a request's body that are read.
-const MAX_BODY: usize = 256 * 1024;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -130,6 +127,10 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
         .route("/events/attempts/{id}", get(events::attempt))
+        .route("/events/mail", get(events::mail))
+        .route("/mail/message/document", get(mail::document))
+        .route("/mail/message/attachment", get(mail::download))
+        .route("/mail/message/raw", get(mail::download))
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
         .layer(from_fn(guard::answers))
         .layer(from_fn_with_state(state.clone(), guard::visitor))
@@ -142,7 +143,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route("/healthz", get(health))
         .nest("/pkg", files)
         .merge(pages)
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(from_fn_with_state(state.clone(), guard::body_limit))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
         // Outermost: what the layers above answer by themselves has the headers too.
         .layer(from_fn_with_state(state.clone(), security::headers))

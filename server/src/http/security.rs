@@ -19,11 +19,15 @@ pub(super) async fn headers(State(state): State<AppState>, mut request: Request,
     let leads_to = leads_to.as_ref().and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let connects_to = state.connects_to;
     let policy = format!(
-        "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+        "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; font-src 'self'; frame-src 'self'; \
          connect-src 'self' {connects_to}; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self' {leads_to}"
     );
     let headers = response.headers_mut();
-    if let Ok(policy) = HeaderValue::from_str(policy.trim_end()) {
+    // A message's HTML and files have stricter policies of their own.
+    let own_policy = headers.contains_key(header::CONTENT_SECURITY_POLICY);
+    if let Ok(policy) = HeaderValue::from_str(policy.trim_end())
+        && !own_policy
+    {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     for (name, value) in [
@@ -34,7 +38,9 @@ pub(super) async fn headers(State(state): State<AppState>, mut request: Request,
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        if !(own_policy && headers.contains_key(&name)) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     if state.services.config.public_url.is_https() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));

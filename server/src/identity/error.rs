@@ -71,7 +71,7 @@ impl OAuthError {
 }
 
 /// Why the identity platform did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum IdentityError {
     /// It refused, in the words of OAuth.
     #[error("{answer}")]

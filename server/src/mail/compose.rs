@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use app::model::{EmailAddress, Timestamp};
 use lettre::address::Envelope;
-use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::header::{
+    ContentDisposition, ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue,
+};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
 
@@ -163,6 +165,21 @@ pub struct Written<'a> {
     pub at: Timestamp,
     /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
+    /// The chain of messages it answers, oldest first, with angle brackets.
+    pub references: &'a [String],
+    /// What goes with it.
+    pub files: Vec<File>,
+}
+
+/// A file that goes with a message.
+#[derive(Clone)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub content_type: String,
+    /// Its octets.
+    pub octets: Vec<u8>,
 }
 
 impl Written<'_> {
@@ -195,8 +212,30 @@ impl Written<'_> {
             vec![self.from.as_str().parse().map_err(|error| wrong(&error))?],
         );
         builder = builder.envelope(envelope.map_err(|error| wrong(&error))?);
+        // RFC 5322, 3.6.4: what is answered, and the whole chain before it.
+        if let Some(answered) = self.references.last() {
+            builder = builder.in_reply_to(answered.clone()).references(self.references.join(" "));
+        }
         let text = SinglePart::plain(self.text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n"));
-        Ok(finish(builder.singlepart(text))?.bytes)
+        if self.files.is_empty() {
+            return Ok(finish(builder.singlepart(text))?.bytes);
+        }
+        let mut parts = MultiPart::mixed().singlepart(text);
+        for file in self.files {
+            let octets = ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?;
+            let kind = match ContentType::parse(&file.content_type) {
+                // Parts of these types must not be base64 (RFC 2046, 5.1 and 5.2.1), and attachments are.
+                Ok(kind) if !file.content_type.starts_with("multipart/") && !file.content_type.starts_with("message/") => kind,
+                _ => octets,
+            };
+            let part = SinglePart::builder()
+                .header(kind)
+                .header(ContentDisposition::attachment(&one_line(&file.name)))
+                .header(ContentTransferEncoding::Base64)
+                .body(file.octets);
+            parts = parts.singlepart(part);
+        }
+        Ok(finish(builder.multipart(parts))?.bytes)
     }
 }
 

@@ -21,6 +21,12 @@ pub enum Step {
     Select,
     /// SEARCH, LIST.
     Search,
+    /// FETCH.
+    Fetch,
+    /// STORE, MOVE, EXPUNGE.
+    Store,
+    /// IDLE.
+    Idle,
 }
 
 impl Step {
@@ -37,6 +43,9 @@ impl Step {
             Self::AfterData => "after DATA",
             Self::Select => "SELECT INBOX",
             Self::Search => "SEARCH",
+            Self::Fetch => "FETCH",
+            Self::Store => "STORE",
+            Self::Idle => "IDLE",
         }
     }
 }
@@ -85,6 +94,12 @@ impl MailError {
     pub fn backoff_ms(&self) -> Option<i64> {
         let (_, rest) = self.text.split_once("Suggested Backoff Time:")?;
         rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
+    /// Whether an IMAP session ended because its token did (Exchange: `BYE Session invalidated - AccessTokenExpired`).
+    #[must_use]
+    pub fn is_token_expired(&self) -> bool {
+        self.text.contains("AccessTokenExpired")
     }
 
     /// Whether the server asks for patience.

@@ -62,6 +62,7 @@ impl Outbox {
                 Ok(bytes) => self.through_mailbox(lane, delivery, &bytes, kept).await,
                 Err(_) => Ok(Some(unreadable())),
             },
+            (Some(Body::Text(text)), Some(_)) => self.through_mailbox(lane, delivery, text.as_bytes(), kept).await,
             (Some(Body::Notification { to, text }), None) => self.notification(delivery, &to, &text).await,
             _ => Ok(Some(unreadable())),
         }

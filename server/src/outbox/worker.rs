@@ -16,7 +16,7 @@ use super::send::{Attempted, Kept};
 use crate::clock::Clock;
 use crate::config::Relay;
 use crate::mail::{MailError, Step, Trust};
-use crate::store::{Backend, Claim, Delivery, Lane, Record, Result, Store};
+use crate::store::{Backend, Claim, Delivery, Lane, News, Record, Result, Store};
 use crate::tokens::Tokens;
 use crate::vault::Vault;
 
@@ -28,6 +28,8 @@ const RENEWAL: Duration = Duration::from_secs(8);
 const ROUND: Duration = Duration::from_secs(1);
 /// How often it looks for leases that ended.
 const REAP: Duration = Duration::from_secs(10);
+/// How long it is tried to record what became of a message.
+const RECORDING: Duration = Duration::from_secs(60);
 /// Sessions of this process at one time.
 const SESSIONS: usize = 32;
 /// Messages after which a lane lets others have their turn.
@@ -97,6 +99,9 @@ impl Outbox {
         if self.store.backend() == Backend::Sqlite {
             // One process: whoever held a lease is dead.
             self.reap(Timestamp(i64::MAX)).await;
+            if let Err(error) = self.store.end_refresh_leases().await {
+                tracing::error!("outbox: {error}");
+            }
         }
         let mut reaped = Instant::now();
         loop {
@@ -250,13 +255,33 @@ impl Outbox {
             recipients: next.recipients,
             counts: next.counts,
         };
-        self.store.record_delivery(delivery.id, self.owner, &record, now).await?;
+        self.record(delivery, &record, now).await?;
         if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
             self.block(lane, error, &fault.to_json(), now).await?;
         }
         match next.pause_lane {
             Some(until) => self.store.pause_lane(lane.id, until).await.map(|()| false),
             None => Ok(true),
+        }
+    }
+
+    /// What became of a message must not be lost to a database that is away for a moment: the message would be unknown.
+    async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
+        let until = Instant::now() + RECORDING;
+        loop {
+            match self.store.record_delivery(delivery.id, self.owner, record, now).await {
+                Err(error) if Instant::now() < until => {
+                    tracing::error!("outbox: {error}; what became of a message is recorded as soon as possible");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                recorded => {
+                    recorded?;
+                    if let Some(user) = delivery.user {
+                        self.store.publish(News::Mail(user)).await;
+                    }
+                    return Ok(());
+                }
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::notifier::Notification;
 use super::passwords::{MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, OrInternal, Services, address_field, internal, sessions};
 use crate::clock::sha256;
-use crate::store::{Invitation, StoreError, Tx, User};
+use crate::store::{Invitation, News, StoreError, Tx, User};
 use crate::vault::VaultError;
 
 /// Milliseconds an invitation link works (72 hours).
@@ -279,6 +279,7 @@ impl Accounts for Handle {
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError> {
         if let Some(person) = &visitor.person {
             self.store.end_session(visitor.institution.id, person.session()).await.or_internal(self)?;
+            self.store.publish(News::Mail(person.user())).await;
         }
         Ok(sessions::cookie(self, sessions::SESSION, "", 0))
     }
@@ -400,6 +401,7 @@ impl Accounts for Handle {
         self.store.set_role(&mut tx, institution, user, role).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
+        self.store.publish(News::Mail(user)).await;
         let what = if role == Role::Administrator { "an administrator" } else { "a user" };
         Ok(Notice::new(Tone::Success, format!("{} is now {what}.", person.address), "They have to sign in again."))
     }
@@ -432,6 +434,7 @@ impl Accounts for Handle {
         let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
+        self.store.publish(News::Mail(user)).await;
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disabled.", person.address),

@@ -53,6 +53,11 @@ impl Services {
             Some(mailbox) => self.store.mailbox(institution, mailbox).await.or_internal(self)?,
             None => None,
         };
+        // The mailbox has one connection, and for now it is this run's.
+        let _held = match attempt.mailbox {
+            Some(mailbox) => Some(self.inbox.hold(institution, mailbox).await),
+            None => None,
+        };
         let mut run = Run::of(self, me, &attempt);
         let (mut sent, mut arrived) = (None, false);
 

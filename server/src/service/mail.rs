@@ -1,21 +1,19 @@
 //! Writing messages, and watching what becomes of them.
 
-use app::backend::{Mail, SignedIn};
+use app::backend::{Mail, NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, FieldError, MailboxId, MailboxState, Notice,
-    RecipientKind, Timestamp, Tone,
+    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
+    DraftView, FieldError, MailboxId, MailboxState, MessagePlace, Notice, RecipientKind, Timestamp, Tone,
 };
 use async_trait::async_trait;
-use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::{Handle, OrInternal, Services, internal};
 use crate::diagnosis::Fault;
 use crate::mail::compose::Written;
 use crate::mail::recipients::{Named, parse_list};
-use crate::mail::{Login, imap};
 use crate::outbox::{Body, body_place};
-use crate::store::{Delivery, Lane, Mailbox, NewDelivery};
+use crate::store::{Delivery, Lane, Mailbox, NewDelivery, News};
 use crate::vault::Secret;
 
 /// Messages on one page of the outbox.
@@ -140,20 +138,63 @@ impl Services {
 
 #[async_trait]
 impl Mail for Handle {
-    async fn compose(&self, me: &SignedIn) -> Result<ComposeView, AppError> {
-        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
-        Ok(ComposeView {
-            senders: mine.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
-            key: self.clock.token(),
-        })
+    async fn compose(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
+        self.compose_view(me, draft).await
+    }
+
+    fn attachment_limit(&self) -> u64 {
+        self.config.attachment_limit
+    }
+
+    async fn save_draft(&self, me: &SignedIn, form: ComposeForm) -> Result<(), AppError> {
+        self.keep_draft(me, form).await
+    }
+
+    async fn attach(
+        &self,
+        me: &SignedIn,
+        draft: DraftId,
+        files: Vec<NewFile>,
+    ) -> Result<Vec<AttachmentView>, AppError> {
+        self.attach_files(me, draft, files).await
+    }
+
+    async fn detach(&self, me: &SignedIn, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError> {
+        self.take_away(me, draft, which).await
+    }
+
+    async fn discard_draft(&self, me: &SignedIn, draft: DraftId) -> Result<Notice, AppError> {
+        self.throw_away(me, draft).await
+    }
+
+    async fn drafts(&self, me: &SignedIn) -> Result<Vec<DraftView>, AppError> {
+        self.draft_views(me).await
+    }
+
+    async fn answer(&self, me: &SignedIn, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError> {
+        self.begin_answer(me, place, how).await
     }
 
     async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError> {
+        let draft: DraftId = form.key.parse().map_err(|_| AppError::Malformed)?;
         let mailbox = self.sender(me, &form.mailbox).await?;
+        let on_its_way = if mailbox.state == MailboxState::NeedsReconnect {
+            let text = "It leaves by itself as soon as the mailbox is connected again.";
+            Notice::new(Tone::Warning, "Your message waits.", text)
+        } else {
+            Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
+        };
+        let institution = me.institution().id;
+        // Pressed twice: the message is there already, and one is enough.
+        if self.store.was_queued(institution, me.user(), &form.key).await.or_internal(self)? {
+            return Ok(on_its_way);
+        }
         let letter = Letter::parse(&form).map_err(|fields| AppError::Invalid { fields })?;
         let from = app::model::EmailAddress::parse(&mailbox.address).map_err(|error| internal(&self.clock, &error))?;
         let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
         let message_id = format!("<{}@{}>", self.clock.uuid(), mailbox.address.rsplit('@').next().unwrap_or_default());
+        let kept = self.draft_body(me, draft).await?.map(|(body, _)| body).unwrap_or_default();
+        let files = self.files(me, draft).await?;
         let written = Written {
             from: &from,
             to: &letter.to,
@@ -162,35 +203,37 @@ impl Mail for Handle {
             text: &form.text,
             at: now,
             message_id: &message_id,
+            references: &kept.references,
+            files,
         };
         let bytes = written
             .build()
             .map_err(|error| AppError::field("to", "To", format!("This cannot be sent as it stands: {error}.")))?;
-        let body = serde_json::to_string(&Body::Message(BASE64_STANDARD.encode(bytes)));
+        let body = serde_json::to_string(&Body::of(bytes));
         let body = Secret::new(body.map_err(|error| internal(&self.clock, &error))?);
         let recipients = letter.addressed();
         let new = NewDelivery {
             id,
             user: Some(me.user()),
-            idempotency_key: form.key.chars().take(100).collect(),
+            idempotency_key: form.key.clone(),
             message_id,
             from: mailbox.address.clone(),
             subject: form.subject.trim().to_owned(),
             body_sealed: self.vault.seal(&body_place(id), &body).or_internal(self)?,
             recipients,
         };
-        let lane = Lane::of_mailbox(me.institution().id, mailbox.id);
+        drop(body);
+        let lane = Lane::of_mailbox(institution, mailbox.id);
         let mut tx = self.store.begin().await.or_internal(self)?;
-        // Pressed twice: the message is there already, and one is enough.
-        self.store.enqueue(&mut tx, &lane, &new, now).await.or_internal(self)?;
+        let queued = self.store.enqueue(&mut tx, &lane, &new, now).await.or_internal(self)?;
+        self.store.drop_draft(&mut tx, institution, me.user(), draft).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
+        if queued {
+            self.mark_answered(me, &kept);
+        }
         self.outbox.wake();
-        Ok(if mailbox.state == MailboxState::NeedsReconnect {
-            let text = "It leaves by itself as soon as the mailbox is connected again.";
-            Notice::new(Tone::Warning, "Your message waits.", text)
-        } else {
-            Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
-        })
+        self.store.publish(News::Mail(me.user())).await;
+        Ok(on_its_way)
     }
 
     async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError> {
@@ -240,41 +283,26 @@ impl Mail for Handle {
             return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
         };
         let now = self.clock.now();
-        let token = self.tokens.access(&mailbox).await.map_err(|error| {
-            let diagnosis = error.fault(now).explain(&self.reader(me, &mailbox.address));
-            AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary))
-        })?;
-        let server = &self.config.microsoft.imap;
-        let login = Login { server, user: &mailbox.sign_in_name, token: &token.secret };
-        let looked = async {
-            let mut session = imap::Session::open(&login, &self.trust).await?;
-            let mark = imap::Mark { message_id: &delivery.message_id, attempt: None };
-            let folders = session.folders().await?;
-            let mut found = None;
-            for folder in folders.into_iter().filter(|folder| folder.sent && folder.selectable) {
-                if session.contains(&folder.name, &mark).await? {
-                    found = Some(folder.name);
-                    break;
-                }
-            }
-            session.logout().await;
-            Ok::<_, crate::mail::MailError>(found)
-        };
-        match looked.await {
-            Ok(Some(folder)) => {
+        let asked = crate::inbox::Ask::FindSent { message_id: delivery.message_id.clone() };
+        let looked = self.inbox.ask(mailbox.institution, mailbox.id, asked).await;
+        match looked {
+            Ok(crate::inbox::Answer::Found(Some(folder))) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await.or_internal(self)?;
+                self.store.publish(News::Mail(me.user())).await;
                 Ok(Notice::new(Tone::Success, "The message was sent.", format!("It lies in {folder}.")))
             }
-            Ok(None) => Ok(Notice::new(
+            Ok(_) => Ok(Notice::new(
                 Tone::Warning,
                 "It is not among the sent messages.",
                 "That proves nothing: a copy there can be switched off, and may come late. Ask the recipient before you send it again.",
             )),
-            Err(error) => {
-                let diagnosis = Fault::imap(&error, server, now).explain(&self.reader(me, &mailbox.address));
-                Err(AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary)))
-            }
+            Err(error) => Err(match self.inbox_trouble(me, &mailbox, &error) {
+                AppError::Diagnosed { diagnosis } => {
+                    AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary))
+                }
+                other => other,
+            }),
         }
     }
 }

@@ -4,9 +4,11 @@ mod accounts;
 mod alerts;
 mod attempts;
 mod checks;
+mod drafts;
 mod email_config;
 mod flashes;
 mod home;
+mod inbox;
 mod mail;
 mod mailboxes;
 mod notifier;
@@ -25,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::diagnosis::Reader;
 use crate::identity::Entra;
+use crate::inbox::Inbox;
 use crate::mail::Trust;
 use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
@@ -52,6 +55,8 @@ pub struct Services {
     pub tokens: Arc<Tokens>,
     /// What sends.
     pub outbox: Arc<Outbox>,
+    /// What receives.
+    pub inbox: Arc<Inbox>,
     /// Trusted CAs.
     pub trust: Trust,
     /// Who follows which attempt.
@@ -74,6 +79,7 @@ impl Services {
             email_config: Arc::new(handle.clone()),
             mailboxes: Arc::new(handle.clone()),
             mail: Arc::new(handle.clone()),
+            inbox: Arc::new(handle.clone()),
             flashes: Arc::new(handle),
         }
     }

@@ -20,14 +20,24 @@ const NOTIFICATIONS_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// If that fails, it is tried again after this long.
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
+/// How often it is looked which mailboxes are to be looked into.
+const POLL_ROUND: Duration = Duration::from_secs(2);
+
 /// Runs until the server stops.
 pub async fn keep_house(services: Arc<Services>) {
+    let mut swept: Option<tokio::time::Instant> = None;
     loop {
-        if let Err(error) = services.sweep_once().await {
+        if swept.is_none_or(|at| at.elapsed() >= ROUND) {
+            if let Err(error) = services.sweep_once().await {
+                tracing::error!("housekeeping: {error}");
+            }
+            swept = Some(tokio::time::Instant::now());
+        }
+        if let Err(error) = services.poll_once().await {
             tracing::error!("housekeeping: {error}");
         }
         tokio::select! {
-            () = tokio::time::sleep(ROUND) => {}
+            () = tokio::time::sleep(POLL_ROUND) => {}
             () = services.stop.cancelled() => return,
         }
     }

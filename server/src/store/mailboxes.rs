@@ -64,10 +64,10 @@ pub struct NewMailbox {
     pub next_test_at: Timestamp,
 }
 
-const COLUMNS: &str = "SELECT id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, problem, next_test_at, connected_at FROM mailboxes";
+const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
+    refresh_token_sealed, grant_version, problem, next_test_at, connected_at";
 
-fn mailbox(row: &AnyRow) -> Result<Mailbox> {
+pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
     Ok(Mailbox {
         id: id(row, "id")?,
         institution: id(row, "institution_id")?,
@@ -88,7 +88,13 @@ fn mailbox(row: &AnyRow) -> Result<Mailbox> {
 
 fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
     // Both parts are constants of this file.
-    sqlx::AssertSqlSafe(format!("{COLUMNS} {condition}"))
+    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM mailboxes {condition}"))
+}
+
+/// A statement that takes mailboxes and answers them.
+pub(super) fn claimed(statement: &'static str) -> sqlx::AssertSqlSafe<String> {
+    // Both parts are constants of the store.
+    sqlx::AssertSqlSafe(format!("{statement} RETURNING {COLUMNS}"))
 }
 
 impl Store {
@@ -199,7 +205,12 @@ impl Store {
         .bind(new.next_test_at.0)
         .fetch_optional(&mut **tx)
         .await?;
-        row.as_ref().map(|row| id(row, "id")).transpose()
+        let stored: Option<MailboxId> = row.as_ref().map(|row| id(row, "id")).transpose()?;
+        if let Some(stored) = stored {
+            // Perhaps another account than before: nothing of its mail may be seen.
+            super::inbox::clear(tx, institution, stored).await?;
+        }
+        Ok(stored)
     }
 
     /// Stores a rotated refresh token, unless another writer was faster.
@@ -226,6 +237,56 @@ impl Store {
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Takes the right to refresh a mailbox's grant, unless somebody has it whose lease has not ended. `false`: they have, or the
+    /// mailbox is gone.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn lease_refresh(
+        &self,
+        institution: InstitutionId,
+        which: MailboxId,
+        owner: uuid::Uuid,
+        (now, until): (Timestamp, Timestamp),
+    ) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE mailboxes SET refresh_lease_owner = $1, refresh_lease_until = $2
+             WHERE institution_id = $3 AND id = $4 AND (refresh_lease_owner IS NULL OR refresh_lease_until < $5)",
+        )
+        .bind(owner.to_string())
+        .bind(until.0)
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .bind(now.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives the right to refresh back.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn end_refresh_lease(&self, which: MailboxId, owner: uuid::Uuid) -> Result<()> {
+        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL WHERE id = $1 AND refresh_lease_owner = $2")
+            .bind(which.to_string())
+            .bind(owner.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends every lease of a refresh: with one process, whoever held them is dead.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn end_refresh_leases(&self) -> Result<()> {
+        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL WHERE refresh_lease_owner IS NOT NULL")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Replaces the grant of a mailbox that was just stored (its place is known only then).
@@ -336,6 +397,7 @@ impl Store {
             .bind(which.to_string())
             .execute(&mut **tx)
             .await?;
+        super::inbox::clear(tx, institution, which).await?;
         let done = sqlx::query("DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
             .bind(which.to_string())
@@ -371,11 +433,10 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(
+        let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state = 'blocked' AND next_test_at <= $2
-             ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2 RETURNING id, institution_id, user_id, purpose, address, sign_in_name,
-             client_id, tenant_id, state, refresh_token_sealed, grant_version, problem, next_test_at, connected_at",
-        )
+             ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2",
+        ))
         .bind(next.0)
         .bind(now.0)
         .bind(limit)
@@ -390,11 +451,10 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(
+        let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
-             AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2 RETURNING id, institution_id, user_id, purpose,
-             address, sign_in_name, client_id, tenant_id, state, refresh_token_sealed, grant_version, problem, next_test_at, connected_at",
-        )
+             AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2",
+        ))
         .bind(note.0)
         .bind(before.0)
         .bind(limit)

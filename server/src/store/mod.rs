@@ -5,7 +5,10 @@
 
 mod attempts;
 mod backend;
+mod bus;
+mod drafts;
 mod email;
+mod inbox;
 mod mailboxes;
 mod outbox;
 mod people;
@@ -16,7 +19,10 @@ use sqlx::{Any, AnyPool, Row, Transaction};
 
 pub use attempts::{Attempt, Check, NewAttempt, Resting};
 pub use backend::{Backend, missing_file};
+pub use bus::News;
+pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
+pub use inbox::{FolderChange, FolderRow};
 pub use mailboxes::{Mailbox, NewMailbox};
 pub use outbox::{Claim, Delivery, Lane, NewDelivery, Pace, Record};
 pub use people::{InstitutionRow, Invitation, User};
@@ -60,6 +66,7 @@ pub type Tx = Transaction<'static, Any>;
 pub struct Store {
     pool: AnyPool,
     backend: Backend,
+    bus: bus::Bus,
 }
 
 impl Store {
@@ -70,7 +77,8 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self> {
         let (pool, backend) = backend::connect(url).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool, backend })
+        let bus = bus::Bus::open((backend == Backend::Postgres).then_some(url)).await?;
+        Ok(Self { pool, backend, bus })
     }
 
     /// Begins a transaction that will write.
@@ -139,18 +147,31 @@ impl Store {
         Ok(())
     }
 
-    /// Every sealed value with its place, for the rotation of the key.
+    /// Every place of a sealed value, for the rotation of the key: table, column, row.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn sealed_values(&self) -> Result<Vec<(&'static str, &'static str, String, String)>> {
+    pub async fn sealed_places(&self) -> Result<Vec<(&'static str, &'static str, String)>> {
         let mut all = Vec::new();
-        for (table, column, select, _) in SEALED {
-            for row in sqlx::query(select).fetch_all(&self.pool).await? {
-                all.push((table, column, row.try_get(0)?, row.try_get(1)?));
+        for (table, column) in SEALED {
+            let statement = format!("SELECT id FROM {table} WHERE {column} IS NOT NULL AND {column} <> ''");
+            // Both names are constants of this file.
+            for row in sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(&self.pool).await? {
+                all.push((table, column, row.try_get(0)?));
             }
         }
         Ok(all)
+    }
+
+    /// A sealed value. One at a time: attachments are large.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn sealed_value(&self, table: &str, column: &str, row: &str) -> Result<Option<String>> {
+        let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else { return Ok(None) };
+        let statement = format!("SELECT {column} FROM {table} WHERE id = $1");
+        let found = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(row).fetch_optional(&self.pool).await?;
+        Ok(found.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
     }
 
     /// Replaces a sealed value, unless it changed meanwhile.
@@ -158,52 +179,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn reseal(&self, table: &str, column: &str, row: &str, old: &str, new: &str) -> Result<bool> {
-        let Some((_, _, _, update)) = SEALED.into_iter().find(|(t, c, _, _)| *t == table && *c == column) else {
+        let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else {
             return Ok(false);
         };
-        let done = sqlx::query(update).bind(new).bind(row).bind(old).execute(&self.pool).await?;
+        let statement = format!("UPDATE {table} SET {column} = $1 WHERE id = $2 AND {column} = $3");
+        let update = sqlx::query(sqlx::AssertSqlSafe(statement));
+        let done = update.bind(new).bind(row).bind(old).execute(&self.pool).await?;
         Ok(done.rows_affected() == 1)
     }
 }
 
-/// Every sealed column: table, column, how to read all, how to replace one.
-const SEALED: [(&str, &str, &str, &str); 6] = [
-    (
-        "app_registrations",
-        "secret_sealed",
-        "SELECT id, secret_sealed FROM app_registrations",
-        "UPDATE app_registrations SET secret_sealed = $1 WHERE id = $2 AND secret_sealed = $3",
-    ),
-    (
-        "mailboxes",
-        "refresh_token_sealed",
-        "SELECT id, refresh_token_sealed FROM mailboxes WHERE refresh_token_sealed <> ''",
-        "UPDATE mailboxes SET refresh_token_sealed = $1 WHERE id = $2 AND refresh_token_sealed = $3",
-    ),
-    (
-        "attempts",
-        "verifier_sealed",
-        "SELECT id, verifier_sealed FROM attempts WHERE verifier_sealed IS NOT NULL",
-        "UPDATE attempts SET verifier_sealed = $1 WHERE id = $2 AND verifier_sealed = $3",
-    ),
-    (
-        "attempts",
-        "nonce_sealed",
-        "SELECT id, nonce_sealed FROM attempts WHERE nonce_sealed IS NOT NULL",
-        "UPDATE attempts SET nonce_sealed = $1 WHERE id = $2 AND nonce_sealed = $3",
-    ),
-    (
-        "attempts",
-        "grant_sealed",
-        "SELECT id, grant_sealed FROM attempts WHERE grant_sealed IS NOT NULL",
-        "UPDATE attempts SET grant_sealed = $1 WHERE id = $2 AND grant_sealed = $3",
-    ),
-    (
-        "deliveries",
-        "body_sealed",
-        "SELECT id, body_sealed FROM deliveries WHERE body_sealed <> ''",
-        "UPDATE deliveries SET body_sealed = $1 WHERE id = $2 AND body_sealed = $3",
-    ),
+/// Every sealed column, with its table.
+const SEALED: [(&str, &str); 8] = [
+    ("app_registrations", "secret_sealed"),
+    ("mailboxes", "refresh_token_sealed"),
+    ("attempts", "verifier_sealed"),
+    ("attempts", "nonce_sealed"),
+    ("attempts", "grant_sealed"),
+    ("deliveries", "body_sealed"),
+    ("drafts", "body_sealed"),
+    ("attachments", "content_sealed"),
 ];
 
 /// Reads an id column.

@@ -134,8 +134,10 @@ pub struct Record {
     pub counts: bool,
 }
 
-const COLUMNS: &str =
-    "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
+const COLUMNS: &str = "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
+    next_attempt_at, data_started, answer, fault, created_at, finished_at";
+/// The same for lists: messages may be large, and lists do not show them.
+const LISTED: &str = "id, institution_id, user_id, lane_id, message_id, from_address, subject, '' AS body_sealed, state, attempts,
     next_attempt_at, data_started, answer, fault, created_at, finished_at";
 
 fn delivery(row: &AnyRow) -> Result<Delivery> {
@@ -206,6 +208,100 @@ impl Store {
         Ok(true)
     }
 
+    /// Stands for what a person sees of their mail: outbox and known headers. Another one means that something changed.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn mail_mark(&self, institution: InstitutionId, who: UserId) -> Result<String> {
+        let row = sqlx::query(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
+               COALESCE(MAX(finished_at), 0) FROM (SELECT * FROM deliveries WHERE institution_id = $1 AND user_id = $2
+               ORDER BY created_at DESC LIMIT 100) AS newest",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_one(&self.pool)
+        .await?;
+        let mut mark: Vec<i64> = (0..5).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
+        let row = sqlx::query(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(h.uid), 0) AS BIGINT), CAST(COALESCE(SUM(h.seen + 2 * h.flagged + 4 * h.answered), 0) AS BIGINT)
+             FROM headers h JOIN mailboxes m ON m.id = h.mailbox_id WHERE m.institution_id = $1 AND m.user_id = $2",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_one(&self.pool)
+        .await?;
+        for at in 0..3 {
+            mark.push(row.try_get(at)?);
+        }
+        let row = sqlx::query(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(updated_at), 0) AS BIGINT), (SELECT COUNT(*) FROM folders f JOIN mailboxes m ON m.id = f.mailbox_id
+               WHERE m.institution_id = $1 AND m.user_id = $2 AND f.synced_at IS NOT NULL)
+             FROM mailboxes WHERE institution_id = $1 AND user_id = $2",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_one(&self.pool)
+        .await?;
+        for at in 0..3 {
+            mark.push(row.try_get(at)?);
+        }
+        Ok(mark.iter().map(ToString::to_string).collect::<Vec<_>>().join("."))
+    }
+
+    /// A sent message came back to the mailbox it had left: notes who did not get it, and why. `false`: it is not known here.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn bounce_delivery(
+        &self,
+        mailbox: &super::Mailbox,
+        message_id: &str,
+        (failed, fault): (&[(String, String)], Option<&str>),
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
+        let row = sqlx::query(
+            "UPDATE deliveries SET state = 'bounced', answer = $1, fault = $2, finished_at = $3
+             WHERE institution_id = $4 AND user_id = $5 AND message_id = $6 AND state IN ('sent', 'unknown') RETURNING id",
+        )
+        .bind(answer)
+        .bind(fault)
+        .bind(now.0)
+        .bind(mailbox.institution.to_string())
+        .bind(mailbox.user.to_string())
+        .bind(message_id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let known = match &row {
+            Some(row) => Some(row.try_get::<String, _>("id")?),
+            // A second report of the same message may name others.
+            None => {
+                let row = sqlx::query(
+                    "SELECT id FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND message_id = $3 AND state = 'bounced'",
+                )
+                .bind(mailbox.institution.to_string())
+                .bind(mailbox.user.to_string())
+                .bind(message_id)
+                .fetch_optional(&mut *tx)
+                .await?;
+                row.map(|row| row.try_get("id")).transpose()?
+            }
+        };
+        let Some(id) = known else { return Ok(false) };
+        for (address, reason) in failed {
+            sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND LOWER(address) = LOWER($3)")
+                .bind(reason)
+                .bind(&id)
+                .bind(address)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// A delivery.
     ///
     /// # Errors
@@ -229,9 +325,9 @@ impl Store {
         who: UserId,
         (before, limit): (Timestamp, i64),
     ) -> Result<Vec<Delivery>> {
-        let rows = sqlx::query(select(
-            "WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
-        ))
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {LISTED} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
+        )))
         .bind(institution.to_string())
         .bind(who.to_string())
         .bind(before.0)

@@ -77,6 +77,29 @@ impl Store {
         .transpose()
     }
 
+    /// Whether a session is alive still, without counting as its use.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn session_lives(
+        &self,
+        institution: InstitutionId,
+        session: SessionId,
+        (created_after, seen_after): (Timestamp, Timestamp),
+    ) -> Result<bool> {
+        let row = sqlx::query(
+            "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE s.institution_id = $1 AND s.id = $2 AND s.created_at > $3 AND s.seen_at > $4 AND u.disabled_at IS NULL",
+        )
+        .bind(institution.to_string())
+        .bind(session.to_string())
+        .bind(created_after.0)
+        .bind(seen_after.0)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.is_some())
+    }
+
     /// Says that a session was used.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ use app::model::{
     AttemptKind, ClientId, DeliveryId, EmailAddress, InstitutionId, MailboxId, MailboxState, Provider, RecipientKind,
     RegistrationId, Role, TenantId, Timestamp, UserId,
 };
-use base64::prelude::{BASE64_STANDARD, Engine};
 use sandbox::Sandbox;
 use server::clock::Clock;
 use server::config::{Config, Source};
@@ -181,8 +180,10 @@ impl World {
                 text: "Text",
                 at,
                 message_id: &message_id,
+                references: &[],
+                files: Vec::new(),
             };
-            let body = Body::Message(BASE64_STANDARD.encode(written.build().unwrap()));
+            let body = Body::of(written.build().unwrap());
             let body = Secret::new(serde_json::to_string(&body).unwrap());
             let new = NewDelivery {
                 id,
@@ -267,6 +268,25 @@ impl Browser {
             .send()
             .await
             .unwrap()
+    }
+
+    /// Posts a form with parts, as one with files is.
+    pub async fn post_parts(
+        &self,
+        url: &str,
+        fields: &[(&str, &str)],
+        files: &[(&str, &str, &[u8])],
+    ) -> reqwest::Response {
+        let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
+        let mut form = reqwest::multipart::Form::new();
+        for (name, value) in fields {
+            form = form.text((*name).to_owned(), (*value).to_owned());
+        }
+        for (name, kind, octets) in files {
+            let part = reqwest::multipart::Part::bytes(octets.to_vec()).file_name((*name).to_owned());
+            form = form.part("files", part.mime_str(kind).unwrap());
+        }
+        self.http.post(url).header("accept", "text/html").header("origin", origin).multipart(form).send().await.unwrap()
     }
 
     pub async fn sign_in(&self, world: &World, slug: &str, address: &str) {

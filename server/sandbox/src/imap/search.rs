@@ -57,6 +57,15 @@ fn contains(text: &str, part: &[u8]) -> bool {
     text.to_lowercase().contains(&String::from_utf8_lossy(part).to_lowercase())
 }
 
+/// Subject and text, decoded.
+fn readable(mail: &Mail) -> String {
+    let parsed = mail_parser::MessageParser::default().parse(&mail.raw);
+    parsed.map_or_else(String::new, |message| {
+        let text = message.body_text(0).unwrap_or_default();
+        format!("{} {text}", message.subject().unwrap_or_default())
+    })
+}
+
 pub(super) fn matches(key: &Key<'_>, mail: &Mail, context: &Context) -> bool {
     let within = |name: &str, part: &[u8]| header(mail, name).iter().any(|value| contains(value, part));
     let received = || chrono::DateTime::from_timestamp(mail.received_at, 0).map(|at| at.date_naive());
@@ -71,7 +80,9 @@ pub(super) fn matches(key: &Key<'_>, mail: &Mail, context: &Context) -> bool {
         Key::From(part) => within("from", part.as_ref()),
         Key::To(part) => within("to", part.as_ref()),
         Key::Cc(part) => within("cc", part.as_ref()),
-        Key::Text(part) | Key::Body(part) => contains(&String::from_utf8_lossy(&mail.raw), part.as_ref()),
+        Key::Text(part) | Key::Body(part) => {
+            contains(&String::from_utf8_lossy(&mail.raw), part.as_ref()) || contains(&readable(mail), part.as_ref())
+        }
         Key::Seen => has(mail, "\\Seen"),
         Key::Unseen | Key::New => !has(mail, "\\Seen"),
         Key::Flagged => has(mail, "\\Flagged"),

@@ -1,0 +1,35 @@
+//! The parts of Mail.
+
+use leptos::prelude::*;
+
+/// Which part of Mail is current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailPlace {
+    /// Folders and messages.
+    Inbox,
+    /// What was not sent yet.
+    Drafts,
+    /// What became of what was sent.
+    Outbox,
+    /// A new message.
+    Compose,
+}
+
+/// Links between the parts of Mail.
+#[component]
+pub fn MailNav(
+    /// The current part.
+    place: MailPlace,
+) -> impl IntoView {
+    let here = move |this: MailPlace| (this == place).then_some("page");
+    view! {
+        <div class="mail-nav">
+            <nav aria-label="Mail">
+                <a href="/mail/inbox" aria-current=here(MailPlace::Inbox)>"Inbox"</a>
+                <a href="/mail/drafts" aria-current=here(MailPlace::Drafts)>"Drafts"</a>
+                <a href="/mail/outbox" aria-current=here(MailPlace::Outbox)>"Outbox"</a>
+            </nav>
+            {(place != MailPlace::Compose).then(|| view! { <a class="button primary" href="/mail/compose">"New message"</a> })}
+        </div>
+    }
+}

@@ -1,0 +1,125 @@
+//! Files of a message: sent to the server as soon as they are chosen, with their progress.
+
+use leptos::prelude::*;
+
+use super::alive;
+use crate::model::{AttachmentView, size_in_words};
+
+/// The file control of the compose form. Without JavaScript the files go with the form.
+#[island]
+pub fn Attachments(
+    /// Those that are attached already.
+    initial: Vec<AttachmentView>,
+    /// Octets that all may have together.
+    limit: u64,
+) -> impl IntoView {
+    let alive = alive();
+    let (attached, set_attached) = signal(initial);
+    let (progress, set_progress) = signal(None::<f64>);
+    let (problem, set_problem) = signal(String::new());
+    let input = NodeRef::<leptos::html::Input>::new();
+    let chosen = move |_| {
+        #[cfg(feature = "hydrate")]
+        if let Some(input) = input.get_untracked() {
+            upload::start(&input, limit, (set_attached, set_progress, set_problem));
+        }
+        #[cfg(not(feature = "hydrate"))]
+        let _ = (set_attached, set_progress, set_problem);
+    };
+    view! {
+        <div class="files" data-hydrated=move || alive.get().then_some("true")>
+            <p class="hint" id="files-hint">"Up to " {size_in_words(limit)} " together."</p>
+            <ul class="attachments">
+                {move || {
+                    attached
+                        .get()
+                        .into_iter()
+                        .map(|one| {
+                            let label = format!("Remove {}", one.name);
+                            let size = one.size_in_words();
+                            view! {
+                                <li>
+                                    <span class="attachment-name">{one.name}</span>
+                                    <span class="quiet">{size}</span>
+                                    <button class="button small" name="action" value=format!("remove:{}", one.id) aria-label=label>"Remove"</button>
+                                </li>
+                            }
+                        })
+                        .collect_view()
+                }}
+            </ul>
+            <input type="file" id="files" name="files" multiple=true node_ref=input on:change=chosen aria-describedby="files-hint"/>
+            {move || progress.get().map(|done| view! {
+                <label class="uploading">
+                    <span>"Attaching… " {format!("{:.0} %", done * 100.0)}</span>
+                    <progress max="1" value=done.to_string()></progress>
+                </label>
+            })}
+            <p class="error" role="alert">{problem}</p>
+        </div>
+    }
+}
+
+#[cfg(feature = "hydrate")]
+mod upload {
+    use leptos::prelude::{Set, WriteSignal};
+    use wasm_bindgen::JsCast;
+    use wasm_bindgen::prelude::Closure;
+    use web_sys::{FormData, HtmlInputElement, ProgressEvent, XmlHttpRequest};
+
+    use crate::error::AppError;
+    use crate::model::{AttachmentView, size_in_words};
+
+    type Signals = (WriteSignal<Vec<AttachmentView>>, WriteSignal<Option<f64>>, WriteSignal<String>);
+
+    /// fetch tells nothing of how far an upload is: XMLHttpRequest does.
+    pub(super) fn start(input: &HtmlInputElement, limit: u64, (attached, progress, problem): Signals) {
+        problem.set(String::new());
+        let (Some(files), Some(form)) = (input.files(), input.form()) else { return };
+        let total: f64 = (0..files.length()).filter_map(|at| files.get(at)).map(|file| file.size()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a limit of some megabytes")]
+        if total > limit as f64 {
+            problem.set(format!("These files are too large: all may have {} together.", size_in_words(limit)));
+            input.set_value("");
+            return;
+        }
+        // The whole form: what is typed is kept with the files.
+        let (Ok(data), Ok(request)) = (FormData::new_with_form(&form), XmlHttpRequest::new()) else { return };
+        if files.length() == 0 || request.open("POST", "/api/attach_files").is_err() {
+            return;
+        }
+        let moved = Closure::<dyn Fn(ProgressEvent)>::new(move |event: ProgressEvent| {
+            if event.length_computable() {
+                progress.set(Some(event.loaded() / event.total()));
+            }
+        });
+        if let Ok(upload) = request.upload() {
+            upload.set_onprogress(Some(moved.as_ref().unchecked_ref()));
+        }
+        let (control, answer) = (input.clone(), request.clone());
+        let ended = Closure::once_into_js(move || {
+            drop(moved);
+            progress.set(None);
+            let text = answer.response_text().ok().flatten().unwrap_or_default();
+            let told = match answer.status() {
+                Ok(200) => serde_json::from_str::<Vec<AttachmentView>>(&text).map_err(|_| AppError::Malformed),
+                Ok(0) | Err(_) => Err(AppError::Unreachable),
+                Ok(413) => Err(AppError::refused("These files are too large together.")),
+                Ok(_) => Err(serde_json::from_str(&text).unwrap_or(AppError::Malformed)),
+            };
+            match told {
+                Ok(all) => {
+                    attached.set(all);
+                    // They are there: they must not go with the form once more.
+                    control.set_value("");
+                }
+                Err(error) => problem.set(format!("Not attached. {error}")),
+            }
+        });
+        request.set_onloadend(Some(ended.unchecked_ref()));
+        progress.set(Some(0.0));
+        if request.send_with_opt_form_data(Some(&data)).is_err() {
+            progress.set(None);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A part of the page that follows what happens: at each event the server renders it anew, and it is replaced whole.
+
+use leptos::prelude::*;
+
+use super::alive;
+
+/// Follows `events` while the page is visible, and replaces the element with the id `live`.
+#[island]
+pub fn LiveMail(
+    /// Address of the events.
+    events: String,
+) -> impl IntoView {
+    let alive = alive();
+    #[cfg(feature = "hydrate")]
+    Effect::new(move |_| {
+        let events = events.clone();
+        leptos::task::spawn_local(async move { follow::forever(&events).await });
+    });
+    #[cfg(not(feature = "hydrate"))]
+    let _ = events;
+    view! { <span hidden=true data-hydrated=move || alive.get().then_some("true")></span> }
+}
+
+#[cfg(feature = "hydrate")]
+mod follow {
+    use futures::{FutureExt, StreamExt, select};
+    use gloo_net::eventsource::futures::EventSource;
+    use leptos::prelude::{document, window};
+    use wasm_bindgen::JsCast;
+    use wasm_bindgen_futures::JsFuture;
+
+    /// Milliseconds before a stream that broke is opened again: the first time, and at most.
+    const AGAIN: (i32, i32) = (1_000, 60_000);
+
+    /// One stream, and only while somebody can see the page.
+    pub(super) async fn forever(events: &str) {
+        let mut pause = AGAIN.0;
+        let mut missed = false;
+        loop {
+            until_visible(true).await;
+            if missed && !replace().await {
+                return;
+            }
+            let opened = js_sys::Date::now();
+            let Ok(mut source) = EventSource::new(events) else { return };
+            let Ok(messages) = source.subscribe("message") else { return };
+            let mut messages = messages.fuse();
+            loop {
+                select! {
+                    message = messages.next() => match message {
+                        Some(Ok(_)) => {
+                            if !replace().await {
+                                return;
+                            }
+                        }
+                        _ => break,
+                    },
+                    () = until_visible(false).fuse() => break,
+                }
+            }
+            source.close();
+            missed = true;
+            pause = if js_sys::Date::now() - opened > 30_000.0 { AGAIN.0 } else { (pause * 2).min(AGAIN.1) };
+            if !document().hidden() {
+                sleep(pause).await;
+            }
+        }
+    }
+
+    async fn sleep(milliseconds: i32) {
+        let waited = js_sys::Promise::new(&mut |resolve, _| {
+            let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
+        });
+        let _ = JsFuture::from(waited).await;
+    }
+
+    async fn until_visible(visible: bool) {
+        while document().hidden() == visible {
+            let changed = js_sys::Promise::new(&mut |resolve, _| {
+                let options = web_sys::AddEventListenerOptions::new();
+                options.set_once(true);
+                let _ = document().add_event_listener_with_callback_and_add_event_listener_options(
+                    "visibilitychange",
+                    &resolve,
+                    &options,
+                );
+            });
+            let _ = JsFuture::from(changed).await;
+        }
+    }
+
+    /// Asks for the page as it is now. `false`: it is loaded whole instead.
+    async fn replace() -> bool {
+        let Some(text) = page().await else { return true };
+        let parser = web_sys::DomParser::new().ok();
+        let new = parser
+            .and_then(|parser| parser.parse_from_string(&text, web_sys::SupportedType::TextHtml).ok())
+            .and_then(|page| page.get_element_by_id("live"));
+        let old = document().get_element_by_id("live");
+        match (old, new) {
+            // An island that comes in is not alive, and a page without this part is another page: sign in, say.
+            (Some(old), Some(new)) if new.query_selector("leptos-island").ok().flatten().is_none() => {
+                swap(&old, &new);
+                true
+            }
+            _ => {
+                let _ = window().location().reload();
+                false
+            }
+        }
+    }
+
+    async fn page() -> Option<String> {
+        let address = window().location().href().ok()?;
+        let answer = JsFuture::from(window().fetch_with_str(&address)).await.ok()?;
+        let answer: web_sys::Response = answer.dyn_into().ok()?;
+        JsFuture::from(answer.text().ok()?).await.ok()?.as_string()
+    }
+
+    /// Replaces the content; what is ticked, open or focused stays so.
+    fn swap(old: &web_sys::Element, new: &web_sys::Element) {
+        let focused = document().active_element().map(|element| element.id()).filter(|id| !id.is_empty());
+        let kept = ids(old, "input:checked, details[open]");
+        old.set_inner_html(&new.inner_html());
+        for id in kept {
+            let Some(element) = document().get_element_by_id(&id) else { continue };
+            match element.dyn_into::<web_sys::HtmlInputElement>() {
+                Ok(input) => input.set_checked(true),
+                Err(element) => {
+                    let _ = element.set_attribute("open", "");
+                }
+            }
+        }
+        if let Some(element) = focused.and_then(|id| document().get_element_by_id(&id))
+            && let Ok(element) = element.dyn_into::<web_sys::HtmlElement>()
+        {
+            let _ = element.focus();
+        }
+        super::super::show_local_times();
+    }
+
+    fn ids(root: &web_sys::Element, selector: &str) -> Vec<String> {
+        let Ok(found) = root.query_selector_all(selector) else { return Vec::new() };
+        (0..found.length())
+            .filter_map(|at| found.get(at)?.dyn_into::<web_sys::Element>().ok())
+            .map(|element| element.id())
+            .filter(|id| !id.is_empty())
+            .collect()
+    }
+}

@@ -1,0 +1,280 @@
+//! Folders and messages of a mailbox, as pages show them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Diagnosis, MailboxId, Timestamp};
+
+/// What a folder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FolderRole {
+    /// What came in.
+    Inbox,
+    /// Drafts of other programs.
+    Drafts,
+    /// What was sent.
+    Sent,
+    /// What is kept away.
+    Archive,
+    /// Junk.
+    Junk,
+    /// What was deleted.
+    Trash,
+    /// A folder of the person's own.
+    Other,
+}
+
+impl FolderRole {
+    /// All of them, in the order in which lists show them.
+    pub const ALL: [Self; 7] =
+        [Self::Inbox, Self::Drafts, Self::Sent, Self::Archive, Self::Junk, Self::Trash, Self::Other];
+
+    /// The name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Drafts => "drafts",
+            Self::Sent => "sent",
+            Self::Archive => "archive",
+            Self::Junk => "junk",
+            Self::Trash => "trash",
+            Self::Other => "other",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// A folder in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderView {
+    /// Its name, as the server writes it.
+    pub name: String,
+    /// Its name, as people read it.
+    pub title: String,
+    /// What it is for.
+    pub role: FolderRole,
+}
+
+/// A message in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderView {
+    /// Its UID.
+    pub uid: u32,
+    /// Who wrote it: the name, or else the address.
+    pub from: String,
+    /// Their address.
+    pub from_address: String,
+    /// To whom, as written.
+    pub recipients: String,
+    /// Subject; empty if it has none.
+    pub subject: String,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// Its octets.
+    pub size: i64,
+    /// It was read.
+    pub seen: bool,
+    /// It is marked.
+    pub flagged: bool,
+    /// It was answered.
+    pub answered: bool,
+    /// It seems to have attachments.
+    pub attachments: bool,
+}
+
+/// What of a mailbox is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InboxQuery {
+    /// The mailbox; the person's first, if none is named.
+    pub mailbox: Option<MailboxId>,
+    /// The folder; INBOX, if none is named.
+    pub folder: Option<String>,
+    /// The page, from 1.
+    pub page: u32,
+    /// What is searched for; empty: everything is listed.
+    pub search: String,
+}
+
+/// The inbox page.
+#[derive(Debug, Clone)]
+pub struct InboxView {
+    /// The person's mailboxes: id and address.
+    pub mailboxes: Vec<(MailboxId, String)>,
+    /// The one that is shown.
+    pub mailbox: MailboxId,
+    /// Its address.
+    pub address: String,
+    /// Its folders.
+    pub folders: Vec<FolderView>,
+    /// The folder that is shown.
+    pub folder: FolderView,
+    /// UIDVALIDITY of the folder.
+    pub validity: u32,
+    /// A page of its messages, newest first.
+    pub headers: Vec<HeaderView>,
+    /// The page, from 1.
+    pub page: u32,
+    /// How many pages there are.
+    pub pages: u32,
+    /// How many messages the folder holds, or were found.
+    pub total: u32,
+    /// How many of those known are unread.
+    pub unread: u32,
+    /// What was searched for.
+    pub search: String,
+    /// Nothing was ever seen of this folder: it is being fetched.
+    pub fetching: bool,
+    /// What stands in the way.
+    pub problem: Option<Diagnosis>,
+}
+
+/// Where a message lies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MessagePlace {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// The folder, as the server writes it.
+    pub folder: String,
+    /// UIDVALIDITY: a message of another one is another message.
+    pub validity: u32,
+    /// UID.
+    pub uid: u32,
+}
+
+impl MessagePlace {
+    /// As the query of an address.
+    #[must_use]
+    pub fn query(&self) -> String {
+        format!("mailbox={}&folder={}&validity={}&uid={}", self.mailbox, escaped(&self.folder), self.validity, self.uid)
+    }
+}
+
+/// A text as a value of an address's query.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    use std::fmt::Write;
+    let mut query = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            query.push(char::from(byte));
+        } else {
+            let _ = write!(query, "%{byte:02X}");
+        }
+    }
+    query
+}
+
+/// An attachment of a message that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartView {
+    /// Its number within the message.
+    pub number: usize,
+    /// Its file name.
+    pub name: String,
+    /// Its type, as the sender called it.
+    pub content_type: String,
+    /// Octets, about: it is measured as it was sent.
+    pub size: u64,
+}
+
+/// A message that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyView {
+    /// The text, if there is one for people to read as it is.
+    pub text: Option<String>,
+    /// Whether there is HTML (shown in a frame of its own).
+    pub html: bool,
+    /// Whether the HTML names pictures elsewhere.
+    pub remote_images: bool,
+    /// Attachments.
+    pub parts: Vec<PartView>,
+    /// Only its beginning was looked at.
+    pub truncated: bool,
+}
+
+/// An opened message.
+#[derive(Debug, Clone)]
+pub struct MessageView {
+    /// Where it lies.
+    pub place: MessagePlace,
+    /// What the folder is for.
+    pub role: FolderRole,
+    /// The folder's name, as people read it.
+    pub folder_title: String,
+    /// Name and address of its writer.
+    pub from: (String, String),
+    /// To.
+    pub to: String,
+    /// Cc.
+    pub cc: String,
+    /// Subject.
+    pub subject: String,
+    /// When it came in.
+    pub received_at: Option<Timestamp>,
+    /// It is marked.
+    pub flagged: bool,
+    /// What it says; none while it is being fetched.
+    pub body: Option<BodyView>,
+    /// Why it cannot be shown.
+    pub problem: Option<Diagnosis>,
+}
+
+/// What people do with messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailAction {
+    /// Mark as read.
+    Read,
+    /// Mark as unread.
+    Unread,
+    /// Mark.
+    Flag,
+    /// Take the mark away.
+    Unflag,
+    /// Move to the trash; from there, delete for good.
+    Delete,
+}
+
+impl MailAction {
+    /// The action of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "read" => Self::Read,
+            "unread" => Self::Unread,
+            "flag" => Self::Flag,
+            "unflag" => Self::Unflag,
+            "delete" => Self::Delete,
+            _ => return None,
+        })
+    }
+}
+
+/// How somebody answers a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// To its writer.
+    Reply,
+    /// To everybody it went to.
+    ReplyAll,
+    /// To somebody else, with its attachments.
+    Forward,
+}
+
+impl Answer {
+    /// The answer of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "reply" => Self::Reply,
+            "reply_all" => Self::ReplyAll,
+            "forward" => Self::Forward,
+            _ => return None,
+        })
+    }
+}

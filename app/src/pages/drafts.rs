@@ -1,0 +1,55 @@
+//! What was written and not sent.
+
+use leptos::prelude::*;
+
+use super::signed_in_page;
+use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::model::DraftView;
+
+/// `/mail/drafts`
+#[component]
+pub fn Drafts() -> impl IntoView {
+    signed_in_page(|page, me| async move {
+        let flash = page.flash(&["drafts"]).await;
+        let drafts = page.backend.mail.drafts(&me).await?;
+        let empty = drafts.is_empty();
+        Ok(view! {
+            <Layout me title="Drafts" trail="Mail" lead="What you wrote here and did not send yet. It is kept as you type." section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailPlace::Drafts/>
+                {empty.then(|| view! {
+                    <section class="sheet empty">
+                        <p class="empty-title">"No drafts."</p>
+                        <p class="quiet">"Begin a message: it is kept here until you send it."</p>
+                    </section>
+                })}
+                <ul class="deliveries">{drafts.into_iter().map(draft).collect_view()}</ul>
+            </Layout>
+        }
+        .into_any())
+    })
+}
+
+fn draft(draft: DraftView) -> AnyView {
+    let id = draft.id.to_string();
+    let subject = if draft.subject.trim().is_empty() { "(no subject)".to_owned() } else { draft.subject };
+    let href = format!("/mail/compose?draft={id}");
+    let to = (!draft.to.trim().is_empty())
+        .then(|| view! { <p><span class="quiet">"To "</span><span class="address">{draft.to}</span></p> });
+    let attachments = match draft.attachments {
+        0 => None,
+        1 => Some("1 attachment".to_owned()),
+        count => Some(format!("{count} attachments")),
+    };
+    view! {
+        <li class="sheet delivery">
+            <div class="sheet-head"><h2><a href=href.clone()>{subject}</a></h2></div>
+            {to}
+            <p class="quiet">"Kept " <Time at=draft.updated_at/> {attachments.map(|text| format!(" · {text}"))}</p>
+            <div class="actions">
+                <a class="button" href=href>"Go on writing"</a>
+                <Submit action="/api/discard_draft" values=vec![("draft", id)] label="Throw away" class="button danger"/>
+            </div>
+        </li>
+    }
+    .into_any()
+}

@@ -1,0 +1,270 @@
+//! A folder of a mailbox: the newest messages, paging, search, and what people do with several at once.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+use super::{Page, signed_in_page};
+use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::islands::LiveMail;
+use crate::model::{
+    FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Tone, escaped,
+};
+
+/// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
+pub(super) const RELOAD: &str = "3";
+
+/// `/mail/inbox`
+#[component]
+pub fn Inbox() -> impl IntoView {
+    let asked = use_query_map().get_untracked();
+    let query = InboxQuery {
+        mailbox: asked.get("mailbox").and_then(|text| text.parse().ok()),
+        folder: asked.get("folder").filter(|name| !name.is_empty()),
+        page: asked.get("page").and_then(|text| text.parse().ok()).unwrap_or(1),
+        search: asked.get("search").unwrap_or_default(),
+    };
+    signed_in_page(move |page, me| async move {
+        let flash = page.flash(&["inbox"]).await;
+        let Some(view) = page.backend.inbox.inbox(&me, query).await? else {
+            return Ok(view! {
+                <Layout me title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
+                    <MailNav place=MailPlace::Inbox/>
+                    {not_connected()}
+                </Layout>
+            }
+            .into_any());
+        };
+        if view.fetching && view.problem.is_none() {
+            page.reload_without_scripts(RELOAD);
+        }
+        let title = view.folder.title.clone();
+        let mark = page.backend.inbox.mark(&me).await;
+        let events = format!(
+            "/events/mail?mailbox={}&folder={}&mark={}",
+            view.mailbox,
+            escaped(&view.folder.name),
+            escaped(&mark)
+        );
+        Ok(view! {
+            <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailPlace::Inbox/>
+                <div class="mail-columns">
+                    <div class="mail-side">{mailboxes(&view)} {folders(&view)}</div>
+                    <div class="mail-main">
+                        {search_form(&view)}
+                        <LiveMail events/>
+                        <div id="live">{list(&view)}</div>
+                    </div>
+                </div>
+            </Layout>
+        }
+        .into_any())
+    })
+}
+
+impl Page {
+    /// Has the browser load the page again, where no script follows what happens.
+    pub(super) fn reload_without_scripts(&self, seconds: &'static str) {
+        if !self.visitor.script {
+            let name = http::HeaderName::from_static("refresh");
+            self.response.insert_header(name, http::HeaderValue::from_static(seconds));
+        }
+    }
+}
+
+pub(super) fn not_connected() -> AnyView {
+    view! {
+        <Banner tone=Tone::Warning title="No mailbox is connected yet." text="Connect yours first: it takes a minute, and then you send and receive here.">
+            <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p>
+        </Banner>
+    }
+    .into_any()
+}
+
+fn address(mailbox: MailboxId, folder: &str) -> String {
+    format!("/mail/inbox?mailbox={mailbox}&folder={}", escaped(folder))
+}
+
+fn mailboxes(view: &InboxView) -> AnyView {
+    if view.mailboxes.len() < 2 {
+        let address = view.address.clone();
+        return view! { <p class="quiet mail-address address">{address}</p> }.into_any();
+    }
+    let current = view.mailbox;
+    let links = view
+        .mailboxes
+        .iter()
+        .map(|(id, name)| {
+            let (href, name) = (format!("/mail/inbox?mailbox={id}"), name.clone());
+            let here = (*id == current).then_some("page");
+            view! { <li><a href=href aria-current=here>{name}</a></li> }
+        })
+        .collect_view();
+    view! { <nav aria-label="Mailboxes"><ul class="folders">{links}</ul></nav> }.into_any()
+}
+
+fn sign(role: FolderRole) -> &'static str {
+    match role {
+        FolderRole::Inbox => "✉",
+        FolderRole::Drafts => "✎",
+        FolderRole::Sent => "➤",
+        FolderRole::Archive => "▤",
+        FolderRole::Junk => "⚠",
+        FolderRole::Trash => "✕",
+        FolderRole::Other => "▸",
+    }
+}
+
+fn folders(view: &InboxView) -> AnyView {
+    let (mailbox, current) = (view.mailbox, view.folder.name.clone());
+    let links = |folders: &[FolderView]| {
+        folders
+            .iter()
+            .map(|folder| {
+                let here = (folder.name == current).then_some("page");
+                let (href, title, sign) = (address(mailbox, &folder.name), folder.title.clone(), sign(folder.role));
+                view! { <li><a href=href aria-current=here><span aria-hidden="true" class="folder-sign">{sign}</span>{title}</a></li> }
+            })
+            .collect_view()
+    };
+    // On small screens the list is folded: one looks at messages, seldom at folders.
+    view! {
+        <details class="folders-small">
+            <summary>"Folders"</summary>
+            <ul class="folders">{links(&view.folders)}</ul>
+        </details>
+        <nav aria-label="Folders" class="folders-wide"><ul class="folders">{links(&view.folders)}</ul></nav>
+    }
+    .into_any()
+}
+
+fn search_form(view: &InboxView) -> AnyView {
+    let (mailbox, folder, search) = (view.mailbox.to_string(), view.folder.name.clone(), view.search.clone());
+    let label = format!("Search in {}", view.folder.title);
+    let all = (!search.is_empty()).then(|| {
+        let href = address(view.mailbox, &view.folder.name);
+        view! { <a class="button" href=href>"Show all"</a> }
+    });
+    view! {
+        <search>
+            <form method="get" action="/mail/inbox" class="search">
+                <input type="hidden" name="mailbox" value=mailbox/>
+                <input type="hidden" name="folder" value=folder/>
+                <input type="search" name="search" value=search aria-label=label.clone() placeholder=label maxlength="200"/>
+                <button class="button">"Search"</button>
+                {all}
+            </form>
+        </search>
+    }
+    .into_any()
+}
+
+/// What changes while somebody looks: everything here is plain markup, so that it can be replaced whole.
+fn list(view: &InboxView) -> AnyView {
+    let problem = view.problem.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
+    if view.headers.is_empty() {
+        return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
+    }
+    let (mailbox, folder) = (view.mailbox, view.folder.name.clone());
+    let rows = view.headers.iter().map(|header| row(view, header)).collect_view();
+    let unread = (view.search.is_empty() && view.unread > 0).then(|| format!(", {} unread", view.unread));
+    let count = match (view.total, view.search.is_empty()) {
+        (1, true) => "1 message".to_owned(),
+        (count, true) => format!("{count} messages"),
+        (1, false) => "1 message found".to_owned(),
+        (count, false) => format!("{count} messages found"),
+    };
+    view! {
+        {problem}
+        <form method="post" action="/api/act_on_mail" class="sheet messages-sheet">
+            <input type="hidden" name="mailbox" value=mailbox.to_string()/>
+            <input type="hidden" name="folder" value=folder/>
+            <input type="hidden" name="validity" value=view.validity.to_string()/>
+            <div class="messages-head">
+                <p class="quiet" role="status">{count}{unread}</p>
+                <div class="bulk" role="group" aria-label="With the selected messages">
+                    <button class="button small" name="action" value="read">"Mark read"</button>
+                    <button class="button small" name="action" value="unread">"Mark unread"</button>
+                    <button class="button small" name="action" value="flag">"Flag"</button>
+                    <button class="button small" name="action" value="unflag">"Unflag"</button>
+                    <button class="button small" name="action" value="delete">"Delete"</button>
+                </div>
+            </div>
+            <ul class="messages">{rows}</ul>
+        </form>
+        {pages(view)}
+    }
+    .into_any()
+}
+
+fn empty(view: &InboxView) -> AnyView {
+    let (title, text) = match (view.problem.is_some(), view.fetching, view.search.is_empty()) {
+        (true, _, _) => ("Nothing to show.", "As soon as this is mended, your mail is here."),
+        (_, true, _) => ("Fetching your mail…", "The first look into a folder takes a moment. It appears here by itself."),
+        (_, _, false) => ("Nothing found.", "No message in this folder holds these words."),
+        _ => ("Nothing here.", "What arrives appears by itself; nobody has to reload."),
+    };
+    let refresh = (!view.fetching && view.problem.is_none() && view.search.is_empty()).then(|| {
+        let values = vec![("mailbox", view.mailbox.to_string()), ("folder", view.folder.name.clone())];
+        view! { <div class="without-script"><Submit action="/api/refresh_mail" values label="Look again"/></div> }
+    });
+    view! { <p class="empty-title">{title}</p><p class="quiet">{text}</p>{refresh} }.into_any()
+}
+
+fn row(view: &InboxView, header: &HeaderView) -> AnyView {
+    let place = MessagePlace {
+        mailbox: view.mailbox,
+        folder: view.folder.name.clone(),
+        validity: view.validity,
+        uid: header.uid,
+    };
+    let href = format!("/mail/message?{}", place.query());
+    let subject = if header.subject.is_empty() { "(no subject)".to_owned() } else { header.subject.clone() };
+    // In these folders everything is from oneself: to whom it went says more.
+    let outgoing = matches!(view.folder.role, FolderRole::Sent | FolderRole::Drafts);
+    let who = match (outgoing, header.recipients.is_empty(), header.from.is_empty()) {
+        (true, false, _) => format!("To {}", header.recipients),
+        (_, _, true) => "(nobody named)".to_owned(),
+        _ => header.from.clone(),
+    };
+    let (uid, select) = (header.uid.to_string(), format!("Select: {subject}"));
+    let unread = !header.seen;
+    view! {
+        <li class="mail-row" class:unread=unread data-uid=uid.clone()>
+            <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{uid}") aria-label=select/></label>
+            <a href=href>
+                <span class="mail-who">
+                    {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}
+                    {who}
+                </span>
+                <span class="mail-subject">{subject}</span>
+                <span class="mail-marks">
+                    {header.answered.then(|| view! { <span aria-hidden="true">"↩"</span><span class="visually-hidden">" Answered"</span> })}
+                    {header.attachments.then(|| view! { <span aria-hidden="true">"📎"</span><span class="visually-hidden">" Has attachments"</span> })}
+                    {header.flagged.then(|| view! { <span class="flagged" aria-hidden="true">"⚑"</span><span class="visually-hidden">" Flagged"</span> })}
+                </span>
+                <span class="mail-time"><Time at=header.received_at/></span>
+            </a>
+        </li>
+    }
+    .into_any()
+}
+
+fn pages(view: &InboxView) -> Option<AnyView> {
+    (view.pages > 1).then(|| {
+        let base = address(view.mailbox, &view.folder.name);
+        let search = if view.search.is_empty() { String::new() } else { format!("&search={}", escaped(&view.search)) };
+        let link = |page: u32| format!("{base}&page={page}{search}");
+        let newer = (view.page > 1).then(|| view! { <a class="button" href=link(view.page - 1)>"Newer"</a> });
+        let older = (view.page < view.pages).then(|| view! { <a class="button" href=link(view.page + 1)>"Older"</a> });
+        let (page, pages) = (view.page, view.pages);
+        view! {
+            <nav class="actions" aria-label="Pages">
+                {newer}
+                <span class="quiet">"Page " {page} " of " {pages}</span>
+                {older}
+            </nav>
+        }
+        .into_any()
+    })
+}

@@ -1,0 +1,111 @@
+//! What of a message is no page: its HTML for a frame of its own, its attachments, and the whole of it.
+
+use app::backend::Visitor;
+use app::model::MessagePlace;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::AppState;
+use super::guard::plain;
+
+/// What RFC 8187 leaves as it is in a file's name.
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+
+/// Which message, and what of it.
+#[derive(serde::Deserialize)]
+pub(super) struct Asked {
+    mailbox: String,
+    folder: String,
+    validity: u32,
+    uid: u32,
+    number: Option<usize>,
+    images: Option<String>,
+}
+
+impl Asked {
+    fn place(&self) -> Option<MessagePlace> {
+        let mailbox = self.mailbox.parse().ok()?;
+        Some(MessagePlace { mailbox, folder: self.folder.clone(), validity: self.validity, uid: self.uid })
+    }
+}
+
+fn trouble(error: &app::error::AppError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    plain(status, "This cannot be shown", &escape(&error.to_string()))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn not_found() -> Response {
+    trouble(&app::error::AppError::NotFound)
+}
+
+/// The HTML of a message. Its policy lets nothing run, nothing load, and nothing reach this site's pages or cookies.
+pub(super) async fn document(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let me = match visitor.signed_in() {
+        Ok(me) => me,
+        Err(error) => return trouble(&error),
+    };
+    let Ok(Query(asked)) = asked else { return not_found() };
+    let Some(place) = asked.place() else { return not_found() };
+    let remote_images = asked.images.as_deref() == Some("shown");
+    match state.backend.inbox.document(&me, &place, remote_images).await {
+        Ok(document) => {
+            let images = if remote_images { "data: https: http:" } else { "data:" };
+            let policy = format!(
+                "default-src 'none'; img-src {images}; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
+            );
+            let mut headers = HeaderMap::new();
+            if let Ok(policy) = HeaderValue::from_str(&policy) {
+                headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            }
+            headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
+            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            (headers, axum::response::Html(document)).into_response()
+        }
+        Err(error) => trouble(&error),
+    }
+}
+
+/// An attachment, or (without a number) the whole message: always a download, never shown by the browser itself.
+pub(super) async fn download(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let me = match visitor.signed_in() {
+        Ok(me) => me,
+        Err(error) => return trouble(&error),
+    };
+    let Ok(Query(asked)) = asked else { return not_found() };
+    let Some(place) = asked.place() else { return not_found() };
+    match state.backend.inbox.download(&me, &place, asked.number).await {
+        Ok(file) => {
+            let name = utf8_percent_encode(&file.name, NAME);
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
+                headers.insert(header::CONTENT_DISPOSITION, value);
+            }
+            let kind = HeaderValue::from_str(&file.content_type)
+                .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+            headers.insert(header::CONTENT_TYPE, kind);
+            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+            // Streamed as it comes: a compressor would hold it back.
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("identity"));
+            headers.insert(HeaderName::from_static("x-download-options"), HeaderValue::from_static("noopen"));
+            (headers, Body::from_stream(file.octets)).into_response()
+        }
+        Err(error) => trouble(&error),
+    }
+}

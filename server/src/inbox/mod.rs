@@ -1,0 +1,366 @@
+//! The inbox: one IMAP connection for each mailbox at most, shared by everybody who needs it.
+//!
+//! Each mailbox in use has a task (a [`line::Line`]) that owns its connection: it answers questions one after the other, waits
+//! with IDLE while somebody looks, hangs up when nobody does. What it sees of folders is kept in the store; bodies are not.
+
+mod bounce;
+mod html;
+mod line;
+mod message;
+mod reader;
+mod sync;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use app::model::{HeaderView, InstitutionId, MailboxId};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::diagnosis::Fault;
+use crate::mail::{MailError, Trust, imap};
+use crate::store::{Store, StoreError};
+use crate::tokens::{TokenError, Tokens};
+
+pub use message::{Encoding, Opened, Part};
+pub use reader::PartReader;
+
+/// Newest messages of a folder whose headers are kept.
+pub const WINDOW: u32 = 300;
+/// Questions that may wait for one mailbox.
+const QUEUE: usize = 64;
+/// Octets of opened messages kept in memory, all mailboxes together.
+const OPENED: usize = 32 * 1024 * 1024;
+
+/// What the inbox is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
+    /// Trusted CAs.
+    pub trust: Trust,
+    /// Time.
+    pub clock: Clock,
+    /// Where mailboxes are read.
+    pub server: (String, u16),
+    /// Tasks that outlive their request.
+    pub tasks: TaskTracker,
+    /// Set when the server stops.
+    pub stop: CancellationToken,
+}
+
+/// Why the inbox did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum InboxError {
+    /// The mail server refused, or is out of reach.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// There is no token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mailbox must be connected again; the fault, as JSON.
+    #[error("the mailbox must be connected again")]
+    NeedsReconnect(Option<String>),
+    /// The mailbox is gone.
+    #[error("the mailbox was disconnected")]
+    Gone,
+    /// The message is not there any more, or the folder was made anew.
+    #[error("the message is not there any more")]
+    NoMessage,
+    /// Too much is asked of this mailbox at once, or the server stops.
+    #[error("too much is asked of this mailbox at once")]
+    Busy,
+}
+
+impl InboxError {
+    /// The fault, for a diagnosis.
+    #[must_use]
+    pub fn fault(&self, server: &(String, u16), now: app::model::Timestamp) -> Fault {
+        match self {
+            Self::Mail(error) => Fault::imap(error, server, now),
+            Self::Token(error) => error.fault(now),
+            Self::NeedsReconnect(Some(problem)) => Fault::from_json(problem),
+            other => Fault::new("our_bug", now, &[("Error", other.to_string())]),
+        }
+    }
+
+    /// Whether the connection is of no more use, though another one may be.
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Mail(error) if !error.answered || error.is_token_expired())
+    }
+}
+
+/// What can be asked of a mailbox.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// Look into a folder.
+    Sync {
+        /// Which.
+        folder: String,
+    },
+    /// Fetch a message and take it apart.
+    Open {
+        /// Where it lies.
+        folder: String,
+        /// UIDVALIDITY.
+        validity: u32,
+        /// UID.
+        uid: u32,
+    },
+    /// Octets of a message.
+    Octets {
+        /// Where it lies.
+        folder: String,
+        /// UIDVALIDITY.
+        validity: u32,
+        /// UID.
+        uid: u32,
+        /// From here.
+        from: u32,
+        /// So many.
+        length: u32,
+    },
+    /// Set or take away a flag.
+    Flag {
+        /// Where they lie.
+        folder: String,
+        /// UIDVALIDITY.
+        validity: u32,
+        /// UIDs.
+        uids: Vec<u32>,
+        /// Which flag.
+        flag: imap::Flag,
+        /// Whether to set it.
+        set: bool,
+    },
+    /// Move to the trash; from there (or where there is none), delete for good.
+    Delete {
+        /// Where they lie.
+        folder: String,
+        /// UIDVALIDITY.
+        validity: u32,
+        /// UIDs.
+        uids: Vec<u32>,
+    },
+    /// Search a folder.
+    Search {
+        /// Which.
+        folder: String,
+        /// For what.
+        text: String,
+        /// Headers of so many of those found are wanted, from the newest.
+        most: usize,
+    },
+    /// Headers beyond those that are kept, by position from the newest.
+    Page {
+        /// Which folder.
+        folder: String,
+        /// So many newer ones are left out.
+        offset: u32,
+        /// So many at most.
+        limit: u32,
+    },
+    /// Look for a message among those that were sent.
+    FindSent {
+        /// With angle brackets.
+        message_id: String,
+    },
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// The message, taken apart.
+    Opened(Arc<Opened>),
+    /// Octets of it.
+    Octets(Vec<u8>),
+    /// Headers, how many there are in all, and UIDVALIDITY.
+    Headers(Vec<HeaderView>, u32, u32),
+    /// The folder a sent message was found in.
+    Found(Option<String>),
+}
+
+/// A question with the place for its answer.
+struct Request {
+    ask: Ask,
+    done: oneshot::Sender<Result<Answer, InboxError>>,
+}
+
+enum Note {
+    Request(Request),
+    /// Somebody looks, or nobody does any more.
+    Look,
+    /// Somebody else needs the mailbox's one connection: hang up, say so, and wait until it is given back.
+    Hold(oneshot::Sender<()>, oneshot::Receiver<()>),
+}
+
+/// Opened messages, the oldest first, and their octets.
+#[derive(Default)]
+struct Kept {
+    order: std::collections::VecDeque<(String, Arc<Opened>)>,
+    octets: usize,
+}
+
+/// Everybody's inboxes.
+pub struct Inbox {
+    parts: Parts,
+    lines: Mutex<HashMap<MailboxId, mpsc::Sender<Note>>>,
+    looks: Mutex<HashMap<MailboxId, HashMap<String, usize>>>,
+    kept: Mutex<Kept>,
+}
+
+impl std::ops::Deref for Inbox {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody looks at a folder for as long as this lives.
+pub struct Looking {
+    inbox: Arc<Inbox>,
+    institution: InstitutionId,
+    mailbox: MailboxId,
+    folder: String,
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        {
+            let mut looks = locked(&self.inbox.looks);
+            if let Some(folders) = looks.get_mut(&self.mailbox) {
+                if let Some(count) = folders.get_mut(&self.folder) {
+                    *count -= 1;
+                }
+                folders.retain(|_, count| *count > 0);
+                if folders.is_empty() {
+                    looks.remove(&self.mailbox);
+                }
+            }
+        }
+        let _ = self.inbox.tell(self.institution, self.mailbox, Note::Look);
+    }
+}
+
+/// The mailbox's connection is somebody else's for as long as this lives.
+pub struct Held(#[expect(dead_code, reason = "its end is the message")] oneshot::Sender<()>);
+
+impl Inbox {
+    /// Nobody looks yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, lines: Mutex::default(), looks: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`InboxError`].
+    pub async fn ask(
+        self: &Arc<Self>,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        ask: Ask,
+    ) -> Result<Answer, InboxError> {
+        let (done, answer) = oneshot::channel();
+        if !self.tell(institution, mailbox, Note::Request(Request { ask, done })) {
+            return Err(InboxError::Busy);
+        }
+        answer.await.unwrap_or(Err(InboxError::Busy))
+    }
+
+    /// Somebody looks at a folder: what comes in is seen at once.
+    #[must_use]
+    pub fn look(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Looking {
+        *locked(&self.looks).entry(mailbox).or_default().entry(folder.to_owned()).or_default() += 1;
+        let _ = self.tell(institution, mailbox, Note::Look);
+        Looking { inbox: Arc::clone(self), institution, mailbox, folder: folder.to_owned() }
+    }
+
+    /// Takes the mailbox's one connection over.
+    pub async fn hold(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId) -> Held {
+        let (hung_up, waits) = oneshot::channel();
+        let (held, given_back) = oneshot::channel();
+        if self.tell(institution, mailbox, Note::Hold(hung_up, given_back)) {
+            let _ = waits.await;
+        }
+        Held(held)
+    }
+
+    /// Folders of a mailbox that somebody looks at, INBOX first.
+    fn looked_at(&self, mailbox: MailboxId) -> Vec<String> {
+        let looks = locked(&self.looks);
+        let mut folders: Vec<String> = looks.get(&mailbox).into_iter().flat_map(HashMap::keys).cloned().collect();
+        folders.sort_by_key(|name| (!name.eq_ignore_ascii_case("INBOX"), name.clone()));
+        folders
+    }
+
+    /// Tells the mailbox's task, which is started if there is none. `false`: it is too busy, or the server stops.
+    fn tell(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, note: Note) -> bool {
+        if self.stop.is_cancelled() {
+            return false;
+        }
+        let mut lines = locked(&self.lines);
+        let line = lines.entry(mailbox).or_insert_with(|| {
+            let (sender, notes) = mpsc::channel(QUEUE);
+            self.tasks.spawn(line::Line::new(Arc::clone(self), institution, mailbox, notes).run());
+            sender
+        });
+        line.try_send(note).is_ok()
+    }
+
+    /// Ends a task that has nothing to do, unless something came meanwhile.
+    fn retire(&self, mailbox: MailboxId, notes: &mut mpsc::Receiver<Note>) -> bool {
+        let mut lines = locked(&self.lines);
+        if !notes.is_empty() {
+            return false;
+        }
+        lines.remove(&mailbox);
+        true
+    }
+
+    fn kept(&self, key: &str) -> Option<Arc<Opened>> {
+        let kept = locked(&self.kept);
+        kept.order.iter().find(|(known, _)| known == key).map(|(_, opened)| Arc::clone(opened))
+    }
+
+    fn keep(&self, key: String, opened: &Arc<Opened>) {
+        let mut kept = locked(&self.kept);
+        kept.octets += opened.octets();
+        kept.order.push_back((key, Arc::clone(opened)));
+        while kept.octets > OPENED {
+            let Some((_, oldest)) = kept.order.pop_front() else { break };
+            kept.octets = kept.octets.saturating_sub(oldest.octets());
+        }
+    }
+}
+
+/// A document for a frame of its own: sanitised, its inline pictures within. See [`html`].
+#[must_use]
+pub fn document(opened: &Opened, remote_images: bool) -> String {
+    html::document(opened, remote_images)
+}
+
+/// Whether HTML names pictures elsewhere.
+#[must_use]
+pub fn has_remote_images(html: &str) -> bool {
+    html::has_remote_images(html)
+}
+
+/// HTML as text, for quotes.
+#[must_use]
+pub fn as_text(html: &str) -> String {
+    mail_parser::decoders::html::html_to_text(html)
+}

@@ -1,0 +1,97 @@
+//! Looking into a folder: what came, what went, which flags changed; and what came back.
+
+use std::collections::HashMap;
+
+use app::model::{FolderRole, HeaderView};
+
+use super::{Inbox, InboxError, WINDOW, bounce, message};
+use crate::mail::imap::Session;
+use crate::store::{FolderChange, FolderRow, Mailbox, News};
+
+/// Octets of a delivery status notification that are looked at.
+const REPORT: u32 = 256 * 1024;
+/// Folders of one mailbox that are known at most.
+const FOLDERS: usize = 500;
+
+/// Which folders there are.
+pub(super) async fn folders(inbox: &Inbox, mailbox: &Mailbox, session: &mut Session) -> Result<(), InboxError> {
+    let mut found: Vec<(String, FolderRole)> = Vec::new();
+    for folder in session.folders().await?.into_iter().filter(|folder| folder.selectable).take(FOLDERS) {
+        // A second folder of a role is one of the person's own.
+        let taken = folder.role != FolderRole::Other && found.iter().any(|(_, role)| *role == folder.role);
+        found.push((folder.name, if taken { FolderRole::Other } else { folder.role }));
+    }
+    found.sort_by_key(|(name, role)| (FolderRole::ALL.iter().position(|one| one == role), name.to_lowercase()));
+    inbox.store.put_folders(mailbox.institution, mailbox.id, &found).await?;
+    Ok(())
+}
+
+/// Looks into a folder, and tells those who look at it if something changed.
+pub(super) async fn folder(
+    inbox: &Inbox,
+    mailbox: &Mailbox,
+    session: &mut Session,
+    name: &str,
+) -> Result<(), InboxError> {
+    let (institution, id) = (mailbox.institution, mailbox.id);
+    let selected = session.select(name).await?;
+    let newest = session.newest(selected.exists, WINDOW).await?;
+    let before = inbox.store.folders(institution, id).await?.into_iter().find(|folder| folder.name == name);
+    let role = before.as_ref().map_or(FolderRole::Other, |folder| folder.role);
+    let same = before.as_ref().is_some_and(|folder| folder.validity == selected.validity);
+    let known: HashMap<u32, HeaderView> = if same {
+        let known = inbox.store.headers(institution, id, name, (0, u32::MAX)).await?;
+        known.into_iter().map(|header| (header.uid, header)).collect()
+    } else {
+        HashMap::new()
+    };
+    let mut change = FolderChange {
+        gone: known.keys().filter(|uid| !newest.iter().any(|(there, _)| there == *uid)).copied().collect(),
+        ..FolderChange::default()
+    };
+    let mut unknown = Vec::new();
+    for (uid, flags) in &newest {
+        match known.get(uid) {
+            None => unknown.push(*uid),
+            Some(header) if [header.seen, header.flagged, header.answered] != [flags.seen, flags.flagged, flags.answered] => {
+                change.flags.push((*uid, [flags.seen, flags.flagged, flags.answered]));
+            }
+            Some(_) => {}
+        }
+    }
+    let mut reports = Vec::new();
+    for some in unknown.chunks(100) {
+        for listed in session.list(some).await? {
+            if bounce::is_report(&listed.header) {
+                reports.push(listed.uid);
+            }
+            change.new.push(message::header(&listed));
+        }
+    }
+    let total = before.as_ref().map_or(0, |folder| folder.total);
+    let changed = !same
+        || total != selected.exists
+        || !(change.gone.is_empty() && change.flags.is_empty() && change.new.is_empty());
+    let seen = FolderRow {
+        name: name.to_owned(),
+        role,
+        validity: selected.validity,
+        total: selected.exists,
+        synced_at: Some(inbox.clock.now()),
+    };
+    inbox.store.sync_folder(institution, id, &seen, &change).await?;
+    let mut news = changed || before.is_none_or(|folder| folder.synced_at.is_none());
+    for uid in reports {
+        let octets = session.octets(uid, 0, REPORT).await?;
+        if let Some(bounce) = bounce::parse(&octets) {
+            let now = inbox.clock.now();
+            let fault = bounce.fault(now).to_json();
+            let why = (bounce.failed.as_slice(), Some(fault.as_str()));
+            news |= inbox.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
+        }
+    }
+    if news {
+        inbox.store.publish(News::Mail(mailbox.user)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,478 @@
+//! Reading mail: lists from what is known, at once; bodies when they are opened; and everybody's own only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::backend::{Download, Inbox, MailStream, SignedIn};
+use app::error::AppError;
+use app::model::{
+    BodyView, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState,
+    MessagePlace, MessageView, Notice, PartView, Timestamp, Tone,
+};
+use async_trait::async_trait;
+use futures::stream;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Handle, OrInternal, Services, sessions};
+use crate::diagnosis::Fault;
+use crate::inbox::{self, Answer, Ask, InboxError, Opened, PartReader};
+use crate::mail::imap::{self, readable};
+use crate::store::{FolderRow, Mailbox, News};
+
+/// Messages on one page.
+const PAGE: u32 = 50;
+/// Messages of a search that are listed.
+const FOUND: usize = 500;
+/// Characters that are searched for.
+const MOST_SEARCHED: usize = 200;
+/// Messages that are acted on at once.
+const MOST_ACTED: usize = 1_000;
+/// How long a page waits for a message before it says that it is coming.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a search or an action may take.
+const LONGER: Duration = Duration::from_secs(30);
+/// How often somebody who follows their mail is looked at again: whether they are signed in, and whether news were lost.
+const AGAIN: Duration = Duration::from_secs(30);
+
+impl Services {
+    /// A mailbox of that person; another one's does not exist.
+    pub(super) async fn own_mailbox(&self, me: &SignedIn, which: MailboxId) -> Result<Mailbox, AppError> {
+        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+        mine.into_iter().find(|mailbox| mailbox.id == which).ok_or(AppError::NotFound)
+    }
+
+    /// What a failure of the inbox means for a person.
+    pub(super) fn inbox_trouble(&self, me: &SignedIn, mailbox: &Mailbox, error: &InboxError) -> AppError {
+        match error {
+            InboxError::NoMessage | InboxError::Gone => AppError::NotFound,
+            InboxError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
+            InboxError::Store(error) => super::internal(&self.clock, error),
+            other => {
+                let fault = other.fault(&self.config.microsoft.imap, self.clock.now());
+                let diagnosis = Box::new(fault.explain(&self.reader(me, &mailbox.address)));
+                AppError::Diagnosed { diagnosis }
+            }
+        }
+    }
+
+    async fn ask_inbox(&self, me: &SignedIn, mailbox: &Mailbox, ask: Ask) -> Result<Answer, AppError> {
+        let asked = self.inbox.ask(mailbox.institution, mailbox.id, ask);
+        match tokio::time::timeout(LONGER, asked).await {
+            Ok(answer) => answer.map_err(|error| self.inbox_trouble(me, mailbox, &error)),
+            Err(_) => Err(AppError::refused("The mail server takes too long to answer. Try again in a minute.")),
+        }
+    }
+
+    pub(super) async fn open_message(
+        &self,
+        me: &SignedIn,
+        mailbox: &Mailbox,
+        place: &MessagePlace,
+    ) -> Result<Arc<Opened>, AppError> {
+        let ask = Ask::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
+        match self.ask_inbox(me, mailbox, ask).await? {
+            Answer::Opened(opened) => Ok(opened),
+            _ => Err(AppError::NotFound),
+        }
+    }
+
+    pub(super) fn part_reader(&self, mailbox: &Mailbox, place: &MessagePlace, part: &inbox::Part) -> PartReader {
+        let at = (place.folder.clone(), place.validity, place.uid);
+        PartReader::new(Arc::clone(&self.inbox), (mailbox.institution, mailbox.id), at, Some(part))
+    }
+
+    /// Headers of a page: from what is known, and from the server where the page lies beyond that.
+    async fn listed(
+        &self,
+        me: &SignedIn,
+        mailbox: &Mailbox,
+        folder: &FolderRow,
+        query: &InboxQuery,
+    ) -> Result<(Vec<HeaderView>, u32, u32), AppError> {
+        let offset = (query.page - 1).saturating_mul(PAGE);
+        if !query.search.is_empty() {
+            let ask = Ask::Search { folder: folder.name.clone(), text: query.search.clone(), most: FOUND };
+            let Answer::Headers(found, total, validity) = self.ask_inbox(me, mailbox, ask).await? else {
+                return Err(AppError::NotFound);
+            };
+            let shown = found.into_iter().skip(offset as usize).take(PAGE as usize).collect();
+            return Ok((shown, total.min(u32::try_from(FOUND).unwrap_or(u32::MAX)), validity));
+        }
+        if offset + PAGE <= inbox::WINDOW || folder.total <= inbox::WINDOW {
+            let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, (offset, PAGE)).await;
+            return Ok((known.or_internal(self)?, folder.total, folder.validity));
+        }
+        let ask = Ask::Page { folder: folder.name.clone(), offset, limit: PAGE };
+        match self.ask_inbox(me, mailbox, ask).await? {
+            Answer::Headers(headers, total, validity) => Ok((headers, total, validity)),
+            _ => Err(AppError::NotFound),
+        }
+    }
+
+    /// Has a folder looked into without waiting for it.
+    fn look_into(&self, mailbox: &Mailbox, folder: &str) {
+        let (inbox, institution, id, folder) =
+            (Arc::clone(&self.inbox), mailbox.institution, mailbox.id, folder.to_owned());
+        let (store, user) = (self.store.clone(), mailbox.user);
+        self.tasks.spawn(async move {
+            if let Err(error) = inbox.ask(institution, id, Ask::Sync { folder }).await {
+                tracing::debug!("a folder could not be looked into: {error}");
+                // The page that waits says why.
+                store.publish(News::Mail(user)).await;
+            }
+        });
+    }
+
+    /// Marks a message as read that was opened, without anybody waiting for it.
+    fn mark_read(&self, mailbox: &Mailbox, place: &MessagePlace) {
+        let (inbox, store, mailbox, place) =
+            (Arc::clone(&self.inbox), self.store.clone(), mailbox.clone(), place.clone());
+        self.tasks.spawn(async move {
+            let (institution, id, uids) = (mailbox.institution, mailbox.id, vec![place.uid]);
+            let noted = store.note_flags(institution, id, (&place.folder, &uids), (Some(true), None, None)).await;
+            let (folder, validity, flag) = (place.folder, place.validity, imap::Flag::Seen);
+            let asked = inbox.ask(institution, id, Ask::Flag { folder, validity, uids, flag, set: true }).await;
+            if let (Err(error), _) | (_, Err(InboxError::Store(error))) = (noted, asked) {
+                tracing::warn!("{error}");
+            }
+            store.publish(News::Mail(mailbox.user)).await;
+        });
+    }
+
+    async fn lives(&self, me: &SignedIn) -> bool {
+        let now = self.clock.now();
+        let since = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
+        self.store.session_lives(me.institution().id, me.session(), since).await.unwrap_or(false)
+    }
+}
+
+fn folder_view(row: &FolderRow) -> FolderView {
+    let title = match row.role {
+        FolderRole::Inbox => "Inbox".to_owned(),
+        _ => readable(&row.name),
+    };
+    FolderView { name: row.name.clone(), title, role: row.role }
+}
+
+/// The folder of a name, or one that was never looked into.
+fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
+    let same = |row: &&FolderRow| {
+        row.name == name || (row.role == FolderRole::Inbox && name.eq_ignore_ascii_case("INBOX"))
+    };
+    folders.iter().find(same).cloned().unwrap_or_else(|| FolderRow {
+        name: name.to_owned(),
+        role: if name.eq_ignore_ascii_case("INBOX") { FolderRole::Inbox } else { FolderRole::Other },
+        validity: 0,
+        total: 0,
+        synced_at: None,
+    })
+}
+
+#[async_trait]
+impl Inbox for Handle {
+    async fn inbox(&self, me: &SignedIn, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
+        let institution = me.institution().id;
+        let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+        let mailbox = match query.mailbox {
+            Some(which) => Some(mine.iter().find(|mailbox| mailbox.id == which).ok_or(AppError::NotFound)?),
+            None => mine.first(),
+        };
+        let Some(mailbox) = mailbox else { return Ok(None) };
+        let search: String = query.search.trim().chars().filter(|c| !c.is_control()).take(MOST_SEARCHED).collect();
+        let query = InboxQuery { page: query.page.max(1), search, ..query };
+        let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
+        let wanted = query.folder.as_deref().unwrap_or("INBOX");
+        let known = folders.is_empty() || wanted.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == wanted);
+        if !known {
+            return Err(AppError::NotFound);
+        }
+        let folder = find_folder(&folders, wanted);
+        let mut problem = mailbox
+            .problem
+            .as_deref()
+            .filter(|_| mailbox.state == MailboxState::NeedsReconnect)
+            .map(|problem| Fault::from_json(problem).explain(&self.reader(me, &mailbox.address)));
+        let fetching = folder.synced_at.is_none();
+        if fetching && problem.is_none() {
+            self.look_into(mailbox, &folder.name);
+            problem = mailbox
+                .problem
+                .as_deref()
+                .map(|problem| Fault::from_json(problem).explain(&self.reader(me, &mailbox.address)));
+        }
+        let listed = if mailbox.state == MailboxState::NeedsReconnect && !query.search.is_empty() {
+            Ok((Vec::new(), 0, folder.validity))
+        } else {
+            self.listed(me, mailbox, &folder, &query).await
+        };
+        let (headers, total, validity) = match listed {
+            Ok(listed) => listed,
+            Err(AppError::Diagnosed { diagnosis }) => {
+                problem = Some(*diagnosis);
+                (Vec::new(), 0, folder.validity)
+            }
+            Err(error) => return Err(error),
+        };
+        let unread = self.store.unread(institution, mailbox.id, &folder.name).await.or_internal(self)?;
+        let mut views: Vec<FolderView> = folders.iter().map(folder_view).collect();
+        if views.is_empty() {
+            views.push(folder_view(&folder));
+        }
+        Ok(Some(InboxView {
+            mailboxes: mine.iter().map(|mailbox| (mailbox.id, mailbox.address.clone())).collect(),
+            mailbox: mailbox.id,
+            address: mailbox.address.clone(),
+            folders: views,
+            folder: folder_view(&folder),
+            validity,
+            headers,
+            page: query.page,
+            pages: total.div_ceil(PAGE),
+            total,
+            unread,
+            search: query.search,
+            fetching,
+            problem,
+        }))
+    }
+
+    async fn message(&self, me: &SignedIn, place: &MessagePlace) -> Result<MessageView, AppError> {
+        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+        let (institution, now) = (mailbox.institution, self.clock.now());
+        let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
+        let folder = find_folder(&folders, &place.folder);
+        let header = self.store.header(institution, mailbox.id, &place.folder, place.uid).await.or_internal(self)?;
+        let header = header.filter(|_| folder.validity == place.validity);
+        let ask = Ask::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
+        let inbox = Arc::clone(&self.inbox);
+        let id = mailbox.id;
+        // It is fetched to the end even if the page does not wait for that: the next one finds it.
+        let fetching = self.tasks.spawn(async move { inbox.ask(institution, id, ask).await });
+        let (opened, problem) = match tokio::time::timeout(PATIENCE, fetching).await {
+            Ok(Ok(Ok(Answer::Opened(opened)))) => (Some(opened), None),
+            Ok(Ok(Err(error))) => match self.inbox_trouble(me, &mailbox, &error) {
+                AppError::Diagnosed { diagnosis } => (None, Some(*diagnosis)),
+                other => return Err(other),
+            },
+            Ok(Ok(Ok(_)) | Err(_)) => return Err(AppError::NotFound),
+            Err(_) => (None, None),
+        };
+        if opened.is_some() && header.as_ref().is_none_or(|header| !header.seen) {
+            self.mark_read(&mailbox, place);
+        }
+        let joined = |all: &[(String, String)]| {
+            let each = all.iter().map(|(name, address)| match (name.is_empty(), address.is_empty()) {
+                (true, _) => address.clone(),
+                (_, true) => name.clone(),
+                _ => format!("{name} <{address}>"),
+            });
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let role = folder.role;
+        let title = folder_view(&folder).title;
+        let (from, to, cc, subject, date) = match (&opened, &header) {
+            (Some(opened), _) => {
+                (opened.from.clone(), joined(&opened.to), joined(&opened.cc), opened.subject.clone(), opened.date)
+            }
+            (None, Some(header)) => {
+                let from = (header.from.clone(), header.from_address.clone());
+                (from, header.recipients.clone(), String::new(), header.subject.clone(), Some(header.received_at))
+            }
+            (None, None) => (<(String, String)>::default(), String::new(), String::new(), String::new(), Some(now)),
+        };
+        Ok(MessageView {
+            place: place.clone(),
+            role,
+            folder_title: title,
+            from,
+            to,
+            cc,
+            subject,
+            received_at: header.as_ref().map(|header| header.received_at).or(date),
+            flagged: header.is_some_and(|header| header.flagged),
+            body: opened.as_deref().map(body_view),
+            problem,
+        })
+    }
+
+    async fn document(&self, me: &SignedIn, place: &MessagePlace, remote_images: bool) -> Result<String, AppError> {
+        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+        let opened = self.open_message(me, &mailbox, place).await?;
+        let made = tokio::task::spawn_blocking(move || inbox::document(&opened, remote_images)).await;
+        made.map_err(|error| super::internal(&self.clock, &error))
+    }
+
+    async fn download(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        number: Option<usize>,
+    ) -> Result<Download, AppError> {
+        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+        let (name, content_type, reader) = match number {
+            Some(number) => {
+                let opened = self.open_message(me, &mailbox, place).await?;
+                let part = number.checked_sub(1).and_then(|at| opened.parts.get(at)).ok_or(AppError::NotFound)?;
+                (part.name.clone(), part.content_type.clone(), self.part_reader(&mailbox, place, part))
+            }
+            None => {
+                let at = (place.folder.clone(), place.validity, place.uid);
+                let whole = PartReader::new(Arc::clone(&self.inbox), (mailbox.institution, mailbox.id), at, None);
+                (format!("message-{}.eml", place.uid), "message/rfc822".to_owned(), whole)
+            }
+        };
+        // The first octets are awaited here: what is not there is a page that says so, not a broken file.
+        let mut reader = reader;
+        let first = reader.next().await.map_err(|error| self.inbox_trouble(me, &mailbox, &error))?;
+        let octets = stream::unfold((reader, first), |(mut reader, ready)| async move {
+            let next = match ready {
+                Some(ready) => Ok(Some(ready)),
+                None => reader.next().await,
+            };
+            match next {
+                Ok(Some(octets)) => Some((Ok(octets), (reader, None))),
+                Ok(None) => None,
+                Err(error) => Some((Err(std::io::Error::other(error.to_string())), (reader.ended(), None))),
+            }
+        });
+        Ok(Download { name, content_type, octets: Box::pin(octets) })
+    }
+
+    async fn act(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        uids: &[u32],
+        action: MailAction,
+    ) -> Result<Notice, AppError> {
+        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+        let uids: Vec<u32> = uids.iter().copied().filter(|uid| *uid > 0).take(MOST_ACTED).collect();
+        if uids.is_empty() {
+            return Err(AppError::refused("No message is selected. Tick the ones you mean, then press the button again."));
+        }
+        let (folder, validity) = (place.folder.clone(), place.validity);
+        let flag = |flag, set| Ask::Flag { folder: folder.clone(), validity, uids: uids.clone(), flag, set };
+        let (ask, note) = match action {
+            MailAction::Read => (flag(imap::Flag::Seen, true), (Some(true), None, None)),
+            MailAction::Unread => (flag(imap::Flag::Seen, false), (Some(false), None, None)),
+            MailAction::Flag => (flag(imap::Flag::Flagged, true), (None, Some(true), None)),
+            MailAction::Unflag => (flag(imap::Flag::Flagged, false), (None, Some(false), None)),
+            MailAction::Delete => {
+                let delete = Ask::Delete { folder: folder.clone(), validity, uids: uids.clone() };
+                (delete, (None, None, None))
+            }
+        };
+        self.ask_inbox(me, &mailbox, ask).await?;
+        if action != MailAction::Delete {
+            let noted = self.store.note_flags(mailbox.institution, mailbox.id, (&folder, &uids), note).await;
+            noted.or_internal(self)?;
+        }
+        self.store.publish(News::Mail(me.user())).await;
+        let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
+        let in_trash = find_folder(&folders, &folder).role == FolderRole::Trash;
+        let count = if uids.len() == 1 { "1 message".to_owned() } else { format!("{} messages", uids.len()) };
+        let done = match action {
+            MailAction::Read => format!("{count} marked as read."),
+            MailAction::Unread => format!("{count} marked as unread."),
+            MailAction::Flag => format!("{count} flagged."),
+            MailAction::Unflag => format!("{count} no longer flagged."),
+            MailAction::Delete if in_trash => format!("{count} deleted for good."),
+            MailAction::Delete => format!("{count} moved to the deleted ones."),
+        };
+        Ok(Notice::new(Tone::Success, done, ""))
+    }
+
+    async fn refresh(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
+        let mailbox = self.own_mailbox(me, mailbox).await?;
+        self.ask_inbox(me, &mailbox, Ask::Sync { folder: folder.to_owned() }).await.map(|_| ())
+    }
+
+    async fn mark(&self, me: &SignedIn) -> String {
+        self.store.mail_mark(me.institution().id, me.user()).await.unwrap_or_default()
+    }
+
+    async fn watch(
+        &self,
+        me: &SignedIn,
+        looking_at: Option<(MailboxId, String)>,
+        mark: String,
+    ) -> Result<MailStream, AppError> {
+        let news = self.store.news();
+        let looking = match looking_at {
+            Some((mailbox, folder)) => {
+                let mailbox = self.own_mailbox(me, mailbox).await?;
+                Some(self.inbox.look(mailbox.institution, mailbox.id, &folder))
+            }
+            None => None,
+        };
+        struct Watching {
+            services: Arc<Services>,
+            me: SignedIn,
+            news: tokio::sync::broadcast::Receiver<News>,
+            mark: String,
+            /// Ends with the stream: then nobody looks any more.
+            _looking: Option<inbox::Looking>,
+        }
+        let start = Watching { services: Arc::clone(self), me: me.clone(), news, mark, _looking: looking };
+        Ok(Box::pin(stream::unfold(start, |mut watching| async move {
+            loop {
+                if !watching.services.lives(&watching.me).await {
+                    return None;
+                }
+                let store = &watching.services.store;
+                let now = store.mail_mark(watching.me.institution().id, watching.me.user()).await.ok()?;
+                if now != watching.mark {
+                    watching.mark = now;
+                    return Some(((), watching));
+                }
+                let end = tokio::time::Instant::now() + AGAIN;
+                loop {
+                    let heard = tokio::select! {
+                        heard = watching.news.recv() => heard,
+                        () = tokio::time::sleep_until(end) => break,
+                        () = watching.services.stop.cancelled() => return None,
+                    };
+                    match heard {
+                        Ok(News::Mail(user)) if user == watching.me.user() => break,
+                        Ok(_) => {}
+                        Err(RecvError::Lagged(_)) => break,
+                        Err(RecvError::Closed) => return None,
+                    }
+                }
+            }
+        })))
+    }
+}
+
+fn body_view(opened: &Opened) -> BodyView {
+    BodyView {
+        text: opened.text.clone(),
+        html: opened.html.is_some(),
+        remote_images: opened.html.as_deref().is_some_and(inbox::has_remote_images),
+        parts: opened
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(at, part)| PartView {
+                number: at + 1,
+                name: part.name.clone(),
+                content_type: part.content_type.clone(),
+                size: part.size(),
+            })
+            .collect(),
+        truncated: opened.truncated,
+    }
+}
+
+impl Services {
+    /// Looks into mailboxes that nobody looks at, a few at a time, so that what came back is noticed and lists are fresh.
+    pub(super) async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
+        let now = self.clock.now();
+        let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
+        let next = Timestamp(now.0.saturating_add(interval));
+        for mailbox in self.store.claim_due_polls(now, next, 10).await? {
+            self.look_into(&mailbox, "INBOX");
+        }
+        Ok(())
+    }
+}

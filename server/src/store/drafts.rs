@@ -1,0 +1,288 @@
+//! What people write and have not sent yet, and the files that go with it.
+
+use app::model::{AttachmentId, AttachmentView, DraftId, InstitutionId, Timestamp, UserId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Result, Store, Tx, at, id};
+
+/// A message that is being written.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its id.
+    pub id: DraftId,
+    /// What is written, sealed.
+    pub body_sealed: String,
+    /// When it was kept.
+    pub updated_at: Timestamp,
+}
+
+/// A file, sealed.
+#[derive(Debug, Clone)]
+pub struct NewAttachment {
+    /// Its id.
+    pub id: AttachmentId,
+    /// Its file name.
+    pub name: String,
+    /// Its type.
+    pub content_type: String,
+    /// Its octets.
+    pub size: u64,
+    /// The octets, sealed.
+    pub content_sealed: String,
+}
+
+fn draft(row: &AnyRow) -> Result<Draft> {
+    Ok(Draft { id: id(row, "id")?, body_sealed: row.try_get("body_sealed")?, updated_at: at(row, "updated_at")? })
+}
+
+impl Store {
+    /// Keeps what is written. `false`: it was sent already, belongs to somebody else, or they have too many.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn put_draft(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        (which, body_sealed): (DraftId, &str),
+        most: i64,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        // What is typed last may come after the message was sent: it is no new draft.
+        let sent = sqlx::query(
+            "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
+        if sent.is_some() {
+            return Ok(false);
+        }
+        let done = sqlx::query(
+            "INSERT INTO drafts (id, institution_id, user_id, body_sealed, created_at, updated_at)
+             SELECT $1, $2, $3, $4, $5, $5 WHERE (SELECT COUNT(*) FROM drafts WHERE institution_id = $2 AND user_id = $3 AND id <> $1) < $6
+             ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5
+             WHERE drafts.institution_id = $2 AND drafts.user_id = $3",
+        )
+        .bind(which.to_string())
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(body_sealed)
+        .bind(now.0)
+        .bind(most)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Whether a message of that key was queued.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn was_queued(&self, institution: InstitutionId, who: UserId, key: &str) -> Result<bool> {
+        let row = sqlx::query(
+            "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(key)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.is_some())
+    }
+
+    /// A draft of a person.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn draft(&self, institution: InstitutionId, who: UserId, which: DraftId) -> Result<Option<Draft>> {
+        let row = sqlx::query(
+            "SELECT id, body_sealed, updated_at FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(draft).transpose()
+    }
+
+    /// The drafts of a person, newest first, each with the number of its attachments.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn drafts(&self, institution: InstitutionId, who: UserId) -> Result<Vec<(Draft, usize)>> {
+        let rows = sqlx::query(
+            "SELECT id, body_sealed, updated_at, (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id) AS files
+             FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((draft(row)?, usize::try_from(row.try_get::<i64, _>("files")?).unwrap_or_default())))
+            .collect()
+    }
+
+    /// Attaches a file to a draft, within a limit for all of them. `false`: there is no such draft, or no room.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn add_attachment(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        which: DraftId,
+        new: &NewAttachment,
+        limit: u64,
+    ) -> Result<bool> {
+        let size = i64::try_from(new.size).unwrap_or(i64::MAX);
+        let mut tx = self.begin().await?;
+        // The draft's row is locked: two uploads at once count together.
+        let locked = sqlx::query("UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .bind(which.to_string())
+            .execute(&mut *tx)
+            .await?;
+        if locked.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let row = sqlx::query(
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT), COALESCE(MAX(position), -1) FROM attachments WHERE draft_id = $1",
+        )
+        .bind(which.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+        let (taken, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if taken.saturating_add(size) > i64::try_from(limit).unwrap_or(i64::MAX) {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO attachments (id, institution_id, draft_id, position, name, content_type, size, content_sealed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(new.id.to_string())
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .bind(last + 1)
+        .bind(&new.name)
+        .bind(&new.content_type)
+        .bind(size)
+        .bind(&new.content_sealed)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// What is attached to a draft.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn attachments(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        which: DraftId,
+    ) -> Result<Vec<AttachmentView>> {
+        let rows = sqlx::query(
+            "SELECT a.id, a.name, a.size FROM attachments a JOIN drafts d ON d.id = a.draft_id
+             WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AttachmentView {
+                    id: id(row, "id")?,
+                    name: row.try_get("name")?,
+                    size: u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+
+    /// An attachment's type and its sealed octets.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn attachment(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        which: AttachmentId,
+    ) -> Result<Option<(String, String)>> {
+        let row = sqlx::query(
+            "SELECT a.content_type, a.content_sealed FROM attachments a JOIN drafts d ON d.id = a.draft_id
+             WHERE d.institution_id = $1 AND d.user_id = $2 AND a.id = $3",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+    }
+
+    /// Takes an attachment away. `false`: it is not there.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn drop_attachment(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        (draft, which): (DraftId, AttachmentId),
+    ) -> Result<bool> {
+        let done = sqlx::query(
+            "DELETE FROM attachments WHERE id = $1 AND draft_id IN (
+               SELECT id FROM drafts WHERE id = $2 AND institution_id = $3 AND user_id = $4)",
+        )
+        .bind(which.to_string())
+        .bind(draft.to_string())
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Forgets a draft: it was sent, or thrown away.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn drop_draft(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        which: DraftId,
+    ) -> Result<bool> {
+        sqlx::query(
+            "DELETE FROM attachments WHERE draft_id IN (
+               SELECT id FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3)",
+        )
+        .bind(which.to_string())
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .execute(&mut **tx)
+        .await?;
+        let done = sqlx::query("DELETE FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
+            .bind(which.to_string())
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+}

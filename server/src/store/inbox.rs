@@ -1,0 +1,353 @@
+//! What was last seen of a mailbox: folders, and the newest headers of those that are looked at. A cache, bounded.
+
+use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::mailboxes::claimed;
+use super::{Mailbox, Result, Store, Tx, at, flag, named, time};
+
+/// Folders of one mailbox whose headers are kept.
+const KEPT_FOLDERS: i64 = 12;
+
+/// A folder as it was seen last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderRow {
+    /// Its name, as the server writes it.
+    pub name: String,
+    /// What it is for.
+    pub role: FolderRole,
+    /// UIDVALIDITY; 0 before it was opened.
+    pub validity: u32,
+    /// How many messages it holds.
+    pub total: u32,
+    /// When it was looked into.
+    pub synced_at: Option<Timestamp>,
+}
+
+/// What changed in a folder.
+#[derive(Debug, Clone, Default)]
+pub struct FolderChange {
+    /// UIDs that are gone.
+    pub gone: Vec<u32>,
+    /// UIDs whose flags changed: seen, flagged, answered.
+    pub flags: Vec<(u32, [bool; 3])>,
+    /// Messages that came.
+    pub new: Vec<HeaderView>,
+}
+
+fn number(row: &AnyRow, column: &'static str) -> Result<u32> {
+    Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
+}
+
+fn folder(row: &AnyRow) -> Result<FolderRow> {
+    Ok(FolderRow {
+        name: row.try_get("name")?,
+        role: named(row, "role", FolderRole::parse)?,
+        validity: number(row, "validity")?,
+        total: number(row, "total")?,
+        synced_at: time(row, "synced_at")?,
+    })
+}
+
+fn header(row: &AnyRow) -> Result<HeaderView> {
+    let (name, address): (String, String) = (row.try_get("from_name")?, row.try_get("from_address")?);
+    Ok(HeaderView {
+        uid: number(row, "uid")?,
+        from: if name.is_empty() { address.clone() } else { name },
+        from_address: address,
+        recipients: row.try_get("recipients")?,
+        subject: row.try_get("subject")?,
+        received_at: at(row, "received_at")?,
+        size: row.try_get("size")?,
+        seen: flag(row, "seen")?,
+        flagged: flag(row, "flagged")?,
+        answered: flag(row, "answered")?,
+        attachments: flag(row, "attachments")?,
+    })
+}
+
+const HEADER: &str = "SELECT uid, from_name, from_address, recipients, subject, received_at, size, seen, flagged, answered,
+    attachments FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
+
+impl Store {
+    /// The folders of a mailbox.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
+        let rows = sqlx::query(
+            "SELECT name, role, validity, total, synced_at FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
+        )
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(folder).collect()
+    }
+
+    /// Stores which folders there are; what was known of those that are gone is forgotten.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn put_folders(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        names: &[(String, FolderRole)],
+    ) -> Result<()> {
+        let known = self.folders(institution, mailbox).await?;
+        let mut tx = self.begin().await?;
+        for old in known.iter().filter(|old| !names.iter().any(|(name, _)| *name == old.name)) {
+            for statement in [
+                "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3",
+                "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
+            ] {
+                sqlx::query(statement)
+                    .bind(institution.to_string())
+                    .bind(mailbox.to_string())
+                    .bind(&old.name)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        for (position, (name, role)) in names.iter().enumerate() {
+            sqlx::query(
+                "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (mailbox_id, name) DO UPDATE SET position = $4, role = $5",
+            )
+            .bind(mailbox.to_string())
+            .bind(institution.to_string())
+            .bind(name)
+            .bind(i64::try_from(position).unwrap_or(i64::MAX))
+            .bind(role.as_str())
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Known headers of a folder, newest first.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn headers(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        folder: &str,
+        (offset, limit): (u32, u32),
+    ) -> Result<Vec<HeaderView>> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{HEADER} ORDER BY uid DESC LIMIT $4 OFFSET $5")))
+            .bind(institution.to_string())
+            .bind(mailbox.to_string())
+            .bind(folder)
+            .bind(i64::from(limit))
+            .bind(i64::from(offset))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(header).collect()
+    }
+
+    /// A known header.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn header(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        folder: &str,
+        uid: u32,
+    ) -> Result<Option<HeaderView>> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{HEADER} AND uid = $4")))
+            .bind(institution.to_string())
+            .bind(mailbox.to_string())
+            .bind(folder)
+            .bind(i64::from(uid))
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(header).transpose()
+    }
+
+    /// How many of the known messages of a folder are unread.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn unread(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Result<u32> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS unread FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0",
+        )
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .bind(folder)
+        .fetch_one(&self.pool)
+        .await?;
+        number(&row, "unread")
+    }
+
+    /// Stores what was seen of a folder. With another UIDVALIDITY everything known of it is forgotten first.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sync_folder(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        seen: &FolderRow,
+        change: &FolderChange,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let key = |statement| {
+            sqlx::query(statement).bind(institution.to_string()).bind(mailbox.to_string()).bind(&seen.name)
+        };
+        sqlx::query(
+            "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, 0, $4)
+             ON CONFLICT (mailbox_id, name) DO NOTHING",
+        )
+        .bind(mailbox.to_string())
+        .bind(institution.to_string())
+        .bind(&seen.name)
+        .bind(seen.role.as_str())
+        .execute(&mut *tx)
+        .await?;
+        let before = key("SELECT validity FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
+            .fetch_one(&mut *tx)
+            .await?;
+        if number(&before, "validity")? != seen.validity {
+            key("DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3")
+                .execute(&mut *tx)
+                .await?;
+        }
+        for uid in &change.gone {
+            key("DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4")
+                .bind(i64::from(*uid))
+                .execute(&mut *tx)
+                .await?;
+        }
+        for (uid, [seen, flagged, answered]) in &change.flags {
+            key("UPDATE headers SET seen = $5, flagged = $6, answered = $7
+                 WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4")
+            .bind(i64::from(*uid))
+            .bind(i64::from(*seen))
+            .bind(i64::from(*flagged))
+            .bind(i64::from(*answered))
+            .execute(&mut *tx)
+            .await?;
+        }
+        for new in &change.new {
+            put_header(&mut tx, institution, mailbox, &seen.name, new).await?;
+        }
+        key("UPDATE folders SET validity = $4, total = $5, synced_at = $6
+             WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
+        .bind(i64::from(seen.validity))
+        .bind(i64::from(seen.total))
+        .bind(seen.synced_at.map(|at| at.0))
+        .execute(&mut *tx)
+        .await?;
+        // Bounded: of the folders that nobody opened for long, nothing is kept.
+        sqlx::query(
+            "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder NOT IN (
+               SELECT name FROM folders WHERE mailbox_id = $2 AND synced_at IS NOT NULL ORDER BY synced_at DESC LIMIT $3)",
+        )
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .bind(KEPT_FOLDERS)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Notes what a person did to messages of a folder, before the mail server is asked again.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn note_flags(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        (folder, uids): (&str, &[u32]),
+        (seen, flagged, answered): (Option<bool>, Option<bool>, Option<bool>),
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for uid in uids {
+            sqlx::query(
+                "UPDATE headers SET seen = COALESCE($5, seen), flagged = COALESCE($6, flagged), answered = COALESCE($7, answered)
+                 WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4",
+            )
+            .bind(institution.to_string())
+            .bind(mailbox.to_string())
+            .bind(folder)
+            .bind(i64::from(*uid))
+            .bind(seen.map(i64::from))
+            .bind(flagged.map(i64::from))
+            .bind(answered.map(i64::from))
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes the mailboxes that are to be looked into, moving the time on: of several replicas one gets each.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn claim_due_polls(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
+        let rows = sqlx::query(claimed(
+            "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
+             AND purpose = 'personal' AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT $3)
+             AND next_poll_at <= $2",
+        ))
+        .bind(next.0)
+        .bind(now.0)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(super::mailboxes::mailbox).collect()
+    }
+}
+
+/// Forgets what was seen of a mailbox: it is gone, or somebody signed in to it anew.
+pub(super) async fn clear(tx: &mut Tx, institution: InstitutionId, mailbox: MailboxId) -> Result<()> {
+    for statement in [
+        "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2",
+        "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2",
+    ] {
+        sqlx::query(statement).bind(institution.to_string()).bind(mailbox.to_string()).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+async fn put_header(
+    tx: &mut Tx,
+    institution: InstitutionId,
+    mailbox: MailboxId,
+    folder: &str,
+    new: &HeaderView,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO headers (mailbox_id, institution_id, folder, uid, from_name, from_address, recipients, subject, received_at,
+           size, seen, flagged, answered, attachments) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+         ON CONFLICT (mailbox_id, folder, uid) DO UPDATE SET seen = $11, flagged = $12, answered = $13",
+    )
+    .bind(mailbox.to_string())
+    .bind(institution.to_string())
+    .bind(folder)
+    .bind(i64::from(new.uid))
+    .bind(if new.from == new.from_address { "" } else { &new.from })
+    .bind(&new.from_address)
+    .bind(&new.recipients)
+    .bind(&new.subject)
+    .bind(new.received_at.0)
+    .bind(new.size)
+    .bind(i64::from(new.seen))
+    .bind(i64::from(new.flagged))
+    .bind(i64::from(new.answered))
+    .bind(i64::from(new.attachments))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -34,6 +34,7 @@ test("compose: it arrives, and the outbox says so", async ({ page, demo }) => {
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   await page.getByRole("link", { name: "Mail", exact: true }).click();
+  await page.getByRole("link", { name: "Outbox" }).click();
   await expect(page.getByText("Nothing yet.")).toBeVisible();
   await page.getByRole("link", { name: "New message" }).click();
   await page.getByRole("button", { name: "Send" }).click();

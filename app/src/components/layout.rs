@@ -158,10 +158,15 @@ pub fn Entrance(
 pub fn Time(
     /// When.
     at: Timestamp,
+    /// For lists: of today the hour, else the day.
+    #[prop(optional)]
+    short: bool,
 ) -> impl IntoView {
     let moment =
         time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
+    let day = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
     let machine = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    view! { <time datetime=moment.format(machine).unwrap_or_default()>{moment.format(words).unwrap_or_default()}</time> }
+    let said = if short { moment.format(day) } else { moment.format(words) };
+    view! { <time datetime=moment.format(machine).unwrap_or_default() data-short=short.then_some("")>{said.unwrap_or_default()}</time> }
 }

@@ -111,7 +111,10 @@ mod follow {
     }
 
     async fn page() -> Option<String> {
-        let address = window().location().href().ok()?;
+        let location = window().location();
+        let (path, query) = (location.pathname().ok()?, location.search().ok()?);
+        let sign = if query.is_empty() { '?' } else { '&' };
+        let address = format!("{path}{query}{sign}{}", crate::model::LIVE);
         let answer = JsFuture::from(window().fetch_with_str(&address)).await.ok()?;
         let answer: web_sys::Response = answer.dyn_into().ok()?;
         JsFuture::from(answer.text().ok()?).await.ok()?.as_string()

@@ -19,14 +19,17 @@ pub fn show_local_times() {
         use leptos::prelude::document;
         use wasm_bindgen::JsCast;
         let Ok(times) = document().query_selector_all("time[datetime]") else { return };
-        let options = js_sys::Object::new();
-        for (name, value) in [("dateStyle", "long"), ("timeStyle", "short")] {
-            let _ = js_sys::Reflect::set(&options, &name.into(), &value.into());
-        }
-        let zoned = js_sys::Object::new();
-        for (name, value) in [("dateStyle", "full"), ("timeStyle", "full")] {
-            let _ = js_sys::Reflect::set(&zoned, &name.into(), &value.into());
-        }
+        let styled = |styles: &[(&str, &str)]| {
+            let options = js_sys::Object::new();
+            for (name, value) in styles {
+                let _ = js_sys::Reflect::set(&options, &(*name).into(), &(*value).into());
+            }
+            options
+        };
+        let options = styled(&[("dateStyle", "long"), ("timeStyle", "short")]);
+        let zoned = styled(&[("dateStyle", "full"), ("timeStyle", "full")]);
+        let (hour, day) = (styled(&[("timeStyle", "short")]), styled(&[("dateStyle", "medium")]));
+        let today = js_sys::Date::new_0().to_date_string();
         for at in 0..times.length() {
             let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else {
                 continue;
@@ -37,7 +40,12 @@ pub fn show_local_times() {
                     js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
                 words.call2(&date, &"en-GB".into(), options).ok()?.as_string()
             };
-            if let Some(text) = words(&options) {
+            let shown = match (element.has_attribute("data-short"), date.to_date_string() == today) {
+                (false, _) => &options,
+                (true, true) => &hour,
+                (true, false) => &day,
+            };
+            if let Some(text) = words(shown) {
                 element.set_text_content(Some(&text));
             }
             if let Some(text) = words(&zoned) {

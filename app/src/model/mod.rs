@@ -36,6 +36,9 @@ pub use settings::{
 };
 pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow, people};
 
+/// What stands in the query of a page that is asked for again by itself, only to show what changed.
+pub const LIVE: &str = "live=1";
+
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]

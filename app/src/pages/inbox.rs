@@ -243,7 +243,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
                     {header.attachments.then(|| view! { <span aria-hidden="true">"📎"</span><span class="visually-hidden">" Has attachments"</span> })}
                     {header.flagged.then(|| view! { <span class="flagged" aria-hidden="true">"⚑"</span><span class="visually-hidden">" Flagged"</span> })}
                 </span>
-                <span class="mail-time"><Time at=header.received_at/></span>
+                <span class="mail-time"><Time at=header.received_at short=true/></span>
             </a>
         </li>
     }

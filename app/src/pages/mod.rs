@@ -50,16 +50,23 @@ struct Page {
     backend: Backend,
     response: ResponseOptions,
     path: String,
+    /// A page that is open asks for its part that follows what happens: it takes nothing that is shown once.
+    live: bool,
 }
 
 impl Page {
     fn current() -> Option<Self> {
-        let path = use_context::<http::request::Parts>().map(|parts| parts.uri.path().to_owned()).unwrap_or_default();
-        Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, path })
+        let uri = use_context::<http::request::Parts>().map(|parts| parts.uri).unwrap_or_default();
+        let live = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == crate::model::LIVE));
+        let path = uri.path().to_owned();
+        Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, path, live })
     }
 
     /// The answer of a form, if one was left; field errors and typed values only for the forms of this page.
     async fn flash(&self, forms: &[&str]) -> Flash {
+        if self.live {
+            return Flash::default();
+        }
         let flash = self.backend.flashes.take(&self.visitor).await.unwrap_or_default();
         if forms.contains(&flash.form.as_str()) { flash } else { Flash { notice: flash.notice, ..Flash::default() } }
     }

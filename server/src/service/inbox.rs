@@ -27,6 +27,8 @@ const FOUND: usize = 500;
 const MOST_SEARCHED: usize = 200;
 /// Messages that are acted on at once.
 const MOST_ACTED: usize = 1_000;
+/// A folder that was looked into this lately is not looked into again for one more page.
+const FRESH_MS: i64 = 1_000;
 /// How long a page waits for a message before it says that it is coming.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a search or an action may take.
@@ -193,8 +195,12 @@ impl Inbox for Handle {
             .filter(|_| mailbox.state == MailboxState::NeedsReconnect)
             .map(|problem| Fault::from_json(problem).explain(&self.reader(me, &mailbox.address)));
         let fetching = folder.synced_at.is_none();
-        if fetching && problem.is_none() {
+        // The page shows what is known and does not wait; who follows it sees at once what this finds.
+        let old = folder.synced_at.is_none_or(|at| self.clock.now().since_ms(at) > FRESH_MS);
+        if old && problem.is_none() {
             self.look_into(mailbox, &folder.name);
+        }
+        if fetching && problem.is_none() {
             problem = mailbox
                 .problem
                 .as_deref()

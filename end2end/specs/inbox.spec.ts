@@ -1,0 +1,333 @@
+// Reading mail: what comes in appears, is read, answered, sorted; whatever it is made of, it does no harm.
+import { expect, isPlain, open, test } from "../fixtures/test";
+import { configure, connect, outcome, signIn } from "../fixtures/steps";
+import type { Demo } from "../fixtures/demo";
+import type { Locator, Page } from "@playwright/test";
+import { readFile } from "node:fs/promises";
+
+const ME = "admin@demo.example";
+
+async function ready(page: Page, demo: Demo, address = ME): Promise<void> {
+  await configure(page, demo);
+  await connect(page, demo, address);
+  await outcome(page, "passed");
+}
+
+function row(page: Page, subject: string): Locator {
+  return page.locator(".mail-row").filter({ hasText: subject });
+}
+
+/** Appears by itself; without JavaScript, once the page is loaded again. */
+async function appears(page: Page, what: Locator): Promise<void> {
+  if (!isPlain(page)) return expect(what).toBeVisible();
+  await expect(async () => {
+    await page.reload();
+    await expect(what).toBeVisible({ timeout: 500 });
+  }).toPass();
+}
+
+async function inbox(page: Page, demo: Demo): Promise<void> {
+  await open(page, `${demo.url}/mail/inbox`);
+  await appears(page, page.locator(".mail-row").first());
+}
+
+function mail(subject: string, body: string, more = "Content-Type: text/plain; charset=utf-8"): string {
+  return `From: Ann Example <ann@far.example>\nTo: ${ME}\nSubject: ${subject}\nMessage-ID: <${crypto.randomUUID()}@far.example>\nMIME-Version: 1.0\n${more}\n\n${body}\n`;
+}
+
+async function received(demo: Demo, address: string, subject: string) {
+  let found: Awaited<ReturnType<Demo["mails"]>>[number] | undefined;
+  await expect
+    .poll(async () => {
+      const mails = await demo.mails();
+      found = mails.find((one) => one.mailbox === address && one.folder === "INBOX" && one.raw.includes(`Subject: ${subject}`));
+      return found !== undefined;
+    })
+    .toBe(true);
+  return found!;
+}
+
+test("without a connected mailbox the inbox says what to do", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(`${demo.url}/mail/inbox`);
+  await expect(page.getByRole("link", { name: "Connect my mailbox" })).toBeVisible();
+});
+
+test("compose, an answer from there appears by itself, and is answered", async ({ page, demo }) => {
+  await ready(page, demo);
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByLabel("Subject").fill("Timetable");
+  await page.getByLabel("Message").fill("Good morning.");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  const sent = await received(demo, "other@demo.example", "Timetable");
+
+  await inbox(page, demo);
+  const began = Date.now();
+  await demo.reply(sent, "Thank you, Grüße!");
+  await appears(page, row(page, "Re: Timetable"));
+  if (!isPlain(page)) expect(Date.now() - began, "within two seconds").toBeLessThan(2_000);
+  await expect(row(page, "Re: Timetable")).toContainText("Unread");
+
+  await row(page, "Re: Timetable").getByRole("link").click();
+  await expect(page.getByRole("heading", { name: "Re: Timetable" })).toBeVisible();
+  await expect(page.locator(".mail-text")).toContainText("Thank you, Grüße!");
+  await page.getByRole("button", { name: "Reply", exact: true }).click();
+  await expect(page.getByLabel("To", { exact: true })).toHaveValue("other@demo.example");
+  await expect(page.getByLabel("Subject")).toHaveValue("Re: Timetable");
+  await expect(page.getByLabel("Message")).toHaveValue(/> Thank you, Grüße!/);
+  await page.getByLabel("Subject").fill("Re: Timetable, once more");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  const again = await received(demo, "other@demo.example", "Re: Timetable, once more");
+  const first = /Message-ID: (<[^>]+>)/.exec(sent.raw)![1];
+  expect(again.raw, "the whole chain").toContain(first);
+  expect(again.raw).toMatch(/In-Reply-To: <[^>]+@sandbox\.example>/);
+  await open(page, `${demo.url}/mail/inbox`);
+  await appears(page, row(page, "Re: Timetable").getByText("Answered"));
+  await expect(row(page, "Re: Timetable")).not.toContainText("Unread");
+});
+
+test("attachments both ways", async ({ page, demo }) => {
+  await ready(page, demo);
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByLabel("Subject").fill("Plan");
+  const file = Buffer.from(Array.from({ length: 70_000 }, (_, at) => at % 251));
+  await page.getByLabel("Attachments").setInputFiles([
+    { name: "plan ä.bin", mimeType: "application/octet-stream", buffer: file },
+    { name: "note.txt", mimeType: "text/plain", buffer: Buffer.from("Hello") },
+  ]);
+  // Without JavaScript they go with the form, and are there once it is kept.
+  if (isPlain(page)) await page.getByRole("button", { name: "Keep as draft" }).click();
+  await expect(page.locator(".attachments li")).toHaveCount(2);
+  await page.getByRole("button", { name: "Remove note.txt" }).click();
+  await expect(page.getByText("The attachment is removed.")).toBeVisible();
+  await expect(page.locator(".attachments li")).toHaveCount(1);
+  await expect(page.getByLabel("To", { exact: true })).toHaveValue("other@demo.example");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  const sent = await received(demo, "other@demo.example", "Plan");
+  const encoded = sent.raw.slice(sent.raw.indexOf("Content-Transfer-Encoding: base64")).split("\r\n\r\n")[1].split("\r\n--")[0];
+  expect(Buffer.from(encoded, "base64").equals(file), "the same octets").toBe(true);
+  expect(sent.raw).not.toContain("note.txt");
+
+  const body = `--b\nContent-Type: text/plain\n\nSee the file.\n--b\nContent-Type: application/pdf\nContent-Disposition: attachment; filename*=utf-8''Stundenpl%C3%A4ne.pdf\nContent-Transfer-Encoding: base64\n\n${file.toString("base64").replace(/(.{76})/g, "$1\n")}\n--b--`;
+  await demo.deliver(ME, mail("With a file", body, "Content-Type: multipart/mixed; boundary=b"));
+  await inbox(page, demo);
+  await appears(page, row(page, "With a file").getByText("Has attachments"));
+  await row(page, "With a file").getByRole("link").click();
+  await expect(page.locator(".mail-text")).toContainText("See the file.");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Stundenpläne.pdf" }).click()]);
+  expect(download.suggestedFilename()).toBe("Stundenpläne.pdf");
+  expect((await readFile(await download.path())).equals(file), "the same octets").toBe(true);
+
+  // Forwarded: the file goes along.
+  await page.getByRole("button", { name: "Forward" }).click();
+  await expect(page.getByLabel("Subject")).toHaveValue("Fwd: With a file");
+  await expect(page.locator(".attachments li")).toHaveCount(1);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByRole("button", { name: "Send" }).click();
+  const forwarded = await received(demo, "other@demo.example", "Fwd: With a file");
+  expect(forwarded.raw).toContain("application/pdf");
+});
+
+test("too much is refused before it is lost", async ({ page, demo }) => {
+  await ready(page, demo);
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByLabel("Attachments").setInputFiles({ name: "large.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(26_000_000) });
+  if (isPlain(page)) await page.getByRole("button", { name: "Keep as draft" }).click();
+  await expect(page.getByText(/25\.0 MB together/).last()).toBeVisible();
+  await expect(page.locator(".attachments li")).toHaveCount(0);
+});
+
+test("what is typed is kept as a draft, goes on later, and is thrown away @script", async ({ page, demo }) => {
+  await ready(page, demo);
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByLabel("Subject").fill("Half a thought");
+  await page.getByLabel("Message").fill("It begins like this");
+  await expect(page.getByText(/Kept as a draft at/)).toBeVisible();
+  await page.goto(`${demo.url}/mail/drafts`);
+  await expect(page.getByText("To other@demo.example")).toBeVisible();
+  await page.getByRole("link", { name: "Half a thought" }).click();
+  await expect(page.getByLabel("Message")).toHaveValue("It begins like this");
+  await page.getByRole("button", { name: "Throw away" }).click();
+  await expect(page.getByText("The draft is thrown away.")).toBeVisible();
+  await expect(page.getByText("No drafts.")).toBeVisible();
+});
+
+test("a draft without JavaScript: kept by a button, complete after an error @plain", async ({ page, demo }) => {
+  await ready(page, demo);
+  await page.goto(`${demo.url}/mail/compose`);
+  await page.getByLabel("Subject").fill("Half a thought");
+  await page.getByLabel("Attachments").setInputFiles({ name: "note.txt", mimeType: "text/plain", buffer: Buffer.from("Hello") });
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page.locator("#to-error")).toContainText("Enter at least one address.");
+  await expect(page.getByLabel("Subject")).toHaveValue("Half a thought");
+  await expect(page.locator(".attachments li")).toHaveCount(1);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  expect((await received(demo, "other@demo.example", "Half a thought")).raw).toContain("note.txt");
+  await page.goto(`${demo.url}/mail/drafts`);
+  await expect(page.getByText("No drafts.")).toBeVisible();
+});
+
+test("flag, mark unread, delete, search, folders and pages", async ({ page, demo }) => {
+  await ready(page, demo);
+  for (let number = 1; number <= 55; number++) await demo.deliver(ME, mail(`Message ${number}.`, number === 7 ? "the word is Käsekuchen" : "text"));
+  await inbox(page, demo);
+  await appears(page, row(page, "Message 55."));
+  await expect(page.locator(".mail-row")).toHaveCount(50);
+  await page.getByRole("link", { name: "Older" }).click();
+  await expect(row(page, "Message 1.")).toBeVisible();
+  await page.getByRole("link", { name: "Newer" }).click();
+
+  await row(page, "Message 55.").getByRole("checkbox").check();
+  await row(page, "Message 54.").getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Flag", exact: true }).click();
+  await expect(page.getByText("2 messages flagged.")).toBeVisible();
+  await expect(row(page, "Message 54.")).toContainText("Flagged");
+  await row(page, "Message 55.").getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Mark read" }).click();
+  await expect(row(page, "Message 55.")).not.toContainText("Unread");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await expect(page.getByText("No message is selected.")).toBeVisible();
+  await row(page, "Message 53.").getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await expect(page.getByText("1 message moved to the deleted ones.")).toBeVisible();
+  await expect(row(page, "Message 53.")).toHaveCount(0);
+  await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Deleted Items" }).click();
+  await appears(page, row(page, "Message 53."));
+
+  await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Inbox" }).click();
+  await page.getByRole("searchbox").fill("käsekuchen");
+  await page.getByRole("button", { name: "Search" }).click();
+  await expect(page.getByText("1 message found")).toBeVisible();
+  await row(page, "Message 7.").getByRole("link").click();
+  await expect(page.locator(".mail-text")).toContainText("Käsekuchen");
+  await page.getByRole("button", { name: "Mark unread" }).click();
+  await expect(page.getByText("1 message marked as unread.")).toBeVisible();
+  await page.getByRole("searchbox").fill("nothing like this");
+  await page.getByRole("button", { name: "Search" }).click();
+  await expect(page.getByText("Nothing found.")).toBeVisible();
+});
+
+test("HTML of strangers: shown without its scripts, and pictures elsewhere only when asked for", async ({ page, demo }) => {
+  await ready(page, demo);
+  const asked: string[] = [];
+  await page.context().route("https://track.example/**", (route) => {
+    asked.push(route.request().url());
+    return route.fulfill({ contentType: "image/gif", body: Buffer.from("R0lGODlhAQABAAAAACwAAAAAAQABAAA=", "base64") });
+  });
+  const html = `<h1>Big news</h1><script>top.hacked = 1; document.title = "hacked"</script><img src=x onerror="top.hacked = 1">
+    <p onclick="top.hacked=1">Read <a href="javascript:top.hacked=1">this</a> and <a href="https://far.example/">that</a>.</p>
+    <img src="https://track.example/pixel.gif" alt="tracker"><form action="https://track.example/"><button>Press</button></form>
+    <iframe src="https://track.example/frame"></iframe><style>body{background:url(https://track.example/css)}</style>`;
+  await demo.deliver(ME, mail("Newsletter", html, "Content-Type: text/html; charset=utf-8"));
+  await inbox(page, demo);
+  await appears(page, row(page, "Newsletter"));
+  await row(page, "Newsletter").getByRole("link").click();
+  const frame = page.frameLocator("iframe.mail-frame");
+  await expect(frame.getByRole("heading", { name: "Big news" })).toBeVisible();
+  await expect(frame.locator("script, form, button, iframe, style:not(head style)")).toHaveCount(0);
+  await expect(frame.getByRole("link", { name: "that" })).toHaveAttribute("rel", /noreferrer/);
+  expect(await page.evaluate(() => "hacked" in window)).toBe(false);
+  expect(await page.title()).toContain("Newsletter");
+  expect(asked, "nothing was loaded from elsewhere").toEqual([]);
+  await page.getByRole("link", { name: "Load pictures" }).click();
+  await expect.poll(() => asked).toEqual(["https://track.example/pixel.gif"]);
+});
+
+test("hostile mail neither breaks the list nor the page", async ({ page, demo }) => {
+  await ready(page, demo);
+  await demo.deliver(ME, mail("Nested", Array.from({ length: 2_000 }, (_, n) => `--b${n}\nContent-Type: multipart/mixed; boundary=b${n + 1}\n`).join("\n"), "Content-Type: multipart/mixed; boundary=b0"));
+  await demo.deliver(ME, mail("Headers", "text", "X-A: b\n".repeat(100_000) + "X-Z: z"));
+  await demo.deliver(ME, mail("Broken =?utf-8?b?////?= =?x?y?z?=", "\u0000\u0001 =ZZ", "Content-Type: text/plain; charset=nothing\nContent-Transfer-Encoding: quoted-printable"));
+  await demo.deliver(ME, mail("Deep", "<div>".repeat(50_000), "Content-Type: text/html"));
+  await inbox(page, demo);
+  for (const subject of ["Nested", "Headers", "Broken", "Deep"]) {
+    await open(page, `${demo.url}/mail/inbox`);
+    await appears(page, row(page, subject));
+    await row(page, subject).getByRole("link").click();
+    await expect(page.getByRole("heading", { name: subject })).toBeVisible();
+    await expect(page.locator(".mail-text, .mail-frame, .opened .quiet").first()).toBeVisible();
+  }
+});
+
+test("what comes back is matched to its message", async ({ page, demo }) => {
+  await ready(page, demo);
+  await demo.faults({ bounced: true });
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("somebody@elsewhere.example");
+  await page.getByLabel("Subject").fill("Far away");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  await expect(page.locator(".delivery").first()).toHaveAttribute("data-state", "sent");
+  await inbox(page, demo);
+  await appears(page, row(page, "Undeliverable"));
+  await open(page, `${demo.url}/mail/outbox`);
+  await expect(page.locator(".delivery").first()).toHaveAttribute("data-state", "bounced");
+  await expect(page.locator(".delivery").first()).toContainText("nobody has this address");
+});
+
+test("lost connections, ended sessions and renumbered folders are survived without a reload @script", async ({ page, demo }) => {
+  await ready(page, demo);
+  await demo.deliver(ME, mail("First", "text"));
+  await inbox(page, demo);
+  await appears(page, row(page, "First"));
+  let reloads = 0;
+  page.on("framenavigated", (frame) => (reloads += frame === page.mainFrame() ? 1 : 0));
+  await demo.endImap();
+  await demo.deliver(ME, mail("After the end", "text"));
+  await expect(row(page, "After the end")).toBeVisible();
+  await demo.faults({ imap_throttled: true });
+  await demo.endImap();
+  await demo.deliver(ME, mail("After the throttle", "text"));
+  await demo.faults({ imap_throttled: false });
+  await expect(row(page, "After the throttle")).toBeVisible();
+  await demo.renumber(ME);
+  await demo.endImap();
+  await expect(row(page, "After the throttle")).toHaveAttribute("data-uid", /^10\d\d$/);
+  await row(page, "First").getByRole("link").click();
+  await expect(page.getByRole("heading", { name: "First" })).toBeVisible();
+  expect(reloads, "only the message was opened").toBe(1);
+  const [, most] = (await demo.registration()).imap_sessions[ME];
+  expect(most, "one connection at most").toBe(1);
+});
+
+test("two people cannot see each other's mail", async ({ page, demo, newcomer }) => {
+  await ready(page, demo);
+  await demo.deliver(ME, mail("For the administrator", "secret"));
+  await inbox(page, demo);
+  await appears(page, row(page, "For the administrator"));
+  const href = await row(page, "For the administrator").getByRole("link").getAttribute("href");
+  const theirs = await newcomer();
+  await signIn(theirs, demo.url, "user@demo.example");
+  await connect(theirs, demo, "user@demo.example");
+  await outcome(theirs, "passed");
+  await theirs.goto(`${demo.url}/mail/inbox`);
+  await appears(theirs, theirs.locator(".mail-row").first());
+  await expect(theirs.locator(".mail-row").filter({ hasText: "For the administrator" })).toHaveCount(0);
+  for (const path of [href!, href!.replace("/message?", "/message/document?"), href!.replace("/message?", "/message/raw?"), `/mail/inbox?${href!.split("?")[1]}`]) {
+    const answer = await theirs.goto(demo.url + path);
+    expect(answer!.status(), path).toBe(404);
+    await expect(theirs.getByText("secret")).toHaveCount(0);
+  }
+});
+
+test("signing out ends the stream of events @script", async ({ page, demo, newcomer }) => {
+  await ready(page, demo);
+  await inbox(page, demo);
+  const other = await newcomer();
+  await other.context().addCookies(await page.context().cookies());
+  await other.goto(`${demo.url}/`);
+  await other.locator(".user-button").click();
+  await other.getByRole("button", { name: "Sign out" }).click();
+  await expect(other.getByText("You are signed out.")).toBeVisible();
+  // The page that was open notices, and asks to sign in.
+  await expect(page).toHaveURL(/\/login/);
+});

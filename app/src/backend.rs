@@ -258,8 +258,6 @@ pub trait Mailboxes: Send + Sync {
         kind: AttemptKind,
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool), AppError>;
-    /// The origin that a sign-in leads to, for a page's `form-action`.
-    async fn authority_origin(&self, me: &SignedIn) -> Option<String>;
     /// Begins Configure & Test.
     async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError>;
     /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
@@ -349,12 +347,7 @@ pub trait Inbox: Send + Sync {
     /// The HTML of a message, sanitised, as a document for a frame of its own.
     async fn document(&self, me: &SignedIn, place: &MessagePlace, remote_images: bool) -> Result<String, AppError>;
     /// An attachment, or (without a number) the whole message.
-    async fn download(
-        &self,
-        me: &SignedIn,
-        place: &MessagePlace,
-        number: Option<usize>,
-    ) -> Result<Download, AppError>;
+    async fn download(&self, me: &SignedIn, place: &MessagePlace, number: Option<usize>) -> Result<Download, AppError>;
     /// Does something with messages of a folder.
     async fn act(
         &self,

@@ -6,8 +6,8 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 use crate::pages::{
-    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, Login, Message, NotFound,
-    Outbox, Users,
+    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, Login, Message,
+    NotFound, Outbox, Users,
 };
 
 /// The document.

@@ -186,6 +186,7 @@ impl Config {
                     recipients_per_day: source.parsed("ENTREPOST_RECIPIENTS_PER_DAY", "10000", count, positive)?,
                 },
                 max_age: source.parsed("ENTREPOST_MESSAGE_SECONDS", "259200", whole_seconds, seconds)?,
+                first_pause: source.parsed("ENTREPOST_RETRY_SECONDS", "60", whole_seconds, seconds)?,
             },
             attachment_limit: source.parsed(
                 "ENTREPOST_ATTACHMENT_BYTES",

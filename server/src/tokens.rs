@@ -21,6 +21,8 @@ use crate::vault::{Place, Secret, Vault, VaultError};
 const EARLY_MS: i64 = 5 * 60 * 1000;
 /// A refresh ends within this time, or its replica died: longer than the authority may take to answer.
 const LEASE_MS: i64 = 30_000;
+/// A token that is refused this soon after it was given is not refused for its age.
+const FRESH_MS: i64 = 2_000;
 /// How long one look for another replica's result takes, before its lease is asked for again.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a token may be on its way after its replica was done.
@@ -110,6 +112,7 @@ pub fn secret_place(registration: &Registration) -> Place {
 struct Cached {
     user: String,
     token: AccessToken,
+    since: Timestamp,
 }
 
 /// What was refused lately: whoever waited for the same answer gets it, and nobody asks in a storm.
@@ -154,15 +157,7 @@ impl Tokens {
     /// Nothing cached yet.
     #[must_use]
     pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock) -> Self {
-        Self {
-            store,
-            vault,
-            entra,
-            clock,
-            cache: Mutex::default(),
-            refused: Mutex::default(),
-            turns: Mutex::default(),
-        }
+        Self { store, vault, entra, clock, cache: Mutex::default(), refused: Mutex::default(), turns: Mutex::default() }
     }
 
     /// The credentials of a registration, its secret opened.
@@ -180,7 +175,7 @@ impl Tokens {
     /// Keeps the access token that came with a sign-in of `user` (the sign-in name).
     pub fn remember(&self, mailbox: MailboxId, user: &str, token: AccessToken) {
         locked(&self.refused).remove(&mailbox);
-        locked(&self.cache).insert(mailbox, Cached { user: user.to_owned(), token });
+        locked(&self.cache).insert(mailbox, Cached { user: user.to_owned(), token, since: self.clock.now() });
     }
 
     /// Forgets a mailbox's token: it was disconnected or refused.
@@ -223,6 +218,31 @@ impl Tokens {
     /// [`TokenError`].
     pub async fn prove(&self, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
         self.renew(mailbox, true).await
+    }
+
+    /// Another token, after a mail server refused this one: it may have been revoked before its time. None: it was fresh, so that
+    /// another one would fare no better.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn instead_of(
+        &self,
+        mailbox: &Mailbox,
+        refused: &AccessToken,
+    ) -> Result<Option<AccessToken>, TokenError> {
+        {
+            let mut cache = locked(&self.cache);
+            if let Some(found) = cache.get(&mailbox.id)
+                && found.token.secret == refused.secret
+            {
+                if self.clock.now().since_ms(found.since) < FRESH_MS {
+                    return Ok(None);
+                }
+                cache.remove(&mailbox.id);
+            }
+        }
+        let other = self.access(mailbox).await?;
+        Ok((other.secret != refused.secret).then_some(other))
     }
 
     /// Takes in what other replicas were given, until the store is closed.
@@ -346,7 +366,8 @@ impl Tokens {
             let mut tx = self.store.begin().await?;
             // If another writer rotated meanwhile, its token is as good as ours: Microsoft does not revoke the older ones.
             let version = mailbox.grant_version;
-            let stored = self.store.rotate_grant(&mut tx, institution, id, (&sealed, version), self.clock.now()).await?;
+            let stored =
+                self.store.rotate_grant(&mut tx, institution, id, (&sealed, version), self.clock.now()).await?;
             tx.commit().await.map_err(StoreError::from)?;
             if !stored {
                 // Or the person connected again, perhaps as somebody else: then this token must not be kept.

@@ -162,13 +162,11 @@ async fn every_server_function() {
         ("send_message", May::SignedIn, vec![("key", id)]),
         ("save_draft", May::SignedIn, vec![("key", id)]),
         ("attach_files", May::SignedIn, vec![("key", id)]),
-        ("answer_message", May::SignedIn, vec![
-            ("mailbox", id),
-            ("folder", "INBOX"),
-            ("validity", "1"),
-            ("uid", "1"),
-            ("how", "reply"),
-        ]),
+        (
+            "answer_message",
+            May::SignedIn,
+            vec![("mailbox", id), ("folder", "INBOX"), ("validity", "1"), ("uid", "1"), ("how", "reply")],
+        ),
         ("discard_draft", May::SignedIn, vec![("draft", id)]),
         ("act_on_mail", May::SignedIn, vec![("mailbox", id), ("uids[]", "1"), ("action", "read")]),
         ("refresh_mail", May::SignedIn, vec![("mailbox", id)]),
@@ -399,11 +397,14 @@ async fn what_is_a_colleagues_is_worth_nothing() {
                 ("decide", vec![("attempt", id.as_str()), ("decision", "again")]),
                 ("try_again", vec![("mailbox", mailbox.as_str())]),
                 ("disconnect", vec![("mailbox", mailbox.as_str())]),
-                ("send_message", vec![
-                    ("mailbox", mailbox.as_str()),
-                    ("to", "other@demo.example"),
-                    ("key", "00000000-0000-4000-8000-000000000001"),
-                ]),
+                (
+                    "send_message",
+                    vec![
+                        ("mailbox", mailbox.as_str()),
+                        ("to", "other@demo.example"),
+                        ("key", "00000000-0000-4000-8000-000000000001"),
+                    ],
+                ),
                 ("act_on_mail", vec![("mailbox", mailbox.as_str()), ("uids[]", "1"), ("action", "delete")]),
                 ("refresh_mail", vec![("mailbox", mailbox.as_str()), ("folder", "INBOX")]),
             ] {

@@ -179,7 +179,6 @@ async fn a_rotated_key_seals_everything_anew() {
         secret_sealed: String::new(),
         secret_stored_at: Timestamp(1),
         secret_expires_on: None,
-        authorize_origin: None,
         verified_at: None,
     };
     registration.secret_sealed =

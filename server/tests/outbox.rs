@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use app::model::{DeliveryState, MailboxState, RecipientState};
 use common::{Browser, Database, Seat, World, location};
+use server::store::Lane;
 
 /// Everything of an outbox, newest first: state, attempts, answer.
 async fn fates(world: &World, seat: &Seat) -> Vec<(DeliveryState, i64, String)> {
@@ -138,7 +139,9 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let outbox = Arc::clone(&world.services.outbox);
-        let resume = async || world.services.store.resume_lane(seat.mailbox.0, world.clock.now()).await.unwrap();
+        let resume = async || {
+            world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap()
+        };
 
         // Throttled: later, for the whole mailbox.
         world.sandbox.world().faults = sandbox::Faults { throttled: true, ..sandbox::Faults::default() };
@@ -194,7 +197,12 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
 
         // Stopped, and sent after all.
-        world.services.store.pause_lane(seat.mailbox.0, world.clock.now().plus_ms(60_000)).await.unwrap();
+        world
+            .services
+            .store
+            .pause_lane(&Lane::of_mailbox(seat.institution, seat.mailbox), world.clock.now().plus_ms(60_000))
+            .await
+            .unwrap();
         write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "e")]).await;
         let waiting = world
             .services
@@ -241,7 +249,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             claimed.push(delivery.id);
         }
-        assert!(store.start_data(claimed[1], dead).await.unwrap());
+        assert!(store.start_data(seat.institution, claimed[1], dead).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
         if store.backend() == server::store::Backend::Postgres {
             // Other replicas may live: only the end of the lease proves that this one does not.
@@ -256,7 +264,10 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         assert_eq!(unknown.state, DeliveryState::Unknown);
         assert!(unknown.finished_at.unwrap() <= world.clock.now(), "a time that was");
         assert_eq!(arrived(&world, "other@demo.example").len(), 1);
-        assert!(!store.start_data(claimed[0], dead).await.unwrap(), "who comes back late may not send");
+        assert!(
+            !store.start_data(seat.institution, claimed[0], dead).await.unwrap(),
+            "who comes back late may not send"
+        );
         world.services.stop.cancel();
         running.await.unwrap();
         store.close().await;

@@ -226,7 +226,6 @@ async fn settings_and_registrations_are_replaced_whole() {
             secret_sealed: "sealed".into(),
             secret_stored_at: NOW,
             secret_expires_on: Some("2030-01-01".into()),
-            authorize_origin: None,
             verified_at: None,
         };
         for _ in 0..2 {

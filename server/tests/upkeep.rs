@@ -10,7 +10,7 @@ const HOUR: i64 = 60 * 60 * 1000;
 const DAY: i64 = 24 * HOUR;
 
 /// A world whose clock stands at the machine's time until it is moved.
-async fn world(database: &Database, settings: &[(&str, String)]) -> World {
+async fn world(database: &Database, settings: &[(&'static str, String)]) -> World {
     let clock = Clock::manual(Clock::system().now());
     World::start_with(database, clock, settings).await
 }
@@ -292,7 +292,7 @@ async fn every_reply_of_the_table_has_its_cause() {
         ("552 5.2.2 Mailbox full", "mailbox_full", DeliveryState::Failed),
     ] {
         world.sandbox.world().faults = sandbox::Faults { smtp_reply: reply.into(), ..sandbox::Faults::default() };
-        world.services.store.resume_lane(seat.mailbox.0, world.clock.now()).await.unwrap();
+        world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
         world.clock.advance_ms(1000);
         world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
         world.services.outbox.run_once().await.unwrap();

@@ -81,7 +81,11 @@ impl Posted {
 #[cfg(feature = "ssr")]
 fn too_large(limit: u64) -> AppError {
     let limit = crate::model::size_in_words(limit);
-    AppError::field("files", "Attachments", format!("Attachments may have {limit} together. Send large files as a link."))
+    AppError::field(
+        "files",
+        "Attachments",
+        format!("Attachments may have {limit} together. Send large files as a link."),
+    )
 }
 
 /// Sends what was written, keeps it, takes an attachment away, or throws it away: what the pressed button says.

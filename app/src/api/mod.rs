@@ -30,6 +30,9 @@ mod request {
     /// Marks answers whose status is ours, so that the router can tell them from bodies that could not be read.
     const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
 
+    /// Where the answer's page forwards to; the router makes the page.
+    const DEPART: HeaderName = HeaderName::from_static("x-entrepost-depart");
+
     /// Who is asking, and whom to ask.
     pub struct Request {
         /// Who.
@@ -64,10 +67,13 @@ mod request {
             leptos_axum::redirect(path);
         }
 
-        /// Sends the browser to Microsoft.
+        /// Sends the browser to Microsoft: by a page that forwards. A redirect would be bound by `form-action`, and so would
+        /// every further one there (a federated tenant leads on to a host that nobody here knows).
         pub fn depart(&self, departure: &Departure) {
             self.set_cookie(&departure.cookie);
-            self.go(&departure.url);
+            if let Ok(url) = HeaderValue::from_str(&departure.url) {
+                self.response.insert_header(DEPART, url);
+            }
         }
 
         /// Keeps the answer of a form for the page that comes next.

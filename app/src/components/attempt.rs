@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::{Banner, DiagnosisSheet, RouteStops, duration};
-use crate::islands::AttemptLive;
+use crate::islands::{AttemptLive, SubmitButton};
 use crate::model::{AttemptKind, AttemptView, Choice, MailboxState, Mender, Outcome, Remedy, Stage, Tone};
 
 /// The postmark of an arrived test message.
@@ -67,7 +67,7 @@ pub fn AttemptBody(
         })
         .collect_view();
     let kept = (!view.diagnoses.is_empty() && view.grant_kept && view.mailbox_state == Some(MailboxState::Blocked))
-        .then(|| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again every hour and shows it here when it works."</p> });
+        .then(|| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again by itself and shows it here when it works."</p> });
     let nothing_else =
         view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
     let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::ConnectAgain)}</div></section> });
@@ -119,7 +119,11 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
         }
         (Stage::Ready | Stage::Running, _) => (
             Tone::Progress,
-            text("Testing your mailbox."),
+            text(if view.kind == AttemptKind::Personal {
+                "Testing your mailbox."
+            } else {
+                "Testing the sender of notifications."
+            }),
             text("Each check shows when it is done. You may close this page: the test goes on."),
         ),
         (Stage::Finished, Outcome::Passed) => match view.kind {
@@ -136,7 +140,10 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
         },
         (Stage::Finished, Outcome::NotSeen) => (
             Tone::Success,
-            text("Your mailbox is connected. The test message is sent, not seen yet."),
+            text(match view.kind {
+                AttemptKind::Personal => "Your mailbox is connected. The test message is sent, not seen yet.",
+                _ => "Notifications are sent from this address now. The test message is sent, not seen yet.",
+            }),
             text("It was accepted by the mail server and may still come. That is no failure."),
         ),
         (Stage::Finished, Outcome::Failed) => match view.diagnoses.first() {
@@ -159,14 +166,14 @@ fn connect_again(view: &AttemptView, label: &'static str, class: &'static str) -
         view! {
             <form method="post" action="/api/configure_and_test">
                 <input type="hidden" name="email" value=view.address.clone()/>
-                <button class=class>{label}</button>
+                <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
             </form>
         }
         .into_any()
     } else {
         view! {
             <form method="post" action="/api/start_notifications">
-                <button class=class>{label}</button>
+                <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
             </form>
         }
         .into_any()
@@ -242,7 +249,9 @@ fn after(view: &AttemptView) -> AnyView {
             <h2>"What is possible now"</h2>
             <p>"Entrepost sends and receives as " <strong>{view.address.clone()}</strong> ", and renews its permission by itself."</p>
             <div class="actions">
-                <a class="button primary" href="/account/email">"Show my mailbox"</a>
+                <a class="button primary" href="/mail/compose">"Write a message"</a>
+                <a class="button" href="/mail/inbox">"Open the inbox"</a>
+                <a class="button" href="/account/email">"Show my mailbox"</a>
                 <form method="post" action="/api/try_again">
                     <input type="hidden" name="mailbox" value=mailbox/>
                     <button class="button">"Test again"</button>

@@ -14,7 +14,6 @@ use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView
 pub fn Account() -> impl IntoView {
     signed_in_page(|page, me| async move {
         let flash = page.flash(&["connect"]).await;
-        page.allow_sign_in(&me).await;
         let account = page.backend.mailboxes.account(&me).await?;
         let mut shown = Vec::new();
         for mailbox in &account.mailboxes {
@@ -32,7 +31,12 @@ pub fn Account() -> impl IntoView {
             Some((attempt.arrival_ms()?, attempt.finished_at?))
         });
         let form = if account.provider_ready {
-            connect_form(&account.account_address, (connected, !ended), account.allow_other_address, &flash)
+            connect_form(
+                &account.account_address,
+                (connected, !connected && !ended),
+                account.allow_other_address,
+                &flash,
+            )
         } else if shown
             .iter()
             .any(|(mailbox, _)| mailbox.problem.as_ref().is_some_and(|problem| problem.cause == "provider_changed"))
@@ -146,7 +150,8 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
         view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Connect again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
     } else {
         let label = if state == MailboxState::Connected { "Test again" } else { "Try again" };
-        view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label/> }.into_any()
+        view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label busy="Starting…"/> }
+            .into_any()
     };
     let sheet = problem.map(|problem| view! { <DiagnosisSheet diagnosis=problem/> });
     let differs = !sign_in_name.eq_ignore_ascii_case(&address);
@@ -169,6 +174,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                 </div>
                 {attempt.map(|attempt| view! { <RouteStops checks=attempt.checks/> })}
                 <div class="actions">
+                    {(state == MailboxState::Connected).then(|| view! { <a class="button primary" href="/mail/compose">"Write a message"</a> })}
                     {ready.then_some(again)}
                     <details class="confirm">
                         <summary class="danger">"Disconnect"</summary>
@@ -208,7 +214,7 @@ pub(super) fn attempt_lines(attempts: &[AttemptSummary]) -> AnyView {
         .map(|attempt| {
             let outcome = match (attempt.stage, attempt.outcome) {
                 (Stage::Finished, Outcome::Passed) => "all checks passed".to_owned(),
-                (Stage::Finished, Outcome::NotSeen) => "connected; test message not seen yet".to_owned(),
+                (Stage::Finished, Outcome::NotSeen) => "sent; test message not seen yet".to_owned(),
                 (Stage::Finished, Outcome::Failed) => {
                     attempt.failed_at.as_ref().map_or_else(|| "failed".to_owned(), |at| format!("stopped: {at}"))
                 }

@@ -15,7 +15,6 @@ pub fn Attempt() -> impl IntoView {
     let id = use_params_map().with_untracked(|params| params.get("id")).unwrap_or_default();
     signed_in_page(move |page, me| async move {
         let flash = page.flash(&[]).await;
-        page.allow_sign_in(&me).await;
         let attempt = page.backend.mailboxes.attempt(&me, id.parse().map_err(|_| AppError::NotFound)?).await?;
         // One address for each attempt.
         if attempt.kind.path(attempt.id) != page.path {

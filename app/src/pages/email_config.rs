@@ -19,7 +19,6 @@ const ACCEPTED: &str = "IDs and secret are right.";
 pub fn EmailConfig() -> impl IntoView {
     administrator_page(|page, admin| async move {
         let mut flash = page.flash(&["email-config", "guide"]).await;
-        page.allow_sign_in(&admin).await;
         let config = page.backend.email_config.view(&admin).await?;
         // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
         let saved = flash.notice.take_if(|notice| notice.title == ACCEPTED && config.registration.is_some());

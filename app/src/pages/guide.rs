@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::components::Submit;
 use crate::islands::{CopyButton, GuideTick};
-use crate::model::{EmailConfigView, GuideStep, GuideStepView};
+use crate::model::{EmailConfigView, GuideStep, GuideStepView, Provider};
 
 fn copyable(text: &str, label: &str) -> AnyView {
     let text = text.to_owned();
@@ -54,7 +54,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Cloud Application Administrator or Application Administrator",
             view! {
                 <p>"Once, for everybody. Under Microsoft's default policy people cannot consent to IMAP by themselves."</p>
-                {if config.registration.is_some() {
+                {if config.registration.is_some() && config.provider == Provider::ExchangeOnline {
                     view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> }.into_any()
                 } else {
                     view! { <p class="quiet">"The button appears here once the values are saved."</p> }.into_any()

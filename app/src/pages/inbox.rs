@@ -6,9 +6,7 @@ use leptos_router::hooks::use_query_map;
 use super::{Page, signed_in_page};
 use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::islands::LiveMail;
-use crate::model::{
-    FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Tone, escaped,
-};
+use crate::model::{FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Tone, escaped};
 
 /// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
 pub(super) const RELOAD: &str = "3";
@@ -200,7 +198,9 @@ fn list(view: &InboxView) -> AnyView {
 fn empty(view: &InboxView) -> AnyView {
     let (title, text) = match (view.problem.is_some(), view.fetching, view.search.is_empty()) {
         (true, _, _) => ("Nothing to show.", "As soon as this is mended, your mail is here."),
-        (_, true, _) => ("Fetching your mail…", "The first look into a folder takes a moment. It appears here by itself."),
+        (_, true, _) => {
+            ("Fetching your mail…", "The first look into a folder takes a moment. It appears here by itself.")
+        }
         (_, _, false) => ("Nothing found.", "No message in this folder holds these words."),
         _ => ("Nothing here.", "What arrives appears by itself; nobody has to reload."),
     };

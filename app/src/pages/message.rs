@@ -102,7 +102,8 @@ fn actions(view: &MessageView) -> AnyView {
 
 fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     let Some(body) = &view.body else {
-        let text = if view.problem.is_some() { "The message cannot be fetched now." } else { "Fetching the message…" };
+        let text =
+            if view.problem.is_some() { "The message cannot be fetched now." } else { "Fetching the message…" };
         return view! { <p class="quiet" role="status">{text}</p> }.into_any();
     };
     let query = view.place.query();

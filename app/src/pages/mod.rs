@@ -34,7 +34,7 @@ pub use not_found::NotFound;
 pub use outbox::Outbox;
 pub use users::Users;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 
@@ -69,15 +69,6 @@ impl Page {
         }
         let flash = self.backend.flashes.take(&self.visitor).await.unwrap_or_default();
         if forms.contains(&flash.form.as_str()) { flash } else { Flash { notice: flash.notice, ..Flash::default() } }
-    }
-
-    /// Lets this page's forms lead to the authority.
-    async fn allow_sign_in(&self, me: &SignedIn) {
-        if let Some(origin) = self.backend.mailboxes.authority_origin(me).await
-            && let Ok(value) = HeaderValue::from_str(&origin)
-        {
-            self.response.insert_header(HeaderName::from_static("x-entrepost-form-action"), value);
-        }
     }
 
     fn status(&self, status: u16) {

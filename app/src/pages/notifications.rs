@@ -4,6 +4,7 @@ use leptos::prelude::*;
 
 use super::account::{history, state_badge};
 use crate::components::{Banner, Submit};
+use crate::islands::SubmitButton;
 use crate::model::{NotificationView, Tone};
 
 /// Sender, test, and the banner that says when nothing can be sent.
@@ -67,7 +68,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
                     <p class="hint">"For a shared address, which cannot sign in by itself. The mailbox needs the Send As permission."</p>
                     <select id="mailbox" name="mailbox">{options}</select>
                 </div>
-                <button class="button">"Test this pair"</button>
+                <SubmitButton label="Test this pair".to_owned() busy="Starting…".to_owned() class="button".to_owned()/>
             </form>
         }
     });
@@ -75,7 +76,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
         {sender}
         <form method="post" action="/api/start_notifications">
             <p>"If " <strong>{address.clone()}</strong> " is a mailbox of its own, connect it: sign in at Microsoft as that mailbox."</p>
-            <button class="button primary">"Configure & Test"</button>
+            <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class="button".to_owned()/>
         </form>
         {pair}
     }

@@ -84,6 +84,8 @@ pub struct Faults {
     pub token_slow_ms: u64,
     /// A refresh token that was used is revoked, as strict providers do (Microsoft does not).
     pub strict_rotation: bool,
+    /// SMTP refuses every sign-in, and its answer echoes what it was sent.
+    pub auth_echo: bool,
     /// Access tokens live for so many seconds, where it is not 0.
     pub token_seconds: i64,
 }

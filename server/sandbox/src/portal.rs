@@ -184,7 +184,9 @@ fn faults_form(faults: &Faults) -> String {
             &[("inbox", "INBOX"), ("junk", "Junk Email"), ("folder", "another folder"), ("nowhere", "nowhere yet")]
         ),
         number("slow_ms", "Every answer takes (milliseconds)"),
-        number("token_slow_ms", "The token endpoint takes (milliseconds)") + &number("token_seconds", "Access tokens live (seconds; 0: as usual)") + &number("token_error", "Token endpoint refuses with AADSTS number (0: no)"),
+        number("token_slow_ms", "The token endpoint takes (milliseconds)")
+            + &number("token_seconds", "Access tokens live (seconds; 0: as usual)")
+            + &number("token_error", "Token endpoint refuses with AADSTS number (0: no)"),
         number("app_error", "Save is refused with AADSTS number (0: no)"),
         escape(&faults.smtp_reply)
     )
@@ -336,7 +338,8 @@ async fn reply(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Form(f
     };
     let parsed = MessageParser::default().parse(&raw);
     let one_line = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
-    let header = |name: &str| parsed.as_ref().and_then(|message| message.header_raw(name)).map(one_line).unwrap_or_default();
+    let header =
+        |name: &str| parsed.as_ref().and_then(|message| message.header_raw(name)).map(one_line).unwrap_or_default();
     let to = parsed.as_ref().and_then(|message| message.from()?.first()?.address().map(one_line)).unwrap_or_default();
     let subject = parsed.as_ref().and_then(|message| message.subject()).map(one_line).unwrap_or_default();
     // Somebody outside answers from the address that the message went to.

@@ -174,6 +174,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             initial
         };
         let faults = self.shared.faults();
+        if faults.auth_echo {
+            let token = sasl(&response).map(|(_, token)| token).unwrap_or_default();
+            return self.reply(&format!("535 5.7.3 Authentication unsuccessful: {response} {token}")).await;
+        }
         let upn = sasl(&response).and_then(|(user, token)| {
             let world = self.shared.world();
             let upn = access_upn(&world, &token, "SMTP.Send")?;

@@ -245,10 +245,9 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
     let (access, refresh) = (random("access."), random("refresh."));
     let lifetime = if world.faults.token_seconds > 0 { world.faults.token_seconds } else { ACCESS_LIFETIME };
     world.access.retain(|_, access| access.expires_at > now());
-    world.access.insert(
-        access.clone(),
-        Access { upn: upn.into(), scopes: granted.clone(), expires_at: now() + lifetime },
-    );
+    world
+        .access
+        .insert(access.clone(), Access { upn: upn.into(), scopes: granted.clone(), expires_at: now() + lifetime });
     // The old refresh token stays valid, as Microsoft's does.
     world.grants.insert(refresh.clone(), Grant { upn: upn.into(), scopes: scopes.to_vec(), revoked: false });
     let mut body = json!({

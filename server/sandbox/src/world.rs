@@ -377,6 +377,12 @@ impl World {
         folder.add(raw);
     }
 
+    /// Every access token there is now is over.
+    pub fn expire_tokens(&mut self) {
+        self.access.clear();
+        self.dirty = true;
+    }
+
     /// Ends every IMAP session, as when its token expired.
     pub fn end_imap_sessions(&mut self) {
         self.imap_generation += 1;

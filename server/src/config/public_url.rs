@@ -4,6 +4,9 @@ use url::Url;
 
 use super::{ConfigError, Source};
 
+/// Stands for a slug while an address is taken apart: nothing else in it may read like this.
+const SAMPLE: &str = "zz-slug-zz";
+
 /// Where institutions are served.
 #[derive(Debug, Clone)]
 pub struct PublicUrl {
@@ -23,11 +26,17 @@ impl PublicUrl {
         let template = template.trim_end_matches('/').to_owned();
         let wrong =
             |expected: &str| ConfigError::Value { name, value: template.clone(), expected: expected.to_owned() };
-        let sample = template.replace("{institution}", "sample");
+        let sample = template.replace("{institution}", SAMPLE);
         let url = Url::parse(&sample).map_err(|_| wrong("a URL such as https://{institution}.mail.example"))?;
         if !matches!(url.scheme(), "http" | "https") || url.path() != "/" || url.query().is_some() {
             return Err(wrong("an http or https address without a path"));
         }
+        // As browsers write an origin: lower case, without the scheme's own port.
+        let origin = url.origin().ascii_serialization();
+        let template = match template.find("{institution}") {
+            Some(_) => origin.replacen(SAMPLE, "{institution}", 1),
+            None => origin,
+        };
         match (&default_institution, template.contains("{institution}")) {
             (None, false) => Err(wrong(
                 "{institution} must stand in the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution",

@@ -37,6 +37,8 @@ pub struct Reader {
     pub support_contact: Option<String>,
 }
 
+/// The fact that says which recipient was refused.
+const RECIPIENT: &str = "Recipient";
 /// The fact that says who had signed in.
 const SIGN_IN_NAME: &str = "Signed in as";
 
@@ -96,6 +98,13 @@ impl Fault {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
     }
 
+    /// The fault, with the recipient it is about.
+    #[must_use]
+    pub fn of_recipient(mut self, address: &str) -> Self {
+        self.facts.push((RECIPIENT.into(), address.to_owned()));
+        self
+    }
+
     /// The fault, with the name that had signed in.
     #[must_use]
     pub fn signed_in_as(mut self, name: &str) -> Self {
@@ -128,6 +137,9 @@ impl Fault {
         let cause = causes::find(&self.cause);
         // Save concerns no mailbox: nobody's address is known there.
         let address = if reader.address.is_empty() { "the account" } else { &reader.address };
+        // What was refused of one recipient is about them, not about the sender.
+        let recipient = self.facts.iter().find(|(name, _)| name == RECIPIENT).map(|(_, address)| address.as_str());
+        let address = recipient.unwrap_or(address);
         let trustee = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map_or("the account", |(_, name)| name);
         let fill = |text: &str| {
             text.replace("{address}", address)
@@ -148,7 +160,7 @@ impl Fault {
                 })
                 .collect();
             format!(
-                "Hello,\n\nI tried to connect my mailbox {} to Entrepost ({}). {}\n\nWhat has to be done:\n{numbered}\nPlease tell me when it is done; I then test again in Entrepost.\n\nEvidence:\n{}",
+                "Hello,\n\nmy mailbox {} does not work in Entrepost ({}). {}\n\nWhat has to be done:\n{numbered}\nPlease tell me when it is done; I then test again in Entrepost.\n\nEvidence:\n{}",
                 reader.address,
                 reader.institution,
                 fill(cause.administrator_summary),

@@ -14,6 +14,7 @@ use super::AppState;
 use crate::service::sessions;
 
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
+const DEPART: HeaderName = HeaderName::from_static("x-entrepost-depart");
 
 /// A plain page for what is answered before there is an institution.
 pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
@@ -138,9 +139,35 @@ fn client_address(request: &Request, header: Option<&http::HeaderName>) -> IpAdd
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
-    let Some(header) = header else { return peer };
+    let Some(header) = header else { return network(peer) };
     let value = request.headers().get_all(header).iter().filter_map(|value| value.to_str().ok()).next_back();
-    value.and_then(|value| value.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
+    network(value.and_then(|value| value.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer))
+}
+
+/// Somebody with IPv6 has a whole /64 to come from: it counts as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        },
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// A page that forwards to the authority. It is no redirect, which `form-action` would bind.
+fn departure(answer: &Response, url: &HeaderValue) -> Response {
+    let address = url.to_str().unwrap_or_default();
+    let safe = address.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let mut page =
+        plain(StatusCode::OK, "Going to Microsoft…", &format!("<a href=\"{safe}\">Go on, if nothing happens</a>"));
+    if let Ok(refresh) = HeaderValue::from_str(&format!("0;url={address}")) {
+        page.headers_mut().insert(HeaderName::from_static("refresh"), refresh);
+    }
+    for cookie in answer.headers().get_all(header::SET_COOKIE) {
+        page.headers_mut().append(header::SET_COOKIE, cookie.clone());
+    }
+    page
 }
 
 /// Server functions that never ran (a body that could not be read) answer 500 or a redirect with `__err`: both become 400.
@@ -151,6 +178,9 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
     let mut response = next.run(request).await;
+    if let Some(url) = response.headers_mut().remove(DEPART) {
+        return departure(&response, &url);
+    }
     let handled = response.headers_mut().remove(HANDLED).is_some();
     if handled || !response.headers().contains_key("serverfnerror") {
         return response;

@@ -8,19 +8,14 @@ use leptos::nonce::Nonce;
 
 use super::AppState;
 
-/// A page that starts a sign-in names the origin its form leads to; the policy takes it from here.
-const FORM_ACTION: HeaderName = HeaderName::from_static("x-entrepost-form-action");
-
 pub(super) async fn headers(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let nonce = Nonce::new();
     request.extensions_mut().insert(nonce.clone());
     let mut response = next.run(request).await;
-    let leads_to = response.headers_mut().remove(FORM_ACTION);
-    let leads_to = leads_to.as_ref().and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let connects_to = state.connects_to;
     let policy = format!(
         "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; font-src 'self'; frame-src 'self'; \
-         connect-src 'self' {connects_to}; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self' {leads_to}"
+         connect-src 'self' {connects_to}; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'"
     );
     let headers = response.headers_mut();
     // A message's HTML and files have stricter policies of their own.

@@ -33,12 +33,6 @@ impl Discovery {
         Url::parse(&self.issuer).ok()?.path_segments()?.find_map(|segment| Uuid::parse_str(segment).ok())
     }
 
-    /// Origin of the authorize endpoint, for `form-action`.
-    #[must_use]
-    pub fn authorize_origin(&self) -> String {
-        self.authorization_endpoint.origin().ascii_serialization()
-    }
-
     fn check(&self, authority: &Url) -> Result<(), IdentityError> {
         for url in [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri] {
             // Plain http is for an authority on loopback only (config checked that), and stays there.

@@ -120,12 +120,6 @@ impl Entra {
         Ok(Self { http: builder.build()?, microsoft, clock, discovered: Mutex::default(), keys: Mutex::default() })
     }
 
-    /// Origin of the authority, for `form-action` until discovery names the endpoint's own.
-    #[must_use]
-    pub fn authority_origin(&self) -> String {
-        self.microsoft.authority.origin().ascii_serialization()
-    }
-
     /// Asks with client credentials whether the three values are right. It needs no user, and tests neither redirect URI nor permissions.
     ///
     /// # Errors

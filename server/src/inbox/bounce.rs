@@ -31,7 +31,11 @@ impl Bounce {
             .take(10)
             .map(|(address, reason)| ("Came back", format!("{address}: {reason}")))
             .collect();
-        Fault::new(smtp_cause(&error), at, &facts)
+        let fault = Fault::new(smtp_cause(&error), at, &facts);
+        match self.failed.first() {
+            Some((recipient, _)) => fault.of_recipient(recipient),
+            None => fault,
+        }
     }
 }
 
@@ -77,13 +81,15 @@ fn is_type(part: &mail_parser::MessagePart<'_>, main: &str, sub: &[&str]) -> boo
 /// Takes a report apart. None: it is none, tells of no failure, or does not say of which message.
 pub(super) fn parse(raw: &[u8]) -> Option<Bounce> {
     let message = MessageParser::default().parse(raw)?;
-    let status = message.parts.iter().find(|part| is_type(part, "message", &["delivery-status", "global-delivery-status"]))?;
+    let status =
+        message.parts.iter().find(|part| is_type(part, "message", &["delivery-status", "global-delivery-status"]))?;
     let status = String::from_utf8_lossy(status.contents()).replace("\r\n", "\n");
     let mut failed = Vec::new();
     for block in status.split("\n\n").take(MOST) {
         let fields = fields(block);
         let value = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
-        let (Some(recipient), Some(action)) = (value("final-recipient").or(value("original-recipient")), value("action"))
+        let (Some(recipient), Some(action)) =
+            (value("final-recipient").or(value("original-recipient")), value("action"))
         else {
             continue;
         };
@@ -146,7 +152,9 @@ mod tests {
         let delayed = REPORT.replace("KIND", "message/rfc822").replace("Action: failed", "Action: delayed");
         assert_eq!(parse(delayed.as_bytes()), None);
         assert_eq!(parse(b"Subject: Hello\r\n\r\nFinal-Recipient: rfc822; a@b.example\r\nAction: failed\r\n"), None);
-        assert!(!is_report(b"Content-Type: multipart/report; report-type=disposition-notification; boundary=x\r\n\r\n"));
+        assert!(!is_report(
+            b"Content-Type: multipart/report; report-type=disposition-notification; boundary=x\r\n\r\n"
+        ));
         assert!(!is_report(b"Content-Type: text/plain\r\n\r\n"));
     }
 }

@@ -11,6 +11,7 @@ use super::{Answer, Ask, Inbox, InboxError, Note, Opened, Request, message};
 use crate::mail::imap::Session;
 use crate::mail::{Login, Step};
 use crate::store::{Mailbox, News};
+use crate::tokens::AccessToken;
 
 /// How long a connection that nobody uses is kept.
 const LINGER: Duration = Duration::from_secs(20);
@@ -243,9 +244,20 @@ impl Line {
         if self.open.is_none() {
             self.synced.clear();
             let token = self.inbox.tokens.access(&mailbox).await?;
-            let login =
-                Login { server: &self.inbox.server, user: &mailbox.sign_in_name, token: &token.secret };
-            let session = Session::open(&login, &self.inbox.trust).await?;
+            let inbox = Arc::clone(&self.inbox);
+            let open = async |token: &AccessToken| {
+                let login = Login { server: &inbox.server, user: &mailbox.sign_in_name, token: &token.secret };
+                Session::open(&login, &inbox.trust).await
+            };
+            let session = match open(&token).await {
+                Err(error) if error.step == Step::Auth && error.answered => {
+                    match inbox.tokens.instead_of(&mailbox, &token).await? {
+                        Some(other) => open(&other).await?,
+                        None => return Err(error.into()),
+                    }
+                }
+                other => other?,
+            };
             self.open = Some(Open { session, user: mailbox.sign_in_name, client: mailbox.client_id });
         }
         self.open.as_mut().map(|open| &mut open.session).ok_or(InboxError::Gone)
@@ -254,9 +266,7 @@ impl Line {
     async fn perform(&mut self, ask: &Ask) -> Result<Answer, InboxError> {
         match ask {
             Ask::Sync { folder } => self.sync(folder).await.map(|()| Answer::Done),
-            Ask::Open { folder, validity, uid } => {
-                self.opened(folder, *validity, *uid).await.map(Answer::Opened)
-            }
+            Ask::Open { folder, validity, uid } => self.opened(folder, *validity, *uid).await.map(Answer::Opened),
             Ask::Octets { folder, validity, uid, from, length } => {
                 let session = self.at(folder, *validity).await?;
                 Ok(Answer::Octets(session.octets(*uid, *from, (*length).min(CHUNK)).await?))

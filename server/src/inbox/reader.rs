@@ -83,7 +83,8 @@ fn decode(encoding: Encoding, rest: &mut Vec<u8>, octets: &[u8], last: bool) -> 
         }
         Encoding::QuotedPrintable => {
             rest.extend_from_slice(octets);
-            let whole = if last { rest.len() } else { rest.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1) };
+            let whole =
+                if last { rest.len() } else { rest.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1) };
             let lines: Vec<u8> = rest.drain(..whole).collect();
             mail_parser::decoders::quoted_printable::quoted_printable_decode(&lines).unwrap_or(lines)
         }
@@ -106,8 +107,12 @@ mod tests {
     #[test]
     fn pieces_of_any_size_make_the_same_file() {
         let file: Vec<u8> = (0..=255).cycle().take(1_000).collect();
-        let lines: Vec<String> =
-            BASE64_STANDARD.encode(&file).as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        let lines: Vec<String> = BASE64_STANDARD
+            .encode(&file)
+            .as_bytes()
+            .chunks(76)
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect();
         let encoded = lines.join("\r\n") + "\r\n";
         for size in [1, 3, 7, 76, 1_000] {
             assert_eq!(piecewise(Encoding::Base64, encoded.as_bytes(), size), file, "{size}");

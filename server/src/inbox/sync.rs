@@ -53,7 +53,9 @@ pub(super) async fn folder(
     for (uid, flags) in &newest {
         match known.get(uid) {
             None => unknown.push(*uid),
-            Some(header) if [header.seen, header.flagged, header.answered] != [flags.seen, flags.flagged, flags.answered] => {
+            Some(header)
+                if [header.seen, header.flagged, header.answered] != [flags.seen, flags.flagged, flags.answered] =>
+            {
                 change.flags.push((*uid, [flags.seen, flags.flagged, flags.answered]));
             }
             Some(_) => {}

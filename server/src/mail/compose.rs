@@ -225,7 +225,11 @@ impl Written<'_> {
             let octets = ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?;
             let kind = match ContentType::parse(&file.content_type) {
                 // Parts of these types must not be base64 (RFC 2046, 5.1 and 5.2.1), and attachments are.
-                Ok(kind) if !file.content_type.starts_with("multipart/") && !file.content_type.starts_with("message/") => kind,
+                Ok(kind)
+                    if !file.content_type.starts_with("multipart/") && !file.content_type.starts_with("message/") =>
+                {
+                    kind
+                }
                 _ => octets,
             };
             let part = SinglePart::builder()

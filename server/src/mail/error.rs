@@ -1,5 +1,9 @@
 //! What a mail server refused, and at which step.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use crate::vault::Secret;
+
 /// The steps of a session, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -75,6 +79,18 @@ impl MailError {
     #[must_use]
     pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
         Self { step, code, text: text.into(), answered: true }
+    }
+
+    /// Takes a token out that a server might echo, as it is and as the sign-in wrote it.
+    #[must_use]
+    pub fn without(mut self, token: &Secret, user: &str) -> Self {
+        let sasl = BASE64_STANDARD.encode(format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose()));
+        for secret in [token.expose(), sasl.as_str()] {
+            if secret.len() > 3 && self.text.contains(secret) {
+                self.text = self.text.replace(secret, "[removed]");
+            }
+        }
+        self
     }
 
     /// The SMTP reply code.

@@ -166,7 +166,7 @@ impl Session {
                 session.can_expunge_by_uid = capabilities.has_str("UIDPLUS");
                 Ok(session)
             }
-            Ok(Err((error, _))) => Err(explain(Step::Auth, &error)),
+            Ok(Err((error, _))) => Err(explain(Step::Auth, &error).without(login.token, login.user)),
             Err(_) => Err(MailError::network(Step::Auth, "no answer in time")),
         }
     }

@@ -78,7 +78,7 @@ impl Session {
         }
         limited(Step::Tls, STEP_LIMIT, connection.starttls(tls, &hello)).await?;
         let mut session = Self { connection };
-        session.sign_in(login).await?;
+        session.sign_in(login).await.map_err(|error| error.without(login.token, login.user))?;
         Ok(session)
     }
 

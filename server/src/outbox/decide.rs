@@ -4,8 +4,6 @@ use app::model::{DeliveryState, RecipientState, Timestamp};
 
 use crate::mail::{MailError, Step};
 
-/// First pause after a temporary failure.
-const FIRST_PAUSE_MS: i64 = 60_000;
 /// Longest pause.
 const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;
 /// How long a lane rests whose mailbox must be connected again; connecting ends the rest at once.
@@ -62,6 +60,8 @@ pub struct Attempt {
     pub now: Timestamp,
     /// Milliseconds for which a message is tried.
     pub max_age_ms: i64,
+    /// Milliseconds of the first pause after a temporary failure.
+    pub first_pause_ms: i64,
     /// 0 to 1, so that many do not come back at the same moment.
     pub jitter: f64,
     /// Whether an earlier attempt was accepted for some recipients.
@@ -191,7 +191,8 @@ fn retry(attempt: Attempt, answer: String, wait_ms: Option<i64>, lane: bool) -> 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of an hour")]
 fn pause(attempt: Attempt, wait_ms: Option<i64>) -> i64 {
     let doublings = u32::try_from((attempt.number - 1).clamp(0, 16)).unwrap_or(16);
-    let pause = FIRST_PAUSE_MS.saturating_mul(1_i64 << doublings).min(LONGEST_PAUSE_MS).max(wait_ms.unwrap_or(0));
+    let pause =
+        attempt.first_pause_ms.saturating_mul(1_i64 << doublings).min(LONGEST_PAUSE_MS).max(wait_ms.unwrap_or(0));
     pause + (pause as f64 * attempt.jitter.clamp(0.0, 1.0) / 5.0) as i64
 }
 
@@ -208,6 +209,7 @@ mod tests {
             created_at: now.plus_ms(-age_ms),
             now,
             max_age_ms: 3 * DAYS,
+            first_pause_ms: 60_000,
             jitter: 0.0,
             others_have_it: false,
         }

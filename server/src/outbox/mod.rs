@@ -27,6 +27,8 @@ pub struct Limits {
     pub pace: Pace,
     /// How long a message is tried.
     pub max_age: Duration,
+    /// How long the first pause after a temporary failure is; each one after it is twice as long.
+    pub first_pause: Duration,
 }
 
 /// A message as it waits, sealed.

@@ -11,7 +11,7 @@ use super::{Body, body_place};
 use crate::diagnosis::Fault;
 use crate::mail::{Login, MailError, Step, smtp};
 use crate::store::{Delivery, Lane, Mailbox, Result};
-use crate::tokens::TokenError;
+use crate::tokens::{AccessToken, TokenError};
 
 /// What an attempt came to. The fault is what the writer's diagnosis is made of.
 pub(super) struct Attempted {
@@ -30,7 +30,12 @@ impl Attempted {
         server: &(String, u16),
         now: Timestamp,
     ) -> Self {
-        let fault = Some(Fault::smtp(&error, server, now));
+        let fault = Fault::smtp(&error, server, now);
+        let fault = match refused.first().filter(|_| error.step == Step::Recipient) {
+            Some((recipient, _)) => fault.of_recipient(recipient),
+            None => fault,
+        };
+        let fault = Some(fault);
         Self { outcome: Outcome::Failed { error, refused }, fault }
     }
 }
@@ -138,7 +143,7 @@ impl Outbox {
         if self.stop.is_cancelled() {
             return Ok((Some(Attempted::plain(Outcome::HandedBack)), false));
         }
-        if !self.store.start_data(delivery.id, self.owner).await? {
+        if !self.store.start_data(delivery.institution, delivery.id, self.owner).await? {
             return Ok((None, session.reset().await.is_ok()));
         }
         match session.hand_over(bytes).await {
@@ -167,8 +172,22 @@ impl Outbox {
             Err(TokenError::Store(error)) => return Err(error),
             Err(error) => return Ok(Err(no_token(&error, now))),
         };
-        let login = Login { server: &self.microsoft_smtp, user: &mailbox.sign_in_name, token: &token.secret };
-        match smtp::Session::open(&login, &self.trust).await {
+        let opened = self.sign_in(mailbox, &token).await;
+        let (token, opened) = match opened {
+            Err(error) if error.step == Step::Auth && error.answered => {
+                match self.tokens.instead_of(mailbox, &token).await {
+                    Ok(Some(other)) => {
+                        let opened = self.sign_in(mailbox, &other).await;
+                        (other, opened)
+                    }
+                    Ok(None) => (token, Err(error)),
+                    Err(TokenError::Store(error)) => return Err(error),
+                    Err(error) => return Ok(Err(no_token(&error, now))),
+                }
+            }
+            other => (token, other),
+        };
+        match opened {
             Ok(session) => Ok(Ok(Kept { session, until: token.expires_at.plus_ms(-60_000) })),
             Err(error) => {
                 if error.step == Step::Auth && error.answered {
@@ -178,6 +197,11 @@ impl Outbox {
                 Ok(Err(Attempted::smtp(error, Vec::new(), &self.microsoft_smtp, now)))
             }
         }
+    }
+
+    async fn sign_in(&self, mailbox: &Mailbox, token: &AccessToken) -> std::result::Result<smtp::Session, MailError> {
+        let login = Login { server: &self.microsoft_smtp, user: &mailbox.sign_in_name, token: &token.secret };
+        smtp::Session::open(&login, &self.trust).await
     }
 }
 

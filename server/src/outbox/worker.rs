@@ -193,7 +193,7 @@ impl Outbox {
             match self.store.claim_delivery(lane, lease, self.limits.pace, now).await? {
                 Claim::Nothing => break,
                 Claim::Paced(until) => {
-                    self.store.pause_lane(lane.id, until).await?;
+                    self.store.pause_lane(lane, until).await?;
                     break;
                 }
                 Claim::Delivery(delivery) => {
@@ -220,7 +220,7 @@ impl Outbox {
                     attempted = &mut attempt => break attempted?,
                     () = tokio::time::sleep(RENEWAL) => {
                         let until = self.clock.now().plus_ms(LEASE_MS);
-                        if let Err(error) = self.store.renew_lease(delivery.id, self.owner, until).await {
+                        if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, self.owner, until).await {
                             tracing::error!("outbox: {error}");
                         }
                     }
@@ -243,6 +243,7 @@ impl Outbox {
                 created_at: delivery.created_at,
                 now,
                 max_age_ms: i64::try_from(self.limits.max_age.as_millis()).unwrap_or(i64::MAX),
+                first_pause_ms: i64::try_from(self.limits.first_pause.as_millis()).unwrap_or(i64::MAX),
                 jitter: self.clock.jitter(),
                 others_have_it,
             },
@@ -260,7 +261,7 @@ impl Outbox {
             self.block(lane, error, &fault.to_json(), now).await?;
         }
         match next.pause_lane {
-            Some(until) => self.store.pause_lane(lane.id, until).await.map(|()| false),
+            Some(until) => self.store.pause_lane(lane, until).await.map(|()| false),
             None => Ok(true),
         }
     }
@@ -269,7 +270,7 @@ impl Outbox {
     async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
         let until = Instant::now() + RECORDING;
         loop {
-            match self.store.record_delivery(delivery.id, self.owner, record, now).await {
+            match self.store.record_delivery(delivery.institution, (delivery.id, self.owner), record, now).await {
                 Err(error) if Instant::now() < until => {
                     tracing::error!("outbox: {error}; what became of a message is recorded as soon as possible");
                     tokio::time::sleep(Duration::from_secs(1)).await;

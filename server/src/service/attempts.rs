@@ -74,6 +74,10 @@ impl Services {
             .filter_map(|check| check.fault.as_deref())
             .map(|fault| Fault::from_json(fault).explain(&reader))
             .collect();
+        // Where an address is to be proven, what stands in its way is no task for anybody: the address was not the person's.
+        if diagnoses.iter().any(|diagnosis| diagnosis.cause == "address_unproven") {
+            diagnoses.retain(|diagnosis| diagnosis.cause == "address_unproven");
+        }
         let ran = checks.iter().any(|check| check.kind == CheckKind::Token && check.status != CheckStatus::Waiting);
         if outcome == Outcome::Abandoned && ran && diagnoses.is_empty() {
             diagnoses.push(Fault::new("interrupted", attempt.finished_at.unwrap_or(now), &[]).explain(&reader));
@@ -162,6 +166,9 @@ impl Services {
             loop {
                 // Registered before reading, so that no change between the two is missed.
                 let changed = notify.notified();
+                if !following.services.lives(&following.me).await {
+                    return None;
+                }
                 let attempt = following.services.attempt_for(&following.me, following.id).await.ok()?;
                 let view = following.services.attempt_view(&following.me, &attempt).await.ok()?;
                 if following.last.as_ref() != Some(&view) {

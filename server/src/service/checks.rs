@@ -129,6 +129,26 @@ impl Services {
                 self.store.set_notification_mailbox(institution, Some(id)).await.or_internal(self)?;
             }
         }
+        if !works && attempt.kind != AttemptKind::Personal {
+            // The pair in use does not work any more: it is said where it is shown, and the relay takes over.
+            let settings = self.store.email_settings(institution).await.or_internal(self)?;
+            let in_use = settings.notification_mailbox == Some(id)
+                && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address);
+            if in_use {
+                let title = fault.map_or_else(
+                    || "the last test was not completed".to_owned(),
+                    |fault| {
+                        fault
+                            .explain(&crate::diagnosis::Reader {
+                                address: attempt.address.clone(),
+                                ..Default::default()
+                            })
+                            .title
+                    },
+                );
+                self.store.set_notification_problem(institution, Some(&title)).await.or_internal(self)?;
+            }
+        }
         if attempt.kind == AttemptKind::Pair {
             return Ok(());
         }
@@ -138,7 +158,7 @@ impl Services {
             let state = (MailboxState::Connected, None, None);
             self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)?;
             // What waited for it leaves now.
-            self.store.resume_lane(id.0, now).await.or_internal(self)?;
+            self.store.resume_lane(institution, id.0, now).await.or_internal(self)?;
             self.outbox.wake();
             return Ok(());
         }

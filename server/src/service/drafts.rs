@@ -3,8 +3,8 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DraftId, DraftView, MessagePlace, Notice, Timestamp,
-    Tone, size_in_words,
+    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DraftId, DraftView, MessagePlace, Notice,
+    Timestamp, Tone, size_in_words,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,11 @@ fn key(text: &str) -> Result<DraftId, AppError> {
 }
 
 impl Services {
-    pub(super) async fn draft_body(&self, me: &SignedIn, draft: DraftId) -> Result<Option<(Body, Timestamp)>, AppError> {
+    pub(super) async fn draft_body(
+        &self,
+        me: &SignedIn,
+        draft: DraftId,
+    ) -> Result<Option<(Body, Timestamp)>, AppError> {
         let found = self.store.draft(me.institution().id, me.user(), draft).await.or_internal(self)?;
         let Some(found) = found else { return Ok(None) };
         let opened = self.vault.open(&body_place(draft), &found.body_sealed).or_internal(self)?;
@@ -59,7 +63,8 @@ impl Services {
         let text = serde_json::to_string(body).map_err(|error| internal(&self.clock, &error))?;
         let sealed = self.vault.seal(&body_place(draft), &Secret::new(text)).or_internal(self)?;
         let (institution, now) = (me.institution().id, self.clock.now());
-        let kept = self.store.put_draft(institution, me.user(), (draft, &sealed), MOST_DRAFTS, now).await.or_internal(self)?;
+        let kept =
+            self.store.put_draft(institution, me.user(), (draft, &sealed), MOST_DRAFTS, now).await.or_internal(self)?;
         // Sent already, perhaps with a second press: then there is nothing to be kept.
         if kept || self.store.was_queued(institution, me.user(), &draft.to_string()).await.or_internal(self)? {
             return Ok(());
@@ -153,8 +158,7 @@ impl Services {
             let found = self.store.attachment(institution, me.user(), view.id).await.or_internal(self)?;
             let Some((content_type, sealed)) = found else { continue };
             let content = self.vault.open(&content_place(view.id), &sealed).or_internal(self)?;
-            let octets =
-                BASE64_STANDARD.decode(content.expose()).map_err(|error| internal(&self.clock, &error))?;
+            let octets = BASE64_STANDARD.decode(content.expose()).map_err(|error| internal(&self.clock, &error))?;
             files.push(File { name: view.name, content_type, octets });
         }
         Ok(files)
@@ -166,12 +170,9 @@ impl Services {
         draft: DraftId,
         which: AttachmentId,
     ) -> Result<Notice, AppError> {
-        let dropped = self.store.drop_attachment(me.institution().id, me.user(), (draft, which)).await.or_internal(self)?;
-        if dropped {
-            Ok(Notice::new(Tone::Success, "The attachment is removed.", ""))
-        } else {
-            Err(AppError::NotFound)
-        }
+        let dropped =
+            self.store.drop_attachment(me.institution().id, me.user(), (draft, which)).await.or_internal(self)?;
+        if dropped { Ok(Notice::new(Tone::Success, "The attachment is removed.", "")) } else { Err(AppError::NotFound) }
     }
 
     pub(super) async fn throw_away(&self, me: &SignedIn, draft: DraftId) -> Result<Notice, AppError> {
@@ -227,7 +228,8 @@ impl Services {
             references.clone_from(&opened.references);
             references.extend(opened.message_id.clone());
         }
-        let answers = (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.validity, place.uid));
+        let answers =
+            (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.validity, place.uid));
         self.put_body(me, draft, &Body { form, references, answers }).await?;
         if how == Answer::Forward {
             let copied = self.copy_files(me, draft, (&mailbox, place), &opened).await;
@@ -373,7 +375,10 @@ fn quoted(how: Answer, opened: &Opened) -> String {
             opened.subject
         );
     }
-    let lines = text.trim_end().lines().map(|line| if line.starts_with('>') { format!(">{line}") } else { format!("> {line}") });
+    let lines = text
+        .trim_end()
+        .lines()
+        .map(|line| if line.starts_with('>') { format!(">{line}") } else { format!("> {line}") });
     let before = if when.is_empty() { format!("{who} wrote:") } else { format!("On {when}, {who} wrote:") };
     format!("\n\n{before}\n{}\n", lines.collect::<Vec<_>>().join("\n"))
 }

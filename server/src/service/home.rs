@@ -5,6 +5,7 @@ use app::error::AppError;
 use app::model::{MailboxState, Notice, Provider, Tone};
 
 use super::{OrInternal, Services};
+use crate::diagnosis::Fault;
 use crate::store::Slot;
 
 /// Days before a secret's expiry from which administrators are reminded.
@@ -126,13 +127,17 @@ impl Services {
                     account(),
                     "See what is wrong",
                 ),
-                MailboxState::NeedsReconnect => say(
-                    Tone::Problem,
-                    &format!("{} must be connected again.", mailbox.address),
-                    "Microsoft has ended the connection.".into(),
-                    account(),
-                    "Connect again",
-                ),
+                MailboxState::NeedsReconnect => {
+                    // Why it ended may be a decision of the institution's: then nothing has to be done at Microsoft.
+                    let fault = mailbox.problem.as_deref().map(Fault::from_json);
+                    let why = fault.map(|fault| fault.explain(&self.reader(me, &mailbox.address)));
+                    let text = why.map_or_else(
+                        || "Microsoft has ended the connection.".to_owned(),
+                        |why| format!("{} {}", why.title, why.summary),
+                    );
+                    let title = format!("{} is not connected any more.", mailbox.address);
+                    say(Tone::Problem, &title, text, account(), "What to do");
+                }
             }
         }
         Ok(home)

@@ -141,7 +141,8 @@ impl Services {
         });
     }
 
-    async fn lives(&self, me: &SignedIn) -> bool {
+    /// Whether somebody who follows something is signed in still.
+    pub(super) async fn lives(&self, me: &SignedIn) -> bool {
         let now = self.clock.now();
         let since = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
         self.store.session_lives(me.institution().id, me.session(), since).await.unwrap_or(false)
@@ -158,9 +159,8 @@ fn folder_view(row: &FolderRow) -> FolderView {
 
 /// The folder of a name, or one that was never looked into.
 fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
-    let same = |row: &&FolderRow| {
-        row.name == name || (row.role == FolderRole::Inbox && name.eq_ignore_ascii_case("INBOX"))
-    };
+    let same =
+        |row: &&FolderRow| row.name == name || (row.role == FolderRole::Inbox && name.eq_ignore_ascii_case("INBOX"));
     folders.iter().find(same).cloned().unwrap_or_else(|| FolderRow {
         name: name.to_owned(),
         role: if name.eq_ignore_ascii_case("INBOX") { FolderRole::Inbox } else { FolderRole::Other },
@@ -184,7 +184,8 @@ impl Inbox for Handle {
         let query = InboxQuery { page: query.page.max(1), search, ..query };
         let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
         let wanted = query.folder.as_deref().unwrap_or("INBOX");
-        let known = folders.is_empty() || wanted.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == wanted);
+        let known =
+            folders.is_empty() || wanted.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == wanted);
         if !known {
             return Err(AppError::NotFound);
         }
@@ -308,12 +309,7 @@ impl Inbox for Handle {
         made.map_err(|error| super::internal(&self.clock, &error))
     }
 
-    async fn download(
-        &self,
-        me: &SignedIn,
-        place: &MessagePlace,
-        number: Option<usize>,
-    ) -> Result<Download, AppError> {
+    async fn download(&self, me: &SignedIn, place: &MessagePlace, number: Option<usize>) -> Result<Download, AppError> {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let (name, content_type, reader) = match number {
             Some(number) => {
@@ -354,7 +350,9 @@ impl Inbox for Handle {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let uids: Vec<u32> = uids.iter().copied().filter(|uid| *uid > 0).take(MOST_ACTED).collect();
         if uids.is_empty() {
-            return Err(AppError::refused("No message is selected. Tick the ones you mean, then press the button again."));
+            return Err(AppError::refused(
+                "No message is selected. Tick the ones you mean, then press the button again.",
+            ));
         }
         let (folder, validity) = (place.folder.clone(), place.validity);
         let flag = |flag, set| Ask::Flag { folder: folder.clone(), validity, uids: uids.clone(), flag, set };

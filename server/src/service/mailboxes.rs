@@ -110,11 +110,6 @@ impl Mailboxes for Handle {
         Ok((summaries, more))
     }
 
-    async fn authority_origin(&self, me: &SignedIn) -> Option<String> {
-        let registration = self.store.registration(me.institution().id, Slot::Current).await.ok()??;
-        Some(registration.authorize_origin.unwrap_or_else(|| self.entra.authority_origin()))
-    }
-
     async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError> {
         let address = address_field(address, "email", "Email address")
             .map_err(|error| AppError::Invalid { fields: vec![error] })?;

@@ -38,9 +38,11 @@ impl Services {
         let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         match registration {
             Some(registration) if settings.provider == Provider::ExchangeOnline => Ok(registration),
-            _ => {
-                Err(AppError::refused("Your institution has not set up MS Exchange Online yet. Ask an administrator."))
-            }
+            _ => Err(AppError::refused(if me.administrator().is_ok() {
+                "MS Exchange Online is not set up. Choose it under Email Provider, enter the three values and save."
+            } else {
+                "Your institution has not set up MS Exchange Online yet. Ask an administrator."
+            })),
         }
     }
 
@@ -139,7 +141,7 @@ impl Services {
                     kind: CheckKind::SignIn,
                     status: CheckStatus::Failed,
                     detail: String::new(),
-                    duration_ms: None,
+                    duration_ms: Some(self.clock.now().since_ms(attempt.created_at)),
                     fault: Some(fault.to_json()),
                 };
                 self.end_with(&attempt, check).await.map_err(failed)?;
@@ -188,7 +190,7 @@ impl Services {
         } else if attempt.callback_expires_at < self.clock.now() {
             Some((
                 "The sign-in took too long.",
-                "It has to be completed within ten minutes. Nothing was connected. Press Configure & Test to start again.",
+                "It has to be completed sooner. Nothing was connected. Press Configure & Test to start again.",
             ))
         } else {
             None

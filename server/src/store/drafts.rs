@@ -145,12 +145,14 @@ impl Store {
         let size = i64::try_from(new.size).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         // The draft's row is locked: two uploads at once count together.
-        let locked = sqlx::query("UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3")
-            .bind(institution.to_string())
-            .bind(who.to_string())
-            .bind(which.to_string())
-            .execute(&mut *tx)
-            .await?;
+        let locked = sqlx::query(
+            "UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3",
+        )
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .execute(&mut *tx)
+        .await?;
         if locked.rows_affected() == 0 {
             return Ok(false);
         }

@@ -69,8 +69,6 @@ pub struct Registration {
     pub secret_stored_at: Timestamp,
     /// `YYYY-MM-DD`.
     pub secret_expires_on: Option<String>,
-    /// Origin of the discovered authorize endpoint, for `form-action`.
-    pub authorize_origin: Option<String>,
     /// When Microsoft last accepted it.
     pub verified_at: Option<Timestamp>,
 }
@@ -98,7 +96,6 @@ fn registration(row: &AnyRow) -> Result<Registration> {
         secret_sealed: row.try_get("secret_sealed")?,
         secret_stored_at: at(row, "secret_stored_at")?,
         secret_expires_on: row.try_get("secret_expires_on")?,
-        authorize_origin: row.try_get("authorize_origin")?,
         verified_at: time(row, "verified_at")?,
     })
 }
@@ -190,7 +187,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn registration(&self, institution: InstitutionId, slot: Slot) -> Result<Option<Registration>> {
         let row = sqlx::query(
-            "SELECT id, client_id, tenant_id, secret_sealed, secret_stored_at, secret_expires_on, authorize_origin, verified_at
+            "SELECT id, client_id, tenant_id, secret_sealed, secret_stored_at, secret_expires_on, verified_at
              FROM app_registrations WHERE institution_id = $1 AND slot = $2",
         )
         .bind(institution.to_string())
@@ -215,7 +212,7 @@ impl Store {
         self.drop_registration(tx, institution, slot).await?;
         sqlx::query(
             "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, secret_sealed, secret_stored_at,
-               secret_expires_on, authorize_origin, verified_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+               secret_expires_on, verified_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(new.id.to_string())
         .bind(institution.to_string())
@@ -225,7 +222,6 @@ impl Store {
         .bind(&new.secret_sealed)
         .bind(new.secret_stored_at.0)
         .bind(new.secret_expires_on.as_deref())
-        .bind(new.authorize_origin.as_deref())
         .bind(new.verified_at.map(|at| at.0))
         .bind(now.0)
         .execute(&mut **tx)

@@ -67,7 +67,8 @@ fn header(row: &AnyRow) -> Result<HeaderView> {
     })
 }
 
-const HEADER: &str = "SELECT uid, from_name, from_address, recipients, subject, received_at, size, seen, flagged, answered,
+const HEADER: &str =
+    "SELECT uid, from_name, from_address, recipients, subject, received_at, size, seen, flagged, answered,
     attachments FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
 
 impl Store {
@@ -199,9 +200,8 @@ impl Store {
         change: &FolderChange,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let key = |statement| {
-            sqlx::query(statement).bind(institution.to_string()).bind(mailbox.to_string()).bind(&seen.name)
-        };
+        let key =
+            |statement| sqlx::query(statement).bind(institution.to_string()).bind(mailbox.to_string()).bind(&seen.name);
         sqlx::query(
             "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, 0, $4)
              ON CONFLICT (mailbox_id, name) DO NOTHING",

@@ -134,10 +134,12 @@ pub struct Record {
     pub counts: bool,
 }
 
-const COLUMNS: &str = "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
+const COLUMNS: &str =
+    "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
     next_attempt_at, data_started, answer, fault, created_at, finished_at";
 /// The same for lists: messages may be large, and lists do not show them.
-const LISTED: &str = "id, institution_id, user_id, lane_id, message_id, from_address, subject, '' AS body_sealed, state, attempts,
+const LISTED: &str =
+    "id, institution_id, user_id, lane_id, message_id, from_address, subject, '' AS body_sealed, state, attempts,
     next_attempt_at, data_started, answer, fault, created_at, finished_at";
 
 fn delivery(row: &AnyRow) -> Result<Delivery> {

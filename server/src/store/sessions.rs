@@ -77,6 +77,20 @@ impl Store {
         .transpose()
     }
 
+    /// The sessions of a person.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sessions_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<SessionId>> {
+        let rows =
+            sqlx::query("SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at")
+                .bind(institution.to_string())
+                .bind(who.to_string())
+                .fetch_all(&self.pool)
+                .await?;
+        rows.iter().map(|row| id(row, "id")).collect()
+    }
+
     /// Whether a session is alive still, without counting as its use.
     ///
     /// # Errors

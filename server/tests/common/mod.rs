@@ -56,6 +56,7 @@ pub struct World {
     pub clock: Clock,
     pub port: u16,
     pub directory: tempfile::TempDir,
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl World {
@@ -64,7 +65,7 @@ impl World {
     }
 
     /// With a clock of the test's, and settings that replace the usual ones.
-    pub async fn start_with(database: &Database, clock: Clock, more: &[(&str, String)]) -> Self {
+    pub async fn start_with(database: &Database, clock: Clock, more: &[(&'static str, String)]) -> Self {
         let sandbox = Sandbox::start(sandbox::Config::ephemeral()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path().join("ca.pem");
@@ -112,7 +113,29 @@ impl World {
         let router = server::http::router(Arc::clone(&services), site);
         let serving = Arc::clone(&services);
         tokio::spawn(async move { server::http::serve(listener, router, &serving).await });
-        Self { sandbox, services, clock, port, directory }
+        Self { sandbox, services, clock, port, directory, settings }
+    }
+
+    /// Makes somebody of `demo` with a mailbox at the sandbox, and connects it.
+    pub async fn newcomer(&self, address: &str) -> Seat {
+        let institution = self.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+        let parsed = EmailAddress::parse(address).unwrap();
+        let person =
+            AddPerson { institution, address: &parsed, role: Role::User, password: Some(PASSWORD), announce: None };
+        self.services.add_person(&person).await.unwrap().unwrap();
+        self.sandbox.world().add_account(address, address);
+        self.seat(address).await
+    }
+
+    /// Another replica: services of its own on the same database, with the same key. It serves no pages.
+    pub async fn replica(&self) -> Arc<Services> {
+        let config = Config::read(&Source::of(&self.settings)).unwrap();
+        server::wiring::build(config, self.clock.clone()).await.unwrap()
+    }
+
+    /// How often the token endpoint was asked to refresh.
+    pub fn refreshes(&self) -> u64 {
+        self.sandbox.world().token_requests.get("refresh_token").copied().unwrap_or_default()
     }
 
     /// Somebody of `demo` with a connected mailbox, as if every check had passed.
@@ -135,7 +158,6 @@ impl World {
             secret_sealed: String::new(),
             secret_stored_at: clock.now(),
             secret_expires_on: None,
-            authorize_origin: None,
             verified_at: Some(clock.now()),
         };
         let place = server::tokens::secret_place(&registration);
@@ -203,7 +225,11 @@ impl World {
 
     /// Waits until something is so.
     pub async fn until(&self, is_so: impl AsyncFn() -> bool) {
-        let limit = std::time::Duration::from_secs(60);
+        self.until_longer(std::time::Duration::from_secs(60), is_so).await;
+    }
+
+    /// The same, with another patience.
+    pub async fn until_longer(&self, limit: std::time::Duration, is_so: impl AsyncFn() -> bool) {
         let waiting = async {
             while !is_so().await {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -238,8 +264,13 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(world: &World) -> Self {
+        Self::at(world.port)
+    }
+
+    /// A browser for whoever serves at a port.
+    pub fn at(port: u16) -> Self {
         // `*.localhost` resolves to loopback in browsers; here it is said explicitly.
-        let address = SocketAddr::from(([127, 0, 0, 1], world.port));
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let http = reqwest::Client::builder()
             .cookie_store(true)
             .redirect(reqwest::redirect::Policy::none())
@@ -295,6 +326,9 @@ impl Browser {
     }
 }
 
+/// Where an answer leads: a redirect, or a page that forwards (to the authority).
 pub fn location(answer: &reqwest::Response) -> String {
-    answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let forwards = || Some(header("refresh")?.strip_prefix("0;url=")?.to_owned());
+    header("location").or_else(forwards).unwrap_or_default()
 }

@@ -120,6 +120,16 @@ pub(super) static CAUSES: &[Cause] = &[
         &[],
     ),
     cause(
+        "smtp_later",
+        "Microsoft's mail server asks to try again later.",
+        (
+            "It could not take the message just now. Nothing has to be changed; it usually passes by itself. The evidence below has its words.",
+            "Exchange Online answered with a temporary error; the evidence has its words. If it lasts for hours, look at the service health in the Microsoft 365 admin center.",
+        ),
+        (Time, TryAgain),
+        &[],
+    ),
+    cause(
         "smtp_daily_limit",
         "The mailbox has reached its limit for today.",
         (
@@ -177,13 +187,16 @@ pub(super) static CAUSES: &[Cause] = &[
         "There is no mailbox of this address.",
         (
             "Microsoft's mail server does not know {address}.",
-            "Exchange Online does not know {address}: is a licence with a mailbox assigned?",
+            "Exchange Online does not know {address}: is it misspelt, or is no licence with a mailbox assigned?",
         ),
-        (Administrator, TryAgain),
-        &[(
-            "In the Microsoft 365 admin center check that {address} exists and has a licence with Exchange Online.",
-            None,
-        )],
+        (You, TryAgain),
+        &[
+            ("Check how {address} is spelt.", None),
+            (
+                "If it belongs to the institution: an administrator checks in the Microsoft 365 admin center that it exists and has a licence with Exchange Online.",
+                None,
+            ),
+        ],
     ),
     cause(
         "mailbox_full",
@@ -194,14 +207,14 @@ pub(super) static CAUSES: &[Cause] = &[
     ),
     cause(
         "smtp_refused",
-        "Microsoft's mail server refused the test message.",
+        "Microsoft's mail server refused the message.",
         ("The evidence below says why.", "The evidence below says why."),
         (Administrator, TryAgain),
         &[("Look the code in the evidence up in Microsoft's list of non-delivery reports.", None)],
     ),
     cause(
         "smtp_cut",
-        "The connection broke while the test message was sent.",
+        "The connection broke while the message was sent.",
         (
             "The message was not accepted. Try again; if it happens again, whoever runs this server must look at the network.",
             "The SMTP connection was cut during DATA. A firewall or proxy between may be the reason.",
@@ -247,8 +260,11 @@ pub(super) static CAUSES: &[Cause] = &[
     ),
     cause(
         "smtp_silent",
-        "Microsoft's mail server stopped answering.",
-        ("Try again in a few minutes.", "The SMTP host accepted the connection, then stopped answering."),
+        "The connection to Microsoft's mail server broke.",
+        (
+            "It was there, then it was gone. Try again in a few minutes; if it happens again, tell whoever runs this server.",
+            "The SMTP host accepted the connection, then it broke. If it happens again, look for a firewall or an inspecting proxy on the way.",
+        ),
         (Time, TryAgain),
         &[],
     ),

@@ -334,11 +334,10 @@ async fn look(session: &mut imap::Session, mark: &imap::Mark<'_>, round: u32) ->
     }
     let mut seen = HashSet::new();
     let folders = session.folders().await?;
-    let (junk, others): (Vec<_>, Vec<_>) =
-        folders
-            .into_iter()
-            .filter(|folder| folder.selectable && folder.role != FolderRole::Sent)
-            .partition(|folder| folder.role == FolderRole::Junk);
+    let (junk, others): (Vec<_>, Vec<_>) = folders
+        .into_iter()
+        .filter(|folder| folder.selectable && folder.role != FolderRole::Sent)
+        .partition(|folder| folder.role == FolderRole::Junk);
     let others = others.into_iter().filter(|_| round % 4 == 1).take(100);
     for folder in junk.into_iter().chain(others) {
         if folder.name.eq_ignore_ascii_case("INBOX") || !seen.insert(folder.name.clone()) {

@@ -56,6 +56,10 @@ pub(super) fn parse(
         Err(_) => String::new(),
     };
     let forget_secret = form.secret_change == "remove";
+    if forget_secret && !form.client_secret.trim().is_empty() {
+        let text = "You asked to remove the stored secret and entered a new one. Choose one of the two.";
+        errors.push(FieldError { field: "client_secret".into(), label: "Client Secret".into(), text: text.into() });
+    }
     let mut registration = None;
     if provider == Some(Provider::ExchangeOnline) && !forget_secret {
         let client_id =

@@ -16,7 +16,7 @@ use crate::vault::Secret;
 
 /// What Microsoft said of three values.
 enum Verdict {
-    Accepted { tenant_id: TenantId, authorize_origin: String },
+    Accepted(TenantId),
     Refused(Fault),
     Silent(Fault),
 }
@@ -36,7 +36,7 @@ impl Services {
                     Tenant::Domain(_) => discovery.tenant_id().map(TenantId),
                 };
                 match found {
-                    Some(tenant_id) => Verdict::Accepted { tenant_id, authorize_origin: discovery.authorize_origin() },
+                    Some(tenant_id) => Verdict::Accepted(tenant_id),
                     None => {
                         Verdict::Refused(Fault::new("tenant_unknown", now, &[("Issuer", discovery.issuer.clone())]))
                     }
@@ -230,14 +230,12 @@ impl Services {
             secret_sealed: String::new(),
             secret_stored_at: stored_at,
             secret_expires_on: values.expires_on.map(|date| date.to_string()),
-            authorize_origin: current.as_ref().and_then(|current| current.authorize_origin.clone()),
             verified_at: None,
         };
         match self.ask_microsoft(values.client_id, &values.tenant, &secret).await {
             Verdict::Refused(fault) => Ok(self.refused(admin, &fault)),
-            Verdict::Accepted { tenant_id, authorize_origin } => {
-                let mut new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
-                new.authorize_origin = Some(authorize_origin);
+            Verdict::Accepted(tenant_id) => {
+                let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
                 let renewed = is_new && current.is_some();
                 self.take_accepted(admin, Some(&parsed.settings), (current.as_ref(), new), confirmed, renewed).await
             }
@@ -297,9 +295,8 @@ impl Services {
                 Ok(flash)
             }
             Verdict::Silent(fault) => Ok(self.silent(admin, &fault, beside)),
-            Verdict::Accepted { tenant_id, authorize_origin } => {
-                let mut new = self.sealed((candidate.client_id, tenant_id), &secret, &candidate)?;
-                new.authorize_origin = Some(authorize_origin);
+            Verdict::Accepted(tenant_id) => {
+                let new = self.sealed((candidate.client_id, tenant_id), &secret, &candidate)?;
                 self.take_accepted(admin, None, (current.as_ref(), new), confirmed, beside).await
             }
         }

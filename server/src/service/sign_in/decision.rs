@@ -27,6 +27,11 @@ impl Services {
                 "This sign-in waited too long, or was decided already. Press Configure & Test to start again.",
             )
         };
+        if attempt.user != me.user() {
+            return Err(AppError::refused(
+                "Another administrator began this sign-in, and decides about it. Press Configure & Test to start your own.",
+            ));
+        }
         if decision == Decision::SignInAgain {
             if attempt.stage != Stage::Deciding || attempt.user != me.user() {
                 return Err(gone());

@@ -88,12 +88,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn start_data(&self, which: DeliveryId, owner: Uuid) -> Result<bool> {
+    pub async fn start_data(&self, institution: InstitutionId, which: DeliveryId, owner: Uuid) -> Result<bool> {
         let done = sqlx::query(
-            "UPDATE deliveries SET data_started = 1 WHERE id = $1 AND state = 'sending' AND lease_owner = $2",
+            "UPDATE deliveries SET data_started = 1 WHERE institution_id = $3 AND id = $1 AND state = 'sending' AND lease_owner = $2",
         )
         .bind(which.to_string())
         .bind(owner.to_string())
+        .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -103,11 +104,18 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn renew_lease(&self, which: DeliveryId, owner: Uuid, until: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE deliveries SET lease_until = $1 WHERE id = $2 AND state = 'sending' AND lease_owner = $3")
+    pub async fn renew_lease(
+        &self,
+        institution: InstitutionId,
+        which: DeliveryId,
+        owner: Uuid,
+        until: Timestamp,
+    ) -> Result<()> {
+        sqlx::query("UPDATE deliveries SET lease_until = $1 WHERE institution_id = $4 AND id = $2 AND state = 'sending' AND lease_owner = $3")
             .bind(until.0)
             .bind(which.to_string())
             .bind(owner.to_string())
+            .bind(institution.to_string())
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -119,8 +127,8 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn record_delivery(
         &self,
-        which: DeliveryId,
-        owner: Uuid,
+        institution: InstitutionId,
+        (which, owner): (DeliveryId, Uuid),
         record: &Record,
         now: Timestamp,
     ) -> Result<bool> {
@@ -130,7 +138,7 @@ impl Store {
             "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
                finished_at = $6, lease_owner = NULL, lease_until = NULL,
                body_sealed = CASE WHEN $9 = 1 THEN '' ELSE body_sealed END
-             WHERE id = $7 AND state = 'sending' AND lease_owner = $8",
+             WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $10",
         )
         .bind(record.state.as_str())
         .bind(record.next_attempt_at.0)
@@ -141,6 +149,7 @@ impl Store {
         .bind(which.to_string())
         .bind(owner.to_string())
         .bind(i64::from(record.state == DeliveryState::Sent))
+        .bind(institution.to_string())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
@@ -190,10 +199,11 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn pause_lane(&self, which: Uuid, until: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE lanes SET paused_until = $1 WHERE id = $2 AND paused_until < $1")
+    pub async fn pause_lane(&self, which: &Lane, until: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE lanes SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1")
             .bind(until.0)
-            .bind(which.to_string())
+            .bind(which.id.to_string())
+            .bind(which.institution.to_string())
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -203,15 +213,17 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn resume_lane(&self, which: Uuid, now: Timestamp) -> Result<()> {
+    pub async fn resume_lane(&self, institution: InstitutionId, which: Uuid, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE id = $1")
+        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE id = $1 AND institution_id = $2")
             .bind(which.to_string())
+            .bind(institution.to_string())
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE deliveries SET next_attempt_at = $1 WHERE lane_id = $2 AND state = 'deferred'")
+        sqlx::query("UPDATE deliveries SET next_attempt_at = $1 WHERE lane_id = $2 AND institution_id = $3 AND state = 'deferred'")
             .bind(now.0)
             .bind(which.to_string())
+            .bind(institution.to_string())
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;

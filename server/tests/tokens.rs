@@ -1,0 +1,123 @@
+//! Tokens that never die: one refresh at a time, among tasks and among replicas; a refusal is asked for once.
+
+mod common;
+
+use std::sync::Arc;
+
+use app::backend::SignedIn;
+use app::model::{MailboxState, Role, SessionId};
+use common::{Browser, Database, World};
+use futures::StreamExt;
+use server::service::Services;
+use server::store::Mailbox;
+
+/// So many senders need a token at the same moment; answers how many got one.
+async fn senders(services: &[Arc<Services>], mailbox: &Mailbox, count: usize) -> usize {
+    let asking = (0..count).map(|number| {
+        let (tokens, mailbox) = (Arc::clone(&services[number % services.len()].tokens), mailbox.clone());
+        tokio::spawn(async move { tokens.access(&mailbox).await.is_ok() })
+    });
+    futures::future::join_all(asking).await.into_iter().filter(|got| *got.as_ref().unwrap()).count()
+}
+
+#[tokio::test]
+async fn two_hundred_senders_make_one_request() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        world.sandbox.world().faults.token_slow_ms = 300;
+        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 200).await, 200);
+        assert_eq!(world.refreshes(), 1);
+        // The rotated token is what is stored by then.
+        let after = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(after.grant_version, mailbox.grant_version + 1);
+        assert_ne!(after.refresh_token_sealed, mailbox.refresh_token_sealed);
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_make_one_request_too() {
+    let world = World::start(&Database::postgres().await).await;
+    let seat = world.seat("user@demo.example").await;
+    let replicas = [Arc::clone(&world.services), world.replica().await];
+    world.sandbox.world().faults.token_slow_ms = 300;
+    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    assert_eq!(senders(&replicas, &mailbox, 200).await, 200);
+    assert_eq!(world.refreshes(), 1);
+    // Handed on in memory: no column of the database holds it.
+    assert_eq!(senders(&replicas, &mailbox, 20).await, 20);
+    assert_eq!(world.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_asked_for_once_and_ends_with_a_new_grant() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        world.sandbox.world().faults.grants_revoked = true;
+        world.sandbox.world().faults.token_slow_ms = 100;
+        let store = &world.services.store;
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 200).await, 0);
+        assert_eq!(world.refreshes(), 1, "nobody asks again for the same no");
+        let ended = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(ended.state, MailboxState::NeedsReconnect);
+        world.sandbox.world().faults.grants_revoked = false;
+        let seat = world.seat("user@demo.example").await;
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 3).await, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_died_while_it_refreshed_holds_nobody_up_for_long() {
+    let database = Database::postgres().await;
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let store = &world.services.store;
+    let now = clock.now();
+    let dead = clock.uuid();
+    assert!(store.lease_refresh(seat.institution, seat.mailbox, dead, (now, now.plus_ms(30_000))).await.unwrap());
+    let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let tokens = Arc::clone(&world.services.tokens);
+    let waiting = tokio::spawn(async move { tokens.access(&mailbox).await.is_ok() });
+    tokio::task::yield_now().await;
+    assert_eq!(world.refreshes(), 0, "the lease is respected");
+    clock.advance_ms(30_001);
+    assert!(waiting.await.unwrap());
+    assert_eq!(world.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn what_one_replica_sends_is_seen_by_who_follows_another() {
+    let world = World::start(&Database::postgres().await).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    let sender = world.replica().await;
+    world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
+
+    let row = world.services.store.institution_by_slug("demo").await.unwrap().unwrap();
+    let session = world.services.store.sessions_of(row.id, seat.user).await.unwrap()[0];
+    let institution = Arc::new(app::backend::Institution {
+        id: row.id,
+        slug: row.slug,
+        name: row.name,
+        public_url: world.url("demo", ""),
+    });
+    let me = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User);
+    let inbox = world.services.backend().inbox;
+    let mut news = inbox.watch(&me, None, inbox.mark(&me).await).await.unwrap();
+    assert_eq!(sender.outbox.run_once().await.unwrap(), 1);
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), news.next()).await;
+    assert_eq!(heard.expect("it is told at once"), Some(()));
+
+    // Signed out: it ends by itself.
+    let out = browser.post(&world.url("demo", "/api/sign_out"), &[]).await;
+    assert_eq!(out.status(), 302);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), news.next()).await;
+    assert_eq!(ended.expect("it ends at once"), None);
+    let _: SessionId = session;
+}

@@ -1,5 +1,5 @@
 // The whole flow: an administrator configures, a user connects, the test message arrives.
-import { expect, open, test } from "../fixtures/test";
+import { expect, isPlain, open, test } from "../fixtures/test";
 import { ACCOUNT, accept, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
 
 const CHECKS = ["sign_in", "identity", "token", "smtp", "test_message", "imap", "arrival"];
@@ -63,6 +63,9 @@ test("code and state leave the address bar", async ({ page, demo }) => {
   await accept(page);
   await page.waitForURL(/\/attempts\//);
   await outcome(page, "passed");
+  expect(addresses.some((address) => /code=.*state=/.test(address)), "Microsoft sent them in the address").toBe(true);
+  // They leave at once, before anything is asked of the server; without JavaScript they stay until the button is pressed.
+  if (!isPlain(page)) expect(addresses).toContain(`${demo.url}/web/home/emails/msexchangeonlineoauth`);
   expect(addresses.at(-1)).not.toMatch(/code=|state=/);
   expect(await page.evaluate(() => document.referrer)).not.toMatch(/code=/);
 });

@@ -1,6 +1,7 @@
 //! id_token validation against every single tampered field.
 
 use app::model::{ClientId, TenantId, Timestamp};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rsa::pkcs8::EncodePrivateKey;
@@ -115,6 +116,20 @@ fn every_tampered_signature_is_refused() {
     assert!(check(&signed(&keys.foreign, Some("k1"), &claims()), &keys.published).is_err(), "another key");
     assert_eq!(check(&signed(&keys.mine, Some("k2"), &claims()), &keys.published), Err(IdTokenError::UnknownKey));
     assert!(check(&signed(&keys.mine, None, &claims()), &keys.published).is_ok(), "one key needs no name");
+
+    // Every claim, changed under the signature that was good for what stood there.
+    let all = claims();
+    for field in all.as_object().unwrap().keys() {
+        let mut changed = all.clone();
+        changed[field] = match &all[field] {
+            Value::Number(number) => json!(number.as_i64().unwrap() + 1),
+            _ => json!("user2@demo.example"),
+        };
+        let payload = BASE64_URL_SAFE_NO_PAD.encode(changed.to_string());
+        let parts: Vec<&str> = token.split('.').collect();
+        let forged = format!("{}.{payload}.{}", parts[0], parts[2]);
+        assert!(check(&forged, &keys.published).is_err(), "{field} under the old signature");
+    }
 
     let mut parts: Vec<&str> = token.split('.').collect();
     let (header, payload, signature) = (parts[0], parts[1], parts[2]);

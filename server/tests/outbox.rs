@@ -140,7 +140,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let outbox = Arc::clone(&world.services.outbox);
         let resume = async || {
-            world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap()
+            world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
         };
 
         // Throttled: later, for the whole mailbox.

@@ -171,6 +171,10 @@ async fn nothing_secret_gets_out() {
     world.sandbox.world().faults =
         sandbox::Faults { imap_disabled: true, throttled: true, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
+    // A mail server that echoes what it was sent.
+    world.sandbox.world().faults = sandbox::Faults { auth_echo: true, ..sandbox::Faults::default() };
+    let echoed = connect(&browser, &world, &mut answers).await;
+    assert!(echoed.contains("[removed]"), "{echoed}");
     world.sandbox.world().faults = sandbox::Faults { secret_expired: true, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
     world.sandbox.world().faults = sandbox::Faults { token_error: 50076, ..sandbox::Faults::default() };
@@ -182,6 +186,25 @@ async fn nothing_secret_gets_out() {
     let foreign = ("admin@demo.example", "other@demo.example");
     assert!(decide(&browser, &world, &mut answers, foreign, "continue").await.contains("data-outcome=\"failed\""));
     assert!(decide(&browser, &world, &mut answers, foreign, "instead").await.contains("data-outcome=\"passed\""));
+    // What people write is nobody else's business: a draft with a file, then the same message queued.
+    let (text, content) = ("MARKED-text-of-a-letter", "MARKED-content-of-a-file");
+    let mine = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let me = world.services.store.user_by_address(mine, "admin@demo.example").await.unwrap().unwrap().id;
+    let mailbox = world.services.store.mailboxes_of(mine, me).await.unwrap()[0].id.to_string();
+    for (key, action) in [("1", "save"), ("2", "send")] {
+        let key = format!("00000000-0000-4000-8000-00000000000{key}");
+        let fields = [
+            ("mailbox", mailbox.as_str()),
+            ("to", "other@demo.example"),
+            ("subject", "A letter"),
+            ("text", text),
+            ("key", key.as_str()),
+            ("action", action),
+        ];
+        let files = [("file.txt", "text/plain", content.as_bytes())];
+        let answer = browser.post_parts(&world.url("demo", "/api/send_message"), &fields, &files).await;
+        assert_eq!(answer.status().as_u16(), 302);
+    }
     // A bug whose message holds a secret.
     let message = secret.clone();
     let hook = std::panic::take_hook();
@@ -206,7 +229,7 @@ async fn nothing_secret_gets_out() {
         answers.take(browser.get(&world.url("demo", path)).await).await;
     }
 
-    let mut marked = vec![secret, wrong.to_owned(), PASSWORD.to_owned(), invitation, session];
+    let mut marked = vec![secret, wrong.to_owned(), PASSWORD.to_owned(), invitation.clone(), session];
     marked.extend(world.sandbox.world().every_token());
     assert!(marked.len() > 10, "the flow made tokens");
     world.services.store.close().await;
@@ -224,6 +247,19 @@ async fn nothing_secret_gets_out() {
     }
     let (stored, logged) =
         (String::from_utf8_lossy(&stored).into_owned(), String::from_utf8_lossy(&logged).into_owned());
+    for written in [text, content] {
+        assert!(!stored.contains(written) && !logged.contains(written), "{written} lies in the clear");
+    }
+    let sent: String = world
+        .sandbox
+        .world()
+        .mails()
+        .iter()
+        .map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned())
+        .collect();
+    for secret in marked.iter().filter(|secret| !secret.starts_with("http")) {
+        assert!(!sent.contains(secret) || *secret == invitation, "a message holds {secret}");
+    }
     for secret in &marked {
         assert!(!answers.0.contains(secret), "an answer holds {secret}");
         assert!(!stored.contains(secret), "the database holds {secret}");

@@ -36,6 +36,9 @@ pub use settings::{
 };
 pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow, people};
 
+/// The `state` of a consent link that is handed on: whoever opens it need not be known here.
+pub const SHARED_CONSENT: &str = "consent-for-all";
+
 /// What stands in the query of a page that is asked for again by itself, only to show what changed.
 pub const LIVE: &str = "live=1";
 

@@ -176,6 +176,8 @@ pub struct EmailConfigView {
     pub provider: Provider,
     /// The redirect URI to register.
     pub redirect_uri: String,
+    /// The link with which somebody else grants consent, once there is a registration.
+    pub consent_link: Option<String>,
     /// The registration in use.
     pub registration: Option<RegistrationView>,
     /// Values that wait, unused, until Microsoft accepts them.

@@ -4,9 +4,10 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::open_page;
+use crate::backend::Visitor;
 use crate::components::{Banner, Entrance};
 use crate::islands::CompleteSignIn;
-use crate::model::Tone;
+use crate::model::{SHARED_CONSENT, Tone};
 
 /// `/web/home/emails/msexchangeonlineoauth`
 #[component]
@@ -16,6 +17,9 @@ pub fn Callback() -> impl IntoView {
         let value = move |name: &str| query.get(name).filter(|value| !value.is_empty());
         let [code, error, description, iss, consent] =
             ["code", "error", "error_description", "iss", "admin_consent"].map(&value);
+        if value("state").as_deref() == Some(SHARED_CONSENT) {
+            return shared_consent(&page.visitor, consent.as_deref(), error.is_some(), description);
+        }
         // A lost session means: start again. The code never travels in a return address.
         if page.visitor.person.is_none() {
             page.status(401);
@@ -65,4 +69,30 @@ pub fn Callback() -> impl IntoView {
         }
         .into_any()
     })
+}
+
+/// Somebody granted consent (or not) by a link that was handed to them. They need not be signed in, and what the address says
+/// changes nothing here: connecting a mailbox proves it.
+fn shared_consent(visitor: &Visitor, consent: Option<&str>, refused: bool, why: Option<String>) -> AnyView {
+    let granted = !refused && consent.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let name = visitor.institution.name.clone();
+    let (tone, title, text) = if granted {
+        (
+            Tone::Success,
+            "Microsoft says that consent is granted.",
+            format!(
+                "Tell whoever sent you the link. They go on in Entrepost; connecting a mailbox of {name} proves it."
+            ),
+        )
+    } else {
+        let why: String = why.unwrap_or_default().chars().take(500).collect();
+        (Tone::Problem, "Consent was not granted.", format!("Tell whoever sent you the link. {why}"))
+    };
+    view! {
+        <Entrance visitor=visitor.clone() title="Back from Microsoft">
+            <Banner tone title text/>
+            <p class="quiet">"You can close this page."</p>
+        </Entrance>
+    }
+    .into_any()
 }

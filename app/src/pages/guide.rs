@@ -55,7 +55,14 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             view! {
                 <p>"Once, for everybody. Under Microsoft's default policy people cannot consent to IMAP by themselves."</p>
                 {if config.registration.is_some() && config.provider == Provider::ExchangeOnline {
-                    view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> }.into_any()
+                    let link = config.consent_link.clone().map(|link| view! {
+                        <details>
+                            <summary>"Somebody else has to grant it?"</summary>
+                            <p>"Send them this link. It leads to Microsoft, and then to a page that says how it went; they need no account here."</p>
+                            {copyable(&link, "Copy consent link")}
+                        </details>
+                    });
+                    view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> {link} }.into_any()
                 } else {
                     view! { <p class="quiet">"The button appears here once the values are saved."</p> }.into_any()
                 }}

@@ -116,7 +116,7 @@ pub(super) fn parse(raw: &[u8]) -> Option<Bounce> {
     // Some servers return nothing of the message: they answer to it at least.
     let original = original.or_else(|| {
         let answered = message.in_reply_to();
-        answered.as_text().map(ToOwned::to_owned).or_else(|| answered.as_text_list()?.first().map(|id| id.to_string()))
+        answered.as_text().map(ToOwned::to_owned).or_else(|| answered.as_text_list()?.first().map(ToString::to_string))
     })?;
     Some(Bounce { message_id: format!("<{}>", original.trim_matches(['<', '>'])), failed })
 }

@@ -520,7 +520,8 @@ pub fn readable(name: &str) -> String {
         match String::from_utf16(&units) {
             _ if code.is_empty() => read.push('&'),
             Ok(text) if !text.is_empty() => read.push_str(&text),
-            _ => read.push_str(&format!("&{code}-")),
+            // What cannot be decoded is shown as it is.
+            _ => read.extend(["&", code, "-"]),
         }
         rest = next;
     }

@@ -81,6 +81,12 @@ impl EmailConfig for Handle {
         Ok(EmailConfigView {
             provider: settings.provider,
             redirect_uri: self.redirect_uri(&admin.institution().public_url),
+            consent_link: current.as_ref().and_then(|current| {
+                let (tenant, back) =
+                    (current.tenant_id.to_string(), self.redirect_uri(&admin.institution().public_url));
+                let state = app::model::SHARED_CONSENT;
+                self.entra.admin_consent_url(current.client_id, &tenant, &back, state).ok().map(String::from)
+            }),
             registration: current.as_ref().map(|current| self.registration_view(current)),
             waiting: waiting.as_ref().map(|waiting| self.registration_view(waiting)),
             allow_other_address: settings.allow_other_address,

@@ -170,6 +170,16 @@ fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
     })
 }
 
+/// Somebody who follows their mail.
+struct Watching {
+    services: Arc<Services>,
+    me: SignedIn,
+    news: tokio::sync::broadcast::Receiver<News>,
+    mark: String,
+    /// Ends with the stream: then nobody looks any more.
+    _looking: Option<inbox::Looking>,
+}
+
 #[async_trait]
 impl Inbox for Handle {
     async fn inbox(&self, me: &SignedIn, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
@@ -409,14 +419,6 @@ impl Inbox for Handle {
             }
             None => None,
         };
-        struct Watching {
-            services: Arc<Services>,
-            me: SignedIn,
-            news: tokio::sync::broadcast::Receiver<News>,
-            mark: String,
-            /// Ends with the stream: then nobody looks any more.
-            _looking: Option<inbox::Looking>,
-        }
         let start = Watching { services: Arc::clone(self), me: me.clone(), news, mark, _looking: looking };
         Ok(Box::pin(stream::unfold(start, |mut watching| async move {
             loop {

@@ -86,6 +86,27 @@ impl Server {
         self.answers().await;
     }
 
+    /// Starts it with files that cannot grow beyond so many kilobytes more than the database has now.
+    async fn start_with_files_of(&self, kilobytes: u64) {
+        let url = self.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").map(|(_, url)| url.clone());
+        let file = url.unwrap().trim_start_matches("sqlite://").to_owned();
+        let limit = std::fs::metadata(file).unwrap().len() / 1024 + kilobytes;
+        // Without the signal a write beyond the limit fails, as on a full disk.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" serve", limit);
+        *self.child.lock().await = Command::new("bash")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_entrepost")])
+            .current_dir(self.world.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.answers().await;
+    }
+
     /// SIGTERM, as a service manager sends it; answers how long it took.
     async fn terminate(&self) -> Duration {
         let mut child = self.child.lock().await;
@@ -357,6 +378,58 @@ async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so()
             // Microsoft leaves the older token valid: it works again, perhaps after a test by itself.
             world.until(async || state().await == MailboxState::Connected).await;
         }
+    }
+}
+
+/// A disk that is full: what cannot be kept is refused in words, what was accepted leaves, and nothing is half there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_loses_nothing_that_was_accepted() {
+    let database = Database::sqlite();
+    let world = Arc::new(World::start(&database).await);
+    let seat = world.seat("user@demo.example").await;
+    world.sandbox.world().messages_per_minute = usize::MAX;
+    // Nothing leaves meanwhile: every message has to be kept.
+    let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "1000000"), ("ENTREPOST_RETRY_SECONDS", "1")];
+    let server = Server::start(Arc::clone(&world), &settings).await;
+    let browser = server.browser("user@demo.example").await;
+    world.sandbox.world().faults.throttled = true;
+    server.kill().await;
+    server.start_with_files_of(600).await;
+    let mut accepted = Vec::new();
+    let mut refused = Vec::new();
+    for number in 0..200 {
+        let (key, subject) = (uuid::Uuid::from_u128(number + 1).to_string(), format!("full {number}"));
+        if post(&server, &browser, &seat, "other@demo.example", &subject, &key).await {
+            accepted.push(subject);
+        } else {
+            refused.push((key, subject));
+            if refused.len() == 3 {
+                break;
+            }
+        }
+    }
+    assert!(!refused.is_empty(), "the disk was never full");
+    // It goes on answering: with words, and no fault of the program.
+    let page = browser.get(&server.url("/login")).await;
+    assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503, "{}", page.status());
+    server.kill().await;
+    world.sandbox.world().faults.throttled = false;
+    server.start_again().await;
+    for (key, subject) in &refused {
+        assert!(post(&server, &browser, &seat, "other@demo.example", subject, key).await, "there is room again");
+    }
+    let expected = accepted.len() + refused.len();
+    let arrived = || {
+        let world = world.sandbox.world();
+        let mails = world.mails().into_iter().filter(|(to, folder, _)| to == "other@demo.example" && folder == "INBOX");
+        mails.map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect::<Vec<_>>()
+    };
+    world.until_longer(Duration::from_secs(120), async || arrived().len() >= expected).await;
+    let arrived = arrived();
+    assert_eq!(arrived.len(), expected);
+    for subject in accepted.iter().chain(refused.iter().map(|(_, subject)| subject)) {
+        let count = arrived.iter().filter(|raw| raw.contains(&format!("Subject: {subject}\r\n"))).count();
+        assert_eq!(count, 1, "{subject}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use app::model::{DeliveryState, MailboxState, RecipientState};
 use common::{Browser, Database, Seat, World, location};
 use server::store::Lane;
+use sqlx::Connection;
 
 /// Everything of an outbox, newest first: state, attempts, answer.
 async fn fates(world: &World, seat: &Seat) -> Vec<(DeliveryState, i64, String)> {
@@ -301,4 +302,65 @@ async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
         assert_eq!(arrived(&world, "other@demo.example").len(), 30);
         world.services.store.close().await;
     }
+}
+
+/// The database goes away again and again while messages leave: none is lost, none leaves twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_loses_nothing() {
+    let database = Database::postgres().await;
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    world.sandbox.world().faults.slow_ms = 20;
+    world.queue(&seat, 25, "other@demo.example", world.clock.now()).await;
+    tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+    let (server, name) = database.url.rsplit_once('/').unwrap();
+    let mut admin = sqlx::AnyConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    for _ in 0..8 {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        sqlx::query("SELECT CAST(COUNT(pg_terminate_backend(pid)) AS BIGINT) FROM pg_stat_activity WHERE datname = $1")
+            .bind(name)
+            .execute(&mut admin)
+            .await
+            .unwrap();
+    }
+    let page = (app::model::Timestamp(i64::MAX), 100);
+    let settled = async || {
+        let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await;
+        found.is_ok_and(|found| found.iter().all(|one| one.state.is_final()))
+    };
+    world.until_longer(std::time::Duration::from_secs(120), settled).await;
+    let sent = fates(&world, &seat).await.iter().filter(|(state, _, _)| *state == DeliveryState::Sent).count();
+    let arrived = arrived(&world, "other@demo.example").len();
+    assert!(arrived <= 25 && sent <= arrived, "{sent} sent, {arrived} arrived");
+    assert!(sent >= 20, "what became of a message is recorded once the database is there again: {sent}");
+}
+
+/// The clock jumps two hours ahead while a message leaves: whoever thinks its sender dead does not send it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_sends_nothing_twice() {
+    let database = Database::sqlite();
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    world
+        .services
+        .tokens
+        .access(&world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap())
+        .await
+        .unwrap();
+    world.sandbox.world().faults.slow_ms = 150;
+    world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+    let outbox = Arc::clone(&world.services.outbox);
+    let sending = tokio::spawn(async move { outbox.run_once().await.unwrap() });
+    let store = &world.services.store;
+    world.until(async || fates(&world, &seat).await[0].0 == DeliveryState::Sending).await;
+    clock.advance_ms(2 * 60 * 60 * 1000);
+    store.reap_deliveries(clock.now(), clock.now()).await.unwrap();
+    sending.await.unwrap();
+    world.sandbox.world().faults.slow_ms = 0;
+    world.services.outbox.run_once().await.unwrap();
+    clock.advance_ms(2 * 60 * 60 * 1000);
+    world.services.outbox.run_once().await.unwrap();
+    assert_eq!(arrived(&world, "other@demo.example").len(), 1);
+    assert!(fates(&world, &seat).await[0].0.is_final());
 }

@@ -7,6 +7,8 @@ use leptos::prelude::*;
 pub enum MailPlace {
     /// Folders and messages.
     Inbox,
+    /// One message.
+    Message,
     /// What was not sent yet.
     Drafts,
     /// What became of what was sent.
@@ -21,6 +23,9 @@ pub fn MailNav(
     /// The current part.
     place: MailPlace,
 ) -> impl IntoView {
+    // An opened message has a main action of its own.
+    let class = if place == MailPlace::Message { "button" } else { "button primary" };
+    let place = if place == MailPlace::Message { MailPlace::Inbox } else { place };
     let here = move |this: MailPlace| (this == place).then_some("page");
     view! {
         <div class="mail-nav">
@@ -29,7 +34,7 @@ pub fn MailNav(
                 <a href="/mail/drafts" aria-current=here(MailPlace::Drafts)>"Drafts"</a>
                 <a href="/mail/outbox" aria-current=here(MailPlace::Outbox)>"Outbox"</a>
             </nav>
-            {(place != MailPlace::Compose).then(|| view! { <a class="button primary" href="/mail/compose">"New message"</a> })}
+            {(place != MailPlace::Compose).then(|| view! { <a class=class href="/mail/compose">"New message"</a> })}
         </div>
     }
 }

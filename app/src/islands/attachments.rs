@@ -15,7 +15,7 @@ pub fn Attachments(
 ) -> impl IntoView {
     let alive = alive();
     let (attached, set_attached) = signal(initial);
-    let (progress, set_progress) = signal(None::<f64>);
+    let (progress, set_progress) = signal(None::<u32>);
     let (problem, set_problem) = signal(String::new());
     let input = NodeRef::<leptos::html::Input>::new();
     let chosen = move |_| {
@@ -51,8 +51,8 @@ pub fn Attachments(
             <input type="file" id="files" name="files" multiple=true node_ref=input on:change=chosen aria-describedby="files-hint"/>
             {move || progress.get().map(|done| view! {
                 <label class="uploading">
-                    <span>"Attaching… " {format!("{:.0} %", done * 100.0)}</span>
-                    <progress max="1" value=done.to_string()></progress>
+                    <span>"Attaching… " {done} " %"</span>
+                    <progress max="100" value=done></progress>
                 </label>
             })}
             <p class="error" role="alert">{problem}</p>
@@ -70,7 +70,7 @@ mod upload {
     use crate::error::AppError;
     use crate::model::{AttachmentView, size_in_words};
 
-    type Signals = (WriteSignal<Vec<AttachmentView>>, WriteSignal<Option<f64>>, WriteSignal<String>);
+    type Signals = (WriteSignal<Vec<AttachmentView>>, WriteSignal<Option<u32>>, WriteSignal<String>);
 
     /// fetch tells nothing of how far an upload is: XMLHttpRequest does.
     pub(super) fn start(input: &HtmlInputElement, limit: u64, (attached, progress, problem): Signals) {
@@ -90,7 +90,9 @@ mod upload {
         }
         let moved = Closure::<dyn Fn(ProgressEvent)>::new(move |event: ProgressEvent| {
             if event.length_computable() {
-                progress.set(Some(event.loaded() / event.total()));
+                // Whole numbers: writing a fraction would bring its own kilobytes.
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+                progress.set(Some((event.loaded() / event.total() * 100.0) as u32));
             }
         });
         if let Ok(upload) = request.upload() {
@@ -117,7 +119,7 @@ mod upload {
             }
         });
         request.set_onloadend(Some(ended.unchecked_ref()));
-        progress.set(Some(0.0));
+        progress.set(Some(0));
         if request.send_with_opt_form_data(Some(&data)).is_err() {
             progress.set(None);
         }

@@ -4,9 +4,11 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, signed_in_page};
-use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Banner, Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::islands::LiveMail;
-use crate::model::{FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Tone, escaped};
+use crate::model::{
+    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Tone, escaped,
+};
 
 /// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
 pub(super) const RELOAD: &str = "3";
@@ -159,7 +161,7 @@ fn search_form(view: &InboxView) -> AnyView {
 
 /// What changes while somebody looks: everything here is plain markup, so that it can be replaced whole.
 fn list(view: &InboxView) -> AnyView {
-    let problem = view.problem.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
+    let problem = view.problem.as_ref().map(trouble);
     if view.headers.is_empty() {
         return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
     }
@@ -191,6 +193,16 @@ fn list(view: &InboxView) -> AnyView {
             <ul class="messages">{rows}</ul>
         </form>
         {pages(view)}
+    }
+    .into_any()
+}
+
+/// What stands in the way, and where it is mended. Plain markup: it may appear while somebody looks.
+pub(super) fn trouble(problem: &Diagnosis) -> AnyView {
+    view! {
+        <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()>
+            <p><a class="button" href="/account/email">"What to do"</a></p>
+        </Banner>
     }
     .into_any()
 }

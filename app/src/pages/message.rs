@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{inbox, signed_in_page};
-use crate::components::{DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::error::AppError;
 use crate::model::{BodyView, FolderRole, MessagePlace, MessageView, escaped, size_in_words};
 
@@ -33,10 +33,10 @@ pub fn Message() -> impl IntoView {
         let subject = if view.subject.is_empty() { "(no subject)".to_owned() } else { view.subject.clone() };
         let back = format!("/mail/inbox?mailbox={}&folder={}", view.place.mailbox, escaped(&view.place.folder));
         let folder = view.folder_title.clone();
-        let problem = view.problem.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
+        let problem = view.problem.as_ref().map(inbox::trouble);
         Ok(view! {
             <Layout me title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailPlace::Inbox/>
+                <MailNav place=MailPlace::Message/>
                 {problem}
                 <article class="sheet opened">
                     {head(&view)}

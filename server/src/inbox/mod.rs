@@ -362,5 +362,31 @@ pub fn has_remote_images(html: &str) -> bool {
 /// HTML as text, for quotes.
 #[must_use]
 pub fn as_text(html: &str) -> String {
-    mail_parser::decoders::html::html_to_text(html)
+    // Headings, rows and the like end a line too.
+    let mut broken = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(at) = rest.find("</") {
+        let (before, tag) = rest.split_at(at);
+        broken.push_str(before);
+        let name: String = tag[2..].chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+        if ["h1", "h2", "h3", "h4", "h5", "h6", "div", "li", "tr", "blockquote", "table"].contains(&name.as_str()) {
+            broken.push_str("<br>");
+        }
+        broken.push_str("</");
+        rest = &tag[2..];
+    }
+    broken.push_str(rest);
+    mail_parser::decoders::html::html_to_text(&broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_text;
+
+    #[test]
+    fn html_reads_as_lines() {
+        let text = as_text("<h1>News</h1><p>One <b>two</b></p><ul><li>a</li><li>b</li></ul>");
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines, ["News", "One two", "a", "b"]);
+    }
 }

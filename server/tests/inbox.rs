@@ -1,0 +1,231 @@
+//! Reading mail over real sockets, on both databases: what is known, what is kept, and what is forgotten.
+
+mod common;
+
+use app::model::{AttemptKind, MailboxId};
+use common::{Browser, Database, Seat, World, location};
+use server::store::NewMailbox;
+
+fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
+    let id = uuid::Uuid::from_u128(subject.bytes().fold(1, |all, byte| all * 257 % (1 << 100) + u128::from(byte)));
+    format!("From: Ann <ann@far.example>\r\nTo: user@demo.example\r\nSubject: {subject}\r\nMessage-ID: <{id}@far.example>\r\n{more}\r\n\r\n{body}\r\n")
+        .into_bytes()
+}
+
+async fn page(browser: &Browser, world: &World, path: &str) -> String {
+    browser.get(&world.url("demo", path)).await.text().await.unwrap()
+}
+
+/// The address of a message in a list.
+fn link(list: &str, subject: &str) -> String {
+    let (before, _) = list.split_once(&format!("<span class=\"mail-subject\">{subject}")).expect("it is listed");
+    let (_, href) = before.rsplit_once("href=\"").unwrap();
+    href.split('"').next().unwrap().replace("&amp;", "&")
+}
+
+async fn listed(browser: &Browser, world: &World, path: &str, subject: &str) -> String {
+    world.until(async || page(browser, world, path).await.contains(subject)).await;
+    page(browser, world, path).await
+}
+
+async fn reader(world: &World) -> (Seat, Browser) {
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(world);
+    browser.sign_in(world, "demo", "user@demo.example").await;
+    (seat, browser)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let (seat, browser) = reader(&world).await;
+        let file: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
+        let encoded = {
+            use base64::prelude::{BASE64_STANDARD, Engine};
+            let text = BASE64_STANDARD.encode(&file);
+            text.as_bytes()
+                .chunks(76)
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect::<Vec<_>>()
+                .join("\r\n")
+        };
+        let body = format!(
+            "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nSchöne Grüße\r\n--b\r\nContent-Type: application/zip; name=all.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n--b--"
+        );
+        world
+            .sandbox
+            .deliver("user@demo.example", &mail("With a file", "Content-Type: multipart/mixed; boundary=b", &body));
+        let list = listed(&browser, &world, "/mail/inbox", "With a file").await;
+        assert!(list.contains("Unread: ") && list.contains("Has attachments"));
+        let href = link(&list, "With a file");
+        let opened = page(&browser, &world, &href).await;
+        assert!(opened.contains("Schöne Grüße") && opened.contains("all.zip"), "{opened}");
+
+        let download = href.replace("/mail/message?", "/mail/message/attachment?") + "&number=1";
+        let answer = browser.get(&world.url("demo", &download)).await;
+        assert!(answer.headers()["content-disposition"].to_str().unwrap().starts_with("attachment"));
+        assert_eq!(answer.headers()["content-type"], "application/zip");
+        assert!(answer.bytes().await.unwrap() == file, "the same octets");
+        let raw = browser.get(&world.url("demo", &href.replace("/mail/message?", "/mail/message/raw?"))).await;
+        assert!(raw.bytes().await.unwrap().len() > 4_000_000, "the whole message");
+        let nothing = download.replace("number=1", "number=9");
+        assert_eq!(browser.get(&world.url("demo", &nothing)).await.status(), 404);
+
+        let mailbox = seat.mailbox.to_string();
+        let query: Vec<(String, String)> =
+            url::Url::parse(&world.url("demo", &href)).unwrap().query_pairs().into_owned().collect();
+        let value = |name: &str| query.iter().find(|(known, _)| known == name).unwrap().1.clone();
+        let (validity, uid) = (value("validity"), value("uid"));
+        let fields = [
+            ("mailbox", mailbox.as_str()),
+            ("folder", "INBOX"),
+            ("validity", validity.as_str()),
+            ("uid", uid.as_str()),
+            ("how", "forward"),
+        ];
+        let answer = browser.post(&world.url("demo", "/api/answer_message"), &fields).await;
+        let draft = page(&browser, &world, &location(&answer)).await;
+        assert!(draft.contains("Fwd: With a file") && draft.contains("all.zip") && draft.contains("3.0 MB"));
+
+        // Opened is read; another UIDVALIDITY is another message.
+        world.until(async || !page(&browser, &world, "/mail/inbox").await.contains("Unread: </span>Ann")).await;
+        let act = async |validity: &str, action: &str| {
+            let fields = [
+                ("mailbox", mailbox.as_str()),
+                ("folder", "INBOX"),
+                ("validity", validity),
+                ("uids[]", uid.as_str()),
+                ("action", action),
+            ];
+            let answer = browser.post(&world.url("demo", "/api/act_on_mail"), &fields).await;
+            page(&browser, &world, &location(&answer)).await
+        };
+        assert!(act("999", "delete").await.contains("That did not work."));
+        assert!(act(&validity, "delete").await.contains("1 message moved to the deleted ones."));
+        assert!(!page(&browser, &world, "/mail/inbox").await.contains("With a file"));
+        let trash = format!("/mail/inbox?mailbox={mailbox}&folder=Deleted%20Items");
+        listed(&browser, &world, &trash, "With a file").await;
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_is_gone_with_the_connection() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let (seat, browser) = reader(&world).await;
+        world.sandbox.deliver("user@demo.example", &mail("Private", "", "secret"));
+        let list = listed(&browser, &world, "/mail/inbox", "Private").await;
+        let href = link(&list, "Private");
+        assert!(page(&browser, &world, &href).await.contains("secret"));
+
+        // The same mailbox, connected anew by another account: nothing of the first one's mail is seen.
+        let store = &world.services.store;
+        let (grant, tenant, client) = {
+            let mut world = world.sandbox.world();
+            let grant = world.grant("other@demo.example", "https://outlook.office.com/IMAP.AccessAsUser.All");
+            (grant, world.tenant_id.to_string(), world.app.client_id.to_string())
+        };
+        let new = NewMailbox {
+            id: MailboxId(world.clock.uuid()),
+            user: seat.user,
+            kind: AttemptKind::Personal,
+            address: "user@demo.example".into(),
+            sign_in_name: "other@demo.example".into(),
+            subject: "another".into(),
+            client_id: client,
+            tenant_id: tenant,
+            refresh_token_sealed: String::new(),
+            next_test_at: world.clock.now().plus_ms(3_600_000),
+        };
+        let mut tx = store.begin().await.unwrap();
+        let same = store.put_mailbox(&mut tx, seat.institution, &new, world.clock.now()).await.unwrap().unwrap();
+        assert_eq!(same, seat.mailbox);
+        let place = server::tokens::grant_place(same);
+        let sealed = world.services.vault.seal(&place, &server::vault::Secret::new(grant)).unwrap();
+        store.replace_grant(&mut tx, seat.institution, same, &sealed).await.unwrap();
+        tx.commit().await.unwrap();
+        world.sandbox.deliver("other@demo.example", &mail("Theirs", "", "other"));
+        let list = listed(&browser, &world, "/mail/inbox", "Theirs").await;
+        assert!(!list.contains("Private"));
+        assert!(!page(&browser, &world, &href).await.contains("secret"), "not even by its address");
+
+        // Disconnected: nothing is left at all.
+        let mailbox = seat.mailbox.to_string();
+        browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &mailbox)]).await;
+        assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().is_empty());
+        assert!(store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap().is_empty());
+        assert_eq!(browser.get(&world.url("demo", &href)).await.status(), 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_bounded_and_what_lies_beyond_is_still_found() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (seat, browser) = reader(&world).await;
+    for number in 0..450 {
+        world.sandbox.deliver("user@demo.example", &mail(&format!("Number {number}."), "", "text"));
+    }
+    listed(&browser, &world, "/mail/inbox", "Number 449.").await;
+    let kept = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, u32::MAX)).await.unwrap();
+    assert_eq!(kept.len(), 300);
+    assert!(page(&browser, &world, "/mail/inbox?page=9").await.contains("Number 0."), "beyond what is kept");
+    assert!(page(&browser, &world, "/mail/inbox?page=6").await.contains("Number 150."));
+    assert!(page(&browser, &world, "/mail/inbox?search=Number+3.").await.contains("Number 3."));
+    assert_eq!(world.sandbox.world().imap_sessions["user@demo.example"].1, 1, "one connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_is_its_writers_alone_and_ends_with_the_message() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let (seat, browser) = reader(&world).await;
+        world.seat("admin@demo.example").await;
+        let colleague = Browser::new(&world);
+        colleague.sign_in(&world, "demo", "admin@demo.example").await;
+        let (mailbox, key) = (seat.mailbox.to_string(), "00000000-0000-4000-8000-000000000009");
+        let write = |action: &'static str| {
+            vec![
+                ("mailbox", mailbox.as_str()),
+                ("to", "other@demo.example"),
+                ("subject", "Mine alone"),
+                ("text", "Text"),
+                ("key", key),
+                ("action", action),
+            ]
+        };
+        let url = world.url("demo", "/api/send_message");
+        let file = [("a.txt", "text/plain", b"content".as_slice())];
+        browser.post_parts(&url, &write("save"), &file).await;
+        assert!(page(&browser, &world, "/mail/drafts").await.contains("Mine alone"));
+        // Somebody else's hands on its id: nothing is seen, changed or thrown away.
+        let draft = format!("/mail/compose?draft={key}");
+        assert!(!page(&colleague, &world, &draft).await.contains("Mine alone"));
+        for action in ["save", "send", "discard"] {
+            colleague.post_parts(&url, &write(action), &file).await;
+        }
+        let mine = page(&browser, &world, &draft).await;
+        assert!(mine.contains("Mine alone") && mine.contains("a.txt") && mine.matches("Remove a.txt").count() == 1);
+        // Sent, and sent once more: one message, and no draft; what was typed last and comes late makes none either.
+        for _ in 0..2 {
+            let answer = browser.post_parts(&url, &write("send"), &[]).await;
+            assert_eq!(location(&answer), "/mail/outbox");
+        }
+        browser.post(&world.url("demo", "/api/save_draft"), &write("save")).await;
+        assert!(page(&browser, &world, "/mail/drafts").await.contains("No drafts."));
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+        let arrived = world
+            .sandbox
+            .world()
+            .mails()
+            .iter()
+            .filter(|(to, folder, mail)| {
+                to == "other@demo.example" && folder == "INBOX" && String::from_utf8_lossy(&mail.raw).contains("a.txt")
+            })
+            .count();
+        assert_eq!(arrived, 1);
+        world.services.store.close().await;
+    }
+}

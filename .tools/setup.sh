@@ -108,6 +108,11 @@ if [ "$want" = test ]; then
         say "installing PostgreSQL (a throw-away server for the tests)"
         apt_install postgresql || die "PostgreSQL: apt-get install postgresql failed"
     fi
+    if ! command -v dovecot >/dev/null && ! [ -x /usr/sbin/dovecot ]; then
+        can_apt || die "Dovecot (IMAP and submission). On Debian: apt-get install dovecot-imapd dovecot-submissiond"
+        say "installing Dovecot (a mail server nobody here wrote, for the tests)"
+        apt_install dovecot-imapd dovecot-submissiond || die "Dovecot: apt-get install dovecot-imapd dovecot-submissiond failed"
+    fi
     if ! command -v chromium >/dev/null && [ -z "${ENTREPOST_CHROMIUM:-}" ]; then
         can_apt || die "Chromium. On Debian: apt-get install chromium; elsewhere set ENTREPOST_CHROMIUM to its path"
         say "installing Chromium (browser tests)"

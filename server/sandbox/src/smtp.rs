@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use smtp_proto::request::receiver::DataReceiver;
+use smtp_proto::request::receiver::{BdatReceiver, DataReceiver};
 use smtp_proto::{AUTH_XOAUTH2, Error as ParseError, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -66,6 +66,8 @@ struct Session<S> {
     counted: Option<Counted>,
     from: Option<String>,
     to: Vec<String>,
+    /// A message that comes in chunks (RFC 3030), so far.
+    chunks: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -80,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             counted: None,
             from: None,
             to: Vec::new(),
+            chunks: Vec::new(),
         }
     }
 
@@ -150,9 +153,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Request::Mail { from } => self.mail(&from.address, from.size).await,
             Request::Rcpt { to } => self.rcpt(to.address).await,
             Request::Data => self.data().await,
+            Request::Bdat { chunk_size, is_last } => self.chunk(chunk_size, is_last).await,
             Request::Rset => {
                 self.from = None;
                 self.to.clear();
+                self.chunks.clear();
                 self.reply("250 2.0.0 Resetting").await
             }
             Request::Noop { .. } => self.reply("250 2.0.0 OK").await,
@@ -319,15 +324,52 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             self.fill().await?;
         }
+        self.take(&from, &recipients, &body).await
+    }
+
+    /// A part of a message, announced by its length: CHUNKING is offered, and some use it where it is.
+    async fn chunk(&mut self, size: usize, is_last: bool) -> io::Result<()> {
+        if size > MAX_SIZE.saturating_sub(self.chunks.len()) {
+            // Reading on would take what follows for commands.
+            self.reply("552 5.3.4 Message size exceeds fixed maximum message size").await?;
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if self.shared.faults().cut_in_data && !self.relay {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let mut receiver = BdatReceiver::new(size, is_last);
+        loop {
+            let mut bytes = self.buffer.iter();
+            let done = receiver.ingest(&mut bytes, &mut self.chunks);
+            self.buffer = bytes.as_slice().to_vec();
+            if done {
+                break;
+            }
+            self.fill().await?;
+        }
+        if self.from.is_none() || self.to.is_empty() {
+            self.chunks.clear();
+            return self.reply("503 5.5.2 Need mail and rcpt commands").await;
+        }
+        if !is_last {
+            return self.reply(&format!("250 2.6.0 CHUNK received OK, {size} octets")).await;
+        }
+        let (body, to) = (std::mem::take(&mut self.chunks), std::mem::take(&mut self.to));
+        let from = self.from.take().unwrap_or_default();
+        self.take(&from, &to, &body).await
+    }
+
+    /// A whole message: it is delivered, or refused as Exchange does it after DATA.
+    async fn take(&mut self, from: &str, recipients: &[String], body: &[u8]) -> io::Result<()> {
         let Some(upn) = self.upn.clone() else {
-            for recipient in &recipients {
-                self.shared.world().deliver(recipient, "INBOX", &body);
+            for recipient in recipients {
+                self.shared.world().deliver(recipient, "INBOX", body);
             }
             self.shared.changed.notify_waiters();
             return self.reply("250 2.0.0 OK").await;
         };
         let header_from = mail_parser::MessageParser::default()
-            .parse(&body)
+            .parse(body)
             .and_then(|message| message.from()?.first()?.address().map(ToOwned::to_owned));
         let refused = {
             let world = self.shared.world();
@@ -338,7 +380,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if refused {
             return self.reply("554 5.2.252 SendAsDenied; the sender is not allowed to send as this address; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied").await;
         }
-        self.submit(&upn, &recipients, &body);
+        self.submit(&upn, recipients, body);
         self.shared.changed.notify_waiters();
         if self.shared.faults().cut_after_data {
             return Err(io::ErrorKind::ConnectionAborted.into());

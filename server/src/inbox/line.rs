@@ -23,6 +23,8 @@ const RESYNC: Duration = Duration::from_secs(90);
 const BESIDE: Duration = Duration::from_secs(10);
 /// Pause before a broken connection is made anew: the first one, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// How often a folder is looked into again before the connection waits, because more came meanwhile.
+const SETTLE: usize = 3;
 /// Octets fetched with one command.
 const CHUNK: u32 = 512 * 1024;
 /// Octets of a message that are fetched to be shown.
@@ -144,8 +146,15 @@ impl Line {
             self.sync_if_older(folder, BESIDE).await?;
         }
         self.sync_if_older(first, RESYNC).await?;
-        let session = self.session().await?;
-        session.ensure(first).await?;
+        for _ in 0..SETTLE {
+            let session = self.session().await?;
+            session.ensure(first).await?;
+            // What came while another folder was open, or was told during a command, IDLE does not tell any more.
+            if !session.has_news() {
+                break;
+            }
+            self.sync(first).await?;
+        }
         let Some(open) = &mut self.open else { return Ok(None) };
         let notes = &mut self.notes;
         let mut note = None;

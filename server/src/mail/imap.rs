@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use app::model::FolderRole;
 use async_imap::extensions::idle::IdleResponse;
-use async_imap::types::NameAttribute;
+use async_imap::types::{NameAttribute, UnsolicitedResponse};
 use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
 use futures::StreamExt;
 use tokio::net::TcpStream;
@@ -19,6 +19,8 @@ pub struct Session {
     /// Away while it idles, and after an idle that broke.
     inner: Option<Inner>,
     selected: Option<(String, Selected)>,
+    /// The open folder was opened, or the server told of something in it, after it was last looked into.
+    news: bool,
     /// Whether messages can be moved in one command (RFC 6851), and expunged by UID (RFC 4315).
     can_move: bool,
     can_expunge_by_uid: bool,
@@ -159,8 +161,13 @@ impl Session {
         let mut sasl = XOAuth2 { first: Some(token.into_bytes()) };
         match tokio::time::timeout(STEP_LIMIT, client.authenticate("XOAUTH2", &mut sasl)).await {
             Ok(Ok(inner)) => {
-                let mut session =
-                    Self { inner: Some(inner), selected: None, can_move: false, can_expunge_by_uid: false };
+                let mut session = Self {
+                    inner: Some(inner),
+                    selected: None,
+                    news: false,
+                    can_move: false,
+                    can_expunge_by_uid: false,
+                };
                 let capabilities = limited(Step::Auth, session.inner()?.capabilities()).await?;
                 session.can_move = capabilities.has_str("MOVE");
                 session.can_expunge_by_uid = capabilities.has_str("UIDPLUS");
@@ -189,6 +196,7 @@ impl Session {
     /// [`MailError`].
     pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
         self.selected = None;
+        self.news = true;
         let opened = limited(Step::Select, self.inner()?.select(folder)).await?;
         let selected = Selected { exists: opened.exists, validity: opened.uid_validity.unwrap_or(0) };
         self.selected = Some((folder.to_owned(), selected));
@@ -204,6 +212,15 @@ impl Session {
             Some((open, selected)) if open == folder => Ok(*selected),
             _ => self.select(folder).await,
         }
+    }
+
+    /// Whether the open folder may hold what [`Session::newest`] has not seen: it was opened since, or the server told of
+    /// something beside the answer of a command. IDLE tells of neither again.
+    pub fn has_news(&mut self) -> bool {
+        while let Some(told) = self.inner.as_mut().and_then(|inner| inner.unsolicited_responses.try_recv().ok()) {
+            self.news |= matches!(told, UnsolicitedResponse::Exists(_) | UnsolicitedResponse::Expunge(_));
+        }
+        self.news
     }
 
     /// All folders, as the server names them.
@@ -268,6 +285,9 @@ impl Session {
     /// # Errors
     /// [`MailError`].
     pub async fn newest(&mut self, exists: u32, count: u32) -> Result<Vec<(u32, Flags)>, MailError> {
+        // What was told until now is in the answer.
+        self.has_news();
+        self.news = false;
         if exists == 0 {
             return Ok(Vec::new());
         }

@@ -1,0 +1,568 @@
+//! A real mail server that nobody here wrote: Dovecot, its IMAP and its submission service, as Debian packages them.
+//!
+//! The sandbox plays Exchange, and whoever writes both ends may err in both. Dovecot takes the same tokens (it asks the
+//! sandbox's Entra about them, RFC 7662), hands what is submitted to the sandbox's relay, and shows what lies in its Maildir.
+
+mod common;
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use app::model::{DeliveryState, Timestamp};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use common::{Browser, Database, Seat, World, location};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use server::clock::Clock;
+use server::mail::{Login, Step, imap, smtp};
+use server::vault::Secret;
+
+const PERSON: &str = "user@demo.example";
+/// What Dovecot calls itself.
+const HOSTNAME: &str = "dovecot.demo.example";
+
+/// Dovecot with everything it needs, in a directory of its own. Not running yet: its ports and its CA are known before the
+/// sandbox is, and the sandbox's ports go into its settings.
+struct Dovecot {
+    program: PathBuf,
+    directory: tempfile::TempDir,
+    ca: PathBuf,
+    imap: u16,
+    submission: u16,
+    running: Option<Child>,
+}
+
+impl Dovecot {
+    fn prepare() -> Self {
+        let (program, directory) = (program("dovecot"), tempfile::tempdir().unwrap());
+        // Its processes run as other users.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let free: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
+        let port = |at: usize| free[at].local_addr().unwrap().port();
+        let (imap, submission) = (port(0), port(1));
+        let ca = directory.path().join("ca.pem");
+        let made = Self { program, directory, ca, imap, submission, running: None };
+        made.make_certificate();
+        let folders = ["tmp", "new", "cur"].map(|folder| made.maildir().join(folder));
+        for path in [made.home(), made.maildir()].into_iter().chain(folders) {
+            fs::create_dir(&path).unwrap();
+            give(&path);
+        }
+        made
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    fn home(&self) -> PathBuf {
+        self.directory.path().join(PERSON)
+    }
+
+    fn maildir(&self) -> PathBuf {
+        self.home().join("Maildir")
+    }
+
+    fn make_certificate(&self) {
+        let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "CA of a test");
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let ca_key = KeyPair::generate().unwrap();
+        fs::write(&self.ca, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+        let issuer = Issuer::new(ca, ca_key);
+        let mut server = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        server.use_authority_key_identifier_extension = true;
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().unwrap();
+        fs::write(self.path("certificate.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
+    }
+
+    /// Starts it, and waits until both ports answer.
+    async fn start(&mut self, world: &World) {
+        let tenant = world.sandbox.world().tenant_id;
+        let introspection = format!(
+            "introspection_mode = post\n\
+             introspection_url = {}/{tenant}/oauth2/introspect\n\
+             username_attribute = username\nactive_attribute = active\nactive_value = true\n",
+            world.sandbox.authority()
+        );
+        fs::write(self.path("oauth2.conf"), introspection).unwrap();
+        fs::write(self.path("dovecot.conf"), self.settings(world.sandbox.relay_addr().port())).unwrap();
+        let (out, config) = (fs::File::create(self.path("out")).unwrap(), self.path("dovecot.conf"));
+        let mut command = Command::new(&self.program);
+        command.args(["-F", "-c", &config]).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        self.running = Some(command.spawn().unwrap());
+        for port in [self.imap, self.submission] {
+            let mut tries = 0;
+            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                tries += 1;
+                let ended = self.running.as_mut().and_then(|child| child.try_wait().unwrap());
+                assert!(
+                    ended.is_none() && tries < 500,
+                    "Dovecot does not listen ({ended:?}). It needs dovecot-imapd and dovecot-submissiond.\n{}",
+                    self.said()
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    fn settings(&self, relay: u16) -> String {
+        let Account { uid, gid, .. } = Account::of_mail();
+        let (imap, submission) = (self.imap, self.submission);
+        let (run, log, home, oauth2) = (self.path("run"), self.path("log"), self.path("%u"), self.path("oauth2.conf"));
+        let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
+        // Nobody guesses passwords here: a failure is told at once.
+        // Who is not root can neither become somebody else nor change the root directory.
+        let (alone, chroot) = match Account::own() {
+            Account { uid: 0, .. } => (String::new(), ""),
+            Account { name, group, .. } => (
+                format!(
+                    "default_internal_user = {name}\ndefault_internal_group = {group}\ndefault_login_user = {name}\n"
+                ),
+                "chroot =",
+            ),
+        };
+        format!(
+            "\
+base_dir = {run}
+log_path = {log}
+auth_verbose = yes
+auth_failure_delay = 0
+hostname = {HOSTNAME}
+protocols = imap submission
+listen = 127.0.0.1
+{alone}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = maildir:~/Maildir
+ssl = required
+ssl_cert = <{certificate}
+ssl_key = <{key}
+
+auth_mechanisms = xoauth2
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {oauth2}
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={home}
+}}
+
+namespace inbox {{
+  inbox = yes
+  mailbox Sent {{
+    auto = create
+    special_use = \\Sent
+  }}
+  mailbox Trash {{
+    auto = create
+    special_use = \\Trash
+  }}
+  mailbox Junk {{
+    auto = create
+    special_use = \\Junk
+  }}
+  mailbox Drafts {{
+    auto = create
+    special_use = \\Drafts
+  }}
+}}
+
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay}
+submission_relay_trusted = no
+
+service anvil {{
+  {chroot}
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service imap-login {{
+  {chroot}
+  inet_listener imap {{
+    port = 0
+  }}
+  inet_listener imaps {{
+    port = {imap}
+    ssl = yes
+  }}
+}}
+service submission-login {{
+  {chroot}
+  inet_listener submission {{
+    port = {submission}
+  }}
+  inet_listener submissions {{
+    port = 0
+  }}
+}}
+"
+        )
+    }
+
+    /// Its log, for whoever reads a failure.
+    fn said(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.path(name)).unwrap_or_default();
+        read("out") + &read("log")
+    }
+
+    /// Puts a message into the person's Maildir, as a delivery agent does: whole or not at all, lines ending as files' do.
+    fn deliver(&self, raw: &str) {
+        let name = format!("{}.localhost", Clock::system().uuid());
+        let (written, arrived) = (self.maildir().join("tmp").join(&name), self.maildir().join("new").join(&name));
+        fs::write(&written, raw.replace("\r\n", "\n")).unwrap();
+        give(&written);
+        fs::rename(written, arrived).unwrap();
+    }
+
+    /// Names of the files of a folder that somebody saw, and whose text holds something. Flags stand in the name.
+    fn files(&self, folder: &str, holding: &str) -> Vec<String> {
+        let Ok(found) = fs::read_dir(self.maildir().join(folder).join("cur")) else { return Vec::new() };
+        let found = found.map(|entry| entry.unwrap());
+        // It may be moved between the look at the directory and the look at the file.
+        let holds = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(holding));
+        found.filter(|entry| holds(entry.path())).map(|entry| entry.file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.running.is_some() {
+            eprintln!("What Dovecot said:\n{}", self.said());
+        }
+        if let Some(mut child) = self.running.take() {
+            // Asked politely it ends its processes, too.
+            let stop = Command::new(program("doveadm")).args(["-c", &self.path("dovecot.conf"), "stop"]).status();
+            if !stop.is_ok_and(|status| status.success()) {
+                let _ = child.kill();
+            }
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A program of the Dovecot packages. Administrators' programs are seldom on a user's PATH.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(PathBuf::from));
+    places.map(|place| place.join(name)).find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!(
+            "`{name}` is missing: this test runs a real mail server. \
+             On Debian: apt-get install dovecot-imapd dovecot-submissiond (`make setup` does that)"
+        )
+    })
+}
+
+/// An account of this machine.
+struct Account {
+    name: String,
+    group: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl Account {
+    /// Who runs the test.
+    fn own() -> Self {
+        let own = fs::metadata("/proc/self").unwrap();
+        let named = |file: &str, id: u32| {
+            let lines = fs::read_to_string(file).unwrap();
+            let fields = lines.lines().map(|line| line.split(':').collect::<Vec<_>>());
+            let found = fields.into_iter().find(|fields| fields.get(2) == Some(&id.to_string().as_str()));
+            found.unwrap_or_else(|| panic!("{id} has no name in {file}, and Dovecot wants one"))[0].to_owned()
+        };
+        let (uid, gid) = (own.uid(), own.gid());
+        Self { name: named("/etc/passwd", uid), group: named("/etc/group", gid), uid, gid }
+    }
+
+    /// Whom mail belongs to: Dovecot never gives it to root.
+    fn of_mail() -> Self {
+        let own = Self::own();
+        if own.uid != 0 {
+            return own;
+        }
+        let lines = fs::read_to_string("/etc/passwd").unwrap();
+        let mut fields = lines.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let mail = fields.find(|fields| fields[0] == "mail").expect("every Debian has a user called mail");
+        Self { name: "mail".into(), group: "mail".into(), uid: mail[2].parse().unwrap(), gid: mail[3].parse().unwrap() }
+    }
+}
+
+/// Makes a path the property of whom mail belongs to.
+fn give(path: &Path) {
+    let mail = Account::of_mail();
+    chown(path, Some(mail.uid), Some(mail.gid)).unwrap();
+}
+
+/// The delivery agent of Dovecot's host: what the relay took for the person goes into their Maildir.
+async fn deliver_what_was_relayed(world: &World, dovecot: &Dovecot) -> Infallible {
+    let (mut delivered, mut tick) = (HashSet::new(), tokio::time::interval(Duration::from_millis(50)));
+    loop {
+        tick.tick().await;
+        for (id, raw) in relayed(world) {
+            if delivered.insert(id) {
+                dovecot.deliver(&raw);
+            }
+        }
+    }
+}
+
+/// What the relay took for the person so far.
+fn relayed(world: &World) -> Vec<(uuid::Uuid, String)> {
+    let world = world.sandbox.world();
+    let mails = world.mails().into_iter().filter(|(address, folder, _)| address == PERSON && folder == "INBOX");
+    mails.map(|(_, _, mail)| (mail.id, String::from_utf8(mail.raw.clone()).unwrap())).collect()
+}
+
+/// A person at the inbox.
+struct Reader<'a> {
+    world: &'a World,
+    browser: Browser,
+    seat: Seat,
+}
+
+impl Reader<'_> {
+    async fn page(&self, path: &str) -> String {
+        let answer = self.browser.get(&self.world.url("demo", path)).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.unwrap()
+    }
+
+    fn folder(&self, name: &str) -> String {
+        format!("/mail/inbox?mailbox={}&folder={name}", self.seat.mailbox)
+    }
+
+    /// The page of a folder as soon as it lists a subject.
+    async fn listed(&self, folder: &str, subject: &str) -> String {
+        self.world.until(async || row(&self.page(&self.folder(folder)).await, subject).is_some()).await;
+        self.page(&self.folder(folder)).await
+    }
+
+    async fn act(&self, page: &str, subject: &str, action: &str) {
+        let row = row(page, subject).unwrap();
+        let fields = [
+            ("mailbox", &*self.seat.mailbox.to_string()),
+            ("folder", "INBOX"),
+            ("validity", &*attribute(page, "name=\"validity\" value")),
+            ("uids[]", &*attribute(row, "data-uid")),
+            ("action", action),
+        ];
+        let answer = self.browser.post(&self.world.url("demo", "/api/act_on_mail"), &fields).await;
+        assert!(location(&answer).starts_with("/mail/inbox"), "{}", location(&answer));
+    }
+}
+
+/// The row of a message in the page of a folder.
+fn row<'a>(page: &'a str, subject: &str) -> Option<&'a str> {
+    let rows = page.split("<li ").filter_map(|rest| rest.split("</li>").next()).filter(|row| row.contains("mail-row"));
+    rows.into_iter().find(|row| row.contains(&format!("class=\"mail-subject\">{subject}<")))
+}
+
+/// The first value of an attribute, as the browser reads it.
+fn attribute(markup: &str, name: &str) -> String {
+    let (_, rest) = markup.split_once(&format!("{name}=\"")).unwrap_or_else(|| panic!("no {name} in {markup}"));
+    rest.split('"').next().unwrap().replace("&amp;", "&")
+}
+
+/// A message from elsewhere, with octets as a file.
+fn with_attachment(file: &[u8]) -> String {
+    let lines: String = BASE64_STANDARD
+        .encode(file)
+        .as_bytes()
+        .chunks(76)
+        .map(|line| format!("{}\r\n", std::str::from_utf8(line).unwrap()))
+        .collect();
+    format!(
+        "From: =?utf-8?B?{}?= <far@away.example>\r\nTo: {PERSON}\r\nSubject: =?utf-8?B?{}?=\r\n\
+         Date: Thu, 01 Jan 2026 12:00:00 +0000\r\nMessage-ID: <plan@away.example>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=\"edge\"\r\n\r\n\
+         --edge\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+         The way leads through Z=C3=BCrich.\r\n\
+         --edge\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\
+         Content-Disposition: attachment; filename=\"plan.bin\"\r\n\r\n{lines}--edge--\r\n",
+        BASE64_STANDARD.encode("Jürg"),
+        BASE64_STANDARD.encode("Plan für Görlitz"),
+    )
+}
+
+fn from_elsewhere(subject: &str) -> String {
+    format!(
+        "From: far@away.example\r\nTo: {PERSON}\r\nSubject: {subject}\r\nDate: Thu, 01 Jan 2026 12:00:00 +0000\r\n\
+         Message-ID: <{}@away.example>\r\n\r\nText\r\n",
+        Clock::system().uuid()
+    )
+}
+
+#[tokio::test]
+async fn entrepost_sends_and_receives_through_dovecot() {
+    let (database, mut dovecot) = (Database::sqlite(), Dovecot::prepare());
+    let settings = [
+        ("ENTREPOST_MICROSOFT_SMTP", format!("localhost:{}", dovecot.submission)),
+        ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", dovecot.imap)),
+        ("ENTREPOST_EXTRA_CA_FILE", dovecot.ca.display().to_string()),
+    ];
+    let world = World::start_with(&database, Clock::system(), &settings).await;
+    dovecot.start(&world).await;
+    assert!(relayed(&world).is_empty());
+    let seat = world.seat(PERSON).await;
+    let reader = Reader { browser: Browser::new(&world), world: &world, seat };
+    reader.browser.sign_in(&world, "demo", PERSON).await;
+    let journey = async {
+        a_wrong_token_is_refused(&world).await;
+        sends(&reader).await;
+        reads(&reader, &dovecot).await;
+        sees_what_arrives(&reader, &dovecot).await;
+        is_tested(&reader, &dovecot).await;
+    };
+    tokio::select! {
+        () = journey => {}
+        never = deliver_what_was_relayed(&world, &dovecot) => match never {},
+    }
+    world.services.store.close().await;
+}
+
+/// Both protocols carry the reason of a failure as a challenge that has to be answered before the failure comes.
+async fn a_wrong_token_is_refused(world: &World) {
+    let (servers, wrong) = (&world.services.config.microsoft, Secret::new("not a token".to_owned()));
+    let login = |server| Login { server, user: PERSON, token: &wrong };
+    let refused = smtp::Session::open(&login(&servers.smtp), &world.services.trust).await.err().unwrap();
+    assert!(refused.answered && refused.step == Step::Auth && refused.code() == Some(535), "{refused:?}");
+    let refused = imap::Session::open(&login(&servers.imap), &world.services.trust).await.err().unwrap();
+    assert!(refused.answered && refused.step == Step::Auth && refused.text.starts_with("NO "), "{refused:?}");
+}
+
+async fn sends(reader: &Reader<'_>) {
+    let world = reader.world;
+    let (mailbox, key) = (reader.seat.mailbox.to_string(), world.clock.uuid().to_string());
+    let fields = [
+        ("mailbox", mailbox.as_str()),
+        ("to", PERSON),
+        ("subject", "Grüße an mich"),
+        ("text", "Line one\r\n.\r\nline three, süß"),
+        ("key", key.as_str()),
+    ];
+    let answer = reader.browser.post_parts(&world.url("demo", "/api/send_message"), &fields, &[]).await;
+    assert_eq!(location(&answer), "/mail/outbox");
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+    let newest = (Timestamp(i64::MAX), 1);
+    let sent = world.services.store.deliveries_of(reader.seat.institution, reader.seat.user, newest).await.unwrap();
+    assert_eq!(sent[0].state, DeliveryState::Sent, "{}", sent[0].answer);
+    let relayed = relayed(world);
+    assert_eq!(relayed.len(), 1);
+    assert!(relayed[0].1.contains(&format!("by {HOSTNAME} with ESMTPSA")), "Dovecot took it: {}", relayed[0].1);
+}
+
+async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
+    // Large enough to be fetched in several pieces.
+    let file: Vec<u8> = (0_u32..600_000).map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()[0]).collect();
+    dovecot.deliver(&with_attachment(&file));
+    let (own, plan) = ("Grüße an mich", "Plan für Görlitz");
+    let page = reader.listed("INBOX", own).await;
+    let opened = reader.page(&attribute(row(&page, own).unwrap(), "href")).await;
+    assert!(opened.contains("line three, süß"), "{opened}");
+
+    let page = reader.listed("INBOX", plan).await;
+    let unread = row(&page, plan).unwrap();
+    assert!(unread.contains("Jürg") && unread.contains("Unread: ") && unread.contains("Has attachments"), "{unread}");
+    let opened = reader.page(&attribute(unread, "href")).await;
+    assert!(opened.contains("The way leads through Zürich.") && opened.contains("plan.bin"), "{opened}");
+    let (_, link) = opened.split_once("class=\"attachments\"").unwrap();
+    let link = attribute(link, "href");
+    assert!(link.starts_with("/mail/message/attachment?") && link.ends_with("&number=1"), "{link}");
+    let answer = reader.browser.get(&reader.world.url("demo", &link)).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.bytes().await.unwrap() == file, "the file is the one that was sent");
+
+    for (searched, found) in [("Zürich", true), ("Zürih", false), ("Görlitz", true), ("\"quoted\\", false)] {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("search", searched).finish();
+        let page = reader.page(&format!("{}&{query}", reader.folder("INBOX"))).await;
+        assert_eq!(row(&page, plan).is_some(), found, "{searched}");
+        assert!(found == page.contains("1 message found") && found != page.contains("Nothing found."), "{searched}");
+    }
+
+    // What was opened is marked as read by itself, without the page waiting for that.
+    let (in_inbox, in_trash) =
+        (|| dovecot.files("", "plan@away.example"), || dovecot.files(".Trash", "plan@away.example"));
+    let flagged = |with: &[char]| in_inbox().iter().any(|name| with.iter().all(|flag| flags(name).contains(*flag)));
+    reader.world.until(async || flagged(&['S'])).await;
+    reader.act(&page, plan, "flag").await;
+    reader.world.until(async || flagged(&['F', 'S'])).await;
+    let page = reader.listed("INBOX", plan).await;
+    assert!(row(&page, plan).unwrap().contains(" Flagged"), "{page}");
+    reader.act(&page, plan, "unread").await;
+    reader.world.until(async || in_inbox().iter().any(|name| flags(name) == "F")).await;
+    reader.act(&page, plan, "delete").await;
+    let page = reader.listed("INBOX", own).await;
+    assert!(row(&page, plan).is_none(), "{page}");
+    reader.listed("Trash", plan).await;
+    assert!(in_inbox().is_empty() && in_trash().len() == 1);
+}
+
+/// Flags of a message, as they stand in the name of its file.
+fn flags(name: &str) -> &str {
+    name.split_once(":2,").map_or("", |(_, flags)| flags)
+}
+
+/// Who looks at a folder is told at once, because the connection waits with IDLE: nothing else looks into it meanwhile.
+/// That holds for what comes while the connection is busy elsewhere, too: IDLE does not tell of it any more.
+async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
+    let world = reader.world;
+    let path = format!("/events/mail?mailbox={}&folder=INBOX&mark=x", reader.seat.mailbox);
+    let mut events = reader.browser.get(&world.url("demo", &path)).await;
+    assert_eq!(events.status(), 200);
+    // The mark is no longer the newest: that is told first.
+    next_event(&mut events).await;
+    for (subject, busy) in [("The first", false), ("The second", false), ("Meanwhile", true), ("The last", false)] {
+        let since = Instant::now();
+        dovecot.deliver(&from_elsewhere(subject));
+        if busy {
+            let page = reader.page(&format!("{}&search=nothing", reader.folder("Trash"))).await;
+            assert!(page.contains("Nothing found."), "{page}");
+        }
+        let known = async || {
+            let at = (reader.seat.institution, reader.seat.mailbox);
+            let headers = world.services.store.headers(at.0, at.1, "INBOX", (0, 50)).await.unwrap();
+            headers.iter().any(|header| header.subject == subject)
+        };
+        // Something that was done before may be told meanwhile.
+        loop {
+            next_event(&mut events).await;
+            if known().await {
+                break;
+            }
+        }
+        assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    }
+}
+
+async fn next_event(events: &mut reqwest::Response) {
+    let next = async {
+        while !String::from_utf8_lossy(&events.chunk().await.unwrap().expect("it goes on")).contains("changed") {}
+    };
+    tokio::time::timeout(Duration::from_secs(10), next).await.expect("an event within ten seconds");
+}
+
+/// Configure & Test, again: token, SMTP, test message, IMAP, arrival.
+async fn is_tested(reader: &Reader<'_>, dovecot: &Dovecot) {
+    let world = reader.world;
+    let mailbox = reader.seat.mailbox.to_string();
+    let begun = reader.browser.post(&world.url("demo", "/api/try_again"), &[("mailbox", &mailbox)]).await;
+    let path = location(&begun);
+    world.until(async || reader.page(&path).await.contains("data-stage=\"finished\"")).await;
+    let page = reader.page(&path).await;
+    assert!(page.contains("data-outcome=\"passed\"") && page.contains("in your inbox"), "{page}");
+    assert_eq!(relayed(world).len(), 2, "the test message, too, went through the relay");
+    assert!(!dovecot.said().contains("Panic"), "{}", dovecot.said());
+}

@@ -92,7 +92,7 @@ impl Server {
         let file = url.unwrap().trim_start_matches("sqlite://").to_owned();
         let limit = std::fs::metadata(file).unwrap().len() / 1024 + kilobytes;
         // Without the signal a write beyond the limit fails, as on a full disk.
-        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" serve", limit);
+        let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" serve");
         *self.child.lock().await = Command::new("bash")
             .args(["-c", &script, env!("CARGO_BIN_EXE_entrepost")])
             .current_dir(self.world.directory.path())
@@ -376,7 +376,7 @@ async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so()
         let state = async || store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().state;
         if !strict {
             // Microsoft leaves the older token valid: it works again, perhaps after a test by itself.
-            world.until(async || state().await == MailboxState::Connected).await;
+            world.until_longer(Duration::from_secs(120), async || state().await == MailboxState::Connected).await;
         }
     }
 }

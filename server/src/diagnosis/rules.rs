@@ -122,7 +122,10 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
     match known {
         Some((_, _, cause)) => cause,
         None if error.step == Step::Tls => "smtp_tls",
-        None if error.is_throttled() => "smtp_throttled",
+        // Any server may be short of something for a moment: that is no throttling unless it says so.
+        None if error.is_transient() && (error.backoff_ms().is_some() || error.text.contains("throttl")) => {
+            "smtp_throttled"
+        }
         None if error.is_transient() => "smtp_later",
         None if error.step == Step::Auth => "smtp_token_refused",
         None => "smtp_refused",

@@ -257,6 +257,9 @@ impl Outbox {
             counts: next.counts,
         };
         self.record(delivery, &record, now).await?;
+        if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, lane.mailbox) {
+            self.store.test_sender_now(lane.institution, mailbox, now).await?;
+        }
         if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
             self.block(lane, error, &fault.to_json(), now).await?;
         }

@@ -373,6 +373,23 @@ impl Store {
         Ok(())
     }
 
+    /// A message left through a mailbox that was thought unable to send: it is tested at once, not in an hour.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn test_sender_now(&self, institution: InstitutionId, which: MailboxId, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
+             AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'",
+        )
+        .bind(now.0)
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// How many people have a mailbox whose connection is alive.
     ///
     /// # Errors

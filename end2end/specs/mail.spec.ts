@@ -1,5 +1,5 @@
 // Writing messages, and the outbox.
-import { expect, open, test } from "../fixtures/test";
+import { expect, isPlain, open, test } from "../fixtures/test";
 import { configure, connect, outcome, pick } from "../fixtures/steps";
 import type { Demo } from "../fixtures/demo";
 import type { Page } from "@playwright/test";
@@ -95,4 +95,31 @@ test("cut after DATA: sent or not? is answered by the sent messages", async ({ p
   await expect(page.getByText("The message was sent.")).toBeVisible();
   await expect(message(page, "Perhaps")).toHaveAttribute("data-state", "sent");
   expect(await inbox(demo, "other@demo.example")).toHaveLength(1);
+});
+
+test.describe("with short pauses", () => {
+  test.use({ environment: { ENTREPOST_RETRY_SECONDS: "1" } });
+
+  test("failure and retry: what was refused leaves once it is mended, what was throttled leaves by itself", async ({ page, demo }) => {
+    await configure(page, demo);
+    await connect(page, demo, "admin@demo.example");
+    await outcome(page, "passed");
+    await demo.faults({ smtp_reply: "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP" });
+    await write(page, demo, "other@demo.example", "Refused");
+    await expect(message(page, "Refused")).toHaveAttribute("data-state", "failed");
+    await expect(message(page, "Refused")).toContainText("5.7.708");
+    await demo.faults({ smtp_reply: "" });
+    await message(page, "Refused").getByRole("button", { name: "Try again" }).click();
+    await expect(message(page, "Refused")).toHaveAttribute("data-state", "sent");
+    await demo.faults({ throttled: true });
+    await write(page, demo, "other@demo.example", "Throttled");
+    await expect(message(page, "Throttled")).toHaveAttribute("data-state", "deferred");
+    await demo.faults({ throttled: false });
+    // Nobody has to reload; without JavaScript, nobody has to press anything.
+    await expect(async () => {
+      if (isPlain(page)) await page.reload();
+      await expect(message(page, "Throttled")).toHaveAttribute("data-state", "sent", { timeout: 1_000 });
+    }).toPass({ timeout: 30_000 });
+    expect(await inbox(demo, "other@demo.example")).toHaveLength(2);
+  });
 });

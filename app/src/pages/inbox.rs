@@ -25,6 +25,8 @@ pub fn Inbox() -> impl IntoView {
     };
     signed_in_page(move |page, me| async move {
         let flash = page.flash(&["inbox"]).await;
+        // Before the list: what changes in between is followed, too.
+        let mark = page.backend.inbox.mark(&me).await;
         let Some(view) = page.backend.inbox.inbox(&me, query).await? else {
             return Ok(view! {
                 <Layout me title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
@@ -38,7 +40,6 @@ pub fn Inbox() -> impl IntoView {
             page.reload_without_scripts(RELOAD);
         }
         let title = view.folder.title.clone();
-        let mark = page.backend.inbox.mark(&me).await;
         let events = format!(
             "/events/mail?mailbox={}&folder={}&mark={}",
             view.mailbox,

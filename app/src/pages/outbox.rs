@@ -17,6 +17,8 @@ pub fn Outbox() -> impl IntoView {
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
     signed_in_page(move |page, me| async move {
         let flash = page.flash(&["outbox"]).await;
+        // Before the list: what changes in between is followed, too.
+        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
         let (messages, more) = page.backend.mail.outbox(&me, before).await?;
         let moving = messages.iter().any(|message| {
             matches!(message.state, DeliveryState::Sending) || (message.state == DeliveryState::Queued && !message.held)
@@ -24,7 +26,6 @@ pub fn Outbox() -> impl IntoView {
         if moving {
             page.reload_without_scripts(RELOAD);
         }
-        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
         let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {

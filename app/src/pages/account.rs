@@ -153,12 +153,26 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
         view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label busy="Starting…"/> }
             .into_any()
     };
+    // A check that failed beside the first one has to be mended too.
+    let others = attempt
+        .iter()
+        .filter(|_| state == MailboxState::Blocked)
+        .flat_map(|attempt| attempt.diagnoses.clone())
+        .filter(|other| problem.as_ref().is_some_and(|problem| problem.cause != other.cause))
+        .map(|other| {
+            view! {
+                <Banner tone=Tone::Problem title=other.title.clone() text=other.summary.clone()/>
+                <DiagnosisSheet diagnosis=other/>
+            }
+        })
+        .collect_view();
     let sheet = problem.map(|problem| view! { <DiagnosisSheet diagnosis=problem/> });
     let differs = !sign_in_name.eq_ignore_ascii_case(&address);
     view! {
         <div class="stack" data-mailbox=state.as_str()>
             {banner}
             {sheet}
+            {others}
             <section class="sheet">
                 <div class="sheet-head">
                     <div>

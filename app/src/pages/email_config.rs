@@ -30,7 +30,7 @@ pub fn EmailConfig() -> impl IntoView {
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());
         let guide = guide(&config);
         Ok(view! {
-            <Layout me=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives e-mail. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone()>
+            <Layout me=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives email. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone()>
                 <div class="columns">
                     <div class="main-column">
                         <ErrorSummary flash/>
@@ -205,7 +205,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 </label>
             })}
         </div>
-        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded 30 days before, on the home page and by e-mail." flash=fields/>
+        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded 30 days before, on the home page and by email." flash=fields/>
         <div class="field">
             <label class="check">
                 <input type="checkbox" name="allow_other_address" value="yes" checked=allow/>

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Ask, Inbox, InboxError, Note, Opened, Request, message};
 use crate::mail::imap::Session;
-use crate::mail::{Login, Step};
+use crate::mail::{Login, MailError, Step};
 use crate::store::{Mailbox, News};
 use crate::tokens::AccessToken;
 
@@ -25,6 +25,8 @@ const BESIDE: Duration = Duration::from_secs(10);
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// How often a folder is looked into again before the connection waits, because more came meanwhile.
 const SETTLE: usize = 3;
+/// A server that asks for more patience than this is asked again all the same.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 /// Octets fetched with one command.
 const CHUNK: u32 = 512 * 1024;
 /// Octets of a message that are fetched to be shown.
@@ -49,6 +51,8 @@ pub(super) struct Line {
     synced: Vec<(String, Instant)>,
     listed: Option<Instant>,
     failures: u32,
+    /// The server asked for patience: until then nobody asks it anything.
+    resting: Option<(Instant, MailError)>,
 }
 
 impl Line {
@@ -58,7 +62,18 @@ impl Line {
         id: MailboxId,
         notes: mpsc::Receiver<Note>,
     ) -> Self {
-        Self { inbox, institution, id, notes, waiting: None, open: None, synced: Vec::new(), listed: None, failures: 0 }
+        Self {
+            inbox,
+            institution,
+            id,
+            notes,
+            waiting: None,
+            open: None,
+            synced: Vec::new(),
+            listed: None,
+            failures: 0,
+            resting: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -198,6 +213,12 @@ impl Line {
     /// What a failure means for connection, token and mailbox.
     async fn lose(&mut self, error: &InboxError) {
         let InboxError::Mail(failure) = error else { return };
+        if let Some(asked) = failure.backoff_ms().and_then(|ms| u64::try_from(ms).ok())
+            && self.resting.is_none()
+        {
+            let asked = Duration::from_millis(asked).min(LONGEST_REST);
+            self.resting = Some((Instant::now() + asked, failure.clone()));
+        }
         if !failure.answered || failure.is_token_expired() || failure.step == Step::Auth {
             self.open = None;
         }
@@ -244,6 +265,12 @@ impl Line {
 
     /// The connection, made if there is none, or if the mailbox is another person's by now.
     async fn session(&mut self) -> Result<&mut Session, InboxError> {
+        if let Some((until, error)) = &self.resting {
+            if Instant::now() < *until {
+                return Err(error.clone().into());
+            }
+            self.resting = None;
+        }
         let mailbox = self.mailbox().await.inspect_err(|_| self.open = None)?;
         if let Some(open) = &self.open
             && (open.user != mailbox.sign_in_name || open.client != mailbox.client_id)

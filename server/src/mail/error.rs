@@ -55,7 +55,7 @@ impl Step {
 }
 
 /// A mail server refused, or could not be reached.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {}{text}", step.name(), code.map(|code| format!("{code} ")).unwrap_or_default())]
 pub struct MailError {
     /// Where it happened.

@@ -230,12 +230,12 @@ impl Services {
             Some(from) => (
                 Tone::Success,
                 format!(
-                    "An e-mail with it is on its way to {address}, from {from}. If it does not come, copy the link and hand it over yourself."
+                    "An email with it is on its way to {address}, from {from}. If it does not come, copy the link and hand it over yourself."
                 ),
             ),
             None => (
                 Tone::Warning,
-                "This server cannot send e-mail (no system SMTP is set): copy the link and hand it over.".to_owned(),
+                "This server cannot send email (no system SMTP is set): copy the link and hand it over.".to_owned(),
             ),
         };
         let mut notice = Notice::new(tone, title, format!("The link works once, for 72 hours. {said}"));

@@ -229,7 +229,7 @@ async fn without_a_relay_nothing_is_queued_and_the_pages_say_so() {
     assert!(home.contains("Notifications cannot be sent."));
     admin.post(&world.url("demo", "/api/invite"), &[("email", "new@demo.example"), ("role", "user")]).await;
     let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
-    assert!(page.contains("This server cannot send e-mail") && page.contains("/invitation/"));
+    assert!(page.contains("This server cannot send email") && page.contains("/invitation/"));
     let config = admin.get(&world.url("demo", "/institution/config/general/email")).await.text().await.unwrap();
     assert!(config.contains("Notifications cannot be sent."));
     assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);

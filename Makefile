@@ -22,7 +22,7 @@ build: ## Build target/release/entrepost and the site
 	.tools/build.sh
 
 run: build ## Everything from a bare machine to the demo running
-	$(TARGET)/release/entrepost demo
+	$(TARGET)/release/entrepost demo $(DEMO)
 
 dev: ## Rebuild and restart at each change
 	.tools/setup.sh build

@@ -62,3 +62,12 @@ CREATE INDEX attachments_draft ON attachments (draft_id, position);
 
 -- Sign-ins leave by a page that forwards: no policy of ours has to name where they lead.
 ALTER TABLE app_registrations DROP COLUMN authorize_origin;
+
+-- What Microsoft last said against the registration itself: nobody of the institution gets a token. One incident, however many
+-- mailboxes meet it.
+ALTER TABLE app_registrations ADD COLUMN problem TEXT;
+
+-- From when a message's age counts: while it could not leave through no fault of its own, it does not grow old.
+ALTER TABLE deliveries ADD COLUMN aging_since BIGINT NOT NULL DEFAULT 0;
+-- A form that is posted twice is one message, whichever mailbox it names.
+CREATE UNIQUE INDEX deliveries_key ON deliveries (user_id, idempotency_key);

@@ -58,6 +58,9 @@ pub enum TokenError {
     /// The mailbox belongs to a registration that is no longer in use.
     #[error("the institution's app registration changed since this mailbox was connected")]
     RegistrationChanged,
+    /// The grant ended; the fault, as JSON.
+    #[error("the mailbox must be connected again")]
+    NeedsReconnect(Option<String>),
     /// The mailbox is gone.
     #[error("the mailbox was disconnected")]
     Gone,
@@ -75,7 +78,7 @@ impl TokenError {
     pub fn needs_reconnect(&self) -> bool {
         match self {
             Self::Identity(error) => error.needs_reconnect(),
-            Self::RegistrationChanged => true,
+            Self::RegistrationChanged | Self::NeedsReconnect(_) => true,
             _ => false,
         }
     }
@@ -86,6 +89,7 @@ impl TokenError {
         match self {
             Self::Identity(error) => Fault::identity(error, now),
             Self::RegistrationChanged => Fault::new("registration_changed", now, &[]),
+            Self::NeedsReconnect(Some(problem)) => Fault::from_json(problem),
             other => Fault::new("our_bug", now, &[("Error", other.to_string())]),
         }
     }
@@ -322,7 +326,7 @@ impl Tokens {
         let other = if waited { self.awaited(mailbox, HANDED_ON).await } else { None };
         let result = match other {
             Some(token) => Ok(token),
-            None => self.refresh(mailbox.institution, mailbox.id).await,
+            None => self.refresh(mailbox.institution, mailbox.id, always).await,
         };
         // A lease that cannot be given back ends by itself.
         if let Err(error) = self.store.end_refresh_lease(mailbox.id, owner).await {
@@ -345,9 +349,17 @@ impl Tokens {
         }
     }
 
-    async fn refresh(&self, institution: InstitutionId, id: MailboxId) -> Result<AccessToken, TokenError> {
-        // Read again: whoever had the turn before may have rotated the grant.
+    async fn refresh(
+        &self,
+        institution: InstitutionId,
+        id: MailboxId,
+        always: bool,
+    ) -> Result<AccessToken, TokenError> {
+        // Read again: whoever had the turn before may have rotated the grant, or heard that it ended.
         let mailbox = self.store.mailbox(institution, id).await?.ok_or(TokenError::Gone)?;
+        if mailbox.state == MailboxState::NeedsReconnect && !always {
+            return Err(TokenError::NeedsReconnect(mailbox.problem));
+        }
         let registration =
             self.store.registration(institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
         if registration.client_id.to_string() != mailbox.client_id
@@ -361,6 +373,7 @@ impl Tokens {
             Ok(granted) => granted,
             Err(error) => return Err(self.note_refusal(&mailbox, error).await?),
         };
+        self.store.set_registration_problem(institution, None).await?;
         if let Some(rotated) = &granted.refresh {
             let sealed = self.vault.seal(&grant_place(id), rotated)?;
             let mut tx = self.store.begin().await?;
@@ -391,6 +404,10 @@ impl Tokens {
             self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
             self.store.publish(News::Mail(mailbox.user)).await;
             locked(&self.cache).remove(&mailbox.id);
+        }
+        if error.is_wrong_client() {
+            let problem = Fault::identity(&error, now).to_json();
+            self.store.set_registration_problem(mailbox.institution, Some(&problem)).await?;
         }
         let mut refused = locked(&self.refused);
         let count = refused.get(&mailbox.id).map_or(0, |before| before.count.saturating_add(1));

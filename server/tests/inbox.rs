@@ -149,6 +149,21 @@ async fn what_was_seen_is_gone_with_the_connection() {
         world.sandbox.deliver("other@demo.example", &mail("Theirs", "", "other"));
         let list = listed(&browser, &world, "/mail/inbox", "Theirs").await;
         assert!(!list.contains("Private"));
+        // Which folders there are was forgotten too: what is deleted now is moved all the same, and not gone for good.
+        let other = link(&list, "Theirs");
+        let query: Vec<(String, String)> =
+            url::Url::parse(&world.url("demo", &other)).unwrap().query_pairs().into_owned().collect();
+        let mut fields: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let uid = fields.pop().unwrap().1;
+        fields.extend([("uids[]", uid), ("action", "delete")]);
+        browser.post(&world.url("demo", "/api/act_on_mail"), &fields).await;
+        {
+            let world = world.sandbox.world();
+            let there = world.mails().into_iter().filter(|(_, folder, mail)| {
+                folder == "Deleted Items" && String::from_utf8_lossy(&mail.raw).contains("Subject: Theirs")
+            });
+            assert_eq!(there.count(), 1);
+        }
         assert!(!page(&browser, &world, &href).await.contains("secret"), "not even by its address");
 
         // Disconnected: nothing is left at all.
@@ -175,6 +190,33 @@ async fn what_is_kept_is_bounded_and_what_lies_beyond_is_still_found() {
     assert!(page(&browser, &world, "/mail/inbox?page=6").await.contains("Number 150."));
     assert!(page(&browser, &world, "/mail/inbox?search=Number+3.").await.contains("Number 3."));
     assert_eq!(world.sandbox.world().imap_sessions["user@demo.example"].1, 1, "one connection");
+}
+
+/// Nobody looks: each mailbox is looked into when its time has come, and not before.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_is_noticed_though_nobody_looks() {
+    for database in Database::both().await {
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[("ENTREPOST_POLL_SECONDS", "300".into())]).await;
+        let seat = world.seat("user@demo.example").await;
+        let count =
+            async || world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap().len();
+        world.sandbox.deliver("user@demo.example", &mail("First", "", "text"));
+        world.services.poll_once().await.unwrap();
+        world.until(async || count().await == 1).await;
+        world.sandbox.deliver("user@demo.example", &mail("Second", "", "text"));
+        let due = async || {
+            let store = &world.services.store;
+            let mut rows = store.claim_due_polls(clock.now(), clock.now(), 9).await.unwrap();
+            rows.retain(|mailbox| mailbox.id == seat.mailbox);
+            rows.len()
+        };
+        assert_eq!(due().await, 0, "its time has not come");
+        clock.advance_ms(300_001);
+        world.services.poll_once().await.unwrap();
+        world.until(async || count().await == 2).await;
+        world.services.store.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,9 +250,9 @@ async fn a_draft_is_its_writers_alone_and_ends_with_the_message() {
         }
         let mine = page(&browser, &world, &draft).await;
         assert!(mine.contains("Mine alone") && mine.contains("a.txt") && mine.matches("Remove a.txt").count() == 1);
-        // Sent, and sent once more: one message, and no draft; what was typed last and comes late makes none either.
-        for _ in 0..2 {
-            let answer = browser.post_parts(&url, &write("send"), &[]).await;
+        // Sent, and sent once more, with its file: one message, and no draft; what was typed last and comes late makes none either.
+        for files in [&[][..], &file[..]] {
+            let answer = browser.post_parts(&url, &write("send"), files).await;
             assert_eq!(location(&answer), "/mail/outbox");
         }
         browser.post(&world.url("demo", "/api/save_draft"), &write("save")).await;

@@ -121,3 +121,48 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
     assert_eq!(ended.expect("it ends at once"), None);
     let _: SessionId = session;
 }
+
+/// A secret that is refused is one incident of the institution, however many mailboxes meet it; it ends when it is taken again.
+#[tokio::test]
+async fn a_refused_registration_is_one_incident() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seats = [
+            world.seat("user@demo.example").await,
+            world.newcomer("one@demo.example").await,
+            world.newcomer("two@demo.example").await,
+        ];
+        let store = &world.services.store;
+        let ask = async || {
+            for seat in &seats {
+                let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+                let _ = world.services.tokens.prove(&mailbox).await;
+            }
+        };
+        world.sandbox.world().faults.secret_expired = true;
+        ask().await;
+        let told = || {
+            let world = world.sandbox.world();
+            let all: Vec<String> =
+                world.mails().iter().map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect();
+            all.iter().filter(|raw| raw.contains("Subject: Microsoft refuses the app registration")).count()
+        };
+        for _ in 0..2 {
+            world.services.sweep_once().await.unwrap();
+            world.services.outbox.run_once().await.unwrap();
+        }
+        assert_eq!(told(), 1, "one email, not three");
+        let browser = Browser::new(&world);
+        browser.sign_in(&world, "demo", "admin@demo.example").await;
+        let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
+        assert!(home.contains("Microsoft refuses the app registration."));
+        for seat in &seats {
+            let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+            assert_eq!(mailbox.state, MailboxState::Connected, "nobody has to connect again");
+        }
+        world.sandbox.world().faults.secret_expired = false;
+        ask().await;
+        let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
+        assert!(!home.contains("Microsoft refuses the app registration."));
+    }
+}

@@ -25,9 +25,17 @@ pub async fn act_on_mail(
     #[server(default)] validity: u32,
     #[server(default)] uids: Vec<u32>,
     #[server(default)] action: String,
+    #[server(default)] stay: u32,
 ) -> Result<(), AppError> {
     let request = Request::current()?;
-    let back = page(&mailbox, &folder);
+    // Back to the message that is open, or to the list.
+    let back = match mailbox.parse() {
+        Ok(mailbox) if stay > 0 => {
+            let place = MessagePlace { mailbox, folder: folder.clone(), validity, uid: stay };
+            format!("/mail/message?{}", place.query())
+        }
+        _ => page(&mailbox, &folder),
+    };
     let work = async {
         let me = request.visitor.signed_in()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;

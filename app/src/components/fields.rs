@@ -144,6 +144,9 @@ pub fn ErrorSummary(
     /// What happened, in a few words.
     #[prop(default = "Not saved: something needs another look.")]
     title: &'static str,
+    /// What that means for what is stored.
+    #[prop(default = "Nothing stored has changed.")]
+    after: &'static str,
 ) -> impl IntoView {
     (!flash.errors.is_empty()).then(|| {
         view! {
@@ -158,7 +161,7 @@ pub fn ErrorSummary(
                             .map(|error| view! { <li><a href=format!("#{}", error.field)>{error.label} ": " {error.text}</a></li> })
                             .collect_view()}
                     </ul>
-                    <p>"Nothing stored has changed."</p>
+                    <p>{after}</p>
                 </div>
             </div>
         }

@@ -98,9 +98,21 @@ mod upload {
         if let Ok(upload) = request.upload() {
             upload.set_onprogress(Some(moved.as_ref().unchecked_ref()));
         }
-        let (control, answer) = (input.clone(), request.clone());
+        // What is sent meanwhile would go without these files, or with them twice.
+        let hold = move |form: &web_sys::HtmlFormElement, held: bool| {
+            let Ok(buttons) = form.query_selector_all("button") else { return };
+            for at in 0..buttons.length() {
+                let button = buttons.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlButtonElement>().ok());
+                if let Some(button) = button {
+                    button.set_disabled(held);
+                }
+            }
+        };
+        hold(&form, true);
+        let (control, answer, whole) = (input.clone(), request.clone(), form.clone());
         let ended = Closure::once_into_js(move || {
             drop(moved);
+            hold(&whole, false);
             progress.set(None);
             let text = answer.response_text().ok().flatten().unwrap_or_default();
             let told = match answer.status() {
@@ -121,6 +133,7 @@ mod upload {
         request.set_onloadend(Some(ended.unchecked_ref()));
         progress.set(Some(0));
         if request.send_with_opt_form_data(Some(&data)).is_err() {
+            hold(&form, false);
             progress.set(None);
         }
     }

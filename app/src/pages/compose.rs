@@ -19,7 +19,7 @@ pub fn Compose() -> impl IntoView {
         Ok(view! {
             <Layout me title="New message" trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Compose/>
-                <ErrorSummary flash title="Not sent: something needs another look. What you wrote is kept as a draft."/>
+                <ErrorSummary flash title="Not sent: something needs another look." after="What you wrote is kept as a draft."/>
                 {body}
             </Layout>
         }
@@ -30,6 +30,8 @@ pub fn Compose() -> impl IntoView {
 fn form(view: ComposeView, flash: &Flash) -> AnyView {
     let ComposeView { senders, form, attachments, attachment_limit, .. } = view;
     let invalid = flash.error("text").is_some();
+    // An answer knows where it goes: one begins with the text.
+    let writing = !form.to.is_empty() && flash.errors.is_empty();
     // Copies are seldom sent: their fields open by themselves where something stands in them.
     let copies = [&form.cc, &form.bcc].iter().any(|text| !text.is_empty())
         || flash.error("cc").is_some()
@@ -39,8 +41,8 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
         <section class="sheet letter">
             <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter">
                 <input type="hidden" name="key" value=form.key.clone()/>
-                // Enter in a field presses the first button of the form, and that must be Send.
-                <button class="visually-hidden" name="action" value="send" tabindex="-1" aria-hidden="true">"Send"</button>
+                // Enter in a field presses the first button of the form: it keeps what is written, and sends nothing by mistake.
+                <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Keep as draft"</button>
                 {sender(senders, &form.mailbox, flash)}
                 <TextInput name="to" label="To" value=form.to hint="Several addresses: separate them with commas." flash=flash.clone()/>
                 <details class="copies" open=copies>
@@ -50,7 +52,7 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
                 </details>
                 <TextInput name="subject" label="Subject" value=form.subject optional=true flash=flash.clone()/>
                 <Field name="text" label="Message" flash=flash.clone()>
-                    <textarea id="text" name="text" rows="14" aria-invalid=invalid.then_some("true")>{form.text}</textarea>
+                    <textarea id="text" name="text" rows="14" autofocus=writing aria-invalid=invalid.then_some("true")>{form.text}</textarea>
                 </Field>
                 <Field name="files" label="Attachments" optional=true flash=flash.clone()>
                     <Attachments initial=attachments limit=attachment_limit/>

@@ -241,7 +241,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
         _ => header.from.clone(),
     };
     let (uid, select) = (header.uid.to_string(), format!("Select: {subject}"));
-    let unread = !header.seen;
+    let unread = !header.seen && !outgoing;
     view! {
         <li class="mail-row" class:unread=unread data-uid=uid.clone()>
             <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{uid}") aria-label=select/></label>

@@ -85,6 +85,7 @@ fn actions(view: &MessageView) -> AnyView {
     let uid = place.uid.to_string();
     let answer = |how: &str| named(&[("uid", &uid), ("how", how)]);
     let act = |action: &str| named(&[("uids[]", &uid), ("action", action)]);
+    let stay = |action: &str| named(&[("uids[]", &uid), ("action", action), ("stay", &uid)]);
     let (flag, label) = if view.flagged { ("unflag", "Unflag") } else { ("flag", "Flag") };
     let delete = if view.role == FolderRole::Trash { "Delete for good" } else { "Delete" };
     view! {
@@ -93,7 +94,7 @@ fn actions(view: &MessageView) -> AnyView {
             <Submit action="/api/answer_message" values=answer("reply_all") label="Reply all" busy="Opening…"/>
             <Submit action="/api/answer_message" values=answer("forward") label="Forward" busy="Opening…"/>
             <Submit action="/api/act_on_mail" values=act("unread") label="Mark unread"/>
-            <Submit action="/api/act_on_mail" values=act(flag) label=label/>
+            <Submit action="/api/act_on_mail" values=stay(flag) label=label/>
             <Submit action="/api/act_on_mail" values=act("delete") label=delete class="button danger"/>
         </div>
     }

@@ -304,6 +304,11 @@ fn find(shared: &Shared, id: &str) -> Option<Vec<u8>> {
 }
 
 async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    let place = {
+        let world = shared.world();
+        let found = world.mails().into_iter().find(|(_, _, mail)| mail.id.to_string() == id);
+        found.map(|(mailbox, folder, _)| (mailbox, folder)).unwrap_or_default()
+    };
     let Some(raw) = find(&shared, &id) else {
         return (StatusCode::NOT_FOUND, page("No such mail", true, "<section><h1>No such mail</h1></section>"))
             .into_response();
@@ -312,10 +317,19 @@ async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Resp
     let subject = parsed.as_ref().and_then(|message| message.subject()).unwrap_or("(no subject)");
     let text = parsed.as_ref().and_then(|message| message.body_text(0)).unwrap_or_default();
     let id = escape(&id);
+    // A copy of what one sent is nothing to answer.
+    let answer = if place.1 == "Sent Items" {
+        "<p class=\"soft\">This is the sender's own copy. To answer, open the one that was received.</p>".to_owned()
+    } else {
+        let who = if place.0 == "(outside)" { "the recipient".to_owned() } else { escape(&place.0) };
+        format!(
+            "<section><h2>Answer as {who}</h2><form method=\"post\" action=\"/portal/mail/{id}/reply\">\
+             <label>Text<textarea name=\"text\" rows=\"4\" required></textarea></label><button>Send the answer</button></form></section>"
+        )
+    };
     let body = format!(
         "<p><a href=\"/\">Sandbox portal</a></p><h1>{}</h1><section><h2>As HTML</h2><iframe title=\"The message as HTML\" sandbox src=\"/portal/mail/{id}/html\"></iframe></section>\
-         <section><h2>As text</h2><pre>{}</pre></section><section><h2>Answer as whoever received it</h2><form method=\"post\" action=\"/portal/mail/{id}/reply\">\
-         <label>Text<textarea name=\"text\" rows=\"4\" required></textarea></label><button>Send the answer</button></form></section>\
+         <section><h2>As text</h2><pre>{}</pre></section>{answer}\
          <section><h2>Raw</h2><pre>{}</pre><p><a href=\"/portal/mail/{id}/raw\">Download</a></p></section>",
         escape(subject),
         escape(&text),

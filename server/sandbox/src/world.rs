@@ -365,6 +365,7 @@ impl World {
     /// Puts a message into a folder of whoever has the address; outside the tenant's domain it is only kept for the portal.
     pub fn deliver(&mut self, address: &str, folder: &str, raw: &[u8]) {
         self.dirty = true;
+        let name = folder;
         let upn = self.account_by_address(address).map(|account| account.upn.clone());
         let folder = match upn.and_then(|upn| self.account_mut(&upn)) {
             Some(account) => account.folders.entry(folder.to_owned()).or_insert(Folder {
@@ -375,6 +376,12 @@ impl World {
             None => &mut self.outside,
         };
         folder.add(raw);
+        // What one sent oneself is no news.
+        if name == "Sent Items"
+            && let Some(mail) = folder.mails.last_mut()
+        {
+            mail.flags.push("\\Seen".into());
+        }
     }
 
     /// Every access token there is now is over.

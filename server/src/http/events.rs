@@ -14,6 +14,11 @@ use futures::StreamExt;
 
 use super::AppState;
 
+/// A proxy in front must not hold events back (nginx does, unless told).
+fn live(events: impl IntoResponse) -> Response {
+    ([("x-accel-buffering", "no")], events).into_response()
+}
+
 /// Follows an attempt; ends with it.
 pub(super) async fn attempt(
     State(state): State<AppState>,
@@ -25,7 +30,7 @@ pub(super) async fn attempt(
     match state.backend.mailboxes.follow(&me, id).await {
         Ok(stream) => {
             let events = stream.map(|view| Ok::<_, Infallible>(Event::default().data(json_line(&view).trim_end())));
-            Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
+            live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }
         Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
     }
@@ -55,7 +60,7 @@ pub(super) async fn mail(
     match state.backend.inbox.watch(&me, looking_at, follow.mark).await {
         Ok(stream) => {
             let events = stream.map(|()| Ok::<_, Infallible>(Event::default().data("changed")));
-            Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
+            live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }
         Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
     }

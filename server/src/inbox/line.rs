@@ -158,7 +158,13 @@ impl Line {
     async fn watch(&mut self, looked: &[String]) -> Result<Option<Note>, InboxError> {
         let (first, beside) = looked.split_first().ok_or(InboxError::Gone)?;
         for folder in beside {
-            self.sync_if_older(folder, BESIDE).await?;
+            match self.sync_if_older(folder, BESIDE).await {
+                // A folder that is gone, or cannot be opened, keeps nobody from the others.
+                Err(InboxError::Mail(error)) if error.answered && !error.is_token_expired() => {
+                    tracing::debug!("a folder cannot be looked into: {error}");
+                }
+                other => other?,
+            }
         }
         self.sync_if_older(first, RESYNC).await?;
         for _ in 0..SETTLE {
@@ -279,6 +285,7 @@ impl Line {
         }
         if self.open.is_none() {
             self.synced.clear();
+            self.listed = None;
             let token = self.inbox.tokens.access(&mailbox).await?;
             let inbox = Arc::clone(&self.inbox);
             let open = async |token: &AccessToken| {
@@ -384,12 +391,16 @@ impl Line {
     }
 
     async fn delete(&mut self, folder: &str, validity: u32, uids: &[u32]) -> Result<Answer, InboxError> {
-        let folders = self.inbox.store.folders(self.institution, self.id).await?;
+        // Asked of the server, not of what was known: nothing is deleted for good by mistake.
+        let session = self.session().await?;
+        let folders = session.folders().await?;
         let trash = folders.into_iter().find(|one| one.role == FolderRole::Trash).map(|one| one.name);
+        let trash = trash.ok_or(InboxError::NoTrash)?;
         let session = self.at(folder, validity).await?;
-        match trash.filter(|trash| trash != folder) {
-            Some(trash) => session.move_to(uids, &trash).await?,
-            None => session.erase(uids).await?,
+        if trash == folder {
+            session.erase(uids).await?;
+        } else {
+            session.move_to(uids, &trash).await?;
         }
         self.sync(folder).await?;
         Ok(Answer::Done)

@@ -73,6 +73,9 @@ pub enum InboxError {
     /// The message is not there any more, or the folder was made anew.
     #[error("the message is not there any more")]
     NoMessage,
+    /// There is nowhere to move deleted messages to.
+    #[error("the mailbox has no folder for deleted messages")]
+    NoTrash,
     /// Too much is asked of this mailbox at once, or the server stops.
     #[error("too much is asked of this mailbox at once")]
     Busy,
@@ -139,7 +142,7 @@ pub enum Ask {
         /// Whether to set it.
         set: bool,
     },
-    /// Move to the trash; from there (or where there is none), delete for good.
+    /// Move to the trash; from there, delete for good.
     Delete {
         /// Where they lie.
         folder: String,
@@ -313,11 +316,16 @@ impl Inbox {
             return false;
         }
         let mut lines = locked(&self.lines);
-        let line = lines.entry(mailbox).or_insert_with(|| {
+        let start = || {
             let (sender, notes) = mpsc::channel(QUEUE);
             self.tasks.spawn(line::Line::new(Arc::clone(self), institution, mailbox, notes).run());
             sender
-        });
+        };
+        let line = lines.entry(mailbox).or_insert_with(start);
+        // A task that panicked left its sender behind.
+        if line.is_closed() {
+            *line = start();
+        }
         line.try_send(note).is_ok()
     }
 

@@ -81,8 +81,8 @@ pub(super) async fn folder(
         total: selected.exists,
         synced_at: Some(inbox.clock.now()),
     };
-    inbox.store.sync_folder(institution, id, &seen, &change).await?;
-    let mut news = changed || before.is_none_or(|folder| folder.synced_at.is_none());
+    // Before the headers are known: what is cut short in between is looked at again.
+    let mut news = false;
     for uid in reports {
         let octets = session.octets(uid, 0, REPORT).await?;
         if let Some(bounce) = bounce::parse(&octets) {
@@ -92,6 +92,8 @@ pub(super) async fn folder(
             news |= inbox.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
         }
     }
+    inbox.store.sync_folder(institution, id, &seen, &change).await?;
+    news |= changed || before.is_none_or(|folder| folder.synced_at.is_none());
     if news {
         inbox.store.publish(News::Mail(mailbox.user)).await;
     }

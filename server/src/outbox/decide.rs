@@ -157,7 +157,8 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: Attempt) 
     }
     // Before MAIL FROM nothing of this message was said: it is the mailbox or the way to the server, and waits for all.
     let mailbox = matches!(error.step, Step::Connect | Step::Tls | Step::Auth);
-    let some_later = refused.iter().any(|(_, error)| error.is_transient());
+    // Of recipients that were refused for now only if that is all: what is said of the whole message counts more.
+    let some_later = error.step == Step::Recipient && refused.iter().any(|(_, error)| error.is_transient());
     if mailbox || error.is_transient() || some_later {
         let next = retry(attempt, answer.clone(), error.backoff_ms(), mailbox || error.is_throttled());
         return Next { recipients: refused_for_good(refused), ..next };

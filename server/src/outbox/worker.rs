@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use app::model::{MailboxState, RecipientState, Timestamp};
+use app::model::{DeliveryState, MailboxState, RecipientState, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +43,18 @@ pub struct Outbox {
     wake: Notify,
     busy: Mutex<HashMap<Uuid, i64>>,
     sessions: Arc<Semaphore>,
+}
+
+/// A place in a lane.
+struct Taken<'a> {
+    outbox: &'a Outbox,
+    lane: Uuid,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.outbox.leave(self.lane);
+    }
 }
 
 impl std::ops::Deref for Outbox {
@@ -152,13 +164,14 @@ impl Outbox {
             };
             let outbox = Arc::clone(self);
             tasks.spawn(async move {
+                // Left however this ends, a panic included: a lane that nobody leaves is closed for ever.
+                let _place = Taken { outbox: &outbox, lane: lane.id };
                 match outbox.serve(&lane, TURN).await {
                     // Perhaps more became due meanwhile, or another lane waits for this session.
                     Ok(1..) => outbox.wake(),
                     Ok(0) => {}
                     Err(error) => tracing::error!("outbox: {error}"),
                 }
-                outbox.leave(lane.id);
                 drop(session);
             });
         }
@@ -240,7 +253,7 @@ impl Outbox {
             &outcome,
             Attempt {
                 number: delivery.attempts + 1,
-                created_at: delivery.created_at,
+                created_at: delivery.created_at.max(delivery.aging_since),
                 now,
                 max_age_ms: i64::try_from(self.limits.max_age.as_millis()).unwrap_or(i64::MAX),
                 first_pause_ms: i64::try_from(self.limits.first_pause.as_millis()).unwrap_or(i64::MAX),
@@ -279,7 +292,10 @@ impl Outbox {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 recorded => {
-                    recorded?;
+                    // Somebody took its sender for dead and called it unknown: it is known after all.
+                    if !recorded? && record.state == DeliveryState::Sent {
+                        self.store.prove_sent(delivery.institution, delivery.id, &record.answer, now).await?;
+                    }
                     if let Some(user) = delivery.user {
                         self.store.publish(News::Mail(user)).await;
                     }

@@ -4,7 +4,7 @@ use app::backend::Institution;
 use app::model::{MailboxState, Role, SecretExpiry};
 
 use super::Services;
-use crate::diagnosis::Fault;
+use crate::diagnosis::{Fault, Reader};
 use crate::store::{InstitutionRow, Slot, StoreError};
 
 /// Days before a secret's expiry from which administrators are told.
@@ -55,6 +55,19 @@ impl Services {
                     ),
                 });
             }
+        }
+        if let Some((registration, problem)) = self.store.registration_problem(row.id).await? {
+            let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
+            let diagnosis = Fault::from_json(&problem).explain(&reader);
+            alerts.push(Alert {
+                // A new secret, or other IDs, are another registration: if that is refused too, it is another incident.
+                incident: format!("refused {registration}"),
+                subject: "Microsoft refuses the app registration".into(),
+                text: format!(
+                    "{} {}\n\nNobody of the institution can send or receive until this is mended: {url}/institution/config/general/email\n\nMail that waits stays queued, and leaves by itself afterwards.\n",
+                    diagnosis.title, diagnosis.summary
+                ),
+            });
         }
         let registration = self.store.registration(row.id, Slot::Current).await?;
         let expiry = registration.and_then(|current| current.secret_expires_on);

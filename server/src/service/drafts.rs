@@ -116,6 +116,10 @@ impl Services {
         files: Vec<NewFile>,
     ) -> Result<Vec<AttachmentView>, AppError> {
         let institution = me.institution().id;
+        // Pressed twice: it went with the message that is on its way.
+        if self.store.was_queued(institution, me.user(), &draft.to_string()).await.or_internal(self)? {
+            return Ok(Vec::new());
+        }
         if self.draft_body(me, draft).await?.is_none() {
             let form = ComposeForm { key: draft.to_string(), ..ComposeForm::default() };
             self.put_body(me, draft, &Body { form, ..Body::default() }).await?;

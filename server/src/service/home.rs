@@ -43,6 +43,19 @@ impl Services {
                 }
                 _ => {}
             }
+            if let Some((_, problem)) = self.store.registration_problem(institution).await.or_internal(self)? {
+                let diagnosis = Fault::from_json(&problem).explain(&self.reader(me, ""));
+                say(
+                    Tone::Problem,
+                    "Microsoft refuses the app registration.",
+                    format!(
+                        "{} Nobody can send or receive until this is mended; mail that waits stays queued.",
+                        diagnosis.title
+                    ),
+                    config(),
+                    "Mend it",
+                );
+            }
             match days {
                 Some(days) if days < 0 => say(
                     Tone::Problem,
@@ -117,8 +130,8 @@ impl Services {
                     Tone::Success,
                     &format!("{} is connected.", mailbox.address),
                     "Entrepost sends and receives as you.".into(),
-                    account(),
-                    "Show my mailbox",
+                    "/mail/inbox".to_owned(),
+                    "Open the inbox",
                 ),
                 MailboxState::Blocked => say(
                     Tone::Problem,

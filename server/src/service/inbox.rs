@@ -47,6 +47,9 @@ impl Services {
     pub(super) fn inbox_trouble(&self, me: &SignedIn, mailbox: &Mailbox, error: &InboxError) -> AppError {
         match error {
             InboxError::NoMessage | InboxError::Gone => AppError::NotFound,
+            InboxError::NoTrash => AppError::refused(
+                "This mailbox has no folder for deleted messages, so nothing was deleted. Make one named Trash, then try again.",
+            ),
             InboxError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
             InboxError::Store(error) => super::internal(&self.clock, error),
             other => {
@@ -152,6 +155,8 @@ impl Services {
 fn folder_view(row: &FolderRow) -> FolderView {
     let title = match row.role {
         FolderRole::Inbox => "Inbox".to_owned(),
+        // Those that are written here are listed under Drafts; these are other programs'.
+        FolderRole::Drafts => format!("{} elsewhere", readable(&row.name)),
         _ => readable(&row.name),
     };
     FolderView { name: row.name.clone(), title, role: row.role }
@@ -415,7 +420,9 @@ impl Inbox for Handle {
         let looking = match looking_at {
             Some((mailbox, folder)) => {
                 let mailbox = self.own_mailbox(me, mailbox).await?;
-                Some(self.inbox.look(mailbox.institution, mailbox.id, &folder))
+                let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
+                let known = folder.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == folder);
+                known.then(|| self.inbox.look(mailbox.institution, mailbox.id, &folder))
             }
             None => None,
         };
@@ -472,7 +479,10 @@ fn body_view(opened: &Opened) -> BodyView {
 
 impl Services {
     /// Looks into mailboxes that nobody looks at, a few at a time, so that what came back is noticed and lists are fresh.
-    pub(super) async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
         let now = self.clock.now();
         let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
         let next = Timestamp(now.0.saturating_add(interval));

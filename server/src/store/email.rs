@@ -197,6 +197,36 @@ impl Store {
         row.as_ref().map(registration).transpose()
     }
 
+    /// What Microsoft last said against the registration in use, as a fault in JSON, with the registration's id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, String)>> {
+        let row = sqlx::query(
+            "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL",
+        )
+        .bind(institution.to_string())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+    }
+
+    /// Notes what Microsoft says against the registration in use, or that it takes it again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_registration_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
+        sqlx::query(
+            "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'
+             AND (problem IS NULL) <> ($1 IS NULL)",
+        )
+        .bind(problem)
+        .bind(institution.to_string())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// Keeps a registration in a slot, replacing what was there.
     ///
     /// # Errors

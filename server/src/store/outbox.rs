@@ -91,6 +91,8 @@ pub struct Delivery {
     pub fault: Option<String>,
     /// When it was queued.
     pub created_at: Timestamp,
+    /// From when its age counts, if that is later.
+    pub aging_since: Timestamp,
     /// When nothing more happened.
     pub finished_at: Option<Timestamp>,
 }
@@ -136,11 +138,11 @@ pub struct Record {
 
 const COLUMNS: &str =
     "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
-    next_attempt_at, data_started, answer, fault, created_at, finished_at";
+    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at";
 /// The same for lists: messages may be large, and lists do not show them.
 const LISTED: &str =
     "id, institution_id, user_id, lane_id, message_id, from_address, subject, '' AS body_sealed, state, attempts,
-    next_attempt_at, data_started, answer, fault, created_at, finished_at";
+    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at";
 
 fn delivery(row: &AnyRow) -> Result<Delivery> {
     let user: Option<String> = row.try_get("user_id")?;
@@ -160,6 +162,7 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         answer: row.try_get("answer")?,
         fault: row.try_get("fault")?,
         created_at: at(row, "created_at")?,
+        aging_since: at(row, "aging_since")?,
         finished_at: time(row, "finished_at")?,
     })
 }
@@ -180,7 +183,7 @@ impl Store {
             "INSERT INTO deliveries (id, institution_id, user_id, lane_id, idempotency_key, message_id, from_address, subject,
                body_sealed, recipient_count, state, next_attempt_at, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $11)
-             ON CONFLICT (lane_id, idempotency_key) DO NOTHING",
+             ON CONFLICT DO NOTHING",
         )
         .bind(new.id.to_string())
         .bind(lane.institution.to_string())
@@ -217,14 +220,14 @@ impl Store {
     pub async fn mail_mark(&self, institution: InstitutionId, who: UserId) -> Result<String> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
-               COALESCE(MAX(finished_at), 0) FROM (SELECT * FROM deliveries WHERE institution_id = $1 AND user_id = $2
+               COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT) FROM (SELECT * FROM deliveries WHERE institution_id = $1 AND user_id = $2
                ORDER BY created_at DESC LIMIT 100) AS newest",
         )
         .bind(institution.to_string())
         .bind(who.to_string())
         .fetch_one(&self.pool)
         .await?;
-        let mut mark: Vec<i64> = (0..5).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
+        let mut mark: Vec<i64> = (0..6).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(h.uid), 0) AS BIGINT), CAST(COALESCE(SUM(h.seen + 2 * h.flagged + 4 * h.answered), 0) AS BIGINT)
              FROM headers h JOIN mailboxes m ON m.id = h.mailbox_id WHERE m.institution_id = $1 AND m.user_id = $2",
@@ -278,10 +281,10 @@ impl Store {
         .await?;
         let known = match &row {
             Some(row) => Some(row.try_get::<String, _>("id")?),
-            // A second report of the same message may name others.
+            // A second report may name others; a message may come back from some while others still have to get it.
             None => {
                 let row = sqlx::query(
-                    "SELECT id FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND message_id = $3 AND state = 'bounced'",
+                    "SELECT id FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND message_id = $3 AND state IN ('bounced', 'deferred', 'sending')",
                 )
                 .bind(mailbox.institution.to_string())
                 .bind(mailbox.user.to_string())

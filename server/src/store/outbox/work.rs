@@ -67,7 +67,12 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(mut found) = due.as_ref().map(delivery).transpose()? else { return Ok(Claim::Nothing) };
-        if let Some(later) = paced(&mut tx, which, pace, now).await? {
+        let recipients: i64 = sqlx::query("SELECT recipient_count FROM deliveries WHERE id = $1")
+            .bind(found.id.to_string())
+            .fetch_one(&mut *tx)
+            .await?
+            .try_get(0)?;
+        if let Some(later) = paced(&mut tx, which, recipients, pace, now).await? {
             return Ok(Claim::Paced(later));
         }
         sqlx::query(
@@ -137,7 +142,8 @@ impl Store {
         let done = sqlx::query(
             "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
                finished_at = $6, lease_owner = NULL, lease_until = NULL,
-               body_sealed = CASE WHEN $9 = 1 THEN '' ELSE body_sealed END
+               body_sealed = CASE WHEN $9 = 1 THEN '' ELSE body_sealed END,
+               aging_since = CASE WHEN $11 = 1 THEN $12 ELSE aging_since END
              WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $10",
         )
         .bind(record.state.as_str())
@@ -150,6 +156,9 @@ impl Store {
         .bind(owner.to_string())
         .bind(i64::from(record.state == DeliveryState::Sent))
         .bind(institution.to_string())
+        // Held: until now it could not leave.
+        .bind(i64::from(record.state == DeliveryState::Queued && !record.counts))
+        .bind(now.0)
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
@@ -262,7 +271,7 @@ impl Store {
 }
 
 /// When the lane may send again, if it may not now.
-async fn paced(tx: &mut Tx, which: &Lane, pace: Pace, now: Timestamp) -> Result<Option<Timestamp>> {
+async fn paced(tx: &mut Tx, which: &Lane, count: i64, pace: Pace, now: Timestamp) -> Result<Option<Timestamp>> {
     let lane = which.id.to_string();
     let row = sqlx::query("SELECT COUNT(*), MIN(lease_until) FROM deliveries WHERE lane_id = $1 AND state = 'sending' AND lease_until >= $2")
         .bind(&lane)
@@ -289,7 +298,8 @@ async fn paced(tx: &mut Tx, which: &Lane, pace: Pace, now: Timestamp) -> Result<
     .bind(now.0 - DAY_MS)
     .fetch_one(&mut **tx)
     .await?;
-    if row.try_get::<i64, _>(0)? >= pace.recipients_per_day {
+    let taken: i64 = row.try_get(0)?;
+    if taken > 0 && taken.saturating_add(count) > pace.recipients_per_day {
         let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
         return Ok(Some(Timestamp(oldest + DAY_MS + 1)));
     }

@@ -1,0 +1,112 @@
+//! How things are written in IMAP: folder names and what they are for, quoted texts, sets of numbers.
+
+use app::model::FolderRole;
+use async_imap::types::NameAttribute;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
+
+/// A folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// Its name, as the server writes it.
+    pub name: String,
+    /// What it is for.
+    pub role: FolderRole,
+    /// Whether it can be opened.
+    pub selectable: bool,
+}
+
+/// What a folder is for: the server says it (RFC 6154), or its usual name does.
+pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> FolderRole {
+    if name.eq_ignore_ascii_case("INBOX") {
+        return FolderRole::Inbox;
+    }
+    let told = attributes.iter().find_map(|attribute| match attribute {
+        NameAttribute::Sent => Some(FolderRole::Sent),
+        NameAttribute::Drafts => Some(FolderRole::Drafts),
+        NameAttribute::Junk => Some(FolderRole::Junk),
+        NameAttribute::Trash => Some(FolderRole::Trash),
+        NameAttribute::Archive => Some(FolderRole::Archive),
+        // Written without a backslash it is an extension to the library; Exchange has written it so.
+        NameAttribute::Extension(word) => FolderRole::parse(&word.trim_start_matches('\\').to_lowercase()),
+        _ => None,
+    });
+    told.unwrap_or_else(|| match name.to_lowercase().as_str() {
+        "sent items" | "sent" | "sent messages" => FolderRole::Sent,
+        "drafts" => FolderRole::Drafts,
+        "junk email" | "junk" | "spam" => FolderRole::Junk,
+        "deleted items" | "trash" | "deleted messages" => FolderRole::Trash,
+        "archive" => FolderRole::Archive,
+        _ => FolderRole::Other,
+    })
+}
+
+/// A name as people read it: IMAP writes other letters than ASCII in a UTF-7 of its own (RFC 3501, 5.1.3).
+#[must_use]
+pub fn readable(name: &str) -> String {
+    let mut read = String::new();
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('&') {
+        read.push_str(before);
+        let Some((code, next)) = after.split_once('-') else {
+            read.push('&');
+            rest = after;
+            continue;
+        };
+        let decoded = BASE64_STANDARD_NO_PAD.decode(code.replace(',', "/")).unwrap_or_default();
+        let units: Vec<u16> = decoded.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+        match String::from_utf16(&units) {
+            _ if code.is_empty() => read.push('&'),
+            Ok(text) if !text.is_empty() => read.push_str(&text),
+            // What cannot be decoded is shown as it is.
+            _ => read.extend(["&", code, "-"]),
+        }
+        rest = next;
+    }
+    read + rest
+}
+
+/// A quoted text: nothing in it ends it.
+pub(super) fn quoted(text: &str) -> String {
+    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    format!("\"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A sequence set, its neighbours joined: a long list of single numbers would outgrow the server's line.
+pub(super) fn set_of(uids: &[u32]) -> String {
+    let mut sorted = uids.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for uid in sorted {
+        match ranges.last_mut() {
+            Some((_, end)) if *end + 1 == uid => *end = uid,
+            _ => ranges.push((uid, uid)),
+        }
+    }
+    let written = ranges.iter().map(|(from, to)| if from == to { from.to_string() } else { format!("{from}:{to}") });
+    written.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_short_and_nothing_ends_a_quoted_text() {
+        assert_eq!(set_of(&[5, 3, 4, 9, 9, 1]), "1,3:5,9");
+        assert_eq!(quoted("a\"b\\c\r\nA1 LOGOUT"), "\"a\\\"b\\\\cA1 LOGOUT\"");
+    }
+
+    #[test]
+    fn folder_names_are_read_and_known() {
+        assert_eq!(readable("Entw&APw-rfe"), "Entwürfe");
+        assert_eq!(readable("R&-D"), "R&D");
+        assert_eq!(readable("&U,BTFw-"), "台北");
+        for odd in ["&", "A&B", "&A-", "&!!-x"] {
+            assert_eq!(readable(odd), odd);
+        }
+        assert_eq!(role("Gesendet", &[NameAttribute::Sent]), FolderRole::Sent);
+        assert_eq!(role("Deleted Items", &[]), FolderRole::Trash);
+        assert_eq!(role("Projects", &[NameAttribute::Marked]), FolderRole::Other);
+    }
+}

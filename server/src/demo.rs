@@ -84,6 +84,8 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
         "ENTREPOST_SIGN_IN_SECONDS",
         "ENTREPOST_ARRIVAL_SECONDS",
         "ENTREPOST_RETEST_SECONDS",
+        "ENTREPOST_RETRY_SECONDS",
+        "ENTREPOST_POLL_SECONDS",
         "ENTREPOST_SUPPORT_CONTACT",
     ]
     .into_iter()

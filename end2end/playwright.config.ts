@@ -14,7 +14,7 @@ export default defineConfig<Options>({
   reporter: [["list"]],
   projects: [
     { name: "script", grepInvert: /@plain/ },
-    { name: "plain", use: { script: false }, grepInvert: /@script/, testIgnore: ["accessibility.spec.ts", "demo.spec.ts", "portal.spec.ts"] },
+    { name: "plain", use: { script: false }, grepInvert: /@script/, testIgnore: ["accessibility.spec.ts", "states.spec.ts", "demo.spec.ts", "portal.spec.ts"] },
   ],
   use: {
     browserName: "chromium",

@@ -1,31 +1,9 @@
 // axe (WCAG 2.2 AA, color-contrast included) on every page and state, light and dark, wide and narrow.
-import { accessible, expect, test } from "../fixtures/test";
+import { everyLook } from "../fixtures/looks";
+import { expect, test } from "../fixtures/test";
 import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, pick, save, signIn } from "../fixtures/steps";
-import { mkdir } from "node:fs/promises";
-
-const LOOKS = [
-  { width: 1280, scheme: "light" },
-  { width: 1280, scheme: "dark" },
-  { width: 360, scheme: "light" },
-  { width: 360, scheme: "dark" },
-] as const;
 
 test.setTimeout(180_000);
-
-/** Checks a state in every look; with ENTREPOST_PICTURES set to a directory it also leaves pictures there. */
-async function everyLook(page: import("@playwright/test").Page, name: string): Promise<void> {
-  const pictures = process.env.ENTREPOST_PICTURES;
-  if (pictures) await mkdir(pictures, { recursive: true });
-  for (const { width, scheme } of LOOKS) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
-    await accessible(page);
-    const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(sideways, `${name} at ${width} px scrolls sideways`).toBeLessThanOrEqual(0);
-    if (pictures) await page.screenshot({ path: `${pictures}/${name}-${width}-${scheme}.png`, fullPage: true });
-  }
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
 
 test("before and at the sign-in", async ({ page, demo }) => {
   await page.goto(`${demo.url}/login`);

@@ -1,0 +1,148 @@
+// axe on the states that people seldom see: refusals, ends, and things that wait.
+import { everyLook } from "../fixtures/looks";
+import { expect, test } from "../fixtures/test";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, outcome, save, signIn } from "../fixtures/steps";
+import type { Page } from "@playwright/test";
+
+test.setTimeout(180_000);
+
+async function allowOther(page: Page, url: string): Promise<void> {
+  await page.goto(url + CONFIG);
+  await page.getByLabel("Users may connect an address other than their account's").check();
+  await save(page);
+  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+}
+
+async function begin(page: Page, url: string, address: string, name: string): Promise<void> {
+  await page.goto(url + ACCOUNT);
+  await page.getByLabel("Email address").fill(address);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, name);
+  await accept(page);
+  await page.waitForURL(/\/attempts\//);
+}
+
+test("refused: an address nobody may connect, one that is taken, one that is not proven; an invitation with errors", async ({ page, demo, newcomer }) => {
+  await configure(page, demo);
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByLabel("Email address").fill("other@demo.example");
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await expect(page.getByRole("alert").first()).toBeVisible();
+  await everyLook(page, "account-refused");
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "secretary@demo.example", "office.manager@demo.example");
+  await demo.faults({ delivery: "junk" });
+  await page.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
+  await outcome(page, "failed");
+  await everyLook(page, "attempt-unproven");
+  await page.goto(`${demo.url}/institution/users`);
+  await page.getByLabel("Email", { exact: true }).fill("new@demo.example");
+  await page.getByRole("button", { name: "Invite", exact: true }).click();
+  const link = await page.locator(".copyable code").first().innerText();
+  const invited = await newcomer();
+  await invited.goto(link);
+  await invited.getByLabel("Password", { exact: true }).fill("short");
+  await invited.getByLabel("Password again").fill("other");
+  await invited.locator("form .button").click();
+  await expect(invited.locator(".error").first()).toBeVisible();
+  await everyLook(invited, "invitation-refused");
+});
+
+test.describe("ends", () => {
+  test.use({ environment: { ENTREPOST_SIGN_IN_SECONDS: "3", ENTREPOST_ARRIVAL_SECONDS: "1" } });
+
+  test("a sign-in that was left, and a sender whose message is not seen", async ({ page, demo }) => {
+    await configure(page, demo);
+    await connect(page, demo, "admin@demo.example");
+    await page.goto(demo.url + ACCOUNT);
+    await page.getByRole("button", { name: "Configure & Test" }).click();
+    await page.getByRole("heading", { name: "Pick an account" }).waitFor();
+    await page.goto(demo.url + ACCOUNT);
+    await page.locator(".history a").first().click();
+    await expect(async () => {
+      await page.reload();
+      await expect(page.getByText("This sign-in was not completed.")).toBeVisible({ timeout: 500 });
+    }).toPass();
+    await everyLook(page, "attempt-abandoned");
+    await page.goto(demo.url + CONFIG);
+    await page.getByLabel("Yes", { exact: true }).check();
+    await page.getByLabel("Custom From address").fill("noreply@demo.example");
+    await save(page);
+    await demo.faults({ delivery: "nowhere" });
+    await page.getByRole("button", { name: "Test this pair" }).click();
+    await outcome(page, "not_seen");
+    await everyLook(page, "attempt-pair-not-seen");
+  });
+});
+
+test("the institution's own trouble: a refused registration, a failing sender", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Custom From address").fill("noreply@demo.example");
+  await save(page);
+  await page.getByRole("button", { name: "Test this pair" }).click();
+  await outcome(page, "passed");
+  await demo.faults({ send_as_denied: true });
+  await page.goto(demo.url + CONFIG);
+  await page.getByRole("button", { name: "Test this pair" }).click();
+  await outcome(page, "failed");
+  await page.goto(demo.url + CONFIG);
+  await everyLook(page, "config-failing-sender");
+  await demo.faults({ send_as_denied: false, secret_expired: true });
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Test again" }).click();
+  await outcome(page, "failed");
+  await page.goto(`${demo.url}/`);
+  await expect(page.getByText("Microsoft refuses the app registration.")).toBeVisible();
+  await everyLook(page, "home-refused-registration");
+});
+
+test("mail that waits: several senders, held, stopped", async ({ page, demo }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "admin@demo.example", "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByLabel("Email address").fill("other@demo.example");
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await page.getByRole("heading", { name: "Pick an account" }).waitFor();
+  await page.getByRole("button", { name: /another account/i }).click();
+  await atMicrosoft(page, "other@demo.example");
+  await accept(page);
+  await outcome(page, "passed");
+  await page.goto(`${demo.url}/mail/compose`);
+  await everyLook(page, "compose-several-senders");
+  await page.goto(`${demo.url}/mail/inbox`);
+  await expect(page.locator(".mail-row").first()).toBeVisible();
+  await everyLook(page, "inbox-several-mailboxes");
+  await demo.faults({ grants_revoked: true });
+  await page.goto(demo.url + ACCOUNT);
+  for (const _ of [0, 1]) {
+    await page.goto(demo.url + ACCOUNT);
+    await page.getByRole("button", { name: "Test again" }).first().click();
+    await outcome(page, "failed");
+  }
+  const write = async (subject: string) => {
+    await page.goto(`${demo.url}/mail/compose`);
+    await page.getByLabel("To", { exact: true }).fill("user@demo.example");
+    await page.getByLabel("Subject").fill(subject);
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect(page.getByRole("heading", { name: subject, exact: true })).toBeVisible();
+  };
+  await write("Held");
+  await write("Stopped");
+  await page.getByRole("button", { name: "Stop", exact: true }).first().click();
+  await expect(page.locator('[data-state="cancelled"]')).toHaveCount(1);
+  await everyLook(page, "outbox-held-and-stopped");
+});
+
+test("somebody who may not: a user's home and mail without anything", async ({ page, demo }) => {
+  await signIn(page, demo.url, "user@demo.example");
+  await page.goto(`${demo.url}/mail/outbox`);
+  await everyLook(page, "outbox-nothing-yet");
+  await page.goto(`${demo.url}/mail/drafts`);
+  await everyLook(page, "drafts-nothing-yet");
+});

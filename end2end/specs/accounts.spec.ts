@@ -1,22 +1,6 @@
 // Another account than the typed one signs in; sign-in name and address differ; replayed, foreign and expired state.
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, comeBack, CONFIG, configure, connect, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
-
-async function allowOther(page: import("@playwright/test").Page, url: string) {
-  await page.goto(url + CONFIG);
-  await page.getByLabel("Users may connect an address other than their account's").check();
-  await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
-}
-
-async function begin(page: import("@playwright/test").Page, url: string, address: string, name: string) {
-  await page.goto(url + ACCOUNT);
-  await page.getByLabel("Email address").fill(address);
-  await page.getByRole("button", { name: "Configure & Test" }).click();
-  await atMicrosoft(page, name);
-  await accept(page);
-  await page.waitForURL(/\/attempts\//);
-}
+import { accept, ACCOUNT, allowOther, atMicrosoft, begin, comeBack, configure, connect, outcome, signIn, signOut, stop } from "../fixtures/steps";
 
 test("the wrong account: says who signed in and who was expected; Sign in as … asks for the password", async ({ page, demo }) => {
   await configure(page, demo);

@@ -1,26 +1,9 @@
 // axe on the states that people seldom see: refusals, ends, and things that wait.
 import { everyLook } from "../fixtures/looks";
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, outcome, save, signIn } from "../fixtures/steps";
-import type { Page } from "@playwright/test";
+import { accept, ACCOUNT, allowOther, atMicrosoft, begin, CONFIG, configure, connect, outcome, save, signIn } from "../fixtures/steps";
 
 test.setTimeout(180_000);
-
-async function allowOther(page: Page, url: string): Promise<void> {
-  await page.goto(url + CONFIG);
-  await page.getByLabel("Users may connect an address other than their account's").check();
-  await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
-}
-
-async function begin(page: Page, url: string, address: string, name: string): Promise<void> {
-  await page.goto(url + ACCOUNT);
-  await page.getByLabel("Email address").fill(address);
-  await page.getByRole("button", { name: "Configure & Test" }).click();
-  await atMicrosoft(page, name);
-  await accept(page);
-  await page.waitForURL(/\/attempts\//);
-}
 
 test("refused: an address nobody may connect, one that is taken, one that is not proven; an invitation with errors", async ({ page, demo, newcomer }) => {
   await configure(page, demo);

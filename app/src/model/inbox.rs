@@ -177,8 +177,6 @@ pub struct PartView {
     pub number: usize,
     /// Its file name.
     pub name: String,
-    /// Its type, as the sender called it.
-    pub content_type: String,
     /// Octets, about: it is measured as it was sent.
     pub size: u64,
 }

@@ -221,8 +221,6 @@ pub struct ComposeView {
     pub attachments: Vec<AttachmentView>,
     /// Octets that the attachments may have together.
     pub attachment_limit: u64,
-    /// When it was kept, if it was.
-    pub saved_at: Option<Timestamp>,
 }
 
 /// A message that is being written, in a list.

@@ -1,6 +1,7 @@
 //! What of a message is no page: its HTML for a frame of its own, its attachments, and the whole of it.
 
-use app::backend::Visitor;
+use app::backend::{SignedIn, Visitor};
+use app::error::AppError;
 use app::model::MessagePlace;
 use axum::Extension;
 use axum::body::Body;
@@ -34,7 +35,7 @@ impl Asked {
     }
 }
 
-fn trouble(error: &app::error::AppError) -> Response {
+fn trouble(error: &AppError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     plain(status, "This cannot be shown", &escape(&error.to_string()))
 }
@@ -43,8 +44,15 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn not_found() -> Response {
-    trouble(&app::error::AppError::NotFound)
+/// Who asks, and for what. Signing in comes first: nothing is said about a question to somebody unknown.
+fn asked_by(
+    visitor: &Visitor,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<(SignedIn, MessagePlace, Asked), AppError> {
+    let me = visitor.signed_in()?;
+    let Query(asked) = asked.map_err(|_| AppError::NotFound)?;
+    let place = asked.place().ok_or(AppError::NotFound)?;
+    Ok((me, place, asked))
 }
 
 /// The HTML of a message. Its policy lets nothing run, nothing load, and nothing reach this site's pages or cookies.
@@ -53,12 +61,10 @@ pub(super) async fn document(
     Extension(visitor): Extension<Visitor>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    let me = match visitor.signed_in() {
-        Ok(me) => me,
+    let (me, place, asked) = match asked_by(&visitor, asked) {
+        Ok(found) => found,
         Err(error) => return trouble(&error),
     };
-    let Ok(Query(asked)) = asked else { return not_found() };
-    let Some(place) = asked.place() else { return not_found() };
     let remote_images = asked.images.as_deref() == Some("shown");
     match state.backend.inbox.document(&me, &place, remote_images).await {
         Ok(document) => {
@@ -84,12 +90,10 @@ pub(super) async fn download(
     Extension(visitor): Extension<Visitor>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    let me = match visitor.signed_in() {
-        Ok(me) => me,
+    let (me, place, asked) = match asked_by(&visitor, asked) {
+        Ok(found) => found,
         Err(error) => return trouble(&error),
     };
-    let Ok(Query(asked)) = asked else { return not_found() };
-    let Some(place) = asked.place() else { return not_found() };
     match state.backend.inbox.download(&me, &place, asked.number).await {
         Ok(file) => {
             let name = utf8_percent_encode(&file.name, NAME);

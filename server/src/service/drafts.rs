@@ -3,8 +3,8 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DraftId, DraftView, MessagePlace, Notice,
-    Timestamp, Tone, size_in_words,
+    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DraftId, DraftView, MessagePlace, Notice, Tone,
+    size_in_words,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
@@ -47,16 +47,11 @@ fn key(text: &str) -> Result<DraftId, AppError> {
 }
 
 impl Services {
-    pub(super) async fn draft_body(
-        &self,
-        me: &SignedIn,
-        draft: DraftId,
-    ) -> Result<Option<(Body, Timestamp)>, AppError> {
+    pub(super) async fn draft_body(&self, me: &SignedIn, draft: DraftId) -> Result<Option<Body>, AppError> {
         let found = self.store.draft(me.institution().id, me.user(), draft).await.or_internal(self)?;
         let Some(found) = found else { return Ok(None) };
         let opened = self.vault.open(&body_place(draft), &found.body_sealed).or_internal(self)?;
-        let body = serde_json::from_str(opened.expose()).map_err(|error| internal(&self.clock, &error))?;
-        Ok(Some((body, found.updated_at)))
+        serde_json::from_str(opened.expose()).map(Some).map_err(|error| internal(&self.clock, &error))
     }
 
     async fn put_body(&self, me: &SignedIn, draft: DraftId, body: &Body) -> Result<(), AppError> {
@@ -81,14 +76,14 @@ impl Services {
             Some(draft) => self.draft_body(me, draft).await?,
             None => None,
         };
-        let (form, saved_at, attachments) = match (draft, kept) {
-            (Some(draft), Some((body, at))) => {
+        let (form, attachments) = match (draft, kept) {
+            (Some(draft), Some(body)) => {
                 let attachments = self.store.attachments(institution, me.user(), draft).await.or_internal(self)?;
-                (body.form, Some(at), attachments)
+                (body.form, attachments)
             }
             _ => {
                 let key = self.clock.uuid().to_string();
-                (ComposeForm { key, ..ComposeForm::default() }, None, Vec::new())
+                (ComposeForm { key, ..ComposeForm::default() }, Vec::new())
             }
         };
         Ok(ComposeView {
@@ -96,13 +91,12 @@ impl Services {
             form,
             attachments,
             attachment_limit: self.config.attachment_limit,
-            saved_at,
         })
     }
 
     pub(super) async fn keep_draft(&self, me: &SignedIn, form: ComposeForm) -> Result<(), AppError> {
         let draft = key(&form.key)?;
-        let before = self.draft_body(me, draft).await?.map(|(body, _)| body);
+        let before = self.draft_body(me, draft).await?;
         if before.is_none() && form.is_blank() {
             return Ok(());
         }

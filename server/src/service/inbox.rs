@@ -466,12 +466,7 @@ fn body_view(opened: &Opened) -> BodyView {
             .parts
             .iter()
             .enumerate()
-            .map(|(at, part)| PartView {
-                number: at + 1,
-                name: part.name.clone(),
-                content_type: part.content_type.clone(),
-                size: part.size(),
-            })
+            .map(|(at, part)| PartView { number: at + 1, name: part.name.clone(), size: part.size() })
             .collect(),
         truncated: opened.truncated,
     }

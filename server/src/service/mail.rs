@@ -193,7 +193,7 @@ impl Mail for Handle {
         let from = app::model::EmailAddress::parse(&mailbox.address).map_err(|error| internal(&self.clock, &error))?;
         let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
         let message_id = format!("<{}@{}>", self.clock.uuid(), mailbox.address.rsplit('@').next().unwrap_or_default());
-        let kept = self.draft_body(me, draft).await?.map(|(body, _)| body).unwrap_or_default();
+        let kept = self.draft_body(me, draft).await?.unwrap_or_default();
         let files = self.files(me, draft).await?;
         let written = Written {
             from: &from,

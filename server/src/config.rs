@@ -70,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// Octets that the attachments of one message may have together.
     pub attachment_limit: u64,
+    /// How long a message is listed in the outbox after nothing more happened to it.
+    pub outbox_kept: Duration,
     /// How often a mailbox is looked into that nobody looks at.
     pub poll_interval: Duration,
 }
@@ -91,6 +93,10 @@ fn is_loopback(url: &Url) -> bool {
 
 fn positive(text: &str) -> Option<i64> {
     text.parse().ok().filter(|count| *count > 0)
+}
+
+fn days(text: &str) -> Option<Duration> {
+    text.parse::<u64>().ok().filter(|days| (1..=36_500).contains(days)).map(|days| Duration::from_secs(days * 86_400))
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -194,6 +200,12 @@ impl Config {
                 "a number of octets, at most 100000000, is expected",
                 |text| text.parse().ok().filter(|octets| (1..=100_000_000).contains(octets)),
             )?,
+            outbox_kept: source.parsed(
+                "ENTREPOST_OUTBOX_DAYS",
+                "90",
+                "a whole number of days, 1 or more, is expected",
+                days,
+            )?,
             poll_interval: source.parsed("ENTREPOST_POLL_SECONDS", "300", whole_seconds, seconds)?,
         })
     }
@@ -248,6 +260,7 @@ mod tests {
             ("ENTREPOST_MICROSOFT_SMTP", "smtp.office365.com"),
             ("ENTREPOST_EXTRA_CA_FILE", "/does/not/exist"),
             ("ENTREPOST_ARRIVAL_SECONDS", "0"),
+            ("ENTREPOST_OUTBOX_DAYS", "0"),
             ("ENTREPOST_CLIENT_ADDRESS_HEADER", "X Forwarded For"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "relay.example:25"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "https://user:marked@relay.example"),

@@ -28,6 +28,8 @@ const RENEWAL: Duration = Duration::from_secs(8);
 const ROUND: Duration = Duration::from_secs(1);
 /// How often it looks for leases that ended.
 const REAP: Duration = Duration::from_secs(10);
+/// Clocks of replicas agree within this time; one that is further behind was set back.
+const SET_BACK_MS: i64 = 5 * 60 * 1000;
 /// How long it is tried to record what became of a message.
 const RECORDING: Duration = Duration::from_secs(60);
 /// Sessions of this process at one time.
@@ -115,11 +117,14 @@ impl Outbox {
                 tracing::error!("outbox: {error}");
             }
         }
-        let mut reaped = Instant::now();
+        let mut reaped: Option<Instant> = None;
         loop {
-            if reaped.elapsed() >= REAP {
+            if reaped.is_none_or(|at| at.elapsed() >= REAP) {
                 self.reap(self.clock.now()).await;
-                reaped = Instant::now();
+                if let Err(error) = self.mind_the_clock().await {
+                    tracing::error!("outbox: {error}");
+                }
+                reaped = Some(Instant::now());
             }
             if let Err(error) = self.dispatch(&tasks).await {
                 tracing::error!("outbox: {error}");
@@ -150,6 +155,17 @@ impl Outbox {
             Ok(count) => tracing::warn!("{count} deliveries were left behind by a sender that died"),
             Err(error) => tracing::error!("outbox: {error}"),
         }
+    }
+
+    /// A clock that was set back must not make messages wait for times that are far ahead now.
+    async fn mind_the_clock(&self) -> Result<()> {
+        let (now, last) = (self.clock.now(), self.store.last_claimed_at().await?);
+        if last.since_ms(now) > SET_BACK_MS {
+            let minutes = last.since_ms(now) / 60_000;
+            tracing::warn!("the clock was set back by {minutes} minutes or more: what waits is tried now");
+            self.store.set_times_back(now, now.plus_ms(LEASE_MS)).await?;
+        }
+        Ok(())
     }
 
     async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker) -> Result<()> {

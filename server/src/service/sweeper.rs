@@ -59,7 +59,9 @@ impl Services {
             )
             .await?;
         self.store.sweep_attempts(now).await?;
-        self.store.sweep_notifications(now.plus_ms(-NOTIFICATIONS_MS)).await?;
+        let kept = i64::try_from(self.config.outbox_kept.as_millis()).unwrap_or(i64::MAX / 2);
+        self.store.sweep_deliveries(now.plus_ms(-NOTIFICATIONS_MS), now.plus_ms(-kept)).await?;
+        self.store.sweep_submissions(now).await?;
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
         for mailbox in self.store.claim_due_tests(now, next, AT_ONCE).await? {
             self.test_again(&mailbox).await?;

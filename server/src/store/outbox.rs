@@ -1,5 +1,6 @@
 //! The outbox: deliveries, their recipients, and the lanes they wait in.
 
+mod pace;
 mod work;
 
 use app::model::{
@@ -97,7 +98,7 @@ pub struct Delivery {
     pub finished_at: Option<Timestamp>,
 }
 
-/// What a lane may do at most.
+/// What a sender may do at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Submissions at one time.
@@ -181,8 +182,8 @@ impl Store {
         put_lane(tx, lane).await?;
         let done = sqlx::query(
             "INSERT INTO deliveries (id, institution_id, user_id, lane_id, idempotency_key, message_id, from_address, subject,
-               body_sealed, recipient_count, state, next_attempt_at, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $11)
+               body_sealed, state, next_attempt_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'queued', $10, $10)
              ON CONFLICT DO NOTHING",
         )
         .bind(new.id.to_string())
@@ -194,7 +195,6 @@ impl Store {
         .bind(&new.from)
         .bind(&new.subject)
         .bind(&new.body_sealed)
-        .bind(i64::try_from(new.recipients.len()).unwrap_or(i64::MAX))
         .bind(now.0)
         .execute(&mut **tx)
         .await?;

@@ -5,11 +5,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Claim, Lane, Pace, Record, delivery, select};
+use super::{Claim, Lane, Pace, Record, delivery, pace, select};
 use crate::store::{Result, Store, Tx, id};
-
-const MINUTE_MS: i64 = 60_000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 fn lane(row: &AnyRow) -> Result<Lane> {
     let mailbox: Option<String> = row.try_get("mailbox_id")?;
@@ -38,8 +35,7 @@ impl Store {
         rows.iter().map(lane).collect()
     }
 
-    /// Takes the oldest due delivery of a lane, for as long as the lease lasts and within the lane's pace. The lane's row is
-    /// locked meanwhile, so that replicas count together.
+    /// Takes the oldest due delivery of a lane, for as long as the lease lasts and within its sender's pace.
     ///
     /// # Errors
     /// [`super::StoreError`].
@@ -47,7 +43,7 @@ impl Store {
         &self,
         which: &Lane,
         (owner, until): (Uuid, Timestamp),
-        pace: Pace,
+        limits: Pace,
         now: Timestamp,
     ) -> Result<Claim> {
         let mut tx = self.begin().await?;
@@ -67,20 +63,25 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(mut found) = due.as_ref().map(delivery).transpose()? else { return Ok(Claim::Nothing) };
-        let recipients: i64 = sqlx::query("SELECT recipient_count FROM deliveries WHERE id = $1")
-            .bind(found.id.to_string())
-            .fetch_one(&mut *tx)
-            .await?
-            .try_get(0)?;
-        if let Some(later) = paced(&mut tx, which, recipients, pace, now).await? {
+        let recipients: i64 =
+            sqlx::query("SELECT COUNT(*) FROM recipients WHERE delivery_id = $1 AND state = 'pending'")
+                .bind(found.id.to_string())
+                .fetch_one(&mut *tx)
+                .await?
+                .try_get(0)?;
+        let sender = pace::lock_sender(&mut tx, which, now).await?;
+        if let Some(later) = pace::paced(&mut tx, &sender, recipients, limits, now).await? {
             return Ok(Claim::Paced(later));
         }
+        pace::count(&mut tx, (&sender, found.id), recipients, now).await?;
         sqlx::query(
-            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3 WHERE id = $4",
+            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3, sender = $4
+             WHERE id = $5",
         )
         .bind(owner.to_string())
         .bind(until.0)
         .bind(now.0)
+        .bind(&sender)
         .bind(found.id.to_string())
         .execute(&mut *tx)
         .await?;
@@ -164,6 +165,7 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
+        pace::settle(&mut tx, institution, which).await?;
         for (address, state, answer) in &record.recipients {
             sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")
                 .bind(state.as_str())
@@ -202,6 +204,40 @@ impl Store {
         .await?;
         tx.commit().await?;
         Ok(again.rows_affected() + unknown.rows_affected())
+    }
+
+    /// When something was last claimed. A time that lies ahead means that the clock was set back since.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn last_claimed_at(&self) -> Result<Timestamp> {
+        let row = sqlx::query("SELECT COALESCE(MAX(served_at), 0) FROM lanes").fetch_one(&self.pool).await?;
+        Ok(Timestamp(row.try_get(0)?))
+    }
+
+    /// The clock was set back: what was to happen after a pause would wait for times that are far ahead now. It happens now
+    /// instead; leases, which their owners renew, end at `leased` at the latest.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_times_back(&self, now: Timestamp, leased: Timestamp) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for (statement, until) in [
+            ("UPDATE lanes SET served_at = $1, paused_until = 0 WHERE served_at > $1 OR paused_until > $1", now),
+            (
+                "UPDATE deliveries SET next_attempt_at = $1 WHERE state IN ('queued', 'deferred') AND next_attempt_at > $1",
+                now,
+            ),
+            ("UPDATE deliveries SET lease_until = $1 WHERE state = 'sending' AND lease_until > $1", leased),
+            ("UPDATE mailboxes SET refresh_lease_until = $1 WHERE refresh_lease_until > $1", leased),
+            ("UPDATE mailboxes SET line_until = $1 WHERE line_until > $1", leased),
+            ("UPDATE mailboxes SET next_poll_at = $1 WHERE next_poll_at > $1", now),
+            ("UPDATE mailboxes SET next_test_at = $1 WHERE state = 'blocked' AND next_test_at > $1", now),
+        ] {
+            sqlx::query(statement).bind(until.0).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Nothing leaves through a lane before a time.
@@ -251,57 +287,20 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets notifications that were finished before a time: nobody lists them.
+    /// Forgets what has long been finished: notifications, which nobody lists, and what people wrote.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn sweep_notifications(&self, before: Timestamp) -> Result<()> {
+    pub async fn sweep_deliveries(&self, notifications: Timestamp, written: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM recipients WHERE delivery_id IN (SELECT id FROM deliveries WHERE user_id IS NULL AND finished_at < $1)")
-            .bind(before.0)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("DELETE FROM deliveries WHERE user_id IS NULL AND finished_at < $1")
-            .bind(before.0)
-            .execute(&mut *tx)
-            .await?;
+        for statement in [
+            "DELETE FROM recipients WHERE delivery_id IN (SELECT id FROM deliveries
+               WHERE (user_id IS NULL AND finished_at < $1) OR (user_id IS NOT NULL AND finished_at < $2))",
+            "DELETE FROM deliveries WHERE (user_id IS NULL AND finished_at < $1) OR (user_id IS NOT NULL AND finished_at < $2)",
+        ] {
+            sqlx::query(statement).bind(notifications.0).bind(written.0).execute(&mut *tx).await?;
+        }
         tx.commit().await?;
         Ok(())
     }
-}
-
-/// When the lane may send again, if it may not now.
-async fn paced(tx: &mut Tx, which: &Lane, count: i64, pace: Pace, now: Timestamp) -> Result<Option<Timestamp>> {
-    let lane = which.id.to_string();
-    let row = sqlx::query("SELECT COUNT(*), MIN(lease_until) FROM deliveries WHERE lane_id = $1 AND state = 'sending' AND lease_until >= $2")
-        .bind(&lane)
-        .bind(now.0)
-        .fetch_one(&mut **tx)
-        .await?;
-    if row.try_get::<i64, _>(0)? >= pace.connections {
-        // One of them ends long before its lease; whoever ends it comes back.
-        return Ok(Some(now.plus_ms(1000)));
-    }
-    let row = sqlx::query("SELECT COUNT(*), MIN(started_at) FROM deliveries WHERE lane_id = $1 AND started_at > $2")
-        .bind(&lane)
-        .bind(now.0 - MINUTE_MS)
-        .fetch_one(&mut **tx)
-        .await?;
-    if row.try_get::<i64, _>(0)? >= pace.messages_per_minute {
-        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Some(Timestamp(oldest + MINUTE_MS + 1)));
-    }
-    let row = sqlx::query(
-        "SELECT CAST(COALESCE(SUM(recipient_count), 0) AS BIGINT), MIN(started_at) FROM deliveries WHERE lane_id = $1 AND started_at > $2",
-    )
-    .bind(&lane)
-    .bind(now.0 - DAY_MS)
-    .fetch_one(&mut **tx)
-    .await?;
-    let taken: i64 = row.try_get(0)?;
-    if taken > 0 && taken.saturating_add(count) > pace.recipients_per_day {
-        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Some(Timestamp(oldest + DAY_MS + 1)));
-    }
-    Ok(None)
 }

@@ -1,0 +1,129 @@
+//! How fast a sender may go. A sender is what the mail server counts: one mailbox, whichever lanes lead to it (a person's own, and
+//! the institution's notifications), on whichever replica.
+
+use app::model::{DeliveryId, InstitutionId, Timestamp};
+use sqlx::Row;
+
+use super::{Lane, Pace};
+use crate::store::{Result, Store, Tx};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Who sends what waits in a lane, its row locked until the transaction ends, so that replicas count together.
+pub(super) async fn lock_sender(tx: &mut Tx, which: &Lane, now: Timestamp) -> Result<String> {
+    let row = match which.mailbox {
+        Some(mailbox) => sqlx::query(
+            "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2",
+        )
+        .bind(which.institution.to_string())
+        .bind(mailbox.to_string()),
+        None => sqlx::query(
+            "SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name) FROM mailboxes m JOIN email_settings s ON s.notification_mailbox_id = m.id
+             WHERE s.institution_id = $1 AND s.custom_from = 1 AND m.state <> 'needs_reconnect'",
+        )
+        .bind(which.institution.to_string()),
+    };
+    let named: Option<String> = row.fetch_optional(&mut **tx).await?.map(|row| row.try_get(0)).transpose()?;
+    let sender = named.unwrap_or_else(|| which.id.to_string());
+    sqlx::query("INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2")
+        .bind(&sender)
+        .bind(now.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(sender)
+}
+
+/// When a sender may go on, if it may not now. What a clock that was set back left in the future does not count.
+pub(super) async fn paced(
+    tx: &mut Tx,
+    sender: &str,
+    recipients: i64,
+    pace: Pace,
+    now: Timestamp,
+) -> Result<Option<Timestamp>> {
+    let row =
+        sqlx::query("SELECT COUNT(*) FROM deliveries WHERE sender = $1 AND state = 'sending' AND lease_until >= $2")
+            .bind(sender)
+            .bind(now.0)
+            .fetch_one(&mut **tx)
+            .await?;
+    if row.try_get::<i64, _>(0)? >= pace.connections {
+        // One of them ends long before its lease; whoever ends it comes back.
+        return Ok(Some(now.plus_ms(1000)));
+    }
+    let row = sqlx::query("SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3")
+        .bind(sender)
+        .bind(now.0 - MINUTE_MS)
+        .bind(now.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    if row.try_get::<i64, _>(0)? >= pace.messages_per_minute {
+        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
+        return Ok(Some(Timestamp(oldest + MINUTE_MS + 1)));
+    }
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT), MIN(at) FROM submissions
+         WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0",
+    )
+    .bind(sender)
+    .bind(now.0 - DAY_MS)
+    .bind(now.0)
+    .fetch_one(&mut **tx)
+    .await?;
+    let taken: i64 = row.try_get(0)?;
+    if taken > 0 && taken.saturating_add(recipients) > pace.recipients_per_day {
+        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
+        return Ok(Some(Timestamp(oldest + DAY_MS + 1)));
+    }
+    Ok(None)
+}
+
+/// Counts an attempt that begins now.
+pub(super) async fn count(
+    tx: &mut Tx,
+    (sender, which): (&str, DeliveryId),
+    recipients: i64,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(which.to_string())
+    .bind(now.0)
+    .bind(sender)
+    .bind(recipients)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// An attempt ended: of one whose message never began to leave, nobody was addressed.
+pub(super) async fn settle(tx: &mut Tx, institution: InstitutionId, which: DeliveryId) -> Result<()> {
+    sqlx::query(
+        "UPDATE submissions SET recipients = 0 WHERE delivery_id = $1
+         AND at = (SELECT started_at FROM deliveries WHERE institution_id = $2 AND id = $1 AND data_started = 0)",
+    )
+    .bind(which.to_string())
+    .bind(institution.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Forgets what no pace counts any more.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
+        sqlx::query("DELETE FROM submissions WHERE at < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
+        sqlx::query(
+            "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)",
+        )
+        .bind(now.0 - DAY_MS)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

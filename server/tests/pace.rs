@@ -1,0 +1,181 @@
+//! How fast a mailbox may go: counted over retries, replicas and lanes; and clocks that are set back. Real sockets.
+
+mod common;
+
+use std::sync::Arc;
+
+use app::model::{DeliveryId, DeliveryState, Provider, RecipientKind, Timestamp};
+use common::{Database, Seat, World};
+use server::clock::Clock;
+use server::outbox::{Body, body_place};
+use server::service::Services;
+use server::store::{Backend, EmailSettings, Lane, NewDelivery};
+use server::vault::Secret;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+async fn world(database: &Database, settings: &[(&'static str, &str)]) -> (World, Clock, Seat) {
+    let clock = Clock::manual(Clock::system().now());
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let world = World::start_with(database, clock.clone(), &settings).await;
+    let seat = world.seat("user@demo.example").await;
+    (world, clock, seat)
+}
+
+fn arrived(world: &World, mailbox: &str) -> usize {
+    let world = world.sandbox.world();
+    world.mails().into_iter().filter(|(address, folder, _)| address == mailbox && folder == "INBOX").count()
+}
+
+async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1000)).await;
+    found.unwrap().into_iter().map(|one| one.state).collect()
+}
+
+/// Every replica sends what it may, all at the same time, until none of them may any more.
+async fn send(replicas: &[Arc<Services>]) {
+    loop {
+        let sending = replicas.iter().map(|services| services.outbox.run_once());
+        let sent: usize = futures::future::join_all(sending).await.into_iter().map(Result::unwrap).sum();
+        if sent == 0 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_a_minute_are_counted_over_all_replicas() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database, &[("ENTREPOST_MESSAGES_PER_MINUTE", "5")]).await;
+        let mut replicas = vec![Arc::clone(&world.services)];
+        if world.services.store.backend() == Backend::Postgres {
+            replicas.push(world.replica().await);
+        }
+        world.queue(&seat, 12, "other@demo.example", clock.now()).await;
+        for minute in 1..=3 {
+            send(&replicas).await;
+            assert_eq!(arrived(&world, "other@demo.example"), (5 * minute).min(12));
+            clock.advance_ms(60_002);
+        }
+    }
+}
+
+#[tokio::test]
+async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database, &[("ENTREPOST_RECIPIENTS_PER_DAY", "3")]).await;
+        let replicas = [Arc::clone(&world.services)];
+        // What never began to leave addressed nobody.
+        world.sandbox.world().faults.cut_before_data = true;
+        world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+        send(&replicas).await;
+        assert_eq!(states(&world, &seat).await, [DeliveryState::Deferred]);
+        world.sandbox.world().faults.cut_before_data = false;
+        world.queue(&seat, 4, "other@demo.example", clock.now()).await;
+        for _ in 0..3 {
+            clock.advance_ms(2 * 60_000);
+            send(&replicas).await;
+        }
+        assert_eq!(arrived(&world, "other@demo.example"), 3);
+        clock.advance_ms(DAY_MS);
+        send(&replicas).await;
+        assert_eq!(arrived(&world, "other@demo.example"), 5);
+        assert!(states(&world, &seat).await.iter().all(|state| *state == DeliveryState::Sent));
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_counts() {
+    let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "2"), ("ENTREPOST_RETRY_SECONDS", "1")];
+    let database = Database::sqlite();
+    let (world, clock, seat) = world(&database, &settings).await;
+    world.sandbox.world().faults.cut_before_data = true;
+    world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+    for attempts in [1, 1, 0, 0] {
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), attempts);
+        clock.advance_ms(5_000);
+    }
+    world.sandbox.world().faults.cut_before_data = false;
+    clock.advance_ms(60_000);
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+    assert_eq!(states(&world, &seat).await, [DeliveryState::Sent]);
+}
+
+#[tokio::test]
+async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database, &[("ENTREPOST_MESSAGES_PER_MINUTE", "1")]).await;
+        let (services, store) = (&world.services, &world.services.store);
+        let settings = EmailSettings {
+            provider: Provider::ExchangeOnline,
+            custom_from: true,
+            custom_from_address: "user@demo.example".into(),
+            notification_mailbox: Some(seat.mailbox),
+            ..EmailSettings::default()
+        };
+        let mut tx = store.begin().await.unwrap();
+        store.put_email_settings(&mut tx, seat.institution, &settings, clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+        world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+        assert_eq!(services.outbox.run_once().await.unwrap(), 1);
+
+        let id = DeliveryId(clock.uuid());
+        let body = Body::Notification { to: "admin@demo.example".into(), text: "Something happened.".into() };
+        let body = Secret::new(serde_json::to_string(&body).unwrap());
+        let new = NewDelivery {
+            id,
+            user: None,
+            idempotency_key: id.to_string(),
+            message_id: format!("<{id}@demo.example>"),
+            from: String::new(),
+            subject: "News".into(),
+            body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
+            recipients: vec![(RecipientKind::To, "admin@demo.example".into())],
+        };
+        let mut tx = store.begin().await.unwrap();
+        let lane = Lane::of_notifications(seat.institution);
+        assert!(store.enqueue(&mut tx, &lane, &new, clock.now()).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(services.outbox.run_once().await.unwrap(), 0, "the mailbox had its message for this minute");
+        clock.advance_ms(60_002);
+        assert_eq!(services.outbox.run_once().await.unwrap(), 1);
+        assert_eq!(arrived(&world, "admin@demo.example"), 1);
+    }
+}
+
+/// The clock was two days ahead and is mended while a message waits for its next attempt: it does not wait for two days.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_holds_nothing_up() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database, &[]).await;
+        world.sandbox.world().faults.throttled = true;
+        world.queue(&seat, 2, "other@demo.example", clock.now()).await;
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+        clock.advance_ms(-2 * DAY_MS);
+        world.sandbox.world().faults.throttled = false;
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "their time seems far away");
+        let running = tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+        world.until(async || states(&world, &seat).await.iter().all(|state| *state == DeliveryState::Sent)).await;
+        assert_eq!(arrived(&world, "other@demo.example"), 2);
+        world.services.stop.cancel();
+        running.await.unwrap();
+    }
+}
+
+/// What was sent long ago is listed no more, and nothing of it is left.
+#[tokio::test]
+async fn what_is_long_finished_is_forgotten() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database, &[]).await;
+        world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+        world.services.outbox.run_once().await.unwrap();
+        clock.advance_ms(89 * DAY_MS);
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(states(&world, &seat).await, [DeliveryState::Sent]);
+        world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+        clock.advance_ms(2 * DAY_MS);
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(states(&world, &seat).await, [DeliveryState::Queued], "what waits stays");
+    }
+}

@@ -30,6 +30,8 @@ const HANDED_ON: Duration = Duration::from_secs(1);
 /// How long nobody asks again after a refusal: the first time, and at most.
 const FIRST_REST_MS: i64 = 500;
 const LONGEST_REST_MS: i64 = 60_000;
+/// The longest Retry-After that is obeyed.
+const MOST_REST_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Doubles with every refusal, spread over a fifth.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of a minute")]
@@ -119,12 +121,19 @@ struct Cached {
     since: Timestamp,
 }
 
-/// What was refused lately: whoever waited for the same answer gets it, and nobody asks in a storm.
+/// What was refused lately, stored with the mailbox: whoever waited for the same answer gets it, on every replica, and nobody
+/// asks in a storm. A new grant takes it away.
+#[derive(Serialize, Deserialize)]
 struct Refused {
     error: IdentityError,
-    grant_version: i64,
     count: u32,
     until: Timestamp,
+}
+
+impl Refused {
+    fn of(mailbox: &Mailbox) -> Option<Self> {
+        serde_json::from_str(mailbox.refresh_refusal.as_deref()?).ok()
+    }
 }
 
 /// A token on its way to the other replicas.
@@ -149,7 +158,6 @@ pub struct Tokens {
     entra: Arc<Entra>,
     clock: Clock,
     cache: Mutex<HashMap<MailboxId, Cached>>,
-    refused: Mutex<HashMap<MailboxId, Refused>>,
     turns: Mutex<HashMap<MailboxId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -161,7 +169,7 @@ impl Tokens {
     /// Nothing cached yet.
     #[must_use]
     pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock) -> Self {
-        Self { store, vault, entra, clock, cache: Mutex::default(), refused: Mutex::default(), turns: Mutex::default() }
+        Self { store, vault, entra, clock, cache: Mutex::default(), turns: Mutex::default() }
     }
 
     /// The credentials of a registration, its secret opened.
@@ -178,14 +186,12 @@ impl Tokens {
 
     /// Keeps the access token that came with a sign-in of `user` (the sign-in name).
     pub fn remember(&self, mailbox: MailboxId, user: &str, token: AccessToken) {
-        locked(&self.refused).remove(&mailbox);
         locked(&self.cache).insert(mailbox, Cached { user: user.to_owned(), token, since: self.clock.now() });
     }
 
     /// Forgets a mailbox's token: it was disconnected or refused.
     pub fn forget(&self, mailbox: MailboxId) {
         locked(&self.cache).remove(&mailbox);
-        locked(&self.refused).remove(&mailbox);
         // A refresh under way keeps its turn: whoever comes next must wait for it.
         let mut turns = locked(&self.turns);
         if turns.get(&mailbox).is_some_and(|turn| Arc::strong_count(turn) == 1) {
@@ -199,10 +205,12 @@ impl Tokens {
         (found.token.expires_at.0 - EARLY_MS > self.clock.now().0).then(|| found.token.clone())
     }
 
+    /// The refusal after which nobody asks again yet. One that lies further ahead than any could was written before the clock was
+    /// set back.
     fn refused(&self, mailbox: &Mailbox) -> Option<IdentityError> {
-        let refused = locked(&self.refused);
-        let found = refused.get(&mailbox.id).filter(|found| found.grant_version == mailbox.grant_version)?;
-        (found.until > self.clock.now()).then(|| found.error.clone())
+        let found = Refused::of(mailbox)?;
+        let ahead = found.until.since_ms(self.clock.now());
+        (ahead > 0 && ahead <= MOST_REST_MS).then_some(found.error)
     }
 
     /// A token that is good for some minutes at least.
@@ -303,7 +311,8 @@ impl Tokens {
             if let Some(token) = self.cached(mailbox) {
                 return Ok(token);
             }
-            if let Some(error) = self.refused(mailbox) {
+            let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
+            if let Some(error) = self.refused(&newest) {
                 return Err(error.into());
             }
         }
@@ -318,8 +327,9 @@ impl Tokens {
             if let Some(token) = self.awaited(mailbox, LOOK).await {
                 return Ok(token);
             }
-            if self.store.mailbox(mailbox.institution, mailbox.id).await?.is_none() {
-                return Err(TokenError::Gone);
+            let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
+            if let Some(error) = self.refused(&newest).filter(|_| !always) {
+                return Err(error.into());
             }
         }
         // The other replica's token may still be on its way.
@@ -357,6 +367,9 @@ impl Tokens {
     ) -> Result<AccessToken, TokenError> {
         // Read again: whoever had the turn before may have rotated the grant, or heard that it ended.
         let mailbox = self.store.mailbox(institution, id).await?.ok_or(TokenError::Gone)?;
+        if let Some(error) = self.refused(&mailbox).filter(|_| !always) {
+            return Err(error.into());
+        }
         if mailbox.state == MailboxState::NeedsReconnect && !always {
             return Err(TokenError::NeedsReconnect(mailbox.problem));
         }
@@ -387,6 +400,9 @@ impl Tokens {
                 return Ok(AccessToken::from(&granted));
             }
         }
+        if mailbox.refresh_refusal.is_some() {
+            self.store.set_refresh_refusal(institution, id, None).await?;
+        }
         let token = AccessToken::from(&granted);
         self.remember(id, &mailbox.sign_in_name, token.clone());
         self.hand_on(&mailbox, &token).await;
@@ -398,7 +414,9 @@ impl Tokens {
         let now = self.clock.now();
         // The person may have connected again meanwhile: the refused grant is not theirs any more.
         let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?;
-        if error.needs_reconnect() && newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version) {
+        if error.needs_reconnect()
+            && newest.as_ref().is_some_and(|newest| newest.grant_version == mailbox.grant_version)
+        {
             let problem = Fault::identity(&error, now).to_json();
             let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
             self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
@@ -409,13 +427,14 @@ impl Tokens {
             let problem = Fault::identity(&error, now).to_json();
             self.store.set_registration_problem(mailbox.institution, Some(&problem)).await?;
         }
-        let mut refused = locked(&self.refused);
-        let count = refused.get(&mailbox.id).map_or(0, |before| before.count.saturating_add(1));
+        let count = Refused::of(mailbox).map_or(0, |before| before.count.saturating_add(1));
         let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);
         let rest = if error.is_transient() { rest_ms(count, self.clock.jitter()) } else { FIRST_REST_MS };
-        let until = now.plus_ms(rest.max(asked.saturating_mul(1000)));
-        let grant_version = mailbox.grant_version;
-        refused.insert(mailbox.id, Refused { error: error.clone(), grant_version, count, until });
+        let until = now.plus_ms(rest.max(asked.saturating_mul(1000)).min(MOST_REST_MS));
+        let refused = serde_json::to_string(&Refused { error: error.clone(), count, until }).ok();
+        if newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version) {
+            self.store.set_refresh_refusal(mailbox.institution, mailbox.id, refused.as_deref()).await?;
+        }
         Ok(error.into())
     }
 

@@ -48,6 +48,12 @@ async fn two_replicas_make_one_request_too() {
     // Handed on in memory: no column of the database holds it.
     assert_eq!(senders(&replicas, &mailbox, 20).await, 20);
     assert_eq!(world.refreshes(), 1);
+
+    // So is one that is longer than a notice of the database may be.
+    world.sandbox.world().faults.token_padding = 20_000;
+    replicas.iter().for_each(|services| services.tokens.forget(seat.mailbox));
+    assert_eq!(senders(&replicas, &mailbox, 200).await, 200);
+    assert_eq!(world.refreshes(), 2);
 }
 
 #[tokio::test]
@@ -68,6 +74,29 @@ async fn a_refusal_is_asked_for_once_and_ends_with_a_new_grant() {
         let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 3).await, 3);
     }
+}
+
+/// Retry-After is obeyed by all replicas, whichever of them was asked for patience.
+#[tokio::test]
+async fn patience_is_asked_of_all_replicas() {
+    let database = Database::postgres().await;
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let replicas = [Arc::clone(&world.services), world.replica().await];
+    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    world.sandbox.world().faults.token_busy = true;
+    assert_eq!(senders(&replicas, &mailbox, 20).await, 0);
+    assert_eq!(world.refreshes(), 1);
+    clock.advance_ms(119_000);
+    assert_eq!(senders(&replicas, &mailbox, 20).await, 0);
+    assert_eq!(world.refreshes(), 1, "it asked for two minutes");
+    world.sandbox.world().faults.token_busy = false;
+    clock.advance_ms(2_000);
+    assert_eq!(senders(&replicas, &mailbox, 20).await, 20);
+    assert_eq!(world.refreshes(), 2);
+    let after = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    assert_eq!((after.state, after.refresh_refusal), (MailboxState::Connected, None));
 }
 
 #[tokio::test]

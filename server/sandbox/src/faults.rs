@@ -82,6 +82,10 @@ pub struct Faults {
     pub imap_throttled: bool,
     /// The token endpoint answers after this many milliseconds.
     pub token_slow_ms: u64,
+    /// The token endpoint answers 429 and asks for two minutes of patience.
+    pub token_busy: bool,
+    /// Access tokens are longer by so many characters, as those of accounts in many groups are.
+    pub token_padding: usize,
     /// A refresh token that was used is revoked, as strict providers do (Microsoft does not).
     pub strict_rotation: bool,
     /// SMTP refuses every sign-in, and its answer echoes what it was sent.

@@ -122,7 +122,7 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     page("Sandbox portal", false, &body).into_response()
 }
 
-const SWITCHES: [(&str, &str); 16] = [
+const SWITCHES: [(&str, &str); 17] = [
     ("secret_expired", "Client secret expired"),
     ("imap_disabled", "IMAP disabled"),
     ("consent_missing", "Admin consent missing"),
@@ -133,6 +133,7 @@ const SWITCHES: [(&str, &str); 16] = [
     ("cut_after_data", "Connection cut after DATA, before the answer"),
     ("grants_revoked", "Grants revoked"),
     ("unavailable", "Entra unavailable"),
+    ("token_busy", "Token endpoint busy for two minutes"),
     ("send_as_denied", "Send As denied"),
     ("message_id_replaced", "Message-ID replaced on the way"),
     ("smtp_scope_missing", "SMTP.Send missing in the token"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
@@ -100,6 +100,12 @@ pub(crate) async fn endpoint(
     *world.token_requests.entry(request.grant_type.clone()).or_default() += 1;
     world.dirty = true;
 
+    if faults.token_busy {
+        drop(guard);
+        let mut answer = refuse(429, "temporarily_unavailable", 90055, "The server is too busy. Please try again.");
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("120"));
+        return answer;
+    }
     let known_tenant = tenant == world.tenant_id.to_string() || tenant.eq_ignore_ascii_case(&world.tenant_domain);
     let refusal = if !known_tenant {
         Some((400, "invalid_request", 90002, format!("Tenant '{tenant}' not found.")))
@@ -242,7 +248,8 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
         .filter(|scope| !["offline_access", "openid", "profile", "email"].contains(&scope.as_str()))
         .cloned()
         .collect();
-    let (access, refresh) = (random("access."), random("refresh."));
+    let (mut access, refresh) = (random("access."), random("refresh."));
+    access.push_str(&"x".repeat(world.faults.token_padding));
     let lifetime = if world.faults.token_seconds > 0 { world.faults.token_seconds } else { ACCESS_LIFETIME };
     world.access.retain(|_, access| access.expires_at > now());
     world

@@ -107,7 +107,7 @@ impl Entra {
     }
 
     async fn get(&self, url: Url, what: &'static str) -> Result<Vec<u8>, IdentityError> {
-        let unreachable = |detail| IdentityError::Unreachable { what, detail };
+        let unreachable = |detail| IdentityError::Unreachable { what: what.into(), detail };
         let answer = self.http.get(url).send().await.map_err(|error| unreachable(describe(&error)))?;
         let status = answer.status();
         let retry_after =
@@ -117,7 +117,7 @@ impl Entra {
             return Ok(body);
         }
         if status.is_server_error() || status.as_u16() == 429 {
-            return Err(IdentityError::Unavailable { what, status: status.as_u16(), retry_after });
+            return Err(IdentityError::Unavailable { what: what.into(), status: status.as_u16(), retry_after });
         }
         match serde_json::from_slice::<OAuthError>(&body) {
             Ok(mut answer) => {

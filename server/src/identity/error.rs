@@ -1,5 +1,6 @@
 //! What the identity platform refused, and predicates for decisions. Only `diagnosis` looks at numbers and texts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ impl OAuthError {
 }
 
 /// Why the identity platform did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 pub enum IdentityError {
     /// It refused, in the words of OAuth.
     #[error("{answer}")]
@@ -87,7 +88,7 @@ pub enum IdentityError {
     #[error("{what} cannot be reached: {detail}")]
     Unreachable {
         /// What was asked.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Why not.
         detail: String,
     },
@@ -95,7 +96,7 @@ pub enum IdentityError {
     #[error("{what} answered HTTP {status}")]
     Unavailable {
         /// What was asked.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// HTTP status.
         status: u16,
         /// Seconds it asks to wait.
@@ -105,7 +106,7 @@ pub enum IdentityError {
     #[error("{what}: {detail}")]
     Protocol {
         /// What was asked.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// What is wrong.
         detail: String,
     },
@@ -113,7 +114,7 @@ pub enum IdentityError {
 
 impl IdentityError {
     pub(super) fn protocol(what: &'static str, detail: &str) -> Self {
-        Self::Protocol { what, detail: detail.to_owned() }
+        Self::Protocol { what: what.into(), detail: detail.to_owned() }
     }
 
     /// Whether the same request may work later.

@@ -324,11 +324,11 @@ impl<'a> Exchange<'a> {
                 IdentityError::OAuth { answer: Box::new(answer), status, retry_after }
             }
             oauth2::RequestTokenError::Request(SendError(detail)) => {
-                IdentityError::Unreachable { what: "token endpoint", detail }
+                IdentityError::Unreachable { what: "token endpoint".into(), detail }
             }
             // Parse holds the raw body, tokens included: it is never formatted.
             _ if status >= 500 || status == 429 => {
-                IdentityError::Unavailable { what: "token endpoint", status, retry_after }
+                IdentityError::Unavailable { what: "token endpoint".into(), status, retry_after }
             }
             _ => IdentityError::protocol(
                 "token endpoint",

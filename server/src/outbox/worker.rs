@@ -113,7 +113,7 @@ impl Outbox {
         if self.store.backend() == Backend::Sqlite {
             // One process: whoever held a lease is dead.
             self.reap(Timestamp(i64::MAX)).await;
-            if let Err(error) = self.store.end_refresh_leases().await {
+            if let Err(error) = self.store.end_leases().await {
                 tracing::error!("outbox: {error}");
             }
         }

@@ -12,8 +12,10 @@ use tokio::sync::broadcast;
 use super::{Result, Store};
 
 const CHANNEL: &str = "entrepost";
-/// PostgreSQL's limit is 8,000 octets.
-const MOST: usize = 7_900;
+/// Octets of one notice: PostgreSQL takes 8,000. What is longer (a token of an account in many groups) travels in pieces.
+const MOST: usize = 7_800;
+/// Pieces of one piece of news, and how many of them may be incomplete.
+const PIECES: usize = 64;
 /// News that a slow listener may fall behind.
 const BACKLOG: usize = 1_024;
 /// Pause before a broken listener connects again.
@@ -74,6 +76,47 @@ impl Bus {
     }
 }
 
+/// Cuts a text into notices.
+fn notices(text: &str) -> Vec<String> {
+    if text.len() <= MOST {
+        return vec![text.to_owned()];
+    }
+    let name = crate::clock::sha256(text);
+    // Four octets a character at most.
+    let letters: Vec<char> = text.chars().collect();
+    let pieces: Vec<String> = letters.chunks((MOST - 100) / 4).map(|piece| piece.iter().collect()).collect();
+    let count = pieces.len();
+    pieces.into_iter().enumerate().map(|(at, piece)| format!("piece {name} {at} {count} {piece}")).collect()
+}
+
+/// Puts notices together again.
+#[derive(Default)]
+struct Pieces(std::collections::VecDeque<(String, Vec<Option<String>>)>);
+
+impl Pieces {
+    /// The news that a notice completes.
+    fn take(&mut self, notice: &str) -> Option<News> {
+        let Some(rest) = notice.strip_prefix("piece ") else { return News::parse(notice) };
+        let mut words = rest.splitn(4, ' ');
+        let (name, at, count, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let (at, count): (usize, usize) = (at.parse().ok()?, count.parse().ok()?);
+        if count > PIECES || at >= count {
+            return None;
+        }
+        if !self.0.iter().any(|(known, _)| known == name) {
+            if self.0.len() >= PIECES {
+                self.0.pop_front();
+            }
+            self.0.push_back((name.to_owned(), vec![None; count]));
+        }
+        let (_, parts) = self.0.iter_mut().find(|(known, _)| known == name)?;
+        *parts.get_mut(at)? = Some(text.to_owned());
+        let whole: String = parts.iter().map(Option::as_deref).collect::<Option<_>>()?;
+        self.0.retain(|(known, _)| known != name);
+        News::parse(&whole)
+    }
+}
+
 async fn connect(url: &str) -> Result<PgListener> {
     let mut listener = PgListener::connect(url).await?;
     listener.listen(CHANNEL).await?;
@@ -82,9 +125,10 @@ async fn connect(url: &str) -> Result<PgListener> {
 
 async fn listen(url: String, first: PgListener, here: broadcast::Sender<News>) {
     let mut listener = first;
+    let mut pieces = Pieces::default();
     loop {
         while let Ok(note) = listener.recv().await {
-            if let Some(news) = News::parse(note.payload()) {
+            if let Some(news) = pieces.take(note.payload()) {
                 let _ = here.send(news);
             }
         }
@@ -102,11 +146,10 @@ impl Store {
     /// Hands news on to this process and to other replicas. What cannot be handed on is no failure: others look by themselves.
     pub async fn publish(&self, news: News) {
         if self.backend == super::Backend::Postgres {
-            let text = news.to_text();
-            if text.len() <= MOST {
+            for notice in notices(&news.to_text()) {
                 let sent: Result<_> = sqlx::query("SELECT CAST(pg_notify($1, $2) AS TEXT)")
                     .bind(CHANNEL)
-                    .bind(text)
+                    .bind(notice)
                     .execute(&self.pool)
                     .await
                     .map_err(Into::into);
@@ -137,6 +180,13 @@ mod tests {
         ] {
             assert_eq!(News::parse(&news.to_text()), Some(news));
         }
+        let long = News::Token(MailboxId(uuid::Uuid::from_u128(3)), "c2Vh".repeat(10_000));
+        let mut notices = notices(&long.to_text());
+        assert!(notices.len() > 1 && notices.iter().all(|notice| notice.len() <= MOST));
+        notices.reverse();
+        let mut pieces = Pieces::default();
+        let whole: Vec<News> = notices.iter().filter_map(|notice| pieces.take(notice)).collect();
+        assert_eq!((whole, pieces.0.len()), (vec![long], 0));
         for other in ["", "mail", "mail x", "token 1", "other 1"] {
             assert_eq!(News::parse(other), None, "{other}");
         }

@@ -31,6 +31,8 @@ pub struct Mailbox {
     pub refresh_token_sealed: String,
     /// Counts the rotations: a writer that read an older one must not overwrite.
     pub grant_version: i64,
+    /// What the token endpoint last refused, and until when nobody asks again: JSON of `tokens`.
+    pub refresh_refusal: Option<String>,
     /// The fault, as JSON.
     pub problem: Option<String>,
     /// When it is tested again.
@@ -65,7 +67,7 @@ pub struct NewMailbox {
 }
 
 const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, problem, next_test_at, connected_at";
+    refresh_token_sealed, grant_version, refresh_refusal, problem, next_test_at, connected_at";
 
 pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
     Ok(Mailbox {
@@ -80,6 +82,7 @@ pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
         state: named(row, "state", MailboxState::parse)?,
         refresh_token_sealed: row.try_get("refresh_token_sealed")?,
         grant_version: row.try_get("grant_version")?,
+        refresh_refusal: row.try_get("refresh_refusal")?,
         problem: row.try_get("problem")?,
         next_test_at: time(row, "next_test_at")?,
         connected_at: time(row, "connected_at")?,
@@ -226,7 +229,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let done = sqlx::query(
-            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refreshed_at = $5
+            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refreshed_at = $5, refresh_refusal = NULL
              WHERE institution_id = $2 AND id = $3 AND grant_version = $4",
         )
         .bind(sealed)
@@ -237,56 +240,6 @@ impl Store {
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// Takes the right to refresh a mailbox's grant, unless somebody has it whose lease has not ended. `false`: they have, or the
-    /// mailbox is gone.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn lease_refresh(
-        &self,
-        institution: InstitutionId,
-        which: MailboxId,
-        owner: uuid::Uuid,
-        (now, until): (Timestamp, Timestamp),
-    ) -> Result<bool> {
-        let done = sqlx::query(
-            "UPDATE mailboxes SET refresh_lease_owner = $1, refresh_lease_until = $2
-             WHERE institution_id = $3 AND id = $4 AND (refresh_lease_owner IS NULL OR refresh_lease_until < $5)",
-        )
-        .bind(owner.to_string())
-        .bind(until.0)
-        .bind(institution.to_string())
-        .bind(which.to_string())
-        .bind(now.0)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Gives the right to refresh back.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn end_refresh_lease(&self, which: MailboxId, owner: uuid::Uuid) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL WHERE id = $1 AND refresh_lease_owner = $2")
-            .bind(which.to_string())
-            .bind(owner.to_string())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// Ends every lease of a refresh: with one process, whoever held them is dead.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn end_refresh_leases(&self) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL WHERE refresh_lease_owner IS NOT NULL")
-            .execute(&self.pool)
-            .await?;
-        Ok(())
     }
 
     /// Replaces the grant of a mailbox that was just stored (its place is known only then).
@@ -300,7 +253,7 @@ impl Store {
         which: MailboxId,
         sealed: &str,
     ) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1 WHERE institution_id = $2 AND id = $3")
+        sqlx::query("UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL WHERE institution_id = $2 AND id = $3")
             .bind(sealed)
             .bind(institution.to_string())
             .bind(which.to_string())

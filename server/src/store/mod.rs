@@ -9,6 +9,7 @@ mod bus;
 mod drafts;
 mod email;
 mod inbox;
+mod leases;
 mod mailboxes;
 mod outbox;
 mod people;

@@ -267,8 +267,8 @@ impl Tokens {
             let Some(this) = this.upgrade() else { return };
             match heard {
                 Ok(News::Token(mailbox, sealed)) => this.take_in(mailbox, &sealed),
-                Ok(News::Mail(_)) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
             }
         }
     }

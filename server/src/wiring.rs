@@ -95,6 +95,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         tasks: tasks.clone(),
         stop: stop.clone(),
     }));
+    tokio::spawn(Arc::clone(&inbox).listen());
     let outbox = Arc::new(Outbox::new(Parts {
         store: store.clone(),
         vault: Arc::clone(&vault),

@@ -7,6 +7,7 @@ use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, MailboxState}
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::right::Right;
 use super::{Answer, Ask, Inbox, InboxError, Note, Opened, Request, message};
 use crate::mail::imap::Session;
 use crate::mail::{Login, MailError, Step};
@@ -25,6 +26,12 @@ const BESIDE: Duration = Duration::from_secs(10);
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// How often a folder is looked into again before the connection waits, because more came meanwhile.
 const SETTLE: usize = 3;
+/// How long a connection is kept that another replica wants back.
+const BORROWED: Duration = Duration::from_secs(1);
+/// How often whoever looks without having the connection asks for it, and says what is looked at.
+const ELSEWHERE: Duration = Duration::from_secs(15);
+/// How long a connection that was handed over is not taken back just to look.
+const STAND_BACK: Duration = Duration::from_secs(2);
 /// A server that asks for more patience than this is asked again all the same.
 const LONGEST_REST: Duration = Duration::from_secs(600);
 /// Octets fetched with one command.
@@ -47,6 +54,10 @@ pub(super) struct Line {
     /// Came while the connection waited.
     waiting: Option<Note>,
     open: Option<Open>,
+    /// Without it there is no connection.
+    right: Option<Right>,
+    /// Another replica has a question: until then its connection is not taken just to look.
+    stands_back: Option<Instant>,
     /// When each folder was looked into.
     synced: Vec<(String, Instant)>,
     listed: Option<Instant>,
@@ -69,6 +80,8 @@ impl Line {
             notes,
             waiting: None,
             open: None,
+            right: None,
+            stands_back: None,
             synced: Vec::new(),
             listed: None,
             failures: 0,
@@ -92,17 +105,25 @@ impl Line {
                     }
                 }
                 Some(Note::Hold(hung_up, given_back)) => {
-                    self.hang_up().await;
+                    self.log_out().await;
+                    // Whoever tests a mailbox does so even if another replica does not answer.
+                    if let Err(error) = self.claim().await {
+                        tracing::warn!("{error}");
+                    }
                     let _ = hung_up.send(());
                     tokio::select! {
                         () = stop.cancelled() => break,
                         _ = given_back => {}
                     }
                 }
+                Some(Note::HandOver) => {
+                    self.hang_up().await;
+                    self.stands_back = Some(Instant::now() + STAND_BACK);
+                }
                 Some(Note::Look) => {}
                 None if !looked.is_empty() => {}
                 // Nothing to do for long.
-                None if self.open.is_some() => self.hang_up().await,
+                None if self.open.is_some() || self.right.is_some() => self.hang_up().await,
                 None => {
                     if self.inbox.retire(self.id, &mut self.notes) {
                         return;
@@ -119,7 +140,22 @@ impl Line {
             return Some(note);
         }
         if looked.is_empty() {
-            return tokio::time::timeout(LINGER, self.notes.recv()).await.ok().flatten();
+            let borrowed = self.right.as_ref().is_some_and(|right| right.borrowed);
+            let linger = if borrowed { BORROWED } else { LINGER };
+            return tokio::time::timeout(linger, self.notes.recv()).await.ok().flatten();
+        }
+        match self.may_watch().await {
+            Ok(true) => {}
+            Ok(false) => {
+                for folder in looked {
+                    self.inbox.say_looking(self.institution, self.id, folder).await;
+                }
+                let patience = self.stands_back.map_or(ELSEWHERE, |until| {
+                    until.saturating_duration_since(Instant::now()) + Duration::from_millis(50)
+                });
+                return tokio::time::timeout(patience.min(ELSEWHERE), self.notes.recv()).await.ok().flatten();
+            }
+            Err(error) => tracing::debug!("a mailbox cannot be watched for now: {error}"),
         }
         match self.watch(looked).await {
             Ok(note) => {
@@ -156,7 +192,11 @@ impl Line {
     }
 
     async fn watch(&mut self, looked: &[String]) -> Result<Option<Note>, InboxError> {
-        let (first, beside) = looked.split_first().ok_or(InboxError::Gone)?;
+        let mut all = looked.to_vec();
+        all.extend(self.inbox.looked_at_elsewhere(self.id).into_iter().filter(|folder| !looked.contains(folder)));
+        // New mail is what people wait for.
+        all.sort_by_key(|folder| !folder.eq_ignore_ascii_case("INBOX"));
+        let (first, beside) = all.split_first().ok_or(InboxError::Gone)?;
         for folder in beside {
             match self.sync_if_older(folder, BESIDE).await {
                 // A folder that is gone, or cannot be opened, keeps nobody from the others.
@@ -254,10 +294,48 @@ impl Line {
         Ok(())
     }
 
-    async fn hang_up(&mut self) {
+    async fn log_out(&mut self) {
         if let Some(open) = self.open.take() {
             open.session.logout().await;
         }
+    }
+
+    async fn hang_up(&mut self) {
+        self.log_out().await;
+        if let Some(right) = self.right.take() {
+            self.inbox.give_back(self.id, right).await;
+        }
+    }
+
+    /// Drops a connection to which the right was lost.
+    async fn mind_the_right(&mut self) {
+        if self.right.as_ref().is_some_and(Right::is_lost) {
+            self.right = None;
+            self.log_out().await;
+        }
+    }
+
+    /// Whether the connection may be used to look: it is here, or nobody's.
+    async fn may_watch(&mut self) -> Result<bool, InboxError> {
+        self.mind_the_right().await;
+        if self.right.is_some() {
+            return Ok(true);
+        }
+        if self.stands_back.is_some_and(|until| Instant::now() < until) {
+            return Ok(false);
+        }
+        self.stands_back = None;
+        self.right = self.inbox.right(self.institution, self.id).await?;
+        Ok(self.right.is_some())
+    }
+
+    /// The right, asked of another replica if it has it.
+    async fn claim(&mut self) -> Result<(), InboxError> {
+        self.mind_the_right().await;
+        if self.right.is_none() {
+            self.right = Some(self.inbox.demand_right(self.institution, self.id).await?);
+        }
+        Ok(())
     }
 
     async fn mailbox(&self) -> Result<Mailbox, InboxError> {
@@ -278,10 +356,11 @@ impl Line {
             self.resting = None;
         }
         let mailbox = self.mailbox().await.inspect_err(|_| self.open = None)?;
+        self.claim().await?;
         if let Some(open) = &self.open
             && (open.user != mailbox.sign_in_name || open.client != mailbox.client_id)
         {
-            self.hang_up().await;
+            self.log_out().await;
         }
         if self.open.is_none() {
             self.synced.clear();
@@ -308,6 +387,11 @@ impl Line {
 
     async fn perform(&mut self, ask: &Ask) -> Result<Answer, InboxError> {
         match ask {
+            // Another replica has the connection: it looks, and what it finds is news here, too.
+            Ask::Sync { folder } if !self.may_watch().await? => {
+                self.inbox.say_looking(self.institution, self.id, folder).await;
+                Ok(Answer::Done)
+            }
             Ask::Sync { folder } => self.sync(folder).await.map(|()| Answer::Done),
             Ask::Open { folder, validity, uid } => self.opened(folder, *validity, *uid).await.map(Answer::Opened),
             Ask::Octets { folder, validity, uid, from, length } => {
@@ -338,6 +422,11 @@ impl Line {
                     listed(session, &uids).await?
                 };
                 Ok(Answer::Headers(headers, selected.exists, selected.validity))
+            }
+            Ask::Arrived { message_id, attempt, round } => {
+                let session = self.session().await?;
+                let mark = crate::mail::imap::Mark { message_id, attempt: attempt.as_deref() };
+                Ok(Answer::Found(super::arrived(session, &mark, *round).await?))
             }
             Ask::FindSent { message_id } => {
                 let session = self.session().await?;

@@ -1,22 +1,26 @@
 //! The inbox: one IMAP connection for each mailbox at most, shared by everybody who needs it.
 //!
 //! Each mailbox in use has a task (a [`line::Line`]) that owns its connection: it answers questions one after the other, waits
-//! with IDLE while somebody looks, hangs up when nobody does. What it sees of folders is kept in the store; bodies are not.
+//! with IDLE while somebody looks, hangs up when nobody does. Among replicas the connection is a lease (see [`right`]). What it sees of folders is kept in the store; bodies are not.
 
+mod arrival;
 mod bounce;
 mod html;
 mod line;
 mod message;
 mod reader;
+mod right;
 mod sync;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::model::{HeaderView, InstitutionId, MailboxId};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::diagnosis::Fault;
@@ -24,6 +28,7 @@ use crate::mail::{MailError, Trust, imap};
 use crate::store::{Store, StoreError};
 use crate::tokens::{TokenError, Tokens};
 
+pub use arrival::arrived;
 pub use message::{Encoding, Opened, Part};
 pub use reader::PartReader;
 
@@ -169,6 +174,15 @@ pub enum Ask {
         /// So many at most.
         limit: u32,
     },
+    /// Look for a message that was sent to oneself.
+    Arrived {
+        /// With angle brackets.
+        message_id: String,
+        /// The value of its `X-Entrepost-Attempt` header, should the server have replaced the Message-ID.
+        attempt: Option<String>,
+        /// Which look this is.
+        round: u32,
+    },
     /// Look for a message among those that were sent.
     FindSent {
         /// With angle brackets.
@@ -187,7 +201,7 @@ pub enum Answer {
     Octets(Vec<u8>),
     /// Headers, how many there are in all, and UIDVALIDITY.
     Headers(Vec<HeaderView>, u32, u32),
-    /// The folder a sent message was found in.
+    /// The folder a message was found in.
     Found(Option<String>),
 }
 
@@ -201,6 +215,8 @@ enum Note {
     Request(Request),
     /// Somebody looks, or nobody does any more.
     Look,
+    /// Another replica has a question: it gets the connection.
+    HandOver,
     /// Somebody else needs the mailbox's one connection: hang up, say so, and wait until it is given back.
     Hold(oneshot::Sender<()>, oneshot::Receiver<()>),
 }
@@ -218,6 +234,12 @@ pub struct Inbox {
     lines: Mutex<HashMap<MailboxId, mpsc::Sender<Note>>>,
     looks: Mutex<HashMap<MailboxId, HashMap<String, usize>>>,
     kept: Mutex<Kept>,
+    /// Names this process in leases.
+    owner: Uuid,
+    /// Mailboxes whose one connection is this process's.
+    rights: Mutex<HashSet<MailboxId>>,
+    /// What is looked at on other replicas, and when that was last said.
+    elsewhere: Mutex<HashMap<(MailboxId, String), Instant>>,
 }
 
 impl std::ops::Deref for Inbox {
@@ -264,7 +286,15 @@ impl Inbox {
     /// Nobody looks yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, lines: Mutex::default(), looks: Mutex::default(), kept: Mutex::default() }
+        Self {
+            owner: parts.clock.uuid(),
+            parts,
+            lines: Mutex::default(),
+            looks: Mutex::default(),
+            kept: Mutex::default(),
+            rights: Mutex::default(),
+            elsewhere: Mutex::default(),
+        }
     }
 
     /// Asks, and waits for the answer.
@@ -296,9 +326,14 @@ impl Inbox {
     pub async fn hold(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId) -> Held {
         let (hung_up, waits) = oneshot::channel();
         let (held, given_back) = oneshot::channel();
-        if self.tell(institution, mailbox, Note::Hold(hung_up, given_back)) {
-            let _ = waits.await;
+        let mut note = Note::Hold(hung_up, given_back);
+        // However much is asked of the mailbox: never two connections.
+        while let Err(back) = self.try_tell(institution, mailbox, note) {
+            let Some(back) = back.filter(|_| !self.stop.is_cancelled()) else { return Held(held) };
+            note = back;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
+        let _ = waits.await;
         Held(held)
     }
 
@@ -312,8 +347,18 @@ impl Inbox {
 
     /// Tells the mailbox's task, which is started if there is none. `false`: it is too busy, or the server stops.
     fn tell(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, note: Note) -> bool {
+        self.try_tell(institution, mailbox, note).is_ok()
+    }
+
+    /// The same; what could not be told comes back, unless it went with a task that ended.
+    fn try_tell(
+        self: &Arc<Self>,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        note: Note,
+    ) -> Result<(), Option<Note>> {
         if self.stop.is_cancelled() {
-            return false;
+            return Err(Some(note));
         }
         let mut lines = locked(&self.lines);
         let start = || {
@@ -326,7 +371,10 @@ impl Inbox {
         if line.is_closed() {
             *line = start();
         }
-        line.try_send(note).is_ok()
+        line.try_send(note).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(note) => Some(note),
+            mpsc::error::TrySendError::Closed(_) => None,
+        })
     }
 
     /// Ends a task that has nothing to do, unless something came meanwhile.

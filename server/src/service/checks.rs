@@ -12,7 +12,8 @@ use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, Mai
 use super::{OrInternal, Services, internal};
 use crate::diagnosis::Fault;
 use crate::store::{Attempt, Mailbox};
-use run::{Route, Run};
+use crate::tokens::AccessToken;
+use run::{Route, Run, Through};
 
 /// What a run may take beside looking for the test message.
 const SLACK: Duration = Duration::from_secs(180);
@@ -53,11 +54,6 @@ impl Services {
             Some(mailbox) => self.store.mailbox(institution, mailbox).await.or_internal(self)?,
             None => None,
         };
-        // The mailbox has one connection, and for now it is this run's.
-        let _held = match attempt.mailbox {
-            Some(mailbox) => Some(self.inbox.hold(institution, mailbox).await),
-            None => None,
-        };
         let mut run = Run::of(self, me, &attempt);
         let (mut sent, mut arrived) = (None, false);
 
@@ -66,7 +62,8 @@ impl Services {
             let route = self.route(&attempt, mailbox.as_ref())?;
             let session = run.smtp(&route, &token).await?;
             // Nobody watches a test by itself: it writes into the inbox only where everything else works.
-            let mut inbox = if attempt.automatic { run.imap(&route, &token).await? } else { None };
+            let mut inbox =
+                if attempt.automatic { self.inbox_of(&mut run, &attempt, &route, &token).await? } else { None };
             match session {
                 Some(session) if !attempt.automatic || inbox.is_some() => {
                     sent = run.test_message(session, &route).await?;
@@ -74,14 +71,14 @@ impl Services {
                 _ => run.not_run(CheckKind::TestMessage).await?,
             }
             if !attempt.automatic {
-                inbox = run.imap(&route, &token).await?;
+                inbox = self.inbox_of(&mut run, &attempt, &route, &token).await?;
             }
             match (inbox, &sent) {
                 (Some(inbox), Some(sent)) => arrived = run.arrival(inbox, sent).await?,
                 (inbox, _) => {
                     run.not_run(CheckKind::Arrival).await?;
                     if let Some(inbox) = inbox {
-                        inbox.logout().await;
+                        inbox.end().await;
                     }
                 }
             }
@@ -104,6 +101,23 @@ impl Services {
         let fault = run.first_fault.take();
         self.settle_mailbox(&attempt, outcome, fault.as_ref()).await?;
         Ok(outcome)
+    }
+
+    /// The IMAP check. The mailbox has one connection, and for the length of this check it is the run's.
+    async fn inbox_of(
+        &self,
+        run: &mut Run<'_>,
+        attempt: &Attempt,
+        route: &Route,
+        token: &AccessToken,
+    ) -> Result<Option<Through>, AppError> {
+        let Some(mailbox) = attempt.mailbox else {
+            return Ok(run.imap(route, token).await?.map(|session| Through::Session(Box::new(session))));
+        };
+        let _held = self.inbox.hold(attempt.institution, mailbox).await;
+        let Some(session) = run.imap(route, token).await? else { return Ok(None) };
+        session.logout().await;
+        Ok(Some(Through::Mailbox(attempt.institution, mailbox)))
     }
 
     fn route(&self, attempt: &Attempt, mailbox: Option<&Mailbox>) -> Result<Route, AppError> {

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::model::{MailboxId, UserId};
+use app::model::{InstitutionId, MailboxId, UserId};
 use sqlx::postgres::PgListener;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use super::{Result, Store};
 
@@ -28,6 +29,12 @@ pub enum News {
     Mail(UserId),
     /// A refresh ended: the access token, sealed. It passes through and is stored nowhere.
     Token(MailboxId, String),
+    /// A replica needs a mailbox's one connection.
+    Wanted(MailboxId, Uuid),
+    /// A replica gave it back.
+    Free(MailboxId, Uuid),
+    /// Somebody looks at a folder on a replica that has no connection: whoever has it looks into that folder.
+    Looked(InstitutionId, MailboxId, Uuid, String),
 }
 
 impl News {
@@ -35,6 +42,9 @@ impl News {
         match self {
             Self::Mail(user) => format!("mail {user}"),
             Self::Token(mailbox, sealed) => format!("token {mailbox} {sealed}"),
+            Self::Wanted(mailbox, who) => format!("wanted {mailbox} {who}"),
+            Self::Free(mailbox, who) => format!("free {mailbox} {who}"),
+            Self::Looked(institution, mailbox, who, folder) => format!("looked {institution} {mailbox} {who} {folder}"),
         }
     }
 
@@ -43,6 +53,14 @@ impl News {
         match (words.next()?, words.next()?, words.next()) {
             ("mail", user, None) => Some(Self::Mail(user.parse().ok()?)),
             ("token", mailbox, Some(sealed)) => Some(Self::Token(mailbox.parse().ok()?, sealed.to_owned())),
+            ("wanted", mailbox, Some(who)) => Some(Self::Wanted(mailbox.parse().ok()?, who.parse().ok()?)),
+            ("free", mailbox, Some(who)) => Some(Self::Free(mailbox.parse().ok()?, who.parse().ok()?)),
+            ("looked", institution, Some(mailbox)) => {
+                let (institution, mailbox) = (institution.parse().ok()?, mailbox.parse().ok()?);
+                // The rest is the folder's name, whatever is in it.
+                let (who, folder) = text.splitn(4, ' ').nth(3)?.split_once(' ')?;
+                Some(Self::Looked(institution, mailbox, who.parse().ok()?, folder.to_owned()))
+            }
             _ => None,
         }
     }
@@ -177,6 +195,14 @@ mod tests {
         for news in [
             News::Mail(UserId(uuid::Uuid::from_u128(1))),
             News::Token(MailboxId(uuid::Uuid::from_u128(2)), "v1.key.c2VhbGVk".into()),
+            News::Wanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            News::Free(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            News::Looked(
+                InstitutionId(Uuid::from_u128(1)),
+                MailboxId(Uuid::from_u128(2)),
+                Uuid::from_u128(4),
+                "Über uns/Two  words ".into(),
+            ),
         ] {
             assert_eq!(News::parse(&news.to_text()), Some(news));
         }

@@ -1,14 +1,14 @@
 //! The checks of a run, one by one. Each outcome is a row.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use app::backend::SignedIn;
 use app::error::AppError;
-use app::model::{CheckKind, CheckStatus, EmailAddress, FolderRole, GuideStep, MailboxState, Timestamp};
+use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, InstitutionId, MailboxId, MailboxState, Timestamp};
 
 use crate::diagnosis::Fault;
 use crate::identity::Identity;
+use crate::inbox::{Answer, Ask, InboxError, arrived};
 use crate::mail::compose::TestMessage;
 use crate::mail::{Login, MailError, Step, imap, smtp};
 use crate::service::sign_in::attempt_place;
@@ -31,6 +31,40 @@ pub(super) struct Route {
 pub(super) struct Sent {
     message_id: String,
     at: Instant,
+}
+
+/// Through what the test message is looked for.
+pub(super) enum Through {
+    /// The connection of this run: no mailbox is stored yet.
+    Session(Box<imap::Session>),
+    /// The mailbox's own connection: whoever reads their mail meanwhile goes on.
+    Mailbox(InstitutionId, MailboxId),
+}
+
+impl Through {
+    async fn look(
+        &mut self,
+        services: &Services,
+        (message_id, attempt): (&str, Option<&str>),
+        round: u32,
+    ) -> Result<Option<String>, InboxError> {
+        match self {
+            Self::Session(session) => Ok(arrived(session, &imap::Mark { message_id, attempt }, round).await?),
+            Self::Mailbox(institution, mailbox) => {
+                let (message_id, attempt) = (message_id.to_owned(), attempt.map(ToOwned::to_owned));
+                match services.inbox.ask(*institution, *mailbox, Ask::Arrived { message_id, attempt, round }).await? {
+                    Answer::Found(folder) => Ok(folder),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    pub(super) async fn end(self) {
+        if let Self::Session(session) = self {
+            session.logout().await;
+        }
+    }
 }
 
 /// One run: what failed so far, and where outcomes go.
@@ -253,18 +287,17 @@ impl<'a> Run<'a> {
     }
 
     /// Looks for the test message in INBOX, Junk, then the other folders, until the limit. Answers whether it is in INBOX.
-    pub(super) async fn arrival(&mut self, mut session: imap::Session, sent: &Sent) -> Result<bool, AppError> {
+    pub(super) async fn arrival(&mut self, mut through: Through, sent: &Sent) -> Result<bool, AppError> {
         self.running(CheckKind::Arrival).await?;
         let server = &self.services.config.microsoft.imap;
         let attempt = self.attempt.id.to_string();
         // The attempt's id stands in an address that its owner knows: where arrival proves an address, only the unguessable
         // Message-ID counts.
         let attempt = (!self.attempt.prove_address).then_some(attempt.as_str());
-        let mark = imap::Mark { message_id: &sent.message_id, attempt };
         let mut pause = LOOK.0;
         let mut round = 0_u32;
         let found = loop {
-            match look(&mut session, &mark, round).await {
+            match through.look(self.services, (&sent.message_id, attempt), round).await {
                 Ok(Some(folder)) => break Ok(Some(folder)),
                 Ok(None) if sent.at.elapsed() + pause > self.services.config.arrival_limit => break Ok(None),
                 Ok(None) => tokio::time::sleep(pause).await,
@@ -279,7 +312,7 @@ impl<'a> Run<'a> {
                 let inbox = folder.eq_ignore_ascii_case("INBOX");
                 let place = if inbox { "in your inbox".to_owned() } else { format!("in the folder {folder}") };
                 self.put(CheckKind::Arrival, CheckStatus::Passed, &place, Some(took)).await?;
-                session.logout().await;
+                through.end().await;
                 Ok(inbox)
             }
             Ok(None) => {
@@ -289,12 +322,16 @@ impl<'a> Run<'a> {
                     self.services.config.arrival_limit.as_secs()
                 );
                 self.put(CheckKind::Arrival, CheckStatus::Unseen, &detail, None).await?;
-                session.logout().await;
+                through.end().await;
                 Ok(false)
             }
             Err(error) => {
-                let fault = Fault::imap(&error, server, self.now());
-                self.fail(CheckKind::Arrival, fault, short(&error), sent.at).await?;
+                let fault = error.fault(server, self.now());
+                let detail = match &error {
+                    InboxError::Mail(error) => short(error),
+                    other => other.to_string(),
+                };
+                self.fail(CheckKind::Arrival, fault, detail, sent.at).await?;
                 Ok(false)
             }
         }
@@ -325,33 +362,6 @@ impl<'a> Run<'a> {
         self.unseen = false;
         self.fail(CheckKind::Identity, fault, format!("{} is not proven", attempt.address), Instant::now()).await
     }
-}
-
-/// One look: INBOX and Junk each time, the other folders at first and then every fourth time.
-async fn look(session: &mut imap::Session, mark: &imap::Mark<'_>, round: u32) -> Result<Option<String>, MailError> {
-    if session.contains("INBOX", mark).await? {
-        return Ok(Some("INBOX".into()));
-    }
-    let mut seen = HashSet::new();
-    let folders = session.folders().await?;
-    let (junk, others): (Vec<_>, Vec<_>) = folders
-        .into_iter()
-        .filter(|folder| folder.selectable && folder.role != FolderRole::Sent)
-        .partition(|folder| folder.role == FolderRole::Junk);
-    let others = others.into_iter().filter(|_| round % 4 == 1).take(100);
-    for folder in junk.into_iter().chain(others) {
-        if folder.name.eq_ignore_ascii_case("INBOX") || !seen.insert(folder.name.clone()) {
-            continue;
-        }
-        match session.contains(&folder.name, mark).await {
-            Ok(true) => return Ok(Some(folder.name)),
-            // A folder that cannot be searched (a calendar, say) is no reason to stop.
-            Ok(false) => {}
-            Err(error) if error.answered => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 fn short(error: &MailError) -> String {

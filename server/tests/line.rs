@@ -1,0 +1,92 @@
+//! One IMAP connection for each mailbox, over all replicas: handed over when another one has a question, and shared by those who look.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Database, Seat, World};
+use server::inbox::{Answer, Ask, Looking};
+use server::service::Services;
+use server::store::News;
+
+fn mail(subject: &str) -> Vec<u8> {
+    format!("From: Ann <ann@outside.example>\r\nTo: user@demo.example\r\nSubject: {subject}\r\n\r\ntext\r\n")
+        .into_bytes()
+}
+
+/// Open connections of the mailbox, and the most there were.
+fn connections(world: &World) -> (usize, usize) {
+    world.sandbox.world().imap_sessions.get("user@demo.example").copied().unwrap_or_default()
+}
+
+fn look(services: &Arc<Services>, seat: &Seat, folder: &str) -> Looking {
+    services.inbox.look(seat.institution, seat.mailbox, folder)
+}
+
+async fn listed(world: &World, seat: &Seat, folder: &str) -> usize {
+    world.services.store.headers(seat.institution, seat.mailbox, folder, (0, 99)).await.unwrap().len()
+}
+
+async fn search(services: &Arc<Services>, seat: &Seat, text: &str) -> u32 {
+    let ask = Ask::Search { folder: "INBOX".into(), text: text.into(), most: 9 };
+    match services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap() {
+        Answer::Headers(_, total, _) => total,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_one_connection() {
+    let world = World::start(&Database::postgres().await).await;
+    let seat = world.seat("user@demo.example").await;
+    let (here, there) = (Arc::clone(&world.services), world.replica().await);
+    let within = Duration::from_secs(5);
+
+    // Both look: one of them is connected, and tells the other.
+    let mut news = there.store.news();
+    let _mine = look(&here, &seat, "INBOX");
+    world.sandbox.deliver("user@demo.example", &mail("First"));
+    world.until(async || listed(&world, &seat, "INBOX").await == 1).await;
+    let theirs = look(&there, &seat, "Sent Items");
+    // A folder that only the other one looks at is looked into, too.
+    let sent_is_known = async || {
+        let folders = there.store.folders(seat.institution, seat.mailbox).await.unwrap();
+        folders.iter().any(|folder| folder.name == "Sent Items" && folder.synced_at.is_some())
+    };
+    world.until_longer(within, sent_is_known).await;
+    while news.try_recv().is_ok() {}
+    world.sandbox.deliver("user@demo.example", &mail("Second"));
+    let told = async { while news.recv().await.unwrap() != News::Mail(seat.user) {} };
+    tokio::time::timeout(within, told).await.expect("the other replica hears of new mail");
+    assert_eq!(connections(&world), (1, 1));
+
+    // Questions on both, at the same time: each gets the connection in its turn.
+    for _ in 0..3 {
+        let (a, b) = tokio::join!(search(&here, &seat, "First"), search(&there, &seat, "Second"));
+        assert_eq!((a, b), (1, 1));
+    }
+    drop(theirs);
+    // Whoever looks has it back soon, and mail is live again.
+    world.sandbox.deliver("user@demo.example", &mail("Third"));
+    world.until_longer(within * 2, async || listed(&world, &seat, "INBOX").await == 3).await;
+    assert_eq!(connections(&world).1, 1, "never two at a time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_died_with_the_connection_holds_nobody_up_for_long() {
+    let database = Database::postgres().await;
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let (now, dead) = (clock.now(), clock.uuid());
+    let lease = (now, now.plus_ms(30_000));
+    assert!(world.services.store.lease_line(seat.institution, seat.mailbox, dead, lease).await.unwrap());
+    let mut news = world.services.store.news();
+    let services = Arc::clone(&world.services);
+    let asked = tokio::spawn(async move { search(&services, &seat, "nothing").await });
+    while !matches!(news.recv().await.unwrap(), News::Wanted(mailbox, _) if mailbox == seat.mailbox) {}
+    assert_eq!(connections(&world).1, 0, "the lease is respected");
+    clock.advance_ms(30_001);
+    assert_eq!(asked.await.unwrap(), 0);
+}

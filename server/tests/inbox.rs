@@ -4,6 +4,7 @@ mod common;
 
 use app::model::{AttemptKind, MailboxId};
 use common::{Browser, Database, Seat, World, location};
+use server::inbox::{Answer, Ask};
 use server::store::NewMailbox;
 
 fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
@@ -190,6 +191,53 @@ async fn what_is_kept_is_bounded_and_what_lies_beyond_is_still_found() {
     assert!(page(&browser, &world, "/mail/inbox?page=6").await.contains("Number 150."));
     assert!(page(&browser, &world, "/mail/inbox?search=Number+3.").await.contains("Number 3."));
     assert_eq!(world.sandbox.world().imap_sessions["user@demo.example"].1, 1, "one connection");
+}
+
+/// A command that is refused, or cut short by the end of the session, is a failure: nothing known is forgotten for it, and nothing
+/// is said to be done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_not_taken_for_empty_or_done() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (seat, browser) = reader(&world).await;
+    world.sandbox.deliver("user@demo.example", &mail("Kept", "", &"word ".repeat(200_000)));
+    let list = listed(&browser, &world, "/mail/inbox", "Kept").await;
+    let href = link(&list, "Kept");
+    let ask = async |ask: Ask| world.services.inbox.ask(seat.institution, seat.mailbox, ask).await;
+    let (folder, store) = ("INBOX".to_owned(), &world.services.store);
+    let row = store.folders(seat.institution, seat.mailbox).await.unwrap().into_iter().find(|row| row.name == folder);
+    let validity = row.unwrap().validity;
+    let uid = store.headers(seat.institution, seat.mailbox, &folder, (0, 9)).await.unwrap()[0].uid;
+    let refuse = |command: &str| world.sandbox.world().faults.imap_refused = command.into();
+    let cut = |command: &str| world.sandbox.world().faults.imap_cut = command.into();
+
+    refuse("FETCH");
+    assert!(ask(Ask::Sync { folder: folder.clone() }).await.is_err());
+    assert!(ask(Ask::Octets { folder: folder.clone(), validity, uid, from: 0, length: 9 }).await.is_err());
+    let download = href.replace("/mail/message?", "/mail/message/raw?");
+    let status = async |path: &str| browser.get(&world.url("demo", path)).await.status();
+    assert!(!status(&download).await.is_success(), "no broken file");
+    refuse("LIST");
+    assert!(ask(Ask::Delete { folder: folder.clone(), validity, uids: vec![uid] }).await.is_err());
+    refuse("SEARCH");
+    assert!(ask(Ask::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_err());
+    refuse("STORE");
+    let flag = server::mail::imap::Flag::Flagged;
+    assert!(ask(Ask::Flag { folder: folder.clone(), validity, uids: vec![uid], flag, set: true }).await.is_err());
+    refuse("");
+    assert_eq!(status(&download).await, 200);
+    assert_eq!(status(&download.replace(&format!("uid={uid}"), "uid=99999")).await, 404, "what is gone is no empty file");
+    assert_eq!(store.headers(seat.institution, seat.mailbox, &folder, (0, 9)).await.unwrap().len(), 1);
+    assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().len() > 3);
+
+    // The session ends in the middle of a question: another one answers it.
+    for command in ["SELECT", "FETCH", "SEARCH"] {
+        cut(command);
+        assert!(ask(Ask::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_ok(), "{command}");
+    }
+    cut("FETCH");
+    let Answer::Opened(opened) = ask(Ask::Open { folder, validity, uid }).await.unwrap() else { panic!() };
+    assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 
 /// Nobody looks: each mailbox is looked into when its time has come, and not before.

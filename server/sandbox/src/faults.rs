@@ -80,6 +80,10 @@ pub struct Faults {
     pub bounced: bool,
     /// SELECT is answered with `Suggested Backoff Time: 1500 milliseconds`.
     pub imap_throttled: bool,
+    /// This IMAP command (`FETCH`, say) is refused with NO.
+    pub imap_refused: String,
+    /// The next time that this IMAP command comes, the session ends as when its token does.
+    pub imap_cut: String,
     /// The token endpoint answers after this many milliseconds.
     pub token_slow_ms: u64,
     /// The token endpoint answers 429 and asks for two minutes of patience.

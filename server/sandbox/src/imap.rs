@@ -209,7 +209,25 @@ impl Session {
         self.stream.shutdown().await
     }
 
+    /// Refuses a command, or ends the session at it, where it was told to. `true`: it did.
+    async fn faulty(&mut self, command: &Command<'static>) -> io::Result<bool> {
+        let name = command.body.name();
+        if self.upn.is_some() && self.shared.faults().imap_cut == name {
+            self.shared.world().faults.imap_cut.clear();
+            self.end().await?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let refused = self.upn.is_some() && self.shared.faults().imap_refused == name;
+        if refused {
+            self.no(&command.tag, "Server Unavailable. 15").await?;
+        }
+        Ok(refused)
+    }
+
     async fn execute(&mut self, command: Command<'static>) -> io::Result<()> {
+        if self.faulty(&command).await? {
+            return Ok(());
+        }
         let tag = command.tag;
         match command.body {
             CommandBody::Capability => {

@@ -396,7 +396,8 @@ impl Line {
             Ask::Open { folder, validity, uid } => self.opened(folder, *validity, *uid).await.map(Answer::Opened),
             Ask::Octets { folder, validity, uid, from, length } => {
                 let session = self.at(folder, *validity).await?;
-                Ok(Answer::Octets(session.octets(*uid, *from, (*length).min(CHUNK)).await?))
+                let octets = session.octets(*uid, *from, (*length).min(CHUNK)).await?;
+                octets.map(Answer::Octets).ok_or(InboxError::NoMessage)
             }
             Ask::Flag { folder, validity, uids, flag, set } => {
                 self.at(folder, *validity).await?.flag(uids, *flag, *set).await?;
@@ -462,16 +463,21 @@ impl Line {
         }
         let session = self.at(folder, validity).await?;
         let size = session.size(uid).await?.ok_or(InboxError::NoMessage)?;
+        // To its end, wherever the server says that is: its size is that of what it stores, not of what it sends.
         let mut raw = Vec::with_capacity(size.min(MOST) as usize);
-        while raw.len() < size.min(MOST) as usize {
+        loop {
             let from = u32::try_from(raw.len()).unwrap_or(u32::MAX);
-            let octets = session.octets(uid, from, CHUNK.min(MOST - from)).await?;
-            if octets.is_empty() {
+            let wanted = CHUNK.min(MOST.saturating_sub(from));
+            if wanted == 0 {
                 break;
             }
-            raw.extend(octets);
+            let octets = session.octets(uid, from, wanted).await?.ok_or(InboxError::NoMessage)?;
+            raw.extend_from_slice(&octets);
+            if octets.len() < wanted as usize {
+                break;
+            }
         }
-        let truncated = size > MOST;
+        let truncated = raw.len() >= MOST as usize;
         // Taking a large or hostile message apart takes a while: others go on meanwhile.
         let opened = tokio::task::spawn_blocking(move || message::open(&raw, truncated)).await;
         let opened = Arc::new(opened.map_err(|_| InboxError::NoMessage)?);

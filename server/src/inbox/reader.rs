@@ -3,10 +3,19 @@
 use std::sync::Arc;
 
 use app::model::{InstitutionId, MailboxId};
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, Engine};
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::prelude::Engine;
 
 use super::{Answer, Ask, Encoding, Inbox, InboxError, Part};
 
+/// What encoders get wrong at the end is no reason to lose what stands before it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 /// Octets fetched at once.
 const PIECE: u32 = 256 * 1024;
 
@@ -79,7 +88,7 @@ fn decode(encoding: Encoding, rest: &mut Vec<u8>, octets: &[u8], last: bool) -> 
             let group: Vec<u8> = rest.drain(..whole).collect();
             // What a broken encoder left over is dropped rather than everything.
             let even = if group.len() % 4 == 1 { &group[..group.len() - 1] } else { &group[..] };
-            BASE64_STANDARD_NO_PAD.decode(even).or_else(|_| BASE64_STANDARD.decode(even)).unwrap_or_default()
+            LENIENT.decode(even).unwrap_or_default()
         }
         Encoding::QuotedPrintable => {
             rest.extend_from_slice(octets);
@@ -93,6 +102,8 @@ fn decode(encoding: Encoding, rest: &mut Vec<u8>, octets: &[u8], last: bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     fn piecewise(encoding: Encoding, text: &[u8], size: usize) -> Vec<u8> {
@@ -120,5 +131,6 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&text).trim_end(), "Schön, a long line", "{size}");
         }
         assert_eq!(piecewise(Encoding::Base64, b"QUJD!!Q", 2), b"ABC");
+        assert_eq!(piecewise(Encoding::Base64, b"QUJDQR==", 3), b"ABCA", "bits too many");
     }
 }

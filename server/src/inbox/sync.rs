@@ -84,7 +84,7 @@ pub(super) async fn folder(
     // Before the headers are known: what is cut short in between is looked at again.
     let mut news = false;
     for uid in reports {
-        let octets = session.octets(uid, 0, REPORT).await?;
+        let octets = session.octets(uid, 0, REPORT).await?.unwrap_or_default();
         if let Some(bounce) = bounce::parse(&octets) {
             let now = inbox.clock.now();
             let fault = bounce.fault(now).to_json();

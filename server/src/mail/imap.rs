@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use async_imap::extensions::idle::IdleResponse;
-use async_imap::types::{NameAttribute, UnsolicitedResponse};
-use futures::StreamExt;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+mod commands;
 mod wire;
 
 pub use wire::{Folder, readable};
-
-use wire::{quoted, role, set_of};
 
 use super::{Login, MailError, STEP_LIMIT, Step, Trust};
 
@@ -85,9 +82,6 @@ impl Flag {
         }
     }
 }
-
-/// Header fields that a list needs, and octets of them at most: a hostile message may have any number.
-const LIST_FIELDS: &str = "BODY.PEEK[HEADER.FIELDS (FROM TO CC SUBJECT CONTENT-TYPE)]<0.16384>";
 
 /// How a message can be known again.
 pub struct Mark<'a> {
@@ -186,277 +180,6 @@ impl Session {
         self.inner.as_mut().ok_or_else(|| MailError::network(Step::Select, "the connection was lost"))
     }
 
-    /// Opens INBOX: only this proves access (AUTHENTICATE may succeed without).
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn open_inbox(&mut self) -> Result<u32, MailError> {
-        Ok(self.select("INBOX").await?.exists)
-    }
-
-    /// Opens a folder, and says how it is now.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
-        self.selected = None;
-        self.news = true;
-        let opened = limited(Step::Select, self.inner()?.select(folder)).await?;
-        let selected = Selected { exists: opened.exists, validity: opened.uid_validity.unwrap_or(0) };
-        self.selected = Some((folder.to_owned(), selected));
-        Ok(selected)
-    }
-
-    /// Opens a folder unless it is open.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn ensure(&mut self, folder: &str) -> Result<Selected, MailError> {
-        match &self.selected {
-            Some((open, selected)) if open == folder => Ok(*selected),
-            _ => self.select(folder).await,
-        }
-    }
-
-    /// Whether the open folder may hold what [`Session::newest`] has not seen: it was opened since, or the server told of
-    /// something beside the answer of a command. IDLE tells of neither again.
-    pub fn has_news(&mut self) -> bool {
-        while let Some(told) = self.inner.as_mut().and_then(|inner| inner.unsolicited_responses.try_recv().ok()) {
-            self.news |= matches!(told, UnsolicitedResponse::Exists(_) | UnsolicitedResponse::Expunge(_));
-        }
-        self.news
-    }
-
-    /// All folders, as the server names them.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn folders(&mut self) -> Result<Vec<Folder>, MailError> {
-        let inner = self.inner()?;
-        limited(Step::Search, async {
-            let mut names = inner.list(Some(""), Some("*")).await?;
-            let mut folders = Vec::new();
-            while let Some(name) = names.next().await {
-                let name = name?;
-                let has = |wanted: &[NameAttribute<'static>]| name.attributes().iter().any(|one| wanted.contains(one));
-                folders.push(Folder {
-                    name: name.name().to_owned(),
-                    role: role(name.name(), name.attributes()),
-                    selectable: !has(&[NameAttribute::NoSelect]),
-                });
-            }
-            Ok(folders)
-        })
-        .await
-    }
-
-    /// Whether a message is in a folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn contains(&mut self, folder: &str, mark: &Mark<'_>) -> Result<bool, MailError> {
-        self.select(folder).await?;
-        let marks = [("Message-ID", Some(mark.message_id)), ("X-Entrepost-Attempt", mark.attempt)];
-        for (header, value) in marks.into_iter().filter_map(|(header, value)| Some((header, value?))) {
-            let query = format!("HEADER {header} {}", quoted(value));
-            if !limited(Step::Search, self.inner()?.uid_search(&query)).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// UIDs of the messages of the open folder that hold a text anywhere, newest first.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn search(&mut self, text: &str) -> Result<Vec<u32>, MailError> {
-        let query = if text.is_ascii() {
-            format!("TEXT {}", quoted(text))
-        } else {
-            // Octets beyond ASCII stand in a literal; `+`: without waiting to be asked for it (RFC 7888).
-            let clean: String = text.chars().filter(|c| !c.is_control()).collect();
-            format!("CHARSET UTF-8 TEXT {{{}+}}\r\n{clean}", clean.len())
-        };
-        let found = limited(Step::Search, self.inner()?.uid_search(&query)).await?;
-        let mut found: Vec<u32> = found.into_iter().collect();
-        found.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
-        Ok(found)
-    }
-
-    /// UIDs and flags of the newest messages of the open folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn newest(&mut self, exists: u32, count: u32) -> Result<Vec<(u32, Flags)>, MailError> {
-        // What was told until now is in the answer.
-        self.has_news();
-        self.news = false;
-        if exists == 0 {
-            return Ok(Vec::new());
-        }
-        let set = format!("{}:*", exists.saturating_sub(count.saturating_sub(1)).max(1));
-        let inner = self.inner()?;
-        limited(Step::Fetch, async {
-            let mut answers = inner.fetch(set, "(UID FLAGS)").await?;
-            let mut found = Vec::new();
-            while let Some(one) = answers.next().await {
-                let one = one?;
-                found.extend(one.uid.map(|uid| (uid, flags(&one))));
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    /// UIDs of a stretch of the open folder, by position: `from` is the oldest position, from 1.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn stretch(&mut self, from: u32, to: u32) -> Result<Vec<u32>, MailError> {
-        let inner = self.inner()?;
-        limited(Step::Fetch, async {
-            let mut answers = inner.fetch(format!("{from}:{to}"), "(UID)").await?;
-            let mut found = Vec::new();
-            while let Some(one) = answers.next().await {
-                found.extend(one?.uid);
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    /// What a list shows of some messages of the open folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn list(&mut self, uids: &[u32]) -> Result<Vec<Listed>, MailError> {
-        if uids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let set = set_of(uids);
-        let inner = self.inner()?;
-        limited(Step::Fetch, async {
-            let asked = format!("(UID FLAGS INTERNALDATE RFC822.SIZE {LIST_FIELDS})");
-            let mut answers = inner.uid_fetch(set, asked).await?;
-            let mut found = Vec::new();
-            while let Some(one) = answers.next().await {
-                let one = one?;
-                // Changes of other messages may stand between the answers.
-                let (Some(uid), Some(header)) = (one.uid, one.header()) else { continue };
-                found.push(Listed {
-                    uid,
-                    flags: flags(&one),
-                    received_ms: one.internal_date().map_or(0, |at| at.timestamp_millis()),
-                    size: one.size.unwrap_or(0),
-                    header: header.to_vec(),
-                });
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    /// The size of a message of the open folder; none if it is gone.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn size(&mut self, uid: u32) -> Result<Option<u32>, MailError> {
-        let inner = self.inner()?;
-        limited(Step::Fetch, async {
-            let mut answers = inner.uid_fetch(uid.to_string(), "(UID RFC822.SIZE)").await?;
-            let mut size = None;
-            while let Some(one) = answers.next().await {
-                let one = one?;
-                size = size.or(one.size.filter(|_| one.uid == Some(uid)));
-            }
-            Ok(size)
-        })
-        .await
-    }
-
-    /// Octets of a message of the open folder, without marking it as read. Shorter than asked for at its end.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn octets(&mut self, uid: u32, from: u32, length: u32) -> Result<Vec<u8>, MailError> {
-        let inner = self.inner()?;
-        limited(Step::Fetch, async {
-            let mut answers = inner.uid_fetch(uid.to_string(), format!("(UID BODY.PEEK[]<{from}.{length}>)")).await?;
-            let mut octets = Vec::new();
-            while let Some(one) = answers.next().await {
-                let one = one?;
-                if let Some(body) = one.body().filter(|_| one.uid == Some(uid)) {
-                    octets = body.to_vec();
-                }
-            }
-            Ok(octets)
-        })
-        .await
-    }
-
-    /// Sets or takes away a flag of messages of the open folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn flag(&mut self, uids: &[u32], flag: Flag, set: bool) -> Result<(), MailError> {
-        let inner = self.inner()?;
-        let (which, change) = (set_of(uids), format!("{}FLAGS.SILENT ({})", if set { '+' } else { '-' }, flag.name()));
-        limited(Step::Store, async {
-            let mut answers = inner.uid_store(which, change).await?;
-            while let Some(one) = answers.next().await {
-                one?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Moves messages of the open folder to another one.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<(), MailError> {
-        let which = set_of(uids);
-        if self.can_move {
-            return limited(Step::Store, self.inner()?.uid_mv(which, folder)).await;
-        }
-        limited(Step::Store, self.inner()?.uid_copy(&which, folder)).await?;
-        self.erase(uids).await
-    }
-
-    /// Deletes messages of the open folder for good.
-    ///
-    /// # Errors
-    /// [`MailError`].
-    pub async fn erase(&mut self, uids: &[u32]) -> Result<(), MailError> {
-        let (which, by_uid) = (set_of(uids), self.can_expunge_by_uid);
-        let inner = self.inner()?;
-        limited(Step::Store, async {
-            {
-                let mut answers = inner.uid_store(&which, "+FLAGS.SILENT (\\Deleted)").await?;
-                while let Some(one) = answers.next().await {
-                    one?;
-                }
-            }
-            if by_uid {
-                let gone = inner.uid_expunge(&which).await?;
-                futures::pin_mut!(gone);
-                while let Some(one) = gone.next().await {
-                    one?;
-                }
-            } else {
-                let gone = inner.expunge().await?;
-                futures::pin_mut!(gone);
-                while let Some(one) = gone.next().await {
-                    one?;
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// Waits in the open folder until the server tells of something (`true`), the time is over, or `interrupted` is ready.
     ///
     /// # Errors
@@ -489,19 +212,6 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(3), inner.logout()).await;
         }
     }
-}
-
-fn flags(fetched: &async_imap::types::Fetch) -> Flags {
-    let mut flags = Flags::default();
-    for flag in fetched.flags() {
-        match flag {
-            async_imap::types::Flag::Seen => flags.seen = true,
-            async_imap::types::Flag::Flagged => flags.flagged = true,
-            async_imap::types::Flag::Answered => flags.answered = true,
-            _ => {}
-        }
-    }
-    flags
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How things are written in IMAP: folder names and what they are for, quoted texts, sets of numbers.
 
 use app::model::FolderRole;
-use async_imap::types::NameAttribute;
+use async_imap::imap_proto::NameAttribute;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
 
 /// A folder.
@@ -15,10 +15,10 @@ pub struct Folder {
     pub selectable: bool,
 }
 
-/// What a folder is for: the server says it (RFC 6154), or its usual name does.
-pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> FolderRole {
+/// What a folder is for: the server says it (RFC 6154; then the flag is set), or its usual name does.
+pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> (FolderRole, bool) {
     if name.eq_ignore_ascii_case("INBOX") {
-        return FolderRole::Inbox;
+        return (FolderRole::Inbox, true);
     }
     let told = attributes.iter().find_map(|attribute| match attribute {
         NameAttribute::Sent => Some(FolderRole::Sent),
@@ -30,14 +30,18 @@ pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> FolderRole {
         NameAttribute::Extension(word) => FolderRole::parse(&word.trim_start_matches('\\').to_lowercase()),
         _ => None,
     });
-    told.unwrap_or_else(|| match name.to_lowercase().as_str() {
+    if let Some(told) = told {
+        return (told, true);
+    }
+    let usual = match name.to_lowercase().as_str() {
         "sent items" | "sent" | "sent messages" => FolderRole::Sent,
         "drafts" => FolderRole::Drafts,
         "junk email" | "junk" | "spam" => FolderRole::Junk,
         "deleted items" | "trash" | "deleted messages" => FolderRole::Trash,
         "archive" => FolderRole::Archive,
         _ => FolderRole::Other,
-    })
+    };
+    (usual, false)
 }
 
 /// A name as people read it: IMAP writes other letters than ASCII in a UTF-7 of its own (RFC 3501, 5.1.3).
@@ -105,8 +109,8 @@ mod tests {
         for odd in ["&", "A&B", "&A-", "&!!-x"] {
             assert_eq!(readable(odd), odd);
         }
-        assert_eq!(role("Gesendet", &[NameAttribute::Sent]), FolderRole::Sent);
-        assert_eq!(role("Deleted Items", &[]), FolderRole::Trash);
-        assert_eq!(role("Projects", &[NameAttribute::Marked]), FolderRole::Other);
+        assert_eq!(role("Gesendet", &[NameAttribute::Sent]), (FolderRole::Sent, true));
+        assert_eq!(role("Deleted Items", &[]), (FolderRole::Trash, false));
+        assert_eq!(role("Projects", &[NameAttribute::Marked]), (FolderRole::Other, false));
     }
 }

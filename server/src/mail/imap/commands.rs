@@ -1,0 +1,415 @@
+//! What is asked of a signed-in session. The library's own commands take a refusal of these for an empty answer: here the tagged
+//! reply decides, and a connection that ends before it is one that was lost.
+
+use std::time::Duration;
+
+use app::model::FolderRole;
+use async_imap::imap_proto::{
+    AttributeValue, MailboxDatum, MessageSection, NameAttribute, Response, ResponseCode, SectionPath, Status,
+};
+use async_imap::types::UnsolicitedResponse;
+use mail_parser::DateTime;
+
+use super::wire::{quoted, role, set_of};
+use super::{Flag, Flags, Folder, Listed, Mark, Selected, Session};
+use crate::mail::{MailError, STEP_LIMIT, Step};
+
+/// Header fields that a list needs, and octets of them at most: a hostile message may have any number, and an honest one hundreds
+/// of recipients.
+const LIST_FIELDS: &str =
+    "BODY.PEEK[HEADER.FIELDS (FROM SUBJECT CONTENT-TYPE)]<0.8192> BODY.PEEK[HEADER.FIELDS (TO)]<0.4096>";
+
+/// One answer to FETCH.
+#[derive(Default)]
+struct Fetched {
+    uid: Option<u32>,
+    flags: Flags,
+    deleted: bool,
+    size: Option<u32>,
+    received_ms: i64,
+    headers: Vec<Vec<u8>>,
+    body: Option<Vec<u8>>,
+}
+
+impl Fetched {
+    fn of(attributes: &[AttributeValue<'_>]) -> Self {
+        let mut fetched = Self::default();
+        for attribute in attributes {
+            match attribute {
+                AttributeValue::Uid(uid) => fetched.uid = Some(*uid),
+                AttributeValue::Rfc822Size(size) => fetched.size = Some(*size),
+                AttributeValue::Flags(flags) => {
+                    let has = |wanted: &str| flags.iter().any(|flag| flag.eq_ignore_ascii_case(wanted));
+                    fetched.flags =
+                        Flags { seen: has("\\Seen"), flagged: has("\\Flagged"), answered: has("\\Answered") };
+                    fetched.deleted = has("\\Deleted");
+                }
+                AttributeValue::InternalDate(date) => fetched.received_ms = milliseconds(date),
+                AttributeValue::BodySection {
+                    section: Some(SectionPath::Full(MessageSection::Header)),
+                    data: Some(data),
+                    ..
+                } => fetched.headers.push(data.to_vec()),
+                AttributeValue::BodySection { section: None, data: Some(data), .. } => {
+                    fetched.body = Some(data.to_vec());
+                }
+                _ => {}
+            }
+        }
+        fetched
+    }
+
+    /// The header fields that were asked for apart, as one header.
+    fn header(&self) -> Vec<u8> {
+        let mut whole = Vec::new();
+        for part in &self.headers {
+            whole.extend_from_slice(part.trim_ascii_end());
+            whole.extend_from_slice(b"\r\n");
+        }
+        whole.extend_from_slice(b"\r\n");
+        whole
+    }
+}
+
+/// `17-Jul-1996 02:44:25 -0700` (RFC 3501, date-time) in milliseconds since the epoch.
+fn milliseconds(date: &str) -> i64 {
+    DateTime::parse_rfc822(&date.trim().replacen('-', " ", 2))
+        .map_or(0, |date| date.to_timestamp().saturating_mul(1000))
+}
+
+impl Session {
+    /// Sends a command and hands on what is answered, until the tagged reply.
+    async fn exchange(
+        &mut self,
+        step: Step,
+        command: &str,
+        mut each: impl FnMut(&Response<'_>),
+    ) -> Result<(), MailError> {
+        self.exchange_within(step, STEP_LIMIT, command, &mut each).await.inspect_err(|error| {
+            // What is left of the answer would be taken for that of the next command.
+            if !error.answered {
+                self.inner = None;
+            }
+        })
+    }
+
+    async fn exchange_within(
+        &mut self,
+        step: Step,
+        limit: Duration,
+        command: &str,
+        each: &mut impl FnMut(&Response<'_>),
+    ) -> Result<(), MailError> {
+        let lost =
+            |error: &dyn std::fmt::Display| MailError::network(step, format!("the connection was lost: {error}"));
+        let Some(inner) = self.inner.as_mut() else { return Err(MailError::network(step, "the connection was lost")) };
+        let (news, selected) = (&mut self.news, self.selected.is_some());
+        let exchanged = async {
+            let tag = inner.run_command(command).await.map_err(|error| lost(&error))?;
+            loop {
+                let answer = inner.read_response().await.map_err(|error| lost(&error))?;
+                let answer = answer.ok_or_else(|| MailError::network(step, "the connection was lost"))?;
+                match answer.parsed() {
+                    Response::Done { tag: answered, status, outcome } if *answered == tag => {
+                        let words = outcome.information.as_deref().unwrap_or_default();
+                        return match status {
+                            Status::Ok => Ok(()),
+                            Status::No => Err(MailError::refused(step, None, format!("NO {words}"))),
+                            _ => Err(MailError::refused(step, None, format!("BAD {words}"))),
+                        };
+                    }
+                    Response::Data { status: Status::Bye, outcome } => {
+                        let words = outcome.information.as_deref().unwrap_or_default();
+                        return Err(MailError::network(step, format!("the server ended the session: {words}")));
+                    }
+                    answer => {
+                        // Beside the answer of a command: something came in, or went.
+                        let told = matches!(
+                            answer,
+                            Response::MailboxData(MailboxDatum::Exists(_))
+                                | Response::Expunge(_)
+                                | Response::Vanished { .. }
+                        );
+                        *news |= told && selected;
+                        each(answer);
+                    }
+                }
+            }
+        };
+        let late = format!("no answer within {} seconds", limit.as_secs());
+        tokio::time::timeout(limit, exchanged).await.unwrap_or_else(|_| Err(MailError::network(step, late)))
+    }
+
+    async fn fetch(&mut self, command: &str, mut each: impl FnMut(Fetched)) -> Result<(), MailError> {
+        self.exchange(Step::Fetch, command, |answer| {
+            if let Response::Fetch(_, attributes) = answer {
+                each(Fetched::of(attributes));
+            }
+        })
+        .await
+    }
+
+    /// Opens INBOX: only this proves access (AUTHENTICATE may succeed without).
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn open_inbox(&mut self) -> Result<u32, MailError> {
+        Ok(self.select("INBOX").await?.exists)
+    }
+
+    /// Opens a folder, and says how it is now.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
+        self.selected = None;
+        self.news = true;
+        let (mut exists, mut validity) = (0, None);
+        self.exchange(Step::Select, &format!("SELECT {}", quoted(folder)), |answer| match answer {
+            Response::MailboxData(MailboxDatum::Exists(count)) => exists = *count,
+            Response::Data { outcome, .. } => {
+                if let Some(ResponseCode::UidValidity(number)) = outcome.code {
+                    validity = Some(number);
+                }
+            }
+            _ => {}
+        })
+        .await?;
+        let validity =
+            validity.ok_or_else(|| MailError::refused(Step::Select, None, "the answer has no UIDVALIDITY"))?;
+        let selected = Selected { exists, validity };
+        self.selected = Some((folder.to_owned(), selected));
+        Ok(selected)
+    }
+
+    /// Opens a folder unless it is open.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn ensure(&mut self, folder: &str) -> Result<Selected, MailError> {
+        match &self.selected {
+            Some((open, selected)) if open == folder && self.inner.is_some() => Ok(*selected),
+            _ => self.select(folder).await,
+        }
+    }
+
+    /// Whether the open folder may hold what [`Session::newest`] has not seen: it was opened since, or the server told of
+    /// something beside the answer of a command. IDLE tells of neither again.
+    pub fn has_news(&mut self) -> bool {
+        while let Some(told) = self.inner.as_mut().and_then(|inner| inner.unsolicited_responses.try_recv().ok()) {
+            self.news |= matches!(told, UnsolicitedResponse::Exists(_) | UnsolicitedResponse::Expunge(_));
+        }
+        self.news
+    }
+
+    /// All folders, as the server names them. What it says of a folder's use outranks what the folder's name says.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn folders(&mut self) -> Result<Vec<Folder>, MailError> {
+        let mut folders = Vec::new();
+        self.exchange(Step::Search, "LIST \"\" \"*\"", |answer| {
+            if let Response::MailboxData(MailboxDatum::List(found)) = answer {
+                let (role, told) = role(&found.name, &found.name_attributes);
+                let selectable = !found.name_attributes.contains(&NameAttribute::NoSelect);
+                folders.push((Folder { name: found.name.to_string(), role, selectable }, told));
+            }
+        })
+        .await?;
+        let told: Vec<FolderRole> = folders.iter().filter(|(_, told)| *told).map(|(folder, _)| folder.role).collect();
+        let ranked = folders.into_iter().map(|(folder, by_server)| match folder.role {
+            role if !by_server && told.contains(&role) => Folder { role: FolderRole::Other, ..folder },
+            _ => folder,
+        });
+        Ok(ranked.collect())
+    }
+
+    async fn uids(&mut self, query: &str) -> Result<Vec<u32>, MailError> {
+        let mut found = Vec::new();
+        self.exchange(Step::Search, &format!("UID SEARCH {query}"), |answer| {
+            if let Response::MailboxData(MailboxDatum::Search(uids)) = answer {
+                found.extend_from_slice(uids);
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Whether a message is in a folder.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn contains(&mut self, folder: &str, mark: &Mark<'_>) -> Result<bool, MailError> {
+        self.select(folder).await?;
+        let marks = [("Message-ID", Some(mark.message_id)), ("X-Entrepost-Attempt", mark.attempt)];
+        for (header, value) in marks.into_iter().filter_map(|(header, value)| Some((header, value?))) {
+            if !self.uids(&format!("HEADER {header} {}", quoted(value))).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// UIDs of the messages of the open folder that hold a text anywhere, newest first.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn search(&mut self, text: &str) -> Result<Vec<u32>, MailError> {
+        let query = if text.is_ascii() {
+            format!("TEXT {}", quoted(text))
+        } else {
+            // Octets beyond ASCII stand in a literal; `+`: without waiting to be asked for it (RFC 7888).
+            let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+            format!("CHARSET UTF-8 TEXT {{{}+}}\r\n{clean}", clean.len())
+        };
+        let mut found = self.uids(&query).await?;
+        found.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
+        found.dedup();
+        Ok(found)
+    }
+
+    /// UIDs and flags of the newest messages of the open folder.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn newest(&mut self, exists: u32, count: u32) -> Result<Vec<(u32, Flags)>, MailError> {
+        // What was told until now is in the answer.
+        self.has_news();
+        self.news = false;
+        let mut found = Vec::new();
+        if exists > 0 {
+            let oldest = exists.saturating_sub(count.saturating_sub(1)).max(1);
+            self.fetch(&format!("FETCH {oldest}:* (UID FLAGS)"), |one| {
+                found.extend(one.uid.filter(|_| !one.deleted).map(|uid| (uid, one.flags)));
+            })
+            .await?;
+        }
+        Ok(found)
+    }
+
+    /// UIDs of a stretch of the open folder, by position: `from` is the oldest position, from 1.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn stretch(&mut self, from: u32, to: u32) -> Result<Vec<u32>, MailError> {
+        let mut found = Vec::new();
+        self.fetch(&format!("FETCH {from}:{to} (UID FLAGS)"), |one| found.extend(one.uid.filter(|_| !one.deleted)))
+            .await?;
+        Ok(found)
+    }
+
+    /// What a list shows of some messages of the open folder.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn list(&mut self, uids: &[u32]) -> Result<Vec<Listed>, MailError> {
+        let mut found = Vec::new();
+        if uids.is_empty() {
+            return Ok(found);
+        }
+        let command = format!("UID FETCH {} (UID FLAGS INTERNALDATE RFC822.SIZE {LIST_FIELDS})", set_of(uids));
+        self.fetch(&command, |one| {
+            // Changes of other messages may stand between the answers.
+            if let (Some(uid), false) = (one.uid, one.headers.is_empty()) {
+                found.push(Listed {
+                    uid,
+                    flags: one.flags,
+                    received_ms: one.received_ms,
+                    size: one.size.unwrap_or(0),
+                    header: one.header(),
+                });
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// The size of a message of the open folder; none if it is gone. Exchange may be off by some octets.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn size(&mut self, uid: u32) -> Result<Option<u32>, MailError> {
+        let mut size = None;
+        self.fetch(&format!("UID FETCH {uid} (UID RFC822.SIZE)"), |one| {
+            size = size.or(one.size.filter(|_| one.uid == Some(uid)));
+        })
+        .await?;
+        Ok(size)
+    }
+
+    /// Octets of a message of the open folder, without marking it as read: shorter than asked for at its end, none if it is gone.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn octets(&mut self, uid: u32, from: u32, length: u32) -> Result<Option<Vec<u8>>, MailError> {
+        let mut octets = None;
+        self.fetch(&format!("UID FETCH {uid} (UID BODY.PEEK[]<{from}.{length}>)"), |one| {
+            if one.uid == Some(uid) && one.body.is_some() {
+                octets = one.body;
+            }
+        })
+        .await?;
+        Ok(octets)
+    }
+
+    /// Sets or takes away a flag of messages of the open folder.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn flag(&mut self, uids: &[u32], flag: Flag, set: bool) -> Result<(), MailError> {
+        let sign = if set { '+' } else { '-' };
+        let command = format!("UID STORE {} {sign}FLAGS.SILENT ({})", set_of(uids), flag.name());
+        self.exchange(Step::Store, &command, |_| {}).await
+    }
+
+    /// Moves messages of the open folder to another one.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<(), MailError> {
+        let (which, folder) = (set_of(uids), quoted(folder));
+        if self.can_move {
+            return self.exchange(Step::Store, &format!("UID MOVE {which} {folder}"), |_| {}).await;
+        }
+        self.exchange(Step::Store, &format!("UID COPY {which} {folder}"), |_| {}).await?;
+        self.erase(uids).await
+    }
+
+    /// Deletes messages of the open folder for good. A server that cannot expunge by UID (RFC 4315) keeps them, marked: what other
+    /// programs have marked must not go with them.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn erase(&mut self, uids: &[u32]) -> Result<(), MailError> {
+        let which = set_of(uids);
+        self.exchange(Step::Store, &format!("UID STORE {which} +FLAGS.SILENT (\\Deleted)"), |_| {}).await?;
+        if self.can_expunge_by_uid {
+            self.exchange(Step::Store, &format!("UID EXPUNGE {which}"), |_| {}).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_read() {
+        assert_eq!(milliseconds("17-Jul-1996 02:44:25 -0700"), 837_596_665_000);
+        assert_eq!(milliseconds(" 7-Jul-1996 02:44:25 +0000"), 836_707_465_000);
+        assert_eq!(milliseconds("never"), 0);
+    }
+
+    #[test]
+    fn fields_that_were_asked_for_apart_are_one_header() {
+        let fetched = Fetched {
+            headers: vec![
+                b"From: a@x.example\r\nSubject: S\r\n\r\n".to_vec(),
+                b"To: b@x.example,\r\n c@x.exam".to_vec(),
+            ],
+            ..Fetched::default()
+        };
+        assert_eq!(fetched.header(), b"From: a@x.example\r\nSubject: S\r\nTo: b@x.example,\r\n c@x.exam\r\n\r\n");
+    }
+}

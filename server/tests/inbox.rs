@@ -226,7 +226,11 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     assert!(ask(Ask::Flag { folder: folder.clone(), validity, uids: vec![uid], flag, set: true }).await.is_err());
     refuse("");
     assert_eq!(status(&download).await, 200);
-    assert_eq!(status(&download.replace(&format!("uid={uid}"), "uid=99999")).await, 404, "what is gone is no empty file");
+    assert_eq!(
+        status(&download.replace(&format!("uid={uid}"), "uid=99999")).await,
+        404,
+        "what is gone is no empty file"
+    );
     assert_eq!(store.headers(seat.institution, seat.mailbox, &folder, (0, 9)).await.unwrap().len(), 1);
     assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().len() > 3);
 

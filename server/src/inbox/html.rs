@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ammonia::{Builder, UrlRelative};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -58,6 +59,28 @@ const STYLES: [&str; 46] = [
     "word-break",
 ];
 
+/// Octets of inline pictures in one document, as they are written there: each may be named any number of times.
+const INLINE: usize = 3 * super::message::PICTURES;
+
+/// A Content-ID as an address names it (RFC 2392): percent-encoded.
+pub(super) fn picture_id(named: &str) -> String {
+    let (mut id, mut rest) = (Vec::with_capacity(named.len()), named.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(octet) => {
+                id.push(octet);
+                rest = &after[2..];
+            }
+            None => {
+                id.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&id).into_owned()
+}
+
 fn is_remote(url: &str) -> bool {
     let url = url.trim_start().to_lowercase();
     url.starts_with("http://") || url.starts_with("https://")
@@ -93,6 +116,7 @@ pub(super) fn document(opened: &Opened, remote_images: bool) -> String {
 
 fn sanitised(source: &str, pictures: &HashMap<String, String>, remote_images: bool) -> String {
     let pictures = pictures.clone();
+    let room = AtomicUsize::new(INLINE);
     let mut builder = Builder::default();
     builder
         .add_tags(["font", "u", "big"])
@@ -111,8 +135,13 @@ fn sanitised(source: &str, pictures: &HashMap<String, String>, remote_images: bo
         .attribute_filter(move |element, attribute, value| match (element, attribute) {
             ("img", "src") => {
                 let value = value.trim();
-                if let Some(id) = value.strip_prefix("cid:") {
-                    return pictures.get(id).map(|data| Cow::Owned(data.clone()));
+                if let Some((scheme, named)) = value.split_once(':')
+                    && scheme.eq_ignore_ascii_case("cid")
+                {
+                    let data = pictures.get(named).or_else(|| pictures.get(&picture_id(named)))?;
+                    let left = |room: usize| room.checked_sub(data.len());
+                    room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
+                    return Some(Cow::Owned(data.clone()));
                 }
                 (remote_images && is_remote(value)).then(|| Cow::Owned(value.to_owned()))
             }
@@ -199,6 +228,15 @@ mod tests {
         assert!(blocked.contains("data:image/png;base64,eA==") && !blocked.contains("x.example"), "{blocked}");
         assert!(shown(html, true).contains("https://x.example/track.gif"));
         assert!(has_remote_images(html) && !has_remote_images("<img src=cid:a> https://x.example"));
+    }
+
+    #[test]
+    fn a_picture_that_is_named_often_does_not_multiply() {
+        let picture = Picture { id: "a@b".into(), content_type: "image/png", octets: vec![7; 3_000_000] };
+        let html = "<img src=\"cid:a%40b\">".repeat(10_000);
+        let opened = Opened { html: Some(html), pictures: vec![picture], ..Opened::default() };
+        let shown = document(&opened, false);
+        assert!(shown.contains("data:image/png") && shown.len() < 20_000_000, "{}", shown.len());
     }
 
     #[test]

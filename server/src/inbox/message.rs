@@ -16,7 +16,7 @@ const TAGS: usize = 20_000;
 /// Attachments that are listed.
 const PARTS: usize = 200;
 /// Octets of inline pictures, all together.
-const PICTURES: usize = 6 * 1024 * 1024;
+pub(super) const PICTURES: usize = 6 * 1024 * 1024;
 /// Addresses of one field that are looked at.
 const ADDRESSES: usize = 500;
 
@@ -229,6 +229,21 @@ fn part(message: &Message<'_>, id: u32, number: usize) -> Option<Part> {
     })
 }
 
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Whether HTML shows the picture of that Content-ID, which may be written percent-encoded (RFC 2392).
+fn names_picture(html: &str, id: &str) -> bool {
+    html.match_indices(':').any(|(at, _)| {
+        let (before, after) = (&html[..at], &html[at + 1..]);
+        let named = after.split(['"', '\'', ' ', '>', '\n', '\r', '\t']).next().unwrap_or_default();
+        before.len() >= 3
+            && before.as_bytes()[at - 3..].eq_ignore_ascii_case(b"cid")
+            && (named == id || super::html::picture_id(named) == id)
+    })
+}
+
 fn cut(text: &str, most: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(most).collect()
 }
@@ -238,10 +253,16 @@ pub(super) fn open(raw: &[u8], truncated: bool) -> Opened {
     let Some(message) = MessageParser::default().parse(raw).filter(|message| !message.parts.is_empty()) else {
         return Opened { text: Some(cut(&String::from_utf8_lossy(raw), TEXT)), truncated, ..Opened::default() };
     };
-    let bodies = message.html_bodies().filter(|part| part.is_text_html()).filter_map(|part| part.text_contents());
-    let html = cut(&bodies.collect::<Vec<_>>().join("<hr>"), HTML);
+    let designed = message.html_bodies().any(mail_parser::MessagePart::is_text_html);
+    // Text that stands beside HTML belongs to what is read, too.
+    let bodies = message.html_bodies().filter_map(|part| match &part.body {
+        PartType::Html(html) => Some(html.to_string()),
+        PartType::Text(text) => Some(format!("<div style=\"white-space:pre-wrap\">{}</div>", escaped(text))),
+        _ => None,
+    });
+    let html = if designed { cut(&bodies.collect::<Vec<_>>().join("<hr>"), HTML) } else { String::new() };
     // HTML that is made to be slow, or that is empty, is shown as text.
-    let has_html = !html.is_empty() && html.matches('<').count() <= TAGS;
+    let has_html = !html.is_empty() && html.matches('<').count() <= TAGS && super::weight::is_modest(&html);
     let as_text = (!html.is_empty() && !has_html).then(|| super::as_text(&html));
     let html = has_html.then_some(html);
     let plain: Vec<&str> = message
@@ -257,7 +278,7 @@ pub(super) fn open(raw: &[u8], truncated: bool) -> Opened {
         let Some(found) = message.parts.get(*id as usize) else { continue };
         let name = found.content_id().map(|id| id.trim_matches(['<', '>']).to_owned());
         if let (Some(id), Some(content_type), true) = (name, picture_type(found), has_html)
-            && html.as_deref().is_some_and(|html| html.contains("cid:"))
+            && html.as_deref().is_some_and(|html| names_picture(html, &id))
             && found.contents().len() <= room
         {
             room -= found.contents().len();
@@ -323,6 +344,18 @@ mod tests {
     }
 
     #[test]
+    fn text_beside_html_is_shown_and_pictures_that_nothing_shows_are_listed() {
+        let raw = "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: text/plain\r\n\r\nFirst <line>\r\n\
+            --m\r\nContent-Type: text/html\r\n\r\n<p>Then <img src=\"cid:one%40x\"></p>\r\n\
+            --m\r\nContent-Type: image/png; name=one.png\r\nContent-ID: <one@x>\r\nContent-Disposition: inline\r\n\r\nx\r\n\
+            --m\r\nContent-Type: image/png; name=two.png\r\nContent-ID: <two@x>\r\nContent-Disposition: inline\r\n\r\nx\r\n--m--\r\n";
+        let opened = open(raw.as_bytes(), false);
+        assert!(opened.html.as_deref().unwrap().contains("First &lt;line&gt;"), "{opened:?}");
+        assert_eq!(opened.pictures.len(), 1);
+        assert_eq!(opened.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["two.png"]);
+    }
+
+    #[test]
     fn hostile_messages_neither_fail_nor_take_long() {
         let mut nested = String::new();
         for level in 0..20_000 {
@@ -341,10 +374,13 @@ mod tests {
         );
         let binary: Vec<u8> = (0..=255).cycle().take(300_000).collect();
         let broken = b"Subject: =?utf-8?b?////?= =?x?y?z?=\r\nContent-Type: text/plain; charset=nothing\r\nContent-Transfer-Encoding: base64\r\n\r\n\xff\xfe====";
+        let fonts: String = (0..4_000).map(|size| format!("<font size={size}>")).collect();
+        let fonts = format!("Content-Type: text/html\r\n\r\n<p>{fonts}{}", "<p>x".repeat(4_000));
         let deep = format!("Content-Type: text/html\r\n\r\n{}", "<div>".repeat(500_000));
         let started = Instant::now();
         for raw in [
             deep.as_bytes(),
+            fonts.as_bytes(),
             nested.as_bytes(),
             messages.as_bytes(),
             many.as_bytes(),

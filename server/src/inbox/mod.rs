@@ -11,6 +11,7 @@ mod message;
 mod reader;
 mod right;
 mod sync;
+mod weight;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -26,6 +26,9 @@ ALTER TABLE mailboxes ADD COLUMN refresh_refusal TEXT;
 ALTER TABLE mailboxes ADD COLUMN line_owner TEXT;
 ALTER TABLE mailboxes ADD COLUMN line_until BIGINT NOT NULL DEFAULT 0;
 
+-- Why the mailbox could not be looked into lately, as JSON: what is listed is older than it seems.
+ALTER TABLE mailboxes ADD COLUMN look_problem TEXT;
+
 -- Which page wrote a draft last, and how often: what it sent earlier does not overwrite what it sent later.
 ALTER TABLE drafts ADD COLUMN writer TEXT NOT NULL DEFAULT '';
 ALTER TABLE drafts ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;

@@ -8,13 +8,13 @@ use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{Flash, MailAction, MailboxId, MessagePlace, escaped};
 
-/// The page of a folder.
+/// The page of a folder, or of what was found in it.
 #[cfg(feature = "ssr")]
-fn page(mailbox: &str, folder: &str) -> String {
-    match mailbox.parse::<MailboxId>() {
-        Ok(mailbox) => format!("/mail/inbox?mailbox={mailbox}&folder={}", escaped(folder)),
-        Err(_) => "/mail/inbox".to_owned(),
-    }
+fn list(mailbox: &str, folder: &str, (number, search): (u32, &str)) -> String {
+    let Ok(mailbox) = mailbox.parse::<MailboxId>() else { return "/mail/inbox".to_owned() };
+    let number = if number > 1 { format!("&page={number}") } else { String::new() };
+    let search = if search.is_empty() { String::new() } else { format!("&search={}", escaped(search)) };
+    format!("/mail/inbox?mailbox={mailbox}&folder={}{number}{search}", escaped(folder))
 }
 
 /// Marks, flags or deletes messages of a folder.
@@ -26,6 +26,8 @@ pub async fn act_on_mail(
     #[server(default)] uids: Vec<u32>,
     #[server(default)] action: String,
     #[server(default)] stay: u32,
+    #[server(default)] page: u32,
+    #[server(default)] search: String,
 ) -> Result<(), AppError> {
     let request = Request::current()?;
     // Back to the message that is open, or to the list.
@@ -34,7 +36,7 @@ pub async fn act_on_mail(
             let place = MessagePlace { mailbox, folder: folder.clone(), validity, uid: stay };
             format!("/mail/message?{}", place.query())
         }
-        _ => page(&mailbox, &folder),
+        _ => list(&mailbox, &folder, (page, &search)),
     };
     let work = async {
         let me = request.visitor.signed_in()?;
@@ -54,7 +56,7 @@ pub async fn refresh_mail(
     #[server(default)] folder: String,
 ) -> Result<(), AppError> {
     let request = Request::current()?;
-    let back = page(&mailbox, &folder);
+    let back = list(&mailbox, &folder, (1, ""));
     let work = async {
         let me = request.visitor.signed_in()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;

@@ -117,6 +117,10 @@ mod follow {
         let address = format!("{path}{query}{sign}{}", crate::model::LIVE);
         let answer = JsFuture::from(window().fetch_with_str(&address)).await.ok()?;
         let answer: web_sys::Response = answer.dyn_into().ok()?;
+        // A server that is restarted, or the proxy before it, has nothing to show: what is here stays, and is asked for again.
+        if answer.status() >= 429 {
+            return None;
+        }
         JsFuture::from(answer.text().ok()?).await.ok()?.as_string()
     }
 

@@ -130,6 +130,8 @@ pub struct InboxView {
     pub search: String,
     /// Nothing was ever seen of this folder: it is being fetched.
     pub fetching: bool,
+    /// When the folder was last looked into.
+    pub as_of: Option<Timestamp>,
     /// What stands in the way.
     pub problem: Option<Diagnosis>,
 }

@@ -7,7 +7,8 @@ use super::{Page, signed_in_page};
 use crate::components::{Banner, Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::islands::LiveMail;
 use crate::model::{
-    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Tone, escaped,
+    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Timestamp, Tone,
+    escaped,
 };
 
 /// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
@@ -162,7 +163,7 @@ fn search_form(view: &InboxView) -> AnyView {
 
 /// What changes while somebody looks: everything here is plain markup, so that it can be replaced whole.
 fn list(view: &InboxView) -> AnyView {
-    let problem = view.problem.as_ref().map(trouble);
+    let problem = view.problem.as_ref().map(|problem| trouble(problem, view.as_of));
     if view.headers.is_empty() {
         return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
     }
@@ -181,6 +182,8 @@ fn list(view: &InboxView) -> AnyView {
             <input type="hidden" name="mailbox" value=mailbox.to_string()/>
             <input type="hidden" name="folder" value=folder/>
             <input type="hidden" name="validity" value=view.validity.to_string()/>
+            <input type="hidden" name="page" value=view.page.to_string()/>
+            <input type="hidden" name="search" value=view.search.clone()/>
             <div class="messages-head">
                 <p class="quiet" role="status">{count}{unread}</p>
                 <div class="bulk" role="group" aria-label="With the selected messages">
@@ -199,9 +202,10 @@ fn list(view: &InboxView) -> AnyView {
 }
 
 /// What stands in the way, and where it is mended. Plain markup: it may appear while somebody looks.
-pub(super) fn trouble(problem: &Diagnosis) -> AnyView {
+pub(super) fn trouble(problem: &Diagnosis, as_of: Option<Timestamp>) -> AnyView {
     view! {
         <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()>
+            {as_of.map(|at| view! { <p class="quiet">"What is listed is as of " <Time at/> "."</p> })}
             <p><a class="button" href="/account/email">"What to do"</a></p>
         </Banner>
     }
@@ -244,7 +248,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let unread = !header.seen && !outgoing;
     view! {
         <li class="mail-row" class:unread=unread data-uid=uid.clone()>
-            <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{uid}") aria-label=select/></label>
+            <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{}-{uid}", view.validity) aria-label=select/></label>
             <a href=href>
                 <span class="mail-who">
                     {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}

@@ -12,7 +12,7 @@ use super::{Answer, Ask, Inbox, InboxError, Note, Opened, Request, message};
 use crate::mail::imap::Session;
 use crate::mail::{Login, MailError, Step};
 use crate::store::{Mailbox, News};
-use crate::tokens::AccessToken;
+use crate::tokens::{AccessToken, TokenError};
 
 /// How long a connection that nobody uses is kept.
 const LINGER: Duration = Duration::from_secs(20);
@@ -26,6 +26,8 @@ const BESIDE: Duration = Duration::from_secs(10);
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// How often a folder is looked into again before the connection waits, because more came meanwhile.
 const SETTLE: usize = 3;
+/// How long a server that cannot be reached is not asked again.
+const UNREACHABLE: Duration = Duration::from_secs(2);
 /// How long a connection is kept that another replica wants back.
 const BORROWED: Duration = Duration::from_secs(1);
 /// How often whoever looks without having the connection asks for it, and says what is looked at.
@@ -166,6 +168,7 @@ impl Line {
                 let pause = self.pause(&error);
                 tracing::debug!("a mailbox cannot be watched for now: {error}");
                 self.lose(&error).await;
+                self.tell_trouble(&error).await;
                 match self.waiting.take() {
                     Some(note) => Some(note),
                     None => tokio::time::timeout(pause, self.notes.recv()).await.ok().flatten(),
@@ -238,7 +241,17 @@ impl Line {
     }
 
     async fn answer(&mut self, request: Request) {
-        let Request { ask, done } = request;
+        let Request { ask, at, done } = request;
+        if let Ask::Sync { folder } = &ask {
+            // Others asked for the same meanwhile.
+            if self.open.is_some() && self.synced.iter().any(|(name, synced)| name == folder && *synced > at) {
+                let _ = done.send(Ok(Answer::Done));
+                return;
+            }
+        } else if done.is_closed() {
+            // Whoever asked has gone, and was told that it took too long.
+            return;
+        }
         let mut again = true;
         let answer = loop {
             match self.perform(&ask).await {
@@ -252,6 +265,9 @@ impl Line {
         };
         if let Err(error) = &answer {
             self.lose(error).await;
+            if matches!(ask, Ask::Sync { .. }) {
+                self.tell_trouble(error).await;
+            }
         }
         let _ = done.send(answer);
     }
@@ -264,6 +280,10 @@ impl Line {
         {
             let asked = Duration::from_millis(asked).min(LONGEST_REST);
             self.resting = Some((Instant::now() + asked, failure.clone()));
+        }
+        // What waits need not find out one by one that nobody answers.
+        if !failure.answered && matches!(failure.step, Step::Connect | Step::Tls) && self.resting.is_none() {
+            self.resting = Some((Instant::now() + UNREACHABLE, failure.clone()));
         }
         if !failure.answered || failure.is_token_expired() || failure.step == Step::Auth {
             self.open = None;
@@ -279,6 +299,30 @@ impl Line {
                 tracing::error!("{error}");
             }
         }
+    }
+
+    /// Why the mailbox cannot be looked into is shown beside what is known of it.
+    async fn tell_trouble(&self, error: &InboxError) {
+        let told = async {
+            let mailbox = self.inbox.store.mailbox(self.institution, self.id).await?;
+            let Some(mailbox) = mailbox.filter(|mailbox| mailbox.look_problem.is_none()) else { return Ok(()) };
+            // What is wrong with the mailbox itself is said with its state.
+            if matches!(error, InboxError::Mail(_) | InboxError::Token(TokenError::Identity(_))) {
+                let problem = error.fault(&self.inbox.server, self.inbox.clock.now()).to_json();
+                self.note_trouble(&mailbox, Some(&problem)).await?;
+            }
+            Ok::<_, InboxError>(())
+        };
+        if let Err(error) = told.await {
+            tracing::warn!("{error}");
+        }
+    }
+
+    async fn note_trouble(&self, mailbox: &Mailbox, problem: Option<&str>) -> Result<(), InboxError> {
+        let now = self.inbox.clock.now();
+        self.inbox.store.set_look_problem(mailbox.institution, mailbox.id, problem, now).await?;
+        self.inbox.store.publish(News::Mail(mailbox.user)).await;
+        Ok(())
     }
 
     /// A mailbox that the server does not let in no longer works: its owner sees that, and it is tested again by itself.
@@ -463,6 +507,11 @@ impl Line {
         }
         let session = self.at(folder, validity).await?;
         let size = session.size(uid).await?.ok_or(InboxError::NoMessage)?;
+        // Raw and taken apart it takes its size some three times.
+        let room = (size.min(MOST) / (1024 * 1024) + 1) * 3;
+        let inbox = Arc::clone(&self.inbox);
+        let _room = inbox.opening.acquire_many(room).await.map_err(|_| InboxError::Busy)?;
+        let session = self.at(folder, validity).await?;
         // To its end, wherever the server says that is: its size is that of what it stores, not of what it sends.
         let mut raw = Vec::with_capacity(size.min(MOST) as usize);
         loop {
@@ -515,6 +564,9 @@ impl Line {
         }
         self.synced.retain(|(name, _)| name != folder);
         self.synced.push((folder.to_owned(), Instant::now()));
+        if mailbox.look_problem.is_some() {
+            self.note_trouble(&mailbox, None).await?;
+        }
         Ok(())
     }
 }

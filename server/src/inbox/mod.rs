@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::model::{HeaderView, InstitutionId, MailboxId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,8 @@ pub use reader::PartReader;
 pub const WINDOW: u32 = 300;
 /// Questions that may wait for one mailbox.
 const QUEUE: usize = 64;
+/// Mebibytes of messages that are being opened at one time, all mailboxes together.
+const OPENING: usize = 256;
 /// Octets of opened messages kept in memory, all mailboxes together.
 const OPENED: usize = 32 * 1024 * 1024;
 
@@ -209,6 +211,8 @@ pub enum Answer {
 /// A question with the place for its answer.
 struct Request {
     ask: Ask,
+    /// When it was asked.
+    at: Instant,
     done: oneshot::Sender<Result<Answer, InboxError>>,
 }
 
@@ -235,6 +239,8 @@ pub struct Inbox {
     lines: Mutex<HashMap<MailboxId, mpsc::Sender<Note>>>,
     looks: Mutex<HashMap<MailboxId, HashMap<String, usize>>>,
     kept: Mutex<Kept>,
+    /// Room for messages that are being opened.
+    opening: Semaphore,
     /// Names this process in leases.
     owner: Uuid,
     /// Mailboxes whose one connection is this process's.
@@ -293,6 +299,7 @@ impl Inbox {
             lines: Mutex::default(),
             looks: Mutex::default(),
             kept: Mutex::default(),
+            opening: Semaphore::new(OPENING),
             rights: Mutex::default(),
             elsewhere: Mutex::default(),
         }
@@ -309,7 +316,7 @@ impl Inbox {
         ask: Ask,
     ) -> Result<Answer, InboxError> {
         let (done, answer) = oneshot::channel();
-        if !self.tell(institution, mailbox, Note::Request(Request { ask, done })) {
+        if !self.tell(institution, mailbox, Note::Request(Request { ask, at: Instant::now(), done })) {
             return Err(InboxError::Busy);
         }
         answer.await.unwrap_or(Err(InboxError::Busy))

@@ -157,7 +157,7 @@ impl Inbox {
                     if locked(&this.rights).contains(&mailbox) {
                         locked(&this.elsewhere).insert((mailbox, folder.clone()), Instant::now());
                         let (done, _) = tokio::sync::oneshot::channel();
-                        let request = Request { ask: Ask::Sync { folder }, done };
+                        let request = Request { ask: Ask::Sync { folder }, at: Instant::now(), done };
                         let _ = this.tell(institution, mailbox, Note::Request(request));
                     }
                 }

@@ -118,12 +118,10 @@ impl Services {
     fn look_into(&self, mailbox: &Mailbox, folder: &str) {
         let (inbox, institution, id, folder) =
             (Arc::clone(&self.inbox), mailbox.institution, mailbox.id, folder.to_owned());
-        let (store, user) = (self.store.clone(), mailbox.user);
         self.tasks.spawn(async move {
             if let Err(error) = inbox.ask(institution, id, Ask::Sync { folder }).await {
+                // It is noted with the mailbox: the page says why.
                 tracing::debug!("a folder could not be looked into: {error}");
-                // The page that waits says why.
-                store.publish(News::Mail(user)).await;
             }
         });
     }
@@ -205,24 +203,18 @@ impl Inbox for Handle {
             return Err(AppError::NotFound);
         }
         let folder = find_folder(&folders, wanted);
-        let mut problem = mailbox
-            .problem
-            .as_deref()
-            .filter(|_| mailbox.state == MailboxState::NeedsReconnect)
-            .map(|problem| Fault::from_json(problem).explain(&self.reader(me, &mailbox.address)));
+        // What is wrong with the mailbox, or else with the last look into it: what is listed may be old.
+        let broken = mailbox.state == MailboxState::NeedsReconnect;
+        let said = if mailbox.state == MailboxState::Connected { &mailbox.look_problem } else { &mailbox.problem };
+        let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(me, &mailbox.address));
+        let mut problem = said.as_ref().or(mailbox.look_problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
         // The page shows what is known and does not wait; who follows it sees at once what this finds.
         let old = folder.synced_at.is_none_or(|at| self.clock.now().since_ms(at) > FRESH_MS);
-        if old && problem.is_none() {
+        if old && !broken {
             self.look_into(mailbox, &folder.name);
         }
-        if fetching && problem.is_none() {
-            problem = mailbox
-                .problem
-                .as_deref()
-                .map(|problem| Fault::from_json(problem).explain(&self.reader(me, &mailbox.address)));
-        }
-        let listed = if mailbox.state == MailboxState::NeedsReconnect && !query.search.is_empty() {
+        let listed = if broken && !query.search.is_empty() {
             Ok((Vec::new(), 0, folder.validity))
         } else {
             self.listed(me, mailbox, &folder, &query).await
@@ -254,6 +246,7 @@ impl Inbox for Handle {
             unread,
             search: query.search,
             fetching,
+            as_of: folder.synced_at,
             problem,
         }))
     }

@@ -291,6 +291,27 @@ impl Store {
         Ok(())
     }
 
+    /// Notes why a mailbox cannot be looked into, or that it can be again.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_look_problem(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        problem: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query("UPDATE mailboxes SET look_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
+            .bind(problem)
+            .bind(now.0)
+            .bind(institution.to_string())
+            .bind(mailbox.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Takes the mailboxes that are to be looked into, moving the time on: of several replicas one gets each.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ pub struct Mailbox {
     pub refresh_refusal: Option<String>,
     /// The fault, as JSON.
     pub problem: Option<String>,
+    /// Why it could not be looked into lately: the fault, as JSON.
+    pub look_problem: Option<String>,
     /// When it is tested again.
     pub next_test_at: Option<Timestamp>,
     /// When every check last passed.
@@ -67,7 +69,8 @@ pub struct NewMailbox {
 }
 
 const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, refresh_refusal, problem, next_test_at, connected_at";
+    refresh_token_sealed, grant_version, refresh_refusal, problem, look_problem,
+    next_test_at, connected_at";
 
 pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
     Ok(Mailbox {
@@ -84,6 +87,7 @@ pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
         grant_version: row.try_get("grant_version")?,
         refresh_refusal: row.try_get("refresh_refusal")?,
         problem: row.try_get("problem")?,
+        look_problem: row.try_get("look_problem")?,
         next_test_at: time(row, "next_test_at")?,
         connected_at: time(row, "connected_at")?,
     })
@@ -189,7 +193,7 @@ impl Store {
                tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
-               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, next_test_at = $13, updated_at = $12,
+               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, look_problem = NULL, next_test_at = $13, updated_at = $12,
                refreshed_at = $12
              WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id",
         )

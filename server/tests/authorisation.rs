@@ -297,8 +297,10 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
         let answer = browser.post(&world.url("demo", &format!("/api/{name}")), &[("key", "x")]).await;
         assert_eq!(answer.status().as_u16(), 415, "{name}");
     }
-    let large = "x".repeat(300 * 1024);
+    let large = "x".repeat(5 * 1024 * 1024);
     let answer = browser.post(&world.url("demo", "/api/save_draft"), &[("key", "x"), ("text", &large)]).await;
+    assert_eq!(answer.status().as_u16(), 413);
+    let answer = browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &large[..300_000])]).await;
     assert_eq!(answer.status().as_u16(), 413);
     assert_eq!(browser.get(&world.url("nobody", "/")).await.status().as_u16(), 404);
     let answer = browser.get(&world.url("demo", "/login")).await;

@@ -284,7 +284,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             claimed.push(delivery.id);
         }
-        assert!(store.start_data(seat.institution, claimed[1], dead).await.unwrap());
+        assert!(store.start_data(seat.institution, (claimed[1], dead), &[]).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
         if store.backend() == server::store::Backend::Postgres {
             // Other replicas may live: only the end of the lease proves that this one does not.
@@ -300,7 +300,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         assert!(unknown.finished_at.unwrap() <= world.clock.now(), "a time that was");
         assert_eq!(arrived(&world, "other@demo.example").len(), 1);
         assert!(
-            !store.start_data(seat.institution, claimed[0], dead).await.unwrap(),
+            !store.start_data(seat.institution, (claimed[0], dead), &[]).await.unwrap(),
             "who comes back late may not send"
         );
         world.services.stop.cancel();
@@ -390,7 +390,11 @@ async fn a_clock_that_jumps_sends_nothing_twice() {
     world.until(async || fates(&world, &seat).await[0].0 == DeliveryState::Sending).await;
     clock.advance_ms(2 * 60 * 60 * 1000);
     store.reap_deliveries(clock.now(), clock.now()).await.unwrap();
+    // The same process claims it again, while the first claim goes on: only one of them may hand it over.
+    let again = Arc::clone(&world.services.outbox);
+    let again = tokio::spawn(async move { again.run_once().await.unwrap() });
     sending.await.unwrap();
+    again.await.unwrap();
     world.sandbox.world().faults.slow_ms = 0;
     world.services.outbox.run_once().await.unwrap();
     clock.advance_ms(2 * 60 * 60 * 1000);

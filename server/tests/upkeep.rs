@@ -283,9 +283,9 @@ async fn every_reply_of_the_table_has_its_cause() {
         (
             "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException",
             "smtp_daily_limit",
-            DeliveryState::Failed,
+            DeliveryState::Deferred,
         ),
-        ("550 5.7.233 Tenant exceeded its daily external limit", "smtp_tenant_limit", DeliveryState::Failed),
+        ("550 5.7.233 Tenant exceeded its daily external limit", "smtp_tenant_limit", DeliveryState::Deferred),
         ("550 5.7.236 onmicrosoft.com", "smtp_onmicrosoft", DeliveryState::Failed),
         ("550 5.7.705 Access denied, tenant has exceeded threshold", "smtp_tenant_blocked", DeliveryState::Failed),
         ("550 5.7.708 Access denied, traffic not accepted from this IP", "smtp_tenant_blocked", DeliveryState::Failed),

@@ -56,6 +56,9 @@ fn badge(message: &DeliveryView) -> AnyView {
         DeliveryState::Queued if message.held => ("badge warning", "!", "Waits for your mailbox"),
         DeliveryState::Queued => ("badge", "…", "Queued"),
         DeliveryState::Sending => ("badge", "…", "Sending"),
+        DeliveryState::Sent if message.recipients.iter().any(|one| one.state == RecipientState::Refused) => {
+            ("badge warning", "!", "Sent, not to everybody")
+        }
         DeliveryState::Sent => ("badge ok", "✓", "Sent"),
         DeliveryState::Deferred => ("badge warning", "!", "Tried again later"),
         DeliveryState::Failed => ("badge bad", "✕", "Failed"),

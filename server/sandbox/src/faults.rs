@@ -48,6 +48,8 @@ pub struct Faults {
     pub wrong_account: bool,
     /// SMTP answers 432 4.3.2.
     pub throttled: bool,
+    /// This recipient is refused for now (451), as servers do that do not know a sender yet.
+    pub greylisted: String,
     /// Every SMTP and IMAP answer takes this many milliseconds.
     pub slow_ms: u64,
     /// The SMTP connection is cut in the middle of DATA.

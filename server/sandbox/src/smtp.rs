@@ -284,6 +284,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.to.len() >= MAX_RECIPIENTS {
             return self.reply("452 4.5.3 Too many recipients").await;
         }
+        if self.shared.faults().greylisted.eq_ignore_ascii_case(&to) {
+            return self.reply("451 4.7.1 Greylisted, please try again later").await;
+        }
         let unknown = {
             let world = self.shared.world();
             world.is_local(&to) && world.account_by_address(&to).is_none()

@@ -93,7 +93,12 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 /// Bodies are read up to a limit: more where files are taken. Those must come as a form with parts.
 pub(super) async fn body_limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let with_files = WITH_FILES.contains(&request.uri().path());
-    let limit = if with_files { state.services.config.attachment_limit + BESIDE_FILES } else { MAX_BODY };
+    let limit = match request.uri().path() {
+        _ if with_files => state.services.config.attachment_limit + BESIDE_FILES,
+        // A letter as it is typed: each of its characters may be many in a form.
+        "/api/save_draft" => BESIDE_FILES,
+        _ => MAX_BODY,
+    };
     let announced = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit) {
         return plain(

@@ -99,10 +99,28 @@ impl MailError {
         self.code
     }
 
+    /// The same with other words.
+    #[cfg(test)]
+    pub(crate) fn with_text(self, text: &str) -> Self {
+        Self { text: text.to_owned(), ..self }
+    }
+
     /// Whether the same may work later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !self.answered || self.code.is_some_and(|code| (400..500).contains(&code))
+        !self.answered || self.code.is_some_and(|code| (400..500).contains(&code)) || self.is_quota()
+    }
+
+    /// Whether what a mailbox or its organisation may send in a day is spent: it is permanent by its code, and passes all the same.
+    #[must_use]
+    pub fn is_quota(&self) -> bool {
+        self.answered && ["SubmissionQuotaExceeded", "5.7.232", "5.7.233"].iter().any(|mark| self.text.contains(mark))
+    }
+
+    /// Whether it is the sender who shall be patient, whichever recipient it was said of.
+    #[must_use]
+    pub fn is_the_senders(&self) -> bool {
+        matches!(self.code, Some(421 | 432)) || self.text.contains("Suggested Backoff Time")
     }
 
     /// Milliseconds the server asks to wait, where it says so (Exchange: `Suggested Backoff Time: N milliseconds`).

@@ -1,5 +1,7 @@
 //! Addresses as people type them into To, Cc and Bcc: lists, names, groups, international ones.
 
+use std::collections::HashSet;
+
 use app::model::EmailAddress;
 use mail_parser::{Address, MessageParser};
 
@@ -12,11 +14,19 @@ pub struct Named {
     pub address: EmailAddress,
 }
 
+/// Addresses that are looked at.
+const MOST: usize = 2_000;
+/// Octets that are looked at.
+const MOST_TYPED: usize = 200_000;
+
 /// Parses a list. Commas, semicolons and line ends separate; a group (`Staff: a@x.example, b@x.example;`) is its members.
 ///
 /// # Errors
 /// What is not an address, in words for the person.
 pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
+    if text.len() > MOST_TYPED {
+        return Err("These are too many addresses for one message.".into());
+    }
     // A line end of the person's must not become one of the header's.
     let line = text.replace(['\r', '\n'], ",");
     // Semicolons separate too, as Outlook's do, unless they end a group.
@@ -36,13 +46,16 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
         None => return Err(format!("{line} is not an email address.")),
     };
     check_nothing_is_lost(line, found.len())?;
-    let mut named = Vec::with_capacity(found.len());
+    if found.len() > MOST {
+        return Err(format!("{} addresses are too many for one message.", found.len()));
+    }
+    let (mut named, mut known) = (Vec::with_capacity(found.len()), HashSet::new());
     for one in found {
         let typed = one.address.as_deref().or(one.name.as_deref()).unwrap_or_default();
         let address = EmailAddress::parse(typed)
             .map_err(|_| format!("“{typed}” is not an email address. It looks like name@school.example."))?;
         let name = one.address.as_ref().and(one.name.as_ref()).map(|name| name.trim().to_owned());
-        if !named.iter().any(|other: &Named| other.address.same_as(address.as_str())) {
+        if known.insert(address.as_str().to_lowercase()) {
             named.push(Named { name: name.filter(|name| !name.is_empty()), address });
         }
     }

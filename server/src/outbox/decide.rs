@@ -153,14 +153,20 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: Attempt) 
     };
     // The whole message may have been taken: sending again could send twice.
     if error.step == Step::AfterData && !error.answered {
-        return stop(DeliveryState::Unknown);
+        // Whoever was refused, for now or for good, did not get it from that session.
+        let said =
+            |(address, error): &(String, MailError)| (address.clone(), RecipientState::Refused, error.to_string());
+        return Next { recipients: refused.iter().map(said).collect(), ..stop(DeliveryState::Unknown) };
     }
     // Before MAIL FROM nothing of this message was said: it is the mailbox or the way to the server, and waits for all.
     let mailbox = matches!(error.step, Step::Connect | Step::Tls | Step::Auth);
     // Of recipients that were refused for now only if that is all: what is said of the whole message counts more.
     let some_later = error.step == Step::Recipient && refused.iter().any(|(_, error)| error.is_transient());
     if mailbox || error.is_transient() || some_later {
-        let next = retry(attempt, answer.clone(), error.backoff_ms(), mailbox || error.is_throttled());
+        // A recipient's server that asks for patience (greylisting) is no reason to let all others wait.
+        let throttled = error.is_throttled() && (error.step != Step::Recipient || error.is_the_senders());
+        let wait = if error.is_quota() { Some(LONGEST_PAUSE_MS) } else { error.backoff_ms() };
+        let next = retry(attempt, answer.clone(), wait, mailbox || throttled || error.is_quota());
         return Next { recipients: refused_for_good(refused), ..next };
     }
     stop(DeliveryState::Failed)
@@ -264,6 +270,22 @@ mod tests {
         assert!(refused.pause_lane.is_some());
         let asked = MailError::refused(Step::From, Some(432), "Suggested Backoff Time: 300000 milliseconds");
         assert_eq!(fails(asked, attempt(1, 0)).at.since_ms(attempt(1, 0).now), 300_000);
+    }
+
+    #[test]
+    fn a_spent_quota_is_waited_for_and_a_greylisted_recipient_holds_nobody_up() {
+        let quota =
+            fails(smtp(Step::AfterData, 554).with_text("5.2.0 SubmissionQuotaExceededException"), attempt(1, 0));
+        assert_eq!(
+            (quota.state, quota.pause_lane),
+            (DeliveryState::Deferred, Some(attempt(1, 0).now.plus_ms(3_600_000)))
+        );
+        let grey = |code| {
+            let refused = vec![("b@x.example".into(), smtp(Step::Recipient, code))];
+            decide(&Outcome::Failed { error: smtp(Step::Recipient, code), refused }, attempt(1, 0))
+        };
+        assert_eq!((grey(451).state, grey(451).pause_lane), (DeliveryState::Deferred, None));
+        assert!(grey(432).pause_lane.is_some(), "the mailbox itself is too fast");
     }
 
     #[test]

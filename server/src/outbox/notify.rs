@@ -3,11 +3,10 @@
 use app::model::MailboxState;
 
 use super::decide::Outcome;
-use super::send::{Attempted, envelope, no_token};
+use super::send::{Attempted, envelope};
 use super::worker::Outbox;
-use crate::mail::{Login, MailError, Step, compose, smtp};
+use crate::mail::{MailError, Step, compose, smtp};
 use crate::store::{Delivery, EmailSettings, Mailbox, Result};
-use crate::tokens::TokenError;
 
 impl Outbox {
     /// The default sender of an institution.
@@ -79,18 +78,18 @@ impl Outbox {
             let attempted = Attempted { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
             return Ok((Some(attempted), Some(answer)));
         };
-        let token = match self.tokens.access(&mailbox).await {
-            Ok(token) => token,
-            Err(TokenError::Store(error)) => return Err(error),
-            Err(error) => return Ok((Some(no_token(&error, self.clock.now())), Some(error.to_string()))),
-        };
         let server = &self.microsoft_smtp;
-        let login = Login { server, user: &mailbox.sign_in_name, token: &token.secret };
-        let mut session = match smtp::Session::open(&login, &self.trust).await {
-            Ok(session) => session,
-            Err(error) => {
-                let problem = error.to_string();
-                return Ok((Some(Attempted::smtp(error, Vec::new(), server, self.clock.now())), Some(problem)));
+        let mut session = match self.open(&mailbox).await? {
+            Ok(open) => open.session,
+            Err(attempted) => {
+                let problem = match &attempted.outcome {
+                    Outcome::Failed { error, .. } => error.to_string(),
+                    Outcome::NoToken { answer, .. } | Outcome::Held { answer } | Outcome::Hopeless { answer } => {
+                        answer.clone()
+                    }
+                    Outcome::Accepted { .. } | Outcome::HandedBack => String::new(),
+                };
+                return Ok((Some(attempted), Some(problem)));
             }
         };
         let attempted =

@@ -13,6 +13,9 @@ use crate::mail::{Login, MailError, Step, smtp};
 use crate::store::{Delivery, Lane, Mailbox, Result};
 use crate::tokens::{AccessToken, TokenError};
 
+/// How long it is waited before it is looked whether a mailbox was connected again.
+const AWAY_SECONDS: u64 = 600;
+
 /// What an attempt came to. The fault is what the writer's diagnosis is made of.
 pub(super) struct Attempted {
     pub outcome: Outcome,
@@ -42,7 +45,7 @@ impl Attempted {
 
 /// A session that is kept from one message to the next, while its token lives.
 pub(super) struct Kept {
-    session: smtp::Session,
+    pub(super) session: smtp::Session,
     until: Timestamp,
 }
 
@@ -68,7 +71,7 @@ impl Outbox {
                 Err(_) => Ok(Some(unreadable())),
             },
             (Some(Body::Text(text)), Some(_)) => self.through_mailbox(lane, delivery, text.as_bytes(), kept).await,
-            (Some(Body::Notification { to, text }), None) => self.notification(delivery, &to, &text).await,
+            (Some(Body::Notification { to, text }), None) => Box::pin(self.notification(delivery, &to, &text)).await,
             _ => Ok(Some(unreadable())),
         }
     }
@@ -85,8 +88,10 @@ impl Outbox {
             None => None,
         };
         let Some(mailbox) = mailbox else {
-            return Ok(Some(Attempted::plain(Outcome::Hopeless {
-                answer: "the mailbox was disconnected; connect it again, then press Try again".into(),
+            // It may be connected again: what waits then leaves through it.
+            return Ok(Some(Attempted::plain(Outcome::NoToken {
+                answer: format!("{} was disconnected; it leaves when that is connected again", delivery.from),
+                retry_after: Some(AWAY_SECONDS),
             })));
         };
         let pending: Vec<String> = self
@@ -143,7 +148,14 @@ impl Outbox {
         if self.stop.is_cancelled() {
             return Ok((Some(Attempted::plain(Outcome::HandedBack)), false));
         }
-        if !self.store.start_data(delivery.institution, delivery.id, self.owner).await? {
+        let noted: Vec<_> = refused
+            .iter()
+            .map(|(address, error)| {
+                let state = if error.is_transient() { RecipientState::Pending } else { RecipientState::Refused };
+                (address.clone(), state, error.to_string())
+            })
+            .collect();
+        if !self.store.start_data(delivery.institution, (delivery.id, delivery.lease), &noted).await? {
             return Ok((None, session.reset().await.is_ok()));
         }
         match session.hand_over(bytes).await {
@@ -160,7 +172,7 @@ impl Outbox {
     }
 
     /// A signed-in session of a mailbox, or what stands in the way.
-    async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<Kept, Attempted>> {
+    pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<Kept, Attempted>> {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
             let fault = mailbox.problem.as_deref().map(Fault::from_json);

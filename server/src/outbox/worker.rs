@@ -1,6 +1,7 @@
 //! The worker: lanes with something due are served side by side, each delivery within a lease that is renewed while it is sent.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,11 +41,11 @@ const TURN: usize = 20;
 /// What sends.
 pub struct Outbox {
     parts: Parts,
-    /// Names this process in leases.
-    pub(super) owner: Uuid,
     wake: Notify,
     busy: Mutex<HashMap<Uuid, i64>>,
     sessions: Arc<Semaphore>,
+    /// A lane found no session: others give theirs back sooner.
+    crowded: AtomicBool,
 }
 
 /// A place in a lane.
@@ -95,10 +96,10 @@ impl Outbox {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            owner: parts.clock.uuid(),
             wake: Notify::new(),
             busy: Mutex::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
+            crowded: AtomicBool::new(false),
             parts,
         }
     }
@@ -176,8 +177,10 @@ impl Outbox {
             }
             let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
                 self.leave(lane.id);
+                self.crowded.store(true, Ordering::Relaxed);
                 return Ok(());
             };
+            self.crowded.store(false, Ordering::Relaxed);
             let outbox = Arc::clone(self);
             tasks.spawn(async move {
                 // Left however this ends, a panic included: a lane that nobody leaves is closed for ever.
@@ -218,7 +221,10 @@ impl Outbox {
         let mut attempts = 0;
         while attempts < turn && !self.stop.is_cancelled() {
             let now = self.clock.now();
-            let lease = (self.owner, now.plus_ms(LEASE_MS));
+            if attempts > 0 && self.crowded.load(Ordering::Relaxed) {
+                break;
+            }
+            let lease = (self.clock.uuid(), now.plus_ms(LEASE_MS));
             match self.store.claim_delivery(lane, lease, self.limits.pace, now).await? {
                 Claim::Nothing => break,
                 Claim::Paced(until) => {
@@ -241,6 +247,14 @@ impl Outbox {
 
     /// One claimed delivery, to its record. `false`: the lane rests.
     async fn deliver(&self, lane: &Lane, delivery: &Delivery, kept: &mut Option<Kept>) -> Result<bool> {
+        // Before it is sent: once it is, nothing may come between the answer and its record.
+        let others_have_it = delivery.attempts > 0
+            && self
+                .store
+                .recipients(delivery.institution, delivery.id)
+                .await?
+                .iter()
+                .any(|recipient| recipient.state == RecipientState::Accepted);
         let attempted = {
             let attempt = self.attempt(lane, delivery, kept);
             tokio::pin!(attempt);
@@ -249,7 +263,7 @@ impl Outbox {
                     attempted = &mut attempt => break attempted?,
                     () = tokio::time::sleep(RENEWAL) => {
                         let until = self.clock.now().plus_ms(LEASE_MS);
-                        if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, self.owner, until).await {
+                        if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
                             tracing::error!("outbox: {error}");
                         }
                     }
@@ -258,13 +272,6 @@ impl Outbox {
         };
         let Some(Attempted { outcome, fault }) = attempted else { return Ok(true) };
         let now = self.clock.now();
-        let others_have_it = delivery.attempts > 0
-            && self
-                .store
-                .recipients(delivery.institution, delivery.id)
-                .await?
-                .iter()
-                .any(|recipient| recipient.state == RecipientState::Accepted);
         let next = decide(
             &outcome,
             Attempt {
@@ -302,7 +309,7 @@ impl Outbox {
     async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
         let until = Instant::now() + RECORDING;
         loop {
-            match self.store.record_delivery(delivery.institution, (delivery.id, self.owner), record, now).await {
+            match self.store.record_delivery(delivery.institution, (delivery.id, delivery.lease), record, now).await {
                 Err(error) if Instant::now() < until => {
                     tracing::error!("outbox: {error}; what became of a message is recorded as soon as possible");
                     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -254,8 +254,15 @@ impl Mail for Handle {
     async fn cancel(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
         let delivery = self.own_delivery(me, id).await?;
         let now = self.clock.now();
-        if self.store.cancel_delivery(delivery.institution, me.user(), id, now).await.or_internal(self)? {
-            return Ok(Notice::new(Tone::Success, "The message is stopped.", "It was not sent."));
+        match self.store.cancel_delivery(delivery.institution, me.user(), id, now).await.or_internal(self)? {
+            Some(DeliveryState::Cancelled) => {
+                return Ok(Notice::new(Tone::Success, "The message is stopped.", "It was not sent."));
+            }
+            Some(_) => {
+                let text = "Some have it already; the others do not get it.";
+                return Ok(Notice::new(Tone::Warning, "The message is stopped.", text));
+            }
+            None => {}
         }
         Err(AppError::refused("It is too late: the message left already, or was stopped before."))
     }

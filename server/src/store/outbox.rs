@@ -70,6 +70,8 @@ pub struct Delivery {
     pub user: Option<UserId>,
     /// Its lane.
     pub lane: Uuid,
+    /// Names the claim, where this came from one: a later claim of the same process is another one.
+    pub lease: Uuid,
     /// With angle brackets.
     pub message_id: String,
     /// From.
@@ -152,6 +154,7 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         institution: id(row, "institution_id")?,
         user: user.and_then(|text| text.parse().ok()),
         lane: id(row, "lane_id")?,
+        lease: Uuid::nil(),
         message_id: row.try_get("message_id")?,
         from: row.try_get("from_address")?,
         subject: row.try_get("subject")?,
@@ -367,7 +370,8 @@ impl Store {
             .collect()
     }
 
-    /// Stops a delivery that waits. `false`: it left already, or is not theirs.
+    /// Stops a delivery that waits. What some have already was sent, to them alone. Answers its state then; none: it left
+    /// already, or is not theirs.
     ///
     /// # Errors
     /// [`super::StoreError`].
@@ -377,18 +381,26 @@ impl Store {
         who: UserId,
         which: DeliveryId,
         now: Timestamp,
-    ) -> Result<bool> {
-        let done = sqlx::query(
-            "UPDATE deliveries SET state = 'cancelled', finished_at = $1
-             WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred')",
+    ) -> Result<Option<DeliveryState>> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "UPDATE deliveries SET finished_at = $1,
+               state = CASE WHEN EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'accepted')
+                 THEN 'sent' ELSE 'cancelled' END
+             WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred') RETURNING state",
         )
         .bind(now.0)
         .bind(institution.to_string())
         .bind(who.to_string())
         .bind(which.to_string())
-        .execute(&self.pool)
+        .fetch_optional(&mut *tx)
         .await?;
-        Ok(done.rows_affected() == 1)
+        let state = row.as_ref().map(|row| named(row, "state", DeliveryState::parse)).transpose()?;
+        if state == Some(DeliveryState::Sent) {
+            forget_sent(&mut tx, which, "stopped before it was sent to them").await?;
+        }
+        tx.commit().await?;
+        Ok(state)
     }
 
     /// Queues a delivery again whose writer wants that, its age counted anew. `false`: it is not theirs, or under way.
@@ -405,7 +417,7 @@ impl Store {
         let mut tx = self.begin().await?;
         put_lane(&mut tx, lane).await?;
         let done = sqlx::query(
-            "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, finished_at = NULL,
+            "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
                answer = '', fault = NULL, lane_id = $2
              WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')",
         )
@@ -452,14 +464,36 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 1 {
-            sqlx::query("UPDATE recipients SET state = 'accepted' WHERE delivery_id = $1 AND state = 'pending'")
-                .bind(which.to_string())
-                .execute(&mut *tx)
-                .await?;
+            // Of those who were refused in that session an answer is noted.
+            sqlx::query(
+                "UPDATE recipients SET state = CASE WHEN answer = '' THEN 'accepted' ELSE 'refused' END
+                 WHERE delivery_id = $1 AND state = 'pending'",
+            )
+            .bind(which.to_string())
+            .execute(&mut *tx)
+            .await?;
+            forget_sent(&mut tx, which, answer).await?;
         }
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
     }
+}
+
+/// A delivery was sent: its text is not kept, and whoever was still to get it does not.
+async fn forget_sent(tx: &mut Tx, which: DeliveryId, why: &str) -> Result<()> {
+    sqlx::query("UPDATE deliveries SET body_sealed = '' WHERE id = $1")
+        .bind(which.to_string())
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(
+        "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END
+         WHERE delivery_id = $2 AND state = 'pending'",
+    )
+    .bind(why)
+    .bind(which.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 async fn put_lane(tx: &mut Tx, lane: &Lane) -> Result<()> {

@@ -2,13 +2,13 @@
 
 use app::backend::SignedIn;
 use app::error::AppError;
-use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage};
+use app::model::{AttemptKind, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage};
 
 use super::attempt_place;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, Tokens as Granted};
 use crate::service::{OrInternal, Services, internal};
-use crate::store::{Attempt, Check, NewMailbox, Registration, Resting};
+use crate::store::{Attempt, Check, Lane, NewMailbox, Registration, Resting};
 use crate::tokens::{AccessToken, grant_place};
 use crate::vault::Secret;
 
@@ -115,6 +115,10 @@ impl Services {
         };
         let sealed = self.vault.seal(&grant_place(id), refresh).or_internal(self)?;
         self.store.replace_grant(&mut tx, institution, id, &sealed).await.or_internal(self)?;
+        if attempt.kind == AttemptKind::Personal {
+            let lane = Lane::of_mailbox(institution, id);
+            self.store.adopt_waiting(&mut tx, &lane, (me.user(), &attempt.address), now).await.or_internal(self)?;
+        }
         let rest = Resting {
             // A proof runs on; a sign-in waits for its checks.
             stage: if attempt.prove_address { Stage::Running } else { Stage::Ready },

@@ -1,11 +1,11 @@
 //! What the worker does with lanes and deliveries: claim, keep, record, settle; and when it may.
 
-use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp};
+use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientState, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Claim, Lane, Pace, Record, delivery, pace, select};
+use super::{Claim, Lane, Pace, Record, delivery, forget_sent, pace, select};
 use crate::store::{Result, Store, Tx, id};
 
 fn lane(row: &AnyRow) -> Result<Lane> {
@@ -75,8 +75,9 @@ impl Store {
         }
         pace::count(&mut tx, (&sender, found.id), recipients, now).await?;
         sqlx::query(
-            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3, sender = $4
-             WHERE id = $5",
+            // However long it waited for its turn: its age counts from the first attempt.
+            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3, sender = $4,
+               aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END WHERE id = $5",
         )
         .bind(owner.to_string())
         .bind(until.0)
@@ -87,23 +88,43 @@ impl Store {
         .await?;
         tx.commit().await?;
         found.state = DeliveryState::Sending;
+        found.lease = owner;
+        if found.attempts == 0 {
+            found.aging_since = now;
+        }
         Ok(Claim::Delivery(Box::new(found)))
     }
 
-    /// Notes that the first octet of the message is about to leave. `false`: the lease is no longer ours.
+    /// Notes that the first octet of the message is about to leave, and who was refused before that: whatever becomes of this
+    /// process, they do not get it from this session. `false`: the lease is no longer ours.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn start_data(&self, institution: InstitutionId, which: DeliveryId, owner: Uuid) -> Result<bool> {
+    pub async fn start_data(
+        &self,
+        institution: InstitutionId,
+        (which, owner): (DeliveryId, Uuid),
+        refused: &[(String, RecipientState, String)],
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
         let done = sqlx::query(
             "UPDATE deliveries SET data_started = 1 WHERE institution_id = $3 AND id = $1 AND state = 'sending' AND lease_owner = $2",
         )
         .bind(which.to_string())
         .bind(owner.to_string())
         .bind(institution.to_string())
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE recipients SET answer = '' WHERE delivery_id = $1 AND state = 'pending'")
+            .bind(which.to_string())
+            .execute(&mut *tx)
+            .await?;
+        put_recipients(&mut tx, which, refused).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Keeps a lease alive while its delivery is being sent.
@@ -143,9 +164,8 @@ impl Store {
         let done = sqlx::query(
             "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
                finished_at = $6, lease_owner = NULL, lease_until = NULL,
-               body_sealed = CASE WHEN $9 = 1 THEN '' ELSE body_sealed END,
-               aging_since = CASE WHEN $11 = 1 THEN $12 ELSE aging_since END
-             WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $10",
+               aging_since = CASE WHEN $10 = 1 THEN $11 ELSE aging_since END
+             WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9",
         )
         .bind(record.state.as_str())
         .bind(record.next_attempt_at.0)
@@ -155,7 +175,6 @@ impl Store {
         .bind(finished)
         .bind(which.to_string())
         .bind(owner.to_string())
-        .bind(i64::from(record.state == DeliveryState::Sent))
         .bind(institution.to_string())
         // Held: until now it could not leave.
         .bind(i64::from(record.state == DeliveryState::Queued && !record.counts))
@@ -166,14 +185,9 @@ impl Store {
             return Ok(false);
         }
         pace::settle(&mut tx, institution, which).await?;
-        for (address, state, answer) in &record.recipients {
-            sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")
-                .bind(state.as_str())
-                .bind(answer)
-                .bind(which.to_string())
-                .bind(address)
-                .execute(&mut *tx)
-                .await?;
+        put_recipients(&mut tx, which, &record.recipients).await?;
+        if record.state == DeliveryState::Sent {
+            forget_sent(&mut tx, which, &record.answer).await?;
         }
         tx.commit().await?;
         Ok(true)
@@ -240,6 +254,33 @@ impl Store {
         Ok(())
     }
 
+    /// Somebody connected an address again that they had disconnected: what they wrote from it meanwhile leaves through it.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn adopt_waiting(
+        &self,
+        tx: &mut Tx,
+        lane: &Lane,
+        (who, from): (UserId, &str),
+        now: Timestamp,
+    ) -> Result<()> {
+        super::put_lane(tx, lane).await?;
+        sqlx::query(
+            "UPDATE deliveries SET lane_id = $1, next_attempt_at = $2, aging_since = $2 WHERE institution_id = $3 AND user_id = $4
+             AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred')
+             AND NOT EXISTS (SELECT 1 FROM lanes l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.lane_id)",
+        )
+        .bind(lane.id.to_string())
+        .bind(now.0)
+        .bind(lane.institution.to_string())
+        .bind(who.to_string())
+        .bind(from)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
     /// Nothing leaves through a lane before a time.
     ///
     /// # Errors
@@ -265,7 +306,8 @@ impl Store {
             .bind(institution.to_string())
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE deliveries SET next_attempt_at = $1 WHERE lane_id = $2 AND institution_id = $3 AND state = 'deferred'")
+        // While it could not leave through no fault of its own, it did not grow old.
+        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE lane_id = $2 AND institution_id = $3 AND state = 'deferred'")
             .bind(now.0)
             .bind(which.to_string())
             .bind(institution.to_string())
@@ -279,7 +321,12 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn resume_lanes(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
+    pub async fn resume_lanes(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE institution_id = $2 AND state = 'deferred'")
+            .bind(now.0)
+            .bind(institution.to_string())
+            .execute(&mut **tx)
+            .await?;
         sqlx::query("UPDATE lanes SET paused_until = 0 WHERE institution_id = $1")
             .bind(institution.to_string())
             .execute(&mut **tx)
@@ -303,4 +350,18 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// What was said of recipients that are still to get it.
+async fn put_recipients(tx: &mut Tx, which: DeliveryId, said: &[(String, RecipientState, String)]) -> Result<()> {
+    for (address, state, answer) in said {
+        sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")
+            .bind(state.as_str())
+            .bind(answer)
+            .bind(which.to_string())
+            .bind(address)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }

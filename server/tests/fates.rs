@@ -1,0 +1,215 @@
+//! What becomes of messages in the end: to whom they went and to whom not, and what waited for its mailbox. Both databases.
+
+mod common;
+
+use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState, Timestamp};
+use common::{Browser, Database, Seat, World};
+use server::clock::Clock;
+use server::store::{Delivery, Lane, NewDelivery};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const GREY: &str = "grey@outside.example";
+
+async fn world(database: &Database) -> (World, Clock, Seat) {
+    let clock = Clock::manual(Clock::system().now());
+    let world = World::start_with(database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    (world, clock, seat)
+}
+
+async fn newest(world: &World, seat: &Seat) -> Delivery {
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await;
+    found.unwrap().remove(0)
+}
+
+async fn run(world: &World) -> usize {
+    world.services.outbox.run_once().await.unwrap()
+}
+
+/// Who has it, and who not.
+async fn said(world: &World, seat: &Seat, which: DeliveryId) -> Vec<(String, RecipientState)> {
+    let found = world.services.store.recipients(seat.institution, which).await.unwrap();
+    found.into_iter().map(|one| (one.address, one.state)).collect()
+}
+
+/// Queues a message to somebody who gets it and to somebody whose server does not want it yet.
+async fn to_two(world: &World, seat: &Seat) -> DeliveryId {
+    let before = newest_ids(world, seat).await;
+    world.queue(seat, 1, "other@demo.example", world.clock.now()).await;
+    let id = newest_ids(world, seat).await.into_iter().find(|id| !before.contains(id)).unwrap();
+    // The same message, with one more recipient.
+    let store = &world.services.store;
+    let delivery = store.delivery(seat.institution, id).await.unwrap().unwrap();
+    store.cancel_delivery(seat.institution, seat.user, id, world.clock.now()).await.unwrap();
+    let copy = DeliveryId(world.clock.uuid());
+    let opened = world.services.vault.open(&server::outbox::body_place(id), &delivery.body_sealed).unwrap();
+    let new = NewDelivery {
+        id: copy,
+        user: Some(seat.user),
+        idempotency_key: copy.to_string(),
+        message_id: format!("<{copy}@demo.example>"),
+        from: delivery.from,
+        subject: delivery.subject,
+        body_sealed: world.services.vault.seal(&server::outbox::body_place(copy), &opened).unwrap(),
+        recipients: vec![(RecipientKind::To, "other@demo.example".into()), (RecipientKind::Cc, GREY.into())],
+    };
+    let mut tx = store.begin().await.unwrap();
+    let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
+    assert!(store.enqueue(&mut tx, &lane, &new, world.clock.now().plus_ms(1)).await.unwrap());
+    tx.commit().await.unwrap();
+    copy
+}
+
+async fn newest_ids(world: &World, seat: &Seat) -> Vec<DeliveryId> {
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 99)).await;
+    found.unwrap().into_iter().map(|one| one.id).collect()
+}
+
+fn accepted(address: &str) -> (String, RecipientState) {
+    (address.to_owned(), RecipientState::Accepted)
+}
+
+#[tokio::test]
+async fn whoever_never_got_it_is_named() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database).await;
+        let store = &world.services.store;
+        world.sandbox.world().faults.greylisted = GREY.into();
+        let id = to_two(&world, &seat).await;
+        clock.advance_ms(10);
+        run(&world).await;
+        let found = store.delivery(seat.institution, id).await.unwrap().unwrap();
+        assert_eq!(found.state, DeliveryState::Deferred);
+        assert_eq!(
+            said(&world, &seat, id).await,
+            [accepted("other@demo.example"), (GREY.into(), RecipientState::Pending)]
+        );
+        // One server that wants patience holds up nothing else.
+        world.queue(&seat, 1, "admin@demo.example", clock.now()).await;
+        assert_eq!(run(&world).await, 1);
+        // Given up in the end: it was sent, and not to everybody.
+        clock.advance_ms(4 * DAY_MS);
+        run(&world).await;
+        let found = store.delivery(seat.institution, id).await.unwrap().unwrap();
+        assert_eq!((found.state, found.body_sealed.as_str()), (DeliveryState::Sent, ""));
+        let told = store.recipients(seat.institution, id).await.unwrap();
+        assert_eq!((told[1].state, told[1].answer.contains("Greylisted")), (RecipientState::Refused, true), "{told:?}");
+        let browser = Browser::new(&world);
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
+        assert!(page.contains("was refused: ") && page.contains("Sent, not to everybody"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database).await;
+        world.sandbox.world().faults =
+            sandbox::Faults { greylisted: GREY.into(), cut_after_data: true, ..sandbox::Faults::default() };
+        let id = to_two(&world, &seat).await;
+        clock.advance_ms(10);
+        run(&world).await;
+        let store = &world.services.store;
+        assert_eq!(store.delivery(seat.institution, id).await.unwrap().unwrap().state, DeliveryState::Unknown);
+        assert!(store.prove_sent(seat.institution, id, "found", clock.now()).await.unwrap());
+        assert_eq!(
+            said(&world, &seat, id).await,
+            [accepted("other@demo.example"), (GREY.into(), RecipientState::Refused)]
+        );
+        assert_eq!(store.delivery(seat.institution, id).await.unwrap().unwrap().body_sealed, "");
+
+        // The same for a process that died: who was refused was noted before the first octet left.
+        world.sandbox.world().faults = sandbox::Faults::default();
+        let id = to_two(&world, &seat).await;
+        let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
+        let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
+        let limits = world.services.config.limits.pace;
+        store.claim_delivery(&lane, (dead, now), limits, now).await.unwrap();
+        let refused = [(GREY.to_owned(), RecipientState::Pending, "451 later".to_owned())];
+        assert!(store.start_data(seat.institution, (id, dead), &refused).await.unwrap());
+        store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
+        assert!(store.prove_sent(seat.institution, id, "found", now).await.unwrap());
+        assert_eq!(said(&world, &seat, id).await[1], (GREY.into(), RecipientState::Refused));
+    }
+}
+
+#[tokio::test]
+async fn what_is_stopped_halfway_was_sent_to_some() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database).await;
+        world.sandbox.world().faults.greylisted = GREY.into();
+        let id = to_two(&world, &seat).await;
+        clock.advance_ms(10);
+        run(&world).await;
+        let browser = Browser::new(&world);
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        browser.post(&world.url("demo", "/api/cancel_message"), &[("delivery", &id.to_string())]).await;
+        let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
+        assert!(page.contains("Some have it already"), "{page}");
+        let found = world.services.store.delivery(seat.institution, id).await.unwrap().unwrap();
+        assert_eq!(found.state, DeliveryState::Sent);
+        assert_eq!(said(&world, &seat, id).await[1].1, RecipientState::Refused);
+    }
+}
+
+#[tokio::test]
+async fn what_waited_for_days_is_as_young_as_new() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database).await;
+        let store = &world.services.store;
+        let ended = (MailboxState::NeedsReconnect, None, None);
+        store.set_mailbox_state(seat.institution, seat.mailbox, ended, clock.now()).await.unwrap();
+        world.queue(&seat, 3, "other@demo.example", clock.now()).await;
+        run(&world).await;
+        clock.advance_ms(5 * DAY_MS);
+        let seat = world.seat("user@demo.example").await;
+        store.resume_lane(seat.institution, seat.mailbox.0, clock.now()).await.unwrap();
+        world.sandbox.world().faults.cut_before_data = true;
+        assert_eq!(run(&world).await, 3);
+        let states = async || {
+            let found = store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 9)).await.unwrap();
+            found.into_iter().map(|one| one.state).collect::<Vec<_>>()
+        };
+        assert_eq!(states().await, [DeliveryState::Deferred; 3], "none is given up at its first attempt");
+        world.sandbox.world().faults.cut_before_data = false;
+        clock.advance_ms(5 * 60_000);
+        assert_eq!(run(&world).await, 3);
+        assert_eq!(states().await, [DeliveryState::Sent; 3]);
+    }
+}
+
+/// Disconnected with a message waiting, and connected again: it leaves by itself.
+#[tokio::test]
+async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database).await;
+        let (store, browser) = (&world.services.store, Browser::new(&world));
+        browser.sign_in(&world, "demo", "user@demo.example").await;
+        world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+        browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &seat.mailbox.to_string())]).await;
+        run(&world).await;
+        let waiting = newest(&world, &seat).await;
+        assert_eq!(waiting.state, DeliveryState::Deferred);
+        assert!(waiting.answer.contains("disconnected"), "{}", waiting.answer);
+        let again = world.seat("user@demo.example").await;
+        assert_ne!(again.mailbox, seat.mailbox);
+        let mut tx = store.begin().await.unwrap();
+        let lane = Lane::of_mailbox(again.institution, again.mailbox);
+        store.adopt_waiting(&mut tx, &lane, (again.user, "User@demo.example"), clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(run(&world).await, 1);
+        assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
+
+        // Never connected again: in the end it says so, and can be sent later.
+        world.queue(&again, 1, "other@demo.example", clock.now()).await;
+        browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
+        for _ in 0..2 {
+            run(&world).await;
+            clock.advance_ms(4 * DAY_MS);
+        }
+        let failed = newest(&world, &again).await;
+        assert_eq!(failed.state, DeliveryState::Failed);
+        assert!(failed.answer.contains("given up"), "{}", failed.answer);
+    }
+}

@@ -14,9 +14,9 @@ use futures::Stream;
 use crate::error::AppError;
 use crate::model::{
     AccountView, Answer, AttachmentId, AttachmentView, AttemptId, AttemptKind, AttemptSummary, AttemptView,
-    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, EmailConfigForm, EmailConfigView, Flash,
-    GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, MailAction, MailboxId, MessagePlace, MessageView,
-    Notice, Role, SessionId, Timestamp, UserId, UserRow,
+    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, Edit, EmailConfigForm, EmailConfigView,
+    Flash, GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction, MailboxId,
+    MessagePlace, MessageView, Notice, Role, SessionId, Timestamp, UserId, UserRow,
 };
 
 /// The institution that the host name named.
@@ -300,7 +300,9 @@ pub trait Mail: Send + Sync {
     /// Octets that the attachments of one message may have together.
     fn attachment_limit(&self) -> u64;
     /// Keeps what is written so far.
-    async fn save_draft(&self, me: &SignedIn, form: ComposeForm) -> Result<(), AppError>;
+    async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError>;
+    /// The form under a new key, if a message with other words was sent from its page already.
+    async fn renewed(&self, me: &SignedIn, form: &ComposeForm) -> Result<Option<ComposeForm>, AppError>;
     /// Attaches files to what is written; answers all attachments.
     async fn attach(&self, me: &SignedIn, draft: DraftId, files: Vec<NewFile>)
     -> Result<Vec<AttachmentView>, AppError>;
@@ -316,6 +318,10 @@ pub trait Mail: Send + Sync {
     async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError>;
     /// A page of what was written before a time, newest first, and whether there is more.
     async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
+    /// A message of the outbox, opened.
+    async fn letter(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError>;
+    /// Begins a message from one that did not leave; answers its draft.
+    async fn rewrite(&self, me: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError>;
     /// Stops a message that waits.
     async fn cancel(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
     /// Queues a message again.

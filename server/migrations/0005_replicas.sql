@@ -33,3 +33,5 @@ ALTER TABLE mailboxes ADD COLUMN look_problem TEXT;
 ALTER TABLE drafts ADD COLUMN writer TEXT NOT NULL DEFAULT '';
 ALTER TABLE drafts ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deliveries DROP COLUMN recipient_count;
+-- What the form said that queued a message, as a sealed digest: the same key with other words is no second press.
+ALTER TABLE deliveries ADD COLUMN form_sealed TEXT NOT NULL DEFAULT '';

@@ -51,6 +51,7 @@ async fn to_two(world: &World, seat: &Seat) -> DeliveryId {
         from: delivery.from,
         subject: delivery.subject,
         body_sealed: world.services.vault.seal(&server::outbox::body_place(copy), &opened).unwrap(),
+        form_sealed: String::new(),
         recipients: vec![(RecipientKind::To, "other@demo.example".into()), (RecipientKind::Cc, GREY.into())],
     };
     let mut tx = store.begin().await.unwrap();

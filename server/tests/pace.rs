@@ -131,6 +131,7 @@ async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
             from: String::new(),
             subject: "News".into(),
             body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
+            form_sealed: String::new(),
             recipients: vec![(RecipientKind::To, "admin@demo.example".into())],
         };
         let mut tx = store.begin().await.unwrap();

@@ -8,7 +8,7 @@ use super::Request;
 use crate::error::AppError;
 use crate::model::AttachmentView;
 #[cfg(feature = "ssr")]
-use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Flash, MessagePlace};
+use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Edit, Flash, MessagePlace};
 
 #[cfg(feature = "ssr")]
 const OUTBOX: &str = "/mail/outbox";
@@ -23,28 +23,38 @@ const MOST_TEXT: usize = 2 * 1024 * 1024;
 #[cfg(feature = "ssr")]
 struct Posted {
     form: ComposeForm,
+    edit: Edit,
     action: String,
     files: Vec<crate::backend::NewFile>,
 }
 
 #[cfg(feature = "ssr")]
 impl Posted {
-    /// Reads a form as it comes in; more than the limit is not read.
-    async fn read(data: MultipartData, limit: u64) -> Result<Self, AppError> {
+    /// Reads a form as it comes in. Files beyond the limit are left out, and that is said beside what was typed: nothing of it is
+    /// lost for them.
+    async fn read(data: MultipartData, limit: u64) -> Result<(Self, Result<(), AppError>), AppError> {
         let mut fields = data.into_inner().ok_or(AppError::Malformed)?;
-        let mut posted = Self { form: ComposeForm::default(), action: String::new(), files: Vec::new() };
+        let edit = Edit { pressed: true, ..Edit::default() };
+        let mut posted = Self { form: ComposeForm::default(), edit, action: String::new(), files: Vec::new() };
         let mut room = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut all_there = Ok(());
         while let Some(mut field) = fields.next_field().await.map_err(|_| AppError::Malformed)? {
             let name = field.name().unwrap_or_default().to_owned();
             let file = field.file_name().map(ToOwned::to_owned);
             let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
             let most = if file.is_some() { room } else { MOST_TEXT };
-            let mut octets = Vec::new();
+            let (mut octets, mut whole) = (Vec::new(), true);
             while let Some(chunk) = field.chunk().await.map_err(|_| AppError::Malformed)? {
-                if octets.len() + chunk.len() > most {
-                    return Err(too_large(limit));
+                whole &= octets.len() + chunk.len() <= most;
+                if whole {
+                    octets.extend_from_slice(&chunk);
+                } else if file.is_none() {
+                    return Err(AppError::Malformed);
                 }
-                octets.extend_from_slice(&chunk);
+            }
+            if !whole {
+                all_there = Err(too_large(limit));
+                continue;
             }
             match file {
                 // A browser sends an empty file where none was chosen.
@@ -65,12 +75,14 @@ impl Posted {
                         "text" => form.text = text,
                         "key" => form.key = text,
                         "action" => posted.action = text,
+                        "writer" => posted.edit.writer = text,
+                        "revision" => posted.edit.revision = text.parse().unwrap_or_default(),
                         _ => {}
                     }
                 }
             }
         }
-        Ok(posted)
+        Ok((posted, all_there))
     }
 
     fn draft(&self) -> Result<DraftId, AppError> {
@@ -97,36 +109,50 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         request.form(COMPOSE, "compose", &[], async { Err(AppError::NotSignedIn) }).await;
         return Ok(());
     };
-    let mut posted = match Posted::read(data, mail.attachment_limit()).await {
-        Ok(posted) => posted,
+    let (mut posted, all_there) = match Posted::read(data, mail.attachment_limit()).await {
+        Ok(read) => read,
         Err(error) => {
             request.form(COMPOSE, "compose", &[], async { Err(error) }).await;
             return Ok(());
         }
     };
-    let Ok(draft) = posted.draft() else {
+    let Ok(mut draft) = posted.draft() else {
         request.form(COMPOSE, "compose", &[], async { Err(AppError::Malformed) }).await;
         return Ok(());
     };
-    let page = format!("{COMPOSE}?draft={draft}");
     if posted.action == "discard" {
         request.notice("/mail/drafts", "drafts", async { mail.discard_draft(&me, draft).await }).await;
         return Ok(());
     }
+    // A page that was sent already and changed since: another message, which nobody decided to send yet.
+    let renewed = mail.renewed(&me, &posted.form).await.unwrap_or_default();
+    let again = renewed.is_some();
+    if let Some(form) = renewed {
+        posted.form = form;
+        draft = posted.draft()?;
+    }
+    let page = format!("{COMPOSE}?draft={draft}");
     // Kept first, so that nothing typed or attached is lost, whatever comes next.
     let files = std::mem::take(&mut posted.files);
     let kept = async {
-        mail.save_draft(&me, posted.form.clone()).await?;
+        mail.save_draft(&me, posted.form.clone(), posted.edit.clone()).await?;
         if !files.is_empty() {
             mail.attach(&me, draft, files).await?;
         }
-        Ok(())
+        all_there
     };
     if let Err(error) = kept.await {
         request.form(&page, "compose", &[], async { Err(error) }).await;
         return Ok(());
     }
-    if posted.action == "save" {
+    if again {
+        let kept = Flash::notice(crate::model::Notice::new(
+            crate::model::Tone::Warning,
+            "This message was sent already.",
+            "What you changed since then is kept here as a new one. Send it if you mean to.",
+        ));
+        request.form(&page, "compose", &[], async { Ok(kept) }).await;
+    } else if posted.action == "save" {
         let kept = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Success,
             "The draft is kept.",
@@ -155,12 +181,14 @@ pub async fn save_draft(
     #[server(default)] subject: String,
     #[server(default)] text: String,
     key: String,
+    #[server(default)] writer: String,
+    #[server(default)] revision: i64,
 ) -> Result<(), AppError> {
     let request = Request::current()?;
     let form = ComposeForm { mailbox, to, cc, bcc, subject, text, key };
     let work = async {
         let me = request.visitor.signed_in()?;
-        request.backend.mail.save_draft(&me, form).await
+        request.backend.mail.save_draft(&me, form, Edit { writer, revision, pressed: false }).await
     };
     request.answer(work.await)
 }
@@ -172,9 +200,10 @@ pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, Ap
     let work = async {
         let me = request.visitor.signed_in()?;
         let mail = &request.backend.mail;
-        let mut posted = Posted::read(data, mail.attachment_limit()).await?;
+        let (mut posted, all_there) = Posted::read(data, mail.attachment_limit()).await?;
         let (draft, files) = (posted.draft()?, std::mem::take(&mut posted.files));
-        mail.save_draft(&me, posted.form).await?;
+        mail.save_draft(&me, posted.form, posted.edit).await?;
+        all_there?;
         mail.attach(&me, draft, files).await
     };
     request.answer(work.await)
@@ -212,6 +241,22 @@ pub async fn discard_draft(draft: String) -> Result<(), AppError> {
         request.backend.mail.discard_draft(&me, draft.parse().map_err(|_| AppError::NotFound)?).await
     };
     request.notice("/mail/drafts", "drafts", work).await;
+    Ok(())
+}
+
+/// Begins a message from one that did not leave.
+#[server(name = RewriteMessage, prefix = "/api", endpoint = "rewrite_message")]
+pub async fn rewrite_message(delivery: String) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
+        request.backend.mail.rewrite(&me, id).await
+    };
+    match work.await {
+        Ok(draft) => request.go(&format!("{COMPOSE}?draft={draft}")),
+        Err(error) => request.form(OUTBOX, "outbox", &[], async { Err(error) }).await,
+    }
     Ok(())
 }
 

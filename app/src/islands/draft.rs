@@ -33,68 +33,118 @@ mod keep {
     use std::rc::Rc;
     use std::time::Duration;
 
-    use leptos::prelude::{Set, WriteSignal, set_timeout};
+    use leptos::prelude::{Set, WriteSignal, document, set_timeout, window};
     use wasm_bindgen::prelude::Closure;
     use wasm_bindgen::{JsCast, JsValue};
+    use wasm_bindgen_futures::JsFuture;
+    use web_sys::{FormData, HtmlFormElement, HtmlInputElement, RequestInit, Response, UrlSearchParams};
+
+    use crate::error::AppError;
 
     /// What is typed is kept this long after the last letter.
     const PAUSE: Duration = Duration::from_millis(1_200);
+    const ADDRESS: &str = "/api/save_draft";
+
+    /// A form, and what was typed into it since it was kept.
+    struct Letter {
+        form: HtmlFormElement,
+        /// Counts what was typed.
+        version: Cell<u32>,
+        unkept: Cell<bool>,
+        said: WriteSignal<String>,
+    }
 
     pub(super) fn follow(form: web_sys::Element, said: WriteSignal<String>) {
-        let Ok(form) = form.dyn_into::<web_sys::HtmlFormElement>() else { return };
-        let version = Rc::new(Cell::new(0_u32));
-        let typed = {
-            let (form, version) = (form.clone(), Rc::clone(&version));
-            Closure::<dyn Fn()>::new(move || {
-                let mine = version.get().wrapping_add(1);
-                version.set(mine);
-                let (form, version) = (form.clone(), Rc::clone(&version));
+        let Ok(form) = form.dyn_into::<HtmlFormElement>() else { return };
+        let letter = Rc::new(Letter { form, version: Cell::new(0), unkept: Cell::new(false), said });
+        listen(&letter.form, "input", {
+            let letter = Rc::clone(&letter);
+            move || {
+                let mine = letter.touch(true);
+                let letter = Rc::clone(&letter);
                 set_timeout(
                     move || {
                         // Only after the last letter.
-                        if version.get() == mine {
-                            leptos::task::spawn_local(save(form, version, mine, said));
+                        if letter.version.get() == mine {
+                            leptos::task::spawn_local(letter.keep(mine));
                         }
                     },
                     PAUSE,
                 );
-            })
-        };
+            }
+        });
         // A form that is being sent keeps itself.
-        let sent = {
-            let version = Rc::clone(&version);
-            Closure::<dyn Fn()>::new(move || version.set(version.get().wrapping_add(1)))
-        };
-        for (event, listener) in [("input", &typed), ("submit", &sent)] {
-            let _ = form.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
-        }
-        typed.forget();
-        sent.forget();
+        listen(&letter.form, "submit", {
+            let letter = Rc::clone(&letter);
+            move || {
+                letter.touch(false);
+            }
+        });
+        // Whoever leaves the page, or puts the phone away, loses nothing.
+        listen(&document(), "visibilitychange", move || {
+            if document().hidden() && letter.unkept.get() {
+                letter.touch(false);
+                if let Some(typed) = letter.typed() {
+                    let _ = window().navigator().send_beacon_with_opt_url_search_params(ADDRESS, Some(&typed));
+                }
+            }
+        });
     }
 
-    async fn save(form: web_sys::HtmlFormElement, version: Rc<Cell<u32>>, mine: u32, said: WriteSignal<String>) {
-        let Ok(data) = web_sys::FormData::new_with_form(&form) else { return };
-        let field = |name: &str| data.get(name).as_string().unwrap_or_default();
-        let kept = crate::api::mail::save_draft(
-            field("mailbox"),
-            field("to"),
-            field("cc"),
-            field("bcc"),
-            field("subject"),
-            field("text"),
-            field("key"),
-        )
-        .await;
-        if version.get() != mine {
-            return;
+    fn listen(target: &web_sys::EventTarget, event: &str, then: impl Fn() + 'static) {
+        let listener = Closure::<dyn Fn()>::new(then).into_js_value();
+        let _ = target.add_event_listener_with_callback(event, listener.unchecked_ref());
+    }
+
+    impl Letter {
+        fn touch(&self, unkept: bool) -> u32 {
+            self.unkept.set(unkept);
+            self.version.set(self.version.get() + 1);
+            self.version.get()
         }
-        match kept {
-            Ok(()) => {
-                let time = js_sys::Date::new_0().to_locale_time_string("en-GB");
-                let time = JsValue::from(time).as_string().unwrap_or_default();
-                said.set(format!("Kept as a draft at {}", time.get(..5).unwrap_or(&time)));
+
+        /// What stands in the form, numbered: what is sent earlier does not overwrite what is sent later.
+        fn typed(&self) -> Option<UrlSearchParams> {
+            let number = self.form.query_selector("[name=revision]").ok()??.dyn_into::<HtmlInputElement>().ok()?;
+            number.set_value(&self.version.get().to_string());
+            let typed: JsValue = FormData::new_with_form(&self.form).ok()?.into();
+            UrlSearchParams::new_with_str_sequence_sequence(&typed).ok()
+        }
+
+        async fn keep(self: Rc<Self>, mine: u32) {
+            self.unkept.set(false);
+            let Some(typed) = self.typed() else { return };
+            let kept = post(&typed).await;
+            if self.version.get() != mine {
+                return;
             }
-            Err(error) => said.set(format!("Not kept as a draft: {error}")),
+            self.said.set(match kept {
+                Ok(()) => {
+                    let time = js_sys::Date::new_0().to_locale_time_string("en-GB");
+                    let time = JsValue::from(time).as_string().unwrap_or_default();
+                    format!("Kept as a draft at {}", time.get(..5).unwrap_or(&time))
+                }
+                Err(error) => {
+                    self.unkept.set(true);
+                    format!("Not kept as a draft: {error}")
+                }
+            });
         }
+    }
+
+    async fn post(typed: &UrlSearchParams) -> Result<(), AppError> {
+        let asked = RequestInit::new();
+        asked.set_method("POST");
+        asked.set_body(typed);
+        let answer = JsFuture::from(window().fetch_with_str_and_init(ADDRESS, &asked)).await;
+        let answer: Response = answer.map_err(|_| AppError::Unreachable)?.unchecked_into();
+        if answer.ok() {
+            return Ok(());
+        }
+        let text = match answer.text() {
+            Ok(text) => JsFuture::from(text).await.ok().and_then(|text| text.as_string()),
+            Err(_) => None,
+        };
+        Err(serde_json::from_str(&text.unwrap_or_default()).unwrap_or(AppError::Unreachable))
     }
 }

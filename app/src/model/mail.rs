@@ -77,6 +77,12 @@ impl DeliveryState {
     pub fn can_retry(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::Unknown)
     }
+
+    /// Whether what it says is kept, so that it can be read and changed: what was sent is not.
+    #[must_use]
+    pub fn keeps_text(self) -> bool {
+        !matches!(self, Self::Sent | Self::Bounced)
+    }
 }
 
 /// How a recipient is addressed.
@@ -217,10 +223,25 @@ pub struct ComposeView {
     pub senders: Vec<MailboxView>,
     /// What is written so far. Its key makes a form that is sent twice one message, and names the draft.
     pub form: ComposeForm,
+    /// Names this page among those that write the same draft.
+    pub writer: String,
     /// Attachments so far.
     pub attachments: Vec<AttachmentView>,
     /// Octets that the attachments may have together.
     pub attachment_limit: u64,
+}
+
+/// A message of the outbox, opened.
+#[derive(Debug, Clone)]
+pub struct LetterView {
+    /// Its fate.
+    pub delivery: DeliveryView,
+    /// With angle brackets.
+    pub message_id: String,
+    /// What it says, while that is kept.
+    pub text: Option<String>,
+    /// Name and octets of each attachment.
+    pub files: Vec<(String, u64)>,
 }
 
 /// A message that is being written, in a list.
@@ -256,6 +277,17 @@ pub struct ComposeForm {
     pub text: String,
     /// The key of the form: the id of its draft.
     pub key: String,
+}
+
+/// Which page sent what is typed, and how often it did: what it sent earlier does not overwrite what it sent later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Names the page; empty for what nobody typed.
+    pub writer: String,
+    /// Grows with each time.
+    pub revision: i64,
+    /// A button was pressed, by somebody who must not lose what they wrote.
+    pub pressed: bool,
 }
 
 impl ComposeForm {

@@ -28,7 +28,7 @@ pub fn Compose() -> impl IntoView {
 }
 
 fn form(view: ComposeView, flash: &Flash) -> AnyView {
-    let ComposeView { senders, form, attachments, attachment_limit, .. } = view;
+    let ComposeView { senders, form, writer, attachments, attachment_limit } = view;
     let invalid = flash.error("text").is_some();
     // An answer knows where it goes: one begins with the text.
     let writing = !form.to.is_empty() && flash.errors.is_empty();
@@ -41,6 +41,8 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
         <section class="sheet letter">
             <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter">
                 <input type="hidden" name="key" value=form.key.clone()/>
+                <input type="hidden" name="writer" value=writer/>
+                <input type="hidden" name="revision" value="0"/>
                 // Enter in a field presses the first button of the form: it keeps what is written, and sends nothing by mistake.
                 <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Keep as draft"</button>
                 {sender(senders, &form.mailbox, flash)}

@@ -31,7 +31,7 @@ pub use invitation::Invitation;
 pub use login::Login;
 pub use message::Message;
 pub use not_found::NotFound;
-pub use outbox::Outbox;
+pub use outbox::{Letter, Outbox};
 pub use users::Users;
 
 use http::StatusCode;

@@ -1,12 +1,16 @@
-//! Every message that was written here, and what became of it.
+//! Every message that was written here, and what became of it: a list, and each one opened.
 
 use leptos::prelude::*;
-use leptos_router::hooks::use_query_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::signed_in_page;
 use crate::components::{DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::error::AppError;
 use crate::islands::LiveMail;
-use crate::model::{DeliveryState, DeliveryView, RecipientKind, RecipientState, RecipientView, Timestamp, escaped};
+use crate::model::{
+    DeliveryId, DeliveryState, DeliveryView, LetterView, RecipientKind, RecipientState, RecipientView, Timestamp,
+    escaped, size_in_words,
+};
 
 /// Seconds after which a page with something under way is loaded again.
 const RELOAD: &str = "4";
@@ -20,10 +24,7 @@ pub fn Outbox() -> impl IntoView {
         // Before the list: what changes in between is followed, too.
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
         let (messages, more) = page.backend.mail.outbox(&me, before).await?;
-        let moving = messages.iter().any(|message| {
-            matches!(message.state, DeliveryState::Sending) || (message.state == DeliveryState::Queued && !message.held)
-        });
-        if moving {
+        if messages.iter().any(is_moving) {
             page.reload_without_scripts(RELOAD);
         }
         let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
@@ -39,7 +40,7 @@ pub fn Outbox() -> impl IntoView {
                             <p class="quiet">"Write a message: here you see whether it left, and when."</p>
                         </section>
                     })}
-                    <ul class="deliveries">{messages.into_iter().map(message).collect_view()}</ul>
+                    <ul class="deliveries">{messages.into_iter().map(entry).collect_view()}</ul>
                     <nav class="actions" aria-label="Pages">
                         {earlier.map(|href| view! { <a class="button" href=href>"Earlier messages"</a> })}
                         {before.map(|_| view! { <a class="button" href="/mail/outbox">"Newest messages"</a> })}
@@ -49,6 +50,40 @@ pub fn Outbox() -> impl IntoView {
         }
         .into_any())
     })
+}
+
+/// `/mail/outbox/:id`
+#[component]
+pub fn Letter() -> impl IntoView {
+    let id = use_params_map().get_untracked().get("id").and_then(|text| text.parse::<DeliveryId>().ok());
+    signed_in_page(move |page, me| async move {
+        let flash = page.flash(&["outbox"]).await;
+        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
+        let letter = page.backend.mail.letter(&me, id.ok_or(AppError::NotFound)?).await?;
+        let moving = !letter.delivery.state.is_final();
+        if is_moving(&letter.delivery) {
+            page.reload_without_scripts(RELOAD);
+        }
+        let title = subject(&letter.delivery);
+        Ok(view! {
+            <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailPlace::Outbox/>
+                // What is over does not change any more: nothing has to be followed.
+                {moving.then(|| view! { <LiveMail events/> })}
+                <div id="live">{opened(letter)}</div>
+                <p class="back"><a href="/mail/outbox">"Back to Outbox"</a></p>
+            </Layout>
+        }
+        .into_any())
+    })
+}
+
+fn is_moving(message: &DeliveryView) -> bool {
+    matches!(message.state, DeliveryState::Sending) || (message.state == DeliveryState::Queued && !message.held)
+}
+
+fn subject(message: &DeliveryView) -> String {
+    if message.subject.is_empty() { "(no subject)".to_owned() } else { message.subject.clone() }
 }
 
 fn badge(message: &DeliveryView) -> AnyView {
@@ -84,9 +119,53 @@ fn people(recipients: &[RecipientView], kind: RecipientKind) -> String {
     named.join(", ")
 }
 
-fn message(message: DeliveryView) -> AnyView {
-    let id = message.id.to_string();
-    let (state, badge, why) = (message.state, badge(&message), explanation(&message));
+fn refusals(message: &DeliveryView) -> Option<AnyView> {
+    let refused: Vec<_> = message
+        .recipients
+        .iter()
+        .filter(|one| one.state == RecipientState::Refused)
+        .map(|one| {
+            let (address, answer) = (one.address.clone(), one.answer.clone());
+            view! { <li><span class="address">{address}</span> " was refused: " {answer}</li> }
+        })
+        .collect();
+    (!refused.is_empty()).then(|| view! { <ul>{refused}</ul> }.into_any())
+}
+
+/// How often it was tried, when it is tried next, and what was answered last.
+fn attempts(message: &DeliveryView) -> AnyView {
+    let tried = match (message.next_attempt_at, message.attempts) {
+        (Some(at), 0) => Some(view! { <p class="quiet">"Its turn comes " <Time at/></p> }.into_any()),
+        (Some(at), 1) => Some(view! { <p class="quiet">"Tried once; next attempt " <Time at/></p> }.into_any()),
+        (Some(at), count) => {
+            Some(view! { <p class="quiet">"Tried " {count} " times; next attempt " <Time at/></p> }.into_any())
+        }
+        (None, _) => None,
+    };
+    let told =
+        message.recipients.iter().any(|one| one.state == RecipientState::Refused && one.answer == message.answer);
+    let answer = (!message.answer.is_empty() && message.state != DeliveryState::Sent && !told).then(|| {
+        let answer = message.answer.clone();
+        view! { <p class="answer"><span class="quiet">"Last answer: "</span>{answer}</p> }
+    });
+    view! { {tried} {answer} }.into_any()
+}
+
+fn buttons(message: &DeliveryView) -> AnyView {
+    let (state, id) = (message.state, message.id.to_string());
+    let values = move || vec![("delivery", id.clone())];
+    let rewrite = state.is_final() && state.keeps_text();
+    view! {
+        {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?" busy="Looking…"/> })}
+        {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
+        {state.can_retry().then(|| view! { <Submit action="/api/retry_message" values=values() label="Try again"/> })}
+        {rewrite.then(|| view! { <Submit action="/api/rewrite_message" values=values() label="Change and send" busy="Opening…"/> })}
+    }
+    .into_any()
+}
+
+fn entry(message: DeliveryView) -> AnyView {
+    let href = format!("/mail/outbox/{}", message.id);
     let lines = [(RecipientKind::To, "To "), (RecipientKind::Cc, "Cc "), (RecipientKind::Bcc, "Bcc ")]
         .into_iter()
         .filter_map(|(kind, label)| {
@@ -95,55 +174,80 @@ fn message(message: DeliveryView) -> AnyView {
                 .then(|| view! { <p><span class="quiet">{label}</span><span class="address">{names}</span></p> })
         })
         .collect_view();
-    let refused = message
-        .recipients
-        .iter()
-        .filter(|one| one.state == RecipientState::Refused)
-        .map(|one| {
-            let (address, answer) = (one.address.clone(), one.answer.clone());
-            view! { <li><span class="address">{address}</span> " was refused: " {answer}</li> }
-        })
-        .collect::<Vec<_>>();
-    let subject = if message.subject.is_empty() { "(no subject)".to_owned() } else { message.subject };
-    let tried = match (message.next_attempt_at, message.attempts) {
-        (Some(at), 1) => view! { <p class="quiet">"Tried once; next attempt " <Time at/></p> }.into_any(),
-        (Some(at), count) => {
-            view! { <p class="quiet">"Tried " {count} " times; next attempt " <Time at/></p> }.into_any()
-        }
-        (None, _) => ().into_any(),
-    };
-    let told =
-        message.recipients.iter().any(|one| one.state == RecipientState::Refused && one.answer == message.answer);
-    let answer = (!message.answer.is_empty() && state != DeliveryState::Sent && !told)
-        .then(|| view! { <p class="answer"><span class="quiet">"Last answer: "</span>{message.answer}</p> });
-    let values = move || vec![("delivery", id.clone())];
+    // What is wrong in a line; what to do stands where the message is opened. Plain markup: the list is replaced as it changes.
+    let problem = message.problem.as_ref().map(|problem| {
+        let (title, href) = (problem.title.clone(), href.clone());
+        view! { <p>{title} " " <a href=href>"What to do"</a></p> }
+    });
     view! {
-        <li class="sheet delivery" data-state=state.as_str()>
+        <li class="sheet delivery" data-state=message.state.as_str()>
             <div class="sheet-head">
                 <div>
-                    <h2>{subject}</h2>
+                    <h2><a href=href>{subject(&message)}</a></h2>
                     {lines}
-                    <p class="quiet">"From " {message.from} ", written " <Time at=message.created_at/></p>
+                    <p class="quiet">"From " {message.from.clone()} ", written " <Time at=message.created_at/></p>
                 </div>
-                <div>{badge}</div>
+                <div>{badge(&message)}</div>
             </div>
-            {why.map(|why| view! { <p>{why}</p> })}
-            {(!refused.is_empty()).then(|| view! { <ul>{refused}</ul> })}
-            {tried}
-            {answer}
+            {explanation(&message).map(|why| view! { <p>{why}</p> })}
+            {refusals(&message)}
+            {attempts(&message)}
+            {problem}
+            <div class="actions">{buttons(&message)}</div>
+        </li>
+    }
+    .into_any()
+}
+
+fn opened(letter: LetterView) -> AnyView {
+    let LetterView { delivery: message, message_id, text, files } = letter;
+    let lines = [(RecipientKind::To, "To"), (RecipientKind::Cc, "Cc"), (RecipientKind::Bcc, "Bcc")]
+        .into_iter()
+        .filter_map(|(kind, label)| {
+            let names = people(&message.recipients, kind);
+            (!names.is_empty()).then(|| view! { <div><dt>{label}</dt><dd class="address">{names}</dd></div> })
+        })
+        .collect_view();
+    let kept = match text {
+        Some(text) => view! { <pre class="mail-text">{text}</pre> }.into_any(),
+        None => {
+            view! { <p class="quiet">"What was sent is not kept here: you find it among the sent messages of your mailbox."</p> }
+                .into_any()
+        }
+    };
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(name, size)| view! { <li>{name} " " <span class="quiet">{size_in_words(size)}</span></li> })
+        .collect();
+    view! {
+        <article class="sheet opened delivery" data-state=message.state.as_str()>
+            <p>{badge(&message)}</p>
+            {explanation(&message).map(|why| view! { <p>{why}</p> })}
+            <dl class="opened-head">
+                <div><dt>"From"</dt><dd class="address">{message.from.clone()}</dd></div>
+                {lines}
+                <div><dt>"Written"</dt><dd><Time at=message.created_at/></dd></div>
+                {message.finished_at.map(|at| view! { <div><dt>"Ended"</dt><dd><Time at/></dd></div> })}
+                <div><dt>"Message-ID"</dt><dd class="address">{message_id}</dd></div>
+            </dl>
+            {refusals(&message)}
+            {attempts(&message)}
+            <div class="actions opened-actions">{buttons(&message)}</div>
             {message.problem.map(|problem| view! {
-                <details>
-                    <summary>{problem.title.clone()}</summary>
+                <section aria-labelledby="problem-title">
+                    <h2 id="problem-title">{problem.title.clone()}</h2>
                     <p>{problem.summary.clone()}</p>
                     <DiagnosisSheet diagnosis=problem/>
-                </details>
+                </section>
             })}
-            <div class="actions">
-                {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?" busy="Looking…"/> })}
-                {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
-                {state.can_retry().then(|| view! { <Submit action="/api/retry_message" values=values() label="Try again"/> })}
-            </div>
-        </li>
+            {kept}
+            {(!files.is_empty()).then(|| view! {
+                <section class="opened-parts" aria-labelledby="attachments-title">
+                    <h2 id="attachments-title">"Attachments"</h2>
+                    <ul class="attachments">{files}</ul>
+                </section>
+            })}
+        </article>
     }
     .into_any()
 }

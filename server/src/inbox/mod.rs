@@ -411,6 +411,20 @@ impl Inbox {
     }
 }
 
+/// Takes a message apart.
+#[must_use]
+pub fn take_apart(raw: &[u8]) -> Opened {
+    message::open(raw, false)
+}
+
+/// The octets of a part of a message.
+#[must_use]
+pub fn decoded(raw: &[u8], part: &Part) -> Vec<u8> {
+    let (from, to) = (part.from as usize, part.from.saturating_add(part.length) as usize);
+    let octets = raw.get(from..to.min(raw.len())).unwrap_or_default();
+    reader::decode(part.encoding, &mut Vec::new(), octets, true)
+}
+
 /// A document for a frame of its own: sanitised, its inline pictures within. See [`html`].
 #[must_use]
 pub fn document(opened: &Opened, remote_images: bool) -> String {

@@ -79,7 +79,7 @@ impl PartReader {
 }
 
 /// Decodes what is complete; the rest waits for more.
-fn decode(encoding: Encoding, rest: &mut Vec<u8>, octets: &[u8], last: bool) -> Vec<u8> {
+pub(super) fn decode(encoding: Encoding, rest: &mut Vec<u8>, octets: &[u8], last: bool) -> Vec<u8> {
     match encoding {
         Encoding::Identity => octets.to_vec(),
         Encoding::Base64 => {

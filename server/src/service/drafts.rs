@@ -3,8 +3,8 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DraftId, DraftView, MessagePlace, Notice, Tone,
-    size_in_words,
+    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DraftId, DraftView, Edit, MessagePlace,
+    Notice, Tone, size_in_words,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,12 @@ use crate::mail::compose::{File, utc};
 use crate::store::NewAttachment;
 use crate::vault::{Place, Secret};
 
-/// Drafts of one person.
-const MOST_DRAFTS: i64 = 100;
+/// Drafts of one person that begin by themselves.
+const MOST_DRAFTS: i64 = 200;
+/// And those that somebody keeps with a button: nothing they wrote is refused for the others.
+const MOST_KEPT: i64 = 1_000;
+/// Characters of a page's name.
+const MOST_WRITER: usize = 64;
 /// Files of one message.
 const MOST_FILES: usize = 50;
 /// Characters of a message that an answer quotes.
@@ -42,6 +46,18 @@ fn content_place(attachment: AttachmentId) -> Place {
     Place::new("attachments", "content_sealed", attachment)
 }
 
+/// Where the digest of a message's form is sealed.
+pub(super) fn form_place(delivery: DeliveryId) -> Place {
+    Place::new("deliveries", "form_sealed", delivery)
+}
+
+/// What makes two forms the same message.
+pub(super) fn digest(form: &ComposeForm) -> String {
+    let parts = [&form.to, &form.cc, &form.bcc, &form.subject, &form.text];
+    let plain = parts.map(|part| part.replace("\r\n", "\n").trim().to_owned());
+    crate::clock::sha256(&plain.join("\0"))
+}
+
 fn key(text: &str) -> Result<DraftId, AppError> {
     text.parse().map_err(|_| AppError::Malformed)
 }
@@ -54,19 +70,48 @@ impl Services {
         serde_json::from_str(opened.expose()).map(Some).map_err(|error| internal(&self.clock, &error))
     }
 
-    async fn put_body(&self, me: &SignedIn, draft: DraftId, body: &Body) -> Result<(), AppError> {
+    pub(super) async fn put_body(
+        &self,
+        me: &SignedIn,
+        draft: DraftId,
+        body: &Body,
+        edit: &Edit,
+    ) -> Result<(), AppError> {
         let text = serde_json::to_string(body).map_err(|error| internal(&self.clock, &error))?;
         let sealed = self.vault.seal(&body_place(draft), &Secret::new(text)).or_internal(self)?;
         let (institution, now) = (me.institution().id, self.clock.now());
-        let kept =
-            self.store.put_draft(institution, me.user(), (draft, &sealed), MOST_DRAFTS, now).await.or_internal(self)?;
-        // Sent already, perhaps with a second press: then there is nothing to be kept.
-        if kept || self.store.was_queued(institution, me.user(), &draft.to_string()).await.or_internal(self)? {
+        let most = if edit.pressed { MOST_KEPT } else { MOST_DRAFTS };
+        let kept = self
+            .store
+            .put_draft(institution, me.user(), (draft, &sealed), edit, (most, now))
+            .await
+            .or_internal(self)?;
+        if kept {
             return Ok(());
         }
-        Err(AppError::refused(format!(
-            "There are {MOST_DRAFTS} drafts already. Send or throw away some of them first."
-        )))
+        if self.store.queued(institution, me.user(), &draft.to_string()).await.or_internal(self)?.is_some() {
+            // A second press: there is nothing to be kept.
+            if edit.pressed {
+                return Ok(());
+            }
+            return Err(AppError::refused(
+                "this message was sent already. Press Send or Keep as draft to make it a new one.",
+            ));
+        }
+        Err(AppError::refused(format!("there are {most} drafts already. Send or throw away some of them first.")))
+    }
+
+    /// The form under a new key, if a message with other words was sent under its own.
+    pub(super) async fn renewed_form(
+        &self,
+        me: &SignedIn,
+        form: &ComposeForm,
+    ) -> Result<Option<ComposeForm>, AppError> {
+        let queued = self.store.queued(me.institution().id, me.user(), &form.key).await.or_internal(self)?;
+        let Some((delivery, sealed)) = queued.filter(|(_, sealed)| !sealed.is_empty()) else { return Ok(None) };
+        let before = self.vault.open(&form_place(delivery), &sealed).or_internal(self)?;
+        let same = before.expose() == digest(form);
+        Ok((!same).then(|| ComposeForm { key: self.clock.uuid().to_string(), ..form.clone() }))
     }
 
     pub(super) async fn compose_view(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
@@ -89,18 +134,22 @@ impl Services {
         Ok(ComposeView {
             senders: mine.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
             form,
+            writer: self.clock.uuid().to_string(),
             attachments,
             attachment_limit: self.config.attachment_limit,
         })
     }
 
-    pub(super) async fn keep_draft(&self, me: &SignedIn, form: ComposeForm) -> Result<(), AppError> {
+    pub(super) async fn keep_draft(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<(), AppError> {
         let draft = key(&form.key)?;
+        if edit.writer.chars().count() > MOST_WRITER {
+            return Err(AppError::Malformed);
+        }
         let before = self.draft_body(me, draft).await?;
         if before.is_none() && form.is_blank() {
             return Ok(());
         }
-        self.put_body(me, draft, &Body { form, ..before.unwrap_or_default() }).await
+        self.put_body(me, draft, &Body { form, ..before.unwrap_or_default() }, edit).await
     }
 
     pub(super) async fn attach_files(
@@ -111,12 +160,13 @@ impl Services {
     ) -> Result<Vec<AttachmentView>, AppError> {
         let institution = me.institution().id;
         // Pressed twice: it went with the message that is on its way.
-        if self.store.was_queued(institution, me.user(), &draft.to_string()).await.or_internal(self)? {
+        if self.store.queued(institution, me.user(), &draft.to_string()).await.or_internal(self)?.is_some() {
             return Ok(Vec::new());
         }
         if self.draft_body(me, draft).await?.is_none() {
             let form = ComposeForm { key: draft.to_string(), ..ComposeForm::default() };
-            self.put_body(me, draft, &Body { form, ..Body::default() }).await?;
+            self.put_body(me, draft, &Body { form, ..Body::default() }, &Edit { pressed: true, ..Edit::default() })
+                .await?;
         }
         for file in files {
             let there = self.store.attachments(institution, me.user(), draft).await.or_internal(self)?;
@@ -228,7 +278,7 @@ impl Services {
         }
         let answers =
             (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.validity, place.uid));
-        self.put_body(me, draft, &Body { form, references, answers }).await?;
+        self.put_body(me, draft, &Body { form, references, answers }, &Edit::default()).await?;
         if how == Answer::Forward {
             let copied = self.copy_files(me, draft, (&mailbox, place), &opened).await;
             if let Err(error) = copied {
@@ -254,7 +304,12 @@ impl Services {
                 size_in_words(self.config.attachment_limit)
             )));
         }
-        for part in opened.parts.iter().take(MOST_FILES) {
+        if opened.parts.len() > MOST_FILES {
+            return Err(AppError::refused(format!(
+                "This message has more than {MOST_FILES} attachments: download them, and put them into an archive."
+            )));
+        }
+        for part in &opened.parts {
             let mut reader = self.part_reader(mailbox, place, part);
             let mut octets = Vec::new();
             while let Some(some) = reader.next().await.map_err(|error| self.inbox_trouble(me, mailbox, &error))? {
@@ -300,7 +355,7 @@ fn content_type(text: &str) -> String {
 }
 
 /// Addresses as they are typed.
-fn written(all: &[(String, String)]) -> String {
+pub(super) fn written(all: &[(String, String)]) -> String {
     let each = all.iter().map(|(name, address)| {
         if name.is_empty() || name == address {
             address.clone()

@@ -4,16 +4,17 @@ use app::backend::{Mail, NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
     Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
-    DraftView, FieldError, MailboxId, MailboxState, MessagePlace, Notice, RecipientKind, Timestamp, Tone,
+    DraftView, Edit, FieldError, LetterView, MailboxId, MailboxState, MessagePlace, Notice, RecipientKind, Timestamp,
+    Tone,
 };
 use async_trait::async_trait;
 
+use super::drafts::{digest, form_place};
 use super::{Handle, OrInternal, Services, internal};
-use crate::diagnosis::Fault;
 use crate::mail::compose::Written;
 use crate::mail::recipients::{Named, parse_list};
 use crate::outbox::{Body, body_place};
-use crate::store::{Delivery, Lane, Mailbox, NewDelivery, News};
+use crate::store::{Lane, Mailbox, NewDelivery, News};
 use crate::vault::Secret;
 
 /// Messages on one page of the outbox.
@@ -93,47 +94,6 @@ impl Services {
             .find(|mailbox| Some(mailbox.id) == chosen)
             .ok_or_else(|| AppError::field("mailbox", "From", "Choose one of your mailboxes."))
     }
-
-    async fn own_delivery(&self, me: &SignedIn, id: DeliveryId) -> Result<Delivery, AppError> {
-        let found = self.store.delivery(me.institution().id, id).await.or_internal(self)?;
-        found.filter(|found| found.user == Some(me.user())).ok_or(AppError::NotFound)
-    }
-
-    /// The mailbox a message leaves through now: its own, or one that was connected again since.
-    async fn way_out(&self, me: &SignedIn, delivery: &Delivery) -> Result<Option<Mailbox>, AppError> {
-        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
-        Ok(mine
-            .into_iter()
-            .find(|mailbox| mailbox.id.0 == delivery.lane || mailbox.address.eq_ignore_ascii_case(&delivery.from)))
-    }
-
-    async fn delivery_view(
-        &self,
-        me: &SignedIn,
-        delivery: Delivery,
-        mailboxes: &[Mailbox],
-    ) -> Result<DeliveryView, AppError> {
-        let recipients = self.store.recipients(delivery.institution, delivery.id).await.or_internal(self)?;
-        let mailbox = mailboxes.iter().find(|mailbox| mailbox.id.0 == delivery.lane);
-        let held =
-            !delivery.state.is_final() && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::NeedsReconnect);
-        let reader = self.reader(me, &delivery.from);
-        let shown = !matches!(delivery.state, DeliveryState::Sent | DeliveryState::Cancelled);
-        Ok(DeliveryView {
-            id: delivery.id,
-            from: delivery.from,
-            subject: delivery.subject,
-            recipients,
-            state: delivery.state,
-            attempts: delivery.attempts,
-            created_at: delivery.created_at,
-            next_attempt_at: (delivery.state == DeliveryState::Deferred).then_some(delivery.next_attempt_at),
-            finished_at: delivery.finished_at,
-            answer: delivery.answer,
-            problem: delivery.fault.filter(|_| shown).map(|fault| Fault::from_json(&fault).explain(&reader)),
-            held,
-        })
-    }
 }
 
 #[async_trait]
@@ -146,8 +106,20 @@ impl Mail for Handle {
         self.config.attachment_limit
     }
 
-    async fn save_draft(&self, me: &SignedIn, form: ComposeForm) -> Result<(), AppError> {
-        self.keep_draft(me, form).await
+    async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError> {
+        self.keep_draft(me, form, &edit).await
+    }
+
+    async fn renewed(&self, me: &SignedIn, form: &ComposeForm) -> Result<Option<ComposeForm>, AppError> {
+        self.renewed_form(me, form).await
+    }
+
+    async fn letter(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError> {
+        self.letter_view(me, id).await
+    }
+
+    async fn rewrite(&self, me: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
+        self.begin_again(me, id).await
     }
 
     async fn attach(
@@ -186,7 +158,7 @@ impl Mail for Handle {
         };
         let institution = me.institution().id;
         // Pressed twice: the message is there already, and one is enough.
-        if self.store.was_queued(institution, me.user(), &form.key).await.or_internal(self)? {
+        if self.store.queued(institution, me.user(), &form.key).await.or_internal(self)?.is_some() {
             return Ok(on_its_way);
         }
         let letter = Letter::parse(&form).map_err(|fields| AppError::Invalid { fields })?;
@@ -220,6 +192,7 @@ impl Mail for Handle {
             from: mailbox.address.clone(),
             subject: form.subject.trim().to_owned(),
             body_sealed: self.vault.seal(&body_place(id), &body).or_internal(self)?,
+            form_sealed: self.vault.seal(&form_place(id), &Secret::new(digest(&form))).or_internal(self)?,
             recipients,
         };
         drop(body);

@@ -9,6 +9,7 @@ mod email_config;
 mod flashes;
 mod home;
 mod inbox;
+mod letters;
 mod mail;
 mod mailboxes;
 mod notifier;

@@ -35,6 +35,7 @@ impl Services {
             from,
             subject: subject.to_owned(),
             body_sealed: self.vault.seal(&body_place(id), &body)?,
+            form_sealed: String::new(),
             recipients: vec![(RecipientKind::To, to.to_owned())],
         };
         Ok(Notification { lane: Lane::of_notifications(institution.id), delivery })

@@ -17,6 +17,8 @@ const AT_ONCE: i64 = 5;
 const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// A notification that is finished is kept this long (30 days).
 const NOTIFICATIONS_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// An answer in which nobody wrote anything is kept this long (a day).
+const UNWRITTEN_MS: i64 = 24 * 60 * 60 * 1000;
 /// If that fails, it is tried again after this long.
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
@@ -62,6 +64,7 @@ impl Services {
         let kept = i64::try_from(self.config.outbox_kept.as_millis()).unwrap_or(i64::MAX / 2);
         self.store.sweep_deliveries(now.plus_ms(-NOTIFICATIONS_MS), now.plus_ms(-kept)).await?;
         self.store.sweep_submissions(now).await?;
+        self.store.sweep_drafts(now.plus_ms(-UNWRITTEN_MS)).await?;
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
         for mailbox in self.store.claim_due_tests(now, next, AT_ONCE).await? {
             self.test_again(&mailbox).await?;

@@ -1,6 +1,6 @@
 //! What people write and have not sent yet, and the files that go with it.
 
-use app::model::{AttachmentId, AttachmentView, DraftId, InstitutionId, Timestamp, UserId};
+use app::model::{AttachmentId, AttachmentView, DeliveryId, DraftId, Edit, InstitutionId, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -37,7 +37,8 @@ fn draft(row: &AnyRow) -> Result<Draft> {
 }
 
 impl Store {
-    /// Keeps what is written. `false`: it was sent already, belongs to somebody else, or they have too many.
+    /// Keeps what is written, unless the same page sent something later. `false`: it was sent already, belongs to somebody else, or
+    /// they have too many.
     ///
     /// # Errors
     /// [`super::StoreError`].
@@ -46,8 +47,8 @@ impl Store {
         institution: InstitutionId,
         who: UserId,
         (which, body_sealed): (DraftId, &str),
-        most: i64,
-        now: Timestamp,
+        edit: &Edit,
+        (most, now): (i64, Timestamp),
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         // What is typed last may come after the message was sent: it is no new draft.
@@ -63,10 +64,11 @@ impl Store {
             return Ok(false);
         }
         let done = sqlx::query(
-            "INSERT INTO drafts (id, institution_id, user_id, body_sealed, created_at, updated_at)
-             SELECT $1, $2, $3, $4, $5, $5 WHERE (SELECT COUNT(*) FROM drafts WHERE institution_id = $2 AND user_id = $3 AND id <> $1) < $6
-             ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5
-             WHERE drafts.institution_id = $2 AND drafts.user_id = $3",
+            "INSERT INTO drafts (id, institution_id, user_id, body_sealed, created_at, updated_at, writer, revision)
+             SELECT $1, $2, $3, $4, $5, $5, $7, $8
+             WHERE (SELECT COUNT(*) FROM drafts WHERE institution_id = $2 AND user_id = $3 AND id <> $1) < $6
+             ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5, writer = $7, revision = $8
+             WHERE drafts.institution_id = $2 AND drafts.user_id = $3 AND NOT (drafts.writer = $7 AND drafts.revision > $8)",
         )
         .bind(which.to_string())
         .bind(institution.to_string())
@@ -74,26 +76,57 @@ impl Store {
         .bind(body_sealed)
         .bind(now.0)
         .bind(most)
+        .bind(&edit.writer)
+        .bind(edit.revision)
         .execute(&mut *tx)
         .await?;
+        let overtaken = done.rows_affected() == 0
+            && sqlx::query("SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
+                .bind(which.to_string())
+                .bind(institution.to_string())
+                .bind(who.to_string())
+                .fetch_optional(&mut *tx)
+                .await?
+                .is_some();
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done.rows_affected() == 1 || overtaken)
     }
 
-    /// Whether a message of that key was queued.
+    /// The message of that key, if it was queued, with the sealed digest of its form.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn was_queued(&self, institution: InstitutionId, who: UserId, key: &str) -> Result<bool> {
+    pub async fn queued(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        key: &str,
+    ) -> Result<Option<(DeliveryId, String)>> {
         let row = sqlx::query(
-            "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
+            "SELECT id, form_sealed FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
         )
         .bind(institution.to_string())
         .bind(who.to_string())
         .bind(key)
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.is_some())
+        row.map(|row| Ok((id(&row, "id")?, row.try_get("form_sealed")?))).transpose()
+    }
+
+    /// Forgets drafts that were begun before a time and in which nobody wrote anything: answers that were not given.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sweep_drafts(&self, before: Timestamp) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for statement in [
+            "DELETE FROM attachments WHERE draft_id IN (SELECT id FROM drafts WHERE writer = '' AND updated_at < $1)",
+            "DELETE FROM drafts WHERE writer = '' AND updated_at < $1",
+        ] {
+            sqlx::query(statement).bind(before.0).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 
     /// A draft of a person.

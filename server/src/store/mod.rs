@@ -191,13 +191,14 @@ impl Store {
 }
 
 /// Every sealed column, with its table.
-const SEALED: [(&str, &str); 8] = [
+const SEALED: [(&str, &str); 9] = [
     ("app_registrations", "secret_sealed"),
     ("mailboxes", "refresh_token_sealed"),
     ("attempts", "verifier_sealed"),
     ("attempts", "nonce_sealed"),
     ("attempts", "grant_sealed"),
     ("deliveries", "body_sealed"),
+    ("deliveries", "form_sealed"),
     ("drafts", "body_sealed"),
     ("attachments", "content_sealed"),
 ];

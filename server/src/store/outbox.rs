@@ -55,6 +55,8 @@ pub struct NewDelivery {
     pub subject: String,
     /// The sealed message.
     pub body_sealed: String,
+    /// A sealed digest of the form it came from; empty where there was none.
+    pub form_sealed: String,
     /// Everybody who gets it.
     pub recipients: Vec<(RecipientKind, String)>,
 }
@@ -86,6 +88,8 @@ pub struct Delivery {
     pub attempts: i64,
     /// When it is tried next.
     pub next_attempt_at: Timestamp,
+    /// Until when nothing leaves through its lane.
+    pub paused_until: Timestamp,
     /// Whether its octets began to leave.
     pub data_started: bool,
     /// The server's last words.
@@ -141,11 +145,13 @@ pub struct Record {
 
 const COLUMNS: &str =
     "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
-    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at";
+    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at,
+    COALESCE((SELECT paused_until FROM lanes WHERE lanes.id = deliveries.lane_id), 0) AS paused_until";
 /// The same for lists: messages may be large, and lists do not show them.
 const LISTED: &str =
     "id, institution_id, user_id, lane_id, message_id, from_address, subject, '' AS body_sealed, state, attempts,
-    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at";
+    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at,
+    COALESCE((SELECT paused_until FROM lanes WHERE lanes.id = deliveries.lane_id), 0) AS paused_until";
 
 fn delivery(row: &AnyRow) -> Result<Delivery> {
     let user: Option<String> = row.try_get("user_id")?;
@@ -162,6 +168,7 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         state: named(row, "state", DeliveryState::parse)?,
         attempts: row.try_get("attempts")?,
         next_attempt_at: at(row, "next_attempt_at")?,
+        paused_until: at(row, "paused_until")?,
         data_started: flag(row, "data_started")?,
         answer: row.try_get("answer")?,
         fault: row.try_get("fault")?,
@@ -185,8 +192,8 @@ impl Store {
         put_lane(tx, lane).await?;
         let done = sqlx::query(
             "INSERT INTO deliveries (id, institution_id, user_id, lane_id, idempotency_key, message_id, from_address, subject,
-               body_sealed, state, next_attempt_at, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'queued', $10, $10)
+               body_sealed, form_sealed, state, next_attempt_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, 'queued', $10, $10)
              ON CONFLICT DO NOTHING",
         )
         .bind(new.id.to_string())
@@ -199,6 +206,7 @@ impl Store {
         .bind(&new.subject)
         .bind(&new.body_sealed)
         .bind(now.0)
+        .bind(&new.form_sealed)
         .execute(&mut **tx)
         .await?;
         if done.rows_affected() == 0 {

@@ -215,6 +215,7 @@ impl World {
                 from: from.to_string(),
                 subject: format!("Message {number}"),
                 body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
+                form_sealed: String::new(),
                 recipients: vec![(RecipientKind::To, to.to_owned())],
             };
             let lane = Lane::of_mailbox(seat.institution, seat.mailbox);

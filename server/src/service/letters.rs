@@ -1,0 +1,139 @@
+//! Messages of the outbox as their writer sees them: their fate, what they say while that is kept, and another beginning.
+
+use app::backend::{NewFile, SignedIn};
+use app::error::AppError;
+use app::model::{
+    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, Edit, LetterView, MailboxState, RecipientKind,
+};
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use super::drafts::{Body as Draft, written};
+use super::{OrInternal, Services, internal};
+use crate::diagnosis::Fault;
+use crate::inbox::{self, Opened};
+use crate::outbox::{Body, body_place};
+use crate::store::{Delivery, Mailbox};
+
+impl Services {
+    pub(super) async fn own_delivery(&self, me: &SignedIn, id: DeliveryId) -> Result<Delivery, AppError> {
+        let found = self.store.delivery(me.institution().id, id).await.or_internal(self)?;
+        found.filter(|found| found.user == Some(me.user())).ok_or(AppError::NotFound)
+    }
+
+    /// The mailbox a message leaves through now: its own, or one that was connected again since.
+    pub(super) async fn way_out(&self, me: &SignedIn, delivery: &Delivery) -> Result<Option<Mailbox>, AppError> {
+        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+        Ok(mine
+            .into_iter()
+            .find(|mailbox| mailbox.id.0 == delivery.lane || mailbox.address.eq_ignore_ascii_case(&delivery.from)))
+    }
+
+    pub(super) async fn delivery_view(
+        &self,
+        me: &SignedIn,
+        delivery: Delivery,
+        mailboxes: &[Mailbox],
+    ) -> Result<DeliveryView, AppError> {
+        let recipients = self.store.recipients(delivery.institution, delivery.id).await.or_internal(self)?;
+        let mailbox = mailboxes.iter().find(|mailbox| mailbox.id.0 == delivery.lane);
+        let held =
+            !delivery.state.is_final() && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::NeedsReconnect);
+        let reader = self.reader(me, &delivery.from);
+        // A message that waits for its turn has a time too, where its mailbox rests or is at its limit.
+        let turn = delivery.next_attempt_at.max(delivery.paused_until);
+        let next = match delivery.state {
+            DeliveryState::Deferred => Some(turn),
+            DeliveryState::Queued if !held && turn > self.clock.now() => Some(turn),
+            _ => None,
+        };
+        let shown = !matches!(delivery.state, DeliveryState::Sent | DeliveryState::Cancelled);
+        Ok(DeliveryView {
+            id: delivery.id,
+            from: delivery.from,
+            subject: delivery.subject,
+            recipients,
+            state: delivery.state,
+            attempts: delivery.attempts,
+            created_at: delivery.created_at,
+            next_attempt_at: next,
+            finished_at: delivery.finished_at,
+            answer: delivery.answer,
+            problem: delivery.fault.filter(|_| shown).map(|fault| Fault::from_json(&fault).explain(&reader)),
+            held,
+        })
+    }
+
+    /// What a message says, taken apart; none where that is not kept.
+    async fn words(&self, delivery: &Delivery) -> Result<Option<(Vec<u8>, Opened)>, AppError> {
+        if delivery.body_sealed.is_empty() || !delivery.state.keeps_text() {
+            return Ok(None);
+        }
+        let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).or_internal(self)?;
+        let raw = match serde_json::from_str(opened.expose()) {
+            Ok(Body::Text(text)) => text.into_bytes(),
+            Ok(Body::Message(text)) => BASE64_STANDARD.decode(text).map_err(|error| internal(&self.clock, &error))?,
+            Ok(Body::Notification { .. }) => return Ok(None),
+            Err(error) => return Err(internal(&self.clock, &error)),
+        };
+        let apart = tokio::task::spawn_blocking(move || {
+            let opened = inbox::take_apart(&raw);
+            (raw, opened)
+        });
+        apart.await.map(Some).map_err(|error| internal(&self.clock, &error))
+    }
+
+    pub(super) async fn letter_view(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError> {
+        let delivery = self.own_delivery(me, id).await?;
+        let words = self.words(&delivery).await?;
+        let mailboxes = self.store.mailboxes_of(delivery.institution, me.user()).await.or_internal(self)?;
+        let message_id = delivery.message_id.clone();
+        let (text, files) = match words {
+            Some((_, opened)) => (
+                Some(opened.text.unwrap_or_default()),
+                opened.parts.iter().map(|part| (part.name.clone(), part.size())).collect(),
+            ),
+            None => (None, Vec::new()),
+        };
+        let delivery = self.delivery_view(me, delivery, &mailboxes).await?;
+        Ok(LetterView { delivery, message_id, text, files })
+    }
+
+    /// A draft of a message that did not leave, to be changed and sent.
+    pub(super) async fn begin_again(&self, me: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
+        let delivery = self.own_delivery(me, id).await?;
+        if !delivery.state.is_final() {
+            return Err(AppError::refused("This message is still on its way. Stop it first."));
+        }
+        let Some((raw, opened)) = self.words(&delivery).await? else {
+            return Err(AppError::refused("What was sent is not kept here: you find it among the sent messages."));
+        };
+        let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
+        let hidden: Vec<(String, String)> = recipients
+            .into_iter()
+            .filter(|one| one.kind == RecipientKind::Bcc)
+            .map(|one| (String::new(), one.address))
+            .collect();
+        let draft = DraftId(self.clock.uuid());
+        let mailbox = self.way_out(me, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
+        let form = ComposeForm {
+            mailbox,
+            to: written(&opened.to),
+            cc: written(&opened.cc),
+            bcc: written(&hidden),
+            subject: delivery.subject,
+            text: opened.text.clone().unwrap_or_default().replace("\r\n", "\n"),
+            key: draft.to_string(),
+        };
+        let body = Draft { form, references: opened.references.clone(), answers: None };
+        self.put_body(me, draft, &body, &Edit::default()).await?;
+        for part in &opened.parts {
+            let octets = inbox::decoded(&raw, part);
+            let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
+            if let Err(error) = self.attach_files(me, draft, vec![file]).await {
+                self.throw_away(me, draft).await?;
+                return Err(error);
+            }
+        }
+        Ok(draft)
+    }
+}

@@ -1,0 +1,183 @@
+//! What people write is never lost: drafts, forms that come twice or changed, and messages that did not leave.
+
+mod common;
+
+use app::model::{DeliveryState, Edit, Timestamp};
+use common::{Browser, Database, Seat, World, location};
+use server::store::Lane;
+
+const KEY: &str = "00000000-0000-4000-8000-000000000001";
+
+async fn writer(database: &Database, settings: &[(&'static str, String)]) -> (World, Seat, Browser) {
+    let world = World::start_with(database, server::clock::Clock::system(), settings).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    (world, seat, browser)
+}
+
+async fn page(browser: &Browser, world: &World, path: &str) -> String {
+    browser.get(&world.url("demo", path)).await.text().await.unwrap()
+}
+
+/// The letter as its form posts it.
+fn letter<'a>(mailbox: &'a str, text: &'a str, action: &'a str) -> Vec<(&'static str, &'a str)> {
+    vec![
+        ("mailbox", mailbox),
+        ("to", "Other Person <other@demo.example>"),
+        ("bcc", "admin@demo.example"),
+        ("subject", "Plan"),
+        ("text", text),
+        ("key", KEY),
+        ("writer", "page"),
+        ("revision", "1"),
+        ("action", action),
+    ]
+}
+
+async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 9)).await;
+    found.unwrap().into_iter().map(|one| one.state).collect()
+}
+
+#[tokio::test]
+async fn what_was_sent_and_then_changed_is_another_message() {
+    for database in Database::both().await {
+        let (world, seat, browser) = writer(&database, &[]).await;
+        let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
+        let file = [("a.txt", "text/plain", b"content".as_slice())];
+        for _ in 0..2 {
+            let answer = browser.post_parts(&url, &letter(&mailbox, "First", "send"), &file).await;
+            assert_eq!(location(&answer), "/mail/outbox");
+        }
+        assert_eq!(states(&world, &seat).await.len(), 1, "pressed twice is one message");
+        // The same page once more, with other words: nobody decided to send those.
+        let answer = browser.post_parts(&url, &letter(&mailbox, "Second thoughts", "send"), &file).await;
+        let back = location(&answer);
+        assert!(back.starts_with("/mail/compose?draft=") && !back.contains(KEY), "{back}");
+        let shown = page(&browser, &world, &back).await;
+        assert!(shown.contains("This message was sent already.") && shown.contains("Second thoughts"), "{shown}");
+        assert!(shown.contains("a.txt"));
+        assert_eq!(states(&world, &seat).await.len(), 1);
+        // What an open page keeps by itself says that it is too late.
+        let fields = letter(&mailbox, "Third", "");
+        let answer = browser.post(&world.url("demo", "/api/save_draft"), &fields[..8]).await;
+        assert_eq!(answer.status(), 409);
+        assert!(answer.text().await.unwrap().contains("was sent already"));
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_too_large_cost_no_word() {
+    let database = Database::sqlite();
+    let settings = [("ENTREPOST_ATTACHMENT_BYTES", "1000".to_owned())];
+    let (world, seat, browser) = writer(&database, &settings).await;
+    let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
+    let large = vec![b'x'; 5_000];
+    let files = [("small.txt", "text/plain", b"fits".as_slice()), ("large.bin", "application/pdf", large.as_slice())];
+    // The files may stand before the text, too.
+    let answer = browser.post_parts(&url, &letter(&mailbox, "Every word", "send"), &files).await;
+    let back = location(&answer);
+    assert_eq!(back, format!("/mail/compose?draft={KEY}"));
+    let shown = page(&browser, &world, &back).await;
+    assert!(shown.contains("Every word") && shown.contains("Attachments may have") && shown.contains("small.txt"));
+    assert!(states(&world, &seat).await.is_empty(), "nothing is sent without what belongs to it");
+}
+
+#[tokio::test]
+async fn what_was_typed_earlier_does_not_overwrite_what_was_typed_later() {
+    for database in Database::both().await {
+        let (world, seat, browser) = writer(&database, &[]).await;
+        let mailbox = seat.mailbox.to_string();
+        let save = async |writer: &str, revision: &str, text: &str| {
+            let mut fields = letter(&mailbox, text, "");
+            fields.truncate(6);
+            fields.extend([("writer", writer), ("revision", revision)]);
+            let answer = browser.post(&world.url("demo", "/api/save_draft"), &fields).await;
+            assert!(answer.status().as_u16() < 400, "{}", answer.text().await.unwrap());
+            page(&browser, &world, &format!("/mail/compose?draft={KEY}")).await
+        };
+        assert!(save("one", "2", "newer").await.contains("newer"));
+        assert!(save("one", "1", "older").await.contains("newer"), "it was overtaken on its way");
+        assert!(save("one", "3", "newest").await.contains("newest"));
+        assert!(save("two", "1", "elsewhere").await.contains("elsewhere"), "another page counts for itself");
+        // A letter as long as a message may be, in letters that take much room in a form.
+        let long = "Ж".repeat(400_000);
+        assert!(save("two", "2", &long).await.contains(&long[..1_000]));
+    }
+}
+
+#[tokio::test]
+async fn drafts_do_not_pile_up_and_a_full_list_refuses_no_letter() {
+    let database = Database::sqlite();
+    let (world, seat, browser) = writer(&database, &[]).await;
+    let (store, now) = (&world.services.store, world.clock.now());
+    for number in 0..200_u32 {
+        let draft = app::model::DraftId(world.clock.uuid());
+        let body = server::vault::Secret::new("{}".into());
+        let place = server::vault::Place::new("drafts", "body_sealed", draft);
+        let sealed = world.services.vault.seal(&place, &body).unwrap();
+        let writer = if number < 150 { String::new() } else { "somebody".into() };
+        let edit = Edit { writer, ..Edit::default() };
+        assert!(store.put_draft(seat.institution, seat.user, (draft, &sealed), &edit, (200, now)).await.unwrap());
+    }
+    let mailbox = seat.mailbox.to_string();
+    let fields = letter(&mailbox, "Text", "");
+    let answer = browser.post(&world.url("demo", "/api/save_draft"), &fields[..8]).await;
+    assert_eq!(answer.status(), 409, "what keeps itself has a limit");
+    let url = world.url("demo", "/api/send_message");
+    assert_eq!(location(&browser.post_parts(&url, &letter(&mailbox, "Text", "send"), &[]).await), "/mail/outbox");
+    // Answers that nobody wrote go by themselves, what somebody wrote stays.
+    store.sweep_drafts(now.plus_ms(1)).await.unwrap();
+    assert_eq!(store.drafts(seat.institution, seat.user).await.unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
+    for database in Database::both().await {
+        let (world, seat, browser) = writer(&database, &[]).await;
+        let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
+        let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
+        let file = [("Grüße.pdf", "application/pdf", b"\xff\x00\r\n".as_slice())];
+        browser.post_parts(&url, &letter(&mailbox, "Schöne Worte\r\n.\r\nEnde", "send"), &file).await;
+        world.services.store.pause_lane(&lane, world.clock.now().plus_ms(600_000)).await.unwrap();
+        let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await;
+        let id = found.unwrap()[0].id.to_string();
+        let opened = page(&browser, &world, &format!("/mail/outbox/{id}")).await;
+        assert!(
+            opened.contains("Schöne Worte") && opened.contains("Grüße.pdf") && opened.contains("admin@demo.example")
+        );
+        assert!(opened.contains("Its turn comes"), "what waits says until when");
+        let fields = [("delivery", id.as_str())];
+        let back = location(&browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await);
+        assert_eq!(back, "/mail/outbox", "what is on its way is stopped first");
+        browser.post(&world.url("demo", "/api/cancel_message"), &fields).await;
+        let draft = location(&browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await);
+        let shown = page(&browser, &world, &draft).await;
+        assert!(shown.contains("Schöne Worte") && shown.contains("Grüße.pdf"), "{shown}");
+        assert!(shown.contains("Other Person") && shown.contains("admin@demo.example"));
+        // Nobody else's hands.
+        let foreign = Browser::new(&world);
+        foreign.sign_in(&world, "demo", "admin@demo.example").await;
+        assert_eq!(foreign.get(&world.url("demo", &format!("/mail/outbox/{id}"))).await.status(), 404);
+        assert_eq!(location(&foreign.post(&world.url("demo", "/api/rewrite_message"), &fields).await), "/mail/outbox");
+
+        let key = draft.rsplit('=').next().unwrap().to_owned();
+        world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
+        let mut changed = letter(&mailbox, "Bessere Worte", "send");
+        changed.retain(|(name, _)| *name != "key");
+        changed.push(("key", &key));
+        browser.post_parts(&url, &changed, &[]).await;
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+        let sandbox = world.sandbox.world();
+        let raw = sandbox
+            .mails()
+            .into_iter()
+            .find(|(to, folder, _)| to == "other@demo.example" && folder == "INBOX")
+            .map(|(_, _, mail)| mail.raw.clone())
+            .unwrap();
+        let parsed = mail_parser::MessageParser::default().parse(&raw).unwrap();
+        assert_eq!(parsed.body_text(0).unwrap().trim_end(), "Bessere Worte");
+        assert_eq!(parsed.attachment(0).unwrap().contents(), b"\xff\x00\r\n");
+    }
+}

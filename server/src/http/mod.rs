@@ -143,6 +143,8 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route("/healthz", get(health))
         .nest("/pkg", files)
         .merge(pages)
+        // Bodies are limited by what they are for; the library's one limit is below that of a long letter.
+        .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(from_fn_with_state(state.clone(), guard::body_limit))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
         // Outermost: what the layers above answer by themselves has the headers too.

@@ -244,6 +244,57 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 
+/// What comes back (RFC 3464) is matched to its message: a person's, and a notification.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_is_matched_to_its_message() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let (seat, _) = reader(&world).await;
+        let (services, store) = (&world.services, &world.services.store);
+        world.sandbox.world().faults.bounced = true;
+        world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
+        assert_eq!(services.outbox.run_once().await.unwrap(), 1);
+        services.poll_once().await.unwrap();
+        let newest = async || {
+            let page = (app::model::Timestamp(i64::MAX), 1);
+            store.deliveries_of(seat.institution, seat.user, page).await.unwrap().remove(0)
+        };
+        world.until(async || newest().await.state == app::model::DeliveryState::Bounced).await;
+        let told = store.recipients(seat.institution, newest().await.id).await.unwrap();
+        assert_eq!(told[0].state, app::model::RecipientState::Refused);
+
+        // An invitation that leaves through the institution's mailbox, and comes back there.
+        let settings = server::store::EmailSettings {
+            provider: app::model::Provider::ExchangeOnline,
+            custom_from: true,
+            custom_from_address: "user@demo.example".into(),
+            ..server::store::EmailSettings::default()
+        };
+        let mut tx = store.begin().await.unwrap();
+        store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        let fields = [("email", "new.person@far.example"), ("role", "user")];
+        admin.post(&world.url("demo", "/api/invite"), &fields).await;
+        assert_eq!(services.outbox.run_once().await.unwrap(), 1);
+        let ask = Ask::Sync { folder: "INBOX".into() };
+        services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+        let home = page(&admin, &world, "/").await;
+        assert!(home.contains("An email of Entrepost did not arrive.") && home.contains("new.person@far.example"));
+        let users = page(&admin, &world, "/institution/users").await;
+        assert_eq!(users.matches("Not delivered").count(), 1);
+        // A new one that arrives ends that.
+        world.sandbox.world().faults.bounced = false;
+        let who =
+            store.user_by_address(seat.institution, "new.person@far.example").await.unwrap().unwrap().id.to_string();
+        admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who)]).await;
+        services.outbox.run_once().await.unwrap();
+        assert!(!page(&admin, &world, "/institution/users").await.contains("Not delivered"));
+    }
+}
+
 /// Nobody looks: each mailbox is looked into when its time has come, and not before.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_noticed_though_nobody_looks() {

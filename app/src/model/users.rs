@@ -124,6 +124,8 @@ pub struct UserRow {
     pub disabled_at: Option<Timestamp>,
     /// Their mailboxes.
     pub mailboxes: Vec<MailboxView>,
+    /// Why the last email of Entrepost did not get to them.
+    pub undelivered: Option<String>,
 }
 
 /// What an invitation link opens.

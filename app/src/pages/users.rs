@@ -44,7 +44,7 @@ pub fn Users() -> impl IntoView {
 }
 
 fn row(person: UserRow, me: UserId) -> AnyView {
-    let UserRow { id, address, role, has_password, invited_until, disabled_at, mailboxes } = person;
+    let UserRow { id, address, role, has_password, invited_until, disabled_at, mailboxes, undelivered } = person;
     let user = id.to_string();
     let state = match (disabled_at, has_password, invited_until) {
         (Some(at), _, _) => view! { <span class="badge bad">"✕ Disabled"</span> <span class="quiet">" since " <Time at/></span> }.into_any(),
@@ -99,6 +99,10 @@ fn row(person: UserRow, me: UserId) -> AnyView {
                 </div>
                 <div>{state}</div>
             </div>
+            {undelivered.map(|why| view! {
+                <p><span class="badge bad">"✕ Not delivered"</span> " The last email of Entrepost did not get there: " {why}
+                    " Check the address, or make a new link and hand it over."</p>
+            })}
             {boxes}
             <details class="more">
                 <summary>"Change " {label}</summary>

@@ -314,6 +314,7 @@ impl Accounts for Handle {
         let users = self.store.users(institution).await.or_internal(self)?;
         let invitations = self.store.invitations(institution).await.or_internal(self)?;
         let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+        let undelivered = self.undelivered(institution).await?;
         let now = self.clock.now();
         let until = |user: UserId| -> Option<Timestamp> {
             invitations.iter().find(|(who, until)| *who == user && *until >= now).map(|(_, until)| *until)
@@ -331,6 +332,10 @@ impl Accounts for Handle {
                     .filter(|mailbox| mailbox.user == user.id)
                     .map(|mailbox| self.mailbox_view(admin, mailbox))
                     .collect(),
+                undelivered: undelivered
+                    .iter()
+                    .find(|(address, _)| address.eq_ignore_ascii_case(&user.address))
+                    .map(|(_, why)| why.clone()),
                 address: user.address,
             })
             .collect())

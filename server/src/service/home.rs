@@ -11,7 +11,19 @@ use crate::store::Slot;
 /// Days before a secret's expiry from which administrators are reminded.
 const REMIND_DAYS: i64 = 30;
 
+/// How long it is said that a notification did not arrive (30 days; they are kept no longer).
+const UNDELIVERED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
 impl Services {
+    /// To whom the newest notification did not get, and why.
+    pub(super) async fn undelivered(
+        &self,
+        institution: app::model::InstitutionId,
+    ) -> Result<Vec<(String, String)>, AppError> {
+        let after = self.clock.now().plus_ms(-UNDELIVERED_MS);
+        self.store.undelivered_notifications(institution, after).await.or_internal(self)
+    }
+
     /// What the home page says, most urgent first.
     pub(super) async fn home_page(&self, me: &SignedIn) -> Result<Home, AppError> {
         let institution = me.institution().id;
@@ -80,6 +92,17 @@ impl Services {
                     format!("{problem}. The system's sender is used instead, where there is one."),
                     config(),
                     "Look at it",
+                );
+            }
+            let undelivered = self.undelivered(institution).await?;
+            if let Some((address, why)) = undelivered.first() {
+                let others = if undelivered.len() > 1 { " The list of users shows the others." } else { "" };
+                say(
+                    Tone::Warning,
+                    "An email of Entrepost did not arrive.",
+                    format!("{address} did not get it: {why}.{others}"),
+                    "/institution/users".into(),
+                    "Open Users",
                 );
             }
             let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;

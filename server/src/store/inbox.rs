@@ -319,7 +319,7 @@ impl Store {
     pub async fn claim_due_polls(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
-             AND purpose = 'personal' AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT $3)
+             AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT $3)
              AND next_poll_at <= $2",
         ))
         .bind(next.0)

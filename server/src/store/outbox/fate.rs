@@ -1,0 +1,222 @@
+//! What becomes of deliveries by word of others: reports that come back, what their writer decides, what is found.
+
+use std::collections::HashSet;
+
+use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
+use sqlx::Row;
+
+use super::{Lane, put_lane};
+use crate::store::{Mailbox, Result, Store, Tx, named};
+
+impl Store {
+    /// A sent message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and why. `false`: it is not known here.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn bounce_delivery(
+        &self,
+        mailbox: &Mailbox,
+        message_id: &str,
+        (failed, fault): (&[(String, String)], Option<&str>),
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
+        let row = sqlx::query(
+            "UPDATE deliveries SET state = 'bounced', answer = $1, fault = $2, finished_at = $3
+             WHERE institution_id = $4 AND (user_id = $5 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
+                 WHERE e.institution_id = $4 AND e.notification_mailbox_id = $7))
+               AND message_id = $6 AND state IN ('sent', 'unknown') RETURNING id",
+        )
+        .bind(answer)
+        .bind(fault)
+        .bind(now.0)
+        .bind(mailbox.institution.to_string())
+        .bind(mailbox.user.to_string())
+        .bind(message_id)
+        .bind(mailbox.id.to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let known = match &row {
+            Some(row) => Some(row.try_get::<String, _>("id")?),
+            // A second report may name others; a message may come back from some while others still have to get it.
+            None => {
+                let row = sqlx::query(
+                    "SELECT id FROM deliveries WHERE institution_id = $1 AND (user_id = $2 OR user_id IS NULL) AND message_id = $3
+                       AND state IN ('bounced', 'deferred', 'sending')",
+                )
+                .bind(mailbox.institution.to_string())
+                .bind(mailbox.user.to_string())
+                .bind(message_id)
+                .fetch_optional(&mut *tx)
+                .await?;
+                row.map(|row| row.try_get("id")).transpose()?
+            }
+        };
+        let Some(id) = known else { return Ok(false) };
+        for (address, reason) in failed {
+            sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND LOWER(address) = LOWER($3)")
+                .bind(reason)
+                .bind(&id)
+                .bind(address)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Stops a delivery that waits. What some have already was sent, to them alone. Answers its state then; none: it left
+    /// already, or is not theirs.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn cancel_delivery(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        which: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<DeliveryState>> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "UPDATE deliveries SET finished_at = $1,
+               state = CASE WHEN EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'accepted')
+                 THEN 'sent' ELSE 'cancelled' END
+             WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred') RETURNING state",
+        )
+        .bind(now.0)
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let state = row.as_ref().map(|row| named(row, "state", DeliveryState::parse)).transpose()?;
+        if state == Some(DeliveryState::Sent) {
+            forget_sent(&mut tx, which, "stopped before it was sent to them").await?;
+        }
+        tx.commit().await?;
+        Ok(state)
+    }
+
+    /// Queues a delivery again whose writer wants that, its age counted anew. `false`: it is not theirs, or under way.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn retry_delivery(
+        &self,
+        institution: InstitutionId,
+        who: UserId,
+        (which, lane): (DeliveryId, &Lane),
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        put_lane(&mut tx, lane).await?;
+        let done = sqlx::query(
+            "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
+               answer = '', fault = NULL, lane_id = $2
+             WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')",
+        )
+        .bind(now.0)
+        .bind(lane.id.to_string())
+        .bind(institution.to_string())
+        .bind(who.to_string())
+        .bind(which.to_string())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state = 'refused'",
+        )
+        .bind(which.to_string())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// An unknown delivery was found among the sent ones.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn prove_sent(
+        &self,
+        institution: InstitutionId,
+        which: DeliveryId,
+        answer: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(
+            "UPDATE deliveries SET state = 'sent', answer = $1, fault = NULL, finished_at = $2
+             WHERE institution_id = $3 AND id = $4 AND state = 'unknown'",
+        )
+        .bind(answer)
+        .bind(now.0)
+        .bind(institution.to_string())
+        .bind(which.to_string())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 1 {
+            // Of those who were refused in that session an answer is noted.
+            sqlx::query(
+                "UPDATE recipients SET state = CASE WHEN answer = '' THEN 'accepted' ELSE 'refused' END
+                 WHERE delivery_id = $1 AND state = 'pending'",
+            )
+            .bind(which.to_string())
+            .execute(&mut *tx)
+            .await?;
+            forget_sent(&mut tx, which, answer).await?;
+        }
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Notifications that did not arrive, of those queued after a time: to whom, and why. Only the newest to each address counts.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn undelivered_notifications(
+        &self,
+        institution: InstitutionId,
+        after: Timestamp,
+    ) -> Result<Vec<(String, String)>> {
+        let rows = sqlx::query(
+            "SELECT r.address, d.state, d.answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
+             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.created_at > $2 ORDER BY d.created_at DESC, d.id",
+        )
+        .bind(institution.to_string())
+        .bind(after.0)
+        .fetch_all(&self.pool)
+        .await?;
+        let (mut seen, mut undelivered) = (HashSet::new(), Vec::new());
+        for row in &rows {
+            let (address, answer): (String, String) = (row.try_get("address")?, row.try_get("answer")?);
+            let state = named(row, "state", DeliveryState::parse)?;
+            let newest = seen.insert(address.to_lowercase());
+            if newest && matches!(state, DeliveryState::Failed | DeliveryState::Bounced) {
+                undelivered.push((address, answer));
+            }
+        }
+        Ok(undelivered)
+    }
+}
+
+/// A delivery was sent: its text is not kept, and whoever was still to get it does not.
+pub(super) async fn forget_sent(tx: &mut Tx, which: DeliveryId, why: &str) -> Result<()> {
+    sqlx::query("UPDATE deliveries SET body_sealed = '' WHERE id = $1")
+        .bind(which.to_string())
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(
+        "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END
+         WHERE delivery_id = $2 AND state = 'pending'",
+    )
+    .bind(why)
+    .bind(which.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

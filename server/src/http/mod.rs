@@ -152,7 +152,10 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .with_state(state)
 }
 
-/// Serves until the token is cancelled; then lets running requests end.
+/// How long running requests may take when the server stops.
+const LAST_REQUESTS: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// Serves until the token is cancelled; then lets running requests end, for some seconds.
 ///
 /// # Errors
 /// The listener failed.
@@ -162,9 +165,14 @@ pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: 
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    let late = stop.clone();
+    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async move { stop.cancelled().await });
+    tokio::select! {
+        served = async { serving.await } => served,
+        // Whoever does not end what they began holds nobody else up.
+        () = async { late.cancelled().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
+    }
 }
 
 async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> Response {

@@ -168,6 +168,19 @@ fn list(view: &InboxView) -> AnyView {
         return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
     }
     let (mailbox, folder) = (view.mailbox, view.folder.name.clone());
+    // From the trash there is no way back: one more press.
+    let delete = if view.folder.role == FolderRole::Trash {
+        view! {
+            <details class="confirm" id="delete-for-good">
+                <summary class="danger">"Delete for good"</summary>
+                <p>"They cannot be brought back."</p>
+                <button class="button small danger" name="action" value="delete">"Yes, delete for good"</button>
+            </details>
+        }
+        .into_any()
+    } else {
+        view! { <button class="button small" name="action" value="delete">"Delete"</button> }.into_any()
+    };
     let rows = view.headers.iter().map(|header| row(view, header)).collect_view();
     let unread = (view.search.is_empty() && view.unread > 0).then(|| format!(", {} unread", view.unread));
     let count = match (view.total, view.search.is_empty()) {
@@ -191,7 +204,7 @@ fn list(view: &InboxView) -> AnyView {
                     <button class="button small" name="action" value="unread">"Mark unread"</button>
                     <button class="button small" name="action" value="flag">"Flag"</button>
                     <button class="button small" name="action" value="unflag">"Unflag"</button>
-                    <button class="button small" name="action" value="delete">"Delete"</button>
+                    {delete}
                 </div>
             </div>
             <ul class="messages">{rows}</ul>

@@ -87,7 +87,20 @@ fn actions(view: &MessageView) -> AnyView {
     let act = |action: &str| named(&[("uids[]", &uid), ("action", action)]);
     let stay = |action: &str| named(&[("uids[]", &uid), ("action", action), ("stay", &uid)]);
     let (flag, label) = if view.flagged { ("unflag", "Unflag") } else { ("flag", "Flag") };
-    let delete = if view.role == FolderRole::Trash { "Delete for good" } else { "Delete" };
+    // From here there is no way back: one more press.
+    let delete = if view.role == FolderRole::Trash {
+        view! {
+            <details class="confirm">
+                <summary class="danger">"Delete for good"</summary>
+                <p>"It cannot be brought back."</p>
+                <Submit action="/api/act_on_mail" values=act("delete") label="Yes, delete for good" class="button danger"/>
+            </details>
+        }
+        .into_any()
+    } else {
+        view! { <Submit action="/api/act_on_mail" values=act("delete") label="Delete" class="button danger"/> }
+            .into_any()
+    };
     view! {
         <div class="actions opened-actions">
             <Submit action="/api/answer_message" values=answer("reply") label="Reply" class="button primary" busy="Opening…"/>
@@ -95,7 +108,7 @@ fn actions(view: &MessageView) -> AnyView {
             <Submit action="/api/answer_message" values=answer("forward") label="Forward" busy="Opening…"/>
             <Submit action="/api/act_on_mail" values=act("unread") label="Mark unread"/>
             <Submit action="/api/act_on_mail" values=stay(flag) label=label/>
-            <Submit action="/api/act_on_mail" values=act("delete") label=delete class="button danger"/>
+            {delete}
         </div>
     }
     .into_any()

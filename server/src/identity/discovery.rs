@@ -110,8 +110,7 @@ impl Entra {
         let unreachable = |detail| IdentityError::Unreachable { what: what.into(), detail };
         let answer = self.http.get(url).send().await.map_err(|error| unreachable(describe(&error)))?;
         let status = answer.status();
-        let retry_after =
-            answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = super::error::retry_after(answer.headers());
         let body = limited(answer, MAX_ANSWER).await.map_err(unreachable)?;
         if status.is_success() {
             return Ok(body);

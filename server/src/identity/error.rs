@@ -173,6 +173,21 @@ impl IdentityError {
     }
 }
 
+/// Seconds that an answer asks to wait (RFC 9110, 10.2.3): a number, or a date, which counts from the answer's own.
+pub(super) fn retry_after(headers: &http::HeaderMap) -> Option<u64> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let asked = text(http::header::RETRY_AFTER)?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(seconds);
+    }
+    let format = time::macros::format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    let read = |text: &str| time::PrimitiveDateTime::parse(text, format).ok();
+    let wait = read(asked)? - read(text(http::header::DATE)?.trim())?;
+    Some(u64::try_from(wait.whole_seconds()).unwrap_or(0))
+}
+
 /// A reqwest error with its causes and without its URL (which could carry a query).
 pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { "connection failed".to_owned() };
@@ -182,4 +197,26 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, header};
+
+    use super::retry_after;
+
+    #[test]
+    fn patience_is_asked_for_in_seconds_or_until_a_date() {
+        let asked = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::DATE, HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(value));
+            retry_after(&headers)
+        };
+        assert_eq!(asked("120"), Some(120));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:30:30 GMT"), Some(150));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:00:00 GMT"), Some(0));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -298,8 +298,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Exchange<'_> {
                 .await
                 .map_err(|error| SendError(error::describe(&error)))?;
             let status = answer.status();
-            let retry_after =
-                answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let retry_after = error::retry_after(answer.headers());
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((status.as_u16(), retry_after));
             let mut response = http::Response::builder().status(status);
             if let Some(kind) = answer.headers().get(http::header::CONTENT_TYPE) {

@@ -31,6 +31,10 @@ const MOST_ACTED: usize = 1_000;
 const FRESH_MS: i64 = 1_000;
 /// How long a page waits for a message before it says that it is coming.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked for mailboxes whose turn it is.
+pub(super) const POLL_ROUND_MS: i64 = 2_000;
+/// How many more than the schedule needs are looked into in one round.
+const POLLED_MORE: i64 = 5;
 /// How long a search or an action may take.
 const LONGER: Duration = Duration::from_secs(30);
 /// How often somebody who follows their mail is looked at again: whether they are signed in, and whether news were lost.
@@ -471,10 +475,20 @@ impl Services {
     /// # Errors
     /// [`crate::store::StoreError`].
     pub async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
-        let now = self.clock.now();
         let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
-        let next = Timestamp(now.0.saturating_add(interval));
-        for mailbox in self.store.claim_due_polls(now, next, 10).await? {
+        // As many as keep the schedule, and a few more: after a restart, when all are due, they come one after the other.
+        let steady = self.store.mailbox_count().await?.saturating_mul(POLL_ROUND_MS) / interval.max(1);
+        for _ in 0..steady.saturating_add(POLLED_MORE) {
+            let now = self.clock.now();
+            // Spread over a fifth, so that those which were due together are not for ever.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                reason = "milliseconds of some hours"
+            )]
+            let spread = (interval as f64 * (self.clock.jitter() - 0.5) / 5.0) as i64;
+            let next = Timestamp(now.0.saturating_add(interval).saturating_add(spread));
+            let Some(mailbox) = self.store.claim_due_poll(now, next).await? else { break };
             self.look_into(&mailbox, "INBOX");
         }
         Ok(())

@@ -23,7 +23,7 @@ const UNWRITTEN_MS: i64 = 24 * 60 * 60 * 1000;
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
 /// How often it is looked which mailboxes are to be looked into.
-const POLL_ROUND: Duration = Duration::from_secs(2);
+const POLL_ROUND: Duration = Duration::from_millis(super::inbox::POLL_ROUND_MS.unsigned_abs());
 
 /// Runs until the server stops.
 pub async fn keep_house(services: Arc<Services>) {

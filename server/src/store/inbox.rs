@@ -312,22 +312,29 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the mailboxes that are to be looked into, moving the time on: of several replicas one gets each.
+    /// How many mailboxes there are.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn claim_due_polls(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(claimed(
+    pub async fn mailbox_count(&self) -> Result<i64> {
+        Ok(sqlx::query("SELECT COUNT(*) FROM mailboxes").fetch_one(&self.pool).await?.try_get(0)?)
+    }
+
+    /// Takes a mailbox that is to be looked into, moving its time on: of several replicas one gets it.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn claim_due_poll(&self, now: Timestamp, next: Timestamp) -> Result<Option<Mailbox>> {
+        let row = sqlx::query(claimed(
             "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
-             AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT $3)
+             AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT 1)
              AND next_poll_at <= $2",
         ))
         .bind(next.0)
         .bind(now.0)
-        .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        rows.iter().map(super::mailboxes::mailbox).collect()
+        row.as_ref().map(super::mailboxes::mailbox).transpose()
     }
 }
 

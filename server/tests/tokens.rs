@@ -76,6 +76,65 @@ async fn a_refusal_is_asked_for_once_and_ends_with_a_new_grant() {
     }
 }
 
+/// A token is renewed some minutes before its end: nobody meets one that ends under their hands.
+#[tokio::test]
+async fn a_token_is_renewed_before_it_ends() {
+    let database = Database::sqlite();
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let first = world.services.tokens.access(&mailbox).await.unwrap();
+    clock.advance_ms(54 * 60 * 1000);
+    world.services.tokens.access(&mailbox).await.unwrap();
+    assert_eq!(world.refreshes(), 1);
+    clock.advance_ms(2 * 60 * 1000);
+    let second = world.services.tokens.access(&mailbox).await.unwrap();
+    assert_eq!(world.refreshes(), 2);
+    assert!(clock.now() < first.expires_at && second.expires_at > first.expires_at);
+}
+
+/// After a long time off, grants are renewed a few at a time.
+#[tokio::test]
+async fn renewals_never_come_as_a_storm() {
+    let database = Database::sqlite();
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    for number in 0..12 {
+        world.newcomer(&format!("person{number}@demo.example")).await;
+    }
+    clock.advance_ms(80 * 24 * 60 * 60 * 1000);
+    for renewed in [5, 10, 12, 12] {
+        world.services.sweep_once().await.unwrap();
+        assert_eq!(world.refreshes(), renewed);
+    }
+}
+
+/// A condition that the institution set since (another factor, say) ends the connection as a revoked grant does.
+#[tokio::test]
+async fn a_new_condition_needs_the_person_and_administrators_see_it() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        world.sandbox.world().faults.token_error = 50076;
+        let store = &world.services.store;
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let refused = world.services.tokens.access(&mailbox).await.err().unwrap();
+        assert!(refused.needs_reconnect(), "{refused}");
+        let after = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(after.state, MailboxState::NeedsReconnect);
+        assert!(after.problem.unwrap().contains("interaction_required"));
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+        assert!(home.contains("1 mailbox does not work."));
+        let person = Browser::new(&world);
+        person.sign_in(&world, "demo", "user@demo.example").await;
+        let account = person.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
+        assert!(account.contains("Connect again"));
+    }
+}
+
 /// Retry-After is obeyed by all replicas, whichever of them was asked for patience.
 #[tokio::test]
 async fn patience_is_asked_of_all_replicas() {

@@ -53,7 +53,7 @@ test("without a connected mailbox the inbox says what to do", async ({ page, dem
   await expect(page.getByRole("link", { name: "Connect my mailbox" })).toBeVisible();
 });
 
-test("compose, an answer from there appears by itself, and is answered", async ({ page, demo }) => {
+test("compose, an answer from there appears by itself, and is answered", async ({ page, demo, newcomer }) => {
   await ready(page, demo);
   await open(page, `${demo.url}/mail/compose`);
   await page.getByLabel("To", { exact: true }).fill("other@demo.example");
@@ -64,8 +64,12 @@ test("compose, an answer from there appears by itself, and is answered", async (
   const sent = await received(demo, "other@demo.example", "Timetable");
 
   await inbox(page, demo);
+  // Whoever received it answers, in the portal.
+  const there = await newcomer();
+  await there.goto(`${demo.portal}/portal/mail/${sent.id}`);
+  await there.locator("textarea").fill("Thank you, Grüße!");
   const began = Date.now();
-  await demo.reply(sent, "Thank you, Grüße!");
+  await there.getByRole("button", { name: "Send the answer" }).click();
   await appears(page, row(page, "Re: Timetable"));
   if (!isPlain(page)) expect(Date.now() - began, "within two seconds").toBeLessThan(2_000);
   await expect(row(page, "Re: Timetable")).toContainText("Unread");
@@ -202,6 +206,12 @@ test("flag, mark unread, delete, search, folders and pages", async ({ page, demo
   await expect(row(page, "Message 53.")).toHaveCount(0);
   await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Deleted Items" }).click();
   await appears(page, row(page, "Message 53."));
+  // From here there is no way back: it asks once more.
+  await row(page, "Message 53.").getByRole("checkbox").check();
+  await page.locator("summary", { hasText: "Delete for good" }).click();
+  await page.getByRole("button", { name: "Yes, delete for good" }).click();
+  await expect(page.getByText("1 message deleted for good.")).toBeVisible();
+  await expect(row(page, "Message 53.")).toHaveCount(0);
 
   await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Inbox" }).click();
   await page.getByRole("searchbox").fill("käsekuchen");
@@ -234,6 +244,17 @@ test("HTML of strangers: shown without its scripts, and pictures elsewhere only 
   const frame = page.frameLocator("iframe.mail-frame");
   await expect(frame.getByRole("heading", { name: "Big news" })).toBeVisible();
   await expect(frame.locator("script, form, button, iframe, style:not(head style)")).toHaveCount(0);
+  // Sanitised or not, nothing runs there: by the frame, and by the document's own policy should it be opened alone.
+  const sandbox = await page.locator("iframe.mail-frame").getAttribute("sandbox");
+  expect(sandbox).not.toContain("allow-scripts");
+  expect(sandbox).not.toContain("allow-same-origin");
+  const tab = await page.context().newPage();
+  const alone = await tab.goto(demo.url + (await page.locator("iframe.mail-frame").getAttribute("src")));
+  const policy = alone!.headers()["content-security-policy"];
+  await tab.close();
+  expect(policy).toContain("default-src 'none'");
+  expect(policy).toMatch(/img-src data:;/);
+  expect(policy).toMatch(/sandbox(?!.*allow-scripts)(?!.*allow-same-origin)/);
   await expect(frame.getByRole("link", { name: "that" })).toHaveAttribute("rel", /noreferrer/);
   expect(await page.evaluate(() => "hacked" in window)).toBe(false);
   expect(await page.title()).toContain("Newsletter");
@@ -317,6 +338,23 @@ test("two people cannot see each other's mail", async ({ page, demo, newcomer })
     expect(answer!.status(), path).toBe(404);
     await expect(theirs.getByText("secret")).toHaveCount(0);
   }
+});
+
+test("a page that nobody sees follows nothing @script", async ({ page, demo }) => {
+  await ready(page, demo);
+  await inbox(page, demo);
+  const look = (hidden: boolean) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  const stream = (request: { url(): string }) => request.url().includes("/events/mail");
+  const [ended] = await Promise.all([page.waitForEvent("requestfailed", stream), look(true)]);
+  expect(ended.failure()?.errorText, "closed by the page").toContain("ABORTED");
+  await demo.deliver(ME, mail("Meanwhile", "unseen"));
+  const [again] = await Promise.all([page.waitForEvent("request", stream), look(false)]);
+  expect(again.url()).toContain("/events/mail");
+  await expect(row(page, "Meanwhile"), "what came meanwhile is there").toBeVisible();
 });
 
 test("signing out ends the stream of events @script", async ({ page, demo, newcomer }) => {

@@ -14,7 +14,7 @@ async function write(page: Page, demo: Demo, to: string, subject: string): Promi
 }
 
 function message(page: Page, subject: string) {
-  return page.locator(".delivery").filter({ has: page.getByRole("heading", { name: subject, exact: true }) });
+  return page.locator(".delivery").filter({ has: page.getByRole("link", { name: subject, exact: true }) });
 }
 
 async function inbox(demo: Demo, address: string): Promise<string[]> {

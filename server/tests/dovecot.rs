@@ -354,7 +354,11 @@ impl Reader<'_> {
         let row = row(page, subject).unwrap();
         let fields = [
             ("mailbox", &*self.seat.mailbox.to_string()),
-            ("folder", "INBOX"),
+            // In the form of the messages, after that of the search.
+            (
+                "folder",
+                &*attribute(page.rsplit_once("action=\"/api/act_on_mail\"").unwrap().1, "name=\"folder\" value"),
+            ),
             ("validity", &*attribute(page, "name=\"validity\" value")),
             ("uids[]", &*attribute(row, "data-uid")),
             ("action", action),
@@ -506,8 +510,11 @@ async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
     reader.act(&page, plan, "delete").await;
     let page = reader.listed("INBOX", own).await;
     assert!(row(&page, plan).is_none(), "{page}");
-    reader.listed("Trash", plan).await;
+    let page = reader.listed("Trash", plan).await;
     assert!(in_inbox().is_empty() && in_trash().len() == 1);
+    // From there it is gone for good (UID EXPUNGE).
+    reader.act(&page, plan, "delete").await;
+    reader.world.until(async || in_trash().is_empty()).await;
 }
 
 /// Flags of a message, as they stand in the name of its file.

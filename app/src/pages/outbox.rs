@@ -4,11 +4,11 @@ use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::signed_in_page;
-use crate::components::{DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::error::AppError;
 use crate::islands::LiveMail;
 use crate::model::{
-    DeliveryId, DeliveryState, DeliveryView, LetterView, RecipientKind, RecipientState, RecipientView, Timestamp,
+    DeliveryId, DeliveryState, DeliveryView, LetterView, RecipientKind, RecipientState, RecipientView, Timestamp, Tone,
     escaped, size_in_words,
 };
 
@@ -219,7 +219,7 @@ fn opened(letter: LetterView) -> AnyView {
         .into_iter()
         .map(|(name, size)| view! { <li>{name} " " <span class="quiet">{size_in_words(size)}</span></li> })
         .collect();
-    view! {
+    let about = view! {
         <article class="sheet opened delivery" data-state=message.state.as_str()>
             <p>{badge(&message)}</p>
             {explanation(&message).map(|why| view! { <p>{why}</p> })}
@@ -232,22 +232,27 @@ fn opened(letter: LetterView) -> AnyView {
             </dl>
             {refusals(&message)}
             {attempts(&message)}
-            <div class="actions opened-actions">{buttons(&message)}</div>
-            {message.problem.map(|problem| view! {
-                <section aria-labelledby="problem-title">
-                    <h2 id="problem-title">{problem.title.clone()}</h2>
-                    <p>{problem.summary.clone()}</p>
-                    <DiagnosisSheet diagnosis=problem/>
-                </section>
-            })}
-            {kept}
-            {(!files.is_empty()).then(|| view! {
-                <section class="opened-parts" aria-labelledby="attachments-title">
-                    <h2 id="attachments-title">"Attachments"</h2>
-                    <ul class="attachments">{files}</ul>
-                </section>
-            })}
+            <div class="actions">{buttons(&message)}</div>
         </article>
+    };
+    view! {
+        <div class="stack">
+            {about}
+            {message.problem.map(|problem| view! {
+                <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/>
+                <DiagnosisSheet diagnosis=problem/>
+            })}
+            <section class="sheet opened" aria-labelledby="text-title">
+                <h2 id="text-title">"The message"</h2>
+                {kept}
+                {(!files.is_empty()).then(|| view! {
+                    <section class="opened-parts" aria-labelledby="attachments-title">
+                        <h2 id="attachments-title">"Attachments"</h2>
+                        <ul class="attachments">{files}</ul>
+                    </section>
+                })}
+            </section>
+        </div>
     }
     .into_any()
 }

@@ -267,8 +267,13 @@ impl Session {
                 self.store(&tag, &sequence_set, kind, response, &flags, uid).await
             }
             CommandBody::Move { sequence_set, mailbox, uid } => self.move_to(&tag, &sequence_set, &mailbox, uid).await,
+            CommandBody::ExpungeUid { sequence_set } => {
+                let named = self.resolve(&sequence_set, true).into_iter().map(|(_, uid)| uid).collect();
+                self.expunge(Some(named)).await?;
+                self.ok(&tag, None, "EXPUNGE completed.").await
+            }
             CommandBody::Expunge => {
-                self.expunge().await?;
+                self.expunge(None).await?;
                 self.ok(&tag, None, "EXPUNGE completed.").await
             }
             CommandBody::Idle => self.idle(&tag).await,
@@ -587,14 +592,16 @@ impl Session {
         self.ok(tag, None, "MOVE completed.").await
     }
 
-    async fn expunge(&mut self) -> io::Result<()> {
+    /// Of those that are marked, all or only some.
+    async fn expunge(&mut self, only: Option<Vec<u32>>) -> io::Result<()> {
         {
             let (Some(upn), Some(selected)) = (self.upn.clone(), &self.selected) else { return Ok(()) };
             let mut world = self.shared.world();
             world.touch();
             if let Some(folder) = world.account_mut(&upn).and_then(|account| account.folders.get_mut(&selected.folder))
             {
-                folder.mails.retain(|mail| !has(mail, "\\Deleted"));
+                let named = |uid: u32| only.as_ref().is_none_or(|only| only.contains(&uid));
+                folder.mails.retain(|mail| !(has(mail, "\\Deleted") && named(mail.uid)));
             }
         }
         self.announce().await

@@ -148,8 +148,10 @@ pub fn imap_cause(error: &MailError) -> &'static str {
         "imap_throttled"
     } else if error.step == Step::Auth {
         "imap_token_refused"
-    } else {
+    } else if error.step == Step::Select {
         "imap_refused"
+    } else {
+        "imap_command"
     }
 }
 

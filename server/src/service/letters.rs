@@ -121,7 +121,8 @@ impl Services {
             cc: written(&opened.cc),
             bcc: written(&hidden),
             subject: delivery.subject,
-            text: opened.text.clone().unwrap_or_default().replace("\r\n", "\n"),
+            // Its last line end is the wire's.
+            text: opened.text.as_deref().unwrap_or_default().replace("\r\n", "\n").trim_end_matches('\n').to_owned(),
             key: draft.to_string(),
         };
         let body = Draft { form, references: opened.references.clone(), answers: None };

@@ -59,6 +59,16 @@ pub(super) static CAUSES: &[Cause] = &[
         )],
     ),
     cause(
+        "imap_command",
+        "Microsoft's mail server did not do what it was asked.",
+        (
+            "Nothing was changed by it. Try again in a minute; if it goes on, the evidence says why.",
+            "The mail server refused a request of an open session. The evidence says which, and why.",
+        ),
+        (Time, TryAgain),
+        &[],
+    ),
+    cause(
         "imap_unreachable",
         "Microsoft's mail server for receiving cannot be reached.",
         (

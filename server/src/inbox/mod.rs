@@ -4,6 +4,7 @@
 //! with IDLE while somebody looks, hangs up when nobody does. Among replicas the connection is a lease (see [`right`]). What it sees of folders is kept in the store; bodies are not.
 
 mod arrival;
+mod ask;
 mod bounce;
 mod html;
 mod line;
@@ -16,7 +17,7 @@ mod weight;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app::model::{HeaderView, InstitutionId, MailboxId};
+use app::model::{InstitutionId, MailboxId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,12 +25,12 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::diagnosis::Fault;
-use crate::mail::{MailError, Trust, imap};
-use crate::store::{Store, StoreError};
-use crate::tokens::{TokenError, Tokens};
+use crate::mail::Trust;
+use crate::store::Store;
+use crate::tokens::Tokens;
 
 pub use arrival::arrived;
+pub use ask::{Answer, Ask, InboxError};
 pub use message::{Encoding, Opened, Part};
 pub use reader::PartReader;
 
@@ -58,154 +59,6 @@ pub struct Parts {
     pub tasks: TaskTracker,
     /// Set when the server stops.
     pub stop: CancellationToken,
-}
-
-/// Why the inbox did not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum InboxError {
-    /// The mail server refused, or is out of reach.
-    #[error(transparent)]
-    Mail(#[from] MailError),
-    /// There is no token.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The mailbox must be connected again; the fault, as JSON.
-    #[error("the mailbox must be connected again")]
-    NeedsReconnect(Option<String>),
-    /// The mailbox is gone.
-    #[error("the mailbox was disconnected")]
-    Gone,
-    /// The message is not there any more, or the folder was made anew.
-    #[error("the message is not there any more")]
-    NoMessage,
-    /// There is nowhere to move deleted messages to.
-    #[error("the mailbox has no folder for deleted messages")]
-    NoTrash,
-    /// Too much is asked of this mailbox at once, or the server stops.
-    #[error("too much is asked of this mailbox at once")]
-    Busy,
-}
-
-impl InboxError {
-    /// The fault, for a diagnosis.
-    #[must_use]
-    pub fn fault(&self, server: &(String, u16), now: app::model::Timestamp) -> Fault {
-        match self {
-            Self::Mail(error) => Fault::imap(error, server, now),
-            Self::Token(error) => error.fault(now),
-            Self::NeedsReconnect(Some(problem)) => Fault::from_json(problem),
-            other => Fault::new("our_bug", now, &[("Error", other.to_string())]),
-        }
-    }
-
-    /// Whether the connection is of no more use, though another one may be.
-    fn is_lost(&self) -> bool {
-        matches!(self, Self::Mail(error) if !error.answered || error.is_token_expired())
-    }
-}
-
-/// What can be asked of a mailbox.
-#[derive(Debug, Clone)]
-pub enum Ask {
-    /// Look into a folder.
-    Sync {
-        /// Which.
-        folder: String,
-    },
-    /// Fetch a message and take it apart.
-    Open {
-        /// Where it lies.
-        folder: String,
-        /// UIDVALIDITY.
-        validity: u32,
-        /// UID.
-        uid: u32,
-    },
-    /// Octets of a message.
-    Octets {
-        /// Where it lies.
-        folder: String,
-        /// UIDVALIDITY.
-        validity: u32,
-        /// UID.
-        uid: u32,
-        /// From here.
-        from: u32,
-        /// So many.
-        length: u32,
-    },
-    /// Set or take away a flag.
-    Flag {
-        /// Where they lie.
-        folder: String,
-        /// UIDVALIDITY.
-        validity: u32,
-        /// UIDs.
-        uids: Vec<u32>,
-        /// Which flag.
-        flag: imap::Flag,
-        /// Whether to set it.
-        set: bool,
-    },
-    /// Move to the trash; from there, delete for good.
-    Delete {
-        /// Where they lie.
-        folder: String,
-        /// UIDVALIDITY.
-        validity: u32,
-        /// UIDs.
-        uids: Vec<u32>,
-    },
-    /// Search a folder.
-    Search {
-        /// Which.
-        folder: String,
-        /// For what.
-        text: String,
-        /// Headers of so many of those found are wanted, from the newest.
-        most: usize,
-    },
-    /// Headers beyond those that are kept, by position from the newest.
-    Page {
-        /// Which folder.
-        folder: String,
-        /// So many newer ones are left out.
-        offset: u32,
-        /// So many at most.
-        limit: u32,
-    },
-    /// Look for a message that was sent to oneself.
-    Arrived {
-        /// With angle brackets.
-        message_id: String,
-        /// The value of its `X-Entrepost-Attempt` header, should the server have replaced the Message-ID.
-        attempt: Option<String>,
-        /// Which look this is.
-        round: u32,
-    },
-    /// Look for a message among those that were sent.
-    FindSent {
-        /// With angle brackets.
-        message_id: String,
-    },
-}
-
-/// What came of a question.
-#[derive(Debug)]
-pub enum Answer {
-    /// It was done.
-    Done,
-    /// The message, taken apart.
-    Opened(Arc<Opened>),
-    /// Octets of it.
-    Octets(Vec<u8>),
-    /// Headers, how many there are in all, and UIDVALIDITY.
-    Headers(Vec<HeaderView>, u32, u32),
-    /// The folder a message was found in.
-    Found(Option<String>),
 }
 
 /// A question with the place for its answer.

@@ -7,7 +7,8 @@ use app::model::{
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::drafts::{Body as Draft, written};
+use super::answers::written;
+use super::drafts::Body as Draft;
 use super::{OrInternal, Services, internal};
 use crate::diagnosis::Fault;
 use crate::inbox::{self, Opened};

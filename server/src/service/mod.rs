@@ -2,6 +2,7 @@
 
 mod accounts;
 mod alerts;
+mod answers;
 mod attempts;
 mod checks;
 mod drafts;

@@ -14,9 +14,9 @@ use futures::Stream;
 use crate::error::AppError;
 use crate::model::{
     AccountView, Answer, AttachmentId, AttachmentView, AttemptId, AttemptKind, AttemptSummary, AttemptView,
-    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, Edit, EmailConfigForm, EmailConfigView,
-    Flash, GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction, MailboxId,
-    MessagePlace, MessageView, Notice, Role, SessionId, Timestamp, UserId, UserRow,
+    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, Earlier, Edit, EmailConfigForm,
+    EmailConfigView, Flash, GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction,
+    MailboxId, MessagePlace, MessageView, Notice, Role, SessionId, Timestamp, UserId, UserRow,
 };
 
 /// The institution that the host name named.
@@ -301,11 +301,16 @@ pub trait Mail: Send + Sync {
     fn attachment_limit(&self) -> u64;
     /// Keeps what is written so far.
     async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError>;
-    /// The form under a new key, if a message with other words was sent from its page already.
-    async fn renewed(&self, me: &SignedIn, form: &ComposeForm) -> Result<Option<ComposeForm>, AppError>;
+    /// Whether a message was queued from the same page already.
+    async fn earlier(&self, me: &SignedIn, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError>;
     /// Attaches files to what is written; answers all attachments.
-    async fn attach(&self, me: &SignedIn, draft: DraftId, files: Vec<NewFile>)
-    -> Result<Vec<AttachmentView>, AppError>;
+    async fn attach(
+        &self,
+        me: &SignedIn,
+        draft: DraftId,
+        files: Vec<NewFile>,
+        edit: &Edit,
+    ) -> Result<Vec<AttachmentView>, AppError>;
     /// Takes an attachment away.
     async fn detach(&self, me: &SignedIn, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError>;
     /// Throws away what was written.
@@ -315,7 +320,7 @@ pub trait Mail: Send + Sync {
     /// Begins an answer to a message; answers its draft.
     async fn answer(&self, me: &SignedIn, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError>;
     /// Queues a message.
-    async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError>;
+    async fn send(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError>;
     /// A page of what was written before a time, newest first, and whether there is more.
     async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
     /// A message of the outbox, opened.

@@ -14,8 +14,13 @@ CREATE TABLE senders (
     id TEXT PRIMARY KEY,
     counted_at BIGINT NOT NULL
 );
-ALTER TABLE deliveries ADD COLUMN sender TEXT NOT NULL DEFAULT '';
-CREATE INDEX deliveries_sender ON deliveries (sender, state);
+-- Connections to submit through, each for as long as it is kept open.
+CREATE TABLE connections (
+    id TEXT PRIMARY KEY,
+    sender TEXT NOT NULL,
+    until BIGINT NOT NULL
+);
+CREATE INDEX connections_sender ON connections (sender, until);
 DROP INDEX deliveries_started;
 CREATE INDEX deliveries_finished ON deliveries (finished_at);
 
@@ -32,6 +37,9 @@ ALTER TABLE mailboxes ADD COLUMN look_problem TEXT;
 -- Which page wrote a draft last, and how often: what it sent earlier does not overwrite what it sent later.
 ALTER TABLE drafts ADD COLUMN writer TEXT NOT NULL DEFAULT '';
 ALTER TABLE drafts ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
+-- Those that are there already were written by somebody: only what nobody wrote is forgotten by itself.
+UPDATE drafts SET writer = 'before';
+CREATE INDEX drafts_unwritten ON drafts (updated_at) WHERE writer = '';
 ALTER TABLE deliveries DROP COLUMN recipient_count;
 -- What the form said that queued a message, as a sealed digest: the same key with other words is no second press.
 ALTER TABLE deliveries ADD COLUMN form_sealed TEXT NOT NULL DEFAULT '';

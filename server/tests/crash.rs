@@ -341,7 +341,7 @@ async fn nothing_is_lost_and_nothing_arrives_twice_on_postgresql() {
 /// again. It never just stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so() {
-    for (round, strict) in [(0, false), (1, false), (2, false), (0, true), (1, true), (2, true)] {
+    for strict in [false, true] {
         let database = Database::sqlite();
         let world = Arc::new(World::start(&database).await);
         let seat = world.seat("user@demo.example").await;
@@ -350,6 +350,8 @@ async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so()
         {
             let mut world = world.sandbox.world();
             world.faults.strict_rotation = strict;
+            // It rotates, and the answer never gets there: as if the process died before it could store what it was given.
+            world.faults.token_withheld = true;
             world.expire_tokens();
         }
         let before = world.refreshes();
@@ -357,8 +359,8 @@ async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so()
         let posted = post(&server, &browser, &seat, "other@demo.example", "Between", &key);
         let killed = async {
             world.until(async || world.refreshes() > before).await;
-            tokio::time::sleep(Duration::from_millis(round * 2)).await;
             server.kill().await;
+            world.sandbox.world().faults.token_withheld = false;
         };
         let (_, ()) = tokio::join!(posted, killed);
         server.start_again().await;
@@ -375,7 +377,9 @@ async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so()
         };
         world.until(settled).await;
         let state = async || store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().state;
-        if !strict {
+        if strict {
+            assert_eq!(state().await, MailboxState::NeedsReconnect, "the rotated token is lost, and that is said");
+        } else {
             // Microsoft leaves the older token valid: it works again, perhaps after a test by itself.
             world.until_longer(Duration::from_secs(120), async || state().await == MailboxState::Connected).await;
         }

@@ -126,7 +126,7 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
         let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
         let limits = world.services.config.limits.pace;
-        store.claim_delivery(&lane, (dead, now), limits, now).await.unwrap();
+        store.claim_delivery(&lane, (dead, clock.uuid(), now), limits, now).await.unwrap();
         let refused = [(GREY.to_owned(), RecipientState::Pending, "451 later".to_owned())];
         assert!(store.start_data(seat.institution, (id, dead), &refused).await.unwrap());
         store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
@@ -203,6 +203,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 
         // Never connected again: in the end it says so, and can be sent later.
+        clock.advance_ms(10);
         world.queue(&again, 1, "other@demo.example", clock.now()).await;
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
         for _ in 0..2 {

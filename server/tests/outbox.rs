@@ -279,8 +279,14 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         let lane = server::store::Lane::of_mailbox(seat.institution, seat.mailbox);
         let mut claimed = Vec::new();
         for _ in 0..2 {
-            let claim =
-                store.claim_delivery(&lane, (dead, now.plus_ms(30_000)), world.services.config.limits.pace, now).await;
+            let claim = store
+                .claim_delivery(
+                    &lane,
+                    (dead, world.clock.uuid(), now.plus_ms(30_000)),
+                    world.services.config.limits.pace,
+                    now,
+                )
+                .await;
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             claimed.push(delivery.id);
         }

@@ -43,6 +43,42 @@ async fn send(replicas: &[Arc<Services>]) {
     }
 }
 
+/// The mailbox of a seat is the institution's for notifications, too.
+async fn notifications_leave_through(world: &World, seat: &Seat) {
+    let (store, now) = (&world.services.store, world.clock.now());
+    let settings = EmailSettings {
+        provider: Provider::ExchangeOnline,
+        custom_from: true,
+        custom_from_address: "user@demo.example".into(),
+        ..EmailSettings::default()
+    };
+    let mut tx = store.begin().await.unwrap();
+    store.put_email_settings(&mut tx, seat.institution, &settings, now).await.unwrap();
+    tx.commit().await.unwrap();
+    store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+}
+
+async fn queue_notification(world: &World, seat: &Seat) {
+    let (services, id) = (&world.services, DeliveryId(world.clock.uuid()));
+    let body = Body::Notification { to: "admin@demo.example".into(), text: "Something happened.".into() };
+    let body = Secret::new(serde_json::to_string(&body).unwrap());
+    let new = NewDelivery {
+        id,
+        user: None,
+        idempotency_key: id.to_string(),
+        message_id: format!("<{id}@demo.example>"),
+        from: String::new(),
+        subject: "News".into(),
+        body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
+        form_sealed: String::new(),
+        recipients: vec![(RecipientKind::To, "admin@demo.example".into())],
+    };
+    let mut tx = services.store.begin().await.unwrap();
+    let lane = Lane::of_notifications(seat.institution);
+    assert!(services.store.enqueue(&mut tx, &lane, &new, world.clock.now()).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
 #[tokio::test]
 async fn messages_a_minute_are_counted_over_all_replicas() {
     for database in Database::both().await {
@@ -64,7 +100,10 @@ async fn messages_a_minute_are_counted_over_all_replicas() {
 async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database, &[("ENTREPOST_RECIPIENTS_PER_DAY", "3")]).await;
-        let replicas = [Arc::clone(&world.services)];
+        let mut replicas = vec![Arc::clone(&world.services)];
+        if world.services.store.backend() == Backend::Postgres {
+            replicas.push(world.replica().await);
+        }
         // What never began to leave addressed nobody.
         world.sandbox.world().faults.cut_before_data = true;
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
@@ -82,6 +121,53 @@ async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
         assert_eq!(arrived(&world, "other@demo.example"), 5);
         assert!(states(&world, &seat).await.iter().all(|state| *state == DeliveryState::Sent));
     }
+}
+
+/// Three connections at a time, whoever sends: two replicas, letters and notifications. Each carries many messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_connections_carry_everything() {
+    for database in Database::both().await {
+        let world =
+            World::start_with(&database, Clock::system(), &[("ENTREPOST_MESSAGES_PER_MINUTE", "1000".to_owned())])
+                .await;
+        let seat = world.seat("user@demo.example").await;
+        notifications_leave_through(&world, &seat).await;
+        let mut replicas = vec![Arc::clone(&world.services)];
+        if world.services.store.backend() == Backend::Postgres {
+            replicas.push(world.replica().await);
+        }
+        world.sandbox.world().faults.slow_ms = 10;
+        world.queue(&seat, 40, "other@demo.example", world.clock.now()).await;
+        for _ in 0..10 {
+            queue_notification(&world, &seat).await;
+        }
+        let running: Vec<_> = replicas
+            .iter()
+            .map(|services| tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone())))
+            .collect();
+        world
+            .until(async || arrived(&world, "other@demo.example") == 40 && arrived(&world, "admin@demo.example") == 10)
+            .await;
+        let (_, most, all) = world.sandbox.world().smtp_sessions["user@demo.example"];
+        assert!((1..=3).contains(&most), "{most} at a time");
+        // A notification has a session of its own.
+        assert!(all < 10 + 20, "{all} sessions for 50 messages");
+        for services in &replicas {
+            services.stop.cancel();
+        }
+        for task in running {
+            task.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_session_carries_a_whole_turn() {
+    let database = Database::sqlite();
+    let (world, clock, seat) = world(&database, &[]).await;
+    world.queue(&seat, 10, "other@demo.example", clock.now()).await;
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 10);
+    assert_eq!(world.sandbox.world().smtp_sessions["user@demo.example"], (0, 1, 1));
 }
 
 #[tokio::test]
@@ -105,39 +191,12 @@ async fn each_attempt_counts() {
 async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database, &[("ENTREPOST_MESSAGES_PER_MINUTE", "1")]).await;
-        let (services, store) = (&world.services, &world.services.store);
-        let settings = EmailSettings {
-            provider: Provider::ExchangeOnline,
-            custom_from: true,
-            custom_from_address: "user@demo.example".into(),
-            notification_mailbox: Some(seat.mailbox),
-            ..EmailSettings::default()
-        };
-        let mut tx = store.begin().await.unwrap();
-        store.put_email_settings(&mut tx, seat.institution, &settings, clock.now()).await.unwrap();
-        tx.commit().await.unwrap();
-        store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+        let services = &world.services;
+        notifications_leave_through(&world, &seat).await;
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
 
-        let id = DeliveryId(clock.uuid());
-        let body = Body::Notification { to: "admin@demo.example".into(), text: "Something happened.".into() };
-        let body = Secret::new(serde_json::to_string(&body).unwrap());
-        let new = NewDelivery {
-            id,
-            user: None,
-            idempotency_key: id.to_string(),
-            message_id: format!("<{id}@demo.example>"),
-            from: String::new(),
-            subject: "News".into(),
-            body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
-            form_sealed: String::new(),
-            recipients: vec![(RecipientKind::To, "admin@demo.example".into())],
-        };
-        let mut tx = store.begin().await.unwrap();
-        let lane = Lane::of_notifications(seat.institution);
-        assert!(store.enqueue(&mut tx, &lane, &new, clock.now()).await.unwrap());
-        tx.commit().await.unwrap();
+        queue_notification(&world, &seat).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 0, "the mailbox had its message for this minute");
         clock.advance_ms(60_002);
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);

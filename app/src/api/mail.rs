@@ -8,7 +8,7 @@ use super::Request;
 use crate::error::AppError;
 use crate::model::AttachmentView;
 #[cfg(feature = "ssr")]
-use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Edit, Flash, MessagePlace};
+use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Earlier, Edit, Flash, MessagePlace};
 
 #[cfg(feature = "ssr")]
 const OUTBOX: &str = "/mail/outbox";
@@ -61,6 +61,7 @@ impl Posted {
                 Some(name) if name.is_empty() && octets.is_empty() => {}
                 Some(name) => {
                     room -= octets.len();
+                    posted.edit.files.push((name.clone(), octets.len()));
                     posted.files.push(crate::backend::NewFile { name, content_type, octets });
                 }
                 None => {
@@ -125,11 +126,16 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         return Ok(());
     }
     // A page that was sent already and changed since: another message, which nobody decided to send yet.
-    let renewed = mail.renewed(&me, &posted.form).await.unwrap_or_default();
-    let again = renewed.is_some();
-    if let Some(form) = renewed {
-        posted.form = form;
-        draft = posted.draft()?;
+    let earlier = match mail.earlier(&me, &posted.form, &posted.edit).await {
+        Ok(earlier) => earlier,
+        Err(error) => {
+            request.form(&format!("{COMPOSE}?draft={draft}"), "compose", &[], async { Err(error) }).await;
+            return Ok(());
+        }
+    };
+    if let Earlier::Changed(new) = earlier {
+        draft = new;
+        posted.form.key = new.to_string();
     }
     let page = format!("{COMPOSE}?draft={draft}");
     // Kept first, so that nothing typed or attached is lost, whatever comes next.
@@ -137,7 +143,7 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
     let kept = async {
         mail.save_draft(&me, posted.form.clone(), posted.edit.clone()).await?;
         if !files.is_empty() {
-            mail.attach(&me, draft, files).await?;
+            mail.attach(&me, draft, files, &posted.edit).await?;
         }
         all_there
     };
@@ -145,13 +151,20 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         request.form(&page, "compose", &[], async { Err(error) }).await;
         return Ok(());
     }
-    if again {
+    if matches!(earlier, Earlier::Changed(_)) {
         let kept = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Warning,
             "This message was sent already.",
             "What you changed since then is kept here as a new one. Send it if you mean to.",
         ));
         request.form(&page, "compose", &[], async { Ok(kept) }).await;
+    } else if posted.action == "save" && earlier == Earlier::Same {
+        let sent = Flash::notice(crate::model::Notice::new(
+            crate::model::Tone::Warning,
+            "This message was sent already.",
+            "Nothing was changed since: below you see what became of it.",
+        ));
+        request.form(OUTBOX, "outbox", &[], async { Ok(sent) }).await;
     } else if posted.action == "save" {
         let kept = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Success,
@@ -163,7 +176,7 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         let which = which.parse().map_err(|_| AppError::NotFound);
         request.notice(&page, "compose", async { mail.detach(&me, draft, which?).await }).await;
     } else {
-        match mail.send(&me, posted.form).await {
+        match mail.send(&me, posted.form, &posted.edit).await {
             Ok(notice) => request.form(OUTBOX, "outbox", &[], async { Ok(Flash::notice(notice)) }).await,
             Err(error) => request.form(&page, "compose", &[], async { Err(error) }).await,
         }
@@ -188,7 +201,7 @@ pub async fn save_draft(
     let form = ComposeForm { mailbox, to, cc, bcc, subject, text, key };
     let work = async {
         let me = request.visitor.signed_in()?;
-        request.backend.mail.save_draft(&me, form, Edit { writer, revision, pressed: false }).await
+        request.backend.mail.save_draft(&me, form, Edit { writer, revision, ..Edit::default() }).await
     };
     request.answer(work.await)
 }
@@ -202,9 +215,11 @@ pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, Ap
         let mail = &request.backend.mail;
         let (mut posted, all_there) = Posted::read(data, mail.attachment_limit()).await?;
         let (draft, files) = (posted.draft()?, std::mem::take(&mut posted.files));
-        mail.save_draft(&me, posted.form, posted.edit).await?;
+        // It goes by itself as soon as the files are chosen.
+        let edit = Edit { pressed: false, ..posted.edit };
+        mail.save_draft(&me, posted.form, edit.clone()).await?;
         all_there?;
-        mail.attach(&me, draft, files).await
+        mail.attach(&me, draft, files, &edit).await
     };
     request.answer(work.await)
 }

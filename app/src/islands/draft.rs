@@ -78,14 +78,17 @@ mod keep {
             let letter = Rc::clone(&letter);
             move || {
                 letter.touch(false);
+                letter.number();
             }
         });
         // Whoever leaves the page, or puts the phone away, loses nothing.
         listen(&document(), "visibilitychange", move || {
             if document().hidden() && letter.unkept.get() {
-                letter.touch(false);
-                if let Some(typed) = letter.typed() {
-                    let _ = window().navigator().send_beacon_with_opt_url_search_params(ADDRESS, Some(&typed));
+                let mine = letter.touch(false);
+                let beacon = |typed| window().navigator().send_beacon_with_opt_url_search_params(ADDRESS, Some(&typed));
+                // A letter that is longer than a beacon takes is sent as ever, as long as the page lives.
+                if !letter.typed().is_some_and(|typed| beacon(typed).unwrap_or(false)) {
+                    leptos::task::spawn_local(Rc::clone(&letter).keep(mine));
                 }
             }
         });
@@ -103,10 +106,15 @@ mod keep {
             self.version.get()
         }
 
-        /// What stands in the form, numbered: what is sent earlier does not overwrite what is sent later.
-        fn typed(&self) -> Option<UrlSearchParams> {
+        /// Numbers what stands in the form: what is sent earlier does not overwrite what is sent later.
+        fn number(&self) -> Option<()> {
             let number = self.form.query_selector("[name=revision]").ok()??.dyn_into::<HtmlInputElement>().ok()?;
             number.set_value(&self.version.get().to_string());
+            Some(())
+        }
+
+        fn typed(&self) -> Option<UrlSearchParams> {
+            self.number()?;
             let typed: JsValue = FormData::new_with_form(&self.form).ok()?.into();
             UrlSearchParams::new_with_str_sequence_sequence(&typed).ok()
         }

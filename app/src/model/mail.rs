@@ -288,6 +288,19 @@ pub struct Edit {
     pub revision: i64,
     /// A button was pressed, by somebody who must not lose what they wrote.
     pub pressed: bool,
+    /// Names and octets of the files that came with the form.
+    pub files: Vec<(String, usize)>,
+}
+
+/// What became earlier of a form that is posted now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing: it is posted for the first time.
+    Nothing,
+    /// It was queued as it is: a second press.
+    Same,
+    /// It was queued and changed since: another message, under this key.
+    Changed(DraftId),
 }
 
 impl ComposeForm {

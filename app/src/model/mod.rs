@@ -26,8 +26,8 @@ pub use inbox::{
     PartView, escaped,
 };
 pub use mail::{
-    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, Edit, LetterView, RecipientKind,
-    RecipientState, RecipientView, size_in_words,
+    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, Earlier, Edit, LetterView,
+    RecipientKind, RecipientState, RecipientView, size_in_words,
 };
 pub use path::AppPath;
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};

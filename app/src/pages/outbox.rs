@@ -156,10 +156,10 @@ fn buttons(message: &DeliveryView) -> AnyView {
     let values = move || vec![("delivery", id.clone())];
     let rewrite = state.is_final() && state.keeps_text();
     view! {
-        {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?" busy="Looking…"/> })}
+        {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?"/> })}
         {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
         {state.can_retry().then(|| view! { <Submit action="/api/retry_message" values=values() label="Try again"/> })}
-        {rewrite.then(|| view! { <Submit action="/api/rewrite_message" values=values() label="Change and send" busy="Opening…"/> })}
+        {rewrite.then(|| view! { <Submit action="/api/rewrite_message" values=values() label="Change and send"/> })}
     }
     .into_any()
 }

@@ -82,6 +82,12 @@ pub struct Faults {
     pub bounced: bool,
     /// SELECT is answered with `Suggested Backoff Time: 1500 milliseconds`.
     pub imap_throttled: bool,
+    /// Sent messages leave no copy in Sent Items.
+    pub no_sent_copy: bool,
+    /// The token endpoint gives a new refresh token, but its answer never comes.
+    pub token_withheld: bool,
+    /// The next time that this IMAP command comes, the connection is cut without a word.
+    pub imap_dropped: String,
     /// This IMAP command (`FETCH`, say) is refused with NO.
     pub imap_refused: String,
     /// The next time that this IMAP command comes, the session ends as when its token does.

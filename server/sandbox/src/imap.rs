@@ -217,6 +217,10 @@ impl Session {
             self.end().await?;
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        if self.upn.is_some() && self.shared.faults().imap_dropped == name {
+            self.shared.world().faults.imap_dropped.clear();
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let refused = self.upn.is_some() && self.shared.faults().imap_refused == name;
         if refused {
             self.no(&command.tag, "Server Unavailable. 15").await?;

@@ -123,6 +123,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let request = Request::parse(&mut line.iter()).map(Request::into_owned);
             match request {
                 Ok(Request::Quit) => {
+                    // Whoever is told that it is over may open another one at once.
+                    self.counted = None;
                     self.reply("221 2.0.0 Service closing transmission channel").await?;
                     return Ok(End::Quit);
                 }
@@ -210,8 +212,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let open = {
             let mut world = self.shared.world();
-            let open = world.smtp_sessions.entry(upn.clone()).or_default();
-            *open += 1;
+            let (open, most, all) = world.smtp_sessions.entry(upn.clone()).or_default();
+            (*open, *all) = (*open + 1, *all + 1);
+            *most = (*most).max(*open);
             *open
         };
         self.counted = Some(Counted { shared: Arc::clone(&self.shared), upn: upn.clone() });
@@ -411,8 +414,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 world.deliver(recipient, folder, replaced.as_deref().unwrap_or(body));
             }
         }
-        // Exchange keeps the copy in Sent Items by itself.
-        world.deliver(upn, "Sent Items", body);
+        // Exchange keeps the copy in Sent Items by itself, unless that was switched off.
+        if !world.faults.no_sent_copy {
+            world.deliver(upn, "Sent Items", body);
+        }
     }
 }
 
@@ -456,7 +461,7 @@ struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if let Some(open) = self.shared.world().smtp_sessions.get_mut(&self.upn) {
+        if let Some((open, _, _)) = self.shared.world().smtp_sessions.get_mut(&self.upn) {
             *open = open.saturating_sub(1);
         }
     }

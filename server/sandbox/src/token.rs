@@ -78,20 +78,29 @@ pub(crate) async fn endpoint(
     State(shared): State<Arc<Shared>>,
     Path(tenant): Path<String>,
     headers: HeaderMap,
-    Form(mut request): Form<TokenRequest>,
+    Form(request): Form<TokenRequest>,
 ) -> Response {
     let faults = shared.faults();
     let slow = faults.slow_ms + faults.token_slow_ms;
     if slow > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(slow)).await;
     }
+    let answer = answered(&shared, &tenant, &headers, request);
+    if faults.token_withheld {
+        std::future::pending::<()>().await;
+    }
+    answer
+}
+
+fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request: TokenRequest) -> Response {
+    let faults = shared.faults();
     let refuse = |status: u16, kind: &str, aadsts: u32, text: &str| {
-        error(&shared, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, aadsts, text)
+        error(shared, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, aadsts, text)
     };
     if faults.unavailable {
         return refuse(503, "temporarily_unavailable", 90033, "A transient error has occurred. Please try again.");
     }
-    if let Some((id, secret)) = basic(&headers) {
+    if let Some((id, secret)) = basic(headers) {
         request.client_id = id;
         request.client_secret = secret;
     }

@@ -175,9 +175,9 @@ pub struct World {
     /// Browsers and who is signed in there.
     #[serde(skip)]
     pub(crate) browsers: HashMap<String, Vec<String>>,
-    /// Open SMTP sessions by UPN.
+    /// Open SMTP sessions by UPN, how many there were at most at one time, and how many there were.
     #[serde(skip)]
-    pub(crate) smtp_sessions: HashMap<String, usize>,
+    pub smtp_sessions: HashMap<String, (usize, usize, usize)>,
     /// Open IMAP sessions by UPN, and how many there were at most.
     #[serde(skip)]
     pub imap_sessions: HashMap<String, (usize, usize)>,

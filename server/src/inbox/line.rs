@@ -95,7 +95,14 @@ impl Line {
     pub(super) async fn run(mut self) {
         let stop = self.inbox.stop.clone();
         loop {
-            let looked = self.inbox.looked_at(self.id);
+            let mut looked = self.inbox.looked_at(self.id);
+            // Whoever has the connection watches for those who look elsewhere, too.
+            if self.right.is_some() {
+                let elsewhere = self.inbox.looked_at_elsewhere(self.id);
+                looked.extend(elsewhere.into_iter().filter(|folder| !looked.contains(folder)).collect::<Vec<_>>());
+                // New mail is what people wait for.
+                looked.sort_by_key(|folder| !folder.eq_ignore_ascii_case("INBOX"));
+            }
             let note = tokio::select! {
                 () = stop.cancelled() => break,
                 note = self.next(&looked) => note,
@@ -120,7 +127,12 @@ impl Line {
                     }
                 }
                 Some(Note::HandOver) => {
-                    self.hang_up().await;
+                    if self.right.is_some() {
+                        self.hang_up().await;
+                    } else {
+                        // A renewal that was under way when it was given back may have taken it again, for nobody.
+                        self.inbox.let_go(self.id).await;
+                    }
                     self.stands_back = Some(Instant::now() + STAND_BACK);
                 }
                 Some(Note::Look) => {}
@@ -169,7 +181,10 @@ impl Line {
                 let pause = self.pause(&error);
                 tracing::debug!("a mailbox cannot be watched for now: {error}");
                 self.lose(&error).await;
-                self.tell_trouble(&error).await;
+                // A session ends every hour, with its token: only what goes on is trouble.
+                if self.failures > 1 {
+                    self.tell_trouble(&error).await;
+                }
                 match self.waiting.take() {
                     Some(note) => Some(note),
                     None => tokio::time::timeout(pause, self.notes.recv()).await.ok().flatten(),
@@ -196,11 +211,7 @@ impl Line {
     }
 
     async fn watch(&mut self, looked: &[String]) -> Result<Option<Note>, InboxError> {
-        let mut all = looked.to_vec();
-        all.extend(self.inbox.looked_at_elsewhere(self.id).into_iter().filter(|folder| !looked.contains(folder)));
-        // New mail is what people wait for.
-        all.sort_by_key(|folder| !folder.eq_ignore_ascii_case("INBOX"));
-        let (first, beside) = all.split_first().ok_or(InboxError::Gone)?;
+        let (first, beside) = looked.split_first().ok_or(InboxError::Gone)?;
         for folder in beside {
             match self.sync_if_older(folder, BESIDE).await {
                 // A folder that is gone, or cannot be opened, keeps nobody from the others.

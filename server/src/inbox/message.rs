@@ -1,5 +1,7 @@
 //! Messages that came in, taken apart. Whatever they are made of, this neither fails nor takes long.
 
+use std::collections::HashSet;
+
 use app::model::{HeaderView, Timestamp};
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders, PartType};
 
@@ -17,6 +19,8 @@ const TAGS: usize = 20_000;
 const PARTS: usize = 200;
 /// Octets of inline pictures, all together.
 pub(super) const PICTURES: usize = 6 * 1024 * 1024;
+/// Octets of a Content-ID.
+const CONTENT_ID: usize = 300;
 /// Addresses of one field that are looked at.
 const ADDRESSES: usize = 500;
 
@@ -233,15 +237,25 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Whether HTML shows the picture of that Content-ID, which may be written percent-encoded (RFC 2392).
-fn names_picture(html: &str, id: &str) -> bool {
-    html.match_indices(':').any(|(at, _)| {
-        let (before, after) = (&html[..at], &html[at + 1..]);
-        let named = after.split(['"', '\'', ' ', '>', '\n', '\r', '\t']).next().unwrap_or_default();
-        before.len() >= 3
-            && before.as_bytes()[at - 3..].eq_ignore_ascii_case(b"cid")
-            && (named == id || super::html::picture_id(named) == id)
-    })
+/// Content-IDs that HTML shows as pictures, as they are (RFC 2392 has them percent-encoded).
+fn named_pictures(html: &str) -> HashSet<String> {
+    let octets = html.as_bytes();
+    let ends = |octet: &u8| matches!(octet, b'"' | b'\'' | b' ' | b'>' | b'\n' | b'\r' | b'\t');
+    let mut named = HashSet::new();
+    // Each is looked at once, however many stand in one word.
+    let mut at = 0;
+    while let Some(found) = octets[at..].windows(4).position(|four| four.eq_ignore_ascii_case(b"cid:")) {
+        let from = at + found + 4;
+        let length = octets[from..].iter().take(CONTENT_ID).position(ends).unwrap_or(CONTENT_ID);
+        let written = String::from_utf8_lossy(&octets[from..(from + length).min(octets.len())]);
+        named.insert(super::html::picture_id(&written));
+        named.insert(written.into_owned());
+        at = from;
+        if named.len() > PARTS * 4 {
+            break;
+        }
+    }
+    named
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -271,6 +285,7 @@ pub(super) fn open(raw: &[u8], truncated: bool) -> Opened {
         .filter_map(|part| part.text_contents())
         .collect();
     let text = (!plain.is_empty()).then(|| plain.join("\n\n")).or(as_text).map(|text| cut(&text, TEXT));
+    let shown = html.as_deref().map(named_pictures).unwrap_or_default();
     let mut pictures = Vec::new();
     let mut room = PICTURES;
     let mut parts = Vec::new();
@@ -278,7 +293,7 @@ pub(super) fn open(raw: &[u8], truncated: bool) -> Opened {
         let Some(found) = message.parts.get(*id as usize) else { continue };
         let name = found.content_id().map(|id| id.trim_matches(['<', '>']).to_owned());
         if let (Some(id), Some(content_type), true) = (name, picture_type(found), has_html)
-            && html.as_deref().is_some_and(|html| names_picture(html, &id))
+            && shown.contains(&id)
             && found.contents().len() <= room
         {
             room -= found.contents().len();
@@ -376,11 +391,21 @@ mod tests {
         let broken = b"Subject: =?utf-8?b?////?= =?x?y?z?=\r\nContent-Type: text/plain; charset=nothing\r\nContent-Transfer-Encoding: base64\r\n\r\n\xff\xfe====";
         let fonts: String = (0..4_000).map(|size| format!("<font size={size}>")).collect();
         let fonts = format!("Content-Type: text/html\r\n\r\n<p>{fonts}{}", "<p>x".repeat(4_000));
+        let bolds: String = (0..19_000).map(|number| format!("<b x{number}=1 y=2>")).collect();
+        let bolds = format!("Content-Type: text/html\r\n\r\n{bolds}");
+        let colons = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n{}{}\r\n{}",
+            ":".repeat(900_000),
+            "cid:".repeat(250_000),
+            "--b\r\nContent-Type: image/png\r\nContent-ID: <x>\r\n\r\nx\r\n".repeat(200)
+        );
         let deep = format!("Content-Type: text/html\r\n\r\n{}", "<div>".repeat(500_000));
         let started = Instant::now();
         for raw in [
             deep.as_bytes(),
             fonts.as_bytes(),
+            colons.as_bytes(),
+            bolds.as_bytes(),
             nested.as_bytes(),
             messages.as_bytes(),
             many.as_bytes(),

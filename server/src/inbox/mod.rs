@@ -270,6 +270,12 @@ pub fn take_apart(raw: &[u8]) -> Opened {
     message::open(raw, false)
 }
 
+/// The first text of a message that is to be read as it is, whole.
+#[must_use]
+pub fn whole_text(raw: &[u8]) -> Option<String> {
+    mail_parser::MessageParser::default().parse(raw)?.body_text(0).map(std::borrow::Cow::into_owned)
+}
+
 /// The octets of a part of a message.
 #[must_use]
 pub fn decoded(raw: &[u8], part: &Part) -> Vec<u8> {

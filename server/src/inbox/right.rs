@@ -119,6 +119,11 @@ impl Inbox {
 
     pub(super) async fn give_back(&self, mailbox: MailboxId, right: Right) {
         drop(right);
+        self.let_go(mailbox).await;
+    }
+
+    /// Nobody here is connected.
+    pub(super) async fn let_go(&self, mailbox: MailboxId) {
         if self.store.backend() == Backend::Sqlite {
             return;
         }

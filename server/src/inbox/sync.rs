@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use app::model::{FolderRole, HeaderView};
 
 use super::{Inbox, InboxError, WINDOW, bounce, message};
-use crate::mail::imap::Session;
+use crate::mail::MailError;
+use crate::mail::imap::{Listed, Session};
 use crate::store::{FolderChange, FolderRow, Mailbox, News};
 
 /// Octets of a delivery status notification that are looked at.
@@ -63,7 +64,7 @@ pub(super) async fn folder(
     }
     let mut reports = Vec::new();
     for some in unknown.chunks(100) {
-        for listed in session.list(some).await? {
+        for listed in listed(session, some).await? {
             if bounce::is_report(&listed.header) {
                 reports.push(listed.uid);
             }
@@ -84,7 +85,11 @@ pub(super) async fn folder(
     // Before the headers are known: what is cut short in between is looked at again.
     let mut news = false;
     for uid in reports {
-        let octets = session.octets(uid, 0, REPORT).await?.unwrap_or_default();
+        let octets = match session.octets(uid, 0, REPORT).await {
+            // A report that cannot be read keeps nobody from their mail.
+            Err(error) if is_of_one(&error) => Vec::new(),
+            other => other?.unwrap_or_default(),
+        };
         if let Some(bounce) = bounce::parse(&octets) {
             let now = inbox.clock.now();
             let fault = bounce.fault(now).to_json();
@@ -98,4 +103,28 @@ pub(super) async fn folder(
         inbox.store.publish(News::Mail(mailbox.user)).await;
     }
     Ok(())
+}
+
+/// Whether a message is what was refused, and not the session or the mailbox.
+fn is_of_one(error: &MailError) -> bool {
+    error.answered && !error.is_throttled() && !error.is_token_expired()
+}
+
+/// What a list shows of some messages. One that the server cannot give is left out, and keeps nobody from the others.
+async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<Listed>, MailError> {
+    match session.list(uids).await {
+        Err(error) if is_of_one(&error) && uids.len() > 1 => {
+            let (mut found, mut refused) = (Vec::new(), 0);
+            for uid in uids {
+                match session.list(&[*uid]).await {
+                    Ok(one) => found.extend(one),
+                    Err(error) if is_of_one(&error) => refused += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            // All of them: then it is not the messages.
+            if refused == uids.len() { Err(error) } else { Ok(found) }
+        }
+        other => other,
+    }
 }

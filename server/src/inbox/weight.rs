@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use html5ever::tendril::{StrTendril, TendrilSink};
 use html5ever::tree_builder::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
@@ -12,6 +13,8 @@ use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, par
 
 /// Elements of a message that is shown as it was designed.
 const ELEMENTS: usize = 50_000;
+/// How long it may take: formatting that is left open is compared with all that is open already. Letters take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Octets between two looks at the count: what one of them adds is bounded by it.
 const PIECE: usize = 256;
 
@@ -80,11 +83,12 @@ impl TreeSink for Counter {
     fn reparent_children(&self, _: &Self::Handle, _: &Self::Handle) {}
 }
 
-/// Whether HTML becomes few enough elements to be shown.
+/// Whether HTML becomes few enough elements, soon enough, to be shown.
 pub(super) fn is_modest(html: &str) -> bool {
     let elements = Rc::new(Cell::new(0));
     let counter = Counter { document: Rc::new(named("#document")), elements: Rc::clone(&elements) };
     let mut parser = parse_fragment(counter, ParseOpts::default(), named("div"), Vec::new(), false);
+    let began = Instant::now();
     let mut rest = html;
     while !rest.is_empty() {
         let mut end = PIECE.min(rest.len());
@@ -93,7 +97,7 @@ pub(super) fn is_modest(html: &str) -> bool {
         }
         let (piece, after) = rest.split_at(end);
         parser.process(StrTendril::from(piece));
-        if elements.get() > ELEMENTS {
+        if elements.get() > ELEMENTS || began.elapsed() > PATIENCE {
             return false;
         }
         rest = after;

@@ -219,12 +219,13 @@ impl Outbox {
     async fn serve(&self, lane: &Lane, turn: usize) -> Result<usize> {
         let mut kept: Option<Kept> = None;
         let mut attempts = 0;
+        let connection = self.clock.uuid();
         while attempts < turn && !self.stop.is_cancelled() {
             let now = self.clock.now();
             if attempts > 0 && self.crowded.load(Ordering::Relaxed) {
                 break;
             }
-            let lease = (self.clock.uuid(), now.plus_ms(LEASE_MS));
+            let lease = (self.clock.uuid(), connection, now.plus_ms(LEASE_MS));
             match self.store.claim_delivery(lane, lease, self.limits.pace, now).await? {
                 Claim::Nothing => break,
                 Claim::Paced(until) => {
@@ -233,7 +234,7 @@ impl Outbox {
                 }
                 Claim::Delivery(delivery) => {
                     attempts += 1;
-                    if !self.deliver(lane, &delivery, &mut kept).await? {
+                    if !self.deliver(lane, (&delivery, connection), &mut kept).await? {
                         break;
                     }
                 }
@@ -242,11 +243,19 @@ impl Outbox {
         if let Some(kept) = kept {
             kept.quit().await;
         }
+        if attempts > 0 {
+            self.store.end_connection(connection).await?;
+        }
         Ok(attempts)
     }
 
     /// One claimed delivery, to its record. `false`: the lane rests.
-    async fn deliver(&self, lane: &Lane, delivery: &Delivery, kept: &mut Option<Kept>) -> Result<bool> {
+    async fn deliver(
+        &self,
+        lane: &Lane,
+        (delivery, connection): (&Delivery, Uuid),
+        kept: &mut Option<Kept>,
+    ) -> Result<bool> {
         // Before it is sent: once it is, nothing may come between the answer and its record.
         let others_have_it = delivery.attempts > 0
             && self
@@ -264,6 +273,9 @@ impl Outbox {
                     () = tokio::time::sleep(RENEWAL) => {
                         let until = self.clock.now().plus_ms(LEASE_MS);
                         if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
+                            tracing::error!("outbox: {error}");
+                        }
+                        if let Err(error) = self.store.keep_connection(connection, until).await {
                             tracing::error!("outbox: {error}");
                         }
                     }

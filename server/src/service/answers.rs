@@ -82,7 +82,7 @@ impl Services {
                 octets.extend(some);
             }
             let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
-            self.attach_files(me, draft, vec![file]).await?;
+            self.attach_files(me, draft, vec![file], &Edit::default()).await?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DraftId, DraftView, Edit, Notice, Tone,
-    size_in_words,
+    AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DraftId, DraftView, Earlier, Edit, Notice,
+    Tone, size_in_words,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
@@ -48,11 +48,12 @@ pub(super) fn form_place(delivery: DeliveryId) -> Place {
     Place::new("deliveries", "form_sealed", delivery)
 }
 
-/// What makes two forms the same message.
-pub(super) fn digest(form: &ComposeForm) -> String {
-    let parts = [&form.to, &form.cc, &form.bcc, &form.subject, &form.text];
-    let plain = parts.map(|part| part.replace("\r\n", "\n").trim().to_owned());
-    crate::clock::sha256(&plain.join("\0"))
+/// What makes two forms the same message: what is typed, from where, and the files that come with it.
+pub(super) fn digest(form: &ComposeForm, edit: &Edit) -> String {
+    let typed = [&form.mailbox, &form.to, &form.cc, &form.bcc, &form.subject, &form.text];
+    let mut parts: Vec<String> = typed.map(|part| part.replace("\r\n", "\n").trim().to_owned()).into();
+    parts.extend(edit.files.iter().map(|(name, octets)| format!("{octets} {name}")));
+    crate::clock::sha256(&parts.join("\0"))
 }
 
 fn key(text: &str) -> Result<DraftId, AppError> {
@@ -98,17 +99,25 @@ impl Services {
         Err(AppError::refused(format!("there are {most} drafts already. Send or throw away some of them first.")))
     }
 
-    /// The form under a new key, if a message with other words was sent under its own.
-    pub(super) async fn renewed_form(
+    /// Whether a message was queued under the key of a form already, and as it is now.
+    pub(super) async fn queued_earlier(
         &self,
         me: &SignedIn,
         form: &ComposeForm,
-    ) -> Result<Option<ComposeForm>, AppError> {
+        edit: &Edit,
+    ) -> Result<Earlier, AppError> {
         let queued = self.store.queued(me.institution().id, me.user(), &form.key).await.or_internal(self)?;
-        let Some((delivery, sealed)) = queued.filter(|(_, sealed)| !sealed.is_empty()) else { return Ok(None) };
+        let Some((delivery, sealed)) = queued else { return Ok(Earlier::Nothing) };
+        // Queued by an older version: nothing is known of its form.
+        if sealed.is_empty() {
+            return Ok(Earlier::Same);
+        }
         let before = self.vault.open(&form_place(delivery), &sealed).or_internal(self)?;
-        let same = before.expose() == digest(form);
-        Ok((!same).then(|| ComposeForm { key: self.clock.uuid().to_string(), ..form.clone() }))
+        Ok(if before.expose() == digest(form, edit) {
+            Earlier::Same
+        } else {
+            Earlier::Changed(DraftId(self.clock.uuid()))
+        })
     }
 
     pub(super) async fn compose_view(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
@@ -154,16 +163,19 @@ impl Services {
         me: &SignedIn,
         draft: DraftId,
         files: Vec<NewFile>,
+        edit: &Edit,
     ) -> Result<Vec<AttachmentView>, AppError> {
         let institution = me.institution().id;
-        // Pressed twice: it went with the message that is on its way.
+        // Pressed twice: it went with the message that is on its way. What is chosen later does not, and that is said.
         if self.store.queued(institution, me.user(), &draft.to_string()).await.or_internal(self)?.is_some() {
-            return Ok(Vec::new());
+            if edit.pressed {
+                return Ok(Vec::new());
+            }
+            return Err(AppError::refused("This message was sent already. Open a new one for further files."));
         }
         if self.draft_body(me, draft).await?.is_none() {
             let form = ComposeForm { key: draft.to_string(), ..ComposeForm::default() };
-            self.put_body(me, draft, &Body { form, ..Body::default() }, &Edit { pressed: true, ..Edit::default() })
-                .await?;
+            self.put_body(me, draft, &Body { form, ..Body::default() }, edit).await?;
         }
         for file in files {
             let there = self.store.attachments(institution, me.user(), draft).await.or_internal(self)?;

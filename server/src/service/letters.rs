@@ -115,6 +115,8 @@ impl Services {
             .map(|one| (String::new(), one.address))
             .collect();
         let draft = DraftId(self.clock.uuid());
+        // What is shown of a text is bounded; what is changed is all of it.
+        let whole = inbox::whole_text(&raw);
         let mailbox = self.way_out(me, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
         let form = ComposeForm {
             mailbox,
@@ -123,7 +125,13 @@ impl Services {
             bcc: written(&hidden),
             subject: delivery.subject,
             // Its last line end is the wire's.
-            text: opened.text.as_deref().unwrap_or_default().replace("\r\n", "\n").trim_end_matches('\n').to_owned(),
+            text: whole
+                .as_deref()
+                .or(opened.text.as_deref())
+                .unwrap_or_default()
+                .replace("\r\n", "\n")
+                .trim_end_matches('\n')
+                .to_owned(),
             key: draft.to_string(),
         };
         let body = Draft { form, references: opened.references.clone(), answers: None };
@@ -131,7 +139,7 @@ impl Services {
         for part in &opened.parts {
             let octets = inbox::decoded(&raw, part);
             let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
-            if let Err(error) = self.attach_files(me, draft, vec![file]).await {
+            if let Err(error) = self.attach_files(me, draft, vec![file], &Edit::default()).await {
                 self.throw_away(me, draft).await?;
                 return Err(error);
             }

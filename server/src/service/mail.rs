@@ -4,8 +4,8 @@ use app::backend::{Mail, NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
     Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
-    DraftView, Edit, FieldError, LetterView, MailboxId, MailboxState, MessagePlace, Notice, RecipientKind, Timestamp,
-    Tone,
+    DraftView, Earlier, Edit, FieldError, LetterView, MailboxId, MailboxState, MessagePlace, Notice, RecipientKind,
+    RecipientState, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
@@ -110,8 +110,8 @@ impl Mail for Handle {
         self.keep_draft(me, form, &edit).await
     }
 
-    async fn renewed(&self, me: &SignedIn, form: &ComposeForm) -> Result<Option<ComposeForm>, AppError> {
-        self.renewed_form(me, form).await
+    async fn earlier(&self, me: &SignedIn, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError> {
+        self.queued_earlier(me, form, edit).await
     }
 
     async fn letter(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError> {
@@ -127,8 +127,9 @@ impl Mail for Handle {
         me: &SignedIn,
         draft: DraftId,
         files: Vec<NewFile>,
+        edit: &Edit,
     ) -> Result<Vec<AttachmentView>, AppError> {
-        self.attach_files(me, draft, files).await
+        self.attach_files(me, draft, files, edit).await
     }
 
     async fn detach(&self, me: &SignedIn, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError> {
@@ -147,7 +148,7 @@ impl Mail for Handle {
         self.begin_answer(me, place, how).await
     }
 
-    async fn send(&self, me: &SignedIn, form: ComposeForm) -> Result<Notice, AppError> {
+    async fn send(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError> {
         let draft: DraftId = form.key.parse().map_err(|_| AppError::Malformed)?;
         let mailbox = self.sender(me, &form.mailbox).await?;
         let on_its_way = if mailbox.state == MailboxState::NeedsReconnect {
@@ -158,7 +159,12 @@ impl Mail for Handle {
         };
         let institution = me.institution().id;
         // Pressed twice: the message is there already, and one is enough.
-        if self.store.queued(institution, me.user(), &form.key).await.or_internal(self)?.is_some() {
+        if let Some((before, _)) = self.store.queued(institution, me.user(), &form.key).await.or_internal(self)? {
+            let state = self.own_delivery(me, before).await?.state;
+            if matches!(state, DeliveryState::Failed | DeliveryState::Cancelled | DeliveryState::Bounced) {
+                let text = "Below you see what became of it, and can try again.";
+                return Ok(Notice::new(Tone::Warning, "This message was sent once already, and did not arrive.", text));
+            }
             return Ok(on_its_way);
         }
         let letter = Letter::parse(&form).map_err(|fields| AppError::Invalid { fields })?;
@@ -192,7 +198,7 @@ impl Mail for Handle {
             from: mailbox.address.clone(),
             subject: form.subject.trim().to_owned(),
             body_sealed: self.vault.seal(&body_place(id), &body).or_internal(self)?,
-            form_sealed: self.vault.seal(&form_place(id), &Secret::new(digest(&form))).or_internal(self)?,
+            form_sealed: self.vault.seal(&form_place(id), &Secret::new(digest(&form, edit))).or_internal(self)?,
             recipients,
         };
         drop(body);
@@ -263,9 +269,17 @@ impl Mail for Handle {
             return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
         };
         let now = self.clock.now();
+        // Each attempt has the same Message-ID.
+        let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
+        let some_had_it = recipients.iter().any(|one| one.state == RecipientState::Accepted);
         let asked = crate::inbox::Ask::FindSent { message_id: delivery.message_id.clone() };
         let looked = self.inbox.ask(mailbox.institution, mailbox.id, asked).await;
         match looked {
+            Ok(crate::inbox::Answer::Found(Some(_))) if some_had_it => Ok(Notice::new(
+                Tone::Warning,
+                "The copy among the sent messages may be an earlier one.",
+                "Some recipients had accepted this message before the connection broke: it proves nothing for the others. Ask them before you send it again.",
+            )),
             Ok(crate::inbox::Answer::Found(Some(folder))) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await.or_internal(self)?;

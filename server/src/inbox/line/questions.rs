@@ -133,6 +133,9 @@ impl Line {
     }
 
     pub(super) async fn sync(&mut self, folder: &str) -> Result<(), InboxError> {
+        // As of its beginning: what comes in meanwhile may be missed. And of a look that fails, nothing is known.
+        let began = Instant::now();
+        self.synced.retain(|(name, _)| name != folder);
         let mailbox = self.mailbox().await?;
         let list = self.listed.is_none_or(|at| at.elapsed() > Duration::from_secs(600));
         let inbox = Arc::clone(&self.inbox);
@@ -144,8 +147,7 @@ impl Line {
         if list {
             self.listed = Some(Instant::now());
         }
-        self.synced.retain(|(name, _)| name != folder);
-        self.synced.push((folder.to_owned(), Instant::now()));
+        self.synced.push((folder.to_owned(), began));
         if mailbox.look_problem.is_some() {
             self.note_trouble(&mailbox, None).await?;
         }

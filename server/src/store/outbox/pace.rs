@@ -3,6 +3,7 @@
 
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use sqlx::Row;
+use uuid::Uuid;
 
 use super::{Lane, Pace};
 use crate::store::{Result, Store, Tx};
@@ -34,23 +35,29 @@ pub(super) async fn lock_sender(tx: &mut Tx, which: &Lane, now: Timestamp) -> Re
     Ok(sender)
 }
 
-/// When a sender may go on, if it may not now. What a clock that was set back left in the future does not count.
-pub(super) async fn paced(
+/// Whether a sender may go on.
+pub(super) enum Turn {
+    Now,
+    Later(Timestamp),
+    NoConnection,
+}
+
+/// Whether a sender may go on, through a connection of its own. What a clock that was set back left in the future does not count.
+pub(super) async fn turn(
     tx: &mut Tx,
-    sender: &str,
+    (sender, connection): (&str, Uuid),
     recipients: i64,
     pace: Pace,
     now: Timestamp,
-) -> Result<Option<Timestamp>> {
-    let row =
-        sqlx::query("SELECT COUNT(*) FROM deliveries WHERE sender = $1 AND state = 'sending' AND lease_until >= $2")
-            .bind(sender)
-            .bind(now.0)
-            .fetch_one(&mut **tx)
-            .await?;
+) -> Result<Turn> {
+    let row = sqlx::query("SELECT COUNT(*) FROM connections WHERE sender = $1 AND until >= $2 AND id <> $3")
+        .bind(sender)
+        .bind(now.0)
+        .bind(connection.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
     if row.try_get::<i64, _>(0)? >= pace.connections {
-        // One of them ends long before its lease; whoever ends it comes back.
-        return Ok(Some(now.plus_ms(1000)));
+        return Ok(Turn::NoConnection);
     }
     let row = sqlx::query("SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3")
         .bind(sender)
@@ -60,7 +67,7 @@ pub(super) async fn paced(
         .await?;
     if row.try_get::<i64, _>(0)? >= pace.messages_per_minute {
         let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Some(Timestamp(oldest + MINUTE_MS + 1)));
+        return Ok(Turn::Later(Timestamp(oldest + MINUTE_MS + 1)));
     }
     let row = sqlx::query(
         "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT), MIN(at) FROM submissions
@@ -74,18 +81,25 @@ pub(super) async fn paced(
     let taken: i64 = row.try_get(0)?;
     if taken > 0 && taken.saturating_add(recipients) > pace.recipients_per_day {
         let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Some(Timestamp(oldest + DAY_MS + 1)));
+        return Ok(Turn::Later(Timestamp(oldest + DAY_MS + 1)));
     }
-    Ok(None)
+    Ok(Turn::Now)
 }
 
-/// Counts an attempt that begins now.
+/// Counts an attempt that begins now, and the connection it leaves through.
 pub(super) async fn count(
     tx: &mut Tx,
     (sender, which): (&str, DeliveryId),
+    (connection, until): (Uuid, Timestamp),
     recipients: i64,
     now: Timestamp,
 ) -> Result<()> {
+    sqlx::query("INSERT INTO connections (id, sender, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3")
+        .bind(connection.to_string())
+        .bind(sender)
+        .bind(until.0)
+        .execute(&mut **tx)
+        .await?;
     sqlx::query(
         "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
@@ -112,12 +126,35 @@ pub(super) async fn settle(tx: &mut Tx, institution: InstitutionId, which: Deliv
 }
 
 impl Store {
+    /// A connection is still open.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE connections SET until = $1 WHERE id = $2")
+            .bind(until.0)
+            .bind(connection.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// A connection was closed.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
+        sqlx::query("DELETE FROM connections WHERE id = $1").bind(connection.to_string()).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// Forgets what no pace counts any more.
     ///
     /// # Errors
     /// [`crate::store::StoreError`].
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
         sqlx::query("DELETE FROM submissions WHERE at < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM connections WHERE until < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
         sqlx::query(
             "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)",
         )

@@ -35,14 +35,15 @@ impl Store {
         rows.iter().map(lane).collect()
     }
 
-    /// Takes the oldest due delivery of a lane, for as long as the lease lasts and within its sender's pace.
+    /// Takes the oldest due delivery of a lane for a claim, to be sent through a connection; both last as long as they are renewed.
+    /// Within its sender's pace: nothing, where that has all its connections.
     ///
     /// # Errors
     /// [`super::StoreError`].
     pub async fn claim_delivery(
         &self,
         which: &Lane,
-        (owner, until): (Uuid, Timestamp),
+        (owner, connection, until): (Uuid, Uuid, Timestamp),
         limits: Pace,
         now: Timestamp,
     ) -> Result<Claim> {
@@ -70,22 +71,28 @@ impl Store {
                 .await?
                 .try_get(0)?;
         let sender = pace::lock_sender(&mut tx, which, now).await?;
-        if let Some(later) = pace::paced(&mut tx, &sender, recipients, limits, now).await? {
-            return Ok(Claim::Paced(later));
+        match pace::turn(&mut tx, (&sender, connection), recipients, limits, now).await? {
+            pace::Turn::Now => {}
+            pace::Turn::Later(later) => return Ok(Claim::Paced(later)),
+            pace::Turn::NoConnection => return Ok(Claim::Nothing),
         }
-        pace::count(&mut tx, (&sender, found.id), recipients, now).await?;
-        sqlx::query(
+        pace::count(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
+        let claimed = sqlx::query(
             // However long it waited for its turn: its age counts from the first attempt.
-            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3, sender = $4,
-               aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END WHERE id = $5",
+            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
+               aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
+             WHERE id = $4 AND state IN ('queued', 'deferred')",
         )
         .bind(owner.to_string())
         .bind(until.0)
         .bind(now.0)
-        .bind(&sender)
         .bind(found.id.to_string())
         .execute(&mut *tx)
         .await?;
+        // Its writer stopped it a moment ago.
+        if claimed.rows_affected() == 0 {
+            return Ok(Claim::Nothing);
+        }
         tx.commit().await?;
         found.state = DeliveryState::Sending;
         found.lease = owner;
@@ -243,6 +250,7 @@ impl Store {
                 now,
             ),
             ("UPDATE deliveries SET lease_until = $1 WHERE state = 'sending' AND lease_until > $1", leased),
+            ("UPDATE connections SET until = $1 WHERE until > $1", leased),
             ("UPDATE mailboxes SET refresh_lease_until = $1 WHERE refresh_lease_until > $1", leased),
             ("UPDATE mailboxes SET line_until = $1 WHERE line_until > $1", leased),
             ("UPDATE mailboxes SET next_poll_at = $1 WHERE next_poll_at > $1", now),
@@ -322,12 +330,13 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn resume_lanes(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE institution_id = $2 AND state = 'deferred'")
-            .bind(now.0)
+        // Lanes first, as everywhere: who claims locks them in that order.
+        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE institution_id = $1")
             .bind(institution.to_string())
             .execute(&mut **tx)
             .await?;
-        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE institution_id = $1")
+        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE institution_id = $2 AND state = 'deferred'")
+            .bind(now.0)
             .bind(institution.to_string())
             .execute(&mut **tx)
             .await?;

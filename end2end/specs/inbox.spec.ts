@@ -287,7 +287,8 @@ test("what comes back is matched to its message", async ({ page, demo }) => {
   await page.getByLabel("Subject").fill("Far away");
   await page.getByRole("button", { name: "Send" }).click();
   await expect(page).toHaveURL(/\/mail\/outbox/);
-  await expect(page.locator(".delivery").first()).toHaveAttribute("data-state", "sent");
+  // It may come back before anybody has looked.
+  await expect(page.locator(".delivery").first()).toHaveAttribute("data-state", /^(sent|bounced)$/);
   await inbox(page, demo);
   await appears(page, row(page, "Undeliverable"));
   await open(page, `${demo.url}/mail/outbox`);

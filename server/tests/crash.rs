@@ -155,6 +155,17 @@ fn spawn(settings: &[(&'static str, String)], world: &World) -> Child {
 
 /// Posts a message as the compose page does; whether it was accepted.
 async fn post(server: &Server, browser: &Browser, seat: &Seat, to: &str, subject: &str, key: &str) -> bool {
+    answered(server, browser, seat, to, subject, key).await.is_ok_and(|answer| location(&answer) == "/mail/outbox")
+}
+
+async fn answered(
+    server: &Server,
+    browser: &Browser,
+    seat: &Seat,
+    to: &str,
+    subject: &str,
+    key: &str,
+) -> reqwest::Result<reqwest::Response> {
     let mailbox = seat.mailbox.to_string();
     let fields = [("mailbox", mailbox.as_str()), ("to", to), ("subject", subject), ("text", "Text"), ("key", key)];
     let url = server.url("/api/send_message");
@@ -164,10 +175,7 @@ async fn post(server: &Server, browser: &Browser, seat: &Seat, to: &str, subject
         form = form.text(name, value.to_owned());
     }
     let request = browser.http.post(&url).header("accept", "text/html").header("origin", origin).multipart(form);
-    match request.send().await {
-        Ok(answer) => location(&answer) == "/mail/outbox",
-        Err(_) => false,
-    }
+    request.send().await
 }
 
 /// One person's messages: each is posted until it was accepted, with the same key each time.
@@ -414,6 +422,12 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
         }
     }
     assert!(!refused.is_empty(), "the disk was never full");
+    // What could not be kept is said in words, on a page from which one goes back to what was typed.
+    let (key, subject) = &refused[0];
+    let answer = answered(&server, &browser, &seat, "other@demo.example", subject, key).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let words = answer.text().await.unwrap();
+    assert!(words.contains("its disk is full") && words.contains("what you typed is still in the form"), "{words}");
     // It goes on answering: with words, and no fault of the program.
     let page = browser.get(&server.url("/login")).await;
     assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503, "{}", page.status());

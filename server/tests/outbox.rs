@@ -116,6 +116,48 @@ async fn other_letters_and_long_lines_arrive_as_they_were_written() {
     assert_eq!(attached.contents(), b"\xff\x00\r\n.\r\n");
 }
 
+/// A long line of plain letters, dots at the beginnings of lines, and line ends of every kind.
+#[tokio::test]
+async fn plain_text_arrives_as_it_was_written() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    let text = format!("{}\r\n.one\n..two\r.\r\n\r\nend", "word ".repeat(600).trim_end());
+    let fields =
+        [("to", "other@demo.example"), ("cc", "Staff <admin@demo.example>"), ("text", &text), ("key", "plain")];
+    write(&browser, &world, &seat, &fields).await;
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+    let raw = arrived(&world, "other@demo.example").remove(0);
+    assert!(raw.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])), "{raw}");
+    assert!(raw.contains("\r\nCc: ") && raw.contains("admin@demo.example"), "{raw}");
+    let parsed = mail_parser::MessageParser::default().parse(raw.as_bytes()).unwrap();
+    let got = parsed.body_text(0).unwrap().replace("\r\n", "\n");
+    assert_eq!(got.trim_end(), text.replace("\r\n", "\n").replace('\r', "\n"));
+    assert_eq!(arrived(&world, "admin@demo.example").len(), 1);
+}
+
+/// Not found among the sent messages: that proves nothing, since such copies can be switched off.
+#[tokio::test]
+async fn what_is_not_found_stays_in_doubt() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    world.sandbox.world().faults =
+        sandbox::Faults { cut_after_data: true, no_sent_copy: true, ..sandbox::Faults::default() };
+    write(&browser, &world, &seat, &[("to", "other@demo.example"), ("key", "doubt")]).await;
+    world.services.outbox.run_once().await.unwrap();
+    let page = (app::model::Timestamp(i64::MAX), 1);
+    let id = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap()[0].id.to_string();
+    browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &id)]).await;
+    let shown = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
+    assert!(shown.contains("That proves nothing"), "{shown}");
+    assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Unknown);
+}
+
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_before_it_is_queued() {
     let database = Database::sqlite();
@@ -370,8 +412,12 @@ async fn a_database_that_goes_away_loses_nothing() {
     };
     world.until_longer(std::time::Duration::from_secs(120), settled).await;
     let known = fates(&world, &seat).await.iter().filter(|(state, _, _)| *state == DeliveryState::Sent).count();
-    let arrived = arrived(&world, "other@demo.example").len();
-    assert!(arrived <= 25 && known <= arrived, "{known} sent, {arrived} arrived");
+    let there = arrived(&world, "other@demo.example");
+    for number in 0..25 {
+        let subject = format!("Subject: Message {number}\r\n");
+        assert!(there.iter().filter(|raw| raw.contains(&subject)).count() <= 1, "{subject} arrived twice");
+    }
+    assert!(known <= there.len(), "{known} sent, {} arrived", there.len());
     assert!(known >= 20, "what became of a message is recorded once the database is there again: {known}");
 }
 

@@ -76,6 +76,26 @@ async fn a_refusal_is_asked_for_once_and_ends_with_a_new_grant() {
     }
 }
 
+/// A token that was taken back before its time: two hundred who hold it make one request.
+#[tokio::test]
+async fn two_hundred_who_were_refused_make_one_request() {
+    let database = Database::sqlite();
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let held = world.services.tokens.access(&mailbox).await.unwrap();
+    clock.advance_ms(60_000);
+    world.sandbox.world().faults.token_slow_ms = 200;
+    let asking = (0..200).map(|_| {
+        let (tokens, mailbox, held) = (Arc::clone(&world.services.tokens), mailbox.clone(), held.clone());
+        tokio::spawn(async move { tokens.instead_of(&mailbox, &held).await.unwrap().is_some() })
+    });
+    let got = futures::future::join_all(asking).await;
+    assert!(got.into_iter().all(|got| got.unwrap()));
+    assert_eq!(world.refreshes(), 2, "the first one, and one more");
+}
+
 /// A token is renewed some minutes before its end: nobody meets one that ends under their hands.
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends() {

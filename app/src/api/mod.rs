@@ -30,6 +30,9 @@ mod request {
     /// Marks answers whose status is ours, so that the router can tell them from bodies that could not be read.
     const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
 
+    /// Marks a form that failed, and whose answer could not be kept either; the router says so.
+    const UNKEPT: HeaderName = HeaderName::from_static("x-entrepost-unkept");
+
     /// Where the answer's page forwards to; the router makes the page.
     const DEPART: HeaderName = HeaderName::from_static("x-entrepost-depart");
 
@@ -76,12 +79,18 @@ mod request {
             }
         }
 
-        /// Keeps the answer of a form for the page that comes next.
-        pub async fn leave(&self, form: &str, mut flash: Flash) {
+        /// Keeps the answer of a form for the page that comes next. `false`: nothing can be kept now.
+        pub async fn leave(&self, form: &str, mut flash: Flash) -> bool {
             flash.form = form.to_owned();
             match self.backend.flashes.put(&self.visitor, flash).await {
-                Ok(cookie) => self.set_cookie(&cookie),
-                Err(error) => leptos::logging::error!("a form's answer could not be kept: {error}"),
+                Ok(cookie) => {
+                    self.set_cookie(&cookie);
+                    true
+                }
+                Err(error) => {
+                    leptos::logging::error!("a form's answer could not be kept: {error}");
+                    false
+                }
             }
         }
 
@@ -106,7 +115,10 @@ mod request {
                 Err(error) => {
                     let mut flash = problem(&error);
                     flash.typed = typed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-                    self.leave(form, flash).await;
+                    // A page that says nothing would look as if it had worked: the router answers in its stead.
+                    if !self.leave(form, flash).await {
+                        self.response.insert_header(UNKEPT, HeaderValue::from_static("1"));
+                    }
                     self.go(path);
                 }
             }

@@ -15,6 +15,8 @@ use crate::service::sessions;
 
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
 const DEPART: HeaderName = HeaderName::from_static("x-entrepost-depart");
+/// Marks a form that failed, and whose answer could not be kept either.
+const UNKEPT: HeaderName = HeaderName::from_static("x-entrepost-unkept");
 
 /// A plain page for what is answered before there is an institution.
 pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
@@ -183,6 +185,13 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
     let mut response = next.run(request).await;
+    if response.headers_mut().remove(UNKEPT).is_some() && wants_html {
+        return plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Nothing was stored",
+            "Entrepost cannot store anything now: its database is out of reach, or its disk is full. Go back: what you typed is still in the form. Try again in a minute; if it goes on, tell whoever runs this server.",
+        );
+    }
     if let Some(url) = response.headers_mut().remove(DEPART) {
         return departure(&response, &url);
     }

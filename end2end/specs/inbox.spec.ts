@@ -263,6 +263,21 @@ test("HTML of strangers: shown without its scripts, and pictures elsewhere only 
   await expect.poll(() => asked).toEqual(["https://track.example/pixel.gif"]);
 });
 
+test("a picture that came with the message is shown in its place", async ({ page, demo }) => {
+  await ready(page, demo);
+  const dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+  const body = `--r\nContent-Type: text/html\n\n<p>Look:</p><img src="cid:dot%40far" style="width:40px">\n--r\nContent-Type: image/png\nContent-ID: <dot@far>\nContent-Disposition: inline; filename=dot.png\nContent-Transfer-Encoding: base64\n\n${dot}\n--r--`;
+  await demo.deliver(ME, mail("Pictured", body, "Content-Type: multipart/related; boundary=r"));
+  await inbox(page, demo);
+  await appears(page, row(page, "Pictured"));
+  await row(page, "Pictured").getByRole("link").click();
+  const picture = page.frameLocator("iframe.mail-frame").locator("img");
+  await expect(picture).toHaveAttribute("src", /^data:image\/png;base64,/);
+  // A picture that the policy kept away would have no height of its own.
+  await expect.poll(async () => (await picture.boundingBox())?.height).toBe(40);
+  await expect(page.getByText("dot.png"), "it is no attachment").toHaveCount(0);
+});
+
 test("hostile mail neither breaks the list nor the page", async ({ page, demo }) => {
   await ready(page, demo);
   await demo.deliver(ME, mail("Nested", Array.from({ length: 2_000 }, (_, n) => `--b${n}\nContent-Type: multipart/mixed; boundary=b${n + 1}\n`).join("\n"), "Content-Type: multipart/mixed; boundary=b0"));

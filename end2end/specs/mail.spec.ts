@@ -57,7 +57,7 @@ test("a throttled mailbox: tried again later, stopped, sent after all; an unknow
   await demo.faults({ throttled: true });
   await write(page, demo, "other@demo.example", "Later");
   await expect(message(page, "Later")).toHaveAttribute("data-state", "deferred");
-  await expect(message(page, "Later")).toContainText("next attempt");
+  await expect(message(page, "Later")).toContainText("Tried once; next attempt");
   await message(page, "Later").getByRole("button", { name: "Stop" }).click();
   await expect(message(page, "Later")).toHaveAttribute("data-state", "cancelled");
   await demo.faults({ throttled: false });

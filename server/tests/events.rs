@@ -67,6 +67,21 @@ async fn a_stream_ends_when_its_person_may_no_longer_sign_in() {
     }
 }
 
+/// A session that ended without a word (it expired, or the word was lost) is noticed within half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_a_session_of_which_nobody_tells() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (seat, browser) = signed_in(&world).await;
+    let mut answer = follow(&browser, &world, &seat.mailbox.to_string()).await;
+    let store = &world.services.store;
+    for session in store.sessions_of(seat.institution, seat.user).await.unwrap() {
+        store.end_session(seat.institution, session).await.unwrap();
+    }
+    let ended = async { while let Ok(Some(_)) = answer.chunk().await {} };
+    tokio::time::timeout(Duration::from_secs(35), ended).await.expect("it is looked at again");
+}
+
 /// The server stops although somebody follows their mail, and somebody else never ends their upload.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_nobody_for_ever() {

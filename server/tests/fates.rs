@@ -180,6 +180,25 @@ async fn what_waited_for_days_is_as_young_as_new() {
     }
 }
 
+/// How long a message is tried is a setting.
+#[tokio::test]
+async fn a_message_is_given_up_at_the_age_that_was_set() {
+    let database = Database::sqlite();
+    let clock = Clock::manual(Clock::system().now());
+    let settings = [("ENTREPOST_MESSAGE_SECONDS", "600".to_owned()), ("ENTREPOST_RETRY_SECONDS", "1".to_owned())];
+    let world = World::start_with(&database, clock.clone(), &settings).await;
+    let seat = world.seat("user@demo.example").await;
+    world.sandbox.world().faults.cut_before_data = true;
+    world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+    run(&world).await;
+    clock.advance_ms(500_000);
+    run(&world).await;
+    assert_eq!(newest(&world, &seat).await.state, DeliveryState::Deferred, "it is young enough");
+    clock.advance_ms(150_000);
+    run(&world).await;
+    assert_eq!(newest(&world, &seat).await.state, DeliveryState::Failed);
+}
+
 /// Disconnected with a message waiting, and connected again: it leaves by itself.
 #[tokio::test]
 async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {

@@ -111,6 +111,46 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
     }
 }
 
+/// An answer to everybody goes to everybody but oneself, in the chain of what it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_everybody() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (seat, browser) = reader(&world).await;
+    let more = "Cc: Cy <other@demo.example>, USER@demo.example\r\nReferences: <root@far.example>";
+    world.sandbox.deliver("user@demo.example", &mail("Who comes?", more, "text"));
+    let list = listed(&browser, &world, "/mail/inbox", "Who comes?").await;
+    let (href, address) = (link(&list, "Who comes?"), seat.mailbox.to_string());
+    let query: Vec<(String, String)> =
+        url::Url::parse(&world.url("demo", &href)).unwrap().query_pairs().into_owned().collect();
+    let mut fields: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    fields.push(("how", "reply_all"));
+    let draft = location(&browser.post(&world.url("demo", "/api/answer_message"), &fields).await);
+    let shown = page(&browser, &world, &draft).await;
+    assert!(shown.contains("Re: Who comes?") && shown.contains("other@demo.example"), "{shown}");
+    let key = draft.rsplit('=').next().unwrap();
+    let fields = [
+        ("mailbox", address.as_str()),
+        ("to", "Ann <ann@far.example>"),
+        ("cc", "Cy <other@demo.example>"),
+        ("subject", "Re: Who comes?"),
+        ("text", "I do."),
+        ("key", key),
+        ("action", "send"),
+    ];
+    browser.post_parts(&world.url("demo", "/api/send_message"), &fields, &[]).await;
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+    let there = world.sandbox.world();
+    let raw = there
+        .mails()
+        .into_iter()
+        .find(|(to, folder, _)| to == "other@demo.example" && folder == "INBOX")
+        .map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned())
+        .unwrap();
+    assert!(raw.contains("References: <root@far.example>") && raw.contains("In-Reply-To: <"), "{raw}");
+    assert!(raw.contains("Cc: ") && !raw.to_lowercase().contains("cc: user@"), "{raw}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_seen_is_gone_with_the_connection() {
     for database in Database::both().await {

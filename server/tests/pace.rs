@@ -136,6 +136,7 @@ async fn three_connections_carry_everything() {
         if world.services.store.backend() == Backend::Postgres {
             replicas.push(world.replica().await);
         }
+        world.sandbox.world().messages_per_minute = usize::MAX;
         world.sandbox.world().faults.slow_ms = 10;
         world.queue(&seat, 40, "other@demo.example", world.clock.now()).await;
         for _ in 0..10 {

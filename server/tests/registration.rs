@@ -60,9 +60,13 @@ async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
         world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "it waits for somebody to mend it");
+        let refused = "Microsoft refuses the app registration.";
+        let home = async || admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+        assert!(home().await.contains(refused));
         let page = save(&world, &admin, &Values { secret: "brand~new~secret".into(), ..values }, &[]).await;
         assert!(page.contains("The new secret is used at once"), "{page}");
         assert!(proves(&world, &seat).await);
+        assert!(!home().await.contains(refused), "the incident is over");
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "what waited leaves at once");
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::Connected, "a wrong secret is the institution's, not the mailbox's");

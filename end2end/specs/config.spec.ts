@@ -1,6 +1,6 @@
 // Institution Config > General > Email: what Save refuses, keeps, asks; notifications.
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, decline, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, customFrom, decline, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
 
 test("the Secret ID in Client Secret is refused in these words, and what was typed stays", async ({ page, demo }) => {
   await signIn(page, demo.url, "admin@demo.example");
@@ -139,10 +139,7 @@ test("a shared address through a connected mailbox: the pair is tested with a re
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
-  await page.goto(demo.url + CONFIG);
-  await page.getByLabel("Yes", { exact: true }).check();
-  await page.getByLabel("Custom From address").fill("noreply@demo.example");
-  await save(page);
+  await customFrom(page, demo, "noreply@demo.example");
   await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
   await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
   await page.getByRole("button", { name: "Test this pair" }).click();

@@ -1,7 +1,7 @@
 // axe on the states that people seldom see: refusals, ends, and things that wait.
 import { everyLook } from "../fixtures/looks";
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, allowOther, atMicrosoft, begin, CONFIG, configure, connect, outcome, save, signIn } from "../fixtures/steps";
+import { accept, ACCOUNT, allowOther, atMicrosoft, begin, CONFIG, configure, connect, customFrom, outcome, signIn } from "../fixtures/steps";
 
 test.setTimeout(180_000);
 
@@ -47,10 +47,7 @@ test.describe("ends", () => {
       await expect(page.getByText("This sign-in was not completed.")).toBeVisible({ timeout: 500 });
     }).toPass();
     await everyLook(page, "attempt-abandoned");
-    await page.goto(demo.url + CONFIG);
-    await page.getByLabel("Yes", { exact: true }).check();
-    await page.getByLabel("Custom From address").fill("noreply@demo.example");
-    await save(page);
+    await customFrom(page, demo, "noreply@demo.example");
     await demo.faults({ delivery: "nowhere" });
     await page.getByRole("button", { name: "Test this pair" }).click();
     await outcome(page, "not_seen");
@@ -62,10 +59,7 @@ test("the institution's own trouble: a refused registration, a failing sender", 
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
-  await page.goto(demo.url + CONFIG);
-  await page.getByLabel("Yes", { exact: true }).check();
-  await page.getByLabel("Custom From address").fill("noreply@demo.example");
-  await save(page);
+  await customFrom(page, demo, "noreply@demo.example");
   await page.getByRole("button", { name: "Test this pair" }).click();
   await outcome(page, "passed");
   await demo.faults({ send_as_denied: true });

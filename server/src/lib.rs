@@ -8,6 +8,7 @@ pub mod http;
 pub mod identity;
 pub mod inbox;
 pub mod mail;
+pub mod markup;
 pub mod outbox;
 pub mod panics;
 pub mod service;

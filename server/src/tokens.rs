@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use app::model::{ClientId, InstitutionId, MailboxId, MailboxState, Timestamp};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::Clock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
-use crate::store::{Backend, Mailbox, News, Registration, Slot, Store, StoreError};
+use crate::store::{Backend, Lease, Mailbox, News, Registration, Slot, Store, StoreError, hear};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// Milliseconds before its end from which a token counts as old.
@@ -259,18 +258,14 @@ impl Tokens {
 
     /// Takes in what other replicas were given, until the store is closed.
     pub async fn listen(self: Arc<Self>) {
-        let mut news = self.store.news();
-        let this = Arc::downgrade(&self);
+        let (news, this) = (self.store.news(), Arc::downgrade(&self));
         drop(self);
-        loop {
-            let heard = news.recv().await;
-            let Some(this) = this.upgrade() else { return };
-            match heard {
-                Ok(News::Token(mailbox, sealed)) => this.take_in(mailbox, &sealed),
-                Err(RecvError::Closed) => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+        hear(news, this, |this, news| {
+            if let News::Token(mailbox, sealed) = news {
+                this.take_in(mailbox, &sealed);
             }
-        }
+        })
+        .await;
     }
 
     fn take_in(&self, mailbox: MailboxId, sealed: &str) {
@@ -316,11 +311,11 @@ impl Tokens {
                 return Err(error.into());
             }
         }
-        let owner = self.clock.uuid();
+        let (owner, of) = (self.clock.uuid(), (mailbox.institution, mailbox.id));
         let mut waited = false;
         loop {
             let now = self.clock.now();
-            if self.store.lease_refresh(mailbox.institution, mailbox.id, owner, (now, now.plus_ms(LEASE_MS))).await? {
+            if self.store.lease(Lease::Refresh, of, owner, (now, now.plus_ms(LEASE_MS))).await? {
                 break;
             }
             waited = true;
@@ -339,7 +334,7 @@ impl Tokens {
             None => self.refresh(mailbox.institution, mailbox.id, always).await,
         };
         // A lease that cannot be given back ends by itself.
-        if let Err(error) = self.store.end_refresh_lease(mailbox.id, owner).await {
+        if let Err(error) = self.store.end_lease(Lease::Refresh, mailbox.id, owner).await {
             tracing::warn!("{error}");
         }
         result

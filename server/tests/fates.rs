@@ -5,7 +5,7 @@ mod common;
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState, Timestamp};
 use common::{Browser, Database, Seat, World};
 use server::clock::Clock;
-use server::store::{Delivery, Lane, NewDelivery};
+use server::store::{Delivery, Lane};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const GREY: &str = "grey@outside.example";
@@ -34,36 +34,11 @@ async fn said(world: &World, seat: &Seat, which: DeliveryId) -> Vec<(String, Rec
 
 /// Queues a message to somebody who gets it and to somebody whose server does not want it yet.
 async fn to_two(world: &World, seat: &Seat) -> DeliveryId {
-    let before = newest_ids(world, seat).await;
-    world.queue(seat, 1, "other@demo.example", world.clock.now()).await;
-    let id = newest_ids(world, seat).await.into_iter().find(|id| !before.contains(id)).unwrap();
-    // The same message, with one more recipient.
-    let store = &world.services.store;
-    let delivery = store.delivery(seat.institution, id).await.unwrap().unwrap();
-    store.cancel_delivery(seat.institution, seat.user, id, world.clock.now()).await.unwrap();
-    let copy = DeliveryId(world.clock.uuid());
-    let opened = world.services.vault.open(&server::outbox::body_place(id), &delivery.body_sealed).unwrap();
-    let new = NewDelivery {
-        id: copy,
-        user: Some(seat.user),
-        idempotency_key: copy.to_string(),
-        message_id: format!("<{copy}@demo.example>"),
-        from: delivery.from,
-        subject: delivery.subject,
-        body_sealed: world.services.vault.seal(&server::outbox::body_place(copy), &opened).unwrap(),
-        form_sealed: String::new(),
-        recipients: vec![(RecipientKind::To, "other@demo.example".into()), (RecipientKind::Cc, GREY.into())],
-    };
-    let mut tx = store.begin().await.unwrap();
-    let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
-    assert!(store.enqueue(&mut tx, &lane, &new, world.clock.now().plus_ms(1)).await.unwrap());
+    let to = [(RecipientKind::To, "other@demo.example".to_owned()), (RecipientKind::Cc, GREY.to_owned())];
+    let mut tx = world.services.store.begin().await.unwrap();
+    let id = world.queue_one(&mut tx, seat, "To two", &to, world.clock.now()).await;
     tx.commit().await.unwrap();
-    copy
-}
-
-async fn newest_ids(world: &World, seat: &Seat) -> Vec<DeliveryId> {
-    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 99)).await;
-    found.unwrap().into_iter().map(|one| one.id).collect()
+    id
 }
 
 fn accepted(address: &str) -> (String, RecipientState) {

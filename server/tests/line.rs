@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Database, Seat, World};
 use server::inbox::{Answer, Ask, Looking};
 use server::service::Services;
-use server::store::News;
+use server::store::{Lease, News};
 
 fn mail(subject: &str) -> Vec<u8> {
     format!("From: Ann <ann@outside.example>\r\nTo: user@demo.example\r\nSubject: {subject}\r\n\r\ntext\r\n")
@@ -81,7 +81,7 @@ async fn a_replica_that_died_with_the_connection_holds_nobody_up_for_long() {
     let seat = world.seat("user@demo.example").await;
     let (now, dead) = (clock.now(), clock.uuid());
     let lease = (now, now.plus_ms(30_000));
-    assert!(world.services.store.lease_line(seat.institution, seat.mailbox, dead, lease).await.unwrap());
+    assert!(world.services.store.lease(Lease::Line, (seat.institution, seat.mailbox), dead, lease).await.unwrap());
     let mut news = world.services.store.news();
     let services = Arc::clone(&world.services);
     let asked = tokio::spawn(async move { search(&services, &seat, "nothing").await });

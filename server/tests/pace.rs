@@ -4,13 +4,11 @@ mod common;
 
 use std::sync::Arc;
 
-use app::model::{DeliveryId, DeliveryState, Provider, RecipientKind, Timestamp};
+use app::model::{DeliveryState, Provider, Timestamp};
 use common::{Database, Seat, World};
 use server::clock::Clock;
-use server::outbox::{Body, body_place};
 use server::service::Services;
-use server::store::{Backend, EmailSettings, Lane, NewDelivery};
-use server::vault::Secret;
+use server::store::{Backend, EmailSettings};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -56,27 +54,6 @@ async fn notifications_leave_through(world: &World, seat: &Seat) {
     store.put_email_settings(&mut tx, seat.institution, &settings, now).await.unwrap();
     tx.commit().await.unwrap();
     store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
-}
-
-async fn queue_notification(world: &World, seat: &Seat) {
-    let (services, id) = (&world.services, DeliveryId(world.clock.uuid()));
-    let body = Body::Notification { to: "admin@demo.example".into(), text: "Something happened.".into() };
-    let body = Secret::new(serde_json::to_string(&body).unwrap());
-    let new = NewDelivery {
-        id,
-        user: None,
-        idempotency_key: id.to_string(),
-        message_id: format!("<{id}@demo.example>"),
-        from: String::new(),
-        subject: "News".into(),
-        body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
-        form_sealed: String::new(),
-        recipients: vec![(RecipientKind::To, "admin@demo.example".into())],
-    };
-    let mut tx = services.store.begin().await.unwrap();
-    let lane = Lane::of_notifications(seat.institution);
-    assert!(services.store.enqueue(&mut tx, &lane, &new, world.clock.now()).await.unwrap());
-    tx.commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -140,7 +117,7 @@ async fn three_connections_carry_everything() {
         world.sandbox.world().faults.slow_ms = 10;
         world.queue(&seat, 40, "other@demo.example", world.clock.now()).await;
         for _ in 0..10 {
-            queue_notification(&world, &seat).await;
+            world.queue_notification(&seat).await;
         }
         let running: Vec<_> = replicas
             .iter()
@@ -197,7 +174,7 @@ async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
 
-        queue_notification(&world, &seat).await;
+        world.queue_notification(&seat).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 0, "the mailbox had its message for this minute");
         clock.advance_ms(60_002);
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);

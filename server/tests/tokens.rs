@@ -9,7 +9,7 @@ use app::model::{MailboxState, Role, SessionId};
 use common::{Browser, Database, World};
 use futures::StreamExt;
 use server::service::Services;
-use server::store::Mailbox;
+use server::store::{Lease, Mailbox};
 
 /// So many senders need a token at the same moment; answers how many got one.
 async fn senders(services: &[Arc<Services>], mailbox: &Mailbox, count: usize) -> usize {
@@ -187,7 +187,9 @@ async fn a_replica_that_died_while_it_refreshed_holds_nobody_up_for_long() {
     let store = &world.services.store;
     let now = clock.now();
     let dead = clock.uuid();
-    assert!(store.lease_refresh(seat.institution, seat.mailbox, dead, (now, now.plus_ms(30_000))).await.unwrap());
+    assert!(
+        store.lease(Lease::Refresh, (seat.institution, seat.mailbox), dead, (now, now.plus_ms(30_000))).await.unwrap()
+    );
     let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
     let tokens = Arc::clone(&world.services.tokens);
     let waiting = tokio::spawn(async move { tokens.access(&mailbox).await.is_ok() });

@@ -21,5 +21,5 @@ pub use layout::{Entrance, Layout, Section, Time};
 #[cfg(feature = "ssr")]
 pub use mail_nav::{MailNav, MailPlace};
 #[cfg(feature = "ssr")]
-pub use notice::{Banner, DiagnosisSheet};
+pub use notice::{Banner, DiagnosisSheet, Remedies};
 pub use route::{RouteStops, duration};

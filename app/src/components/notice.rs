@@ -2,8 +2,9 @@
 
 use leptos::prelude::*;
 
+use super::Submit;
 use crate::islands::CopyButton;
-use crate::model::{Diagnosis, Mender, Tone};
+use crate::model::{Diagnosis, Mender, Remedy, Tone};
 
 /// A prompt: what happened, what it means, what is possible now.
 #[component]
@@ -39,6 +40,22 @@ pub fn Banner(
             </div>
         </div>
     }
+}
+
+/// The buttons that go on from what is wrong with a mailbox, where no attempt is shown. Plain markup: it may be replaced.
+#[component]
+pub fn Remedies(
+    /// What mends it.
+    remedy: Remedy,
+    /// The mailbox's address.
+    #[prop(into)]
+    address: String,
+) -> impl IntoView {
+    let again = (remedy == Remedy::ConnectAgain).then(|| {
+        let values = vec![("email", address)];
+        view! { <Submit action="/api/configure_and_test" values label="Connect again" class="button primary"/> }
+    });
+    view! { {again} <a class="button" href="/account/email">"User Account › Email"</a> }
 }
 
 /// What is wrong, who mends it, how, and the evidence. What this person can do comes first.

@@ -203,6 +203,8 @@ pub struct BodyView {
 pub struct MessageView {
     /// Where it lies.
     pub place: MessagePlace,
+    /// The mailbox's address.
+    pub address: String,
     /// What the folder is for.
     pub role: FolderRole,
     /// The folder's name, as people read it.

@@ -4,11 +4,11 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, signed_in_page};
-use crate::components::{Banner, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Banner, Layout, MailNav, MailPlace, Remedies, Section, Submit, Time};
 use crate::islands::LiveMail;
 use crate::model::{
-    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Remedy, Timestamp,
-    Tone, escaped,
+    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Timestamp, Tone,
+    escaped,
 };
 
 /// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
@@ -163,7 +163,7 @@ fn search_form(view: &InboxView) -> AnyView {
 
 /// What changes while somebody looks: everything here is plain markup, so that it can be replaced whole.
 fn list(view: &InboxView) -> AnyView {
-    let problem = view.problem.as_ref().map(|problem| trouble(problem, Some(&view.address), view.as_of));
+    let problem = view.problem.as_ref().map(|problem| trouble(problem, view.address.clone(), view.as_of));
     if view.headers.is_empty() {
         return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
     }
@@ -215,16 +215,12 @@ fn list(view: &InboxView) -> AnyView {
 }
 
 /// What stands in the way, and where it is mended. Plain markup: it may appear while somebody looks.
-pub(super) fn trouble(problem: &Diagnosis, address: Option<&str>, as_of: Option<Timestamp>) -> AnyView {
-    // Where that is what mends it, it is one press away.
-    let again = address.filter(|_| problem.remedy == Remedy::ConnectAgain).map(|address| {
-        let values = vec![("email", address.to_owned())];
-        view! { <Submit action="/api/configure_and_test" values label="Connect again" class="button primary"/> }
-    });
+pub(super) fn trouble(problem: &Diagnosis, address: String, as_of: Option<Timestamp>) -> AnyView {
+    let remedy = problem.remedy;
     view! {
         <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()>
             {as_of.map(|at| view! { <p class="quiet">"What is listed is as of " <Time at/> "."</p> })}
-            <div class="actions">{again}<a class="button" href="/account/email">"What to do"</a></div>
+            <div class="actions"><Remedies remedy address/></div>
         </Banner>
     }
     .into_any()

@@ -33,7 +33,7 @@ pub fn Message() -> impl IntoView {
         let subject = if view.subject.is_empty() { "(no subject)".to_owned() } else { view.subject.clone() };
         let back = format!("/mail/inbox?mailbox={}&folder={}", view.place.mailbox, escaped(&view.place.folder));
         let folder = view.folder_title.clone();
-        let problem = view.problem.as_ref().map(|problem| inbox::trouble(problem, None, None));
+        let problem = view.problem.as_ref().map(|problem| inbox::trouble(problem, view.address.clone(), None));
         Ok(view! {
             <Layout me title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Message/>

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::signed_in_page;
-use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Remedies, Section, Submit, Time};
 use crate::error::AppError;
 use crate::islands::LiveMail;
 use crate::model::{
@@ -240,7 +240,9 @@ fn opened(letter: LetterView) -> AnyView {
             {about}
             {message.problem.map(|problem| view! {
                 <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/>
-                <DiagnosisSheet diagnosis=problem/>
+                <DiagnosisSheet diagnosis=problem.clone()>
+                    <Remedies remedy=problem.remedy address=message.from.clone()/>
+                </DiagnosisSheet>
             })}
             <section class="sheet opened" aria-labelledby="text-title">
                 <h2 id="text-title">"The message"</h2>

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
+use crate::markup::escaped;
 use crate::service::sessions;
 
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
@@ -165,7 +166,7 @@ fn network(address: IpAddr) -> IpAddr {
 /// A page that forwards to the authority. It is no redirect, which `form-action` would bind.
 fn departure(answer: &Response, url: &HeaderValue) -> Response {
     let address = url.to_str().unwrap_or_default();
-    let safe = address.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let safe = escaped(address);
     let mut page =
         plain(StatusCode::OK, "Going to Microsoft…", &format!("<a href=\"{safe}\">Go on, if nothing happens</a>"));
     if let Ok(refresh) = HeaderValue::from_str(&format!("0;url={address}")) {

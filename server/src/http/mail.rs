@@ -13,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::AppState;
 use super::guard::plain;
+use crate::markup::escaped;
 
 /// What RFC 8187 leaves as it is in a file's name.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
@@ -37,11 +38,7 @@ impl Asked {
 
 fn trouble(error: &AppError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    plain(status, "This cannot be shown", &escape(&error.to_string()))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    plain(status, "This cannot be shown", &escaped(&error.to_string()))
 }
 
 /// Who asks, and for what. Signing in comes first: nothing is said about a question to somebody unknown.

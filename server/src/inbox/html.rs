@@ -64,21 +64,7 @@ const INLINE: usize = 3 * super::message::PICTURES;
 
 /// A Content-ID as an address names it (RFC 2392): percent-encoded.
 pub(super) fn picture_id(named: &str) -> String {
-    let (mut id, mut rest) = (Vec::with_capacity(named.len()), named.as_bytes());
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        match code.filter(|_| *first == b'%') {
-            Some(octet) => {
-                id.push(octet);
-                rest = &after[2..];
-            }
-            None => {
-                id.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&id).into_owned()
+    percent_encoding::percent_decode_str(named).decode_utf8_lossy().into_owned()
 }
 
 fn is_remote(url: &str) -> bool {

@@ -6,6 +6,7 @@ use app::model::{HeaderView, Timestamp};
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders, PartType};
 
 use crate::mail::imap::Listed;
+use crate::markup::escaped;
 
 /// Characters of one header field that are kept.
 const FIELD: usize = 1_000;
@@ -231,10 +232,6 @@ fn part(message: &Message<'_>, id: u32, number: usize) -> Option<Part> {
             mail_parser::Encoding::Base64 => Encoding::Base64,
         },
     })
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Content-IDs that HTML shows as pictures, as they are (RFC 2392 has them percent-encoded).

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use app::model::{InstitutionId, MailboxId};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::{Ask, Inbox, InboxError, Note, Request, locked};
-use crate::store::{Backend, News};
+use crate::store::{Backend, Lease, News, hear};
 
 /// A right ends this long after its last renewal.
 const LEASE_MS: i64 = 30_000;
@@ -55,7 +54,7 @@ impl Inbox {
     async fn try_lease(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<bool, InboxError> {
         let now = self.clock.now();
         let until = (now, now.plus_ms(LEASE_MS));
-        Ok(self.store.lease_line(institution, mailbox, self.owner, until).await?)
+        Ok(self.store.lease(Lease::Line, (institution, mailbox), self.owner, until).await?)
     }
 
     /// The right, if nobody has it.
@@ -128,7 +127,7 @@ impl Inbox {
             return;
         }
         locked(&self.rights).remove(&mailbox);
-        match self.store.end_line(mailbox, self.owner).await {
+        match self.store.end_lease(Lease::Line, mailbox, self.owner).await {
             Ok(()) => self.store.publish(News::Free(mailbox, self.owner)).await,
             // It ends by itself.
             Err(error) => tracing::warn!("{error}"),
@@ -149,34 +148,29 @@ impl Inbox {
 
     /// Hears what other replicas say, until the store is closed.
     pub async fn listen(self: Arc<Self>) {
-        let mut news = self.store.news();
-        let this = Arc::downgrade(&self);
+        let (news, this) = (self.store.news(), Arc::downgrade(&self));
         drop(self);
-        loop {
-            let heard = news.recv().await;
-            let Some(this) = this.upgrade() else { return };
-            match heard {
-                Ok(News::Wanted(mailbox, who)) if who != this.owner => this.hear(mailbox, || Note::HandOver),
-                Ok(News::Free(mailbox, who)) if who != this.owner => this.hear(mailbox, || Note::Look),
-                Ok(News::Looked(institution, mailbox, who, folder)) if who != this.owner => {
-                    if locked(&this.rights).contains(&mailbox) {
-                        locked(&this.elsewhere).insert((mailbox, folder.clone()), Instant::now());
-                        let (done, _) = tokio::sync::oneshot::channel();
-                        let request = Request { ask: Ask::Sync { folder }, at: Instant::now(), done };
-                        let _ = this.tell(institution, mailbox, Note::Request(request));
-                    }
-                }
-                Err(RecvError::Closed) => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+        hear(news, this, |this, news| match news {
+            News::Wanted(mailbox, who) if who != this.owner => this.hand(mailbox, Note::HandOver),
+            News::Free(mailbox, who) if who != this.owner => this.hand(mailbox, Note::Look),
+            News::Looked(institution, mailbox, who, folder)
+                if who != this.owner && locked(&this.rights).contains(&mailbox) =>
+            {
+                locked(&this.elsewhere).insert((mailbox, folder.clone()), Instant::now());
+                let (done, _) = tokio::sync::oneshot::channel();
+                let request = Request { ask: Ask::Sync { folder }, at: Instant::now(), done };
+                let _ = this.tell(institution, mailbox, Note::Request(request));
             }
-        }
+            _ => {}
+        })
+        .await;
     }
 
     /// Hands a note to a mailbox's task, if there is one.
-    fn hear(&self, mailbox: MailboxId, note: impl Fn() -> Note) {
+    fn hand(&self, mailbox: MailboxId, note: Note) {
         if let Some(line) = locked(&self.lines).get(&mailbox) {
             // A task that is too busy to take a note is asked again.
-            let _ = line.try_send(note());
+            let _ = line.try_send(note);
         }
     }
 }

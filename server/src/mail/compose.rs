@@ -11,6 +11,7 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
 
 use super::recipients::Named;
+use crate::markup::escaped;
 
 /// A message ready for the wire.
 pub struct Composed {
@@ -98,9 +99,9 @@ impl TestMessage<'_> {
         );
         let html = format!(
             "<p>This message proves that Entrepost can send and receive as <strong>{}</strong>.</p><table><tr><td>Institution</td><td>{}</td></tr><tr><td>Tested by</td><td>{}</td></tr><tr><td>Time</td><td>{when}</td></tr></table><p>Nothing needs to be done. You can delete this message.</p>",
-            escape(self.from.as_str()),
-            escape(self.institution),
-            escape(self.person)
+            escaped(self.from.as_str()),
+            escaped(self.institution),
+            escaped(self.person)
         );
         let subject = format!("Entrepost test for {}", self.institution);
         let message = builder(self.from.as_str(), self.to.as_str(), &subject, self.at)?
@@ -143,10 +144,6 @@ fn builder(
 fn finish(message: Result<Message, lettre::error::Error>) -> Result<Composed, ComposeError> {
     let message = message.map_err(|error| ComposeError(error.to_string()))?;
     Ok(Composed { envelope: message.envelope().clone(), bytes: message.formatted() })
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A message that a person wrote.

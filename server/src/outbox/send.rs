@@ -1,6 +1,6 @@
 //! One attempt to send one delivery. No transaction is open meanwhile.
 
-use app::model::{MailboxState, RecipientState, Timestamp};
+use app::model::{MailboxState, RecipientState, RecipientView, Timestamp};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::Address;
 use lettre::address::Envelope;
@@ -60,17 +60,21 @@ impl Outbox {
     pub(super) async fn attempt(
         &self,
         lane: &Lane,
-        delivery: &Delivery,
+        (delivery, recipients): (&Delivery, &[RecipientView]),
         kept: &mut Option<Kept>,
     ) -> Result<Option<Attempted>> {
+        let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
+        let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).ok();
         let body = opened.and_then(|text| serde_json::from_str::<Body>(text.expose()).ok());
         match (body, lane.mailbox) {
             (Some(Body::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
-                Ok(bytes) => self.through_mailbox(lane, delivery, &bytes, kept).await,
+                Ok(bytes) => self.through_mailbox(lane, (delivery, &pending), &bytes, kept).await,
                 Err(_) => Ok(Some(unreadable())),
             },
-            (Some(Body::Text(text)), Some(_)) => self.through_mailbox(lane, delivery, text.as_bytes(), kept).await,
+            (Some(Body::Text(text)), Some(_)) => {
+                self.through_mailbox(lane, (delivery, &pending), text.as_bytes(), kept).await
+            }
             (Some(Body::Notification { to, text }), None) => Box::pin(self.notification(delivery, &to, &text)).await,
             _ => Ok(Some(unreadable())),
         }
@@ -79,7 +83,7 @@ impl Outbox {
     async fn through_mailbox(
         &self,
         lane: &Lane,
-        delivery: &Delivery,
+        (delivery, pending): (&Delivery, &[String]),
         bytes: &[u8],
         kept: &mut Option<Kept>,
     ) -> Result<Option<Attempted>> {
@@ -94,15 +98,7 @@ impl Outbox {
                 retry_after: Some(AWAY_SECONDS),
             })));
         };
-        let pending: Vec<String> = self
-            .store
-            .recipients(delivery.institution, delivery.id)
-            .await?
-            .into_iter()
-            .filter(|recipient| recipient.state == RecipientState::Pending)
-            .map(|recipient| recipient.address)
-            .collect();
-        let Some(envelope) = envelope(&delivery.from, &pending) else { return Ok(Some(unreadable())) };
+        let Some(envelope) = envelope(&delivery.from, pending) else { return Ok(Some(unreadable())) };
         if kept.as_ref().is_none_or(|kept| kept.until <= self.clock.now()) {
             if let Some(old) = kept.take() {
                 old.session.quit().await;

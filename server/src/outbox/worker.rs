@@ -257,15 +257,10 @@ impl Outbox {
         kept: &mut Option<Kept>,
     ) -> Result<bool> {
         // Before it is sent: once it is, nothing may come between the answer and its record.
-        let others_have_it = delivery.attempts > 0
-            && self
-                .store
-                .recipients(delivery.institution, delivery.id)
-                .await?
-                .iter()
-                .any(|recipient| recipient.state == RecipientState::Accepted);
+        let recipients = self.store.recipients(delivery.institution, delivery.id).await?;
+        let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
         let attempted = {
-            let attempt = self.attempt(lane, delivery, kept);
+            let attempt = self.attempt(lane, (delivery, &recipients), kept);
             tokio::pin!(attempt);
             loop {
                 tokio::select! {

@@ -314,7 +314,7 @@ impl Accounts for Handle {
         let users = self.store.users(institution).await.or_internal(self)?;
         let invitations = self.store.invitations(institution).await.or_internal(self)?;
         let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
-        let undelivered = self.undelivered(institution).await?;
+        let undelivered = self.store.undelivered_notifications(institution).await.or_internal(self)?;
         let now = self.clock.now();
         let until = |user: UserId| -> Option<Timestamp> {
             invitations.iter().find(|(who, until)| *who == user && *until >= now).map(|(_, until)| *until)

@@ -11,19 +11,7 @@ use crate::store::Slot;
 /// Days before a secret's expiry from which administrators are reminded.
 const REMIND_DAYS: i64 = 30;
 
-/// How long it is said that a notification did not arrive (30 days; they are kept no longer).
-const UNDELIVERED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-
 impl Services {
-    /// To whom the newest notification did not get, and why.
-    pub(super) async fn undelivered(
-        &self,
-        institution: app::model::InstitutionId,
-    ) -> Result<Vec<(String, String)>, AppError> {
-        let after = self.clock.now().plus_ms(-UNDELIVERED_MS);
-        self.store.undelivered_notifications(institution, after).await.or_internal(self)
-    }
-
     /// What the home page says, most urgent first.
     pub(super) async fn home_page(&self, me: &SignedIn) -> Result<Home, AppError> {
         let institution = me.institution().id;
@@ -94,7 +82,7 @@ impl Services {
                     "Look at it",
                 );
             }
-            let undelivered = self.undelivered(institution).await?;
+            let undelivered = self.store.undelivered_notifications(institution).await.or_internal(self)?;
             if let Some((address, why)) = undelivered.first() {
                 let others = if undelivered.len() > 1 { " The list of users shows the others." } else { "" };
                 say(

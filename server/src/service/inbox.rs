@@ -301,6 +301,7 @@ impl Inbox for Handle {
         };
         Ok(MessageView {
             place: place.clone(),
+            address: mailbox.address,
             role,
             folder_title: title,
             from,

@@ -2,12 +2,13 @@
 //!
 //! News may be lost (a connection that broke): whoever waits for them looks again by itself now and then.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use app::model::{InstitutionId, MailboxId, UserId};
 use sqlx::postgres::PgListener;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::{Result, Store};
@@ -132,6 +133,19 @@ impl Pieces {
         let whole: String = parts.iter().map(Option::as_deref).collect::<Option<_>>()?;
         self.0.retain(|(known, _)| known != name);
         News::parse(&whole)
+    }
+}
+
+/// Hands news on to somebody for as long as they live and the store is open. What a slow listener missed is lost: see above.
+pub async fn hear<T>(mut news: broadcast::Receiver<News>, who: Weak<T>, mut told: impl FnMut(&Arc<T>, News)) {
+    loop {
+        let heard = news.recv().await;
+        let Some(who) = who.upgrade() else { return };
+        match heard {
+            Ok(news) => told(&who, news),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

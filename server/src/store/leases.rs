@@ -5,39 +5,63 @@ use uuid::Uuid;
 
 use super::{Result, Store};
 
+/// What a right is to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// To refresh the mailbox's grant.
+    Refresh,
+    /// To its one IMAP connection.
+    Line,
+}
+
+impl Lease {
+    /// Its columns: who has it, and until when.
+    fn columns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Refresh => ("refresh_lease_owner", "refresh_lease_until"),
+            Self::Line => ("line_owner", "line_until"),
+        }
+    }
+}
+
 impl Store {
-    /// Takes the right to refresh a mailbox's grant, unless somebody has it whose lease has not ended. `false`: they have, or the
-    /// mailbox is gone.
+    /// Takes or keeps a right, unless somebody else has it whose lease has not ended. `false`: they have, or the mailbox is gone.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn lease_refresh(
+    pub async fn lease(
         &self,
-        institution: InstitutionId,
-        which: MailboxId,
+        lease: Lease,
+        (institution, which): (InstitutionId, MailboxId),
         owner: Uuid,
         (now, until): (Timestamp, Timestamp),
     ) -> Result<bool> {
-        let done = sqlx::query(
-            "UPDATE mailboxes SET refresh_lease_owner = $1, refresh_lease_until = $2
-             WHERE institution_id = $3 AND id = $4 AND (refresh_lease_owner IS NULL OR refresh_lease_until < $5)",
-        )
-        .bind(owner.to_string())
-        .bind(until.0)
-        .bind(institution.to_string())
-        .bind(which.to_string())
-        .bind(now.0)
-        .execute(&self.pool)
-        .await?;
+        let (by, end) = lease.columns();
+        // Both names are constants of this file.
+        let statement = format!(
+            "UPDATE mailboxes SET {by} = $1, {end} = $2
+             WHERE institution_id = $3 AND id = $4 AND ({by} IS NULL OR {by} = $1 OR {end} < $5)"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(owner.to_string())
+            .bind(until.0)
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .bind(now.0)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives the right to refresh back.
+    /// Gives a right back.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn end_refresh_lease(&self, which: MailboxId, owner: Uuid) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL WHERE id = $1 AND refresh_lease_owner = $2")
+    pub async fn end_lease(&self, lease: Lease, which: MailboxId, owner: Uuid) -> Result<()> {
+        let (by, _) = lease.columns();
+        // The name is a constant of this file.
+        let statement = format!("UPDATE mailboxes SET {by} = NULL WHERE id = $1 AND {by} = $2");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(which.to_string())
             .bind(owner.to_string())
             .execute(&self.pool)
@@ -70,44 +94,6 @@ impl Store {
             .bind(refusal)
             .bind(institution.to_string())
             .bind(which.to_string())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// Takes, or keeps, the right to be connected to a mailbox. `false`: somebody else has it, or the mailbox is gone.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn lease_line(
-        &self,
-        institution: InstitutionId,
-        which: MailboxId,
-        owner: Uuid,
-        (now, until): (Timestamp, Timestamp),
-    ) -> Result<bool> {
-        let done = sqlx::query(
-            "UPDATE mailboxes SET line_owner = $1, line_until = $2
-             WHERE institution_id = $3 AND id = $4 AND (line_owner IS NULL OR line_owner = $1 OR line_until < $5)",
-        )
-        .bind(owner.to_string())
-        .bind(until.0)
-        .bind(institution.to_string())
-        .bind(which.to_string())
-        .bind(now.0)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Gives the right to be connected back.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn end_line(&self, which: MailboxId, owner: Uuid) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET line_owner = NULL WHERE id = $1 AND line_owner = $2")
-            .bind(which.to_string())
-            .bind(owner.to_string())
             .execute(&self.pool)
             .await?;
         Ok(())

@@ -20,10 +20,11 @@ use sqlx::{Any, AnyPool, Row, Transaction};
 
 pub use attempts::{Attempt, Check, NewAttempt, Resting};
 pub use backend::{Backend, missing_file};
-pub use bus::News;
+pub use bus::{News, hear};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use inbox::{FolderChange, FolderRow};
+pub use leases::Lease;
 pub use mailboxes::{Mailbox, NewMailbox};
 pub use outbox::{Claim, Delivery, Lane, NewDelivery, Pace, Record};
 pub use people::{InstitutionRow, Invitation, User};

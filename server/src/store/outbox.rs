@@ -150,12 +150,6 @@ const COLUMNS: &str =
     "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
     next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at,
     COALESCE((SELECT paused_until FROM lanes WHERE lanes.id = deliveries.lane_id), 0) AS paused_until";
-/// The same for lists: messages may be large, and lists do not show them.
-const LISTED: &str =
-    "id, institution_id, user_id, lane_id, message_id, from_address, subject, '' AS body_sealed, state, attempts,
-    next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at,
-    COALESCE((SELECT paused_until FROM lanes WHERE lanes.id = deliveries.lane_id), 0) AS paused_until";
-
 fn delivery(row: &AnyRow) -> Result<Delivery> {
     let user: Option<String> = row.try_get("user_id")?;
     Ok(Delivery {
@@ -291,8 +285,10 @@ impl Store {
         who: UserId,
         (before, limit): (Timestamp, i64),
     ) -> Result<Vec<Delivery>> {
+        // Messages may be large, and lists do not show them.
+        let listed = COLUMNS.replace("body_sealed", "'' AS body_sealed");
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {LISTED} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
+            "SELECT {listed} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
         )))
         .bind(institution.to_string())
         .bind(who.to_string())

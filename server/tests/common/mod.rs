@@ -15,7 +15,7 @@ use server::mail::compose::Written;
 use server::mail::recipients::Named;
 use server::outbox::{Body, body_place};
 use server::service::{AddPerson, Services};
-use server::store::{EmailSettings, InstitutionRow, Lane, NewDelivery, NewMailbox, Registration, Slot};
+use server::store::{EmailSettings, InstitutionRow, Lane, NewDelivery, NewMailbox, Registration, Slot, Tx};
 use server::vault::Secret;
 use sqlx::Connection;
 
@@ -187,41 +187,85 @@ impl World {
 
     /// Queues messages as a person of that seat would have written them.
     pub async fn queue(&self, seat: &Seat, count: usize, to: &str, at: Timestamp) {
-        let (services, clock) = (&self.services, &self.clock);
-        let from = services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().address;
-        let from = EmailAddress::parse(&from).unwrap();
-        let named = Named { name: None, address: EmailAddress::parse(to).unwrap() };
-        let mut tx = services.store.begin().await.unwrap();
+        let mut tx = self.services.store.begin().await.unwrap();
         for number in 0..count {
-            let (id, message_id) = (DeliveryId(clock.uuid()), format!("<{}@demo.example>", clock.uuid()));
-            let written = Written {
-                from: &from,
-                to: std::slice::from_ref(&named),
-                cc: &[],
-                subject: &format!("Message {number}"),
-                text: "Text",
-                at,
-                message_id: &message_id,
-                references: &[],
-                files: Vec::new(),
-            };
-            let body = Body::of(written.build().unwrap());
-            let body = Secret::new(serde_json::to_string(&body).unwrap());
-            let new = NewDelivery {
-                id,
-                user: Some(seat.user),
-                idempotency_key: id.to_string(),
-                message_id,
-                from: from.to_string(),
-                subject: format!("Message {number}"),
-                body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
-                form_sealed: String::new(),
-                recipients: vec![(RecipientKind::To, to.to_owned())],
-            };
-            let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
-            assert!(services.store.enqueue(&mut tx, &lane, &new, at).await.unwrap());
+            let to = [(RecipientKind::To, to.to_owned())];
+            self.queue_one(&mut tx, seat, &format!("Message {number}"), &to, at).await;
         }
         tx.commit().await.unwrap();
+    }
+
+    /// Queues one message, to whomever.
+    pub async fn queue_one(
+        &self,
+        tx: &mut Tx,
+        seat: &Seat,
+        subject: &str,
+        recipients: &[(RecipientKind, String)],
+        at: Timestamp,
+    ) -> DeliveryId {
+        let clock = &self.clock;
+        let from = self.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().address;
+        let from = EmailAddress::parse(&from).unwrap();
+        let to: Vec<Named> = recipients
+            .iter()
+            .map(|(_, address)| Named { name: None, address: EmailAddress::parse(address).unwrap() })
+            .collect();
+        let message_id = format!("<{}@demo.example>", clock.uuid());
+        let written = Written {
+            from: &from,
+            to: &to,
+            cc: &[],
+            subject,
+            text: "Text",
+            at,
+            message_id: &message_id,
+            references: &[],
+            files: Vec::new(),
+        };
+        let body = Body::of(written.build().unwrap());
+        let new = NewDelivery {
+            user: Some(seat.user),
+            message_id,
+            from: from.to_string(),
+            subject: subject.to_owned(),
+            recipients: recipients.to_vec(),
+            ..self.sealed(&body)
+        };
+        let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
+        assert!(self.services.store.enqueue(tx, &lane, &new, at).await.unwrap());
+        new.id
+    }
+
+    /// Queues a notification of a seat's institution to `admin@demo.example`.
+    pub async fn queue_notification(&self, seat: &Seat) {
+        let to = "admin@demo.example".to_owned();
+        let new = NewDelivery {
+            subject: "News".into(),
+            recipients: vec![(RecipientKind::To, to.clone())],
+            ..self.sealed(&Body::Notification { to, text: "Something happened.".into() })
+        };
+        let mut tx = self.services.store.begin().await.unwrap();
+        let lane = Lane::of_notifications(seat.institution);
+        assert!(self.services.store.enqueue(&mut tx, &lane, &new, self.clock.now()).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
+    /// A delivery with a body and nothing else.
+    fn sealed(&self, body: &Body) -> NewDelivery {
+        let id = DeliveryId(self.clock.uuid());
+        let body = Secret::new(serde_json::to_string(body).unwrap());
+        NewDelivery {
+            id,
+            user: None,
+            idempotency_key: id.to_string(),
+            message_id: format!("<{id}@demo.example>"),
+            from: String::new(),
+            subject: String::new(),
+            body_sealed: self.services.vault.seal(&body_place(id), &body).unwrap(),
+            form_sealed: String::new(),
+            recipients: Vec::new(),
+        }
     }
 
     /// Waits until something is so.

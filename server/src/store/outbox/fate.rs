@@ -9,7 +9,8 @@ use super::{Lane, put_lane};
 use crate::store::{Mailbox, Result, Store, Tx, named};
 
 impl Store {
-    /// A sent message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and why. `false`: it is not known here.
+    /// A sent message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and
+    /// why. `false`: it is not known here.
     ///
     /// # Errors
     /// [`crate::store::StoreError`].
@@ -42,12 +43,14 @@ impl Store {
             // A second report may name others; a message may come back from some while others still have to get it.
             None => {
                 let row = sqlx::query(
-                    "SELECT id FROM deliveries WHERE institution_id = $1 AND (user_id = $2 OR user_id IS NULL) AND message_id = $3
-                       AND state IN ('bounced', 'deferred', 'sending')",
+                    "SELECT id FROM deliveries WHERE institution_id = $1 AND (user_id = $2 OR user_id IS NULL AND EXISTS (
+                         SELECT 1 FROM email_settings e WHERE e.institution_id = $1 AND e.notification_mailbox_id = $4))
+                       AND message_id = $3 AND state IN ('bounced', 'deferred', 'sending')",
                 )
                 .bind(mailbox.institution.to_string())
                 .bind(mailbox.user.to_string())
                 .bind(message_id)
+                .bind(mailbox.id.to_string())
                 .fetch_optional(&mut *tx)
                 .await?;
                 row.map(|row| row.try_get("id")).transpose()?
@@ -174,21 +177,16 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Notifications that did not arrive, of those queued after a time: to whom, and why. Only the newest to each address counts.
+    /// Notifications that did not arrive, as long as they are kept: to whom, and why. Only the newest to each address counts.
     ///
     /// # Errors
     /// [`crate::store::StoreError`].
-    pub async fn undelivered_notifications(
-        &self,
-        institution: InstitutionId,
-        after: Timestamp,
-    ) -> Result<Vec<(String, String)>> {
+    pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
         let rows = sqlx::query(
             "SELECT r.address, d.state, d.answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.created_at > $2 ORDER BY d.created_at DESC, d.id",
+             WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id",
         )
         .bind(institution.to_string())
-        .bind(after.0)
         .fetch_all(&self.pool)
         .await?;
         let (mut seen, mut undelivered) = (HashSet::new(), Vec::new());

@@ -123,3 +123,50 @@ test("somebody who may not: a user's home and mail without anything", async ({ p
   await page.goto(`${demo.url}/mail/drafts`);
   await everyLook(page, "drafts-nothing-yet");
 });
+
+test("mail in trouble: the trash asks, a list that is old, a notification that came back", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.deliver("admin@demo.example", "From: Ann <ann@far.example>\nTo: admin@demo.example\nSubject: An offer\n\nBuy now.");
+  await page.goto(`${demo.url}/mail/inbox`);
+  const offer = page.locator(".mail-row").filter({ hasText: "An offer" });
+  await offer.getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await expect(page.getByText("1 message moved to the deleted ones.")).toBeVisible();
+  await page.reload();
+  await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Deleted Items" }).click();
+  await offer.getByRole("checkbox").check();
+  await page.locator("summary", { hasText: "Delete for good" }).click();
+  await expect(page.getByRole("button", { name: "Yes, delete for good" })).toBeVisible();
+  await everyLook(page, "inbox-trash");
+  await offer.getByRole("link").click();
+  await page.locator("summary", { hasText: "Delete for good" }).click();
+  await everyLook(page, "message-trash");
+  await demo.faults({ imap_throttled: true });
+  await demo.endImap();
+  await page.goto(`${demo.url}/mail/inbox`);
+  await expect(page.getByText("What is listed is as of")).toBeVisible();
+  await everyLook(page, "inbox-old");
+  await demo.faults({ imap_throttled: false });
+  await customFrom(page, demo, "noreply@demo.example");
+  await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
+  await page.getByRole("button", { name: "Test this pair" }).click();
+  await outcome(page, "passed");
+  await demo.faults({ bounced: true });
+  await page.goto(`${demo.url}/institution/users`);
+  await page.getByLabel("Email", { exact: true }).fill("new.person@far.example");
+  await page.getByRole("button", { name: "Invite", exact: true }).click();
+  await expect(async () => {
+    await page.goto(`${demo.url}/mail/inbox`);
+    await page.goto(`${demo.url}/institution/users`);
+    await expect(page.getByText("Not delivered")).toBeVisible({ timeout: 500 });
+  }).toPass();
+  await everyLook(page, "users-not-delivered");
+  await page.goto(`${demo.url}/`);
+  await expect(page.getByText("An email of Entrepost did not arrive.")).toBeVisible();
+  await expect(
+    page.getByText("new.person@far.example did not get it: 550 5.1.1 <new.person@far.example>: nobody has this address.", { exact: true }),
+  ).toBeVisible();
+  await everyLook(page, "home-not-delivered");
+});

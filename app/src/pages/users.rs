@@ -100,8 +100,9 @@ fn row(person: UserRow, me: UserId) -> AnyView {
                 <div>{state}</div>
             </div>
             {undelivered.map(|why| view! {
-                <p><span class="badge bad">"✕ Not delivered"</span> " The last email of Entrepost did not get there: " {why}
-                    " Check the address, or make a new link and hand it over."</p>
+                <p><span class="badge bad">"✕ Not delivered"</span>
+                    " The last email of Entrepost did not get there. Check the address, or make a new link and hand it over."</p>
+                <p class="quiet">"The answer: " {why}</p>
             })}
             {boxes}
             <details class="more">

@@ -97,8 +97,9 @@ pub(super) fn parse(raw: &[u8]) -> Option<Bounce> {
         if !action.eq_ignore_ascii_case("failed") {
             continue;
         }
-        let reason = [value("status"), value("diagnostic-code").map(typed)];
-        let reason = reason.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let (status, said) = (value("status").unwrap_or_default(), value("diagnostic-code").map_or("", typed));
+        // What the server said mostly names the status itself.
+        let reason = if said.contains(status) { said.to_owned() } else { format!("{status} {said}").trim().to_owned() };
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(500).collect();
         failed.push((typed(value("original-recipient").unwrap_or(recipient)).to_owned(), reason));
     }
@@ -140,10 +141,7 @@ mod tests {
             assert!(is_report(raw.as_bytes()));
             let bounce = parse(raw.as_bytes()).unwrap();
             assert_eq!(bounce.message_id, "<one@demo.example>", "{kind}");
-            assert_eq!(
-                bounce.failed,
-                [("somebody@x.example".to_owned(), "5.1.1 550 5.1.1 no such person here".to_owned())]
-            );
+            assert_eq!(bounce.failed, [("somebody@x.example".to_owned(), "550 5.1.1 no such person here".to_owned())]);
         }
     }
 

@@ -88,7 +88,7 @@ impl Services {
                 say(
                     Tone::Warning,
                     "An email of Entrepost did not arrive.",
-                    format!("{address} did not get it: {why}.{others}"),
+                    format!("{address} did not get it: {}.{others}", why.trim_end_matches('.')),
                     "/institution/users".into(),
                     "Open Users",
                 );

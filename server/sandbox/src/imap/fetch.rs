@@ -7,6 +7,7 @@ use imap_codec::imap_types::envelope::{Address, Envelope};
 use imap_codec::imap_types::fetch::{
     MacroOrMessageDataItemNames, MessageDataItem, MessageDataItemName as Item, Section,
 };
+use imap_codec::imap_types::flag::{Flag, FlagFetch};
 use mail_parser::MessageParser;
 use std::num::NonZeroU32;
 
@@ -31,7 +32,7 @@ pub(super) fn sets_seen(name: &Name<'_>) -> bool {
 }
 
 pub(super) fn flags(flags: &[String]) -> MessageDataItem<'static> {
-    MessageDataItem::Flags(super::wire_flags(flags))
+    MessageDataItem::Flags(wire_flags(flags))
 }
 
 fn text(bytes: &[u8]) -> NString<'static> {
@@ -140,4 +141,12 @@ fn envelope(raw: &[u8]) -> Option<Envelope<'static>> {
         in_reply_to: string(message.header_raw("In-Reply-To").map(|id| id.trim().to_owned())),
         message_id: string(message.header_raw("Message-ID").map(|id| id.trim().to_owned())),
     })
+}
+
+/// The flags as FETCH shows them.
+fn wire_flags(flags: &[String]) -> Vec<FlagFetch<'static>> {
+    flags
+        .iter()
+        .filter_map(|flag| Flag::try_from(flag.as_str()).ok().map(|flag| FlagFetch::Flag(flag.into_static())))
+        .collect()
 }

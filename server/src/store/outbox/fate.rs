@@ -183,7 +183,7 @@ impl Store {
     /// [`crate::store::StoreError`].
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
         let rows = sqlx::query(
-            "SELECT r.address, d.state, d.answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
+            "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
              WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id",
         )
         .bind(institution.to_string())

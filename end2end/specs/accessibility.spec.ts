@@ -48,9 +48,11 @@ test("the configuration: empty, refused, verified, unverified, waiting", async (
   const app = await demo.registration();
   await fillRegistration(page, demo, { secret: app.secret_id });
   await save(page);
+  await expect(page.locator("#client_secret-error")).toContainText("This is the Secret ID");
   await everyLook(page, "config-secret-id");
   await fillRegistration(page, demo, { secret: "wrong~secret" });
   await save(page);
+  await expect(page.locator("#client_secret-error")).not.toContainText("This is the Secret ID");
   await expect(page.locator("#client_secret-error")).toBeVisible();
   await everyLook(page, "config-refused");
   await demo.faults({ unavailable: true });

@@ -22,7 +22,7 @@ test("the portal: a fault is switched on, mail is read rendered and raw, a redir
 
   await page.goto(demo.portal);
   await page.getByLabel("Authenticated SMTP").selectOption({ label: "Off for the mailbox" });
-  await page.getByRole("button", { name: "Set faults" }).click();
+  await Promise.all([page.waitForEvent("load"), page.getByRole("button", { name: "Set faults" }).click()]);
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");

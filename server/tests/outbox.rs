@@ -357,6 +357,59 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
     }
 }
 
+/// A report can be read before the process that sent its message has recorded that, or died: it counts all the same.
+#[tokio::test]
+async fn what_comes_back_before_its_sending_is_recorded_came_back() {
+    for database in Database::both().await {
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock, &[]).await;
+        let seat = world.seat("user@demo.example").await;
+        let store = &world.services.store;
+        world.queue(&seat, 2, "other@demo.example", world.clock.now()).await;
+        let (owner, now) = (world.clock.uuid(), world.clock.now());
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let lane = server::store::Lane::of_mailbox(seat.institution, seat.mailbox);
+        let failed = [("other@demo.example".to_owned(), "550 5.1.1 nobody".to_owned())];
+        let mut claimed = Vec::new();
+        for _ in 0..2 {
+            let lease = (owner, world.clock.uuid(), now.plus_ms(30_000));
+            let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, now).await;
+            let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
+            assert!(store.start_data(seat.institution, (delivery.id, owner), &[]).await.unwrap());
+            assert!(store.bounce_delivery(&mailbox, &delivery.message_id, (&failed, "{}"), now).await.unwrap());
+            let under_way = store.delivery(seat.institution, delivery.id).await.unwrap().unwrap();
+            assert_eq!(under_way.state, DeliveryState::Sending, "until its sender says what became of it");
+            claimed.push(delivery.id);
+        }
+        // One is recorded as accepted, the other one's sender dies.
+        let record = server::store::Record {
+            state: DeliveryState::Sent,
+            next_attempt_at: now,
+            answer: "250 accepted".into(),
+            fault: None,
+            recipients: vec![("other@demo.example".into(), RecipientState::Accepted, "250 accepted".into())],
+            counts: true,
+        };
+        assert!(store.record_delivery(seat.institution, (claimed[0], owner), &record, now).await.unwrap());
+        world.clock.advance_ms(30_001);
+        assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
+        for which in claimed {
+            let delivery = store.delivery(seat.institution, which).await.unwrap().unwrap();
+            assert_eq!(delivery.state, DeliveryState::Bounced);
+            assert_eq!(
+                (delivery.answer.as_str(), delivery.fault.as_deref()),
+                ("other@demo.example: 550 5.1.1 nobody", Some("{}"))
+            );
+            let recipients = store.recipients(seat.institution, which).await.unwrap();
+            assert_eq!(
+                (recipients[0].state, recipients[0].answer.as_str()),
+                (RecipientState::Refused, "550 5.1.1 nobody")
+            );
+        }
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
     for database in Database::both().await {

@@ -93,7 +93,7 @@ pub(super) async fn folder(
         if let Some(bounce) = bounce::parse(&octets) {
             let now = inbox.clock.now();
             let fault = bounce.fault(now).to_json();
-            let why = (bounce.failed.as_slice(), Some(fault.as_str()));
+            let why = (bounce.failed.as_slice(), fault.as_str());
             news |= inbox.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
         }
     }

@@ -9,8 +9,9 @@ use super::{Lane, put_lane};
 use crate::store::{Mailbox, Result, Store, Tx, named};
 
 impl Store {
-    /// A sent message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and
-    /// why. `false`: it is not known here.
+    /// A message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and why.
+    /// One that is still on its way, to others or until its sending is recorded, has come back once that ended.
+    /// `false`: it is not known here.
     ///
     /// # Errors
     /// [`crate::store::StoreError`].
@@ -18,16 +19,22 @@ impl Store {
         &self,
         mailbox: &Mailbox,
         message_id: &str,
-        (failed, fault): (&[(String, String)], Option<&str>),
+        (failed, fault): (&[(String, String)], &str),
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
+        // One statement: what is recorded meanwhile is seen. A second report may name others; the first one's words are kept.
         let row = sqlx::query(
-            "UPDATE deliveries SET state = 'bounced', answer = $1, fault = $2, finished_at = $3
+            "UPDATE deliveries SET
+               answer = CASE WHEN state IN ('sent', 'unknown') THEN $1 ELSE answer END,
+               fault = CASE WHEN state IN ('sent', 'unknown') THEN $2 ELSE fault END,
+               finished_at = CASE WHEN state IN ('sent', 'unknown') THEN $3 ELSE finished_at END,
+               returned_answer = COALESCE(returned_answer, $1), returned_fault = COALESCE(returned_fault, $2),
+               state = CASE WHEN state IN ('sent', 'unknown') THEN 'bounced' ELSE state END
              WHERE institution_id = $4 AND (user_id = $5 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
                  WHERE e.institution_id = $4 AND e.notification_mailbox_id = $7))
-               AND message_id = $6 AND state IN ('sent', 'unknown') RETURNING id",
+               AND message_id = $6 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id",
         )
         .bind(answer)
         .bind(fault)
@@ -38,25 +45,8 @@ impl Store {
         .bind(mailbox.id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
-        let known = match &row {
-            Some(row) => Some(row.try_get::<String, _>("id")?),
-            // A second report may name others; a message may come back from some while others still have to get it.
-            None => {
-                let row = sqlx::query(
-                    "SELECT id FROM deliveries WHERE institution_id = $1 AND (user_id = $2 OR user_id IS NULL AND EXISTS (
-                         SELECT 1 FROM email_settings e WHERE e.institution_id = $1 AND e.notification_mailbox_id = $4))
-                       AND message_id = $3 AND state IN ('bounced', 'deferred', 'sending')",
-                )
-                .bind(mailbox.institution.to_string())
-                .bind(mailbox.user.to_string())
-                .bind(message_id)
-                .bind(mailbox.id.to_string())
-                .fetch_optional(&mut *tx)
-                .await?;
-                row.map(|row| row.try_get("id")).transpose()?
-            }
-        };
-        let Some(id) = known else { return Ok(false) };
+        let Some(row) = row else { return Ok(false) };
+        let id: String = row.try_get("id")?;
         for (address, reason) in failed {
             sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND LOWER(address) = LOWER($3)")
                 .bind(reason)
@@ -117,7 +107,7 @@ impl Store {
         put_lane(&mut tx, lane).await?;
         let done = sqlx::query(
             "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
-               answer = '', fault = NULL, lane_id = $2
+               answer = '', fault = NULL, returned_answer = NULL, returned_fault = NULL, lane_id = $2
              WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')",
         )
         .bind(now.0)

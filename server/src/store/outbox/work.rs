@@ -155,7 +155,7 @@ impl Store {
         Ok(())
     }
 
-    /// Records how an attempt ended. `false`: the lease was no longer ours, and nothing was changed.
+    /// Records how an attempt ended; a message of which a report came back meanwhile did not end well. `false`: the lease was no longer ours, and nothing was changed.
     ///
     /// # Errors
     /// [`super::StoreError`].
@@ -169,8 +169,10 @@ impl Store {
         let mut tx = self.begin().await?;
         let finished = record.state.is_final().then_some(now.0);
         let done = sqlx::query(
-            "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
-               finished_at = $6, lease_owner = NULL, lease_until = NULL,
+            "UPDATE deliveries SET state = CASE WHEN $1 IN ('sent', 'unknown') AND returned_fault IS NOT NULL THEN 'bounced' ELSE $1 END,
+               answer = CASE WHEN $1 IN ('sent', 'unknown') THEN COALESCE(returned_answer, $3) ELSE $3 END,
+               fault = CASE WHEN $1 IN ('sent', 'unknown') THEN COALESCE(returned_fault, $4) ELSE $4 END,
+               next_attempt_at = $2, attempts = attempts + $5, finished_at = $6, lease_owner = NULL, lease_until = NULL,
                aging_since = CASE WHEN $10 = 1 THEN $11 ELSE aging_since END
              WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9",
         )
@@ -216,7 +218,9 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         let unknown = sqlx::query(
-            "UPDATE deliveries SET state = 'unknown', attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
+            "UPDATE deliveries SET state = CASE WHEN returned_fault IS NULL THEN 'unknown' ELSE 'bounced' END,
+               answer = COALESCE(returned_answer, answer), fault = COALESCE(returned_fault, fault),
+               attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
              WHERE state = 'sending' AND lease_until < $2 AND data_started = 1",
         )
         .bind(now.0)

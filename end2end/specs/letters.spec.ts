@@ -79,7 +79,7 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
     await expect(sent).toHaveAttribute("data-state", "sent", { timeout: 1_000 });
   }).toPass();
   await expect(sent).toContainText("Sent, not to everybody");
-  await expect(sent).toContainText("nobody@demo.example was refused");
+  await expect(sent).toContainText("nobody@demo.example does not get it");
   await sent.getByRole("link", { name: "Minutes" }).click();
   await expect(page.getByText("What was sent is not kept here")).toBeVisible();
   if (!isPlain(page)) await everyLook(page, "letter-sent");

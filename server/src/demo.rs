@@ -153,7 +153,7 @@ Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stay
      Client Secret      {}
 
   3. Sign out (top right), sign in as the user, open User Account > Email and press Configure & Test.
-     At “Microsoft”     user@demo.example    password: sandbox
+     At “Microsoft”     user@demo.example    password: sandbox (the others have the same)
 
      Sandbox portal     {}   (received mail, accounts, fault switches)
 ",

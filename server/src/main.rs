@@ -152,6 +152,7 @@ async fn run(command: Command) -> Result<(), StartError> {
             let listener = tokio::net::TcpListener::bind(listen)
                 .await
                 .map_err(|error| StartError::Other(format!("ENTREPOST_LISTEN {listen}: {error}")))?;
+            let listen = listener.local_addr().unwrap_or(listen);
             let services = build(config, Clock::system()).await?;
             let institutions = services.store.institutions().await?;
             let slugs: Vec<&str> = institutions.iter().map(|institution| institution.slug.as_str()).collect();

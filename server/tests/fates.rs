@@ -73,7 +73,7 @@ async fn whoever_never_got_it_is_named() {
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
-        assert!(page.contains("was refused: ") && page.contains("Sent, not to everybody"));
+        assert!(page.contains("does not get it: ") && page.contains("Sent, not to everybody"));
     }
 }
 

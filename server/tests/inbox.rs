@@ -366,6 +366,93 @@ async fn mail_is_noticed_though_nobody_looks() {
     }
 }
 
+/// After a long time off all mailboxes are due: they are looked into a few at a time, and then not all at the same moment again.
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_never_come_as_a_storm() {
+    for database in Database::both().await {
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[("ENTREPOST_POLL_SECONDS", "300".into())]).await;
+        for number in 0..15 {
+            world.newcomer(&format!("person{number}@demo.example")).await;
+        }
+        for looked_into in [5, 10, 15] {
+            world.services.poll_once().await.unwrap();
+            world.until(async || world.sandbox.world().imap_sessions.len() == looked_into).await;
+        }
+        let due = async || {
+            let (mut due, far) = (0, clock.now().plus_ms(3_600_000));
+            while world.services.store.claim_due_poll(clock.now(), far).await.unwrap().is_some() {
+                due += 1;
+            }
+            due
+        };
+        clock.advance_ms(269_000);
+        assert_eq!(due().await, 0, "not before their time");
+        let mut each_second = Vec::new();
+        for _ in 0..62 {
+            clock.advance_ms(1_000);
+            each_second.push(due().await);
+        }
+        assert_eq!(each_second.iter().sum::<usize>(), 15, "{each_second:?}");
+        assert!(each_second.iter().all(|due| *due <= 5), "{each_second:?}");
+        world.services.store.close().await;
+    }
+}
+
+/// A server that asks for patience is left alone that long, and asked again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_patience_that_a_server_asks_for_is_kept() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (seat, _) = reader(&world).await;
+    let ask = async || {
+        let ask = Ask::Sync { folder: "INBOX".into() };
+        world.services.inbox.ask(seat.institution, seat.mailbox, ask).await
+    };
+    ask().await.unwrap();
+    let opened = world.sandbox.world().imap_selects;
+    world.sandbox.world().faults.imap_throttled = true;
+    let asked = std::time::Instant::now();
+    let refused = ask().await.unwrap_err().to_string();
+    assert!(refused.contains("Suggested Backoff Time: 1500"), "{refused}");
+    world.sandbox.world().faults.imap_throttled = false;
+    let selects = world.sandbox.world().imap_selects;
+    assert_eq!(selects, opened + 1);
+    assert_eq!(ask().await.unwrap_err().to_string(), refused, "what it said last, without asking it");
+    assert_eq!(world.sandbox.world().imap_selects, selects);
+    world.until(async || ask().await.is_ok()).await;
+    assert!(asked.elapsed() >= std::time::Duration::from_millis(1500));
+    assert_eq!(world.sandbox.world().imap_selects, selects + 1, "asked once, when the time was over");
+}
+
+/// Of folders that nobody opened for long, nothing is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_so_many_folders_are_kept() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let folders: Vec<String> = (0..14).map(|number| format!("Folder {number:02}")).collect();
+        {
+            let mut there = world.sandbox.world();
+            for folder in &folders {
+                there.deliver("user@demo.example", folder, &mail(folder, "", "text"));
+            }
+        }
+        for folder in folders.iter().chain([&folders[0]]) {
+            let ask = Ask::Sync { folder: folder.clone() };
+            world.services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+        }
+        let mut kept = Vec::new();
+        for folder in &folders {
+            let headers = world.services.store.headers(seat.institution, seat.mailbox, folder, (0, 9)).await.unwrap();
+            kept.extend(headers.first().map(|header| header.subject.clone()));
+        }
+        assert_eq!(kept.len(), 12, "{kept:?}");
+        assert!(kept.contains(&folders[0]) && !kept.contains(&folders[1]) && !kept.contains(&folders[2]), "{kept:?}");
+        world.services.store.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draft_is_its_writers_alone_and_ends_with_the_message() {
     for database in Database::both().await {

@@ -116,6 +116,27 @@ async fn other_letters_and_long_lines_arrive_as_they_were_written() {
     assert_eq!(attached.contents(), b"\xff\x00\r\n.\r\n");
 }
 
+/// Not every server takes international addresses: that is said before anything leaves, and the next message leaves all the same.
+#[tokio::test]
+async fn a_server_without_smtputf8_is_not_given_what_it_cannot_take() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    world.sandbox.world().faults.no_smtputf8 = true;
+    write(&browser, &world, &seat, &[("to", "schüler@schule.example"), ("key", "international")]).await;
+    world.services.outbox.run_once().await.unwrap();
+    write(&browser, &world, &seat, &[("to", "pupil@schule.example"), ("text", "Grüße"), ("key", "plain")]).await;
+    world.services.outbox.run_once().await.unwrap();
+    let fates = fates(&world, &seat).await;
+    assert_eq!((fates[0].0, fates[1].0), (DeliveryState::Sent, DeliveryState::Failed));
+    assert!(fates[1].2.contains("does not take international addresses"), "{}", fates[1].2);
+    let world = world.sandbox.world();
+    assert_eq!(world.outside.mails.len(), 1);
+    assert!(String::from_utf8_lossy(&world.outside.mails[0].raw).contains("pupil@schule.example"));
+}
+
 /// A long line of plain letters, dots at the beginnings of lines, and line ends of every kind.
 #[tokio::test]
 async fn plain_text_arrives_as_it_was_written() {
@@ -395,7 +416,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
         for which in claimed {
             let delivery = store.delivery(seat.institution, which).await.unwrap().unwrap();
-            assert_eq!(delivery.state, DeliveryState::Bounced);
+            assert_eq!((delivery.state, delivery.body_sealed.as_str()), (DeliveryState::Bounced, ""));
             assert_eq!(
                 (delivery.answer.as_str(), delivery.fault.as_deref()),
                 ("other@demo.example: 550 5.1.1 nobody", Some("{}"))

@@ -130,6 +130,43 @@ async fn renewals_never_come_as_a_storm() {
     }
 }
 
+/// As long as the authority does not answer, it is asked less and less often, and once it answers, at once again.
+#[tokio::test]
+async fn an_authority_in_trouble_is_asked_less_and_less_often() {
+    for database in Database::both().await {
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[]).await;
+        let seat = world.seat("user@demo.example").await;
+        let (services, store) = ([Arc::clone(&world.services)], &world.services.store);
+        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        world.sandbox.world().faults.token_seconds = 10 * 60;
+        assert_eq!(senders(&services, &mailbox, 1).await, 1);
+        clock.advance_ms(6 * 60 * 1000);
+        world.sandbox.world().faults.unavailable = true;
+        // Half a second, doubled each time, and a fifth more at most.
+        let mut rest = 500;
+        for asked in 2..=10 {
+            assert_eq!(senders(&services, &mailbox, 3).await, 0);
+            assert_eq!(world.refreshes(), asked, "its turn had come");
+            clock.advance_ms(rest - 1);
+            assert_eq!(senders(&services, &mailbox, 3).await, 0);
+            assert_eq!(world.refreshes(), asked, "{rest} ms are not over");
+            clock.advance_ms(rest / 5 + 2);
+            rest = (rest * 2).min(60_000);
+        }
+        world.sandbox.world().faults.unavailable = false;
+        assert_eq!(senders(&services, &mailbox, 3).await, 3);
+        clock.advance_ms(6 * 60 * 1000);
+        world.sandbox.world().faults.unavailable = true;
+        assert_eq!(senders(&services, &mailbox, 3).await, 0);
+        let asked = world.refreshes();
+        clock.advance_ms(601);
+        assert_eq!(senders(&services, &mailbox, 3).await, 0);
+        assert_eq!(world.refreshes(), asked + 1, "what went well ends the patience");
+        store.close().await;
+    }
+}
+
 /// A condition that the institution set since (another factor, say) ends the connection as a revoked grant does.
 #[tokio::test]
 async fn a_new_condition_needs_the_person_and_administrators_see_it() {

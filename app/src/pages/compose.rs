@@ -15,9 +15,11 @@ pub fn Compose() -> impl IntoView {
     signed_in_page(move |page, me| async move {
         let flash = page.flash(&["compose"]).await;
         let view = page.backend.mail.compose(&me, draft).await?;
+        let title =
+            if view.form.subject.trim().is_empty() { "New message".to_owned() } else { view.form.subject.clone() };
         let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, &flash) };
         Ok(view! {
-            <Layout me title="New message" trail="Mail" section=Section::Mail flash=flash.clone()>
+            <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Compose/>
                 <ErrorSummary flash title="Not sent: something needs another look." after="What you wrote is kept as a draft."/>
                 {body}
@@ -77,8 +79,10 @@ fn waits(senders: &[MailboxView]) -> AnyView {
         .iter()
         .filter_map(|mailbox| {
             let problem = mailbox.problem.as_ref().filter(|_| mailbox.state != MailboxState::Connected)?;
+            // A mailbox of which a check fails may be able to send all the same.
+            let waits = if mailbox.state == MailboxState::Blocked { "may have to wait" } else { "waits" };
             let text = format!(
-                "What you send as {} waits in the outbox, and leaves by itself once this is mended.",
+                "What you send as {} {waits} in the outbox, and leaves by itself once this is mended.",
                 mailbox.address
             );
             Some(view! {

@@ -95,13 +95,24 @@ fn badge(message: &DeliveryView) -> AnyView {
             ("badge warning", "!", "Sent, not to everybody")
         }
         DeliveryState::Sent => ("badge ok", "✓", "Sent"),
-        DeliveryState::Deferred => ("badge warning", "!", "Tried again later"),
+        DeliveryState::Deferred => ("badge warning", "!", "To be tried again"),
         DeliveryState::Failed => ("badge bad", "✕", "Failed"),
         DeliveryState::Bounced => ("badge bad", "✕", "Came back"),
         DeliveryState::Unknown => ("badge warning", "?", "Sent or not?"),
         DeliveryState::Cancelled => ("badge", "–", "Stopped"),
     };
     view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
+}
+
+/// What happened when it ended.
+fn end(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Sent => "Sent",
+        DeliveryState::Bounced => "Came back",
+        DeliveryState::Unknown => "Broken off",
+        DeliveryState::Cancelled => "Stopped",
+        DeliveryState::Failed | DeliveryState::Queued | DeliveryState::Sending | DeliveryState::Deferred => "Given up",
+    }
 }
 
 fn explanation(message: &DeliveryView) -> Option<&'static str> {
@@ -126,7 +137,7 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
         .filter(|one| one.state == RecipientState::Refused)
         .map(|one| {
             let (address, answer) = (one.address.clone(), one.answer.clone());
-            view! { <li><span class="address">{address}</span> " was refused: " {answer}</li> }
+            view! { <li><span class="address">{address}</span> " does not get it: " {answer}</li> }
         })
         .collect();
     (!refused.is_empty()).then(|| view! { <ul>{refused}</ul> }.into_any())
@@ -227,7 +238,7 @@ fn opened(letter: LetterView) -> AnyView {
                 <div><dt>"From"</dt><dd class="address">{message.from.clone()}</dd></div>
                 {lines}
                 <div><dt>"Written"</dt><dd><Time at=message.created_at/></dd></div>
-                {message.finished_at.map(|at| view! { <div><dt>"Ended"</dt><dd><Time at/></dd></div> })}
+                {message.finished_at.map(|at| view! { <div><dt>{end(message.state)}</dt><dd><Time at/></dd></div> })}
                 <div><dt>"Message-ID"</dt><dd class="address">{message_id}</dd></div>
             </dl>
             {refusals(&message)}

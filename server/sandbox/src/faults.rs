@@ -76,6 +76,8 @@ pub struct Faults {
     pub plain_errors: bool,
     /// A gateway gives every message a Message-ID of its own on the way to its recipients.
     pub message_id_replaced: bool,
+    /// SMTP does not offer SMTPUTF8: addresses with other letters than ASCII are not taken.
+    pub no_smtputf8: bool,
     /// Where accepted mail goes.
     pub delivery: Delivery,
     /// What was accepted comes back to its sender as a delivery status notification.

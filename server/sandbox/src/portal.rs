@@ -122,7 +122,7 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     page("Sandbox portal", false, &body).into_response()
 }
 
-const SWITCHES: [(&str, &str); 17] = [
+const SWITCHES: [(&str, &str); 18] = [
     ("secret_expired", "Client secret expired"),
     ("imap_disabled", "IMAP disabled"),
     ("consent_missing", "Admin consent missing"),
@@ -139,6 +139,7 @@ const SWITCHES: [(&str, &str); 17] = [
     ("smtp_scope_missing", "SMTP.Send missing in the token"),
     ("bounced", "Accepted mail comes back"),
     ("imap_throttled", "IMAP throttled"),
+    ("no_smtputf8", "No international addresses (SMTPUTF8)"),
     ("strict_rotation", "A used refresh token is revoked"),
 ];
 

@@ -145,8 +145,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match request {
             Request::Ehlo { .. } => {
                 let security = if self.secure { "250-AUTH LOGIN XOAUTH2" } else { "250-STARTTLS" };
+                let international = if self.shared.faults().no_smtputf8 { "" } else { "250-SMTPUTF8\r\n" };
                 let lines = format!(
-                    "250-localhost Hello\r\n250-SIZE {MAX_SIZE}\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n{security}\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 SMTPUTF8"
+                    "250-localhost Hello\r\n250-SIZE {MAX_SIZE}\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n{security}\r\n250-8BITMIME\r\n{international}250 CHUNKING"
                 );
                 self.reply(&lines).await
             }

@@ -97,9 +97,6 @@ fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request
     let refuse = |status: u16, kind: &str, aadsts: u32, text: &str| {
         error(shared, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, aadsts, text)
     };
-    if faults.unavailable {
-        return refuse(503, "temporarily_unavailable", 90033, "A transient error has occurred. Please try again.");
-    }
     if let Some((id, secret)) = basic(headers) {
         request.client_id = id;
         request.client_secret = secret;
@@ -109,6 +106,10 @@ fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request
     *world.token_requests.entry(request.grant_type.clone()).or_default() += 1;
     world.dirty = true;
 
+    if faults.unavailable {
+        drop(guard);
+        return refuse(503, "temporarily_unavailable", 90033, "A transient error has occurred. Please try again.");
+    }
     if faults.token_busy {
         drop(guard);
         let mut answer = refuse(429, "temporarily_unavailable", 90055, "The server is too busy. Please try again.");

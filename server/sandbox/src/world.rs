@@ -181,6 +181,9 @@ pub struct World {
     /// Open IMAP sessions by UPN, and how many there were at most.
     #[serde(skip)]
     pub imap_sessions: HashMap<String, (usize, usize)>,
+    /// How often a folder was to be opened over IMAP, whether it was or not. Tests count with it.
+    #[serde(skip)]
+    pub imap_selects: u64,
     /// Counts how often all IMAP sessions were ended.
     #[serde(skip)]
     pub(crate) imap_generation: u64,
@@ -269,6 +272,7 @@ impl World {
             browsers: HashMap::new(),
             smtp_sessions: HashMap::new(),
             imap_sessions: HashMap::new(),
+            imap_selects: 0,
             imap_generation: 0,
             messages_per_minute: messages_per_minute(),
             submissions: HashMap::new(),

@@ -86,6 +86,23 @@ impl Letter {
     }
 }
 
+/// What is said of a message that is queued while its mailbox cannot send.
+fn waits(mailbox: &Mailbox) -> Option<Notice> {
+    let (title, text) = match mailbox.state {
+        MailboxState::Connected => return None,
+        MailboxState::NeedsReconnect => {
+            ("Your message waits.", "It leaves by itself as soon as the mailbox is connected again.")
+        }
+        // Perhaps it only cannot be read: what becomes of the message shows.
+        MailboxState::Blocked => (
+            "Your message is queued.",
+            "A check of this mailbox failed. If that keeps the message from leaving, it leaves by itself once it is mended: \
+             User Account > Email says how.",
+        ),
+    };
+    Some(Notice::new(Tone::Warning, title, text))
+}
+
 impl Services {
     async fn sender(&self, me: &SignedIn, mailbox: &str) -> Result<Mailbox, AppError> {
         let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
@@ -151,12 +168,9 @@ impl Mail for Handle {
     async fn send(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError> {
         let draft: DraftId = form.key.parse().map_err(|_| AppError::Malformed)?;
         let mailbox = self.sender(me, &form.mailbox).await?;
-        let on_its_way = if mailbox.state == MailboxState::NeedsReconnect {
-            let text = "It leaves by itself as soon as the mailbox is connected again.";
-            Notice::new(Tone::Warning, "Your message waits.", text)
-        } else {
+        let on_its_way = waits(&mailbox).unwrap_or_else(|| {
             Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
-        };
+        });
         let institution = me.institution().id;
         // Pressed twice: the message is there already, and one is enough.
         if let Some((before, _)) = self.store.queued(institution, me.user(), &form.key).await.or_internal(self)? {
@@ -257,7 +271,7 @@ impl Mail for Handle {
             return Err(AppError::refused("This message is under way, or was sent."));
         }
         self.outbox.wake();
-        Ok(Notice::new(Tone::Success, "The message is tried again.", ""))
+        Ok(waits(&mailbox).unwrap_or_else(|| Notice::new(Tone::Success, "The message is tried again.", "")))
     }
 
     async fn look_for(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {

@@ -54,6 +54,7 @@ impl Session {
     }
 
     pub(super) async fn select(&mut self, tag: &Tag<'_>, mailbox: &Mailbox<'_>, writable: bool) -> io::Result<()> {
+        self.shared.world().imap_selects += 1;
         if self.shared.faults().imap_disabled {
             return self.bad(Some(tag), "User is authenticated but not connected.").await;
         }

@@ -31,6 +31,7 @@ impl Store {
                fault = CASE WHEN state IN ('sent', 'unknown') THEN $2 ELSE fault END,
                finished_at = CASE WHEN state IN ('sent', 'unknown') THEN $3 ELSE finished_at END,
                returned_answer = COALESCE(returned_answer, $1), returned_fault = COALESCE(returned_fault, $2),
+               body_sealed = CASE WHEN state IN ('sent', 'unknown') THEN '' ELSE body_sealed END,
                state = CASE WHEN state IN ('sent', 'unknown') THEN 'bounced' ELSE state END
              WHERE institution_id = $4 AND (user_id = $5 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
                  WHERE e.institution_id = $4 AND e.notification_mailbox_id = $7))

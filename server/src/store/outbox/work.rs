@@ -172,6 +172,7 @@ impl Store {
             "UPDATE deliveries SET state = CASE WHEN $1 IN ('sent', 'unknown') AND returned_fault IS NOT NULL THEN 'bounced' ELSE $1 END,
                answer = CASE WHEN $1 IN ('sent', 'unknown') THEN COALESCE(returned_answer, $3) ELSE $3 END,
                fault = CASE WHEN $1 IN ('sent', 'unknown') THEN COALESCE(returned_fault, $4) ELSE $4 END,
+               body_sealed = CASE WHEN $1 = 'unknown' AND returned_fault IS NOT NULL THEN '' ELSE body_sealed END,
                next_attempt_at = $2, attempts = attempts + $5, finished_at = $6, lease_owner = NULL, lease_until = NULL,
                aging_since = CASE WHEN $10 = 1 THEN $11 ELSE aging_since END
              WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9",
@@ -219,6 +220,7 @@ impl Store {
         .await?;
         let unknown = sqlx::query(
             "UPDATE deliveries SET state = CASE WHEN returned_fault IS NULL THEN 'unknown' ELSE 'bounced' END,
+               body_sealed = CASE WHEN returned_fault IS NULL THEN body_sealed ELSE '' END,
                answer = COALESCE(returned_answer, answer), fault = COALESCE(returned_fault, fault),
                attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
              WHERE state = 'sending' AND lease_until < $2 AND data_started = 1",

@@ -1,7 +1,7 @@
 // The demo: Ctrl-C stops both servers, a second start keeps the data.
 import { Demo } from "../fixtures/demo";
-import { expect, test } from "../fixtures/test";
-import { CONFIG, configure } from "../fixtures/steps";
+import { expect, open, test } from "../fixtures/test";
+import { CONFIG, configure, connect, outcome } from "../fixtures/steps";
 
 test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo }) => {
   await configure(page, demo);
@@ -36,5 +36,29 @@ test("a copy of program, hash.txt and site runs wherever it lies", async ({ page
   } finally {
     await page.goto("about:blank");
     await demo.stop();
+  }
+});
+
+// A browser of its own: that requests fail while nobody serves is what this is about.
+test("an open inbox goes on after a restart of the server, without a reload", async ({ browser, demo }) => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await open(page, `${demo.url}/mail/inbox`);
+  let reloads = 0;
+  page.on("framenavigated", (frame) => (reloads += frame === page.mainFrame() ? 1 : 0));
+  await demo.deliver("admin@demo.example", "From: Ann <ann@far.example>\nSubject: Before\n\ntext");
+  await expect(page.locator(".mail-row").filter({ hasText: "Before" })).toBeVisible();
+  await demo.interrupt();
+  const again = await Demo.start({ ENTREPOST_LISTEN: `127.0.0.1:${new URL(demo.url).port}` }, demo.directory);
+  try {
+    await again.deliver("admin@demo.example", "From: Ann <ann@far.example>\nSubject: Afterwards\n\ntext");
+    await expect(page.locator(".mail-row").filter({ hasText: "Afterwards" })).toBeVisible({ timeout: 30_000 });
+    expect(reloads).toBe(0);
+  } finally {
+    await context.close();
+    await again.interrupt();
   }
 });

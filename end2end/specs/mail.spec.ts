@@ -83,6 +83,28 @@ test("a revoked grant: the message waits, and leaves by itself after connecting 
   await expect.poll(async () => (await inbox(demo, "other@demo.example")).length).toBe(1);
 });
 
+test("a mailbox that may not send: said before and after writing; the message leaves by itself once that is mended", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.faults({ smtp_auth: "mailbox" });
+  await page.getByRole("button", { name: "Test again" }).click();
+  await outcome(page, "failed");
+  await page.goto(`${demo.url}/mail/compose`);
+  await expect(page.getByText("What you send as admin@demo.example may have to wait in the outbox")).toBeVisible();
+  await write(page, demo, "other@demo.example", "Blocked");
+  await expect(page.getByText("Your message is queued.")).toBeVisible();
+  await expect(message(page, "Blocked")).toContainText("Sending is switched off for this mailbox.");
+  await message(page, "Blocked").getByRole("link", { name: "What to do" }).click();
+  await expect(page.locator(".diagnosis")).toHaveAttribute("data-cause", "smtp_auth_mailbox");
+  await demo.faults({ smtp_auth: "on" });
+  await page.goto(`${demo.url}/account/email`);
+  await page.getByRole("button", { name: "Try again" }).first().click();
+  await outcome(page, "passed");
+  await page.goto(`${demo.url}/mail/outbox`);
+  await expect(message(page, "Blocked")).toHaveAttribute("data-state", "sent");
+});
+
 test("cut after DATA: sent or not? is answered by the sent messages", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");

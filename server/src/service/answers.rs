@@ -108,10 +108,13 @@ impl Services {
 /// Addresses as they are typed.
 pub(super) fn written(all: &[(String, String)]) -> String {
     let each = all.iter().map(|(name, address)| {
-        if name.is_empty() || name == address {
+        let name = name.replace(['"', '\\'], "");
+        if name.is_empty() || name == *address {
             address.clone()
+        } else if name.contains(['(', ')', '<', '>', '[', ']', ':', ';', '@', ',', '.']) {
+            format!("\"{name}\" <{address}>")
         } else {
-            format!("\"{}\" <{address}>", name.replace(['"', '\\'], ""))
+            format!("{name} <{address}>")
         }
     });
     each.collect::<Vec<_>>().join(", ")
@@ -206,9 +209,21 @@ mod tests {
     #[test]
     fn an_answer_to_everybody_leaves_out_oneself_and_names_nobody_twice() {
         let (to, cc) = everybody(&message(), "me@demo.example");
-        assert_eq!(to, "\"Ann A\" <ann@x.example>");
-        assert_eq!(cc, "\"Bob\" <bob@x.example>, cy@x.example");
+        assert_eq!(to, "Ann A <ann@x.example>");
+        assert_eq!(cc, "Bob <bob@x.example>, cy@x.example");
         assert_eq!(crate::mail::recipients::parse_list(&format!("{to}, {cc}")).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn names_are_typed_as_they_are_read() {
+        for name in
+            ["Müller, Ann", "Dr. Ann (7a)", "Ann O'Neill & Co", "班主任", "a@b.example", "Staff: all;", "[x] <y>"]
+        {
+            let typed = written(&[(name.to_owned(), "ann@x.example".into())]);
+            let read = crate::mail::recipients::parse_list(&typed).unwrap();
+            assert_eq!((read.len(), read[0].address.as_str()), (1, "ann@x.example"), "{typed}");
+            assert_eq!(read[0].name.as_deref(), Some(name), "{typed}");
+        }
     }
 
     #[test]

@@ -292,6 +292,9 @@ pub struct NewFile {
     pub octets: Vec<u8>,
 }
 
+/// Others who are at work on the same wait as long as this lives.
+pub type Turn = Box<dyn Send + Sync>;
+
 /// Writing messages, and the outbox.
 #[async_trait]
 pub trait Mail: Send + Sync {
@@ -299,6 +302,8 @@ pub trait Mail: Send + Sync {
     async fn compose(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError>;
     /// Octets that the attachments of one message may have together.
     fn attachment_limit(&self) -> u64;
+    /// Waits until no other request is at work on a draft.
+    async fn turn(&self, draft: DraftId) -> Turn;
     /// Keeps what is written so far.
     async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError>;
     /// Whether a message was queued from the same page already.

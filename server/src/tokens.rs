@@ -10,6 +10,8 @@ use std::time::Duration;
 use app::model::{ClientId, InstitutionId, MailboxId, MailboxState, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use tokio_util::task::TaskTracker;
+
 use crate::clock::Clock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
@@ -158,6 +160,7 @@ pub struct Tokens {
     clock: Clock,
     cache: Mutex<HashMap<MailboxId, Cached>>,
     turns: Mutex<HashMap<MailboxId, Arc<tokio::sync::Mutex<()>>>>,
+    tasks: TaskTracker,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -167,8 +170,8 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Tokens {
     /// Nothing cached yet.
     #[must_use]
-    pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock) -> Self {
-        Self { store, vault, entra, clock, cache: Mutex::default(), turns: Mutex::default() }
+    pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock, tasks: TaskTracker) -> Self {
+        Self { store, vault, entra, clock, cache: Mutex::default(), turns: Mutex::default(), tasks }
     }
 
     /// The credentials of a registration, its secret opened.
@@ -199,8 +202,12 @@ impl Tokens {
     }
 
     fn cached(&self, mailbox: &Mailbox) -> Option<AccessToken> {
+        self.cached_if(mailbox, &|_| true)
+    }
+
+    fn cached_if(&self, mailbox: &Mailbox, wanted: &impl Fn(&Cached) -> bool) -> Option<AccessToken> {
         let cache = locked(&self.cache);
-        let found = cache.get(&mailbox.id).filter(|found| found.user == mailbox.sign_in_name)?;
+        let found = cache.get(&mailbox.id).filter(|found| found.user == mailbox.sign_in_name && wanted(found))?;
         (found.token.expires_at.0 - EARLY_MS > self.clock.now().0).then(|| found.token.clone())
     }
 
@@ -216,7 +223,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub async fn access(&self, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
+    pub async fn access(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
         match self.cached(mailbox) {
             Some(token) => Ok(token),
             None => self.renew(mailbox, false).await,
@@ -227,7 +234,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub async fn prove(&self, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
+    pub async fn prove(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
         self.renew(mailbox, true).await
     }
 
@@ -237,7 +244,7 @@ impl Tokens {
     /// # Errors
     /// [`TokenError`].
     pub async fn instead_of(
-        &self,
+        self: &Arc<Self>,
         mailbox: &Mailbox,
         refused: &AccessToken,
     ) -> Result<Option<AccessToken>, TokenError> {
@@ -298,8 +305,23 @@ impl Tokens {
         }
     }
 
+    /// Renews to the end, whether or not somebody waits for it still: an answer of the authority that is thrown away would be a
+    /// grant that is lost, where the one before it is revoked.
+    async fn renew(self: &Arc<Self>, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
+        let (this, mailbox) = (Arc::clone(self), mailbox.clone());
+        let renewing = self.tasks.spawn(async move { this.renew_in_turn(&mailbox, always).await });
+        match renewing.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(renewed) => renewed,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends, and whoever asked with it.
+            Err(Err(_)) => std::future::pending().await,
+        }
+    }
+
     /// One refresh at a time: within this process by a turn, among replicas by a lease. Whoever waited gets its result.
-    async fn renew(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
+    async fn renew_in_turn(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
+        let began = self.clock.now();
+        let fresh = |token: &Cached| !always || token.since >= began;
         let turn = Arc::clone(locked(&self.turns).entry(mailbox.id).or_default());
         let _turn = turn.lock().await;
         if !always {
@@ -319,7 +341,7 @@ impl Tokens {
                 break;
             }
             waited = true;
-            if let Some(token) = self.awaited(mailbox, LOOK).await {
+            if let Some(token) = self.awaited(mailbox, LOOK, fresh).await {
                 return Ok(token);
             }
             let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
@@ -328,7 +350,7 @@ impl Tokens {
             }
         }
         // The other replica's token may still be on its way.
-        let other = if waited { self.awaited(mailbox, HANDED_ON).await } else { None };
+        let other = if waited { self.awaited(mailbox, HANDED_ON, fresh).await } else { None };
         let result = match other {
             Some(token) => Ok(token),
             None => self.refresh(mailbox.institution, mailbox.id, always).await,
@@ -341,10 +363,15 @@ impl Tokens {
     }
 
     /// Waits for the token of another replica.
-    async fn awaited(&self, mailbox: &Mailbox, patience: Duration) -> Option<AccessToken> {
+    async fn awaited(
+        &self,
+        mailbox: &Mailbox,
+        patience: Duration,
+        wanted: impl Fn(&Cached) -> bool,
+    ) -> Option<AccessToken> {
         let end = tokio::time::Instant::now() + patience;
         loop {
-            if let Some(token) = self.cached(mailbox) {
+            if let Some(token) = self.cached_if(mailbox, &wanted) {
                 return Some(token);
             }
             if tokio::time::Instant::now() >= end {
@@ -381,7 +408,7 @@ impl Tokens {
             Ok(granted) => granted,
             Err(error) => return Err(self.note_refusal(&mailbox, error).await?),
         };
-        self.store.set_registration_problem(institution, None).await?;
+        // First of all: nothing may come between the answer and its being stored.
         if let Some(rotated) = &granted.refresh {
             let sealed = self.vault.seal(&grant_place(id), rotated)?;
             let mut tx = self.store.begin().await?;
@@ -391,10 +418,12 @@ impl Tokens {
                 self.store.rotate_grant(&mut tx, institution, id, (&sealed, version), self.clock.now()).await?;
             tx.commit().await.map_err(StoreError::from)?;
             if !stored {
+                self.store.set_registration_problem(institution, None, self.clock.now()).await?;
                 // Or the person connected again, perhaps as somebody else: then this token must not be kept.
                 return Ok(AccessToken::from(&granted));
             }
         }
+        self.store.set_registration_problem(institution, None, self.clock.now()).await?;
         if mailbox.refresh_refusal.is_some() {
             self.store.set_refresh_refusal(institution, id, None).await?;
         }
@@ -420,7 +449,7 @@ impl Tokens {
         }
         if error.is_wrong_client() {
             let problem = Fault::identity(&error, now).to_json();
-            self.store.set_registration_problem(mailbox.institution, Some(&problem)).await?;
+            self.store.set_registration_problem(mailbox.institution, Some(&problem), now).await?;
         }
         let count = Refused::of(mailbox).map_or(0, |before| before.count.saturating_add(1));
         let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);

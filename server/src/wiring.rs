@@ -82,10 +82,11 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     let store = Store::open(config.database_url.expose()).await?;
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);
-    let tokens = Arc::new(Tokens::new(store.clone(), Arc::clone(&vault), Arc::clone(&entra), clock.clone()));
+    let tasks = tokio_util::task::TaskTracker::new();
+    let tokens = Tokens::new(store.clone(), Arc::clone(&vault), Arc::clone(&entra), clock.clone(), tasks.clone());
+    let tokens = Arc::new(tokens);
     tokio::spawn(Arc::clone(&tokens).listen());
     let stop = tokio_util::sync::CancellationToken::new();
-    let tasks = tokio_util::task::TaskTracker::new();
     let inbox = Arc::new(Inbox::new(inbox::Parts {
         store: store.clone(),
         tokens: Arc::clone(&tokens),
@@ -120,6 +121,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         inbox,
         trust,
         watchers: Watchers::default(),
+        turns: crate::service::Turns::default(),
         tasks,
         stop,
     }))

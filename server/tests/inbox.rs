@@ -366,6 +366,81 @@ async fn mail_is_noticed_though_nobody_looks() {
     }
 }
 
+/// Exchange searches for ASCII only: for other letters it is asked for what it knows, and looked into what it finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_the_server_does_not_know_are_found() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (_, browser) = reader(&world).await;
+    let deliver = |subject: &str, more: &str, body: &str| {
+        world.sandbox.deliver("user@demo.example", &mail(subject, more, body));
+    };
+    let utf8 = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8";
+    deliver("In the text", utf8, "Es gibt Käsekuchen.");
+    deliver("Another word", utf8, "Es gibt Kasekuchen.");
+    deliver("=?utf-8?q?K=C3=84SEKUCHEN_am_Montag?=", "", "text");
+    let html = "MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8";
+    deliver("In HTML", html, "<p>K&auml;sekuchen f&uuml;r alle</p>");
+    deliver("Far", utf8, "今日は");
+    listed(&browser, &world, "/mail/inbox", "Far").await;
+    let search = async |text: &str| {
+        let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        page(&browser, &world, &format!("/mail/inbox?search={text}")).await
+    };
+    let found = search("käsekuchen").await;
+    assert!(found.contains("3 messages found") && found.contains("searches for the letters a to z only"), "{found}");
+    for subject in ["In the text", "KÄSEKUCHEN am Montag", "In HTML"] {
+        assert!(found.contains(&format!("mail-subject\">{subject}")), "{subject}");
+    }
+    assert!(search("今日").await.contains("1 message found"));
+    assert!(search("Käsebrot").await.contains("Nothing found."));
+    let plain = search("kasekuchen").await;
+    assert!(
+        plain.contains("1 message found") && !plain.contains("searches for the letters"),
+        "the server's own search"
+    );
+    assert_eq!(world.sandbox.world().imap_sessions["user@demo.example"].1, 1, "one connection");
+}
+
+/// A message that the server has and cannot give keeps nobody from the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_message_is_listed_and_the_others_go_on() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let (seat, _) = reader(&world).await;
+        let ask = async || {
+            let ask = Ask::Sync { folder: "INBOX".into() };
+            world.services.inbox.ask(seat.institution, seat.mailbox, ask).await
+        };
+        let subjects = async || {
+            let headers = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap();
+            headers.into_iter().map(|header| (header.uid, header.subject)).collect::<Vec<_>>()
+        };
+        let deliver = |subject: &str| world.sandbox.deliver("user@demo.example", &mail(subject, "", "text"));
+        deliver("First");
+        let first = {
+            ask().await.unwrap();
+            subjects().await[0].0
+        };
+        // Alone among the new ones, and among others.
+        world.sandbox.world().faults.imap_broken_uid = first + 1;
+        deliver("Broken");
+        ask().await.unwrap();
+        deliver("Third");
+        ask().await.unwrap();
+        let there = subjects().await;
+        assert_eq!(there.iter().map(|(uid, _)| *uid).collect::<Vec<_>>(), [first + 2, first + 1, first]);
+        assert!(there[1].1.contains("cannot show this message"), "{}", there[1].1);
+        assert_eq!((there[0].1.as_str(), there[2].1.as_str()), ("Third", "First"));
+        let selects = world.sandbox.world().imap_selects;
+        ask().await.unwrap();
+        assert!(world.sandbox.world().imap_selects <= selects + 1);
+        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        assert_eq!(mailbox.look_problem, None);
+        world.services.store.close().await;
+    }
+}
+
 /// After a long time off all mailboxes are due: they are looked into a few at a time, and then not all at the same moment again.
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_never_come_as_a_storm() {

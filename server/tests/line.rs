@@ -31,7 +31,7 @@ async fn listed(world: &World, seat: &Seat, folder: &str) -> usize {
 async fn search(services: &Arc<Services>, seat: &Seat, text: &str) -> u32 {
     let ask = Ask::Search { folder: "INBOX".into(), text: text.into(), most: 9 };
     match services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap() {
-        Answer::Headers(_, total, _) => total,
+        Answer::Headers(found) => found.total,
         other => panic!("{other:?}"),
     }
 }

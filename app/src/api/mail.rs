@@ -125,6 +125,8 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         request.notice("/mail/drafts", "drafts", async { mail.discard_draft(&me, draft).await }).await;
         return Ok(());
     }
+    // A second press waits for the first, and finds what became of it.
+    let _turn = mail.turn(draft).await;
     // A page that was sent already and changed since: another message, which nobody decided to send yet.
     let earlier = match mail.earlier(&me, &posted.form, &posted.edit).await {
         Ok(earlier) => earlier,
@@ -201,7 +203,9 @@ pub async fn save_draft(
     let form = ComposeForm { mailbox, to, cc, bcc, subject, text, key };
     let work = async {
         let me = request.visitor.signed_in()?;
-        request.backend.mail.save_draft(&me, form, Edit { writer, revision, ..Edit::default() }).await
+        let mail = &request.backend.mail;
+        let _turn = mail.turn(form.key.parse().map_err(|_| AppError::Malformed)?).await;
+        mail.save_draft(&me, form, Edit { writer, revision, ..Edit::default() }).await
     };
     request.answer(work.await)
 }
@@ -217,6 +221,7 @@ pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, Ap
         let (draft, files) = (posted.draft()?, std::mem::take(&mut posted.files));
         // It goes by itself as soon as the files are chosen.
         let edit = Edit { pressed: false, ..posted.edit };
+        let _turn = mail.turn(draft).await;
         mail.save_draft(&me, posted.form, edit.clone()).await?;
         all_there?;
         mail.attach(&me, draft, files, &edit).await

@@ -128,6 +128,8 @@ pub struct InboxView {
     pub unread: u32,
     /// What was searched for.
     pub search: String,
+    /// The mail server could not search for that: only some messages were looked through.
+    pub looked_through: bool,
     /// Nothing was ever seen of this folder: it is being fetched.
     pub fetching: bool,
     /// When the folder was last looked into.

@@ -140,6 +140,10 @@ fn folders(view: &InboxView) -> AnyView {
     .into_any()
 }
 
+/// Said where the mail server cannot search for other letters than ASCII.
+const LOOKED_THROUGH: &str = "This mail server searches for the letters a to z only. Entrepost looked for the others itself: in people \
+    and subjects of the newest messages, and in the newest texts that hold the rest of the word.";
+
 fn search_form(view: &InboxView) -> AnyView {
     let (mailbox, folder, search) = (view.mailbox.to_string(), view.folder.name.clone(), view.search.clone());
     let label = format!("Search in {}", view.folder.title);
@@ -198,7 +202,7 @@ fn list(view: &InboxView) -> AnyView {
             <input type="hidden" name="page" value=view.page.to_string()/>
             <input type="hidden" name="search" value=view.search.clone()/>
             <div class="messages-head">
-                <p class="quiet" role="status">{count}{unread}</p>
+                <p class="quiet" role="status">{count}{unread}{view.looked_through.then(|| format!(". {LOOKED_THROUGH}"))}</p>
                 <div class="bulk" role="group" aria-label="With the selected messages">
                     <button class="button small" name="action" value="read">"Mark read"</button>
                     <button class="button small" name="action" value="unread">"Mark unread"</button>
@@ -232,6 +236,7 @@ fn empty(view: &InboxView) -> AnyView {
         (_, true, _) => {
             ("Fetching your mail…", "The first look into a folder takes a moment. It appears here by itself.")
         }
+        (_, _, false) if view.looked_through => ("Nothing found.", LOOKED_THROUGH),
         (_, _, false) => ("Nothing found.", "No message in this folder holds these words."),
         _ => ("Nothing here.", "What arrives appears by itself; nobody has to reload."),
     };

@@ -8,7 +8,7 @@ use imap_codec::decode::{CommandDecodeError, Decoder};
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::auth::{AuthMechanism, AuthenticateData};
 use imap_codec::imap_types::command::{Command, CommandBody};
-use imap_codec::imap_types::core::{LiteralMode, Tag, Vec1};
+use imap_codec::imap_types::core::{Atom, Charset, LiteralMode, Tag, Vec1};
 use imap_codec::imap_types::mailbox::ListMailbox;
 use imap_codec::imap_types::response::{
     Capability, Code, CommandContinuationRequest, Data, Greeting, Response, Status,
@@ -29,6 +29,8 @@ mod messages;
 mod search;
 
 const MAX_BUFFER: usize = 64 * 1024 * 1024;
+/// The only charset that SEARCH takes.
+const US_ASCII: &str = "US-ASCII";
 
 /// One connection, from the greeting to LOGOUT.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<()> {
@@ -40,6 +42,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<
         Greeting::ok(None, "The Microsoft Exchange IMAP4 service is ready (sandbox).").map_err(io::Error::other)?;
     session.stream.write_all(&GreetingCodec::default().encode(&greeting).dump()).await?;
     session.run().await
+}
+
+fn charset_name<'a>(charset: &'a Charset<'_>) -> &'a str {
+    match charset {
+        Charset::Atom(name) => name.as_ref(),
+        Charset::Quoted(name) => name.as_ref(),
+    }
 }
 
 struct Selected {
@@ -118,7 +127,11 @@ impl Session {
     }
 
     async fn no(&mut self, tag: &Tag<'_>, text: &str) -> io::Result<()> {
-        let status = Status::no(Some(tag.to_static()), None, text).map_err(io::Error::other)?;
+        self.no_because(tag, None, text).await
+    }
+
+    async fn no_because(&mut self, tag: &Tag<'_>, code: Option<Code<'_>>, text: &str) -> io::Result<()> {
+        let status = Status::no(Some(tag.to_static()), code, text).map_err(io::Error::other)?;
         self.send(Response::Status(status)).await?;
         self.stream.flush().await
     }
@@ -257,6 +270,14 @@ impl Session {
             CommandBody::Unselect | CommandBody::Close => {
                 self.selected = None;
                 self.ok(&tag, None, "CLOSE completed.").await
+            }
+            // As Exchange does: no letters beyond ASCII.
+            CommandBody::Search { charset: Some(charset), .. }
+                if !charset_name(&charset).eq_ignore_ascii_case(US_ASCII) =>
+            {
+                let allowed = Atom::try_from(US_ASCII).into_iter().map(Charset::Atom).collect();
+                let text = "The specified charset is not supported.";
+                self.no_because(&tag, Some(Code::BadCharset { allowed }), text).await
             }
             CommandBody::Search { criteria, uid, .. } => self.search(&tag, &criteria, uid).await,
             CommandBody::Fetch { sequence_set, macro_or_item_names, uid } => {

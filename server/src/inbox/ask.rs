@@ -152,8 +152,21 @@ pub enum Answer {
     Opened(Arc<Opened>),
     /// Octets of it.
     Octets(Vec<u8>),
-    /// Headers, how many there are in all, and UIDVALIDITY.
-    Headers(Vec<HeaderView>, u32, u32),
+    /// Headers.
+    Headers(Listing),
     /// The folder a message was found in.
     Found(Option<String>),
+}
+
+/// Messages of a folder, as lists show them.
+#[derive(Debug)]
+pub struct Listing {
+    /// Some of them, newest first.
+    pub headers: Vec<HeaderView>,
+    /// How many there are in all.
+    pub total: u32,
+    /// UIDVALIDITY.
+    pub validity: u32,
+    /// The server could not search for this text: only some messages were looked through.
+    pub looked_through: bool,
 }

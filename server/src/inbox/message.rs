@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use app::model::{HeaderView, Timestamp};
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders, PartType};
 
-use crate::mail::imap::Listed;
+use crate::mail::imap::{Flags, Listed};
 use crate::markup::escaped;
 
 /// Characters of one header field that are kept.
@@ -153,6 +153,23 @@ pub(super) fn header(listed: &Listed) -> HeaderView {
         flagged: listed.flags.flagged,
         answered: listed.flags.answered,
         attachments: mixed,
+    }
+}
+
+/// What a list shows of a message that the server has, and cannot give.
+pub(super) fn unreadable(uid: u32, flags: Flags, now: Timestamp) -> HeaderView {
+    HeaderView {
+        uid,
+        from: String::new(),
+        from_address: String::new(),
+        recipients: String::new(),
+        subject: "(The mail server cannot show this message.)".to_owned(),
+        received_at: now,
+        size: 0,
+        seen: flags.seen,
+        flagged: flags.flagged,
+        answered: flags.answered,
+        attachments: false,
     }
 }
 

@@ -11,6 +11,7 @@ mod line;
 mod message;
 mod reader;
 mod right;
+mod search;
 mod sync;
 mod weight;
 
@@ -30,7 +31,7 @@ use crate::store::Store;
 use crate::tokens::Tokens;
 
 pub use arrival::arrived;
-pub use ask::{Answer, Ask, InboxError};
+pub use ask::{Answer, Ask, InboxError, Listing};
 pub use message::{Encoding, Opened, Part};
 pub use reader::PartReader;
 

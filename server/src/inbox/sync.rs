@@ -63,13 +63,18 @@ pub(super) async fn folder(
         }
     }
     let mut reports = Vec::new();
+    let proof = newest.iter().map(|(uid, _)| *uid).find(|uid| known.contains_key(uid));
     for some in unknown.chunks(100) {
-        for listed in listed(session, some).await? {
+        let (given, refused) = listed(session, some, proof).await?;
+        for listed in &given {
             if bounce::is_report(&listed.header) {
                 reports.push(listed.uid);
             }
-            change.new.push(message::header(&listed));
+            change.new.push(message::header(listed));
         }
+        // Known by its number at least: it is not asked for at every look.
+        let refused = newest.iter().filter(|(uid, _)| refused.contains(uid));
+        change.new.extend(refused.map(|(uid, flags)| message::unreadable(*uid, *flags, inbox.clock.now())));
     }
     let total = before.as_ref().map_or(0, |folder| folder.total);
     let changed = !same
@@ -110,21 +115,28 @@ fn is_of_one(error: &MailError) -> bool {
     error.answered && !error.is_throttled() && !error.is_token_expired()
 }
 
-/// What a list shows of some messages. One that the server cannot give is left out, and keeps nobody from the others.
-async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<Listed>, MailError> {
-    match session.list(uids).await {
-        Err(error) if is_of_one(&error) && uids.len() > 1 => {
-            let (mut found, mut refused) = (Vec::new(), 0);
-            for uid in uids {
-                match session.list(&[*uid]).await {
-                    Ok(one) => found.extend(one),
-                    Err(error) if is_of_one(&error) => refused += 1,
-                    Err(error) => return Err(error),
-                }
-            }
-            // All of them: then it is not the messages.
-            if refused == uids.len() { Err(error) } else { Ok(found) }
+/// What a list shows of some messages, and those that the server cannot give: they keep nobody from the others. Where it gives
+/// none of them, `proof` is asked for, one that it gave before: if not even that comes, it is not the messages.
+pub(super) async fn listed(
+    session: &mut Session,
+    uids: &[u32],
+    proof: Option<u32>,
+) -> Result<(Vec<Listed>, Vec<u32>), MailError> {
+    let error = match session.list(uids).await {
+        Err(error) if is_of_one(&error) => error,
+        other => return other.map(|found| (found, Vec::new())),
+    };
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for uid in uids {
+        match session.list(&[*uid]).await {
+            Ok(one) => found.extend(one),
+            Err(error) if is_of_one(&error) => refused.push(*uid),
+            Err(error) => return Err(error),
         }
-        other => other,
     }
+    if refused.len() == uids.len() {
+        let Some(proof) = proof else { return Err(error) };
+        session.list(&[proof]).await?;
+    }
+    Ok((found, refused))
 }

@@ -22,6 +22,8 @@ pub struct Session {
     selected: Option<(String, Selected)>,
     /// The open folder was opened, or the server told of something in it, after it was last looked into.
     news: bool,
+    /// SEARCH knows no letters beyond ASCII.
+    ascii_only: bool,
     /// Whether messages can be moved in one command (RFC 6851), and expunged by UID (RFC 4315).
     can_move: bool,
     can_expunge_by_uid: bool,
@@ -162,6 +164,7 @@ impl Session {
                 let mut session = Self {
                     inner: Some(inner),
                     selected: None,
+                    ascii_only: false,
                     news: false,
                     can_move: false,
                     can_expunge_by_uid: false,

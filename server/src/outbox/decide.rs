@@ -6,6 +6,8 @@ use crate::mail::{MailError, Step};
 
 /// Longest pause.
 const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;
+/// The longest patience that a server is granted: it may ask again.
+const LONGEST_WAIT_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a lane rests whose mailbox must be connected again; connecting ends the rest at once.
 const HELD_MS: i64 = 10 * 60 * 1000;
 
@@ -198,8 +200,8 @@ fn retry(attempt: Attempt, answer: String, wait_ms: Option<i64>, lane: bool) -> 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of an hour")]
 fn pause(attempt: Attempt, wait_ms: Option<i64>) -> i64 {
     let doublings = u32::try_from((attempt.number - 1).clamp(0, 16)).unwrap_or(16);
-    let pause =
-        attempt.first_pause_ms.saturating_mul(1_i64 << doublings).min(LONGEST_PAUSE_MS).max(wait_ms.unwrap_or(0));
+    let asked = wait_ms.unwrap_or(0).min(LONGEST_WAIT_MS);
+    let pause = attempt.first_pause_ms.saturating_mul(1_i64 << doublings).min(LONGEST_PAUSE_MS).max(asked);
     pause + (pause as f64 * attempt.jitter.clamp(0.0, 1.0) / 5.0) as i64
 }
 
@@ -270,6 +272,8 @@ mod tests {
         assert!(refused.pause_lane.is_some());
         let asked = MailError::refused(Step::From, Some(432), "Suggested Backoff Time: 300000 milliseconds");
         assert_eq!(fails(asked, attempt(1, 0)).at.since_ms(attempt(1, 0).now), 300_000);
+        let asked = MailError::refused(Step::From, Some(432), "Suggested Backoff Time: 99999999999 milliseconds");
+        assert_eq!(fails(asked, attempt(1, 0)).at.since_ms(attempt(1, 0).now), DAYS, "not for years");
     }
 
     #[test]

@@ -232,6 +232,7 @@ impl Outbox {
                     self.store.pause_lane(lane, until).await?;
                     break;
                 }
+                Claim::Postponed => {}
                 Claim::Delivery(delivery) => {
                     attempts += 1;
                     if !self.deliver(lane, (&delivery, connection), &mut kept).await? {

@@ -163,11 +163,16 @@ impl Services {
                 self.store.set_notification_problem(institution, Some(&title)).await.or_internal(self)?;
             }
         }
+        let now = self.clock.now();
+        if works && attempt.kind != AttemptKind::Personal {
+            // Notifications that waited leave now.
+            self.store.resume_lane(institution, institution.0, now).await.or_internal(self)?;
+            self.outbox.wake();
+        }
         if attempt.kind == AttemptKind::Pair {
             return Ok(());
         }
         let Some(mailbox) = self.store.mailbox(institution, id).await.or_internal(self)? else { return Ok(()) };
-        let now = self.clock.now();
         if works {
             let state = (MailboxState::Connected, None, None);
             self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)?;

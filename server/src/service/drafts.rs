@@ -185,6 +185,10 @@ impl Services {
             }
             let id = AttachmentId(self.clock.uuid());
             let (name, size) = (file_name(&file.name), file.octets.len() as u64);
+            // A press that was cut off after it had come: what it attached is there already.
+            if edit.pressed && self.is_attached(me, &there, (&name, &file.octets)).await? {
+                continue;
+            }
             let content = Secret::new(BASE64_STANDARD.encode(&file.octets));
             drop(file.octets);
             let new = NewAttachment {
@@ -205,6 +209,24 @@ impl Services {
             }
         }
         self.store.attachments(institution, me.user(), draft).await.or_internal(self)
+    }
+
+    /// Whether such a file is among those that are attached.
+    async fn is_attached(
+        &self,
+        me: &SignedIn,
+        there: &[AttachmentView],
+        (name, octets): (&str, &[u8]),
+    ) -> Result<bool, AppError> {
+        for one in there.iter().filter(|one| one.name == name && one.size == octets.len() as u64) {
+            let found = self.store.attachment(me.institution().id, me.user(), one.id).await.or_internal(self)?;
+            let Some((_, sealed)) = found else { continue };
+            let content = self.vault.open(&content_place(one.id), &sealed).or_internal(self)?;
+            if BASE64_STANDARD.decode(content.expose()).is_ok_and(|known| known == octets) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The files of a draft, opened.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use app::backend::{Download, Inbox, MailStream, SignedIn};
 use app::error::AppError;
 use app::model::{
-    BodyView, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState,
-    MessagePlace, MessageView, Notice, PartView, Timestamp, Tone,
+    BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessagePlace,
+    MessageView, Notice, PartView, Timestamp, Tone,
 };
 use async_trait::async_trait;
 use futures::stream;
@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Handle, OrInternal, Services, sessions};
 use crate::diagnosis::Fault;
-use crate::inbox::{self, Answer, Ask, InboxError, Opened, PartReader};
+use crate::inbox::{self, Answer, Ask, InboxError, Listing, Opened, PartReader};
 use crate::mail::imap::{self, readable};
 use crate::store::{FolderRow, Mailbox, News};
 
@@ -97,23 +97,24 @@ impl Services {
         mailbox: &Mailbox,
         folder: &FolderRow,
         query: &InboxQuery,
-    ) -> Result<(Vec<HeaderView>, u32, u32), AppError> {
+    ) -> Result<Listing, AppError> {
         let offset = (query.page - 1).saturating_mul(PAGE);
         if !query.search.is_empty() {
             let ask = Ask::Search { folder: folder.name.clone(), text: query.search.clone(), most: FOUND };
-            let Answer::Headers(found, total, validity) = self.ask_inbox(me, mailbox, ask).await? else {
+            let Answer::Headers(found) = self.ask_inbox(me, mailbox, ask).await? else {
                 return Err(AppError::NotFound);
             };
-            let shown = found.into_iter().skip(offset as usize).take(PAGE as usize).collect();
-            return Ok((shown, total.min(u32::try_from(FOUND).unwrap_or(u32::MAX)), validity));
+            let headers = found.headers.into_iter().skip(offset as usize).take(PAGE as usize).collect();
+            let total = found.total.min(u32::try_from(FOUND).unwrap_or(u32::MAX));
+            return Ok(Listing { headers, total, ..found });
         }
         if offset + PAGE <= inbox::WINDOW || folder.total <= inbox::WINDOW {
             let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, (offset, PAGE)).await;
-            return Ok((known.or_internal(self)?, folder.total, folder.validity));
+            return Ok(Listing { headers: known.or_internal(self)?, ..nothing(folder) });
         }
         let ask = Ask::Page { folder: folder.name.clone(), offset, limit: PAGE };
         match self.ask_inbox(me, mailbox, ask).await? {
-            Answer::Headers(headers, total, validity) => Ok((headers, total, validity)),
+            Answer::Headers(listing) => Ok(listing),
             _ => Err(AppError::NotFound),
         }
     }
@@ -177,6 +178,11 @@ fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
     })
 }
 
+/// None of the messages of a folder.
+fn nothing(folder: &FolderRow) -> Listing {
+    Listing { headers: Vec::new(), total: folder.total, validity: folder.validity, looked_through: false }
+}
+
 /// Somebody who follows their mail.
 struct Watching {
     services: Arc<Services>,
@@ -219,15 +225,15 @@ impl Inbox for Handle {
             self.look_into(mailbox, &folder.name);
         }
         let listed = if broken && !query.search.is_empty() {
-            Ok((Vec::new(), 0, folder.validity))
+            Ok(Listing { total: 0, ..nothing(&folder) })
         } else {
             self.listed(me, mailbox, &folder, &query).await
         };
-        let (headers, total, validity) = match listed {
+        let Listing { headers, total, validity, looked_through } = match listed {
             Ok(listed) => listed,
             Err(AppError::Diagnosed { diagnosis }) => {
                 problem = Some(*diagnosis);
-                (Vec::new(), 0, folder.validity)
+                Listing { total: 0, ..nothing(&folder) }
             }
             Err(error) => return Err(error),
         };
@@ -249,6 +255,7 @@ impl Inbox for Handle {
             total,
             unread,
             search: query.search,
+            looked_through,
             fetching,
             as_of: folder.synced_at,
             problem,

@@ -1,6 +1,6 @@
 //! Writing messages, and watching what becomes of them.
 
-use app::backend::{Mail, NewFile, SignedIn};
+use app::backend::{Mail, NewFile, SignedIn, Turn};
 use app::error::AppError;
 use app::model::{
     Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
@@ -121,6 +121,10 @@ impl Mail for Handle {
 
     fn attachment_limit(&self) -> u64 {
         self.config.attachment_limit
+    }
+
+    async fn turn(&self, draft: DraftId) -> Turn {
+        Box::new(self.turns.take(draft).await)
     }
 
     async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError> {
@@ -257,7 +261,7 @@ impl Mail for Handle {
             }
             None => {}
         }
-        Err(AppError::refused("It is too late: the message left already, or was stopped before."))
+        Err(AppError::refused("It is too late: the message is being handed over, has left, or was stopped before."))
     }
 
     async fn retry(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {

@@ -18,6 +18,7 @@ mod passwords;
 pub mod sessions;
 mod sign_in;
 mod sweeper;
+mod turns;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub use accounts::{AddPerson, invitation_link};
 pub use attempts::Watchers;
 pub use passwords::Passwords;
 pub use sweeper::keep_house;
+pub use turns::Turns;
 
 /// Everything that services are made of. Built once, in `wiring`.
 pub struct Services {
@@ -63,6 +65,8 @@ pub struct Services {
     pub trust: Trust,
     /// Who follows which attempt.
     pub watchers: Watchers,
+    /// Who is at work on which draft.
+    pub turns: Turns,
     /// Password hashing, bounded.
     pub passwords: Passwords,
     /// Runs that outlive their request.

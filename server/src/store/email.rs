@@ -6,6 +6,9 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, StoreError, Tx, at, flag, id, named, time};
 
+/// A registration that is refused again within this time (a day) after administrators were told is the same incident.
+const INCIDENT_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// How an institution sends.
 #[derive(Debug, Clone)]
 pub struct EmailSettings {
@@ -215,8 +218,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn set_registration_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
-        sqlx::query(
+    pub async fn set_registration_problem(
+        &self,
+        institution: InstitutionId,
+        problem: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let changed = sqlx::query(
             "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'
              AND (problem IS NULL) <> ($1 IS NULL)",
         )
@@ -224,6 +232,16 @@ impl Store {
         .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
+        if changed.rows_affected() > 0 && problem.is_none() {
+            // The incident is over: the next one is told, unless it is the same that comes and goes.
+            sqlx::query(
+                "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2",
+            )
+            .bind(institution.to_string())
+            .bind(now.plus_ms(-INCIDENT_MS).0)
+            .execute(&self.pool)
+            .await?;
+        }
         Ok(())
     }
 

@@ -127,6 +127,8 @@ pub enum Claim {
     Nothing,
     /// Something is due, but not before this time.
     Paced(Timestamp),
+    /// What is due has more recipients than the day has room for: its turn comes later, and that of others may be now.
+    Postponed,
 }
 
 /// How an attempt ended.

@@ -31,6 +31,11 @@ pub(super) fn sets_seen(name: &Name<'_>) -> bool {
     matches!(name, Item::BodyExt { peek: false, .. } | Item::Rfc822 | Item::Rfc822Text)
 }
 
+/// Whether this needs the message itself.
+pub(super) fn reads(name: &Name<'_>) -> bool {
+    matches!(name, Item::BodyExt { .. } | Item::Rfc822 | Item::Rfc822Text | Item::Rfc822Header)
+}
+
 pub(super) fn flags(flags: &[String]) -> MessageDataItem<'static> {
     MessageDataItem::Flags(wire_flags(flags))
 }

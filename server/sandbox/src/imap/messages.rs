@@ -85,8 +85,12 @@ impl Session {
         names: &[fetch::Name<'_>],
         uid: bool,
     ) -> io::Result<()> {
+        let broken = self.shared.faults().imap_broken_uid;
         for (seq, id) in self.resolve(set, uid) {
             let Some(selected) = &self.selected else { break };
+            if broken == id && names.iter().any(fetch::reads) {
+                return self.no(tag, "The message could not be converted.").await;
+            }
             let mail = self
                 .with_folder(&selected.folder, |folder| folder.mails.iter().find(|mail| mail.uid == id).cloned())
                 .flatten();

@@ -7,7 +7,7 @@ use app::model::{FolderRole, HeaderView};
 use tokio::time::Instant;
 
 use super::{CHUNK, Line, MOST};
-use crate::inbox::{Answer, Ask, InboxError, Opened, message};
+use crate::inbox::{Answer, Ask, InboxError, Listing, Opened, message, search, sync};
 use crate::mail::imap::{Mark, Session};
 
 impl Line {
@@ -33,10 +33,19 @@ impl Line {
             Ask::Search { folder, text, most } => {
                 let session = self.session().await?;
                 let selected = session.select(folder).await?;
-                let found = session.search(text).await?;
-                let total = u32::try_from(found.len()).unwrap_or(u32::MAX);
-                let newest: Vec<u32> = found.into_iter().take(*most).collect();
-                Ok(Answer::Headers(listed(session, &newest).await?, total, selected.validity))
+                let (headers, total, looked_through) = match session.search(text).await? {
+                    Some(found) => {
+                        let newest: Vec<u32> = found.iter().copied().take(*most).collect();
+                        (listed(session, &newest).await?, found.len(), false)
+                    }
+                    None => {
+                        let found = search::look_through(session, selected.exists, text).await?;
+                        let total = found.len();
+                        (found.into_iter().take(*most).collect(), total, true)
+                    }
+                };
+                let total = u32::try_from(total).unwrap_or(u32::MAX);
+                Ok(Answer::Headers(Listing { headers, total, validity: selected.validity, looked_through }))
             }
             Ask::Page { folder, offset, limit } => {
                 let session = self.session().await?;
@@ -48,7 +57,8 @@ impl Line {
                     let uids = session.stretch(to.saturating_sub(limit.saturating_sub(1)).max(1), to).await?;
                     listed(session, &uids).await?
                 };
-                Ok(Answer::Headers(headers, selected.exists, selected.validity))
+                let (total, validity) = (selected.exists, selected.validity);
+                Ok(Answer::Headers(Listing { headers, total, validity, looked_through: false }))
             }
             Ask::Arrived { message_id, attempt, round } => {
                 let session = self.session().await?;
@@ -159,7 +169,7 @@ impl Line {
 async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<HeaderView>, InboxError> {
     let mut headers = Vec::with_capacity(uids.len());
     for some in uids.chunks(100) {
-        headers.extend(session.list(some).await?.iter().map(message::header));
+        headers.extend(sync::listed(session, some, None).await?.0.iter().map(message::header));
     }
     headers.sort_unstable_by_key(|header| std::cmp::Reverse(header.uid));
     Ok(headers)

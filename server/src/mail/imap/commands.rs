@@ -19,6 +19,15 @@ use crate::mail::{MailError, STEP_LIMIT, Step};
 const LIST_FIELDS: &str =
     "BODY.PEEK[HEADER.FIELDS (FROM SUBJECT CONTENT-TYPE)]<0.8192> BODY.PEEK[HEADER.FIELDS (TO)]<0.4096>";
 
+/// How a refusal is told apart that means the charset of a search.
+const BAD_CHARSET: &str = "[BADCHARSET]";
+
+fn newest_first(mut uids: Vec<u32>) -> Vec<u32> {
+    uids.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
+    uids.dedup();
+    uids
+}
+
 /// One answer to FETCH.
 #[derive(Default)]
 struct Fetched {
@@ -114,6 +123,9 @@ impl Session {
                         let words = outcome.information.as_deref().unwrap_or_default();
                         return match status {
                             Status::Ok => Ok(()),
+                            Status::No if matches!(outcome.code, Some(ResponseCode::BadCharset(_))) => {
+                                Err(MailError::refused(step, None, format!("NO {BAD_CHARSET} {words}")))
+                            }
                             Status::No => Err(MailError::refused(step, None, format!("NO {words}"))),
                             _ => Err(MailError::refused(step, None, format!("BAD {words}"))),
                         };
@@ -250,22 +262,36 @@ impl Session {
         Ok(false)
     }
 
-    /// UIDs of the messages of the open folder that hold a text anywhere, newest first.
+    /// UIDs of the messages of the open folder that hold a text anywhere, newest first. None: the server knows no letters beyond
+    /// ASCII (RFC 3501, section 6.4.4), as Exchange does not.
     ///
     /// # Errors
     /// [`MailError`].
-    pub async fn search(&mut self, text: &str) -> Result<Vec<u32>, MailError> {
-        let query = if text.is_ascii() {
-            format!("TEXT {}", quoted(text))
-        } else {
-            // Octets beyond ASCII stand in a literal; `+`: without waiting to be asked for it (RFC 7888).
-            let clean: String = text.chars().filter(|c| !c.is_control()).collect();
-            format!("CHARSET UTF-8 TEXT {{{}+}}\r\n{clean}", clean.len())
-        };
-        let mut found = self.uids(&query).await?;
-        found.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
-        found.dedup();
-        Ok(found)
+    pub async fn search(&mut self, text: &str) -> Result<Option<Vec<u32>>, MailError> {
+        if text.is_ascii() {
+            return self.search_all(&[text]).await.map(Some);
+        }
+        if self.ascii_only {
+            return Ok(None);
+        }
+        // Octets beyond ASCII stand in a literal; `+`: without waiting to be asked for it (RFC 7888).
+        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+        match self.uids(&format!("CHARSET UTF-8 TEXT {{{}+}}\r\n{clean}", clean.len())).await {
+            Err(error) if error.answered && error.text.contains(BAD_CHARSET) => {
+                self.ascii_only = true;
+                Ok(None)
+            }
+            other => other.map(newest_first).map(Some),
+        }
+    }
+
+    /// UIDs of the messages of the open folder that hold all of these texts, which are ASCII, newest first.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub async fn search_all(&mut self, texts: &[&str]) -> Result<Vec<u32>, MailError> {
+        let keys: Vec<String> = texts.iter().map(|text| format!("TEXT {}", quoted(text))).collect();
+        self.uids(&keys.join(" ")).await.map(newest_first)
     }
 
     /// UIDs and flags of the newest messages of the open folder.

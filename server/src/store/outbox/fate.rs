@@ -11,7 +11,7 @@ use crate::store::{Mailbox, Result, Store, Tx, named};
 impl Store {
     /// A message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and why.
     /// One that is still on its way, to others or until its sending is recorded, has come back once that ended.
-    /// `false`: it is not known here.
+    /// `false`: it is not known here, or names nobody whom the message went to.
     ///
     /// # Errors
     /// [`crate::store::StoreError`].
@@ -23,6 +23,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
+        let Some(failed) = named_recipients(&mut tx, mailbox, message_id, failed).await? else { return Ok(false) };
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
         // One statement: what is recorded meanwhile is seen. A second report may name others; the first one's words are kept.
         let row = sqlx::query(
@@ -49,13 +50,21 @@ impl Store {
         let Some(row) = row else { return Ok(false) };
         let id: String = row.try_get("id")?;
         for (address, reason) in failed {
-            sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND LOWER(address) = LOWER($3)")
+            sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND address = $3")
                 .bind(reason)
                 .bind(&id)
                 .bind(address)
                 .execute(&mut *tx)
                 .await?;
         }
+        // A message of which a report came back was taken: for the others, too, unless they were refused at once.
+        sqlx::query(
+            "UPDATE recipients SET state = 'accepted' WHERE delivery_id = $1 AND state = 'pending' AND answer = ''
+             AND EXISTS (SELECT 1 FROM deliveries WHERE id = $1 AND state = 'bounced')",
+        )
+        .bind(&id)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -191,6 +200,35 @@ impl Store {
         }
         Ok(undelivered)
     }
+}
+
+/// Those of a report whom the message went to: anybody can write one. One of a message to a single person may name where they
+/// have their mail sent on to. None: nobody.
+async fn named_recipients(
+    tx: &mut Tx,
+    mailbox: &Mailbox,
+    message_id: &str,
+    failed: &[(String, String)],
+) -> Result<Option<Vec<(String, String)>>> {
+    let rows = sqlx::query(
+        "SELECT r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id WHERE d.institution_id = $1 AND d.message_id = $2",
+    )
+    .bind(mailbox.institution.to_string())
+    .bind(message_id)
+    .fetch_all(&mut **tx)
+    .await?;
+    let addresses: Vec<String> =
+        rows.iter().map(|row| row.try_get("address")).collect::<std::result::Result<_, _>>()?;
+    let named = failed.iter().filter_map(|(address, reason)| {
+        let known = addresses.iter().find(|known| known.to_lowercase() == address.to_lowercase())?;
+        Some((known.clone(), reason.clone()))
+    });
+    let named: Vec<_> = named.collect();
+    Ok(match (named.is_empty(), addresses.as_slice(), failed.first()) {
+        (false, ..) => Some(named),
+        (true, [only], Some((address, reason))) => Some(vec![(only.clone(), format!("{reason} ({address})"))]),
+        _ => None,
+    })
 }
 
 /// A delivery was sent: its text is not kept, and whoever was still to get it does not.

@@ -40,6 +40,8 @@ pub(super) enum Turn {
     Now,
     Later(Timestamp),
     NoConnection,
+    /// This message has more recipients than the day has room for; a smaller one may have its turn.
+    Full,
 }
 
 /// Whether a sender may go on, through a connection of its own. What a clock that was set back left in the future does not count.
@@ -70,7 +72,7 @@ pub(super) async fn turn(
         return Ok(Turn::Later(Timestamp(oldest + MINUTE_MS + 1)));
     }
     let row = sqlx::query(
-        "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT), MIN(at) FROM submissions
+        "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM submissions
          WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0",
     )
     .bind(sender)
@@ -79,11 +81,8 @@ pub(super) async fn turn(
     .fetch_one(&mut **tx)
     .await?;
     let taken: i64 = row.try_get(0)?;
-    if taken > 0 && taken.saturating_add(recipients) > pace.recipients_per_day {
-        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Turn::Later(Timestamp(oldest + DAY_MS + 1)));
-    }
-    Ok(Turn::Now)
+    let full = taken > 0 && taken.saturating_add(recipients) > pace.recipients_per_day;
+    Ok(if full { Turn::Full } else { Turn::Now })
 }
 
 /// Counts an attempt that begins now, and the connection it leaves through.

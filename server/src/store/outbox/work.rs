@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::{Claim, Lane, Pace, Record, delivery, forget_sent, pace, select};
 use crate::store::{Result, Store, Tx, id};
 
+/// How long a message waits before it is looked again whether the day has room for it.
+const FULL_MS: i64 = 10 * 60 * 1000;
+
 fn lane(row: &AnyRow) -> Result<Lane> {
     let mailbox: Option<String> = row.try_get("mailbox_id")?;
     Ok(Lane {
@@ -75,6 +78,17 @@ impl Store {
             pace::Turn::Now => {}
             pace::Turn::Later(later) => return Ok(Claim::Paced(later)),
             pace::Turn::NoConnection => return Ok(Claim::Nothing),
+            pace::Turn::Full => {
+                // Looked at again before there can be room: somebody may raise the limit.
+                sqlx::query("UPDATE deliveries SET next_attempt_at = $1, answer = $2 WHERE id = $3 AND state IN ('queued', 'deferred')")
+                    .bind(now.plus_ms(FULL_MS).0)
+                    .bind(format!("waits for room: {} recipients a day may be written to from this mailbox", limits.recipients_per_day))
+                    .bind(found.id.to_string())
+                    .execute(&mut *tx)
+                    .await?;
+                tx.commit().await?;
+                return Ok(Claim::Postponed);
+            }
         }
         pace::count(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
         let claimed = sqlx::query(
@@ -281,8 +295,9 @@ impl Store {
     ) -> Result<()> {
         super::put_lane(tx, lane).await?;
         sqlx::query(
+            // One that is being sent, too: should that fail, it is tried again where it can leave.
             "UPDATE deliveries SET lane_id = $1, next_attempt_at = $2, aging_since = $2 WHERE institution_id = $3 AND user_id = $4
-             AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred')
+             AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred', 'sending')
              AND NOT EXISTS (SELECT 1 FROM lanes l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.lane_id)",
         )
         .bind(lane.id.to_string())

@@ -1,0 +1,58 @@
+//! Searching where the server knows no letters beyond ASCII, as Exchange Online does not (`BADCHARSET (US-ASCII)`): it is asked
+//! for the letters it knows, and what it finds is looked into here.
+
+use std::collections::BTreeMap;
+
+use app::model::HeaderView;
+
+use super::{Opened, WINDOW, as_text, message, sync};
+use crate::mail::MailError;
+use crate::mail::imap::Session;
+
+/// Messages whose text is fetched and looked into, from the newest.
+const LOOKED_INTO: usize = 50;
+/// Octets of each.
+const LOOKED_AT: u32 = 128 * 1024;
+/// Letters that the server is asked for, at least: fewer are in every message.
+const STRETCH: usize = 2;
+
+/// Messages of the open folder that hold a text, newest first: those whose people or subject do, of the newest ones that lists
+/// show; and those whose text does, of the newest ones that hold its ASCII letters.
+pub(super) async fn look_through(session: &mut Session, exists: u32, text: &str) -> Result<Vec<HeaderView>, MailError> {
+    let wanted = text.to_lowercase();
+    let newest: Vec<u32> = session.newest(exists, WINDOW).await?.into_iter().map(|(uid, _)| uid).collect();
+    let mut found: BTreeMap<u32, HeaderView> = BTreeMap::new();
+    for some in newest.chunks(100) {
+        let headers = sync::listed(session, some, None).await?.0;
+        let holding = headers.iter().map(message::header).filter(|header| names(header, &wanted));
+        found.extend(holding.map(|header| (header.uid, header)));
+    }
+    let stretches: Vec<&str> =
+        text.split(|c: char| !c.is_ascii()).map(str::trim).filter(|stretch| stretch.len() >= STRETCH).collect();
+    let mut candidates = if stretches.is_empty() { newest } else { session.search_all(&stretches).await? };
+    candidates.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
+    candidates.retain(|uid| !found.contains_key(uid));
+    let mut holding = Vec::new();
+    for uid in candidates.into_iter().take(LOOKED_INTO) {
+        let Some(octets) = session.octets(uid, 0, LOOKED_AT).await? else { continue };
+        let wanted = wanted.clone();
+        let holds = tokio::task::spawn_blocking(move || says(&message::open(&octets, true), &wanted)).await;
+        holding.extend(holds.unwrap_or(false).then_some(uid));
+    }
+    for some in holding.chunks(100) {
+        let headers = sync::listed(session, some, None).await?.0;
+        found.extend(headers.iter().map(message::header).map(|header| (header.uid, header)));
+    }
+    Ok(found.into_values().rev().collect())
+}
+
+fn names(header: &HeaderView, wanted: &str) -> bool {
+    [&header.subject, &header.from, &header.from_address, &header.recipients]
+        .into_iter()
+        .any(|field| field.to_lowercase().contains(wanted))
+}
+
+fn says(opened: &Opened, wanted: &str) -> bool {
+    let plain = opened.text.as_deref().is_some_and(|text| text.to_lowercase().contains(wanted));
+    plain || opened.html.as_deref().is_some_and(|html| as_text(html).to_lowercase().contains(wanted))
+}

@@ -40,6 +40,53 @@ async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
     found.unwrap().into_iter().map(|one| one.state).collect()
 }
 
+/// A letter of another page.
+fn keyed<'a>(letter: &[(&'static str, &'a str)], key: &'a str) -> Vec<(&'static str, &'a str)> {
+    letter.iter().map(|(name, value)| (*name, if *name == "key" { key } else { value })).collect()
+}
+
+/// Presses that overlap, as those of somebody impatient do: one message, its file once; and no word that is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn presses_that_overlap_are_one_message() {
+    for database in Database::both().await {
+        let (world, seat, browser) = writer(&database, &[]).await;
+        let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
+        let content = vec![7; 300_000];
+        let file = [("a.txt", "text/plain", content.as_slice())];
+        let one = letter(&mailbox, "One", "send");
+        let presses = (0..3).map(|_| browser.post_parts(&url, &one, &file));
+        for answer in futures::future::join_all(presses).await {
+            assert_eq!(location(&answer), "/mail/outbox");
+        }
+        // A press that was cut off after its file had come.
+        let another = "00000000-0000-4000-8000-000000000002";
+        for action in ["save", "send"] {
+            browser.post_parts(&url, &keyed(&letter(&mailbox, "Two", action), another), &file).await;
+        }
+        while world.services.outbox.run_once().await.unwrap() > 0 {}
+        let files: Vec<usize> = {
+            let sandbox = world.sandbox.world();
+            let mails =
+                sandbox.mails().into_iter().filter(|(to, folder, _)| to == "other@demo.example" && folder == "INBOX");
+            mails
+                .map(|(_, _, mail)| mail_parser::MessageParser::default().parse(&mail.raw).unwrap().attachment_count())
+                .collect()
+        };
+        assert_eq!(files, [1, 1]);
+        // With other words meanwhile: one leaves, and the other is kept.
+        let third = "00000000-0000-4000-8000-000000000003";
+        let (first, second) = (keyed(&one, third), keyed(&letter(&mailbox, "Other words", "send"), third));
+        let (first, second) =
+            tokio::join!(browser.post_parts(&url, &first, &[]), browser.post_parts(&url, &second, &[]));
+        let (first, second) = (location(&first), location(&second));
+        let kept = if first == "/mail/outbox" { second } else { first };
+        assert!(kept.starts_with("/mail/compose?draft="), "{kept}");
+        assert!(page(&browser, &world, &kept).await.contains("This message was sent already."));
+        assert_eq!(states(&world, &seat).await.len(), 3);
+        world.services.store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn what_was_sent_and_then_changed_is_another_message() {
     for database in Database::both().await {

@@ -5,7 +5,7 @@ mod common;
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState, Timestamp};
 use common::{Browser, Database, Seat, World};
 use server::clock::Clock;
-use server::store::{Delivery, Lane};
+use server::store::{Claim, Delivery, Lane, Record};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const GREY: &str = "grey@outside.example";
@@ -193,6 +193,31 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         let lane = Lane::of_mailbox(again.institution, again.mailbox);
         store.adopt_waiting(&mut tx, &lane, (again.user, "User@demo.example"), clock.now()).await.unwrap();
         tx.commit().await.unwrap();
+        assert_eq!(run(&world).await, 1);
+        assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
+
+        // One that was being sent meanwhile moves along: should that fail, it is tried again where it can leave.
+        clock.advance_ms(10);
+        world.queue(&again, 1, "other@demo.example", clock.now()).await;
+        let (owner, now) = (world.clock.uuid(), clock.now());
+        let lease = (owner, world.clock.uuid(), now.plus_ms(30_000));
+        let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, now).await.unwrap();
+        let Claim::Delivery(hanging) = claim else { panic!("nothing was due") };
+        browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
+        let again = world.seat("user@demo.example").await;
+        let mut tx = store.begin().await.unwrap();
+        let lane = Lane::of_mailbox(again.institution, again.mailbox);
+        store.adopt_waiting(&mut tx, &lane, (again.user, "user@demo.example"), clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let record = Record {
+            state: DeliveryState::Deferred,
+            next_attempt_at: now,
+            answer: "the connection was lost".into(),
+            fault: None,
+            recipients: Vec::new(),
+            counts: true,
+        };
+        assert!(store.record_delivery(again.institution, (hanging.id, owner), &record, now).await.unwrap());
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 

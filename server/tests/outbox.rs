@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use app::model::{DeliveryState, MailboxState, RecipientState};
+use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
 use common::{Browser, Database, Seat, World, location};
 use server::store::Lane;
 use sqlx::Connection;
@@ -386,7 +386,12 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         let world = World::start_with(&database, clock, &[]).await;
         let seat = world.seat("user@demo.example").await;
         let store = &world.services.store;
-        world.queue(&seat, 2, "other@demo.example", world.clock.now()).await;
+        let both = ["other@demo.example", "admin@demo.example"].map(|to| (RecipientKind::To, to.to_owned()));
+        let mut tx = store.begin().await.unwrap();
+        for subject in ["Recorded", "Left behind"] {
+            world.queue_one(&mut tx, &seat, subject, &both, world.clock.now()).await;
+        }
+        tx.commit().await.unwrap();
         let (owner, now) = (world.clock.uuid(), world.clock.now());
         let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         let lane = server::store::Lane::of_mailbox(seat.institution, seat.mailbox);
@@ -397,7 +402,12 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, now).await;
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             assert!(store.start_data(seat.institution, (delivery.id, owner), &[]).await.unwrap());
-            assert!(store.bounce_delivery(&mailbox, &delivery.message_id, (&failed, "{}"), now).await.unwrap());
+            // Whoever got it knows its Message-ID: that is no proof for others.
+            let strangers = [("one@far.example".to_owned(), "550 no".to_owned())];
+            let known =
+                store.bounce_delivery(&mailbox, &delivery.message_id, (&strangers[..], "{}"), now).await.unwrap();
+            assert!(!known, "nobody whom it went to");
+            assert!(store.bounce_delivery(&mailbox, &delivery.message_id, (&failed[..], "{}"), now).await.unwrap());
             let under_way = store.delivery(seat.institution, delivery.id).await.unwrap().unwrap();
             assert_eq!(under_way.state, DeliveryState::Sending, "until its sender says what became of it");
             claimed.push(delivery.id);
@@ -408,7 +418,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             next_attempt_at: now,
             answer: "250 accepted".into(),
             fault: None,
-            recipients: vec![("other@demo.example".into(), RecipientState::Accepted, "250 accepted".into())],
+            recipients: both.map(|(_, to)| (to, RecipientState::Accepted, "250 accepted".into())).to_vec(),
             counts: true,
         };
         assert!(store.record_delivery(seat.institution, (claimed[0], owner), &record, now).await.unwrap());

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use app::model::{DeliveryState, Provider, Timestamp};
+use app::model::{DeliveryState, Provider, RecipientKind, Timestamp};
 use common::{Database, Seat, World};
 use server::clock::Clock;
 use server::service::Services;
@@ -97,6 +97,33 @@ async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
         send(&replicas).await;
         assert_eq!(arrived(&world, "other@demo.example"), 5);
         assert!(states(&world, &seat).await.iter().all(|state| *state == DeliveryState::Sent));
+    }
+}
+
+/// A message with more recipients than the day has room for waits; smaller ones go on.
+#[tokio::test]
+async fn a_message_to_many_holds_up_none_to_few() {
+    for database in Database::both().await {
+        let (world, clock, seat) = world(&database, &[("ENTREPOST_RECIPIENTS_PER_DAY", "3")]).await;
+        let services = [Arc::clone(&world.services)];
+        world.queue(&seat, 2, "other@demo.example", clock.now()).await;
+        send(&services).await;
+        let many = ["other", "admin", "secretary"].map(|name| (RecipientKind::To, format!("{name}@demo.example")));
+        let mut tx = world.services.store.begin().await.unwrap();
+        world.queue_one(&mut tx, &seat, "Many", &many, clock.now()).await;
+        tx.commit().await.unwrap();
+        clock.advance_ms(1_000);
+        world.queue(&seat, 1, "other@demo.example", clock.now()).await;
+        send(&services).await;
+        assert_eq!(arrived(&world, "other@demo.example"), 3, "the small one left");
+        let page = (Timestamp(i64::MAX), 9);
+        let all = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
+        let waiting = all.iter().find(|one| one.subject == "Many").unwrap();
+        assert_eq!(waiting.state, DeliveryState::Queued);
+        assert!(waiting.answer.contains("3 recipients a day"), "{}", waiting.answer);
+        clock.advance_ms(DAY_MS + 1);
+        send(&services).await;
+        assert_eq!(arrived(&world, "office.manager@demo.example"), 1, "the next day");
     }
 }
 

@@ -96,6 +96,30 @@ async fn two_hundred_who_were_refused_make_one_request() {
     assert_eq!(world.refreshes(), 2, "the first one, and one more");
 }
 
+/// Whoever asked may give up, or the server stop: the answer of the authority is stored all the same.
+#[tokio::test]
+async fn a_renewal_that_nobody_waits_for_is_stored() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let store = &world.services.store;
+    let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    world.sandbox.world().faults.token_slow_ms = 300;
+    world.sandbox.world().faults.strict_rotation = true;
+    let asking = {
+        let (tokens, mailbox) = (Arc::clone(&world.services.tokens), mailbox.clone());
+        tokio::spawn(async move { tokens.access(&mailbox).await.is_ok() })
+    };
+    world.until(async || world.refreshes() == 1).await;
+    asking.abort();
+    world.services.tasks.close();
+    world.services.tasks.wait().await;
+    let after = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    assert_eq!(after.grant_version, mailbox.grant_version + 1);
+    world.services.tokens.forget(seat.mailbox);
+    assert!(world.services.tokens.access(&after).await.is_ok(), "the grant that was stored is the one that works");
+}
+
 /// A token is renewed some minutes before its end: nobody meets one that ends under their hands.
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends() {
@@ -273,7 +297,8 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
 #[tokio::test]
 async fn a_refused_registration_is_one_incident() {
     for database in Database::both().await {
-        let world = World::start(&database).await;
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[]).await;
         let seats = [
             world.seat("user@demo.example").await,
             world.newcomer("one@demo.example").await,
@@ -311,5 +336,17 @@ async fn a_refused_registration_is_one_incident() {
         ask().await;
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
         assert!(!home.contains("Microsoft refuses the app registration."));
+
+        // What comes and goes is the same incident; the next one is told again.
+        for (hours, mails) in [(1, 1), (24, 2)] {
+            clock.advance_ms(hours * 60 * 60 * 1000);
+            for expired in [false, true] {
+                world.sandbox.world().faults.secret_expired = expired;
+                ask().await;
+            }
+            world.services.sweep_once().await.unwrap();
+            world.services.outbox.run_once().await.unwrap();
+            assert_eq!(told(), mails);
+        }
     }
 }

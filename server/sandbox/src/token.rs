@@ -81,11 +81,12 @@ pub(crate) async fn endpoint(
     Form(request): Form<TokenRequest>,
 ) -> Response {
     let faults = shared.faults();
+    // Decided at once, said late: what is lost on the way was given all the same.
+    let answer = answered(&shared, &tenant, &headers, request);
     let slow = faults.slow_ms + faults.token_slow_ms;
     if slow > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(slow)).await;
     }
-    let answer = answered(&shared, &tenant, &headers, request);
     if faults.token_withheld {
         std::future::pending::<()>().await;
     }

@@ -349,9 +349,9 @@ async fn nothing_is_lost_and_nothing_arrives_twice_on_postgresql() {
 /// again. It never just stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so() {
-    for strict in [false, true] {
-        let database = Database::sqlite();
-        let world = Arc::new(World::start(&database).await);
+    let databases = [(false, Database::both().await), (true, Database::both().await)];
+    for (strict, database) in databases.iter().flat_map(|(strict, both)| both.iter().map(|one| (*strict, one))) {
+        let world = Arc::new(World::start(database).await);
         let seat = world.seat("user@demo.example").await;
         let server = Server::start(Arc::clone(&world), &[("ENTREPOST_RETRY_SECONDS", "1")]).await;
         let browser = server.browser("user@demo.example").await;

@@ -287,6 +287,29 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 
+/// What is downloaded leaves as it comes in: nothing waits until all of it is there, and nothing keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_leave_as_they_come_in() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (_, browser) = reader(&world).await;
+    world.sandbox.deliver("user@demo.example", &mail("Large", "", &"word ".repeat(8 * 1024 * 1024)));
+    let list = listed(&browser, &world, "/mail/inbox", "Large").await;
+    let download = world.url("demo", &link(&list, "Large").replace("/mail/message?", "/mail/message/raw?"));
+    let mut answer = browser.get(&download).await;
+    let mut octets = answer.chunk().await.unwrap().unwrap().len();
+    // The mail server gives no more: what was not fetched by now cannot come.
+    world.sandbox.world().faults.imap_refused = "FETCH".into();
+    let cut = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => octets += chunk.len(),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(cut && octets < 40 * 1024 * 1024, "{octets} octets");
+}
+
 /// What comes back (RFC 3464) is matched to its message: a person's, and a notification.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_is_matched_to_its_message() {

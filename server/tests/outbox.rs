@@ -489,6 +489,21 @@ async fn a_database_that_goes_away_loses_nothing() {
             .await
             .unwrap();
     }
+    // As long as it is away, pages say so.
+    let browser = Browser::new(&world);
+    for (allowed, status) in [(false, 503), (true, 302)] {
+        let alter = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {allowed}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(&mut admin).await.unwrap();
+        sqlx::query("SELECT CAST(COUNT(pg_terminate_backend(pid)) AS BIGINT) FROM pg_stat_activity WHERE datname = $1")
+            .bind(name)
+            .execute(&mut admin)
+            .await
+            .unwrap();
+        let answer = browser.get(&world.url("demo", "/mail/outbox")).await;
+        assert_eq!(answer.status(), status);
+        let said = answer.text().await.unwrap().contains("Entrepost cannot reach its database. Try again in a minute.");
+        assert_eq!(said, !allowed);
+    }
     let page = (app::model::Timestamp(i64::MAX), 100);
     let settled = async || {
         let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await;

@@ -166,6 +166,50 @@ async fn three_connections_carry_everything() {
     }
 }
 
+/// A session is kept from one message to the next, but not beyond the end of its token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_its_token() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    {
+        let mut world = world.sandbox.world();
+        // A minute before its end a token is not used any more: each session lasts a second.
+        world.faults.token_seconds = 61;
+        world.faults.slow_ms = 60;
+    }
+    world.queue(&seat, 20, "other@demo.example", world.clock.now()).await;
+    while arrived(&world, "other@demo.example") < 20 {
+        world.services.outbox.run_once().await.unwrap();
+    }
+    let (_, _, sessions) = world.sandbox.world().smtp_sessions["user@demo.example"];
+    assert!((2..20).contains(&sessions), "{sessions} sessions for 20 messages");
+}
+
+/// More senders are busy than there are sessions: who comes next waits for a message of theirs, not for all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_busy_mailboxes_let_another_one_have_its_turn() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let late = world.seat("user@demo.example").await;
+    world.sandbox.world().faults.slow_ms = 40;
+    for number in 0..36 {
+        let busy = world.newcomer(&format!("busy{number}@demo.example")).await;
+        world.queue(&busy, 30, "other@demo.example", world.clock.now()).await;
+    }
+    let running = tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+    let open = || world.sandbox.world().smtp_sessions.values().map(|(open, ..)| *open).sum::<usize>();
+    world.until(async || open() >= 30).await;
+    let began = tokio::time::Instant::now();
+    world.queue(&late, 1, "admin@demo.example", world.clock.now()).await;
+    world.services.outbox.wake();
+    world.until(async || arrived(&world, "admin@demo.example") == 1).await;
+    let (waited, others) = (began.elapsed(), arrived(&world, "other@demo.example"));
+    assert!(others < 36 * 20, "{others} left before it, in {waited:?}");
+    world.services.stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test]
 async fn one_session_carries_a_whole_turn() {
     let database = Database::sqlite();

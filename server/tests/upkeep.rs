@@ -271,6 +271,40 @@ async fn a_failing_notification_mailbox_is_named_and_the_relay_steps_in() {
 }
 
 #[tokio::test]
+async fn notifications_that_waited_leave_when_their_mailbox_passes_its_test() {
+    let database = Database::sqlite();
+    let world = world(&database, &[("ENTREPOST_SYSTEM_SMTP_URL", String::new())]).await;
+    let seat = world.seat("admin@demo.example").await;
+    let mut settings = world.services.store.email_settings(seat.institution).await.unwrap();
+    (settings.custom_from, settings.custom_from_address) = (true, "noreply@demo.example".into());
+    settings.notification_mailbox = Some(seat.mailbox);
+    let mut tx = world.services.store.begin().await.unwrap();
+    world.services.store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    world.sandbox.world().faults.smtp_auth = sandbox::SmtpAuthSwitch::Mailbox;
+    let invited = [("email", "other@demo.example"), ("role", "user")];
+    admin.post(&world.url("demo", "/api/invite"), &invited).await;
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "it rests");
+    world.sandbox.world().faults.smtp_auth = sandbox::SmtpAuthSwitch::On;
+    let mailbox = seat.mailbox.to_string();
+    let begun = admin.post(&world.url("demo", "/api/test_pair"), &[("mailbox", &mailbox)]).await;
+    let attempt = common::location(&begun);
+    let id = attempt.rsplit('/').next().unwrap();
+    admin.post(&world.url("demo", "/api/run_checks"), &[("attempt", id)]).await.text().await.unwrap();
+    assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "{attempt}");
+    let world = world.sandbox.world();
+    let arrived = world.mails().iter().any(|(to, folder, mail)| {
+        to == "other@demo.example"
+            && folder == "INBOX"
+            && String::from_utf8_lossy(&mail.raw).contains("From: noreply@demo.example")
+    });
+    assert!(arrived);
+}
+
+#[tokio::test]
 async fn every_reply_of_the_table_has_its_cause() {
     let database = Database::sqlite();
     let world = world(&database, &[]).await;

@@ -120,7 +120,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
         let all = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         let waiting = all.iter().find(|one| one.subject == "Many").unwrap();
         assert_eq!(waiting.state, DeliveryState::Queued);
-        assert!(waiting.answer.contains("3 recipients a day"), "{}", waiting.answer);
+        assert!(waiting.answer.contains("3 recipients within 24 hours"), "{}", waiting.answer);
         clock.advance_ms(DAY_MS + 1);
         send(&services).await;
         assert_eq!(arrived(&world, "office.manager@demo.example"), 1, "the next day");

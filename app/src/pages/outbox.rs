@@ -157,7 +157,10 @@ fn attempts(message: &DeliveryView) -> AnyView {
         message.recipients.iter().any(|one| one.state == RecipientState::Refused && one.answer == message.answer);
     let answer = (!message.answer.is_empty() && message.state != DeliveryState::Sent && !told).then(|| {
         let answer = message.answer.clone();
-        view! { <p class="answer"><span class="quiet">"Last answer: "</span>{answer}</p> }
+        // Before the first attempt nobody answered: it is said why its turn has not come.
+        let label =
+            (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Last answer: "</span> });
+        view! { <p class="answer">{label}{answer}</p> }
     });
     view! { {tried} {answer} }.into_any()
 }

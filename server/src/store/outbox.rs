@@ -230,8 +230,9 @@ impl Store {
     pub async fn mail_mark(&self, institution: InstitutionId, who: UserId) -> Result<String> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
-               COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT) FROM (SELECT * FROM deliveries WHERE institution_id = $1 AND user_id = $2
-               ORDER BY created_at DESC LIMIT 100) AS newest",
+               COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT) FROM deliveries WHERE institution_id = $1 AND user_id = $2
+               AND (state IN ('queued', 'sending', 'deferred') OR id IN (SELECT id FROM deliveries WHERE institution_id = $1 AND user_id = $2
+                 ORDER BY created_at DESC LIMIT 100))",
         )
         .bind(institution.to_string())
         .bind(who.to_string())

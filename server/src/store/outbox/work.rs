@@ -79,13 +79,7 @@ impl Store {
             pace::Turn::Later(later) => return Ok(Claim::Paced(later)),
             pace::Turn::NoConnection => return Ok(Claim::Nothing),
             pace::Turn::Full => {
-                // Looked at again before there can be room: somebody may raise the limit.
-                sqlx::query("UPDATE deliveries SET next_attempt_at = $1, answer = $2 WHERE id = $3 AND state IN ('queued', 'deferred')")
-                    .bind(now.plus_ms(FULL_MS).0)
-                    .bind(format!("waits for room: {} recipients a day may be written to from this mailbox", limits.recipients_per_day))
-                    .bind(found.id.to_string())
-                    .execute(&mut *tx)
-                    .await?;
+                postpone(&mut tx, found.id, limits, now).await?;
                 tx.commit().await?;
                 return Ok(Claim::Postponed);
             }
@@ -380,6 +374,20 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// A message for which the day has no room waits; it is looked again before there can be any: somebody may raise the limit.
+async fn postpone(tx: &mut Tx, which: DeliveryId, limits: Pace, now: Timestamp) -> Result<()> {
+    let most = limits.recipients_per_day;
+    sqlx::query(
+        "UPDATE deliveries SET next_attempt_at = $1, answer = $2 WHERE id = $3 AND state IN ('queued', 'deferred')",
+    )
+    .bind(now.plus_ms(FULL_MS).0)
+    .bind(format!("It waits for room: this mailbox may write to {most} recipients within 24 hours."))
+    .bind(which.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// What was said of recipients that are still to get it.

@@ -176,7 +176,7 @@ async fn a_session_ends_with_its_token() {
         let mut world = world.sandbox.world();
         // A minute before its end a token is not used any more: each session lasts a second.
         world.faults.token_seconds = 61;
-        world.faults.slow_ms = 60;
+        world.faults.slow_ms = 25;
     }
     world.queue(&seat, 20, "other@demo.example", world.clock.now()).await;
     while arrived(&world, "other@demo.example") < 20 {

@@ -142,7 +142,7 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await page.locator(".person-mailbox > .more > summary").click();
   await everyLook(page, "users-blocked");
   await page.goto(`${demo.url}/mail/compose`);
-  await expect(page.getByText("waits in the outbox")).toBeVisible();
+  await expect(page.getByText("may have to wait in the outbox")).toBeVisible();
   await everyLook(page, "compose-blocked");
   await page.goto(demo.url + ACCOUNT);
   await demo.faults({ smtp_auth: "on", grants_revoked: true });

@@ -6,6 +6,8 @@ import { CONFIG, configure, connect, outcome } from "../fixtures/steps";
 test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo }) => {
   await configure(page, demo);
   const app = await demo.registration();
+  // A browser asks for the icon when it likes: whoever has left the page asks for nothing.
+  await page.goto("about:blank");
   expect(await demo.interrupt()).toBe(0);
   await expect(fetch(demo.portal)).rejects.toThrow();
   const again = await Demo.start({}, demo.directory);

@@ -429,7 +429,8 @@ async fn letters_that_the_server_does_not_know_are_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_message_is_listed_and_the_others_go_on() {
     for database in Database::both().await {
-        let world = World::start(&database).await;
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[]).await;
         let (seat, _) = reader(&world).await;
         let ask = async || {
             let ask = Ask::Sync { folder: "INBOX".into() };
@@ -460,6 +461,11 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
         assert!(world.sandbox.world().imap_selects <= selects + 1);
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.look_problem, None);
+        // Later the server can give it.
+        world.sandbox.world().faults.imap_broken_uid = 0;
+        clock.advance_ms(60 * 60 * 1000 + 1);
+        ask().await.unwrap();
+        assert_eq!(subjects().await[1].1, "Broken");
         world.services.store.close().await;
     }
 }

@@ -424,6 +424,10 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         assert!(store.record_delivery(seat.institution, (claimed[0], owner), &record, now).await.unwrap());
         world.clock.advance_ms(30_001);
         assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
+        // Of the other one it is in doubt who got it: that is no reason to forget what it says.
+        let doubtful = store.delivery(seat.institution, claimed[1]).await.unwrap().unwrap();
+        assert_eq!((doubtful.state, doubtful.body_sealed.is_empty()), (DeliveryState::Unknown, false));
+        assert!(store.prove_sent(seat.institution, claimed[1], "found", world.clock.now()).await.unwrap());
         for which in claimed {
             let delivery = store.delivery(seat.institution, which).await.unwrap().unwrap();
             assert_eq!((delivery.state, delivery.body_sealed.as_str()), (DeliveryState::Bounced, ""));
@@ -436,7 +440,23 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
                 (recipients[0].state, recipients[0].answer.as_str()),
                 (RecipientState::Refused, "550 5.1.1 nobody")
             );
+            assert_eq!(recipients[1].state, RecipientState::Accepted);
         }
+
+        // Tried again, and then the report of the first attempt comes: nobody is left whom it could be sent to.
+        world.queue(&seat, 1, "other@demo.example", world.clock.now().plus_ms(5)).await;
+        world.clock.advance_ms(10);
+        let lease = (owner, world.clock.uuid(), world.clock.now().plus_ms(30_000));
+        let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, world.clock.now()).await;
+        let server::store::Claim::Delivery(again) = claim.unwrap() else { panic!("nothing was due") };
+        assert!(store.start_data(seat.institution, (again.id, owner), &[]).await.unwrap());
+        world.clock.advance_ms(30_001);
+        store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap();
+        assert!(store.retry_delivery(seat.institution, seat.user, (again.id, &lane), world.clock.now()).await.unwrap());
+        assert!(store.bounce_delivery(&mailbox, &again.message_id, (&failed[..], "{}"), now).await.unwrap());
+        assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);
+        let again = store.delivery(seat.institution, again.id).await.unwrap().unwrap();
+        assert_eq!(again.state, DeliveryState::Bounced);
         store.close().await;
     }
 }

@@ -156,6 +156,13 @@ pub(super) fn header(listed: &Listed) -> HeaderView {
     }
 }
 
+const UNREADABLE: &str = "(The mail server cannot show this message.)";
+
+/// Whether this stands for a message that the server could not give.
+pub(super) fn is_unreadable(header: &HeaderView) -> bool {
+    header.size == 0 && header.from_address.is_empty() && header.subject == UNREADABLE
+}
+
 /// What a list shows of a message that the server has, and cannot give.
 pub(super) fn unreadable(uid: u32, flags: Flags, now: Timestamp) -> HeaderView {
     HeaderView {
@@ -163,7 +170,7 @@ pub(super) fn unreadable(uid: u32, flags: Flags, now: Timestamp) -> HeaderView {
         from: String::new(),
         from_address: String::new(),
         recipients: String::new(),
-        subject: "(The mail server cannot show this message.)".to_owned(),
+        subject: UNREADABLE.to_owned(),
         received_at: now,
         size: 0,
         seen: flags.seen,

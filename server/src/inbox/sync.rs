@@ -11,6 +11,8 @@ use crate::store::{FolderChange, FolderRow, Mailbox, News};
 
 /// Octets of a delivery status notification that are looked at.
 const REPORT: u32 = 256 * 1024;
+/// How long a message that the server could not give is not asked for again (an hour).
+const ASK_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// Folders of one mailbox that are known at most.
 const FOLDERS: usize = 500;
 
@@ -54,6 +56,13 @@ pub(super) async fn folder(
     for (uid, flags) in &newest {
         match known.get(uid) {
             None => unknown.push(*uid),
+            // Perhaps the server can give it by now.
+            Some(header)
+                if message::is_unreadable(header) && inbox.clock.now().since_ms(header.received_at) > ASK_AGAIN_MS =>
+            {
+                change.gone.push(*uid);
+                unknown.push(*uid);
+            }
             Some(header)
                 if [header.seen, header.flagged, header.answered] != [flags.seen, flags.flagged, flags.answered] =>
             {
@@ -63,9 +72,11 @@ pub(super) async fn folder(
         }
     }
     let mut reports = Vec::new();
-    let proof = newest.iter().map(|(uid, _)| *uid).find(|uid| known.contains_key(uid));
+    let readable = |uid: &u32| known.get(uid).is_some_and(|header| !message::is_unreadable(header));
+    let mut proof = newest.iter().map(|(uid, _)| *uid).rfind(readable);
     for some in unknown.chunks(100) {
         let (given, refused) = listed(session, some, proof).await?;
+        proof = proof.or(given.first().map(|listed| listed.uid));
         for listed in &given {
             if bounce::is_report(&listed.header) {
                 reports.push(listed.uid);

@@ -65,6 +65,10 @@ impl Outbox {
     ) -> Result<Option<Attempted>> {
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
+        // Reports came back meanwhile for all who were to get it: there is nobody to send it to.
+        if pending.is_empty() {
+            return Ok(Some(Attempted::plain(Outcome::HandedBack)));
+        }
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).ok();
         let body = opened.and_then(|text| serde_json::from_str::<Body>(text.expose()).ok());
         match (body, lane.mailbox) {

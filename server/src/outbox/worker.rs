@@ -232,7 +232,11 @@ impl Outbox {
                     self.store.pause_lane(lane, until).await?;
                     break;
                 }
-                Claim::Postponed => {}
+                Claim::Postponed(writer) => {
+                    if let Some(writer) = writer {
+                        self.store.publish(News::Mail(writer)).await;
+                    }
+                }
                 Claim::Delivery(delivery) => {
                     attempts += 1;
                     if !self.deliver(lane, (&delivery, connection), &mut kept).await? {

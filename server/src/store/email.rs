@@ -232,8 +232,8 @@ impl Store {
         .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
-        if changed.rows_affected() > 0 && problem.is_none() {
-            // The incident is over: the next one is told, unless it is the same that comes and goes.
+        if changed.rows_affected() > 0 && problem.is_some() {
+            // Another incident than the one that was told, unless it is the same that comes and goes.
             sqlx::query(
                 "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2",
             )

@@ -4,7 +4,7 @@ mod fate;
 mod pace;
 mod work;
 
-use fate::forget_sent;
+use fate::{forget_sent, settle_returned};
 
 use app::model::{
     DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientState, RecipientView, Timestamp,
@@ -128,7 +128,7 @@ pub enum Claim {
     /// Something is due, but not before this time.
     Paced(Timestamp),
     /// What is due has more recipients than the day has room for: its turn comes later, and that of others may be now.
-    Postponed,
+    Postponed(Option<UserId>),
 }
 
 /// How an attempt ended.
@@ -230,7 +230,8 @@ impl Store {
     pub async fn mail_mark(&self, institution: InstitutionId, who: UserId) -> Result<String> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
-               COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT) FROM deliveries WHERE institution_id = $1 AND user_id = $2
+               COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT),
+               CAST(COALESCE(SUM(next_attempt_at), 0) AS BIGINT) FROM deliveries WHERE institution_id = $1 AND user_id = $2
                AND (state IN ('queued', 'sending', 'deferred') OR id IN (SELECT id FROM deliveries WHERE institution_id = $1 AND user_id = $2
                  ORDER BY created_at DESC LIMIT 100))",
         )
@@ -238,7 +239,7 @@ impl Store {
         .bind(who.to_string())
         .fetch_one(&self.pool)
         .await?;
-        let mut mark: Vec<i64> = (0..6).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
+        let mut mark: Vec<i64> = (0..7).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(h.uid), 0) AS BIGINT), CAST(COALESCE(SUM(h.seen + 2 * h.flagged + 4 * h.answered), 0) AS BIGINT)
              FROM headers h JOIN mailboxes m ON m.id = h.mailbox_id WHERE m.institution_id = $1 AND m.user_id = $2",

@@ -6,7 +6,7 @@ use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
 use sqlx::Row;
 
 use super::{Lane, put_lane};
-use crate::store::{Mailbox, Result, Store, Tx, named};
+use crate::store::{Mailbox, Result, Store, Tx, id, named};
 
 impl Store {
     /// A message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and why.
@@ -25,22 +25,15 @@ impl Store {
         let mut tx = self.begin().await?;
         let Some(failed) = named_recipients(&mut tx, mailbox, message_id, failed).await? else { return Ok(false) };
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
-        // One statement: what is recorded meanwhile is seen. A second report may name others; the first one's words are kept.
+        // A second report may name others; the first one's words are kept. The row is locked: what is recorded meanwhile is seen.
         let row = sqlx::query(
-            "UPDATE deliveries SET
-               answer = CASE WHEN state IN ('sent', 'unknown') THEN $1 ELSE answer END,
-               fault = CASE WHEN state IN ('sent', 'unknown') THEN $2 ELSE fault END,
-               finished_at = CASE WHEN state IN ('sent', 'unknown') THEN $3 ELSE finished_at END,
-               returned_answer = COALESCE(returned_answer, $1), returned_fault = COALESCE(returned_fault, $2),
-               body_sealed = CASE WHEN state IN ('sent', 'unknown') THEN '' ELSE body_sealed END,
-               state = CASE WHEN state IN ('sent', 'unknown') THEN 'bounced' ELSE state END
-             WHERE institution_id = $4 AND (user_id = $5 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
-                 WHERE e.institution_id = $4 AND e.notification_mailbox_id = $7))
-               AND message_id = $6 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id",
+            "UPDATE deliveries SET returned_answer = COALESCE(returned_answer, $1), returned_fault = COALESCE(returned_fault, $2)
+             WHERE institution_id = $3 AND (user_id = $4 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
+                 WHERE e.institution_id = $3 AND e.notification_mailbox_id = $6))
+               AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id",
         )
         .bind(answer)
         .bind(fault)
-        .bind(now.0)
         .bind(mailbox.institution.to_string())
         .bind(mailbox.user.to_string())
         .bind(message_id)
@@ -48,23 +41,16 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(row) = row else { return Ok(false) };
-        let id: String = row.try_get("id")?;
-        for (address, reason) in failed {
+        let which: DeliveryId = id(&row, "id")?;
+        for (address, reason) in &failed {
             sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND address = $3")
                 .bind(reason)
-                .bind(&id)
+                .bind(which.to_string())
                 .bind(address)
                 .execute(&mut *tx)
                 .await?;
         }
-        // A message of which a report came back was taken: for the others, too, unless they were refused at once.
-        sqlx::query(
-            "UPDATE recipients SET state = 'accepted' WHERE delivery_id = $1 AND state = 'pending' AND answer = ''
-             AND EXISTS (SELECT 1 FROM deliveries WHERE id = $1 AND state = 'bounced')",
-        )
-        .bind(&id)
-        .execute(&mut *tx)
-        .await?;
+        settle_returned(&mut tx, which, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -83,7 +69,7 @@ impl Store {
     ) -> Result<Option<DeliveryState>> {
         let mut tx = self.begin().await?;
         let row = sqlx::query(
-            "UPDATE deliveries SET finished_at = $1,
+            "UPDATE deliveries SET finished_at = $1, answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                state = CASE WHEN EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'accepted')
                  THEN 'sent' ELSE 'cancelled' END
              WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred') RETURNING state",
@@ -172,6 +158,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             forget_sent(&mut tx, which, answer).await?;
+            settle_returned(&mut tx, which, now).await?;
         }
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
@@ -200,6 +187,29 @@ impl Store {
         }
         Ok(undelivered)
     }
+}
+
+/// A message of which a report came back has come back once it was sent, or once nobody is left who may still get it. As long as
+/// somebody is, for whom it is in doubt or who is waited for, it stays what it is, and its text is kept.
+pub(super) async fn settle_returned(tx: &mut Tx, which: DeliveryId, now: Timestamp) -> Result<()> {
+    let settled = sqlx::query(
+        "UPDATE deliveries SET state = 'bounced', answer = returned_answer, fault = returned_fault, finished_at = $1, body_sealed = ''
+         WHERE id = $2 AND returned_fault IS NOT NULL AND (state = 'sent'
+           OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
+           OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))",
+    )
+    .bind(now.0)
+    .bind(which.to_string())
+    .execute(&mut **tx)
+    .await?;
+    if settled.rows_affected() == 1 {
+        // Of those who were refused in that session an answer is noted.
+        sqlx::query("UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'")
+            .bind(which.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Those of a report whom the message went to: anybody can write one. One of a message to a single person may name where they

@@ -5,11 +5,13 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Claim, Lane, Pace, Record, delivery, forget_sent, pace, select};
+use super::{Claim, Lane, Pace, Record, delivery, forget_sent, pace, select, settle_returned};
 use crate::store::{Result, Store, Tx, id};
 
 /// How long a message waits before it is looked again whether the day has room for it.
 const FULL_MS: i64 = 10 * 60 * 1000;
+/// How long smaller ones go before it (six hours).
+const PATIENT_MS: i64 = 6 * 60 * 60 * 1000;
 
 fn lane(row: &AnyRow) -> Result<Lane> {
     let mailbox: Option<String> = row.try_get("mailbox_id")?;
@@ -78,16 +80,21 @@ impl Store {
             pace::Turn::Now => {}
             pace::Turn::Later(later) => return Ok(Claim::Paced(later)),
             pace::Turn::NoConnection => return Ok(Claim::Nothing),
+            // It waited long enough for others: now they wait until there is room for it.
+            pace::Turn::Full if now.since_ms(found.created_at) > PATIENT_MS => {
+                return Ok(Claim::Paced(now.plus_ms(FULL_MS)));
+            }
             pace::Turn::Full => {
                 postpone(&mut tx, found.id, limits, now).await?;
                 tx.commit().await?;
-                return Ok(Claim::Postponed);
+                return Ok(Claim::Postponed(found.user));
             }
         }
         pace::count(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
         let claimed = sqlx::query(
             // However long it waited for its turn: its age counts from the first attempt.
             "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
+               answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
              WHERE id = $4 AND state IN ('queued', 'deferred')",
         )
@@ -177,11 +184,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let finished = record.state.is_final().then_some(now.0);
         let done = sqlx::query(
-            "UPDATE deliveries SET state = CASE WHEN $1 IN ('sent', 'unknown') AND returned_fault IS NOT NULL THEN 'bounced' ELSE $1 END,
-               answer = CASE WHEN $1 IN ('sent', 'unknown') THEN COALESCE(returned_answer, $3) ELSE $3 END,
-               fault = CASE WHEN $1 IN ('sent', 'unknown') THEN COALESCE(returned_fault, $4) ELSE $4 END,
-               body_sealed = CASE WHEN $1 = 'unknown' AND returned_fault IS NOT NULL THEN '' ELSE body_sealed END,
-               next_attempt_at = $2, attempts = attempts + $5, finished_at = $6, lease_owner = NULL, lease_until = NULL,
+            "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
+               finished_at = $6, lease_owner = NULL, lease_until = NULL,
                aging_since = CASE WHEN $10 = 1 THEN $11 ELSE aging_since END
              WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9",
         )
@@ -207,6 +211,7 @@ impl Store {
         if record.state == DeliveryState::Sent {
             forget_sent(&mut tx, which, &record.answer).await?;
         }
+        settle_returned(&mut tx, which, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -227,18 +232,24 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         let unknown = sqlx::query(
-            "UPDATE deliveries SET state = CASE WHEN returned_fault IS NULL THEN 'unknown' ELSE 'bounced' END,
-               body_sealed = CASE WHEN returned_fault IS NULL THEN body_sealed ELSE '' END,
-               answer = COALESCE(returned_answer, answer), fault = COALESCE(returned_fault, fault),
-               attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
+            "UPDATE deliveries SET state = 'unknown', attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
              WHERE state = 'sending' AND lease_until < $2 AND data_started = 1",
         )
         .bind(now.0)
         .bind(ended_before.0)
         .execute(&mut *tx)
         .await?;
+        let reaped = again.rows_affected() + unknown.rows_affected();
+        if reaped > 0 {
+            let returned = sqlx::query(
+                "SELECT id FROM deliveries WHERE returned_fault IS NOT NULL AND state IN ('queued', 'unknown') ORDER BY id",
+            );
+            for row in returned.fetch_all(&mut *tx).await? {
+                settle_returned(&mut tx, id(&row, "id")?, now).await?;
+            }
+        }
         tx.commit().await?;
-        Ok(again.rows_affected() + unknown.rows_affected())
+        Ok(reaped)
     }
 
     /// When something was last claimed. A time that lies ahead means that the clock was set back since.
@@ -380,7 +391,8 @@ impl Store {
 async fn postpone(tx: &mut Tx, which: DeliveryId, limits: Pace, now: Timestamp) -> Result<()> {
     let most = limits.recipients_per_day;
     sqlx::query(
-        "UPDATE deliveries SET next_attempt_at = $1, answer = $2 WHERE id = $3 AND state IN ('queued', 'deferred')",
+        "UPDATE deliveries SET next_attempt_at = $1, answer = CASE WHEN attempts = 0 THEN $2 ELSE answer END
+         WHERE id = $3 AND state IN ('queued', 'deferred')",
     )
     .bind(now.plus_ms(FULL_MS).0)
     .bind(format!("It waits for room: this mailbox may write to {most} recipients within 24 hours."))

@@ -360,10 +360,22 @@ pub trait Inbox: Send + Sync {
     async fn inbox(&self, me: &SignedIn, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
     /// A message.
     async fn message(&self, me: &SignedIn, place: &MessagePlace) -> Result<MessageView, AppError>;
-    /// The HTML of a message, sanitised, as a document for a frame of its own.
-    async fn document(&self, me: &SignedIn, place: &MessagePlace, remote_images: bool) -> Result<String, AppError>;
-    /// An attachment, or (without a number) the whole message.
-    async fn download(&self, me: &SignedIn, place: &MessagePlace, number: Option<usize>) -> Result<Download, AppError>;
+    /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
+    async fn document(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        nested: &str,
+        remote_images: bool,
+    ) -> Result<String, AppError>;
+    /// An attachment (also of a message within it: its path), or (without a number) the whole message.
+    async fn download(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        nested: &str,
+        number: Option<usize>,
+    ) -> Result<Download, AppError>;
     /// Does something with messages of a folder.
     async fn act(
         &self,
@@ -372,6 +384,8 @@ pub trait Inbox: Send + Sync {
         uids: &[u32],
         action: MailAction,
     ) -> Result<Notice, AppError>;
+    /// Chooses the folder that deleted messages go to.
+    async fn choose_trash(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError>;
     /// Looks into a folder now.
     async fn refresh(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<(), AppError>;
     /// Stands for what a person sees of their mail now: another one means that something changed.

@@ -1,4 +1,4 @@
-//! The server: every side effect of Entrepost. `http → service → {outbox, inbox, tokens} → {identity, mail, store, vault}`.
+//! The server: every side effect of Entrepost. `http → service → {outbox, inbox, tokens} → {identity, mail, store, vault} → message`.
 
 pub mod clock;
 pub mod config;
@@ -9,6 +9,7 @@ pub mod identity;
 pub mod inbox;
 pub mod mail;
 pub mod markup;
+pub mod message;
 pub mod outbox;
 pub mod panics;
 pub mod service;

@@ -171,6 +171,7 @@ async fn every_server_function() {
         ("discard_draft", May::SignedIn, vec![("draft", id)]),
         ("act_on_mail", May::SignedIn, vec![("mailbox", id), ("uids[]", "1"), ("action", "read")]),
         ("refresh_mail", May::SignedIn, vec![("mailbox", id)]),
+        ("choose_deleted_folder", May::SignedIn, vec![("mailbox", id), ("folder", "x")]),
         ("cancel_message", May::SignedIn, vec![("delivery", id)]),
         ("retry_message", May::SignedIn, vec![("delivery", id)]),
         ("rewrite_message", May::SignedIn, vec![("delivery", id)]),

@@ -337,7 +337,7 @@ impl Reader<'_> {
     async fn page(&self, path: &str) -> String {
         let answer = self.browser.get(&self.world.url("demo", path)).await;
         assert_eq!(answer.status(), 200, "{path}");
-        answer.text().await.unwrap()
+        common::without_bdi(&answer.text().await.unwrap())
     }
 
     fn folder(&self, name: &str) -> String {

@@ -14,7 +14,7 @@ fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
 }
 
 async fn page(browser: &Browser, world: &World, path: &str) -> String {
-    browser.get(&world.url("demo", path)).await.text().await.unwrap()
+    common::without_bdi(&browser.get(&world.url("demo", path)).await.text().await.unwrap())
 }
 
 /// The address of a message in a list.

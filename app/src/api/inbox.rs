@@ -65,3 +65,20 @@ pub async fn refresh_mail(
     request.form(&back, "inbox", &[], work).await;
     Ok(())
 }
+
+/// Chooses the folder that deleted messages go to.
+#[server(name = ChooseDeletedFolder, prefix = "/api", endpoint = "choose_deleted_folder")]
+pub async fn choose_deleted_folder(
+    #[server(default)] mailbox: String,
+    #[server(default)] folder: String,
+) -> Result<(), AppError> {
+    let request = Request::current()?;
+    let back = list(&mailbox, "INBOX", (1, ""));
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
+        request.backend.inbox.choose_trash(&me, mailbox, &folder).await
+    };
+    request.notice(&back, "inbox", work).await;
+    Ok(())
+}

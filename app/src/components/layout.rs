@@ -117,7 +117,7 @@ pub fn Layout(
         </header>
         <main id="content" tabindex="-1">
             {(!trail.is_empty()).then(|| view! { <p class="trail">{trail}</p> })}
-            <h1>{title}</h1>
+            <h1 dir="auto">{title}</h1>
             {(!lead.is_empty()).then(|| view! { <p class="lead">{lead}</p> })}
             {flash.as_ref().map(prompt)}
             {children()}

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pasted;
+
 /// A syntactically valid e-mail address (RFC 5321 mailbox, RFC 6531 for international ones), blanks around it removed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -24,7 +26,8 @@ impl EmailAddress {
     /// # Errors
     /// [`AddressError`] in words for the person.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let text = text.trim();
+        let text = pasted::identifier(text);
+        let text = text.as_str();
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
@@ -51,7 +54,7 @@ impl EmailAddress {
     /// Whether `other` names the same mailbox.
     #[must_use]
     pub fn same_as(&self, other: &str) -> bool {
-        self.key() == other.trim().to_lowercase()
+        self.key() == pasted::identifier(other).to_lowercase()
     }
 }
 
@@ -71,6 +74,7 @@ mod tests {
             (" user@demo.example ", "user@demo.example"),
             ("First.Last+tag@Demo.Example", "First.Last+tag@Demo.Example"),
             ("schüler@schule.example", "schüler@schule.example"),
+            ("\u{200b}user\u{200b}@demo\u{2011}school.example\u{a0}", "user@demo-school.example"),
         ] {
             assert_eq!(EmailAddress::parse(typed).unwrap().as_str(), parsed);
         }

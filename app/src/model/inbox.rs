@@ -112,6 +112,8 @@ pub struct InboxView {
     pub address: String,
     /// Its folders.
     pub folders: Vec<FolderView>,
+    /// None of them is known to be for deleted messages.
+    pub without_trash: bool,
     /// The folder that is shown.
     pub folder: FolderView,
     /// UIDVALIDITY of the folder.
@@ -172,61 +174,6 @@ pub fn escaped(text: &str) -> String {
         }
     }
     query
-}
-
-/// An attachment of a message that came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartView {
-    /// Its number within the message.
-    pub number: usize,
-    /// Its file name.
-    pub name: String,
-    /// Octets, about: it is measured as it was sent.
-    pub size: u64,
-}
-
-/// A message that was fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BodyView {
-    /// The text, if there is one for people to read as it is.
-    pub text: Option<String>,
-    /// Whether there is HTML (shown in a frame of its own).
-    pub html: bool,
-    /// Whether the HTML names pictures elsewhere.
-    pub remote_images: bool,
-    /// Attachments.
-    pub parts: Vec<PartView>,
-    /// Only its beginning was looked at.
-    pub truncated: bool,
-}
-
-/// An opened message.
-#[derive(Debug, Clone)]
-pub struct MessageView {
-    /// Where it lies.
-    pub place: MessagePlace,
-    /// The mailbox's address.
-    pub address: String,
-    /// What the folder is for.
-    pub role: FolderRole,
-    /// The folder's name, as people read it.
-    pub folder_title: String,
-    /// Name and address of its writer.
-    pub from: (String, String),
-    /// To.
-    pub to: String,
-    /// Cc.
-    pub cc: String,
-    /// Subject.
-    pub subject: String,
-    /// When it came in.
-    pub received_at: Option<Timestamp>,
-    /// It is marked.
-    pub flagged: bool,
-    /// What it says; none while it is being fetched.
-    pub body: Option<BodyView>,
-    /// Why it cannot be shown.
-    pub problem: Option<Diagnosis>,
 }
 
 /// What people do with messages.

@@ -7,6 +7,8 @@ mod flash;
 mod ids;
 mod inbox;
 mod mail;
+mod message;
+pub mod pasted;
 mod path;
 mod registration;
 mod settings;
@@ -21,13 +23,13 @@ pub use flash::{FieldError, Flash, Notice, Tone};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
 };
-pub use inbox::{
-    Answer, BodyView, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessagePlace, MessageView,
-    PartView, escaped,
-};
+pub use inbox::{Answer, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessagePlace, escaped};
 pub use mail::{
     AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, Earlier, Edit, LetterView,
     RecipientKind, RecipientState, RecipientView, size_in_words,
+};
+pub use message::{
+    BodyView, EventTime, Invitation, InvitationKind, MessageView, NestedView, PartView, Protection, TextPiece,
 };
 pub use path::AppPath;
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};

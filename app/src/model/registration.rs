@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::pasted;
+
 /// Why a pasted value cannot be right. Each text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
@@ -44,8 +46,8 @@ pub enum RegistrationError {
 }
 
 fn guid(text: &str) -> Option<Uuid> {
-    let text = text.trim();
-    (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
+    let text = pasted::guid(text);
+    (text.len() == 36).then(|| Uuid::parse_str(&text).ok()).flatten()
 }
 
 /// The application (client) ID, a GUID.
@@ -57,7 +59,7 @@ impl ClientId {
     /// # Errors
     /// [`RegistrationError::ClientIdMissing`] if it is empty, [`RegistrationError::ClientId`] if it is no GUID.
     pub fn parse(text: &str) -> Result<Self, RegistrationError> {
-        if text.trim().is_empty() {
+        if pasted::guid(text).is_empty() {
             return Err(RegistrationError::ClientIdMissing);
         }
         guid(text).map(Self).ok_or(RegistrationError::ClientId)
@@ -95,7 +97,7 @@ impl Tenant {
     /// [`RegistrationError::TenantId`] or [`RegistrationError::TenantIdMissing`], or [`RegistrationError::SharedTenant`] for
     /// the endpoints that stand for all tenants.
     pub fn parse(text: &str) -> Result<Self, RegistrationError> {
-        let text = text.trim().to_lowercase();
+        let text = pasted::guid(text).to_lowercase();
         if text.is_empty() {
             return Err(RegistrationError::TenantIdMissing);
         }
@@ -126,7 +128,7 @@ impl ClientSecret {
     /// # Errors
     /// [`RegistrationError::SecretId`] for a GUID, [`RegistrationError::SecretBlanks`] for broken copies.
     pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
-        let text = text.trim();
+        let text = pasted::secret(text);
         if text.is_empty() {
             return Ok(None);
         }
@@ -159,11 +161,11 @@ impl SecretExpiry {
     /// # Errors
     /// [`RegistrationError::Expiry`] if it is no date.
     pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
-        let text = text.trim();
+        let text = pasted::identifier(text);
         if text.is_empty() {
             return Ok(None);
         }
-        time::Date::parse(text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
+        time::Date::parse(&text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
     }
 
     /// Whole days from the day of `now` (UTC) to the day of expiry; negative when past.
@@ -191,6 +193,7 @@ mod tests {
         let pasted = " 0f8fad5b-d9cb-469f-a165-70867728950e\n";
         assert_eq!(ClientSecret::parse(pasted).err(), Some(RegistrationError::SecretId));
         assert!(ClientSecret::parse(" ab8Q~secret \n").unwrap().unwrap().reveal() == "ab8Q~secret");
+        assert!(ClientSecret::parse("\u{200b}ab8Q~secret\u{feff}\u{a0}").unwrap().unwrap().reveal() == "ab8Q~secret");
         assert!(ClientSecret::parse("  ").unwrap().is_none());
         assert_eq!(ClientSecret::parse("a b").err(), Some(RegistrationError::SecretBlanks));
     }
@@ -215,7 +218,13 @@ mod tests {
     #[test]
     fn a_client_id_is_a_guid() {
         assert!(ClientId::parse(" 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd ").is_ok());
-        assert!(ClientId::parse("{7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd}").is_err());
+        for pasted in [
+            "{7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd}",
+            "\u{feff}7d1f0a52\u{2011}3c1b-4b0e-9a55-0c0e7c8a41fd\u{200b}",
+            "\u{a0}7d1f0a52-3c1b-4b0e-9a55-\u{ad}0c0e7c8a41fd",
+        ] {
+            assert!(ClientId::parse(pasted).is_ok(), "{pasted:?}");
+        }
         assert_eq!(ClientId::parse(""), Err(RegistrationError::ClientIdMissing));
     }
 }

@@ -56,7 +56,7 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
                 </details>
                 <TextInput name="subject" label="Subject" value=form.subject optional=true flash=flash.clone()/>
                 <Field name="text" label="Message" flash=flash.clone()>
-                    <textarea id="text" name="text" rows="14" autofocus=writing aria-invalid=invalid.then_some("true")>{form.text}</textarea>
+                    <textarea id="text" name="text" rows="14" dir="auto" autofocus=writing aria-invalid=invalid.then_some("true")>{form.text}</textarea>
                 </Field>
                 <Field name="files" label="Attachments" optional=true flash=flash.clone()>
                     <Attachments initial=attachments limit=attachment_limit/>

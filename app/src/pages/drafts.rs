@@ -42,7 +42,7 @@ fn draft(draft: DraftView) -> AnyView {
     };
     view! {
         <li class="sheet delivery">
-            <div class="sheet-head"><h2><a href=href.clone()>{subject}</a></h2></div>
+            <div class="sheet-head"><h2><a href=href.clone()><bdi>{subject}</bdi></a></h2></div>
             {to}
             <p class="quiet">"Kept " <Time at=draft.updated_at/> {attachments.map(|text| format!(" · {text}"))}</p>
             <div class="actions">

@@ -51,7 +51,7 @@ pub fn Inbox() -> impl IntoView {
             <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Inbox/>
                 <div class="mail-columns">
-                    <div class="mail-side">{mailboxes(&view)} {folders(&view)}</div>
+                    <div class="mail-side">{mailboxes(&view)} {folders(&view)} {deleted_folder(&view)}</div>
                     <div class="mail-main">
                         {search_form(&view)}
                         <LiveMail events/>
@@ -138,6 +138,24 @@ fn folders(view: &InboxView) -> AnyView {
         <nav aria-label="Folders" class="folders-wide"><ul class="folders">{links(&view.folders)}</ul></nav>
     }
     .into_any()
+}
+
+/// Where the server does not say which folder is for deleted messages, and none has a name that says it.
+fn deleted_folder(view: &InboxView) -> Option<AnyView> {
+    view.without_trash.then(|| {
+        let options = view.folders.iter().filter(|folder| folder.role == FolderRole::Other).map(|folder| {
+            view! { <option value=folder.name.clone()>{folder.title.clone()}</option> }
+        });
+        view! {
+            <form method="post" action="/api/choose_deleted_folder" class="sheet deleted-folder">
+                <input type="hidden" name="mailbox" value=view.mailbox.to_string()/>
+                <label for="deleted-folder">"Folder for deleted messages"</label>
+                <select id="deleted-folder" name="folder">{options.collect_view()}</select>
+                <button class="button small">"Choose"</button>
+            </form>
+        }
+        .into_any()
+    })
 }
 
 /// Said where the mail server cannot search for other letters than ASCII.
@@ -271,9 +289,9 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
             <a href=href>
                 <span class="mail-who">
                     {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}
-                    {who}
+                    <bdi>{who}</bdi>
                 </span>
-                <span class="mail-subject">{subject}</span>
+                <span class="mail-subject"><bdi>{subject}</bdi></span>
                 <span class="mail-marks">
                     {header.answered.then(|| view! { <span aria-hidden="true">"↩"</span><span class="visually-hidden">" Answered"</span> })}
                     {header.attachments.then(|| view! { <span aria-hidden="true">"📎"</span><span class="visually-hidden">" Has attachments"</span> })}

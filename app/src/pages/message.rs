@@ -6,7 +6,10 @@ use leptos_router::hooks::use_query_map;
 use super::{inbox, signed_in_page};
 use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::error::AppError;
-use crate::model::{BodyView, FolderRole, MessagePlace, MessageView, escaped, size_in_words};
+use crate::model::{
+    BodyView, EventTime, FolderRole, Invitation, InvitationKind, MessagePlace, MessageView, NestedView, Protection,
+    TextPiece, escaped, size_in_words,
+};
 
 /// `/mail/message`
 #[component]
@@ -50,21 +53,28 @@ pub fn Message() -> impl IntoView {
     })
 }
 
+/// Names that others wrote, each of its own direction.
+fn people(all: &[String]) -> AnyView {
+    let last = all.len().saturating_sub(1);
+    let each = all.iter().enumerate().map(|(at, one)| view! { <bdi>{one.clone()}</bdi>{(at < last).then_some(", ")} });
+    each.collect_view().into_any()
+}
+
 fn head(view: &MessageView) -> AnyView {
-    let (name, address) = view.from.clone();
-    let (to, cc) = (view.to.clone(), view.cc.clone());
-    let both = !name.is_empty() && name != address;
+    let last = view.from.len().saturating_sub(1);
+    let from = view.from.clone().into_iter().enumerate().map(|(at, (name, address))| {
+        let both = !name.is_empty() && !address.is_empty() && name != address;
+        view! {
+            <bdi>{if name.is_empty() { address.clone() } else { name }}</bdi>
+            {both.then(|| view! { " " <span class="quiet address">"<" <bdi>{address}</bdi> ">"</span> })}
+            {(at < last).then_some(", ")}
+        }
+    });
     view! {
         <dl class="opened-head">
-            <div>
-                <dt>"From"</dt>
-                <dd>
-                    {if name.is_empty() { address.clone() } else { name }}
-                    {both.then(|| view! { " " <span class="quiet address">"<" {address} ">"</span> })}
-                </dd>
-            </div>
-            {(!to.is_empty()).then(|| view! { <div><dt>"To"</dt><dd>{to}</dd></div> })}
-            {(!cc.is_empty()).then(|| view! { <div><dt>"Cc"</dt><dd>{cc}</dd></div> })}
+            <div><dt>"From"</dt><dd>{from.collect_view()}</dd></div>
+            {(!view.to.is_empty()).then(|| view! { <div><dt>"To"</dt><dd>{people(&view.to)}</dd></div> })}
+            {(!view.cc.is_empty()).then(|| view! { <div><dt>"Cc"</dt><dd>{people(&view.cc)}</dd></div> })}
             {view.received_at.map(|at| view! { <div><dt>"Received"</dt><dd><Time at/></dd></div> })}
         </dl>
     }
@@ -121,11 +131,6 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
         return view! { <p class="quiet" role="status">{text}</p> }.into_any();
     };
     let query = view.place.query();
-    let shown = match (&body.text, body.html && !(as_text && body.text.is_some())) {
-        (_, true) => frame(body, &query, remote_images),
-        (Some(text), false) => view! { <pre class="mail-text">{text.clone()}</pre> }.into_any(),
-        (None, false) => view! { <p class="quiet">"This message has no text."</p> }.into_any(),
-    };
     let other = (body.html && body.text.is_some()).then(|| {
         let (href, label) = if as_text {
             (format!("/mail/message?{query}"), "Show as designed")
@@ -134,13 +139,9 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
         };
         view! { <a href=href>{label}</a> }
     });
-    let truncated = body.truncated.then(|| {
-        view! { <p class="quiet">"This message is too large to be shown whole. Download it to see all of it."</p> }
-    });
+    let images = Images { shown: remote_images, page: format!("/mail/message?{query}&images=shown") };
     view! {
-        {shown}
-        {truncated}
-        {parts(body, &query)}
+        {content(body, &query, &images, as_text)}
         <p class="opened-foot quiet">
             {other}
             <a href=format!("/mail/message/raw?{query}") download="">"Download the whole message"</a>
@@ -149,18 +150,150 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     .into_any()
 }
 
-fn frame(body: &BodyView, query: &str, remote_images: bool) -> AnyView {
-    let blocked = (body.remote_images && !remote_images).then(|| {
-        let href = format!("/mail/message?{query}&images=shown");
+/// Pictures from elsewhere: whether they are shown, and where they would be.
+struct Images {
+    shown: bool,
+    page: String,
+}
+
+/// What a message says, its attachments, and the messages within it.
+fn content(body: &BodyView, query: &str, images: &Images, as_text: bool) -> AnyView {
+    let shown = match (&body.text, body.html && !(as_text && body.text.is_some())) {
+        (_, true) => frame(body, query, images),
+        (Some(text), false) => plain(text),
+        (None, false) => without_text(body),
+    };
+    let nested = body.nested.iter().map(|one| message_within(one, query, images)).collect_view();
+    view! {
+        {body.protection.map(protection)}
+        {body.invitation.as_ref().map(invitation)}
+        {shown}
+        {body.damaged.then(|| view! {
+            <p class="quiet">"Part of this text was damaged on its way and cannot be read."</p>
+        })}
+        {body.truncated.then(|| view! {
+            <p class="quiet">"This message is too large to be shown whole. Download it to see all of it."</p>
+        })}
+        {parts(body, query)}
+        {nested}
+    }
+    .into_any()
+}
+
+fn plain(text: &[TextPiece]) -> AnyView {
+    let pieces = text.iter().cloned().map(|piece| match piece {
+        TextPiece::Words(words) => view! { {words} }.into_any(),
+        TextPiece::Link { href, words } => {
+            view! { <a href=href target="_blank" rel="noopener noreferrer nofollow">{words}</a> }.into_any()
+        }
+    });
+    view! { <pre class="mail-text" dir="auto">{pieces.collect_view()}</pre> }.into_any()
+}
+
+fn without_text(body: &BodyView) -> AnyView {
+    let text = match (body.protection, body.invitation.is_some(), !body.parts.is_empty()) {
+        (Some(Protection::Encrypted), _, _) | (_, true, _) => return ().into_any(),
+        (_, _, true) => "This message has attachments and no text.",
+        _ => "This message has no text.",
+    };
+    view! { <p class="quiet">{text}</p> }.into_any()
+}
+
+fn protection(kind: Protection) -> AnyView {
+    match kind {
+        Protection::Encrypted => view! {
+            <p class="mail-note"><strong>"This message is encrypted."</strong> " Open it in Outlook, where your key is."</p>
+        }
+        .into_any(),
+        Protection::Signed => view! {
+            <p class="mail-note"><strong>"Signed, not verified."</strong> " Entrepost shows what was signed; it does not check by whom."</p>
+        }
+        .into_any(),
+    }
+}
+
+fn event_time(at: &EventTime) -> AnyView {
+    match at.clone() {
+        EventTime::Instant(at) => view! { <Time at/> }.into_any(),
+        EventTime::Day(words) | EventTime::Local(words) => view! { {words} }.into_any(),
+    }
+}
+
+fn invitation(event: &Invitation) -> AnyView {
+    let title = match event.kind {
+        InvitationKind::Request => "Invitation",
+        InvitationKind::Cancelled => "Cancelled",
+        InvitationKind::Reply => "Answer to an invitation",
+        InvitationKind::Event => "Event",
+    };
+    let start = event.start.as_ref().map(event_time);
+    let end = event.end.as_ref().filter(|end| event.start.as_ref() != Some(*end)).map(event_time);
+    let guests =
+        (!event.guests.is_empty()).then(|| view! { <div><dt>"Who"</dt><dd>{people(&event.guests)}</dd></div> });
+    let links = event.links.iter().cloned().map(|link| {
+        let words = link.clone();
+        view! { <a href=link target="_blank" rel="noopener noreferrer nofollow">{words}</a> }
+    });
+    let links = (!event.links.is_empty())
+        .then(|| view! { <div><dt>"Link"</dt><dd class="mail-links">{links.collect_view()}</dd></div> });
+    let row = |name: &'static str, value: &str| {
+        (!value.is_empty()).then(|| view! { <div><dt>{name}</dt><dd><bdi>{value.to_owned()}</bdi></dd></div> })
+    };
+    view! {
+        <section class="invitation" aria-labelledby="invitation-title">
+            <h2 id="invitation-title">{title} ": " <bdi>{event.summary.clone()}</bdi></h2>
+            <dl class="opened-head">
+                {start.map(|start| view! {
+                    <div>
+                        <dt>"When"</dt>
+                        <dd>{start} {end.map(|end| view! { " – " {end} })} {event.repeats.then_some(" (repeats)")}</dd>
+                    </div>
+                })}
+                {row("Where", &event.location)}
+                {row("Organizer", &event.organizer)}
+                {guests}
+                {links}
+            </dl>
+            {(!event.description.trim().is_empty()).then(|| view! {
+                <pre class="mail-text" dir="auto">{event.description.clone()}</pre>
+            })}
+            <p class="quiet">"Answer it in Outlook or Teams: there it enters your calendar."</p>
+        </section>
+    }
+    .into_any()
+}
+
+fn message_within(nested: &NestedView, query: &str, images: &Images) -> AnyView {
+    let subject = if nested.subject.is_empty() { "(no subject)".to_owned() } else { nested.subject.clone() };
+    let query = format!("{query}&nested={}", nested.path);
+    let row = |name: &'static str, value: &str| {
+        (!value.is_empty()).then(|| view! { <div><dt>{name}</dt><dd><bdi>{value.to_owned()}</bdi></dd></div> })
+    };
+    view! {
+        <details class="message-within">
+            <summary>"Message: " <bdi>{subject}</bdi></summary>
+            <dl class="opened-head">
+                {row("From", &nested.from)}
+                {row("To", &nested.to)}
+                {nested.date.map(|at| view! { <div><dt>"Date"</dt><dd><Time at/></dd></div> })}
+            </dl>
+            {content(&nested.body, &query, images, false)}
+        </details>
+    }
+    .into_any()
+}
+
+fn frame(body: &BodyView, query: &str, images: &Images) -> AnyView {
+    let blocked = (body.remote_images && !images.shown).then(|| {
         view! {
             <p class="images-blocked">
                 <span>"Pictures from elsewhere are not loaded: whoever serves them would learn that you read this."</span>
-                <a class="button small" href=href>"Load pictures"</a>
+                <a class="button small" href=images.page.clone()>"Load pictures"</a>
             </p>
         }
     });
-    let images = if remote_images { "&images=shown" } else { "" };
-    let source = format!("/mail/message/document?{query}{images}");
+    let shown = if images.shown { "&images=shown" } else { "" };
+    let source = format!("/mail/message/document?{query}{shown}");
     view! {
         {blocked}
         <iframe
@@ -168,7 +301,7 @@ fn frame(body: &BodyView, query: &str, remote_images: bool) -> AnyView {
             title="The message"
             sandbox="allow-popups allow-popups-to-escape-sandbox"
             referrerpolicy="no-referrer"
-            src=source
+                       src=source
         ></iframe>
     }
     .into_any()
@@ -182,12 +315,15 @@ fn parts(body: &BodyView, query: &str) -> Option<AnyView> {
             .map(|part| {
                 let href = format!("/mail/message/attachment?{query}&number={}", part.number);
                 let (name, size) = (part.name.clone(), size_in_words(part.size));
-                view! { <li><a href=href download="">{name}</a> <span class="quiet">{size}</span></li> }
+                let damaged = part.damaged.then(|| {
+                    view! { <span class="damaged">" Damaged on its way: some of it is lost."</span> }
+                });
+                view! { <li><a href=href download=""><bdi>{name}</bdi></a> <span class="quiet">{size}</span>{damaged}</li> }
             })
             .collect_view();
         view! {
-            <section class="opened-parts" aria-labelledby="attachments-title">
-                <h2 id="attachments-title">"Attachments"</h2>
+            <section class="opened-parts" aria-label="Attachments">
+                <h2>"Attachments"</h2>
                 <ul class="attachments">{links}</ul>
             </section>
         }

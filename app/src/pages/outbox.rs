@@ -197,7 +197,7 @@ fn entry(message: DeliveryView) -> AnyView {
         <li class="sheet delivery" data-state=message.state.as_str()>
             <div class="sheet-head">
                 <div>
-                    <h2><a href=href>{subject(&message)}</a></h2>
+                    <h2><a href=href><bdi>{subject(&message)}</bdi></a></h2>
                     {lines}
                     <p class="quiet">"From " {message.from.clone()} ", written " <Time at=message.created_at/></p>
                 </div>
@@ -223,7 +223,7 @@ fn opened(letter: LetterView) -> AnyView {
         })
         .collect_view();
     let kept = match text {
-        Some(text) => view! { <pre class="mail-text">{text}</pre> }.into_any(),
+        Some(text) => view! { <pre class="mail-text" dir="auto">{text}</pre> }.into_any(),
         None => {
             view! { <p class="quiet">"What was sent is not kept here: you find it among the sent messages of your mailbox."</p> }
                 .into_any()

@@ -105,6 +105,13 @@ impl Fault {
         self
     }
 
+    /// The fault, as one of a folder alone.
+    #[must_use]
+    pub fn of_folder(mut self) -> Self {
+        self.cause = "imap_folder".into();
+        self
+    }
+
     /// The fault, with the name that had signed in.
     #[must_use]
     pub fn signed_in_as(mut self, name: &str) -> Self {

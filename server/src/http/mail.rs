@@ -26,6 +26,8 @@ pub(super) struct Asked {
     validity: u32,
     uid: u32,
     number: Option<usize>,
+    #[serde(default)]
+    nested: String,
     images: Option<String>,
 }
 
@@ -63,7 +65,7 @@ pub(super) async fn document(
         Err(error) => return trouble(&error),
     };
     let remote_images = asked.images.as_deref() == Some("shown");
-    match state.backend.inbox.document(&me, &place, remote_images).await {
+    match state.backend.inbox.document(&me, &place, &asked.nested, remote_images).await {
         Ok(document) => {
             let images = if remote_images { "data: https: http:" } else { "data:" };
             let policy = format!(
@@ -81,6 +83,24 @@ pub(super) async fn document(
     }
 }
 
+/// The type that a download is sent with: the sender's, unless a browser could run or apply what is of that type.
+fn harmless_type(content_type: &str) -> HeaderValue {
+    let (main, sub) = content_type.split_once('/').unwrap_or_default();
+    let harmless = match main {
+        "audio" | "video" => true,
+        "image" => !sub.starts_with("svg"),
+        "application" => {
+            matches!(sub, "pdf" | "zip" | "x-zip-compressed" | "gzip" | "rtf" | "msword" | "octet-stream")
+                || sub.starts_with("vnd.")
+        }
+        "text" => matches!(sub, "plain" | "csv" | "calendar"),
+        "message" => sub == "rfc822",
+        _ => false,
+    };
+    let kind = Some(content_type).filter(|_| harmless).and_then(|kind| HeaderValue::from_str(kind).ok());
+    kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"))
+}
+
 /// An attachment, or (without a number) the whole message: always a download, never shown by the browser itself.
 pub(super) async fn download(
     State(state): State<AppState>,
@@ -91,16 +111,15 @@ pub(super) async fn download(
         Ok(found) => found,
         Err(error) => return trouble(&error),
     };
-    match state.backend.inbox.download(&me, &place, asked.number).await {
+    match state.backend.inbox.download(&me, &place, &asked.nested, asked.number).await {
         Ok(file) => {
             let name = utf8_percent_encode(&file.name, NAME);
             let mut headers = HeaderMap::new();
             if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
                 headers.insert(header::CONTENT_DISPOSITION, value);
             }
-            let kind = HeaderValue::from_str(&file.content_type)
-                .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
-            headers.insert(header::CONTENT_TYPE, kind);
+            // Never the sender's type: one of a script could be loaded as a script of this site.
+            headers.insert(header::CONTENT_TYPE, harmless_type(&file.content_type));
             headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
             // Streamed as it comes: a compressor would hold it back.
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("identity"));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use app::model::HeaderView;
 
-use super::Opened;
 use crate::diagnosis::Fault;
 use crate::mail::{MailError, imap};
+use crate::message::ParsedMessage;
 use crate::store::StoreError;
 use crate::tokens::TokenError;
 
@@ -149,7 +149,7 @@ pub enum Answer {
     /// It was done.
     Done,
     /// The message, taken apart.
-    Opened(Arc<Opened>),
+    Opened(Arc<ParsedMessage>),
     /// Octets of it.
     Octets(Vec<u8>),
     /// Headers.

@@ -12,8 +12,8 @@ mod questions;
 
 use super::right::Right;
 use super::{Answer, Ask, Inbox, InboxError, Note, Request};
-use crate::mail::MailError;
 use crate::mail::imap::Session;
+use crate::mail::{MailError, Step};
 
 /// How long a connection that nobody uses is kept.
 const LINGER: Duration = Duration::from_secs(20);
@@ -182,8 +182,10 @@ impl Line {
                 tracing::debug!("a mailbox cannot be watched for now: {error}");
                 self.lose(&error).await;
                 // A session ends every hour, with its token: only what goes on is trouble.
-                if self.failures > 1 {
-                    self.tell_trouble(&error).await;
+                match looked.first() {
+                    Some(folder) if is_of_folder(folder, &error) => self.tell_folder_trouble(folder, &error).await,
+                    _ if self.failures > 1 => self.tell_trouble(&error).await,
+                    _ => {}
                 }
                 match self.waiting.take() {
                     Some(note) => Some(note),
@@ -215,9 +217,7 @@ impl Line {
         for folder in beside {
             match self.sync_if_older(folder, BESIDE).await {
                 // A folder that is gone, or cannot be opened, keeps nobody from the others.
-                Err(InboxError::Mail(error)) if error.answered && !error.is_token_expired() => {
-                    tracing::debug!("a folder cannot be looked into: {error}");
-                }
+                Err(error) if is_of_folder(folder, &error) => self.tell_folder_trouble(folder, &error).await,
                 other => other?,
             }
         }
@@ -277,10 +277,20 @@ impl Line {
         };
         if let Err(error) = &answer {
             self.lose(error).await;
-            if matches!(ask, Ask::Sync { .. }) {
-                self.tell_trouble(error).await;
+            match &ask {
+                Ask::Sync { folder } if is_of_folder(folder, error) => self.tell_folder_trouble(folder, error).await,
+                Ask::Sync { .. } => self.tell_trouble(error).await,
+                _ => {}
             }
         }
         let _ = done.send(answer);
     }
+}
+
+/// Whether a failure is of one folder, and not of the mailbox: the server answers, and refuses just that. INBOX is the mailbox.
+fn is_of_folder(folder: &str, error: &InboxError) -> bool {
+    !folder.eq_ignore_ascii_case("INBOX")
+        && matches!(error, InboxError::Mail(error) if error.answered && !error.is_throttled() && !error.is_token_expired()
+            && matches!(error.step, Step::Select | Step::Fetch | Step::Search)
+            && !error.text.contains("authenticated but not connected"))
 }

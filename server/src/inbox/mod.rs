@@ -5,15 +5,12 @@
 
 mod arrival;
 mod ask;
-mod bounce;
-mod html;
+mod headers;
 mod line;
-mod message;
 mod reader;
 mod right;
 mod search;
 mod sync;
-mod weight;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,12 +24,12 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::mail::Trust;
+use crate::message::ParsedMessage;
 use crate::store::Store;
 use crate::tokens::Tokens;
 
 pub use arrival::arrived;
 pub use ask::{Answer, Ask, InboxError, Listing};
-pub use message::{Encoding, Opened, Part};
 pub use reader::PartReader;
 
 /// Newest messages of a folder whose headers are kept.
@@ -83,7 +80,7 @@ enum Note {
 /// Opened messages, the oldest first, and their octets.
 #[derive(Default)]
 struct Kept {
-    order: std::collections::VecDeque<(String, Arc<Opened>)>,
+    order: std::collections::VecDeque<(String, Arc<ParsedMessage>)>,
     octets: usize,
 }
 
@@ -249,82 +246,18 @@ impl Inbox {
         true
     }
 
-    fn kept(&self, key: &str) -> Option<Arc<Opened>> {
+    fn kept(&self, key: &str) -> Option<Arc<ParsedMessage>> {
         let kept = locked(&self.kept);
         kept.order.iter().find(|(known, _)| known == key).map(|(_, opened)| Arc::clone(opened))
     }
 
-    fn keep(&self, key: String, opened: &Arc<Opened>) {
+    fn keep(&self, key: String, opened: &Arc<ParsedMessage>) {
         let mut kept = locked(&self.kept);
-        kept.octets += opened.octets();
+        kept.octets += opened.weight();
         kept.order.push_back((key, Arc::clone(opened)));
         while kept.octets > OPENED {
             let Some((_, oldest)) = kept.order.pop_front() else { break };
-            kept.octets = kept.octets.saturating_sub(oldest.octets());
+            kept.octets = kept.octets.saturating_sub(oldest.weight());
         }
-    }
-}
-
-/// Takes a message apart.
-#[must_use]
-pub fn take_apart(raw: &[u8]) -> Opened {
-    message::open(raw, false)
-}
-
-/// The first text of a message that is to be read as it is, whole.
-#[must_use]
-pub fn whole_text(raw: &[u8]) -> Option<String> {
-    mail_parser::MessageParser::default().parse(raw)?.body_text(0).map(std::borrow::Cow::into_owned)
-}
-
-/// The octets of a part of a message.
-#[must_use]
-pub fn decoded(raw: &[u8], part: &Part) -> Vec<u8> {
-    let (from, to) = (part.from as usize, part.from.saturating_add(part.length) as usize);
-    let octets = raw.get(from..to.min(raw.len())).unwrap_or_default();
-    reader::decode(part.encoding, &mut Vec::new(), octets, true)
-}
-
-/// A document for a frame of its own: sanitised, its inline pictures within. See [`html`].
-#[must_use]
-pub fn document(opened: &Opened, remote_images: bool) -> String {
-    html::document(opened, remote_images)
-}
-
-/// Whether HTML names pictures elsewhere.
-#[must_use]
-pub fn has_remote_images(html: &str) -> bool {
-    html::has_remote_images(html)
-}
-
-/// HTML as text, for quotes.
-#[must_use]
-pub fn as_text(html: &str) -> String {
-    // Headings, rows and the like end a line too.
-    let mut broken = String::with_capacity(html.len());
-    let mut rest = html;
-    while let Some(at) = rest.find("</") {
-        let (before, tag) = rest.split_at(at);
-        broken.push_str(before);
-        let name: String = tag[2..].chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-        if ["h1", "h2", "h3", "h4", "h5", "h6", "div", "li", "tr", "blockquote", "table"].contains(&name.as_str()) {
-            broken.push_str("<br>");
-        }
-        broken.push_str("</");
-        rest = &tag[2..];
-    }
-    broken.push_str(rest);
-    mail_parser::decoders::html::html_to_text(&broken)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::as_text;
-
-    #[test]
-    fn html_reads_as_lines() {
-        let text = as_text("<h1>News</h1><p>One <b>two</b></p><ul><li>a</li><li>b</li></ul>");
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        assert_eq!(lines, ["News", "One two", "a", "b"]);
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use app::model::HeaderView;
 
-use super::{Opened, WINDOW, as_text, message, sync};
+use super::{WINDOW, headers, sync};
 use crate::mail::MailError;
 use crate::mail::imap::Session;
+use crate::message::{self, ParsedMessage, html_text};
 
 /// Messages whose text is fetched and looked into, from the newest.
 const LOOKED_INTO: usize = 50;
@@ -23,8 +24,8 @@ pub(super) async fn look_through(session: &mut Session, exists: u32, text: &str)
     let newest: Vec<u32> = session.newest(exists, WINDOW).await?.into_iter().map(|(uid, _)| uid).collect();
     let mut found: BTreeMap<u32, HeaderView> = BTreeMap::new();
     for some in newest.chunks(100) {
-        let headers = sync::listed(session, some, None).await?.0;
-        let holding = headers.iter().map(message::header).filter(|header| names(header, &wanted));
+        let given = sync::listed(session, some, None).await?.0;
+        let holding = given.iter().map(headers::header).filter(|header| names(header, &wanted));
         found.extend(holding.map(|header| (header.uid, header)));
     }
     let stretches: Vec<&str> =
@@ -36,12 +37,12 @@ pub(super) async fn look_through(session: &mut Session, exists: u32, text: &str)
     for uid in candidates.into_iter().take(LOOKED_INTO) {
         let Some(octets) = session.octets(uid, 0, LOOKED_AT).await? else { continue };
         let wanted = wanted.clone();
-        let holds = tokio::task::spawn_blocking(move || says(&message::open(&octets, true), &wanted)).await;
+        let holds = tokio::task::spawn_blocking(move || says(&message::parse(&octets, true), &wanted)).await;
         holding.extend(holds.unwrap_or(false).then_some(uid));
     }
     for some in holding.chunks(100) {
-        let headers = sync::listed(session, some, None).await?.0;
-        found.extend(headers.iter().map(message::header).map(|header| (header.uid, header)));
+        let given = sync::listed(session, some, None).await?.0;
+        found.extend(given.iter().map(headers::header).map(|header| (header.uid, header)));
     }
     Ok(found.into_values().rev().collect())
 }
@@ -52,7 +53,7 @@ fn names(header: &HeaderView, wanted: &str) -> bool {
         .any(|field| field.to_lowercase().contains(wanted))
 }
 
-fn says(opened: &Opened, wanted: &str) -> bool {
+fn says(opened: &ParsedMessage, wanted: &str) -> bool {
     let plain = opened.text.as_deref().is_some_and(|text| text.to_lowercase().contains(wanted));
-    plain || opened.html.as_deref().is_some_and(|html| as_text(html).to_lowercase().contains(wanted))
+    plain || opened.html.as_deref().is_some_and(|html| html_text(html).to_lowercase().contains(wanted))
 }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use app::model::{FolderRole, HeaderView};
+use app::model::{FolderRole, HeaderView, Timestamp};
 
-use super::{Inbox, InboxError, WINDOW, bounce, message};
-use crate::mail::MailError;
+use super::{Inbox, InboxError, WINDOW, headers};
+use crate::diagnosis::{Fault, smtp_cause};
 use crate::mail::imap::{Listed, Session};
+use crate::mail::{MailError, Step};
+use crate::message::dsn::{self, Bounce};
 use crate::store::{FolderChange, FolderRow, Mailbox, News};
 
 /// Octets of a delivery status notification that are looked at.
@@ -23,6 +25,16 @@ pub(super) async fn folders(inbox: &Inbox, mailbox: &Mailbox, session: &mut Sess
         // A second folder of a role is one of the person's own.
         let taken = folder.role != FolderRole::Other && found.iter().any(|(_, role)| *role == folder.role);
         found.push((folder.name, if taken { FolderRole::Other } else { folder.role }));
+    }
+    // What the person chose outranks what the server says.
+    if let Some(chosen) = mailbox.trash_folder.as_ref().filter(|chosen| found.iter().any(|(name, _)| name == *chosen)) {
+        for (name, role) in &mut found {
+            match (name == chosen, *role) {
+                (true, _) => *role = FolderRole::Trash,
+                (false, FolderRole::Trash) => *role = FolderRole::Other,
+                _ => {}
+            }
+        }
     }
     found.sort_by_key(|(name, role)| (FolderRole::ALL.iter().position(|one| one == role), name.to_lowercase()));
     inbox.store.put_folders(mailbox.institution, mailbox.id, &found).await?;
@@ -58,7 +70,7 @@ pub(super) async fn folder(
             None => unknown.push(*uid),
             // Perhaps the server can give it by now.
             Some(header)
-                if message::is_unreadable(header) && inbox.clock.now().since_ms(header.received_at) > ASK_AGAIN_MS =>
+                if headers::is_unreadable(header) && inbox.clock.now().since_ms(header.received_at) > ASK_AGAIN_MS =>
             {
                 change.gone.push(*uid);
                 unknown.push(*uid);
@@ -72,23 +84,24 @@ pub(super) async fn folder(
         }
     }
     let mut reports = Vec::new();
-    let readable = |uid: &u32| known.get(uid).is_some_and(|header| !message::is_unreadable(header));
+    let readable = |uid: &u32| known.get(uid).is_some_and(|header| !headers::is_unreadable(header));
     let mut proof = newest.iter().map(|(uid, _)| *uid).rfind(readable);
     for some in unknown.chunks(100) {
         let (given, refused) = listed(session, some, proof).await?;
         proof = proof.or(given.first().map(|listed| listed.uid));
         for listed in &given {
-            if bounce::is_report(&listed.header) {
+            if dsn::is_report(&listed.header) {
                 reports.push(listed.uid);
             }
-            change.new.push(message::header(listed));
+            change.new.push(headers::header(listed));
         }
         // Known by its number at least: it is not asked for at every look.
         let refused = newest.iter().filter(|(uid, _)| refused.contains(uid));
-        change.new.extend(refused.map(|(uid, flags)| message::unreadable(*uid, *flags, inbox.clock.now())));
+        change.new.extend(refused.map(|(uid, flags)| headers::unreadable(*uid, *flags, inbox.clock.now())));
     }
     let total = before.as_ref().map_or(0, |folder| folder.total);
     let changed = !same
+        || before.as_ref().is_some_and(|folder| folder.problem.is_some())
         || total != selected.exists
         || !(change.gone.is_empty() && change.flags.is_empty() && change.new.is_empty());
     let seen = FolderRow {
@@ -97,6 +110,7 @@ pub(super) async fn folder(
         validity: selected.validity,
         total: selected.exists,
         synced_at: Some(inbox.clock.now()),
+        problem: None,
     };
     // Before the headers are known: what is cut short in between is looked at again.
     let mut news = false;
@@ -106,9 +120,9 @@ pub(super) async fn folder(
             Err(error) if is_of_one(&error) => Vec::new(),
             other => other?.unwrap_or_default(),
         };
-        if let Some(bounce) = bounce::parse(&octets) {
+        if let Some(bounce) = dsn::parse(&octets) {
             let now = inbox.clock.now();
-            let fault = bounce.fault(now).to_json();
+            let fault = fault_of(&bounce, now).to_json();
             let why = (bounce.failed.as_slice(), fault.as_str());
             news |= inbox.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
         }
@@ -119,6 +133,21 @@ pub(super) async fn folder(
         inbox.store.publish(News::Mail(mailbox.user)).await;
     }
     Ok(())
+}
+
+/// The fault, as if the mail server had refused at once.
+fn fault_of(bounce: &Bounce, at: Timestamp) -> Fault {
+    let reason = bounce.failed.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
+    let mut words = reason.split(' ');
+    let code = words.find_map(|word| word.parse().ok().filter(|code| (400..600).contains(code))).unwrap_or(550);
+    let error = MailError::refused(Step::Recipient, Some(code), reason);
+    let facts: Vec<(&str, String)> =
+        bounce.failed.iter().take(10).map(|(address, reason)| ("Came back", format!("{address}: {reason}"))).collect();
+    let fault = Fault::new(smtp_cause(&error), at, &facts);
+    match bounce.failed.first() {
+        Some((recipient, _)) => fault.of_recipient(recipient),
+        None => fault,
+    }
 }
 
 /// Whether a message is what was refused, and not the session or the mailbox.

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 mod commands;
+mod folder_names;
 mod wire;
 
 pub use wire::{Folder, readable};

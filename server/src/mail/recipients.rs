@@ -27,15 +27,14 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     if text.len() > MOST_TYPED {
         return Err("These are too many addresses for one message.".into());
     }
-    // A line end of the person's must not become one of the header's.
-    let line = text.replace(['\r', '\n'], ",");
+    let line = one_line(text);
     // Semicolons separate too, as Outlook's do, unless they end a group.
-    let line = if line.contains(':') { line } else { line.replace(';', ",") };
+    let line = if line.contains(':') { line } else { outside_quotes(&line, |c| if c == ';' { ',' } else { c }) };
     let line = line.trim_matches(|c: char| c.is_whitespace() || c == ',');
     if line.is_empty() {
         return Ok(Vec::new());
     }
-    if line.chars().any(|c| c.is_control() && c != '\t') {
+    if line.chars().any(char::is_control) {
         return Err("There is a control character between the addresses. Type them again.".into());
     }
     let header = format!("To: {line}\r\n\r\n");
@@ -49,20 +48,104 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     if found.len() > MOST {
         return Err(format!("{} addresses are too many for one message.", found.len()));
     }
-    let (mut named, mut known) = (Vec::with_capacity(found.len()), HashSet::new());
+    let (mut named, mut known, mut wrong) = (Vec::with_capacity(found.len()), HashSet::new(), Vec::new());
     for one in found {
         let typed = one.address.as_deref().or(one.name.as_deref()).unwrap_or_default();
-        let address = EmailAddress::parse(typed)
-            .map_err(|_| format!("“{typed}” is not an email address. It looks like name@school.example."))?;
+        let Ok(address) = EmailAddress::parse(typed) else {
+            wrong.push(format!("“{typed}”"));
+            continue;
+        };
         let name = one.address.as_ref().and(one.name.as_ref()).map(|name| name.trim().to_owned());
         if known.insert(address.as_str().to_lowercase()) {
             named.push(Named { name: name.filter(|name| !name.is_empty()), address });
         }
     }
-    if named.is_empty() {
-        return Err(format!("{line} names nobody."));
+    match wrong.as_slice() {
+        [] if named.is_empty() => Err(format!("{line} names nobody.")),
+        [] => Ok(named),
+        [one] => Err(format!("{one} is not an email address. It looks like name@school.example.")),
+        [some @ .., last] => {
+            let some = &some[..some.len().min(10)];
+            Err(format!("{} and {last} are not email addresses. One looks like name@school.example.", some.join(", ")))
+        }
     }
-    Ok(named)
+}
+
+/// Maps characters that are not within quotes.
+fn outside_quotes(text: &str, map: impl Fn(char) -> char) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    text.chars()
+        .map(|c| match c {
+            _ if escaped => {
+                escaped = false;
+                c
+            }
+            '\\' if quoted => {
+                escaped = true;
+                c
+            }
+            '"' => {
+                quoted = !quoted;
+                c
+            }
+            _ if quoted => c,
+            c => map(c),
+        })
+        .collect()
+}
+
+/// What was typed or pasted as one line, its addresses separated by commas: a column, rows of a table, addresses one behind the
+/// other. A line end of the person's must not become one of the header's.
+fn one_line(text: &str) -> String {
+    let rows = text.split(['\r', '\n']).map(|row| if row.contains('\t') { cells(row) } else { row.trim().to_owned() });
+    let rows: Vec<String> = rows.map(|row| separated(&row)).filter(|row| !row.is_empty()).collect();
+    rows.join(", ")
+}
+
+/// A row of a table: its addresses, or everything where it has none, so that it is marked. Of one address and one name, the name
+/// stays.
+fn cells(row: &str) -> String {
+    let cells: Vec<&str> = row.split('\t').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    let (addresses, others): (Vec<&str>, Vec<&str>) = cells.iter().partition(|cell| cell.contains('@'));
+    match (addresses.as_slice(), others.as_slice()) {
+        ([address], [name]) if !address.contains('<') && !name.contains(['"', '\\']) => {
+            format!("\"{name}\" <{address}>")
+        }
+        ([], _) => cells.join(" "),
+        (addresses, _) => addresses.join(", "),
+    }
+}
+
+/// Separates addresses that stand one behind the other: `Ann <a@x.example> Bob <b@x.example>`, `a@x.example b@x.example`.
+fn separated(row: &str) -> String {
+    let mut out = String::with_capacity(row.len() + 16);
+    let (mut quoted, mut escaped, mut closed) = (false, false, false);
+    for c in row.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        if closed && !c.is_whitespace() {
+            closed = false;
+            if !matches!(c, ',' | ';' | '>') {
+                out.push_str(", ");
+            }
+        }
+        out.push(c);
+        closed |= c == '>' && !quoted;
+    }
+    // Between commas: nothing but bare addresses.
+    if out.contains(['"', '<', ':', '(']) {
+        return out;
+    }
+    let pieces = out.split(',').map(|piece| {
+        let words: Vec<&str> = piece.split_whitespace().collect();
+        let bare = words.len() > 1 && words.iter().all(|word| EmailAddress::parse(word.trim_end_matches(';')).is_ok());
+        if bare { words.join(", ") } else { piece.to_owned() }
+    });
+    pieces.collect::<Vec<_>>().join(",")
 }
 
 /// The parser is lenient, as mail from anywhere demands; of what a person types, nothing may vanish without a word. So a colon
@@ -115,6 +198,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pasted_is_understood() {
+        for (pasted, expected) in [
+            ("a@x.example\nb@x.example\r\nc@x.example\n", "a@x.example b@x.example c@x.example"),
+            ("Ann\ta@x.example\t7b\nBob\tb@x.example", "a@x.example b@x.example"),
+            ("a@x.example\tb@x.example", "a@x.example b@x.example"),
+            ("Ann <a@x.example> Bob <b@x.example>", "a@x.example b@x.example"),
+            ("Ann <a@x.example>Bob <b@x.example>; <c@x.example>", "a@x.example b@x.example c@x.example"),
+            ("a@x.example b@x.example", "a@x.example b@x.example"),
+            ("a@x.example; b@x.example c@x.example", "a@x.example b@x.example c@x.example"),
+            ("\u{200b}a@x.example\u{a0}\n\u{feff}b@x.example", "a@x.example b@x.example"),
+            ("\"Doe; Jane\" <a@x.example>", "a@x.example"),
+        ] {
+            assert_eq!(addresses(pasted).join(" "), expected, "{pasted:?}");
+        }
+        let named = parse_list("Ann Brook\ta@x.example\nMüller, Bo\tb@x.example").unwrap();
+        assert_eq!(named[0].name.as_deref(), Some("Ann Brook"));
+        assert_eq!(named[1].name.as_deref(), Some("Müller, Bo"));
+        let error = parse_list("a@x.example\njane\nb@x.example\nbob@").unwrap_err();
+        assert!(error.contains("“jane”") && error.contains("“bob@”") && !error.contains("a@x"), "{error}");
+        let error = parse_list("Name\tEmail\nAnn\ta@x.example").unwrap_err();
+        assert!(error.contains("Name Email"), "{error}");
+    }
+
+    #[test]
     fn what_is_no_address_is_named() {
         for (typed, named) in [("jane", "jane"), ("a@x.example, jane doe", "jane doe"), ("@x.example", "x.example")] {
             let error = parse_list(typed).unwrap_err();
@@ -128,7 +235,6 @@ mod tests {
             "other@x.exampleBcc: b@y.example",
             "a@x.example\r\nBcc: b@x.example",
             "a@x.example <b@x.example>",
-            "a@x.example b@x.example",
             "Bcc: b@y.example",
         ] {
             match parse_list(typed) {

@@ -4,10 +4,12 @@ use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{Answer, ComposeForm, DraftId, Edit, MessagePlace, size_in_words};
 
-use super::Services;
 use super::drafts::{Body, MOST_FILES};
-use crate::inbox::{self, Ask, Opened};
+use super::{OrInternal, Services};
+use crate::inbox::Ask;
 use crate::mail::compose::utc;
+use crate::message::{self, ParsedMessage, Part, Party, html_text};
+use crate::store::Mailbox;
 
 /// Characters of a message that an answer quotes.
 const MOST_QUOTED: usize = 100_000;
@@ -23,10 +25,11 @@ impl Services {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let opened = self.open_message(me, &mailbox, place).await?;
         let draft = DraftId(self.clock.uuid());
+        let own = self.own_addresses(me, &mailbox).await?;
         let (to, cc) = match how {
             Answer::Forward => (String::new(), String::new()),
-            Answer::Reply => (written(&answered(&opened, &mailbox.address)), String::new()),
-            Answer::ReplyAll => everybody(&opened, &mailbox.address),
+            Answer::Reply => (written(&answered(&opened, &own)), String::new()),
+            Answer::ReplyAll => everybody(&opened, &own),
         };
         let form = ComposeForm {
             mailbox: mailbox.id.to_string(),
@@ -55,15 +58,26 @@ impl Services {
         Ok(draft)
     }
 
-    /// Attaches the files of a message to the draft that forwards it.
+    /// Addresses that are the person's own: of their mailboxes, those they sign in with, those they said, and their account's.
+    async fn own_addresses(&self, me: &SignedIn, mailbox: &Mailbox) -> Result<Own, AppError> {
+        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+        let mut all = vec![mailbox.address.to_lowercase(), me.address().to_lowercase()];
+        all.extend(mine.iter().flat_map(|one| [one.address.to_lowercase(), one.sign_in_name.to_lowercase()]));
+        Ok(Own { first: mailbox.address.clone(), all })
+    }
+
+    /// Attaches the files of a message to the draft that forwards it, and the pictures that stand in its text.
     async fn copy_files(
         &self,
         me: &SignedIn,
         draft: DraftId,
-        (mailbox, place): (&crate::store::Mailbox, &MessagePlace),
-        opened: &Opened,
+        (mailbox, place): (&Mailbox, &MessagePlace),
+        opened: &ParsedMessage,
     ) -> Result<(), AppError> {
-        let total: u64 = opened.parts.iter().map(inbox::Part::size).sum();
+        let room = MOST_FILES.saturating_sub(opened.parts.len());
+        let pictures = message::pictures::of_html(opened.html.as_deref().unwrap_or_default(), room);
+        let total: u64 = opened.parts.iter().map(Part::size).sum();
+        let total = total + pictures.iter().map(|(_, octets)| octets.len() as u64).sum::<u64>();
         if total > self.config.attachment_limit {
             return Err(AppError::refused(format!(
                 "The attachments of this message have more than {} together: download them, and send them as a link.",
@@ -82,6 +96,11 @@ impl Services {
                 octets.extend(some);
             }
             let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
+            self.attach_files(me, draft, vec![file], &Edit::default()).await?;
+        }
+        for (number, (content_type, octets)) in pictures.into_iter().enumerate() {
+            let name = format!("picture-{}.{}", number + 1, message::pictures::ending(content_type));
+            let file = NewFile { name, content_type: content_type.to_owned(), octets };
             self.attach_files(me, draft, vec![file], &Edit::default()).await?;
         }
         Ok(())
@@ -105,9 +124,9 @@ impl Services {
     }
 }
 
-/// Addresses as they are typed.
-pub(super) fn written(all: &[(String, String)]) -> String {
-    let each = all.iter().map(|(name, address)| {
+/// Addresses as they are typed. A name alone is nobody that mail could go to.
+pub(super) fn written(all: &[Party]) -> String {
+    let each = all.iter().filter(|party| !party.address.is_empty()).map(|Party { name, address }| {
         let name = name.replace(['"', '\\'], "");
         if name.is_empty() || name == *address {
             address.clone()
@@ -120,24 +139,63 @@ pub(super) fn written(all: &[(String, String)]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// To whom an answer goes: where the writer wants it; of one's own message, to whom that went.
-fn answered(opened: &Opened, own: &str) -> Vec<(String, String)> {
-    let own_message = opened.from.1.eq_ignore_ascii_case(own);
+/// A person's own addresses, in lower case.
+struct Own {
+    /// The mailbox that the message is in.
+    first: String,
+    all: Vec<String>,
+}
+
+impl Own {
+    fn has(&self, address: &str) -> bool {
+        self.all.contains(&address.to_lowercase())
+    }
+
+    /// The alias through which a message came that names none of the known addresses: of the same domain, with the name that the
+    /// person's own address has, and the only one of that kind. Exchange tells nobody which aliases a mailbox has.
+    fn alias<'a>(&self, named: impl Iterator<Item = &'a Party> + Clone) -> Option<String> {
+        if named.clone().any(|party| self.has(&party.address)) {
+            return None;
+        }
+        let (local, domain) = self.first.split_once('@')?;
+        let words = |text: &str| -> Vec<String> {
+            let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+            words.map(str::to_lowercase).collect()
+        };
+        let mine = words(local);
+        let mut alike = named.filter(|party| {
+            let Some((other, at)) = party.address.split_once('@') else { return false };
+            let other = words(other);
+            at.eq_ignore_ascii_case(domain)
+                && words(&party.name) == mine
+                && (mine.iter().all(|word| other.contains(word)) || other.iter().all(|word| mine.contains(word)))
+        });
+        alike.next().filter(|_| alike.next().is_none()).map(|party| party.address.to_lowercase())
+    }
+}
+
+/// To whom an answer goes: where its authors want it; of one's own message, to whom that went.
+fn answered(opened: &ParsedMessage, own: &Own) -> Vec<Party> {
+    let reachable = |all: &[Party]| all.iter().filter(|party| !party.address.is_empty()).cloned().collect::<Vec<_>>();
+    let (from, reply_to) = (reachable(&opened.from), reachable(&opened.reply_to));
+    let own_message = !from.is_empty() && from.iter().all(|party| own.has(&party.address));
     if own_message {
-        opened.to.clone()
-    } else if opened.reply_to.is_empty() {
-        vec![opened.from.clone()]
+        reachable(&opened.to)
+    } else if reply_to.is_empty() {
+        from
     } else {
-        opened.reply_to.clone()
+        reply_to
     }
 }
 
 /// Everybody a message went to but oneself: To and Cc.
-fn everybody(opened: &Opened, own: &str) -> (String, String) {
-    let mut seen = vec![own.to_lowercase()];
-    let mut once = |all: Vec<(String, String)>| {
-        let kept = all.into_iter().filter(|(_, address)| {
-            let address = address.to_lowercase();
+fn everybody(opened: &ParsedMessage, own: &Own) -> (String, String) {
+    let named = opened.to.iter().chain(&opened.cc);
+    let mut seen = own.all.clone();
+    seen.extend(own.alias(named.clone()));
+    let mut once = |all: Vec<Party>| {
+        let kept = all.into_iter().filter(|party| {
+            let address = party.address.to_lowercase();
             let new = !address.is_empty() && !seen.contains(&address);
             if new {
                 seen.push(address);
@@ -147,10 +205,10 @@ fn everybody(opened: &Opened, own: &str) -> (String, String) {
         kept.collect::<Vec<_>>()
     };
     let to = once(answered(opened, own));
-    let cc = once([opened.to.clone(), opened.cc.clone()].concat());
+    let cc = once(named.cloned().collect());
     // Written to oneself alone: then the answer goes there.
     if to.is_empty() && cc.is_empty() {
-        return (own.to_owned(), String::new());
+        return (own.first.clone(), String::new());
     }
     (written(&to), written(&cc))
 }
@@ -165,15 +223,14 @@ fn subject(how: Answer, subject: &str) -> String {
 }
 
 /// The text of an answer: room to write, then what it answers.
-fn quoted(how: Answer, opened: &Opened) -> String {
+fn quoted(how: Answer, opened: &ParsedMessage) -> String {
     let text = match (&opened.text, &opened.html) {
         (Some(text), _) => text.clone(),
-        (None, Some(html)) => inbox::as_text(html),
+        (None, Some(html)) => html_text(html),
         (None, None) => String::new(),
     };
     let text: String = text.replace("\r\n", "\n").chars().take(MOST_QUOTED).collect();
-    let (name, address) = &opened.from;
-    let who = if name.is_empty() { address.clone() } else { format!("{name} <{address}>") };
+    let who = super::inbox::joined(&opened.from);
     let when = opened.date.map(utc).unwrap_or_default();
     if how == Answer::Forward {
         let to = written(&opened.to);
@@ -194,24 +251,56 @@ fn quoted(how: Answer, opened: &Opened) -> String {
 mod tests {
     use super::*;
 
-    fn message() -> Opened {
-        let person = |name: &str, address: &str| (name.to_owned(), address.to_owned());
-        Opened {
-            from: person("Ann \"A\"", "ann@x.example"),
+    fn person(name: &str, address: &str) -> Party {
+        Party { name: name.to_owned(), address: address.to_owned() }
+    }
+
+    fn own(all: &[&str]) -> Own {
+        Own { first: all[0].to_owned(), all: all.iter().map(|one| (*one).to_owned()).collect() }
+    }
+
+    fn message() -> ParsedMessage {
+        ParsedMessage {
+            from: vec![person("Ann \"A\"", "ann@x.example")],
             to: vec![person("", "me@demo.example"), person("Bob", "bob@x.example")],
             cc: vec![person("", "ANN@x.example"), person("", "cy@x.example")],
             subject: "Plan".into(),
             text: Some("One\r\n> two".into()),
-            ..Opened::default()
+            ..ParsedMessage::default()
         }
     }
 
     #[test]
     fn an_answer_to_everybody_leaves_out_oneself_and_names_nobody_twice() {
-        let (to, cc) = everybody(&message(), "me@demo.example");
+        let (to, cc) = everybody(&message(), &own(&["me@demo.example"]));
         assert_eq!(to, "Ann A <ann@x.example>");
         assert_eq!(cc, "Bob <bob@x.example>, cy@x.example");
         assert_eq!(crate::mail::recipients::parse_list(&format!("{to}, {cc}")).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn all_own_addresses_are_left_out_of_an_answer_to_everybody() {
+        let mut opened = message();
+        opened.to.push(person("", "SignIn@demo.example"));
+        opened.cc.push(person("", "office@demo.example"));
+        let mine = own(&["me@demo.example", "signin@demo.example", "office@demo.example"]);
+        assert_eq!(everybody(&opened, &mine).1, "Bob <bob@x.example>, cy@x.example");
+    }
+
+    #[test]
+    fn an_alias_is_known_by_the_persons_own_name_and_colleagues_are_not_mistaken_for_it() {
+        let mine = own(&["user@demo.example"]);
+        let cc = |to: Vec<Party>| everybody(&ParsedMessage { to, cc: Vec::new(), ..message() }, &mine).1;
+        let alias = person("User", "first.user@demo.example");
+        assert_eq!(cc(vec![alias.clone(), person("", "kai@x.example")]), "kai@x.example");
+        let two = cc(vec![alias.clone(), person("User", "second.user@demo.example")]);
+        assert!(two.contains("first.user") && two.contains("second.user"), "{two}");
+        assert!(cc(vec![person("User", "user@other.example")]).contains("user@other.example"));
+        assert!(cc(vec![person("Super User", "super.user@demo.example")]).contains("super.user"));
+        assert!(
+            cc(vec![person("", "user@demo.example"), alias]).contains("first.user"),
+            "it came to the address itself"
+        );
     }
 
     #[test]
@@ -219,7 +308,7 @@ mod tests {
         for name in
             ["Müller, Ann", "Dr. Ann (7a)", "Ann O'Neill & Co", "班主任", "a@b.example", "Staff: all;", "[x] <y>"]
         {
-            let typed = written(&[(name.to_owned(), "ann@x.example".into())]);
+            let typed = written(&[person(name, "ann@x.example")]);
             let read = crate::mail::recipients::parse_list(&typed).unwrap();
             assert_eq!((read.len(), read[0].address.as_str()), (1, "ann@x.example"), "{typed}");
             assert_eq!(read[0].name.as_deref(), Some(name), "{typed}");
@@ -227,11 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_goes_where_its_writer_wants_it() {
+    fn an_answer_goes_where_its_authors_want_it() {
+        let mine = own(&["me@demo.example"]);
         let mut opened = message();
-        opened.reply_to = vec![(String::new(), "list@x.example".into())];
-        assert_eq!(written(&answered(&opened, "me@demo.example")), "list@x.example");
-        assert_eq!(answered(&opened, "ann@x.example").len(), 2, "of one's own message: to whom that went");
+        opened.from.push(person("Co", "co@x.example"));
+        assert_eq!(written(&answered(&opened, &mine)), "Ann A <ann@x.example>, Co <co@x.example>", "both authors");
+        opened.reply_to = vec![person("School Office", "")];
+        assert_eq!(answered(&opened, &mine).len(), 2, "a name alone is no address");
+        opened.reply_to.push(person("", "list@x.example"));
+        assert_eq!(written(&answered(&opened, &mine)), "list@x.example");
+        let ann = own(&["ann@x.example", "co@x.example"]);
+        assert_eq!(answered(&opened, &ann).len(), 2, "of one's own message: to whom that went");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use app::backend::{Download, Inbox, MailStream, SignedIn};
 use app::error::AppError;
 use app::model::{
     BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessagePlace,
-    MessageView, Notice, PartView, Timestamp, Tone,
+    MessageView, NestedView, Notice, PartView, Timestamp, Tone,
 };
 use async_trait::async_trait;
 use futures::stream;
@@ -15,8 +15,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Handle, OrInternal, Services, sessions};
 use crate::diagnosis::Fault;
-use crate::inbox::{self, Answer, Ask, InboxError, Listing, Opened, PartReader};
+use crate::inbox::{self, Answer, Ask, InboxError, Listing, PartReader};
 use crate::mail::imap::{self, readable};
+use crate::message::{self, ParsedMessage, Part, Party};
 use crate::store::{FolderRow, Mailbox, News};
 
 /// Messages on one page.
@@ -52,7 +53,7 @@ impl Services {
         match error {
             InboxError::NoMessage | InboxError::Gone => AppError::NotFound,
             InboxError::NoTrash => AppError::refused(
-                "This mailbox has no folder for deleted messages, so nothing was deleted. Make one named Trash, then try again.",
+                "This mailbox has no folder for deleted messages, so nothing was deleted. Choose one below the list of folders, then try again.",
             ),
             InboxError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
             InboxError::Store(error) => super::internal(&self.clock, error),
@@ -77,7 +78,7 @@ impl Services {
         me: &SignedIn,
         mailbox: &Mailbox,
         place: &MessagePlace,
-    ) -> Result<Arc<Opened>, AppError> {
+    ) -> Result<Arc<ParsedMessage>, AppError> {
         let ask = Ask::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
         match self.ask_inbox(me, mailbox, ask).await? {
             Answer::Opened(opened) => Ok(opened),
@@ -85,7 +86,7 @@ impl Services {
         }
     }
 
-    pub(super) fn part_reader(&self, mailbox: &Mailbox, place: &MessagePlace, part: &inbox::Part) -> PartReader {
+    pub(super) fn part_reader(&self, mailbox: &Mailbox, place: &MessagePlace, part: &Part) -> PartReader {
         let at = (place.folder.clone(), place.validity, place.uid);
         PartReader::new(Arc::clone(&self.inbox), (mailbox.institution, mailbox.id), at, Some(part))
     }
@@ -175,6 +176,7 @@ fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
         validity: 0,
         total: 0,
         synced_at: None,
+        problem: None,
     })
 }
 
@@ -217,7 +219,7 @@ impl Inbox for Handle {
         let broken = mailbox.state == MailboxState::NeedsReconnect;
         let said = if mailbox.state == MailboxState::Connected { &mailbox.look_problem } else { &mailbox.problem };
         let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(me, &mailbox.address));
-        let mut problem = said.as_ref().or(mailbox.look_problem.as_ref()).map(explain);
+        let mut problem = said.as_ref().or(mailbox.look_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
         // The page shows what is known and does not wait; who follows it sees at once what this finds.
         let old = folder.synced_at.is_none_or(|at| self.clock.now().since_ms(at) > FRESH_MS);
@@ -246,6 +248,7 @@ impl Inbox for Handle {
             mailboxes: mine.iter().map(|mailbox| (mailbox.id, mailbox.address.clone())).collect(),
             mailbox: mailbox.id,
             address: mailbox.address.clone(),
+            without_trash: !folders.is_empty() && !folders.iter().any(|row| row.role == FolderRole::Trash),
             folders: views,
             folder: folder_view(&folder),
             validity,
@@ -286,25 +289,19 @@ impl Inbox for Handle {
         if opened.is_some() && header.as_ref().is_none_or(|header| !header.seen) {
             self.mark_read(&mailbox, place);
         }
-        let joined = |all: &[(String, String)]| {
-            let each = all.iter().map(|(name, address)| match (name.is_empty(), address.is_empty()) {
-                (true, _) => address.clone(),
-                (_, true) => name.clone(),
-                _ => format!("{name} <{address}>"),
-            });
-            each.collect::<Vec<_>>().join(", ")
-        };
         let role = folder.role;
         let title = folder_view(&folder).title;
         let (from, to, cc, subject, date) = match (&opened, &header) {
             (Some(opened), _) => {
-                (opened.from.clone(), joined(&opened.to), joined(&opened.cc), opened.subject.clone(), opened.date)
+                let from = opened.from.iter().map(|party| (party.name.clone(), party.address.clone())).collect();
+                (from, each(&opened.to), each(&opened.cc), opened.subject.clone(), opened.date)
             }
             (None, Some(header)) => {
-                let from = (header.from.clone(), header.from_address.clone());
-                (from, header.recipients.clone(), String::new(), header.subject.clone(), Some(header.received_at))
+                let from = vec![(header.from.clone(), header.from_address.clone())];
+                let to = Some(header.recipients.clone()).filter(|to| !to.is_empty()).into_iter().collect();
+                (from, to, Vec::new(), header.subject.clone(), Some(header.received_at))
             }
-            (None, None) => (<(String, String)>::default(), String::new(), String::new(), String::new(), Some(now)),
+            (None, None) => (Vec::new(), Vec::new(), Vec::new(), String::new(), Some(now)),
         };
         Ok(MessageView {
             place: place.clone(),
@@ -317,23 +314,39 @@ impl Inbox for Handle {
             subject,
             received_at: header.as_ref().map(|header| header.received_at).or(date),
             flagged: header.is_some_and(|header| header.flagged),
-            body: opened.as_deref().map(body_view),
+            body: opened.as_deref().map(|opened| body_view(opened, "")),
             problem,
         })
     }
 
-    async fn document(&self, me: &SignedIn, place: &MessagePlace, remote_images: bool) -> Result<String, AppError> {
+    async fn document(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        nested: &str,
+        remote_images: bool,
+    ) -> Result<String, AppError> {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let opened = self.open_message(me, &mailbox, place).await?;
-        let made = tokio::task::spawn_blocking(move || inbox::document(&opened, remote_images)).await;
-        made.map_err(|error| super::internal(&self.clock, &error))
+        let nested = nested.to_owned();
+        let made = tokio::task::spawn_blocking(move || {
+            at_path(&opened, &nested).map(|opened| message::document(opened, remote_images))
+        });
+        made.await.map_err(|error| super::internal(&self.clock, &error))?.ok_or(AppError::NotFound)
     }
 
-    async fn download(&self, me: &SignedIn, place: &MessagePlace, number: Option<usize>) -> Result<Download, AppError> {
+    async fn download(
+        &self,
+        me: &SignedIn,
+        place: &MessagePlace,
+        nested: &str,
+        number: Option<usize>,
+    ) -> Result<Download, AppError> {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let (name, content_type, reader) = match number {
             Some(number) => {
                 let opened = self.open_message(me, &mailbox, place).await?;
+                let opened = at_path(&opened, nested).ok_or(AppError::NotFound)?;
                 let part = number.checked_sub(1).and_then(|at| opened.parts.get(at)).ok_or(AppError::NotFound)?;
                 (part.name.clone(), part.content_type.clone(), self.part_reader(&mailbox, place, part))
             }
@@ -406,6 +419,18 @@ impl Inbox for Handle {
         Ok(Notice::new(Tone::Success, done, ""))
     }
 
+    async fn choose_trash(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
+        let mailbox = self.own_mailbox(me, mailbox).await?;
+        let now = self.clock.now();
+        let chosen =
+            self.store.set_trash_folder(mailbox.institution, mailbox.id, folder, now).await.or_internal(self)?;
+        if !chosen {
+            return Err(AppError::refused("Deleted messages cannot go to that folder. Choose another one."));
+        }
+        self.store.publish(News::Mail(me.user())).await;
+        Ok(Notice::new(Tone::Success, format!("Deleted messages now go to {}.", readable(folder)), ""))
+    }
+
     async fn refresh(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
         let mailbox = self.own_mailbox(me, mailbox).await?;
         self.ask_inbox(me, &mailbox, Ask::Sync { folder: folder.to_owned() }).await.map(|_| ())
@@ -462,17 +487,56 @@ impl Inbox for Handle {
     }
 }
 
-fn body_view(opened: &Opened) -> BodyView {
+/// Names and addresses, as people read them.
+pub(super) fn joined(all: &[Party]) -> String {
+    each(all).join(", ")
+}
+
+fn each(all: &[Party]) -> Vec<String> {
+    let each = all.iter().map(|Party { name, address }| match (name.is_empty(), address.is_empty()) {
+        (true, _) => address.clone(),
+        (_, true) => name.clone(),
+        _ => format!("{name} <{address}>"),
+    });
+    each.collect()
+}
+
+/// A message within a message: `2.1` is the first within the second. The empty path is the message itself.
+fn at_path<'a>(opened: &'a ParsedMessage, path: &str) -> Option<&'a ParsedMessage> {
+    path.split('.')
+        .filter(|step| !step.is_empty())
+        .try_fold(opened, |opened, step| opened.nested.get(step.parse::<usize>().ok()?.checked_sub(1)?))
+}
+
+fn body_view(opened: &ParsedMessage, path: &str) -> BodyView {
+    let nested = opened.nested.iter().enumerate().map(|(at, nested)| {
+        let path = if path.is_empty() { (at + 1).to_string() } else { format!("{path}.{}", at + 1) };
+        NestedView {
+            from: joined(&nested.from),
+            to: joined(&nested.to),
+            subject: nested.subject.clone(),
+            date: nested.date,
+            body: body_view(nested, &path),
+            path,
+        }
+    });
+    let parts = opened.parts.iter().enumerate().filter(|(_, part)| !part.shown);
     BodyView {
-        text: opened.text.clone(),
+        text: opened.text.as_deref().map(message::pieces),
         html: opened.html.is_some(),
-        remote_images: opened.html.as_deref().is_some_and(inbox::has_remote_images),
-        parts: opened
-            .parts
-            .iter()
-            .enumerate()
-            .map(|(at, part)| PartView { number: at + 1, name: part.name.clone(), size: part.size() })
+        remote_images: opened.html.as_deref().is_some_and(message::has_remote_images),
+        invitation: opened.invitation.clone(),
+        protection: opened.protection,
+        parts: parts
+            .map(|(at, part)| PartView {
+                number: at + 1,
+                name: part.name.clone(),
+                size: part.size(),
+                damaged: part.damaged,
+            })
             .collect(),
+        nested: nested.collect(),
+        damaged: opened.damaged,
         truncated: opened.truncated,
     }
 }

@@ -11,7 +11,7 @@ use super::answers::written;
 use super::drafts::Body as Draft;
 use super::{OrInternal, Services, internal};
 use crate::diagnosis::Fault;
-use crate::inbox::{self, Opened};
+use crate::message::{self, ParsedMessage, Party};
 use crate::outbox::{Body, body_place};
 use crate::store::{Delivery, Mailbox};
 
@@ -65,7 +65,7 @@ impl Services {
     }
 
     /// What a message says, taken apart; none where that is not kept.
-    async fn words(&self, delivery: &Delivery) -> Result<Option<(Vec<u8>, Opened)>, AppError> {
+    async fn words(&self, delivery: &Delivery) -> Result<Option<(Vec<u8>, ParsedMessage)>, AppError> {
         if delivery.body_sealed.is_empty() || !delivery.state.keeps_text() {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl Services {
             Err(error) => return Err(internal(&self.clock, &error)),
         };
         let apart = tokio::task::spawn_blocking(move || {
-            let opened = inbox::take_apart(&raw);
+            let opened = message::parse(&raw, false);
             (raw, opened)
         });
         apart.await.map(Some).map_err(|error| internal(&self.clock, &error))
@@ -109,14 +109,14 @@ impl Services {
             return Err(AppError::refused("What was sent is not kept here: you find it among the sent messages."));
         };
         let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
-        let hidden: Vec<(String, String)> = recipients
+        let hidden: Vec<Party> = recipients
             .into_iter()
             .filter(|one| one.kind == RecipientKind::Bcc)
-            .map(|one| (String::new(), one.address))
+            .map(|one| Party { name: String::new(), address: one.address })
             .collect();
         let draft = DraftId(self.clock.uuid());
         // What is shown of a text is bounded; what is changed is all of it.
-        let whole = inbox::whole_text(&raw);
+        let whole = message::whole_text(&raw);
         let mailbox = self.way_out(me, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
         let form = ComposeForm {
             mailbox,
@@ -137,7 +137,7 @@ impl Services {
         let body = Draft { form, references: opened.references.clone(), answers: None };
         self.put_body(me, draft, &body, &Edit::default()).await?;
         for part in &opened.parts {
-            let octets = inbox::decoded(&raw, part);
+            let octets = message::bytes_of(&raw, part);
             let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
             if let Err(error) = self.attach_files(me, draft, vec![file], &Edit::default()).await {
                 self.throw_away(me, draft).await?;

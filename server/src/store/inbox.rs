@@ -23,6 +23,8 @@ pub struct FolderRow {
     pub total: u32,
     /// When it was looked into.
     pub synced_at: Option<Timestamp>,
+    /// Why it alone cannot be opened: the fault, as JSON.
+    pub problem: Option<String>,
 }
 
 /// What changed in a folder.
@@ -47,6 +49,7 @@ fn folder(row: &AnyRow) -> Result<FolderRow> {
         validity: number(row, "validity")?,
         total: number(row, "total")?,
         synced_at: time(row, "synced_at")?,
+        problem: row.try_get("problem")?,
     })
 }
 
@@ -78,7 +81,7 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
         let rows = sqlx::query(
-            "SELECT name, role, validity, total, synced_at FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
+            "SELECT name, role, validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
         )
         .bind(institution.to_string())
         .bind(mailbox.to_string())
@@ -239,7 +242,7 @@ impl Store {
         for new in &change.new {
             put_header(&mut tx, institution, mailbox, &seen.name, new).await?;
         }
-        key("UPDATE folders SET validity = $4, total = $5, synced_at = $6
+        key("UPDATE folders SET validity = $4, total = $5, synced_at = $6, problem = NULL
              WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
         .bind(i64::from(seen.validity))
         .bind(i64::from(seen.total))
@@ -310,6 +313,69 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Notes why one folder cannot be opened. `false`: that was known.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_folder_problem(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        folder: &str,
+        problem: &str,
+    ) -> Result<bool> {
+        let noted = sqlx::query(
+            "UPDATE folders SET problem = $4 WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3 AND problem IS NULL",
+        )
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .bind(folder)
+        .bind(problem)
+        .execute(&self.pool)
+        .await?;
+        Ok(noted.rows_affected() > 0)
+    }
+
+    /// Stores which folder deleted messages go to: one that is known. `false`: it is not.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_trash_folder(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        folder: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let chosen = sqlx::query(
+            "UPDATE mailboxes SET trash_folder = $3, updated_at = $4 WHERE institution_id = $1 AND id = $2
+             AND EXISTS (SELECT 1 FROM folders WHERE mailbox_id = $2 AND name = $3 AND role IN ('other', 'trash'))",
+        )
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .bind(folder)
+        .bind(now.0)
+        .execute(&mut *tx)
+        .await?;
+        if chosen.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for statement in [
+            "UPDATE folders SET role = 'other' WHERE institution_id = $1 AND mailbox_id = $2 AND role = 'trash' AND name <> $3",
+            "UPDATE folders SET role = 'trash' WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
+        ] {
+            sqlx::query(statement)
+                .bind(institution.to_string())
+                .bind(mailbox.to_string())
+                .bind(folder)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// How many mailboxes there are.

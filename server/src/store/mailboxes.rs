@@ -37,6 +37,8 @@ pub struct Mailbox {
     pub problem: Option<String>,
     /// Why it could not be looked into lately: the fault, as JSON.
     pub look_problem: Option<String>,
+    /// The folder that deleted messages go to, where the person chose one.
+    pub trash_folder: Option<String>,
     /// When it is tested again.
     pub next_test_at: Option<Timestamp>,
     /// When every check last passed.
@@ -69,7 +71,7 @@ pub struct NewMailbox {
 }
 
 const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, refresh_refusal, problem, look_problem,
+    refresh_token_sealed, grant_version, refresh_refusal, problem, look_problem, trash_folder,
     next_test_at, connected_at";
 
 pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
@@ -88,6 +90,7 @@ pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
         refresh_refusal: row.try_get("refresh_refusal")?,
         problem: row.try_get("problem")?,
         look_problem: row.try_get("look_problem")?,
+        trash_folder: row.try_get("trash_folder")?,
         next_test_at: time(row, "next_test_at")?,
         connected_at: time(row, "connected_at")?,
     })

@@ -49,6 +49,11 @@ impl Database {
     }
 }
 
+/// A page without the elements that keep what others wrote from turning what stands around it.
+pub fn without_bdi(page: &str) -> String {
+    page.replace("<bdi>", "").replace("</bdi>", "")
+}
+
 /// Entrepost and its sandbox, running.
 pub struct World {
     pub sandbox: Sandbox,

@@ -59,6 +59,16 @@ pub(super) static CAUSES: &[Cause] = &[
         )],
     ),
     cause(
+        "imap_folder",
+        "Microsoft's mail server does not open this folder.",
+        (
+            "Your other folders and your mailbox work. The folder may be damaged, or of a kind that is not for mail.",
+            "The mail server refused this folder. The mailbox and its other folders work.",
+        ),
+        (You, TryAgain),
+        &[("Open the folder in Outlook. If that works, the evidence says what the mail server answers here.", None)],
+    ),
+    cause(
         "imap_command",
         "Microsoft's mail server did not do what it was asked.",
         (

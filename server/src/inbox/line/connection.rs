@@ -61,6 +61,21 @@ impl Line {
         }
     }
 
+    /// Why one folder cannot be opened is shown with it, and only there.
+    pub(super) async fn tell_folder_trouble(&self, folder: &str, error: &InboxError) {
+        let told = async {
+            let Some(mailbox) = self.inbox.store.mailbox(self.institution, self.id).await? else { return Ok(()) };
+            let problem = error.fault(&self.inbox.server, self.inbox.clock.now()).of_folder().to_json();
+            if self.inbox.store.set_folder_problem(self.institution, self.id, folder, &problem).await? {
+                self.inbox.store.publish(News::Mail(mailbox.user)).await;
+            }
+            Ok::<_, InboxError>(())
+        };
+        if let Err(error) = told.await {
+            tracing::warn!("{error}");
+        }
+    }
+
     pub(super) async fn note_trouble(&self, mailbox: &Mailbox, problem: Option<&str>) -> Result<(), InboxError> {
         let now = self.inbox.clock.now();
         self.inbox.store.set_look_problem(mailbox.institution, mailbox.id, problem, now).await?;

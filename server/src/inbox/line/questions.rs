@@ -7,8 +7,9 @@ use app::model::{FolderRole, HeaderView};
 use tokio::time::Instant;
 
 use super::{CHUNK, Line, MOST};
-use crate::inbox::{Answer, Ask, InboxError, Listing, Opened, message, search, sync};
+use crate::inbox::{Answer, Ask, InboxError, Listing, headers, search, sync};
 use crate::mail::imap::{Mark, Session};
+use crate::message::{self, ParsedMessage};
 
 impl Line {
     pub(super) async fn perform(&mut self, ask: &Ask) -> Result<Answer, InboxError> {
@@ -90,7 +91,12 @@ impl Line {
         Ok(session)
     }
 
-    pub(super) async fn opened(&mut self, folder: &str, validity: u32, uid: u32) -> Result<Arc<Opened>, InboxError> {
+    pub(super) async fn opened(
+        &mut self,
+        folder: &str,
+        validity: u32,
+        uid: u32,
+    ) -> Result<Arc<ParsedMessage>, InboxError> {
         // Whose it is belongs to its name: another account's message must never be found under it.
         let mailbox = self.mailbox().await?;
         let key = format!("{}\0{}\0{validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
@@ -120,7 +126,7 @@ impl Line {
         }
         let truncated = raw.len() >= MOST as usize;
         // Taking a large or hostile message apart takes a while: others go on meanwhile.
-        let opened = tokio::task::spawn_blocking(move || message::open(&raw, truncated)).await;
+        let opened = tokio::task::spawn_blocking(move || message::parse(&raw, truncated)).await;
         let opened = Arc::new(opened.map_err(|_| InboxError::NoMessage)?);
         self.inbox.keep(key, &opened);
         Ok(opened)
@@ -128,10 +134,12 @@ impl Line {
 
     pub(super) async fn delete(&mut self, folder: &str, validity: u32, uids: &[u32]) -> Result<Answer, InboxError> {
         // Asked of the server, not of what was known: nothing is deleted for good by mistake.
+        let chosen = self.mailbox().await?.trash_folder;
         let session = self.session().await?;
         let folders = session.folders().await?;
-        let trash = folders.into_iter().find(|one| one.role == FolderRole::Trash).map(|one| one.name);
-        let trash = trash.ok_or(InboxError::NoTrash)?;
+        let chosen = folders.iter().find(|one| one.selectable && Some(&one.name) == chosen.as_ref());
+        let trash = chosen.or_else(|| folders.iter().find(|one| one.role == FolderRole::Trash));
+        let trash = trash.map(|one| one.name.clone()).ok_or(InboxError::NoTrash)?;
         let session = self.at(folder, validity).await?;
         if trash == folder {
             session.erase(uids).await?;
@@ -167,10 +175,10 @@ impl Line {
 
 /// Headers of messages of the open folder, newest first.
 async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<HeaderView>, InboxError> {
-    let mut headers = Vec::with_capacity(uids.len());
+    let mut found = Vec::with_capacity(uids.len());
     for some in uids.chunks(100) {
-        headers.extend(sync::listed(session, some, None).await?.0.iter().map(message::header));
+        found.extend(sync::listed(session, some, None).await?.0.iter().map(headers::header));
     }
-    headers.sort_unstable_by_key(|header| std::cmp::Reverse(header.uid));
-    Ok(headers)
+    found.sort_unstable_by_key(|header| std::cmp::Reverse(header.uid));
+    Ok(found)
 }

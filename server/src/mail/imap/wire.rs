@@ -33,15 +33,16 @@ pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> (FolderRole,
     if let Some(told) = told {
         return (told, true);
     }
-    let usual = match name.to_lowercase().as_str() {
-        "sent items" | "sent" | "sent messages" => FolderRole::Sent,
-        "drafts" => FolderRole::Drafts,
-        "junk email" | "junk" | "spam" => FolderRole::Junk,
-        "deleted items" | "trash" | "deleted messages" => FolderRole::Trash,
-        "archive" => FolderRole::Archive,
-        _ => FolderRole::Other,
-    };
-    (usual, false)
+    (usual_role(name), false)
+}
+
+/// The role that a folder's name says, in the languages of Outlook.
+fn usual_role(name: &str) -> FolderRole {
+    let name = readable(name).to_lowercase();
+    // Some servers keep every folder below INBOX.
+    let name = ["inbox.", "inbox/"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+    let known = super::folder_names::NAMES.iter().find(|(_, names)| names.contains(&name));
+    known.map_or(FolderRole::Other, |(role, _)| *role)
 }
 
 /// A name as people read it: IMAP writes other letters than ASCII in a UTF-7 of its own (RFC 3501, 5.1.3).
@@ -111,6 +112,16 @@ mod tests {
         }
         assert_eq!(role("Gesendet", &[NameAttribute::Sent]), (FolderRole::Sent, true));
         assert_eq!(role("Deleted Items", &[]), (FolderRole::Trash, false));
+        for (name, known) in [
+            ("Gel&APY-schte Elemente", FolderRole::Trash),
+            ("Gesendete Elemente", FolderRole::Sent),
+            ("&AMk-l&AOk-ments supprim&AOk-s", FolderRole::Trash),
+            ("INBOX.Papierkorb", FolderRole::Trash),
+            ("&UkqWZG4IMH8wojCkMMYw4A-", FolderRole::Trash),
+            ("Elementy usuni&ARk-te", FolderRole::Trash),
+        ] {
+            assert_eq!(role(name, &[]).0, known, "{}", readable(name));
+        }
         assert_eq!(role("Projects", &[NameAttribute::Marked]), (FolderRole::Other, false));
     }
 }

@@ -1,10 +1,6 @@
 //! Delivery status notifications (RFC 3464): what comes back, and why.
 
-use app::model::Timestamp;
 use mail_parser::{MessageParser, MimeHeaders, PartType};
-
-use crate::diagnosis::{Fault, smtp_cause};
-use crate::mail::{MailError, Step};
 
 /// Recipients of one report that are looked at.
 const MOST: usize = 500;
@@ -18,29 +14,8 @@ pub struct Bounce {
     pub failed: Vec<(String, String)>,
 }
 
-impl Bounce {
-    /// The fault, as if the mail server had refused at once.
-    pub(super) fn fault(&self, at: Timestamp) -> Fault {
-        let reason = self.failed.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
-        let mut words = reason.split(' ');
-        let code = words.find_map(|word| word.parse().ok().filter(|code| (400..600).contains(code))).unwrap_or(550);
-        let error = MailError::refused(Step::Recipient, Some(code), reason);
-        let facts: Vec<(&str, String)> = self
-            .failed
-            .iter()
-            .take(10)
-            .map(|(address, reason)| ("Came back", format!("{address}: {reason}")))
-            .collect();
-        let fault = Fault::new(smtp_cause(&error), at, &facts);
-        match self.failed.first() {
-            Some((recipient, _)) => fault.of_recipient(recipient),
-            None => fault,
-        }
-    }
-}
-
 /// Whether these header fields are those of a report.
-pub(super) fn is_report(header: &[u8]) -> bool {
+pub(crate) fn is_report(header: &[u8]) -> bool {
     MessageParser::default().parse_headers(header).is_some_and(|message| {
         message.content_type().is_some_and(|kind| {
             kind.ctype().eq_ignore_ascii_case("multipart")
@@ -79,7 +54,7 @@ fn is_type(part: &mail_parser::MessagePart<'_>, main: &str, sub: &[&str]) -> boo
 }
 
 /// Takes a report apart. None: it is none, tells of no failure, or does not say of which message.
-pub(super) fn parse(raw: &[u8]) -> Option<Bounce> {
+pub(crate) fn parse(raw: &[u8]) -> Option<Bounce> {
     let message = MessageParser::default().parse(raw)?;
     let status =
         message.parts.iter().find(|part| is_type(part, "message", &["delivery-status", "global-delivery-status"]))?;

@@ -84,7 +84,7 @@ impl TreeSink for Counter {
 }
 
 /// Whether HTML becomes few enough elements, soon enough, to be shown.
-pub(super) fn is_modest(html: &str) -> bool {
+pub(crate) fn within_limits(html: &str) -> bool {
     let elements = Rc::new(Cell::new(0));
     let counter = Counter { document: Rc::new(named("#document")), elements: Rc::clone(&elements) };
     let mut parser = parse_fragment(counter, ParseOpts::default(), named("div"), Vec::new(), false);
@@ -109,7 +109,7 @@ pub(super) fn is_modest(html: &str) -> bool {
 mod tests {
     use std::fmt::Write;
 
-    use super::is_modest;
+    use super::within_limits;
 
     #[test]
     fn what_multiplies_is_noticed_and_what_people_write_is_not() {
@@ -117,8 +117,8 @@ mod tests {
             let _ = write!(html, "<font size={size}>");
             html
         });
-        assert!(!is_modest(&(fonts + &"<p>x".repeat(5_000))));
-        assert!(is_modest(&"<tr><td><font size=2><b>Term</b> dates</font></td></tr>".repeat(2_000)));
-        assert!(is_modest("<b><i>mis</b>nested</i> <template><p>x</template> <svg><p>y"));
+        assert!(!within_limits(&(fonts + &"<p>x".repeat(5_000))));
+        assert!(within_limits(&"<tr><td><font size=2><b>Term</b> dates</font></td></tr>".repeat(2_000)));
+        assert!(within_limits("<b><i>mis</b>nested</i> <template><p>x</template> <svg><p>y"));
     }
 }

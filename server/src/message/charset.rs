@@ -1,0 +1,288 @@
+//! Text from bytes: the charset that was named, or the one that the bytes show.
+//!
+//! Labels are those of the WHATWG encoding standard. It maps ISO-2022-KR and HZ-GB-2312 to the replacement encoding since browsers
+//! must not run scripts hidden in them; mail is no page, so both are decoded here (RFC 1557, RFC 1843).
+
+use std::borrow::Cow;
+
+use encoding_rs::{EUC_KR, Encoding, GBK, ISO_2022_JP, REPLACEMENT, UTF_8, WINDOWS_1252};
+
+/// Bytes at the beginning of HTML in which `<meta charset>` is looked for (HTML standard, 13.2.3.2: 1,024; mail has longer heads).
+const META_WITHIN: usize = 4_096;
+
+/// Decodes text whose charset is `label`, if one was named.
+#[must_use]
+pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
+    let label = label.map(|label| label.trim_matches(|c: char| c.is_whitespace() || "\"'".contains(c)).to_lowercase());
+    let Some(label) = label.filter(|label| !label.is_empty()) else { return guess(bytes) };
+    match label.as_str() {
+        "iso-2022-kr" | "csiso2022kr" => return iso_2022_kr(bytes),
+        "hz-gb-2312" | "hz" => return hz(bytes),
+        _ => {}
+    }
+    let Some(encoding) = Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != REPLACEMENT) else {
+        // UTF-7, code pages of DOS and the like.
+        return match mail_parser::decoders::charsets::map::charset_decoder(label.as_bytes()) {
+            Some(decoder) if label != "us-ascii" => decoder(bytes),
+            _ => guess(bytes),
+        };
+    };
+    // A label that only promises Latin letters is often the default of a program that wrote UTF-8, or a national charset.
+    if encoding == WINDOWS_1252 {
+        return if bytes.is_ascii() || is_utf8(bytes) || label.contains("ascii") {
+            guess(bytes)
+        } else {
+            encoding.decode(bytes).0.into_owned()
+        };
+    }
+    let (text, _, wrong) = encoding.decode(bytes);
+    if !wrong {
+        return text.into_owned();
+    }
+    if encoding == UTF_8 {
+        // Cut within a letter is not a wrong label.
+        return if is_utf8(bytes) { text.into_owned() } else { guess(bytes) };
+    }
+    if is_utf8(bytes) { guess(bytes) } else { text.into_owned() }
+}
+
+/// Decodes HTML: a label, or else what `<meta charset>` says, or else a guess.
+#[must_use]
+pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
+    let known = label.filter(|label| {
+        let label = label.trim().to_lowercase();
+        !label.is_empty() && label != "us-ascii" && label != "ascii" && Encoding::for_label(label.as_bytes()).is_some()
+    });
+    match known {
+        Some(label) if !is_label_of(label, UTF_8) || is_utf8(bytes) => decode(Some(label), bytes),
+        _ if is_utf8(bytes) && !has_escapes(bytes) => decode(label, bytes),
+        _ => decode(meta_charset(bytes).as_deref().or(label), bytes),
+    }
+}
+
+fn is_label_of(label: &str, encoding: &'static Encoding) -> bool {
+    Encoding::for_label(label.trim().as_bytes()) == Some(encoding)
+}
+
+/// Whether bytes are UTF-8, but for a letter that is cut off at their end.
+fn is_utf8(bytes: &[u8]) -> bool {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none(),
+    }
+}
+
+/// Whether bytes have the escapes of ISO 2022: to Japanese or Korean sets.
+fn has_escapes(bytes: &[u8]) -> bool {
+    bytes.is_ascii()
+        && [&b"\x1b$B"[..], b"\x1b$@", b"\x1b$(D", b"\x1b(J", b"\x1b(I", b"\x1b$)C"]
+            .iter()
+            .any(|escape| find(bytes, escape).is_some())
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// What bytes without a usable label are, as mail programs guess it: the escapes of ISO 2022, UTF-8 where it is valid, else Windows-1252.
+fn guess(bytes: &[u8]) -> String {
+    if has_escapes(bytes) {
+        return if find(bytes, b"\x1b$)C").is_some() {
+            iso_2022_kr(bytes)
+        } else {
+            ISO_2022_JP.decode(bytes).0.into_owned()
+        };
+    }
+    // A byte order mark outranks everything (WHATWG encoding standard, "BOM sniff").
+    if let Some((encoding, _)) = Encoding::for_bom(bytes) {
+        return encoding.decode(bytes).0.into_owned();
+    }
+    let encoding = if is_utf8(bytes) { UTF_8 } else { WINDOWS_1252 };
+    encoding.decode(bytes).0.into_owned()
+}
+
+/// The charset that HTML names in `<meta charset=…>` or `<meta … content="text/html; charset=…">`.
+fn meta_charset(html: &[u8]) -> Option<String> {
+    let head = html[..html.len().min(META_WITHIN)].to_ascii_lowercase();
+    let mut rest = head.as_slice();
+    while let Some(at) = find(rest, b"<meta") {
+        let tag = &rest[at + 5..];
+        let end = tag.iter().position(|byte| *byte == b'>').unwrap_or(tag.len());
+        if let Some(at) = find(&tag[..end], b"charset") {
+            let value = tag[at + 7..end].trim_ascii_start();
+            if let Some(value) = value.strip_prefix(b"=") {
+                let value = value.trim_ascii_start();
+                let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
+                let end = value
+                    .iter()
+                    .position(|byte| byte.is_ascii_whitespace() || b"\"';/>".contains(byte))
+                    .unwrap_or(value.len());
+                if end > 0 {
+                    return Some(String::from_utf8_lossy(&value[..end]).into_owned());
+                }
+            }
+        }
+        rest = &tag[end..];
+    }
+    None
+}
+
+/// RFC 1557: the bytes between SO and SI are KS X 1001 without its high bits.
+fn iso_2022_kr(bytes: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let (mut shifted, mut at) = (false, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            0x1b if bytes[at..].starts_with(b"\x1b$)C") => at += 3,
+            0x0e => shifted = true,
+            0x0f => shifted = false,
+            // A line ends the shift, whether it says so or not.
+            byte @ (b'\r' | b'\n') => {
+                shifted = false;
+                plain.push(byte);
+            }
+            byte if shifted && (0x21..=0x7e).contains(&byte) => plain.push(byte | 0x80),
+            byte => plain.push(byte),
+        }
+        at += 1;
+    }
+    EUC_KR.decode_without_bom_handling(&plain).0.into_owned()
+}
+
+/// RFC 1843: between `~{` and `~}` stand the bytes of GB 2312 without their high bits.
+fn hz(bytes: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let (mut chinese, mut at) = (false, 0);
+    while at < bytes.len() {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'~', Some(b'{')) => (chinese, at) = (true, at + 1),
+            (b'~', Some(b'}')) => (chinese, at) = (false, at + 1),
+            (b'~', Some(b'~')) if !chinese => {
+                plain.push(b'~');
+                at += 1;
+            }
+            // The line goes on.
+            (b'~', Some(b'\n')) if !chinese => at += 1,
+            (b'~', Some(b'\r')) if !chinese && bytes.get(at + 2) == Some(&b'\n') => at += 2,
+            (byte @ (b'\r' | b'\n'), _) => {
+                chinese = false;
+                plain.push(byte);
+            }
+            (byte, _) if chinese && (0x21..=0x7e).contains(&byte) => plain.push(byte | 0x80),
+            (byte, _) => plain.push(byte),
+        }
+        at += 1;
+    }
+    GBK.decode_without_bom_handling(&plain).0.into_owned()
+}
+
+/// Header fields as UTF-8: those with bytes beyond ASCII, which RFC 6532 wants to be UTF-8, are guessed.
+#[must_use]
+pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(guess(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each name of the WHATWG encoding standard that stands for letters, with a text that it can write.
+    #[test]
+    fn every_charset_of_the_encoding_standard_is_read() {
+        for (label, text) in [
+            ("utf-8", "Grüße, 班主任"),
+            ("ibm866", "Расписание"),
+            ("iso-8859-2", "Příští týden"),
+            ("iso-8859-3", "Ĉiuj ĝojas"),
+            ("iso-8859-4", "Šeštadienį"),
+            ("iso-8859-5", "Расписание"),
+            ("iso-8859-6", "جدول"),
+            ("iso-8859-7", "Πρόγραμμα"),
+            ("iso-8859-8", "שלום"),
+            ("iso-8859-8-i", "שלום"),
+            ("iso-8859-10", "Þórður"),
+            ("iso-8859-13", "Žiemos"),
+            ("iso-8859-14", "Ŵyn"),
+            ("iso-8859-15", "5 €"),
+            ("iso-8859-16", "Știri"),
+            ("koi8-r", "Расписание"),
+            ("koi8-u", "Розклад їжі"),
+            ("macintosh", "Grüße"),
+            ("windows-874", "ตารางเรียน"),
+            ("windows-1250", "Příští týden"),
+            ("windows-1251", "Расписание"),
+            ("windows-1252", "Grüße – “so”"),
+            ("windows-1253", "Πρόγραμμα"),
+            ("windows-1254", "Öğretmen"),
+            ("windows-1255", "שלום"),
+            ("windows-1256", "جدول"),
+            ("windows-1257", "Šeštadienį"),
+            ("windows-1258", "Trường".trim_end_matches("ường")),
+            ("x-mac-cyrillic", "Расписание"),
+            ("gbk", "班主任通知"),
+            ("gb2312", "班主任通知"),
+            ("gb18030", "班主任通知😀"),
+            ("big5", "課程表"),
+            ("euc-jp", "時間割"),
+            ("iso-2022-jp", "時間割"),
+            ("shift_jis", "時間割"),
+            ("euc-kr", "시간표"),
+            ("ks_c_5601-1987", "시간표"),
+        ] {
+            let encoding = Encoding::for_label(label.as_bytes()).unwrap();
+            let (bytes, _, lost) = encoding.encode(text);
+            assert!(!lost, "{label} cannot write {text}");
+            assert_eq!(decode(Some(label), &bytes), text, "{label}");
+            assert_eq!(decode(Some(&format!(" {} ", label.to_uppercase())), &bytes), text, "{label}");
+        }
+        let bytes: Vec<u8> = "Grüße".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(decode(Some("utf-16le"), &bytes), "Grüße");
+        let bytes: Vec<u8> = "Grüße".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(decode(Some("utf-16be"), &bytes), "Grüße");
+    }
+
+    #[test]
+    fn what_the_standard_maps_away_is_read_too() {
+        assert_eq!(decode(Some("iso-2022-kr"), b"\x1b$)C\x0e=C0#G%\x0f: 3\r\nText"), "시간표: 3\r\nText");
+        assert_eq!(decode(Some("HZ-GB-2312"), b"This is ~{VPND~}: ~~ and ~\nmore"), "This is 中文: ~ and more");
+        assert_eq!(decode(Some("utf-7"), b"Gr+APwA3w-e"), "Grüße");
+    }
+
+    #[test]
+    fn a_label_that_is_missing_or_wrong_is_guessed() {
+        let latin = b"Gr\xfc\xdfe aus K\xf6ln";
+        for label in [None, Some(""), Some("us-ascii"), Some("x-unknown"), Some("utf-8"), Some("nothing at all")] {
+            assert_eq!(decode(label, latin), "Grüße aus Köln", "{label:?}");
+        }
+        for label in [None, Some("us-ascii"), Some("iso-8859-1"), Some("windows-1252"), Some("8bit")] {
+            assert_eq!(decode(label, "Grüße aus Köln".as_bytes()), "Grüße aus Köln", "{label:?}");
+        }
+        assert_eq!(decode(Some("iso-8859-1"), latin), "Grüße aus Köln");
+        assert_eq!(decode(None, b"\x1b$B;~4V3d\x1b(B"), "時間割");
+        assert_eq!(decode(None, b"\x1b$)C\x0e=C0#G%\x0f"), "시간표");
+        // A letter that is cut off at the end does not change what the others are.
+        let cut = &"Grüße aus Köln, ü".as_bytes()[..18];
+        assert!(decode(Some("utf-8"), cut).starts_with("Grüße aus Köln"), "{}", decode(Some("utf-8"), cut));
+    }
+
+    #[test]
+    fn html_may_name_its_own_charset() {
+        let (cyrillic, _, _) = encoding_rs::WINDOWS_1251.encode("Расписание");
+        for head in [
+            "<meta charset=windows-1251>",
+            "<html><head><META http-equiv=\"Content-Type\" content=\"text/html; charset=windows-1251\">",
+            "<meta name=a content=b><meta charset = 'windows-1251' />",
+        ] {
+            let bytes = [head.as_bytes(), &cyrillic].concat();
+            for label in [None, Some("us-ascii"), Some("utf-8"), Some("unknown-8bit")] {
+                assert!(decode_html(label, &bytes).ends_with("Расписание"), "{head} {label:?}");
+            }
+        }
+        let utf8 = "<meta charset=iso-8859-1>Grüße".as_bytes();
+        assert!(decode_html(None, utf8).ends_with("Grüße"));
+        assert!(decode_html(Some("utf-8"), utf8).ends_with("Grüße"));
+    }
+}

@@ -1,0 +1,371 @@
+//! Readable text: where a ground was taken away, or a style sheet was, light text must not stay on white.
+//!
+//! It reads what the sanitiser wrote: tags that are closed, attributes that are quoted, styles in attributes. Colour and ground of
+//! each text follow from the elements around it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use html5ever::buffer_queue::BufferQueue;
+use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer};
+
+use super::css::LOST_GROUND;
+
+/// Lowest contrast (WCAG 2.2, 1.4.3 wants 4.5) at which a colour is left as its author chose it: grey on white is a choice, white on
+/// white is none.
+const LOWEST: f32 = 2.0;
+/// The same for the frame's own colours, which nobody chose for that ground.
+const LOWEST_OF_OURS: f32 = 4.5;
+
+const PAPER: [f32; 3] = [1.0, 1.0, 1.0];
+/// Text without a colour, of the frame's style sheet.
+const INK: [f32; 3] = [0.106, 0.145, 0.2];
+/// Links without a colour, likewise.
+const LINK: [f32; 3] = [0.114, 0.31, 0.624];
+/// Ground instead of a picture that light text stood on.
+const SLATE: [f32; 3] = [0.2, 0.235, 0.29];
+
+const VOID: [&str; 8] = ["br", "hr", "img", "wbr", "col", "area", "input", "source"];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ground {
+    Colour([f32; 3]),
+    /// It was a picture; what it becomes depends on the text on it.
+    Lost,
+}
+
+enum Piece {
+    Start(Element),
+    End(String),
+    Text { text: String, parent: Option<usize> },
+}
+
+struct Element {
+    name: String,
+    attributes: Vec<(String, String)>,
+    parent: Option<usize>,
+    /// Colour of its text, its own or inherited.
+    colour: [f32; 3],
+    /// That colour was chosen by the author.
+    chosen: bool,
+    /// Its own ground.
+    ground: Option<Ground>,
+    /// The element whose ground is behind its text: itself, or one around it.
+    ground_of: Option<usize>,
+    /// What that ground is in the end.
+    behind: [f32; 3],
+    /// Styles to add.
+    more: String,
+}
+
+#[derive(Default)]
+struct Pieces {
+    all: Vec<Piece>,
+    open: Vec<usize>,
+}
+
+struct Sink(RefCell<Pieces>);
+
+impl TokenSink for Sink {
+    type Handle = ();
+
+    fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
+        let mut pieces = self.0.borrow_mut();
+        match token {
+            Token::TagToken(tag) => pieces.tag(&tag),
+            Token::CharacterTokens(text) => {
+                let parent = pieces.open.last().copied();
+                match pieces.all.last_mut() {
+                    Some(Piece::Text { text: before, .. }) => before.push_str(&text),
+                    _ => pieces.all.push(Piece::Text { text: text.to_string(), parent }),
+                }
+            }
+            _ => {}
+        }
+        TokenSinkResult::Continue
+    }
+}
+
+impl Pieces {
+    fn tag(&mut self, tag: &Tag) {
+        let name = tag.name.to_string();
+        if tag.kind == TagKind::EndTag {
+            // What the sanitiser wrote is nested; what is not is left out.
+            let open = self.open.last().and_then(|at| match &self.all[*at] {
+                Piece::Start(element) => Some(element.name.as_str()),
+                _ => None,
+            });
+            if open == Some(name.as_str()) {
+                self.open.pop();
+                self.all.push(Piece::End(name));
+            }
+            return;
+        }
+        let attributes: Vec<(String, String)> =
+            tag.attrs.iter().map(|one| (one.name.local.to_string(), one.value.to_string())).collect();
+        let parent = self.open.last().copied();
+        let mut element = Element::of(&name, attributes, parent, parent.and_then(|at| self.element(at)));
+        if element.ground.is_some() {
+            element.ground_of = Some(self.all.len());
+        }
+        if !VOID.contains(&name.as_str()) {
+            self.open.push(self.all.len());
+        }
+        self.all.push(Piece::Start(element));
+    }
+
+    fn element(&self, at: usize) -> Option<&Element> {
+        match &self.all[at] {
+            Piece::Start(element) => Some(element),
+            _ => None,
+        }
+    }
+}
+
+impl Element {
+    fn of(name: &str, mut attributes: Vec<(String, String)>, parent: Option<usize>, around: Option<&Self>) -> Self {
+        let style =
+            attributes.iter().find(|(name, _)| name == "style").map(|(_, style)| style.clone()).unwrap_or_default();
+        let mut lost = attributes.iter().any(|(name, _)| name == "background");
+        attributes.retain(|(name, _)| name != "background");
+        let mut colour = attribute(&attributes, "color").and_then(legacy_colour);
+        let mut ground = attribute(&attributes, "bgcolor").and_then(legacy_colour);
+        for declaration in declarations(&style) {
+            match declaration {
+                ("color", value) => colour = opaque(value).or(colour),
+                ("background-color", value) => ground = opaque(value),
+                ("background-image", value) => ground = first_stop(value).or(ground),
+                (LOST_GROUND, _) => lost = true,
+                _ => {}
+            }
+        }
+        let mut chosen = colour.is_some() || around.is_some_and(|around| around.chosen);
+        if name == "a" && colour.is_none() && attributes.iter().any(|(name, _)| name == "href") {
+            (colour, chosen) = (Some(LINK), false);
+        }
+        if let Some((_, style)) = attributes.iter_mut().find(|(name, _)| name == "style") {
+            *style = style.replace(&format!("{LOST_GROUND}:1;"), "");
+        }
+        attributes.retain(|(name, value)| name != "style" || !value.is_empty());
+        let ground = ground.map(Ground::Colour).or(lost.then_some(Ground::Lost));
+        Self {
+            name: name.to_owned(),
+            attributes,
+            parent,
+            colour: colour.or(around.map(|around| around.colour)).unwrap_or(INK),
+            chosen,
+            ground,
+            ground_of: around.and_then(|around| around.ground_of),
+            behind: PAPER,
+            more: String::new(),
+        }
+    }
+}
+
+fn attribute<'a>(attributes: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// Declarations that [`super::css`] wrote: no semicolon stands within a value but in quotes, and then the value is no colour.
+fn declarations(style: &str) -> impl Iterator<Item = (&str, &str)> {
+    style.split(';').filter_map(|one| one.split_once(':')).map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// A colour that covers what is behind it.
+fn opaque(value: &str) -> Option<[f32; 3]> {
+    let colour = csscolorparser::parse(value).ok()?;
+    (colour.a >= 0.5).then_some([colour.r, colour.g, colour.b])
+}
+
+/// Colours of attributes need no `#` (HTML standard, 2.3.6).
+fn legacy_colour(value: &str) -> Option<[f32; 3]> {
+    opaque(value.trim()).or_else(|| opaque(&format!("#{}", value.trim())))
+}
+
+fn first_stop(gradient: &str) -> Option<[f32; 3]> {
+    let arguments = gradient.split_once('(')?.1;
+    let (mut depth, mut from) = (0_usize, 0);
+    let mut stops = Vec::new();
+    for (at, c) in arguments.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            ',' | ')' if depth == 0 => {
+                stops.push(arguments[from..at].trim());
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    // A stop may have a place behind its colour.
+    stops.into_iter().find_map(|stop| opaque(stop).or_else(|| opaque(stop.rsplit_once(' ')?.0)))
+}
+
+/// Relative luminance (WCAG 2.2, definitions).
+fn luminance(colour: [f32; 3]) -> f32 {
+    let linear = |value: f32| if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) };
+    0.2126 * linear(colour[0]) + 0.7152 * linear(colour[1]) + 0.0722 * linear(colour[2])
+}
+
+fn contrast(one: [f32; 3], other: [f32; 3]) -> f32 {
+    let (one, other) = (luminance(one), luminance(other));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+fn hex(colour: [f32; 3]) -> String {
+    let [r, g, b] = colour;
+    csscolorparser::Color::new(r, g, b, 1.0).to_css_hex().to_string()
+}
+
+/// The same HTML, with readable text.
+#[must_use]
+pub fn readable(html: &str) -> String {
+    let tokenizer = Tokenizer::new(Sink(RefCell::default()), html5ever::tokenizer::TokenizerOpts::default());
+    let input = BufferQueue::default();
+    input.push_back(StrTendril::from(html));
+    let _ = tokenizer.feed(&input);
+    tokenizer.end();
+    let mut pieces = tokenizer.sink.0.into_inner();
+    settle_grounds(&mut pieces);
+    replace_colours(&mut pieces);
+    write(&pieces)
+}
+
+/// Decides what a ground becomes that was a picture: dark where most of the text on it is light, or else what is behind it.
+fn settle_grounds(pieces: &mut Pieces) {
+    let mut tally: HashMap<usize, (usize, usize)> = HashMap::new();
+    for piece in &pieces.all {
+        let Piece::Text { text, parent: Some(parent) } = piece else { continue };
+        let Some(Element { colour, ground_of: Some(at), .. }) = pieces.element(*parent) else { continue };
+        let (light, dark) = tally.entry(*at).or_default();
+        let letters = text.chars().filter(|c| !c.is_whitespace()).count();
+        *(if contrast(*colour, PAPER) < contrast(*colour, SLATE) { light } else { dark }) += letters;
+    }
+    // Parents stand before their children.
+    for at in 0..pieces.all.len() {
+        let around = pieces.element(at).and_then(|element| pieces.element(element.parent?)).map(|around| around.behind);
+        let Piece::Start(element) = &mut pieces.all[at] else { continue };
+        element.behind = match element.ground {
+            Some(Ground::Colour(colour)) => colour,
+            Some(Ground::Lost) if tally.get(&at).is_some_and(|(light, dark)| light > dark) => {
+                let _ = write!(element.more, "background-color:{};", hex(SLATE));
+                SLATE
+            }
+            _ => around.unwrap_or(PAPER),
+        };
+    }
+}
+
+/// Gives text a colour that can be read where its own cannot.
+fn replace_colours(pieces: &mut Pieces) {
+    let mut parents: Vec<usize> = pieces
+        .all
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Text { text, parent } if !text.trim().is_empty() => *parent,
+            _ => None,
+        })
+        .collect();
+    parents.sort_unstable();
+    parents.dedup();
+    for at in parents {
+        let Piece::Start(element) = &mut pieces.all[at] else { continue };
+        let lowest = if element.chosen { LOWEST } else { LOWEST_OF_OURS };
+        if contrast(element.colour, element.behind) < lowest {
+            let behind = element.behind;
+            let better = if contrast(INK, behind) >= contrast(PAPER, behind) { INK } else { PAPER };
+            let _ = write!(element.more, "color:{};", hex(better));
+        }
+    }
+}
+
+fn write(pieces: &Pieces) -> String {
+    let mut out = String::new();
+    let quoted =
+        |value: &str| value.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
+    for piece in &pieces.all {
+        match piece {
+            Piece::Text { text, .. } => {
+                out.push_str(
+                    &text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\u{a0}', "&nbsp;"),
+                );
+            }
+            Piece::End(name) => {
+                let _ = write!(out, "</{name}>");
+            }
+            Piece::Start(element) => {
+                let _ = write!(out, "<{}", element.name);
+                let mut styled = false;
+                for (name, value) in &element.attributes {
+                    let more = if name == "style" { element.more.as_str() } else { "" };
+                    styled |= name == "style";
+                    let _ = write!(out, " {name}=\"{}\"", quoted(&format!("{value}{more}")));
+                }
+                if !styled && !element.more.is_empty() {
+                    let _ = write!(out, " style=\"{}\"", quoted(&element.more));
+                }
+                out.push('>');
+            }
+        }
+    }
+    for at in pieces.open.iter().rev() {
+        if let Some(element) = pieces.element(*at) {
+            let _ = write!(out, "</{}>", element.name);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn light_text_gets_a_dark_ground_where_its_picture_is_gone() {
+        let html = "<div style=\"--lost-ground:1;\"><p style=\"color:#fff;\">Open day</p></div>";
+        assert_eq!(
+            readable(html),
+            "<div style=\"background-color:#333c4a;\"><p style=\"color:#fff;\">Open day</p></div>"
+        );
+        let html =
+            "<table background=\"lost\"><tbody><tr><td><font color=\"white\">Open day</font></td></tr></tbody></table>";
+        assert!(readable(html).contains("<table style=\"background-color:#333c4a;\">"), "{}", readable(html));
+        let dark = "<div style=\"padding:1px;--lost-ground:1;\"><p>Open day</p></div>";
+        assert_eq!(readable(dark), "<div style=\"padding:1px;\"><p>Open day</p></div>");
+    }
+
+    #[test]
+    fn colours_that_cannot_be_read_are_replaced_and_others_stay() {
+        for (html, part) in [
+            ("<p style=\"color:#fff;\">lost</p>", "color:#1b2533"),
+            ("<div style=\"background-color:#111;\"><a href=\"https://x.example\">link</a></div>", "color:#ffffff"),
+            ("<div bgcolor=\"#000000\"><p>ink</p></div>", "color:#ffffff"),
+            ("<div bgcolor=\"101010\">ink</div>", "color:#ffffff"),
+            (
+                "<div style=\"background-image:linear-gradient(90deg,rgb(0,0,0) 10%,#333);\"><p>ink</p></div>",
+                "color:#ffffff",
+            ),
+        ] {
+            assert!(readable(html).contains(part), "{html}: {}", readable(html));
+        }
+        for html in [
+            "<div style=\"background-color:#14213d;\"><p style=\"color:#ffffff;\">white on blue</p></div>",
+            "<p style=\"color:#999;\">grey</p>",
+            "<p>a &amp; b &lt;c&gt; <b>d</b><br>e</p>",
+            "<a href=\"https://x.example/?a=1&amp;b=2\" title=\"&quot;q&quot;\">x</a>",
+            "<div style=\"background-color:rgba(0,0,0,.1);\"><p>ink</p></div>",
+        ] {
+            assert_eq!(readable(html), html);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_takes_no_long_time() {
+        let started = std::time::Instant::now();
+        let html = format!("{}x{}", "<div>".repeat(500), "</div>".repeat(500)).repeat(40);
+        assert_eq!(readable(&html), html);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}

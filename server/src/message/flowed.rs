@@ -1,0 +1,119 @@
+//! Plain text as people read it: soft line breaks removed (RFC 3676), and links found.
+
+use app::model::TextPiece;
+use linkify::{LinkFinder, LinkKind};
+
+/// Links of one text that are found: more are text.
+const LINKS: usize = 2_000;
+
+/// Joins the lines of `format=flowed` text. With DelSp the blank that marks a soft break goes, too.
+#[must_use]
+pub fn unflowed(text: &str, del_sp: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Depth of quotes of a line that goes on in the next one.
+    let mut open: Option<usize> = None;
+    for line in text.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let depth = line.bytes().take_while(|byte| *byte == b'>').count();
+        let mut words = &line[depth..];
+        // A blank that was stuffed before what would look like a quote (RFC 3676, 4.4).
+        words = words.strip_prefix(' ').unwrap_or(words);
+        let signature = words == "-- ";
+        if open.is_some_and(|before| before != depth || signature) {
+            out.push('\n');
+            open = None;
+        }
+        if open.is_none() {
+            for _ in 0..depth {
+                out.push('>');
+            }
+            if depth > 0 {
+                out.push(' ');
+            }
+        }
+        let soft = words.ends_with(' ') && !signature;
+        out.push_str(if soft && del_sp { &words[..words.len() - 1] } else { words });
+        if soft {
+            open = Some(depth);
+        } else {
+            out.push('\n');
+            open = None;
+        }
+    }
+    // `split` sees one more line behind the last line end.
+    if out.ends_with('\n') {
+        out.pop();
+    }
+    out
+}
+
+/// A text in pieces: words, and links to pages and addresses. Nothing in it is markup.
+#[must_use]
+pub fn pieces(text: &str) -> Vec<TextPiece> {
+    let mut finder = LinkFinder::new();
+    finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(true);
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    for link in finder.links(text).take(LINKS) {
+        let href = match link.kind() {
+            LinkKind::Email => format!("mailto:{}", link.as_str()),
+            _ if is_web(link.as_str()) => link.as_str().to_owned(),
+            _ => continue,
+        };
+        if link.start() > at {
+            pieces.push(TextPiece::Words(text[at..link.start()].to_owned()));
+        }
+        pieces.push(TextPiece::Link { href, words: link.as_str().to_owned() });
+        at = link.end();
+    }
+    if at < text.len() || pieces.is_empty() {
+        pieces.push(TextPiece::Words(text[at..].to_owned()));
+    }
+    pieces
+}
+
+fn is_web(url: &str) -> bool {
+    let lower = url.get(..8).unwrap_or(url).to_ascii_lowercase();
+    lower.starts_with("https://") || lower.starts_with("http://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn soft_breaks_go_and_hard_ones_stay() {
+        let wire = "One paragraph that \r\nflows on.\r\n\r\n> A quote that \r\n> flows.\r\n>> deeper \r\n> back\r\n from stuffed\r\n-- \r\nAda\r\n";
+        assert_eq!(
+            unflowed(wire, false),
+            "One paragraph that flows on.\n\n> A quote that flows.\n>> deeper \n> back\nfrom stuffed\n-- \nAda\n"
+        );
+        assert_eq!(unflowed("日本 \r\n語", true), "日本語");
+        assert_eq!(unflowed("a", false), "a");
+    }
+
+    #[test]
+    fn links_are_found_and_end_where_they_end() {
+        let links = |text: &str| {
+            let pieces = pieces(text);
+            let whole: String = pieces
+                .iter()
+                .map(|piece| match piece {
+                    TextPiece::Words(words) | TextPiece::Link { words, .. } => words.as_str(),
+                })
+                .collect();
+            assert_eq!(whole, text, "nothing is lost");
+            let hrefs = pieces.into_iter().filter_map(|piece| match piece {
+                TextPiece::Link { href, .. } => Some(href),
+                TextPiece::Words(_) => None,
+            });
+            hrefs.collect::<Vec<_>>()
+        };
+        assert_eq!(links("See https://x.example/a?b=c&d=(1)."), ["https://x.example/a?b=c&d=(1)"]);
+        assert_eq!(links("(http://x.example/)"), ["http://x.example/"]);
+        assert_eq!(links("<https://x.example/a>, then"), ["https://x.example/a"]);
+        assert_eq!(links("Write to help@x.example!"), ["mailto:help@x.example"]);
+        assert!(links("javascript:alert(1) file:///etc/passwd data:text/html,x").is_empty());
+        assert!(links("<b>no</b> link").is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! Header fields: where they are, whom they name, what they say.
+
+use mail_parser::{Address, MessageParser};
+
+use super::model::Party;
+use super::{direction, encoded_words, parameters};
+
+/// Characters of one header field that are kept.
+const FIELD: usize = 1_000;
+/// Addresses of one field that are looked at.
+const ADDRESSES: usize = 500;
+
+/// The fields of a header, as they came.
+pub struct Fields<'a>(pub &'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The first field of a name (in lower case), still folded.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let mut rest = self.0;
+        while !rest.is_empty() && !rest.starts_with(b"\n") && !rest.starts_with(b"\r\n") {
+            let end = end_of_field(rest);
+            let field = &rest[..end];
+            rest = &rest[end..];
+            let Some(colon) = field.iter().position(|byte| *byte == b':') else { continue };
+            if field[..colon].trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(&field[colon + 1..]);
+            }
+        }
+        None
+    }
+}
+
+/// Where a field ends: at a line end that no blank follows (RFC 5322, 2.2.3).
+fn end_of_field(header: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = header[at..].iter().position(|byte| *byte == b'\n') {
+        at += found + 1;
+        if !matches!(header.get(at), Some(b' ' | b'\t')) {
+            return at;
+        }
+    }
+    header.len()
+}
+
+/// One line, of bounded length, without control characters.
+#[must_use]
+pub fn line(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(FIELD).collect();
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// One line that others wrote and people read: characters that turn the text around them are shown.
+#[must_use]
+pub fn shown_line(text: &str) -> String {
+    direction::shown(&line(text))
+}
+
+/// The text of an unstructured field.
+#[must_use]
+pub fn text(field: &[u8]) -> String {
+    shown_line(&encoded_words::decoded(&super::charset::header_text(field)))
+}
+
+/// Whom a field names. Entries without name and address are none.
+#[must_use]
+pub fn parties(field: Option<&Address<'_>>) -> Vec<Party> {
+    let each = field.into_iter().flat_map(Address::iter).take(ADDRESSES);
+    each.map(|one| {
+        let (name, address) = (one.name().unwrap_or_default(), one.address().unwrap_or_default());
+        let (name, address) = (shown_line(name), shown_line(address));
+        // A word without @ is a name, whatever the grammar makes of it.
+        if address.contains('@') || !name.is_empty() {
+            Party { name, address }
+        } else {
+            Party { name: address, address: String::new() }
+        }
+    })
+    .map(|party| if party.address.contains('@') { party } else { Party { address: String::new(), ..party } })
+    .filter(|party| !party.name.is_empty() || !party.address.is_empty())
+    .collect()
+}
+
+/// Names, or else addresses, for a list.
+#[must_use]
+pub fn names(all: &[Party]) -> String {
+    let named =
+        all.iter().map(|party| if party.name.is_empty() { party.address.as_str() } else { party.name.as_str() });
+    line(&named.collect::<Vec<_>>().join(", "))
+}
+
+/// What a list shows of a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Names of its authors, or else their addresses.
+    pub from: String,
+    /// Address of the first author.
+    pub from_address: String,
+    /// To whom.
+    pub recipients: String,
+    /// Subject.
+    pub subject: String,
+    /// It seems to have attachments.
+    pub attachments: bool,
+}
+
+/// Reads the header of a message.
+#[must_use]
+pub fn summary(header: &[u8]) -> Summary {
+    let normalised = encoded_words::normalised(header);
+    let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())
+    else {
+        return Summary::default();
+    };
+    let from = parties(parsed.from());
+    let kind = parameters::Parametrised::parse(Fields(header).get("content-type").unwrap_or_default()).value;
+    let alone = ["application/", "image/", "audio/", "video/"].iter().any(|main| kind.starts_with(main));
+    Summary {
+        from_address: from.first().map(|party| party.address.clone()).unwrap_or_default(),
+        from: names(&from),
+        recipients: names(&parties(parsed.to())),
+        subject: shown_line(parsed.subject().unwrap_or_default()),
+        attachments: kind == "multipart/mixed" || alone,
+    }
+}

@@ -1,0 +1,76 @@
+//! HTML as plain text: for quotes, search, and where HTML cannot be shown.
+
+/// Elements that end a line.
+const BLOCKS: [&str; 11] = ["h1", "h2", "h3", "h4", "h5", "h6", "div", "li", "tr", "blockquote", "table"];
+
+/// HTML as text. What style sheets and titles say is no text.
+#[must_use]
+pub fn html_text(html: &str) -> String {
+    let html = without(&without(html, "style"), "title");
+    let mut broken = String::with_capacity(html.len());
+    let mut rest = html.as_str();
+    while let Some(at) = rest.find("</") {
+        let (before, tag) = rest.split_at(at);
+        broken.push_str(before);
+        let name: String = tag[2..].chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+        if BLOCKS.contains(&name.as_str()) {
+            broken.push_str("<br>");
+        }
+        broken.push_str("</");
+        rest = &tag[2..];
+    }
+    broken.push_str(rest);
+    let text = mail_parser::decoders::html::html_to_text(&broken);
+    // Paragraphs of mail programs are nested: more than one empty line is none of the text.
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim_end) {
+        if !line.trim().is_empty() || lines.last().is_some_and(|last| !last.trim().is_empty()) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
+}
+
+/// HTML without elements of one name, and what is in them.
+fn without(html: &str, name: &str) -> String {
+    let lower = html.to_ascii_lowercase();
+    let (open, close) = (format!("<{name}"), format!("</{name}"));
+    let (mut out, mut at) = (String::with_capacity(html.len()), 0);
+    while let Some(from) = lower[at..].find(&open).map(|found| at + found) {
+        out.push_str(&html[at..from]);
+        let is_one = lower[from + open.len()..].starts_with(|c: char| c == '>' || c == '/' || c.is_whitespace());
+        if !is_one {
+            at = from + open.len();
+            out.push_str(&html[from..at]);
+            continue;
+        }
+        // What nobody closes goes on to the end.
+        let end = lower[from..].find(&close).and_then(|end| Some(from + end + lower[from + end..].find('>')? + 1));
+        at = end.unwrap_or(html.len());
+    }
+    out.push_str(&html[at..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::html_text;
+
+    #[test]
+    fn html_reads_as_lines() {
+        let text = html_text("<h1>News</h1><p>One <b>two</b></p><ul><li>a</li><li>b</li></ul>");
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines, ["News", "One two", "a", "b"]);
+    }
+
+    #[test]
+    fn style_sheets_and_titles_are_no_text() {
+        let text = html_text("<head><title>T</title><STYLE>p{color:red}</STYLE ></head><p>Hello</p><styled>x</styled>");
+        assert!(text.contains("Hello") && text.contains('x'), "{text}");
+        assert!(!text.contains("color") && !text.contains('T'), "{text}");
+        let started = std::time::Instant::now();
+        let _ = html_text(&"<style".repeat(200_000));
+        let _ = html_text(&"<style>".repeat(200_000));
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}

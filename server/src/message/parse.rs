@@ -1,0 +1,617 @@
+//! Messages that came in, parsed. Whatever they are made of, this neither fails nor takes long.
+//!
+//! mail-parser finds the parts. What they are is decided here, since it calls text an attachment that has a name, a fault in its
+//! encoding, or stands where none is expected: the first thing that can be read is the text.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use app::model::{Protection, Timestamp};
+use mail_parser::{HeaderValue, Message, MessageParser, PartType};
+
+use super::file_name::file_name;
+use super::header::{self, Fields};
+use super::html_text::html_text;
+use super::model::{Encoding, ParsedMessage, Part, Picture};
+use super::parameters::Parametrised;
+use super::{calendar, charset, flowed, html_complexity, pictures, sanitize, smime, transfer};
+use crate::markup::escaped;
+
+/// Characters of a message's text that are shown.
+const TEXT: usize = 500_000;
+/// Characters of HTML that are looked at.
+const HTML: usize = 2_000_000;
+/// Tags of HTML: how long they take to sort grows with their square where they are nested.
+const TAGS: usize = 20_000;
+/// Attachments that are listed.
+pub(super) const PARTS: usize = 200;
+/// Bytes of inline pictures, all together.
+pub(crate) const PICTURES: usize = 6 * 1024 * 1024;
+/// Bytes of attachments within a signature that are kept.
+const SIGNED: usize = 24 * 1024 * 1024;
+/// Bytes of a Content-ID.
+const CONTENT_ID: usize = 300;
+/// Multiparts within multiparts that are walked: the deepest of what people send has five.
+const DEPTH: usize = 50;
+/// Messages within messages.
+const NESTED: usize = 4;
+/// Messages within one message.
+const MESSAGES: usize = 20;
+/// Pictures of a message that has no words.
+const SCANS: usize = 10;
+
+/// What is read of a message, in its order.
+enum Body {
+    Text(String),
+    Html(String),
+    /// The same twice.
+    Alternative {
+        text: Option<String>,
+        html: Option<String>,
+    },
+}
+
+/// A part that is no multipart: what its header says, and where it is.
+struct Leaf<'a> {
+    kind: Parametrised,
+    disposition: Parametrised,
+    encoding: Encoding,
+    content_id: Option<String>,
+    from: u32,
+    bytes: &'a [u8],
+}
+
+impl Leaf<'_> {
+    fn decoded(&self) -> (Vec<u8>, bool) {
+        transfer::decode(self.encoding, self.bytes)
+    }
+
+    fn name(&self) -> Option<&str> {
+        let named = self.disposition.get("filename").or_else(|| self.kind.get("name"));
+        named.filter(|name| !name.trim().is_empty())
+    }
+
+    fn is_attachment(&self) -> bool {
+        self.disposition.value == "attachment" || self.name().is_some()
+    }
+
+    fn text(&self) -> (String, bool) {
+        let (bytes, lost) = self.decoded();
+        let label = self.kind.get("charset");
+        if self.kind.value == "text/html" {
+            return (charset::decode_html(label, &bytes), lost);
+        }
+        let text = charset::decode(label, &bytes);
+        let is_flowed = self.kind.get("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
+        let del_sp = self.kind.get("delsp").is_some_and(|del_sp| del_sp.eq_ignore_ascii_case("yes"));
+        (if is_flowed { flowed::unflowed(&text, del_sp) } else { text }, lost)
+    }
+}
+
+/// A message that is being parsed.
+struct Parser<'a> {
+    raw: &'a [u8],
+    message: &'a Message<'a>,
+    out: ParsedMessage,
+    /// Parts that may be pictures of the text: their index among the attachments.
+    pictures: Vec<(usize, Leaf<'a>)>,
+    /// Text that its sender calls an attachment.
+    texts: Vec<Leaf<'a>>,
+    /// How deep this message is within others.
+    level: usize,
+}
+
+/// Parses a message.
+#[must_use]
+pub fn parse(raw: &[u8], truncated: bool) -> ParsedMessage {
+    parse_at(raw, truncated, 0)
+}
+
+fn parse_at(raw: &[u8], truncated: bool, level: usize) -> ParsedMessage {
+    let Some(message) = MessageParser::default().parse(raw).filter(|message| !message.parts.is_empty()) else {
+        let text = cut(&charset::decode(None, raw), TEXT);
+        return ParsedMessage { text: Some(text), truncated, ..ParsedMessage::default() };
+    };
+    let header = slice(raw, 0, message.parts[0].offset_body);
+    let mut parser = Parser {
+        raw,
+        message: &message,
+        out: ParsedMessage { truncated, ..headers(header) },
+        pictures: Vec::new(),
+        texts: Vec::new(),
+        level,
+    };
+    let mut bodies = Vec::new();
+    parser.walk(0, 0, &mut bodies);
+    parser.finish(bodies)
+}
+
+fn slice(raw: &[u8], from: u32, to: u32) -> &[u8] {
+    raw.get(from as usize..(to as usize).min(raw.len())).unwrap_or_default()
+}
+
+impl<'a> Parser<'a> {
+    fn leaf(&self, id: u32) -> Option<Leaf<'a>> {
+        let part = self.message.parts.get(id as usize)?;
+        let fields = Fields(slice(self.raw, part.offset_header, part.offset_body));
+        let mut kind = Parametrised::parse(fields.get("content-type").unwrap_or_default());
+        if !kind.value.contains('/') {
+            // RFC 2045, 5.2: what has no type, or none that can be read, is plain text.
+            kind.value = String::from(if kind.value == "html" { "text/html" } else { "text/plain" });
+        }
+        let encoding =
+            fields.get("content-transfer-encoding").map(|value| String::from_utf8_lossy(value).to_lowercase());
+        let encoding = match encoding.as_deref().map(|value| value.trim().trim_matches('"')) {
+            Some("base64") => Encoding::Base64,
+            Some("quoted-printable") => Encoding::QuotedPrintable,
+            _ => Encoding::Identity,
+        };
+        let content_id = fields.get("content-id").map(|id| String::from_utf8_lossy(id).trim().to_owned());
+        Some(Leaf {
+            kind,
+            disposition: Parametrised::parse(fields.get("content-disposition").unwrap_or_default()),
+            encoding,
+            content_id: content_id.map(|id| id.trim_matches(['<', '>']).to_owned()).filter(|id| !id.is_empty()),
+            from: part.offset_body,
+            bytes: slice(self.raw, part.offset_body, part.offset_end),
+        })
+    }
+
+    fn walk(&mut self, id: u32, depth: usize, bodies: &mut Vec<Body>) {
+        let message = self.message;
+        let (Some(part), Some(leaf)) = (message.parts.get(id as usize), self.leaf(id)) else { return };
+        if depth > DEPTH {
+            return;
+        }
+        match &part.body {
+            PartType::Multipart(children) if leaf.kind.value == "multipart/alternative" => {
+                self.alternative(children, depth, bodies);
+            }
+            PartType::Multipart(children) => {
+                if leaf.kind.value == "multipart/encrypted" {
+                    self.out.protection = Some(Protection::Encrypted);
+                }
+                for child in children {
+                    self.walk(*child, depth + 1, bodies);
+                }
+            }
+            PartType::Message(_) => self.message(&leaf),
+            _ => self.single(leaf, bodies),
+        }
+    }
+
+    /// The same in several forms: the first that is plain text, and the last that is HTML (RFC 2046, 5.1.4: the richest is last).
+    fn alternative(&mut self, children: &[u32], depth: usize, bodies: &mut Vec<Body>) {
+        let (mut text, mut html) = (None, None);
+        for child in children {
+            let mut found = Vec::new();
+            self.walk(*child, depth + 1, &mut found);
+            let (found_text, found_html) = joined(found);
+            match found_html {
+                Some(found) => html = Some(found),
+                None => text = text.or(found_text.filter(|text| !text.trim().is_empty())),
+            }
+        }
+        if text.is_some() || html.is_some() {
+            bodies.push(Body::Alternative { text, html });
+        }
+    }
+
+    /// A message within the message: its subject is its name.
+    fn message(&mut self, leaf: &Leaf<'a>) {
+        let decoded;
+        let raw = if leaf.encoding == Encoding::Identity {
+            leaf.bytes
+        } else {
+            decoded = leaf.decoded().0;
+            &decoded
+        };
+        let fields = Fields(raw);
+        let subject = header::text(fields.get("subject").unwrap_or_default());
+        let name = leaf.name().map(ToOwned::to_owned).or((!subject.is_empty()).then(|| format!("{subject}.eml")));
+        self.attach(leaf, name.as_deref().unwrap_or_default(), "message/rfc822");
+        if self.level < NESTED && self.out.nested.len() < MESSAGES {
+            let mut nested = parse_at(raw, self.out.truncated, self.level + 1);
+            // Where its attachments are within the whole message.
+            shift(&mut nested, (leaf.encoding == Encoding::Identity).then_some(leaf.from));
+            self.out.nested.push(nested);
+        }
+    }
+
+    fn single(&mut self, leaf: Leaf<'a>, bodies: &mut Vec<Body>) {
+        match leaf.kind.value.as_str() {
+            "message/rfc822" | "message/global" => self.message(&leaf),
+            "text/calendar" => {
+                let (text, lost) = leaf.text();
+                self.out.damaged |= lost;
+                self.out.invitation = self.out.invitation.take().or_else(|| calendar::invitation(&text));
+                if leaf.is_attachment() || self.out.invitation.is_none() {
+                    self.attach(&leaf, leaf.name().unwrap_or_default(), "text/calendar");
+                }
+            }
+            "application/pkcs7-mime" | "application/x-pkcs7-mime" => self.protected(&leaf, bodies),
+            "text/plain" | "text/html" | "text/enriched" | "text/markdown" if !leaf.is_attachment() => {
+                bodies.push(self.body(&leaf));
+            }
+            // Says it has parts, and has none (RFC 2046, 5.1: a boundary that does not occur).
+            kind if kind.starts_with("multipart/") => bodies.push(self.body(&leaf)),
+            kind => {
+                let kind = kind.to_owned();
+                self.attach(&leaf, leaf.name().unwrap_or_default(), &kind);
+                if kind.starts_with("text/") {
+                    self.texts.push(leaf);
+                } else if self.pictures.len() < PARTS {
+                    self.pictures.push((self.out.parts.len().saturating_sub(1), leaf));
+                }
+            }
+        }
+    }
+
+    fn body(&mut self, leaf: &Leaf<'_>) -> Body {
+        let (text, lost) = leaf.text();
+        self.out.damaged |= lost;
+        if leaf.kind.value == "text/html" { Body::Html(text) } else { Body::Text(text) }
+    }
+
+    fn protected(&mut self, leaf: &Leaf<'a>, bodies: &mut Vec<Body>) {
+        self.attach(leaf, leaf.name().unwrap_or("smime.p7m"), &leaf.kind.value);
+        let opened = if self.level < NESTED { smime::open(&leaf.decoded().0) } else { smime::Content::Encrypted };
+        let smime::Content::Signed(content) = opened else {
+            self.out.protection = Some(Protection::Encrypted);
+            return;
+        };
+        let mut inner = parse_at(&content, self.out.truncated, self.level + 1);
+        self.out.protection = Some(inner.protection.unwrap_or(Protection::Signed));
+        let mut room = SIGNED;
+        keep_bytes(&mut inner, &content, &mut room);
+        bodies.extend(match (inner.text, inner.html) {
+            (None, None) => None,
+            (text, html) => Some(Body::Alternative { text, html }),
+        });
+        self.out.invitation = self.out.invitation.take().or(inner.invitation);
+        self.out.pictures.extend(inner.pictures);
+        self.out.nested.extend(inner.nested);
+        self.out.damaged |= inner.damaged;
+        let room = PARTS.saturating_sub(self.out.parts.len());
+        self.out.parts.extend(inner.parts.into_iter().take(room));
+    }
+
+    fn attach(&mut self, leaf: &Leaf<'_>, name: &str, content_type: &str) {
+        if self.out.parts.len() >= PARTS {
+            return;
+        }
+        let length = u32::try_from(leaf.bytes.len()).unwrap_or(u32::MAX);
+        let cut_off = self.out.truncated && (leaf.from + length) as usize >= self.raw.len();
+        self.out.parts.push(Part {
+            name: file_name(name, content_type, self.out.parts.len() + 1),
+            content_type: header::line(content_type),
+            from: leaf.from,
+            length,
+            encoding: leaf.encoding,
+            damaged: leaf.encoding == Encoding::Base64 && !cut_off && transfer::loses(leaf.bytes),
+            bytes: None,
+            shown: false,
+        });
+    }
+
+    fn finish(mut self, mut bodies: Vec<Body>) -> ParsedMessage {
+        let readable = |bodies: &[Body]| {
+            bodies.iter().any(|body| match body {
+                Body::Text(text) => !text.trim().is_empty(),
+                Body::Html(html) => says_something(html),
+                Body::Alternative { text, html } => text.is_some() || html.as_deref().is_some_and(says_something),
+            })
+        };
+        // What can be read is read, whatever its sender calls it.
+        if !readable(&bodies)
+            && self.out.invitation.is_none()
+            && let Some(leaf) = self.texts.first()
+        {
+            let (text, lost) = leaf.text();
+            self.out.damaged |= lost;
+            bodies.push(if leaf.kind.value == "text/html" { Body::Html(text) } else { Body::Text(text) });
+        }
+        if !readable(&bodies) {
+            bodies.extend(self.scans().map(Body::Html));
+        }
+        let (text, html) = joined(bodies);
+        let html = html.map(|html| cut(&html, HTML));
+        // HTML that is made to be slow, or that is empty, is shown as text.
+        let (html, as_text) = match html {
+            Some(html) if html.matches('<').count() <= TAGS && html_complexity::within_limits(&html) => {
+                (Some(html), None)
+            }
+            Some(html) => (None, Some(html_text(&html))),
+            None => (None, None),
+        };
+        self.out.text =
+            text.filter(|text| html.is_none() || !text.trim().is_empty()).or(as_text).map(|text| cut(&text, TEXT));
+        if let Some(html) = &html {
+            self.inline_pictures(html);
+        }
+        self.out.html = html;
+        self.out
+    }
+
+    /// A message without words, whose pictures are what it says: a scan.
+    fn scans(&mut self) -> Option<String> {
+        let mut html = String::new();
+        let mut room = PICTURES;
+        for (at, leaf) in self.pictures.iter().take(PARTS) {
+            let (bytes, _) = leaf.decoded();
+            let Some(content_type) = pictures::raster_type(&bytes).filter(|_| bytes.len() <= room) else { continue };
+            room -= bytes.len();
+            let id = format!("scan-{at}@entrepost.invalid");
+            let name = self.out.parts.get(*at).map(|part| escaped(&part.name)).unwrap_or_default();
+            let _ = write!(html, "<p><img src=\"cid:{id}\" alt=\"{name}\"></p>");
+            self.out.pictures.push(Picture { id, content_type, bytes });
+            if self.out.pictures.len() >= SCANS {
+                break;
+            }
+        }
+        (!html.is_empty()).then_some(html)
+    }
+
+    fn inline_pictures(&mut self, html: &str) {
+        let named = named_pictures(html);
+        let mut room = PICTURES;
+        for (at, leaf) in &self.pictures {
+            let Some(id) = leaf.content_id.clone().or_else(|| leaf.name().map(ToOwned::to_owned)) else { continue };
+            if !named.contains(&id) {
+                continue;
+            }
+            let (bytes, _) = leaf.decoded();
+            let Some(content_type) = pictures::raster_type(&bytes).filter(|_| bytes.len() <= room) else { continue };
+            room -= bytes.len();
+            self.out.pictures.push(Picture { id, content_type, bytes });
+            if leaf.disposition.value != "attachment"
+                && let Some(part) = self.out.parts.get_mut(*at)
+            {
+                part.shown = true;
+            }
+        }
+    }
+}
+
+/// Bodies as one text and one page.
+fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
+    let (mut texts, mut pages, mut designed) = (Vec::new(), Vec::new(), false);
+    let as_page = |text: &str| format!("<div dir=\"auto\" style=\"white-space:pre-wrap\">{}</div>", escaped(text));
+    for body in bodies {
+        match body {
+            Body::Text(text) => {
+                // Text that stands beside HTML belongs to what is read, too.
+                if !text.trim().is_empty() {
+                    pages.push(as_page(&text));
+                }
+                texts.push(text);
+            }
+            Body::Html(html) => {
+                designed = true;
+                pages.push(html);
+            }
+            Body::Alternative { text, html } => {
+                designed |= html.is_some();
+                pages.extend(html.or(text.as_deref().map(as_page)));
+                texts.extend(text);
+            }
+        }
+    }
+    let text = (!texts.is_empty()).then(|| texts.join("\n\n"));
+    (text, designed.then(|| pages.join("<hr>")))
+}
+
+/// Whether HTML shows anything: words or pictures.
+fn says_something(html: &str) -> bool {
+    let lower = html.get(..html.len().min(200_000)).unwrap_or(html).to_ascii_lowercase();
+    lower.contains("<img") || html.len() > 200_000 || !html_text(html).trim().is_empty()
+}
+
+/// Makes places within a nested message places within the whole; where it was encoded there are none.
+fn shift(message: &mut ParsedMessage, by: Option<u32>) {
+    for part in &mut message.parts {
+        match by {
+            Some(by) => part.from = part.from.saturating_add(by),
+            None => part.length = 0,
+        }
+    }
+    message.parts.retain(|part| part.length > 0 || part.bytes.is_some());
+    for nested in &mut message.nested {
+        shift(nested, by);
+    }
+}
+
+/// Keeps the bytes of attachments that have no place within the message as it was sent.
+fn keep_bytes(message: &mut ParsedMessage, raw: &[u8], room: &mut usize) {
+    for part in message.parts.iter_mut().filter(|part| part.bytes.is_none()) {
+        let (bytes, _) = transfer::decode(part.encoding, slice(raw, part.from, part.from.saturating_add(part.length)));
+        if let Some(left) = room.checked_sub(bytes.len()) {
+            *room = left;
+            part.bytes = Some(Arc::new(bytes));
+        }
+    }
+    message.parts.retain(|part| part.bytes.is_some());
+    for nested in &mut message.nested {
+        keep_bytes(nested, raw, room);
+    }
+}
+
+/// What the header fields of a message say.
+fn headers(raw: &[u8]) -> ParsedMessage {
+    let normalised = super::encoded_words::normalised(raw);
+    let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())
+    else {
+        return ParsedMessage::default();
+    };
+    let mut references = ids(parsed.references());
+    if references.is_empty() {
+        references = ids(parsed.in_reply_to());
+    }
+    ParsedMessage {
+        from: header::parties(parsed.from()),
+        reply_to: header::parties(parsed.reply_to()),
+        to: header::parties(parsed.to()),
+        cc: header::parties(parsed.cc()),
+        subject: header::shown_line(parsed.subject().unwrap_or_default()),
+        date: parsed.date().map(|date| Timestamp(date.to_timestamp().saturating_mul(1000))),
+        message_id: parsed.message_id().map(header::line).filter(|id| is_id(id)).map(|id| format!("<{id}>")),
+        references,
+        ..ParsedMessage::default()
+    }
+}
+
+fn ids(value: &HeaderValue<'_>) -> Vec<String> {
+    let bare: Vec<&str> = match value {
+        HeaderValue::Text(text) => vec![text],
+        HeaderValue::TextList(list) => list.iter().map(AsRef::as_ref).collect(),
+        _ => Vec::new(),
+    };
+    // A chain that is too long keeps its beginning and its end (RFC 5322 leaves that to us).
+    let skip = bare.len().saturating_sub(20);
+    let kept = bare.iter().enumerate().filter(|(at, _)| *at == 0 || *at > skip).map(|(_, id)| id);
+    kept.map(|id| header::line(id)).filter(|id| is_id(id)).map(|id| format!("<{id}>")).collect()
+}
+
+/// What may stand between the angle brackets of a Message-ID.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() < 300 && id.is_ascii() && !id.contains(['<', '>', ' ', ',', '"', '\\'])
+}
+
+/// Content-IDs that HTML shows as pictures, as they are (RFC 2392 has them percent-encoded).
+fn named_pictures(html: &str) -> HashSet<String> {
+    let bytes = html.as_bytes();
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\'' | b' ' | b'>' | b'\n' | b'\r' | b'\t');
+    let mut named = HashSet::new();
+    // Each is looked at once, however many stand in one word.
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(4).position(|four| four.eq_ignore_ascii_case(b"cid:")) {
+        let from = at + found + 4;
+        let length = bytes[from..].iter().take(CONTENT_ID).position(ends).unwrap_or(CONTENT_ID);
+        let written = String::from_utf8_lossy(&bytes[from..(from + length).min(bytes.len())]);
+        named.insert(sanitize::picture_id(&written));
+        named.insert(written.into_owned());
+        at = from;
+        if named.len() > PARTS * 4 {
+            break;
+        }
+    }
+    named
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().filter(|c| *c != '\0').take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_message_with_everything() {
+        let raw = "From: =?utf-8?q?J=C3=BCrgen?= <j@x.example>\r\nTo: a@x.example, Team: b@x.example;\r\nSubject: =?utf-8?b?R3LDvMOfZQ==?=\r\n\
+            Message-ID: <2@x.example>\r\nIn-Reply-To: <1@x.example>\r\nReferences: <0@x.example> <1@x.example>\r\n\
+            Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: multipart/related; boundary=r\r\n\r\n\
+            --r\r\nContent-Type: multipart/alternative; boundary=a\r\n\r\n--a\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nSch=F6n\r\n\
+            --a\r\nContent-Type: text/html\r\n\r\n<p>Schoen <img src=\"cid:pic@x\"></p>\r\n--a--\r\n\
+            --r\r\nContent-Type: image/png\r\nContent-ID: <pic@x>\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0KGgoAAAANSUhEUg==\r\n--r--\r\n\
+            --m\r\nContent-Type: application/pdf; name=\"../../etc/plan.pdf\"\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0x\r\n--m--\r\n";
+        let opened = parse(raw.as_bytes(), false);
+        assert_eq!(
+            opened.from,
+            [crate::message::model::Party { name: "Jürgen".into(), address: "j@x.example".into() }]
+        );
+        assert_eq!(opened.to.len(), 2);
+        assert_eq!(opened.subject, "Grüße");
+        assert_eq!(opened.text.as_deref().map(str::trim), Some("Schön"));
+        assert!(opened.html.as_deref().unwrap().contains("cid:pic@x"));
+        assert_eq!(opened.message_id.as_deref(), Some("<2@x.example>"));
+        assert_eq!(opened.references, ["<0@x.example>", "<1@x.example>"]);
+        assert_eq!(opened.pictures.len(), 1);
+        let [picture, part] = opened.parts.as_slice() else { panic!("{:?}", opened.parts) };
+        assert!(picture.shown && !part.shown);
+        assert_eq!((part.name.as_str(), part.encoding), ("_.._etc_plan.pdf", Encoding::Base64));
+        let octets = &raw.as_bytes()[part.from as usize..(part.from + part.length) as usize];
+        assert_eq!(String::from_utf8_lossy(octets).trim(), "JVBERi0x");
+    }
+
+    #[test]
+    fn text_beside_html_is_shown_and_pictures_that_nothing_shows_are_listed() {
+        let raw = "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: text/plain\r\n\r\nFirst <line>\r\n\
+            --m\r\nContent-Type: text/html\r\n\r\n<p>Then <img src=\"cid:one%40x\"></p>\r\n\
+            --m\r\nContent-Type: image/png; name=one.png\r\nContent-ID: <one@x>\r\nContent-Disposition: inline\r\n\r\nGIF89a....\r\n\
+            --m\r\nContent-Type: image/png; name=two.png\r\nContent-ID: <two@x>\r\nContent-Disposition: inline\r\n\r\nGIF89a....\r\n--m--\r\n";
+        let opened = parse(raw.as_bytes(), false);
+        assert!(opened.html.as_deref().unwrap().contains("First &lt;line&gt;"), "{opened:?}");
+        assert_eq!(opened.pictures.len(), 1);
+        let listed = opened.parts.iter().filter(|part| !part.shown).map(|part| part.name.as_str());
+        assert_eq!(listed.collect::<Vec<_>>(), ["two.png"]);
+    }
+
+    #[test]
+    fn hostile_messages_neither_fail_nor_take_long() {
+        let mut nested = String::new();
+        for level in 0..20_000 {
+            write!(nested, "Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n").unwrap();
+        }
+        let mut messages = String::new();
+        for _ in 0..5_000 {
+            messages.push_str("Content-Type: message/rfc822\r\n\r\n");
+        }
+        let many = "X-Header: value\r\n".repeat(100_000) + "Subject: last\r\n\r\ntext";
+        let folded = format!("Subject: {}\r\n\r\ntext", "a\r\n ".repeat(100_000));
+        let recipients = format!("To: {}\r\n\r\ntext", "a@x.example, ".repeat(100_000));
+        let parts = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
+            "--b\r\nContent-Type: image/png\r\n\r\nx\r\n".repeat(20_000)
+        );
+        let binary: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+        let broken = b"Subject: =?utf-8?b?////?= =?x?y?z?=\r\nContent-Type: text/plain; charset=nothing\r\nContent-Transfer-Encoding: base64\r\n\r\n\xff\xfe====";
+        let fonts: String = (0..4_000).map(|size| format!("<font size={size}>")).collect();
+        let fonts = format!("Content-Type: text/html\r\n\r\n<p>{fonts}{}", "<p>x".repeat(4_000));
+        let bolds: String = (0..19_000).map(|number| format!("<b x{number}=1 y=2>")).collect();
+        let bolds = format!("Content-Type: text/html\r\n\r\n{bolds}");
+        let colons = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n{}{}\r\n{}",
+            ":".repeat(900_000),
+            "cid:".repeat(250_000),
+            "--b\r\nContent-Type: image/png\r\nContent-ID: <x>\r\n\r\nx\r\n".repeat(200)
+        );
+        let deep = format!("Content-Type: text/html\r\n\r\n{}", "<div>".repeat(500_000));
+        let started = Instant::now();
+        for raw in [
+            deep.as_bytes(),
+            fonts.as_bytes(),
+            colons.as_bytes(),
+            bolds.as_bytes(),
+            nested.as_bytes(),
+            messages.as_bytes(),
+            many.as_bytes(),
+            folded.as_bytes(),
+            recipients.as_bytes(),
+            parts.as_bytes(),
+            &binary,
+            broken,
+            b"",
+            b"\r\n\r\n",
+        ] {
+            let opened = parse(raw, false);
+            assert!(opened.subject.len() <= 4_000 && opened.parts.len() <= PARTS && opened.to.len() <= 500);
+            let _ = sanitize::document(&opened, false);
+            let _ = header::summary(raw);
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn chains_stay_short_and_clean() {
+        let long: String = (0..100).map(|n| format!("<{n}@x.example> ")).collect();
+        let opened = parse(format!("References: {long}\r\n\r\n").as_bytes(), false);
+        assert_eq!(opened.references.len(), 20);
+        assert_eq!(opened.references[0], "<0@x.example>");
+        assert_eq!(opened.references[19], "<99@x.example>");
+    }
+}

@@ -1,0 +1,109 @@
+//! Pictures within a message: what they are is said by their first bytes, not by their sender.
+
+use std::borrow::Cow;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use super::model::Encoding;
+use super::transfer;
+
+/// Bytes of one `data:` picture, as it is written.
+const DATA: usize = 8 * 1024 * 1024;
+
+/// The type of a raster picture that browsers show, by its first bytes. SVG and HTML may hold scripts, and are none.
+#[must_use]
+pub fn raster_type(bytes: &[u8]) -> Option<&'static str> {
+    let kind = infer::get(bytes)?.mime_type();
+    match kind {
+        "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "image/bmp" | "image/avif" => Some(kind),
+        "image/vnd.microsoft.icon" => Some("image/x-icon"),
+        _ => None,
+    }
+}
+
+/// The picture that a `data:` address (RFC 2397) brings along.
+#[must_use]
+pub fn of_data_url(url: &str) -> Option<(&'static str, Vec<u8>)> {
+    let (head, data) = url.get(..DATA.min(url.len()))?.split_once(',')?;
+    let head = head.get(5..)?.to_ascii_lowercase();
+    let unescaped: Cow<'_, [u8]> = percent_encoding::percent_decode_str(data).into();
+    let bytes = if head.trim_end().ends_with("base64") {
+        transfer::decode(Encoding::Base64, &unescaped).0
+    } else {
+        unescaped.into_owned()
+    };
+    Some((raster_type(&bytes)?, bytes))
+}
+
+/// A `data:` address of a picture.
+#[must_use]
+pub fn data_url(content_type: &str, bytes: &[u8]) -> String {
+    format!("data:{content_type};base64,{}", BASE64_STANDARD.encode(bytes))
+}
+
+/// The pictures that HTML brings along in `data:` addresses, at most `most`.
+#[must_use]
+pub fn of_html(html: &str, most: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let lower = html.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for (at, _) in lower.match_indices("data:image/") {
+        let rest = &html[at..];
+        let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\'' | b'>' | b')')).unwrap_or(rest.len());
+        found.extend(of_data_url(&rest[..end]));
+        if found.len() >= most {
+            break;
+        }
+    }
+    found
+}
+
+/// The ending of a picture's file name.
+#[must_use]
+pub fn ending(content_type: &str) -> &'static str {
+    match content_type {
+        "image/jpeg" => "jpg",
+        "image/gif" => "gif",
+        "image/webp" => "webp",
+        "image/bmp" => "bmp",
+        "image/avif" => "avif",
+        "image/x-icon" => "ico",
+        _ => "png",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_say_what_a_picture_is() {
+        for (bytes, kind) in [
+            (&b"\x89PNG\r\n\x1a\n...."[..], Some("image/png")),
+            (b"GIF89a....", Some("image/gif")),
+            (b"\xff\xd8\xff\xe0....", Some("image/jpeg")),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", Some("image/webp")),
+            (b"BM\x46\0\0\0", Some("image/bmp")),
+            (b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>", None),
+            (b"<html><script>alert(1)</script>", None),
+            (b"%PDF-1.4", None),
+            (b"", None),
+        ] {
+            assert_eq!(raster_type(bytes), kind, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn data_addresses_are_read_however_they_are_written() {
+        let gif = BASE64_STANDARD.encode(b"GIF89a....");
+        for url in [
+            format!("data:image/gif;base64,{gif}"),
+            format!("DATA:image/svg+xml;BASE64,{gif}"),
+            format!("data:application/octet-stream;name=a.gif;base64,{}", gif.replace('=', "%3D")),
+            "data:,GIF89a....".to_owned(),
+        ] {
+            assert_eq!(of_data_url(&url).map(|(kind, _)| kind), Some("image/gif"), "{url}");
+        }
+        assert_eq!(of_data_url("data:image/png;base64,PHN2Zy8+"), None, "SVG");
+        assert_eq!(of_html(&format!("<img src='data:image/gif;base64,{gif}'>").repeat(3), 2).len(), 2);
+    }
+}

@@ -1,0 +1,334 @@
+//! HTML of strangers: sanitised, then shown in a frame that may do nothing. Either alone would do.
+//!
+//! Style sheets are inlined first (css-inline, without network and files), so that one allow list judges every style, and so that
+//! colour and ground of each text are known; then elements and attributes are judged (ammonia); then text is made readable
+//! ([`super::contrast`]).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ammonia::{Builder, UrlRelative};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use css_inline::CSSInliner;
+use html5ever::buffer_queue::BufferQueue;
+use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
+
+use super::model::ParsedMessage;
+use super::{contrast, css, html_complexity, pictures};
+
+/// Bytes of inline pictures in one document, as they are written there: each may be named any number of times.
+const INLINE: usize = 3 * super::parse::PICTURES;
+/// Bytes of style sheets that are inlined.
+const STYLE_SHEETS: usize = 256 * 1024;
+/// Declarations times elements: so many could be held for a moment, if every rule met every element.
+const WORK: usize = 4_000_000;
+/// Brackets within brackets of a style sheet: selectors are parsed recursively.
+const NESTED: usize = 12;
+/// Bytes of HTML with its styles inlined.
+const INLINED: usize = 12 * 1024 * 1024;
+
+/// A Content-ID as an address names it (RFC 2392): percent-encoded.
+pub(crate) fn picture_id(named: &str) -> String {
+    percent_encoding::percent_decode_str(named).decode_utf8_lossy().into_owned()
+}
+
+fn is_remote(url: &str) -> bool {
+    let url = url.trim_start().to_lowercase();
+    url.starts_with("http://") || url.starts_with("https://")
+}
+
+/// Whether the HTML names pictures elsewhere.
+pub fn has_remote_images(html: &str) -> bool {
+    let lower = html.to_lowercase();
+    lower.split("<img").skip(1).any(|tag| {
+        let tag = tag.split('>').next().unwrap_or_default();
+        tag.contains("http://") || tag.contains("https://")
+    })
+}
+
+/// The document of the frame. Pictures elsewhere are left out unless they were asked for: whoever serves them would learn
+/// that, when and where the message was read.
+pub fn document(opened: &ParsedMessage, remote_images: bool) -> String {
+    let pictures: HashMap<String, String> = opened
+        .pictures
+        .iter()
+        .map(|picture| {
+            let data = format!("data:{};base64,{}", picture.content_type, BASE64_STANDARD.encode(&picture.bytes));
+            (picture.id.clone(), data)
+        })
+        .collect();
+    let source = opened.html.as_deref().unwrap_or_default();
+    let inlined = with_style_sheets_inlined(source);
+    let (opening, closing) = frame_of_body(&inlined);
+    let clean = sanitised(&format!("{opening}{inlined}{closing}"), pictures, remote_images);
+    let clean = contrast::readable(&clean);
+    format!(
+        "<!DOCTYPE html><html lang=\"und\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light\"><title>Message</title><style>{STYLE}</style></head><body>{clean}</body></html>"
+    )
+}
+
+/// The frame's own style sheet. Its colours of text and links are those that [`super::contrast`] reckons with.
+const STYLE: &str = "html{background:#fff;color:#1b2533;font:16px/1.55 system-ui,sans-serif;overflow-wrap:anywhere}body{margin:12px}\
+    a{color:#1d4f9f}img{max-width:100%;height:auto}table{max-width:100%}blockquote{margin:0 0 0 8px;padding-inline-start:12px;border-inline-start:2px solid #8b8474}pre{white-space:pre-wrap}";
+
+/// The HTML with its style sheets in `style` attributes, or as it was where they are too large, or made to be slow.
+fn with_style_sheets_inlined(source: &str) -> Cow<'_, str> {
+    let lower = source.to_ascii_lowercase();
+    let sheets: Vec<&str> = lower
+        .match_indices("<style")
+        .map(|(at, _)| lower[at..].split_once("</style").map_or(&lower[at..], |(sheet, _)| sheet))
+        .take(100)
+        .collect();
+    if sheets.is_empty() {
+        return Cow::Borrowed(source);
+    }
+    let bytes: usize = sheets.iter().map(|sheet| sheet.len()).sum();
+    let declarations: usize = sheets.iter().map(|sheet| sheet.matches([';', '{']).count()).sum();
+    let elements = source.matches('<').count();
+    if bytes > STYLE_SHEETS || declarations.saturating_mul(elements) > WORK || sheets.iter().any(|sheet| is_deep(sheet))
+    {
+        return Cow::Borrowed(source);
+    }
+    let mut buffer = Bounded(Vec::with_capacity(source.len() * 2));
+    let inliner = CSSInliner::options().load_remote_stylesheets(false).keep_at_rules(false).build();
+    match inliner.inline_to(source, &mut buffer).ok().and_then(|()| String::from_utf8(buffer.0).ok()) {
+        // What it wrote is HTML of strangers still.
+        Some(whole) if html_complexity::within_limits(&whole) => Cow::Owned(whole),
+        _ => Cow::Borrowed(source),
+    }
+}
+
+fn is_deep(sheet: &str) -> bool {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in sheet.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest > NESTED
+}
+
+/// A buffer that refuses to grow without bound.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > INLINED {
+            return Err(std::io::Error::other("too large"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Finds what `<html>` and `<body>` say: direction, colours, ground. A fragment has neither, so an element around it says it.
+#[derive(Default)]
+struct Outermost(std::cell::RefCell<Vec<(String, String)>>);
+
+impl TokenSink for Outermost {
+    type Handle = ();
+
+    fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
+        if let Token::TagToken(tag) = token
+            && tag.kind == TagKind::StartTag
+            && (&*tag.name == "html" || &*tag.name == "body")
+        {
+            let all = tag.attrs.iter().map(|one| (one.name.local.to_string(), one.value.to_string()));
+            let mut found = self.0.borrow_mut();
+            for (name, value) in all {
+                found.retain(|(known, _)| *known != name);
+                found.push((name, value));
+            }
+        }
+        TokenSinkResult::Continue
+    }
+}
+
+/// An element that stands for `<body>`: its opening and closing tags.
+fn frame_of_body(html: &str) -> (String, &'static str) {
+    let tokenizer = Tokenizer::new(Outermost::default(), TokenizerOpts::default());
+    let input = BufferQueue::default();
+    input.push_back(StrTendril::from(html));
+    let _ = tokenizer.feed(&input);
+    tokenizer.end();
+    let found = tokenizer.sink.0.into_inner();
+    let value = |name: &str| found.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let quoted = |value: &str| value.replace('&', "&amp;").replace('"', "&quot;");
+    let mut style = String::new();
+    if let Some(colour) = value("text") {
+        let _ = write!(style, "color:{colour};");
+    }
+    style.push_str(value("style").unwrap_or_default());
+    let mut opening = format!("<div dir=\"{}\"", quoted(value("dir").unwrap_or("auto")));
+    for name in ["bgcolor", "background", "lang"] {
+        if let Some(value) = value(name) {
+            let _ = write!(opening, " {name}=\"{}\"", quoted(value));
+        }
+    }
+    let _ = write!(opening, " style=\"{}\">", quoted(&style));
+    (opening, "</div>")
+}
+
+fn sanitised(source: &str, pictures: HashMap<String, String>, remote_images: bool) -> String {
+    let room = AtomicUsize::new(INLINE);
+    let take = move |data: &str| {
+        room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(data.len())).is_ok()
+    };
+    let mut builder = Builder::default();
+    builder
+        .add_tags(["font", "u", "big"])
+        .add_generic_attributes(["style", "align", "valign", "dir", "bgcolor", "background", "color", "lang"])
+        .add_tag_attributes("table", ["width", "border", "cellpadding", "cellspacing", "height"])
+        .add_tag_attributes("td", ["width", "height", "nowrap"])
+        .add_tag_attributes("th", ["width", "height", "nowrap"])
+        .add_tag_attributes("font", ["size", "face"])
+        .add_tag_attributes("img", ["width", "height"])
+        .rm_tag_attributes("img", ["srcset"])
+        .url_schemes(["http", "https", "mailto", "tel", "cid", "data"].into())
+        .url_relative(UrlRelative::Deny)
+        .link_rel(Some("noopener noreferrer nofollow"))
+        .set_tag_attribute_value("a", "target", "_blank")
+        .attribute_filter(move |element, attribute, value| match (element, attribute) {
+            ("img", "src") => {
+                let value = value.trim();
+                let scheme = value.split_once(':').map(|(scheme, named)| (scheme.to_ascii_lowercase(), named));
+                match scheme.as_ref().map(|(scheme, named)| (scheme.as_str(), *named)) {
+                    Some(("cid", named)) => {
+                        let data = pictures.get(named).or_else(|| pictures.get(&picture_id(named)))?;
+                        take(data).then(|| Cow::Owned(data.clone()))
+                    }
+                    // A picture that the message brings along loads nothing.
+                    Some(("data", _)) => {
+                        let (content_type, bytes) = pictures::of_data_url(value)?;
+                        let data = pictures::data_url(content_type, &bytes);
+                        take(&data).then_some(Cow::Owned(data))
+                    }
+                    _ => (remote_images && is_remote(value)).then(|| Cow::Owned(value.to_owned())),
+                }
+            }
+            // Nothing but a link to somewhere: no page of ours, no data, no script.
+            ("a", "href") => {
+                let lower = value.trim_start().to_lowercase();
+                ["http://", "https://", "mailto:", "tel:"]
+                    .iter()
+                    .any(|scheme| lower.starts_with(scheme))
+                    .then_some(Cow::Borrowed(value))
+            }
+            // A ground that is gone: what stood on it must be readable still.
+            (_, "background") => Some(Cow::Borrowed("lost")),
+            (_, "src" | "href" | "cite" | "action" | "poster") => None,
+            (_, "dir") => {
+                let lower = value.trim().to_ascii_lowercase();
+                ["rtl", "ltr", "auto"].contains(&lower.as_str()).then_some(Cow::Owned(lower))
+            }
+            (_, "style") => Some(css::sanitised(value)).filter(|style| !style.is_empty()).map(Cow::Owned),
+            _ => Some(Cow::Borrowed(value)),
+        });
+    builder.clean(source).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::model::Picture;
+
+    fn shown(html: &str, remote: bool) -> String {
+        let picture = Picture { id: "pic".into(), content_type: "image/png", bytes: b"x".to_vec() };
+        let opened = ParsedMessage { html: Some(html.into()), pictures: vec![picture], ..ParsedMessage::default() };
+        let document = document(&opened, remote);
+        let (_, body) = document.split_once("<body>").unwrap();
+        body.to_owned()
+    }
+
+    #[test]
+    fn no_script_of_any_kind_is_left() {
+        for hostile in [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "<svg onload=alert(1)><script>alert(1)</script></svg>",
+            "<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">",
+            "<a href=\"javascript:alert(1)\">x</a>",
+            "<a href=\" java\nscript:alert(1)\">x</a>",
+            "<iframe src=\"https://x.example\"></iframe>",
+            "<form action=\"https://x.example\"><input name=a><button>x</button></form>",
+            "<meta http-equiv=refresh content=\"0;url=https://x.example\">",
+            "<base href=\"https://x.example/\">",
+            "<link rel=stylesheet href=\"https://x.example/a.css\">",
+            "<object data=\"data:text/html,<script>alert(1)</script>\"></object>",
+            "<div style=\"background:url(https://x.example/a)\">x</div>",
+            "<div style=\"position:fixed;top:0;left:0\">x</div>",
+            "<img src=\"data:image/svg+xml,<svg onload=alert(1)>\">",
+            "<style>body{background:url(https://x.example/a)}</style>",
+            "<video poster=\"https://x.example/a\"><source src=\"https://x.example/b\"></video>",
+            "<a href=\"/api/sign_out\">x</a>",
+        ] {
+            let body = shown(hostile, true).to_lowercase();
+            // `=` after `on…` is what makes an attribute; the text of one that was escaped is harmless.
+            for mark in [
+                "<script",
+                "<svg",
+                "<iframe",
+                "<form",
+                "<input",
+                "<meta",
+                "<base",
+                "<link",
+                "<object",
+                "<style",
+                "<video",
+                "javascript:",
+                "url(",
+                "position",
+                "svg+xml",
+                "/api/",
+            ] {
+                assert!(!body.contains(mark), "{hostile} left {mark}: {body}");
+            }
+            assert!(!body.contains(" onerror=alert(1)>") || body.contains("&lt;img"), "{body}");
+        }
+    }
+
+    #[test]
+    fn inline_pictures_are_shown_and_others_only_when_asked_for() {
+        let html = "<p>Hi <img src=\"cid:pic\"><img src=\"https://x.example/track.gif\"></p>";
+        let blocked = shown(html, false);
+        assert!(blocked.contains("data:image/png;base64,eA==") && !blocked.contains("x.example"), "{blocked}");
+        assert!(shown(html, true).contains("https://x.example/track.gif"));
+        assert!(has_remote_images(html) && !has_remote_images("<img src=cid:a> https://x.example"));
+    }
+
+    #[test]
+    fn a_picture_that_is_named_often_does_not_multiply() {
+        let picture = Picture { id: "a@b".into(), content_type: "image/png", bytes: vec![7; 3_000_000] };
+        let html = "<img src=\"cid:a%40b\">".repeat(10_000);
+        let opened = ParsedMessage { html: Some(html), pictures: vec![picture], ..ParsedMessage::default() };
+        let shown = document(&opened, false);
+        assert!(shown.contains("data:image/png") && shown.len() < 20_000_000, "{}", shown.len());
+    }
+
+    #[test]
+    fn deep_nesting_does_not_overflow() {
+        for tags in ["<div>", "<b><i><font>", "<table><td>", "<div><table></div></table>"] {
+            let count = 5_000 / tags.matches('<').count();
+            assert!(shown(&tags.repeat(count), false).len() > 10);
+        }
+    }
+
+    #[test]
+    fn links_open_elsewhere_and_tell_nothing() {
+        let body = shown("<a href=\"https://x.example/\">x</a>", false);
+        assert!(body.contains("target=\"_blank\"") && body.contains("noreferrer"), "{body}");
+    }
+}

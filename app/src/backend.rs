@@ -47,6 +47,8 @@ pub struct Visitor {
     pub script: bool,
     /// Value of the cookie that binds a sign-in at Microsoft to this browser.
     pub browser_token: Option<String>,
+    /// Value of the cookie of a browser in which somebody signed in before.
+    pub known_browser: Option<String>,
 }
 
 impl Visitor {
@@ -75,6 +77,7 @@ pub struct SignedIn {
     institution: Arc<Institution>,
     address: String,
     role: Role,
+    mail_locked: bool,
 }
 
 impl SignedIn {
@@ -86,8 +89,9 @@ impl SignedIn {
         institution: Arc<Institution>,
         address: String,
         role: Role,
+        mail_locked: bool,
     ) -> Self {
-        Self { session, user, institution, address, role }
+        Self { session, user, institution, address, role, mail_locked }
     }
 
     /// Their session.
@@ -120,6 +124,20 @@ impl SignedIn {
         self.role
     }
 
+    /// Whether their mail is hidden until their Microsoft account signs in.
+    #[must_use]
+    pub fn mail_is_locked(&self) -> bool {
+        self.mail_locked
+    }
+
+    /// The proof that they may see their mail.
+    ///
+    /// # Errors
+    /// [`AppError::MailLocked`].
+    pub fn mail(&self) -> Result<MailOwner, AppError> {
+        if self.mail_locked { Err(AppError::MailLocked) } else { Ok(MailOwner(self.clone())) }
+    }
+
     /// The stronger proof, if they are an administrator.
     ///
     /// # Errors
@@ -137,6 +155,25 @@ impl SignedIn {
 pub struct Administrator(SignedIn);
 
 impl std::ops::Deref for Administrator {
+    type Target = SignedIn;
+    fn deref(&self) -> &SignedIn {
+        &self.0
+    }
+}
+
+/// Proof that somebody is signed in whose mail may be shown: nobody else made them a password since their Microsoft account was seen.
+#[derive(Debug, Clone)]
+pub struct MailOwner(SignedIn);
+
+impl MailOwner {
+    /// The weaker proof.
+    #[must_use]
+    pub fn signed_in(&self) -> SignedIn {
+        self.0.clone()
+    }
+}
+
+impl std::ops::Deref for MailOwner {
     type Target = SignedIn;
     fn deref(&self) -> &SignedIn {
         &self.0
@@ -196,13 +233,15 @@ pub struct Home {
 #[async_trait]
 pub trait Accounts: Send + Sync {
     /// Checks address and password and opens a session.
-    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Cookie, AppError>;
+    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>, AppError>;
+    /// The same person, as they are known now; none if their session ended.
+    async fn again(&self, me: &SignedIn) -> Option<SignedIn>;
     /// Ends the visitor's session.
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError>;
     /// Whose invitation this is.
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView, AppError>;
     /// Sets the password and opens a session.
-    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Cookie, AppError>;
+    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>, AppError>;
     /// Everybody in the institution.
     async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>, AppError>;
     /// Makes an account and its invitation link.
@@ -299,45 +338,45 @@ pub type Turn = Box<dyn Send + Sync>;
 #[async_trait]
 pub trait Mail: Send + Sync {
     /// What the compose page needs: of a draft, or of a new message.
-    async fn compose(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError>;
+    async fn compose(&self, me: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView, AppError>;
     /// Octets that the attachments of one message may have together.
     fn attachment_limit(&self) -> u64;
     /// Waits until no other request is at work on a draft.
     async fn turn(&self, draft: DraftId) -> Turn;
     /// Keeps what is written so far.
-    async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError>;
+    async fn save_draft(&self, me: &MailOwner, form: ComposeForm, edit: Edit) -> Result<(), AppError>;
     /// Whether a message was queued from the same page already.
-    async fn earlier(&self, me: &SignedIn, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError>;
+    async fn earlier(&self, me: &MailOwner, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError>;
     /// Attaches files to what is written; answers all attachments.
     async fn attach(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         draft: DraftId,
         files: Vec<NewFile>,
         edit: &Edit,
     ) -> Result<Vec<AttachmentView>, AppError>;
     /// Takes an attachment away.
-    async fn detach(&self, me: &SignedIn, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError>;
+    async fn detach(&self, me: &MailOwner, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError>;
     /// Throws away what was written.
-    async fn discard_draft(&self, me: &SignedIn, draft: DraftId) -> Result<Notice, AppError>;
+    async fn discard_draft(&self, me: &MailOwner, draft: DraftId) -> Result<Notice, AppError>;
     /// What was written and not sent, newest first.
-    async fn drafts(&self, me: &SignedIn) -> Result<Vec<DraftView>, AppError>;
+    async fn drafts(&self, me: &MailOwner) -> Result<Vec<DraftView>, AppError>;
     /// Begins an answer to a message; answers its draft.
-    async fn answer(&self, me: &SignedIn, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError>;
+    async fn answer(&self, me: &MailOwner, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError>;
     /// Queues a message.
-    async fn send(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError>;
+    async fn send(&self, me: &MailOwner, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError>;
     /// A page of what was written before a time, newest first, and whether there is more.
-    async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
+    async fn outbox(&self, me: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
     /// A message of the outbox, opened.
-    async fn letter(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError>;
+    async fn letter(&self, me: &MailOwner, id: DeliveryId) -> Result<LetterView, AppError>;
     /// Begins a message from one that did not leave; answers its draft.
-    async fn rewrite(&self, me: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError>;
+    async fn rewrite(&self, me: &MailOwner, id: DeliveryId) -> Result<DraftId, AppError>;
     /// Stops a message that waits.
-    async fn cancel(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+    async fn cancel(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
     /// Queues a message again.
-    async fn retry(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+    async fn retry(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
     /// Looks for an unknown message among the sent ones.
-    async fn look_for(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError>;
+    async fn look_for(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
 }
 
 /// A file that is downloaded as it comes.
@@ -357,13 +396,13 @@ pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
 #[async_trait]
 pub trait Inbox: Send + Sync {
     /// A page of a folder. None: no mailbox is connected.
-    async fn inbox(&self, me: &SignedIn, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
+    async fn inbox(&self, me: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
     /// A message.
-    async fn message(&self, me: &SignedIn, place: &MessagePlace) -> Result<MessageView, AppError>;
+    async fn message(&self, me: &MailOwner, place: &MessagePlace) -> Result<MessageView, AppError>;
     /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
     async fn document(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         place: &MessagePlace,
         nested: &str,
         remote_images: bool,
@@ -371,7 +410,7 @@ pub trait Inbox: Send + Sync {
     /// An attachment (also of a message within it: its path), or (without a number) the whole message.
     async fn download(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         place: &MessagePlace,
         nested: &str,
         number: Option<usize>,
@@ -379,21 +418,21 @@ pub trait Inbox: Send + Sync {
     /// Does something with messages of a folder.
     async fn act(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         place: &MessagePlace,
         uids: &[u32],
         action: MailAction,
     ) -> Result<Notice, AppError>;
     /// Chooses the folder that deleted messages go to.
-    async fn choose_trash(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError>;
+    async fn choose_trash(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError>;
     /// Looks into a folder now.
-    async fn refresh(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<(), AppError>;
+    async fn refresh(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError>;
     /// Stands for what a person sees of their mail now: another one means that something changed.
-    async fn mark(&self, me: &SignedIn) -> String;
+    async fn mark(&self, me: &MailOwner) -> String;
     /// Follows a person's mail from a mark on; while it is followed, what comes into that folder is seen at once. It ends with the session.
     async fn watch(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         looking_at: Option<(MailboxId, String)>,
         mark: String,
     ) -> Result<MailStream, AppError>;
@@ -404,6 +443,8 @@ pub trait Inbox: Send + Sync {
 pub trait Flashes: Send + Sync {
     /// Keeps an answer; the cookie fetches it.
     async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError>;
+    /// The cookie that ends an answer which the browser itself holds, so that it is shown once.
+    fn forget(&self, visitor: &Visitor) -> Option<Cookie>;
     /// Takes the answer, if there is one.
     async fn take(&self, visitor: &Visitor) -> Option<Flash>;
 }

@@ -17,6 +17,11 @@ pub enum AppError {
     /// Signed in, but not allowed.
     #[error("Only administrators of this institution can do this.")]
     Forbidden,
+    /// The person's password was set by a link of an administrator's.
+    #[error(
+        "Your mail is hidden: your password was set anew by a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; then everything is here again."
+    )]
+    MailLocked,
     /// There is no such thing in this institution.
     #[error("This does not exist, or not any more.")]
     NotFound,
@@ -78,7 +83,7 @@ impl AppError {
     pub fn status(&self) -> u16 {
         match self {
             Self::NotSignedIn => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::MailLocked => 403,
             Self::NotFound => 404,
             Self::Invalid { .. } => 422,
             Self::Refused { .. } | Self::Diagnosed { .. } => 409,

@@ -11,7 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use crate::outbox::Limits;
-use crate::store::Pace;
+use crate::service::quotas::Quotas;
+use crate::store::{Pace, Space};
 use crate::vault::Secret;
 
 pub use public_url::PublicUrl;
@@ -60,6 +61,14 @@ pub struct Config {
     pub extra_ca: Option<Vec<u8>>,
     /// Header in which a trusted proxy hands the client's address on.
     pub client_address_header: Option<http::HeaderName>,
+    /// What one person, and one institution, may have and do.
+    pub quotas: Quotas,
+    /// Room on the disk of the database.
+    pub space: Space,
+    /// Connections of browsers at one time; as many as the system allows, where it is not set.
+    pub connections: Option<usize>,
+    /// Of those, from one network address.
+    pub connections_per_address: usize,
     /// How long a person may take at Microsoft.
     pub sign_in_lifetime: Duration,
     /// How long the test message is looked for.
@@ -92,6 +101,10 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn positive(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|count| *count > 0)
+}
+
+fn many(text: &str) -> Option<usize> {
     text.parse().ok().filter(|count| *count > 0)
 }
 
@@ -130,6 +143,7 @@ impl Config {
         let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
         let server = "a host and a port, such as smtp.office365.com:587";
         let count = "a whole number, 1 or more, is expected";
+        let bytes = "a number of bytes is expected";
         let whole_seconds = "a whole number of seconds, 1 or more, is expected";
         let system_smtp = match source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")? {
             None => None,
@@ -182,6 +196,32 @@ impl Config {
             support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
             extra_ca,
             client_address_header,
+            quotas: Quotas {
+                draft_bytes: source.parsed("ENTREPOST_DRAFT_BYTES", "250000000", bytes, |text| text.parse().ok())?,
+                queued_messages: source.parsed("ENTREPOST_QUEUED_MESSAGES", "1000", count, positive)?,
+                queued_bytes: source.parsed("ENTREPOST_QUEUED_BYTES", "500000000", bytes, |text| text.parse().ok())?,
+                queued_messages_of_institution: source.parsed(
+                    "ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION",
+                    "50000",
+                    count,
+                    positive,
+                )?,
+                attempts_per_hour: source.parsed("ENTREPOST_ATTEMPTS_PER_HOUR", "60", count, positive)?,
+                invitations_per_day: source.parsed("ENTREPOST_INVITATIONS_PER_DAY", "2000", count, positive)?,
+                streams: source.parsed("ENTREPOST_OPEN_PAGES", "30", count, many)?,
+            },
+            space: Space {
+                reserve: source.parsed("ENTREPOST_DISK_RESERVE_BYTES", "134217728", bytes, |text| text.parse().ok())?,
+                limit: source
+                    .get("ENTREPOST_DATABASE_BYTES")
+                    .map(|_| source.parsed("ENTREPOST_DATABASE_BYTES", "", bytes, |text| text.parse().ok()))
+                    .transpose()?,
+            },
+            connections: source
+                .get("ENTREPOST_CONNECTIONS")
+                .map(|_| source.parsed("ENTREPOST_CONNECTIONS", "", count, many))
+                .transpose()?,
+            connections_per_address: source.parsed("ENTREPOST_CONNECTIONS_PER_ADDRESS", "1024", count, many)?,
             sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", whole_seconds, seconds)?,
             arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", whole_seconds, seconds)?,
             retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", whole_seconds, seconds)?,

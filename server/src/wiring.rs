@@ -79,7 +79,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
     let entra = Entra::new(config.microsoft.clone(), config.extra_ca.as_deref(), clock.clone())
         .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
-    let store = Store::open(config.database_url.expose()).await?;
+    let store = Store::open(config.database_url.expose(), config.space).await?;
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);
     let tasks = tokio_util::task::TaskTracker::new();
@@ -111,6 +111,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     }));
     Ok(Arc::new(Services {
         passwords: crate::service::Passwords::new(clock.clone()),
+        streams: Arc::default(),
         config,
         store,
         vault,

@@ -279,7 +279,10 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
         let answer = browser.http.post(&url).header("accept", "text/html").header(header, &value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
     }
-    // A body that cannot be read: 400, for forms and for islands.
+    // A body that cannot be read: 400, for forms and for islands. A stranger's is not read at all.
+    let refused = browser.post(&world.url("demo", "/api/set_guide_step"), &[("step", "%FF")]).await;
+    assert_eq!(refused.status().as_u16(), 401);
+    browser.sign_in(&world, "demo", "admin@demo.example").await;
     for accept in ["text/html", "application/json"] {
         for body in ["", "user=%FF%FE", "step[]=", "done=perhaps&step=ids"] {
             let answer = browser

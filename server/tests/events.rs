@@ -118,5 +118,5 @@ async fn a_stop_waits_for_nobody_for_ever() {
     world.services.stop.cancel();
     stream.await.unwrap();
     let stopped = tokio::time::timeout(Duration::from_secs(15), serving).await;
-    stopped.expect("it stops").unwrap().unwrap();
+    stopped.expect("it stops").unwrap();
 }

@@ -278,7 +278,8 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
         name: row.name,
         public_url: world.url("demo", ""),
     });
-    let me = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User);
+    let me = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User, false);
+    let me = me.mail().unwrap();
     let inbox = world.services.backend().inbox;
     let mut news = inbox.watch(&me, None, inbox.mark(&me).await).await.unwrap();
     assert_eq!(sender.outbox.run_once().await.unwrap(), 1);

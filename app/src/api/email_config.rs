@@ -25,7 +25,7 @@ pub async fn save_email_config(
     #[server(default)] allow_other_address: String,
     #[server(default)] confirm_disconnect: String,
 ) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let form = EmailConfigForm {
         provider,
         client_id,
@@ -50,7 +50,7 @@ pub async fn save_email_config(
 /// Verify again.
 #[server(name = VerifyAgain, prefix = "/api", endpoint = "verify_again")]
 pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.verify_again(&admin, confirm_disconnect == "yes").await
@@ -62,7 +62,7 @@ pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Resu
 /// Forgets the waiting values.
 #[server(name = DiscardWaiting, prefix = "/api", endpoint = "discard_waiting")]
 pub async fn discard_waiting() -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.discard_waiting(&admin).await
@@ -74,7 +74,7 @@ pub async fn discard_waiting() -> Result<(), AppError> {
 /// Ticks or unticks one step of the guide (called by the island).
 #[server(name = SetGuideStep, prefix = "/api", endpoint = "set_guide_step")]
 pub async fn set_guide_step(step: String, done: bool) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         let step = GuideStep::parse(&step).ok_or(AppError::Malformed)?;
@@ -86,7 +86,7 @@ pub async fn set_guide_step(step: String, done: bool) -> Result<(), AppError> {
 /// Ticks exactly these steps of the guide (the plain form).
 #[server(name = SetGuideSteps, prefix = "/api", endpoint = "set_guide_steps")]
 pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         let steps: Vec<_> = steps.iter().filter_map(|step| GuideStep::parse(step)).collect();
@@ -99,7 +99,7 @@ pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<()
 /// Sends the administrator to Microsoft for admin consent.
 #[server(name = StartConsent, prefix = "/api", endpoint = "start_consent")]
 pub async fn start_consent() -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.start_consent(&admin, &request.visitor).await
@@ -114,7 +114,7 @@ pub async fn start_consent() -> Result<(), AppError> {
 /// Configure & Test of the notification mailbox.
 #[server(name = StartNotifications, prefix = "/api", endpoint = "start_notifications")]
 pub async fn start_notifications() -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.start_notifications(&admin, &request.visitor).await
@@ -129,7 +129,7 @@ pub async fn start_notifications() -> Result<(), AppError> {
 /// Tests a connected mailbox that sends as the custom From address.
 #[server(name = TestPair, prefix = "/api", endpoint = "test_pair")]
 pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         let mailbox = mailbox
@@ -147,7 +147,7 @@ pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
 /// No mailbox sends notifications any more.
 #[server(name = DisconnectNotifications, prefix = "/api", endpoint = "disconnect_notifications")]
 pub async fn disconnect_notifications() -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.disconnect_notifications(&admin).await

@@ -29,7 +29,7 @@ pub async fn act_on_mail(
     #[server(default)] page: u32,
     #[server(default)] search: String,
 ) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     // Back to the message that is open, or to the list.
     let back = match mailbox.parse() {
         Ok(mailbox) if stay > 0 => {
@@ -39,7 +39,7 @@ pub async fn act_on_mail(
         _ => list(&mailbox, &folder, (page, &search)),
     };
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let action = MailAction::parse(&action).ok_or(AppError::Malformed)?;
         let place = MessagePlace { mailbox, folder, validity, uid: 0 };
@@ -55,10 +55,10 @@ pub async fn refresh_mail(
     #[server(default)] mailbox: String,
     #[server(default)] folder: String,
 ) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let back = list(&mailbox, &folder, (1, ""));
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         request.backend.inbox.refresh(&me, mailbox, &folder).await.map(|()| Flash::default())
     };
@@ -72,10 +72,10 @@ pub async fn choose_deleted_folder(
     #[server(default)] mailbox: String,
     #[server(default)] folder: String,
 ) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let back = list(&mailbox, "INBOX", (1, ""));
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         request.backend.inbox.choose_trash(&me, mailbox, &folder).await
     };

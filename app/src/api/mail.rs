@@ -104,14 +104,23 @@ fn too_large(limit: u64) -> AppError {
 /// Sends what was written, keeps it, takes an attachment away, or throws it away: what the pressed button says.
 #[server(name = SendMessage, prefix = "/api", endpoint = "send_message", input = MultipartFormData)]
 pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let mut request = Request::current().await?;
     let mail = std::sync::Arc::clone(&request.backend.mail);
-    let Ok(me) = request.visitor.signed_in() else {
-        request.form(COMPOSE, "compose", &[], async { Err(AppError::NotSignedIn) }).await;
+    // Refused before anything is read; what is read may take long, and who asks is looked up again behind it.
+    if let Err(error) = request.visitor.signed_in() {
+        request.form(COMPOSE, "compose", &[], async { Err(error) }).await;
         return Ok(());
-    };
+    }
     let (mut posted, all_there) = match Posted::read(data, mail.attachment_limit()).await {
         Ok(read) => read,
+        Err(error) => {
+            request.form(COMPOSE, "compose", &[], async { Err(error) }).await;
+            return Ok(());
+        }
+    };
+    request.ask_again().await;
+    let me = match request.visitor.signed_in().and_then(|me| me.mail()) {
+        Ok(me) => me,
         Err(error) => {
             request.form(COMPOSE, "compose", &[], async { Err(error) }).await;
             return Ok(());
@@ -199,10 +208,10 @@ pub async fn save_draft(
     #[server(default)] writer: String,
     #[server(default)] revision: i64,
 ) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let form = ComposeForm { mailbox, to, cc, bcc, subject, text, key };
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let mail = &request.backend.mail;
         let _turn = mail.turn(form.key.parse().map_err(|_| AppError::Malformed)?).await;
         mail.save_draft(&me, form, Edit { writer, revision, ..Edit::default() }).await
@@ -213,11 +222,17 @@ pub async fn save_draft(
 /// Attaches files to what is written; answers all attachments.
 #[server(name = AttachFiles, prefix = "/api", endpoint = "attach_files", input = MultipartFormData)]
 pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, AppError> {
-    let request = Request::current()?;
+    let mut request = Request::current().await?;
+    let limit = request.backend.mail.attachment_limit();
+    let read = match request.visitor.signed_in() {
+        Ok(_) => Posted::read(data, limit).await,
+        Err(error) => Err(error),
+    };
+    request.ask_again().await;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let (mut posted, all_there) = read?;
+        let me = request.visitor.signed_in()?.mail()?;
         let mail = &request.backend.mail;
-        let (mut posted, all_there) = Posted::read(data, mail.attachment_limit()).await?;
         let (draft, files) = (posted.draft()?, std::mem::take(&mut posted.files));
         // It goes by itself as soon as the files are chosen.
         let edit = Edit { pressed: false, ..posted.edit };
@@ -238,9 +253,9 @@ pub async fn answer_message(
     uid: u32,
     how: String,
 ) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let how = Answer::parse(&how).ok_or(AppError::Malformed)?;
         request.backend.mail.answer(&me, &MessagePlace { mailbox, folder, validity, uid }, how).await
@@ -255,9 +270,9 @@ pub async fn answer_message(
 /// Throws away what was written.
 #[server(name = DiscardDraft, prefix = "/api", endpoint = "discard_draft")]
 pub async fn discard_draft(draft: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         request.backend.mail.discard_draft(&me, draft.parse().map_err(|_| AppError::NotFound)?).await
     };
     request.notice("/mail/drafts", "drafts", work).await;
@@ -267,9 +282,9 @@ pub async fn discard_draft(draft: String) -> Result<(), AppError> {
 /// Begins a message from one that did not leave.
 #[server(name = RewriteMessage, prefix = "/api", endpoint = "rewrite_message")]
 pub async fn rewrite_message(delivery: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
         request.backend.mail.rewrite(&me, id).await
     };
@@ -283,9 +298,9 @@ pub async fn rewrite_message(delivery: String) -> Result<(), AppError> {
 /// Stops a message that waits.
 #[server(name = CancelMessage, prefix = "/api", endpoint = "cancel_message")]
 pub async fn cancel_message(delivery: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
         request.backend.mail.cancel(&me, id).await
     };
@@ -296,9 +311,9 @@ pub async fn cancel_message(delivery: String) -> Result<(), AppError> {
 /// Queues a message again.
 #[server(name = RetryMessage, prefix = "/api", endpoint = "retry_message")]
 pub async fn retry_message(delivery: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
         request.backend.mail.retry(&me, id).await
     };
@@ -309,9 +324,9 @@ pub async fn retry_message(delivery: String) -> Result<(), AppError> {
 /// Looks whether an unknown message was sent.
 #[server(name = LookForMessage, prefix = "/api", endpoint = "look_for_message")]
 pub async fn look_for_message(delivery: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let me = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
         request.backend.mail.look_for(&me, id).await
     };

@@ -17,7 +17,7 @@ const PAGE: &str = "/account/email";
 /// Configure & Test.
 #[server(name = ConfigureAndTest, prefix = "/api", endpoint = "configure_and_test")]
 pub async fn configure_and_test(email: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let me = request.visitor.signed_in()?;
         request.backend.mailboxes.start(&me, &request.visitor, &email).await
@@ -40,7 +40,7 @@ pub async fn complete_sign_in(
     admin_consent: Option<String>,
     plain: Option<String>,
 ) -> Result<String, AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let callback = Callback { state, code, error, error_description, iss, admin_consent };
     // Without JavaScript no island will ask for the checks, so they start here.
     let path = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
@@ -64,7 +64,7 @@ pub async fn complete_sign_in(
 /// Starts the checks of an attempt, if nobody did, and streams a snapshot of it at each change: JSON lines, ASCII only.
 #[server(name = RunChecks, prefix = "/api", endpoint = "run_checks", output = StreamingText)]
 pub async fn run_checks(attempt: String) -> Result<TextStream<AppError>, AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let me = request.visitor.signed_in()?;
         let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
@@ -98,7 +98,7 @@ pub fn json_line(view: &crate::model::AttemptView) -> String {
 /// Sign in as …, Continue with …, or Use this address instead.
 #[server(name = Decide, prefix = "/api", endpoint = "decide")]
 pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let me = request.visitor.signed_in()?;
         let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
@@ -121,7 +121,7 @@ pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
 /// Try again, with the grant that is kept.
 #[server(name = TryAgain, prefix = "/api", endpoint = "try_again")]
 pub async fn try_again(mailbox: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let me = request.visitor.signed_in()?;
         request.backend.mailboxes.try_again(&me, mailbox.parse().map_err(|_| AppError::NotFound)?).await
@@ -136,7 +136,7 @@ pub async fn try_again(mailbox: String) -> Result<(), AppError> {
 /// Disconnect.
 #[server(name = Disconnect, prefix = "/api", endpoint = "disconnect")]
 pub async fn disconnect(mailbox: String) -> Result<(), AppError> {
-    let request = Request::current()?;
+    let request = Request::current().await?;
     let work = async {
         let me = request.visitor.signed_in()?;
         request.backend.mailboxes.disconnect(&me, mailbox.parse().map_err(|_| AppError::NotFound)?).await

@@ -50,11 +50,20 @@ mod request {
         ///
         /// # Errors
         /// [`AppError::NotFound`] outside an institution's host; the router answers those before anything gets here.
-        pub fn current() -> Result<Self, AppError> {
+        pub async fn current() -> Result<Self, AppError> {
             let response = expect_context::<ResponseOptions>();
             response.insert_header(HANDLED, HeaderValue::from_static("1"));
             let visitor = use_context::<Visitor>().ok_or(AppError::NotFound)?;
-            Ok(Self { visitor, backend: expect_context(), response })
+            let mut request = Self { visitor, backend: expect_context(), response };
+            request.ask_again().await;
+            Ok(request)
+        }
+
+        /// Looks who is asking once more, behind a body that may have taken long: what was true before it decides nothing.
+        pub async fn ask_again(&mut self) {
+            if let Some(person) = self.visitor.person.take() {
+                self.visitor.person = self.backend.accounts.again(&person).await;
+            }
         }
 
         /// Sets a cookie on the answer.

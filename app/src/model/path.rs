@@ -1,16 +1,25 @@
 //! Addresses inside the application that a person may be sent back to.
 
-/// A path of this application, without a query: what a sign-in may return to. Anything else becomes the home page.
+use super::escaped;
+
+/// A path of this application, perhaps with a query: what a sign-in may return to. Anything else becomes the home page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppPath(String);
+
+/// Longest address that is returned to, in bytes: a folder's name may be long.
+const MOST: usize = 1_000;
 
 impl AppPath {
     /// Takes `next` of a sign-in form, which anybody can forge.
     #[must_use]
     pub fn parse(text: Option<&str>) -> Self {
         let text = text.unwrap_or("/");
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
-        let local = text.starts_with('/') && !text.starts_with("//") && text.chars().all(plain);
+        let in_query =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '=' | '&' | '%' | '-' | '_' | '.' | '~' | '+');
+        let local = path.starts_with('/') && !path.starts_with("//") && path.chars().all(plain);
+        let local = local && text.len() <= MOST && query.chars().all(in_query);
         let returnable = local && !text.starts_with("/login") && !text.starts_with("/api") && !text.starts_with("/web");
         Self(if returnable { text.to_owned() } else { "/".to_owned() })
     }
@@ -24,7 +33,11 @@ impl AppPath {
     /// The sign-in page that returns here.
     #[must_use]
     pub fn login(&self) -> String {
-        if self.0 == "/" { "/login".to_owned() } else { format!("/login?next={}", self.0) }
+        if self.0 == "/" {
+            "/login".to_owned()
+        } else {
+            format!("/login?next={}", escaped(&self.0).replace("%2F", "/"))
+        }
     }
 }
 
@@ -38,12 +51,17 @@ mod tests {
             "//evil.example",
             "https://evil.example",
             "/\\evil.example",
-            "/account/email?x=1",
+            "/account/email?x=1#y",
+            "/account/email?next=https://evil.example",
+            "/account/email?a=\r\nb",
             "/web/home/emails/msexchangeonlineoauth",
             "/a\r\nb",
         ] {
             assert_eq!(AppPath::parse(Some(forged)).as_str(), "/", "{forged}");
         }
         assert_eq!(AppPath::parse(Some("/account/email")).login(), "/login?next=/account/email");
+        let draft = "/mail/compose?draft=0b7e-1&x=a%20b";
+        assert_eq!(AppPath::parse(Some(draft)).as_str(), draft);
+        assert_eq!(AppPath::parse(Some(draft)).login(), "/login?next=/mail/compose%3Fdraft%3D0b7e-1%26x%3Da%2520b");
     }
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-use super::{inbox, signed_in_page};
+use super::{inbox, mail_page};
 use crate::components::{Banner, ErrorSummary, Field, Layout, MailNav, MailPlace, Section, TextInput};
 use crate::islands::{Attachments, DraftKeeper, SubmitButton};
 use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone};
@@ -12,14 +12,14 @@ use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone}
 #[component]
 pub fn Compose() -> impl IntoView {
     let draft: Option<DraftId> = use_query_map().get_untracked().get("draft").and_then(|text| text.parse().ok());
-    signed_in_page(move |page, me| async move {
+    mail_page(move |page, me| async move {
         let flash = page.flash(&["compose"]).await;
         let view = page.backend.mail.compose(&me, draft).await?;
         let title =
             if view.form.subject.trim().is_empty() { "New message".to_owned() } else { view.form.subject.clone() };
         let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, &flash) };
         Ok(view! {
-            <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Compose/>
                 <ErrorSummary flash title="Not sent: something needs another look." after="What you wrote is kept as a draft."/>
                 {body}

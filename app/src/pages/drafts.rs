@@ -2,19 +2,19 @@
 
 use leptos::prelude::*;
 
-use super::signed_in_page;
+use super::mail_page;
 use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::model::DraftView;
 
 /// `/mail/drafts`
 #[component]
 pub fn Drafts() -> impl IntoView {
-    signed_in_page(|page, me| async move {
+    mail_page(|page, me| async move {
         let flash = page.flash(&["drafts"]).await;
         let drafts = page.backend.mail.drafts(&me).await?;
         let empty = drafts.is_empty();
         Ok(view! {
-            <Layout me title="Drafts" trail="Mail" lead="What you wrote here and did not send yet. It is kept as you type." section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title="Drafts" trail="Mail" lead="What you wrote here and did not send yet. It is kept as you type." section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Drafts/>
                 {empty.then(|| view! {
                     <section class="sheet empty">

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-use super::{Page, signed_in_page};
+use super::{Page, mail_page};
 use crate::components::{Banner, Layout, MailNav, MailPlace, Remedies, Section, Submit, Time};
 use crate::islands::LiveMail;
 use crate::model::{
@@ -24,13 +24,13 @@ pub fn Inbox() -> impl IntoView {
         page: asked.get("page").and_then(|text| text.parse().ok()).unwrap_or(1),
         search: asked.get("search").unwrap_or_default(),
     };
-    signed_in_page(move |page, me| async move {
+    mail_page(move |page, me| async move {
         let flash = page.flash(&["inbox"]).await;
         // Before the list: what changes in between is followed, too.
         let mark = page.backend.inbox.mark(&me).await;
         let Some(view) = page.backend.inbox.inbox(&me, query).await? else {
             return Ok(view! {
-                <Layout me title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
+                <Layout me=me.signed_in() title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
                     <MailNav place=MailPlace::Inbox/>
                     {not_connected()}
                 </Layout>
@@ -48,7 +48,7 @@ pub fn Inbox() -> impl IntoView {
             escaped(&mark)
         );
         Ok(view! {
-            <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Inbox/>
                 <div class="mail-columns">
                     <div class="mail-side">{mailboxes(&view)} {folders(&view)} {deleted_folder(&view)}</div>

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-use super::{inbox, signed_in_page};
+use super::{inbox, mail_page};
 use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
 use crate::error::AppError;
 use crate::model::{
@@ -26,7 +26,7 @@ pub fn Message() -> impl IntoView {
     })();
     let remote_images = asked.get("images").as_deref() == Some("shown");
     let as_text = asked.get("view").as_deref() == Some("text");
-    signed_in_page(move |page, me| async move {
+    mail_page(move |page, me| async move {
         let flash = page.flash(&["inbox"]).await;
         let view = page.backend.inbox.message(&me, &place.ok_or(AppError::NotFound)?).await?;
         if view.body.is_none() && view.problem.is_none() {
@@ -38,7 +38,7 @@ pub fn Message() -> impl IntoView {
         let folder = view.folder_title.clone();
         let problem = view.problem.as_ref().map(|problem| inbox::trouble(problem, view.address.clone(), None));
         Ok(view! {
-            <Layout me title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Message/>
                 {problem}
                 <article class="sheet opened">

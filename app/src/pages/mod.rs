@@ -38,7 +38,7 @@ use http::StatusCode;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 
-use crate::backend::{Administrator, Backend, SignedIn, Visitor};
+use crate::backend::{Administrator, Backend, MailOwner, SignedIn, Visitor};
 use crate::components::{Banner, Layout, Section};
 use crate::error::AppError;
 use crate::model::{AppPath, Flash, Tone};
@@ -68,6 +68,11 @@ impl Page {
             return Flash::default();
         }
         let flash = self.backend.flashes.take(&self.visitor).await.unwrap_or_default();
+        if let Some(cookie) = self.backend.flashes.forget(&self.visitor)
+            && let Ok(value) = http::HeaderValue::from_str(&cookie.0)
+        {
+            self.response.append_header(http::header::SET_COOKIE, value);
+        }
         if forms.contains(&flash.form.as_str()) { flash } else { Flash { notice: flash.notice, ..Flash::default() } }
     }
 
@@ -100,6 +105,18 @@ where
     .into_any()
 }
 
+/// A page for a person whose mail may be shown.
+fn mail_page<F, Fut>(render: F) -> AnyView
+where
+    F: FnOnce(Page, MailOwner) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
+{
+    signed_in_page(move |page, me| async move {
+        let owner = me.mail()?;
+        render(page, owner).await
+    })
+}
+
 /// A page for administrators.
 fn administrator_page<F, Fut>(render: F) -> AnyView
 where
@@ -128,13 +145,18 @@ fn trouble(page: &Page, me: SignedIn, error: &AppError) -> AnyView {
     page.status(error.status());
     let title = match error {
         AppError::Forbidden => "Not allowed",
+        AppError::MailLocked => "Your mail is hidden",
         AppError::NotFound => "Not found",
         _ => "Something went wrong",
     };
     let text = error.to_string();
+    let locked = matches!(error, AppError::MailLocked);
     view! {
         <Layout me title section=Section::Other>
             <Banner tone=Tone::Problem title=text/>
+            {locked.then(|| view! {
+                <p><a class="button primary" href="/account/email">"User Account › Email"</a></p>
+            })}
             <p><a class="button" href="/">"Go to the home page"</a></p>
         </Layout>
     }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::signed_in_page;
+use super::mail_page;
 use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Remedies, Section, Submit, Time};
 use crate::error::AppError;
 use crate::islands::LiveMail;
@@ -19,7 +19,7 @@ const RELOAD: &str = "4";
 #[component]
 pub fn Outbox() -> impl IntoView {
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
-    signed_in_page(move |page, me| async move {
+    mail_page(move |page, me| async move {
         let flash = page.flash(&["outbox"]).await;
         // Before the list: what changes in between is followed, too.
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
@@ -30,7 +30,7 @@ pub fn Outbox() -> impl IntoView {
         let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {
-            <Layout me title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Outbox/>
                 <LiveMail events/>
                 <div id="live">
@@ -56,7 +56,7 @@ pub fn Outbox() -> impl IntoView {
 #[component]
 pub fn Letter() -> impl IntoView {
     let id = use_params_map().get_untracked().get("id").and_then(|text| text.parse::<DeliveryId>().ok());
-    signed_in_page(move |page, me| async move {
+    mail_page(move |page, me| async move {
         let flash = page.flash(&["outbox"]).await;
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
         let letter = page.backend.mail.letter(&me, id.ok_or(AppError::NotFound)?).await?;
@@ -66,7 +66,7 @@ pub fn Letter() -> impl IntoView {
         }
         let title = subject(&letter.delivery);
         Ok(view! {
-            <Layout me title trail="Mail" section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Outbox/>
                 // What is over does not change any more: nothing has to be followed.
                 {moving.then(|| view! { <LiveMail events/> })}

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use app::model::pasted;
+
 use crate::vault::Secret;
 
 /// A setting that cannot be used.
@@ -33,6 +35,17 @@ pub enum ConfigError {
 /// Every setting. `_FILE` after a secret names a file that holds it.
 const SETTINGS: &[&str] = &[
     "ENTREPOST_LISTEN",
+    "ENTREPOST_CONNECTIONS",
+    "ENTREPOST_CONNECTIONS_PER_ADDRESS",
+    "ENTREPOST_DISK_RESERVE_BYTES",
+    "ENTREPOST_DATABASE_BYTES",
+    "ENTREPOST_DRAFT_BYTES",
+    "ENTREPOST_QUEUED_MESSAGES",
+    "ENTREPOST_QUEUED_BYTES",
+    "ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION",
+    "ENTREPOST_ATTEMPTS_PER_HOUR",
+    "ENTREPOST_INVITATIONS_PER_DAY",
+    "ENTREPOST_OPEN_PAGES",
     "ENTREPOST_PUBLIC_URL",
     "ENTREPOST_DEFAULT_INSTITUTION",
     "ENTREPOST_DATABASE_URL",
@@ -154,7 +167,8 @@ impl Source {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        let value = self.get(name).unwrap_or_else(|| default.to_owned());
+        // Hosts, addresses and numbers are copied from elsewhere: what came along unseen is no part of them.
+        let value = pasted::identifier(&self.get(name).unwrap_or_else(|| default.to_owned()));
         parse(&value).ok_or_else(|| ConfigError::Value { name, value, expected: expected.to_owned() })
     }
 

@@ -27,8 +27,12 @@ pub(super) async fn attempt(
 ) -> Response {
     let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
     let Ok(id) = id.parse() else { return StatusCode::NOT_FOUND.into_response() };
+    let Ok(following) = state.services.follow_more(&me) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
     match state.backend.mailboxes.follow(&me, id).await {
         Ok(stream) => {
+            let stream = stream.inspect(move |_| {
+                let _ = &following;
+            });
             let events = stream.map(|view| Ok::<_, Infallible>(Event::default().data(json_line(&view).trim_end())));
             live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }
@@ -52,13 +56,18 @@ pub(super) async fn mail(
     Query(follow): Query<Follow>,
 ) -> Response {
     let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Ok(me) = me.mail() else { return StatusCode::FORBIDDEN.into_response() };
     let looking_at = match (follow.mailbox.as_deref().map(str::parse), follow.folder) {
         (Some(Ok(mailbox)), Some(folder)) => Some((mailbox, folder)),
         (Some(Err(_)), _) => return StatusCode::NOT_FOUND.into_response(),
         _ => None,
     };
+    let Ok(following) = state.services.follow_more(&me) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
     match state.backend.inbox.watch(&me, looking_at, follow.mark).await {
         Ok(stream) => {
+            let stream = stream.inspect(move |()| {
+                let _ = &following;
+            });
             let events = stream.map(|()| Ok::<_, Infallible>(Event::default().data("changed")));
             live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }

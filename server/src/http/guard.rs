@@ -2,13 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use app::backend::Visitor;
+use app::error::AppError;
+use app::model::{AppPath, Flash, Notice, Tone};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use leptos::server_fn::error::FromServerFnError;
 
 use super::AppState;
 use crate::markup::escaped;
@@ -27,27 +32,25 @@ pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
 }
 
-/// Finds institution and person and hands them on; answers 404 for an unknown host, 403 for a foreign origin.
+/// Finds institution and person and hands them on; answers 404 for an unknown host, 403 for a foreign origin, and strangers at
+/// functions that need a person before it reads what they send.
 pub(super) async fn visitor(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let services = &state.services;
-    let slug = {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        services.config.public_url.slug(host)
-    };
-    let row = match slug {
+    let host = text(request.headers(), header::HOST).unwrap_or_default().to_owned();
+    let row = match services.config.public_url.slug(&host) {
         Some(slug) => services.store.institution_by_slug(&slug).await,
         None => Ok(None),
     };
     let row = match row {
         Ok(Some(row)) => row,
-        Ok(None) => return plain(StatusCode::NOT_FOUND, "Not found", "There is no institution at this address."),
+        Ok(None) => {
+            let forwarded = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
+            let at_the_server = !forwarded && peer(&request).to_canonical().is_loopback();
+            return unknown_host(&state, at_the_server, &host).await;
+        }
         Err(error) => {
             tracing::error!("{error}");
-            return plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Not available",
-                "Entrepost cannot reach its database. Try again in a minute.",
-            );
+            return unavailable();
         }
     };
     let institution = Arc::new(services.institution(row));
@@ -60,76 +63,120 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             "This request came from another site. Open Entrepost and try again there.",
         );
     }
-    let [session, flash_token, browser_token] = [sessions::SESSION, sessions::FLASH, sessions::BROWSER]
-        .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
+    let [session, flash_token, browser_token, known_browser] =
+        [sessions::SESSION, sessions::FLASH, sessions::BROWSER, sessions::KNOWN]
+            .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
     // Set by the islands; it only decides whether a running attempt reloads itself.
     let script = cookie(request.headers(), "entrepost_script").is_some();
     let person = match session {
         None => None,
         Some(token) => match sessions::find(services, &institution, &token).await {
             Ok(person) => person,
-            Err(_) => {
-                return plain(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Not available",
-                    "Entrepost cannot reach its database. Try again in a minute.",
-                );
-            }
+            Err(_) => return unavailable(),
         },
     };
-    let address = client_address(&request, services.config.client_address_header.as_ref());
-    request.extensions_mut().insert(Visitor { institution, person, address, flash_token, script, browser_token });
+    let address = client_address(&request, services.config.client_address_header.as_ref(), &state.warned);
+    let visitor = Visitor { institution, person, address, flash_token, script, browser_token, known_browser };
+    let path = request.uri().path();
+    if visitor.person.is_none()
+        && request.method() == Method::POST
+        && path.starts_with("/api/")
+        && !super::body::OPEN.contains(&path)
+    {
+        let html = text(request.headers(), header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
+        if !html || BY_ISLAND.contains(&path) {
+            let body = AppError::NotSignedIn.ser();
+            return (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        }
+        let page = text(request.headers(), header::REFERER);
+        let page = page.and_then(|page| page.strip_prefix(&visitor.institution.public_url)).map(ToOwned::to_owned);
+        return to_login(&state, &visitor, page.as_deref()).await;
+    }
+    request.extensions_mut().insert(visitor);
     next.run(request).await
 }
 
-/// Server functions that take files.
-const WITH_FILES: [&str; 2] = ["/api/send_message", "/api/attach_files"];
-/// Octets of any other request's body that are read.
-const MAX_BODY: u64 = 256 * 1024;
-/// What a form with files has beside them: text, and the borders between its parts.
-const BESIDE_FILES: u64 = 4 * 1024 * 1024;
+fn unavailable() -> Response {
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Not available",
+        "Entrepost cannot reach its database. Try again in a minute.",
+    )
+}
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+/// Server functions that islands call: they answer with a status, and not with a page.
+const BY_ISLAND: [&str; 4] = ["/api/set_guide_step", "/api/run_checks", "/api/save_draft", "/api/attach_files"];
+
+/// Sends somebody to sign in who posted a form without being signed in, and back to the page they came from.
+async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) -> Response {
+    let mut answer = (StatusCode::FOUND, [(header::LOCATION, AppPath::parse(came_from).login())]).into_response();
+    let notice = Notice::new(Tone::Problem, "That did not work.", AppError::NotSignedIn.to_string());
+    let flash = Flash { form: "sign-in".into(), ..Flash::notice(notice) };
+    if let Ok(cookie) = state.backend.flashes.put(visitor, flash).await
+        && let Ok(value) = HeaderValue::from_str(&cookie.0)
+    {
+        answer.headers_mut().append(header::SET_COOKIE, value);
+    }
+    answer
+}
+
+/// What was warned of already: once is enough.
+#[derive(Default)]
+pub(super) struct Warned {
+    unconfigured: AtomicBool,
+    unreadable: AtomicBool,
+    /// When an unknown host was last told of, in milliseconds.
+    unknown_host: AtomicI64,
+}
+
+/// How often the log tells of unknown hosts.
+const UNKNOWN_HOST_MS: i64 = 60_000;
+
+/// Tells an operator which host came and which are known: on the page for one who sits at the server, else in the log.
+async fn unknown_host(state: &AppState, at_the_server: bool, host: &str) -> Response {
+    let services = &state.services;
+    let said: String = host.chars().filter(|c| !c.is_control()).take(200).collect();
+    let known = match services.store.institutions().await {
+        Ok(rows) => {
+            rows.iter().take(20).map(|row| services.config.public_url.of(&row.slug)).collect::<Vec<_>>().join(", ")
+        }
+        Err(_) => String::new(),
+    };
+    let known = if known.is_empty() { "none yet (entrepost institution add makes one)".to_owned() } else { known };
+    let now = services.clock.now().0;
+    let last = state.warned.unknown_host.load(Ordering::Relaxed);
+    if now.saturating_sub(last) >= UNKNOWN_HOST_MS
+        && state.warned.unknown_host.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    {
+        tracing::warn!("a request came for the host “{said}”, where there is no institution. Known: {known}");
+    }
+    let text = if at_the_server {
+        format!(
+            "There is no institution at this address. The browser asked for “{}”. Institutions are at: {}.",
+            escaped(&said),
+            escaped(&known)
+        )
+    } else {
+        "There is no institution at this address.".to_owned()
+    };
+    plain(StatusCode::NOT_FOUND, "Not found", &text)
+}
+
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Bodies are read up to a limit: more where files are taken. Those must come as a form with parts.
-pub(super) async fn body_limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let with_files = WITH_FILES.contains(&request.uri().path());
-    let limit = match request.uri().path() {
-        _ if with_files => state.services.config.attachment_limit + BESIDE_FILES,
-        // A letter as it is typed: each of its characters may be many in a form.
-        "/api/save_draft" => BESIDE_FILES,
-        _ => MAX_BODY,
-    };
-    let announced = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit) {
-        return plain(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "Too large",
-            "This is more than Entrepost takes at once. Go back and send less, or send large files as a link.",
-        );
-    }
-    let kind = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default().trim_start().to_lowercase();
-    let has_parts = kind.starts_with("multipart/form-data") && kind.contains("boundary=");
-    if with_files && request.method() == Method::POST && !has_parts {
-        return plain(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The request could not be read",
-            "Go back, reload the page and try again.",
-        );
-    }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    next.run(request.map(|body| Body::new(http_body_util::Limited::new(body, limit)))).await
-}
-
-/// Origin must be the institution's; where a browser sends none, it must say that the request is same-origin.
+/// Origin must be the institution's. Where a browser sends none, or hides it (a proxy that sets `Referrer-Policy: no-referrer`
+/// makes it `null`), it must say that the request is same-origin: no script can set that header.
 fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
     match headers.get(header::ORIGIN) {
-        Some(origin) => origin.as_bytes() == public_url.as_bytes(),
-        None => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
+        Some(origin) if origin != "null" => origin.as_bytes() == public_url.as_bytes(),
+        _ => headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin"),
     }
 }
+
+/// Longest value of a cookie that is read, in bytes.
+const MOST_COOKIE: usize = 2_000;
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     headers
@@ -138,22 +185,52 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('=').map(ToOwned::to_owned))
-        .filter(|value| !value.is_empty() && value.len() <= 200)
+        .filter(|value| !value.is_empty() && value.len() <= MOST_COOKIE)
+}
+
+/// Headers in which proxies hand the client's address on.
+const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
+
+fn peer(request: &Request) -> IpAddr {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
 }
 
 /// The last address of the header that a trusted proxy sets, else the connection's.
-fn client_address(request: &Request, header: Option<&http::HeaderName>) -> IpAddr {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
-    let Some(header) = header else { return network(peer) };
-    let value = request.headers().get_all(header).iter().filter_map(|value| value.to_str().ok()).next_back();
-    network(value.and_then(|value| value.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer))
+fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &Warned) -> IpAddr {
+    let Some(name) = configured else {
+        if let Some(name) = FORWARDED.iter().find(|name| request.headers().contains_key(**name))
+            && !warned.unconfigured.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "a proxy sends {name}, which is not read: everybody behind it counts as one address. Set ENTREPOST_CLIENT_ADDRESS_HEADER to the header that your proxy sets"
+            );
+        }
+        return network(peer(request));
+    };
+    let value = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok()).next_back();
+    let address = value.and_then(|value| forwarded_address(value.rsplit(',').next()?));
+    if address.is_none() && !warned.unreadable.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            "{name} (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address: the proxy's own counts"
+        );
+    }
+    network(address.unwrap_or_else(|| peer(request)))
+}
+
+/// An address as proxies write it: with a port, in brackets, in quotes, or as `for=` of RFC 7239.
+fn forwarded_address(whole: &str) -> Option<IpAddr> {
+    let text = whole.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value)
+    });
+    let text = text.unwrap_or(whole);
+    let text = text.trim().trim_matches('"');
+    let bare = text.strip_prefix('[').and_then(|text| text.split(']').next()).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// Somebody with IPv6 has a whole /64 to come from: it counts as one address.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => IpAddr::V4(v4),
@@ -221,4 +298,52 @@ pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Resp
     );
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them() {
+        for (text, address) in [
+            ("203.0.113.9", "203.0.113.9"),
+            (" 203.0.113.9:51234 ", "203.0.113.9"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("for=\"[2001:db8::1]:443\";proto=https", "2001:db8::1"),
+            ("For=203.0.113.9", "203.0.113.9"),
+        ] {
+            assert_eq!(forwarded_address(text), address.parse().ok(), "{text}");
+        }
+        assert_eq!(forwarded_address("unknown"), None);
+    }
+
+    #[test]
+    fn an_origin_that_is_hidden_must_be_vouched_for_by_the_browser() {
+        let own = "https://school.example";
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        for allowed in [
+            &[("origin", "https://school.example")][..],
+            &[("origin", "null"), ("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(is_own_origin(&headers(allowed), own), "{allowed:?}");
+        }
+        for refused in [
+            &[][..],
+            &[("origin", "null")],
+            &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+            &[("origin", "null"), ("sec-fetch-site", "same-site")],
+            &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(!is_own_origin(&headers(refused), own), "{refused:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What of a message is no page: its HTML for a frame of its own, its attachments, and the whole of it.
 
-use app::backend::{SignedIn, Visitor};
+use app::backend::{MailOwner, Visitor};
 use app::error::AppError;
 use app::model::MessagePlace;
 use axum::Extension;
@@ -47,8 +47,8 @@ fn trouble(error: &AppError) -> Response {
 fn asked_by(
     visitor: &Visitor,
     asked: Result<Query<Asked>, QueryRejection>,
-) -> Result<(SignedIn, MessagePlace, Asked), AppError> {
-    let me = visitor.signed_in()?;
+) -> Result<(MailOwner, MessagePlace, Asked), AppError> {
+    let me = visitor.signed_in()?.mail()?;
     let Query(asked) = asked.map_err(|_| AppError::NotFound)?;
     let place = asked.place().ok_or(AppError::NotFound)?;
     Ok((me, place, asked))

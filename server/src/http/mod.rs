@@ -1,11 +1,13 @@
 //! The router: pages, server functions, static files, events; and the layers around them.
 
+mod body;
+pub mod connections;
 mod events;
 mod guard;
 mod mail;
 mod security;
 
-use std::net::SocketAddr;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +18,6 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use leptos::config::LeptosOptions;
 use leptos::nonce::Nonce;
 use leptos::prelude::{provide_context, use_context};
@@ -37,6 +38,10 @@ pub struct AppState {
     pub leptos: LeptosOptions,
     /// Where pages may connect to besides their own origin, as the policy writes it.
     pub connects_to: &'static str,
+    /// Room for bodies that are in memory.
+    room: Arc<body::Room>,
+    /// What was warned of already.
+    warned: Arc<guard::Warned>,
 }
 
 impl FromRef<AppState> for LeptosOptions {
@@ -98,7 +103,8 @@ pub fn site() -> Result<LeptosOptions, String> {
 pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     // `make dev` reloads pages over a port of its own.
     let connects_to = if std::env::var_os("LEPTOS_WATCH").is_some() { "ws://*:3001" } else { "" };
-    let state = AppState { backend: services.backend(), services, leptos, connects_to };
+    let room = Arc::new(body::Room::new(services.config.attachment_limit));
+    let state = AppState { backend: services.backend(), services, leptos, connects_to, room, warned: Arc::default() };
     let routes = generate_route_list(app::App);
     let context = {
         let backend = state.backend.clone();
@@ -133,6 +139,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route("/mail/message/raw", get(mail::download))
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
         .layer(from_fn(guard::answers))
+        .layer(from_fn_with_state(state.clone(), body::with_room))
         .layer(from_fn_with_state(state.clone(), guard::visitor))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
     let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg"))
@@ -145,44 +152,37 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .merge(pages)
         // Bodies are limited by what they are for; the library's one limit is below that of a long letter.
         .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(state.clone(), guard::body_limit))
+        .layer(from_fn_with_state(state.clone(), body::bounded))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
         // Outermost: what the layers above answer by themselves has the headers too.
         .layer(from_fn_with_state(state.clone(), security::headers))
         .with_state(state)
 }
 
-/// How long running requests may take when the server stops.
-const LAST_REQUESTS: std::time::Duration = std::time::Duration::from_secs(8);
-
-/// Serves until the token is cancelled; then lets running requests end, for some seconds.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: &Arc<Services>) -> std::io::Result<()> {
-    let stop = services.stop.clone();
-    // Without TCP_NODELAY a streamed page waits 40 ms for a delayed acknowledgement.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let late = stop.clone();
-    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stop.cancelled().await });
-    tokio::select! {
-        served = async { serving.await } => served,
-        // Whoever does not end what they began holds nobody else up.
-        () = async { late.cancelled().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
-    }
+/// Serves until the services stop; then lets running requests end, for some seconds.
+pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: &Arc<Services>) {
+    let config = &services.config;
+    let limits = connections::Limits {
+        connections: config.connections.unwrap_or_else(connections::room_for_connections),
+        per_address: config.connections_per_address,
+        behind_proxy: config.client_address_header.is_some(),
+        ..connections::Limits::default()
+    };
+    connections::serve(listener, router, limits, &services.stop).await;
 }
 
+/// What the background found out last: it asks no database, and answers at once.
 async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> Response {
-    match state.services.store.ping().await {
-        Ok(()) => (StatusCode::OK, "ok").into_response(),
-        Err(error) => {
-            tracing::error!("health: {error}");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer").into_response()
-        }
+    let health = state.services.store.health();
+    if health.problem().is_some() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database takes no writes").into_response();
     }
+    let mut said = "ok".to_owned();
+    if state.services.store.is_low() {
+        let free = health.free().unwrap_or_default() / (1024 * 1024);
+        let _ = write!(said, "\nthe disk is nearly full: {free} MiB are free");
+    }
+    (StatusCode::OK, said).into_response()
 }
 
 /// File names carry a hash of their content, so browsers may keep them.

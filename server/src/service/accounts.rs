@@ -1,14 +1,17 @@
 //! Sign-in, invitations, people.
 
-use app::backend::{Accounts, Administrator, Cookie, Institution, Visitor};
+use std::net::{IpAddr, Ipv4Addr};
+
+use app::backend::{Accounts, Administrator, Cookie, Institution, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    EmailAddress, InstitutionId, InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow,
+    EmailAddress, InstitutionId, InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow, pasted,
 };
 use async_trait::async_trait;
 
+use super::common_passwords::is_common;
 use super::notifier::Notification;
-use super::passwords::{MAX_LENGTH, MIN_LENGTH};
+use super::passwords::{Busy, MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, OrInternal, Services, address_field, internal, sessions};
 use crate::clock::sha256;
 use crate::store::{Invitation, News, StoreError, Tx, User};
@@ -16,12 +19,12 @@ use crate::vault::VaultError;
 
 /// Milliseconds an invitation link works (72 hours).
 const INVITATION_MS: i64 = 72 * 60 * 60 * 1000;
-/// Milliseconds in which failures are counted.
-const WINDOW_MS: i64 = 15 * 60 * 1000;
-/// Tries for one account in that time.
-const ACCOUNT_TRIES: i64 = 8;
-/// Tries from one network address in that time: a school's people share one.
-const ADDRESS_TRIES: i64 = 60;
+/// Longest address that is looked up, in bytes (RFC 5321, 4.5.3.1.3).
+const MOST_ADDRESS: usize = 254;
+
+fn busy() -> AppError {
+    AppError::refused("Too many people are signing in at this moment. Try again in a few seconds.")
+}
 
 /// The link of an invitation.
 #[must_use]
@@ -41,6 +44,11 @@ pub struct AddPerson<'a> {
     pub password: Option<&'a str>,
     /// Send the invitation by e-mail, as this institution.
     pub announce: Option<&'a Institution>,
+}
+
+/// Whether a password is a word with digits and signs around it.
+fn is_padded(password: &str, word: &str) -> bool {
+    password.replace(word, "").chars().all(|c| !c.is_alphabetic())
 }
 
 impl Services {
@@ -159,7 +167,11 @@ impl Services {
             return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")));
         }
         let guess = password.trim().to_lowercase();
-        if address.to_lowercase().contains(&guess) || guess.chars().all(|c| guess.starts_with(c)) {
+        let own = address.to_lowercase();
+        if own.contains(&guess)
+            || own.split(['@', '.', '-', '_']).any(|word| word.len() > 4 && is_padded(&guess, word))
+            || is_common(&guess)
+        {
             let text = "This is too easy to guess. A few words in a row are easy to remember.";
             return Err(AppError::field("password", "Password", text));
         }
@@ -168,17 +180,8 @@ impl Services {
 
     async fn hash_new_password(&self, address: &str, password: &str) -> Result<String, AppError> {
         self.check_new_password(address, password)?;
-        self.passwords.hash(password).await.map_err(|error| internal(&self.clock, &error))
-    }
-
-    async fn throttle(&self, subject: &str, limit: i64) -> Result<(), AppError> {
-        let now = self.clock.now();
-        let (tries, began) = self.store.count_sign_in(subject, now, now.plus_ms(-WINDOW_MS)).await.or_internal(self)?;
-        if tries > limit {
-            let left = WINDOW_MS - now.since_ms(began);
-            return Err(AppError::TooMany { minutes: (left / 60_000).max(0) + 1 });
-        }
-        Ok(())
+        let turn = self.passwords.queue(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).map_err(|Busy| busy())?;
+        self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))
     }
 
     async fn valid_invitation(&self, visitor: &Visitor, token: &str) -> Result<Invitation, AppError> {
@@ -250,22 +253,25 @@ impl Services {
 
 #[async_trait]
 impl Accounts for Handle {
-    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Cookie, AppError> {
+    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>, AppError> {
         let institution = visitor.institution.id;
-        let account_subject = format!("account:{institution}:{}", sha256(&address.trim().to_lowercase()));
-        self.throttle(&format!("address:{}", visitor.address), ADDRESS_TRIES).await?;
-        self.throttle(&account_subject, ACCOUNT_TRIES).await?;
-        let user = self.store.user_by_address(institution, address).await.or_internal(self)?;
+        let wrong = || AppError::refused("Email or password is wrong. Check both and try again.");
+        let address = pasted::identifier(address);
+        if address.len() > MOST_ADDRESS {
+            return Err(wrong());
+        }
+        let user = self.store.user_by_address(institution, &address).await.or_internal(self)?;
+        let tries = self.tries(visitor, &address, user.as_ref());
+        self.slow_down(&tries).await?;
+        // Only who has a place in the queue is counted: what strangers can make the database store is bounded by it.
+        let turn = self.passwords.queue(visitor.address).map_err(|Busy| busy())?;
+        self.count_try(&tries).await?;
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let password = if password.len() > MAX_LENGTH { "" } else { password };
-        let fits = self.passwords.verify(password, hash).await.map_err(|error| internal(&self.clock, &error))?;
-        let Some(user) = user.filter(|_| fits) else {
-            return Err(AppError::refused("Email or password is wrong. Check both and try again."));
-        };
-        self.store.clear_sign_in(&account_subject).await.or_internal(self)?;
-        // Only failures count: a whole school may sign in from one address in the morning.
-        self.store.uncount_sign_in(&format!("address:{}", visitor.address)).await.or_internal(self)?;
+        let fits = self.passwords.verify(turn, password, hash).await.map_err(|error| internal(&self.clock, &error))?;
+        let Some(user) = user.filter(|_| fits) else { return Err(wrong()) };
+        self.forgive(&tries).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
@@ -273,7 +279,11 @@ impl Accounts for Handle {
         if let Some(old) = &visitor.person {
             self.store.end_session(institution, old.session()).await.or_internal(self)?;
         }
-        Ok(cookie)
+        Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
+    }
+
+    async fn again(&self, me: &SignedIn) -> Option<SignedIn> {
+        sessions::again(self, me).await.ok().flatten()
     }
 
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError> {
@@ -289,10 +299,12 @@ impl Accounts for Handle {
         Ok(InvitationView { address: found.user.address, institution: visitor.institution.name.clone() })
     }
 
-    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Cookie, AppError> {
-        self.throttle(&format!("address:{}", visitor.address), ADDRESS_TRIES).await?;
+    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>, AppError> {
+        self.count_link(visitor).await?;
         let user = self.valid_invitation(visitor, token).await?.user;
-        let hash = self.hash_new_password(&user.address, password).await?;
+        self.check_new_password(&user.address, password)?;
+        let turn = self.passwords.queue(visitor.address).map_err(|Busy| busy())?;
+        let hash = self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))?;
         let institution = visitor.institution.id;
         let mut tx = self.store.begin().await.or_internal(self)?;
         // Of two requests with one link, one wins.
@@ -301,12 +313,23 @@ impl Accounts for Handle {
         }
         self.store.set_password(&mut tx, institution, user.id, &hash).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user.id).await.or_internal(self)?;
+        // The link may be in other hands than the person's: their mail waits for their Microsoft account.
+        if self.store.lock_mail(&mut tx, institution, user.id).await.or_internal(self)? {
+            tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a new password was set by a link: mail is hidden until the same Microsoft account signs in");
+            let text = format!(
+                "Hello,\n\nyour password for Entrepost at {} was set anew, by a link that an administrator made.\n\n                 Your mail is hidden until you sign in at Microsoft once more: open Entrepost, then User Account > Email, and press Configure & Test.                  Messages that you had sent go on.\n\nIf this was not you, tell your institution.\n",
+                visitor.institution.name
+            );
+            let subject = format!("Your password for Entrepost at {} was changed", visitor.institution.name);
+            let message = self.notification(&visitor.institution, &user.address, &subject, &text).or_internal(self)?;
+            self.enqueue(&mut tx, &message).await.or_internal(self)?;
+        }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        let account_subject = format!("account:{institution}:{}", sha256(&user.address.to_lowercase()));
-        self.store.clear_sign_in(&account_subject).await.or_internal(self)?;
-        self.store.uncount_sign_in(&format!("address:{}", visitor.address)).await.or_internal(self)?;
-        Ok(cookie)
+        self.outbox.wake();
+        self.forgive_link(visitor).await?;
+        self.forgive(&self.tries(visitor, &user.address, None)).await?;
+        Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
 
     async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>, AppError> {
@@ -354,7 +377,20 @@ impl Accounts for Handle {
             announce: announcer.as_ref().map(|(institution, _)| *institution),
         };
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
-        match self.add_person(&new).await {
+        self.check_invitations(admin).await?;
+        let added = async {
+            let mut tx = self.store.begin().await?;
+            if let Err(error) = self.still_administrator(&mut tx, admin).await {
+                return Ok::<_, StoreError>(Err(error));
+            }
+            let added = self.add_person_within(&mut tx, &new).await?;
+            if added.is_ok() {
+                tx.commit().await?;
+                self.outbox.wake();
+            }
+            Ok(added)
+        };
+        match added.await {
             Ok(Ok(Some(token))) => Ok(Services::invitation_notice(
                 admin,
                 address.as_str(),
@@ -380,6 +416,8 @@ impl Accounts for Handle {
         }
         let announcer = self.announcer(admin).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
+        self.check_invitations(admin).await?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
         if let Some((institution, _)) = &announcer {
             let has_password = person.password_hash.is_some();
@@ -388,6 +426,7 @@ impl Accounts for Handle {
         }
         tx.commit().await.or_internal(self)?;
         self.outbox.wake();
+        tracing::info!(by = %admin.user(), user = %user, institution = %admin.institution().slug, "an administrator made a new link");
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
         let title = format!("New link for {}.", person.address);
         Ok(Services::invitation_notice(admin, &person.address, &token, &title, from))
@@ -396,6 +435,7 @@ impl Accounts for Handle {
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError> {
         let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         if role == Role::User
             && self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0
         {
@@ -414,6 +454,7 @@ impl Accounts for Handle {
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice, AppError> {
         let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         if !disabled {
             self.store.set_disabled(&mut tx, institution, user, None).await.or_internal(self)?;
             tx.commit().await.or_internal(self)?;
@@ -450,6 +491,9 @@ impl Accounts for Handle {
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError> {
         let found =
             self.store.mailbox(admin.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
+        tx.commit().await.or_internal(self)?;
         self.forget_mailbox(found.institution, mailbox).await?;
         Ok(Notice::new(
             Tone::Success,

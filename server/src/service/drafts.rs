@@ -20,6 +20,8 @@ const MOST_DRAFTS: i64 = 200;
 const MOST_KEPT: i64 = 1_000;
 /// Characters of a page's name.
 const MOST_WRITER: usize = 64;
+/// Bytes that a draft may grow by without being counted: letters as they are typed.
+const ROOM_TO_TYPE: usize = 4_096;
 /// Files of one message.
 pub(super) const MOST_FILES: usize = 50;
 
@@ -78,6 +80,12 @@ impl Services {
         let text = serde_json::to_string(body).map_err(|error| internal(&self.clock, &error))?;
         let sealed = self.vault.seal(&body_place(draft), &Secret::new(text)).or_internal(self)?;
         let (institution, now) = (me.institution().id, self.clock.now());
+        // What is there may be kept as it is: a draft that does not grow needs no room.
+        let before = self.store.draft(institution, me.user(), draft).await.or_internal(self)?;
+        let grown = sealed.len().saturating_sub(before.map_or(0, |before| before.body_sealed.len() + ROOM_TO_TYPE));
+        if grown > 0 {
+            self.check_drafts(me, grown as u64).await?;
+        }
         let most = if edit.pressed { MOST_KEPT } else { MOST_DRAFTS };
         let kept = self
             .store
@@ -183,6 +191,7 @@ impl Services {
                 let text = format!("{MOST_FILES} files are attached already. Put more into an archive.");
                 return Err(AppError::field("files", "Attachments", text));
             }
+            self.check_drafts(me, file.octets.len() as u64).await?;
             let id = AttachmentId(self.clock.uuid());
             let (name, size) = (file_name(&file.name), file.octets.len() as u64);
             // A press that was cut off after it had come: what it attached is there already.

@@ -126,6 +126,7 @@ impl EmailConfig for Handle {
 
     async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice, AppError> {
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         self.store.drop_registration(&mut tx, admin.institution().id, Slot::Waiting).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         Ok(Notice::new(Tone::Success, "The new values are discarded.", "The verified ones stay in use."))

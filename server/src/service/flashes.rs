@@ -2,25 +2,65 @@
 
 use app::backend::{Cookie, Flashes, Visitor};
 use app::error::AppError;
-use app::model::Flash;
+use app::model::{Flash, Notice};
 use async_trait::async_trait;
 
-use super::{Handle, OrInternal, internal};
+use super::{Handle, OrInternal, Services, internal};
 use crate::clock::sha256;
 use crate::vault::{Place, Secret};
 
 /// Milliseconds an answer waits for its page.
 const LIFETIME_MS: i64 = 10 * 60 * 1000;
 
+/// What the cookie of an answer begins with that holds it itself.
+const SEALED: &str = "s.";
+/// Bytes of such an answer before it is sealed: with it the cookie stays under a kilobyte.
+const MOST_SEALED: usize = 660;
+
+fn cookie_place(visitor: &Visitor) -> Place {
+    Place::new("cookies", "answer", visitor.institution.id)
+}
+
+impl Services {
+    /// The answer for a stranger travels sealed in their cookie: what strangers ask for makes no rows.
+    fn sealed_answer(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError> {
+        let until = self.clock.now().plus_ms(LIFETIME_MS).0;
+        let written = |flash: &Flash| {
+            let text = serde_json::to_string(flash).map_err(|error| internal(&self.clock, &error))?;
+            Ok::<_, AppError>(format!("{until} {text}"))
+        };
+        let mut body = written(&flash)?;
+        if body.len() > MOST_SEALED {
+            let notice = flash.notice.map(|notice| Notice {
+                title: notice.title.chars().take(80).collect(),
+                text: notice.text.chars().take(120).collect(),
+                copy: None,
+                ..notice
+            });
+            body = written(&Flash { form: flash.form, notice, ..Flash::default() })?;
+        }
+        let sealed = self.vault.seal(&cookie_place(visitor), &Secret::new(body)).or_internal(self)?;
+        Ok(super::sessions::cookie(self, super::sessions::FLASH, &format!("{SEALED}{sealed}"), LIFETIME_MS / 1000))
+    }
+
+    fn open_sealed(&self, visitor: &Visitor, sealed: &str) -> Option<Flash> {
+        let opened = self.vault.open(&cookie_place(visitor), sealed).ok()?;
+        let (until, text) = opened.expose().split_once(' ')?;
+        let fresh = until.parse::<i64>().is_ok_and(|until| until >= self.clock.now().0);
+        fresh.then(|| serde_json::from_str(text).ok()).flatten()
+    }
+}
+
 #[async_trait]
 impl Flashes for Handle {
     async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError> {
+        let Some(person) = &visitor.person else { return self.sealed_answer(visitor, flash) };
         let body = serde_json::to_string(&flash).map_err(|error| internal(&self.clock, &error))?;
         let token = self.clock.token();
         // An answer may hold an invitation link, which works like a password: sealed like one.
         let place = Place::new("flashes", "body", sha256(&token));
         let body = self.vault.seal(&place, &Secret::new(body)).or_internal(self)?;
-        let owner = visitor.person.as_ref().map(app::backend::SignedIn::user);
+        let owner = Some(person.user());
         let expires_at = self.clock.now().plus_ms(LIFETIME_MS);
         self.store
             .put_flash(visitor.institution.id, owner, &sha256(&token), &body, expires_at)
@@ -29,8 +69,16 @@ impl Flashes for Handle {
         Ok(super::sessions::cookie(self, super::sessions::FLASH, &token, LIFETIME_MS / 1000))
     }
 
+    fn forget(&self, visitor: &Visitor) -> Option<Cookie> {
+        let sealed = visitor.flash_token.as_deref().is_some_and(|token| token.starts_with(SEALED));
+        sealed.then(|| super::sessions::cookie(self, super::sessions::FLASH, "", 0))
+    }
+
     async fn take(&self, visitor: &Visitor) -> Option<Flash> {
         let token = visitor.flash_token.as_deref()?;
+        if let Some(sealed) = token.strip_prefix(SEALED) {
+            return self.open_sealed(visitor, sealed);
+        }
         let reader = visitor.person.as_ref().map(app::backend::SignedIn::user);
         let body = self.store.take_flash(visitor.institution.id, reader, &sha256(token), self.clock.now()).await;
         match body {

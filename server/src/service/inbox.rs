@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{Download, Inbox, MailStream, SignedIn};
+use app::backend::{Download, Inbox, MailOwner, MailStream, SignedIn};
 use app::error::AppError;
 use app::model::{
     BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessagePlace,
@@ -197,7 +197,7 @@ struct Watching {
 
 #[async_trait]
 impl Inbox for Handle {
-    async fn inbox(&self, me: &SignedIn, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
+    async fn inbox(&self, me: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
         let institution = me.institution().id;
         let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
         let mailbox = match query.mailbox {
@@ -265,7 +265,7 @@ impl Inbox for Handle {
         }))
     }
 
-    async fn message(&self, me: &SignedIn, place: &MessagePlace) -> Result<MessageView, AppError> {
+    async fn message(&self, me: &MailOwner, place: &MessagePlace) -> Result<MessageView, AppError> {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let (institution, now) = (mailbox.institution, self.clock.now());
         let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
@@ -321,7 +321,7 @@ impl Inbox for Handle {
 
     async fn document(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         place: &MessagePlace,
         nested: &str,
         remote_images: bool,
@@ -337,7 +337,7 @@ impl Inbox for Handle {
 
     async fn download(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         place: &MessagePlace,
         nested: &str,
         number: Option<usize>,
@@ -375,7 +375,7 @@ impl Inbox for Handle {
 
     async fn act(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         place: &MessagePlace,
         uids: &[u32],
         action: MailAction,
@@ -419,7 +419,7 @@ impl Inbox for Handle {
         Ok(Notice::new(Tone::Success, done, ""))
     }
 
-    async fn choose_trash(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
+    async fn choose_trash(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
         let mailbox = self.own_mailbox(me, mailbox).await?;
         let now = self.clock.now();
         let chosen =
@@ -431,18 +431,18 @@ impl Inbox for Handle {
         Ok(Notice::new(Tone::Success, format!("Deleted messages now go to {}.", readable(folder)), ""))
     }
 
-    async fn refresh(&self, me: &SignedIn, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
+    async fn refresh(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
         let mailbox = self.own_mailbox(me, mailbox).await?;
         self.ask_inbox(me, &mailbox, Ask::Sync { folder: folder.to_owned() }).await.map(|_| ())
     }
 
-    async fn mark(&self, me: &SignedIn) -> String {
+    async fn mark(&self, me: &MailOwner) -> String {
         self.store.mail_mark(me.institution().id, me.user()).await.unwrap_or_default()
     }
 
     async fn watch(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         looking_at: Option<(MailboxId, String)>,
         mark: String,
     ) -> Result<MailStream, AppError> {
@@ -456,7 +456,7 @@ impl Inbox for Handle {
             }
             None => None,
         };
-        let start = Watching { services: Arc::clone(self), me: me.clone(), news, mark, _looking: looking };
+        let start = Watching { services: Arc::clone(self), me: me.signed_in(), news, mark, _looking: looking };
         Ok(Box::pin(stream::unfold(start, |mut watching| async move {
             loop {
                 if !watching.services.lives(&watching.me).await {

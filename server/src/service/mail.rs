@@ -1,6 +1,6 @@
 //! Writing messages, and watching what becomes of them.
 
-use app::backend::{Mail, NewFile, SignedIn, Turn};
+use app::backend::{Mail, MailOwner, NewFile, SignedIn, Turn};
 use app::error::AppError;
 use app::model::{
     Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
@@ -115,7 +115,7 @@ impl Services {
 
 #[async_trait]
 impl Mail for Handle {
-    async fn compose(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
+    async fn compose(&self, me: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
         self.compose_view(me, draft).await
     }
 
@@ -127,25 +127,25 @@ impl Mail for Handle {
         Box::new(self.turns.take(draft).await)
     }
 
-    async fn save_draft(&self, me: &SignedIn, form: ComposeForm, edit: Edit) -> Result<(), AppError> {
+    async fn save_draft(&self, me: &MailOwner, form: ComposeForm, edit: Edit) -> Result<(), AppError> {
         self.keep_draft(me, form, &edit).await
     }
 
-    async fn earlier(&self, me: &SignedIn, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError> {
+    async fn earlier(&self, me: &MailOwner, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError> {
         self.queued_earlier(me, form, edit).await
     }
 
-    async fn letter(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError> {
+    async fn letter(&self, me: &MailOwner, id: DeliveryId) -> Result<LetterView, AppError> {
         self.letter_view(me, id).await
     }
 
-    async fn rewrite(&self, me: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
+    async fn rewrite(&self, me: &MailOwner, id: DeliveryId) -> Result<DraftId, AppError> {
         self.begin_again(me, id).await
     }
 
     async fn attach(
         &self,
-        me: &SignedIn,
+        me: &MailOwner,
         draft: DraftId,
         files: Vec<NewFile>,
         edit: &Edit,
@@ -153,23 +153,23 @@ impl Mail for Handle {
         self.attach_files(me, draft, files, edit).await
     }
 
-    async fn detach(&self, me: &SignedIn, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError> {
+    async fn detach(&self, me: &MailOwner, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError> {
         self.take_away(me, draft, which).await
     }
 
-    async fn discard_draft(&self, me: &SignedIn, draft: DraftId) -> Result<Notice, AppError> {
+    async fn discard_draft(&self, me: &MailOwner, draft: DraftId) -> Result<Notice, AppError> {
         self.throw_away(me, draft).await
     }
 
-    async fn drafts(&self, me: &SignedIn) -> Result<Vec<DraftView>, AppError> {
+    async fn drafts(&self, me: &MailOwner) -> Result<Vec<DraftView>, AppError> {
         self.draft_views(me).await
     }
 
-    async fn answer(&self, me: &SignedIn, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError> {
+    async fn answer(&self, me: &MailOwner, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError> {
         self.begin_answer(me, place, how).await
     }
 
-    async fn send(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError> {
+    async fn send(&self, me: &MailOwner, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError> {
         let draft: DraftId = form.key.parse().map_err(|_| AppError::Malformed)?;
         let mailbox = self.sender(me, &form.mailbox).await?;
         let on_its_way = waits(&mailbox).unwrap_or_else(|| {
@@ -205,6 +205,7 @@ impl Mail for Handle {
         let bytes = written
             .build()
             .map_err(|error| AppError::field("to", "To", format!("This cannot be sent as it stands: {error}.")))?;
+        self.check_queue(me, bytes.len() as u64).await?;
         let body = serde_json::to_string(&Body::of(bytes));
         let body = Secret::new(body.map_err(|error| internal(&self.clock, &error))?);
         let recipients = letter.addressed();
@@ -233,7 +234,7 @@ impl Mail for Handle {
         Ok(on_its_way)
     }
 
-    async fn outbox(&self, me: &SignedIn, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError> {
+    async fn outbox(&self, me: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError> {
         let institution = me.institution().id;
         let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
         let mut found = self.store.deliveries_of(institution, me.user(), page).await.or_internal(self)?;
@@ -248,7 +249,7 @@ impl Mail for Handle {
         Ok((views, more))
     }
 
-    async fn cancel(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
+    async fn cancel(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
         let delivery = self.own_delivery(me, id).await?;
         let now = self.clock.now();
         match self.store.cancel_delivery(delivery.institution, me.user(), id, now).await.or_internal(self)? {
@@ -264,7 +265,7 @@ impl Mail for Handle {
         Err(AppError::refused("It is too late: the message is being handed over, has left, or was stopped before."))
     }
 
-    async fn retry(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
+    async fn retry(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
         let delivery = self.own_delivery(me, id).await?;
         let Some(mailbox) = self.way_out(me, &delivery).await? else {
             return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
@@ -278,7 +279,7 @@ impl Mail for Handle {
         Ok(waits(&mailbox).unwrap_or_else(|| Notice::new(Tone::Success, "The message is tried again.", "")))
     }
 
-    async fn look_for(&self, me: &SignedIn, id: DeliveryId) -> Result<Notice, AppError> {
+    async fn look_for(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
         let delivery = self.own_delivery(me, id).await?;
         if delivery.state != DeliveryState::Unknown {
             return Err(AppError::refused("Nothing is unknown of this message."));

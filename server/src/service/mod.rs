@@ -5,6 +5,7 @@ mod alerts;
 mod answers;
 mod attempts;
 mod checks;
+mod common_passwords;
 mod drafts;
 mod email_config;
 mod flashes;
@@ -15,16 +16,18 @@ mod mail;
 mod mailboxes;
 mod notifier;
 mod passwords;
+pub mod quotas;
 pub mod sessions;
 mod sign_in;
 mod sweeper;
+mod throttle;
 mod turns;
 
 use std::sync::Arc;
 
-use app::backend::{Backend, Institution, SignedIn};
+use app::backend::{Administrator, Backend, Institution, SignedIn};
 use app::error::AppError;
-use app::model::{EmailAddress, FieldError};
+use app::model::{EmailAddress, FieldError, Role};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -67,6 +70,8 @@ pub struct Services {
     pub watchers: Watchers,
     /// Who is at work on which draft.
     pub turns: Turns,
+    /// Pages that follow what happens.
+    pub streams: Arc<quotas::Streams>,
     /// Password hashing, bounded.
     pub passwords: Passwords,
     /// Runs that outlive their request.
@@ -139,7 +144,15 @@ trait OrInternal<T> {
 
 impl<T> OrInternal<T> for Result<T, crate::store::StoreError> {
     fn or_internal(self, services: &Services) -> Result<T, AppError> {
-        self.map_err(|error| internal(&services.clock, &error))
+        self.map_err(|error| {
+            if matches!(error, crate::store::StoreError::NoRoom) || error.is_full(services.store.backend()) {
+                tracing::error!("nothing new is stored: {error}");
+                return AppError::refused(
+                    "Nothing was stored: this server's disk is nearly full. Deleting drafts and files makes room. Tell the people who run this server.",
+                );
+            }
+            internal(&services.clock, &error)
+        })
     }
 }
 
@@ -158,6 +171,26 @@ impl<T> OrInternal<T> for Result<T, VaultError> {
 impl<T> OrInternal<T> for Result<T, TokenError> {
     fn or_internal(self, services: &Services) -> Result<T, AppError> {
         self.map_err(|error| internal(&services.clock, &error))
+    }
+}
+
+impl Services {
+    /// Makes sure, inside a transaction, that somebody is still signed in.
+    pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, me: &SignedIn) -> Result<Role, AppError> {
+        let role = self.store.role_of_session(tx, me.institution().id, (me.session(), me.user())).await;
+        role.or_internal(self)?.ok_or(AppError::NotSignedIn)
+    }
+
+    /// Makes sure, inside a transaction, that somebody is still an administrator: a body, or Microsoft, may have taken long.
+    pub(crate) async fn still_administrator(
+        &self,
+        tx: &mut crate::store::Tx,
+        admin: &Administrator,
+    ) -> Result<(), AppError> {
+        match self.still_signed_in(tx, admin).await? {
+            Role::Administrator => Ok(()),
+            Role::User => Err(AppError::Forbidden),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use app::model::{InstitutionId, SessionId, UserId};
 
 use super::{OrInternal, Services};
 use crate::clock::sha256;
-use crate::store::{Result as StoreResult, Tx};
+use crate::store::{Result as StoreResult, SessionRow, Tx};
 
 /// A session ends this long after its last use (12 hours).
 pub const IDLE_MS: i64 = 12 * 60 * 60 * 1000;
@@ -23,6 +23,8 @@ pub const SESSION: &str = "entrepost_session";
 pub const FLASH: &str = "entrepost_answer";
 /// Name of the cookie that binds a sign-in at Microsoft to a browser.
 pub const BROWSER: &str = "entrepost_attempt";
+/// Name of the cookie of a browser in which somebody signed in before.
+pub const KNOWN: &str = "entrepost_known";
 
 /// The cookie's full name: under https it carries `__Host-`, which makes browsers insist on Secure, Path=/ and this host.
 #[must_use]
@@ -52,6 +54,16 @@ pub(super) async fn open(
     Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
 }
 
+/// The same person, as the store knows them now: a request may wait long for its body.
+///
+/// # Errors
+/// [`AppError::Internal`] if the store fails.
+pub async fn again(services: &Services, me: &SignedIn) -> Result<Option<SignedIn>, AppError> {
+    let institution = Arc::new(me.institution().clone());
+    let session = services.store.session_by_id(institution.id, me.session()).await.or_internal(services)?;
+    signed_in(services, &institution, session).await
+}
+
 /// Who a session's cookie stands for, in this institution.
 ///
 /// # Errors
@@ -61,9 +73,16 @@ pub async fn find(
     institution: &Arc<Institution>,
     token: &str,
 ) -> Result<Option<SignedIn>, AppError> {
-    let Some(session) = services.store.session(institution.id, &sha256(token)).await.or_internal(services)? else {
-        return Ok(None);
-    };
+    let session = services.store.session(institution.id, &sha256(token)).await.or_internal(services)?;
+    signed_in(services, institution, session).await
+}
+
+async fn signed_in(
+    services: &Services,
+    institution: &Arc<Institution>,
+    session: Option<SessionRow>,
+) -> Result<Option<SignedIn>, AppError> {
+    let Some(session) = session else { return Ok(None) };
     let now = services.clock.now();
     if now.since_ms(session.seen_at) > IDLE_MS
         || now.since_ms(session.created_at) > LIFETIME_MS
@@ -81,5 +100,6 @@ pub async fn find(
         Arc::clone(institution),
         session.user.address,
         session.user.role,
+        session.mail_locked,
     )))
 }

@@ -54,6 +54,7 @@ impl Services {
         (kind, address): (AttemptKind, &str),
         prompt: &'static str,
     ) -> Result<Departure, AppError> {
+        self.check_attempts(me).await?;
         let registration = self.ready_registration(me).await?;
         let credentials = self.tokens.credentials(&registration).or_internal(self)?;
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());

@@ -17,6 +17,8 @@ pub enum Backend {
     Postgres,
 }
 
+/// Bytes of a page, as SQLite makes them.
+const PAGE: u64 = 4_096;
 /// How long a database server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,7 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
 
-pub(super) async fn connect(url: &str) -> Result<(AnyPool, Backend)> {
+/// Makes a new connection ready. A limit in bytes bounds a SQLite database (it holds for each connection, and is stored nowhere).
+pub(super) async fn prepare(connection: &mut AnyConnection, backend: Backend, limit: Option<u64>) -> sqlx::Result<()> {
+    if backend == Backend::Sqlite {
+        connection.execute(sqlx::raw_sql(PRAGMAS)).await?;
+        if let Some(limit) = limit {
+            let statement = format!("PRAGMA max_page_count = {}", (limit / PAGE).max(1));
+            // A number stands in it, and nothing else.
+            connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement))).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, Backend)> {
     sqlx::any::install_default_drivers();
     let (backend, url) = if url.starts_with("sqlite:") {
         (Backend::Sqlite, sqlite_url(url)?)
@@ -33,19 +48,26 @@ pub(super) async fn connect(url: &str) -> Result<(AnyPool, Backend)> {
     };
     let options: AnyConnectOptions = url.parse()?;
     // The pool would try again until its patience ends, and forget why. One connection says at once what is wrong.
-    if backend == Backend::Postgres {
-        let first = tokio::time::timeout(PATIENCE, AnyConnection::connect_with(&options)).await;
-        first.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??.close().await?;
-    }
+    let first = async {
+        let mut first = AnyConnection::connect_with(&options).await?;
+        prepare(&mut first, backend, None).await?;
+        first.close().await
+    };
+    let first = tokio::time::timeout(PATIENCE, first).await;
+    first.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
     let pool = AnyPoolOptions::new()
         .max_connections(if backend == Backend::Sqlite { 8 } else { 16 })
         .acquire_timeout(PATIENCE)
-        .after_connect(move |connection: &mut AnyConnection, _| {
+        .after_connect(move |connection: &mut AnyConnection, _| Box::pin(prepare(connection, backend, limit)))
+        .after_release(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
-                if backend == Backend::Sqlite {
-                    connection.execute(sqlx::raw_sql(PRAGMAS)).await?;
+                if backend == Backend::Postgres {
+                    return Ok(true);
                 }
-                Ok(())
+                // SQLite ends a transaction itself on a full disk or an I/O error; sqlx goes on counting it, and no other can begin on
+                // that connection. Behind the answer to the ping the queued rollback was processed, so the count says which one it is.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
             })
         })
         .connect_with(options)

@@ -8,11 +8,13 @@ mod backend;
 mod bus;
 mod drafts;
 mod email;
+mod health;
 mod inbox;
 mod leases;
 mod mailboxes;
 mod outbox;
 mod people;
+mod quotas;
 mod sessions;
 
 use sqlx::any::AnyRow;
@@ -23,6 +25,7 @@ pub use backend::{Backend, missing_file};
 pub use bus::{News, hear};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
+pub use health::{Health, Space};
 pub use inbox::{FolderChange, FolderRow};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, NewMailbox};
@@ -39,6 +42,9 @@ pub enum StoreError {
     /// Migrations could not be applied.
     #[error("database migrations: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The disk is nearly full: the rest is kept for deleting.
+    #[error("the disk of the database is nearly full")]
+    NoRoom,
     /// A row holds what no version of Entrepost writes.
     #[error("the row {row} of {table} cannot be read")]
     Row {
@@ -55,6 +61,32 @@ impl StoreError {
     pub fn is_duplicate(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
+
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        }
+    }
+
+    /// Whether the disk is full. SQLite: SQLITE_FULL, SQLITE_IOERR_WRITE (a limit of files or a quota), SQLITE_IOERR_SHMSIZE;
+    /// PostgreSQL: disk_full.
+    #[must_use]
+    pub fn is_full(&self, backend: Backend) -> bool {
+        let code = self.code();
+        let full: &[&str] = match backend {
+            Backend::Sqlite => &["13", "778", "4874"],
+            Backend::Postgres => &["53100"],
+        };
+        code.is_some_and(|code| full.contains(&code.as_str()))
+    }
+
+    /// Whether another writer holds the database (SQLITE_BUSY and its kin).
+    #[must_use]
+    pub fn is_busy(&self, backend: Backend) -> bool {
+        let code = self.code().and_then(|code| code.parse::<u32>().ok());
+        backend == Backend::Sqlite && code.is_some_and(|code| code & 0xff == 5)
+    }
 }
 
 /// A result of the store.
@@ -69,6 +101,7 @@ pub struct Store {
     pool: AnyPool,
     backend: Backend,
     bus: bus::Bus,
+    watch: std::sync::Arc<health::Watch>,
 }
 
 impl Store {
@@ -76,11 +109,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: out of reach, not writable, newer than this program.
-    pub async fn open(url: &str) -> Result<Self> {
-        let (pool, backend) = backend::connect(url).await?;
+    pub async fn open(url: &str, space: Space) -> Result<Self> {
+        let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
         let bus = bus::Bus::open((backend == Backend::Postgres).then_some(url)).await?;
-        Ok(Self { pool, backend, bus })
+        let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
+        Ok(Self { pool, backend, bus, watch: std::sync::Arc::new(watch) })
     }
 
     /// Begins a transaction that will write.
@@ -100,17 +134,9 @@ impl Store {
         self.backend
     }
 
-    /// Answers if the database does.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
-    }
-
     /// Ends all connections.
     pub async fn close(&self) {
+        self.watch.stop();
         self.pool.close().await;
     }
 

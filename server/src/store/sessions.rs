@@ -2,6 +2,7 @@
 
 use app::model::{InstitutionId, SessionId, Timestamp, UserId};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::people::User;
 use super::{Result, Store, Tx, at, id, named, time};
@@ -20,6 +21,28 @@ pub struct SessionRow {
     pub seen_at: Timestamp,
     /// Whose it is.
     pub user: User,
+    /// Their mail is hidden until their Microsoft account signs in.
+    pub mail_locked: bool,
+}
+
+const SESSION: &str =
+    "SELECT s.id AS session_id, s.created_at, s.seen_at, u.id, u.address, u.role, u.password_hash, u.disabled_at, u.mail_lock
+     FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id";
+
+fn session(row: &AnyRow) -> Result<SessionRow> {
+    Ok(SessionRow {
+        id: id(row, "session_id")?,
+        created_at: at(row, "created_at")?,
+        seen_at: at(row, "seen_at")?,
+        mail_locked: row.try_get::<Option<String>, _>("mail_lock")?.is_some(),
+        user: User {
+            id: id(row, "id")?,
+            address: row.try_get("address")?,
+            role: named(row, "role", app::model::Role::parse)?,
+            password_hash: None,
+            disabled_at: time(row, "disabled_at")?,
+        },
+    })
 }
 
 impl Store {
@@ -51,30 +74,113 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
-        let row = sqlx::query(
-            "SELECT s.id AS session_id, s.created_at, s.seen_at, u.id, u.address, u.role, u.password_hash, u.disabled_at
-             FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
-             WHERE s.institution_id = $1 AND s.token_sha256 = $2",
-        )
-        .bind(institution.to_string())
-        .bind(token_sha256)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| {
-            Ok(SessionRow {
-                id: id(&row, "session_id")?,
-                created_at: at(&row, "created_at")?,
-                seen_at: at(&row, "seen_at")?,
-                user: User {
-                    id: id(&row, "id")?,
-                    address: row.try_get("address")?,
-                    role: named(&row, "role", app::model::Role::parse)?,
-                    password_hash: None,
-                    disabled_at: time(&row, "disabled_at")?,
-                },
-            })
-        })
-        .transpose()
+        let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.token_sha256 = $2");
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(institution.to_string())
+            .bind(token_sha256)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(session).transpose()
+    }
+
+    /// A session by its id.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn session_by_id(&self, institution: InstitutionId, which: SessionId) -> Result<Option<SessionRow>> {
+        let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.id = $2");
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(session).transpose()
+    }
+
+    /// The role of somebody whose session is alive, read inside the transaction that acts by it, so that it cannot end meanwhile.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn role_of_session(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        (which, user): (SessionId, UserId),
+    ) -> Result<Option<app::model::Role>> {
+        let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE OF s, u" } else { "" };
+        let statement = format!(
+            "SELECT u.role FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
+             WHERE s.institution_id = $1 AND s.id = $2 AND u.id = $3 AND u.disabled_at IS NULL{lock}"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(institution.to_string())
+            .bind(which.to_string())
+            .bind(user.to_string())
+            .fetch_optional(&mut **tx)
+            .await?;
+        row.as_ref().map(|row| named(row, "role", app::model::Role::parse)).transpose()
+    }
+
+    /// Hides a person's mail until one of the Microsoft accounts of their mailboxes signs in. `false`: they have no mailbox.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<bool> {
+        let rows = sqlx::query("SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_all(&mut **tx)
+            .await?;
+        let subjects =
+            rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<std::result::Result<Vec<_>, _>>()?;
+        if subjects.is_empty() {
+            return Ok(false);
+        }
+        // A lock that is there already names accounts that may be gone from the mailboxes meanwhile: it stays.
+        sqlx::query("UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .bind(subjects.join("\n"))
+            .execute(&mut **tx)
+            .await?;
+        Ok(true)
+    }
+
+    /// Shows a person's mail again, if that Microsoft account is one of those that are waited for.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn unlock_mail(&self, institution: InstitutionId, who: UserId, subject: &str) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let lock = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten();
+        if !lock.is_some_and(|lock| !subject.is_empty() && lock.lines().any(|known| known == subject)) {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Failures of a subject in a window that began after a time.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn sign_in_failures(&self, subject: &str, since: Timestamp) -> Result<i64> {
+        let row = sqlx::query("SELECT failures FROM sign_in_failures WHERE subject = $1 AND window_started_at >= $2")
+            .bind(subject)
+            .bind(since.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
     }
 
     /// The sessions of a person.

@@ -100,6 +100,7 @@ impl Services {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let theirs = self.store.mailboxes(institution).await.or_internal(self)?;
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         if let Some(settings) = settings {
             self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
         }
@@ -133,6 +134,7 @@ impl Services {
     ) -> Result<(), AppError> {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         if let Some(settings) = settings {
             self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
         }
@@ -339,6 +341,7 @@ impl Services {
         }
         let (theirs, now) = (self.store.mailboxes(institution).await.or_internal(self)?, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
         let problem = Fault::new("provider_changed", now, &[]).to_json();
         self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
@@ -363,6 +366,7 @@ impl Services {
         }
         let (theirs, now) = (self.store.mailboxes(institution).await.or_internal(self)?, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
         self.store.drop_registration(&mut tx, institution, Slot::Current).await.or_internal(self)?;
         self.store.drop_registration(&mut tx, institution, Slot::Waiting).await.or_internal(self)?;

@@ -56,6 +56,9 @@ impl Services {
             self.end_as_taken(attempt).await?;
             return Ok(false);
         };
+        if self.store.unlock_mail(attempt.institution, me.user(), &identity.subject).await.or_internal(self)? {
+            tracing::info!(user = %me.user(), "mail is shown again: the Microsoft account signed in");
+        }
         self.tokens.remember(mailbox, &identity.sign_in_name, AccessToken::from(&granted));
         self.put_check(attempt, passed(CheckKind::Identity, detail, Some(self.clock.now().since_ms(now)))).await?;
         Ok(true)
@@ -98,6 +101,7 @@ impl Services {
     ) -> Result<Option<MailboxId>, AppError> {
         let (institution, now) = (attempt.institution, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_signed_in(&mut tx, me).await?;
         let new = NewMailbox {
             id: MailboxId(self.clock.uuid()),
             user: me.user(),

@@ -1,0 +1,138 @@
+//! Bodies of requests: how large each may be, and how much of them may be in memory at one time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::sync::Semaphore;
+
+use super::AppState;
+use super::guard::{plain, text};
+
+/// Server functions that take files.
+const WITH_FILES: [&str; 2] = ["/api/send_message", "/api/attach_files"];
+/// Server functions that anybody may call.
+pub(super) const OPEN: [&str; 4] = ["/api/sign_in", "/api/sign_out", "/api/accept_invitation", "/api/complete_sign_in"];
+/// Bytes of any other request's body that are read.
+const FORM: u64 = 256 * 1024;
+/// The same where anybody may ask: an address and a password, or what Microsoft sent back (a code has some kilobytes).
+const OPEN_FORM: u64 = 16 * 1024;
+/// What a form with files has beside them: text, and the borders between its parts.
+const BESIDE_FILES: u64 = 4 * 1024 * 1024;
+/// KiB of forms in memory at one time. Each takes some four times its size while it is read.
+const FORMS_ROOM: usize = 32 * 1024;
+/// How long a request waits for room.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How large the body of a request to a path may be.
+fn limit(path: &str, attachments: u64) -> u64 {
+    match path {
+        path if WITH_FILES.contains(&path) => attachments + BESIDE_FILES,
+        // A message as it is typed: each of its characters may be many in a form.
+        "/api/save_draft" => BESIDE_FILES,
+        path if OPEN.contains(&path) => OPEN_FORM,
+        _ => FORM,
+    }
+}
+
+/// Room for bodies in memory, in KiB. Small ones have their own: no upload keeps people from signing in.
+pub(super) struct Room {
+    forms: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+}
+
+impl Room {
+    /// Room for a few uploads of the largest size.
+    pub(super) fn new(attachments: u64) -> Self {
+        let uploads = usize::try_from((attachments + BESIDE_FILES).div_ceil(1024) * 4).unwrap_or(usize::MAX >> 4);
+        Self {
+            forms: Arc::new(Semaphore::new(FORMS_ROOM)),
+            uploads: Arc::new(Semaphore::new(uploads.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+}
+
+/// Bodies are read up to a limit: more where files are taken. Those must come as a form with parts.
+pub(super) async fn bounded(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let with_files = WITH_FILES.contains(&path);
+    let limit = limit(path, state.services.config.attachment_limit);
+    let announced = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Too large",
+            "This is more than Entrepost takes at once. Go back and send less, or send large files as a link.",
+        );
+    }
+    let kind = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default().trim_start().to_lowercase();
+    let unreadable = kind.starts_with("multipart/") && !has_boundary(&kind);
+    let without_parts = with_files && request.method() == Method::POST && !kind.starts_with("multipart/form-data");
+    if unreadable || without_parts {
+        return plain(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The request could not be read",
+            "Go back, reload the page and try again.",
+        );
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    next.run(request.map(|body| Body::new(http_body_util::Limited::new(body, limit)))).await
+}
+
+/// Whether a type of parts has a boundary that is one (RFC 2046, 5.1.1). The library panics on others.
+fn has_boundary(kind: &str) -> bool {
+    let value = kind.split_once("boundary=").map(|(_, value)| value.trim_start()).unwrap_or_default();
+    let value = match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap_or_default(),
+        None => value.split([';', ' ', ',']).next().unwrap_or_default(),
+    };
+    (1..=70).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte))
+}
+
+/// Waits until there is room for a body: only those who may send one get here.
+pub(super) async fn with_room(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let most = limit(request.uri().path(), state.services.config.attachment_limit);
+    // Without a length it may be all that is allowed. Permits are taken at once: parts of them would wait for each other.
+    let bytes = request.body().size_hint().exact().unwrap_or(most).min(most);
+    let pool = if bytes <= FORM { &state.room.forms } else { &state.room.uploads };
+    let permits = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    let room = tokio::time::timeout(PATIENCE, Arc::clone(pool).acquire_many_owned(permits)).await;
+    let Ok(Ok(_room)) = room else {
+        return plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Busy",
+            "Too much is being sent to Entrepost at this moment. Go back: what you typed is still in the form. Try again in a minute.",
+        );
+    };
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_boundary;
+
+    #[test]
+    fn boundaries_are_checked() {
+        for good in ["multipart/form-data; boundary=----x123", "multipart/form-data; boundary=\"a b\"; charset=utf-8"] {
+            assert!(has_boundary(good), "{good}");
+        }
+        let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
+        for bad in [
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/form-data; boundary=\"\"",
+            "multipart/form-data; boundary=\u{e4}",
+            &long,
+        ] {
+            assert!(!has_boundary(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Connections: how many there may be, for how long they may be silent, and how they end.
+//!
+//! hyper's own deadline covers the request's head and idle connections; bodies, answers that nobody reads, and the end of the
+//! server are watched here. A proxy on loopback, or one that hands the client's address on, stands for many clients: its
+//! connections are bounded together only.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::{self, IoSlice, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::ConnectInfo;
+use axum::{BoxError, Router};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::guard::network;
+
+/// Bounds of connections.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections: usize,
+    /// Of those, from one network address. A school has one, and its pages keep a connection open each.
+    pub per_address: usize,
+    /// A trusted proxy hands the client's address on: its own connections have no share.
+    pub behind_proxy: bool,
+    /// Connections from this machine have no share.
+    pub loopback_free: bool,
+    /// For a request's head, and idle, of a client that connects itself.
+    pub head: Duration,
+    /// The same for a proxy, which keeps connections open for minutes (Caddy: two).
+    pub idle: Duration,
+    /// Without one byte of a body.
+    pub pause: Duration,
+    /// For the whole body: this, and a second for each so many bytes.
+    pub grace: Duration,
+    /// Bytes a second that a body must have on average behind that.
+    pub rate: u64,
+    /// In which nothing of an answer can be written.
+    pub write: Duration,
+    /// When stopping: how long a connection may stand still.
+    pub standstill: Duration,
+    /// When stopping: for requests that still run.
+    pub last_requests: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            per_address: 1_024,
+            behind_proxy: false,
+            loopback_free: true,
+            head: Duration::from_secs(15),
+            idle: Duration::from_secs(150),
+            pause: Duration::from_secs(15),
+            grace: Duration::from_secs(30),
+            rate: 8 * 1024,
+            write: Duration::from_secs(30),
+            standstill: Duration::from_secs(1),
+            last_requests: Duration::from_secs(8),
+        }
+    }
+}
+
+impl Limits {
+    fn has_no_share(&self, ip: IpAddr) -> bool {
+        self.behind_proxy || (self.loopback_free && ip.to_canonical().is_loopback())
+    }
+}
+
+/// Files that a process opens beside connections: database, mail servers, pages.
+const OTHER_FILES: u64 = 256;
+/// Files that are asked for at most: containers allow a billion, and tables would be made for them.
+const MOST_FILES: u64 = 65_536;
+
+/// Raises the number of files that this process may have open, and answers how many connections fit.
+#[must_use]
+pub fn room_for_connections() -> usize {
+    let files = rlimit::increase_nofile_limit(MOST_FILES).unwrap_or(1_024);
+    usize::try_from(files.saturating_sub(OTHER_FILES).max(files / 2)).unwrap_or(512).min(16_384)
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+#[derive(Default)]
+struct Slots(Mutex<Counts>);
+
+/// A connection's place; given back when it is dropped.
+struct Slot {
+    slots: Arc<Slots>,
+    address: Option<IpAddr>,
+}
+
+impl Slots {
+    fn take(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Slot> {
+        let address = (!limits.has_no_share(ip)).then(|| network(ip));
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = address.map_or(0, |address| counts.by_address.get(&address).copied().unwrap_or_default());
+        if counts.all >= limits.connections || has >= limits.per_address {
+            return None;
+        }
+        counts.all += 1;
+        if let Some(address) = address {
+            *counts.by_address.entry(address).or_default() += 1;
+        }
+        Some(Slot { slots: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut counts = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(address) = self.address
+            && let Entry::Occupied(mut count) = counts.by_address.entry(address)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// What a connection does.
+#[derive(Default)]
+struct Activity {
+    /// Bytes, both ways.
+    moved: AtomicU64,
+    /// A request is being answered.
+    requested: AtomicBool,
+    /// It waits for the server, not for the client.
+    waits_for_us: AtomicBool,
+    /// A body was left unread.
+    unread: AtomicBool,
+}
+
+/// A socket on which nothing can stand still for ever.
+struct Socket {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    write: Duration,
+    timer: Pin<Box<Sleep>>,
+    stalled: bool,
+    ended: bool,
+}
+
+impl Socket {
+    fn watched(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(done) = polled {
+            self.stalled = false;
+            if let Ok(count) = &done {
+                self.activity.moved.fetch_add(*count as u64, Relaxed);
+            }
+            return Poll::Ready(done);
+        }
+        if !self.stalled {
+            self.stalled = true;
+            self.timer.as_mut().reset(Instant::now() + self.write);
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (this, before) = (self.get_mut(), buf.filled().len());
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.activity.moved.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        polled
+    }
+}
+
+/// For how long what a client still sends is read and dropped: one that is cut off while it sends never reads the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.watched(cx, polled)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, all: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, all);
+        this.watched(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ended {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.ended = true;
+            this.timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        while this.activity.unread.load(Relaxed) && this.timer.as_mut().poll(cx).is_pending() {
+            let mut bytes = [0; 8_192];
+            let mut buf = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the body came too slowly")]
+struct TooSlow;
+
+/// A request's body. Only time in which the client is waited for counts.
+struct RequestBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+    limits: Arc<Limits>,
+    timer: Pin<Box<Sleep>>,
+    since: Option<Instant>,
+    waited: Duration,
+    arrived: u64,
+    ended: bool,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.activity.waits_for_us.store(polled.is_ready(), Relaxed);
+        if let Poll::Ready(frame) = polled {
+            if let Some(since) = this.since.take() {
+                this.waited += since.elapsed();
+            }
+            match &frame {
+                Some(Ok(frame)) => this.arrived += frame.data_ref().map_or(0, Bytes::len) as u64,
+                _ => this.ended = true,
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if this.since.is_none() {
+            let allowed = this.limits.grace + Duration::from_secs(this.arrived / this.limits.rate.max(1));
+            let patience = allowed.saturating_sub(this.waited).min(this.limits.pause);
+            this.since = Some(Instant::now());
+            this.timer.as_mut().reset(Instant::now() + patience);
+        }
+        ready!(this.timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(TooSlow.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.activity.unread.store(true, Relaxed);
+        }
+    }
+}
+
+/// An answer's body.
+struct ResponseBody {
+    body: Body,
+    activity: Arc<Activity>,
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.activity.waits_for_us.store(polled.is_pending(), Relaxed);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.activity.waits_for_us.store(false, Relaxed);
+        self.activity.requested.store(false, Relaxed);
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Arc<Limits>, stop: CancellationToken) {
+    // Without it a streamed page waits 40 ms for a delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let activity = Arc::new(Activity::default());
+    let (known, bounds) = (Arc::clone(&activity), Arc::clone(&limits));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let activity = Arc::clone(&known);
+        activity.requested.store(true, Relaxed);
+        activity.waits_for_us.store(true, Relaxed);
+        activity.unread.store(false, Relaxed);
+        let mut request = request.map(|body| RequestBody {
+            body,
+            activity: Arc::clone(&activity),
+            limits: Arc::clone(&bounds),
+            timer: Box::pin(sleep(Duration::ZERO)),
+            since: None,
+            waited: Duration::ZERO,
+            arrived: 0,
+            ended: false,
+        });
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = router.clone().call(request);
+        async move {
+            let answer = answer.await;
+            activity.waits_for_us.store(false, Relaxed);
+            answer.map(|answer| answer.map(|body| ResponseBody { body, activity }))
+        }
+    });
+    let socket = Socket {
+        stream,
+        activity: Arc::clone(&activity),
+        write: limits.write,
+        timer: Box::pin(sleep(Duration::ZERO)),
+        stalled: false,
+        ended: false,
+    };
+    let head = if limits.has_no_share(peer.ip()) { limits.idle } else { limits.head };
+    let mut serving = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(head)
+            .max_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(socket), service)
+    );
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    // Idle ones end at the next poll. Others end when nothing is asked, or when their client stands still.
+    let mut before = activity.moved.load(Relaxed);
+    while timeout(limits.standstill, serving.as_mut()).await.is_err() {
+        let now = activity.moved.load(Relaxed);
+        let stands_still = now == before && !activity.waits_for_us.load(Relaxed);
+        if !activity.requested.load(Relaxed) || stands_still {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// Serves until the token is cancelled, and then as long as running requests take, within the limit.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: &CancellationToken) {
+    let (router, limits): (Router, _) = (router.with_state(()), Arc::new(limits));
+    let (slots, mut running, mut failing) = (Arc::new(Slots::default()), JoinSet::new(), false);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // A panic was reported by the hook, and ends its connection alone.
+            Some(_) = running.join_next() => continue,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                let Some(slot) = slots.take(peer.ip(), &limits) else {
+                    refuse(stream);
+                    continue;
+                };
+                let serving = connection(stream, peer, router.clone(), Arc::clone(&limits), stop.clone());
+                running.spawn(async move {
+                    let _slot = slot;
+                    serving.await;
+                });
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionRefused
+                ) => {}
+            Err(error) => {
+                // Too many open files and the like: said once, then waited for.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!("no connection can be accepted: {error}");
+                }
+                tokio::select! {
+                    () = sleep(Duration::from_millis(200)) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
+        }
+    }
+    drop(listener);
+    let _ = timeout(limits.last_requests, async { while running.join_next().await.is_some() {} }).await;
+    running.shutdown().await;
+}
+
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
+
+/// Answers a connection for which there is no room, without waiting for it.
+fn refuse(stream: TcpStream) {
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(FULL);
+    }
+}

@@ -1,0 +1,132 @@
+//! What one person, and one institution, may have and do: nothing grows without bound, and the limit is said in words.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use app::backend::{Administrator, SignedIn};
+use app::error::AppError;
+use app::model::{UserId, size_in_words};
+
+use super::{OrInternal, Services};
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Limits, as settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Quotas {
+    /// Bytes of a person's drafts, with their files.
+    pub draft_bytes: u64,
+    /// Messages of a person that wait to be sent.
+    pub queued_messages: i64,
+    /// Bytes of them.
+    pub queued_bytes: u64,
+    /// Messages of an institution that wait to be sent.
+    pub queued_messages_of_institution: i64,
+    /// Runs of Configure & Test that a person begins in an hour.
+    pub attempts_per_hour: i64,
+    /// Invitations and new links that an institution makes in a day.
+    pub invitations_per_day: i64,
+    /// Pages of a person that follow what happens, in one process.
+    pub streams: usize,
+}
+
+/// Pages that follow what happens, by person.
+#[derive(Default)]
+pub struct Streams(Mutex<HashMap<UserId, usize>>);
+
+/// One such page; it counts until it is dropped.
+pub struct Following {
+    streams: Arc<Streams>,
+    user: UserId,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.user);
+            }
+        }
+    }
+}
+
+impl Services {
+    /// Lets one more page of a person follow what happens.
+    ///
+    /// # Errors
+    /// [`AppError::TooMany`].
+    pub fn follow_more(&self, me: &SignedIn) -> Result<Following, AppError> {
+        let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(me.user()).or_default();
+        if *count >= self.config.quotas.streams {
+            return Err(AppError::TooMany { minutes: 1 });
+        }
+        *count += 1;
+        drop(all);
+        Ok(Following { streams: Arc::clone(&self.streams), user: me.user() })
+    }
+
+    /// Room for more of a person's drafts and files.
+    pub(super) async fn check_drafts(&self, me: &SignedIn, more: u64) -> Result<(), AppError> {
+        let limit = self.config.quotas.draft_bytes;
+        let used = self.store.draft_bytes(me.institution().id, me.user()).await.or_internal(self)?;
+        if used.saturating_add(more) > limit {
+            return Err(AppError::refused(format!(
+                "Your drafts and their files would have more than {} together. Send or discard some of them first.",
+                size_in_words(limit)
+            )));
+        }
+        self.store.room_for(more).or_internal(self)
+    }
+
+    /// Room for one more message of a person's in the outbox.
+    pub(super) async fn check_queue(&self, me: &SignedIn, bytes: u64) -> Result<(), AppError> {
+        let quotas = self.config.quotas;
+        let (count, used, of_institution) =
+            self.store.queued_usage(me.institution().id, me.user()).await.or_internal(self)?;
+        if count >= quotas.queued_messages {
+            return Err(AppError::refused(format!(
+                "{count} of your messages wait to be sent already. Wait until some of them have left, or cancel some in the outbox."
+            )));
+        }
+        if used.saturating_add(bytes) > quotas.queued_bytes {
+            return Err(AppError::refused(format!(
+                "The messages that wait to be sent would have more than {} together. Wait until some of them have left.",
+                size_in_words(quotas.queued_bytes)
+            )));
+        }
+        if of_institution >= quotas.queued_messages_of_institution {
+            return Err(AppError::refused(
+                "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
+            ));
+        }
+        self.store.room_for(bytes).or_internal(self)
+    }
+
+    /// One more run of Configure & Test.
+    pub(super) async fn check_attempts(&self, me: &SignedIn) -> Result<(), AppError> {
+        let since = self.clock.now().plus_ms(-HOUR_MS);
+        let count = self.store.attempts_since(me.institution().id, me.user(), since).await.or_internal(self)?;
+        if count >= self.config.quotas.attempts_per_hour {
+            return Err(AppError::refused(format!(
+                "You started Configure & Test {count} times within the last hour. Wait a while, then try again."
+            )));
+        }
+        Ok(())
+    }
+
+    /// One more invitation or link.
+    pub(super) async fn check_invitations(&self, admin: &Administrator) -> Result<(), AppError> {
+        let since = self.clock.now().plus_ms(-DAY_MS);
+        let count = self.store.invitations_since(admin.institution().id, since).await.or_internal(self)?;
+        if count >= self.config.quotas.invitations_per_day {
+            return Err(AppError::refused(format!(
+                "{count} invitations and links were made within the last day, which is the limit of this server. Try again tomorrow."
+            )));
+        }
+        Ok(())
+    }
+}

@@ -116,6 +116,33 @@ fn seconds(text: &str) -> Option<Duration> {
     text.parse::<u64>().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
+/// The database's address. A PostgreSQL server on another machine is spoken to in TLS and has to prove who it is, unless the
+/// address says otherwise (`sslmode=…`, as libpq reads it).
+fn database_url(source: &Source) -> Result<Secret, ConfigError> {
+    let given = source.secret("ENTREPOST_DATABASE_URL", "ENTREPOST_DATABASE_URL_FILE")?;
+    let given = given.unwrap_or_else(|| Secret::new("sqlite://data/entrepost.db".into()));
+    let Some(mut url) = Url::parse(given.expose()).ok().filter(|url| url.scheme().starts_with("postgres")) else {
+        return Ok(given);
+    };
+    let asked = |url: &Url, name: &str| url.query_pairs().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    // A socket's directory stands in `host`, or in the host's place, percent-encoded.
+    let local = asked(&url, "host") || url.host_str().is_none_or(|host| host.is_empty() || host.starts_with("%2F"));
+    // Addresses of schemes that are not the web's are parsed as names, numbers too.
+    let ip = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok());
+    if local || is_loopback(&url) || ip.is_some_and(|ip| ip.is_loopback()) {
+        return Ok(given);
+    }
+    if !asked(&url, "sslmode") && !asked(&url, "ssl-mode") {
+        url.query_pairs_mut().append_pair("sslmode", "verify-full");
+    }
+    if !asked(&url, "sslrootcert")
+        && let Some(file) = source.get("ENTREPOST_EXTRA_CA_FILE")
+    {
+        url.query_pairs_mut().append_pair("sslrootcert", &file);
+    }
+    Ok(Secret::new(url.into()))
+}
+
 impl Config {
     /// Reads all settings.
     ///
@@ -150,7 +177,7 @@ impl Config {
             Some(text) => Some(Relay::parse(&text).ok_or_else(|| ConfigError::Value {
                 name: "ENTREPOST_SYSTEM_SMTP_URL",
                 value: "(not shown)".into(),
-                expected: "an address is expected such as smtp://user:password@relay.example?tls=required, with special characters of the password percent-encoded".into(),
+                expected: "an address is expected such as smtp://user:password@relay.example?tls=required, with special characters of the password percent-encoded; ?tls=none sends everything in the clear".into(),
             })?),
         };
         let client_address_header = match source.get("ENTREPOST_CLIENT_ADDRESS_HEADER") {
@@ -170,9 +197,7 @@ impl Config {
         Ok(Self {
             listen,
             public_url: PublicUrl::parse(source, listen.port())?,
-            database_url: source
-                .secret("ENTREPOST_DATABASE_URL", "ENTREPOST_DATABASE_URL_FILE")?
-                .unwrap_or_else(|| Secret::new("sqlite://data/entrepost.db".into())),
+            database_url: database_url(source)?,
             master_key: source.get("ENTREPOST_MASTER_KEY").map(Secret::new),
             master_key_given: source.get("ENTREPOST_MASTER_KEY_FILE").is_some(),
             master_key_file: text("ENTREPOST_MASTER_KEY_FILE", "data/master.key").into(),
@@ -291,6 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn databases_elsewhere_are_spoken_to_in_tls() {
+        let url = |text: &str| read(&[("ENTREPOST_DATABASE_URL", text)]).unwrap().database_url.expose().to_owned();
+        assert!(url("postgres://u:p@db.example/entrepost").contains("sslmode=verify-full"));
+        assert!(url("postgres://u:p@10.0.0.7:5432/entrepost?application_name=x").contains("sslmode=verify-full"));
+        for unchanged in [
+            "postgres://u:p@db.example/entrepost?sslmode=disable",
+            "postgres://u:p@127.0.0.1:5432/entrepost",
+            "postgres://u:p@localhost/entrepost",
+            "postgres:///entrepost?host=/run/postgresql",
+            "sqlite://data/entrepost.db",
+        ] {
+            assert_eq!(url(unchanged), unchanged);
+        }
+    }
+
+    #[test]
     fn wrong_values_are_named() {
         for (name, value) in [
             ("ENTREPOST_LISTEN", "3000"),
@@ -303,6 +344,7 @@ mod tests {
             ("ENTREPOST_OUTBOX_DAYS", "0"),
             ("ENTREPOST_CLIENT_ADDRESS_HEADER", "X Forwarded For"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "relay.example:25"),
+            ("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:marked@relay.example"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "https://user:marked@relay.example"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:marked@relay.example?tls=yes"),
         ] {

@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod http;
 pub mod identity;
 pub mod inbox;
+pub mod logging;
 pub mod mail;
 pub mod markup;
 pub mod message;

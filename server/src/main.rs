@@ -9,10 +9,9 @@ use clap::{Parser, Subcommand};
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::demo::{self, Ports};
-use server::http;
 use server::service::{Services, keep_house};
 use server::wiring::{StartError, build};
-use tracing_subscriber::EnvFilter;
+use server::{http, logging};
 
 /// Connects an institution's Microsoft Exchange Online mailboxes over OAuth 2.0.
 #[derive(Parser)]
@@ -113,7 +112,7 @@ enum KeyCommand {
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let wanted = std::env::var("ENTREPOST_LOG").ok().filter(|text| !text.trim().is_empty());
-    let filter = match EnvFilter::try_new(wanted.as_deref().unwrap_or("info,sqlx=warn")) {
+    let filter = match logging::filter(wanted.as_deref().unwrap_or(logging::DEFAULT)) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("entrepost: ENTREPOST_LOG: {error}; a level is expected, such as info or info,sqlx=warn");

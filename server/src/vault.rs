@@ -160,6 +160,7 @@ impl Vault {
         let _ = std::fs::remove_file(&new);
         write_private(&new, &text).map_err(|error| failed(&error))?;
         std::fs::rename(&new, path).map_err(|error| failed(&error))?;
+        sync_directory(path).map_err(|error| failed(&error))?;
         Ok(vault)
     }
 
@@ -233,7 +234,14 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    sync_directory(path)
+}
+
+/// A new name is on the disk only once its directory is: without the key nothing that was sealed opens again.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { std::fs::File::open(parent)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ fn an_untouched_token_names_the_person() {
     let keys = keys();
     let identity = check(&signed(&keys.mine, Some("k1"), &claims()), &keys.published).unwrap();
     assert_eq!(identity.sign_in_name, "user@demo.example");
-    assert_eq!(identity.names, ["user@demo.example", "User@Demo.example"]);
+    assert_eq!(identity.names, ["user@demo.example"]);
+    assert_eq!(identity.email.as_deref(), Some("User@Demo.example"));
     assert_eq!(identity.subject, format!("aa@{TENANT}"));
 }
 

@@ -37,6 +37,7 @@ pub async fn sign_out() -> Result<(), AppError> {
     if let Ok(cookie) = request.backend.accounts.sign_out(&request.visitor).await {
         request.set_cookie(&cookie);
     }
+    request.forget_what_is_kept();
     // Nobody is signed in any more: the answer is for whoever sits there now.
     request.visitor.person = None;
     let notice = Notice::new(Tone::Success, "You are signed out.", "");

@@ -66,6 +66,12 @@ mod request {
             }
         }
 
+        /// Has the browser forget what it keeps of this site: pages, and what was typed.
+        pub fn forget_what_is_kept(&self) {
+            let name = HeaderName::from_static("clear-site-data");
+            self.response.insert_header(name, HeaderValue::from_static("\"cache\", \"storage\""));
+        }
+
         /// Sets a cookie on the answer.
         pub fn set_cookie(&self, cookie: &Cookie) {
             if let Ok(value) = HeaderValue::from_str(&cookie.0) {

@@ -26,12 +26,14 @@ pub enum Encryption {
 }
 
 impl Relay {
-    /// `smtp://` (with `?tls=required` for STARTTLS) or `smtps://`, as lettre reads it.
+    /// `smtps://`, or `smtp://` with `?tls=required` for STARTTLS (`tls=opportunistic`, `tls=none`: in the clear).
     pub(super) fn parse(text: &Secret) -> Option<Self> {
         let url = Url::parse(text.expose()).ok()?;
         let (encryption, port) = match (url.scheme(), url.query()) {
             ("smtps", None) => (Encryption::Wrapped, 465),
-            ("smtp", None) => (Encryption::None, 25),
+            // Everybody on the way reads what is sent so: it has to be asked for, but for a relay on this machine.
+            ("smtp", None) if super::is_loopback(&url) => (Encryption::None, 25),
+            ("smtp", Some("tls=none")) => (Encryption::None, 25),
             ("smtp", Some("tls=opportunistic")) => (Encryption::Opportunistic, 587),
             ("smtp", Some("tls=required")) => (Encryption::Required, 587),
             _ => return None,

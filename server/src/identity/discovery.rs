@@ -33,7 +33,18 @@ impl Discovery {
         Url::parse(&self.issuer).ok()?.path_segments()?.find_map(|segment| Uuid::parse_str(segment).ok())
     }
 
-    fn check(&self, authority: &Url) -> Result<(), IdentityError> {
+    /// The issuer must be the authority's, and the tenant's that was asked for (OpenID Connect Discovery, 4.3; Microsoft's issuer
+    /// names the tenant by its GUID where a domain was asked for).
+    fn check(&self, authority: &Url, tenant: &str) -> Result<(), IdentityError> {
+        let issuer = Url::parse(&self.issuer).ok();
+        let same_host = issuer.as_ref().is_some_and(|issuer| {
+            (issuer.scheme(), issuer.host_str(), issuer.port_or_known_default())
+                == (authority.scheme(), authority.host_str(), authority.port_or_known_default())
+        });
+        let same_tenant = Uuid::parse_str(tenant).map_or(true, |tenant| self.tenant_id() == Some(tenant));
+        if !same_host || !same_tenant {
+            return Err(IdentityError::protocol("discovery", "it names another issuer than the one that was asked"));
+        }
         for url in [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri] {
             // Plain http is for an authority on loopback only (config checked that), and stays there.
             let plain_allowed = authority.scheme() == "http" && url.host_str() == authority.host_str();
@@ -73,7 +84,7 @@ impl Entra {
         let body = self.get(url, "discovery").await?;
         let discovery: Discovery = serde_json::from_slice(&body)
             .map_err(|_| IdentityError::protocol("discovery", "the answer is no OpenID configuration"))?;
-        discovery.check(&self.microsoft.authority)?;
+        discovery.check(&self.microsoft.authority, tenant)?;
         let discovery = Arc::new(discovery);
         let mut cache = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
         // Only what was verified is asked for often; a bound keeps typing errors from filling the memory.

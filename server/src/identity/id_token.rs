@@ -39,6 +39,8 @@ pub struct Identity {
     pub sign_in_name: String,
     /// Every name by which the token knows the person: `preferred_username`, `upn`, `email`.
     pub names: Vec<String>,
+    /// The `email` claim. Some tenants let people set it to anything: it is proven by a message before it counts.
+    pub email: Option<String>,
     /// The stable key: `oid@tid`, else `sub@iss`.
     pub subject: String,
 }
@@ -71,6 +73,24 @@ struct Claims {
     upn: Option<String>,
     email: Option<String>,
     azp: Option<String>,
+    aud: Audience,
+}
+
+/// `aud`: one, or several (RFC 7519, 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn has_others(&self, own: &str) -> bool {
+        match self {
+            Self::One(one) => one != own,
+            Self::Several(all) => all.iter().any(|one| one != own),
+        }
+    }
 }
 
 /// Checks an id_token against the keys and what it must say. Pure: time is given.
@@ -121,25 +141,28 @@ pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<I
     if claims.azp.as_ref().is_some_and(|azp| *azp != expected.client_id.to_string()) {
         return Err(IdTokenError::Claim("it was issued for another application (azp)"));
     }
+    // OpenID Connect Core, 3.1.3.7: a token for further audiences says for whom it was issued.
+    if claims.aud.has_others(&expected.client_id.to_string()) && claims.azp.is_none() {
+        return Err(IdTokenError::Claim("it was issued for further applications (aud)"));
+    }
     if let Some(tid) = &claims.tid
         && Uuid::parse_str(tid).ok() != Some(expected.tenant_id.0)
     {
         return Err(IdTokenError::Claim("it comes from another tenant (tid)"));
     }
-    let names: Vec<String> = [claims.preferred_username, claims.upn, claims.email]
-        .into_iter()
-        .flatten()
-        .filter(|name| !name.trim().is_empty())
-        .collect();
-    let sign_in_name = names.first().cloned().ok_or(IdTokenError::Claim("it names nobody (preferred_username)"))?;
-    if names.iter().any(|name| name.chars().any(char::is_control)) {
+    let given = |name: &String| !name.trim().is_empty();
+    let names: Vec<String> = [claims.preferred_username, claims.upn].into_iter().flatten().filter(given).collect();
+    let email = claims.email.filter(given);
+    let sign_in_name = names.first().or(email.as_ref()).cloned();
+    let sign_in_name = sign_in_name.ok_or(IdTokenError::Claim("it names nobody (preferred_username)"))?;
+    if names.iter().chain(&email).any(|name| name.chars().any(char::is_control)) {
         return Err(IdTokenError::Claim("a name has control characters"));
     }
     let subject = match (claims.oid, claims.tid) {
         (Some(oid), Some(tid)) => format!("{oid}@{tid}"),
         _ => format!("{}@{}", claims.sub, claims.iss),
     };
-    Ok(Identity { sign_in_name, names, subject })
+    Ok(Identity { sign_in_name, names, email, subject })
 }
 
 fn claim_error(kind: &jsonwebtoken::errors::ErrorKind) -> IdTokenError {

@@ -6,6 +6,9 @@ use async_imap::extensions::idle::IdleResponse;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use bounded::Bounded;
+
+mod bounded;
 mod commands;
 mod folder_names;
 mod wire;
@@ -14,7 +17,7 @@ pub use wire::{Folder, readable};
 
 use super::{Login, MailError, STEP_LIMIT, Step, Trust};
 
-type Inner = async_imap::Session<TlsStream<TcpStream>>;
+type Inner = async_imap::Session<Bounded<TlsStream<TcpStream>>>;
 
 /// A signed-in IMAP session.
 pub struct Session {
@@ -118,8 +121,14 @@ fn explain(step: Step, error: &async_imap::error::Error) -> MailError {
         async_imap::error::Error::No(text) => MailError::refused(step, None, format!("NO {}", info(text))),
         async_imap::error::Error::Bad(text) => MailError::refused(step, None, format!("BAD {}", info(text))),
         async_imap::error::Error::ConnectionLost => MailError::network(step, "the connection was lost"),
-        other => MailError::network(step, other.to_string()),
+        // What cannot be parsed is quoted by the library, whole: it may be mail.
+        other => MailError::network(step, without_quote(&other.to_string())),
     }
+}
+
+/// An error without what the server said, which the library quotes.
+fn without_quote(text: &str) -> String {
+    text.split(" during parsing of").next().unwrap_or_default().chars().take(300).collect()
 }
 
 /// The server's words out of the library's `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`.
@@ -149,13 +158,13 @@ impl Session {
             Ok(Err(error)) => return Err(MailError::network(Step::Tls, error.to_string())),
             Err(_) => return Err(MailError::network(Step::Tls, "no answer in time")),
         };
-        let mut client = async_imap::Client::new(tls);
+        let mut client = async_imap::Client::new(Bounded::new(tls));
         match tokio::time::timeout(STEP_LIMIT, client.read_response()).await {
             Ok(Ok(Some(_))) => {}
             Ok(Ok(None)) => {
                 return Err(MailError::network(Step::Connect, "the connection was closed before the greeting"));
             }
-            Ok(Err(error)) => return Err(MailError::network(Step::Connect, error.to_string())),
+            Ok(Err(error)) => return Err(MailError::network(Step::Connect, without_quote(&error.to_string()))),
             Err(_) => return Err(MailError::network(Step::Connect, "no greeting in time")),
         }
         let token = format!("user={}\x01auth=Bearer {}\x01\x01", login.user, login.token.expose());

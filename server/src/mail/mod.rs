@@ -5,6 +5,7 @@ mod error;
 pub mod imap;
 pub mod recipients;
 pub mod smtp;
+mod submission;
 mod tls;
 
 pub use error::{MailError, Step};

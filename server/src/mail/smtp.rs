@@ -8,12 +8,12 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Auth, Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::MailBodyParameter;
-use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::extension::{Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
 
 use crate::config::{Encryption, Relay};
 
-use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust};
+use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
 
 /// A signed-in SMTP session.
 pub struct Session {
@@ -39,7 +39,7 @@ async fn limited<T>(
     }
 }
 
-fn explain(step: Step, error: &lettre::transport::smtp::Error) -> MailError {
+pub(super) fn explain(step: Step, error: &lettre::transport::smtp::Error) -> MailError {
     use std::error::Error as _;
     let mut causes = Vec::new();
     let mut cause = error.source();
@@ -68,15 +68,7 @@ impl Session {
     /// # Errors
     /// [`MailError`] with the step that failed.
     pub async fn open(login: &Login<'_>, trust: &Trust) -> Result<Self, MailError> {
-        let (host, port) = login.server.clone();
-        let hello = ClientId::default();
-        let connect = AsyncSmtpConnection::connect_tokio1((host.clone(), port), Some(STEP_LIMIT), &hello, None, None);
-        let mut connection = limited(Step::Connect, STEP_LIMIT, connect).await?;
-        let tls = trust.smtp(&host).map_err(|error| explain(Step::Tls, &error))?;
-        if !connection.can_starttls() {
-            return Err(MailError::refused(Step::Tls, None, "the server does not offer STARTTLS"));
-        }
-        limited(Step::Tls, STEP_LIMIT, connection.starttls(tls, &hello)).await?;
+        let connection = submission::connect(login.server, Encryption::Required, trust).await?;
         let mut session = Self { connection };
         session.sign_in(login).await.map_err(|error| error.without(login.token, login.user))?;
         Ok(session)
@@ -87,26 +79,7 @@ impl Session {
     /// # Errors
     /// [`MailError`] with the step that failed.
     pub async fn open_relay(relay: &Relay, trust: &Trust) -> Result<Self, MailError> {
-        let (host, port) = relay.server().clone();
-        let hello = ClientId::default();
-        let tls = |host: &str| trust.smtp(host).map_err(|error| explain(Step::Tls, &error));
-        let wrapped = match relay.encryption() {
-            Encryption::Wrapped => Some(tls(&host)?),
-            _ => None,
-        };
-        let connect =
-            AsyncSmtpConnection::connect_tokio1((host.clone(), port), Some(STEP_LIMIT), &hello, wrapped, None);
-        let mut connection = limited(Step::Connect, STEP_LIMIT, connect).await?;
-        let offered = connection.can_starttls();
-        match relay.encryption() {
-            Encryption::Required if !offered => {
-                return Err(MailError::refused(Step::Tls, None, "the relay does not offer STARTTLS"));
-            }
-            Encryption::Required | Encryption::Opportunistic if offered => {
-                limited(Step::Tls, STEP_LIMIT, connection.starttls(tls(&host)?, &hello)).await?;
-            }
-            _ => {}
-        }
+        let mut connection = submission::connect(relay.server(), relay.encryption(), trust).await?;
         if let Some((user, password)) = relay.credentials() {
             let credentials = Credentials::new(user, password.expose().to_owned());
             let auth = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials);

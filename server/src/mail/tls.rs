@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters, TlsVersion};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 /// The trusted CAs, prepared once.
 #[derive(Clone)]
 pub struct Trust {
-    extra: Option<Vec<u8>>,
     connector: tokio_rustls::TlsConnector,
 }
 
@@ -34,26 +32,12 @@ impl Trust {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { extra, connector: tokio_rustls::TlsConnector::from(Arc::new(config)) })
+        Ok(Self { connector: tokio_rustls::TlsConnector::from(Arc::new(config)) })
     }
 
-    /// For IMAP.
+    /// For IMAP and SMTP. TLS 1.2 or later.
     #[must_use]
     pub fn connector(&self) -> &tokio_rustls::TlsConnector {
         &self.connector
-    }
-
-    /// For lettre. TLS 1.2 or later.
-    ///
-    /// # Errors
-    /// The host is no name that a certificate could have.
-    pub fn smtp(&self, host: &str) -> Result<TlsParameters, lettre::transport::smtp::Error> {
-        let mut builder = TlsParameters::builder(host.to_owned())
-            .certificate_store(CertificateStore::WebpkiRoots)
-            .set_min_tls_version(TlsVersion::Tlsv12);
-        if let Some(pem) = &self.extra {
-            builder = builder.add_root_certificate(Certificate::from_pem(pem)?);
-        }
-        builder.build()
     }
 }

@@ -358,7 +358,12 @@ impl Inbox for Handle {
         };
         // The first octets are awaited here: what is not there is a page that says so, not a broken file.
         let mut reader = reader;
-        let first = reader.next().await.map_err(|error| self.inbox_trouble(me, &mailbox, &error))?;
+        let first = match tokio::time::timeout(LONGER, reader.next()).await {
+            Ok(first) => first.map_err(|error| self.inbox_trouble(me, &mailbox, &error))?,
+            Err(_) => {
+                return Err(AppError::refused("The mail server takes too long to answer. Try again in a minute."));
+            }
+        };
         let octets = stream::unfold((reader, first), |(mut reader, ready)| async move {
             let next = match ready {
                 Some(ready) => Ok(Some(ready)),

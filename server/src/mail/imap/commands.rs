@@ -109,8 +109,9 @@ impl Session {
         command: &str,
         each: &mut impl FnMut(&Response<'_>),
     ) -> Result<(), MailError> {
-        let lost =
-            |error: &dyn std::fmt::Display| MailError::network(step, format!("the connection was lost: {error}"));
+        let lost = |error: &dyn std::fmt::Display| {
+            MailError::network(step, format!("the connection was lost: {}", super::without_quote(&error.to_string())))
+        };
         let Some(inner) = self.inner.as_mut() else { return Err(MailError::network(step, "the connection was lost")) };
         let (news, selected) = (&mut self.news, self.selected.is_some());
         let exchanged = async {

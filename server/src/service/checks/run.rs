@@ -346,6 +346,7 @@ impl<'a> Run<'a> {
             let identity = Identity {
                 sign_in_name: attempt.sign_in_name.clone(),
                 names: Vec::new(),
+                email: None,
                 subject: attempt.subject.clone(),
             };
             if services.keep_grant(self.me, attempt, &identity, refresh, &registration).await?.is_some() {

@@ -76,6 +76,7 @@ impl Services {
             let identity = Identity {
                 sign_in_name: attempt.sign_in_name.clone(),
                 names: Vec::new(),
+                email: None,
                 subject: attempt.subject.clone(),
             };
             let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };

@@ -45,6 +45,22 @@ impl Services {
         };
         let expected = EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
         if !identity.names.iter().any(|name| expected.same_as(name)) {
+            // Only the `email` claim says that the address is theirs: the test message has to prove it, and until then no mailbox is
+            // stored, so that nobody's address is taken by a claim.
+            if identity.email.as_deref().is_some_and(|email| expected.same_as(email)) {
+                self.rest(attempt, &identity, &refresh, Stage::Ready).await?;
+                let detail =
+                    format!("{} signed in; the test message has to prove {}", identity.sign_in_name, attempt.address);
+                let check = Check {
+                    kind: CheckKind::Identity,
+                    status: CheckStatus::Running,
+                    detail,
+                    duration_ms: None,
+                    fault: None,
+                };
+                self.put_check(attempt, check).await?;
+                return Ok(true);
+            }
             return self.let_decide(attempt, &identity, &refresh).await.map(|()| false);
         }
         let detail = if expected.same_as(&identity.sign_in_name) {
@@ -66,11 +82,28 @@ impl Services {
 
     /// Another account signed in: its grant waits sealed on the attempt until the person decides.
     async fn let_decide(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret) -> Result<(), AppError> {
+        self.rest(attempt, identity, refresh, Stage::Deciding).await?;
+        let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
+        self.put_check(
+            attempt,
+            Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail, duration_ms: None, fault: None },
+        )
+        .await
+    }
+
+    /// Keeps a grant sealed on its attempt: until the person decides, or until the address is proven.
+    async fn rest(
+        &self,
+        attempt: &Attempt,
+        identity: &Identity,
+        refresh: &Secret,
+        stage: Stage,
+    ) -> Result<(), AppError> {
         let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
         let rest = Resting {
-            stage: Stage::Deciding,
+            stage,
             address: attempt.address.clone(),
-            prove_address: false,
+            prove_address: stage == Stage::Ready,
             sign_in_name: identity.sign_in_name.clone(),
             subject: identity.subject.clone(),
             grant_sealed: Some(self.vault.seal(&attempt_place("grant_sealed", attempt.id), refresh).or_internal(self)?),
@@ -81,13 +114,7 @@ impl Services {
         if !self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await.or_internal(self)? {
             return Err(AppError::NotSignedIn);
         }
-        tx.commit().await.or_internal(self)?;
-        let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
-        self.put_check(
-            attempt,
-            Check { kind: CheckKind::Identity, status: CheckStatus::Failed, detail, duration_ms: None, fault: None },
-        )
-        .await
+        tx.commit().await.or_internal(self)
     }
 
     /// Stores the mailbox with its sealed refresh token. `None`: it belongs to somebody else.

@@ -1,0 +1,79 @@
+//! What is logged. Libraries write tokens and mail into their records below INFO (async-imap each byte of a session, html5ever each
+//! tag of a message): of them nothing below INFO is ever shown, whatever ENTREPOST_LOG asks for.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// What is logged where nothing is asked for.
+pub const DEFAULT: &str = "info,sqlx=warn";
+
+/// Crates of this program: what they log below INFO is written with care.
+const OWN: [&str; 4] = ["server", "entrepost", "app", "sandbox"];
+
+fn is_own(target: &str) -> bool {
+    let name = target.split("::").next().unwrap_or_default();
+    OWN.contains(&name)
+}
+
+/// Whether a directive's level shows more than INFO does.
+fn is_verbose(level: &str) -> bool {
+    matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5")
+}
+
+/// The filter that `ENTREPOST_LOG` asks for, without what no log may hold.
+///
+/// # Errors
+/// It is no filter.
+pub fn filter(wanted: &str) -> Result<EnvFilter, ParseError> {
+    // What is wrong with it is said as it was written.
+    EnvFilter::try_new(wanted)?;
+    let mut directives = Vec::new();
+    for directive in wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        // Spans and fields ("target[span{field=value}]") would reach into libraries, too.
+        let (target, level) = match directive.rsplit_once('=') {
+            Some((target, level)) if !target.contains(['[', '{']) => (target.trim(), level.trim()),
+            Some(_) => continue,
+            None if directive.parse::<tracing::level_filters::LevelFilter>().is_ok() => ("", directive),
+            None if directive.contains(['[', '{']) => continue,
+            None => (directive, "trace"),
+        };
+        match (target, is_verbose(level)) {
+            ("", true) => {
+                directives.push("info".to_owned());
+                directives.extend(OWN.iter().map(|own| format!("{own}={level}")));
+            }
+            ("", false) => directives.push(level.to_owned()),
+            (target, true) if !is_own(target) => directives.push(format!("{target}=info")),
+            (target, _) => directives.push(format!("{target}={level}")),
+        }
+    }
+    EnvFilter::try_new(directives.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn libraries_are_never_verbose() {
+        for wanted in [
+            "trace",
+            "TRACE",
+            "debug,async_imap=trace",
+            "async_imap",
+            "async_imap::imap_stream=trace,info",
+            "html5ever=5",
+            "info,[request{id=1}]=trace",
+            "lettre=debug",
+        ] {
+            let made = filter(wanted).unwrap().to_string();
+            for directive in made.split(',') {
+                let own = ["server", "entrepost", "app", "sandbox"].iter().any(|own| directive.starts_with(own));
+                let lower = directive.to_lowercase();
+                assert!(own || !(lower.ends_with("trace") || lower.ends_with("debug")), "{wanted} became {made}");
+            }
+        }
+        assert!(filter("server=debug").unwrap().to_string().contains("server=debug"));
+        assert!(filter("nonsense=loud").is_err());
+    }
+}

@@ -1,6 +1,7 @@
 //! The table of causes and fixes: data rather than code. `{address}`, `{sign_in_name}`, `{redirect_uri}` and
 //! `{institution}` are filled in.
 
+mod bounce;
 mod imap;
 mod registration;
 mod sign_in;
@@ -39,7 +40,7 @@ const fn cause(
 }
 
 fn all() -> impl Iterator<Item = &'static Cause> {
-    [registration::CAUSES, sign_in::CAUSES, smtp::CAUSES, imap::CAUSES, OURS].into_iter().flatten()
+    [registration::CAUSES, sign_in::CAUSES, smtp::CAUSES, imap::CAUSES, bounce::CAUSES, OURS].into_iter().flatten()
 }
 
 /// The cause of that name; `unknown` for any other.

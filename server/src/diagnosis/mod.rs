@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{IdTokenError, IdentityError, OAuthError};
 use crate::mail::{MailError, compose};
 
-pub use rules::{imap_cause, oauth_cause, smtp_cause};
+pub use rules::{bounce_cause, imap_cause, oauth_cause, smtp_cause};
 
 /// A fault as it is stored: the cause, and the raw facts. The words are made when somebody looks, for whoever looks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,13 +141,17 @@ impl Fault {
     /// The diagnosis in words for a reader.
     #[must_use]
     pub fn explain(&self, reader: &Reader) -> Diagnosis {
-        let cause = causes::find(&self.cause);
+        let signed_in_as = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map(|(_, name)| name.as_str());
+        // A mailbox that may not send as itself needs no permission to send as itself.
+        let itself = self.cause == "send_as_denied"
+            && signed_in_as.is_some_and(|name| name.eq_ignore_ascii_case(reader.address.trim()));
+        let cause = causes::find(if itself { "send_as_itself" } else { &self.cause });
         // Save concerns no mailbox: nobody's address is known there.
         let address = if reader.address.is_empty() { "the account" } else { &reader.address };
         // What was refused of one recipient is about them, not about the sender.
         let recipient = self.facts.iter().find(|(name, _)| name == RECIPIENT).map(|(_, address)| address.as_str());
         let address = recipient.unwrap_or(address);
-        let trustee = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map_or("the account", |(_, name)| name);
+        let trustee = signed_in_as.unwrap_or("the account");
         let fill = |text: &str| {
             text.replace("{address}", address)
                 .replace("{sign_in_name}", trustee)
@@ -157,7 +161,7 @@ impl Fault {
         let steps: Vec<Step> =
             cause.steps.iter().map(|(text, command)| Step { text: fill(text), command: command.map(fill) }).collect();
         let evidence = Evidence { facts: self.facts.clone() };
-        let message_for_administrator = (cause.mender == Mender::Administrator && !reader.administrator).then(|| {
+        let message_for_administrator = (matches!(cause.mender, Mender::Administrator | Mender::Operator) && !reader.administrator).then(|| {
             let numbered: String = steps
                 .iter()
                 .enumerate()
@@ -177,6 +181,8 @@ impl Fault {
         // To an administrator, "ask your administrator" would be no help.
         let mender = match cause.mender {
             Mender::Administrator if reader.administrator => Mender::You,
+            // A teacher does not know who runs the server; an administrator does.
+            Mender::Operator if !reader.administrator => Mender::Administrator,
             Mender::You if reader.colleague => Mender::Owner,
             other => other,
         };

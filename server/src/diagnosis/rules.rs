@@ -30,9 +30,26 @@ const AADSTS: &[(i64, &str)] = &[
     (700_022, "permissions_missing"),
     (50076, "mfa"),
     (50079, "mfa"),
-    (53000, "conditional_access"),
+    (50072, "mfa"),
+    (50074, "mfa"),
+    (50158, "mfa"),
+    (53000, "device_policy"),
+    (53001, "device_policy"),
+    (53002, "device_policy"),
+    (53011, "risk_policy"),
+    (53004, "risk_policy"),
+    (50131, "conditional_access"),
     (53003, "conditional_access"),
-    (70043, "conditional_access"),
+    (530_035, "conditional_access"),
+    (70043, "sign_in_frequency"),
+    (50053, "account_locked"),
+    (50055, "password_expired"),
+    (500_011, "exchange_missing"),
+    (650_052, "exchange_missing"),
+    (7_000_112, "app_disabled"),
+    (7_000_218, "public_client"),
+    (50059, "tenant_unknown"),
+    (500_208, "foreign_account"),
     (50126, "wrong_password"),
     (50057, "account_disabled"),
     (50173, "grant_revoked"),
@@ -105,6 +122,84 @@ const SMTP: &[(Option<u16>, &str, &str)] = &[
     (Some(530), "", "smtp_token_refused"),
 ];
 
+/// Whether a text says something. An enhanced status code (RFC 3463) is matched whole: `5.7.3` is not in `5.7.350`, and neither in
+/// an address nor in a number of the network.
+fn says(text: &str, part: &str) -> bool {
+    let is_code =
+        part.starts_with(|c: char| c.is_ascii_digit()) && part.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if !is_code {
+        return text.contains(part);
+    }
+    text.match_indices(part).any(|(at, _)| {
+        let (before, behind) = (&text[..at], &text[at + part.len()..]);
+        let joined = |c: char| c.is_alphanumeric() || matches!(c, '@' | '-' | '_' | '.' | '+');
+        let goes_on = {
+            let mut chars = behind.chars();
+            match chars.next() {
+                // A full stop behind a code ends a sentence.
+                Some('.') => chars.next().is_some_and(joined),
+                Some(c) => joined(c),
+                None => false,
+            }
+        };
+        !before.ends_with(joined) && !goes_on
+    })
+}
+
+/// What a report says (RFC 3464) → cause. They are about the recipient's side, and ask nobody to connect a mailbox again.
+const BOUNCES: &[(&str, &str)] = &[
+    ("5.1.10", "recipient_unknown"),
+    ("5.1.1", "recipient_unknown"),
+    ("5.1.0", "recipient_unknown"),
+    ("5.1.2", "bounce_domain_unknown"),
+    ("5.1.3", "recipient_unknown"),
+    ("5.4.1", "bounce_domain_unknown"),
+    ("5.4.310", "bounce_domain_unknown"),
+    ("5.1.6", "recipient_unknown"),
+    ("5.2.1", "bounce_not_accepted"),
+    ("5.2.2", "bounce_full"),
+    ("4.2.2", "bounce_full"),
+    ("5.2.3", "bounce_too_large"),
+    ("5.3.4", "bounce_too_large"),
+    ("4.4.7", "bounce_late"),
+    ("5.4.7", "bounce_late"),
+    ("5.4.300", "bounce_late"),
+    ("5.4.316", "bounce_late"),
+    ("5.7.515", "bounce_domain_records"),
+    ("5.7.26", "bounce_domain_records"),
+    ("5.7.509", "bounce_domain_records"),
+    ("5.7.23", "bounce_domain_records"),
+    ("5.7.233", "smtp_tenant_limit"),
+    ("5.7.232", "smtp_tenant_limit"),
+    ("5.7.236", "smtp_onmicrosoft"),
+    ("5.7.705", "smtp_tenant_blocked"),
+    ("5.7.708", "smtp_tenant_blocked"),
+    ("5.7.501", "smtp_sender_blocked"),
+    ("5.7.502", "smtp_sender_blocked"),
+    ("5.7.503", "smtp_sender_blocked"),
+    ("5.1.8", "smtp_sender_blocked"),
+    ("5.1.90", "smtp_daily_limit"),
+    ("5.7.350", "bounce_spam"),
+    ("5.7.511", "bounce_spam"),
+    ("5.7.606", "bounce_spam"),
+    ("5.7.1", "bounce_not_accepted"),
+    ("5.7.124", "bounce_not_accepted"),
+    ("5.7.133", "bounce_not_accepted"),
+    ("5.7.134", "bounce_not_accepted"),
+];
+
+/// The cause of a message that came back.
+#[must_use]
+pub fn bounce_cause(reason: &str) -> &'static str {
+    let known = BOUNCES.iter().find(|(code, _)| says(reason, code)).map(|(_, cause)| *cause);
+    let lower = reason.to_lowercase();
+    known.unwrap_or(if lower.contains("spam") || lower.contains("blocklist") || lower.contains("blacklist") {
+        "bounce_spam"
+    } else {
+        "bounced"
+    })
+}
+
 /// The cause of an SMTP failure.
 #[must_use]
 pub fn smtp_cause(error: &MailError) -> &'static str {
@@ -118,7 +213,7 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
         };
     }
     let known =
-        SMTP.iter().find(|(code, part, _)| (code.is_none() || *code == error.code()) && error.text.contains(part));
+        SMTP.iter().find(|(code, part, _)| (code.is_none() || *code == error.code()) && says(&error.text, part));
     match known {
         Some((_, _, cause)) => cause,
         None if error.step == Step::Tls => "smtp_tls",
@@ -166,9 +261,49 @@ mod tests {
             .iter()
             .map(|(_, cause)| cause)
             .chain(OAUTH.iter().map(|(_, cause)| cause))
-            .chain(SMTP.iter().map(|(_, _, cause)| cause));
+            .chain(SMTP.iter().map(|(_, _, cause)| cause))
+            .chain(BOUNCES.iter().map(|(_, cause)| cause));
         for cause in named {
             assert_eq!(causes::find(cause).name, *cause);
+        }
+    }
+
+    #[test]
+    fn codes_are_matched_whole() {
+        for text in [
+            "550 5.7.350 Remote server returned",
+            "5.7.321",
+            "15.7.3",
+            "host 10.5.7.3 said",
+            "a5.7.3@x.example",
+            "x-5.7.3-y",
+            "5.7.3@x.example",
+        ] {
+            assert!(!says(text, "5.7.3"), "{text}");
+        }
+        for text in ["5.7.3 Authentication unsuccessful", "535 5.7.3", "(5.7.3)", "#5.7.3#", "5.7.3.", "code=5.7.3;"] {
+            assert!(says(text, "5.7.3"), "{text}");
+        }
+        let spam =
+            MailError::refused(Step::AfterData, Some(550), "5.7.350 Remote server returned message detected as spam");
+        assert_eq!(smtp_cause(&spam), "smtp_refused");
+    }
+
+    #[test]
+    fn bounces_have_causes_of_their_own() {
+        for (reason, cause) in [
+            ("550 5.7.350 Remote server returned message detected as spam", "bounce_spam"),
+            ("550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found", "recipient_unknown"),
+            ("554 5.2.2 mailbox full", "bounce_full"),
+            (
+                "550 5.7.515 Access denied, sending domain does not meet the required authentication level",
+                "bounce_domain_records",
+            ),
+            ("550 5.7.3 something that an SMTP session would call a wrong token", "bounced"),
+            ("5.3.4 message too large", "bounce_too_large"),
+            ("550 4.4.7 queue expired", "bounce_late"),
+        ] {
+            assert_eq!(bounce_cause(reason), cause, "{reason}");
         }
     }
 

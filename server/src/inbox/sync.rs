@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use app::model::{FolderRole, HeaderView, Timestamp};
 
 use super::{Inbox, InboxError, WINDOW, headers};
-use crate::diagnosis::{Fault, smtp_cause};
+use crate::diagnosis::{Fault, bounce_cause};
+use crate::mail::MailError;
 use crate::mail::imap::{Listed, Session};
-use crate::mail::{MailError, Step};
 use crate::message::dsn::{self, Bounce};
 use crate::store::{FolderChange, FolderRow, Mailbox, News};
 
@@ -138,12 +138,9 @@ pub(super) async fn folder(
 /// The fault, as if the mail server had refused at once.
 fn fault_of(bounce: &Bounce, at: Timestamp) -> Fault {
     let reason = bounce.failed.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
-    let mut words = reason.split(' ');
-    let code = words.find_map(|word| word.parse().ok().filter(|code| (400..600).contains(code))).unwrap_or(550);
-    let error = MailError::refused(Step::Recipient, Some(code), reason);
     let facts: Vec<(&str, String)> =
         bounce.failed.iter().take(10).map(|(address, reason)| ("Came back", format!("{address}: {reason}"))).collect();
-    let fault = Fault::new(smtp_cause(&error), at, &facts);
+    let fault = Fault::new(bounce_cause(reason), at, &facts);
     match bounce.failed.first() {
         Some((recipient, _)) => fault.of_recipient(recipient),
         None => fault,

@@ -60,7 +60,7 @@ pub(super) static CAUSES: &[Cause] = &[
         (Administrator, ConnectAgain),
         &[
             (
-                "In the Entra portal open Protection, Conditional Access, Sign-in logs, and find the policy that blocked {address}.",
+                "Entra ID › Monitoring & health › Sign-in logs, User sign-ins (non-interactive), filter by the correlation ID of the evidence: find the policy that blocked {address}.",
                 None,
             ),
             (
@@ -68,6 +68,107 @@ pub(super) static CAUSES: &[Cause] = &[
                 None,
             ),
             ("Then connect again.", None),
+        ],
+    ),
+    cause(
+        "sign_in_frequency",
+        "Microsoft wants you to sign in again.",
+        (
+            "Your institution asks for a fresh sign-in now and then. Sign in again; that is all.",
+            "A policy asks for a fresh sign-in now and then. The person signs in again; that is all.",
+        ),
+        (You, ConnectAgain),
+        &[("Press Connect again and sign in.", None)],
+    ),
+    cause(
+        "device_policy",
+        "Your institution allows this from its own devices only.",
+        (
+            "Sign in from a device that your institution manages.",
+            "A policy wants a device that is compliant or joined to the institution. It is named in the sign-in log.",
+        ),
+        (You, ConnectAgain),
+        &[
+            ("Use a device of your institution, press Connect again and sign in.", None),
+            (
+                "If there is none, ask an administrator to look at the policy: Entra ID › Monitoring & health › Sign-in logs names it.",
+                None,
+            ),
+        ],
+    ),
+    cause(
+        "risk_policy",
+        "Microsoft holds this sign-in for risky.",
+        (
+            "An administrator of Microsoft 365 must look at your account.",
+            "A risk policy, or a missing registration of security information, stops {address}.",
+        ),
+        (Administrator, ConnectAgain),
+        &[(
+            "Entra ID › Protection › Identity Protection › Risky users: look at {address}, and dismiss the risk once the account is safe. Then connect again.",
+            None,
+        )],
+    ),
+    cause(
+        "account_locked",
+        "Microsoft has locked this account for a while.",
+        (
+            "Too many wrong sign-ins, or ones from a strange place. Wait a while, then sign in at Microsoft.",
+            "The account is locked after failed sign-ins. It opens by itself, or an administrator resets the password.",
+        ),
+        (You, ConnectAgain),
+        &[("Wait some minutes, sign in at Microsoft's own page once, then press Connect again.", None)],
+    ),
+    cause(
+        "password_expired",
+        "Your password at Microsoft has expired.",
+        ("Set a new one at Microsoft, then connect again.", "The person's password at Microsoft has expired."),
+        (You, ConnectAgain),
+        &[("Sign in at Microsoft's own page, set a new password, then press Connect again.", None)],
+    ),
+    cause(
+        "exchange_missing",
+        "The institution's tenant has no Exchange Online.",
+        (
+            "An administrator of Microsoft 365 must look at the licences.",
+            "The service that the app asks for is not in this tenant: there is no licence with Exchange Online, or its service was disabled.",
+        ),
+        (Administrator, ConnectAgain),
+        &[
+            (
+                "Microsoft 365 admin center › Billing › Licenses: a licence with Exchange Online must be there and assigned.",
+                None,
+            ),
+            (
+                "Entra ID › Enterprise applications, Application type Microsoft Applications: Office 365 Exchange Online must be there and enabled.",
+                None,
+            ),
+        ],
+    ),
+    cause(
+        "app_disabled",
+        "The institution's app is disabled at Microsoft.",
+        (
+            "An administrator of Microsoft 365 must enable it.",
+            "The app registration is disabled in the tenant, or Microsoft disabled it.",
+        ),
+        (Administrator, ConnectAgain),
+        &[(
+            "Entra ID › Enterprise applications › the app › Properties: set Enabled for users to sign-in to Yes.",
+            None,
+        )],
+    ),
+    cause(
+        "public_client",
+        "Microsoft did not get the client secret.",
+        (
+            "The app registration must be looked at by an administrator.",
+            "Microsoft wants a client secret or assertion and got none it could use. The platform must be Web, and Client Secret its Value.",
+        ),
+        (Administrator, ConnectAgain),
+        &[
+            ("Entra ID › App registrations › the app › Authentication: the redirect URI stands under Web.", None),
+            ("Paste the Value of a current client secret in Institution Config › General › Email, and save.", None),
         ],
     ),
     cause(

@@ -57,7 +57,7 @@ pub(super) static CAUSES: &[Cause] = &[
                 Some("Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
             ),
             (
-                "If that does not help: Entra portal › Overview › Properties › Manage security defaults. Replace them by Conditional Access policies before switching them off.",
+                "If that does not help, security defaults stay on: they protect every account. Ask Microsoft's support whether they block OAuth submission in your tenant.",
                 None,
             ),
             PROPAGATION,
@@ -98,15 +98,38 @@ pub(super) static CAUSES: &[Cause] = &[
         "This mailbox may not send as {address}.",
         (
             "Your sign-in is fine, but sending from this address is not allowed for it.",
-            "The account that signed in has no Send As permission for {address}.",
+            "{sign_in_name} signed in, and may not send as {address}.",
         ),
         (Administrator, TryAgain),
         &[
             (
-                "If {sign_in_name} shall send as {address}, allow it in Exchange PowerShell (else sign in with the account whose mailbox it is):",
+                "If {address} is another mailbox and {sign_in_name} should send as it, allow it in Exchange PowerShell (after Connect-ExchangeOnline):",
                 Some("Add-RecipientPermission -Identity {address} -Trustee {sign_in_name} -AccessRights SendAs"),
             ),
+            (
+                "If {address} is an alias of that same mailbox: Exchange admin center › Settings › Mail flow › Turn on sending from aliases. Or:",
+                Some("Set-OrganizationConfig -SendFromAliasEnabled $true"),
+            ),
             ("Allow some time for it to take effect (minutes, sometimes an hour), then test again.", None),
+        ],
+    ),
+    cause(
+        "send_as_itself",
+        "This mailbox may not send as {address}.",
+        (
+            "Your sign-in is fine, but Exchange does not take {address} for an address of your mailbox.",
+            "{address} signed in, and Exchange does not take that for an address of its mailbox: no permission is missing.",
+        ),
+        (Administrator, TryAgain),
+        &[
+            (
+                "Look at the mailbox's addresses in Exchange PowerShell (after Connect-ExchangeOnline):",
+                Some("Get-Mailbox -Identity {address} | Format-List PrimarySmtpAddress,EmailAddresses"),
+            ),
+            (
+                "If another recipient has the address (a contact, a deleted mailbox), take it away there; if it is missing, add it to the mailbox.",
+                None,
+            ),
         ],
     ),
     cause(

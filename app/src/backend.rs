@@ -301,6 +301,9 @@ pub trait Mailboxes: Send + Sync {
     async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError>;
     /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
     async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, (Notice, String)>;
+    /// What an error that came to the redirect URI means: its title, what to do, and the ids in it. It may be anybody's word, so
+    /// nothing of its own text is in the answer. None: it says nothing that is known.
+    fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
     /// One attempt.
     async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError>;
     /// Starts the checks, if nobody did, and follows them.

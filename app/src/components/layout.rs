@@ -98,7 +98,8 @@ pub fn Layout(
                     })}
                 </nav>
                 <div class="user">
-                    <button type="button" class="user-button" popovertarget="user-menu" aria-haspopup="true" aria-label=format!("Account menu of {address}")>
+                    <button type="button" class="user-button" popovertarget="user-menu">
+                        <span class="visually-hidden">"Account menu: "</span>
                         <span class="avatar" aria-hidden="true">{initial}</span>
                         <span class="user-name">{name}</span>
                         <span aria-hidden="true">"▾"</span>

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptSummary, MailboxId, MailboxView, Timestamp};
+use super::{AttemptSummary, Diagnosis, MailboxId, MailboxView, Timestamp};
 
 /// How an institution sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +180,8 @@ pub struct EmailConfigView {
     pub consent_link: Option<String>,
     /// The registration in use.
     pub registration: Option<RegistrationView>,
+    /// Why Microsoft refuses the registration in use. While it does, nothing is claimed of it.
+    pub refused: Option<Diagnosis>,
     /// Values that wait, unused, until Microsoft accepts them.
     pub waiting: Option<RegistrationView>,
     /// Whether users may connect an address other than their account's.

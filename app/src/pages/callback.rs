@@ -3,8 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-use super::open_page;
-use crate::backend::Visitor;
+use super::{Page, open_page};
 use crate::components::{Banner, Entrance};
 use crate::islands::CompleteSignIn;
 use crate::model::{SHARED_CONSENT, Tone};
@@ -18,14 +17,20 @@ pub fn Callback() -> impl IntoView {
         let [code, error, description, iss, consent] =
             ["code", "error", "error_description", "iss", "admin_consent"].map(&value);
         if value("state").as_deref() == Some(SHARED_CONSENT) {
-            return shared_consent(&page.visitor, consent.as_deref(), error.is_some(), description);
+            return shared_consent(&page, consent.as_deref(), error, description);
         }
+        // What Microsoft says is said also where nothing can be completed; consent may have been begun in the portal.
+        if value("state").is_none() && consent.is_some() {
+            return shared_consent(&page, consent.as_deref(), error, description);
+        }
+        let told = error.as_deref().and_then(|error| told(&page, error, description.as_deref()));
         // A lost session means: start again. The code never travels in a return address.
         if page.visitor.person.is_none() {
             page.status(401);
             return view! {
                 <Entrance visitor=page.visitor.clone() title="You are signed out">
                     <Banner tone=Tone::Warning title="Your session at Entrepost has ended." text="Sign in, then press Configure & Test again. Nothing was connected."/>
+                    {told}
                     <p><a class="button primary" href="/login?next=/account/email">"Sign in"</a></p>
                 </Entrance>
             }
@@ -36,6 +41,7 @@ pub fn Callback() -> impl IntoView {
             return view! {
                 <Entrance visitor=page.visitor.clone() title="Nothing to complete">
                     <Banner tone=Tone::Warning title="This address is where Microsoft sends you back to." text="It does nothing by itself. Press Configure & Test to start."/>
+                    {told}
                     <p><a class="button primary" href="/account/email">"Open User Account › Email"</a></p>
                 </Entrance>
             }
@@ -71,10 +77,24 @@ pub fn Callback() -> impl IntoView {
     })
 }
 
-/// Somebody granted consent (or not) by a link that was handed to them. They need not be signed in, and what the address says
-/// changes nothing here: connecting a mailbox proves it.
-fn shared_consent(visitor: &Visitor, consent: Option<&str>, refused: bool, why: Option<String>) -> AnyView {
-    let granted = !refused && consent.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+/// The meaning of an error of Microsoft's, in this program's words; of its own only codes and ids.
+fn told(page: &Page, error: &str, description: Option<&str>) -> Option<AnyView> {
+    let (notice, ids) = page.backend.mailboxes.returned(&page.visitor, error, description.unwrap_or_default())?;
+    Some(
+        view! {
+            <Banner tone=notice.tone title=notice.title text=notice.text>
+                {(!ids.is_empty()).then(|| view! { <p class="quiet mono">{ids.join(" ")}</p> })}
+            </Banner>
+        }
+        .into_any(),
+    )
+}
+
+/// Somebody granted consent (or not) by a link that was handed to them, or in the portal. They need not be signed in, and what the
+/// address says changes nothing here: connecting a mailbox proves it.
+fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, description: Option<String>) -> AnyView {
+    let visitor = &page.visitor;
+    let granted = error.is_none() && consent.is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let name = visitor.institution.name.clone();
     let (tone, title, text) = if granted {
         (
@@ -85,12 +105,13 @@ fn shared_consent(visitor: &Visitor, consent: Option<&str>, refused: bool, why: 
             ),
         )
     } else {
-        let why: String = why.unwrap_or_default().chars().take(500).collect();
-        (Tone::Problem, "Consent was not granted.", format!("Tell whoever sent you the link. {why}"))
+        (Tone::Problem, "Consent was not granted.", "Tell whoever sent you the link.".to_owned())
     };
+    let why = error.as_deref().and_then(|error| told(page, error, description.as_deref()));
     view! {
         <Entrance visitor=visitor.clone() title="Back from Microsoft">
             <Banner tone title text/>
+            {why}
             <p class="quiet">"You can close this page."</p>
         </Entrance>
     }

@@ -55,6 +55,22 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires in {days} days.")) };
         view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect at once for everybody."/> }
     });
+    // What Microsoft refuses now outranks what it accepted once.
+    if let Some(refused) = config.refused.clone() {
+        let (title, summary) = (refused.title.clone(), refused.summary.clone());
+        let accepted = registration.verified_at.map(|at| view! { <p class="quiet">"Last accepted " <Time at/></p> });
+        return Some(
+            view! {
+                <Banner tone=Tone::Problem title=title text=format!("{summary} Nobody of the institution can send or receive until this is fixed; mail that waits stays queued.")>
+                    {accepted}
+                </Banner>
+                <DiagnosisSheet diagnosis=refused>
+                    <a class="button primary" href="#client_secret">"Paste a new secret"</a>
+                </DiagnosisSheet>
+            }
+            .into_any(),
+        );
+    }
     let connect = (!config.own_mailbox_connected)
         .then(|| view! { <p><a class="button" href="/account/email">"Connect my mailbox"</a></p> });
     let main = match registration.verified_at {

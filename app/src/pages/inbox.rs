@@ -281,12 +281,12 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
         (_, _, true) => "(nobody named)".to_owned(),
         _ => header.from.clone(),
     };
-    let (uid, select) = (header.uid.to_string(), format!("Select: {subject}"));
+    let (uid, select) = (header.uid.to_string(), format!("Select: {subject}, from {}", header.from));
     let unread = !header.seen && !outgoing;
     view! {
         <li class="mail-row" class:unread=unread data-uid=uid.clone()>
             <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{}-{uid}", view.validity) aria-label=select/></label>
-            <a href=href>
+            <a href=href id=format!("open-{}-{uid}", view.validity)>
                 <span class="mail-who">
                     {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}
                     <bdi>{who}</bdi>

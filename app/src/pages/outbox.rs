@@ -172,8 +172,23 @@ fn buttons(message: &DeliveryView) -> AnyView {
     view! {
         {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?"/> })}
         {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
-        {state.can_retry().then(|| view! { <Submit action="/api/retry_message" values=values() label="Try again"/> })}
+        {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values()))}
         {rewrite.then(|| view! { <Submit action="/api/rewrite_message" values=values() label="Change and send"/> })}
+    }
+    .into_any()
+}
+
+/// Where it may have arrived already, a second copy asks once more.
+fn retry(may_have_arrived: bool, values: Vec<(&'static str, String)>) -> AnyView {
+    if !may_have_arrived {
+        return view! { <Submit action="/api/retry_message" values label="Try again"/> }.into_any();
+    }
+    view! {
+        <details class="confirm">
+            <summary>"Send again anyway"</summary>
+            <p>"The recipient may get it twice."</p>
+            <Submit action="/api/retry_message" values label="Yes, send it again" class="button danger"/>
+        </details>
     }
     .into_any()
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use super::attempts::NEWEST;
 use super::{Handle, OrInternal, Services};
+use crate::diagnosis::Fault;
 use crate::store::{EmailSettings, GuideRow, Registration, Slot};
 use form::parse;
 
@@ -88,6 +89,12 @@ impl EmailConfig for Handle {
                 self.entra.admin_consent_url(current.client_id, &tenant, &back, state).ok().map(String::from)
             }),
             registration: current.as_ref().map(|current| self.registration_view(current)),
+            refused: self
+                .store
+                .registration_problem(institution)
+                .await
+                .or_internal(self)?
+                .map(|(_, problem)| Fault::from_json(&problem).explain(&self.reader(admin, ""))),
             waiting: waiting.as_ref().map(|waiting| self.registration_view(waiting)),
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,

@@ -141,6 +141,38 @@ impl Mailboxes for Handle {
         self.complete_sign_in(visitor, callback, run).await
     }
 
+    fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)> {
+        let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+        let description = cut(description, 2_000);
+        let told = crate::identity::OAuthError {
+            error: cut(error, 100),
+            error_description: Some(description.clone()),
+            ..crate::identity::OAuthError::default()
+        };
+        let fault = Fault::callback(&told, self.clock.now());
+        if fault.cause == "authority_refused" {
+            return None;
+        }
+        let reader = crate::diagnosis::Reader {
+            institution: visitor.institution.name.clone(),
+            redirect_uri: self.redirect_uri(&visitor.institution.public_url),
+            ..crate::diagnosis::Reader::default()
+        };
+        let diagnosis = fault.explain(&reader);
+        let steps: Vec<&str> = diagnosis.steps.iter().map(|step| step.text.as_str()).collect();
+        let codes = told.codes().iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>();
+        let ids = description
+            .split(|c: char| !(c.is_ascii_hexdigit() || c == '-'))
+            .filter(|word| word.len() == 36)
+            .filter_map(|word| uuid::Uuid::parse_str(word).ok())
+            .map(|id| id.to_string());
+        let text = format!("{} {}", diagnosis.summary, steps.join(" "));
+        Some((
+            Notice::new(Tone::Problem, diagnosis.title.clone(), text),
+            codes.into_iter().chain(ids).take(6).collect(),
+        ))
+    }
+
     async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError> {
         let attempt = self.attempt_for(me, id).await?;
         self.attempt_view(me, &attempt).await

@@ -27,6 +27,17 @@ pub fn DraftKeeper() -> impl IntoView {
     }
 }
 
+/// Forgets what this tab kept, on the pages that show that it was sent or put away.
+pub fn forget_what_was_sent() {
+    #[cfg(feature = "hydrate")]
+    {
+        let path = window().location().pathname().unwrap_or_default();
+        if path.starts_with("/mail/outbox") || path.starts_with("/mail/drafts") {
+            keep::forget_mirror();
+        }
+    }
+}
+
 #[cfg(feature = "hydrate")]
 mod keep {
     use std::cell::Cell;
@@ -44,6 +55,9 @@ mod keep {
     /// What is typed is kept this long after the last letter.
     const PAUSE: Duration = Duration::from_millis(1_200);
     const ADDRESS: &str = "/api/save_draft";
+    /// Where this tab keeps what the server does not have yet.
+    const MIRROR: &str = "entrepost-draft";
+    const FIELDS: [&str; 5] = ["to", "cc", "bcc", "subject", "text"];
 
     /// A form, and what was typed into it since it was kept.
     struct Letter {
@@ -57,10 +71,15 @@ mod keep {
     pub(super) fn follow(form: web_sys::Element, said: WriteSignal<String>) {
         let Ok(form) = form.dyn_into::<HtmlFormElement>() else { return };
         let letter = Rc::new(Letter { form, version: Cell::new(0), unkept: Cell::new(false), said });
+        if letter.restore() {
+            let mine = letter.touch(true);
+            leptos::task::spawn_local(Rc::clone(&letter).keep(mine));
+        }
         listen(&letter.form, "input", {
             let letter = Rc::clone(&letter);
             move || {
                 let mine = letter.touch(true);
+                letter.mirror();
                 let letter = Rc::clone(&letter);
                 set_timeout(
                     move || {
@@ -79,6 +98,8 @@ mod keep {
             move || {
                 letter.touch(false);
                 letter.number();
+                // Should the session have ended, the answer is the sign-in page, and the way back leads here.
+                letter.mirror();
             }
         });
         // Whoever leaves the page, or puts the phone away, loses nothing.
@@ -119,6 +140,52 @@ mod keep {
             UrlSearchParams::new_with_str_sequence_sequence(&typed).ok()
         }
 
+        fn field(&self, name: &str) -> Option<web_sys::Element> {
+            self.form.query_selector(&format!("[name={name}]")).ok()?
+        }
+
+        /// Keeps what is typed in this tab until the server has it.
+        fn mirror(&self) -> Option<()> {
+            let typed = self.typed()?;
+            storage()?.set_item(MIRROR, &String::from(typed.to_string())).ok()
+        }
+
+        /// Puts what this tab kept into the form: the same one, or one in which nothing is written yet.
+        fn restore(&self) -> bool {
+            let restored = || {
+                let kept = storage()?.get_item(MIRROR).ok()??;
+                let kept = UrlSearchParams::new_with_str(&kept).ok()?;
+                let value = |name: &str| {
+                    let field = js_sys::Reflect::get(&self.field(name)?.into(), &"value".into()).ok()?;
+                    field.as_string().filter(|value| !value.trim().is_empty())
+                };
+                let blank = FIELDS.iter().all(|name| value(name).is_none());
+                if !blank && value("key") != kept.get("key") {
+                    return None;
+                }
+                for name in FIELDS.iter().chain(&["key"]) {
+                    if let (Some(field), Some(text)) = (self.field(name), kept.get(name)) {
+                        let _ = js_sys::Reflect::set(&field.into(), &"value".into(), &text.into());
+                    }
+                }
+                Some(())
+            };
+            restored().is_some()
+        }
+
+        /// Says at the top of the form that the session has ended.
+        fn show_signed_out(&self) {
+            if let Ok(Some(bar)) = self.form.query_selector("#signed-out") {
+                let _ = bar.remove_attribute("hidden");
+            }
+        }
+
+        fn hide_signed_out(&self) {
+            if let Ok(Some(bar)) = self.form.query_selector("#signed-out") {
+                let _ = bar.set_attribute("hidden", "");
+            }
+        }
+
         async fn keep(self: Rc<Self>, mine: u32) {
             self.unkept.set(false);
             let Some(typed) = self.typed() else { return };
@@ -128,15 +195,30 @@ mod keep {
             }
             self.said.set(match kept {
                 Ok(()) => {
+                    forget_mirror();
+                    self.hide_signed_out();
                     let time = js_sys::Date::new_0().to_locale_time_string("en-GB");
                     let time = JsValue::from(time).as_string().unwrap_or_default();
                     format!("Kept as a draft at {}", time.get(..5).unwrap_or(&time))
                 }
                 Err(error) => {
                     self.unkept.set(true);
+                    if error == AppError::NotSignedIn {
+                        self.show_signed_out();
+                    }
                     format!("Not kept as a draft: {error}")
                 }
             });
+        }
+    }
+
+    fn storage() -> Option<web_sys::Storage> {
+        window().session_storage().ok()?
+    }
+
+    pub(super) fn forget_mirror() {
+        if let Some(storage) = storage() {
+            let _ = storage.remove_item(MIRROR);
         }
     }
 

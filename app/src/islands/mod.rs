@@ -14,7 +14,7 @@ pub use attachments::Attachments;
 pub use attempt::AttemptLive;
 pub use complete::CompleteSignIn;
 pub use copy::CopyButton;
-pub use draft::DraftKeeper;
+pub use draft::{DraftKeeper, forget_what_was_sent};
 pub use guide::GuideTick;
 pub use live::LiveMail;
 pub use submit::SubmitButton;

@@ -45,6 +45,12 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
                 <input type="hidden" name="key" value=form.key.clone()/>
                 <input type="hidden" name="writer" value=writer/>
                 <input type="hidden" name="revision" value="0"/>
+                // Shown by the draft keeper once the session has ended.
+                <div class="signed-out" id="signed-out" role="alert" hidden=true>
+                    <span>"You've been signed out. Your message is still here. "</span>
+                    <a href=format!("/login?next=/mail/compose%3Fdraft%3D{}", form.key) target="_blank">"Sign in again"</a>
+                    <span>" (opens a new tab), then press Send."</span>
+                </div>
                 // Enter in a field presses the first button of the form: it keeps what is written, and sends nothing by mistake.
                 <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Keep as draft"</button>
                 {sender(senders, &form.mailbox, flash)}

@@ -58,7 +58,7 @@ impl Page {
     fn current() -> Option<Self> {
         let uri = use_context::<http::request::Parts>().map(|parts| parts.uri).unwrap_or_default();
         let live = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == crate::model::LIVE));
-        let path = uri.path().to_owned();
+        let path = uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string);
         Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, path, live })
     }
 

@@ -1,0 +1,28 @@
+// A session that ends while somebody writes takes nothing away.
+import { expect, open, test } from "../fixtures/test";
+import { configure, connect, outcome } from "../fixtures/steps";
+
+test("the session ends while a message is written: it is said, and nothing is lost @script", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByLabel("Subject").fill("Written before");
+  await page.context().clearCookies();
+  await page.getByLabel("Message", { exact: true }).fill("And after the session had ended.");
+  await expect(page.getByText("You've been signed out. Your message is still here.")).toBeVisible();
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/login/);
+  await page.getByLabel("Email").fill("admin@demo.example");
+  await page.getByLabel("Password").fill("demo demo demo");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page).toHaveURL(/\/mail\/compose/);
+  await expect(page.getByLabel("Message", { exact: true })).toHaveValue("And after the session had ended.");
+  await expect(page.getByLabel("Subject")).toHaveValue("Written before");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  // What was sent is not brought back into the next one.
+  await open(page, `${demo.url}/mail/compose`);
+  await expect(page.getByLabel("Message", { exact: true })).toHaveValue("");
+});

@@ -38,6 +38,9 @@ pub enum AppError {
         text: String,
     },
     /// It cannot be done now, and the diagnosis says why, who mends it, and how.
+    ///
+    /// What islands ask for never ends so: the browser does not load what would read it.
+    #[cfg_attr(feature = "hydrate", serde(skip_deserializing))]
     #[error("{} {}", diagnosis.title, diagnosis.summary)]
     Diagnosed {
         /// The whole of it, with the evidence.

@@ -44,6 +44,7 @@ mod keep {
     use std::rc::Rc;
     use std::time::Duration;
 
+    use js_sys::Reflect;
     use leptos::prelude::{Set, WriteSignal, document, set_timeout, window};
     use wasm_bindgen::prelude::Closure;
     use wasm_bindgen::{JsCast, JsValue};
@@ -57,7 +58,7 @@ mod keep {
     const ADDRESS: &str = "/api/save_draft";
     /// Where this tab keeps what the server does not have yet.
     const MIRROR: &str = "entrepost-draft";
-    const FIELDS: [&str; 5] = ["to", "cc", "bcc", "subject", "text"];
+    const FIELDS: [&str; 6] = ["key", "to", "cc", "bcc", "subject", "text"];
 
     /// A form, and what was typed into it since it was kept.
     struct Letter {
@@ -71,10 +72,7 @@ mod keep {
     pub(super) fn follow(form: web_sys::Element, said: WriteSignal<String>) {
         let Ok(form) = form.dyn_into::<HtmlFormElement>() else { return };
         let letter = Rc::new(Letter { form, version: Cell::new(0), unkept: Cell::new(false), said });
-        if letter.restore() {
-            let mine = letter.touch(true);
-            leptos::task::spawn_local(Rc::clone(&letter).keep(mine));
-        }
+        letter.restore();
         listen(&letter.form, "input", {
             let letter = Rc::clone(&letter);
             move || {
@@ -140,10 +138,6 @@ mod keep {
             UrlSearchParams::new_with_str_sequence_sequence(&typed).ok()
         }
 
-        fn field(&self, name: &str) -> Option<web_sys::Element> {
-            self.form.query_selector(&format!("[name={name}]")).ok()?
-        }
-
         /// Keeps what is typed in this tab until the server has it.
         fn mirror(&self) -> Option<()> {
             let typed = self.typed()?;
@@ -151,39 +145,26 @@ mod keep {
         }
 
         /// Puts what this tab kept into the form: the same one, or one in which nothing is written yet.
-        fn restore(&self) -> bool {
-            let restored = || {
-                let kept = storage()?.get_item(MIRROR).ok()??;
-                let kept = UrlSearchParams::new_with_str(&kept).ok()?;
-                let value = |name: &str| {
-                    let field = js_sys::Reflect::get(&self.field(name)?.into(), &"value".into()).ok()?;
-                    field.as_string().filter(|value| !value.trim().is_empty())
-                };
-                let blank = FIELDS.iter().all(|name| value(name).is_none());
-                if !blank && value("key") != kept.get("key") {
-                    return None;
-                }
-                for name in FIELDS.iter().chain(&["key"]) {
-                    if let (Some(field), Some(text)) = (self.field(name), kept.get(name)) {
-                        let _ = js_sys::Reflect::set(&field.into(), &"value".into(), &text.into());
-                    }
-                }
-                Some(())
-            };
-            restored().is_some()
+        fn restore(&self) -> Option<()> {
+            let kept = storage()?.get_item(MIRROR).ok()??;
+            let kept = UrlSearchParams::new_with_str(&kept).ok()?;
+            let field = |name| Reflect::get(&self.form, &JsValue::from_str(name)).ok();
+            let value = JsValue::from_str("value");
+            if !self.form.has_attribute("data-blank")
+                && Reflect::get(&field("key")?, &value).ok()?.as_string() != kept.get("key")
+            {
+                return None;
+            }
+            for name in FIELDS {
+                Reflect::set(&field(name)?, &value, &kept.get(name)?.into()).ok()?;
+            }
+            self.touch(true);
+            Some(())
         }
 
-        /// Says at the top of the form that the session has ended.
-        fn show_signed_out(&self) {
-            if let Ok(Some(bar)) = self.form.query_selector("#signed-out") {
-                let _ = bar.remove_attribute("hidden");
-            }
-        }
-
-        fn hide_signed_out(&self) {
-            if let Ok(Some(bar)) = self.form.query_selector("#signed-out") {
-                let _ = bar.set_attribute("hidden", "");
-            }
+        /// Says at the top of the form that the session has ended, or no more.
+        fn show_signed_out(&self, out: bool) -> Option<bool> {
+            self.form.query_selector(".signed-out").ok()??.toggle_attribute_with_force("hidden", !out).ok()
         }
 
         async fn keep(self: Rc<Self>, mine: u32) {
@@ -196,16 +177,14 @@ mod keep {
             self.said.set(match kept {
                 Ok(()) => {
                     forget_mirror();
-                    self.hide_signed_out();
+                    self.show_signed_out(false);
                     let time = js_sys::Date::new_0().to_locale_time_string("en-GB");
                     let time = JsValue::from(time).as_string().unwrap_or_default();
                     format!("Kept as a draft at {}", time.get(..5).unwrap_or(&time))
                 }
                 Err(error) => {
                     self.unkept.set(true);
-                    if error == AppError::NotSignedIn {
-                        self.show_signed_out();
-                    }
+                    self.show_signed_out(matches!(error, AppError::NotSignedIn));
                     format!("Not kept as a draft: {error}")
                 }
             });

@@ -38,10 +38,12 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
     let copies = [&form.cc, &form.bcc].iter().any(|text| !text.is_empty())
         || flash.error("cc").is_some()
         || flash.error("bcc").is_some();
+    // Into such a form goes what the tab kept while the session had ended.
+    let blank = [&form.to, &form.cc, &form.bcc, &form.subject, &form.text].iter().all(|text| text.trim().is_empty());
     view! {
         {waits(&senders)}
         <section class="sheet letter">
-            <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter">
+            <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter" data-blank=blank>
                 <input type="hidden" name="key" value=form.key.clone()/>
                 <input type="hidden" name="writer" value=writer/>
                 <input type="hidden" name="revision" value="0"/>

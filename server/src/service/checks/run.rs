@@ -350,7 +350,9 @@ impl<'a> Run<'a> {
                 subject: attempt.subject.clone(),
             };
             if services.keep_grant(self.me, attempt, &identity, refresh, &registration).await?.is_some() {
-                return self.put(CheckKind::Identity, CheckStatus::Passed, "proven by the test message", None).await;
+                let detail =
+                    format!("{} signs in as {}, proven by the test message", attempt.address, attempt.sign_in_name);
+                return self.put(CheckKind::Identity, CheckStatus::Passed, &detail, None).await;
             }
             Fault::new("address_taken", now, &[("Address", attempt.address.clone())])
         } else {

@@ -18,7 +18,7 @@ const CASES: Case[] = [
   { name: "a temporary error", faults: { smtp_reply: "451 4.3.0 Temporary server error. Please try again later" }, cause: "smtp_later", says: "Microsoft's mail server asks to try again later.", failed: "test_message" },
   { name: "the tenant is blocked", faults: { smtp_reply: "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP" }, cause: "smtp_tenant_blocked", says: /./, failed: "test_message" },
   { name: "IMAP throttled", faults: { imap_throttled: true }, cause: "imap_throttled", says: "Microsoft is slowing this mailbox down.", failed: "imap", notRun: ["arrival"] },
-  { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_denied", says: "This mailbox may not send as user@demo.example.", failed: "test_message" },
+  { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_itself", says: "This mailbox may not send as user@demo.example.", failed: "test_message" },
   { name: "SMTP.Send missing", faults: { smtp_scope_missing: true }, cause: "permissions_missing", says: "The app lacks a permission.", failed: "token", notRun: ["smtp", "test_message", "imap", "arrival"] },
   { name: "second factor needed", faults: { token_error: 50076 }, cause: "mfa", says: "Microsoft asks for a second factor.", failed: "sign_in" },
   { name: "Conditional Access", faults: { token_error: 53003 }, cause: "conditional_access", says: "A security policy of the institution stops the sign-in.", failed: "sign_in" },

@@ -121,14 +121,16 @@ fn explain(step: Step, error: &async_imap::error::Error) -> MailError {
         async_imap::error::Error::No(text) => MailError::refused(step, None, format!("NO {}", info(text))),
         async_imap::error::Error::Bad(text) => MailError::refused(step, None, format!("BAD {}", info(text))),
         async_imap::error::Error::ConnectionLost => MailError::network(step, "the connection was lost"),
-        // What cannot be parsed is quoted by the library, whole: it may be mail.
+        async_imap::error::Error::Parse(_) => MailError::network(step, NOT_UNDERSTOOD),
         other => MailError::network(step, without_quote(&other.to_string())),
     }
 }
 
-/// An error without what the server said, which the library quotes.
+const NOT_UNDERSTOOD: &str = "its answer could not be understood";
+
+/// An error's text, unless it quotes what could not be parsed, as text or as numbers: it may be mail.
 fn without_quote(text: &str) -> String {
-    text.split(" during parsing of").next().unwrap_or_default().chars().take(300).collect()
+    if text.contains("during parsing of") { NOT_UNDERSTOOD.into() } else { text.chars().take(300).collect() }
 }
 
 /// The server's words out of the library's `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`.

@@ -143,10 +143,10 @@ mod tests {
     fn many_words_take_no_long_time() {
         let started = std::time::Instant::now();
         for text in [
-            "=?utf-8?q?a?= ".repeat(100_000),
-            "=?".repeat(500_000),
-            "=?utf-8?q?".repeat(100_000),
-            "=?a?q?x".repeat(150_000),
+            "=?utf-8?q?a?= ".repeat(10_000),
+            "=?".repeat(50_000),
+            "=?utf-8?q?".repeat(10_000),
+            "=?a?q?x".repeat(15_000),
         ] {
             let _ = decoded(&text);
         }

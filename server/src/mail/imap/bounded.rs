@@ -12,6 +12,9 @@ const LITERAL: u64 = 1024 * 1024;
 /// Bytes of one answer, its literals and everything. A search may find hundreds of thousands of messages.
 const ANSWER: u64 = 16 * 1024 * 1024;
 
+/// `(` of one answer outside its literals: the library's parser nests its calls with them, and a full stack ends the process.
+const OPEN: u32 = 128;
+
 /// Where the next byte belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -31,11 +34,13 @@ pub struct Bounded<S> {
     place: Place,
     /// Bytes of the answer so far.
     answer: u64,
+    /// `(` in it so far, but for literals.
+    open: u32,
 }
 
 impl<S> Bounded<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, place: Place::Line, answer: 0 }
+        Self { inner, place: Place::Line, answer: 0, open: 0 }
     }
 
     fn watch(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
@@ -48,6 +53,7 @@ impl<S> Bounded<S> {
                 rest = &rest[usize::try_from(here).unwrap_or(rest.len())..];
             } else {
                 self.answer += 1;
+                self.open += u32::from(*byte == b'(');
                 self.place = match (self.place, byte) {
                     (Place::Sized(0), b'\n') => Place::Line,
                     (Place::Sized(size), b'\n') => Place::Literal(size),
@@ -59,7 +65,7 @@ impl<S> Bounded<S> {
                     (size @ Place::Size(_), b'+') => size,
                     (Place::Size(size), b'}') => Place::Sized(size),
                     (_, b'\n') => {
-                        self.answer = 0;
+                        (self.answer, self.open) = (0, 0);
                         Place::Line
                     }
                     _ => Place::Line,
@@ -69,7 +75,7 @@ impl<S> Bounded<S> {
             if matches!(self.place, Place::Literal(size) if size > LITERAL) {
                 return Err("the mail server sends more than was asked for");
             }
-            if self.answer > ANSWER {
+            if self.answer > ANSWER || self.open > OPEN {
                 return Err("the mail server's answer is too long");
             }
         }
@@ -121,6 +127,15 @@ mod tests {
         }
         // What looks like a literal within one is none.
         assert!(watched(&[b"* 1 FETCH (BODY[] {14}\r\n{99999999999}\n)\r\n"]).is_ok());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| [b"* 1 FETCH (BODYSTRUCTURE ".as_slice(), &b"(".repeat(depth), b"\r\n"].concat();
+        assert!(watched(&[&nested(20), &nested(100)]).is_ok());
+        assert!(watched(&[&nested(400)]).is_err());
+        // Mail may hold as many as it likes.
+        assert!(watched(&[b"* 1 FETCH (BODY[] {400}\r\n", &b"(".repeat(400), b")\r\n"]).is_ok());
     }
 
     #[test]

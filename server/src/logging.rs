@@ -47,6 +47,10 @@ pub fn filter(wanted: &str) -> Result<EnvFilter, ParseError> {
             (target, _) => directives.push(format!("{target}={level}")),
         }
     }
+    // A filter compares beginnings of names: "server" would stand for this library, too.
+    if directives.iter().any(|directive| directive.rsplit_once('=').is_some_and(|(_, level)| is_verbose(level))) {
+        directives.push("server_fn=info".to_owned());
+    }
     EnvFilter::try_new(directives.join(","))
 }
 
@@ -75,5 +79,17 @@ mod tests {
         }
         assert!(filter("server=debug").unwrap().to_string().contains("server=debug"));
         assert!(filter("nonsense=loud").is_err());
+    }
+
+    #[test]
+    fn own_crates_are_not_beginnings_of_names() {
+        for wanted in ["trace", "server=trace", "server"] {
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter(wanted).unwrap()).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(tracing::enabled!(target: "server::mail", tracing::Level::TRACE), "{wanted}");
+                assert!(!tracing::enabled!(target: "server_fn::codec", tracing::Level::DEBUG), "{wanted}");
+                assert!(tracing::enabled!(target: "server_fn::codec", tracing::Level::INFO), "{wanted}");
+            });
+        }
     }
 }

@@ -17,7 +17,7 @@ pub fn Attempt() -> impl IntoView {
         let flash = page.flash(&[]).await;
         let attempt = page.backend.mailboxes.attempt(&me, id.parse().map_err(|_| AppError::NotFound)?).await?;
         // One address for each attempt.
-        if attempt.kind.path(attempt.id) != page.path.split('?').next().unwrap_or_default() {
+        if attempt.kind.path(attempt.id) != page.uri.path() {
             return Err(AppError::NotFound);
         }
         let (trail, section, back) = match attempt.kind {

@@ -301,7 +301,7 @@ fn frame(body: &BodyView, query: &str, images: &Images) -> AnyView {
             title="The message"
             sandbox="allow-popups allow-popups-to-escape-sandbox"
             referrerpolicy="no-referrer"
-                       src=source
+            src=source
         ></iframe>
     }
     .into_any()

@@ -49,7 +49,7 @@ struct Page {
     visitor: Visitor,
     backend: Backend,
     response: ResponseOptions,
-    path: String,
+    uri: http::Uri,
     /// A page that is open asks for its part that follows what happens: it takes nothing that is shown once.
     live: bool,
 }
@@ -58,8 +58,7 @@ impl Page {
     fn current() -> Option<Self> {
         let uri = use_context::<http::request::Parts>().map(|parts| parts.uri).unwrap_or_default();
         let live = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == crate::model::LIVE));
-        let path = uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string);
-        Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, path, live })
+        Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, uri, live })
     }
 
     /// The answer of a form, if one was left; field errors and typed values only for the forms of this page.
@@ -81,7 +80,8 @@ impl Page {
     }
 
     fn to_login(&self) {
-        leptos_axum::redirect(&AppPath::parse(Some(&self.path)).login());
+        let asked = self.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+        leptos_axum::redirect(&AppPath::parse(asked).login());
     }
 }
 

@@ -253,11 +253,11 @@ impl Inbox {
 
     fn keep(&self, key: String, opened: &Arc<ParsedMessage>) {
         let mut kept = locked(&self.kept);
-        kept.octets += opened.weight();
+        kept.octets += opened.size_in_memory();
         kept.order.push_back((key, Arc::clone(opened)));
         while kept.octets > OPENED {
             let Some((_, oldest)) = kept.order.pop_front() else { break };
-            kept.octets = kept.octets.saturating_sub(oldest.weight());
+            kept.octets = kept.octets.saturating_sub(oldest.size_in_memory());
         }
     }
 }

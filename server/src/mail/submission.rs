@@ -1,7 +1,7 @@
 //! The beginning of an SMTP connection, up to TLS: greeting, EHLO and STARTTLS are spoken here, on the bare socket.
 //!
 //! lettre would keep bytes that stand behind the answer to STARTTLS in its buffer, and take them for answers given within TLS:
-//! whoever is between could have "sent" shown for what was refused (CVE-2011-0411 and its kin). So nothing may stand behind that
+//! whoever is between could have "sent" shown for what was refused (CVE-2011-0411 and others like it). So nothing may stand behind that
 //! answer, and lettre gets a stream that is encrypted already. It awaits a greeting; behind STARTTLS there is none (RFC 3207, 4.2),
 //! so the stream begins with one of ours.
 

@@ -111,11 +111,11 @@ pub struct ParsedMessage {
 impl ParsedMessage {
     /// About how much memory it takes, in bytes.
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub fn size_in_memory(&self) -> usize {
         let text = self.text.as_ref().map_or(0, String::len) + self.html.as_ref().map_or(0, String::len);
         let pictures: usize = self.pictures.iter().map(|picture| picture.bytes.len()).sum();
         let parts: usize = self.parts.iter().filter_map(|part| part.bytes.as_ref()).map(|bytes| bytes.len()).sum();
-        let nested: usize = self.nested.iter().map(Self::weight).sum();
+        let nested: usize = self.nested.iter().map(Self::size_in_memory).sum();
         text + pictures + parts + nested + 4096 + (self.to.len() + self.cc.len() + self.parts.len()) * 100
     }
 }

@@ -6,8 +6,6 @@ use async_imap::extensions::idle::IdleResponse;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use bounded::Bounded;
-
 mod bounded;
 mod commands;
 mod folder_names;
@@ -16,6 +14,8 @@ mod wire;
 pub use wire::{Folder, readable};
 
 use super::{Login, MailError, STEP_LIMIT, Step, Trust};
+
+use bounded::{Allow, Bounded};
 
 type Inner = async_imap::Session<Bounded<TlsStream<TcpStream>>>;
 
@@ -181,7 +181,7 @@ impl Session {
                     can_move: false,
                     can_expunge_by_uid: false,
                 };
-                let capabilities = limited(Step::Auth, session.inner()?.capabilities()).await?;
+                let capabilities = limited(Step::Auth, session.inner(Allow::LITTLE)?.capabilities()).await?;
                 session.can_move = capabilities.has_str("MOVE");
                 session.can_expunge_by_uid = capabilities.has_str("UIDPLUS");
                 Ok(session)
@@ -191,8 +191,10 @@ impl Session {
         }
     }
 
-    fn inner(&mut self) -> Result<&mut Inner, MailError> {
-        self.inner.as_mut().ok_or_else(|| MailError::network(Step::Select, "the connection was lost"))
+    fn inner(&mut self, allow: Allow) -> Result<&mut Inner, MailError> {
+        let inner = self.inner.as_mut().ok_or_else(|| MailError::network(Step::Select, "the connection was lost"))?;
+        inner.as_mut().allow(allow);
+        Ok(inner)
     }
 
     /// Waits in the open folder until the server tells of something (`true`), the time is over, or `interrupted` is ready.
@@ -200,7 +202,8 @@ impl Session {
     /// # Errors
     /// [`MailError`]: then the session is of no more use.
     pub async fn idle(&mut self, limit: Duration, interrupted: impl Future<Output = ()>) -> Result<bool, MailError> {
-        let inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;
+        let mut inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;
+        inner.as_mut().allow(Allow::LITTLE);
         let mut handle = inner.idle();
         limited(Step::Idle, handle.init()).await?;
         let told = {
@@ -223,7 +226,7 @@ impl Session {
 
     /// Ends the session politely; a failure of that harms nobody.
     pub async fn logout(mut self) {
-        if let Some(inner) = &mut self.inner {
+        if let Ok(inner) = self.inner(Allow::LITTLE) {
             let _ = tokio::time::timeout(Duration::from_secs(3), inner.logout()).await;
         }
     }

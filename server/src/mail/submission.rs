@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::extension::ClientId;
@@ -23,11 +23,20 @@ use crate::config::Encryption;
 /// Bytes of one reply that are read.
 const REPLY: usize = 64 * 1024;
 
-/// A stream with a greeting before what the server says.
+/// A stream with a greeting before what the server says, and a bound on each reply: lettre counts a reply's bytes only at the end
+/// of a line.
 struct Greeted<S> {
     greeting: &'static [u8],
     peer: SocketAddr,
     inner: S,
+    /// Bytes read since something was last written.
+    replied: usize,
+}
+
+impl<S> Greeted<S> {
+    fn new(greeting: &'static [u8], peer: SocketAddr, inner: S) -> Self {
+        Self { greeting, peer, inner, replied: 0 }
+    }
 }
 
 impl<S> fmt::Debug for Greeted<S> {
@@ -38,18 +47,25 @@ impl<S> fmt::Debug for Greeted<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.greeting.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        if !self.greeting.is_empty() {
+            let (now, later) = self.greeting.split_at(self.greeting.len().min(buf.remaining()));
+            buf.put_slice(now);
+            self.greeting = later;
+            return Poll::Ready(Ok(()));
         }
-        let (now, later) = self.greeting.split_at(self.greeting.len().min(buf.remaining()));
-        buf.put_slice(now);
-        self.greeting = later;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.replied += buf.filled().len() - before;
+        if self.replied > REPLY {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long")));
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.replied = 0;
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -133,6 +149,16 @@ async fn command(tcp: &mut TcpStream, step: Step, line: &str) -> Result<Reply, M
     reply(tcp, step).await
 }
 
+/// The stream, if nothing has come behind the answer that was read. The system is asked: tokio knows of what it was told last.
+fn silent(tcp: TcpStream) -> Result<TcpStream, MailError> {
+    let broken = |error: io::Error| MailError::network(Step::Tls, error.to_string());
+    let tcp = tcp.into_std().map_err(broken)?;
+    match tcp.peek(&mut [0; 1]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => TcpStream::from_std(tcp).map_err(broken),
+        _ => Err(MailError::network(Step::Tls, "something stands behind its answer: somebody may be between")),
+    }
+}
+
 /// Connects, with TLS as it is wanted, and hands over to lettre.
 pub(super) async fn connect(
     (host, port): &(String, u16),
@@ -160,7 +186,7 @@ pub(super) async fn connect(
     };
     if encryption == Encryption::Wrapped {
         let inner = upgraded(tcp).await?;
-        return hand_over(Greeted { greeting: b"", peer, inner }, &hello).await;
+        return hand_over(Greeted::new(b"", peer, inner), &hello).await;
     }
     let offered = within(Step::Connect, async {
         reply(&mut tcp, Step::Connect).await?.expect(Step::Connect, 220)?;
@@ -177,19 +203,11 @@ pub(super) async fn connect(
         Encryption::None | Encryption::Wrapped => false,
     };
     if !wanted {
-        return hand_over(Greeted { greeting: GREETING, peer, inner: tcp }, &hello).await;
+        return hand_over(Greeted::new(GREETING, peer, tcp), &hello).await;
     }
-    within(Step::Tls, async {
-        command(&mut tcp, Step::Tls, "STARTTLS\r\n").await?.expect(Step::Tls, 220)?;
-        let mut more = [0; 1];
-        match tcp.try_read(&mut more) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            _ => Err(MailError::network(Step::Tls, "something stands behind its answer: somebody may be between")),
-        }
-    })
-    .await?;
-    let inner = upgraded(tcp).await?;
-    hand_over(Greeted { greeting: GREETING, peer, inner }, &hello).await
+    within(Step::Tls, async { command(&mut tcp, Step::Tls, "STARTTLS\r\n").await?.expect(Step::Tls, 220) }).await?;
+    let inner = upgraded(silent(tcp)?).await?;
+    hand_over(Greeted::new(GREETING, peer, inner), &hello).await
 }
 
 const GREETING: &[u8] = b"220 ready\r\n";

@@ -1,94 +1,203 @@
 //! A stream from an IMAP server whose answers have bounds. The library reads a literal of any size it is told of (up to 512 MiB)
-//! before anybody can object.
+//! before anybody can object, nests its calls as deep as an answer does, parses an unfinished answer anew with each 4 KiB, and
+//! panics at some. So each line is judged here, by the library's own parser, before the library sees it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use async_imap::imap_proto::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of one literal: what is asked for at once, and a little.
-const LITERAL: u64 = 1024 * 1024;
-/// Bytes of one answer, its literals and everything. A search may find hundreds of thousands of messages.
-const ANSWER: u64 = 16 * 1024 * 1024;
+/// What may come until the next [`Bounded::allow`], in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Allow {
+    /// Of one answer outside its literals.
+    pub line: usize,
+    /// Of one literal.
+    pub literal: usize,
+    /// Of everything.
+    pub total: u64,
+}
+
+impl Allow {
+    /// For commands that change something, sign in, or wait.
+    pub const LITTLE: Self = Self { line: 64 * 1024, literal: 8 * 1024, total: 1024 * 1024 };
+    /// For folders, flags and headers.
+    pub const LISTS: Self = Self { line: 64 * 1024, literal: 256 * 1024, total: 64 * 1024 * 1024 };
+    /// For a piece of a message.
+    pub const OCTETS: Self = Self { line: 64 * 1024, literal: 1024 * 1024, total: 2 * 1024 * 1024 };
+    /// For a search: its answer is one line, with some 250,000 numbers at most.
+    pub const NUMBERS: Self = Self { line: 2 * 1024 * 1024, literal: 8 * 1024, total: 4 * 1024 * 1024 };
+}
 
 /// `(` of one answer outside its literals: the library's parser nests its calls with them, and a full stack ends the process.
-const OPEN: u32 = 128;
-
-/// Where the next byte belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Line,
-    /// Within `{…}`, with its number so far.
-    Size(u64),
-    /// Behind `{…}`, with its number: a literal, if the line ends here.
-    Sized(u64),
-    /// Within a literal, with its bytes that are to come.
-    Literal(u64),
-}
+/// What is asked for (flags, sizes, header fields) needs four.
+const OPEN: usize = 32;
+/// Literals of one answer: the answer is judged anew behind each.
+const LITERALS: usize = 64;
 
 /// Watches what a server says.
 #[derive(Debug)]
 pub struct Bounded<S> {
     inner: S,
-    place: Place,
-    /// Bytes of the answer so far.
-    answer: u64,
-    /// `(` in it so far, but for literals.
-    open: u32,
+    allow: Allow,
+    spent: u64,
+    /// The answer so far; it ends within a line or a literal.
+    answer: Vec<u8>,
+    /// Its literals, their bytes, and those that are to come of the one at hand.
+    literals: usize,
+    literal_bytes: usize,
+    to_come: usize,
+    /// `(` outside of them.
+    open: usize,
+    /// Bytes of it that the library may read already.
+    passed: usize,
+    /// What the library may read, from `given` on.
+    checked: Vec<u8>,
+    given: usize,
+}
+
+/// How a line ends.
+enum End {
+    Answer,
+    /// With the announcement of a literal.
+    Literal(usize),
+}
+
+fn refused(text: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// The number of `{number}` at the end of a line.
+fn announced(line: &[u8]) -> Option<usize> {
+    let digits = line.strip_suffix(b"}\r\n")?;
+    let digits = &digits[digits.iter().rposition(|byte| *byte == b'{')? + 1..];
+    // A number that is too large for a number is too large.
+    digits
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| std::str::from_utf8(digits).ok()?.parse().ok().or(Some(usize::MAX)))?
+}
+
+/// What the library will make of an answer that ends with a line. `None`: it cannot read it.
+fn judge(answer: &[u8]) -> Option<End> {
+    let parsed = catch_unwind(AssertUnwindSafe(|| match Response::parse(answer) {
+        Ok((rest, _)) => Ok(rest.is_empty()),
+        Err(nom::Err::Incomplete(nom::Needed::Size(size))) => Err(Some(size.get())),
+        Err(nom::Err::Incomplete(nom::Needed::Unknown)) => Err(Some(1)),
+        Err(_) => Err(None),
+    }));
+    match (parsed.ok()?, announced(answer)) {
+        (Ok(true), _) => Some(End::Answer),
+        (Err(Some(_)), Some(0)) => Some(End::Literal(0)),
+        // It is a literal to the parser too: only then does it ask for all of it.
+        (Err(Some(wanted)), Some(size)) if wanted == size => Some(End::Literal(size)),
+        _ => None,
+    }
 }
 
 impl<S> Bounded<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, place: Place::Line, answer: 0, open: 0 }
+        Self {
+            inner,
+            allow: Allow::LITTLE,
+            spent: 0,
+            answer: Vec::new(),
+            literals: 0,
+            literal_bytes: 0,
+            to_come: 0,
+            open: 0,
+            passed: 0,
+            checked: Vec::new(),
+            given: 0,
+        }
     }
 
-    fn watch(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
-        let mut rest = bytes;
-        while let Some((byte, behind)) = rest.split_first() {
-            if let Place::Literal(left) = self.place {
-                let here = left.min(rest.len() as u64);
-                self.answer += here;
-                self.place = if here == left { Place::Line } else { Place::Literal(left - here) };
-                rest = &rest[usize::try_from(here).unwrap_or(rest.len())..];
-            } else {
-                self.answer += 1;
-                self.open += u32::from(*byte == b'(');
-                self.place = match (self.place, byte) {
-                    (Place::Sized(0), b'\n') => Place::Line,
-                    (Place::Sized(size), b'\n') => Place::Literal(size),
-                    (sized @ Place::Sized(_), b'\r') => sized,
-                    (_, b'{') => Place::Size(0),
-                    (Place::Size(size), b'0'..=b'9') => {
-                        Place::Size(size.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
-                    }
-                    (size @ Place::Size(_), b'+') => size,
-                    (Place::Size(size), b'}') => Place::Sized(size),
-                    (_, b'\n') => {
-                        (self.answer, self.open) = (0, 0);
-                        Place::Line
-                    }
-                    _ => Place::Line,
-                };
-                rest = behind;
+    /// Before each command: what its answer may be.
+    pub(super) fn allow(&mut self, allow: Allow) {
+        self.allow = allow;
+        self.spent = 0;
+    }
+
+    fn watch(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.spent += bytes.len() as u64;
+        if self.spent > self.allow.total {
+            return Err(refused("the mail server sends more than was asked for"));
+        }
+        while !bytes.is_empty() {
+            if self.to_come > 0 {
+                let (now, later) = bytes.split_at(self.to_come.min(bytes.len()));
+                self.answer.extend_from_slice(now);
+                self.checked.extend_from_slice(now);
+                self.passed = self.answer.len();
+                self.to_come -= now.len();
+                bytes = later;
+                continue;
             }
-            if matches!(self.place, Place::Literal(size) if size > LITERAL) {
-                return Err("the mail server sends more than was asked for");
+            let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+            let (now, later) = bytes.split_at(end);
+            bytes = later;
+            self.answer.extend_from_slice(now);
+            self.open += now.iter().map(|byte| usize::from(*byte == b'(')).sum::<usize>();
+            if self.answer.len() - self.literal_bytes > self.allow.line || self.open > OPEN {
+                return Err(refused("the mail server's answer is too long"));
             }
-            if self.answer > ANSWER || self.open > OPEN {
-                return Err("the mail server's answer is too long");
+            if !now.ends_with(b"\n") {
+                return Ok(());
             }
+            self.end_of_line()?;
         }
         Ok(())
+    }
+
+    fn end_of_line(&mut self) -> io::Result<()> {
+        match judge(&self.answer).ok_or_else(|| refused("the mail server's answer cannot be understood"))? {
+            End::Literal(size) if size > self.allow.literal || self.literals == LITERALS => {
+                Err(refused("the mail server sends more than was asked for"))
+            }
+            End::Literal(size) => {
+                self.checked.extend_from_slice(&self.answer[self.passed..]);
+                self.passed = self.answer.len();
+                self.literals += 1;
+                self.literal_bytes += size;
+                self.to_come = size;
+                Ok(())
+            }
+            End::Answer => {
+                self.checked.extend_from_slice(&self.answer[self.passed..]);
+                self.answer.clear();
+                self.answer.shrink_to(self.allow.line.min(64 * 1024));
+                (self.literals, self.literal_bytes, self.open, self.passed) = (0, 0, 0, 0);
+                Ok(())
+            }
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let watched = self.watch(&buf.filled()[before..]);
-        Poll::Ready(watched.map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text)))
+        let this = &mut *self;
+        loop {
+            if this.given < this.checked.len() {
+                let ready = &this.checked[this.given..];
+                let ready = &ready[..ready.len().min(buf.remaining())];
+                buf.put_slice(ready);
+                this.given += ready.len();
+                return Poll::Ready(Ok(()));
+            }
+            this.checked.clear();
+            this.checked.shrink_to(64 * 1024);
+            this.given = 0;
+            let mut raw = [0; 8 * 1024];
+            let mut raw = ReadBuf::new(&mut raw);
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut raw))?;
+            if raw.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.watch(raw.filled())?;
+        }
     }
 }
 
@@ -110,42 +219,92 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
 mod tests {
     use super::*;
 
-    fn watched(pieces: &[&[u8]]) -> Result<(), &'static str> {
+    /// What comes through, in pieces of `size`.
+    fn passed(allow: Allow, said: &[u8], size: usize) -> io::Result<Vec<u8>> {
         let mut stream = Bounded::new(());
-        pieces.iter().try_for_each(|piece| stream.watch(piece))
+        stream.allow(allow);
+        said.chunks(size).try_for_each(|piece| stream.watch(piece))?;
+        Ok(stream.checked)
+    }
+
+    fn is_taken(allow: Allow, said: &[u8]) -> bool {
+        let whole = passed(allow, said, usize::MAX).ok();
+        if said.len() < 10_000 {
+            assert_eq!(passed(allow, said, 1).ok(), whole, "{}", String::from_utf8_lossy(said));
+        }
+        whole.is_some_and(|through| through == said)
+    }
+
+    #[test]
+    fn what_servers_say_comes_through() {
+        for said in [
+            "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID] ready {5}.\r\n",
+            "* LIST (\\HasNoChildren \\Trash) \"/\" \"Deleted Items\"\r\na1 OK LIST completed.\r\n",
+            "* LIST (\\HasNoChildren) \"/\" {7}\r\nEntw\"rf\r\n",
+            "* 1 FETCH (UID 7 BODY[] {5}\r\nhello)\r\n* 2 EXISTS\r\n",
+            "* 1 FETCH (UID 7 BODY[HEADER.FIELDS (FROM TO)] {14}\r\n{99999999999}\n FLAGS (\\Seen))\r\n",
+            "* 1 FETCH (BODY[] {0}\r\n)\r\n",
+            "* 3 FETCH (BODY[] \"{12}\")\r\n",
+            "+ \r\n",
+            "+ eyJzdGF0dXMiOiI0MDAifQ==\r\n",
+            "a2 NO [ALERT] {9} of ten (or {10}\r\n",
+            "* BYE Session invalidated - AccessTokenExpired\r\n",
+            "a3 OK [COPYUID 38505 304,319:320 3956:3958] Done\r\n",
+        ] {
+            assert!(is_taken(Allow::OCTETS, said.as_bytes()), "{said}");
+        }
+        let line = [b"* SEARCH ".as_slice(), &b"123456 ".repeat(100_000), b"1\r\n"].concat();
+        assert!(is_taken(Allow::NUMBERS, &line));
+        assert!(!is_taken(Allow::LITTLE, &line));
     }
 
     #[test]
     fn literals_are_bounded_before_they_are_read() {
-        assert!(watched(&[b"* 1 FETCH (BODY[] {5}\r\nhello)\r\n* 2 EXISTS\r\n"]).is_ok());
-        assert!(watched(&[b"* 1 FETCH (BODY[] {10", b"48576}\r", b"\n"]).is_ok());
-        for sizes in ["{1048577}", "{99999999999999999999999}", "{0000000536870912}", "{1048577+}"] {
-            let line = format!("* 1 FETCH (BODY[] {sizes}\r\n");
-            assert!(watched(&[line.as_bytes()]).is_err(), "{sizes}");
-            let bytes: Vec<&[u8]> = line.as_bytes().chunks(1).collect();
-            assert!(watched(&bytes).is_err(), "{sizes}, byte by byte");
+        for size in ["{1048577}", "{99999999999999999999999}", "{0000000536870912}", "{4294967295}", "{1048577+}"] {
+            for before in ["* 1 FETCH (BODY[] ", "* LIST () \"/\" ", "* OK ", "* 1 FETCH (X-ODD ", "+ ", "* OK [X "] {
+                let said = format!("{before}{size}\r\n");
+                let through = passed(Allow::OCTETS, said.as_bytes(), usize::MAX);
+                // In words it is no literal; whoever takes it for one waits for bytes that are never asked for.
+                let in_words = before.starts_with("* OK ") || before == "+ ";
+                assert_eq!(through.is_ok(), in_words, "{said}");
+                if in_words {
+                    assert!(is_taken(Allow::OCTETS, format!("{said}* 1 EXISTS\r\n").as_bytes()), "{said}");
+                }
+            }
         }
-        // What looks like a literal within one is none.
-        assert!(watched(&[b"* 1 FETCH (BODY[] {14}\r\n{99999999999}\n)\r\n"]).is_ok());
     }
 
     #[test]
     fn nesting_is_bounded() {
         let nested = |depth: usize| [b"* 1 FETCH (BODYSTRUCTURE ".as_slice(), &b"(".repeat(depth), b"\r\n"].concat();
-        assert!(watched(&[&nested(20), &nested(100)]).is_ok());
-        assert!(watched(&[&nested(400)]).is_err());
+        for depth in [40, 400, 60_000] {
+            assert!(!is_taken(Allow::OCTETS, &nested(depth)), "{depth}");
+        }
         // Mail may hold as many as it likes.
-        assert!(watched(&[b"* 1 FETCH (BODY[] {400}\r\n", &b"(".repeat(400), b")\r\n"]).is_ok());
+        let mail = [b"* 1 FETCH (BODY[] {400}\r\n".as_slice(), &b"(".repeat(400), b")\r\n"].concat();
+        assert!(is_taken(Allow::OCTETS, &mail));
     }
 
     #[test]
-    fn answers_are_bounded_and_each_begins_anew() {
-        let line = [b"* SEARCH ".as_slice(), &b"123456 ".repeat(100_000), b"\r\n"].concat();
-        assert!(watched(&vec![line.as_slice(); 100]).is_ok());
-        assert!(watched(&vec![b"x".repeat(1_000_000).as_slice(); 17]).is_err());
-        let pieces = b"{1000000}\r\n".to_vec();
-        let literal = vec![b'x'; 1_000_000];
-        let parts: Vec<&[u8]> = (0..40).flat_map(|_| [pieces.as_slice(), literal.as_slice()]).collect();
-        assert!(watched(&parts).is_err());
+    fn an_answer_and_all_of_them_are_bounded() {
+        assert!(!is_taken(Allow::LITTLE, &b"x".repeat(70_000)));
+        assert!(!is_taken(Allow::LITTLE, &b"* 1 EXISTS\r\n".repeat(100_000)));
+        let literals = [b"* 1 FETCH (".as_slice(), &b"BODY[] {1}\r\nx ".repeat(100), b"UID 1)\r\n"].concat();
+        assert!(!is_taken(Allow::LISTS, &literals));
+    }
+
+    #[test]
+    fn what_the_library_cannot_read_ends_here() {
+        for said in [
+            "\r\n",
+            "* \r\n",
+            "* 99999999999 EXISTS\r\n",
+            "* SEARCH 99999999999\r\n",
+            "* 1 FETCH (UID x)\r\n",
+            "a1\r\n",
+        ] {
+            let through = passed(Allow::LITTLE, said.as_bytes(), usize::MAX);
+            assert!(through.is_err() || judge(said.as_bytes()).is_some(), "{said}");
+        }
     }
 }

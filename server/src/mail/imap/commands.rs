@@ -10,6 +10,7 @@ use async_imap::imap_proto::{
 use async_imap::types::UnsolicitedResponse;
 use mail_parser::DateTime;
 
+use super::bounded::Allow;
 use super::wire::{quoted, role, set_of};
 use super::{Flag, Flags, Folder, Listed, Mark, Selected, Session};
 use crate::mail::{MailError, STEP_LIMIT, Step};
@@ -91,9 +92,11 @@ impl Session {
     async fn exchange(
         &mut self,
         step: Step,
+        allow: Allow,
         command: &str,
         mut each: impl FnMut(&Response<'_>),
     ) -> Result<(), MailError> {
+        self.inner(allow)?;
         self.exchange_within(step, STEP_LIMIT, command, &mut each).await.inspect_err(|error| {
             // What is left of the answer would be taken for that of the next command.
             if !error.answered {
@@ -153,8 +156,8 @@ impl Session {
         tokio::time::timeout(limit, exchanged).await.unwrap_or_else(|_| Err(MailError::network(step, late)))
     }
 
-    async fn fetch(&mut self, command: &str, mut each: impl FnMut(Fetched)) -> Result<(), MailError> {
-        self.exchange(Step::Fetch, command, |answer| {
+    async fn fetch(&mut self, allow: Allow, command: &str, mut each: impl FnMut(Fetched)) -> Result<(), MailError> {
+        self.exchange(Step::Fetch, allow, command, |answer| {
             if let Response::Fetch(_, attributes) = answer {
                 each(Fetched::of(attributes));
             }
@@ -178,7 +181,7 @@ impl Session {
         self.selected = None;
         self.news = true;
         let (mut exists, mut validity) = (0, None);
-        self.exchange(Step::Select, &format!("SELECT {}", quoted(folder)), |answer| match answer {
+        self.exchange(Step::Select, Allow::LITTLE, &format!("SELECT {}", quoted(folder)), |answer| match answer {
             Response::MailboxData(MailboxDatum::Exists(count)) => exists = *count,
             Response::Data { outcome, .. } => {
                 if let Some(ResponseCode::UidValidity(number)) = outcome.code {
@@ -221,7 +224,7 @@ impl Session {
     /// [`MailError`].
     pub async fn folders(&mut self) -> Result<Vec<Folder>, MailError> {
         let mut folders = Vec::new();
-        self.exchange(Step::Search, "LIST \"\" \"*\"", |answer| {
+        self.exchange(Step::Search, Allow::LISTS, "LIST \"\" \"*\"", |answer| {
             if let Response::MailboxData(MailboxDatum::List(found)) = answer {
                 let (role, told) = role(&found.name, &found.name_attributes);
                 let selectable = !found.name_attributes.contains(&NameAttribute::NoSelect);
@@ -239,7 +242,7 @@ impl Session {
 
     async fn uids(&mut self, query: &str) -> Result<Vec<u32>, MailError> {
         let mut found = Vec::new();
-        self.exchange(Step::Search, &format!("UID SEARCH {query}"), |answer| {
+        self.exchange(Step::Search, Allow::NUMBERS, &format!("UID SEARCH {query}"), |answer| {
             if let Response::MailboxData(MailboxDatum::Search(uids)) = answer {
                 found.extend_from_slice(uids);
             }
@@ -306,7 +309,7 @@ impl Session {
         let mut found = Vec::new();
         if exists > 0 {
             let oldest = exists.saturating_sub(count.saturating_sub(1)).max(1);
-            self.fetch(&format!("FETCH {oldest}:* (UID FLAGS)"), |one| {
+            self.fetch(Allow::LISTS, &format!("FETCH {oldest}:* (UID FLAGS)"), |one| {
                 found.extend(one.uid.filter(|_| !one.deleted).map(|uid| (uid, one.flags)));
             })
             .await?;
@@ -320,8 +323,10 @@ impl Session {
     /// [`MailError`].
     pub async fn stretch(&mut self, from: u32, to: u32) -> Result<Vec<u32>, MailError> {
         let mut found = Vec::new();
-        self.fetch(&format!("FETCH {from}:{to} (UID FLAGS)"), |one| found.extend(one.uid.filter(|_| !one.deleted)))
-            .await?;
+        self.fetch(Allow::LISTS, &format!("FETCH {from}:{to} (UID FLAGS)"), |one| {
+            found.extend(one.uid.filter(|_| !one.deleted));
+        })
+        .await?;
         Ok(found)
     }
 
@@ -335,7 +340,7 @@ impl Session {
             return Ok(found);
         }
         let command = format!("UID FETCH {} (UID FLAGS INTERNALDATE RFC822.SIZE {LIST_FIELDS})", set_of(uids));
-        self.fetch(&command, |one| {
+        self.fetch(Allow::LISTS, &command, |one| {
             // Changes of other messages may stand between the answers.
             if let (Some(uid), false) = (one.uid, one.headers.is_empty()) {
                 found.push(Listed {
@@ -357,7 +362,7 @@ impl Session {
     /// [`MailError`].
     pub async fn size(&mut self, uid: u32) -> Result<Option<u32>, MailError> {
         let mut size = None;
-        self.fetch(&format!("UID FETCH {uid} (UID RFC822.SIZE)"), |one| {
+        self.fetch(Allow::LISTS, &format!("UID FETCH {uid} (UID RFC822.SIZE)"), |one| {
             size = size.or(one.size.filter(|_| one.uid == Some(uid)));
         })
         .await?;
@@ -370,7 +375,7 @@ impl Session {
     /// [`MailError`].
     pub async fn octets(&mut self, uid: u32, from: u32, length: u32) -> Result<Option<Vec<u8>>, MailError> {
         let mut octets = None;
-        self.fetch(&format!("UID FETCH {uid} (UID BODY.PEEK[]<{from}.{length}>)"), |one| {
+        self.fetch(Allow::OCTETS, &format!("UID FETCH {uid} (UID BODY.PEEK[]<{from}.{length}>)"), |one| {
             if one.uid == Some(uid) && one.body.is_some() {
                 octets = one.body;
             }
@@ -386,7 +391,7 @@ impl Session {
     pub async fn flag(&mut self, uids: &[u32], flag: Flag, set: bool) -> Result<(), MailError> {
         let sign = if set { '+' } else { '-' };
         let command = format!("UID STORE {} {sign}FLAGS.SILENT ({})", set_of(uids), flag.name());
-        self.exchange(Step::Store, &command, |_| {}).await
+        self.exchange(Step::Store, Allow::LITTLE, &command, |_| {}).await
     }
 
     /// Moves messages of the open folder to another one.
@@ -396,9 +401,9 @@ impl Session {
     pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<(), MailError> {
         let (which, folder) = (set_of(uids), quoted(folder));
         if self.can_move {
-            return self.exchange(Step::Store, &format!("UID MOVE {which} {folder}"), |_| {}).await;
+            return self.exchange(Step::Store, Allow::LITTLE, &format!("UID MOVE {which} {folder}"), |_| {}).await;
         }
-        self.exchange(Step::Store, &format!("UID COPY {which} {folder}"), |_| {}).await?;
+        self.exchange(Step::Store, Allow::LITTLE, &format!("UID COPY {which} {folder}"), |_| {}).await?;
         self.erase(uids).await
     }
 
@@ -409,9 +414,10 @@ impl Session {
     /// [`MailError`].
     pub async fn erase(&mut self, uids: &[u32]) -> Result<(), MailError> {
         let which = set_of(uids);
-        self.exchange(Step::Store, &format!("UID STORE {which} +FLAGS.SILENT (\\Deleted)"), |_| {}).await?;
+        self.exchange(Step::Store, Allow::LITTLE, &format!("UID STORE {which} +FLAGS.SILENT (\\Deleted)"), |_| {})
+            .await?;
         if self.can_expunge_by_uid {
-            self.exchange(Step::Store, &format!("UID EXPUNGE {which}"), |_| {}).await?;
+            self.exchange(Step::Store, Allow::LITTLE, &format!("UID EXPUNGE {which}"), |_| {}).await?;
         }
         Ok(())
     }

@@ -57,6 +57,8 @@ pub struct Config {
     pub microsoft: Microsoft,
     /// Shown with every diagnosis.
     pub support_contact: Option<String>,
+    /// The address this server connects from, which Conditional Access judges.
+    pub outbound_address: Option<String>,
     /// PEM of further trusted CAs.
     pub extra_ca: Option<Vec<u8>>,
     /// Header in which a trusted proxy hands the client's address on.
@@ -83,6 +85,29 @@ pub struct Config {
     pub outbox_kept: Duration,
     /// How often a mailbox is looked into that nobody looks at.
     pub poll_interval: Duration,
+}
+
+/// Addresses or networks, as Microsoft's trusted locations take them (CIDR).
+fn outbound_address(source: &Source) -> Result<Option<String>, ConfigError> {
+    let Some(text) = source.get("ENTREPOST_OUTBOUND_ADDRESS") else { return Ok(None) };
+    let is_network = |text: &str| {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let widest = match address.parse() {
+            Ok(std::net::IpAddr::V4(_)) => 32,
+            Ok(std::net::IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= widest))
+    };
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    if !parts.iter().all(|part| is_network(part)) {
+        return Err(ConfigError::Value {
+            name: "ENTREPOST_OUTBOUND_ADDRESS",
+            value: text,
+            expected: "IP addresses or networks, separated by commas, such as 192.0.2.10 or 192.0.2.0/28".into(),
+        });
+    }
+    Ok(Some(parts.join(", ")))
 }
 
 fn host_port(text: &str) -> Option<(String, u16)> {
@@ -219,6 +244,7 @@ impl Config {
                 imap: source.parsed("ENTREPOST_MICROSOFT_IMAP", "outlook.office365.com:993", server, host_port)?,
             },
             support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
+            outbound_address: outbound_address(source)?,
             extra_ca,
             client_address_header,
             quotas: Quotas {

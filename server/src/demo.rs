@@ -87,6 +87,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
         "ENTREPOST_RETRY_SECONDS",
         "ENTREPOST_POLL_SECONDS",
         "ENTREPOST_SUPPORT_CONTACT",
+        "ENTREPOST_OUTBOUND_ADDRESS",
     ]
     .into_iter()
     .filter_map(|name| Some((name, settings.get(name)?)))

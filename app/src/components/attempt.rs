@@ -185,7 +185,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
     let others = view
         .diagnoses
         .first()
-        .is_some_and(|diagnosis| diagnosis.message_for_administrator.is_some() || diagnosis.mender == Mender::Operator);
+        .is_some_and(|diagnosis| matches!(diagnosis.mender, Mender::Administrator | Mender::Operator));
     let primary = if others { "button" } else { "button primary" };
     if view.kind == AttemptKind::Pair {
         let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();

@@ -66,9 +66,18 @@ pub fn TextInput(
     /// Whether it shows ids.
     #[prop(optional)]
     mono: bool,
+    /// What may be chosen: value and name. Anything else can be typed.
+    #[prop(optional)]
+    suggestions: Vec<(String, String)>,
     /// The form's answer.
     flash: Flash,
 ) -> impl IntoView {
+    let list = (!suggestions.is_empty()).then(|| format!("{name}-suggestions"));
+    let options = list.clone().map(|id| {
+        let options =
+            suggestions.into_iter().map(|(value, name)| view! { <option value=value>{name}</option> }).collect_view();
+        view! { <datalist id=id>{options}</datalist> }
+    });
     let value = flash.typed(name).map_or(value, ToOwned::to_owned);
     let invalid = flash.error(name).is_some();
     let described = match (hint.is_empty(), invalid) {
@@ -90,7 +99,9 @@ pub fn TextInput(
                 aria-invalid=invalid.then_some("true")
                 aria-describedby=described
                 spellcheck="false"
+                list=list
             />
+            {options}
         </Field>
     }
 }

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::Submit;
 use crate::islands::CopyButton;
-use crate::model::{Diagnosis, Mender, Remedy, Tone};
+use crate::model::{BEFORE_COMMANDS, Diagnosis, Help, Mender, Remedy, Step, Tone};
 
 /// A prompt: what happened, what it means, what is possible now.
 #[component]
@@ -58,6 +58,44 @@ pub fn Remedies(
     view! { {again} <a class="button" href="/account/email">"User Account › Email"</a> }
 }
 
+fn step_list(steps: Vec<Step>) -> impl IntoView {
+    let has_command = steps.iter().any(|step| matches!(step.help, Some(Help::Command(_))));
+    let help = |help: Help| match help {
+        Help::Command(command) => copyable(command, "Copy command"),
+        Help::Value(value) => copyable(value, "Copy value"),
+        Help::Link(address) => view! {
+            <div class="copyable">
+                <a href=address.clone() target="_blank" rel="noreferrer">{address.clone()}</a>
+                <CopyButton text=address label="Copy link".to_owned()/>
+            </div>
+        }
+        .into_any(),
+    };
+    let items = steps
+        .into_iter()
+        .map(|step| {
+            let class = if step.is_option { "option" } else { "" };
+            view! { <li class=class><p>{step.text}</p>{step.help.map(help)}</li> }
+        })
+        .collect_view();
+    view! {
+        <ol class="steps">{items}</ol>
+        {has_command.then(|| view! {
+            <div class="quiet">
+                <p>"The commands are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
+                {copyable(BEFORE_COMMANDS.to_owned(), "Copy command")}
+            </div>
+        })}
+    }
+}
+
+fn copyable(text: String, label: &str) -> AnyView {
+    view! {
+        <div class="copyable"><code>{text.clone()}</code><CopyButton text label=label.to_owned()/></div>
+    }
+    .into_any()
+}
+
 /// What is wrong, who mends it, how, and the evidence. What this person can do comes first.
 #[component]
 pub fn DiagnosisSheet(
@@ -67,8 +105,10 @@ pub fn DiagnosisSheet(
     #[prop(optional)]
     children: Option<Children>,
 ) -> impl IntoView {
-    let Diagnosis { cause, mender, steps, evidence, message_for_administrator, support_contact, .. } = diagnosis;
-    let asks_administrator = message_for_administrator.is_some();
+    let Diagnosis { cause, mender, steps, evidence, message_for_administrator, mailto, support_contact, .. } =
+        diagnosis;
+    let asks_administrator = mender == Mender::Administrator && message_for_administrator.is_some();
+    let may_ask = !asks_administrator && message_for_administrator.is_some();
     let (heading, lead) = match mender {
         Mender::You => ("What you can do", ""),
         Mender::Owner => ("What its owner has to do", "Nobody else can: it is their sign-in at Microsoft."),
@@ -81,28 +121,7 @@ pub fn DiagnosisSheet(
             "The cause lies with this server or its network. Send them the evidence below; it says what was tried.",
         ),
     };
-    let list = (!steps.is_empty()).then(|| {
-        view! {
-            <ol class="steps">
-                {steps
-                    .into_iter()
-                    .map(|step| {
-                        view! {
-                            <li>
-                                <p>{step.text}</p>
-                                {step.command.map(|command| view! {
-                                    <div class="copyable">
-                                        <code>{command.clone()}</code>
-                                        <CopyButton text=command label="Copy command".to_owned()/>
-                                    </div>
-                                })}
-                            </li>
-                        }
-                    })
-                    .collect_view()}
-            </ol>
-        }
-    });
+    let list = (!steps.is_empty()).then(|| step_list(steps));
     // An administrator's steps stand folded below a user's message; one's own steps stand open above the buttons.
     let (own_steps, other_steps) = if asks_administrator { (None, list) } else { (list, None) };
     let text = evidence.as_text();
@@ -113,10 +132,14 @@ pub fn DiagnosisSheet(
             {own_steps}
             <div class="actions">
                 {message_for_administrator.clone().map(|message| view! {
-                    <CopyButton text=message label="Copy message for the administrator".to_owned() primary=true/>
+                    <CopyButton text=message label="Copy message for the administrator".to_owned() primary=asks_administrator/>
                 })}
                 {children.map(|children| children())}
+                {mailto.map(|mailto| view! { <a class="button" href=mailto>"Write it in your mail program"</a> })}
             </div>
+            {may_ask.then(|| view! {
+                <p class="quiet">"The same failed before. If it fails again, send the message to your administrator."</p>
+            })}
             {message_for_administrator.map(|message| view! {
                 <details>
                     <summary>"The message"</summary>

@@ -18,14 +18,41 @@ pub enum Mender {
     Operator,
 }
 
-/// One step of the remedy, with a command to copy where there is one.
+/// What stands below a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Help {
+    /// A command of Exchange Online PowerShell.
+    Command(String),
+    /// A value to paste.
+    Value(String),
+    /// A page to open.
+    Link(String),
+}
+
+impl Help {
+    /// What is copied, or opened.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Command(text) | Self::Value(text) | Self::Link(text) => text,
+        }
+    }
+}
+
+/// One step of the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What to do, in one or two sentences.
     pub text: String,
-    /// A command for Exchange PowerShell, or a value to paste.
-    pub command: Option<String>,
+    /// What to copy or to open for it.
+    pub help: Option<Help>,
+    /// One of several ways to the same end, rather than one step after the other.
+    pub is_option: bool,
 }
+
+/// What every command needs first.
+pub const BEFORE_COMMANDS: &str = "Connect-ExchangeOnline";
 
 /// What the page offers to press.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +96,10 @@ pub struct Diagnosis {
     pub remedy: Remedy,
     /// Raw answer, codes, ids, time.
     pub evidence: Evidence,
-    /// A ready message for the administrator, where one has to act.
+    /// A ready message for the administrator, where one has to act, or may have to.
     pub message_for_administrator: Option<String>,
+    /// The same as a link that opens it in the mail program (RFC 6068).
+    pub mailto: Option<String>,
     /// Where support is to be had, if the operator said so.
     pub support_contact: Option<String>,
 }

@@ -18,7 +18,7 @@ pub use address::{AddressError, EmailAddress};
 pub use attempt::{
     AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, Outcome, Stage,
 };
-pub use diagnosis::{Diagnosis, Evidence, Mender, Remedy, Step};
+pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, Help, Mender, Remedy, Step};
 pub use flash::{FieldError, Flash, Notice, Tone};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,

@@ -168,6 +168,20 @@ impl SecretExpiry {
         time::Date::parse(&text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
     }
 
+    /// The days on which a secret made now ends by the portal's choices, each with its name.
+    #[must_use]
+    pub fn choices(now: super::Timestamp) -> Vec<(String, String)> {
+        let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
+            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+            .date();
+        [(180, "180 days from today"), (365, "12 months from today"), (730, "24 months from today")]
+            .into_iter()
+            .filter_map(|(days, name)| {
+                Some((Self(today.checked_add(time::Duration::days(days))?).to_string(), name.to_owned()))
+            })
+            .collect()
+    }
+
     /// Whole days from the day of `now` (UTC) to the day of expiry; negative when past.
     #[must_use]
     pub fn days_left(self, now: super::Timestamp) -> i64 {

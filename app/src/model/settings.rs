@@ -190,8 +190,14 @@ pub struct EmailConfigView {
     pub notifications: NotificationView,
     /// The guide.
     pub guide: Vec<GuideStepView>,
-    /// The tenant-wide and the per-mailbox command name this address.
-    pub example_address: String,
+    /// The dates that the portal offers for a new secret's end: value and name.
+    pub secret_lifetimes: Vec<(String, String)>,
+    /// Whether the authority is that of the global cloud, whose portal is known.
+    pub in_global_cloud: bool,
+    /// How many mailboxes use Entrepost, and the PowerShell command that switches on what they need.
+    pub switches_here: (i64, String),
+    /// The same for the administrator's own.
+    pub switches_command: String,
     /// Whether the administrator who looks has connected a mailbox.
     pub own_mailbox_connected: bool,
     /// How many people have a living connection.

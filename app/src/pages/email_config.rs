@@ -73,6 +73,9 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     }
     let connect = (!config.own_mailbox_connected)
         .then(|| view! { <p><a class="button" href="/account/email">"Connect my mailbox"</a></p> });
+    let undated = (registration.verified_at.is_some() && days.is_none()).then(|| view! {
+        <Banner tone=Tone::Warning title="No expiry date is stored." text="The Client Secret ends some day, and mail with it. Enter the date that Entra shows under Secret expires on, and administrators are reminded 30, 14, 7 and 1 days before."/>
+    });
     let main = match registration.verified_at {
         Some(at) => {
             let rest = if config.own_mailbox_connected {
@@ -100,7 +103,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         }
         .into_any(),
     };
-    Some(view! { {expiry} {main} }.into_any())
+    Some(view! { {expiry} {main} {undated} }.into_any())
 }
 
 /// Values that stand beside the verified ones.
@@ -221,7 +224,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 </label>
             })}
         </div>
-        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded 30 days before, on the home page and by email." flash=fields/>
+        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded 30, 14, 7 and 1 days before, on the home page and by email." suggestions=config.secret_lifetimes.clone() flash=fields/>
         <div class="field">
             <label class="check">
                 <input type="checkbox" name="allow_other_address" value="yes" checked=allow/>

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::components::Submit;
 use crate::islands::{CopyButton, GuideTick};
-use crate::model::{EmailConfigView, GuideStep, GuideStepView, Provider};
+use crate::model::{BEFORE_COMMANDS, EmailConfigView, GuideStep, GuideStepView, Provider};
 
 fn copyable(text: &str, label: &str) -> AnyView {
     let text = text.to_owned();
@@ -12,6 +12,25 @@ fn copyable(text: &str, label: &str) -> AnyView {
         <div class="copyable"><code>{text.clone()}</code><CopyButton text label=label.to_owned()/></div>
     }
     .into_any()
+}
+
+/// A command that names many mailboxes: it is copied, and not shown whole.
+fn long_command(text: &str, label: &str) -> AnyView {
+    let text = text.to_owned();
+    view! {
+        <div class="copyable"><code class="long-command" tabindex="0">{text.clone()}</code><CopyButton text label=label.to_owned()/></div>
+    }
+    .into_any()
+}
+
+/// A link to a page of the app in the Entra portal, once the Client ID is known. Other clouds have portals of their own.
+fn blade(config: &EmailConfigView, name: &str, label: &'static str) -> Option<AnyView> {
+    let registration = config.registration.as_ref().filter(|_| config.in_global_cloud)?;
+    let address = format!(
+        "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/{name}/appId/{}",
+        registration.client_id
+    );
+    Some(view! { <p><a href=address target="_blank" rel="noreferrer">{label}</a></p> }.into_any())
 }
 
 /// What a step is called, who may do it, and how.
@@ -22,32 +41,35 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Application Developer or higher",
             view! {
                 <p>"Entra portal › App registrations › New registration. Name it " <strong>"Entrepost email"</strong> "."</p>
+                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste this address; then step 4 is done too."</p>
+                {copyable(&config.redirect_uri, "Copy redirect URI for the registration")}
                 <p>"Take " <strong>"single tenant"</strong> " (accounts in this organisation only): nothing else is needed for one institution. With multi-tenant, people may have to wait for Microsoft's publisher verification before they can consent."</p>
             }.into_any(),
         ),
         GuideStep::Ids => (
             "Copy client ID and tenant ID",
             "anybody who can see the app",
-            view! { <p>"On the app's Overview copy " <strong>"Application (client) ID"</strong> " and " <strong>"Directory (tenant) ID"</strong> " into the form."</p> }.into_any(),
+            view! { <p>"On the app's Overview copy " <strong>"Application (client) ID"</strong> " and " <strong>"Directory (tenant) ID"</strong> " into the form."</p> {blade(config, "Overview", "Open the app's Overview")} }.into_any(),
         ),
         GuideStep::Secret => (
             "Create a secret, copy its Value",
             "owner of the app, or Application Administrator",
-            view! { <p>"Certificates & secrets › New client secret. Copy the " <strong>"Value"</strong> " at once: it is shown only now. The Secret ID beside it is not what is needed. Note the day it expires."</p> }.into_any(),
+            view! { <p>"Certificates & secrets › New client secret. Copy the " <strong>"Value"</strong> " at once: it is shown only now. The Secret ID beside it is not what is needed. Note the day it expires."</p> {blade(config, "Credentials", "Open Certificates & secrets")} }.into_any(),
         ),
         GuideStep::RedirectUri => (
             "Add the redirect URI",
             "owner of the app, or Application Administrator",
             view! {
-                <p>"Authentication › Add a platform › " <strong>"Web"</strong> " (not Single-page application), and this address:"</p>
+                <p>"Nothing to do if you gave it when you registered the app. Otherwise: Authentication › Add a platform, or Add Redirect URI where the portal shows that › " <strong>"Web"</strong> " (not Single-page application), and this address:"</p>
                 {copyable(&config.redirect_uri, "Copy redirect URI")}
                 <p>"Leave the boxes for access tokens and ID tokens unticked, though older guides tick them: they are for the implicit grant. Entrepost uses the code flow, where no token passes through the browser."</p>
+                {blade(config, "Authentication", "Open Authentication")}
             }.into_any(),
         ),
         GuideStep::Permissions => (
             "Add the permissions",
             "owner of the app, or Application Administrator",
-            view! { <p>"API permissions › Add a permission › Microsoft Graph › Delegated: " <strong>"SMTP.Send"</strong> ", " <strong>"IMAP.AccessAsUser.All"</strong> ", " <strong>"offline_access"</strong> "."</p> }.into_any(),
+            view! { <p>"API permissions › Add a permission › Microsoft Graph › Delegated: " <strong>"SMTP.Send"</strong> ", " <strong>"IMAP.AccessAsUser.All"</strong> ", " <strong>"offline_access"</strong> "."</p> {blade(config, "CallAnAPI", "Open API permissions")} }.into_any(),
         ),
         GuideStep::Consent => (
             "Grant admin consent",
@@ -73,14 +95,25 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Exchange Administrator",
             view! {
                 <p>"Authenticated SMTP is off in tenants made since 2020; OAuth does not bypass that switch."</p>
+                <p><strong>"Option A"</strong> ", which Microsoft recommends: only the people who use Entrepost. Microsoft 365 admin center › Users › Active users › the person › Mail › Manage email apps: tick Authenticated SMTP and IMAP. Or all at once with the command below."</p>
+                <p><strong>"Option B"</strong> ": the whole tenant. Exchange admin center › Settings › Mail flow: untick “Turn off SMTP AUTH protocol for your organization”."</p>
                 <details>
                     <summary>"Show the commands"</summary>
-                    <p>"For one mailbox, in Exchange PowerShell:"</p>
-                    {copyable(&format!("Set-CASMailbox -Identity {} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true", config.example_address), "Copy command for one mailbox")}
+                    <p>"They are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
+                    {copyable(BEFORE_COMMANDS, "Copy command to sign in")}
+                    <p>"Your own mailbox:"</p>
+                    {copyable(&config.switches_command, "Copy command for one mailbox")}
+                    {(config.switches_here.0 > 1).then(|| view! {
+                        <p>{format!("Exactly the {} mailboxes that use Entrepost:", config.switches_here.0)}</p>
+                        {long_command(&config.switches_here.1, &format!("Copy for all {}", config.switches_here.0))}
+                    })}
                     <p>"Authenticated SMTP for every mailbox of the tenant:"</p>
                     {copyable("Set-TransportConfig -SmtpClientAuthenticationDisabled $false", "Copy command for the tenant")}
-                    <p>"IMAP for every mailbox there is:"</p>
+                    <p>"IMAP for every mailbox there is, and for those that are made later:"</p>
                     {copyable("Get-CASMailbox -ResultSize Unlimited | Set-CASMailbox -ImapEnabled $true", "Copy command for IMAP everywhere")}
+                    {copyable("Get-CASMailboxPlan | Set-CASMailboxPlan -ImapEnabled $true", "Copy command for new mailboxes")}
+                    <p>"To see what is set:"</p>
+                    {copyable("Get-CASMailbox -ResultSize Unlimited | Format-Table Name,SmtpClientAuthenticationDisabled,ImapEnabled", "Copy command to see the switches")}
                     <p>"Bought through a reseller? Some of these switches are in its dashboard."</p>
                 </details>
             }.into_any(),

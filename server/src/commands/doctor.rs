@@ -41,6 +41,13 @@ pub async fn doctor() -> Result<(), StartError> {
         let text = "Microsoft takes redirect URIs with https only, or http://localhost: see ENTREPOST_PUBLIC_URL";
         Finding::Note(format!("{}: {text}", config.public_url.of("{institution}"))).print();
     }
+    Finding::Note(match &config.outbound_address {
+        Some(address) => format!("ENTREPOST_OUTBOUND_ADDRESS is {address}: Conditional Access has to trust it"),
+        None => {
+            "no ENTREPOST_OUTBOUND_ADDRESS: administrators are not told which address Conditional Access judges".into()
+        }
+    })
+    .print();
     let site = match http::site() {
         Ok(site) => Finding::Fine(format!("site at {}", site.site_root)),
         Err(error) => Finding::Failed(error),

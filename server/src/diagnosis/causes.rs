@@ -1,5 +1,4 @@
-//! The table of causes and fixes: data rather than code. `{address}`, `{sign_in_name}`, `{redirect_uri}` and
-//! `{institution}` are filled in.
+//! The table of causes and fixes: data rather than code. The blanks in braces are filled in by `Fault::explain`.
 
 mod bounce;
 mod imap;
@@ -9,7 +8,9 @@ mod smtp;
 
 use Mender::{Operator, You};
 use Remedy::TryAgain;
-use app::model::{Mender, Remedy};
+use app::model::{Help, Mender, Remedy, Step};
+
+use super::blanks::Blanks;
 
 /// A cause.
 pub(super) struct Cause {
@@ -25,16 +26,65 @@ pub(super) struct Cause {
     pub mender: Mender,
     /// What to press afterwards.
     pub remedy: Remedy,
-    /// How, with commands to copy.
-    pub steps: &'static [(&'static str, Option<&'static str>)],
+    /// How.
+    pub steps: &'static [HowTo],
 }
+
+/// A step, before it is filled in.
+pub(super) struct HowTo {
+    text: &'static str,
+    help: Option<fn(String) -> Help>,
+    helped_by: &'static str,
+    is_option: bool,
+}
+
+impl HowTo {
+    /// One of several ways to the same end.
+    const fn option(self) -> Self {
+        Self { is_option: true, ..self }
+    }
+
+    /// The step with its blanks filled in; none where what it shows is not known.
+    pub fn filled(&self, blanks: &Blanks) -> Option<Step> {
+        let is_command = self.help.is_some_and(|help| matches!(help(String::new()), Help::Command(_)));
+        let shown = if is_command { blanks.fill_command(self.helped_by) } else { blanks.fill(self.helped_by) };
+        if self.help.is_some() && shown.is_empty() {
+            return None;
+        }
+        Some(Step { text: blanks.fill(self.text), help: self.help.map(|help| help(shown)), is_option: self.is_option })
+    }
+}
+
+/// A step in words alone.
+const fn say(text: &'static str) -> HowTo {
+    HowTo { text, help: None, helped_by: "", is_option: false }
+}
+
+/// A step with a command of Exchange Online PowerShell.
+const fn shell(text: &'static str, command: &'static str) -> HowTo {
+    HowTo { text, help: Some(Help::Command), helped_by: command, is_option: false }
+}
+
+/// A step with a value to paste.
+const fn value(text: &'static str, value: &'static str) -> HowTo {
+    HowTo { text, help: Some(Help::Value), helped_by: value, is_option: false }
+}
+
+/// A step with a page of Microsoft's.
+const fn link(text: &'static str, address: &'static str) -> HowTo {
+    HowTo { text, help: Some(Help::Link), helped_by: address, is_option: false }
+}
+
+/// The list of codes that Exchange Online refuses messages with.
+const NDR_LIST: &str =
+    "https://learn.microsoft.com/exchange/troubleshoot/email-delivery/ndr/non-delivery-reports-in-exchange-online";
 
 const fn cause(
     name: &'static str,
     title: &'static str,
     (summary, administrator_summary): (&'static str, &'static str),
     (mender, remedy): (Mender, Remedy),
-    steps: &'static [(&'static str, Option<&'static str>)],
+    steps: &'static [HowTo],
 ) -> Cause {
     Cause { name, title, summary, administrator_summary, mender, remedy, steps }
 }
@@ -48,8 +98,8 @@ pub(super) fn find(name: &str) -> &'static Cause {
     all().find(|cause| cause.name == name).unwrap_or(&UNKNOWN)
 }
 
-const PROPAGATION: (&str, Option<&str>) =
-    ("Allow some time for it to take effect (minutes, sometimes an hour), then press Try again.", None);
+const PROPAGATION: HowTo =
+    say("Allow some time for it to take effect (minutes, sometimes an hour), then press Try again.");
 
 static UNKNOWN: Cause = cause(
     "unknown",
@@ -71,7 +121,7 @@ static OURS: &[Cause] = &[
             "The server was restarted or took too long. The sign-in is kept.",
         ),
         (You, TryAgain),
-        &[("Press Try again.", None)],
+        &[say("Press Try again.")],
     ),
     cause(
         "our_bug",

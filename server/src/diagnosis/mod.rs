@@ -1,14 +1,21 @@
 //! Errors turned into cause, who mends it, steps, and evidence. `causes` and `rules` are data; this file joins them.
 
+mod blanks;
 mod causes;
 mod rules;
 
-use app::model::{Diagnosis, Evidence, Mender, Remedy, Step, Timestamp};
+use std::fmt::Write as _;
+
+use app::model::{BEFORE_COMMANDS, Diagnosis, Evidence, Help, Mender, Remedy, Step, Timestamp};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{IdTokenError, IdentityError, OAuthError};
 use crate::mail::{MailError, compose};
 
+use blanks::Blanks;
+
+pub use blanks::powershell;
 pub use rules::{bounce_cause, imap_cause, oauth_cause, smtp_cause};
 
 /// A fault as it is stored: the cause, and the raw facts. The words are made when somebody looks, for whoever looks.
@@ -35,12 +42,24 @@ pub struct Reader {
     pub redirect_uri: String,
     /// Where support is to be had.
     pub support_contact: Option<String>,
+    /// The institution's public address.
+    pub public_url: String,
+    /// Where an administrator of the tenant consents, if the registration is known.
+    pub consent_link: Option<String>,
+    /// The address this server connects from, which Conditional Access judges.
+    pub outbound_address: Option<String>,
+    /// The same failed before: what a person can do alone did not help.
+    pub again: bool,
 }
 
+/// Where an administrator saves the registration.
+const CONFIG_PAGE: &str = "/institution/config/general/email";
 /// The fact that says which recipient was refused.
 const RECIPIENT: &str = "Recipient";
 /// The fact that says who had signed in.
 const SIGN_IN_NAME: &str = "Signed in as";
+/// The fact that holds Microsoft's numbers.
+const CODE: &str = "Code";
 
 impl Fault {
     /// A fault of that cause with facts.
@@ -147,36 +166,39 @@ impl Fault {
             && signed_in_as.is_some_and(|name| name.eq_ignore_ascii_case(reader.address.trim()));
         let cause = causes::find(if itself { "send_as_itself" } else { &self.cause });
         // Save concerns no mailbox: nobody's address is known there.
-        let address = if reader.address.is_empty() { "the account" } else { &reader.address };
+        let mailbox = if reader.address.is_empty() { "the account" } else { reader.address.as_str() };
         // What was refused of one recipient is about them, not about the sender.
         let recipient = self.facts.iter().find(|(name, _)| name == RECIPIENT).map(|(_, address)| address.as_str());
-        let address = recipient.unwrap_or(address);
+        let address = recipient.unwrap_or(mailbox);
         let trustee = signed_in_as.unwrap_or("the account");
-        let fill = |text: &str| {
-            text.replace("{address}", address)
-                .replace("{sign_in_name}", trustee)
-                .replace("{redirect_uri}", &reader.redirect_uri)
-                .replace("{institution}", &reader.institution)
+        let blanks = Blanks(vec![
+            ("address", address.into()),
+            ("mailbox", mailbox.into()),
+            ("sign_in_name", trustee.into()),
+            ("redirect_uri", reader.redirect_uri.as_str().into()),
+            ("config_page", format!("{}{CONFIG_PAGE}", reader.public_url).into()),
+            ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
+            ("outbound_address", reader.outbound_address.as_deref().unwrap_or("its operator knows it").into()),
+            ("code_query", self.code_query().into()),
+        ]);
+        let fill = |text: &str| blanks.fill(text);
+        let steps: Vec<Step> = cause.steps.iter().filter_map(|step| step.filled(&blanks)).collect();
+        let mut evidence = Evidence { facts: self.facts.clone() };
+        if let Some(outbound) = reader.outbound_address.as_ref().filter(|_| cause.name == "conditional_access") {
+            evidence.facts.push(("This server connects from".into(), outbound.clone()));
+        }
+        let asks = match cause.mender {
+            Mender::Administrator | Mender::Operator => true,
+            Mender::You => reader.again,
+            Mender::Owner | Mender::Time => false,
         };
-        let steps: Vec<Step> =
-            cause.steps.iter().map(|(text, command)| Step { text: fill(text), command: command.map(fill) }).collect();
-        let evidence = Evidence { facts: self.facts.clone() };
-        let message_for_administrator = (matches!(cause.mender, Mender::Administrator | Mender::Operator) && !reader.administrator).then(|| {
-            let numbered: String = steps
-                .iter()
-                .enumerate()
-                .map(|(at, step)| {
-                    let command = step.command.as_ref().map(|command| format!("\n   {command}")).unwrap_or_default();
-                    format!("{}. {}{command}\n", at + 1, step.text)
-                })
-                .collect();
-            format!(
-                "Hello,\n\nmy mailbox {} does not work in Entrepost ({}). {}\n\nWhat has to be done:\n{numbered}\nPlease tell me when it is done; I then test again in Entrepost.\n\nEvidence:\n{}",
-                reader.address,
-                reader.institution,
-                fill(cause.administrator_summary),
-                evidence.as_text()
-            )
+        let message_for_administrator = (asks && !reader.administrator)
+            .then(|| message(reader, &fill(cause.administrator_summary), &steps, &evidence));
+        let mailto = message_for_administrator.as_deref().map(|message| {
+            // RFC 6068, section 5: line breaks are CR LF.
+            let body = message.replace('\n', "\r\n");
+            let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+            format!("mailto:?subject={}&body={}", escaped(&format!("Email of {mailbox} in Entrepost")), escaped(&body))
         });
         // To an administrator, "ask your administrator" would be no help.
         let mender = match cause.mender {
@@ -195,8 +217,17 @@ impl Fault {
             remedy: cause.remedy,
             evidence,
             message_for_administrator,
+            mailto,
             support_contact: reader.support_contact.clone(),
         }
+    }
+
+    /// The query of Microsoft's page of sign-in errors: its first number.
+    fn code_query(&self) -> String {
+        let code =
+            self.facts.iter().find(|(name, _)| name == CODE).map(|(_, codes)| codes.as_str()).unwrap_or_default();
+        let digits: String = code.trim_start_matches("AADSTS").chars().take_while(char::is_ascii_digit).collect();
+        if digits.is_empty() { String::new() } else { format!("?code={digits}") }
     }
 
     /// What to press afterwards.
@@ -206,11 +237,34 @@ impl Fault {
     }
 }
 
+/// What a person sends to whoever can help.
+fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) -> String {
+    let mut text = format!(
+        "Hello,\n\nmy mailbox {} does not work in Entrepost ({}, {}). {summary}\n\nWhat has to be done:\n",
+        reader.address, reader.institution, reader.public_url
+    );
+    for (at, step) in steps.iter().enumerate() {
+        let _ = writeln!(text, "{}. {}", at + 1, step.text);
+        if let Some(help) = &step.help {
+            let _ = writeln!(text, "   {}", help.as_str());
+        }
+    }
+    if steps.iter().any(|step| matches!(step.help, Some(Help::Command(_)))) {
+        let _ = writeln!(text, "\nThe commands are for Exchange Online PowerShell, after {BEFORE_COMMANDS}.");
+    }
+    let _ = write!(
+        text,
+        "\nPlease tell me when it is done; I then test again in Entrepost.\n\nEvidence:\n{}",
+        evidence.as_text()
+    );
+    text
+}
+
 fn oauth_facts(error: &OAuthError, facts: &mut Vec<(&'static str, String)>) {
     facts.push(("Error", error.error.clone()));
     let codes: Vec<String> = error.codes().iter().map(|code| format!("AADSTS{code}")).collect();
     let optional = [
-        ("Code", (!codes.is_empty()).then(|| codes.join(", "))),
+        (CODE, (!codes.is_empty()).then(|| codes.join(", "))),
         ("Suberror", error.suberror.clone()),
         ("Answer", error.error_description.clone()),
         ("Trace ID", error.trace_id.clone()),
@@ -233,9 +287,9 @@ mod tests {
     fn the_words_fit_whoever_reads_and_what_is_known() {
         let fault = Fault { cause: "send_as_denied".into(), facts: Vec::new() }.signed_in_as("jane@school.example");
         let reader = Reader { administrator: true, address: "office@school.example".into(), ..Reader::default() };
-        let command = fault.explain(&reader).steps[0].command.clone().unwrap();
+        let command = fault.explain(&reader).steps[0].help.clone().unwrap();
         assert_eq!(
-            command,
+            command.as_str(),
             "Add-RecipientPermission -Identity office@school.example -Trustee jane@school.example -AccessRights SendAs"
         );
         let revoked = Fault { cause: "grant_revoked".into(), facts: Vec::new() };

@@ -7,8 +7,8 @@ use super::Services;
 use crate::diagnosis::{Fault, Reader};
 use crate::store::{InstitutionRow, Slot, StoreError};
 
-/// Days before a secret's expiry from which administrators are told.
-const REMIND_DAYS: i64 = 30;
+/// Days before a secret's expiry at which administrators are told, the earliest first.
+pub(super) const REMIND_DAYS: [i64; 4] = [30, 14, 7, 1];
 
 /// Something to tell.
 struct Alert {
@@ -82,9 +82,9 @@ impl Services {
                     subject: "The Client Secret has expired".into(),
                     text: format!("Nobody can connect, and mail stops. {renew}"),
                 });
-            } else if days <= REMIND_DAYS {
+            } else if let Some(reminder) = REMIND_DAYS.into_iter().filter(|reminder| days <= *reminder).min() {
                 alerts.push(Alert {
-                    incident: format!("expires {date}"),
+                    incident: format!("expires {date} {reminder}"),
                     subject: format!("The Client Secret expires on {date}"),
                     text: format!("When it ends, mail stops. {renew}"),
                 });

@@ -68,7 +68,15 @@ impl Services {
             || attempt.stage == Stage::Deciding && attempt.grant_expires_at.is_some_and(|until| until < now);
         let (stage, outcome) =
             if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
-        let reader = self.reader(me, &attempt.address);
+        let mut reader = self.reader(me, &attempt.address);
+        if checks.iter().any(|check| check.fault.is_some()) {
+            let causes = self.store.faults_before(institution, attempt).await.or_internal(self)?;
+            let causes: Vec<_> = causes.iter().map(|fault| Fault::from_json(fault).cause).collect();
+            let now =
+                checks.iter().filter_map(|check| check.fault.as_deref()).map(|fault| Fault::from_json(fault).cause);
+            reader.again = now.into_iter().any(|cause| causes.contains(&cause));
+            reader.consent_link = self.consent_link(me.institution()).await?;
+        }
         let mut diagnoses: Vec<_> = checks
             .iter()
             .filter_map(|check| check.fault.as_deref())

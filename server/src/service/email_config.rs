@@ -3,7 +3,7 @@
 mod form;
 mod registration;
 
-use app::backend::{Administrator, Departure, EmailConfig, Home, SignedIn, Visitor};
+use app::backend::{Administrator, Departure, EmailConfig, Home, Institution, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     AttemptKind, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep, GuideStepView, MailboxId,
@@ -13,8 +13,8 @@ use async_trait::async_trait;
 
 use super::attempts::NEWEST;
 use super::{Handle, OrInternal, Services};
-use crate::diagnosis::Fault;
-use crate::store::{EmailSettings, GuideRow, Registration, Slot};
+use crate::diagnosis::{Fault, powershell};
+use crate::store::{EmailSettings, GuideRow, Mailbox, Registration, Slot};
 use form::parse;
 
 impl Services {
@@ -59,6 +59,47 @@ impl Services {
     }
 }
 
+/// The command that switches on what sending and receiving need.
+fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
+    let addresses: Vec<String> = addresses.map(powershell).collect();
+    let set = "-SmtpClientAuthenticationDisabled $false -ImapEnabled $true";
+    if let [one] = addresses.as_slice() {
+        return format!("Set-CASMailbox -Identity {one} {set}");
+    }
+    let quoted: Vec<String> = addresses
+        .into_iter()
+        .map(|address| if address.starts_with('\'') { address } else { format!("'{address}'") })
+        .collect();
+    format!("{} | ForEach-Object {{ Set-CASMailbox -Identity $_ {set} }}", quoted.join(","))
+}
+
+impl Services {
+    /// The command for everybody who uses Entrepost: the mailboxes that were connected, and the addresses of those who have none yet.
+    async fn switches_here(&self, admin: &Administrator, mailboxes: &[Mailbox]) -> Result<(i64, String), AppError> {
+        let users = self.store.users(admin.institution().id).await.or_internal(self)?;
+        let without = users
+            .iter()
+            .filter(|user| user.disabled_at.is_none() && !mailboxes.iter().any(|mailbox| mailbox.user == user.id));
+        let addresses: std::collections::BTreeSet<&str> = mailboxes
+            .iter()
+            .map(|mailbox| mailbox.address.as_str())
+            .chain(without.map(|user| user.address.as_str()))
+            .collect();
+        let count = i64::try_from(addresses.len()).unwrap_or(i64::MAX);
+        Ok((count, switch_on(addresses.into_iter())))
+    }
+
+    /// The link by which any administrator of the tenant consents, once the registration is known.
+    pub(super) async fn consent_link(&self, institution: &Institution) -> Result<Option<String>, AppError> {
+        let current = self.store.registration(institution.id, Slot::Current).await.or_internal(self)?;
+        Ok(current.and_then(|current| {
+            let back = self.redirect_uri(&institution.public_url);
+            let (tenant, state) = (current.tenant_id.to_string(), app::model::SHARED_CONSENT);
+            self.entra.admin_consent_url(current.client_id, &tenant, &back, state).ok().map(String::from)
+        }))
+    }
+}
+
 #[async_trait]
 impl EmailConfig for Handle {
     async fn view(&self, admin: &Administrator) -> Result<EmailConfigView, AppError> {
@@ -67,7 +108,8 @@ impl EmailConfig for Handle {
         let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
         let rows = self.store.guide(institution).await.or_internal(self)?;
-        let own = self.store.mailboxes_of(institution, admin.user()).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+        let own = mailboxes.iter().filter(|mailbox| mailbox.user == admin.user());
         let guide = GuideStep::ALL
             .into_iter()
             .map(|step| {
@@ -82,12 +124,7 @@ impl EmailConfig for Handle {
         Ok(EmailConfigView {
             provider: settings.provider,
             redirect_uri: self.redirect_uri(&admin.institution().public_url),
-            consent_link: current.as_ref().and_then(|current| {
-                let (tenant, back) =
-                    (current.tenant_id.to_string(), self.redirect_uri(&admin.institution().public_url));
-                let state = app::model::SHARED_CONSENT;
-                self.entra.admin_consent_url(current.client_id, &tenant, &back, state).ok().map(String::from)
-            }),
+            consent_link: self.consent_link(admin.institution()).await?,
             registration: current.as_ref().map(|current| self.registration_view(current)),
             refused: self
                 .store
@@ -99,8 +136,11 @@ impl EmailConfig for Handle {
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,
             guide,
-            example_address: admin.address().to_owned(),
-            own_mailbox_connected: own.iter().any(|mailbox| mailbox.state == MailboxState::Connected),
+            secret_lifetimes: SecretExpiry::choices(self.clock.now()),
+            in_global_cloud: self.config.microsoft.authority.host_str() == Some("login.microsoftonline.com"),
+            switches_here: self.switches_here(admin, &mailboxes).await?,
+            switches_command: switch_on(std::iter::once(admin.address())),
+            own_mailbox_connected: own.into_iter().any(|mailbox| mailbox.state == MailboxState::Connected),
             people_connected: self.store.people_connected(institution).await.or_internal(self)?,
         })
     }

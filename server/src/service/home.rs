@@ -4,12 +4,10 @@ use app::backend::{Home, SignedIn};
 use app::error::AppError;
 use app::model::{MailboxState, Notice, Provider, Tone};
 
+use super::alerts::REMIND_DAYS;
 use super::{OrInternal, Services};
 use crate::diagnosis::Fault;
 use crate::store::Slot;
-
-/// Days before a secret's expiry from which administrators are reminded.
-const REMIND_DAYS: i64 = 30;
 
 impl Services {
     /// What the home page says, most urgent first.
@@ -64,7 +62,7 @@ impl Services {
                     config(),
                     "Renew the secret",
                 ),
-                Some(days) if days <= REMIND_DAYS => say(
+                Some(days) if days <= REMIND_DAYS[0] => say(
                     Tone::Warning,
                     "The Client Secret expires soon.",
                     format!("It ends in {days} days. A new one takes effect at once for everybody."),

@@ -156,6 +156,7 @@ impl Mailboxes for Handle {
         let reader = crate::diagnosis::Reader {
             institution: visitor.institution.name.clone(),
             redirect_uri: self.redirect_uri(&visitor.institution.public_url),
+            public_url: visitor.institution.public_url.clone(),
             ..crate::diagnosis::Reader::default()
         };
         let diagnosis = fault.explain(&reader);

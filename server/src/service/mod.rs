@@ -115,6 +115,10 @@ impl Services {
             institution: me.institution().name.clone(),
             redirect_uri: self.redirect_uri(&me.institution().public_url),
             support_contact: self.config.support_contact.clone(),
+            public_url: me.institution().public_url.clone(),
+            consent_link: None,
+            outbound_address: self.config.outbound_address.clone(),
+            again: false,
         }
     }
 }

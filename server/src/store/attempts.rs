@@ -460,6 +460,25 @@ impl Store {
             .collect()
     }
 
+    /// What failed in the earlier attempts at the same mailbox by the same person.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<String>> {
+        let rows = sqlx::query(
+            "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
+             WHERE a.institution_id = $1 AND a.user_id = $2 AND a.address = $3 AND a.created_at < $4 AND c.fault IS NOT NULL
+             ORDER BY a.created_at DESC LIMIT 20",
+        )
+        .bind(institution.to_string())
+        .bind(attempt.user.to_string())
+        .bind(&attempt.address)
+        .bind(attempt.created_at.0)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("fault")?)).collect()
+    }
+
     /// Records how a check went.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Messages that came back.
 
-use super::{Cause, cause};
+use super::{Cause, cause, say};
 use app::model::Mender::{Administrator, You};
 use app::model::Remedy::TryAgain;
 
@@ -13,9 +13,8 @@ pub(super) static CAUSES: &[Cause] = &[
             "The recipient's mail server did not take it. The evidence below has its words.",
         ),
         (You, TryAgain),
-        &[(
+        &[say(
             "Check the address {address}. If it is right, ask the recipient by another way, and show them the evidence.",
-            None,
         )],
     ),
     cause(
@@ -26,14 +25,14 @@ pub(super) static CAUSES: &[Cause] = &[
             "The domain of {address} has no mail server, or none that takes mail for it.",
         ),
         (You, TryAgain),
-        &[("Check how {address} is spelt, above all behind the @.", None)],
+        &[say("Check how {address} is spelt, above all behind the @.")],
     ),
     cause(
         "bounce_full",
         "The recipient's mailbox is full.",
         ("{address} takes no mail until its owner makes room.", "The mailbox of {address} has reached its quota."),
         (You, TryAgain),
-        &[("Tell the recipient by another way, and send the message again later.", None)],
+        &[say("Tell the recipient by another way, and send the message again later.")],
     ),
     cause(
         "bounce_too_large",
@@ -43,7 +42,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The recipient's mail server takes no message of this size.",
         ),
         (You, TryAgain),
-        &[("Send the files as a link, or in several messages.", None)],
+        &[say("Send the files as a link, or in several messages.")],
     ),
     cause(
         "bounce_late",
@@ -53,7 +52,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "Exchange Online tried for a long time and got no answer from the recipient's mail server.",
         ),
         (You, TryAgain),
-        &[("Check how {address} is spelt. If it is right, send the message again later.", None)],
+        &[say("Check how {address} is spelt. If it is right, send the message again later.")],
     ),
     cause(
         "bounce_spam",
@@ -64,10 +63,9 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (You, TryAgain),
         &[
-            ("Write it in other words, with fewer links and files, and send it again.", None),
-            (
+            say("Write it in other words, with fewer links and files, and send it again."),
+            say(
                 "If it happens with many recipients, tell an administrator: the domain's reputation, or its SPF, DKIM and DMARC records, may be the reason.",
-                None,
             ),
         ],
     ),
@@ -79,7 +77,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "{address} is restricted to some senders, or its mail server does not accept this one.",
         ),
         (You, TryAgain),
-        &[("Ask the recipient, or the owner of that list or group, to allow your address.", None)],
+        &[say("Ask the recipient, or the owner of that list or group, to allow your address.")],
     ),
     cause(
         "bounce_domain_records",
@@ -90,13 +88,11 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
+            say(
                 "Microsoft Defender portal › Email & collaboration › Policies › Email authentication settings › DKIM: switch it on for the domain, and publish the two records it shows.",
-                None,
             ),
-            (
+            say(
                 "In the domain's DNS, publish an SPF record that includes spf.protection.outlook.com, and a DMARC record.",
-                None,
             ),
         ],
     ),

@@ -1,6 +1,6 @@
 //! Receiving.
 
-use super::{Cause, PROPAGATION, cause};
+use super::{Cause, PROPAGATION, cause, say, shell};
 use app::model::Mender::{Administrator, Operator, Time, You};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
@@ -10,15 +10,22 @@ pub(super) static CAUSES: &[Cause] = &[
         "Receiving is switched off for this mailbox.",
         (
             "Your sign-in is fine. An administrator of Microsoft 365 must switch on IMAP.",
-            "IMAP is switched off for {address}, or the sign-in name is not the mailbox's.",
+            "IMAP is switched off for {address}, the name that signed in is not the mailbox's, or there is no licence.",
         ),
         (Administrator, TryAgain),
         &[
-            (
-                "Microsoft 365 admin center › Users › Active users › {address} › Mail › Manage email apps: tick IMAP. Or, in Exchange PowerShell:",
-                Some("Set-CASMailbox -Identity {address} -ImapEnabled $true"),
+            shell(
+                "Microsoft 365 admin center › Users › Active users › {address} › Mail › Manage email apps: tick IMAP. Or:",
+                "Set-CASMailbox -Identity {address} -ImapEnabled $true",
             ),
-            ("Bought through a reseller? Some of these switches are in its dashboard.", None),
+            shell(
+                "To see what is set, and whether the name that signed in (“Signed in as” in the evidence) is the mailbox's:",
+                "Get-CASMailbox -Identity {address} | Format-List ImapEnabled,SmtpClientAuthenticationDisabled; Get-Mailbox -Identity {address} | Format-List UserPrincipalName,PrimarySmtpAddress",
+            ),
+            say(
+                "If there is no such mailbox: the account has no licence with Exchange Online. Assign one in the Microsoft 365 admin center.",
+            ),
+            say("Bought through a reseller? Some of these switches are in its dashboard."),
             PROPAGATION,
         ],
     ),
@@ -31,10 +38,9 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (You, ConnectAgain),
         &[
-            ("Press Connect again and sign in with the account that owns the mailbox.", None),
-            (
+            say("Press Connect again and sign in with the account that owns the mailbox."),
+            say(
                 "If it happens again, ask an administrator to check the permission IMAP.AccessAsUser.All, admin consent, and IMAP under Manage email apps.",
-                None,
             ),
         ],
     ),
@@ -53,9 +59,8 @@ pub(super) static CAUSES: &[Cause] = &[
         "Microsoft's mail server refused to open the inbox.",
         ("The evidence below says why.", "The evidence below says why."),
         (Administrator, TryAgain),
-        &[(
+        &[say(
             "Check in the Microsoft 365 admin center that {address} has a licence with Exchange Online and that IMAP is on.",
-            None,
         )],
     ),
     cause(
@@ -66,7 +71,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The mail server refused this folder. The mailbox and its other folders work.",
         ),
         (You, TryAgain),
-        &[("Open the folder in Outlook. If that works, the evidence says what the mail server answers here.", None)],
+        &[say("Open the folder in Outlook. If that works, the evidence says what the mail server answers here.")],
     ),
     cause(
         "imap_command",
@@ -86,19 +91,15 @@ pub(super) static CAUSES: &[Cause] = &[
             "The connection from this server to the IMAP host failed.",
         ),
         (Operator, TryAgain),
-        &[(
-            "Check that this server may connect to the host and port in the evidence (usually 993), and its DNS.",
-            None,
-        )],
+        &[say("Check that this server may connect to the host and port in the evidence (usually 993), and its DNS.")],
     ),
     cause(
         "imap_tls",
         "No secure connection to the mail server for receiving.",
         ("Encryption could not be set up. Whoever runs this server must look.", "TLS with the IMAP host failed."),
         (Operator, TryAgain),
-        &[(
+        &[say(
             "Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE. Otherwise check the host in ENTREPOST_MICROSOFT_IMAP.",
-            None,
         )],
     ),
     cause(

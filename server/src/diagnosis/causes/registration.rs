@@ -1,6 +1,6 @@
 //! The three values, redirect URI, permissions, consent.
 
-use super::{Cause, cause};
+use super::{Cause, cause, link, say, value};
 use app::model::Mender::{Administrator, Operator};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
@@ -15,13 +15,11 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
+            say(
                 "In the Entra portal open the app registration, Certificates & secrets, and create a new client secret.",
-                None,
             ),
-            (
+            say(
                 "Copy its Value at once (not the Secret ID beside it) and paste it under Client Secret in Entrepost, then Save.",
-                None,
             ),
         ],
     ),
@@ -34,11 +32,10 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
+            say(
                 "In the Entra portal open the app registration, Certificates & secrets, and create a new client secret.",
-                None,
             ),
-            ("Copy its Value, paste it under Client Secret in Entrepost, enter its expiry, then Save.", None),
+            say("Copy its Value, paste it under Client Secret in Entrepost, enter its expiry, then Save."),
         ],
     ),
     cause(
@@ -50,11 +47,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            ("In the Entra portal open App registrations, your app, Overview.", None),
-            (
-                "Copy Application (client) ID and Directory (tenant) ID from that one page into Entrepost, then Save.",
-                None,
-            ),
+            say("In the Entra portal open App registrations, your app, Overview."),
+            say("Copy Application (client) ID and Directory (tenant) ID from that one page into Entrepost, then Save."),
         ],
     ),
     cause(
@@ -65,10 +59,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "Microsoft knows no tenant of this ID or domain.",
         ),
         (Administrator, TryAgain),
-        &[(
-            "In the Entra portal open the app's Overview and copy Directory (tenant) ID into Entrepost, then Save.",
-            None,
-        )],
+        &[say("In the Entra portal open the app's Overview and copy Directory (tenant) ID into Entrepost, then Save.")],
     ),
     cause(
         "ids_swapped",
@@ -78,7 +69,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "What stands under Client ID is a tenant, and what stands under Tenant ID is none.",
         ),
         (Administrator, TryAgain),
-        &[("Put Application (client) ID under Client ID, Directory (tenant) ID under Tenant ID, then Save.", None)],
+        &[say("Put Application (client) ID under Client ID, Directory (tenant) ID under Tenant ID, then Save.")],
     ),
     cause(
         "other_cloud",
@@ -88,10 +79,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The tenant belongs to a national cloud. Whoever runs this server must set its hosts.",
         ),
         (Operator, TryAgain),
-        &[(
-            "Set ENTREPOST_MICROSOFT_AUTHORITY, _SMTP, _IMAP and _SCOPES to the hosts of that cloud, and restart.",
-            None,
-        )],
+        &[say("Set ENTREPOST_MICROSOFT_AUTHORITY, _SMTP, _IMAP and _SCOPES to the hosts of that cloud, and restart.")],
     ),
     cause(
         "single_tenant",
@@ -101,7 +89,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "A single-tenant app must be asked through its own tenant's ID.",
         ),
         (Administrator, TryAgain),
-        &[("Enter the Directory (tenant) ID of the tenant in which the app is registered, then Save.", None)],
+        &[say("Enter the Directory (tenant) ID of the tenant in which the app is registered, then Save.")],
     ),
     // --- Redirect URI, permissions, consent
     cause(
@@ -112,9 +100,9 @@ pub(super) static CAUSES: &[Cause] = &[
             "Microsoft compares the redirect URI character by character, and this one is not registered for the app.",
         ),
         (Administrator, ConnectAgain),
-        &[(
+        &[value(
             "In the Entra portal open the app, Authentication, platform Web, and add exactly this redirect URI:",
-            Some("{redirect_uri}"),
+            "{redirect_uri}",
         )],
     ),
     cause(
@@ -126,11 +114,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            (
-                "In the Entra portal open the app, Authentication, and remove the URI under Single-page application.",
-                None,
-            ),
-            ("Add it under the platform Web:", Some("{redirect_uri}")),
+            say("In the Entra portal open the app, Authentication, and remove the URI under Single-page application."),
+            value("Add it under the platform Web:", "{redirect_uri}"),
         ],
     ),
     cause(
@@ -142,13 +127,11 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            (
+            say(
                 "In the Entra portal open App registrations › your app › API permissions and press Grant admin consent: that makes the service principal.",
-                None,
             ),
-            (
+            say(
                 "Where the values are saved already, Grant admin consent on Institution Config > General > Email does the same.",
-                None,
             ),
         ],
     ),
@@ -161,8 +144,9 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            ("Open Institution Config > General > Email in Entrepost and press Grant admin consent.", None),
-            ("Sign in as Application Administrator, Cloud Application Administrator or higher, and accept.", None),
+            say("Press Grant admin consent under Institution Config › General › Email in Entrepost: {config_page}"),
+            link("Or open this link to Microsoft; no account in Entrepost is needed for it:", "{consent_link}"),
+            say("Sign in as Application Administrator, Cloud Application Administrator or higher, and accept."),
         ],
     ),
     cause(
@@ -174,12 +158,11 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            (
+            say(
                 "In the Entra portal open the app, API permissions, Add a permission, Microsoft Graph, Delegated permissions.",
-                None,
             ),
-            ("Tick SMTP.Send, IMAP.AccessAsUser.All and offline_access, then Add permissions.", None),
-            ("Press Grant admin consent in Entrepost, then connect again.", None),
+            say("Tick SMTP.Send, IMAP.AccessAsUser.All and offline_access, then Add permissions."),
+            say("Press Grant admin consent in Entrepost, then connect again."),
         ],
     ),
     cause(
@@ -190,6 +173,6 @@ pub(super) static CAUSES: &[Cause] = &[
             "The enterprise app requires assignment, and {address} is not assigned.",
         ),
         (Administrator, ConnectAgain),
-        &[("In the Entra portal open Enterprise applications, the app, Users and groups, and add {address}.", None)],
+        &[say("In the Entra portal open Enterprise applications, the app, Users and groups, and add {address}.")],
     ),
 ];

@@ -1,6 +1,6 @@
 //! The person at Microsoft, and the authority.
 
-use super::{Cause, cause};
+use super::{Cause, cause, link, say};
 use app::model::Mender::{Administrator, Operator, Time, You};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
@@ -14,7 +14,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The permissions were declined at Microsoft.",
         ),
         (You, ConnectAgain),
-        &[("Press Configure & Test again and choose Accept when Microsoft asks.", None)],
+        &[say("Press Configure & Test again and choose Accept when Microsoft asks.")],
     ),
     cause(
         "foreign_account",
@@ -24,21 +24,21 @@ pub(super) static CAUSES: &[Cause] = &[
             "The account that signed in is not in the tenant.",
         ),
         (You, ConnectAgain),
-        &[("Press Configure & Test again and pick the account of your institution.", None)],
+        &[say("Press Configure & Test again and pick the account of your institution.")],
     ),
     cause(
         "wrong_password",
         "Microsoft did not accept the sign-in.",
         ("User name or password was wrong.", "User name or password was wrong."),
         (You, ConnectAgain),
-        &[("Press Configure & Test again and sign in with your institution's password.", None)],
+        &[say("Press Configure & Test again and sign in with your institution's password.")],
     ),
     cause(
         "account_disabled",
         "This account is disabled at Microsoft.",
         ("An administrator of Microsoft 365 has to enable it.", "The account {address} is disabled in Entra ID."),
         (Administrator, ConnectAgain),
-        &[("In the Microsoft 365 admin center open Users, Active users, {address}, and unblock the sign-in.", None)],
+        &[say("In the Microsoft 365 admin center open Users, Active users, {address}, and unblock the sign-in.")],
     ),
     cause(
         "mfa",
@@ -48,7 +48,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The person must sign in again and complete the second step.",
         ),
         (You, ConnectAgain),
-        &[("Press Connect again and follow Microsoft's steps to the end.", None)],
+        &[say("Press Connect again and follow Microsoft's steps to the end.")],
     ),
     cause(
         "conditional_access",
@@ -59,15 +59,13 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            (
+            say(
                 "Entra ID › Monitoring & health › Sign-in logs, User sign-ins (non-interactive), filter by the correlation ID of the evidence: find the policy that blocked {address}.",
-                None,
             ),
-            (
-                "Add the outbound address of this server to the trusted locations, or exclude the app from the policy.",
-                None,
+            say(
+                "Add the outbound address of this server ({outbound_address}) to the trusted locations, or exclude the app from the policy.",
             ),
-            ("Then connect again.", None),
+            say("Then connect again."),
         ],
     ),
     cause(
@@ -78,7 +76,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "A policy asks for a fresh sign-in now and then. The person signs in again; that is all.",
         ),
         (You, ConnectAgain),
-        &[("Press Connect again and sign in.", None)],
+        &[say("Press Connect again and sign in.")],
     ),
     cause(
         "device_policy",
@@ -89,10 +87,9 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (You, ConnectAgain),
         &[
-            ("Use a device of your institution, press Connect again and sign in.", None),
-            (
+            say("Use a device of your institution, press Connect again and sign in."),
+            say(
                 "If there is none, ask an administrator to look at the policy: Entra ID › Monitoring & health › Sign-in logs names it.",
-                None,
             ),
         ],
     ),
@@ -104,9 +101,8 @@ pub(super) static CAUSES: &[Cause] = &[
             "A risk policy, or a missing registration of security information, stops {address}.",
         ),
         (Administrator, ConnectAgain),
-        &[(
+        &[say(
             "Entra ID › Protection › Identity Protection › Risky users: look at {address}, and dismiss the risk once the account is safe. Then connect again.",
-            None,
         )],
     ),
     cause(
@@ -117,14 +113,14 @@ pub(super) static CAUSES: &[Cause] = &[
             "The account is locked after failed sign-ins. It opens by itself, or an administrator resets the password.",
         ),
         (You, ConnectAgain),
-        &[("Wait some minutes, sign in at Microsoft's own page once, then press Connect again.", None)],
+        &[say("Wait some minutes, sign in at Microsoft's own page once, then press Connect again.")],
     ),
     cause(
         "password_expired",
         "Your password at Microsoft has expired.",
         ("Set a new one at Microsoft, then connect again.", "The person's password at Microsoft has expired."),
         (You, ConnectAgain),
-        &[("Sign in at Microsoft's own page, set a new password, then press Connect again.", None)],
+        &[say("Sign in at Microsoft's own page, set a new password, then press Connect again.")],
     ),
     cause(
         "exchange_missing",
@@ -135,13 +131,11 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            (
+            say(
                 "Microsoft 365 admin center › Billing › Licenses: a licence with Exchange Online must be there and assigned.",
-                None,
             ),
-            (
+            say(
                 "Entra ID › Enterprise applications, Application type Microsoft Applications: Office 365 Exchange Online must be there and enabled.",
-                None,
             ),
         ],
     ),
@@ -153,10 +147,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The app registration is disabled in the tenant, or Microsoft disabled it.",
         ),
         (Administrator, ConnectAgain),
-        &[(
-            "Entra ID › Enterprise applications › the app › Properties: set Enabled for users to sign-in to Yes.",
-            None,
-        )],
+        &[say("Entra ID › Enterprise applications › the app › Properties: set Enabled for users to sign-in to Yes.")],
     ),
     cause(
         "public_client",
@@ -167,8 +158,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            ("Entra ID › App registrations › the app › Authentication: the redirect URI stands under Web.", None),
-            ("Paste the Value of a current client secret in Institution Config › General › Email, and save.", None),
+            say("Entra ID › App registrations › the app › Authentication: the redirect URI stands under Web."),
+            say("Paste the Value of a current client secret in Institution Config › General › Email, and save."),
         ],
     ),
     cause(
@@ -176,7 +167,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "Microsoft wants you to sign in again.",
         ("Something changed at Microsoft that needs you in person.", "The person has to sign in again."),
         (You, ConnectAgain),
-        &[("Press Connect again and sign in.", None)],
+        &[say("Press Connect again and sign in.")],
     ),
     cause(
         "grant_revoked",
@@ -186,7 +177,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The grant expired or was withdrawn (reset password, revoked sessions). The person connects again.",
         ),
         (You, ConnectAgain),
-        &[("Press Connect again and sign in at Microsoft.", None)],
+        &[say("Press Connect again and sign in at Microsoft.")],
     ),
     cause(
         "start_over",
@@ -196,7 +187,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The code was used before, or belongs to another sign-in. If it repeats it is a bug of Entrepost.",
         ),
         (You, ConnectAgain),
-        &[("Press Configure & Test again.", None)],
+        &[say("Press Configure & Test again.")],
     ),
     cause(
         "id_token_invalid",
@@ -206,7 +197,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The id_token does not hold, so nothing was connected.",
         ),
         (Operator, ConnectAgain),
-        &[("Check the clock of this server and ENTREPOST_MICROSOFT_AUTHORITY.", None)],
+        &[say("Check the clock of this server and ENTREPOST_MICROSOFT_AUTHORITY.")],
     ),
     cause(
         "issuer_mismatch",
@@ -216,7 +207,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The callback's `iss` is not the tenant's issuer.",
         ),
         (You, ConnectAgain),
-        &[("Press Configure & Test again.", None)],
+        &[say("Press Configure & Test again.")],
     ),
     cause(
         "no_refresh_token",
@@ -226,9 +217,8 @@ pub(super) static CAUSES: &[Cause] = &[
             "The answer had no refresh token: the permission offline_access is missing.",
         ),
         (Administrator, ConnectAgain),
-        &[(
+        &[say(
             "In the Entra portal open the app, API permissions, and add Microsoft Graph, Delegated, offline_access; then grant admin consent.",
-            None,
         )],
     ),
     cause(
@@ -239,7 +229,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "A mailbox belongs to one person in Entrepost, and {address} is taken. It can be disconnected under Users.",
         ),
         (Administrator, ConnectAgain),
-        &[("Open Users in Entrepost and disconnect {address} from whoever holds it.", None)],
+        &[say("Open Users in Entrepost and disconnect {address} from whoever holds it.")],
     ),
     cause(
         "address_unproven",
@@ -250,8 +240,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (You, ConnectAgain),
         &[
-            ("Sign in with the account whose mailbox has the address {address}.", None),
-            ("If it is an alias, ask an administrator to make it an address of that mailbox.", None),
+            say("Sign in with the account whose mailbox has the address {address}."),
+            say("If it is an alias, ask an administrator to make it an address of that mailbox."),
         ],
     ),
     cause(
@@ -262,7 +252,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "Connections are bound to Client ID and Tenant ID, so this one ended. The person connects again.",
         ),
         (You, ConnectAgain),
-        &[("Press Connect again and sign in at Microsoft.", None)],
+        &[say("Press Connect again and sign in at Microsoft.")],
     ),
     cause(
         "provider_changed",
@@ -273,8 +263,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, ConnectAgain),
         &[
-            ("In Institution Config, General, Email choose MS Exchange Online, and save.", None),
-            ("Then everybody presses Connect again.", None),
+            say("In Institution Config, General, Email choose MS Exchange Online, and save."),
+            say("Then everybody presses Connect again."),
         ],
     ),
     cause(
@@ -285,7 +275,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "It gave an answer that Entrepost does not know. The person signs in once more; the evidence is below.",
         ),
         (You, ConnectAgain),
-        &[("Press Configure & Test and sign in once more.", None)],
+        &[say("Press Configure & Test and sign in once more.")],
     ),
     // --- The authority
     cause(
@@ -297,8 +287,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Operator, TryAgain),
         &[
-            ("Check that this server may open https connections to the authority, and its DNS.", None),
-            ("Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE.", None),
+            say("Check that this server may open https connections to the authority, and its DNS."),
+            say("Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE."),
         ],
     ),
     cause(
@@ -329,7 +319,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "What answers at the authority's address does not speak OpenID Connect.",
         ),
         (Operator, TryAgain),
-        &[("Check ENTREPOST_MICROSOFT_AUTHORITY and whether a proxy answers in its place.", None)],
+        &[say("Check ENTREPOST_MICROSOFT_AUTHORITY and whether a proxy answers in its place.")],
     ),
     cause(
         "authority_refused",
@@ -339,6 +329,9 @@ pub(super) static CAUSES: &[Cause] = &[
             "The evidence below says why.",
         ),
         (Administrator, ConnectAgain),
-        &[("Look the error up in Microsoft's list of authentication error codes.", None)],
+        &[link(
+            "Look the error up on Microsoft's page of sign-in errors:",
+            "https://login.microsoftonline.com/error{code_query}",
+        )],
     ),
 ];

@@ -1,8 +1,18 @@
 //! Sending.
 
-use super::{Cause, PROPAGATION, cause};
+use super::{Cause, HowTo, NDR_LIST, PROPAGATION, cause, link, say, shell};
 use app::model::Mender::{Administrator, Operator, Time, You};
 use app::model::Remedy::{ConnectAgain, TryAgain};
+
+const FOR_THIS_MAILBOX: HowTo = shell(
+    "Microsoft 365 admin center › Users › Active users › {address} › Mail › Manage email apps: tick Authenticated SMTP and IMAP. Or:",
+    "Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true",
+);
+const SEE_SWITCHES: HowTo = shell(
+    "To see what is set:",
+    "Get-CASMailbox -Identity {address} | Format-List SmtpClientAuthenticationDisabled,ImapEnabled",
+);
+const RESELLER: HowTo = say("Bought through a reseller? Some of these switches are in its dashboard.");
 
 pub(super) static CAUSES: &[Cause] = &[
     cause(
@@ -13,33 +23,29 @@ pub(super) static CAUSES: &[Cause] = &[
             "Authenticated SMTP is switched off for {address}. OAuth does not bypass that switch.",
         ),
         (Administrator, TryAgain),
-        &[
-            (
-                "Microsoft 365 admin center › Users › Active users › {address} › Mail › Manage email apps: tick Authenticated SMTP. Or, in Exchange PowerShell:",
-                Some("Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
-            ),
-            ("Bought through a reseller? Some of these switches are in its dashboard.", None),
-            PROPAGATION,
-        ],
+        &[FOR_THIS_MAILBOX, SEE_SWITCHES, RESELLER, PROPAGATION],
     ),
     cause(
         "smtp_auth_tenant",
         "Sending is switched off for the whole institution.",
         (
             "Your sign-in is fine. An administrator of Microsoft 365 must switch on “Authenticated SMTP”.",
-            "Authenticated SMTP is switched off in the tenant, as it is by default since 2020. The mailbox's own switch overrides the tenant's.",
+            "Authenticated SMTP is switched off in the tenant, as it is by default since 2020. A mailbox's own switch overrides the tenant's.",
         ),
         (Administrator, TryAgain),
         &[
-            (
-                "For this mailbox only, in Exchange PowerShell:",
-                Some("Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
-            ),
-            (
-                "Or for every mailbox of the tenant:",
-                Some("Set-TransportConfig -SmtpClientAuthenticationDisabled $false"),
-            ),
-            ("Bought through a reseller? Some of these switches are in its dashboard.", None),
+            shell(
+                "Option A, for this mailbox only. Microsoft recommends it: the tenant stays off. Microsoft 365 admin center › Users › Active users › {address} › Mail › Manage email apps: tick Authenticated SMTP. Or:",
+                "Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false",
+            )
+            .option(),
+            shell(
+                "Option B, for every mailbox of the tenant. Exchange admin center › Settings › Mail flow: untick “Turn off SMTP AUTH protocol for your organization”. Or:",
+                "Set-TransportConfig -SmtpClientAuthenticationDisabled $false",
+            )
+            .option(),
+            say("Institution Config › General › Email in Entrepost has the command for everybody who uses Entrepost."),
+            RESELLER,
             PROPAGATION,
         ],
     ),
@@ -52,14 +58,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
-                "In Exchange PowerShell:",
-                Some("Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
-            ),
-            (
-                "If that does not help, security defaults stay on: they protect every account. Ask Microsoft's support whether they block OAuth submission in your tenant.",
-                None,
-            ),
+            shell("For the mailbox:", "Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
+            say("If that does not help, security defaults stay on: they protect every account. Ask Microsoft's support whether they block OAuth submission in your tenant."),
             PROPAGATION,
         ],
     ),
@@ -72,11 +72,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
-                "Switch on Authenticated SMTP for the mailbox, in Exchange PowerShell:",
-                Some("Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
-            ),
-            ("Look at the sign-in in the Entra sign-in logs: the policy that refused it is named there.", None),
+            shell("Switch on Authenticated SMTP for the mailbox:", "Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
+            say("Look at the sign-in in the Entra sign-in logs: the policy that refused it is named there."),
             PROPAGATION,
         ],
     ),
@@ -84,13 +81,17 @@ pub(super) static CAUSES: &[Cause] = &[
         "smtp_token_refused",
         "Microsoft's mail server did not accept the sign-in.",
         (
-            "Sign-in name and permission do not fit. Connect again; if that does not help, an administrator must look at the permissions.",
-            "The token and the sign-in name do not fit, or SMTP.Send is missing.",
+            "Sign-in name, mailbox and permission do not fit. Connect again; if that does not help, an administrator must look.",
+            "The sign-in name is not the name of the mailbox (its UPN differs from the address, or the mailbox is a shared one), or SMTP.Send is missing.",
         ),
         (You, ConnectAgain),
         &[
-            ("Press Connect again and sign in with the account that owns the mailbox.", None),
-            ("If it happens again, ask an administrator to check the permission SMTP.Send and admin consent.", None),
+            say("Press Connect again and sign in with the account that owns the mailbox."),
+            shell(
+                "An administrator compares the sign-in name (“Signed in as” in the evidence) with the mailbox's: in many schools it differs from the address. A shared mailbox has no sign-in of its own.",
+                "Get-Mailbox -Identity {address} | Format-List UserPrincipalName,PrimarySmtpAddress,RecipientTypeDetails",
+            ),
+            say("Then they check the app's permission SMTP.Send and admin consent."),
         ],
     ),
     cause(
@@ -102,15 +103,9 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
-                "If {address} is another mailbox and {sign_in_name} should send as it, allow it in Exchange PowerShell (after Connect-ExchangeOnline):",
-                Some("Add-RecipientPermission -Identity {address} -Trustee {sign_in_name} -AccessRights SendAs"),
-            ),
-            (
-                "If {address} is an alias of that same mailbox: Exchange admin center › Settings › Mail flow › Turn on sending from aliases. Or:",
-                Some("Set-OrganizationConfig -SendFromAliasEnabled $true"),
-            ),
-            ("Allow some time for it to take effect (minutes, sometimes an hour), then test again.", None),
+            shell("If {address} is another mailbox and {sign_in_name} should send as it, allow it:", "Add-RecipientPermission -Identity {address} -Trustee {sign_in_name} -AccessRights SendAs"),
+            shell("If {address} is an alias of that same mailbox: Exchange admin center › Settings › Mail flow › Turn on sending from aliases. Or:", "Set-OrganizationConfig -SendFromAliasEnabled $true"),
+            say("Allow some time for it to take effect (minutes, sometimes an hour), then test again."),
         ],
     ),
     cause(
@@ -122,14 +117,8 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (Administrator, TryAgain),
         &[
-            (
-                "Look at the mailbox's addresses in Exchange PowerShell (after Connect-ExchangeOnline):",
-                Some("Get-Mailbox -Identity {address} | Format-List PrimarySmtpAddress,EmailAddresses"),
-            ),
-            (
-                "If another recipient has the address (a contact, a deleted mailbox), take it away there; if it is missing, add it to the mailbox.",
-                None,
-            ),
+            shell("Look at the mailbox's addresses:", "Get-Mailbox -Identity {address} | Format-List PrimarySmtpAddress,EmailAddresses"),
+            say("If another recipient has the address (a contact, a deleted mailbox), take it away there; if it is missing, add it to the mailbox."),
         ],
     ),
     cause(
@@ -157,7 +146,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The mailbox has reached its limit for today.",
         (
             "Exchange Online allows a number of recipients a day. It passes by itself.",
-            "The mailbox's recipient rate limit is reached. It passes by itself.",
+            "The mailbox's recipient rate limit is reached (10,000 recipients, unless it was lowered). It counts the last 24 hours: room comes back as they pass.",
         ),
         (Time, TryAgain),
         &[],
@@ -167,10 +156,10 @@ pub(super) static CAUSES: &[Cause] = &[
         "The institution has reached its limit for today.",
         (
             "Exchange Online allows a number of external recipients a day for the whole institution. It passes by itself.",
-            "The tenant's external recipient limit is reached. It passes by itself.",
+            "The tenant's external recipient limit is reached. It counts the last 24 hours: room comes back as they pass.",
         ),
         (Time, TryAgain),
-        &[],
+        &[say("Exchange admin center › Reports › Mail flow › Tenant outbound external recipients shows the limit and who used it.")],
     ),
     cause(
         "smtp_onmicrosoft",
@@ -180,7 +169,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "Senders in an onmicrosoft.com domain may write to 100 external recipients a day.",
         ),
         (Administrator, TryAgain),
-        &[("Give the mailbox an address in a domain of your own and make it the primary one.", None)],
+        &[say("Give the mailbox an address in a domain of your own and make it the primary one.")],
     ),
     cause(
         "smtp_sender_blocked",
@@ -190,10 +179,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "Exchange Online has restricted this sender for spam.",
         ),
         (Administrator, TryAgain),
-        &[(
-            "In the Microsoft Defender portal open Email & collaboration › Review › Restricted entities and release {address}, after the account was secured.",
-            None,
-        )],
+        &[say("In the Microsoft Defender portal open Email & collaboration › Review › Restricted entities and release {address}, after the account was secured.")],
     ),
     cause(
         "smtp_tenant_blocked",
@@ -203,7 +189,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "Exchange Online has blocked the tenant (5.7.705, 5.7.708).",
         ),
         (Administrator, TryAgain),
-        &[("Open a support request in the Microsoft 365 admin center and name the code in the evidence.", None)],
+        &[say("Open a support request in the Microsoft 365 admin center and name the code in the evidence.")],
     ),
     cause(
         "recipient_unknown",
@@ -214,26 +200,29 @@ pub(super) static CAUSES: &[Cause] = &[
         ),
         (You, TryAgain),
         &[
-            ("Check how {address} is spelt.", None),
-            (
-                "If it belongs to the institution: an administrator checks in the Microsoft 365 admin center that it exists and has a licence with Exchange Online.",
-                None,
-            ),
+            say("Check how {address} is spelt."),
+            say("If it belongs to the institution: an administrator checks in the Microsoft 365 admin center that it exists and has a licence with Exchange Online."),
         ],
     ),
     cause(
         "mailbox_full",
-        "The mailbox is full.",
-        ("Delete something in it, then try again.", "The mailbox {address} has reached its quota."),
+        "The mailbox that sends is full.",
+        (
+            "Your mailbox {mailbox} has no room for the copy that goes to Sent Items. Delete something in it, then try again.",
+            "The mailbox {mailbox} has reached its quota: there is no room for the copy in Sent Items.",
+        ),
         (You, TryAgain),
-        &[("Empty Deleted Items and Junk Email, or ask for more space.", None)],
+        &[
+            say("Empty Deleted Items and Junk Email of {mailbox}."),
+            say("If that is not enough, an administrator gives it more space, or a retention policy that archives old mail."),
+        ],
     ),
     cause(
         "smtp_refused",
         "Microsoft's mail server refused the message.",
         ("The evidence below says why.", "The evidence below says why."),
         (Administrator, TryAgain),
-        &[("Look the code in the evidence up in Microsoft's list of non-delivery reports.", None)],
+        &[link("Look the code in the evidence up in Microsoft's list:", NDR_LIST)],
     ),
     cause(
         "smtp_cut",
@@ -243,7 +232,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The SMTP connection was cut during DATA. A firewall or proxy between may be the reason.",
         ),
         (Operator, TryAgain),
-        &[("Check what stands between this server and the SMTP host: firewalls that inspect SMTP break it.", None)],
+        &[say("Check what stands between this server and the SMTP host: firewalls that inspect SMTP break it.")],
     ),
     cause(
         "smtp_cut_unknown",
@@ -253,7 +242,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The SMTP connection was cut before the message was confirmed. A firewall or proxy between may be the reason.",
         ),
         (Operator, TryAgain),
-        &[("Check what stands between this server and the SMTP host: firewalls that inspect SMTP break it.", None)],
+        &[say("Check what stands between this server and the SMTP host: firewalls that inspect SMTP break it.")],
     ),
     cause(
         "smtp_unreachable",
@@ -263,10 +252,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "The connection from this server to the SMTP host failed.",
         ),
         (Operator, TryAgain),
-        &[(
-            "Check that this server may connect to the host and port in the evidence (usually 587), and its DNS.",
-            None,
-        )],
+        &[say("Check that this server may connect to the host and port in the evidence (usually 587), and its DNS.")],
     ),
     cause(
         "smtp_tls",
@@ -276,10 +262,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "TLS with the SMTP host failed, so nothing was sent.",
         ),
         (Operator, TryAgain),
-        &[(
-            "Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE. Otherwise check the host in ENTREPOST_MICROSOFT_SMTP.",
-            None,
-        )],
+        &[say("Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE. Otherwise check the host in ENTREPOST_MICROSOFT_SMTP.")],
     ),
     cause(
         "smtp_silent",

@@ -252,8 +252,18 @@ pub trait Accounts: Send + Sync {
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError>;
     /// Disables an account (and forgets its tokens), or enables it again.
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice, AppError>;
+    /// Says no more that emails of Entrepost did not reach somebody.
+    async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError>;
     /// Forgets the tokens of somebody's mailbox.
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError>;
+}
+
+/// What was done with messages of a folder.
+pub struct Acted {
+    /// What to say.
+    pub notice: Notice,
+    /// UIDVALIDITY and UID of the row where one goes on: the message, or the one behind those that are gone.
+    pub row: Option<(u32, u32)>,
 }
 
 /// Institution Config > General > Email.
@@ -418,14 +428,15 @@ pub trait Inbox: Send + Sync {
         nested: &str,
         number: Option<usize>,
     ) -> Result<Download, AppError>;
-    /// Does something with messages of a folder.
+    /// Does something with messages of a folder. `to` is where [`MailAction::Restore`] moves them.
     async fn act(
         &self,
         me: &MailOwner,
         place: &MessagePlace,
         uids: &[u32],
         action: MailAction,
-    ) -> Result<Notice, AppError>;
+        to: &str,
+    ) -> Result<Acted, AppError>;
     /// Chooses the folder that deleted messages go to.
     async fn choose_trash(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError>;
     /// Looks into a folder now.

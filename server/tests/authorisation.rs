@@ -182,6 +182,7 @@ async fn every_server_function() {
         ("set_role", May::Administrators, vec![("user", id), ("role", "user")]),
         ("set_disabled", May::Administrators, vec![("user", id), ("disabled", "true")]),
         ("disconnect_persons_mailbox", May::Administrators, vec![("mailbox", id)]),
+        ("dismiss_undelivered", May::Administrators, vec![("user", id)]),
         ("save_email_config", May::Administrators, vec![("provider", "bad")]),
         ("verify_again", May::Administrators, vec![]),
         ("discard_waiting", May::Administrators, vec![]),

@@ -119,6 +119,18 @@ pub async fn set_disabled(user: String, disabled: bool) -> Result<(), AppError> 
     Ok(())
 }
 
+/// Says no more that emails of Entrepost did not reach somebody.
+#[server(name = DismissUndelivered, prefix = "/api", endpoint = "dismiss_undelivered")]
+pub async fn dismiss_undelivered(user: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async {
+        let admin = request.visitor.administrator()?;
+        request.backend.accounts.dismiss_undelivered(&admin, user.parse().map_err(|_| AppError::NotFound)?).await
+    };
+    request.notice("/institution/users", "users", work).await;
+    Ok(())
+}
+
 /// Forgets the tokens of somebody's mailbox.
 #[server(name = DisconnectPersonsMailbox, prefix = "/api", endpoint = "disconnect_persons_mailbox")]
 pub async fn disconnect_persons_mailbox(mailbox: String) -> Result<(), AppError> {

@@ -4,6 +4,8 @@ use leptos::prelude::*;
 
 #[cfg(feature = "ssr")]
 use super::Request;
+#[cfg(feature = "ssr")]
+use crate::backend::Acted;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{Flash, MailAction, MailboxId, MessagePlace, escaped};
@@ -28,24 +30,32 @@ pub async fn act_on_mail(
     #[server(default)] stay: u32,
     #[server(default)] page: u32,
     #[server(default)] search: String,
+    #[server(default)] to: String,
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
     // Back to the message that is open, or to the list.
-    let back = match mailbox.parse() {
+    let (back, stays) = match mailbox.parse() {
         Ok(mailbox) if stay > 0 => {
             let place = MessagePlace { mailbox, folder: folder.clone(), validity, uid: stay };
-            format!("/mail/message?{}", place.query())
+            (format!("/mail/message?{}", place.query()), true)
         }
-        _ => list(&mailbox, &folder, (page, &search)),
+        _ if to.is_empty() => (list(&mailbox, &folder, (page, &search)), false),
+        _ => (list(&mailbox, &to, (1, "")), false),
     };
     let work = async {
         let me = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let action = MailAction::parse(&action).ok_or(AppError::Malformed)?;
         let place = MessagePlace { mailbox, folder, validity, uid: 0 };
-        request.backend.inbox.act(&me, &place, &uids, action).await
+        request.backend.inbox.act(&me, &place, &uids, action, &to).await
     };
-    request.notice(&back, "inbox", work).await;
+    let acted = work.await;
+    let back = match &acted {
+        // Where one was in the list, there one goes on.
+        Ok(Acted { row: Some((validity, uid)), .. }) if !stays => format!("{back}#open-{validity}-{uid}"),
+        _ => back,
+    };
+    request.notice(&back, "inbox", async { acted.map(|acted| acted.notice) }).await;
     Ok(())
 }
 

@@ -83,7 +83,8 @@ pub fn AttemptBody(
     view! {
         <div class="columns attempt" data-stage=view.stage.as_str() data-outcome=view.outcome.as_str()>
             <div class="main-column">
-                <Banner tone title text/>
+                // What the live checks led to: the page was loaded again for it.
+                <Banner focused={view.stage == Stage::Finished} tone title text/>
                 {choice}
                 {diagnoses}
                 {kept}

@@ -66,6 +66,9 @@ pub fn TextInput(
     /// Whether it shows ids.
     #[prop(optional)]
     mono: bool,
+    /// Whether it takes addresses: phones show the `@`, and no capitals.
+    #[prop(optional)]
+    addresses: bool,
     /// What may be chosen: value and name. Anything else can be typed.
     #[prop(optional)]
     suggestions: Vec<(String, String)>,
@@ -99,6 +102,8 @@ pub fn TextInput(
                 aria-invalid=invalid.then_some("true")
                 aria-describedby=described
                 spellcheck="false"
+                inputmode=addresses.then_some("email")
+                autocapitalize=addresses.then_some("none")
                 list=list
             />
             {options}
@@ -161,7 +166,7 @@ pub fn ErrorSummary(
 ) -> impl IntoView {
     (!flash.errors.is_empty()).then(|| {
         view! {
-            <div class="banner bad" role="alert" tabindex="-1" id="errors">
+            <div class="banner bad" role="alert" tabindex="-1" autofocus id="errors">
                 <span class="banner-sign" aria-hidden="true">"✕"</span>
                 <div class="banner-body">
                     <p class="banner-title"><span class="visually-hidden">"Problem: "</span>{title}</p>

@@ -50,8 +50,20 @@ fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
                 </div>
             }
         });
-        view! { <Banner tone=notice.tone title=notice.title text=notice.text>{copy}</Banner> }
+        let undo = notice.undo.map(|undo| {
+            let values = undo.values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> });
+            view! { <form method="post" action=undo.action class="undo">{values.collect_view()}<button class="button small">"Undo"</button></form> }
+        });
+        // It answers what was just pressed: there one goes on, by keyboard and by ear.
+        view! {
+            <Banner focused=true tone=notice.tone title=notice.title text=notice.text>{copy} {undo}</Banner>
+        }
     })
+}
+
+/// The title of a window: what a form led to comes first, since that is what is read aloud.
+fn window_title(result: Option<String>, title: &str) -> String {
+    result.map_or_else(|| format!("{title} · Entrepost"), |result| format!("{result} · {title} · Entrepost"))
 }
 
 /// A page of somebody who is signed in.
@@ -73,9 +85,16 @@ pub fn Layout(
     /// The answer of a form.
     #[prop(optional)]
     flash: Option<Flash>,
+    /// How what the page is about has ended.
+    #[prop(optional_no_strip)]
+    result: Option<String>,
+    /// Where the page's list begins: its id, and what it is called.
+    #[prop(optional_no_strip)]
+    list: Option<(&'static str, &'static str)>,
     /// The page.
     children: Children,
 ) -> impl IntoView {
+    let result = flash.as_ref().and_then(Flash::result).or(result);
     let admin = me.role() == Role::Administrator;
     let address = me.address().to_owned();
     let name = address.split('@').next().unwrap_or_default().to_owned();
@@ -83,8 +102,9 @@ pub fn Layout(
     let current = move |this: Section| (section == this).then_some("page");
     let institution = me.institution().name.clone();
     view! {
-        <Title text=format!("{title} · Entrepost")/>
+        <Title text=window_title(result, &title)/>
         <a class="skip" href="#content">"Skip to the content"</a>
+        {list.map(|(id, name)| view! { <a class="skip" href=format!("#{id}")>"Skip to " {name}</a> })}
         <header class="top">
             <div class="band" aria-hidden="true"></div>
             <div class="top-row">
@@ -141,7 +161,7 @@ pub fn Entrance(
     children: Children,
 ) -> impl IntoView {
     view! {
-        <Title text=format!("{title} · Entrepost")/>
+        <Title text=window_title(flash.as_ref().and_then(Flash::result), &title)/>
         <div class="band" aria-hidden="true"></div>
         <main id="content" class="entrance">
             {brand(&visitor.institution.name)}

@@ -17,6 +17,12 @@ pub fn Banner(
     /// More.
     #[prop(into, optional)]
     text: String,
+    /// It was there before the page was opened: nothing to be announced.
+    #[prop(optional)]
+    standing: bool,
+    /// It answers what was just pressed: the page opens with it.
+    #[prop(optional)]
+    focused: bool,
     /// Buttons and values.
     #[prop(optional)]
     children: Option<Children>,
@@ -28,7 +34,13 @@ pub fn Banner(
         Tone::Progress => ("banner progress", "…", "In progress", "status"),
     };
     view! {
-        <div class=class role=role>
+        <div
+            class=class
+            class:said=focused
+            role=(!standing).then_some(role)
+            tabindex=focused.then_some("-1")
+            autofocus=focused
+        >
             <span class="banner-sign" aria-hidden="true">{sign}</span>
             <div class="banner-body">
                 <p class="banner-title">

@@ -34,7 +34,8 @@ pub fn RouteStops(
                         CheckStatus::Running => (String::new(), "running"),
                         CheckStatus::Waiting | CheckStatus::NotRun => ((at + 1).to_string(), "not run"),
                     };
-                    let detail = if check.status == CheckStatus::NotRun { "not run".to_owned() } else { check.detail };
+                    let not_run = check.status == CheckStatus::NotRun && check.detail.is_empty();
+                    let detail = if not_run { "not run".to_owned() } else { check.detail };
                     view! {
                         <li class="stop" data-check=check.kind.as_str() data-status=check.status.as_str()>
                             <span class="stop-sign" aria-hidden="true">{sign}</span>

@@ -179,7 +179,7 @@ impl CheckKind {
             (Self::Identity, Failed) => "Another account signed in",
             (Self::Identity, _) => "Account",
             (Self::Token, Passed) => "Permission to send and receive",
-            (Self::Token, Failed) => "Microsoft gave no access",
+            (Self::Token, Failed) => "Access refused",
             (Self::Token, _) => "Permissions",
             (Self::Smtp, Passed) => "SMTP accepts the sign-in",
             (Self::Smtp, Failed) => "SMTP refuses the sign-in",

@@ -30,13 +30,25 @@ pub struct Notice {
     pub text: String,
     /// A value to copy (an invitation link), with what the copy button says it copies.
     pub copy: Option<(String, String)>,
+    /// What takes it back.
+    #[serde(default)]
+    pub undo: Option<Undo>,
+}
+
+/// A form that takes back what was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// Where it is posted to.
+    pub action: String,
+    /// Names and values.
+    pub values: Vec<(String, String)>,
 }
 
 impl Notice {
     /// A notice without a value to copy.
     #[must_use]
     pub fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { tone, title: title.into(), text: text.into(), copy: None }
+        Self { tone, title: title.into(), text: text.into(), copy: None, undo: None }
     }
 }
 
@@ -79,6 +91,16 @@ impl Flash {
     #[must_use]
     pub fn error(&self, field: &str) -> Option<&str> {
         self.errors.iter().find(|error| error.field == field).map(|error| error.text.as_str())
+    }
+
+    /// What the title of the page says of it first.
+    #[must_use]
+    pub fn result(&self) -> Option<String> {
+        if self.errors.is_empty() {
+            self.notice.as_ref().map(|notice| notice.title.trim_end_matches('.').to_owned())
+        } else {
+            Some("Error".to_owned())
+        }
     }
 
     /// What was typed into a field, if the form is shown again.

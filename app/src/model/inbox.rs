@@ -189,6 +189,8 @@ pub enum MailAction {
     Unflag,
     /// Move to the trash; from there, delete for good.
     Delete,
+    /// Move back to where they lay.
+    Restore,
 }
 
 impl MailAction {
@@ -201,6 +203,7 @@ impl MailAction {
             "flag" => Self::Flag,
             "unflag" => Self::Unflag,
             "delete" => Self::Delete,
+            "restore" => Self::Restore,
             _ => return None,
         })
     }

@@ -77,12 +77,6 @@ impl DeliveryState {
     pub fn can_retry(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::Unknown)
     }
-
-    /// Whether what it says is kept, so that it can be read and changed: what was sent is not.
-    #[must_use]
-    pub fn keeps_text(self) -> bool {
-        !matches!(self, Self::Sent | Self::Bounced)
-    }
 }
 
 /// How a recipient is addressed.
@@ -185,6 +179,8 @@ pub struct DeliveryView {
     pub problem: Option<Diagnosis>,
     /// Waits because its mailbox must be connected again.
     pub held: bool,
+    /// What it says is kept, so that it can be read and changed: what everybody got is not.
+    pub keeps_text: bool,
 }
 
 /// An attachment of a message that is being written.
@@ -242,6 +238,8 @@ pub struct LetterView {
     pub text: Option<String>,
     /// Name and octets of each attachment.
     pub files: Vec<(String, u64)>,
+    /// Where the copy of what was sent lies.
+    pub sent_folder: Option<String>,
 }
 
 /// A message that is being written, in a list.

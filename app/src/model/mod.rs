@@ -19,7 +19,7 @@ pub use attempt::{
     AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, Outcome, Stage,
 };
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, Help, Mender, Remedy, Step};
-pub use flash::{FieldError, Flash, Notice, Tone};
+pub use flash::{FieldError, Flash, Notice, Tone, Undo};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
 };

@@ -7,7 +7,17 @@ use leptos_router::hooks::use_params_map;
 use super::signed_in_page;
 use crate::components::{AttemptBody, Layout, Section};
 use crate::error::AppError;
-use crate::model::{AttemptKind, Stage};
+use crate::model::{AttemptKind, AttemptView, Outcome, Stage};
+
+/// How it ended, for the title: after the live checks the page loads again, and its title is what is read.
+fn outcome_title(attempt: &AttemptView) -> Option<String> {
+    let ended = attempt.stage == Stage::Finished;
+    ended.then(|| match attempt.outcome {
+        Outcome::Passed | Outcome::NotSeen => "Connected".to_owned(),
+        Outcome::Failed => "Failed".to_owned(),
+        Outcome::Pending | Outcome::Abandoned => "Not completed".to_owned(),
+    })
+}
 
 /// `/account/email/attempts/{id}` and `/institution/config/general/email/attempts/{id}`
 #[component]
@@ -29,8 +39,9 @@ pub fn Attempt() -> impl IntoView {
         if unfinished && !page.visitor.script {
             page.response.insert_header(HeaderName::from_static("refresh"), HeaderValue::from_static("2"));
         }
+        let result = outcome_title(&attempt);
         Ok(view! {
-            <Layout me title="Configure & Test" trail section flash>
+            <Layout me title="Configure & Test" trail section flash result>
                 <AttemptBody view=attempt/>
                 <p class="back"><a href=back>"Back to Email"</a></p>
             </Layout>

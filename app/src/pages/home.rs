@@ -27,7 +27,7 @@ pub fn Home() -> impl IntoView {
             .into_iter()
             .map(|(notice, path, action)| {
                 view! {
-                    <Banner tone=notice.tone title=notice.title text=notice.text>
+                    <Banner standing=true tone=notice.tone title=notice.title text=notice.text>
                         <p><a class="button" href=path>{action}</a></p>
                     </Banner>
                 }

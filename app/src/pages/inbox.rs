@@ -48,14 +48,14 @@ pub fn Inbox() -> impl IntoView {
             escaped(&mark)
         );
         Ok(view! {
-            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
+            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone() list=Some(("live", "messages"))>
                 <MailNav place=MailPlace::Inbox/>
                 <div class="mail-columns">
                     <div class="mail-side">{mailboxes(&view)} {folders(&view)} {deleted_folder(&view)}</div>
                     <div class="mail-main">
                         {search_form(&view)}
                         <LiveMail events/>
-                        <div id="live">{list(&view)}</div>
+                        <div id="live" tabindex="-1">{list(&view)}</div>
                     </div>
                 </div>
             </Layout>
@@ -272,7 +272,9 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
         validity: view.validity,
         uid: header.uid,
     };
-    let href = format!("/mail/message?{}", place.query());
+    let page = if view.page > 1 { format!("&page={}", view.page) } else { String::new() };
+    let search = if view.search.is_empty() { String::new() } else { format!("&search={}", escaped(&view.search)) };
+    let href = format!("/mail/message?{}{page}{search}", place.query());
     let subject = if header.subject.is_empty() { "(no subject)".to_owned() } else { header.subject.clone() };
     // In these folders everything is from oneself: to whom it went says more.
     let outgoing = matches!(view.folder.role, FolderRole::Sent | FolderRole::Drafts);

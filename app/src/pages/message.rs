@@ -24,6 +24,7 @@ pub fn Message() -> impl IntoView {
             uid: number("uid")?,
         })
     })();
+    let origin = Origin { page: number("page").unwrap_or(1), search: asked.get("search").unwrap_or_default() };
     let remote_images = asked.get("images").as_deref() == Some("shown");
     let as_text = asked.get("view").as_deref() == Some("text");
     mail_page(move |page, me| async move {
@@ -34,7 +35,14 @@ pub fn Message() -> impl IntoView {
             page.response.insert_header(name, http::HeaderValue::from_static(inbox::RELOAD));
         }
         let subject = if view.subject.is_empty() { "(no subject)".to_owned() } else { view.subject.clone() };
-        let back = format!("/mail/inbox?mailbox={}&folder={}", view.place.mailbox, escaped(&view.place.folder));
+        // Back to the row, where one goes on.
+        let row = format!("#open-{}-{}", view.place.validity, view.place.uid);
+        let back = format!(
+            "/mail/inbox?mailbox={}&folder={}{}{row}",
+            view.place.mailbox,
+            escaped(&view.place.folder),
+            origin.query()
+        );
         let folder = view.folder_title.clone();
         let problem = view.problem.as_ref().map(|problem| inbox::trouble(problem, view.address.clone(), None));
         Ok(view! {
@@ -43,7 +51,7 @@ pub fn Message() -> impl IntoView {
                 {problem}
                 <article class="sheet opened">
                     {head(&view)}
-                    {actions(&view)}
+                    {actions(&view, &origin)}
                     {body(&view, remote_images, as_text)}
                 </article>
                 <p class="back"><a href=back>"Back to " {folder}</a></p>
@@ -51,6 +59,20 @@ pub fn Message() -> impl IntoView {
         }
         .into_any())
     })
+}
+
+/// The list that a message was opened from.
+struct Origin {
+    page: u32,
+    search: String,
+}
+
+impl Origin {
+    fn query(&self) -> String {
+        let page = if self.page > 1 { format!("&page={}", self.page) } else { String::new() };
+        let search = if self.search.is_empty() { String::new() } else { format!("&search={}", escaped(&self.search)) };
+        format!("{page}{search}")
+    }
 }
 
 /// Names that others wrote, each of its own direction.
@@ -81,7 +103,7 @@ fn head(view: &MessageView) -> AnyView {
     .into_any()
 }
 
-fn actions(view: &MessageView) -> AnyView {
+fn actions(view: &MessageView, origin: &Origin) -> AnyView {
     let place = &view.place;
     let named = |more: &[(&'static str, &str)]| {
         let mut values = vec![
@@ -94,7 +116,9 @@ fn actions(view: &MessageView) -> AnyView {
     };
     let uid = place.uid.to_string();
     let answer = |how: &str| named(&[("uid", &uid), ("how", how)]);
-    let act = |action: &str| named(&[("uids[]", &uid), ("action", action)]);
+    let page = origin.page.to_string();
+    let act =
+        |action: &str| named(&[("uids[]", &uid), ("action", action), ("page", &page), ("search", &origin.search)]);
     let stay = |action: &str| named(&[("uids[]", &uid), ("action", action), ("stay", &uid)]);
     let (flag, label) = if view.flagged { ("unflag", "Unflag") } else { ("flag", "Flag") };
     // From here there is no way back: one more press.

@@ -121,6 +121,9 @@ fn explanation(message: &DeliveryView) -> Option<&'static str> {
             "The connection broke while the message was handed over. It may have arrived: Entrepost does not send it twice by itself.",
         ),
         DeliveryState::Queued if message.held => Some("It leaves by itself as soon as the mailbox is connected again."),
+        DeliveryState::Sent if message.keeps_text => Some(
+            "Everybody else has it, and does not get it again. What you wrote is kept for those who did not get it.",
+        ),
         _ => None,
     }
 }
@@ -168,12 +171,21 @@ fn attempts(message: &DeliveryView) -> AnyView {
 fn buttons(message: &DeliveryView) -> AnyView {
     let (state, id) = (message.state, message.id.to_string());
     let values = move || vec![("delivery", id.clone())];
-    let rewrite = state.is_final() && state.keeps_text();
+    let rewrite = (state.is_final() && message.keeps_text).then(|| {
+        let some_have_it = matches!(state, DeliveryState::Sent | DeliveryState::Bounced);
+        let label = if some_have_it { "Correct and send to who did not get it" } else { "Change and send" };
+        view! { <Submit action="/api/rewrite_message" values=values() label/> }
+    });
+    let connect = message.held.then(|| {
+        let values = vec![("email", message.from.clone())];
+        view! { <Submit action="/api/configure_and_test" values label="Connect again" class="button primary"/> }
+    });
     view! {
+        {connect}
         {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?"/> })}
         {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
         {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values()))}
-        {rewrite.then(|| view! { <Submit action="/api/rewrite_message" values=values() label="Change and send"/> })}
+        {rewrite}
     }
     .into_any()
 }
@@ -229,7 +241,7 @@ fn entry(message: DeliveryView) -> AnyView {
 }
 
 fn opened(letter: LetterView) -> AnyView {
-    let LetterView { delivery: message, message_id, text, files } = letter;
+    let LetterView { delivery: message, message_id, text, files, sent_folder } = letter;
     let lines = [(RecipientKind::To, "To"), (RecipientKind::Cc, "Cc"), (RecipientKind::Bcc, "Bcc")]
         .into_iter()
         .filter_map(|(kind, label)| {
@@ -240,7 +252,8 @@ fn opened(letter: LetterView) -> AnyView {
     let kept = match text {
         Some(text) => view! { <pre class="mail-text" dir="auto">{text}</pre> }.into_any(),
         None => {
-            view! { <p class="quiet">"What was sent is not kept here: you find it among the sent messages of your mailbox."</p> }
+            let open = sent_folder.map(|href| view! { " " <a href=href>"Open the sent messages"</a> });
+            view! { <p class="quiet">"What was sent is not kept here: you find it among the sent messages of your mailbox." {open}</p> }
                 .into_any()
         }
     };

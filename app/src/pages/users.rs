@@ -103,6 +103,7 @@ fn row(person: UserRow, me: UserId) -> AnyView {
                 <p><span class="badge bad">"✕ Not delivered"</span>
                     " The last email of Entrepost did not get there. Check the address, or make a new link and hand it over."</p>
                 <p class="quiet">"The answer: " {why}</p>
+                <div class="actions"><Submit action="/api/dismiss_undelivered" values=vec![("user", user.clone())] label="Dismiss" class="button small"/></div>
             })}
             {boxes}
             <details class="more">

@@ -109,6 +109,17 @@ pub enum Ask {
         /// UIDs.
         uids: Vec<u32>,
     },
+    /// Move to another folder.
+    Move {
+        /// Where they lie.
+        folder: String,
+        /// UIDVALIDITY.
+        validity: u32,
+        /// UIDs.
+        uids: Vec<u32>,
+        /// Where they go.
+        to: String,
+    },
     /// Search a folder.
     Search {
         /// Which.
@@ -148,6 +159,8 @@ pub enum Ask {
 pub enum Answer {
     /// It was done.
     Done,
+    /// Messages were moved; where they are now, if the server said so.
+    Moved(Option<imap::Moved>),
     /// The message, taken apart.
     Opened(Arc<ParsedMessage>),
     /// Octets of it.

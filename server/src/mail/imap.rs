@@ -68,6 +68,17 @@ pub struct Listed {
     pub header: Vec<u8>,
 }
 
+/// Where messages are that were moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The folder.
+    pub folder: String,
+    /// Its UIDVALIDITY.
+    pub validity: u32,
+    /// Their UIDs there.
+    pub uids: Vec<u32>,
+}
+
 /// A flag that people set and take away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {

@@ -274,6 +274,7 @@ impl Accounts for Handle {
         self.forgive(&tries).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
+        self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         // Renewed at sign-in: the session that was there ends.
         if let Some(old) = &visitor.person {
@@ -325,6 +326,7 @@ impl Accounts for Handle {
             self.enqueue(&mut tx, &message).await.or_internal(self)?;
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
+        self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         self.outbox.wake();
         self.forgive_link(visitor).await?;
@@ -486,6 +488,14 @@ impl Accounts for Handle {
             format!("{} is disabled.", person.address),
             "They are signed out, and the tokens of every mailbox they connected are forgotten.",
         ))
+    }
+
+    async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError> {
+        let person = self.person(admin, user).await?;
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await.or_internal(self)?;
+        tx.commit().await.or_internal(self)?;
+        Ok(Notice::new(Tone::Success, format!("Dismissed for {}.", person.address), ""))
     }
 
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError> {

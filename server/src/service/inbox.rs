@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{Download, Inbox, MailOwner, MailStream, SignedIn};
+use app::backend::{Acted, Download, Inbox, MailOwner, MailStream, SignedIn};
 use app::error::AppError;
 use app::model::{
     BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessagePlace,
-    MessageView, NestedView, Notice, PartView, Timestamp, Tone,
+    MessageView, NestedView, Notice, PartView, Timestamp, Tone, Undo,
 };
 use async_trait::async_trait;
 use futures::stream;
@@ -384,7 +384,8 @@ impl Inbox for Handle {
         place: &MessagePlace,
         uids: &[u32],
         action: MailAction,
-    ) -> Result<Notice, AppError> {
+        to: &str,
+    ) -> Result<Acted, AppError> {
         let mailbox = self.own_mailbox(me, place.mailbox).await?;
         let uids: Vec<u32> = uids.iter().copied().filter(|uid| *uid > 0).take(MOST_ACTED).collect();
         if uids.is_empty() {
@@ -403,9 +404,18 @@ impl Inbox for Handle {
                 let delete = Ask::Delete { folder: folder.clone(), validity, uids: uids.clone() };
                 (delete, (None, None, None))
             }
+            MailAction::Restore => {
+                let back = Ask::Move { folder: folder.clone(), validity, uids: uids.clone(), to: to.to_owned() };
+                (back, (None, None, None))
+            }
         };
-        self.ask_inbox(me, &mailbox, ask).await?;
-        if action != MailAction::Delete {
+        let known = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
+        if action == MailAction::Restore && !known.iter().any(|row| row.name == to) {
+            return Err(AppError::NotFound);
+        }
+        let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await.or_internal(self)?;
+        let answer = self.ask_inbox(me, &mailbox, ask).await?;
+        if !matches!(action, MailAction::Delete | MailAction::Restore) {
             let noted = self.store.note_flags(mailbox.institution, mailbox.id, (&folder, &uids), note).await;
             noted.or_internal(self)?;
         }
@@ -420,8 +430,26 @@ impl Inbox for Handle {
             MailAction::Unflag => format!("{count} no longer flagged."),
             MailAction::Delete if in_trash => format!("{count} deleted for good."),
             MailAction::Delete => format!("{count} moved to the deleted ones."),
+            MailAction::Restore => format!("{count} moved back."),
         };
-        Ok(Notice::new(Tone::Success, done, ""))
+        let mut notice = Notice::new(Tone::Success, done, "");
+        let moved = if let Answer::Moved(moved) = answer { moved } else { None };
+        let row = match action {
+            MailAction::Delete => next.map(|uid| (validity, uid)),
+            MailAction::Restore => moved.as_ref().and_then(|moved| Some((moved.validity, *moved.uids.first()?))),
+            _ => uids.first().map(|uid| (validity, *uid)),
+        };
+        notice.undo = match action {
+            MailAction::Read => Some(undo(place, &folder, "unread", (validity, &uids), "")),
+            MailAction::Unread => Some(undo(place, &folder, "read", (validity, &uids), "")),
+            MailAction::Flag => Some(undo(place, &folder, "unflag", (validity, &uids), "")),
+            MailAction::Unflag => Some(undo(place, &folder, "flag", (validity, &uids), "")),
+            MailAction::Delete => {
+                moved.map(|moved| undo(place, &moved.folder, "restore", (moved.validity, &moved.uids), &folder))
+            }
+            MailAction::Restore => None,
+        };
+        Ok(Acted { notice, row })
     }
 
     async fn choose_trash(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
@@ -490,6 +518,21 @@ impl Inbox for Handle {
             }
         })))
     }
+}
+
+/// The form that takes back what was done with messages.
+fn undo(place: &MessagePlace, folder: &str, action: &str, (validity, uids): (u32, &[u32]), to: &str) -> Undo {
+    let mut values = vec![
+        ("mailbox".to_owned(), place.mailbox.to_string()),
+        ("folder".to_owned(), folder.to_owned()),
+        ("validity".to_owned(), validity.to_string()),
+        ("action".to_owned(), action.to_owned()),
+    ];
+    if !to.is_empty() {
+        values.push(("to".to_owned(), to.to_owned()));
+    }
+    values.extend(uids.iter().map(|uid| ("uids[]".to_owned(), uid.to_string())));
+    Undo { action: "/api/act_on_mail".to_owned(), values }
 }
 
 /// Names and addresses, as people read them.

@@ -3,7 +3,8 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, Edit, LetterView, MailboxState, RecipientKind,
+    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, Edit, FolderRole, LetterView, MailboxState,
+    RecipientKind, RecipientState, escaped,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 
@@ -61,12 +62,13 @@ impl Services {
             answer: delivery.answer,
             problem: delivery.fault.filter(|_| shown).map(|fault| Fault::from_json(&fault).explain(&reader)),
             held,
+            keeps_text: !delivery.body_sealed.is_empty(),
         })
     }
 
     /// What a message says, taken apart; none where that is not kept.
     async fn words(&self, delivery: &Delivery) -> Result<Option<(Vec<u8>, ParsedMessage)>, AppError> {
-        if delivery.body_sealed.is_empty() || !delivery.state.keeps_text() {
+        if delivery.body_sealed.is_empty() {
             return Ok(None);
         }
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).or_internal(self)?;
@@ -95,8 +97,16 @@ impl Services {
             ),
             None => (None, Vec::new()),
         };
+        let sent_folder = match self.way_out(me, &delivery).await? {
+            Some(mailbox) => {
+                let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
+                let sent = folders.into_iter().find(|folder| folder.role == FolderRole::Sent);
+                sent.map(|sent| format!("/mail/inbox?mailbox={}&folder={}", mailbox.id, escaped(&sent.name)))
+            }
+            None => None,
+        };
         let delivery = self.delivery_view(me, delivery, &mailboxes).await?;
-        Ok(LetterView { delivery, message_id, text, files })
+        Ok(LetterView { delivery, message_id, text, files, sent_folder })
     }
 
     /// A draft of a message that did not leave, to be changed and sent.
@@ -109,20 +119,29 @@ impl Services {
             return Err(AppError::refused("What was sent is not kept here: you find it among the sent messages."));
         };
         let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
-        let hidden: Vec<Party> = recipients
-            .into_iter()
-            .filter(|one| one.kind == RecipientKind::Bcc)
-            .map(|one| Party { name: String::new(), address: one.address })
-            .collect();
+        // Where some have it, it goes to the others alone.
+        let some_have_it = matches!(delivery.state, DeliveryState::Sent | DeliveryState::Bounced);
+        let of = |kind: RecipientKind, named: &[Party]| {
+            let wanted = recipients
+                .iter()
+                .filter(|one| one.kind == kind && (!some_have_it || one.state == RecipientState::Refused));
+            let parties: Vec<Party> = wanted
+                .map(|one| {
+                    let named = named.iter().find(|party| party.address.eq_ignore_ascii_case(&one.address));
+                    named.cloned().unwrap_or_else(|| Party { name: String::new(), address: one.address.clone() })
+                })
+                .collect();
+            written(&parties)
+        };
         let draft = DraftId(self.clock.uuid());
         // What is shown of a text is bounded; what is changed is all of it.
         let whole = message::whole_text(&raw);
         let mailbox = self.way_out(me, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
         let form = ComposeForm {
             mailbox,
-            to: written(&opened.to),
-            cc: written(&opened.cc),
-            bcc: written(&hidden),
+            to: of(RecipientKind::To, &opened.to),
+            cc: of(RecipientKind::Cc, &opened.cc),
+            bcc: of(RecipientKind::Bcc, &[]),
             subject: delivery.subject,
             // Its last line end is the wire's.
             text: whole

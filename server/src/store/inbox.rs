@@ -154,6 +154,31 @@ impl Store {
         rows.iter().map(header).collect()
     }
 
+    /// The known message that stands behind these in the list; before them, if they are its end.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn beside(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        folder: &str,
+        uids: &[u32],
+    ) -> Result<Option<u32>> {
+        let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(None) };
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{HEADER} AND (uid < $4 OR uid > $5) ORDER BY CASE WHEN uid < $4 THEN 0 ELSE 1 END, CASE WHEN uid < $4 THEN -uid ELSE uid END LIMIT 1"
+        )))
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .bind(folder)
+        .bind(i64::from(*lowest))
+        .bind(i64::from(*highest))
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(|row| Ok(header(row)?.uid)).transpose()
+    }
+
     /// A known header.
     ///
     /// # Errors

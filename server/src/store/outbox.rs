@@ -290,7 +290,7 @@ impl Store {
         (before, limit): (Timestamp, i64),
     ) -> Result<Vec<Delivery>> {
         // Messages may be large, and lists do not show them.
-        let listed = COLUMNS.replace("body_sealed", "'' AS body_sealed");
+        let listed = COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END AS body_sealed");
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {listed} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
         )))

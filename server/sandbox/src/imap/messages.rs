@@ -164,6 +164,7 @@ impl Session {
     ) -> io::Result<()> {
         let target = folder_name(mailbox);
         let ids: Vec<u32> = self.resolve(set, uid).into_iter().map(|(_, id)| id).collect();
+        let (mut from, mut to, mut validity) = (Vec::new(), Vec::new(), 0);
         let moved = {
             let (Some(upn), Some(selected)) = (self.upn.clone(), &self.selected) else { return Ok(()) };
             let mut world = self.shared.world();
@@ -176,7 +177,10 @@ impl Session {
                 let (taken, kept): (Vec<_>, Vec<_>) = source.mails.drain(..).partition(|mail| ids.contains(&mail.uid));
                 source.mails = kept;
                 if let Some(folder) = account.folders.get_mut(&target) {
+                    validity = folder.validity;
                     for mut mail in taken {
+                        from.push(mail.uid.to_string());
+                        to.push(folder.next_uid.to_string());
                         mail.uid = folder.next_uid;
                         folder.next_uid += 1;
                         folder.mails.push(mail);
@@ -187,6 +191,11 @@ impl Session {
         };
         if !moved {
             return self.no(tag, &format!("{target} doesn't exist.")).await;
+        }
+        if !to.is_empty() {
+            // RFC 6851, 4.3: before the messages are gone.
+            let told = format!("* OK [COPYUID {validity} {} {}] Moved\r\n", from.join(","), to.join(","));
+            self.stream.write_all(told.as_bytes()).await?;
         }
         self.announce().await?;
         self.shared.changed.notify_waiters();

@@ -31,6 +31,12 @@ impl Line {
                 Ok(Answer::Done)
             }
             Ask::Delete { folder, validity, uids } => self.delete(folder, *validity, uids).await,
+            Ask::Move { folder, validity, uids, to } => {
+                let moved = self.at(folder, *validity).await?.move_to(uids, to).await?;
+                self.sync(folder).await?;
+                self.sync(to).await?;
+                Ok(Answer::Moved(moved))
+            }
             Ask::Search { folder, text, most } => {
                 let session = self.session().await?;
                 let selected = session.select(folder).await?;
@@ -141,13 +147,14 @@ impl Line {
         let trash = chosen.or_else(|| folders.iter().find(|one| one.role == FolderRole::Trash));
         let trash = trash.map(|one| one.name.clone()).ok_or(InboxError::NoTrash)?;
         let session = self.at(folder, validity).await?;
-        if trash == folder {
+        let moved = if trash == folder {
             session.erase(uids).await?;
+            None
         } else {
-            session.move_to(uids, &trash).await?;
-        }
+            session.move_to(uids, &trash).await?
+        };
         self.sync(folder).await?;
-        Ok(Answer::Done)
+        Ok(Answer::Moved(moved))
     }
 
     pub(super) async fn sync(&mut self, folder: &str) -> Result<(), InboxError> {

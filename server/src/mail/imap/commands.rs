@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use app::model::FolderRole;
+use async_imap::imap_proto::rfc4315::UidSetMember;
 use async_imap::imap_proto::{
     AttributeValue, MailboxDatum, MessageSection, NameAttribute, Response, ResponseCode, SectionPath, Status,
 };
@@ -12,7 +13,7 @@ use mail_parser::DateTime;
 
 use super::bounded::Allow;
 use super::wire::{quoted, role, set_of};
-use super::{Flag, Flags, Folder, Listed, Mark, Selected, Session};
+use super::{Flag, Flags, Folder, Listed, Mark, Moved, Selected, Session};
 use crate::mail::{MailError, STEP_LIMIT, Step};
 
 /// Header fields that a list needs, and octets of them at most: a hostile message may have any number, and an honest one hundreds
@@ -81,6 +82,13 @@ impl Fetched {
     }
 }
 
+fn uids_of(member: &UidSetMember) -> std::ops::RangeInclusive<u32> {
+    match member {
+        UidSetMember::Uid(uid) => *uid..=*uid,
+        UidSetMember::UidRange(range) => *range.start().min(range.end())..=*range.end().max(range.start()),
+    }
+}
+
 /// `17-Jul-1996 02:44:25 -0700` (RFC 3501, date-time) in milliseconds since the epoch.
 fn milliseconds(date: &str) -> i64 {
     DateTime::parse_rfc822(&date.trim().replacen('-', " ", 2))
@@ -126,7 +134,10 @@ impl Session {
                     Response::Done { tag: answered, status, outcome } if *answered == tag => {
                         let words = outcome.information.as_deref().unwrap_or_default();
                         return match status {
-                            Status::Ok => Ok(()),
+                            Status::Ok => {
+                                each(answer.parsed());
+                                Ok(())
+                            }
                             Status::No if matches!(outcome.code, Some(ResponseCode::BadCharset(_))) => {
                                 Err(MailError::refused(step, None, format!("NO {BAD_CHARSET} {words}")))
                             }
@@ -394,17 +405,30 @@ impl Session {
         self.exchange(Step::Store, Allow::LITTLE, &command, |_| {}).await
     }
 
-    /// Moves messages of the open folder to another one.
+    /// Moves messages of the open folder to another one. Answers where they are, if the server says so (COPYUID, RFC 4315).
     ///
     /// # Errors
     /// [`MailError`].
-    pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<(), MailError> {
-        let (which, folder) = (set_of(uids), quoted(folder));
-        if self.can_move {
-            return self.exchange(Step::Store, Allow::LITTLE, &format!("UID MOVE {which} {folder}"), |_| {}).await;
+    pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<Option<Moved>, MailError> {
+        let command = if self.can_move { "MOVE" } else { "COPY" };
+        let command = format!("UID {command} {} {}", set_of(uids), quoted(folder));
+        let mut moved = None;
+        self.exchange(Step::Store, Allow::LITTLE, &command, |answer| {
+            // Behind MOVE it comes beside the answer (RFC 6851, 4.3), behind COPY within it.
+            let code = match answer {
+                Response::Done { outcome, .. } | Response::Data { outcome, .. } => outcome.code.as_ref(),
+                _ => None,
+            };
+            if let Some(ResponseCode::CopyUid(validity, _, now)) = code {
+                let uids = now.iter().flat_map(uids_of).take(uids.len()).collect();
+                moved = Some(Moved { folder: folder.to_owned(), validity: *validity, uids });
+            }
+        })
+        .await?;
+        if !self.can_move {
+            self.erase(uids).await?;
         }
-        self.exchange(Step::Store, Allow::LITTLE, &format!("UID COPY {which} {folder}"), |_| {}).await?;
-        self.erase(uids).await
+        Ok(moved)
     }
 
     /// Deletes messages of the open folder for good. A server that cannot expunge by UID (RFC 4315) keeps them, marked: what other

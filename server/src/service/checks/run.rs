@@ -67,6 +67,9 @@ impl Through {
     }
 }
 
+/// Said of a check that a test with the kept sign-in leaves out.
+const NOT_ASKED: &str = "not asked again";
+
 /// One run: what failed so far, and where outcomes go.
 pub(super) struct Run<'a> {
     services: &'a Services,
@@ -122,11 +125,6 @@ impl<'a> Run<'a> {
         mailbox: Option<&Mailbox>,
     ) -> Result<Option<(AccessToken, Option<Secret>)>, AppError> {
         let kept = self.attempt.subject.is_empty();
-        if kept {
-            // A test with the kept grant: nobody signed in anew.
-            self.put(CheckKind::SignIn, CheckStatus::Passed, "your sign-in is kept", None).await?;
-            self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;
-        }
         let since = self.running(CheckKind::Token).await?;
         let (services, now) = (self.services, self.now());
         let got = match mailbox {
@@ -149,11 +147,20 @@ impl<'a> Run<'a> {
                         .await
                         .or_internal(services)?;
                 }
+                if kept {
+                    // Nobody signed in anew, and the sign-in that was kept may be what does not hold any more.
+                    self.put(CheckKind::SignIn, CheckStatus::NotRun, NOT_ASKED, None).await?;
+                    self.put(CheckKind::Identity, CheckStatus::NotRun, NOT_ASKED, None).await?;
+                }
                 self.fail(CheckKind::Token, fault, String::new(), since).await?;
                 return Ok(None);
             }
             Err(error) => return Err(internal(&services.clock, &error)),
         };
+        if kept {
+            self.put(CheckKind::SignIn, CheckStatus::Passed, "your sign-in is kept", None).await?;
+            self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;
+        }
         let missing = services.entra.missing_scopes(token.scopes.as_deref());
         if !missing.is_empty() {
             let detail = format!("missing: {}", short_scopes(&missing));

@@ -189,11 +189,38 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Forgets that notifications did not reach an address: the person came in by another way, or an administrator has read it.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub async fn forget_undelivered(&self, tx: &mut Tx, institution: InstitutionId, address: &str) -> Result<()> {
+        let rows = sqlx::query(
+            "SELECT d.id, r.address FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
+             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.state IN ('failed', 'bounced')",
+        )
+        .bind(institution.to_string())
+        .fetch_all(&mut **tx)
+        .await?;
+        for row in &rows {
+            let (which, known): (String, String) = (row.try_get("id")?, row.try_get("address")?);
+            if known.to_lowercase() != address.to_lowercase() {
+                continue;
+            }
+            for delete in ["DELETE FROM recipients WHERE delivery_id = $1", "DELETE FROM deliveries WHERE id = $1"] {
+                sqlx::query(delete).bind(&which).execute(&mut **tx).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A message of which a report came back has come back once it was sent, or once nobody is left who may still get it. As long as
-/// somebody is, for whom it is in doubt or who is waited for, it stays what it is, and its text is kept.
+/// somebody is, for whom it is in doubt or who is waited for, it stays what it is. A person's text is kept where there is one still.
 pub(super) async fn settle_returned(tx: &mut Tx, which: DeliveryId, now: Timestamp) -> Result<()> {
     let settled = sqlx::query(
-        "UPDATE deliveries SET state = 'bounced', answer = returned_answer, fault = returned_fault, finished_at = $1, body_sealed = ''
+        "UPDATE deliveries SET state = 'bounced', answer = returned_answer, fault = returned_fault, finished_at = $1,
+             body_sealed = CASE WHEN user_id IS NULL THEN '' ELSE body_sealed END
          WHERE id = $2 AND returned_fault IS NOT NULL AND (state = 'sent'
            OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
            OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))",
@@ -241,17 +268,20 @@ async fn named_recipients(
     })
 }
 
-/// A delivery was sent: its text is not kept, and whoever was still to get it does not.
+/// A delivery was sent: whoever was still to get it does not, and its text is kept only for those who did not get it.
 pub(super) async fn forget_sent(tx: &mut Tx, which: DeliveryId, why: &str) -> Result<()> {
-    sqlx::query("UPDATE deliveries SET body_sealed = '' WHERE id = $1")
-        .bind(which.to_string())
-        .execute(&mut **tx)
-        .await?;
     sqlx::query(
         "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END
          WHERE delivery_id = $2 AND state = 'pending'",
     )
     .bind(why)
+    .bind(which.to_string())
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "UPDATE deliveries SET body_sealed = '' WHERE id = $1
+           AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $1 AND state = 'refused'))",
+    )
     .bind(which.to_string())
     .execute(&mut **tx)
     .await?;

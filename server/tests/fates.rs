@@ -67,13 +67,27 @@ async fn whoever_never_got_it_is_named() {
         clock.advance_ms(4 * DAY_MS);
         run(&world).await;
         let found = store.delivery(seat.institution, id).await.unwrap().unwrap();
-        assert_eq!((found.state, found.body_sealed.as_str()), (DeliveryState::Sent, ""));
+        assert_eq!(found.state, DeliveryState::Sent);
         let told = store.recipients(seat.institution, id).await.unwrap();
         assert_eq!((told[1].state, told[1].answer.contains("Greylisted")), (RecipientState::Refused, true), "{told:?}");
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
         assert!(page.contains("does not get it: ") && page.contains("Sent, not to everybody"));
+        // What was written is kept for them, and goes to them alone.
+        assert!(page.contains("Correct and send to who did not get it"), "{page}");
+        let fields = [("delivery", id.to_string())];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await;
+        let draft = browser.get(&world.url("demo", &common::location(&answer))).await.text().await.unwrap();
+        assert!(draft.contains(GREY) && !draft.contains("other@demo.example"), "{draft}");
+        // Of what everybody got nothing is kept.
+        world.sandbox.world().faults = sandbox::Faults::default();
+        let id = to_two(&world, &seat).await;
+        clock.advance_ms(10);
+        run(&world).await;
+        let found = store.delivery(seat.institution, id).await.unwrap().unwrap();
+        assert_eq!((found.state, found.body_sealed.as_str()), (DeliveryState::Sent, ""));
     }
 }
 
@@ -93,7 +107,7 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
             said(&world, &seat, id).await,
             [accepted("other@demo.example"), (GREY.into(), RecipientState::Refused)]
         );
-        assert_eq!(store.delivery(seat.institution, id).await.unwrap().unwrap().body_sealed, "");
+        assert!(!store.delivery(seat.institution, id).await.unwrap().unwrap().body_sealed.is_empty());
 
         // The same for a process that died: who was refused was noted before the first octet left.
         world.sandbox.world().faults = sandbox::Faults::default();

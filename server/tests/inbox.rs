@@ -358,6 +358,35 @@ async fn what_comes_back_is_matched_to_its_message() {
         admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who)]).await;
         services.outbox.run_once().await.unwrap();
         assert!(!page(&admin, &world, "/institution/users").await.contains("Not delivered"));
+
+        // So does an administrator who has read it, and the person who comes in by the link nevertheless.
+        for ends in ["dismissed", "signed in"] {
+            world.sandbox.world().faults.bounced = true;
+            let answer = admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who)]).await;
+            let link = page(&admin, &world, &location(&answer)).await;
+            services.outbox.run_once().await.unwrap();
+            let ask = Ask::Sync { folder: "INBOX".into() };
+            services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+            assert!(page(&admin, &world, "/institution/users").await.contains("Not delivered"));
+            world.sandbox.world().faults.bounced = false;
+            if ends == "dismissed" {
+                let answer = admin.post(&world.url("demo", "/api/dismiss_undelivered"), &[("user", &who)]).await;
+                assert!(
+                    page(&admin, &world, &location(&answer)).await.contains("Dismissed for new.person@far.example.")
+                );
+            } else {
+                let link = link.split("/invitation/").nth(1).unwrap();
+                let token: String =
+                    link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+                let newcomer = Browser::new(&world);
+                let password = "seventeen purple geese";
+                let fields = [("token", token.as_str()), ("password", password), ("repeated", password)];
+                newcomer.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
+                assert!(page(&newcomer, &world, "/").await.contains("Sign out"));
+            }
+            assert!(!page(&admin, &world, "/institution/users").await.contains("Not delivered"), "{ends}");
+            assert!(!page(&admin, &world, "/").await.contains("did not arrive"), "{ends}");
+        }
     }
 }
 

@@ -92,6 +92,8 @@ pub struct Faults {
     pub imap_dropped: String,
     /// This IMAP command (`FETCH`, say) is refused with NO.
     pub imap_refused: String,
+    /// SELECT of this folder is refused with NO.
+    pub imap_folder_refused: String,
     /// FETCH of the header fields of the message with this UID is refused with NO, where it is not 0.
     pub imap_broken_uid: u32,
     /// The next time that this IMAP command comes, the session ends as when its token does.

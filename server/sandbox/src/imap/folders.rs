@@ -63,6 +63,10 @@ impl Session {
             return self.bad(Some(tag), text).await;
         }
         let folder = folder_name(mailbox);
+        if self.shared.faults().imap_folder_refused == folder {
+            self.selected = None;
+            return self.no(tag, "Folder cannot be opened.").await;
+        }
         let Some((uids, validity, next)) = self.with_folder(&folder, |folder| {
             (folder.mails.iter().map(|mail| mail.uid).collect::<Vec<_>>(), folder.validity, folder.next_uid)
         }) else {

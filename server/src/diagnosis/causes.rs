@@ -124,6 +124,16 @@ static OURS: &[Cause] = &[
         &[say("Press Try again.")],
     ),
     cause(
+        "no_room",
+        "New mail is not listed: this server's disk is nearly full.",
+        (
+            "Nothing is lost: it is in your mailbox, and listed here as soon as there is room.",
+            "New mail stays at Microsoft, and is listed as soon as there is room.",
+        ),
+        (Operator, TryAgain),
+        &[say("Make room on the disk of the database, or give it a larger one. Deleting drafts and files helps too.")],
+    ),
+    cause(
         "our_bug",
         "Entrepost made a mistake.",
         (

@@ -69,8 +69,9 @@ pub(super) async fn bounded(State(state): State<AppState>, request: Request, nex
             "This is more than Entrepost takes at once. Go back and send less, or send large files as a link.",
         );
     }
-    let kind = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default().trim_start().to_lowercase();
-    let unreadable = kind.starts_with("multipart/") && !has_boundary(&kind);
+    let given = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
+    let kind = given.trim_start().to_lowercase();
+    let unreadable = kind.starts_with("multipart/") && !has_boundary(given);
     let without_parts = with_files && request.method() == Method::POST && !kind.starts_with("multipart/form-data");
     if unreadable || without_parts {
         return plain(
@@ -83,15 +84,13 @@ pub(super) async fn bounded(State(state): State<AppState>, request: Request, nex
     next.run(request.map(|body| Body::new(http_body_util::Limited::new(body, limit)))).await
 }
 
-/// Whether a type of parts has a boundary that is one (RFC 2046, 5.1.1). The library panics on others.
+/// Whether a type of parts has a boundary that is one (RFC 2046, 5.1.1). `server_fn` asks the same parser, and panics where it finds
+/// none.
 fn has_boundary(kind: &str) -> bool {
-    let value = kind.split_once("boundary=").map(|(_, value)| value.trim_start()).unwrap_or_default();
-    let value = match value.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next().unwrap_or_default(),
-        None => value.split([';', ' ', ',']).next().unwrap_or_default(),
-    };
-    (1..=70).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte))
+    multer::parse_boundary(kind).is_ok_and(|value| {
+        (1..=70).contains(&value.len())
+            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte))
+    })
 }
 
 /// Waits until there is room for a body: only those who may send one get here.
@@ -130,6 +129,11 @@ mod tests {
             "multipart/form-data; boundary=",
             "multipart/form-data; boundary=\"\"",
             "multipart/form-data; boundary=\u{e4}",
+            "multipart/form-data; boundary=\"x",
+            "multipart/form-data; boundary=x; boundary=\"",
+            "multipart/form-data; charset=\"boundary=x",
+            "multipart/form-data; boundary=\u{1}",
+            "multipart/mixed; boundary=x",
             &long,
         ] {
             assert!(!has_boundary(bad), "{bad}");

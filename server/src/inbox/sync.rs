@@ -13,6 +13,8 @@ use crate::store::{FolderChange, FolderRow, Mailbox, News};
 
 /// Octets of a delivery status notification that are looked at.
 const REPORT: u32 = 256 * 1024;
+/// Room that a header takes, in bytes.
+const HEADER: u64 = 1024;
 /// How long a message that the server could not give is not asked for again (an hour).
 const ASK_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// Folders of one mailbox that are known at most.
@@ -83,6 +85,12 @@ pub(super) async fn folder(
             Some(_) => {}
         }
     }
+    let mut problem = None;
+    if !unknown.is_empty() && inbox.store.room_for(unknown.len() as u64 * HEADER).is_err() {
+        // They stay at the mail server, and are asked for at the next look.
+        problem = Some(Fault::new("no_room", inbox.clock.now(), &[]).to_json());
+        unknown.clear();
+    }
     let mut reports = Vec::new();
     let readable = |uid: &u32| known.get(uid).is_some_and(|header| !headers::is_unreadable(header));
     let mut proof = newest.iter().map(|(uid, _)| *uid).rfind(readable);
@@ -101,7 +109,7 @@ pub(super) async fn folder(
     }
     let total = before.as_ref().map_or(0, |folder| folder.total);
     let changed = !same
-        || before.as_ref().is_some_and(|folder| folder.problem.is_some())
+        || before.as_ref().is_some_and(|folder| folder.problem.is_some() != problem.is_some())
         || total != selected.exists
         || !(change.gone.is_empty() && change.flags.is_empty() && change.new.is_empty());
     let seen = FolderRow {
@@ -110,7 +118,7 @@ pub(super) async fn folder(
         validity: selected.validity,
         total: selected.exists,
         synced_at: Some(inbox.clock.now()),
-        problem: None,
+        problem,
     };
     // Before the headers are known: what is cut short in between is looked at again.
     let mut news = false;

@@ -56,7 +56,7 @@ impl Services {
                 "This mailbox has no folder for deleted messages, so nothing was deleted. Choose one below the list of folders, then try again.",
             ),
             InboxError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
-            InboxError::Store(error) => super::internal(&self.clock, error),
+            InboxError::Store(error) => self.store_trouble(error),
             other => {
                 let fault = other.fault(&self.config.microsoft.imap, self.clock.now());
                 let diagnosis = Box::new(fault.explain(&self.reader(me, &mailbox.address)));

@@ -148,15 +148,7 @@ trait OrInternal<T> {
 
 impl<T> OrInternal<T> for Result<T, crate::store::StoreError> {
     fn or_internal(self, services: &Services) -> Result<T, AppError> {
-        self.map_err(|error| {
-            if matches!(error, crate::store::StoreError::NoRoom) || error.is_full(services.store.backend()) {
-                tracing::error!("nothing new is stored: {error}");
-                return AppError::refused(
-                    "Nothing was stored: this server's disk is nearly full. Deleting drafts and files makes room. Tell the people who run this server.",
-                );
-            }
-            internal(&services.clock, &error)
-        })
+        self.map_err(|error| services.store_trouble(&error))
     }
 }
 
@@ -179,6 +171,17 @@ impl<T> OrInternal<T> for Result<T, TokenError> {
 }
 
 impl Services {
+    /// What a failure of the store means for a person.
+    fn store_trouble(&self, error: &crate::store::StoreError) -> AppError {
+        if matches!(error, crate::store::StoreError::NoRoom) || error.is_full(self.store.backend()) {
+            tracing::error!("nothing new is stored: {error}");
+            return AppError::refused(
+                "Nothing was stored: this server's disk is nearly full. Deleting drafts and files makes room. Tell the people who run this server.",
+            );
+        }
+        internal(&self.clock, error)
+    }
+
     /// Makes sure, inside a transaction, that somebody is still signed in.
     pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, me: &SignedIn) -> Result<Role, AppError> {
         let role = self.store.role_of_session(tx, me.institution().id, (me.session(), me.user())).await;

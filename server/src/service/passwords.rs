@@ -1,11 +1,12 @@
-//! Argon2id, off the async threads and bounded: each hash takes 19 MiB for a moment.
+//! Argon2id, off the async threads and bounded: each hash takes 19 MiB, which are used again. An allocator would keep them once for
+//! each thread that ever hashed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Output, ParamsString, PasswordHash, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -26,6 +27,7 @@ pub struct Passwords {
     turns: Arc<Semaphore>,
     queue: Arc<Mutex<Queue>>,
     clock: Clock,
+    memory: Memory,
     /// Checked against when there is no account, so that both take as long.
     decoy: String,
 }
@@ -70,8 +72,9 @@ impl Passwords {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let turns = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let decoy = hash(&clock, "a password that nobody has").unwrap_or_default();
-        Self { turns: Arc::new(Semaphore::new(turns)), queue: Arc::default(), clock, decoy }
+        let memory = Memory::default();
+        let decoy = hash(&clock, &memory, "a password that nobody has").unwrap_or_default();
+        Self { turns: Arc::new(Semaphore::new(turns)), queue: Arc::default(), clock, memory, decoy }
     }
 
     /// Takes a place in the queue.
@@ -94,8 +97,8 @@ impl Passwords {
     /// # Errors
     /// A text for the log.
     pub async fn hash(&self, turn: Turn, password: &str) -> Result<String, String> {
-        let (password, clock) = (Zeroizing::new(password.to_owned()), self.clock.clone());
-        self.run(turn, move || hash(&clock, &password)).await?
+        let (password, clock, memory) = (Zeroizing::new(password.to_owned()), self.clock.clone(), self.memory.clone());
+        self.run(turn, move || hash(&clock, &memory, &password)).await?
     }
 
     /// Whether a password fits. Without a hash it takes as long and says no.
@@ -105,13 +108,8 @@ impl Passwords {
     pub async fn verify(&self, turn: Turn, password: &str, hash: Option<String>) -> Result<bool, String> {
         let real = hash.is_some();
         let (password, hash) = (Zeroizing::new(password.to_owned()), hash.unwrap_or_else(|| self.decoy.clone()));
-        let fits = self
-            .run(turn, move || {
-                PasswordHash::new(&hash)
-                    .map(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok())
-                    .map_err(|error| error.to_string())
-            })
-            .await??;
+        let memory = self.memory.clone();
+        let fits = self.run(turn, move || verify(&memory, &password, &hash)).await??;
         Ok(fits && real)
     }
 
@@ -127,16 +125,87 @@ impl Passwords {
     }
 }
 
-fn hash(clock: &Clock, password: &str) -> Result<String, String> {
-    let mut salt = [0; 16];
-    clock.fill(&mut salt);
-    let salt = SaltString::encode_b64(&salt).map_err(|error| error.to_string())?;
-    argon2().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string()).map_err(|error| error.to_string())
+/// Memory of hashes that are over, for those that come: no more than run at one time.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
+
+impl Memory {
+    fn lend<T>(&self, blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        // A hash that was made with other parameters may take more.
+        memory.resize(memory.len().max(blocks), Block::default());
+        let done = work(&mut memory[..blocks]);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+        done
+    }
+
+    /// What a password comes to.
+    fn digest(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], size: usize) -> Result<Output, String> {
+        let hashed = Output::init_with(size, |output| {
+            self.lend(argon2.params().block_count(), |blocks| {
+                argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, blocks)
+            })
+            .map_err(argon2::password_hash::Error::from)
+        });
+        hashed.map_err(|error| error.to_string())
+    }
+}
+
+/// The hash as a PHC string.
+fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String> {
+    let failed = |error: argon2::password_hash::Error| error.to_string();
+    let mut bytes = [0; 16];
+    clock.fill(&mut bytes);
+    let (argon2, salt) = (argon2(), SaltString::encode_b64(&bytes).map_err(failed)?);
+    let made = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params()).map_err(failed)?,
+        salt: Some(salt.as_salt()),
+        hash: Some(memory.digest(&argon2, password, &bytes, Params::DEFAULT_OUTPUT_LEN)?),
+    };
+    Ok(made.to_string())
+}
+
+/// Whether a password comes to a PHC string's hash, by that string's parameters.
+fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
+    let failed = |error: argon2::password_hash::Error| error.to_string();
+    let parsed = PasswordHash::new(hash).map_err(failed)?;
+    let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else { return Err("a hash without salt".into()) };
+    let mut buffer = [0; 64];
+    let salt = salt.decode_b64(&mut buffer).map_err(failed)?;
+    let version = parsed.version.map_or(Ok(Version::V0x13), Version::try_from).map_err(|error| error.to_string())?;
+    let algorithm = Algorithm::try_from(parsed.algorithm).map_err(failed)?;
+    let argon2 = Argon2::new(algorithm, version, Params::try_from(&parsed).map_err(failed)?);
+    // The comparison takes as long whatever differs.
+    Ok(memory.digest(&argon2, password, salt, expected.len())? == expected)
 }
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+
     use super::*;
+
+    #[test]
+    fn hashes_are_those_of_the_library_and_memory_is_used_again() {
+        let (clock, memory) = (Clock::system(), Memory::default());
+        let made = hash(&clock, &memory, "correct horse").unwrap();
+        assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
+        let parsed = PasswordHash::new(&made).unwrap();
+        assert!(argon2().verify_password(b"correct horse", &parsed).is_ok());
+        let salt = SaltString::encode_b64(b"sixteen letters!").unwrap();
+        for parameters in
+            [Params::new(19 * 1024, 2, 1, None), Params::new(64, 3, 1, None), Params::new(32 * 1024, 1, 1, None)]
+        {
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters.unwrap());
+            let theirs = argon2.hash_password(b"correct horse", &salt).unwrap().to_string();
+            assert_eq!(verify(&memory, "correct horse", &theirs), Ok(true), "{theirs}");
+            assert_eq!(verify(&memory, "wrong horse", &theirs), Ok(false));
+        }
+        assert_eq!(memory.0.lock().unwrap().len(), 1);
+        assert!(verify(&memory, "x", "no hash").is_err());
+    }
 
     #[test]
     fn one_network_does_not_take_the_whole_queue() {

@@ -267,11 +267,12 @@ impl Store {
         for new in &change.new {
             put_header(&mut tx, institution, mailbox, &seen.name, new).await?;
         }
-        key("UPDATE folders SET validity = $4, total = $5, synced_at = $6, problem = NULL
+        key("UPDATE folders SET validity = $4, total = $5, synced_at = $6, problem = $7
              WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
         .bind(i64::from(seen.validity))
         .bind(i64::from(seen.total))
         .bind(seen.synced_at.map(|at| at.0))
+        .bind(seen.problem.as_deref())
         .execute(&mut *tx)
         .await?;
         // Bounded: of the folders that nobody opened for long, nothing is kept.

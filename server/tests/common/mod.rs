@@ -29,7 +29,11 @@ pub struct Database {
 
 impl Database {
     pub fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::sqlite_in(&std::env::temp_dir())
+    }
+
+    pub fn sqlite_in(place: &std::path::Path) -> Self {
+        let directory = tempfile::tempdir_in(place).unwrap();
         Self { url: format!("sqlite://{}/entrepost.db", directory.path().display()), _directory: directory }
     }
 

@@ -330,6 +330,8 @@ pub trait Mailboxes: Send + Sync {
     ) -> Result<Result<String, Departure>, AppError>;
     /// Runs the checks again with the grant that is kept; answers where to watch.
     async fn try_again(&self, me: &SignedIn, mailbox: MailboxId) -> Result<String, AppError>;
+    /// Stores the further addresses of a mailbox, as they were typed.
+    async fn set_aliases(&self, me: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError>;
     /// Forgets the tokens.
     async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError>;
 }

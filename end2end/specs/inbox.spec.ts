@@ -202,8 +202,8 @@ test("flag, mark unread, delete, search, folders and pages", async ({ page, demo
   await row(page, "Message 55.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Mark read" }).click();
   await expect(row(page, "Message 55.")).not.toContainText("Unread");
-  await page.getByRole("button", { name: "Delete" }).click();
-  await expect(page.getByText("No message is selected.")).toBeVisible();
+  // Nothing is selected: there is nothing to press.
+  await expect(page.getByRole("button", { name: "Delete" })).toBeHidden();
   await row(page, "Message 53.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Delete" }).click();
   await expect(page.getByText("1 message moved to the deleted ones.")).toBeVisible();
@@ -388,4 +388,54 @@ test("signing out ends the stream of events @script", async ({ page, demo, newco
   await expect(other.getByText("You are signed out.")).toBeVisible();
   // The page that was open notices, and asks to sign in.
   await expect(page).toHaveURL(/\/login/);
+});
+
+test("after each action one is where one was, and it can be undone", async ({ page, demo }) => {
+  await ready(page, demo);
+  for (let number = 1; number <= 45; number++) await demo.deliver(ME, mail(`Number ${number}.`, "text"));
+  await inbox(page, demo);
+  await appears(page, row(page, "Number 45."));
+  const focused = (subject: string) =>
+    expect.poll(() => page.evaluate(() => document.activeElement?.closest(".mail-row")?.textContent ?? "")).toContain(subject);
+
+  // There and back: the row is in view, and has the focus.
+  await row(page, "Number 10.").getByRole("link").click();
+  await expect(page.getByRole("heading", { name: "Number 10." })).toBeVisible();
+  await page.getByRole("link", { name: "Back to Inbox" }).click();
+  await expect(row(page, "Number 10.")).toBeInViewport();
+  await focused("Number 10.");
+
+  // Marked: one is at the first of them.
+  await row(page, "Number 12.").getByRole("checkbox").check();
+  await row(page, "Number 11.").getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Flag", exact: true }).click();
+  await expect(page).toHaveTitle(/^2 messages flagged · /);
+  await expect(page.getByText("2 messages flagged.")).toBeInViewport();
+  await focused("Number 12.");
+
+  // Deleted: at the next one; and it comes back.
+  await row(page, "Number 12.").getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await expect(page.getByText("1 message moved to the deleted ones.")).toBeInViewport();
+  await expect(row(page, "Number 12.")).toHaveCount(0);
+  await expect(row(page, "Number 11.")).toBeInViewport();
+  await focused("Number 11.");
+  await page.getByRole("button", { name: "Undo" }).click();
+  await expect(page.getByText("1 message moved back.")).toBeInViewport();
+  await appears(page, row(page, "Number 12."));
+});
+
+test("the focus goes to what a form answers, and the title says it", async ({ page, demo }) => {
+  await page.goto(`${demo.url}/login`);
+  await page.getByLabel("Email").fill(ME);
+  await page.getByLabel("Password").fill("not the password");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page).toHaveTitle(/^That did not work · /);
+  await expect(page.locator(":focus")).toContainText("Email or password is wrong.");
+  await ready(page, demo);
+  await page.goto(`${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("nobody");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveTitle(/^Error · /);
+  await expect(page.locator(":focus")).toHaveAttribute("id", "errors");
 });

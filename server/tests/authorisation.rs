@@ -182,6 +182,7 @@ async fn every_server_function() {
         ("set_role", May::Administrators, vec![("user", id), ("role", "user")]),
         ("set_disabled", May::Administrators, vec![("user", id), ("disabled", "true")]),
         ("disconnect_persons_mailbox", May::Administrators, vec![("mailbox", id)]),
+        ("set_aliases", May::SignedIn, vec![("mailbox", id), ("aliases", "me@x.example")]),
         ("dismiss_undelivered", May::Administrators, vec![("user", id)]),
         ("save_email_config", May::Administrators, vec![("provider", "bad")]),
         ("verify_again", May::Administrators, vec![]),
@@ -355,6 +356,7 @@ async fn ids_of_another_institution_are_worth_nothing() {
         for (name, fields) in [
             ("try_again", vec![("mailbox", mailbox_id.as_str())]),
             ("disconnect", vec![("mailbox", mailbox_id.as_str())]),
+            ("set_aliases", vec![("mailbox", mailbox_id.as_str()), ("aliases", "me@x.example")]),
             ("disconnect_persons_mailbox", vec![("mailbox", mailbox_id.as_str())]),
             ("test_pair", vec![("mailbox", mailbox_id.as_str())]),
             ("set_disabled", vec![("user", user_id.as_str()), ("disabled", "true")]),

@@ -117,7 +117,19 @@ async fn an_answer_to_everybody() {
     let database = Database::sqlite();
     let world = World::start(&database).await;
     let (seat, browser) = reader(&world).await;
-    let more = "Cc: Cy <other@demo.example>, USER@demo.example\r\nReferences: <root@far.example>";
+    let more =
+        "Cc: Cy <other@demo.example>, USER@demo.example, x17@Old.School.example\r\nReferences: <root@far.example>";
+    // An alias under which nobody would know them.
+    let aliases = async |text: &str| {
+        let mailbox = seat.mailbox.to_string();
+        let fields = [("mailbox", mailbox.as_str()), ("aliases", text)];
+        let answer = browser.post(&world.url("demo", "/api/set_aliases"), &fields).await;
+        page(&browser, &world, &location(&answer)).await
+    };
+    let said = aliases("x17@old.school.example, nobody").await;
+    assert!(said.contains("nobody: ") && said.contains("value=\"x17@old.school.example, nobody\""), "{said}");
+    let said = aliases("x17@old.school.example;\r\nX17@old.school.example me@demo.example").await;
+    assert!(said.contains("me@demo.example, x17@old.school.example"), "{said}");
     world.sandbox.deliver("user@demo.example", &mail("Who comes?", more, "text"));
     let list = listed(&browser, &world, "/mail/inbox", "Who comes?").await;
     let (href, address) = (link(&list, "Who comes?"), seat.mailbox.to_string());
@@ -128,6 +140,7 @@ async fn an_answer_to_everybody() {
     let draft = location(&browser.post(&world.url("demo", "/api/answer_message"), &fields).await);
     let shown = page(&browser, &world, &draft).await;
     assert!(shown.contains("Re: Who comes?") && shown.contains("other@demo.example"), "{shown}");
+    assert!(!shown.to_lowercase().contains("x17@"), "{shown}");
     let key = draft.rsplit('=').next().unwrap();
     let fields = [
         ("mailbox", address.as_str()),

@@ -133,6 +133,20 @@ pub async fn try_again(mailbox: String) -> Result<(), AppError> {
     Ok(())
 }
 
+/// Stores the further addresses of a mailbox.
+#[server(name = SetAliases, prefix = "/api", endpoint = "set_aliases")]
+pub async fn set_aliases(mailbox: String, #[server(default)] aliases: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let typed = aliases.clone();
+    let work = async {
+        let me = request.visitor.signed_in()?;
+        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
+        request.backend.mailboxes.set_aliases(&me, mailbox, &aliases).await.map(Flash::notice)
+    };
+    request.form(PAGE, "aliases", &[("aliases", &typed)], work).await;
+    Ok(())
+}
+
 /// Disconnect.
 #[server(name = Disconnect, prefix = "/api", endpoint = "disconnect")]
 pub async fn disconnect(mailbox: String) -> Result<(), AppError> {

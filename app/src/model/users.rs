@@ -76,6 +76,8 @@ pub struct MailboxView {
     pub sign_in_name: String,
     /// Its state.
     pub state: MailboxState,
+    /// Its further addresses, as its owner named them.
+    pub aliases: Vec<String>,
     /// When every check last passed.
     pub connected_at: Option<Timestamp>,
     /// When Entrepost tests it again by itself (a blocked one).

@@ -13,7 +13,7 @@ use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView
 #[component]
 pub fn Account() -> impl IntoView {
     signed_in_page(|page, me| async move {
-        let flash = page.flash(&["connect"]).await;
+        let flash = page.flash(&["connect", "aliases"]).await;
         let account = page.backend.mailboxes.account(&me).await?;
         let mut shown = Vec::new();
         for mailbox in &account.mailboxes {
@@ -48,13 +48,13 @@ pub fn Account() -> impl IntoView {
         };
         let boxes = shown
             .into_iter()
-            .map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt, account.provider_ready))
+            .map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt, account.provider_ready, &flash))
             .collect_view();
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
             <Layout me title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
-                <ErrorSummary flash title="Not connected: something needs another look."/>
+                <ErrorSummary title={if flash.form == "aliases" { "Not saved: something needs another look." } else { "Not connected: something needs another look." }} flash/>
                 {diagnosis}
                 <div class="columns">
                     <div class="main-column">{boxes} {form}</div>
@@ -136,8 +136,8 @@ pub(super) fn state_badge(state: MailboxState) -> AnyView {
 }
 
 /// `ready`: the institution can connect mailboxes now.
-fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool) -> AnyView {
-    let MailboxView { id, address, sign_in_name, state, connected_at, next_test_at, problem } = mailbox;
+fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool, flash: &Flash) -> AnyView {
+    let MailboxView { id, address, sign_in_name, aliases, state, connected_at, next_test_at, problem } = mailbox;
     let id = id.to_string();
     let banner = match (state, &problem) {
         (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="The test message was sent, but not seen yet. Entrepost renews its permission by itself."/> }.into_any(),
@@ -193,11 +193,30 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                     <details class="confirm">
                         <summary class="danger">"Disconnect"</summary>
                         <p>"Entrepost forgets the tokens of " {address} ". You can connect it again at any time."</p>
-                        <Submit action="/api/disconnect" values=vec![("mailbox", id)] label="Yes, disconnect" class="button danger"/>
+                        <Submit action="/api/disconnect" values=vec![("mailbox", id.clone())] label="Yes, disconnect" class="button danger"/>
                     </details>
                 </div>
+                {other_addresses(id, &aliases, flash)}
             </section>
         </div>
+    }
+    .into_any()
+}
+
+/// Aliases: nothing that Entrepost may ask Microsoft names them.
+fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
+    let flash = if flash.form == "aliases" { flash.clone() } else { Flash::default() };
+    let open = !flash.errors.is_empty();
+    let hint = "Aliases of this mailbox, separated by commas. When you answer everybody, they are left out.";
+    view! {
+        <details class="more" open=open>
+            <summary>"Other addresses of this mailbox"</summary>
+            <form method="post" action="/api/set_aliases">
+                <input type="hidden" name="mailbox" value=id/>
+                <TextInput name="aliases" label="Other addresses" addresses=true optional=true value=aliases.join(", ") hint flash/>
+                <div class="actions"><button class="button">"Save"</button></div>
+            </form>
+        </details>
     }
     .into_any()
 }

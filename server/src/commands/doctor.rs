@@ -7,13 +7,13 @@ use server::config::{Config, Source};
 use server::http;
 use server::wiring::{StartError, build};
 
-use super::{Missing, say};
+use super::{Missing, public, say};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One line of the report.
-enum Finding {
+pub(super) enum Finding {
     Fine(String),
     Note(String),
     Failed(String),
@@ -101,7 +101,14 @@ async fn stored(config: &Config) -> Result<usize, StartError> {
         (None, [one]) => Finding::Fine(format!("1 institution, at {}", config.public_url.of(&one.slug))),
         (None, all) => Finding::Fine(format!("{} institutions", all.len())),
     };
-    Ok(usize::from(counted.print()))
+    let mut failures = usize::from(counted.print());
+    if let Some(one) = institutions.first() {
+        let address = config.public_url.of(&one.slug);
+        for finding in public::look(&address, config.extra_ca.as_deref()).await {
+            failures += usize::from(finding.print());
+        }
+    }
+    Ok(failures)
 }
 
 async fn reach(what: &str, (host, port): &(String, u16)) -> Finding {

@@ -3,6 +3,7 @@
 mod doctor;
 mod key;
 mod people;
+mod public;
 
 use std::io::Write;
 use std::path::Path;

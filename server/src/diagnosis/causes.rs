@@ -93,6 +93,12 @@ fn all() -> impl Iterator<Item = &'static Cause> {
     [registration::CAUSES, sign_in::CAUSES, smtp::CAUSES, imap::CAUSES, bounce::CAUSES, OURS].into_iter().flatten()
 }
 
+/// The names of all causes.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|cause| cause.name)
+}
+
 /// The cause of that name; `unknown` for any other.
 pub(super) fn find(name: &str) -> &'static Cause {
     all().find(|cause| cause.name == name).unwrap_or(&UNKNOWN)

@@ -302,4 +302,80 @@ mod tests {
             nobody.steps[0].text
         );
     }
+
+    fn fault(cause: &str, facts: &[(&str, &str)]) -> Fault {
+        let facts = facts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Fault { cause: cause.into(), facts }
+    }
+
+    fn user() -> Reader {
+        Reader {
+            address: "jane@school.example".into(),
+            institution: "School".into(),
+            public_url: "https://mail.school.example".into(),
+            ..Reader::default()
+        }
+    }
+
+    #[test]
+    fn the_message_for_the_administrator_has_all_that_is_needed() {
+        let link = "https://login.microsoftonline.com/t/v2.0/adminconsent?client_id=1";
+        let reader = Reader { consent_link: Some(link.into()), ..user() };
+        let told = fault("consent_missing", &[]).explain(&reader);
+        let message = told.message_for_administrator.unwrap();
+        assert!(message.contains(link), "{message}");
+        assert!(message.contains("https://mail.school.example/institution/config/general/email"), "{message}");
+        let mailto = told.mailto.unwrap();
+        assert!(mailto.starts_with("mailto:?subject=Email%20of%20jane") && mailto.contains("%0D%0A"), "{mailto}");
+        assert!(!mailto.contains([' ', '\n', '"', '<']), "{mailto}");
+        // Without a registration there is no link, and no step that has one.
+        let told = fault("consent_missing", &[]).explain(&user());
+        assert!(told.steps.iter().all(|step| step.help.is_none()), "{:?}", told.steps);
+        let off = fault("smtp_auth_mailbox", &[]).explain(&user()).message_for_administrator.unwrap();
+        assert!(off.contains("Set-CASMailbox -Identity jane@school.example") && off.contains("Connect-ExchangeOnline"));
+    }
+
+    #[test]
+    fn what_a_person_can_do_alone_is_tried_once_before_others_are_asked() {
+        let refused = fault("imap_token_refused", &[]);
+        assert_eq!(refused.explain(&user()).message_for_administrator, None);
+        let again = refused.explain(&Reader { again: true, ..user() });
+        assert_eq!(again.mender, Mender::You);
+        assert!(again.message_for_administrator.unwrap().contains("IMAP.AccessAsUser.All"));
+        let administrator = Reader { again: true, administrator: true, ..user() };
+        assert_eq!(refused.explain(&administrator).message_for_administrator, None);
+    }
+
+    #[test]
+    fn a_full_mailbox_is_the_senders_and_codes_lead_to_microsofts_page() {
+        let full = fault("mailbox_full", &[]).of_recipient("else@far.example").explain(&user());
+        assert!(full.summary.contains("jane@school.example") && !full.summary.contains("far.example"));
+        let refused = fault("authority_refused", &[("Code", "AADSTS900561, AADSTS1")]).explain(&user());
+        let link = Some(Help::Link("https://login.microsoftonline.com/error?code=900561".into()));
+        assert_eq!(refused.steps[0].help, link);
+        let refused = fault("authority_refused", &[]).explain(&user());
+        assert_eq!(refused.steps[0].help, Some(Help::Link("https://login.microsoftonline.com/error".into())));
+    }
+
+    #[test]
+    fn ways_to_the_same_end_are_options_and_the_outbound_address_is_shown() {
+        let tenant = fault("smtp_auth_tenant", &[]).explain(&user());
+        let options = tenant.steps.iter().filter(|step| step.is_option).count();
+        assert_eq!((options, tenant.steps[0].text.starts_with("Option A")), (2, true));
+        let reader = Reader { outbound_address: Some("192.0.2.10".into()), ..user() };
+        let policy = fault("conditional_access", &[]).explain(&reader);
+        assert!(policy.steps.iter().any(|step| step.text.contains("(192.0.2.10)")));
+        assert!(policy.evidence.as_text().contains("This server connects from: 192.0.2.10"));
+        let unknown = fault("conditional_access", &[]).explain(&user());
+        assert!(!unknown.evidence.as_text().contains("connects from"));
+    }
+
+    #[test]
+    fn nothing_stays_blank() {
+        for cause in causes::names() {
+            let told = fault(cause, &[]).explain(&user());
+            let all = format!("{} {} {:?} {:?}", told.title, told.summary, told.steps, told.message_for_administrator);
+            assert!(!all.contains('{') || all.matches('{').count() == all.matches("Step {").count(), "{cause}: {all}");
+        }
+    }
 }

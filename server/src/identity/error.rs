@@ -189,7 +189,8 @@ pub(super) fn retry_after(headers: &http::HeaderMap) -> Option<u64> {
 }
 
 /// A reqwest error with its causes and without its URL (which could carry a query).
-pub(super) fn describe(error: &reqwest::Error) -> String {
+#[must_use]
+pub fn describe(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { "connection failed".to_owned() };
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

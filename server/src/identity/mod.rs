@@ -24,7 +24,7 @@ use crate::config::Microsoft;
 use crate::vault::Secret;
 
 pub use discovery::Discovery;
-pub use error::{IdentityError, OAuthError};
+pub use error::{IdentityError, OAuthError, describe};
 pub use id_token::{Expected, IdTokenError, Identity, validate};
 
 /// Octets of an answer that are read; a token response is a few kilobytes.

@@ -63,6 +63,7 @@ impl Services {
         let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
         let mut all = vec![mailbox.address.to_lowercase(), me.address().to_lowercase()];
         all.extend(mine.iter().flat_map(|one| [one.address.to_lowercase(), one.sign_in_name.to_lowercase()]));
+        all.extend(mine.into_iter().flat_map(|one| one.aliases));
         Ok(Own { first: mailbox.address.clone(), all })
     }
 

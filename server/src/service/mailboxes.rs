@@ -13,13 +13,23 @@ use super::{Handle, OrInternal, Services, address_field};
 use crate::diagnosis::{Fault, Reader};
 use crate::store::{Mailbox, NewAttempt, Slot};
 
+/// Further addresses of one mailbox.
+const MOST_ALIASES: usize = 50;
+
 impl Services {
+    /// A mailbox that this person connected for themselves.
+    async fn personal_mailbox(&self, me: &SignedIn, which: MailboxId) -> Result<Mailbox, AppError> {
+        let found = self.store.mailbox(me.institution().id, which).await.or_internal(self)?;
+        found.filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal).ok_or(AppError::NotFound)
+    }
+
     pub(super) fn mailbox_view(&self, me: &SignedIn, mailbox: &Mailbox) -> MailboxView {
         let reader = Reader { colleague: mailbox.user != me.user(), ..self.reader(me, &mailbox.address) };
         MailboxView {
             id: mailbox.id,
             address: mailbox.address.clone(),
             sign_in_name: mailbox.sign_in_name.clone(),
+            aliases: mailbox.aliases.clone(),
             state: mailbox.state,
             connected_at: mailbox.connected_at,
             next_test_at: mailbox.next_test_at,
@@ -222,11 +232,29 @@ impl Mailboxes for Handle {
         Ok(mailbox.kind.path(id))
     }
 
+    async fn set_aliases(&self, me: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError> {
+        let found = self.personal_mailbox(me, mailbox).await?;
+        let mut aliases = Vec::new();
+        for one in text.split([',', ';', ' ', '\t', '\r', '\n']).filter(|one| !one.is_empty()) {
+            let address = address_field(one, "aliases", "Other addresses");
+            let address = address.map_err(|mut error| {
+                error.text = format!("{one}: {}", error.text);
+                AppError::Invalid { fields: vec![error] }
+            })?;
+            aliases.push(address.as_str().to_lowercase());
+        }
+        aliases.sort();
+        aliases.dedup();
+        if aliases.len() > MOST_ALIASES {
+            let text = format!("No more than {MOST_ALIASES} addresses, please.");
+            return Err(AppError::field("aliases", "Other addresses", &text));
+        }
+        self.store.set_aliases(found.institution, mailbox, &aliases, self.clock.now()).await.or_internal(self)?;
+        Ok(Notice::new(Tone::Success, "Saved.", "Answers to everybody leave these addresses out."))
+    }
+
     async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
-        let found = self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?;
-        let found = found
-            .filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal)
-            .ok_or(AppError::NotFound)?;
+        let found = self.personal_mailbox(me, mailbox).await?;
         self.forget_mailbox(found.institution, mailbox).await?;
         Ok(Notice::new(
             Tone::Success,

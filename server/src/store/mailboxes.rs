@@ -39,6 +39,8 @@ pub struct Mailbox {
     pub look_problem: Option<String>,
     /// The folder that deleted messages go to, where the person chose one.
     pub trash_folder: Option<String>,
+    /// Its further addresses, as the person named them, in lower case.
+    pub aliases: Vec<String>,
     /// When it is tested again.
     pub next_test_at: Option<Timestamp>,
     /// When every check last passed.
@@ -71,7 +73,7 @@ pub struct NewMailbox {
 }
 
 const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, refresh_refusal, problem, look_problem, trash_folder,
+    refresh_token_sealed, grant_version, refresh_refusal, problem, look_problem, trash_folder, aliases,
     next_test_at, connected_at";
 
 pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
@@ -91,6 +93,7 @@ pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
         problem: row.try_get("problem")?,
         look_problem: row.try_get("look_problem")?,
         trash_folder: row.try_get("trash_folder")?,
+        aliases: row.try_get::<String, _>("aliases")?.lines().map(ToOwned::to_owned).collect(),
         next_test_at: time(row, "next_test_at")?,
         connected_at: time(row, "connected_at")?,
     })
@@ -362,6 +365,27 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok(row.try_get(0)?)
+    }
+
+    /// Stores the further addresses of a mailbox.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn set_aliases(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        aliases: &[String],
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query("UPDATE mailboxes SET aliases = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
+            .bind(aliases.join("\n"))
+            .bind(now.0)
+            .bind(institution.to_string())
+            .bind(mailbox.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Forgets a mailbox, tokens included.

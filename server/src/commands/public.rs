@@ -1,0 +1,85 @@
+//! Whether the public address leads here, and what a proxy on the way gets wrong.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::doctor::Finding;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What our own pages always say: by this an answer is known for ours.
+const OURS: &str = "'wasm-unsafe-eval'";
+
+/// Asks as a browser does, by the public address, and through whatever stands before this server.
+pub(super) async fn look(address: &str, extra_ca: Option<&[u8]>) -> Vec<Finding> {
+    let failed = |text: String| vec![Finding::Failed(format!("{address}: {text}"))];
+    let client = match client(extra_ca) {
+        Ok(client) => client,
+        Err(error) => return failed(error.to_string()),
+    };
+    let page = client.get(format!("{address}/login")).header(header::ACCEPT, "text/html").send().await;
+    let page = match page {
+        Ok(page) => page,
+        // Perhaps the server does not run yet, or its public address is not known from here.
+        Err(error) => {
+            let text = server::identity::describe(&error);
+            return vec![Finding::Note(format!("{address} was not asked: {text}"))];
+        }
+    };
+    let (status, headers) = (page.status(), page.headers().clone());
+    let body = page.text().await.unwrap_or_default();
+    if status == StatusCode::NOT_FOUND && body.contains("There is no institution at this address") {
+        return failed("the proxy does not hand on the Host header that the browser sends".into());
+    }
+    if !values(&headers, &header::CONTENT_SECURITY_POLICY).iter().any(|policy| policy.contains(OURS)) {
+        return failed(format!("something else answers there (status {status}), or takes our headers away"));
+    }
+    let mut findings = changed(&headers);
+    // A form as a browser posts it; nobody is signed in, so it changes nothing.
+    let form = client.post(format!("{address}/api/sign_out")).header(header::ORIGIN, address);
+    match form.header(header::ACCEPT, "text/html").header("sec-fetch-site", "same-origin").send().await {
+        Ok(answer) if answer.status() == StatusCode::FORBIDDEN => {
+            findings.push("it changes the Origin header, or takes it away: nobody can sign in".into());
+        }
+        Ok(_) => {}
+        Err(error) => findings.push(format!("a form was not answered: {}", server::identity::describe(&error))),
+    }
+    if findings.is_empty() {
+        return vec![Finding::Fine(format!("{address} leads here"))];
+    }
+    findings.into_iter().map(|text| Finding::Failed(format!("{address}, the proxy: {text}"))).collect()
+}
+
+fn client(extra_ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
+    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE);
+    if let Some(pem) = extra_ca {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build()
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+}
+
+/// What is not as it left here.
+fn changed(headers: &HeaderMap) -> Vec<String> {
+    let mut findings = Vec::new();
+    // Of several, the last one counts (Referrer Policy, 4.1).
+    if values(headers, &header::REFERRER_POLICY).last().is_none_or(|policy| *policy != "same-origin") {
+        findings.push(
+            "it sets a Referrer-Policy of its own. With no-referrer browsers hide where a form comes from, and some cannot sign in: take it out".into(),
+        );
+    }
+    if values(headers, &header::CONTENT_SECURITY_POLICY).len() > 1 {
+        findings.push("it sets a Content-Security-Policy beside ours: pages will not work. Take it out".into());
+    }
+    if values(headers, &header::CACHE_CONTROL).iter().all(|value| !value.contains("no-store")) {
+        findings
+            .push("it changes Cache-Control: pages of one person could be shown to another. Leave it as it is".into());
+    }
+    findings
+}

@@ -81,7 +81,20 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
   await expect(sent).toContainText("Sent, not to everybody");
   await expect(sent).toContainText("nobody@demo.example does not get it");
   await sent.getByRole("link", { name: "Minutes" }).click();
+  // Whoever has it does not get it again: what was written is kept for the other one.
+  await expect(page.locator(".mail-text")).toHaveText("Read these at leisure.");
+  if (!isPlain(page)) await everyLook(page, "letter-partly-sent");
+  await page.getByRole("button", { name: "Correct and send to who did not get it" }).click();
+  await expect(page.getByLabel("To", { exact: true })).toHaveValue("nobody@demo.example");
+  await page.getByLabel("To", { exact: true }).fill("teacher@demo.example");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(async () => {
+    if (isPlain(page)) await page.reload();
+    await expect(sent).toHaveAttribute("data-state", "sent", { timeout: 1_000 });
+  }).toPass();
+  await sent.getByRole("link", { name: "Minutes" }).click();
   await expect(page.getByText("What was sent is not kept here")).toBeVisible();
+  await expect(page.getByRole("link", { name: "Open the sent messages" })).toBeVisible();
   if (!isPlain(page)) await everyLook(page, "letter-sent");
   const arrived = (await demo.mails()).filter((mail) => mail.mailbox === "other@demo.example" && mail.folder === "INBOX");
   expect(arrived.map((mail) => mail.raw.includes("at leisure"))).toEqual([true]);

@@ -20,8 +20,8 @@ use super::smtp::explain;
 use super::{MailError, STEP_LIMIT, Step, Trust};
 use crate::config::Encryption;
 
-/// Bytes of one reply that are read.
-const REPLY: usize = 64 * 1024;
+/// Bytes of one reply that are read. RFC 5321, 4.5.3.1.5, has lines of 512; lettre parses all of them anew with each.
+const REPLY: usize = 16 * 1024;
 
 /// A stream with a greeting before what the server says, and a bound on each reply: lettre counts a reply's bytes only at the end
 /// of a line.

@@ -215,3 +215,42 @@ async fn configure_and_test_while_microsoft_is_away_shows_the_whole_diagnosis() 
     let page = admin.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
     assert!(page.contains("Microsoft is not available at the moment.") && page.contains("Evidence"), "{page}");
 }
+
+/// Administrators are told 30, 14, 7 and 1 days before a secret ends, and when it has ended: once each.
+#[tokio::test]
+async fn the_end_of_a_secret_is_told_in_time_and_a_missing_date_is_asked_for() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let database = Database::sqlite();
+    let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let seat = world.seat("user@demo.example").await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    assert!(page.contains("No expiry date is stored.") && page.contains("12 months from today"), "{page}");
+    let store = &world.services.store;
+    let mut registration = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
+    let ends =
+        time::OffsetDateTime::from_unix_timestamp(clock.now().0 / 1000).unwrap().date() + time::Duration::days(40);
+    registration.secret_expires_on = Some(ends.to_string());
+    let mut tx = store.begin().await.unwrap();
+    store.put_registration(&mut tx, seat.institution, Slot::Current, &registration, clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut told = Vec::new();
+    for day in 0..45 {
+        world.services.sweep_once().await.unwrap();
+        world.services.sweep_once().await.unwrap();
+        world.services.outbox.run_once().await.unwrap();
+        let mails = {
+            let world = world.sandbox.world();
+            let about =
+                |mail: &sandbox::Mail| String::from_utf8_lossy(&mail.raw).contains("Subject: The Client Secret");
+            world.mails().iter().filter(|(to, _, mail)| to == "admin@demo.example" && about(mail)).count()
+        };
+        while told.len() < mails {
+            told.push(40 - day);
+        }
+        clock.advance_ms(DAY_MS);
+    }
+    assert_eq!(told, [30, 14, 7, 1, -1]);
+}

@@ -175,6 +175,12 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
         (7_000_229, "The app is not yet present in the tenant."),
         (53003, "A security policy of the institution stops the sign-in."),
         (1_234_567, "Nothing stored has changed."),
+        (7_000_112, "The institution&#x27;s app is disabled at Microsoft."),
+        (650_052, "tenant has no Exchange Online."),
+        (500_011, "tenant has no Exchange Online."),
+        (7_000_218, "Microsoft did not get the client secret."),
+        (700_027, "Microsoft does not accept this server"),
+        (70021, "The federated credential does not fit."),
     ] {
         world.sandbox.world().faults = sandbox::Faults { app_error: code, ..sandbox::Faults::default() };
         let page = save(&world, &admin, &values, &[("secret_expires_on", "2099-01-31")]).await;
@@ -183,6 +189,12 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
         assert!(page.contains("2099-01-31"), "what was typed stays");
         let after = world.services.store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
         assert_eq!(after.id, before.id, "nothing stored has changed");
+    }
+    // These are the tenant's, and its field is shown.
+    for (code, says) in [(50059, "The Tenant ID is wrong."), (500_208, "not one for work or school accounts")] {
+        world.sandbox.world().faults = sandbox::Faults { app_error: code, ..sandbox::Faults::default() };
+        let page = save(&world, &admin, &values, &[]).await;
+        assert!(page.contains(says) && page.contains("tenant_id-error"), "{code}: {page}");
     }
 }
 

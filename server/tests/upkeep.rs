@@ -324,6 +324,12 @@ async fn every_reply_of_the_table_has_its_cause() {
         ("550 5.7.705 Access denied, tenant has exceeded threshold", "smtp_tenant_blocked", DeliveryState::Failed),
         ("550 5.7.708 Access denied, traffic not accepted from this IP", "smtp_tenant_blocked", DeliveryState::Failed),
         ("552 5.2.2 Mailbox full", "mailbox_full", DeliveryState::Failed),
+        ("552 5.3.4 Message size exceeds fixed limit", "message_too_large", DeliveryState::Failed),
+        ("550 5.1.90 Your message can't be sent: daily limit", "smtp_daily_limit", DeliveryState::Deferred),
+        ("554 5.2.252 SendAsDenied; user not allowed to send as", "send_as_denied", DeliveryState::Failed),
+        ("550 5.7.60 SMTP; Client does not have permissions to send as", "send_as_denied", DeliveryState::Failed),
+        ("550 5.7.68 Direct Send not allowed", "direct_send", DeliveryState::Failed),
+        ("550 5.7.1 refused by rule 5.7.3", "smtp_refused", DeliveryState::Failed),
     ] {
         world.sandbox.world().faults = sandbox::Faults { smtp_reply: reply.into(), ..sandbox::Faults::default() };
         world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();

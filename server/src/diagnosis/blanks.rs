@@ -3,9 +3,18 @@
 use std::borrow::Cow;
 
 /// Names in braces, and their values.
-pub(super) struct Blanks<'a>(pub Vec<(&'static str, Cow<'a, str>)>);
+pub(super) struct Blanks<'a> {
+    pub values: Vec<(&'static str, Cow<'a, str>)>,
+    /// Names of which the value only stands for one that is not known.
+    pub unknown: Vec<&'static str>,
+}
 
 impl Blanks<'_> {
+    /// Whether all that a text names is known.
+    pub fn suffice(&self, text: &str) -> bool {
+        self.unknown.iter().all(|name| !text.contains(&format!("{{{name}}}")))
+    }
+
     /// A text for people.
     pub fn fill(&self, text: &str) -> String {
         self.with(text, str::to_owned)
@@ -23,7 +32,7 @@ impl Blanks<'_> {
             filled.push_str(before);
             let found = behind
                 .split_once('}')
-                .and_then(|(name, behind)| Some((self.0.iter().find(|(known, _)| *known == name)?, behind)));
+                .and_then(|(name, behind)| Some((self.values.iter().find(|(known, _)| *known == name)?, behind)));
             if let Some(((_, value), behind)) = found {
                 filled.push_str(&written(value));
                 rest = behind;
@@ -70,7 +79,9 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_is_not_filled_again() {
-        let blanks = Blanks(vec![("address", "{secret}@x.example".into()), ("secret", "no".into())]);
+        let values = vec![("address", "{secret}@x.example".into()), ("secret", "no".into())];
+        let blanks = Blanks { values, unknown: vec!["secret"] };
+        assert!(blanks.suffice("{address}") && !blanks.suffice("{address} {secret}"));
         assert_eq!(blanks.fill("{address}, {other} and { left"), "{secret}@x.example, {other} and { left");
         assert_eq!(blanks.fill_command("Get-Mailbox {address}"), "Get-Mailbox '{secret}@x.example'");
     }

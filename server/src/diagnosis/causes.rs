@@ -47,10 +47,10 @@ impl HowTo {
     /// The step with its blanks filled in; none where what it shows is not known.
     pub fn filled(&self, blanks: &Blanks) -> Option<Step> {
         let is_command = self.help.is_some_and(|help| matches!(help(String::new()), Help::Command(_)));
-        let shown = if is_command { blanks.fill_command(self.helped_by) } else { blanks.fill(self.helped_by) };
-        if self.help.is_some() && shown.is_empty() {
+        if !blanks.suffice(self.helped_by) {
             return None;
         }
+        let shown = if is_command { blanks.fill_command(self.helped_by) } else { blanks.fill(self.helped_by) };
         Some(Step { text: blanks.fill(self.text), help: self.help.map(|help| help(shown)), is_option: self.is_option })
     }
 }

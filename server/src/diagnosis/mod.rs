@@ -171,7 +171,7 @@ impl Fault {
         let recipient = self.facts.iter().find(|(name, _)| name == RECIPIENT).map(|(_, address)| address.as_str());
         let address = recipient.unwrap_or(mailbox);
         let trustee = signed_in_as.unwrap_or("the account");
-        let blanks = Blanks(vec![
+        let values = vec![
             ("address", address.into()),
             ("mailbox", mailbox.into()),
             ("sign_in_name", trustee.into()),
@@ -179,8 +179,11 @@ impl Fault {
             ("config_page", format!("{}{CONFIG_PAGE}", reader.public_url).into()),
             ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
             ("outbound_address", reader.outbound_address.as_deref().unwrap_or("its operator knows it").into()),
-            ("code_query", self.code_query().into()),
-        ]);
+            ("error_page", self.error_page().into()),
+        ];
+        let known = [("sign_in_name", signed_in_as.is_some()), ("consent_link", reader.consent_link.is_some())];
+        let unknown = known.into_iter().filter(|(_, known)| !known).map(|(name, _)| name).collect();
+        let blanks = Blanks { values, unknown };
         let fill = |text: &str| blanks.fill(text);
         let steps: Vec<Step> = cause.steps.iter().filter_map(|step| step.filled(&blanks)).collect();
         let mut evidence = Evidence { facts: self.facts.clone() };
@@ -222,12 +225,13 @@ impl Fault {
         }
     }
 
-    /// The query of Microsoft's page of sign-in errors: its first number.
-    fn code_query(&self) -> String {
+    /// Microsoft's page of sign-in errors, at its first number.
+    fn error_page(&self) -> String {
         let code =
             self.facts.iter().find(|(name, _)| name == CODE).map(|(_, codes)| codes.as_str()).unwrap_or_default();
         let digits: String = code.trim_start_matches("AADSTS").chars().take_while(char::is_ascii_digit).collect();
-        if digits.is_empty() { String::new() } else { format!("?code={digits}") }
+        let query = if digits.is_empty() { String::new() } else { format!("?code={digits}") };
+        format!("https://login.microsoftonline.com/error{query}")
     }
 
     /// What to press afterwards.

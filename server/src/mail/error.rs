@@ -1,5 +1,6 @@
 //! What a mail server refused, and at which step.
 
+use super::status::Statuses;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::vault::Secret;
@@ -68,6 +69,9 @@ pub struct MailError {
     pub answered: bool,
 }
 
+/// Codes of limits that count the last 24 hours: of the mailbox, and of the tenant.
+const QUOTAS: [&str; 3] = ["5.1.90", "5.7.232", "5.7.233"];
+
 impl MailError {
     /// The network failed, or nothing came in time.
     #[must_use]
@@ -114,7 +118,9 @@ impl MailError {
     /// Whether what a mailbox or its organisation may send in a day is spent: it is permanent by its code, and passes all the same.
     #[must_use]
     pub fn is_quota(&self) -> bool {
-        self.answered && ["SubmissionQuotaExceeded", "5.7.232", "5.7.233"].iter().any(|mark| self.text.contains(mark))
+        let is_one = |code: &str| QUOTAS.contains(&code).then_some(());
+        self.answered
+            && (self.text.contains("SubmissionQuotaExceeded") || Statuses::of(&self.text).find(is_one).is_some())
     }
 
     /// Whether it is the sender who shall be patient, whichever recipient it was said of.

@@ -5,6 +5,7 @@ mod error;
 pub mod imap;
 pub mod recipients;
 pub mod smtp;
+pub mod status;
 mod submission;
 mod tls;
 

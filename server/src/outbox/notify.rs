@@ -3,7 +3,7 @@
 use app::model::MailboxState;
 
 use super::decide::Outcome;
-use super::send::{Attempted, envelope};
+use super::send::{Attempted, Peer, envelope};
 use super::worker::Outbox;
 use crate::mail::{MailError, Step, compose, smtp};
 use crate::store::{Delivery, EmailSettings, Mailbox, Result};
@@ -56,11 +56,12 @@ impl Outbox {
         };
         let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
         let from = self.default_sender(&slug);
+        let peer = Peer { server: relay.server(), signed_in_as: None };
         let mut session = match smtp::Session::open_relay(relay, &self.trust).await {
             Ok(session) => session,
-            Err(error) => return Ok(Some(Attempted::smtp(error, Vec::new(), relay.server(), self.clock.now()))),
+            Err(error) => return Ok(Some(Attempted::smtp(error, Vec::new(), peer, self.clock.now()))),
         };
-        let attempted = self.submit_text(delivery, &from, (to, text), &mut session, relay.server()).await?;
+        let attempted = self.submit_text(delivery, &from, (to, text), &mut session, peer).await?;
         session.quit().await;
         Ok(attempted)
     }
@@ -78,7 +79,7 @@ impl Outbox {
             let attempted = Attempted { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
             return Ok((Some(attempted), Some(answer)));
         };
-        let server = &self.microsoft_smtp;
+        let peer = self.microsoft(&mailbox);
         let mut session = match self.open(&mailbox).await? {
             Ok(open) => open.session,
             Err(attempted) => {
@@ -93,7 +94,7 @@ impl Outbox {
             }
         };
         let attempted =
-            self.submit_text(delivery, &settings.custom_from_address, (to, text), &mut session, server).await?;
+            self.submit_text(delivery, &settings.custom_from_address, (to, text), &mut session, peer).await?;
         session.quit().await;
         let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
             Outcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
@@ -108,7 +109,7 @@ impl Outbox {
         from: &str,
         (to, text): (&str, &str),
         session: &mut smtp::Session,
-        server: &(String, u16),
+        peer: Peer<'_>,
     ) -> Result<Option<Attempted>> {
         let headers = (delivery.subject.as_str(), delivery.message_id.as_str());
         let composed = compose::notification(from, to, headers, text, delivery.created_at);
@@ -116,7 +117,7 @@ impl Outbox {
             let answer = format!("{from} or {to} cannot stand in a message");
             return Ok(Some(Attempted { outcome: Outcome::Hopeless { answer }, fault: None }));
         };
-        Ok(self.submit(delivery, (&envelope, &message.bytes), session, server).await?.0)
+        Ok(self.submit(delivery, (&envelope, &message.bytes), session, peer).await?.0)
     }
 }
 

@@ -22,18 +22,25 @@ pub(super) struct Attempted {
     pub fault: Option<Fault>,
 }
 
+/// The server that a session is with.
+#[derive(Clone, Copy)]
+pub(super) struct Peer<'a> {
+    pub server: &'a (String, u16),
+    /// The name that signed in there, if somebody did.
+    pub signed_in_as: Option<&'a str>,
+}
+
 impl Attempted {
     fn plain(outcome: Outcome) -> Self {
         Self { outcome, fault: None }
     }
 
-    pub(super) fn smtp(
-        error: MailError,
-        refused: Vec<(String, MailError)>,
-        server: &(String, u16),
-        now: Timestamp,
-    ) -> Self {
-        let fault = Fault::smtp(&error, server, now);
+    pub(super) fn smtp(error: MailError, refused: Vec<(String, MailError)>, peer: Peer<'_>, now: Timestamp) -> Self {
+        let fault = Fault::smtp(&error, peer.server, now);
+        let fault = match peer.signed_in_as {
+            Some(name) => fault.signed_in_as(name),
+            None => fault,
+        };
         let fault = match refused.first().filter(|_| error.step == Step::Recipient) {
             Some((recipient, _)) => fault.of_recipient(recipient),
             None => fault,
@@ -114,7 +121,7 @@ impl Outbox {
         }
         let Some(mut open) = kept.take() else { return Ok(None) };
         let (attempted, usable) =
-            self.submit(delivery, (&envelope, bytes), &mut open.session, &self.microsoft_smtp).await?;
+            self.submit(delivery, (&envelope, bytes), &mut open.session, self.microsoft(&mailbox)).await?;
         if usable {
             *kept = Some(open);
         }
@@ -127,9 +134,9 @@ impl Outbox {
         delivery: &Delivery,
         (envelope, bytes): (&Envelope, &[u8]),
         session: &mut smtp::Session,
-        server: &(String, u16),
+        peer: Peer<'_>,
     ) -> Result<(Option<Attempted>, bool)> {
-        let failed = |error, refused| Some(Attempted::smtp(error, refused, server, self.clock.now()));
+        let failed = |error, refused| Some(Attempted::smtp(error, refused, peer, self.clock.now()));
         let refused = match session.address(envelope, bytes).await {
             Ok(refused) => refused,
             Err(error) => {
@@ -206,9 +213,13 @@ impl Outbox {
                     // Perhaps only the token was revoked: the next attempt asks for a new one.
                     self.tokens.forget(mailbox.id);
                 }
-                Ok(Err(Attempted::smtp(error, Vec::new(), &self.microsoft_smtp, now)))
+                Ok(Err(Attempted::smtp(error, Vec::new(), self.microsoft(mailbox), now)))
             }
         }
+    }
+
+    pub(super) fn microsoft<'a>(&'a self, mailbox: &'a Mailbox) -> Peer<'a> {
+        Peer { server: &self.microsoft_smtp, signed_in_as: Some(&mailbox.sign_in_name) }
     }
 
     async fn sign_in(&self, mailbox: &Mailbox, token: &AccessToken) -> std::result::Result<smtp::Session, MailError> {

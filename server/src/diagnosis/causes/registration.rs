@@ -91,6 +91,46 @@ pub(super) static CAUSES: &[Cause] = &[
         (Administrator, TryAgain),
         &[say("Enter the Directory (tenant) ID of the tenant in which the app is registered, then Save.")],
     ),
+    cause(
+        "federated_credential",
+        "The federated credential does not fit.",
+        (
+            "The app that your institution registered does not trust this server yet.",
+            "Microsoft finds no federated credential of the app that fits: its issuer, subject or audience is another, or it was saved some minutes ago only.",
+        ),
+        (Administrator, TryAgain),
+        &[
+            say("Wait some minutes after it was saved: Microsoft takes that long."),
+            say(
+                "Then compare issuer, subject and audience under Entra ID › App registrations › the app › Certificates & secrets › Federated credentials.",
+            ),
+        ],
+    ),
+    cause(
+        "client_assertion",
+        "Microsoft does not accept this server's signature.",
+        (
+            "The app that your institution registered does not know this server's key, or this server's clock is wrong.",
+            "The certificate is not the one that is registered for the app, or the clock of this server is wrong.",
+        ),
+        (Administrator, TryAgain),
+        &[
+            say(
+                "Entra ID › App registrations › the app › Certificates & secrets › Certificates: the thumbprint must be that of this server's certificate.",
+            ),
+            say("Have whoever runs this server check its clock."),
+        ],
+    ),
+    cause(
+        "tenant_unfit",
+        "This tenant is not one for work or school accounts.",
+        (
+            "The tenant that your institution entered does not take sign-ins of this kind.",
+            "The domain, or the tenant it belongs to, does not take sign-ins of work or school accounts.",
+        ),
+        (Administrator, TryAgain),
+        &[say("In the Entra portal open the app's Overview and copy Directory (tenant) ID into Entrepost, then Save.")],
+    ),
     // --- Redirect URI, permissions, consent
     cause(
         "redirect_uri",

@@ -329,9 +329,6 @@ pub(super) static CAUSES: &[Cause] = &[
             "The evidence below says why.",
         ),
         (Administrator, ConnectAgain),
-        &[link(
-            "Look the error up on Microsoft's page of sign-in errors:",
-            "https://login.microsoftonline.com/error{code_query}",
-        )],
+        &[link("Look the error up on Microsoft's page of sign-in errors:", "{error_page}")],
     ),
 ];

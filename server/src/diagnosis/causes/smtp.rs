@@ -218,6 +218,29 @@ pub(super) static CAUSES: &[Cause] = &[
         ],
     ),
     cause(
+        "message_too_large",
+        "The message is too large.",
+        (
+            "Microsoft's mail server takes no message of this size from your mailbox.",
+            "The message is larger than the mailbox's or the tenant's limit.",
+        ),
+        (You, TryAgain),
+        &[
+            say("Send the files as a link, or in several messages."),
+            shell("An administrator can see the limit:", "Get-Mailbox -Identity {mailbox} | Format-List MaxSendSize"),
+        ],
+    ),
+    cause(
+        "direct_send",
+        "The institution refuses Direct Send.",
+        (
+            "A device or program sent this without signing in, and the institution does not take that any more.",
+            "A device or program that does not go through Entrepost sent this without signing in (Direct Send), which the tenant refuses.",
+        ),
+        (Administrator, TryAgain),
+        &[say("Have the device send through Entrepost, or through a mailbox with a sign-in of its own.")],
+    ),
+    cause(
         "smtp_refused",
         "Microsoft's mail server refused the message.",
         ("The evidence below says why.", "The evidence below says why."),

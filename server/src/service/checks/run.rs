@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
                 Ok(Some(session))
             }
             Err(error) => {
-                let fault = Fault::smtp(&error, server, self.now());
+                let fault = Fault::smtp(&error, server, self.now()).signed_in_as(&route.sign_in_name);
                 self.fail(CheckKind::Smtp, fault, short(&error), since).await?;
                 Ok(None)
             }
@@ -286,7 +286,7 @@ impl<'a> Run<'a> {
                 Ok(Some(session))
             }
             Err(error) => {
-                let fault = Fault::imap(&error, server, self.now());
+                let fault = Fault::imap(&error, server, self.now()).signed_in_as(&route.sign_in_name);
                 self.fail(CheckKind::Imap, fault, short(&error), since).await?;
                 Ok(None)
             }

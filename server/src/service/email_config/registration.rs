@@ -164,10 +164,15 @@ impl Services {
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
+        // Nobody has signed in here: what is said of an account elsewhere is about the tenant.
+        let fault = match fault.cause.as_str() {
+            "foreign_account" => &Fault { cause: "tenant_unfit".into(), ..fault.clone() },
+            _ => fault,
+        };
         let diagnosis = fault.explain(&self.reader(admin, ""));
         let blamed = match fault.cause.as_str() {
             "client_unknown" | "ids_swapped" => Some(("client_id", "Client ID")),
-            "tenant_unknown" | "single_tenant" | "other_cloud" => Some(("tenant_id", "Tenant ID")),
+            "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => Some(("tenant_id", "Tenant ID")),
             "secret_wrong" | "secret_expired" => Some(("client_secret", "Client Secret")),
             _ => None,
         };

@@ -401,3 +401,123 @@ fn nothing_of_the_corpus_runs_loads_or_escapes() {
     }
     assert!(count >= 18, "{count} messages");
 }
+
+/// What gateways, scanners and careless programs make of a message is still read.
+#[test]
+fn sloppy_messages_are_read() {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    let text = |raw: &str| parsed(raw).text.unwrap_or_default().trim().to_owned();
+    // Types and encodings without semicolons, with comments, or that lie about parts.
+    let html = body_of(&parsed("Content-Type: text/html charset=utf-8\n\n<p>Hello <b>you</b></p>\n"));
+    assert!(html.contains("<b>you</b>"), "{html}");
+    for encoding in ["base64 (x)", "base64;", "\"base64\"", " BASE64 "] {
+        let raw = format!("Content-Type: text/plain\nContent-Transfer-Encoding: {encoding}\n\nSGVsbG8=\n");
+        assert_eq!(text(&raw), "Hello", "{encoding}");
+    }
+    let partless =
+        body_of(&parsed("Content-Type: multipart/mixed; boundary=x\n\n<!DOCTYPE html><p>Hello <b>you</b></p>\n"));
+    assert!(partless.contains("<b>you</b>"), "{partless}");
+    // Base64 with a blank line before it, with lines of 77, and with words behind it.
+    let words = "Grüße aus Köln, und noch viel mehr Worte, damit es mehrere Zeilen sind. ".repeat(4);
+    let encoded = BASE64_STANDARD.encode(&words);
+    let lines = |size: usize| {
+        encoded.as_bytes().chunks(size).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>()
+    };
+    let head = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\n";
+    for body in [
+        format!("\n{}\n", lines(77).join("\n")),
+        format!("\n{}\n", lines(77).join("\n\n")),
+        format!("{}\nChecked by AVG\n", lines(76).join("\n")),
+        format!("{}\n\nDisclaimer: confidential.\n", lines(76).join("\n")),
+    ] {
+        assert_eq!(text(&format!("{head}{body}")), words.trim(), "{body}");
+    }
+    for footer in ["Checked by AVG", "Virus free.", "\nDisclaimer"] {
+        assert_eq!(text(&format!("{head}{}\n{footer}\n", BASE64_STANDARD.encode("Grüße"))), "Grüße", "{footer}");
+    }
+    // A character that was replaced shifts what follows: it is said.
+    let broken = format!(
+        "Content-Type: application/zip; name=a.zip\nContent-Transfer-Encoding: base64\n\n{}\n",
+        encoded.replacen('R', "*", 1)
+    );
+    assert!(parsed(&broken).parts[0].damaged);
+    // Of several forms the one that says something.
+    let empty = "Content-Type: multipart/alternative; boundary=b\n\n--b\nContent-Type: text/plain\n\nWords\n--b\nContent-Type: text/html\n\n<html><body></body></html>\n--b--\n";
+    assert_eq!((text(empty).as_str(), parsed(empty).html), ("Words", None));
+    // A named text that stands in the letter is read there, and one that is named only if nothing else is.
+    let inline = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Disposition: inline; filename=letter.txt\n\nDear all\n--b\nContent-Type: text/plain\n\nlist footer\n--b--\n";
+    assert!(text(inline).starts_with("Dear all") && text(inline).contains("list footer"), "{}", text(inline));
+    assert_eq!(parsed(inline).parts.len(), 1);
+    assert_eq!(
+        parsed("Content-Type: application/pdf; name=a.pdf\nContent-Disposition: attachment; filename=\"\"\n\nx\n")
+            .parts[0]
+            .name,
+        "a.pdf"
+    );
+}
+
+#[test]
+fn names_and_subjects_are_read_as_they_come() {
+    let raw = |bytes: &[u8]| message::parse(bytes, false);
+    let message = raw(b"From: =?iso-8859-1?Q?Andr=E9?= <a@x.example>\r\nSubject: =?iso-2022-jp?B?GyRCO340VjNkGyhC?=\r\n =?iso-2022-jp?B?GyRCO340VjNkGyhC?=\r\n\r\nx");
+    assert_eq!((message.from[0].name.as_str(), message.subject.as_str()), ("André", "時間割時間割"));
+    let message = raw(b"X-Note: caf\xe9\r\nSubject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nx");
+    assert_eq!(message.subject, "Grüße");
+    let message = raw(b"Content-Type: text/plain; charset=gb2312\r\nSubject: \xbc\xd2\xb3\xa4\xbb\xe1\r\n\r\n\xbc\xd2\xb3\xa4\xbb\xe1");
+    assert_eq!((message.subject.as_str(), message.text.as_deref()), ("家长会", Some("家长会")));
+}
+
+/// What is for paper or for telephones hides nothing here, and what is hidden stays hidden.
+#[test]
+fn style_sheets_of_other_media_and_titles_are_no_letter() {
+    let html = |html: &str| body_of(&parsed(&format!("Content-Type: text/html; charset=utf-8\n\n{html}\n")));
+    let page = html(
+        "<html><head><title>Mail 3</title><style media=\"only screen and (max-width:480px)\">.d{display:none!important}</style><style media=print>p{color:white}</style><style media='screen'>.s{color:#800000}</style></head><body><p class=d>Seen</p><p class=s>Red</p><p hidden>Preheader</p></body></html>",
+    );
+    assert!(page.contains("Seen") && !page.contains("display:none") && !page.contains("Mail 3"), "{page}");
+    assert!(page.contains("#800000") && page.contains("hidden"), "{page}");
+    let clear = html(
+        "<p style=\"background:linear-gradient(90deg,#f00,#00f);-webkit-background-clip:text;color:transparent\">Gradient</p><p style=\"color:rgba(0,0,0,0)\">Nothing</p>",
+    );
+    for paragraph in clear.split("<p ").skip(1) {
+        // The last declaration counts.
+        assert!(paragraph.split('>').next().unwrap().rsplit("color:").next().unwrap().starts_with('#'), "{clear}");
+    }
+}
+
+#[test]
+fn calendars_under_other_names_are_invitations_and_go_along() {
+    let event = "BEGIN:VCALENDAR\nMETHOD:REQUEST\nBEGIN:VEVENT\nUID:1\nSUMMARY:Parents' evening\nDTSTART:20261127T180000Z\nLOCATION:Hall\nEND:VEVENT\nEND:VCALENDAR\n";
+    for head in [
+        "Content-Type: application/ics",
+        "Content-Type: application/octet-stream; name=\"invite.ics\"",
+        "Content-Type: text/calendar; method=REQUEST",
+    ] {
+        let message = parsed(&format!("{head}\n\n{event}"));
+        let invitation = message.invitation.unwrap_or_else(|| panic!("{head}"));
+        assert_eq!((invitation.summary.as_str(), invitation.location.as_str()), ("Parents' evening", "Hall"));
+        assert_eq!(message.parts.len(), 1, "it can be forwarded: {head}");
+    }
+    let busy =
+        parsed("Content-Type: text/calendar\n\nBEGIN:VCALENDAR\nBEGIN:VFREEBUSY\nEND:VFREEBUSY\nEND:VCALENDAR\n");
+    assert!(busy.text.unwrap().contains("VFREEBUSY"));
+    let closed = parsed(
+        "Content-Type: application/octet-stream; name=smime.p7m\nContent-Transfer-Encoding: base64\n\nMIAGCSqGSIb3DQEHA6CA\n",
+    );
+    assert_eq!(closed.protection, Some(Protection::Encrypted));
+}
+
+#[test]
+fn links_of_plain_text_are_found_without_a_scheme_and_end_before_other_letters() {
+    let links = |text: &str| {
+        let pieces = message::pieces(text);
+        let links = pieces.into_iter().filter_map(|piece| match piece {
+            TextPiece::Link { href, .. } => Some(href),
+            TextPiece::Words(_) => None,
+        });
+        links.collect::<Vec<_>>()
+    };
+    assert_eq!(links("See www.school.example/plan, or plan.pdf, e.g. today."), ["http://www.school.example/plan"]);
+    assert_eq!(links("詳細はhttps://x.example/a。詳細"), ["https://x.example/a"]);
+    assert_eq!(links("https://x.example/a（こちら）"), ["https://x.example/a"]);
+}

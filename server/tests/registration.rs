@@ -175,7 +175,7 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
         (7_000_229, "The app is not yet present in the tenant."),
         (53003, "A security policy of the institution stops the sign-in."),
         (1_234_567, "Nothing stored has changed."),
-        (7_000_112, "The institution&#x27;s app is disabled at Microsoft."),
+        (7_000_112, "app is disabled at Microsoft."),
         (650_052, "tenant has no Exchange Online."),
         (500_011, "tenant has no Exchange Online."),
         (7_000_218, "Microsoft did not get the client secret."),

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::{EUC_KR, Encoding, GBK, ISO_2022_JP, REPLACEMENT, UTF_8, WINDOWS_1252};
+use encoding_rs::{EUC_KR, Encoding, GBK, ISO_2022_JP, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Bytes at the beginning of HTML in which `<meta charset>` is looked for (HTML standard, 13.2.3.2: 1,024; mail has longer heads).
 const META_WITHIN: usize = 4_096;
@@ -27,6 +27,10 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
             _ => guess(bytes),
         };
     };
+    // Some programs write UTF-8 on each label that promises less.
+    if encoding == UTF_8 && has_escapes(bytes) || encoding != UTF_8 && is_utf8_all_the_same(encoding, bytes) {
+        return guess(bytes);
+    }
     // A label that only promises Latin letters is often the default of a program that wrote UTF-8, or a national charset.
     if encoding == WINDOWS_1252 {
         return if bytes.is_ascii() || is_utf8(bytes) || label.contains("ascii") {
@@ -35,6 +39,7 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
             encoding.decode(bytes).0.into_owned()
         };
     }
+    let bytes = &*if encoding == ISO_2022_JP { without_idle_escapes(bytes) } else { Cow::Borrowed(bytes) };
     let (text, _, wrong) = encoding.decode(bytes);
     if !wrong {
         return text.into_owned();
@@ -53,6 +58,14 @@ pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
         let label = label.trim().to_lowercase();
         !label.is_empty() && label != "us-ascii" && label != "ascii" && Encoding::for_label(label.as_bytes()).is_some()
     });
+    // A default label of Latin letters says less than HTML that names another charset.
+    let is_default = |label: &str| is_label_of(label, WINDOWS_1252) && !bytes.is_ascii() && !is_utf8(bytes);
+    if let (Some(label), Some(named)) = (known, meta_charset(bytes))
+        && is_default(label)
+        && Encoding::for_label(named.as_bytes()).is_some_and(|named| named != UTF_8)
+    {
+        return decode(Some(&named), bytes);
+    }
     match known {
         Some(label) if !is_label_of(label, UTF_8) || is_utf8(bytes) => decode(Some(label), bytes),
         _ if is_utf8(bytes) && !has_escapes(bytes) => decode(label, bytes),
@@ -64,12 +77,62 @@ fn is_label_of(label: &str, encoding: &'static Encoding) -> bool {
     Encoding::for_label(label.trim().as_bytes()) == Some(encoding)
 }
 
-/// Whether bytes are UTF-8, but for a letter that is cut off at their end.
+/// Whether bytes are UTF-8, but for a letter that is cut off at their end. A single byte behind ASCII is a letter of something else.
 fn is_utf8(bytes: &[u8]) -> bool {
     match std::str::from_utf8(bytes) {
         Ok(_) => true,
-        Err(error) => error.error_len().is_none(),
+        Err(error) => error.error_len().is_none() && !bytes[..error.valid_up_to()].is_ascii(),
     }
+}
+
+/// Whether bytes are UTF-8 though their label says otherwise. In charsets of one byte a letter nothing else looks like that; in those
+/// of two, short words do (`联通` in GBK), but not several letters of three bytes.
+fn is_utf8_all_the_same(encoding: &'static Encoding, bytes: &[u8]) -> bool {
+    if bytes.is_ascii() || std::str::from_utf8(bytes).is_err() || [UTF_16LE, UTF_16BE].contains(&encoding) {
+        return false;
+    }
+    encoding.is_single_byte() || bytes.iter().filter(|byte| (0xe0..=0xef).contains(*byte)).count() >= 3
+}
+
+/// Whether bytes are UTF-8 but for a few: what others appended, or a gateway broke.
+fn is_mostly_utf8(bytes: &[u8]) -> bool {
+    let (mut letters, mut faults) = (0_usize, 0_usize);
+    for chunk in bytes.utf8_chunks() {
+        letters += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
+        faults += usize::from(!chunk.invalid().is_empty());
+    }
+    letters > faults
+}
+
+/// UTF-8 whose faults are letters of Windows-1252.
+fn mixed(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.push_str(&WINDOWS_1252.decode_without_bom_handling(chunk.invalid()).0);
+    }
+    text
+}
+
+/// ISO-2022-JP without escapes that another one follows at once, as where two encoded words meet: decoders take that for a fault.
+fn without_idle_escapes(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let length = |at: usize| match bytes[at..] {
+        [0x1b, b'$', b'(', _, ..] => Some(4),
+        [0x1b, b'$' | b'(', _, ..] => Some(3),
+        _ => None,
+    };
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match length(at) {
+            Some(escape) if length((at + escape).min(bytes.len())).is_some() => at += escape,
+            _ => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    if out.len() == bytes.len() { Cow::Borrowed(bytes) } else { Cow::Owned(out) }
 }
 
 /// Whether bytes have the escapes of ISO 2022: to Japanese or Korean sets.
@@ -90,15 +153,17 @@ fn guess(bytes: &[u8]) -> String {
         return if find(bytes, b"\x1b$)C").is_some() {
             iso_2022_kr(bytes)
         } else {
-            ISO_2022_JP.decode(bytes).0.into_owned()
+            ISO_2022_JP.decode(&without_idle_escapes(bytes)).0.into_owned()
         };
     }
     // A byte order mark outranks everything (WHATWG encoding standard, "BOM sniff").
     if let Some((encoding, _)) = Encoding::for_bom(bytes) {
         return encoding.decode(bytes).0.into_owned();
     }
-    let encoding = if is_utf8(bytes) { UTF_8 } else { WINDOWS_1252 };
-    encoding.decode(bytes).0.into_owned()
+    if is_utf8(bytes) {
+        return UTF_8.decode(bytes).0.into_owned();
+    }
+    if is_mostly_utf8(bytes) { mixed(bytes) } else { WINDOWS_1252.decode(bytes).0.into_owned() }
 }
 
 /// The charset that HTML names in `<meta charset=…>` or `<meta … content="text/html; charset=…">`.
@@ -176,13 +241,35 @@ fn hz(bytes: &[u8]) -> String {
     GBK.decode_without_bom_handling(&plain).0.into_owned()
 }
 
-/// Header fields as UTF-8: those with bytes beyond ASCII, which RFC 6532 wants to be UTF-8, are guessed.
+/// Header fields as UTF-8: those with bytes beyond ASCII, which RFC 6532 wants to be UTF-8, are guessed, each by itself; where the
+/// body has a charset, it is that of the header too.
 #[must_use]
 pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(guess(bytes)),
+        Ok(text) if !has_escapes(bytes) => return Cow::Borrowed(text),
+        _ => {}
     }
+    let label = label_of(bytes);
+    let (mut text, mut rest) = (String::with_capacity(bytes.len()), bytes);
+    while !rest.is_empty() {
+        let end = super::header::end_of_field(rest);
+        let (field, behind) = rest.split_at(end);
+        let fitting = label.as_deref().filter(|_| !field.is_ascii() && !is_utf8(field));
+        text.push_str(&fitting.map_or_else(|| guess(field), |label| decode(Some(label), field)));
+        rest = behind;
+    }
+    Cow::Owned(text)
+}
+
+/// The charset that a header names for the body.
+fn label_of(header: &[u8]) -> Option<String> {
+    let field = super::header::Fields(header).get("content-type")?;
+    let lower = field.to_ascii_lowercase();
+    let value = &lower[find(&lower, b"charset=")? + 8..];
+    let value = value.strip_prefix(b"\"").unwrap_or(value);
+    let end = value.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b"-_:.".contains(byte)));
+    let label = std::str::from_utf8(&value[..end.unwrap_or(value.len())]).ok()?;
+    Some(label.to_owned()).filter(|label| !label.is_empty())
 }
 
 #[cfg(test)]
@@ -263,9 +350,38 @@ mod tests {
         assert_eq!(decode(Some("iso-8859-1"), latin), "Grüße aus Köln");
         assert_eq!(decode(None, b"\x1b$B;~4V3d\x1b(B"), "時間割");
         assert_eq!(decode(None, b"\x1b$)C\x0e=C0#G%\x0f"), "시간표");
+        // UTF-8 under any label of one byte a letter, and with something else behind it.
+        for label in ["iso-8859-15", "windows-1251", "koi8-r", "iso-8859-2", "windows-1250"] {
+            assert_eq!(decode(Some(label), "Grüße aus Köln".as_bytes()), "Grüße aus Köln", "{label}");
+        }
+        for label in ["gb2312", "big5", "shift_jis", "euc-kr"] {
+            assert_eq!(decode(Some(label), "班主任通知".as_bytes()), "班主任通知", "{label}");
+        }
+        assert_eq!(decode(Some("gbk"), b"\xc1\xaa\xcd\xa8"), "联通");
+        for label in [None, Some("utf-8"), Some("us-ascii")] {
+            assert_eq!(
+                decode(label, b"Gr\xc3\xbc\xc3\x9fe aus K\xc3\xb6ln\r\n-- \r\nG\xfcnter"),
+                "Grüße aus Köln\r\n-- \r\nGünter"
+            );
+        }
+        assert_eq!(decode(Some("utf-8"), b"\x1b$B;~4V3d\x1b(B"), "時間割");
+        // One letter at the end is no letter that is cut off.
+        for label in [None, Some("iso-8859-1"), Some("utf-8")] {
+            assert_eq!(decode(label, b"Andr\xe9"), "André", "{label:?}");
+        }
+        let twice = b"\x1b$B;~4V3d\x1b(B\x1b$B;~4V3d\x1b(B";
+        assert_eq!(decode(Some("iso-2022-jp"), twice), "時間割時間割");
         // A letter that is cut off at the end does not change what the others are.
         let cut = &"Grüße aus Köln, ü".as_bytes()[..18];
         assert!(decode(Some("utf-8"), cut).starts_with("Grüße aus Köln"), "{}", decode(Some("utf-8"), cut));
+    }
+
+    #[test]
+    fn header_fields_are_guessed_each_by_itself() {
+        let raw = b"X-Note: caf\xe9\r\nSubject: Gr\xc3\xbc\xc3\x9fe\r\nX-More: \x1b$B;~4V3d\x1b(B\r\n";
+        assert_eq!(header_text(raw), "X-Note: café\r\nSubject: Grüße\r\nX-More: 時間割\r\n");
+        let raw = b"Content-Type: text/plain; charset=\"gbk\"\r\nSubject: \xbc\xd2\xb3\xa4\xbb\xe1\r\n";
+        assert!(header_text(raw).ends_with("Subject: 家长会\r\n"), "{}", header_text(raw));
     }
 
     #[test]
@@ -277,7 +393,7 @@ mod tests {
             "<meta name=a content=b><meta charset = 'windows-1251' />",
         ] {
             let bytes = [head.as_bytes(), &cyrillic].concat();
-            for label in [None, Some("us-ascii"), Some("utf-8"), Some("unknown-8bit")] {
+            for label in [None, Some("us-ascii"), Some("utf-8"), Some("unknown-8bit"), Some("iso-8859-1")] {
                 assert!(decode_html(label, &bytes).ends_with("Расписание"), "{head} {label:?}");
             }
         }

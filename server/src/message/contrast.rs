@@ -132,14 +132,20 @@ impl Element {
         attributes.retain(|(name, _)| name != "background");
         let mut colour = attribute(&attributes, "color").and_then(legacy_colour);
         let mut ground = attribute(&attributes, "bgcolor").and_then(legacy_colour);
+        let mut transparent = false;
         for declaration in declarations(&style) {
             match declaration {
+                ("color", value) if is_transparent(value) => transparent = true,
                 ("color", value) => colour = opaque(value).or(colour),
                 ("background-color", value) => ground = opaque(value),
                 ("background-image", value) => ground = first_stop(value).or(ground),
                 (LOST_GROUND, _) => lost = true,
                 _ => {}
             }
+        }
+        if transparent {
+            // Letters that are not there: through them one would see a ground that was cut to their form.
+            colour = ground.or(Some(PAPER));
         }
         let mut chosen = colour.is_some() || around.is_some_and(|around| around.chosen);
         if name == "a" && colour.is_none() && attributes.iter().any(|(name, _)| name == "href") {
@@ -177,6 +183,10 @@ fn declarations(style: &str) -> impl Iterator<Item = (&str, &str)> {
 fn opaque(value: &str) -> Option<[f32; 3]> {
     let colour = csscolorparser::parse(value).ok()?;
     (colour.a >= 0.5).then_some([colour.r, colour.g, colour.b])
+}
+
+fn is_transparent(value: &str) -> bool {
+    csscolorparser::parse(value).is_ok_and(|colour| colour.a < 0.5)
 }
 
 /// Colours of attributes need no `#` (HTML standard, 2.3.6).

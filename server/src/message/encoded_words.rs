@@ -43,6 +43,8 @@ fn word(text: &str) -> Option<Word<'_>> {
         return None;
     }
     let bytes = match encoding {
+        // It goes on in another parameter (RFC 2231): its pieces are joined first.
+        'b' if data.contains(['"', ';']) => return None,
         'b' => transfer::decode(Encoding::Base64, data.replace(char::is_whitespace, "").as_bytes()).0,
         'q' => {
             // Blanks at the end of a line are data here.

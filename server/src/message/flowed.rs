@@ -51,25 +51,37 @@ pub fn unflowed(text: &str, del_sp: bool) -> String {
 #[must_use]
 pub fn pieces(text: &str) -> Vec<TextPiece> {
     let mut finder = LinkFinder::new();
-    finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(true);
+    finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(false);
     let mut pieces = Vec::new();
     let mut at = 0;
     for link in finder.links(text).take(LINKS) {
+        let words = ended(link.as_str());
         let href = match link.kind() {
-            LinkKind::Email => format!("mailto:{}", link.as_str()),
-            _ if is_web(link.as_str()) => link.as_str().to_owned(),
+            LinkKind::Email => format!("mailto:{words}"),
+            _ if is_web(words) => words.to_owned(),
+            // Without a scheme only what everybody takes for a page: `plan.pdf` and `e.g.` are none.
+            _ if words.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")) => format!("http://{words}"),
             _ => continue,
         };
         if link.start() > at {
             pieces.push(TextPiece::Words(text[at..link.start()].to_owned()));
         }
-        pieces.push(TextPiece::Link { href, words: link.as_str().to_owned() });
-        at = link.end();
+        pieces.push(TextPiece::Link { href, words: words.to_owned() });
+        at = link.start() + words.len();
     }
     if at < text.len() || pieces.is_empty() {
         pieces.push(TextPiece::Words(text[at..].to_owned()));
     }
     pieces
+}
+
+/// Where a link ends in a text without blanks between words: at the punctuation and the letters of Chinese, Japanese and Korean.
+fn ended(link: &str) -> &str {
+    let is_foreign = |c: char| matches!(c, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{ff00}'..='\u{ffef}' | '\u{201c}' | '\u{201d}');
+    // A host may have such letters; behind it they would be written in percent.
+    let from = link.find("://").map_or(0, |at| at + 3);
+    let path = link[from..].find('/').map_or(link.len(), |at| from + at);
+    link[path..].find(is_foreign).map_or(link, |at| &link[..path + at])
 }
 
 fn is_web(url: &str) -> bool {

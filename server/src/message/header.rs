@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Where a field ends: at a line end that no blank follows (RFC 5322, 2.2.3).
-fn end_of_field(header: &[u8]) -> usize {
+pub(super) fn end_of_field(header: &[u8]) -> usize {
     let mut at = 0;
     while let Some(found) = header[at..].iter().position(|byte| *byte == b'\n') {
         at += found + 1;

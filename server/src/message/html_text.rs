@@ -6,18 +6,32 @@ const BLOCKS: [&str; 11] = ["h1", "h2", "h3", "h4", "h5", "h6", "div", "li", "tr
 /// HTML as text. What style sheets and titles say is no text.
 #[must_use]
 pub fn html_text(html: &str) -> String {
-    let html = without(&without(html, "style"), "title");
+    let html = ["style", "title", "script"].iter().fold(without_comments(html), |html, name| without(&html, name));
     let mut broken = String::with_capacity(html.len());
     let mut rest = html.as_str();
-    while let Some(at) = rest.find("</") {
+    while let Some(at) = rest.find('<') {
         let (before, tag) = rest.split_at(at);
         broken.push_str(before);
-        let name: String = tag[2..].chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-        if BLOCKS.contains(&name.as_str()) {
-            broken.push_str("<br>");
+        let (closes, named) = tag[1..].strip_prefix('/').map_or((false, &tag[1..]), |named| (true, named));
+        let name: String = named.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+        // The library knows a line break without attributes, no cells, and takes all of a head that nobody closes.
+        match (name.as_str(), closes) {
+            ("br", _) => broken.push_str("<br>"),
+            ("td" | "th", true) => broken.push(' '),
+            (name, true) if BLOCKS.contains(&name) => broken.push_str("<br>"),
+            _ => {}
         }
-        broken.push_str("</");
-        rest = &tag[2..];
+        let is_dropped = ["br", "td", "th", "head"].contains(&name.as_str());
+        let end = is_dropped.then(|| tag.find('>')).flatten();
+        match end {
+            Some(end) => rest = &tag[end + 1..],
+            None => {
+                // A sign that opens no tag is one.
+                let opens = tag[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
+                broken.push_str(if opens { "<" } else { "&lt;" });
+                rest = &tag[1..];
+            }
+        }
     }
     broken.push_str(rest);
     let text = mail_parser::decoders::html::html_to_text(&broken);
@@ -29,6 +43,27 @@ pub fn html_text(html: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// HTML without its comments. One that nobody closes ends with its tag: people wrote what is behind it.
+fn without_comments(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some((before, behind)) = rest.split_once("<!--") {
+        out.push_str(before);
+        // `<!-->` and `<!--->` are whole ones (HTML standard, 13.2.5.43).
+        if let Some(behind) = behind.strip_prefix('>').or_else(|| behind.strip_prefix("->")) {
+            rest = behind;
+            continue;
+        }
+        rest = match (behind.find("-->"), behind.find('>')) {
+            (Some(end), _) => &behind[end + 3..],
+            (None, Some(end)) => &behind[end + 1..],
+            (None, None) => "",
+        };
+    }
+    out.push_str(rest);
+    out
 }
 
 /// HTML without elements of one name, and what is in them.
@@ -61,6 +96,23 @@ mod tests {
         let text = html_text("<h1>News</h1><p>One <b>two</b></p><ul><li>a</li><li>b</li></ul>");
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         assert_eq!(lines, ["News", "One two", "a", "b"]);
+    }
+
+    #[test]
+    fn what_programs_write_reads_as_people_see_it() {
+        let words = |html: &str| html_text(html).split_whitespace().collect::<Vec<_>>().join(" ");
+        for (html, text) in [
+            ("One<br class=\"\">Two<BR/>Three<br\n>Four", "One Two Three Four"),
+            ("<table><tr><td>a</td><td>b</td></tr><tr><th>c</th><td>d</td></tr></table>", "a b c d"),
+            ("<!-- x --->Seen", "Seen"),
+            ("a<!-->b", "a b".replace(' ', "").as_str()),
+            ("<head><meta charset=utf-8><body>Behind", "Behind"),
+            ("<html><head><script>no()</script></head>Yes", "Yes"),
+            ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ] {
+            assert_eq!(words(html), text, "{html}");
+        }
+        assert!(html_text("One<br clear=all>Two").contains('\n'));
     }
 
     #[test]

@@ -29,10 +29,13 @@ impl Parametrised {
         // Within an encoded word a semicolon is none.
         let field = encoded_words::normalised(field).replace(['\r', '\n'], "");
         let mut pieces = split(&field).into_iter();
-        let value = pieces.next().unwrap_or_default().trim().to_lowercase();
+        let value = pieces.next().unwrap_or_default().trim();
+        // Without a semicolon, or with a comment, behind it.
+        let (value, behind) = value.split_at(value.find([' ', '\t', '(', ',']).unwrap_or(value.len()));
+        let (value, behind) = (value.to_lowercase(), Some(behind.trim()).filter(|behind| behind.contains('=')));
         let mut plain: BTreeMap<String, String> = BTreeMap::new();
         let mut extended: BTreeMap<String, BTreeMap<usize, (bool, String)>> = BTreeMap::new();
-        for piece in pieces.take(PIECES) {
+        for piece in behind.into_iter().chain(pieces).take(PIECES) {
             let Some((name, value)) = piece.split_once('=') else { continue };
             let (name, value) = (name.trim().to_lowercase(), unquoted(value.trim()));
             // `name*0*=`, `name*0=`, `name*=`.
@@ -57,6 +60,10 @@ impl Parametrised {
 
 /// Joins the pieces of a parameter: first their bytes, then their charset, since a letter may be split between two.
 fn joined(pieces: BTreeMap<usize, (bool, String)>) -> String {
+    // A word of RFC 2047 may be split between them.
+    if pieces.values().all(|(encoded, _)| !encoded) {
+        return encoded_words::decoded(&pieces.into_values().map(|(_, piece)| piece).collect::<String>());
+    }
     let (mut label, mut bytes) = (None, Vec::new());
     for (at, (encoded, piece)) in pieces {
         let mut rest = piece.as_str();
@@ -104,16 +111,25 @@ fn unquoted(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"') else {
         return value.to_owned();
     };
-    let inner = inner.strip_suffix('"').unwrap_or(inner);
     let mut out = String::with_capacity(inner.len());
-    let mut chars = inner.chars().peekable();
-    while let Some(c) = chars.next() {
+    let mut chars = inner.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
         match (c, chars.peek()) {
-            ('\\', Some('"' | '\\')) => out.extend(chars.next()),
+            ('\\', Some((_, next @ ('"' | '\\')))) => {
+                out.push(*next);
+                chars.next();
+            }
+            // Behind the closing quote stands nothing, or a comment; else it was none.
+            ('"', _) if ["", "("].contains(&first_letter(&inner[at + 1..])) => break,
             _ => out.push(c),
         }
     }
     out
+}
+
+fn first_letter(text: &str) -> &str {
+    let text = text.trim_start();
+    text.chars().next().map_or("", |c| &text[..c.len_utf8()])
 }
 
 #[cfg(test)]
@@ -146,6 +162,8 @@ mod tests {
         ] {
             assert_eq!(name(field), expected, "{field}");
         }
+        let pieces = b"attachment; filename*0=\"=?utf-8?B?R3LDvMOfZV9hdXNf\";\r\n filename*1=\"S8O2bG4ucGRm?=\"";
+        assert_eq!(Parametrised::parse(pieces).get("filename"), Some("Grüße_aus_Köln.pdf"));
         let raw = Parametrised::parse(b"attachment; filename=\"Gr\xfc\xdfe.pdf\"");
         assert_eq!(raw.get("filename"), Some("Grüße.pdf"));
     }
@@ -156,5 +174,11 @@ mod tests {
         assert_eq!(field.value, "text/plain");
         assert_eq!((field.get("charset"), field.get("format")), (Some("utf-8"), Some("Flowed")));
         assert_eq!(Parametrised::parse(b"").value, "");
+        for field in
+            ["text/html charset=utf-8", "text/html (page); charset=\"utf-8\" (c)", "TEXT/HTML, x; charset=utf-8"]
+        {
+            let parsed = Parametrised::parse(field.as_bytes());
+            assert_eq!((parsed.value.as_str(), parsed.get("charset")), ("text/html", Some("utf-8")), "{field}");
+        }
     }
 }

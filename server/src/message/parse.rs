@@ -68,8 +68,8 @@ impl Leaf<'_> {
     }
 
     fn name(&self) -> Option<&str> {
-        let named = self.disposition.get("filename").or_else(|| self.kind.get("name"));
-        named.filter(|name| !name.trim().is_empty())
+        let names = [self.disposition.get("filename"), self.kind.get("name")];
+        names.into_iter().flatten().find(|name| !name.trim().is_empty())
     }
 
     fn is_attachment(&self) -> bool {
@@ -78,8 +78,9 @@ impl Leaf<'_> {
 
     fn text(&self) -> (String, bool) {
         let (bytes, lost) = self.decoded();
-        let label = self.kind.get("charset");
-        if self.kind.value == "text/html" {
+        let label = self.kind.get("charset").and_then(|label| label.split([' ', '(', ';', ',']).next());
+        let is_page = self.kind.value.starts_with("multipart/") && begins_as_page(&bytes);
+        if self.kind.value == "text/html" || is_page {
             return (charset::decode_html(label, &bytes), lost);
         }
         let text = charset::decode(label, &bytes);
@@ -127,6 +128,17 @@ fn parse_at(raw: &[u8], truncated: bool, level: usize) -> ParsedMessage {
     parser.finish(bodies)
 }
 
+fn has_ending(name: &str, ending: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, known)| known.eq_ignore_ascii_case(ending))
+}
+
+/// Whether bytes begin as a page does.
+fn begins_as_page(bytes: &[u8]) -> bool {
+    let start = bytes.trim_ascii_start();
+    let start = start[..start.len().min(16)].to_ascii_lowercase();
+    start.starts_with(b"<html") || start.starts_with(b"<!doctype html")
+}
+
 fn slice(raw: &[u8], from: u32, to: u32) -> &[u8] {
     raw.get(from as usize..(to as usize).min(raw.len())).unwrap_or_default()
 }
@@ -142,7 +154,11 @@ impl<'a> Parser<'a> {
         }
         let encoding =
             fields.get("content-transfer-encoding").map(|value| String::from_utf8_lossy(value).to_lowercase());
-        let encoding = match encoding.as_deref().map(|value| value.trim().trim_matches('"')) {
+        let first = |value: &str| -> String {
+            let value = value.trim().trim_matches('"');
+            value.chars().take_while(|c| c.is_alphanumeric() || *c == '-').collect()
+        };
+        let encoding = match encoding.as_deref().map(first).as_deref() {
             Some("base64") => Encoding::Base64,
             Some("quoted-printable") => Encoding::QuotedPrintable,
             _ => Encoding::Identity,
@@ -189,9 +205,16 @@ impl<'a> Parser<'a> {
             self.walk(*child, depth + 1, &mut found);
             let (found_text, found_html) = joined(found);
             match found_html {
-                Some(found) => html = Some(found),
-                None => text = text.or(found_text.filter(|text| !text.trim().is_empty())),
+                // One that is empty is no form of what the others say.
+                Some(found) if html.is_none() || says_something(&found) => {
+                    html = Some(found);
+                    text = text.or(found_text.filter(|text| !text.trim().is_empty()));
+                }
+                _ => text = text.or(found_text.filter(|text| !text.trim().is_empty())),
             }
+        }
+        if text.is_some() && html.as_deref().is_some_and(|html| !says_something(html)) {
+            html = None;
         }
         if text.is_some() || html.is_some() {
             bodies.push(Body::Alternative { text, html });
@@ -222,17 +245,22 @@ impl<'a> Parser<'a> {
     fn single(&mut self, leaf: Leaf<'a>, bodies: &mut Vec<Body>) {
         match leaf.kind.value.as_str() {
             "message/rfc822" | "message/global" => self.message(&leaf),
-            "text/calendar" => {
-                let (text, lost) = leaf.text();
-                self.out.damaged |= lost;
-                self.out.invitation = self.out.invitation.take().or_else(|| calendar::invitation(&text));
-                if leaf.is_attachment() || self.out.invitation.is_none() {
-                    self.attach(&leaf, leaf.name().unwrap_or_default(), "text/calendar");
-                }
+            "text/calendar" | "application/ics" => self.calendar(leaf),
+            "application/octet-stream" if leaf.name().is_some_and(|name| has_ending(name, "ics")) => {
+                self.calendar(leaf);
+            }
+            "application/octet-stream" if leaf.name().is_some_and(|name| has_ending(name, "p7m")) => {
+                self.protected(&leaf, bodies);
             }
             "application/pkcs7-mime" | "application/x-pkcs7-mime" => self.protected(&leaf, bodies),
             "text/plain" | "text/html" | "text/enriched" | "text/markdown" if !leaf.is_attachment() => {
                 bodies.push(self.body(&leaf));
+            }
+            // It has a name, and is to be shown where it stands (RFC 2183, 2.1).
+            kind @ ("text/plain" | "text/html") if leaf.disposition.value == "inline" => {
+                let kind = kind.to_owned();
+                bodies.push(self.body(&leaf));
+                self.attach(&leaf, leaf.name().unwrap_or_default(), &kind);
             }
             // Says it has parts, and has none (RFC 2046, 5.1: a boundary that does not occur).
             kind if kind.starts_with("multipart/") => bodies.push(self.body(&leaf)),
@@ -248,10 +276,27 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn calendar(&mut self, leaf: Leaf<'a>) {
+        let (text, lost) = leaf.text();
+        self.out.damaged |= lost;
+        let found = calendar::invitation(&text);
+        let (is_shown, is_unreadable) = (found.is_some() && !leaf.is_attachment(), found.is_none());
+        self.out.invitation = self.out.invitation.take().or(found);
+        // What is shown as an invitation goes along where the message is forwarded.
+        self.attach(&leaf, leaf.name().unwrap_or_default(), "text/calendar");
+        if let Some(part) = self.out.parts.last_mut() {
+            part.shown = is_shown;
+        }
+        if is_unreadable {
+            self.texts.push(leaf);
+        }
+    }
+
     fn body(&mut self, leaf: &Leaf<'_>) -> Body {
         let (text, lost) = leaf.text();
         self.out.damaged |= lost;
-        if leaf.kind.value == "text/html" { Body::Html(text) } else { Body::Text(text) }
+        let is_page = leaf.kind.value.starts_with("multipart/") && begins_as_page(text.as_bytes());
+        if leaf.kind.value == "text/html" || is_page { Body::Html(text) } else { Body::Text(text) }
     }
 
     fn protected(&mut self, leaf: &Leaf<'a>, bodies: &mut Vec<Body>) {
@@ -306,9 +351,9 @@ impl<'a> Parser<'a> {
         // What can be read is read, whatever its sender calls it.
         if !readable(&bodies)
             && self.out.invitation.is_none()
-            && let Some(leaf) = self.texts.first()
+            && let Some((leaf, (text, lost))) =
+                self.texts.iter().map(|leaf| (leaf, leaf.text())).find(|(_, (text, _))| !text.trim().is_empty())
         {
-            let (text, lost) = leaf.text();
             self.out.damaged |= lost;
             bodies.push(if leaf.kind.value == "text/html" { Body::Html(text) } else { Body::Text(text) });
         }

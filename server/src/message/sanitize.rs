@@ -62,6 +62,7 @@ pub fn document(opened: &ParsedMessage, remote_images: bool) -> String {
         })
         .collect();
     let source = opened.html.as_deref().unwrap_or_default();
+    let source = &*without_sheets_of_other_media(source);
     let inlined = with_style_sheets_inlined(source);
     let (opening, closing) = frame_of_body(&inlined);
     let clean = sanitised(&format!("{opening}{inlined}{closing}"), pictures, remote_images);
@@ -75,6 +76,31 @@ pub fn document(opened: &ParsedMessage, remote_images: bool) -> String {
 /// The frame's own style sheet. Its colours of text and links are those that [`super::contrast`] reckons with.
 const STYLE: &str = "html{background:#fff;color:#1b2533;font:16px/1.55 system-ui,sans-serif;overflow-wrap:anywhere}body{margin:12px}\
     a{color:#1d4f9f}img{max-width:100%;height:auto}table{max-width:100%}blockquote{margin:0 0 0 8px;padding-inline-start:12px;border-inline-start:2px solid #8b8474}pre{white-space:pre-wrap}";
+
+/// The HTML without style sheets that are for paper, or for narrow screens: the inliner would apply them everywhere.
+fn without_sheets_of_other_media(source: &str) -> Cow<'_, str> {
+    let lower = source.to_ascii_lowercase();
+    let mut out = String::new();
+    let mut at = 0;
+    while let Some(from) = lower[at..].find("<style").map(|found| at + found) {
+        let Some(end) = lower[from..].find('>').map(|found| from + found + 1) else { break };
+        let close = lower[end..].find("</style").map_or(source.len(), |found| end + found);
+        let close = lower[close..].find('>').map_or(source.len(), |found| close + found + 1);
+        let media = lower[from..end].split_once("media").and_then(|(_, rest)| rest.trim_start().strip_prefix('='));
+        let media = media.map(|value| value.trim_start().trim_start_matches(['"', '\'']));
+        let is_here = media.is_none_or(|value| {
+            let value = value.split(['"', '\'', '>']).next().unwrap_or_default();
+            value.trim().is_empty() || value.split(',').any(|one| ["all", "screen"].contains(&one.trim()))
+        });
+        out.push_str(&source[at..if is_here { close } else { from }]);
+        at = close;
+    }
+    if at == 0 {
+        return Cow::Borrowed(source);
+    }
+    out.push_str(&source[at..]);
+    Cow::Owned(out)
+}
 
 /// The HTML with its style sheets in `style` attributes, or as it was where they are too large, or made to be slow.
 fn with_style_sheets_inlined(source: &str) -> Cow<'_, str> {
@@ -189,7 +215,8 @@ fn sanitised(source: &str, pictures: HashMap<String, String>, remote_images: boo
     let mut builder = Builder::default();
     builder
         .add_tags(["font", "u", "big"])
-        .add_generic_attributes(["style", "align", "valign", "dir", "bgcolor", "background", "color", "lang"])
+        .add_clean_content_tags(["title"])
+        .add_generic_attributes(["style", "align", "valign", "dir", "bgcolor", "background", "color", "lang", "hidden"])
         .add_tag_attributes("table", ["width", "border", "cellpadding", "cellspacing", "height"])
         .add_tag_attributes("td", ["width", "height", "nowrap"])
         .add_tag_attributes("th", ["width", "height", "nowrap"])

@@ -13,6 +13,11 @@ pub struct Decoder {
     group: (u32, u8),
     /// A line of base64 was empty: what follows may be text that somebody put behind it.
     blank: bool,
+    /// The last line of base64 ended with a pad: so may what follows.
+    padded: bool,
+    /// Characters of base64 so far, pads with them, and whether others stood between.
+    characters: usize,
+    strays: bool,
     /// Text stood behind the base64: what follows is no data.
     ended: bool,
     /// Bits that make no byte were left over.
@@ -26,7 +31,17 @@ impl Decoder {
     /// A decoder at the beginning of a part.
     #[must_use]
     pub fn new(encoding: Encoding) -> Self {
-        Self { encoding, line: Vec::new(), group: (0, 0), blank: false, ended: false, lost: false }
+        Self {
+            encoding,
+            line: Vec::new(),
+            group: (0, 0),
+            blank: false,
+            padded: false,
+            characters: 0,
+            strays: false,
+            ended: false,
+            lost: false,
+        }
     }
 
     /// Decodes what is complete.
@@ -54,6 +69,8 @@ impl Decoder {
             self.take_line(&mut out);
         }
         self.end_group(&mut out);
+        // A character that was replaced by another one shifts all that follows.
+        self.lost |= self.strays && !self.characters.is_multiple_of(4);
         out
     }
 
@@ -99,19 +116,30 @@ impl Decoder {
         }
         let line = line.trim_ascii();
         if line.is_empty() {
-            self.blank = true;
+            // Only behind whole data: some write an empty line before it, or behind each line.
+            self.blank = self.characters > 0 && self.group.1 == 0;
             return;
         }
+        let pads = line.iter().map(|byte| usize::from(*byte == b'=')).sum::<usize>();
         let data = line.iter().filter(|byte| value_of(**byte).is_some()).count();
         let stray = line.iter().filter(|byte| value_of(**byte).is_none() && **byte != b'=').count();
         // Behind an empty line, words are a footer and no data; anywhere else so are several words in one line.
         let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
-        let footer = if self.blank { stray > 0 || (data % 4 == 1) } else { words > 2 && stray > 2 && data < 76 };
+        let after_end = self.padded && (stray > 0 || !(data + pads).is_multiple_of(4));
+        let footer = after_end
+            || if self.blank {
+                stray > 0 || (data % 4 == 1 && data < 60)
+            } else {
+                words > 2 && (stray > 2 && data < 76 || data < 40 && self.group.1 == 0 && self.characters > 0)
+            };
         if footer {
             self.ended = true;
             return;
         }
-        self.blank = false;
+        (self.blank, self.padded) = (false, pads > 0 && line.ends_with(b"="));
+        self.characters += data + pads;
+        self.strays |=
+            line.iter().any(|byte| value_of(*byte).is_none() && !byte.is_ascii_whitespace() && *byte != b'=');
         for byte in line {
             match value_of(*byte) {
                 Some(value) => {

@@ -2,7 +2,7 @@
 
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
-use app::model::{Answer, ComposeForm, DraftId, Edit, MessagePlace, size_in_words};
+use app::model::{Answer, ComposeForm, DraftId, Edit, EventTime, Invitation, MessagePlace, size_in_words};
 
 use super::drafts::{Body, MOST_FILES};
 use super::{OrInternal, Services};
@@ -148,8 +148,14 @@ struct Own {
 }
 
 impl Own {
+    /// Whether an address is the person's: also with a tag (`jane+news@…`, RFC 5233), which Exchange Online delivers.
     fn has(&self, address: &str) -> bool {
-        self.all.contains(&address.to_lowercase())
+        let address = address.to_lowercase();
+        let untagged = address.split_once('@').and_then(|(local, domain)| {
+            let (local, _) = local.split_once('+').filter(|(local, _)| !local.is_empty())?;
+            Some(format!("{local}@{domain}"))
+        });
+        self.all.contains(&address) || untagged.is_some_and(|address| self.all.contains(&address))
     }
 
     /// The alias through which a message came that names none of the known addresses: of the same domain, with the name that the
@@ -161,7 +167,10 @@ impl Own {
         let (local, domain) = self.first.split_once('@')?;
         let words = |text: &str| -> Vec<String> {
             let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-            words.map(str::to_lowercase).collect()
+            // `Brook, Ada` is Ada Brook.
+            let mut words: Vec<String> = words.map(str::to_lowercase).collect();
+            words.sort();
+            words
         };
         let mine = words(local);
         let mut alike = named.filter(|party| {
@@ -177,7 +186,9 @@ impl Own {
 
 /// To whom an answer goes: where its authors want it; of one's own message, to whom that went.
 fn answered(opened: &ParsedMessage, own: &Own) -> Vec<Party> {
-    let reachable = |all: &[Party]| all.iter().filter(|party| !party.address.is_empty()).cloned().collect::<Vec<_>>();
+    // What is no address is nobody's: an answer goes elsewhere then.
+    let is_address = |party: &&Party| app::model::EmailAddress::parse(&party.address).is_ok();
+    let reachable = |all: &[Party]| all.iter().filter(is_address).cloned().collect::<Vec<_>>();
     let (from, reply_to) = (reachable(&opened.from), reachable(&opened.reply_to));
     let own_message = !from.is_empty() && from.iter().all(|party| own.has(&party.address));
     if own_message {
@@ -197,7 +208,7 @@ fn everybody(opened: &ParsedMessage, own: &Own) -> (String, String) {
     let mut once = |all: Vec<Party>| {
         let kept = all.into_iter().filter(|party| {
             let address = party.address.to_lowercase();
-            let new = !address.is_empty() && !seen.contains(&address);
+            let new = !address.is_empty() && !seen.contains(&address) && !own.has(&address);
             if new {
                 seen.push(address);
             }
@@ -223,12 +234,36 @@ fn subject(how: Answer, subject: &str) -> String {
     if known.iter().any(|known| lower.starts_with(known)) { subject.to_owned() } else { format!("{prefix}{subject}") }
 }
 
+/// What an invitation says, where the message has no other words.
+fn invitation_text(invitation: &Invitation) -> String {
+    let time = |time: &Option<EventTime>| match time {
+        Some(EventTime::Instant(at)) => utc(*at),
+        Some(EventTime::Day(words) | EventTime::Local(words)) => words.clone(),
+        None => String::new(),
+    };
+    let rows = [
+        ("", invitation.summary.clone()),
+        ("From: ", time(&invitation.start)),
+        ("To: ", time(&invitation.end)),
+        ("Where: ", invitation.location.clone()),
+        ("Organizer: ", invitation.organizer.clone()),
+        ("", invitation.links.join("\n")),
+        ("", invitation.description.clone()),
+    ];
+    let rows = rows.into_iter().filter(|(_, value)| !value.trim().is_empty());
+    rows.map(|(name, value)| format!("{name}{value}\n")).collect()
+}
+
 /// The text of an answer: room to write, then what it answers.
 fn quoted(how: Answer, opened: &ParsedMessage) -> String {
     let text = match (&opened.text, &opened.html) {
         (Some(text), _) => text.clone(),
         (None, Some(html)) => html_text(html),
         (None, None) => String::new(),
+    };
+    let text = match &opened.invitation {
+        Some(invitation) if text.trim().is_empty() => invitation_text(invitation),
+        _ => text,
     };
     let text: String = text.replace("\r\n", "\n").chars().take(MOST_QUOTED).collect();
     let who = super::inbox::joined(&opened.from);
@@ -338,5 +373,23 @@ mod tests {
         let text = quoted(Answer::Reply, &message());
         assert!(text.starts_with("\n\nAnn") && text.contains("\n> One\n>> two\n"), "{text}");
         assert!(quoted(Answer::Forward, &message()).contains("Subject: Plan"));
+    }
+
+    #[test]
+    fn tags_names_in_another_order_and_what_is_no_address() {
+        let own = own(&["ada.brook@school.example"]);
+        let message = ParsedMessage {
+            from: vec![person("Kai", "kai@far.example")],
+            reply_to: vec![person("Info", "Info @ School")],
+            to: vec![person("", "Ada.Brook+news@School.example"), person("", "lea@far.example")],
+            ..ParsedMessage::default()
+        };
+        assert_eq!(everybody(&message, &own), ("Kai <kai@far.example>".to_owned(), "lea@far.example".to_owned()));
+        let message = ParsedMessage {
+            from: vec![person("Kai", "kai@far.example")],
+            to: vec![person("Brook, Ada", "ada.m.brook@school.example"), person("", "lea@far.example")],
+            ..ParsedMessage::default()
+        };
+        assert_eq!(everybody(&message, &own), ("Kai <kai@far.example>".to_owned(), "lea@far.example".to_owned()));
     }
 }

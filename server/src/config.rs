@@ -150,12 +150,32 @@ fn database_url(source: &Source) -> Result<Secret, ConfigError> {
         return Ok(given);
     };
     let asked = |url: &Url, name: &str| url.query_pairs().any(|(known, _)| known.eq_ignore_ascii_case(name));
-    // A socket's directory stands in `host`, or in the host's place, percent-encoded.
-    let local = asked(&url, "host") || url.host_str().is_none_or(|host| host.is_empty() || host.starts_with("%2F"));
+    let given_as = |name: &str| {
+        url.query_pairs().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.into_owned())
+    };
+    // A socket's directory stands in `host`, or in the host's place, percent-encoded. `hostaddr` outranks a name.
+    let named = given_as("hostaddr").or_else(|| given_as("host"));
+    let host = named.unwrap_or_else(|| url.host_str().unwrap_or_default().to_owned());
+    let bare = host.trim_matches(['[', ']']);
     // Addresses of schemes that are not the web's are parsed as names, numbers too.
-    let ip = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok());
-    if local || is_loopback(&url) || ip.is_some_and(|ip| ip.is_loopback()) {
+    let is_local = bare.is_empty()
+        || bare.starts_with('/')
+        || bare.starts_with("%2F")
+        || bare == "localhost"
+        || bare.ends_with(".localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_local {
         return Ok(given);
+    }
+    let mode = given_as("sslmode").or_else(|| given_as("ssl-mode")).map(|mode| mode.to_ascii_lowercase());
+    if mode.as_deref().is_some_and(|mode| ["prefer", "allow"].contains(&mode)) {
+        return Err(ConfigError::Value {
+            name: "ENTREPOST_DATABASE_URL",
+            value: format!("sslmode={}", mode.unwrap_or_default()),
+            expected:
+                "a mode that does not depend on the other side: verify-full, or disable if the network is trusted"
+                    .into(),
+        });
     }
     if !asked(&url, "sslmode") && !asked(&url, "ssl-mode") {
         url.query_pairs_mut().append_pair("sslmode", "verify-full");

@@ -2,6 +2,7 @@
 //! tag of a message): of them nothing below INFO is ever shown, whatever ENTREPOST_LOG asks for.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::ParseError;
 
 /// What is logged where nothing is asked for.
@@ -17,7 +18,9 @@ fn is_own(target: &str) -> bool {
 
 /// Whether a directive's level shows more than INFO does.
 fn is_verbose(level: &str) -> bool {
-    matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5")
+    // An empty level stands for all of them.
+    let level = level.trim();
+    level.is_empty() || level.parse::<LevelFilter>().is_ok_and(|level| level > LevelFilter::INFO)
 }
 
 /// The filter that `ENTREPOST_LOG` asks for, without what no log may hold.
@@ -33,7 +36,7 @@ pub fn filter(wanted: &str) -> Result<EnvFilter, ParseError> {
         let (target, level) = match directive.rsplit_once('=') {
             Some((target, level)) if !target.contains(['[', '{']) => (target.trim(), level.trim()),
             Some(_) => continue,
-            None if directive.parse::<tracing::level_filters::LevelFilter>().is_ok() => ("", directive),
+            None if directive.parse::<LevelFilter>().is_ok() => ("", directive),
             None if directive.contains(['[', '{']) => continue,
             None => (directive, "trace"),
         };

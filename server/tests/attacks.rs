@@ -326,6 +326,18 @@ async fn what_a_hostile_mail_server_says_is_bounded() {
     }
 }
 
+/// Somebody who has set a password by a link that an administrator made for a person.
+async fn with_new_link(admin: &Browser, world: &World, seat: &common::Seat) -> Browser {
+    admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &seat.user.to_string())]).await;
+    let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+    let link = page.split("/invitation/").nth(1).unwrap();
+    let token: String = link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    let thief = Browser::new(world);
+    let fields = [("token", token.as_str()), ("password", "a very new secret"), ("repeated", "a very new secret")];
+    assert_eq!(location(&thief.post(&world.url("demo", "/api/accept_invitation"), &fields).await), "/");
+    thief
+}
+
 #[tokio::test]
 async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_in() {
     let database = Database::sqlite();
@@ -337,18 +349,7 @@ async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_
     let person = Browser::new(&world);
     person.sign_in(&world, "demo", "user@demo.example").await;
     assert_eq!(person.get(&world.url("demo", "/mail/inbox")).await.status().as_u16(), 200);
-    admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &seat.user.to_string())]).await;
-    let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
-    let token: String = page
-        .split("/invitation/")
-        .nth(1)
-        .unwrap()
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
-        .collect();
-    let thief = Browser::new(&world);
-    let fields = [("token", token.as_str()), ("password", "a very new secret"), ("repeated", "a very new secret")];
-    assert_eq!(location(&thief.post(&world.url("demo", "/api/accept_invitation"), &fields).await), "/");
+    let thief = with_new_link(&admin, &world, &seat).await;
     assert_eq!(person.get(&world.url("demo", "/mail/inbox")).await.status().as_u16(), 302, "earlier sessions end");
     for path in ["/mail/inbox", "/mail/outbox", "/mail/drafts", "/mail/compose"] {
         let answer = thief.get(&world.url("demo", path)).await;
@@ -364,7 +365,20 @@ async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_
     assert!(world.sandbox.world().mails().iter().any(|(to, _, _)| to == "other@demo.example"), "it arrived");
     let store = &world.services.store;
     assert!(!store.unlock_mail(seat.institution, seat.user, "another@account").await.unwrap());
+    // Disconnecting the mailbox first, or disabling the person for a moment, is no way around it.
     let tenant = world.sandbox.world().tenant_id;
-    assert!(store.unlock_mail(seat.institution, seat.user, &format!("user@demo.example@{tenant}")).await.unwrap());
+    let subject = format!("user@demo.example@{tenant}");
+    assert!(store.unlock_mail(seat.institution, seat.user, &subject).await.unwrap());
+    assert_eq!(thief.get(&world.url("demo", "/mail/drafts")).await.status().as_u16(), 200);
+    let mailbox = seat.mailbox.to_string();
+    admin.post(&world.url("demo", "/api/disconnect_persons_mailbox"), &[("mailbox", &mailbox)]).await;
+    for disabled in ["true", "false"] {
+        let fields = [("user", seat.user.to_string()), ("disabled", disabled.to_owned())];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        admin.post(&world.url("demo", "/api/set_disabled"), &fields).await;
+    }
+    let thief = with_new_link(&admin, &world, &seat).await;
+    assert_eq!(thief.get(&world.url("demo", "/mail/drafts")).await.status().as_u16(), 403);
+    assert!(store.unlock_mail(seat.institution, seat.user, &subject).await.unwrap());
     assert_eq!(thief.get(&world.url("demo", "/mail/inbox")).await.status().as_u16(), 200);
 }

@@ -1,8 +1,10 @@
 //! Bodies of requests: how large each may be, and how much of them may be in memory at one time.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use app::backend::Visitor;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -25,8 +27,16 @@ const OPEN_FORM: u64 = 16 * 1024;
 const BESIDE_FILES: u64 = 4 * 1024 * 1024;
 /// KiB of forms in memory at one time. Each takes some four times its size while it is read.
 const FORMS_ROOM: usize = 32 * 1024;
+/// The same of strangers.
+const STRANGERS_ROOM: usize = 32 * 1024;
+/// Bodies of one person at one time, with and without files, and of one network of strangers.
+const UPLOADS_EACH: usize = 2;
+const FORMS_EACH: usize = 12;
+const STRANGERS_EACH: usize = 48;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether there is a share.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// How large the body of a request to a path may be.
 fn limit(path: &str, attachments: u64) -> u64 {
@@ -39,17 +49,57 @@ fn limit(path: &str, attachments: u64) -> u64 {
     }
 }
 
-/// Room for bodies in memory, in KiB. Small ones have their own: no upload keeps people from signing in.
+/// Room for bodies in memory, in KiB. Small ones have their own: no upload keeps people from signing in, and nobody who is signed in
+/// keeps strangers from it. Of each, one person or network has a share.
 pub(super) struct Room {
+    strangers: Arc<Semaphore>,
     forms: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    shares: Arc<Shares>,
+}
+
+/// Bodies that one person, or one network of strangers, has on their way.
+#[derive(Default)]
+struct Shares(Mutex<HashMap<String, usize>>);
+
+/// One of them; it counts until it is dropped.
+struct Share {
+    shares: Arc<Shares>,
+    whose: String,
+}
+
+impl Share {
+    fn take(shares: &Arc<Shares>, whose: String, most: usize) -> Option<Self> {
+        let mut all = shares.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(whose.clone()).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        drop(all);
+        Some(Self { shares: Arc::clone(shares), whose })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut all = self.shares.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.whose) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.whose);
+            }
+        }
+    }
 }
 
 impl Room {
     /// Room for a few uploads of the largest size.
     pub(super) fn new(attachments: u64) -> Self {
-        let uploads = usize::try_from((attachments + BESIDE_FILES).div_ceil(1024) * 4).unwrap_or(usize::MAX >> 4);
+        let uploads = usize::try_from((attachments + BESIDE_FILES).div_ceil(1024) * 6).unwrap_or(usize::MAX >> 4);
         Self {
+            strangers: Arc::new(Semaphore::new(STRANGERS_ROOM)),
+            shares: Arc::default(),
             forms: Arc::new(Semaphore::new(FORMS_ROOM)),
             uploads: Arc::new(Semaphore::new(uploads.min(Semaphore::MAX_PERMITS))),
         }
@@ -101,17 +151,39 @@ pub(super) async fn with_room(State(state): State<AppState>, request: Request, n
     let most = limit(request.uri().path(), state.services.config.attachment_limit);
     // Without a length it may be all that is allowed. Permits are taken at once: parts of them would wait for each other.
     let bytes = request.body().size_hint().exact().unwrap_or(most).min(most);
-    let pool = if bytes <= FORM { &state.room.forms } else { &state.room.uploads };
+    let visitor = request.extensions().get::<Visitor>();
+    let person = visitor.and_then(|visitor| visitor.person.as_ref()).map(|person| person.user().to_string());
+    let (pool, whose, each) = match (person, bytes <= FORM) {
+        (Some(person), true) => (&state.room.forms, format!("forms {person}"), FORMS_EACH),
+        (Some(person), false) => (&state.room.uploads, format!("uploads {person}"), UPLOADS_EACH),
+        // Who stands behind a proxy that tells nothing, or on this machine, may be anybody.
+        (None, _) => match visitor.map(|visitor| visitor.address).filter(|address| !address.is_loopback()) {
+            Some(address) => (&state.room.strangers, format!("network {address}"), STRANGERS_EACH),
+            None => (&state.room.strangers, String::new(), usize::MAX),
+        },
+    };
+    let share = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(share) = Share::take(&state.room.shares, whose.clone(), each) {
+                return share;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    })
+    .await;
+    let Ok(_share) = share else { return busy() };
     let permits = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
     let room = tokio::time::timeout(PATIENCE, Arc::clone(pool).acquire_many_owned(permits)).await;
-    let Ok(Ok(_room)) = room else {
-        return plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Busy",
-            "Too much is being sent to Entrepost at this moment. Go back: what you typed is still in the form. Try again in a minute.",
-        );
-    };
+    let Ok(Ok(_room)) = room else { return busy() };
     next.run(request).await
+}
+
+fn busy() -> Response {
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Busy",
+        "Too much is being sent to Entrepost at this moment. Go back: what you typed is still in the form. Try again in a minute.",
+    )
 }
 
 #[cfg(test)]

@@ -147,8 +147,12 @@ impl Drop for Slot {
 struct Activity {
     /// Bytes, both ways.
     moved: AtomicU64,
+    /// A request came, ever.
+    asked: AtomicBool,
     /// A request is being answered.
     requested: AtomicBool,
+    /// Its body is on its way.
+    reading: AtomicBool,
     /// It waits for the server, not for the client.
     waits_for_us: AtomicBool,
     /// A body was left unread.
@@ -265,7 +269,10 @@ impl HttpBody for RequestBody {
             }
             match &frame {
                 Some(Ok(frame)) => this.arrived += frame.data_ref().map_or(0, Bytes::len) as u64,
-                _ => this.ended = true,
+                _ => {
+                    this.ended = true;
+                    this.activity.reading.store(false, Relaxed);
+                }
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -290,6 +297,7 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        self.activity.reading.store(false, Relaxed);
         if !self.ended && !self.body.is_end_stream() {
             self.activity.unread.store(true, Relaxed);
         }
@@ -329,6 +337,14 @@ impl Drop for ResponseBody {
     }
 }
 
+/// Ends where nothing was asked in time.
+async fn silent(activity: &Activity, limit: Duration) {
+    sleep(limit).await;
+    if activity.asked.load(Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Arc<Limits>, stop: CancellationToken) {
     // Without it a streamed page waits 40 ms for a delayed acknowledgement.
     let _ = stream.set_nodelay(true);
@@ -336,7 +352,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     let (known, bounds) = (Arc::clone(&activity), Arc::clone(&limits));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let activity = Arc::clone(&known);
+        activity.asked.store(true, Relaxed);
         activity.requested.store(true, Relaxed);
+        activity.reading.store(!request.body().is_end_stream(), Relaxed);
         activity.waits_for_us.store(true, Relaxed);
         activity.unread.store(false, Relaxed);
         let mut request = request.map(|body| RequestBody {
@@ -365,6 +383,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
         stalled: false,
         ended: false,
     };
+    let first_head = limits.head;
     let head = if limits.has_no_share(peer.ip()) { limits.idle } else { limits.head };
     let mut serving = pin!(
         http1::Builder::new()
@@ -375,14 +394,19 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     );
     tokio::select! {
         _ = serving.as_mut() => return,
+        // A proxy opens a connection to ask something; afterwards it may keep it.
+        () = silent(&activity, first_head) => return,
         () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
     // Idle ones end at the next poll. Others end when nothing is asked, or when their client stands still.
+    let stopped = Instant::now();
     let mut before = activity.moved.load(Relaxed);
     while timeout(limits.standstill, serving.as_mut()).await.is_err() {
         let now = activity.moved.load(Relaxed);
         let stands_still = now == before && !activity.waits_for_us.load(Relaxed);
-        if !activity.requested.load(Relaxed) || stands_still {
+        // A body that is still on its way is not waited for to its end.
+        let trickles = activity.reading.load(Relaxed) && stopped.elapsed() > limits.standstill * 2;
+        if !activity.requested.load(Relaxed) || stands_still || trickles {
             return;
         }
         before = now;

@@ -45,7 +45,13 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         Ok(Some(row)) => row,
         Ok(None) => {
             let forwarded = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
-            let at_the_server = !forwarded && peer(&request).to_canonical().is_loopback();
+            // A proxy on this machine that forwards nothing looks like its operator, but for the host it asks for.
+            let bare = host.rsplit_once(':').map_or(host.as_str(), |(bare, _)| bare).trim_matches(['[', ']']);
+            let own = bare.eq_ignore_ascii_case("localhost")
+                || bare.to_ascii_lowercase().ends_with(".localhost")
+                || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+            let direct = !forwarded && request.version() == axum::http::Version::HTTP_11;
+            let at_the_server = own && direct && peer(&request).to_canonical().is_loopback();
             return unknown_host(&state, at_the_server, &host).await;
         }
         Err(error) => {
@@ -207,8 +213,10 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
         }
         return network(peer(request));
     };
-    let value = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok()).next_back();
-    let address = value.and_then(|value| forwarded_address(value.rsplit(',').next()?));
+    // The last line is the proxy's own. What stands before its last comma is the client's word, readable or not.
+    let value = request.headers().get_all(name).iter().next_back().map(HeaderValue::as_bytes);
+    let last = value.and_then(|value| value.rsplit(|byte| *byte == b',').next());
+    let address = last.and_then(|last| forwarded_address(std::str::from_utf8(last).ok()?));
     if address.is_none() && !warned.unreadable.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             "{name} (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address: the proxy's own counts"

@@ -269,10 +269,15 @@ impl Accounts for Handle {
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let password = if password.len() > MAX_LENGTH { "" } else { password };
+        let known = hash.clone().unwrap_or_default();
         let fits = self.passwords.verify(turn, password, hash).await.map_err(|error| internal(&self.clock, &error))?;
         let Some(user) = user.filter(|_| fits) else { return Err(wrong()) };
         self.forgive(&tries).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
+        // The password may have been set anew, or the account disabled, while this one was waited for and checked.
+        if !self.store.password_holds(&mut tx, institution, user.id, &known).await.or_internal(self)? {
+            return Err(wrong());
+        }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
@@ -417,9 +422,9 @@ impl Accounts for Handle {
             return Err(AppError::refused(format!("{} is disabled. Enable the account first.", person.address)));
         }
         let announcer = self.announcer(admin).await?;
+        self.check_invitations(admin).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
         self.still_administrator(&mut tx, admin).await?;
-        self.check_invitations(admin).await?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
         if let Some((institution, _)) = &announcer {
             let has_password = person.password_hash.is_some();

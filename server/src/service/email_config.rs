@@ -232,6 +232,7 @@ impl EmailConfig for Handle {
         }
         let found = self.store.mailbox(institution, mailbox).await.or_internal(self)?;
         let found = found.filter(|found| found.state == MailboxState::Connected).ok_or(AppError::NotFound)?;
+        self.check_attempts(admin).await?;
         let id = self
             .retest(&found, admin.user(), (AttemptKind::Pair, &settings.custom_from_address), false)
             .await

@@ -17,8 +17,28 @@ const SEALED: &str = "s.";
 /// Bytes of such an answer before it is sealed: with it the cookie stays under a kilobyte.
 const MOST_SEALED: usize = 660;
 
+/// Bytes of one field that are shown again.
+const MOST_TYPED: usize = 4_000;
+
 fn cookie_place(visitor: &Visitor) -> Place {
     Place::new("cookies", "answer", visitor.institution.id)
+}
+
+/// An answer that is as long as a page can use: what is typed by the kilobyte is kept elsewhere, as a draft.
+fn bounded(mut flash: Flash) -> Flash {
+    let cut = |text: &mut String, most: usize| text.truncate(text.floor_char_boundary(most));
+    for value in flash.typed.values_mut() {
+        cut(value, MOST_TYPED);
+    }
+    for error in &mut flash.errors {
+        cut(&mut error.text, MOST_TYPED);
+    }
+    flash.errors.truncate(100);
+    if let Some(notice) = &mut flash.notice {
+        cut(&mut notice.title, MOST_TYPED);
+        cut(&mut notice.text, MOST_TYPED);
+    }
+    flash
 }
 
 impl Services {
@@ -55,6 +75,7 @@ impl Services {
 impl Flashes for Handle {
     async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError> {
         let Some(person) = &visitor.person else { return self.sealed_answer(visitor, flash) };
+        let flash = bounded(flash);
         let body = serde_json::to_string(&flash).map_err(|error| internal(&self.clock, &error))?;
         let token = self.clock.token();
         // An answer may hold an invitation link, which works like a password: sealed like one.

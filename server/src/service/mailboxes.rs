@@ -7,6 +7,7 @@ use app::model::{
     MailboxView, Notice, Provider, Role, Stage, Timestamp, Tone,
 };
 use async_trait::async_trait;
+use futures::StreamExt;
 
 use super::attempts::{NEWEST, PAGE};
 use super::{Handle, OrInternal, Services, address_field};
@@ -191,10 +192,14 @@ impl Mailboxes for Handle {
 
     async fn run(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
         let attempt = self.attempt_for(me, id).await?;
+        let following = self.follow_more(me)?;
         if attempt.stage == Stage::Ready {
             self.spawn_run(me.clone(), id);
         }
-        Ok(self.follow_attempt(me.clone(), id))
+        let stream = self.follow_attempt(me.clone(), id);
+        Ok(Box::pin(stream.inspect(move |_| {
+            let _ = &following;
+        })))
     }
 
     async fn follow(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
@@ -227,6 +232,7 @@ impl Mailboxes for Handle {
                 "Microsoft has ended this connection. Press Configure & Test to connect again.",
             ));
         }
+        self.check_attempts(me).await?;
         let id = self.retest(&mailbox, me.user(), (mailbox.kind, &mailbox.address), false).await.or_internal(self)?;
         self.spawn_run(me.clone(), id);
         Ok(mailbox.kind.path(id))

@@ -120,9 +120,11 @@ impl Services {
 
     /// One more invitation or link.
     pub(super) async fn check_invitations(&self, admin: &Administrator) -> Result<(), AppError> {
-        let since = self.clock.now().plus_ms(-DAY_MS);
-        let count = self.store.invitations_since(admin.institution().id, since).await.or_internal(self)?;
-        if count >= self.config.quotas.invitations_per_day {
+        let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
+        // Counted as they are made: a new link takes the place of the one before.
+        let (count, _) = self.store.count_sign_in(&subject, now, now.plus_ms(-DAY_MS)).await.or_internal(self)?;
+        if count > self.config.quotas.invitations_per_day {
+            let count = count - 1;
             return Err(AppError::refused(format!(
                 "{count} invitations and links were made within the last day, which is the limit of this server. Try again tomorrow."
             )));

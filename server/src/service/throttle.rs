@@ -42,12 +42,16 @@ pub(super) struct Tries {
     network: String,
     /// The browser's own count, where it is known for this account.
     browser: Option<String>,
+    /// The same in a day, of all such browsers.
+    browser_day: String,
 }
 
 impl Tries {
     fn refusing(&self) -> Vec<(&str, i64, i64)> {
         match &self.browser {
-            Some(browser) => vec![(browser, PER_BROWSER, WINDOW_MS)],
+            Some(browser) => {
+                vec![(browser, PER_BROWSER, WINDOW_MS), (&self.browser_day, PER_ACCOUNT_AND_DAY, DAY_MS)]
+            }
             None => vec![
                 (&self.pair, PER_PAIR, WINDOW_MS),
                 (&self.account, PER_ACCOUNT, WINDOW_MS),
@@ -71,6 +75,7 @@ impl Services {
             pair: format!("pair:{institution}:{account}:{network}"),
             account: format!("account:{institution}:{account}"),
             day: format!("day:{institution}:{account}"),
+            browser_day: format!("day:browsers:{institution}:{account}"),
             network: format!("network:{institution}:{network}"),
             browser: user.filter(|user| self.is_known_browser(visitor, user.id)).map(|_| {
                 format!("browser:{institution}:{}", sha256(visitor.known_browser.as_deref().unwrap_or_default()))
@@ -128,6 +133,9 @@ impl Services {
 
     /// A try that was right: it was no failure.
     pub(super) async fn forgive(&self, tries: &Tries) -> Result<(), AppError> {
+        if tries.browser.is_some() {
+            self.store.uncount_sign_in(&tries.browser_day).await.or_internal(self)?;
+        }
         for subject in [&tries.account, &tries.day, &tries.network] {
             self.store.uncount_sign_in(subject).await.or_internal(self)?;
         }

@@ -222,6 +222,9 @@ impl Store {
         if let Some(stored) = stored {
             // Perhaps another account than before: nothing of its mail may be seen.
             super::inbox::clear(tx, institution, stored).await?;
+            if new.kind == AttemptKind::Personal {
+                self.remember_subject(tx, institution, new.user, &new.subject).await?;
+            }
         }
         Ok(stored)
     }

@@ -60,17 +60,4 @@ impl Store {
         .await?;
         Ok(row.try_get(0)?)
     }
-
-    /// Invitations and links that an institution made since a time, and that are there still.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
-    pub async fn invitations_since(&self, institution: InstitutionId, since: Timestamp) -> Result<i64> {
-        let row = sqlx::query("SELECT COUNT(*) FROM invitations WHERE institution_id = $1 AND created_at >= $2")
-            .bind(institution.to_string())
-            .bind(since.0)
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(row.try_get(0)?)
-    }
 }

@@ -7,6 +7,11 @@ use sqlx::any::AnyRow;
 use super::people::User;
 use super::{Result, Store, Tx, at, id, named, time};
 
+/// Microsoft accounts of one person that are remembered.
+const MOST_SUBJECTS: usize = 20;
+/// The longest window in which failures are counted, but for those of a day.
+const SHORT_WINDOW_MS: i64 = 15 * 60 * 1000;
+
 /// Milliseconds after which a told alert is forgotten (400 days: longer than any incident is news).
 const ALERT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 
@@ -131,8 +136,13 @@ impl Store {
             .bind(who.to_string())
             .fetch_all(&mut **tx)
             .await?;
-        let subjects =
+        let mut subjects =
             rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<std::result::Result<Vec<_>, _>>()?;
+        // A mailbox that an administrator disconnected before counts too.
+        subjects.extend(self.subjects(tx, institution, who).await?);
+        subjects.retain(|subject| !subject.is_empty());
+        subjects.sort();
+        subjects.dedup();
         if subjects.is_empty() {
             return Ok(false);
         }
@@ -144,6 +154,62 @@ impl Store {
             .execute(&mut **tx)
             .await?;
         Ok(true)
+    }
+
+    /// Microsoft accounts that signed in to mailboxes of a person.
+    async fn subjects(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<Vec<String>> {
+        let row = sqlx::query("SELECT subjects FROM users WHERE institution_id = $1 AND id = $2")
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .fetch_optional(&mut **tx)
+            .await?;
+        let all = row.map(|row| row.try_get::<String, _>(0)).transpose()?.unwrap_or_default();
+        Ok(all.lines().map(ToOwned::to_owned).collect())
+    }
+
+    /// Remembers that a Microsoft account signed in to a mailbox of a person.
+    pub(super) async fn remember_subject(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        subject: &str,
+    ) -> Result<()> {
+        let mut all = self.subjects(tx, institution, who).await?;
+        all.retain(|known| known != subject);
+        all.insert(0, subject.to_owned());
+        all.truncate(MOST_SUBJECTS);
+        sqlx::query("UPDATE users SET subjects = $1 WHERE institution_id = $2 AND id = $3")
+            .bind(all.join("\n"))
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a person may still sign in with the password of that hash, read inside the transaction that opens the session.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn password_holds(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: UserId,
+        hash: &str,
+    ) -> Result<bool> {
+        let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE" } else { "" };
+        let statement = format!(
+            "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL{lock}"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .bind(hash)
+            .fetch_optional(&mut **tx)
+            .await?;
+        Ok(row.is_some())
     }
 
     /// Shows a person's mail again, if that Microsoft account is one of those that are waited for.
@@ -277,10 +343,15 @@ impl Store {
             .execute(&self.pool)
             .await?;
         sqlx::query("DELETE FROM flashes WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM sign_in_failures WHERE window_started_at < $1")
-            .bind(failures_before.0)
-            .execute(&self.pool)
-            .await?;
+        // Most windows are short: what strangers can make this table hold is bounded by them.
+        sqlx::query(
+            "DELETE FROM sign_in_failures WHERE window_started_at < $1
+                OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'",
+        )
+        .bind(failures_before.0)
+        .bind(now.plus_ms(-SHORT_WINDOW_MS).0)
+        .execute(&self.pool)
+        .await?;
         sqlx::query("DELETE FROM invitations WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
         sqlx::query("DELETE FROM alerts WHERE created_at < $1").bind(now.0 - ALERT_MS).execute(&self.pool).await?;
         Ok(())
@@ -309,6 +380,17 @@ impl Store {
         .bind(expires_at.0)
         .execute(&self.pool)
         .await?;
+        if let Some(who) = who {
+            // Answers that nobody looks at: a person has a few tabs.
+            sqlx::query(
+                "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2 AND token_sha256 NOT IN (
+                   SELECT token_sha256 FROM flashes WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)",
+            )
+            .bind(institution.to_string())
+            .bind(who.to_string())
+            .execute(&self.pool)
+            .await?;
+        }
         Ok(())
     }
 

@@ -43,6 +43,10 @@ impl Services {
             self.end_with(attempt, check).await?;
             return Ok(false);
         };
+        // Whatever address was typed: this is who it waits for.
+        if self.store.unlock_mail(attempt.institution, me.user(), &identity.subject).await.or_internal(self)? {
+            tracing::info!(user = %me.user(), "mail is shown again: the Microsoft account signed in");
+        }
         let expected = EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
         if !identity.names.iter().any(|name| expected.same_as(name)) {
             // Only the `email` claim says that the address is theirs: the test message has to prove it, and until then no mailbox is
@@ -72,9 +76,6 @@ impl Services {
             self.end_as_taken(attempt).await?;
             return Ok(false);
         };
-        if self.store.unlock_mail(attempt.institution, me.user(), &identity.subject).await.or_internal(self)? {
-            tracing::info!(user = %me.user(), "mail is shown again: the Microsoft account signed in");
-        }
         self.tokens.remember(mailbox, &identity.sign_in_name, AccessToken::from(&granted));
         self.put_check(attempt, passed(CheckKind::Identity, detail, Some(self.clock.now().since_ms(now)))).await?;
         Ok(true)

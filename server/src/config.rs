@@ -366,6 +366,13 @@ mod tests {
         let url = |text: &str| read(&[("ENTREPOST_DATABASE_URL", text)]).unwrap().database_url.expose().to_owned();
         assert!(url("postgres://u:p@db.example/entrepost").contains("sslmode=verify-full"));
         assert!(url("postgres://u:p@10.0.0.7:5432/entrepost?application_name=x").contains("sslmode=verify-full"));
+        assert!(url("postgres:///entrepost?host=db.example").contains("sslmode=verify-full"));
+        assert!(url("postgres://localhost/entrepost?hostaddr=203.0.113.9").contains("sslmode=verify-full"));
+        for mode in ["prefer", "allow"] {
+            let text = format!("postgres://u:p@db.example/entrepost?sslmode={mode}");
+            let error = read(&[("ENTREPOST_DATABASE_URL", &text)]).unwrap_err().to_string();
+            assert!(error.contains("verify-full") && !error.contains("u:p"), "{error}");
+        }
         for unchanged in [
             "postgres://u:p@db.example/entrepost?sslmode=disable",
             "postgres://u:p@127.0.0.1:5432/entrepost",

@@ -72,12 +72,20 @@ mod tests {
             "html5ever=5",
             "info,[request{id=1}]=trace",
             "lettre=debug",
+            "05",
+            "+5",
+            "async_imap=",
+            "async_imap=+5",
         ] {
-            let made = filter(wanted).unwrap().to_string();
+            // Some spellings of a level are none.
+            let Ok(made) = filter(wanted).map(|made| made.to_string()) else { continue };
             for directive in made.split(',') {
                 let own = ["server", "entrepost", "app", "sandbox"].iter().any(|own| directive.starts_with(own));
                 let lower = directive.to_lowercase();
-                assert!(own || !(lower.ends_with("trace") || lower.ends_with("debug")), "{wanted} became {made}");
+                assert!(
+                    own || !["trace", "debug", "=", "5"].iter().any(|end| lower.ends_with(end)),
+                    "{wanted} became {made}"
+                );
             }
         }
         assert!(filter("server=debug").unwrap().to_string().contains("server=debug"));

@@ -382,3 +382,66 @@ async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_
     assert!(store.unlock_mail(seat.institution, seat.user, &subject).await.unwrap());
     assert_eq!(thief.get(&world.url("demo", "/mail/inbox")).await.status().as_u16(), 200);
 }
+
+/// What one person may make is bounded by every way there is to make it.
+#[tokio::test]
+async fn quotas_have_no_gaps() {
+    let database = Database::sqlite();
+    let settings = [("ENTREPOST_ATTEMPTS_PER_HOUR", "3".to_owned()), ("ENTREPOST_INVITATIONS_PER_DAY", "2".to_owned())];
+    let world = World::start_with(&database, server::clock::Clock::system(), &settings).await;
+    let seat = world.seat("user@demo.example").await;
+    let (user, admin) = (Browser::new(&world), Browser::new(&world));
+    user.sign_in(&world, "demo", "user@demo.example").await;
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let says = async |browser: &Browser, path: &str, name: &str, value: &str| {
+        let answer = browser.post(&world.url("demo", path), &[(name, value)]).await;
+        browser.get(&world.url("demo", &location(&answer))).await.text().await.unwrap()
+    };
+    let mailbox = seat.mailbox.to_string();
+    for number in 0..5 {
+        let page = says(&user, "/api/try_again", "mailbox", &mailbox).await;
+        assert_eq!(page.contains("3 times within the last hour"), number >= 3, "{number}");
+    }
+    let person = seat.user.to_string();
+    for number in 0..4 {
+        let page = says(&admin, "/api/renew_invitation", "user", &person).await;
+        assert_eq!(page.contains("which is the limit of this server"), number >= 2, "{number}");
+    }
+    // What somebody may not do keeps nothing of what they sent for it.
+    for path in ["/api/invite", "/api/configure_and_test", "/api/set_aliases"] {
+        let long = "x".repeat(100_000);
+        let fields = [("email", long.as_str()), ("role", "user"), ("aliases", &long), ("mailbox", &mailbox)];
+        for _ in 0..30 {
+            user.post(&world.url("demo", path), &fields).await;
+        }
+    }
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let row =
+        sqlx::query("SELECT COUNT(*), CAST(SUM(LENGTH(body)) AS BIGINT) FROM flashes").fetch_one(&mut connection).await;
+    let row = row.unwrap();
+    let (rows, bytes): (i64, i64) = (row.get(0), row.get(1));
+    assert!((1..=45).contains(&rows) && bytes < 400_000, "{rows} rows, {bytes} bytes");
+}
+
+/// Connections from this machine, which a proxy's are too, are given up when they ask nothing.
+#[tokio::test]
+async fn silence_from_this_machine_ends_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits { head: Duration::from_millis(300), idle: Duration::from_secs(60), ..Limits::default() };
+    let stop = CancellationToken::new();
+    let app = Router::new().route("/", get(|| async { "here" }));
+    let serving = stop.clone();
+    tokio::spawn(async move { connections::serve(listener, app, limits, &serving).await });
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut buf = [0; 512];
+    assert!(kept.read(&mut buf).await.unwrap() > 0);
+    let ended = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut buf)).await.expect("it ends");
+    assert_eq!(ended.unwrap_or(0), 0);
+    // What has asked something may ask again.
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(kept.read(&mut buf).await.unwrap() > 0);
+    stop.cancel();
+}

@@ -438,3 +438,74 @@ async fn what_is_a_colleagues_is_worth_nothing() {
         world.services.store.close().await;
     }
 }
+
+/// What Microsoft sends back is understood also without a sign-in that runs here; of its own words only codes and ids are shown.
+#[tokio::test]
+async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (stranger, user) = (Browser::new(&world), Browser::new(&world));
+    user.sign_in(&world, "demo", "user@demo.example").await;
+    let page = async |browser: &Browser, query: &str| {
+        let path = format!("/web/home/emails/msexchangeonlineoauth?{query}");
+        browser.get(&world.url("demo", &path)).await.text().await.unwrap()
+    };
+    let expired = "error=invalid_client&error_description=AADSTS7000222%3A+Call+0800+EVIL.+Trace+ID%3A+0f8fad5b-d9cb-469f-a165-70867728950e";
+    for browser in [&stranger, &user] {
+        let said = page(browser, expired).await;
+        assert!(said.contains("The Client Secret has expired.") && said.contains("0f8fad5b-d9cb-469f"), "{said}");
+        assert!(!said.contains("EVIL"), "{said}");
+        let unknown = page(browser, "error=server_oddity&error_description=AADSTS9999999%3A+Call+EVIL").await;
+        assert!(unknown.contains("AADSTS9999999") && !unknown.contains("EVIL"), "{unknown}");
+        for query in ["admin_consent=True", "admin_consent=True&tenant=x&state=12345"] {
+            if query.contains("state") && std::ptr::eq(browser, &raw const user) {
+                continue;
+            }
+            assert!(page(browser, query).await.contains("Microsoft says that consent is granted."), "{query}");
+        }
+        assert!(page(browser, "admin_consent=False").await.contains("Consent was not granted."));
+    }
+    // Somebody who is signed in completes it first, and is told the same.
+    let fields = [("state", "12345"), ("admin_consent", "True"), ("plain", "1")];
+    let answer = user.post(&world.url("demo", "/api/complete_sign_in"), &fields).await;
+    assert_eq!(common::location(&answer), "/web/home/emails/msexchangeonlineoauth?admin_consent=True");
+    let fields = [
+        ("state", "12345"),
+        ("error", "access_denied"),
+        ("error_description", "AADSTS65004: User declined. EVIL"),
+        ("plain", "1"),
+    ];
+    let answer = user.post(&world.url("demo", "/api/complete_sign_in"), &fields).await;
+    let said = user.get(&world.url("demo", &common::location(&answer))).await.text().await.unwrap();
+    assert!(said.contains("cannot be used any more") && said.contains("AADSTS65004"), "{said}");
+    assert!(said.contains("The permissions were declined.") && !said.contains("EVIL"), "{said}");
+}
+
+/// An operator on this machine is told which host came and which are known; nobody else is.
+#[tokio::test]
+async fn a_request_for_an_unknown_host_tells_an_operator() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let ask = async |host: &str, more: Option<(&'static str, &'static str)>| {
+        let mut request = reqwest::Client::new().get(format!("http://127.0.0.1:{}/", world.port)).header("host", host);
+        if let Some((name, value)) = more {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 404);
+        answer.text().await.unwrap()
+    };
+    let own = ask(&format!("127.0.0.1:{}", world.port), None).await;
+    assert!(own.contains("The browser asked for") && own.contains("demo.localhost"), "{own}");
+    for (host, more) in [
+        ("mail.school.example", None),
+        ("demo.localhost.evil.example", None),
+        ("localhost", Some(("x-forwarded-for", "203.0.113.9"))),
+    ] {
+        let said = ask(host, more).await;
+        assert!(
+            said.contains("There is no institution at this address.") && !said.contains("demo.localhost:"),
+            "{said}"
+        );
+    }
+}

@@ -25,7 +25,7 @@ mod request {
 
     use crate::backend::{Backend, Cookie, Departure, Visitor};
     use crate::error::AppError;
-    use crate::model::{Flash, Notice, Tone};
+    use crate::model::{AppPath, Flash, Notice, Tone};
 
     /// Marks answers whose status is ours, so that the router can tell them from bodies that could not be read.
     const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
@@ -125,7 +125,7 @@ mod request {
                 }
                 Err(AppError::NotSignedIn) => {
                     self.leave("sign-in", problem(&AppError::NotSignedIn)).await;
-                    self.go("/login");
+                    self.go(&AppPath::parse(Some(path)).login());
                 }
                 Err(error) => {
                     let mut flash = problem(&error);

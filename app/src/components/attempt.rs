@@ -84,7 +84,7 @@ pub fn AttemptBody(
         <div class="columns attempt" data-stage=view.stage.as_str() data-outcome=view.outcome.as_str()>
             <div class="main-column">
                 // What the live checks led to: the page was loaded again for it.
-                <Banner focused={view.stage == Stage::Finished} tone title text/>
+                <Banner focused={matches!(view.stage, Stage::Finished | Stage::Deciding)} tone title text/>
                 {choice}
                 {diagnoses}
                 {kept}

@@ -32,7 +32,8 @@ pub fn forget_what_was_sent() {
     #[cfg(feature = "hydrate")]
     {
         let path = window().location().pathname().unwrap_or_default();
-        if path.starts_with("/mail/outbox") || path.starts_with("/mail/drafts") {
+        let said = document().query_selector(".banner.said:not(.bad)").ok().flatten().is_some();
+        if said && (path.starts_with("/mail/outbox") || path.starts_with("/mail/drafts")) {
             keep::forget_mirror();
         }
     }

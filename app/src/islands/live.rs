@@ -126,7 +126,8 @@ mod follow {
 
     /// Replaces the content; what is ticked, open or focused stays so.
     fn swap(old: &web_sys::Element, new: &web_sys::Element) {
-        let focused = document().active_element().map(|element| element.id()).filter(|id| !id.is_empty());
+        let active = document().active_element().filter(|element| old.contains(Some(element)));
+        let focused = active.as_ref().map(|element| (element.id(), element.tag_name(), key(element)));
         let kept = ids(old, "input:checked, details[open]");
         old.set_inner_html(&new.inner_html());
         for id in kept {
@@ -138,12 +139,28 @@ mod follow {
                 }
             }
         }
-        if let Some(element) = focused.and_then(|id| document().get_element_by_id(&id))
-            && let Ok(element) = element.dyn_into::<web_sys::HtmlElement>()
-        {
-            let _ = element.focus();
+        if let Some((id, tag, key_before)) = focused {
+            let by_id = Some(id).filter(|id| !id.is_empty()).and_then(|id| document().get_element_by_id(&id));
+            let alike = || {
+                old.query_selector_all(&tag).ok().and_then(|all| {
+                    (0..all.length())
+                        .filter_map(|at| all.get(at)?.dyn_into::<web_sys::Element>().ok())
+                        .find(|element| key(element) == key_before)
+                })
+            };
+            // What is gone leaves one at the beginning of what changed, and not of the page.
+            let element = by_id.or_else(alike).unwrap_or_else(|| old.clone());
+            if let Ok(element) = element.dyn_into::<web_sys::HtmlElement>() {
+                let _ = element.focus();
+            }
         }
         super::super::show_local_times();
+    }
+
+    /// What a control without an id is known by: itself, or the small form it belongs to.
+    fn key(element: &web_sys::Element) -> String {
+        let form = element.closest("form:not(.messages-sheet)").ok().flatten();
+        form.unwrap_or_else(|| element.clone()).outer_html()
     }
 
     fn ids(root: &web_sys::Element, selector: &str) -> Vec<String> {

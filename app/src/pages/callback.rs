@@ -20,7 +20,7 @@ pub fn Callback() -> impl IntoView {
             return shared_consent(&page, consent.as_deref(), error, description);
         }
         // What Microsoft says is said also where nothing can be completed; consent may have been begun in the portal.
-        if value("state").is_none() && consent.is_some() {
+        if consent.is_some() && (value("state").is_none() || page.visitor.person.is_none()) {
             return shared_consent(&page, consent.as_deref(), error, description);
         }
         let told = error.as_deref().and_then(|error| told(&page, error, description.as_deref()));

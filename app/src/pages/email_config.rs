@@ -21,6 +21,7 @@ pub fn EmailConfig() -> impl IntoView {
         let mut flash = page.flash(&["email-config", "guide"]).await;
         let config = page.backend.email_config.view(&admin).await?;
         // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
+        let result = flash.result();
         let saved = flash.notice.take_if(|notice| notice.title == ACCEPTED && config.registration.is_some());
         let banner = status(&config, saved.as_ref());
         let waiting = config.waiting.as_ref().map(|values| waiting(values, config.people_connected));
@@ -30,7 +31,7 @@ pub fn EmailConfig() -> impl IntoView {
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());
         let guide = guide(&config);
         Ok(view! {
-            <Layout me=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives email. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone()>
+            <Layout me=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives email. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone() result>
                 <div class="columns">
                     <div class="main-column">
                         <ErrorSummary flash/>
@@ -71,6 +72,11 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             .into_any(),
         );
     }
+    if days.is_some_and(|days| days < 0) {
+        // By its date nothing is right any more, whatever Microsoft accepted before.
+        let accepted = registration.verified_at.map(|at| view! { <p class="quiet">"Last accepted " <Time at/></p> });
+        return Some(view! { {expiry} {accepted} }.into_any());
+    }
     let connect = (!config.own_mailbox_connected)
         .then(|| view! { <p><a class="button" href="/account/email">"Connect my mailbox"</a></p> });
     let undated = (registration.verified_at.is_some() && days.is_none()).then(|| view! {
@@ -87,7 +93,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             };
             let text = saved.map_or_else(|| rest.to_owned(), |notice| format!("{} {rest}", notice.text));
             view! {
-                <Banner tone=Tone::Success title="IDs and secret are right." text>
+                <Banner focused={saved.is_some()} tone=Tone::Success title="IDs and secret are right." text>
                     <p class="quiet">"Verified " <Time at/></p>
                     {connect}
                 </Banner>
@@ -211,6 +217,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 id="client_secret"
                 name="client_secret"
                 type="password"
+                autofocus={config.refused.is_some() && flash.notice.is_none() && flash.errors.is_empty()}
                 autocomplete="off"
                 class="mono"
                 placeholder=since.map(|_| "•••••••• stored")

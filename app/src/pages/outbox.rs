@@ -33,7 +33,7 @@ pub fn Outbox() -> impl IntoView {
             <Layout me=me.signed_in() title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailPlace::Outbox/>
                 <LiveMail events/>
-                <div id="live">
+                <div id="live" tabindex="-1">
                     {empty.then(|| view! {
                         <section class="sheet empty">
                             <p class="empty-title">"Nothing yet."</p>
@@ -70,7 +70,7 @@ pub fn Letter() -> impl IntoView {
                 <MailNav place=MailPlace::Outbox/>
                 // What is over does not change any more: nothing has to be followed.
                 {moving.then(|| view! { <LiveMail events/> })}
-                <div id="live">{opened(letter)}</div>
+                <div id="live" tabindex="-1">{opened(letter)}</div>
                 <p class="back"><a href="/mail/outbox">"Back to Outbox"</a></p>
             </Layout>
         }
@@ -184,19 +184,19 @@ fn buttons(message: &DeliveryView) -> AnyView {
         {connect}
         {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?"/> })}
         {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
-        {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values()))}
+        {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values(), format!("again-{}", message.id)))}
         {rewrite}
     }
     .into_any()
 }
 
 /// Where it may have arrived already, a second copy asks once more.
-fn retry(may_have_arrived: bool, values: Vec<(&'static str, String)>) -> AnyView {
+fn retry(may_have_arrived: bool, values: Vec<(&'static str, String)>, id: String) -> AnyView {
     if !may_have_arrived {
         return view! { <Submit action="/api/retry_message" values label="Try again"/> }.into_any();
     }
     view! {
-        <details class="confirm">
+        <details class="confirm" id=id>
             <summary>"Send again anyway"</summary>
             <p>"The recipient may get it twice."</p>
             <Submit action="/api/retry_message" values label="Yes, send it again" class="button danger"/>

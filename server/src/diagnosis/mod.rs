@@ -300,11 +300,7 @@ mod tests {
         assert_eq!(revoked.explain(&reader).mender, Mender::You);
         assert_eq!(revoked.explain(&Reader { colleague: true, ..reader }).mender, Mender::Owner);
         let nobody = Fault { cause: "conditional_access".into(), facts: Vec::new() }.explain(&Reader::default());
-        assert!(
-            nobody.steps[0].text.ends_with("find the policy that blocked the account."),
-            "{}",
-            nobody.steps[0].text
-        );
+        assert!(nobody.steps[0].text.contains("find the policy that blocked the account."), "{}", nobody.steps[0].text);
     }
 
     fn fault(cause: &str, facts: &[(&str, &str)]) -> Fault {

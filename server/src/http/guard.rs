@@ -96,6 +96,8 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         }
         let page = text(request.headers(), header::REFERER);
         let page = page.and_then(|page| page.strip_prefix(&visitor.institution.public_url)).map(ToOwned::to_owned);
+        // Where a proxy hides it: what was written waits in the tab, on that page.
+        let page = page.or_else(|| (path == "/api/send_message").then(|| "/mail/compose".to_owned()));
         return to_login(&state, &visitor, page.as_deref()).await;
     }
     request.extensions_mut().insert(visitor);

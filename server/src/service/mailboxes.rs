@@ -18,6 +18,40 @@ use crate::store::{Mailbox, NewAttempt, Slot};
 const MOST_ALIASES: usize = 50;
 
 impl Services {
+    /// What an error that came to the redirect URI means, in words of ours.
+    pub(super) fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)> {
+        let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+        let description = cut(description, 2_000);
+        let told = crate::identity::OAuthError {
+            error: cut(error, 100),
+            error_description: Some(description.clone()),
+            ..crate::identity::OAuthError::default()
+        };
+        let fault = Fault::callback(&told, self.clock.now());
+        let reader = crate::diagnosis::Reader {
+            institution: visitor.institution.name.clone(),
+            redirect_uri: self.redirect_uri(&visitor.institution.public_url),
+            public_url: visitor.institution.public_url.clone(),
+            ..crate::diagnosis::Reader::default()
+        };
+        let diagnosis = fault.explain(&reader);
+        let steps: Vec<&str> = diagnosis.steps.iter().map(|step| step.text.as_str()).collect();
+        let codes = told.codes().iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>();
+        let ids = description
+            .split(|c: char| !(c.is_ascii_hexdigit() || c == '-'))
+            .filter(|word| word.len() == 36)
+            .filter_map(|word| uuid::Uuid::parse_str(word).ok())
+            .map(|id| id.to_string());
+        let ids: Vec<String> = codes.into_iter().chain(ids).take(6).collect();
+        if fault.cause == "authority_refused" {
+            // Nothing that is known, and perhaps not even Microsoft's.
+            let text = "The numbers below say why, to whoever looks them up at Microsoft.";
+            return (!ids.is_empty()).then(|| (Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids));
+        }
+        let text = format!("{} {}", diagnosis.summary, steps.join(" "));
+        Some((Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids))
+    }
+
     /// A mailbox that this person connected for themselves.
     async fn personal_mailbox(&self, me: &SignedIn, which: MailboxId) -> Result<Mailbox, AppError> {
         let found = self.store.mailbox(me.institution().id, which).await.or_internal(self)?;
@@ -153,36 +187,7 @@ impl Mailboxes for Handle {
     }
 
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)> {
-        let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
-        let description = cut(description, 2_000);
-        let told = crate::identity::OAuthError {
-            error: cut(error, 100),
-            error_description: Some(description.clone()),
-            ..crate::identity::OAuthError::default()
-        };
-        let fault = Fault::callback(&told, self.clock.now());
-        if fault.cause == "authority_refused" {
-            return None;
-        }
-        let reader = crate::diagnosis::Reader {
-            institution: visitor.institution.name.clone(),
-            redirect_uri: self.redirect_uri(&visitor.institution.public_url),
-            public_url: visitor.institution.public_url.clone(),
-            ..crate::diagnosis::Reader::default()
-        };
-        let diagnosis = fault.explain(&reader);
-        let steps: Vec<&str> = diagnosis.steps.iter().map(|step| step.text.as_str()).collect();
-        let codes = told.codes().iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>();
-        let ids = description
-            .split(|c: char| !(c.is_ascii_hexdigit() || c == '-'))
-            .filter(|word| word.len() == 36)
-            .filter_map(|word| uuid::Uuid::parse_str(word).ok())
-            .map(|id| id.to_string());
-        let text = format!("{} {}", diagnosis.summary, steps.join(" "));
-        Some((
-            Notice::new(Tone::Problem, diagnosis.title.clone(), text),
-            codes.into_iter().chain(ids).take(6).collect(),
-        ))
+        Services::returned(self, visitor, error, description)
     }
 
     async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError> {

@@ -30,6 +30,9 @@ pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
     Place::new("attempts", column, id)
 }
 
+/// The page that Microsoft sends browsers back to.
+const CALLBACK: &str = "/web/home/emails/msexchangeonlineoauth";
+
 impl Services {
     /// The registration in use; an institution without one cannot connect anything.
     pub(super) async fn ready_registration(&self, me: &SignedIn) -> Result<Registration, AppError> {
@@ -120,7 +123,18 @@ impl Services {
         let failed = |error: AppError| {
             (Notice::new(Tone::Problem, "That did not work.", error.to_string()), "/account/email".to_owned())
         };
-        let attempt = self.claim(visitor, &me, &callback.state).await?;
+        let attempt = match self.claim(visitor, &me, &callback.state).await {
+            Ok(attempt) => attempt,
+            Err(elsewhere) => {
+                // Consent may have been begun in the portal, with a state of its own.
+                let consent = callback.admin_consent.as_deref().map(|consent| consent.eq_ignore_ascii_case("true"));
+                return match consent {
+                    Some(true) => Ok(format!("{CALLBACK}?admin_consent=True")),
+                    Some(false) => Ok(format!("{CALLBACK}?admin_consent=False")),
+                    None => Err(self.with_what_was_said(visitor, &callback, elsewhere)),
+                };
+            }
+        };
         // What belongs to the institution is for administrators, also at the end of a sign-in that began as one.
         if attempt.kind != AttemptKind::Personal && me.administrator().is_err() {
             if let Err(error) =
@@ -166,6 +180,16 @@ impl Services {
     }
 
     /// Uses up the state and checks time, browser and person.
+    /// What Microsoft said is said also where it belongs to no sign-in that runs here; nothing of it is trusted.
+    fn with_what_was_said(&self, visitor: &Visitor, callback: &Callback, (mut notice, page): Elsewhere) -> Elsewhere {
+        let described = callback.error_description.as_deref().unwrap_or_default();
+        let told = callback.error.as_deref().and_then(|error| self.returned(visitor, error, described));
+        if let Some((said, ids)) = told {
+            notice.text = format!("{} Microsoft said: {} {} {}", notice.text, said.title, said.text, ids.join(" "));
+        }
+        (notice, page)
+    }
+
     async fn claim(&self, visitor: &Visitor, me: &SignedIn, state: &str) -> Result<Attempt, Elsewhere> {
         let page = "/account/email".to_owned();
         let refuse = |title: &str, text: &str| (Notice::new(Tone::Problem, title, text), page.clone());
@@ -265,9 +289,20 @@ impl Services {
         let nonce = open("nonce_sealed", &attempt.nonce_sealed).or_internal(self)?;
         let redirect_uri = self.redirect_uri(&me.institution().public_url);
         let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri).await {
-            Ok(granted) => granted,
+            Ok(granted) => {
+                self.store.set_registration_problem(attempt.institution, None, now).await.or_internal(self)?;
+                granted
+            }
             Err(error) => {
                 let fault = Fault::identity(&error, now);
+                if error.is_wrong_client() {
+                    // It stops everybody: the pages of administrators say so.
+                    let problem = fault.to_json();
+                    self.store
+                        .set_registration_problem(attempt.institution, Some(&problem), now)
+                        .await
+                        .or_internal(self)?;
+                }
                 // Nothing was connected by this sign-in yet that could have ended.
                 let new = fault.cause == "grant_revoked";
                 return Ok(Err(if new { Fault { cause: "exchange_refused".into(), ..fault } } else { fault }));

@@ -232,6 +232,14 @@ impl Store {
         .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
+        if problem.is_some() && changed.rows_affected() == 0 {
+            // Refused before: what is said now is what holds.
+            sqlx::query("UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'")
+                .bind(problem)
+                .bind(institution.to_string())
+                .execute(&self.pool)
+                .await?;
+        }
         if changed.rows_affected() > 0 && problem.is_some() {
             // Another incident than the one that was told, unless it is the same that comes and goes.
             sqlx::query(

@@ -87,7 +87,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "imap_unreachable",
         "Microsoft's mail server for receiving cannot be reached.",
         (
-            "The connection from this server failed. Whoever runs it must look.",
+            "The connection from this server failed. Your administrator can have it looked at.",
             "The connection from this server to the IMAP host failed.",
         ),
         (Operator, TryAgain),
@@ -96,7 +96,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "imap_tls",
         "No secure connection to the mail server for receiving.",
-        ("Encryption could not be set up. Whoever runs this server must look.", "TLS with the IMAP host failed."),
+        ("Encryption could not be set up. Your administrator can have it looked at.", "TLS with the IMAP host failed."),
         (Operator, TryAgain),
         &[say(
             "Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE. Otherwise check the host in ENTREPOST_MICROSOFT_IMAP.",

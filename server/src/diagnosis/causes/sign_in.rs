@@ -55,12 +55,12 @@ pub(super) static CAUSES: &[Cause] = &[
         "A security policy of the institution stops the sign-in.",
         (
             "A Conditional Access policy does not allow this sign-in.",
-            "A Conditional Access policy judges the address of this server, or asks for a fresh sign-in.",
+            "A Conditional Access policy does not allow it. Where it judges the network, it judges the address of this server.",
         ),
         (Administrator, ConnectAgain),
         &[
             say(
-                "Entra ID › Monitoring & health › Sign-in logs, User sign-ins (non-interactive), filter by the correlation ID of the evidence: find the policy that blocked {address}.",
+                "Entra ID › Monitoring & health › Sign-in logs, filter by the correlation ID of the evidence: find the policy that blocked {address}. A sign-in by hand stands under User sign-ins (interactive), a renewal by this server under User sign-ins (non-interactive), which that page does not show first.",
             ),
             say(
                 "Add the outbound address of this server ({outbound_address}) to the trusted locations, or exclude the app from the policy.",
@@ -315,7 +315,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "authority_protocol",
         "The authority's answer cannot be understood.",
         (
-            "What answered does not speak OpenID Connect. Whoever runs this server must look.",
+            "What answered is not Microsoft's sign-in. Your administrator can have it looked at.",
             "What answers at the authority's address does not speak OpenID Connect.",
         ),
         (Operator, TryAgain),

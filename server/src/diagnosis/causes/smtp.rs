@@ -251,7 +251,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "smtp_cut",
         "The connection broke while the message was sent.",
         (
-            "The message was not accepted. Try again; if it happens again, whoever runs this server must look at the network.",
+            "The message was not accepted. Try again; if it happens again, your administrator can have the network looked at.",
             "The SMTP connection was cut during DATA. A firewall or proxy between may be the reason.",
         ),
         (Operator, TryAgain),
@@ -261,7 +261,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "smtp_cut_unknown",
         "The connection broke before Microsoft confirmed the message.",
         (
-            "Whether it was accepted is not known. Try again; if it happens again, whoever runs this server must look at the network.",
+            "Whether it was accepted is not known. Try again; if it happens again, your administrator can have the network looked at.",
             "The SMTP connection was cut before the message was confirmed. A firewall or proxy between may be the reason.",
         ),
         (Operator, TryAgain),
@@ -271,7 +271,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "smtp_unreachable",
         "Microsoft's mail server cannot be reached.",
         (
-            "The connection from this server failed. Whoever runs it must look.",
+            "The connection from this server failed. Your administrator can have it looked at.",
             "The connection from this server to the SMTP host failed.",
         ),
         (Operator, TryAgain),
@@ -281,7 +281,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "smtp_tls",
         "No secure connection to the mail server.",
         (
-            "Encryption could not be set up, so nothing was sent. Whoever runs this server must look.",
+            "Encryption could not be set up, so nothing was sent. Your administrator can have it looked at.",
             "TLS with the SMTP host failed, so nothing was sent.",
         ),
         (Operator, TryAgain),
@@ -291,7 +291,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "smtp_silent",
         "The connection to Microsoft's mail server broke.",
         (
-            "It was there, then it was gone. Try again in a few minutes; if it happens again, tell whoever runs this server.",
+            "It was there, then it was gone. Try again in a few minutes; if it happens again, tell your administrator.",
             "The SMTP host accepted the connection, then it broke. If it happens again, look for a firewall or an inspecting proxy on the way.",
         ),
         (Time, TryAgain),

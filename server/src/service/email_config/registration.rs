@@ -21,6 +21,9 @@ enum Verdict {
     Silent(Fault),
 }
 
+/// Refusals of the registration itself, whoever asks.
+const REFUSES_ALL: [&str; 4] = ["secret_wrong", "secret_expired", "client_unknown", "app_disabled"];
+
 impl Services {
     async fn ask_microsoft(&self, client_id: ClientId, tenant: &Tenant, secret: &Secret) -> Verdict {
         let now = self.clock.now();
@@ -240,7 +243,18 @@ impl Services {
             verified_at: None,
         };
         match self.ask_microsoft(values.client_id, &values.tenant, &secret).await {
-            Verdict::Refused(fault) => Ok(self.refused(admin, &fault)),
+            Verdict::Refused(fault) => {
+                // The values in use, unchanged: then nobody gets in with them.
+                let in_use = current.as_ref().is_some_and(|current| {
+                    current.client_id == values.client_id
+                        && matches!(&values.tenant, Tenant::Id(tenant) if *tenant == current.tenant_id)
+                });
+                if in_use && !is_new && !from_waiting && REFUSES_ALL.contains(&fault.cause.as_str()) {
+                    let problem = fault.to_json();
+                    self.store.set_registration_problem(institution, Some(&problem), now).await.or_internal(self)?;
+                }
+                Ok(self.refused(admin, &fault))
+            }
             Verdict::Accepted(tenant_id) => {
                 let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
                 let renewed = is_new && current.is_some();

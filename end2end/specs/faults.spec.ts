@@ -102,6 +102,7 @@ test("revoked grants: the mailbox needs reconnecting, and connecting again mends
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");
   await expect(page.locator(".diagnosis").first()).toHaveAttribute("data-cause", "grant_revoked");
+  await expect(page).toHaveTitle(/^Failed · /);
   // Nothing is ticked that the answer denies.
   await expect(page.locator('.stop[data-status="passed"]')).toHaveCount(0);
   await expect(page.locator('.stop[data-check="sign_in"]')).toContainText("not asked again");

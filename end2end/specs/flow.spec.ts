@@ -32,6 +32,8 @@ test("configure, connect, watch every check pass up to the test message", async 
   await outcome(page, "passed");
   for (const check of CHECKS) await expect(stop(page, check)).toHaveAttribute("data-status", "passed");
   await expect(page.getByText("Your mailbox is connected.").first()).toBeVisible();
+  await expect(page).toHaveTitle(/^Connected · /);
+  await expect(page.locator(":focus")).toContainText("Your mailbox is connected.");
   await expect(page.getByRole("img", { name: /Postmark/ })).toBeVisible();
 
   const mails = await demo.mails();

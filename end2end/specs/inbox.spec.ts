@@ -439,3 +439,43 @@ test("the focus goes to what a form answers, and the title says it", async ({ pa
   await expect(page).toHaveTitle(/^Error · /);
   await expect(page.locator(":focus")).toHaveAttribute("id", "errors");
 });
+
+test("what arrives takes the focus from nobody @script", async ({ page, demo }) => {
+  await ready(page, demo);
+  await demo.deliver(ME, mail("First.", "text"));
+  await demo.deliver(ME, mail("Second.", "text"));
+  await inbox(page, demo);
+  await appears(page, row(page, "Second."));
+  const focused = () => page.evaluate(() => document.activeElement?.textContent ?? "");
+  await row(page, "First.").getByRole("link").focus();
+  await demo.deliver(ME, mail("Third.", "text"));
+  await appears(page, row(page, "Third."));
+  expect(await focused()).toContain("First.");
+  // A button of the selection, too; what is ticked stays so.
+  await row(page, "First.").getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Flag", exact: true }).focus();
+  await demo.deliver(ME, mail("Fourth.", "text"));
+  await appears(page, row(page, "Fourth."));
+  expect(await focused()).toBe("Flag");
+  await expect(row(page, "First.").getByRole("checkbox")).toBeChecked();
+});
+
+test("each check is said by its name @script", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(`${demo.url}/account/email`);
+  const said: string[] = [];
+  await page.exposeFunction("heard", (text: string) => void said.push(text));
+  await page.addInitScript(() => {
+    new MutationObserver(() => {
+      const text = document.querySelector(".attempt [role=status].visually-hidden")?.textContent;
+      if (text) void (window as unknown as { heard: (text: string) => void }).heard(text);
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+  });
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await page.getByLabel("Email or sign-in name").fill(ME);
+  await page.getByLabel("Password").fill("sandbox");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Accept" }).click();
+  await outcome(page, "passed");
+  expect(said.some((text) => /^[A-Z].*, [1-7] of 7$/.test(text)), said.join("; ")).toBe(true);
+});

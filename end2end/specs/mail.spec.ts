@@ -145,3 +145,18 @@ test.describe("with short pauses", () => {
     expect(await inbox(demo, "other@demo.example")).toHaveLength(2);
   });
 });
+
+test("a message in doubt is sent again only after another question", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await demo.faults({ cut_after_data: true, no_sent_copy: true });
+  await write(page, demo, "other@demo.example", "In doubt");
+  await expect(message(page, "In doubt")).toHaveAttribute("data-state", "unknown");
+  await demo.faults({ cut_after_data: false, no_sent_copy: false });
+  await expect(page.getByRole("button", { name: "Yes, send it again" })).toBeHidden();
+  await message(page, "In doubt").locator("summary", { hasText: "Send again anyway" }).click();
+  await expect(page.getByText("The recipient may get it twice.")).toBeVisible();
+  await page.getByRole("button", { name: "Yes, send it again" }).click();
+  await expect(message(page, "In doubt")).toHaveAttribute("data-state", "sent");
+});

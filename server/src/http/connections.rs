@@ -165,22 +165,35 @@ struct Socket {
     activity: Arc<Activity>,
     write: Duration,
     timer: Pin<Box<Sleep>>,
-    stalled: bool,
+    /// Since when nothing can be written.
+    stalled: Option<Instant>,
+    /// How long that was, all together, and what was written.
+    waited: Duration,
+    written: u64,
     ended: bool,
 }
+
+/// Bytes a second that a client must read on average while an answer waits for it.
+const READ_RATE: u64 = 1024;
 
 impl Socket {
     fn watched(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(done) = polled {
-            self.stalled = false;
+            if let Some(since) = self.stalled.take() {
+                self.waited += since.elapsed();
+            }
             if let Ok(count) = &done {
                 self.activity.moved.fetch_add(*count as u64, Relaxed);
+                self.written += *count as u64;
             }
             return Poll::Ready(done);
         }
-        if !self.stalled {
-            self.stalled = true;
-            self.timer.as_mut().reset(Instant::now() + self.write);
+        if self.stalled.is_none() {
+            self.stalled = Some(Instant::now());
+            // Who takes a little now and then has to take this much on average.
+            let allowed = self.write * 2 + Duration::from_secs(self.written / READ_RATE);
+            let patience = allowed.saturating_sub(self.waited).min(self.write);
+            self.timer.as_mut().reset(Instant::now() + patience);
         }
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -380,7 +393,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
         activity: Arc::clone(&activity),
         write: limits.write,
         timer: Box::pin(sleep(Duration::ZERO)),
-        stalled: false,
+        stalled: None,
+        waited: Duration::ZERO,
+        written: 0,
         ended: false,
     };
     let first_head = limits.head;

@@ -170,6 +170,18 @@ fn check_nothing_is_lost(line: &str, found: usize) -> Result<(), String> {
         return Err(format!("“{line}” has a colon, as a group has; a group ends with a semicolon."));
     }
     if ats > found {
+        // The one that is wrong is named, and not the whole column.
+        let marked = outside_quotes(line, |c| if c == ',' { '\n' } else { c });
+        let wrong: Vec<String> = marked
+            .split('\n')
+            .map(str::trim)
+            .filter(|piece| piece.matches('@').count() > 1 && !piece.contains(['"', '<']))
+            .take(10)
+            .map(|piece| format!("“{piece}”"))
+            .collect();
+        if !wrong.is_empty() && wrong.len() < marked.split('\n').count() {
+            return Err(format!("{} cannot be an address: it has more than one @.", wrong.join(", ")));
+        }
         return Err(format!("“{line}” has more @ than addresses. Separate addresses with commas."));
     }
     Ok(())
@@ -249,5 +261,11 @@ mod tests {
     fn a_header_cannot_be_smuggled_in() {
         assert!(parse_list("a@x.example\r\nBcc: b@x.example").is_err());
         assert!(parse_list("a@x.example\0").is_err());
+    }
+
+    #[test]
+    fn of_a_column_the_wrong_one_is_named() {
+        let error = parse_list("a@x.example\nb@@x.example\nc@x.example").unwrap_err();
+        assert!(error.contains("“b@@x.example”") && !error.contains("c@x.example"), "{error}");
     }
 }

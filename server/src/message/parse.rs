@@ -534,6 +534,9 @@ fn named_pictures(html: &str) -> HashSet<String> {
         let from = at + found + 4;
         let length = bytes[from..].iter().take(CONTENT_ID).position(ends).unwrap_or(CONTENT_ID);
         let written = String::from_utf8_lossy(&bytes[from..(from + length).min(bytes.len())]);
+        // As attributes write it.
+        let written = ["&#64;", "&#x40;", "&commat;"].iter().fold(written.into_owned(), |all, at| all.replace(at, "@"));
+        let written = std::borrow::Cow::<str>::Owned(written.replace("&amp;", "&"));
         named.insert(sanitize::picture_id(&written));
         named.insert(written.into_owned());
         at = from;

@@ -264,7 +264,8 @@ impl Accounts for Handle {
         let tries = self.tries(visitor, &address, user.as_ref());
         self.slow_down(&tries).await?;
         // Only who has a place in the queue is counted: what strangers can make the database store is bounded by it.
-        let turn = self.passwords.queue(visitor.address).map_err(|Busy| busy())?;
+        let known = user.as_ref().filter(|_| tries.is_known()).map(|user| user.id.0.as_u128());
+        let turn = self.passwords.wait_for_turn(visitor.address, known).await.map_err(|Busy| busy())?;
         self.count_try(&tries).await?;
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
@@ -309,7 +310,7 @@ impl Accounts for Handle {
         self.count_link(visitor).await?;
         let user = self.valid_invitation(visitor, token).await?.user;
         self.check_new_password(&user.address, password)?;
-        let turn = self.passwords.queue(visitor.address).map_err(|Busy| busy())?;
+        let turn = self.passwords.wait_for_turn(visitor.address, None).await.map_err(|Busy| busy())?;
         let hash = self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))?;
         let institution = visitor.institution.id;
         let mut tx = self.store.begin().await.or_internal(self)?;
@@ -498,6 +499,7 @@ impl Accounts for Handle {
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError> {
         let person = self.person(admin, user).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
         self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         Ok(Notice::new(Tone::Success, format!("Dismissed for {}.", person.address), ""))

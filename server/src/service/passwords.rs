@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use argon2::password_hash::{Output, ParamsString, PasswordHash, SaltString};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -21,6 +22,10 @@ pub const MAX_LENGTH: usize = 512;
 const QUEUE: usize = 256;
 /// Of those, from one network: the people of a school sign in at the same hour.
 const SHARE: usize = 96;
+
+/// How long somebody waits for a place, and how often it is looked for one.
+const PATIENCE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Hashes and checks passwords.
 pub struct Passwords {
@@ -90,6 +95,23 @@ impl Passwords {
         queue.all += 1;
         queue.by_network.insert(network, waiting + 1);
         Ok(Turn { queue: Arc::clone(&self.queue), network })
+    }
+
+    /// Takes a place in the queue, and waits a little for one. Of those who were here before nobody is refused for what others
+    /// behind their network address do.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub async fn wait_for_turn(&self, network: IpAddr, known: Option<u128>) -> Result<Turn, Busy> {
+        // A known browser counts as a network of its own.
+        let network = known.map_or(network, |known| IpAddr::V6(known.into()));
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.queue(network) {
+                Err(Busy) if tokio::time::Instant::now() < end => tokio::time::sleep(AGAIN).await,
+                other => return other,
+            }
+        }
     }
 
     /// Hashes a password.

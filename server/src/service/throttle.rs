@@ -47,6 +47,11 @@ pub(super) struct Tries {
 }
 
 impl Tries {
+    /// Whether it comes from a browser in which the person signed in before.
+    pub(super) fn is_known(&self) -> bool {
+        self.browser.is_some()
+    }
+
     fn refusing(&self) -> Vec<(&str, i64, i64)> {
         match &self.browser {
             Some(browser) => {

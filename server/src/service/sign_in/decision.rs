@@ -67,6 +67,9 @@ impl Services {
                     "The name that signed in is not an email address. Type the mailbox's address and start again.",
                 ));
             }
+        }
+        // Where only the `email` claim names them, that proves nothing: a message has to.
+        if decision == Decision::UseSignedIn && !attempt.prove_address {
             tx.commit().await.or_internal(self)?;
             let registration = self.ready_registration(me).await?;
             if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
@@ -93,9 +96,11 @@ impl Services {
             };
             self.put_check(&instead, check).await?;
         } else {
+            let used = decision == Decision::UseSignedIn;
+            let address = if used { attempt.sign_in_name.clone() } else { attempt.address.clone() };
             let rest = Resting {
                 stage: Stage::Ready,
-                address: attempt.address.clone(),
+                address: address.clone(),
                 prove_address: true,
                 sign_in_name: attempt.sign_in_name.clone(),
                 subject: attempt.subject.clone(),
@@ -107,8 +112,7 @@ impl Services {
                 return Err(AppError::NotSignedIn);
             }
             tx.commit().await.or_internal(self)?;
-            let detail =
-                format!("{} signed in; the test message has to prove {}", attempt.sign_in_name, attempt.address);
+            let detail = format!("{} signed in; the test message has to prove {address}", attempt.sign_in_name);
             self.put_check(
                 &attempt,
                 Check {

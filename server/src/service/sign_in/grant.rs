@@ -104,7 +104,7 @@ impl Services {
         let rest = Resting {
             stage,
             address: attempt.address.clone(),
-            prove_address: stage == Stage::Ready,
+            prove_address: stage == Stage::Ready || identity.names.is_empty(),
             sign_in_name: identity.sign_in_name.clone(),
             subject: identity.subject.clone(),
             grant_sealed: Some(self.vault.seal(&attempt_place("grant_sealed", attempt.id), refresh).or_internal(self)?),

@@ -93,8 +93,8 @@ fn step_list(steps: Vec<Step>) -> impl IntoView {
     view! {
         <ol class="steps">{items}</ol>
         {has_command.then(|| view! {
-            <div class="quiet">
-                <p>"The commands are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
+            <div class="before-commands">
+                <p class="quiet">"The commands are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
                 {copyable(BEFORE_COMMANDS.to_owned(), "Copy command")}
             </div>
         })}

@@ -346,6 +346,7 @@ impl Accounts for Handle {
         let invitations = self.store.invitations(institution).await.or_internal(self)?;
         let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
         let undelivered = self.store.undelivered_notifications(institution).await.or_internal(self)?;
+        let reader = self.reader_of_mailboxes(admin).await?;
         let now = self.clock.now();
         let until = |user: UserId| -> Option<Timestamp> {
             invitations.iter().find(|(who, until)| *who == user && *until >= now).map(|(_, until)| *until)
@@ -361,7 +362,7 @@ impl Accounts for Handle {
                 mailboxes: mailboxes
                     .iter()
                     .filter(|mailbox| mailbox.user == user.id)
-                    .map(|mailbox| self.mailbox_view(admin, mailbox))
+                    .map(|mailbox| Services::mailbox_view(admin, mailbox, &reader))
                     .collect(),
                 undelivered: undelivered
                     .iter()

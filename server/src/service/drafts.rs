@@ -145,8 +145,9 @@ impl Services {
                 (ComposeForm { key, ..ComposeForm::default() }, Vec::new())
             }
         };
+        let reader = self.reader_of_mailboxes(me).await?;
         Ok(ComposeView {
-            senders: mine.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
+            senders: mine.iter().map(|mailbox| Self::mailbox_view(me, mailbox, &reader)).collect(),
             form,
             writer: self.clock.uuid().to_string(),
             attachments,

@@ -41,12 +41,13 @@ impl Services {
         let sender = settings.notification_mailbox.and_then(|id| mailboxes.iter().find(|mailbox| mailbox.id == id));
         let own = mailboxes.iter().find(|mailbox| mailbox.kind == AttemptKind::Notifications);
         let attempts = self.store.notification_attempts(institution.id, NEWEST).await.or_internal(self)?;
+        let reader = self.reader_of_mailboxes(admin).await?;
         Ok(NotificationView {
             default_sender: self.outbox.default_sender(&institution.slug),
             custom_from: settings.custom_from,
             custom_from_address: settings.custom_from_address.clone(),
             system_smtp: self.config.system_smtp.is_some(),
-            sender: sender.or(own).map(|mailbox| self.mailbox_view(admin, mailbox)),
+            sender: sender.or(own).map(|mailbox| Self::mailbox_view(admin, mailbox, &reader)),
             ready: sender.is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect),
             problem: settings.notification_problem.clone(),
             candidates: mailboxes

@@ -58,8 +58,14 @@ impl Services {
         found.filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal).ok_or(AppError::NotFound)
     }
 
-    pub(super) fn mailbox_view(&self, me: &SignedIn, mailbox: &Mailbox) -> MailboxView {
-        let reader = Reader { colleague: mailbox.user != me.user(), ..self.reader(me, &mailbox.address) };
+    /// What is known of whoever reads about mailboxes, whichever they are.
+    pub(super) async fn reader_of_mailboxes(&self, me: &SignedIn) -> Result<Reader, AppError> {
+        Ok(Reader { consent_link: self.consent_link(me.institution()).await?, ..self.reader(me, "") })
+    }
+
+    pub(super) fn mailbox_view(me: &SignedIn, mailbox: &Mailbox, reader: &Reader) -> MailboxView {
+        let (colleague, address) = (mailbox.user != me.user(), mailbox.address.clone());
+        let reader = Reader { colleague, address, ..reader.clone() };
         MailboxView {
             id: mailbox.id,
             address: mailbox.address.clone(),
@@ -125,12 +131,14 @@ impl Mailboxes for Handle {
             .map(|user| user.address)
             .collect();
         let provider_ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
+        let failed = attempts.iter().filter(|attempt| attempt.outcome == app::model::Outcome::Failed).count();
+        let reader = Reader { again: failed > 1, ..self.reader_of_mailboxes(me).await? };
         Ok(AccountView {
             account_address: me.address().to_owned(),
             provider_ready,
             ask,
             allow_other_address: settings.allow_other_address,
-            mailboxes: mailboxes.iter().map(|mailbox| self.mailbox_view(me, mailbox)).collect(),
+            mailboxes: mailboxes.iter().map(|mailbox| Services::mailbox_view(me, mailbox, &reader)).collect(),
             attempts: self.summaries(attempts).await?,
         })
     }

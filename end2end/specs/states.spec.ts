@@ -78,6 +78,13 @@ test("the institution's own trouble: a refused registration, a failing sender", 
   await page.goto(`${demo.url}/`);
   await expect(page.getByText("Microsoft refuses the app registration.")).toBeVisible();
   await everyLook(page, "home-refused-registration");
+  // The page that mends it says the same, and nothing on it says otherwise.
+  await page.goto(demo.url + CONFIG);
+  await expect(page.getByText("The Client Secret has expired.").first()).toBeVisible();
+  await expect(page.getByText("Last accepted")).toBeVisible();
+  await expect(page.getByText("IDs and secret are right.")).toHaveCount(0);
+  await expect(page.locator("#client_secret")).toBeFocused();
+  await everyLook(page, "config-refused-now");
 });
 
 test("mail that waits: several senders, held, stopped", async ({ page, demo }) => {

@@ -129,6 +129,12 @@ async fn marks_are_undone() {
         post(&browser, &world, "/api/act_on_mail", &form(&list, "class=\"undo\"")).await;
         assert_eq!(flags(), ["", ""], "{action}");
     }
+    // What was read before stays so.
+    post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&one], "read")).await;
+    let back = post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&one, &two], "read")).await;
+    let list = page(&browser, &world, &back).await;
+    post(&browser, &world, "/api/act_on_mail", &form(&list, "class=\"undo\"")).await;
+    assert_eq!(flags(), ["\\Seen", ""]);
 }
 
 /// Where no name says it, nothing is deleted until the person has chosen; and the choice is kept.

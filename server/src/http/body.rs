@@ -28,11 +28,10 @@ const BESIDE_FILES: u64 = 4 * 1024 * 1024;
 /// KiB of forms in memory at one time. Each takes some four times its size while it is read.
 const FORMS_ROOM: usize = 32 * 1024;
 /// The same of strangers.
-const STRANGERS_ROOM: usize = 32 * 1024;
-/// Bodies of one person at one time, with and without files, and of one network of strangers.
+const STRANGERS_ROOM: usize = 64 * 1024;
+/// Bodies of one person at one time, with files and without.
 const UPLOADS_EACH: usize = 2;
 const FORMS_EACH: usize = 12;
-const STRANGERS_EACH: usize = 48;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether there is a share.
@@ -50,7 +49,7 @@ fn limit(path: &str, attachments: u64) -> u64 {
 }
 
 /// Room for bodies in memory, in KiB. Small ones have their own: no upload keeps people from signing in, and nobody who is signed in
-/// keeps strangers from it. Of each, one person or network has a share.
+/// keeps strangers from it. One person has a share of them.
 pub(super) struct Room {
     strangers: Arc<Semaphore>,
     forms: Arc<Semaphore>,
@@ -58,7 +57,7 @@ pub(super) struct Room {
     shares: Arc<Shares>,
 }
 
-/// Bodies that one person, or one network of strangers, has on their way.
+/// Bodies that each person has on their way.
 #[derive(Default)]
 struct Shares(Mutex<HashMap<String, usize>>);
 
@@ -156,11 +155,8 @@ pub(super) async fn with_room(State(state): State<AppState>, request: Request, n
     let (pool, whose, each) = match (person, bytes <= FORM) {
         (Some(person), true) => (&state.room.forms, format!("forms {person}"), FORMS_EACH),
         (Some(person), false) => (&state.room.uploads, format!("uploads {person}"), UPLOADS_EACH),
-        // Who stands behind a proxy that tells nothing, or on this machine, may be anybody.
-        (None, _) => match visitor.map(|visitor| visitor.address).filter(|address| !address.is_loopback()) {
-            Some(address) => (&state.room.strangers, format!("network {address}"), STRANGERS_EACH),
-            None => (&state.room.strangers, String::new(), usize::MAX),
-        },
+        // Their bodies are small, and there may be as many as connections.
+        (None, _) => (&state.room.strangers, String::new(), usize::MAX),
     };
     let share = tokio::time::timeout(PATIENCE, async {
         loop {

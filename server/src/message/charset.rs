@@ -88,7 +88,13 @@ fn is_utf8(bytes: &[u8]) -> bool {
 /// Whether bytes are UTF-8 though their label says otherwise. In charsets of one byte a letter nothing else looks like that; in those
 /// of two, short words do (`联通` in GBK), but not several letters of three bytes.
 fn is_utf8_all_the_same(encoding: &'static Encoding, bytes: &[u8]) -> bool {
-    if bytes.is_ascii() || std::str::from_utf8(bytes).is_err() || [UTF_16LE, UTF_16BE].contains(&encoding) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    // Pairs of capitals look like rare letters: `ÓŁ` in ISO-8859-2 like `ӣ`.
+    let is_usual = |c: char| {
+        matches!(c, '\0'..='\u{17f}' | '\u{370}'..='\u{45f}' | '\u{590}'..='\u{6ff}' | '\u{e00}'..='\u{e7f}'
+            | '\u{2000}'..='\u{27bf}' | '\u{3000}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{ff00}'..='\u{ffef}' | '\u{1f300}'..='\u{1faff}')
+    };
+    if bytes.is_ascii() || [UTF_16LE, UTF_16BE].contains(&encoding) || !text.chars().all(is_usual) {
         return false;
     }
     encoding.is_single_byte() || bytes.iter().filter(|byte| (0xe0..=0xef).contains(*byte)).count() >= 3
@@ -182,8 +188,11 @@ fn meta_charset(html: &[u8]) -> Option<String> {
                     .iter()
                     .position(|byte| byte.is_ascii_whitespace() || b"\"';/>".contains(byte))
                     .unwrap_or(value.len());
-                if end > 0 {
-                    return Some(String::from_utf8_lossy(&value[..end]).into_owned());
+                let label = &value[..end];
+                // Who can read this is not in UTF-16 (HTML standard, 13.2.3.2).
+                let is_wide = Encoding::for_label(label).is_some_and(|found| [UTF_16LE, UTF_16BE].contains(&found));
+                if end > 0 && !is_wide {
+                    return Some(String::from_utf8_lossy(label).into_owned());
                 }
             }
         }
@@ -357,6 +366,20 @@ mod tests {
         for label in ["gb2312", "big5", "shift_jis", "euc-kr"] {
             assert_eq!(decode(Some(label), "班主任通知".as_bytes()), "班主任通知", "{label}");
         }
+        for (label, text) in [
+            ("iso-8859-2", "SPÓŁKA"),
+            ("windows-1250", "WSPÓŁPRACA"),
+            ("windows-874", "แดง"),
+            ("windows-874", "แบบ"),
+            ("windows-1251", "Расписание"),
+        ] {
+            let bytes = Encoding::for_label(label.as_bytes()).unwrap().encode(text).0.into_owned();
+            assert_eq!(decode(Some(label), &bytes), text, "{label}");
+        }
+        assert_eq!(
+            decode_html(Some("iso-8859-1"), b"<meta charset=unicode>Gr\xfc\xdfe"),
+            "<meta charset=unicode>Grüße"
+        );
         assert_eq!(decode(Some("gbk"), b"\xc1\xaa\xcd\xa8"), "联通");
         for label in [None, Some("utf-8"), Some("us-ascii")] {
             assert_eq!(

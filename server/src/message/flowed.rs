@@ -51,7 +51,7 @@ pub fn unflowed(text: &str, del_sp: bool) -> String {
 #[must_use]
 pub fn pieces(text: &str) -> Vec<TextPiece> {
     let mut finder = LinkFinder::new();
-    finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(false);
+    finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(true);
     let mut pieces = Vec::new();
     let mut at = 0;
     for link in finder.links(text).take(LINKS) {
@@ -59,20 +59,44 @@ pub fn pieces(text: &str) -> Vec<TextPiece> {
         let href = match link.kind() {
             LinkKind::Email => format!("mailto:{words}"),
             _ if is_web(words) => words.to_owned(),
-            // Without a scheme only what everybody takes for a page: `plan.pdf` and `e.g.` are none.
-            _ if words.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")) => format!("http://{words}"),
             _ => continue,
         };
         if link.start() > at {
-            pieces.push(TextPiece::Words(text[at..link.start()].to_owned()));
+            words_with_www(&text[at..link.start()], &mut pieces);
         }
         pieces.push(TextPiece::Link { href, words: words.to_owned() });
         at = link.start() + words.len();
     }
     if at < text.len() || pieces.is_empty() {
-        pieces.push(TextPiece::Words(text[at..].to_owned()));
+        words_with_www(&text[at..], &mut pieces);
     }
     pieces
+}
+
+/// Words, and the pages among them that everybody knows without a scheme. A finder that takes any dot for one (`plan.pdf`, `e.g.`)
+/// looks at the rest of the text anew with each.
+fn words_with_www(text: &str, pieces: &mut Vec<TextPiece>) {
+    let ends = |c: char| c.is_whitespace() || "<>\"'()[]{}|`".contains(c);
+    let (mut from, mut at) = (0, 0);
+    while let Some(found) = text[at..].find("www.").map(|found| at + found) {
+        let rest = &text[found..];
+        let end = rest.find(ends).unwrap_or(rest.len());
+        let word = ended(rest[..end].trim_end_matches(['.', ',', ';', ':', '!', '?']));
+        let starts = !text[..found].ends_with(|c: char| c.is_alphanumeric() || "@/._-".contains(c));
+        let is_host = word[4..].starts_with(|c: char| c.is_alphanumeric()) && word[4..].contains('.');
+        at = found + 4;
+        if !(starts && is_host) || pieces.len() > LINKS * 2 {
+            continue;
+        }
+        if found > from {
+            pieces.push(TextPiece::Words(text[from..found].to_owned()));
+        }
+        pieces.push(TextPiece::Link { href: format!("http://{word}"), words: word.to_owned() });
+        (from, at) = (found + word.len(), found + word.len());
+    }
+    if from < text.len() || pieces.is_empty() {
+        pieces.push(TextPiece::Words(text[from..].to_owned()));
+    }
 }
 
 /// Where a link ends in a text without blanks between words: at the punctuation and the letters of Chinese, Japanese and Korean.
@@ -80,7 +104,7 @@ fn ended(link: &str) -> &str {
     let is_foreign = |c: char| matches!(c, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{ff00}'..='\u{ffef}' | '\u{201c}' | '\u{201d}');
     // A host may have such letters; behind it they would be written in percent.
     let from = link.find("://").map_or(0, |at| at + 3);
-    let path = link[from..].find('/').map_or(link.len(), |at| from + at);
+    let path = link[from..].find('/').map_or(from, |at| from + at);
     link[path..].find(is_foreign).map_or(link, |at| &link[..path + at])
 }
 

@@ -249,7 +249,9 @@ impl<'a> Parser<'a> {
             "application/octet-stream" if leaf.name().is_some_and(|name| has_ending(name, "ics")) => {
                 self.calendar(leaf);
             }
-            "application/octet-stream" if leaf.name().is_some_and(|name| has_ending(name, "p7m")) => {
+            "application/octet-stream"
+                if leaf.name().is_some_and(|name| name.trim().eq_ignore_ascii_case("smime.p7m")) =>
+            {
                 self.protected(&leaf, bodies);
             }
             "application/pkcs7-mime" | "application/x-pkcs7-mime" => self.protected(&leaf, bodies),
@@ -283,8 +285,9 @@ impl<'a> Parser<'a> {
         let (is_shown, is_unreadable) = (found.is_some() && !leaf.is_attachment(), found.is_none());
         self.out.invitation = self.out.invitation.take().or(found);
         // What is shown as an invitation goes along where the message is forwarded.
-        self.attach(&leaf, leaf.name().unwrap_or_default(), "text/calendar");
-        if let Some(part) = self.out.parts.last_mut() {
+        if self.attach(&leaf, leaf.name().unwrap_or_default(), "text/calendar")
+            && let Some(part) = self.out.parts.last_mut()
+        {
             part.shown = is_shown;
         }
         if is_unreadable {
@@ -322,9 +325,10 @@ impl<'a> Parser<'a> {
         self.out.parts.extend(inner.parts.into_iter().take(room));
     }
 
-    fn attach(&mut self, leaf: &Leaf<'_>, name: &str, content_type: &str) {
+    /// Lists a part; `false`: there are too many.
+    fn attach(&mut self, leaf: &Leaf<'_>, name: &str, content_type: &str) -> bool {
         if self.out.parts.len() >= PARTS {
-            return;
+            return false;
         }
         let length = u32::try_from(leaf.bytes.len()).unwrap_or(u32::MAX);
         let cut_off = self.out.truncated && (leaf.from + length) as usize >= self.raw.len();
@@ -338,6 +342,7 @@ impl<'a> Parser<'a> {
             bytes: None,
             shown: false,
         });
+        true
     }
 
     fn finish(mut self, mut bodies: Vec<Body>) -> ParsedMessage {

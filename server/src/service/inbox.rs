@@ -413,6 +413,21 @@ impl Inbox for Handle {
         if action == MailAction::Restore && !known.iter().any(|row| row.name == to) {
             return Err(AppError::NotFound);
         }
+        // What was so before is not undone.
+        let mut changed = Vec::with_capacity(uids.len());
+        for uid in &uids {
+            let header = self.store.header(mailbox.institution, mailbox.id, &folder, *uid).await.or_internal(self)?;
+            let was = header.is_some_and(|header| match action {
+                MailAction::Read => header.seen,
+                MailAction::Unread => !header.seen,
+                MailAction::Flag => header.flagged,
+                MailAction::Unflag => !header.flagged,
+                MailAction::Delete | MailAction::Restore => false,
+            });
+            if !was {
+                changed.push(*uid);
+            }
+        }
         let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await.or_internal(self)?;
         let answer = self.ask_inbox(me, &mailbox, ask).await?;
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
@@ -440,10 +455,11 @@ impl Inbox for Handle {
             _ => uids.first().map(|uid| (validity, *uid)),
         };
         notice.undo = match action {
-            MailAction::Read => Some(undo(place, &folder, "unread", (validity, &uids), "")),
-            MailAction::Unread => Some(undo(place, &folder, "read", (validity, &uids), "")),
-            MailAction::Flag => Some(undo(place, &folder, "unflag", (validity, &uids), "")),
-            MailAction::Unflag => Some(undo(place, &folder, "flag", (validity, &uids), "")),
+            _ if changed.is_empty() => None,
+            MailAction::Read => Some(undo(place, &folder, "unread", (validity, &changed), "")),
+            MailAction::Unread => Some(undo(place, &folder, "read", (validity, &changed), "")),
+            MailAction::Flag => Some(undo(place, &folder, "unflag", (validity, &changed), "")),
+            MailAction::Unflag => Some(undo(place, &folder, "flag", (validity, &changed), "")),
             MailAction::Delete => {
                 moved.map(|moved| undo(place, &moved.folder, "restore", (moved.validity, &moved.uids), &folder))
             }

@@ -420,8 +420,16 @@ impl Session {
                 _ => None,
             };
             if let Some(ResponseCode::CopyUid(validity, _, now)) = code {
-                let uids = now.iter().flat_map(uids_of).take(uids.len()).collect();
-                moved = Some(Moved { folder: folder.to_owned(), validity: *validity, uids });
+                let new = now.iter().flat_map(uids_of).take(uids.len());
+                let all = moved.get_or_insert_with(|| Moved {
+                    folder: folder.to_owned(),
+                    validity: *validity,
+                    uids: Vec::new(),
+                });
+                // A server may tell of them in several answers.
+                if all.validity == *validity && all.uids.len() < uids.len() {
+                    all.uids.extend(new);
+                }
             }
         })
         .await?;

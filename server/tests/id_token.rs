@@ -74,6 +74,8 @@ fn every_tampered_claim_is_refused() {
         ("iss", Value::Null),
         ("aud", json!("00000000-0000-0000-0000-000000000000")),
         ("aud", json!([])),
+        // A further audience, and nobody says whom it was made for (OpenID Connect Core, 3.1.3.7).
+        ("aud", json!([CLIENT, "00000000-0000-0000-0000-000000000000"])),
         ("aud", Value::Null),
         ("exp", json!(NOW - 301)),
         ("exp", Value::Null),

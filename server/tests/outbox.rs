@@ -478,7 +478,12 @@ async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
         world.until(async || !arrived(&world, "office.manager@demo.example").is_empty()).await;
         let waited = began.elapsed();
         assert!(waited < std::time::Duration::from_secs(1), "behind 10,000 of another mailbox: {waited:?}");
-        world.until(async || arrived(&world, "other@demo.example").len() == 30).await;
+        let all_there = world.until(async || arrived(&world, "other@demo.example").len() == 30);
+        if tokio::time::timeout(std::time::Duration::from_secs(30), all_there).await.is_err() {
+            let mut told = fates(&world, &busy).await;
+            told.retain(|(state, _, _)| !matches!(state, DeliveryState::Queued));
+            panic!("{} arrived; {told:?}", arrived(&world, "other@demo.example").len());
+        }
         // The limit holds: nothing was throttled, and the rest waits for the next minute.
         for (state, _, answer) in fates(&world, &busy).await {
             assert!(!matches!(state, DeliveryState::Deferred | DeliveryState::Failed), "{answer}");

@@ -54,8 +54,13 @@ async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>
         return token::error(&shared, StatusCode::BAD_REQUEST, "invalid_tenant", 90002, &text);
     }
     let base = format!("{}/{id}", shared.authority);
+    let issuer = if shared.faults().foreign_issuer {
+        "https://login.evil.example/v2.0".to_owned()
+    } else {
+        format!("{base}/v2.0")
+    };
     Json(json!({
-        "issuer": format!("{base}/v2.0"),
+        "issuer": issuer,
         "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
         "jwks_uri": format!("{base}/discovery/v2.0/keys"),

@@ -92,6 +92,8 @@ pub struct Faults {
     pub imap_dropped: String,
     /// This IMAP command (`FETCH`, say) is refused with NO.
     pub imap_refused: String,
+    /// Discovery names another issuer.
+    pub foreign_issuer: bool,
     /// SELECT of this folder is refused with NO.
     pub imap_folder_refused: String,
     /// FETCH of the header fields of the message with this UID is refused with NO, where it is not 0.

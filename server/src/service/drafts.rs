@@ -20,8 +20,9 @@ const MOST_DRAFTS: i64 = 200;
 const MOST_KEPT: i64 = 1_000;
 /// Characters of a page's name.
 const MOST_WRITER: usize = 64;
-/// Bytes that a draft may grow by without being counted: letters as they are typed.
+/// Bytes that a draft grows by as it is typed, and so many beyond the limit that what was begun there can be finished.
 const ROOM_TO_TYPE: usize = 4_096;
+const ROOM_TO_FINISH: u64 = 256 * 1024;
 /// Files of one message.
 pub(super) const MOST_FILES: usize = 50;
 
@@ -82,9 +83,11 @@ impl Services {
         let (institution, now) = (me.institution().id, self.clock.now());
         // What is there may be kept as it is: a draft that does not grow needs no room.
         let before = self.store.draft(institution, me.user(), draft).await.or_internal(self)?;
-        let grown = sealed.len().saturating_sub(before.map_or(0, |before| before.body_sealed.len() + ROOM_TO_TYPE));
+        let size = before.as_ref().map(|before| before.body_sealed.len());
+        let grown = sealed.len().saturating_sub(size.unwrap_or_default());
         if grown > 0 {
-            self.check_drafts(me, grown as u64).await?;
+            let beyond = if size.is_some() && grown < ROOM_TO_TYPE { ROOM_TO_FINISH } else { 0 };
+            self.check_drafts(me, grown as u64, beyond).await?;
         }
         let most = if edit.pressed { MOST_KEPT } else { MOST_DRAFTS };
         let kept = self
@@ -192,7 +195,7 @@ impl Services {
                 let text = format!("{MOST_FILES} files are attached already. Put more into an archive.");
                 return Err(AppError::field("files", "Attachments", text));
             }
-            self.check_drafts(me, file.octets.len() as u64).await?;
+            self.check_drafts(me, file.octets.len() as u64, 0).await?;
             let id = AttachmentId(self.clock.uuid());
             let (name, size) = (file_name(&file.name), file.octets.len() as u64);
             // A press that was cut off after it had come: what it attached is there already.

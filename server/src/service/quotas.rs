@@ -69,11 +69,11 @@ impl Services {
         Ok(Following { streams: Arc::clone(&self.streams), user: me.user() })
     }
 
-    /// Room for more of a person's drafts and files.
-    pub(super) async fn check_drafts(&self, me: &SignedIn, more: u64) -> Result<(), AppError> {
+    /// Room for more of a person's drafts and files, some bytes `beyond` the limit if need be.
+    pub(super) async fn check_drafts(&self, me: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
         let limit = self.config.quotas.draft_bytes;
         let used = self.store.draft_bytes(me.institution().id, me.user()).await.or_internal(self)?;
-        if used.saturating_add(more) > limit {
+        if used.saturating_add(more) > limit.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "Your drafts and their files would have more than {} together. Send or discard some of them first.",
                 size_in_words(limit)

@@ -60,6 +60,50 @@ async fn letters_of_other_scripts_are_quoted_and_names_turn_nothing_around_them(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_alias_of_ones_own_gets_no_answer_and_other_scripts_are_found() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (_, browser) = reader(&world).await;
+    world.sandbox.deliver("user@demo.example", &corpus("43-alias"));
+    let href = newest(&browser, &world, 1).await;
+    let query: Vec<(String, String)> =
+        url::Url::parse(&world.url("demo", &href)).unwrap().query_pairs().into_owned().collect();
+    let mut fields: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    fields.push(("how", "reply_all"));
+    let draft = location(&browser.post(&world.url("demo", "/api/answer_message"), &fields).await);
+    let shown = text(&browser, &world, &draft).await;
+    assert!(shown.contains("ada@example.org") && shown.contains("kai@example.org"), "{shown}");
+    assert!(!shown.contains("first.user@demo.example"), "{shown}");
+    world.sandbox.deliver("user@demo.example", &corpus("12-gb2312"));
+    newest(&browser, &world, 2).await;
+    let search = url::form_urlencoded::byte_serialize("家长会".as_bytes()).collect::<String>();
+    let found = async || text(&browser, &world, &format!("/mail/inbox?search={search}")).await;
+    world.until(async || found().await.contains("家长会通知")).await;
+    assert!(!found().await.contains("43 To an alias"));
+}
+
+/// A message within a message is opened in place, and so is what it brings along.
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_messages_are_opened_where_they_are() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let (_, browser) = reader(&world).await;
+    let inner = "From: Kai <kai@far.example>\r\nSubject: The inner one\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\nContent-Type: text/html\r\n\r\n<p>Inner <b>words</b></p>\r\n--i\r\nContent-Type: application/zip; name=in.zip\r\nContent-Transfer-Encoding: base64\r\n\r\nUEsDBA==\r\n--i--\r\n";
+    let raw = format!(
+        "Subject: Outer\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: text/plain\r\n\r\nSee below\r\n--o\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\n--o--\r\n"
+    );
+    world.sandbox.deliver("user@demo.example", raw.as_bytes());
+    let href = newest(&browser, &world, 1).await;
+    let page = text(&browser, &world, &href).await;
+    assert!(page.contains("The inner one") && page.contains("The inner one.eml") && page.contains("in.zip"), "{page}");
+    let document = href.replace("/mail/message?", "/mail/message/document?") + "&nested=1";
+    assert!(text(&browser, &world, &document).await.contains("Inner <b>words</b>"));
+    let file = href.replace("/mail/message?", "/mail/message/attachment?") + "&nested=1&number=1";
+    let bytes = browser.get(&world.url("demo", &file)).await.bytes().await.unwrap();
+    assert_eq!(bytes.as_ref(), b"PK\x03\x04");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_or_closed_says_so_and_scripts_are_no_scripts() {
     let database = Database::sqlite();
     let world = World::start(&database).await;

@@ -378,4 +378,15 @@ mod tests {
             assert!(!all.contains('{') || all.matches('{').count() == all.matches("Step {").count(), "{cause}: {all}");
         }
     }
+
+    #[test]
+    fn a_teacher_is_told_whom_they_know() {
+        for cause in ["smtp_cut", "smtp_unreachable", "smtp_tls", "imap_unreachable", "authority_protocol", "no_room"] {
+            let told = fault(cause, &[]).explain(&user());
+            assert_eq!(told.mender, Mender::Administrator, "{cause}");
+            assert!(told.message_for_administrator.is_some() && !told.summary.contains("hoever runs"), "{cause}");
+            let administrator = fault(cause, &[]).explain(&Reader { administrator: true, ..user() });
+            assert_eq!(administrator.mender, Mender::Operator, "{cause}");
+        }
+    }
 }

@@ -332,6 +332,51 @@ mod tests {
     }
 
     #[test]
+    fn every_number_worth_a_text_has_its_own() {
+        for (numbers, cause) in [
+            (&[7_000_215][..], "secret_wrong"),
+            (&[7_000_222], "secret_expired"),
+            (&[700_016], "client_unknown"),
+            (&[90002, 900_023, 50059], "tenant_unknown"),
+            (&[50011, 900_971, 500_113], "redirect_uri"),
+            (&[65001, 90094, 90095], "consent_missing"),
+            (&[50076, 50079, 50072, 50074, 50158], "mfa"),
+            (&[53000, 53001, 53002], "device_policy"),
+            (&[53004, 53011], "risk_policy"),
+            (&[53003, 50131, 530_035], "conditional_access"),
+            (&[70043], "sign_in_frequency"),
+            (&[50053], "account_locked"),
+            (&[50055], "password_expired"),
+            (&[500_011, 650_052], "exchange_missing"),
+            (&[7_000_112], "app_disabled"),
+            (&[7_000_218], "public_client"),
+            (&[50173, 70008, 700_082], "grant_revoked"),
+            (&[54005, 501_481, 700_005], "start_over"),
+            (&[50196, 90055], "authority_throttled"),
+            (&[70021, 70_022_204], "federated_credential"),
+            (&[700_027, 700_024], "client_assertion"),
+        ] {
+            for number in numbers {
+                // Numbers that the error carries, and those that stand in its text alone.
+                for error in [
+                    OAuthError {
+                        error: "invalid_grant".into(),
+                        error_codes: Some(vec![*number]),
+                        ..OAuthError::default()
+                    },
+                    OAuthError {
+                        error: "invalid_grant".into(),
+                        error_description: Some(format!("AADSTS{number}: Something. Trace ID: 1")),
+                        ..OAuthError::default()
+                    },
+                ] {
+                    assert_eq!(oauth_cause(&error), cause, "{number}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn numbers_come_from_the_description_too() {
         let error = OAuthError {
             error: "access_denied".into(),

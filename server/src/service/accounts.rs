@@ -313,6 +313,7 @@ impl Accounts for Handle {
         let turn = self.passwords.wait_for_turn(visitor.address, None).await.map_err(|Busy| busy())?;
         let hash = self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))?;
         let institution = visitor.institution.id;
+        let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await.or_internal(self)?.is_some();
         let mut tx = self.store.begin().await.or_internal(self)?;
         // Of two requests with one link, one wins.
         if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await.or_internal(self)? {
@@ -323,13 +324,19 @@ impl Accounts for Handle {
         // The link may be in other hands than the person's: their mail waits for their Microsoft account.
         if self.store.lock_mail(&mut tx, institution, user.id).await.or_internal(self)? {
             tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a new password was set by a link: mail is hidden until the same Microsoft account signs in");
-            let text = format!(
-                "Hello,\n\nyour password for Entrepost at {} was set anew, by a link that an administrator made.\n\n                 Your mail is hidden until you sign in at Microsoft once more: open Entrepost, then User Account > Email, and press Configure & Test.                  Messages that you had sent go on.\n\nIf this was not you, tell your institution.\n",
-                visitor.institution.name
-            );
+            let text = [
+                format!("Hello,\n\nyour password for Entrepost at {} was set anew, ", visitor.institution.name),
+                "by a link that an administrator made.\n\n".to_owned(),
+                "Your mail is hidden until you sign in at Microsoft once more: open Entrepost, ".to_owned(),
+                "then User Account > Email, and press Configure & Test. ".to_owned(),
+                "Messages that you had sent go on.\n\nIf this was not you, tell your institution.\n".to_owned(),
+            ]
+            .concat();
             let subject = format!("Your password for Entrepost at {} was changed", visitor.institution.name);
             let message = self.notification(&visitor.institution, &user.address, &subject, &text).or_internal(self)?;
-            self.enqueue(&mut tx, &message).await.or_internal(self)?;
+            if can_tell {
+                self.enqueue(&mut tx, &message).await.or_internal(self)?;
+            }
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
@@ -511,8 +518,9 @@ impl Accounts for Handle {
             self.store.mailbox(admin.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let mut tx = self.store.begin().await.or_internal(self)?;
         self.still_administrator(&mut tx, admin).await?;
+        self.store.drop_mailbox(&mut tx, found.institution, mailbox).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        self.forget_mailbox(found.institution, mailbox).await?;
+        self.tokens.forget(mailbox);
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disconnected.", found.address),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use app::backend::SignedIn;
 use app::error::AppError;
-use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome};
+use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role};
 
 use super::{OrInternal, Services, internal};
 use crate::diagnosis::Fault;
@@ -139,7 +139,10 @@ impl Services {
         if works && attempt.kind != AttemptKind::Personal {
             // Only for the address that was tested: another may have been chosen meanwhile.
             let settings = self.store.email_settings(institution).await.or_internal(self)?;
-            if settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address) {
+            // The test took its time: whoever began it must be an administrator still.
+            let by = self.store.user(institution, attempt.user).await.or_internal(self)?;
+            let allowed = by.is_some_and(|by| by.role == Role::Administrator && by.disabled_at.is_none());
+            if allowed && settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address) {
                 self.store.set_notification_mailbox(institution, Some(id)).await.or_internal(self)?;
             }
         }

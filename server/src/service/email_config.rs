@@ -244,6 +244,9 @@ impl EmailConfig for Handle {
 
     async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice, AppError> {
         let institution = admin.institution().id;
+        let mut tx = self.store.begin().await.or_internal(self)?;
+        self.still_administrator(&mut tx, admin).await?;
+        tx.commit().await.or_internal(self)?;
         let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
         for mailbox in mailboxes.iter().filter(|mailbox| mailbox.kind == AttemptKind::Notifications) {
             self.forget_mailbox(institution, mailbox.id).await?;

@@ -81,7 +81,7 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
   await expect(sent).toContainText("Sent, not to everybody");
   await expect(sent).toContainText("nobody@demo.example does not get it");
   await sent.getByRole("link", { name: "Minutes" }).click();
-  // Whoever has it does not get it again: what was written is kept for the other one.
+  // A recipient who has it does not get it again: what was written is kept for the other one.
   await expect(page.locator(".mail-text")).toHaveText("Read these at leisure.");
   if (!isPlain(page)) await everyLook(page, "letter-partly-sent");
   await page.getByRole("button", { name: "Correct and send to who did not get it" }).click();

@@ -6,10 +6,7 @@ use leptos::prelude::*;
 use super::Request;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{EmailConfigForm, GuideStep};
-
-#[cfg(feature = "ssr")]
-const PAGE: &str = "/institution/config/general/email";
+use crate::model::{EMAIL_CONFIG_PATH, EmailConfigForm, GuideStep};
 
 /// Save.
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
@@ -43,7 +40,7 @@ pub async fn save_email_config(
         let admin = request.visitor.administrator()?;
         request.backend.email_config.save(&admin, form).await
     };
-    request.form(PAGE, "email-config", &typed.typed(), work).await;
+    request.form(EMAIL_CONFIG_PATH, "email-config", &typed.typed(), work).await;
     Ok(())
 }
 
@@ -55,7 +52,7 @@ pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Resu
         let admin = request.visitor.administrator()?;
         request.backend.email_config.verify_again(&admin, confirm_disconnect == "yes").await
     };
-    request.form(PAGE, "email-config", &[], work).await;
+    request.form(EMAIL_CONFIG_PATH, "email-config", &[], work).await;
     Ok(())
 }
 
@@ -67,7 +64,7 @@ pub async fn discard_waiting() -> Result<(), AppError> {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.discard_waiting(&admin).await
     };
-    request.notice(PAGE, "email-config", work).await;
+    request.notice(EMAIL_CONFIG_PATH, "email-config", work).await;
     Ok(())
 }
 
@@ -92,7 +89,7 @@ pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<()
         let steps: Vec<_> = steps.iter().filter_map(|step| GuideStep::parse(step)).collect();
         request.backend.email_config.set_guide_steps(&admin, &steps).await.map(|()| crate::model::Flash::default())
     };
-    request.form(PAGE, "guide", &[], work).await;
+    request.form(EMAIL_CONFIG_PATH, "guide", &[], work).await;
     Ok(())
 }
 
@@ -106,7 +103,7 @@ pub async fn start_consent() -> Result<(), AppError> {
     };
     match work.await {
         Ok(departure) => request.depart(&departure),
-        Err(error) => request.form(PAGE, "email-config", &[], async { Err(error) }).await,
+        Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
     }
     Ok(())
 }
@@ -121,7 +118,7 @@ pub async fn start_notifications() -> Result<(), AppError> {
     };
     match work.await {
         Ok(departure) => request.depart(&departure),
-        Err(error) => request.form(PAGE, "email-config", &[], async { Err(error) }).await,
+        Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
     }
     Ok(())
 }
@@ -139,7 +136,7 @@ pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
     };
     match work.await {
         Ok(path) => request.go(&path),
-        Err(error) => request.form(PAGE, "email-config", &[], async { Err(error) }).await,
+        Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
     }
     Ok(())
 }
@@ -152,6 +149,6 @@ pub async fn disconnect_notifications() -> Result<(), AppError> {
         let admin = request.visitor.administrator()?;
         request.backend.email_config.disconnect_notifications(&admin).await
     };
-    request.notice(PAGE, "email-config", work).await;
+    request.notice(EMAIL_CONFIG_PATH, "email-config", work).await;
     Ok(())
 }

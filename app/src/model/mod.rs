@@ -31,7 +31,7 @@ pub use mail::{
 pub use message::{
     BodyView, EventTime, Invitation, InvitationKind, MessageView, NestedView, PartView, Protection, TextPiece,
 };
-pub use path::AppPath;
+pub use path::{AppPath, EMAIL_CONFIG_PATH, REDIRECT_PATH};
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,

@@ -2,6 +2,11 @@
 
 use super::escaped;
 
+/// Institution Config > General > Email, where an administrator saves the registration.
+pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
+/// Where Microsoft sends a browser back to: the path of the redirect URI.
+pub const REDIRECT_PATH: &str = "/web/home/emails/msexchangeonlineoauth";
+
 /// A path of this application, perhaps with a query: what a sign-in may return to. Anything else becomes the home page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppPath(String);

@@ -54,7 +54,7 @@ pub fn Account() -> impl IntoView {
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
             <Layout me title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
-                <ErrorSummary title={if flash.form == "aliases" { "Not saved: something needs another look." } else { "Not connected: something needs another look." }} flash/>
+                <ErrorSummary title={if flash.form == "aliases" { "Not saved. Check the addresses below." } else { "Not connected: something needs another look." }} flash/>
                 {diagnosis}
                 <div class="columns">
                     <div class="main-column">{boxes} {form}</div>

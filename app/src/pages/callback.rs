@@ -101,11 +101,11 @@ fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, des
             Tone::Success,
             "Microsoft says that consent is granted.",
             format!(
-                "Tell whoever sent you the link. They go on in Entrepost; connecting a mailbox of {name} proves it."
+                "Tell the person who sent you the link. They go on in Entrepost; connecting a mailbox of {name} proves it."
             ),
         )
     } else {
-        (Tone::Problem, "Consent was not granted.", "Tell whoever sent you the link.".to_owned())
+        (Tone::Problem, "Consent was not granted.", "Tell the person who sent you the link.".to_owned())
     };
     let why = error.as_deref().and_then(|error| told(page, error, description.as_deref()));
     view! {

@@ -33,9 +33,16 @@ pub(super) struct Cause {
 /// A step, before it is filled in.
 pub(super) struct HowTo {
     text: &'static str,
-    help: Option<fn(String) -> Help>,
-    helped_by: &'static str,
+    help: HelpTemplate,
     is_option: bool,
+}
+
+/// What a step shows beside its text, before it is filled in.
+enum HelpTemplate {
+    None,
+    Command(&'static str),
+    Value(&'static str),
+    Link(&'static str),
 }
 
 impl HowTo {
@@ -46,33 +53,37 @@ impl HowTo {
 
     /// The step with its blanks filled in; none where what it shows is not known.
     pub fn filled(&self, blanks: &Blanks) -> Option<Step> {
-        let is_command = self.help.is_some_and(|help| matches!(help(String::new()), Help::Command(_)));
-        if !blanks.suffice(self.helped_by) {
-            return None;
-        }
-        let shown = if is_command { blanks.fill_command(self.helped_by) } else { blanks.fill(self.helped_by) };
-        Some(Step { text: blanks.fill(self.text), help: self.help.map(|help| help(shown)), is_option: self.is_option })
+        let help = match self.help {
+            HelpTemplate::None => None,
+            HelpTemplate::Command(command) if blanks.suffice(command) => {
+                Some(Help::Command(blanks.fill_command(command)))
+            }
+            HelpTemplate::Value(value) if blanks.suffice(value) => Some(Help::Value(blanks.fill(value))),
+            HelpTemplate::Link(address) if blanks.suffice(address) => Some(Help::Link(blanks.fill(address))),
+            _ => return None,
+        };
+        Some(Step { text: blanks.fill(self.text), help, is_option: self.is_option })
     }
 }
 
 /// A step in words alone.
 const fn say(text: &'static str) -> HowTo {
-    HowTo { text, help: None, helped_by: "", is_option: false }
+    HowTo { text, help: HelpTemplate::None, is_option: false }
 }
 
 /// A step with a command of Exchange Online PowerShell.
 const fn shell(text: &'static str, command: &'static str) -> HowTo {
-    HowTo { text, help: Some(Help::Command), helped_by: command, is_option: false }
+    HowTo { text, help: HelpTemplate::Command(command), is_option: false }
 }
 
 /// A step with a value to paste.
 const fn value(text: &'static str, value: &'static str) -> HowTo {
-    HowTo { text, help: Some(Help::Value), helped_by: value, is_option: false }
+    HowTo { text, help: HelpTemplate::Value(value), is_option: false }
 }
 
 /// A step with a page of Microsoft's.
 const fn link(text: &'static str, address: &'static str) -> HowTo {
-    HowTo { text, help: Some(Help::Link), helped_by: address, is_option: false }
+    HowTo { text, help: HelpTemplate::Link(address), is_option: false }
 }
 
 /// The list of codes that Exchange Online refuses messages with.

@@ -6,7 +6,7 @@ mod rules;
 
 use std::fmt::Write as _;
 
-use app::model::{BEFORE_COMMANDS, Diagnosis, Evidence, Help, Mender, Remedy, Step, Timestamp};
+use app::model::{BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, Help, Mender, Remedy, Step, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,6 @@ pub struct Reader {
     pub again: bool,
 }
 
-/// Where an administrator saves the registration.
-const CONFIG_PAGE: &str = "/institution/config/general/email";
 /// The fact that says which recipient was refused.
 const RECIPIENT: &str = "Recipient";
 /// The fact that says who had signed in.
@@ -176,7 +174,7 @@ impl Fault {
             ("mailbox", mailbox.into()),
             ("sign_in_name", trustee.into()),
             ("redirect_uri", reader.redirect_uri.as_str().into()),
-            ("config_page", format!("{}{CONFIG_PAGE}", reader.public_url).into()),
+            ("config_page", format!("{}{EMAIL_CONFIG_PATH}", reader.public_url).into()),
             ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
             ("outbound_address", reader.outbound_address.as_deref().unwrap_or("its operator knows it").into()),
             ("error_page", self.error_page().into()),
@@ -241,7 +239,7 @@ impl Fault {
     }
 }
 
-/// What a person sends to whoever can help.
+/// What a person sends to those who can help.
 fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) -> String {
     let mut text = format!(
         "Hello,\n\nmy mailbox {} does not work in Entrepost ({}, {}). {summary}\n\nWhat has to be done:\n",

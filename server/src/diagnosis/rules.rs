@@ -104,14 +104,9 @@ const SMTP_TEXTS: &[(&str, &str)] = &[
     ("SubmissionQuotaExceeded", "smtp_daily_limit"),
 ];
 
-/// Enhanced status code of a session → cause (MICROSOFT: "SMTP submission", "NDR reference").
-const SMTP_CODES: &[(&str, &str)] = &[
-    ("5.7.139", "smtp_auth_policy"),
-    ("5.7.30", "our_bug"),
-    ("5.7.57", "smtp_token_refused"),
-    ("5.7.3", "smtp_token_refused"),
-    ("5.2.252", "send_as_denied"),
-    ("5.7.60", "send_as_denied"),
+/// Enhanced status code → cause, where it means the same in a session and in a report: what Exchange Online thinks of the sender
+/// (MICROSOFT: "SMTP submission", "NDR reference").
+const SENDER_CODES: &[(&str, &str)] = &[
     ("5.1.90", "smtp_daily_limit"),
     ("5.7.233", "smtp_tenant_limit"),
     ("5.7.232", "smtp_tenant_limit"),
@@ -122,13 +117,23 @@ const SMTP_CODES: &[(&str, &str)] = &[
     ("5.7.502", "smtp_sender_blocked"),
     ("5.7.503", "smtp_sender_blocked"),
     ("5.1.8", "smtp_sender_blocked"),
+    ("5.7.68", "direct_send"),
+    ("5.7.515", "bounce_domain_records"),
+];
+
+/// Any other enhanced status code of a session → cause (MICROSOFT: "SMTP submission", "NDR reference").
+const SMTP_CODES: &[(&str, &str)] = &[
+    ("5.7.139", "smtp_auth_policy"),
+    ("5.7.30", "our_bug"),
+    ("5.7.57", "smtp_token_refused"),
+    ("5.7.3", "smtp_token_refused"),
+    ("5.2.252", "send_as_denied"),
+    ("5.7.60", "send_as_denied"),
     ("5.1.10", "recipient_unknown"),
     ("5.1.1", "recipient_unknown"),
     ("5.2.2", "mailbox_full"),
     ("5.3.4", "message_too_large"),
     ("5.2.3", "message_too_large"),
-    ("5.7.68", "direct_send"),
-    ("5.7.515", "bounce_domain_records"),
 ];
 
 /// SMTP reply code → cause, where neither text nor enhanced code says more.
@@ -156,7 +161,7 @@ const BOUNCE_TEXTS: &[(&str, &str)] = &[
 /// domain without a mail server.
 const VAGUE: &[&str] = &["5.7.1", "5.7.0", "5.4.1", "5.0.0", "5.5.0"];
 
-/// What a report says (RFC 3464) → cause. They are about the recipient's side, and ask nobody to connect a mailbox again.
+/// Any other code of a report (RFC 3464) → cause. They are about the recipient's side, and ask nobody to connect a mailbox again.
 const BOUNCES: &[(&str, &str)] = &[
     ("5.1.10", "recipient_unknown"),
     ("5.1.1", "recipient_unknown"),
@@ -175,21 +180,9 @@ const BOUNCES: &[(&str, &str)] = &[
     ("5.4.7", "bounce_late"),
     ("5.4.300", "bounce_late"),
     ("5.4.316", "bounce_late"),
-    ("5.7.515", "bounce_domain_records"),
     ("5.7.26", "bounce_domain_records"),
     ("5.7.509", "bounce_domain_records"),
     ("5.7.23", "bounce_domain_records"),
-    ("5.7.233", "smtp_tenant_limit"),
-    ("5.7.232", "smtp_tenant_limit"),
-    ("5.7.236", "smtp_onmicrosoft"),
-    ("5.7.705", "smtp_tenant_blocked"),
-    ("5.7.708", "smtp_tenant_blocked"),
-    ("5.7.501", "smtp_sender_blocked"),
-    ("5.7.502", "smtp_sender_blocked"),
-    ("5.7.503", "smtp_sender_blocked"),
-    ("5.1.8", "smtp_sender_blocked"),
-    ("5.1.90", "smtp_daily_limit"),
-    ("5.7.68", "direct_send"),
     ("5.7.350", "bounce_spam"),
     ("5.7.511", "bounce_spam"),
     ("5.7.606", "bounce_spam"),
@@ -200,7 +193,7 @@ const BOUNCES: &[(&str, &str)] = &[
 ];
 
 fn of_code(table: &[(&str, &'static str)], code: &str) -> Option<&'static str> {
-    table.iter().find(|(known, _)| *known == code).map(|(_, cause)| *cause)
+    SENDER_CODES.iter().chain(table).find(|(known, _)| *known == code).map(|(_, cause)| *cause)
 }
 
 /// The cause of a message that came back.

@@ -68,15 +68,24 @@ struct Share {
 }
 
 impl Share {
-    fn take(shares: &Arc<Shares>, whose: String, most: usize) -> Option<Self> {
+    async fn wait(shares: &Arc<Shares>, whose: &str, most: usize) -> Self {
+        loop {
+            if let Some(share) = Self::take(shares, whose, most) {
+                return share;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn take(shares: &Arc<Shares>, whose: &str, most: usize) -> Option<Self> {
         let mut all = shares.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(whose.clone()).or_default();
+        let count = all.entry(whose.to_owned()).or_default();
         if *count >= most {
             return None;
         }
         *count += 1;
         drop(all);
-        Some(Self { shares: Arc::clone(shares), whose })
+        Some(Self { shares: Arc::clone(shares), whose: whose.to_owned() })
     }
 }
 
@@ -152,22 +161,21 @@ pub(super) async fn with_room(State(state): State<AppState>, request: Request, n
     let bytes = request.body().size_hint().exact().unwrap_or(most).min(most);
     let visitor = request.extensions().get::<Visitor>();
     let person = visitor.and_then(|visitor| visitor.person.as_ref()).map(|person| person.user().to_string());
-    let (pool, whose, each) = match (person, bytes <= FORM) {
-        (Some(person), true) => (&state.room.forms, format!("forms {person}"), FORMS_EACH),
-        (Some(person), false) => (&state.room.uploads, format!("uploads {person}"), UPLOADS_EACH),
+    let (pool, share) = match (person, bytes <= FORM) {
+        (Some(person), true) => (&state.room.forms, Some((format!("forms {person}"), FORMS_EACH))),
+        (Some(person), false) => (&state.room.uploads, Some((format!("uploads {person}"), UPLOADS_EACH))),
         // Their bodies are small, and there may be as many as connections.
-        (None, _) => (&state.room.strangers, String::new(), usize::MAX),
+        (None, _) => (&state.room.strangers, None),
     };
-    let share = tokio::time::timeout(PATIENCE, async {
-        loop {
-            if let Some(share) = Share::take(&state.room.shares, whose.clone(), each) {
-                return share;
+    let _share = match share {
+        None => None,
+        Some((whose, most)) => {
+            match tokio::time::timeout(PATIENCE, Share::wait(&state.room.shares, &whose, most)).await {
+                Ok(share) => Some(share),
+                Err(_) => return busy(),
             }
-            tokio::time::sleep(AGAIN).await;
         }
-    })
-    .await;
-    let Ok(_share) = share else { return busy() };
+    };
     let permits = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
     let room = tokio::time::timeout(PATIENCE, Arc::clone(pool).acquire_many_owned(permits)).await;
     let Ok(Ok(_room)) = room else { return busy() };

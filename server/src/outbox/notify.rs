@@ -42,6 +42,8 @@ impl Outbox {
         let settings = self.store.email_settings(institution).await?;
         if settings.custom_from && settings.notification_mailbox.is_some() {
             let (attempted, problem) = self.through_notification_mailbox(delivery, &settings, to, text).await?;
+            // It is said at the start of a sentence that closes with a full stop.
+            let problem = problem.map(|problem| problem.trim_end_matches('.').to_owned());
             if settings.notification_problem != problem {
                 self.store.set_notification_problem(institution, problem.as_deref()).await?;
             }

@@ -1,7 +1,7 @@
 //! Alerts: administrators are told by e-mail of what they must mend, once for each incident.
 
 use app::backend::Institution;
-use app::model::{MailboxState, Role, SecretExpiry};
+use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, SecretExpiry};
 
 use super::Services;
 use crate::diagnosis::{Fault, Reader};
@@ -64,7 +64,7 @@ impl Services {
                 incident: format!("refused {registration}"),
                 subject: "Microsoft refuses the app registration".into(),
                 text: format!(
-                    "{} {}\n\nNobody of the institution can send or receive until this is mended: {url}/institution/config/general/email\n\nMail that waits stays queued, and leaves by itself afterwards.\n",
+                    "{} {}\n\nNobody of the institution can send or receive until this is mended: {url}{EMAIL_CONFIG_PATH}\n\nMail that waits stays queued, and leaves by itself afterwards.\n",
                     diagnosis.title, diagnosis.summary
                 ),
             });
@@ -74,7 +74,7 @@ impl Services {
         let days = expiry.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
         if let (Some(date), Some(days)) = (expiry, days.map(|date| date.days_left(self.clock.now()))) {
             let renew = format!(
-                "Create a new one in the Entra portal and paste its Value: {url}/institution/config/general/email\n\nIt takes effect at once for everybody; nobody has to connect again.\n"
+                "Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect at once for everybody; nobody has to connect again.\n"
             );
             if days < 0 {
                 alerts.push(Alert {

@@ -163,7 +163,10 @@ impl Services {
                             .title
                     },
                 );
-                self.store.set_notification_problem(institution, Some(&title)).await.or_internal(self)?;
+                self.store
+                    .set_notification_problem(institution, Some(title.trim_end_matches('.')))
+                    .await
+                    .or_internal(self)?;
             }
         }
         let now = self.clock.now();

@@ -2,7 +2,7 @@
 
 use app::backend::{Home, SignedIn};
 use app::error::AppError;
-use app::model::{MailboxState, Notice, Provider, Tone};
+use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone};
 
 use super::alerts::REMIND_DAYS;
 use super::{OrInternal, Services};
@@ -13,7 +13,7 @@ impl Services {
     /// What the home page says, most urgent first.
     pub(super) async fn home_page(&self, me: &SignedIn) -> Result<Home, AppError> {
         let institution = me.institution().id;
-        let config = || "/institution/config/general/email".to_owned();
+        let config = || EMAIL_CONFIG_PATH.to_owned();
         let mut home = Home::default();
         let mut say = |tone, title: &str, text: String, path: String, action: &str| {
             home.notices.push((Notice::new(tone, title, text), path, action.to_owned()));

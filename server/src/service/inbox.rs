@@ -414,20 +414,17 @@ impl Inbox for Handle {
             return Err(AppError::NotFound);
         }
         // What was so before is not undone.
-        let mut changed = Vec::with_capacity(uids.len());
-        for uid in &uids {
-            let header = self.store.header(mailbox.institution, mailbox.id, &folder, *uid).await.or_internal(self)?;
-            let was = header.is_some_and(|header| match action {
-                MailAction::Read => header.seen,
-                MailAction::Unread => !header.seen,
-                MailAction::Flag => header.flagged,
-                MailAction::Unflag => !header.flagged,
-                MailAction::Delete | MailAction::Restore => false,
-            });
-            if !was {
-                changed.push(*uid);
+        let changed = match action {
+            MailAction::Delete | MailAction::Restore => uids.clone(),
+            MailAction::Read | MailAction::Unread | MailAction::Flag | MailAction::Unflag => {
+                let as_asked = self
+                    .store
+                    .with_flags(mailbox.institution, mailbox.id, (&folder, &uids), (note.0, note.1))
+                    .await
+                    .or_internal(self)?;
+                uids.iter().copied().filter(|uid| !as_asked.contains(uid)).collect()
             }
-        }
+        };
         let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await.or_internal(self)?;
         let answer = self.ask_inbox(me, &mailbox, ask).await?;
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
@@ -435,8 +432,7 @@ impl Inbox for Handle {
             noted.or_internal(self)?;
         }
         self.store.publish(News::Mail(me.user())).await;
-        let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
-        let in_trash = find_folder(&folders, &folder).role == FolderRole::Trash;
+        let in_trash = find_folder(&known, &folder).role == FolderRole::Trash;
         let count = if uids.len() == 1 { "1 message".to_owned() } else { format!("{} messages", uids.len()) };
         let done = match action {
             MailAction::Read => format!("{count} marked as read."),

@@ -45,7 +45,7 @@ impl Services {
         let ids: Vec<String> = codes.into_iter().chain(ids).take(6).collect();
         if fault.cause == "authority_refused" {
             // Nothing that is known, and perhaps not even Microsoft's.
-            let text = "The numbers below say why, to whoever looks them up at Microsoft.";
+            let text = "Look up the numbers below at Microsoft to see why.";
             return (!ids.is_empty()).then(|| (Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids));
         }
         let text = format!("{} {}", diagnosis.summary, steps.join(" "));
@@ -58,7 +58,7 @@ impl Services {
         found.filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal).ok_or(AppError::NotFound)
     }
 
-    /// What is known of whoever reads about mailboxes, whichever they are.
+    /// What is known of a person who reads about mailboxes, whichever they are.
     pub(super) async fn reader_of_mailboxes(&self, me: &SignedIn) -> Result<Reader, AppError> {
         Ok(Reader { consent_link: self.consent_link(me.institution()).await?, ..self.reader(me, "") })
     }

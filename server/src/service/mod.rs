@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use app::backend::{Administrator, Backend, Institution, SignedIn};
 use app::error::AppError;
-use app::model::{EmailAddress, FieldError, Role};
+use app::model::{EmailAddress, FieldError, REDIRECT_PATH, Role};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -98,7 +98,7 @@ impl Services {
     /// The redirect URI of an institution, from its public address and never from a Host header.
     #[must_use]
     pub fn redirect_uri(&self, public_url: &str) -> String {
-        format!("{public_url}/web/home/emails/msexchangeonlineoauth")
+        format!("{public_url}{REDIRECT_PATH}")
     }
 
     /// An institution with its public address.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use app::backend::{Callback, Departure, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, CheckKind, CheckStatus, GuideStep, Notice, Outcome, Provider, Stage, TenantId, Tone,
+    AttemptId, AttemptKind, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep, Notice, Outcome, Provider,
+    REDIRECT_PATH, Stage, TenantId, Tone,
 };
 
 use super::{OrInternal, Services, internal, sessions};
@@ -29,9 +30,6 @@ type Elsewhere = (Notice, String);
 pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
     Place::new("attempts", column, id)
 }
-
-/// The page that Microsoft sends browsers back to.
-const CALLBACK: &str = "/web/home/emails/msexchangeonlineoauth";
 
 impl Services {
     /// The registration in use; an institution without one cannot connect anything.
@@ -129,8 +127,8 @@ impl Services {
                 // Consent may have been begun in the portal, with a state of its own.
                 let consent = callback.admin_consent.as_deref().map(|consent| consent.eq_ignore_ascii_case("true"));
                 return match consent {
-                    Some(true) => Ok(format!("{CALLBACK}?admin_consent=True")),
-                    Some(false) => Ok(format!("{CALLBACK}?admin_consent=False")),
+                    Some(true) => Ok(format!("{REDIRECT_PATH}?admin_consent=True")),
+                    Some(false) => Ok(format!("{REDIRECT_PATH}?admin_consent=False")),
                     None => Err(self.with_what_was_said(visitor, &callback, elsewhere)),
                 };
             }
@@ -235,7 +233,7 @@ impl Services {
         attempt: &Attempt,
         callback: &Callback,
     ) -> Result<Elsewhere, AppError> {
-        let page = "/institution/config/general/email".to_owned();
+        let page = EMAIL_CONFIG_PATH.to_owned();
         let granted = callback.error.is_none()
             && callback.admin_consent.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let outcome = if granted { Outcome::Passed } else { Outcome::Failed };

@@ -1,5 +1,7 @@
 //! What was last seen of a mailbox: folders, and the newest headers of those that are looked at. A cache, bounded.
 
+use std::collections::HashSet;
+
 use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, Timestamp};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -198,6 +200,34 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(header).transpose()
+    }
+
+    /// The known messages among these whose flags are so already.
+    ///
+    /// # Errors
+    /// [`super::StoreError`].
+    pub async fn with_flags(
+        &self,
+        institution: InstitutionId,
+        mailbox: MailboxId,
+        (folder, uids): (&str, &[u32]),
+        (seen, flagged): (Option<bool>, Option<bool>),
+    ) -> Result<HashSet<u32>> {
+        let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(HashSet::new()) };
+        let rows = sqlx::query(
+            "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid BETWEEN $4 AND $5
+             AND seen = COALESCE($6, seen) AND flagged = COALESCE($7, flagged)",
+        )
+        .bind(institution.to_string())
+        .bind(mailbox.to_string())
+        .bind(folder)
+        .bind(i64::from(*lowest))
+        .bind(i64::from(*highest))
+        .bind(seen.map(i64::from))
+        .bind(flagged.map(i64::from))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| number(row, "uid")).collect()
     }
 
     /// How many of the known messages of a folder are unread.

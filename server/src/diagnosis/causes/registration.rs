@@ -28,7 +28,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The Client Secret has expired.",
         (
             "Your institution's access to Microsoft has expired. Nobody can connect until it is renewed; your sign-in is not the problem.",
-            "The Client Secret has expired. A new one takes effect at once for every connected mailbox: nobody has to sign in again.",
+            "A new one takes effect at once for every connected mailbox: nobody has to sign in again.",
         ),
         (Administrator, TryAgain),
         &[
@@ -118,7 +118,7 @@ pub(super) static CAUSES: &[Cause] = &[
             say(
                 "Entra ID › App registrations › the app › Certificates & secrets › Certificates: the thumbprint must be that of this server's certificate.",
             ),
-            say("Have whoever runs this server check its clock."),
+            say("Ask the person who runs this server to check its clock."),
         ],
     ),
     cause(

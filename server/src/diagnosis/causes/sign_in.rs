@@ -229,7 +229,7 @@ pub(super) static CAUSES: &[Cause] = &[
             "A mailbox belongs to one person in Entrepost, and {address} is taken. It can be disconnected under Users.",
         ),
         (Administrator, ConnectAgain),
-        &[say("Open Users in Entrepost and disconnect {address} from whoever holds it.")],
+        &[say("Open Users in Entrepost and disconnect {address} from the person who connected it.")],
     ),
     cause(
         "address_unproven",

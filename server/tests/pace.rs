@@ -8,7 +8,7 @@ use app::model::{DeliveryState, Provider, RecipientKind, Timestamp};
 use common::{Database, Seat, World};
 use server::clock::Clock;
 use server::service::Services;
-use server::store::{Backend, EmailSettings};
+use server::store::{Backend, Claim, EmailSettings};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -69,6 +69,32 @@ async fn messages_a_minute_are_counted_over_all_replicas() {
             send(&replicas).await;
             assert_eq!(arrived(&world, "other@demo.example"), (5 * minute).min(12));
             clock.advance_ms(60_002);
+        }
+    }
+}
+
+/// A connection that took its time first and had the lock last, or a replica whose clock is a little behind, counts what others sent
+/// by a later time.
+#[tokio::test]
+async fn what_another_connection_sent_a_moment_later_counts() {
+    let limits = [("ENTREPOST_MESSAGES_PER_MINUTE", "2"), ("ENTREPOST_RECIPIENTS_PER_DAY", "2")];
+    for limit in limits {
+        for database in Database::both().await {
+            let (world, clock, seat) = world(&database, &[limit]).await;
+            world.queue(&seat, 3, "other@demo.example", clock.now()).await;
+            clock.advance_ms(30_000);
+            let services = &world.services;
+            let lanes = services.store.due_lanes(clock.now(), 1).await.unwrap();
+            let claim = async |ahead: i64| {
+                let lease = (clock.uuid(), clock.uuid(), clock.now().plus_ms(60_000));
+                let pace = services.outbox.limits.pace;
+                services.store.claim_delivery(&lanes[0], lease, pace, clock.now().plus_ms(ahead)).await.unwrap()
+            };
+            for ahead in [20_000, 5] {
+                assert!(matches!(claim(ahead).await, Claim::Delivery(_)), "{limit:?}");
+            }
+            let third = claim(0).await;
+            assert!(matches!(third, Claim::Paced(_) | Claim::Postponed(_)), "{limit:?}: {third:?}");
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::store::{Result, Store, Tx};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far ahead of a claim's own time counted submissions may lie: another connection, or another replica, took its time later and
+/// had the lock first. What lies further ahead was left by a clock that was set back since, and does not count.
+const AHEAD_MS: i64 = 60_000;
 
 /// Who sends what waits in a lane, its row locked until the transaction ends, so that replicas count together.
 pub(super) async fn lock_sender(tx: &mut Tx, which: &Lane, now: Timestamp) -> Result<String> {
@@ -44,7 +47,7 @@ pub(super) enum Turn {
     Full,
 }
 
-/// Whether a sender may go on, through a connection of its own. What a clock that was set back left in the future does not count.
+/// Whether a sender may go on, through a connection of its own.
 pub(super) async fn turn(
     tx: &mut Tx,
     (sender, connection): (&str, Uuid),
@@ -64,7 +67,7 @@ pub(super) async fn turn(
     let row = sqlx::query("SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3")
         .bind(sender)
         .bind(now.0 - MINUTE_MS)
-        .bind(now.0)
+        .bind(now.0 + AHEAD_MS)
         .fetch_one(&mut **tx)
         .await?;
     if row.try_get::<i64, _>(0)? >= pace.messages_per_minute {
@@ -77,7 +80,7 @@ pub(super) async fn turn(
     )
     .bind(sender)
     .bind(now.0 - DAY_MS)
-    .bind(now.0)
+    .bind(now.0 + AHEAD_MS)
     .fetch_one(&mut **tx)
     .await?;
     let taken: i64 = row.try_get(0)?;

@@ -105,6 +105,42 @@ test("a mailbox that may not send: said before and after writing; the message le
   await expect(message(page, "Blocked")).toHaveAttribute("data-state", "sent");
 });
 
+test("a link that was pressed is followed, though news would load the page anew @script", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await open(page, `${demo.url}/mail/outbox`);
+  // The page says when it has dealt with an answer: nothing can be evaluated in it while it is being left.
+  await page.evaluate(() => {
+    const text = Response.prototype.text;
+    Response.prototype.text = async function () {
+      const read = await text.call(this);
+      setTimeout(() => console.log("dealt with"));
+      return read;
+    };
+  });
+  // The server takes its time for what was pressed.
+  let press!: () => void;
+  let release!: () => void;
+  const pressed = new Promise<void>((resolve) => (press = resolve));
+  const released = new Promise<void>((resolve) => (release = resolve));
+  await page.route("**/mail/compose", async (route) => {
+    press();
+    await released;
+    await route.continue();
+  });
+  // A page that lost its live part, as after signing out elsewhere, is loaded anew.
+  await page.route("**/mail/outbox?live=1", (route) => route.fulfill({ contentType: "text/html", body: "<p>Sign in</p>" }));
+  await page.locator("a[href='/mail/compose']").first().click({ noWaitAfter: true });
+  await pressed;
+  const dealt = page.waitForEvent("console", (message) => message.text() === "dealt with");
+  const elsewhere = await page.context().newPage();
+  await write(elsewhere, demo, "other@demo.example", "News");
+  await dealt;
+  release();
+  await expect(page.getByLabel("Subject")).toBeVisible();
+});
+
 test("cut after DATA: sent or not? is answered by the sent messages", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");

@@ -26,7 +26,7 @@ pub fn AttemptLive(
             // The stream may break (a restart, a lost connection): what is left is followed by events.
             let done = ready && follow_stream(&id, set_checks).await;
             if done || follow_events(&id, set_checks).await {
-                let _ = window().location().reload();
+                super::leaving::reload().await;
             }
         });
     });

@@ -29,6 +29,9 @@ mod follow {
     use wasm_bindgen::JsCast;
     use wasm_bindgen_futures::JsFuture;
 
+    use super::super::leaving::{next, reload, sleep};
+    use super::super::times::{show_local_times, show_times_within};
+
     /// Milliseconds before a stream that broke is opened again: the first time, and at most.
     const AGAIN: (i32, i32) = (1_000, 60_000);
 
@@ -67,25 +70,9 @@ mod follow {
         }
     }
 
-    async fn sleep(milliseconds: i32) {
-        let waited = js_sys::Promise::new(&mut |resolve, _| {
-            let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
-        });
-        let _ = JsFuture::from(waited).await;
-    }
-
     async fn until_visible(visible: bool) {
         while document().hidden() == visible {
-            let changed = js_sys::Promise::new(&mut |resolve, _| {
-                let options = web_sys::AddEventListenerOptions::new();
-                options.set_once(true);
-                let _ = document().add_event_listener_with_callback_and_add_event_listener_options(
-                    "visibilitychange",
-                    &resolve,
-                    &options,
-                );
-            });
-            let _ = JsFuture::from(changed).await;
+            next(&document(), "visibilitychange").await;
         }
     }
 
@@ -103,11 +90,18 @@ mod follow {
                 swap(&old, &new);
                 true
             }
+            // What one reads is not taken away for news of something else.
+            (Some(old), Some(new)) if reads_alike(&old, &new) => true,
             _ => {
-                let _ = window().location().reload();
+                reload().await;
                 false
             }
         }
+    }
+
+    fn reads_alike(old: &web_sys::Element, new: &web_sys::Element) -> bool {
+        show_times_within(new);
+        old.text_content() == new.text_content()
     }
 
     async fn page() -> Option<String> {
@@ -154,7 +148,7 @@ mod follow {
                 let _ = element.focus();
             }
         }
-        super::super::show_local_times();
+        show_local_times();
     }
 
     /// What a control without an id is known by: itself, or the small form it belongs to.

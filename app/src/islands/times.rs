@@ -15,42 +15,47 @@ pub fn mark_script() {
 /// Rewrites every `<time>` outside islands to the person's zone and language, with the zone on hover.
 pub fn show_local_times() {
     #[cfg(feature = "hydrate")]
-    {
-        use leptos::prelude::document;
-        use wasm_bindgen::JsCast;
-        let Ok(times) = document().query_selector_all("time[datetime]") else { return };
-        let styled = |styles: &[(&str, &str)]| {
-            let options = js_sys::Object::new();
-            for (name, value) in styles {
-                let _ = js_sys::Reflect::set(&options, &(*name).into(), &(*value).into());
-            }
-            options
+    if let Some(page) = leptos::prelude::document().document_element() {
+        show_times_within(&page);
+    }
+}
+
+/// The same for a part, also one that is not in the page yet.
+#[cfg(feature = "hydrate")]
+pub(super) fn show_times_within(part: &web_sys::Element) {
+    use wasm_bindgen::JsCast;
+    let Ok(times) = part.query_selector_all("time[datetime]") else { return };
+    let styled = |styles: &[(&str, &str)]| {
+        let options = js_sys::Object::new();
+        for (name, value) in styles {
+            let _ = js_sys::Reflect::set(&options, &(*name).into(), &(*value).into());
+        }
+        options
+    };
+    let options = styled(&[("dateStyle", "long"), ("timeStyle", "short")]);
+    let zoned = styled(&[("dateStyle", "full"), ("timeStyle", "full")]);
+    let (hour, day) = (styled(&[("timeStyle", "short")]), styled(&[("dateStyle", "medium")]));
+    let today = js_sys::Date::new_0().to_date_string();
+    for at in 0..times.length() {
+        let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else {
+            continue;
         };
-        let options = styled(&[("dateStyle", "long"), ("timeStyle", "short")]);
-        let zoned = styled(&[("dateStyle", "full"), ("timeStyle", "full")]);
-        let (hour, day) = (styled(&[("timeStyle", "short")]), styled(&[("dateStyle", "medium")]));
-        let today = js_sys::Date::new_0().to_date_string();
-        for at in 0..times.length() {
-            let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else {
-                continue;
-            };
-            let date = js_sys::Date::new(&element.get_attribute("datetime").unwrap_or_default().into());
-            let words = |options: &js_sys::Object| {
-                let words =
-                    js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
-                words.call2(&date, &"en-GB".into(), options).ok()?.as_string()
-            };
-            let shown = match (element.has_attribute("data-short"), date.to_date_string() == today) {
-                (false, _) => &options,
-                (true, true) => &hour,
-                (true, false) => &day,
-            };
-            if let Some(text) = words(shown) {
-                element.set_text_content(Some(&text));
-            }
-            if let Some(text) = words(&zoned) {
-                let _ = element.set_attribute("title", &text);
-            }
+        let date = js_sys::Date::new(&element.get_attribute("datetime").unwrap_or_default().into());
+        let words = |options: &js_sys::Object| {
+            let words =
+                js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
+            words.call2(&date, &"en-GB".into(), options).ok()?.as_string()
+        };
+        let shown = match (element.has_attribute("data-short"), date.to_date_string() == today) {
+            (false, _) => &options,
+            (true, true) => &hour,
+            (true, false) => &day,
+        };
+        if let Some(text) = words(shown) {
+            element.set_text_content(Some(&text));
+        }
+        if let Some(text) = words(&zoned) {
+            let _ = element.set_attribute("title", &text);
         }
     }
 }

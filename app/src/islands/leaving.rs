@@ -1,0 +1,65 @@
+//! Loading the page anew without getting in the way of somebody who leaves it: `location.reload()` ends a navigation that has begun,
+//! and the link that was pressed would do nothing.
+
+/// Notes when a navigation begins. Called once.
+pub fn watch_leaving() {
+    #[cfg(feature = "hydrate")]
+    leptos::task::spawn_local(watch::forever());
+}
+
+#[cfg(feature = "hydrate")]
+pub(super) use watch::{next, reload, sleep};
+
+#[cfg(feature = "hydrate")]
+mod watch {
+    use std::cell::Cell;
+
+    use leptos::prelude::window;
+    use wasm_bindgen_futures::JsFuture;
+
+    /// Milliseconds after which a navigation that began and left the page where it is was none: a download, or no answer.
+    const IS_NONE_AFTER: f64 = 10_000.0;
+
+    thread_local! {
+        /// When the newest navigation began, in milliseconds since 1970.
+        static BEGAN: Cell<f64> = const { Cell::new(0.0) };
+    }
+
+    pub(super) async fn forever() {
+        loop {
+            next(&window(), "beforeunload").await;
+            BEGAN.set(js_sys::Date::now());
+        }
+    }
+
+    /// Loads the page anew, unless it is being left.
+    pub(in super::super) async fn reload() {
+        loop {
+            let rest = BEGAN.get() + IS_NONE_AFTER - js_sys::Date::now();
+            if rest <= 0.0 {
+                break;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "at most IS_NONE_AFTER")]
+            sleep(rest as i32 + 1).await;
+        }
+        let _ = window().location().reload();
+    }
+
+    /// Waits.
+    pub(in super::super) async fn sleep(milliseconds: i32) {
+        let waited = js_sys::Promise::new(&mut |resolve, _| {
+            let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
+        });
+        let _ = JsFuture::from(waited).await;
+    }
+
+    /// Waits for the next event of a name.
+    pub(in super::super) async fn next(target: &web_sys::EventTarget, name: &str) {
+        let came = js_sys::Promise::new(&mut |resolve, _| {
+            let options = web_sys::AddEventListenerOptions::new();
+            options.set_once(true);
+            let _ = target.add_event_listener_with_callback_and_add_event_listener_options(name, &resolve, &options);
+        });
+        let _ = JsFuture::from(came).await;
+    }
+}

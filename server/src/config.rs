@@ -269,6 +269,12 @@ impl Config {
             client_address_header,
             quotas: Quotas {
                 draft_bytes: source.parsed("ENTREPOST_DRAFT_BYTES", "250000000", bytes, |text| text.parse().ok())?,
+                draft_bytes_of_institution: source.parsed(
+                    "ENTREPOST_DRAFT_BYTES_OF_INSTITUTION",
+                    "20000000000",
+                    bytes,
+                    |text| text.parse().ok(),
+                )?,
                 queued_messages: source.parsed("ENTREPOST_QUEUED_MESSAGES", "1000", count, positive)?,
                 queued_bytes: source.parsed("ENTREPOST_QUEUED_BYTES", "500000000", bytes, |text| text.parse().ok())?,
                 queued_messages_of_institution: source.parsed(
@@ -276,6 +282,12 @@ impl Config {
                     "50000",
                     count,
                     positive,
+                )?,
+                queued_bytes_of_institution: source.parsed(
+                    "ENTREPOST_QUEUED_BYTES_OF_INSTITUTION",
+                    "20000000000",
+                    bytes,
+                    |text| text.parse().ok(),
                 )?,
                 attempts_per_hour: source.parsed("ENTREPOST_ATTEMPTS_PER_HOUR", "60", count, positive)?,
                 invitations_per_day: source.parsed("ENTREPOST_INVITATIONS_PER_DAY", "2000", count, positive)?,

@@ -281,6 +281,18 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
         let answer = browser.http.post(&url).header("accept", "text/html").header(header, &value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
     }
+    // Behind a proxy that hides referrers the origin is `null`: the browser's own word decides then, and only then.
+    for (origin, site, status) in [
+        ("null", "cross-site", 403),
+        ("null", "same-site", 403),
+        ("null", "none", 403),
+        ("https://evil.example", "same-origin", 403),
+        ("null", "same-origin", 302),
+    ] {
+        let asked = browser.http.post(&url).header("accept", "text/html").header("origin", origin);
+        let answer = asked.header("sec-fetch-site", site).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{origin}, {site}");
+    }
     // A body that cannot be read: 400, for forms and for islands. A stranger's is not read at all.
     let refused = browser.post(&world.url("demo", "/api/set_guide_step"), &[("step", "%FF")]).await;
     assert_eq!(refused.status().as_u16(), 401);

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use common::{Database, World};
+use common::{Browser, Captured, Database, World};
 use server::clock::Clock;
 
 /// What the proxy does, and whom it asks.
@@ -49,6 +49,49 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
         _ => {}
     }
     response
+}
+
+/// What an operator has to know of a proxy, or of a wrong address, is in the log, and does not fill it.
+#[tokio::test]
+async fn what_is_warned_of_is_warned_of_once() {
+    for (settings, header, words) in [
+        (vec![], "x-forwarded-for", "a proxy sends x-forwarded-for, which is not read"),
+        (vec![], "forwarded", "a proxy sends forwarded, which is not read"),
+        (
+            vec![("ENTREPOST_CLIENT_ADDRESS_HEADER", "x-forwarded-for".to_owned())],
+            "x-forwarded-for",
+            "x-forwarded-for (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address",
+        ),
+        (
+            vec![("ENTREPOST_CLIENT_ADDRESS_HEADER", "x-real-ip".to_owned())],
+            "x-forwarded-for",
+            "x-real-ip (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address",
+        ),
+    ] {
+        let (logged, _guard) = Captured::of_this_thread("info");
+        let database = Database::sqlite();
+        let world = World::start_with(&database, Clock::system(), &settings).await;
+        let browser = Browser::new(&world);
+        for _ in 0..5 {
+            let asked = browser.http.get(world.url("demo", "/login")).header(header, "unknown");
+            assert_eq!(asked.send().await.unwrap().status().as_u16(), 200);
+        }
+        assert_eq!(logged.count(words), 1, "{header}");
+    }
+    let (logged, _guard) = Captured::of_this_thread("info");
+    let database = Database::sqlite();
+    let clock = Clock::manual(Clock::system().now());
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    for minute in 1..=3 {
+        for number in 0..5 {
+            let asked = reqwest::Client::new().get(format!("http://127.0.0.1:{}/", world.port));
+            let answer = asked.header("host", format!("mail{number}.school.example")).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 404);
+        }
+        assert_eq!(logged.count("there is no institution. Known: http://demo.localhost"), minute, "once a minute");
+        clock.advance_ms(60_000);
+    }
+    assert_eq!(logged.count("the host “mail0.school.example”"), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,24 +4,9 @@
 mod common;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 
-use common::{Browser, Database, PASSWORD, World, location};
+use common::{Browser, Captured, Database, PASSWORD, World, location};
 use sandbox::SmtpAuthSwitch;
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Everything that was answered: headers and bodies.
 #[derive(Default)]
@@ -36,25 +21,6 @@ impl Answers {
         self.0.push_str(&body);
         body
     }
-}
-
-/// Signs in at the sandbox as a person would; answers the address that Microsoft sends the browser back to.
-async fn at_microsoft(browser: &Browser, world: &World, authorize: &str, name: &str) -> String {
-    let page = browser.get(authorize).await.text().await.unwrap();
-    let between = |page: &str, from: &str| page.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let authorization = between(&page, "name=\"authorization\" value=\"");
-    let tenant = world.sandbox.world().tenant_id;
-    let base = world.sandbox.authority().to_owned();
-    let fields = [("authorization", authorization.as_str()), ("username", name), ("password", "sandbox")];
-    let answer = browser.post(&format!("{base}/{tenant}/login"), &fields).await;
-    let to = location(&answer);
-    if !to.is_empty() {
-        return to;
-    }
-    let answer = browser
-        .post(&format!("{base}/{tenant}/consent"), &[("authorization", authorization.as_str()), ("answer", "accept")])
-        .await;
-    location(&answer)
 }
 
 async fn connect(browser: &Browser, world: &World, answers: &mut Answers) -> String {
@@ -72,7 +38,7 @@ async fn connect_as(
     let authorize = location(&answer);
     assert!(authorize.starts_with(world.sandbox.authority()), "{authorize}");
     // What goes to the authority in the address is no secret of ours: state, nonce and challenge.
-    let back = at_microsoft(browser, world, &authorize, name).await;
+    let back = browser.at_microsoft(world, &authorize, name).await;
     let query: Vec<(String, String)> = url::Url::parse(&back).unwrap().query_pairs().into_owned().collect();
     let page = browser.get(&back).await;
     // The page that Microsoft calls has the code in its address, and may show it in its form; nothing after it may.

@@ -66,7 +66,7 @@ pub fn TextInput(
     /// Whether it shows ids.
     #[prop(optional)]
     mono: bool,
-    /// Whether it takes addresses: phones show the `@`, and no capitals.
+    /// Whether it takes addresses: phones show the `@` and no capitals, and what is pasted keeps its lines, each an address.
     #[prop(optional)]
     addresses: bool,
     /// What may be chosen: value and name. Anything else can be typed.
@@ -89,6 +89,27 @@ pub fn TextInput(
         (true, true) => Some(format!("{name}-error")),
         (false, true) => Some(format!("{name}-hint {name}-error")),
     };
+    if addresses {
+        return view! {
+            <Field name label hint optional flash>
+                <textarea
+                    id=name
+                    name=name
+                    rows="1"
+                    class="addresses"
+                    autocomplete=autocomplete
+                    aria-invalid=invalid.then_some("true")
+                    aria-describedby=described
+                    spellcheck="false"
+                    inputmode="email"
+                    autocapitalize="none"
+                >
+                    {value}
+                </textarea>
+            </Field>
+        }
+        .into_any();
+    }
     view! {
         <Field name label hint optional flash>
             <input
@@ -102,13 +123,12 @@ pub fn TextInput(
                 aria-invalid=invalid.then_some("true")
                 aria-describedby=described
                 spellcheck="false"
-                inputmode=addresses.then_some("email")
-                autocapitalize=addresses.then_some("none")
                 list=list
             />
             {options}
         </Field>
     }
+    .into_any()
 }
 
 /// One of a few, as radio buttons.

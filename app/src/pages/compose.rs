@@ -56,7 +56,7 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
                 // Enter in a field presses the first button of the form: it keeps what is written, and sends nothing by mistake.
                 <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Keep as draft"</button>
                 {sender(senders, &form.mailbox, flash)}
-                <TextInput name="to" addresses=true label="To" value=form.to hint="Several addresses: separate them with commas." flash=flash.clone()/>
+                <TextInput name="to" addresses=true label="To" value=form.to hint="Several addresses: separate them with commas, or put each on a line of its own." flash=flash.clone()/>
                 <details class="copies" open=copies>
                     <summary>"Cc and Bcc"</summary>
                     <TextInput name="cc" addresses=true label="Cc" value=form.cc optional=true flash=flash.clone()/>

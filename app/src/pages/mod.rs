@@ -72,7 +72,12 @@ impl Page {
         {
             self.response.append_header(http::header::SET_COOKIE, value);
         }
-        if forms.contains(&flash.form.as_str()) { flash } else { Flash { notice: flash.notice, ..Flash::default() } }
+        if forms.contains(&flash.form.as_str()) {
+            return flash;
+        }
+        // What a stranger was told about a form belongs to the page of that form; what a person was told may be read anywhere.
+        let is_elsewhere = self.visitor.person.is_none() && !flash.form.is_empty();
+        Flash { notice: flash.notice.filter(|_| !is_elsewhere), ..Flash::default() }
     }
 
     fn status(&self, status: u16) {

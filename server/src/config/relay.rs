@@ -27,7 +27,8 @@ pub enum Encryption {
 
 impl Relay {
     /// `smtps://`, or `smtp://` with `?tls=required` for STARTTLS (`tls=opportunistic`, `tls=none`: in the clear).
-    pub(super) fn parse(text: &Secret) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &Secret) -> Option<Self> {
         let url = Url::parse(text.expose()).ok()?;
         let (encryption, port) = match (url.scheme(), url.query()) {
             ("smtps", None) => (Encryption::Wrapped, 465),

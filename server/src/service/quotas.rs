@@ -17,12 +17,16 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 pub struct Quotas {
     /// Bytes of a person's drafts, with their files.
     pub draft_bytes: u64,
+    /// The same of an institution.
+    pub draft_bytes_of_institution: u64,
     /// Messages of a person that wait to be sent.
     pub queued_messages: i64,
     /// Bytes of them.
     pub queued_bytes: u64,
     /// Messages of an institution that wait to be sent.
     pub queued_messages_of_institution: i64,
+    /// Bytes of them.
+    pub queued_bytes_of_institution: u64,
     /// Runs of Configure & Test that a person begins in an hour.
     pub attempts_per_hour: i64,
     /// Invitations and new links that an institution makes in a day.
@@ -71,9 +75,15 @@ impl Services {
 
     /// Room for more of a person's drafts and files, some bytes `beyond` the limit if need be.
     pub(super) async fn check_drafts(&self, me: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
-        let limit = self.config.quotas.draft_bytes;
-        let used = self.store.draft_bytes(me.institution().id, me.user()).await.or_internal(self)?;
-        if used.saturating_add(more) > limit.saturating_add(beyond) {
+        let (limit, of_institution) = (self.config.quotas.draft_bytes, self.config.quotas.draft_bytes_of_institution);
+        let used = self.store.draft_usage(me.institution().id, me.user()).await.or_internal(self)?;
+        if used.bytes_of_institution.saturating_add(more) > of_institution.saturating_add(beyond) {
+            return Err(AppError::refused(format!(
+                "The drafts of your institution and their files would have more than {} together. Discard what you do not need, and tell an administrator.",
+                size_in_words(of_institution)
+            )));
+        }
+        if used.bytes.saturating_add(more) > limit.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "Your drafts and their files would have more than {} together. Send or discard some of them first.",
                 size_in_words(limit)
@@ -85,20 +95,22 @@ impl Services {
     /// Room for one more message of a person's in the outbox.
     pub(super) async fn check_queue(&self, me: &SignedIn, bytes: u64) -> Result<(), AppError> {
         let quotas = self.config.quotas;
-        let (count, used, of_institution) =
-            self.store.queued_usage(me.institution().id, me.user()).await.or_internal(self)?;
-        if count >= quotas.queued_messages {
+        let used = self.store.queued_usage(me.institution().id, me.user()).await.or_internal(self)?;
+        if used.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
-                "{count} of your messages wait to be sent already. Wait until some of them have left, or cancel some in the outbox."
+                "{} of your messages wait to be sent already. Wait until some of them have left, or cancel some in the outbox.",
+                used.count
             )));
         }
-        if used.saturating_add(bytes) > quotas.queued_bytes {
+        if used.bytes.saturating_add(bytes) > quotas.queued_bytes {
             return Err(AppError::refused(format!(
                 "The messages that wait to be sent would have more than {} together. Wait until some of them have left.",
                 size_in_words(quotas.queued_bytes)
             )));
         }
-        if of_institution >= quotas.queued_messages_of_institution {
+        if used.count_of_institution >= quotas.queued_messages_of_institution
+            || used.bytes_of_institution.saturating_add(bytes) > quotas.queued_bytes_of_institution
+        {
             return Err(AppError::refused(
                 "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
             ));

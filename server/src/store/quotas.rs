@@ -9,40 +9,66 @@ fn bytes(row: &sqlx::any::AnyRow, column: usize) -> Result<u64> {
     Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
 }
 
+/// What is used of a quota.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Things of the person.
+    pub count: i64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Things of the whole institution.
+    pub count_of_institution: i64,
+    /// Bytes of them.
+    pub bytes_of_institution: u64,
+}
+
+// OCTET_LENGTH and not LENGTH, which reads every body to count its characters.
 impl Store {
-    /// Bytes of a person's drafts and their files.
+    /// Drafts and their files.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn draft_bytes(&self, institution: InstitutionId, user: UserId) -> Result<u64> {
-        let row = sqlx::query(
-            "SELECT CAST(COALESCE((SELECT SUM(LENGTH(body_sealed)) FROM drafts WHERE institution_id = $1 AND user_id = $2), 0)
-                  + COALESCE((SELECT SUM(a.size) FROM attachments a JOIN drafts d ON d.id = a.draft_id
-                              WHERE d.institution_id = $1 AND d.user_id = $2), 0) AS BIGINT)",
+    pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
+        self.usage(
+            "SELECT user_id, OCTET_LENGTH(body_sealed)
+               + COALESCE((SELECT SUM(a.size) FROM attachments a WHERE a.draft_id = drafts.id), 0) AS size
+             FROM drafts WHERE institution_id = $1",
+            institution,
+            user,
         )
-        .bind(institution.to_string())
-        .bind(user.to_string())
-        .fetch_one(&self.pool)
-        .await?;
-        bytes(&row, 0)
+        .await
     }
 
-    /// Messages that wait to be sent: a person's, their bytes, and all of the institution.
+    /// Messages that wait to be sent.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<(i64, u64, i64)> {
-        let row = sqlx::query(
-            "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT),
-                    CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN LENGTH(body_sealed) ELSE 0 END), 0) AS BIGINT),
-                    CAST(COUNT(*) AS BIGINT)
-             FROM deliveries WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')",
+    pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
+        self.usage(
+            "SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries
+             WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')",
+            institution,
+            user,
         )
+        .await
+    }
+
+    async fn usage(&self, of: &'static str, institution: InstitutionId, user: UserId) -> Result<Usage> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT),
+                    CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN size ELSE 0 END), 0) AS BIGINT),
+                    CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM ({of}) AS used",
+        )))
         .bind(institution.to_string())
         .bind(user.to_string())
         .fetch_one(&self.pool)
         .await?;
-        Ok((row.try_get(0)?, bytes(&row, 1)?, row.try_get(2)?))
+        Ok(Usage {
+            count: row.try_get(0)?,
+            bytes: bytes(&row, 1)?,
+            count_of_institution: row.try_get(2)?,
+            bytes_of_institution: bytes(&row, 3)?,
+        })
     }
 
     /// Attempts that a person began since a time; those that began by themselves do not count.

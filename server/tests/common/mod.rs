@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "every journey uses a part of it")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use app::model::{
     AttemptKind, ClientId, DeliveryId, EmailAddress, InstitutionId, MailboxId, MailboxState, Provider, RecipientKind,
@@ -50,6 +50,40 @@ impl Database {
 
     pub async fn both() -> Vec<Self> {
         vec![Self::sqlite(), Self::postgres().await]
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+pub struct Captured(pub Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Captured {
+    /// How often something was logged.
+    pub fn count(&self, what: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(what).count()
+    }
+
+    /// Catches what this thread logs: everything, in a test with one thread.
+    pub fn of_this_thread(level: &str) -> (Self, tracing::subscriber::DefaultGuard) {
+        let captured = Self::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_env_filter(server::logging::filter(level).unwrap())
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        (captured, guard)
     }
 }
 
@@ -152,10 +186,11 @@ impl World {
         let (store, clock) = (&self.services.store, &self.clock);
         let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
         let user = store.user_by_address(institution, address).await.unwrap().unwrap().id;
-        let (client, tenant, secret, grant) = {
+        let (client, tenant, secret, grant, oid) = {
             let mut world = self.sandbox.world();
+            let oid = world.account_by_sign_in(address).unwrap().oid;
             let grant = world.grant(address, &self.services.config.microsoft.scopes);
-            (world.app.client_id, world.tenant_id, world.app.secret_value.clone(), grant)
+            (world.app.client_id, world.tenant_id, world.app.secret_value.clone(), grant, oid)
         };
         let mut tx = store.begin().await.unwrap();
         let settings = EmailSettings { provider: Provider::ExchangeOnline, ..EmailSettings::default() };
@@ -178,7 +213,7 @@ impl World {
             kind: AttemptKind::Personal,
             address: address.to_owned(),
             sign_in_name: address.to_owned(),
-            subject: format!("{address}@{tenant}"),
+            subject: format!("{oid}@{tenant}"),
             client_id: client.to_string(),
             tenant_id: tenant.to_string(),
             refresh_token_sealed: String::new(),
@@ -377,6 +412,28 @@ impl Browser {
     pub async fn sign_in(&self, world: &World, slug: &str, address: &str) {
         let answer = self.post(&world.url(slug, "/api/sign_in"), &[("email", address), ("password", PASSWORD)]).await;
         assert_eq!(location(&answer), "/", "{address} signs in");
+    }
+
+    /// Signs in at the sandbox as a person would; answers the address that Microsoft sends the browser back to.
+    pub async fn at_microsoft(&self, world: &World, authorize: &str, name: &str) -> String {
+        let page = self.get(authorize).await.text().await.unwrap();
+        let between = |page: &str, from: &str| page.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let authorization = between(&page, "name=\"authorization\" value=\"");
+        let tenant = world.sandbox.world().tenant_id;
+        let base = world.sandbox.authority().to_owned();
+        let fields = [("authorization", authorization.as_str()), ("username", name), ("password", "sandbox")];
+        let answer = self.post(&format!("{base}/{tenant}/login"), &fields).await;
+        let to = location(&answer);
+        if !to.is_empty() {
+            return to;
+        }
+        let answer = self
+            .post(
+                &format!("{base}/{tenant}/consent"),
+                &[("authorization", authorization.as_str()), ("answer", "accept")],
+            )
+            .await;
+        location(&answer)
     }
 }
 

@@ -1,0 +1,160 @@
+//! What one person, and one institution, may have: the limit is said in words, and what was typed is not lost.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Browser, Database, PASSWORD, Seat, World, location};
+use server::clock::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn start(settings: &[(&'static str, &str)]) -> (Database, World, Seat, Browser) {
+    let database = Database::sqlite();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let world = World::start_with(&database, Clock::system(), &settings).await;
+    let seat = world.seat("user@demo.example").await;
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "user@demo.example").await;
+    (database, world, seat, browser)
+}
+
+/// Presses Send, or another button of the form, and answers the page that follows.
+async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text: &str, file: &[u8]) -> String {
+    let (key, mailbox) = (world.clock.uuid().to_string(), seat.mailbox.to_string());
+    let fields = [
+        ("key", key.as_str()),
+        ("writer", "w"),
+        ("revision", "0"),
+        ("mailbox", &mailbox),
+        ("to", "other@demo.example"),
+        ("subject", "Much"),
+        ("text", text),
+        ("action", action),
+    ];
+    let files: &[(&str, &str, &[u8])] = if file.is_empty() { &[] } else { &[("much.bin", "application/x-much", file)] };
+    let answer = browser.post_parts(&world.url("demo", "/api/send_message"), &fields, files).await;
+    let page = browser.get(&world.url("demo", &location(&answer))).await;
+    assert!(page.status().as_u16() < 500);
+    page.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn drafts_have_a_limit_for_each_person_and_for_all() {
+    for (setting, words) in [
+        ("ENTREPOST_DRAFT_BYTES", "Your drafts and their files would have more than 300 kB together."),
+        (
+            "ENTREPOST_DRAFT_BYTES_OF_INSTITUTION",
+            "The drafts of your institution and their files would have more than 300 kB together.",
+        ),
+    ] {
+        let (_database, world, seat, browser) = start(&[(setting, "300000")]).await;
+        let fits = press(&browser, &world, &seat, "save", "first", &[1; 200_000]).await;
+        assert!(!fits.contains("would have more than"), "{setting}");
+        let refused = press(&browser, &world, &seat, "save", "what was typed", &[1; 200_000]).await;
+        assert!(refused.contains(words), "{setting}: {refused}");
+        assert!(refused.contains("what was typed"), "{setting}: the text is kept");
+    }
+}
+
+#[tokio::test]
+async fn the_queue_has_limits_for_each_person_and_for_all() {
+    for (setting, value, words) in [
+        ("ENTREPOST_QUEUED_MESSAGES", "2", "2 of your messages wait to be sent already."),
+        ("ENTREPOST_QUEUED_BYTES", "300000", "The messages that wait to be sent would have more than 300 kB together."),
+        ("ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION", "2", "Your institution has too many messages waiting to be sent."),
+        (
+            "ENTREPOST_QUEUED_BYTES_OF_INSTITUTION",
+            "300000",
+            "Your institution has too many messages waiting to be sent.",
+        ),
+    ] {
+        let (_database, world, seat, browser) = start(&[(setting, value)]).await;
+        // Nothing leaves in this test: nobody runs the outbox.
+        for _ in 0..2 {
+            let sent = press(&browser, &world, &seat, "send", "first", &[1; 60_000]).await;
+            assert!(sent.contains("data-state=\"queued\""), "{setting}: {sent}");
+        }
+        let refused = press(&browser, &world, &seat, "send", "what was typed", &[1; 150_000]).await;
+        assert!(refused.contains(words), "{setting}: {refused}");
+        assert!(refused.contains("what was typed"), "{setting}: the text is kept");
+    }
+}
+
+#[tokio::test]
+async fn pages_that_follow_have_a_limit_and_give_their_places_back() {
+    let (_database, world, _, browser) = start(&[("ENTREPOST_OPEN_PAGES", "3")]).await;
+    let follow = async || browser.get(&world.url("demo", "/events/mail")).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(follow().await);
+        assert_eq!(held.last().unwrap().status().as_u16(), 200);
+    }
+    assert_eq!(follow().await.status().as_u16(), 429);
+    let other = Browser::new(&world);
+    other.sign_in(&world, "demo", "admin@demo.example").await;
+    assert_eq!(other.get(&world.url("demo", "/events/mail")).await.status().as_u16(), 200, "a share of one's own");
+    assert_eq!(browser.get(&world.url("demo", "/mail/outbox")).await.status().as_u16(), 200, "pages go on");
+    held.clear();
+    world.until(async || follow().await.status().as_u16() == 200).await;
+}
+
+/// Bytes of this process in memory.
+fn memory() -> u64 {
+    let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Twenty-four files of 20 MB that come in at one time, each but for its last byte: only some of them are in memory, the others wait,
+/// are told that much is being sent, and may come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_come_at_one_time_are_bounded_in_memory() {
+    const LENGTH: usize = 20_000_000;
+    let (_database, world, _, _) = start(&[("ENTREPOST_ATTACHMENT_BYTES", "20000000")]).await;
+    let world = Arc::new(world);
+    let mut cookies = Vec::new();
+    for number in 0..12 {
+        let address = format!("person{number}@demo.example");
+        world.newcomer(&address).await;
+        let fields = [("email", address.as_str()), ("password", PASSWORD)];
+        let answer = Browser::new(&world).post(&world.url("demo", "/api/sign_in"), &fields).await;
+        let given = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap());
+        let session = given.filter_map(|value| value.split(';').next()).find(|value| value.contains("session"));
+        cookies.push(session.unwrap().to_owned());
+    }
+    let before = memory();
+    let uploads = cookies.iter().flat_map(|cookie| [cookie.clone(), cookie.clone()]).map(|cookie| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+            let head = format!(
+                "POST /api/attach_files HTTP/1.1\r\nHost: demo.localhost:{}\r\nOrigin: {}\r\nConnection: close\r\nAccept: text/html\r\n\
+                 Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {LENGTH}\r\nCookie: {cookie}\r\n\r\n\
+                 --x\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a\"\r\n\r\n",
+                world.port,
+                world.url("demo", "").trim_end_matches('/'),
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let (mut read, mut write) = stream.into_split();
+            // As much as it takes, up to the last byte: who has no room takes none.
+            tokio::spawn(async move {
+                static SOME: [u8; 65_536] = [7; 65_536];
+                let mut left = LENGTH - 500;
+                while left > 0 && write.write_all(&SOME[..left.min(SOME.len())]).await.is_ok() {
+                    left = left.saturating_sub(SOME.len());
+                }
+                std::future::pending::<()>().await;
+            });
+            let mut first = [0; 12];
+            let read = tokio::time::timeout(Duration::from_secs(14), read.read_exact(&mut first)).await;
+            (read.is_ok_and(|read| read.is_ok())).then(|| String::from_utf8_lossy(&first).into_owned())
+        })
+    });
+    let answers: Vec<_> = futures::future::join_all(uploads.collect::<Vec<_>>()).await;
+    let busy = answers.iter().filter(|answer| answer.as_ref().unwrap().as_deref() == Some("HTTP/1.1 503")).count();
+    let grown = memory().saturating_sub(before);
+    assert!(busy >= 12, "{busy} of 24 were told to come again: {answers:?}");
+    assert!(grown < 300 * 1024 * 1024, "{grown} bytes for 480 MB");
+    assert!(grown > 20 * 1024 * 1024, "{grown}: nothing came in");
+}

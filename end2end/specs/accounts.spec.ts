@@ -232,3 +232,26 @@ test.describe("after the time limit", () => {
     await expect(page.locator("[data-mailbox]")).toHaveCount(0);
   });
 });
+
+test("behind a proxy that hides referrers one signs in and configures all the same @script", async ({ page, demo }) => {
+  const origins = new Set<string>();
+  page.on("request", (request) => {
+    if (request.method() === "POST") void request.allHeaders().then((headers) => origins.add(headers["origin"] ?? ""));
+  });
+  // What a proxy's `Referrer-Policy: no-referrer` makes of each page.
+  await page.addInitScript(() =>
+    document.addEventListener("DOMContentLoaded", () => {
+      if (!location.hostname.startsWith("demo.")) return;
+      const policy = document.createElement("meta");
+      policy.name = "referrer";
+      policy.content = "no-referrer";
+      document.head.append(policy);
+    }),
+  );
+  await signIn(page, demo.url, "admin@demo.example");
+  await signOut(page);
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  expect([...origins], "what became of the origin").toContain("null");
+});

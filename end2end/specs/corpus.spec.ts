@@ -33,7 +33,9 @@ async function contrast(frame: FrameLocator): Promise<number> {
       if (!node.textContent!.trim() || parent.getClientRects().length === 0) continue;
       let ground = [255, 255, 255];
       for (let at: Element | null = parent; at; at = at.parentElement) {
-        const [r, g, b, a = 1] = rgb(getComputedStyle(at).backgroundColor);
+        const { backgroundColor, backgroundImage } = getComputedStyle(at);
+        const stop = /gradient.*?(rgba?\([^)]*\))/.exec(backgroundImage)?.[1];
+        const [r, g, b, a = 1] = rgb(stop ?? backgroundColor);
         if (a > 0.5) {
           ground = [r, g, b];
           break;
@@ -55,9 +57,15 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, ME);
   await outcome(page, "passed");
+  await page.goto(`${demo.url}/account/email`);
+  await page.getByText("Other addresses", { exact: false }).first().click();
+  await page.getByLabel("Other addresses").fill("first.user@demo.example");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await expect(page.locator(":focus")).toContainText("Saved");
   const names = [
     "01-background-shorthand", "02-data-uri", "03-inline-cid-forward", "04-subject-split-char", "05-outlook-msonormal", "06-hebrew-body-rtl",
-    "09-cid-octet-stream", "12-gb2312", "20-no-parts", "21-base64-body-footer", "25-long-name", "26-calendar-only", "27-smime-opaque", "44-flowed",
+    "09-cid-octet-stream", "12-gb2312", "20-no-parts", "21-base64-body-footer", "22-base64-pieces", "23-base64-stray", "25-long-name", "26-calendar-only", "27-smime-opaque",
+    "41-reply-to-name", "43-alias", "44-flowed",
   ];
   for (const name of names) await demo.deliver(ME, await raw(name));
   await open(page, `${demo.url}/mail/inbox`);
@@ -99,6 +107,24 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(page.getByRole("link", { name: "https://example.org/confirm?token=abc.def&x=(1)" })).toBeVisible();
   await expect(page.getByRole("link", { name: "help@example.org" })).toHaveAttribute("href", "mailto:help@example.org");
 
+  // Attachments are whole, whatever their base64 looked like.
+  for (const subject of ["22 Every line", "23 A stray mark"]) {
+    await look(page, demo.url, subject);
+    await expect(page.getByText("Damaged on its way")).toHaveCount(0);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "form.pdf" }).click()]);
+    const bytes = await readFile(await download.path());
+    expect(bytes.subarray(0, 8).toString("latin1")).toBe("%PDF-1.4");
+    expect(bytes.subarray(-6).toString("latin1")).toBe("%%EOF\n");
+  }
+  // Answers go to addresses, and none to oneself.
+  await look(page, demo.url, "41 Reply-To is only a name");
+  await page.getByRole("button", { name: "Reply", exact: true }).click();
+  await expect(page.getByLabel("To", { exact: true })).toHaveValue("Ada Brook <ada@example.org>");
+  await look(page, demo.url, "43 To an alias");
+  await page.getByRole("button", { name: "Reply all" }).click();
+  await expect(page.getByLabel("To", { exact: true })).toHaveValue("Ada Brook <ada@example.org>");
+  await expect(page.getByLabel("Cc", { exact: false }).first()).toHaveValue("kai@example.org");
+
   // What stands in the text goes along when it is forwarded.
   await look(page, demo.url, "03 Scan of the form");
   await drawn(frame.locator("img"));
@@ -106,3 +132,43 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(page.getByLabel("Message", { exact: true })).toHaveValue(/Please pass it on/);
   await expect(page.getByText("scan.png")).toBeVisible();
 });
+
+// Written as people's programs write them: colour and ground in attributes, in capitals, in shorthands, by class, on the body, half clear.
+const COLOURED: Record<string, string> = {
+  "white on a table's ground": '<table BGCOLOR="#003366"><tr><td><FONT COLOR="white">Read me</FONT></td></tr></table>',
+  "body attributes": '<html><body bgcolor="#102030" text="#f0f0f0"><p>Read me</p></body></html>',
+  "body style in capitals": '<BODY STYLE="BACKGROUND:#000; COLOR:#FFF"><p>Read me</p></BODY>',
+  "a class on the ground": '<html><head><style>.d{background:navy}.d p{color:#fff}</style></head><body><div class="d"><p>Read me</p></div></body></html>',
+  "a rule for the body": "<html><head><style>body { background-color: #222; color: #eee }</style></head><body>Read me</body></html>",
+  "a picture with a colour behind it": '<div style="background:url(https://x.example/a.png) no-repeat #004400;color:#fff">Read me</div>',
+  "a ground that is taken away": '<div style="background-image:url(https://x.example/a.png);color:#fff">Read me</div>',
+  "a gradient": '<div style="background:linear-gradient(#000,#111);color:#fff">Read me</div>',
+  "half clear": '<div style="background:rgba(0,0,0,.9);color:#fff">Read me</div>',
+  "a variable": '<html><head><style>:root{--g:#000}.x{background:var(--g);color:#fff}</style></head><body><p class="x">Read me</p></body></html>',
+  "important": '<html><head><style>p{color:#fff!important}</style></head><body style="background:#123"><p style="color:#123">Read me</p></body></html>',
+  "black in the dark": '<html><head><meta name="color-scheme" content="light dark"></head><body><p style="color:#000">Read me</p></body></html>',
+  "a dark sheet": "<html><head><style>@media (prefers-color-scheme: dark){p{color:#fff}}</style></head><body><p>Read me</p></body></html>",
+  "a position of its own": '<div style="background:#000;position:absolute;color:#fff">Read me</div>',
+};
+
+for (const scheme of ["light", "dark"] as const) {
+  test(`what others coloured can be read, ${scheme} @script`, async ({ page, demo }) => {
+    test.setTimeout(120_000);
+    await page.emulateMedia({ colorScheme: scheme });
+    await configure(page, demo);
+    await connect(page, demo, ME);
+    await outcome(page, "passed");
+    const all = Object.entries(COLOURED);
+    for (const [name, html] of all) {
+      await demo.deliver(ME, `From: ada@example.org\r\nTo: ${ME}\r\nSubject: Colour: ${name}.\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n${html}\r\n`);
+    }
+    await open(page, `${demo.url}/mail/inbox`);
+    await expect(page.locator(".mail-row").filter({ hasText: `Colour: ${all[all.length - 1][0]}.` })).toBeVisible();
+    const frame = page.frameLocator("iframe.mail-frame").first();
+    for (const [name] of all) {
+      await look(page, demo.url, `Colour: ${name}.`);
+      await expect(frame.getByText("Read me")).toBeVisible();
+      expect(await contrast(frame), name).toBeGreaterThan(4.5);
+    }
+  });
+}

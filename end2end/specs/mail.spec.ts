@@ -141,6 +141,45 @@ test("a link that was pressed is followed, though news would load the page anew 
   await expect(page.getByLabel("Subject")).toBeVisible();
 });
 
+test("addresses as they are pasted: a column, a table, one behind the other @script", async ({ page, demo }) => {
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  const to = page.getByLabel("To", { exact: true });
+  const paste = async (text: string) => {
+    await open(page, `${demo.url}/mail/compose`);
+    await page.evaluate((pasted) => navigator.clipboard.writeText(pasted), text);
+    await to.focus();
+    await page.keyboard.press("Control+V");
+  };
+  let number = 0;
+  for (const text of [
+    "other@demo.example\nuser@demo.example\noffice.manager@demo.example",
+    "Kim Other\tother@demo.example\nUser\tuser@demo.example\nMay, Office\toffice.manager@demo.example",
+    "other@demo.example\tuser@demo.example\toffice.manager@demo.example",
+    "Kim <other@demo.example> User <user@demo.example> Office <office.manager@demo.example>",
+    "other@demo.example;\u200b user@demo.example;\u00a0office.manager@demo.example",
+  ]) {
+    number += 1;
+    await paste(text);
+    await page.getByLabel("Subject").fill(`Pasted ${number}`);
+    await page.getByLabel("Message").fill("To each of you.");
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect(page).toHaveURL(/\/mail\/outbox/);
+    const sent = message(page, `Pasted ${number}`);
+    await expect(sent).toHaveAttribute("data-state", "sent");
+    for (const address of ["other@", "user@", "office.manager@"]) await expect(sent).toContainText(`${address}demo.example`);
+  }
+  // What is wrong is named, and nothing that was pasted is lost.
+  const wrong = "other@demo.example\nnot an address\nuser@demo.example";
+  await paste(wrong);
+  await page.getByLabel("Subject").fill("Not sent");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page.locator("#errors")).toContainText("“not an address” is not an email address.");
+  await expect(to).toHaveValue(wrong);
+});
+
 test("cut after DATA: sent or not? is answered by the sent messages", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");

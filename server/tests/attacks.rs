@@ -110,7 +110,7 @@ async fn authority_that_ended_while_the_body_came_counts_no_more() {
             ("set_role", format!("user={user}&role=administrator")),
             ("set_disabled", format!("user={user}&disabled=true")),
             ("disconnect_persons_mailbox", format!("mailbox={mailbox}")),
-            ("save_email_config", "provider=system_default&custom_from=no&confirmed=yes".to_owned()),
+            ("save_email_config", "provider=system_default&custom_from=no&confirm_disconnect=yes".to_owned()),
         ] {
             let mut stream = begin(&world, &format!("/api/{path}"), &cookie().await, body.len(), &body[..5]).await;
             // The server has the head, and waits for the rest.

@@ -27,6 +27,8 @@ const LINK: [f32; 3] = [0.114, 0.31, 0.624];
 /// Ground instead of a picture that light text stood on.
 const SLATE: [f32; 3] = [0.2, 0.235, 0.29];
 
+const WITH_BGCOLOR: [&str; 7] = ["table", "thead", "tbody", "tfoot", "tr", "td", "th"];
+
 const VOID: [&str; 8] = ["br", "hr", "img", "wbr", "col", "area", "input", "source"];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -130,8 +132,12 @@ impl Element {
             attributes.iter().find(|(name, _)| name == "style").map(|(_, style)| style.clone()).unwrap_or_default();
         let mut lost = attributes.iter().any(|(name, _)| name == "background");
         attributes.retain(|(name, _)| name != "background");
-        let mut colour = attribute(&attributes, "color").and_then(legacy_colour);
-        let mut ground = attribute(&attributes, "bgcolor").and_then(legacy_colour);
+        // Browsers honour each attribute only where HTML had it.
+        let legacy = |honours: bool, attribute_name| {
+            attribute(&attributes, attribute_name).filter(|_| honours).and_then(legacy_colour)
+        };
+        let mut colour = legacy(name == "font", "color");
+        let mut ground = legacy(WITH_BGCOLOR.contains(&name), "bgcolor");
         let mut transparent = false;
         for declaration in declarations(&style) {
             match declaration {
@@ -351,8 +357,10 @@ mod tests {
         for (html, part) in [
             ("<p style=\"color:#fff;\">lost</p>", "color:#1b2533"),
             ("<div style=\"background-color:#111;\"><a href=\"https://x.example\">link</a></div>", "color:#ffffff"),
-            ("<div bgcolor=\"#000000\"><p>ink</p></div>", "color:#ffffff"),
-            ("<div bgcolor=\"101010\">ink</div>", "color:#ffffff"),
+            ("<table bgcolor=\"#000000\"><tbody><tr><td>ink</td></tr></tbody></table>", "color:#ffffff"),
+            ("<table><tbody><tr bgcolor=\"101010\"><td>ink</td></tr></tbody></table>", "color:#ffffff"),
+            // A browser shows none of these grounds and colours.
+            ("<div bgcolor=\"#000000\"><font color=\"white\">lost</font></div>", "color:#1b2533"),
             (
                 "<div style=\"background-image:linear-gradient(90deg,rgb(0,0,0) 10%,#333);\"><p>ink</p></div>",
                 "color:#ffffff",

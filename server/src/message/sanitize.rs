@@ -182,6 +182,13 @@ impl TokenSink for Outermost {
     }
 }
 
+/// A colour of an attribute, as style sheets write it: attributes may leave the `#` out (HTML, 2.3.6, legacy colour values).
+fn css_colour(value: &str) -> String {
+    let value = value.trim();
+    let is_bare = matches!(value.len(), 3 | 6) && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_bare { format!("#{value}") } else { value.to_owned() }
+}
+
 /// An element that stands for `<body>`: its opening and closing tags.
 fn frame_of_body(html: &str) -> (String, &'static str) {
     let tokenizer = Tokenizer::new(Outermost::default(), TokenizerOpts::default());
@@ -193,12 +200,15 @@ fn frame_of_body(html: &str) -> (String, &'static str) {
     let value = |name: &str| found.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let quoted = |value: &str| value.replace('&', "&amp;").replace('"', "&quot;");
     let mut style = String::new();
-    if let Some(colour) = value("text") {
-        let _ = write!(style, "color:{colour};");
+    // As attributes of this element, browsers would pass these over.
+    for (attribute, property) in [("text", "color"), ("bgcolor", "background-color")] {
+        if let Some(colour) = value(attribute) {
+            let _ = write!(style, "{property}:{};", css_colour(colour));
+        }
     }
     style.push_str(value("style").unwrap_or_default());
     let mut opening = format!("<div dir=\"{}\"", quoted(value("dir").unwrap_or("auto")));
-    for name in ["bgcolor", "background", "lang"] {
+    for name in ["background", "lang"] {
         if let Some(value) = value(name) {
             let _ = write!(opening, " {name}=\"{}\"", quoted(value));
         }

@@ -40,6 +40,8 @@ const NESTED: usize = 4;
 const MESSAGES: usize = 20;
 /// Pictures of a message that has no words.
 const SCANS: usize = 10;
+/// Bytes of them, all together: one photograph of a telephone has up to 12 MB.
+const SCANNED: usize = 12 * 1024 * 1024;
 
 /// What is read of a message, in its order.
 enum Body {
@@ -387,7 +389,7 @@ impl<'a> Parser<'a> {
     /// A message without words, whose pictures are what it says: a scan.
     fn scans(&mut self) -> Option<String> {
         let mut html = String::new();
-        let mut room = PICTURES;
+        let mut room = SCANNED;
         for (at, leaf) in self.pictures.iter().take(PARTS) {
             let (bytes, _) = leaf.decoded();
             let Some(content_type) = pictures::raster_type(&bytes).filter(|_| bytes.len() <= room) else { continue };

@@ -14,9 +14,9 @@ use futures::Stream;
 use crate::error::AppError;
 use crate::model::{
     AccountView, Answer, AttachmentId, AttachmentView, AttemptId, AttemptKind, AttemptSummary, AttemptView,
-    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, Earlier, Edit, EmailConfigForm,
-    EmailConfigView, Flash, GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction,
-    MailboxId, MessagePlace, MessageView, Notice, Role, SessionId, Timestamp, UserId, UserRow,
+    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, EmailConfigForm, EmailConfigView, Flash,
+    FormVersion, GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction, MailboxId,
+    MessageRef, MessageView, Notice, Resubmission, Role, SessionId, Timestamp, UserId, UserRow,
 };
 
 /// The institution that the host name named.
@@ -102,7 +102,7 @@ impl SignedIn {
 
     /// Who they are.
     #[must_use]
-    pub fn user(&self) -> UserId {
+    pub fn user_id(&self) -> UserId {
         self.user
     }
 
@@ -184,7 +184,7 @@ impl std::ops::Deref for MailOwner {
 pub struct Cookie(pub String);
 
 /// Where to send the browser, and what to leave in it.
-pub struct Departure {
+pub struct ProviderRedirect {
     /// An address at the authority.
     pub url: String,
     /// The cookie that binds the attempt to this browser.
@@ -235,7 +235,7 @@ pub trait Accounts: Send + Sync {
     /// Checks address and password and opens a session.
     async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>, AppError>;
     /// The same person, as they are known now; none if their session ended.
-    async fn again(&self, me: &SignedIn) -> Option<SignedIn>;
+    async fn again(&self, user: &SignedIn) -> Option<SignedIn>;
     /// Ends the visitor's session.
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError>;
     /// Whose invitation this is.
@@ -283,57 +283,58 @@ pub trait EmailConfig: Send + Sync {
     /// Ticks exactly these steps.
     async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<(), AppError>;
     /// Begins admin consent at Microsoft.
-    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<Departure, AppError>;
+    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect, AppError>;
     /// Begins Configure & Test of the custom From address's own mailbox.
-    async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<Departure, AppError>;
+    async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor)
+    -> Result<ProviderRedirect, AppError>;
     /// Tests a connected mailbox that sends as the custom From address; answers where to watch.
     async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String, AppError>;
     /// No mailbox sends notifications any more.
     async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice, AppError>;
     /// What the home page says.
-    async fn home(&self, me: &SignedIn) -> Result<Home, AppError>;
+    async fn home(&self, user: &SignedIn) -> Result<Home, AppError>;
 }
 
 /// User Account > Email.
 #[async_trait]
 pub trait Mailboxes: Send + Sync {
     /// Everything the page shows.
-    async fn account(&self, me: &SignedIn) -> Result<AccountView, AppError>;
+    async fn account(&self, user: &SignedIn) -> Result<AccountView, AppError>;
     /// Attempts for a person's own mailbox, or (for administrators) for notifications: a page of those made before a time,
     /// newest first, and whether there are more.
     async fn attempts(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         kind: AttemptKind,
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool), AppError>;
     /// Begins Configure & Test.
-    async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError>;
+    async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect, AppError>;
     /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
     async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, (Notice, String)>;
     /// What an error that came to the redirect URI means: its title, what to do, and the ids in it. It may be anybody's word, so
     /// nothing of its own text is in the answer. None: it says nothing that is known.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
     /// One attempt.
-    async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError>;
+    async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError>;
     /// Starts the checks, if nobody did, and follows them.
-    async fn run(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
+    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
     /// Follows the checks.
-    async fn follow(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
+    async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
     /// Carries out a decision; answers where to go.
     async fn decide(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         visitor: &Visitor,
         id: AttemptId,
         decision: Decision,
-    ) -> Result<Result<String, Departure>, AppError>;
+    ) -> Result<Result<String, ProviderRedirect>, AppError>;
     /// Runs the checks again with the grant that is kept; answers where to watch.
-    async fn try_again(&self, me: &SignedIn, mailbox: MailboxId) -> Result<String, AppError>;
+    async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String, AppError>;
     /// Stores the further addresses of a mailbox, as they were typed.
-    async fn set_aliases(&self, me: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError>;
+    async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError>;
     /// Forgets the tokens.
-    async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError>;
+    async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError>;
 }
 
 /// A file that is to be attached.
@@ -343,55 +344,56 @@ pub struct NewFile {
     /// Its type, as the browser says.
     pub content_type: String,
     /// Its octets.
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 /// Others who are at work on the same wait as long as this lives.
-pub type Turn = Box<dyn Send + Sync>;
+pub type DraftLock = Box<dyn Send + Sync>;
 
 /// Writing messages, and the outbox.
 #[async_trait]
 pub trait Mail: Send + Sync {
     /// What the compose page needs: of a draft, or of a new message.
-    async fn compose(&self, me: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView, AppError>;
+    async fn compose(&self, user: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView, AppError>;
     /// Octets that the attachments of one message may have together.
     fn attachment_limit(&self) -> u64;
     /// Waits until no other request is at work on a draft.
-    async fn turn(&self, draft: DraftId) -> Turn;
+    async fn lock_draft(&self, draft: DraftId) -> DraftLock;
     /// Keeps what is written so far.
-    async fn save_draft(&self, me: &MailOwner, form: ComposeForm, edit: Edit) -> Result<(), AppError>;
+    async fn save_draft(&self, user: &MailOwner, form: ComposeForm, edit: FormVersion) -> Result<(), AppError>;
     /// Whether a message was queued from the same page already.
-    async fn earlier(&self, me: &MailOwner, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError>;
+    async fn earlier(&self, user: &MailOwner, form: &ComposeForm, edit: &FormVersion)
+    -> Result<Resubmission, AppError>;
     /// Attaches files to what is written; answers all attachments.
     async fn attach(
         &self,
-        me: &MailOwner,
+        user: &MailOwner,
         draft: DraftId,
         files: Vec<NewFile>,
-        edit: &Edit,
+        edit: &FormVersion,
     ) -> Result<Vec<AttachmentView>, AppError>;
     /// Takes an attachment away.
-    async fn detach(&self, me: &MailOwner, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError>;
+    async fn detach(&self, user: &MailOwner, draft: DraftId, attachment_id: AttachmentId) -> Result<Notice, AppError>;
     /// Throws away what was written.
-    async fn discard_draft(&self, me: &MailOwner, draft: DraftId) -> Result<Notice, AppError>;
+    async fn discard_draft(&self, user: &MailOwner, draft: DraftId) -> Result<Notice, AppError>;
     /// What was written and not sent, newest first.
-    async fn drafts(&self, me: &MailOwner) -> Result<Vec<DraftView>, AppError>;
+    async fn drafts(&self, user: &MailOwner) -> Result<Vec<DraftView>, AppError>;
     /// Begins an answer to a message; answers its draft.
-    async fn answer(&self, me: &MailOwner, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError>;
+    async fn answer(&self, user: &MailOwner, place: &MessageRef, how: Answer) -> Result<DraftId, AppError>;
     /// Queues a message.
-    async fn send(&self, me: &MailOwner, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError>;
+    async fn send(&self, user: &MailOwner, form: ComposeForm, edit: &FormVersion) -> Result<Notice, AppError>;
     /// A page of what was written before a time, newest first, and whether there is more.
-    async fn outbox(&self, me: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
+    async fn outbox(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError>;
     /// A message of the outbox, opened.
-    async fn letter(&self, me: &MailOwner, id: DeliveryId) -> Result<LetterView, AppError>;
+    async fn letter(&self, user: &MailOwner, id: DeliveryId) -> Result<LetterView, AppError>;
     /// Begins a message from one that did not leave; answers its draft.
-    async fn rewrite(&self, me: &MailOwner, id: DeliveryId) -> Result<DraftId, AppError>;
+    async fn rewrite(&self, user: &MailOwner, id: DeliveryId) -> Result<DraftId, AppError>;
     /// Stops a message that waits.
-    async fn cancel(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
+    async fn cancel(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
     /// Queues a message again.
-    async fn retry(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
+    async fn retry(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
     /// Looks for an unknown message among the sent ones.
-    async fn look_for(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
+    async fn look_for(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError>;
 }
 
 /// A file that is downloaded as it comes.
@@ -401,7 +403,7 @@ pub struct Download {
     /// Its type.
     pub content_type: String,
     /// Its octets.
-    pub octets: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
+    pub bytes: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
 }
 
 /// Wakes whenever what a person sees of their mail changed.
@@ -411,44 +413,44 @@ pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
 #[async_trait]
 pub trait Inbox: Send + Sync {
     /// A page of a folder. None: no mailbox is connected.
-    async fn inbox(&self, me: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
+    async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
     /// A message.
-    async fn message(&self, me: &MailOwner, place: &MessagePlace) -> Result<MessageView, AppError>;
+    async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView, AppError>;
     /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
     async fn document(
         &self,
-        me: &MailOwner,
-        place: &MessagePlace,
+        user: &MailOwner,
+        place: &MessageRef,
         nested: &str,
         remote_images: bool,
     ) -> Result<String, AppError>;
     /// An attachment (also of a message within it: its path), or (without a number) the whole message.
     async fn download(
         &self,
-        me: &MailOwner,
-        place: &MessagePlace,
+        user: &MailOwner,
+        place: &MessageRef,
         nested: &str,
         number: Option<usize>,
     ) -> Result<Download, AppError>;
     /// Does something with messages of a folder. `to` is where [`MailAction::Restore`] moves them.
     async fn act(
         &self,
-        me: &MailOwner,
-        place: &MessagePlace,
+        user: &MailOwner,
+        place: &MessageRef,
         uids: &[u32],
         action: MailAction,
         to: &str,
     ) -> Result<Acted, AppError>;
     /// Chooses the folder that deleted messages go to.
-    async fn choose_trash(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError>;
+    async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError>;
     /// Looks into a folder now.
-    async fn refresh(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError>;
+    async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError>;
     /// Stands for what a person sees of their mail now: another one means that something changed.
-    async fn mark(&self, me: &MailOwner) -> String;
+    async fn mark(&self, user: &MailOwner) -> String;
     /// Follows a person's mail from a mark on; while it is followed, what comes into that folder is seen at once. It ends with the session.
     async fn watch(
         &self,
-        me: &MailOwner,
+        user: &MailOwner,
         looking_at: Option<(MailboxId, String)>,
         mark: String,
     ) -> Result<MailStream, AppError>;

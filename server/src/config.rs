@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::outbox::Limits;
 use crate::service::quotas::Quotas;
-use crate::store::{Pace, Space};
+use crate::store::{Space, Throttle};
 use crate::vault::Secret;
 
 pub use public_url::PublicUrl;
@@ -309,7 +309,7 @@ impl Config {
             arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", whole_seconds, seconds)?,
             retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", whole_seconds, seconds)?,
             limits: Limits {
-                pace: Pace {
+                throttle: Throttle {
                     connections: source.parsed("ENTREPOST_SMTP_CONNECTIONS", "3", count, positive)?,
                     messages_per_minute: source.parsed("ENTREPOST_MESSAGES_PER_MINUTE", "30", count, positive)?,
                     recipients_per_day: source.parsed("ENTREPOST_RECIPIENTS_PER_DAY", "10000", count, positive)?,
@@ -321,7 +321,7 @@ impl Config {
                 "ENTREPOST_ATTACHMENT_BYTES",
                 "25000000",
                 "a number of octets, at most 100000000, is expected",
-                |text| text.parse().ok().filter(|octets| (1..=100_000_000).contains(octets)),
+                |text| text.parse().ok().filter(|bytes| (1..=100_000_000).contains(bytes)),
             )?,
             outbox_kept: source.parsed(
                 "ENTREPOST_OUTBOX_DAYS",

@@ -1,14 +1,15 @@
 //! The server: every side effect of Entrepost. `http → service → {outbox, inbox, tokens} → {identity, mail, store, vault} → message`.
 
 pub mod clock;
+pub mod concurrency;
 pub mod config;
 pub mod demo;
 pub mod diagnosis;
 pub mod http;
 pub mod identity;
-pub mod inbox;
 pub mod logging;
 pub mod mail;
+pub mod mailbox_sync;
 pub mod markup;
 pub mod message;
 pub mod outbox;

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::concurrency::keyed_lock::KeyedLock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
-use crate::store::{Backend, Lease, Mailbox, News, Registration, Slot, Store, StoreError, hear};
+use crate::store::{Backend, Event, Lease, Mailbox, Registration, Slot, Store, StoreError, subscribe};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// Milliseconds before its end from which a token counts as old.
@@ -159,7 +160,7 @@ pub struct Tokens {
     entra: Arc<Entra>,
     clock: Clock,
     cache: Mutex<HashMap<MailboxId, Cached>>,
-    turns: Mutex<HashMap<MailboxId, Arc<tokio::sync::Mutex<()>>>>,
+    refreshes: KeyedLock<MailboxId>,
     tasks: TaskTracker,
 }
 
@@ -171,7 +172,7 @@ impl Tokens {
     /// Nothing cached yet.
     #[must_use]
     pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock, tasks: TaskTracker) -> Self {
-        Self { store, vault, entra, clock, cache: Mutex::default(), turns: Mutex::default(), tasks }
+        Self { store, vault, entra, clock, cache: Mutex::default(), refreshes: KeyedLock::default(), tasks }
     }
 
     /// The credentials of a registration, its secret opened.
@@ -194,11 +195,6 @@ impl Tokens {
     /// Forgets a mailbox's token: it was disconnected or refused.
     pub fn forget(&self, mailbox: MailboxId) {
         locked(&self.cache).remove(&mailbox);
-        // A refresh under way keeps its turn: whoever comes next must wait for it.
-        let mut turns = locked(&self.turns);
-        if turns.get(&mailbox).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            turns.remove(&mailbox);
-        }
     }
 
     fn cached(&self, mailbox: &Mailbox) -> Option<AccessToken> {
@@ -265,10 +261,10 @@ impl Tokens {
 
     /// Takes in what other replicas were given, until the store is closed.
     pub async fn listen(self: Arc<Self>) {
-        let (news, this) = (self.store.news(), Arc::downgrade(&self));
+        let (event, this) = (self.store.events(), Arc::downgrade(&self));
         drop(self);
-        hear(news, this, |this, news| {
-            if let News::Token(mailbox, sealed) = news {
+        subscribe(event, this, |this, event| {
+            if let Event::Token(mailbox, sealed) = event {
                 this.take_in(mailbox, &sealed);
             }
         })
@@ -301,7 +297,7 @@ impl Tokens {
         };
         let text = serde_json::to_string(&travelling).map(Secret::new);
         if let Some(sealed) = text.ok().and_then(|text| self.vault.seal(&travel_place(mailbox.id), &text).ok()) {
-            self.store.publish(News::Token(mailbox.id, sealed)).await;
+            self.store.publish(Event::Token(mailbox.id, sealed)).await;
         }
     }
 
@@ -322,8 +318,7 @@ impl Tokens {
     async fn renew_in_turn(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
         let began = self.clock.now();
         let fresh = |token: &Cached| !always || token.since >= began;
-        let turn = Arc::clone(locked(&self.turns).entry(mailbox.id).or_default());
-        let _turn = turn.lock().await;
+        let _one_at_a_time = self.refreshes.lock(mailbox.id).await;
         if !always {
             if let Some(token) = self.cached(mailbox) {
                 return Ok(token);
@@ -444,7 +439,7 @@ impl Tokens {
             let problem = Fault::identity(&error, now).to_json();
             let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
             self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
-            self.store.publish(News::Mail(mailbox.user)).await;
+            self.store.publish(Event::Mail(mailbox.user)).await;
             locked(&self.cache).remove(&mailbox.id);
         }
         if error.is_wrong_client() {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
-use crate::inbox::{self, Inbox};
 use crate::mail::Trust;
-use crate::outbox::{Outbox, Parts};
+use crate::mailbox_sync::{self, MailboxSync};
+use crate::outbox::{Dependencies, Outbox};
 use crate::service::{Services, Watchers};
 use crate::store::{Backend, Store, StoreError};
 use crate::tokens::Tokens;
@@ -87,7 +87,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     let tokens = Arc::new(tokens);
     tokio::spawn(Arc::clone(&tokens).listen());
     let stop = tokio_util::sync::CancellationToken::new();
-    let inbox = Arc::new(Inbox::new(inbox::Parts {
+    let mailbox_sync = Arc::new(MailboxSync::new(mailbox_sync::Dependencies {
         store: store.clone(),
         tokens: Arc::clone(&tokens),
         trust: trust.clone(),
@@ -96,8 +96,8 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         tasks: tasks.clone(),
         stop: stop.clone(),
     }));
-    tokio::spawn(Arc::clone(&inbox).listen());
-    let outbox = Arc::new(Outbox::new(Parts {
+    tokio::spawn(Arc::clone(&mailbox_sync).listen());
+    let outbox = Arc::new(Outbox::new(Dependencies {
         store: store.clone(),
         vault: Arc::clone(&vault),
         tokens: Arc::clone(&tokens),
@@ -119,10 +119,10 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         entra,
         tokens,
         outbox,
-        inbox,
+        mailbox_sync,
         trust,
         watchers: Watchers::default(),
-        turns: crate::service::Turns::default(),
+        draft_locks: crate::concurrency::keyed_lock::KeyedLock::default(),
         tasks,
         stop,
     }))

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Browser, Database, World};
-use server::inbox::Ask;
 
 /// Saves a draft of so many letters; answers whether it was kept, and what was said.
 async fn save(browser: &Browser, world: &World, number: u128, letters: usize) -> (bool, String) {
@@ -82,8 +81,8 @@ async fn on_a_small_file_system() {
     world.until(async || health(&world).await.1.contains(": 1 MiB are free")).await;
     world.sandbox.deliver("user@demo.example", b"From: a@far.example\r\nSubject: Late\r\n\r\nx\r\n");
     let look = async || {
-        let ask = Ask::Sync { folder: "INBOX".into() };
-        world.services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+        let ask = server::mailbox_sync::Command::Sync { folder: "INBOX".into() };
+        world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
         browser.get(&world.url("demo", "/mail/inbox")).await.text().await.unwrap()
     };
     assert!(look().await.contains("New mail is not listed"), "it is said");

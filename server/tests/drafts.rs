@@ -2,9 +2,9 @@
 
 mod common;
 
-use app::model::{DeliveryState, Edit, Timestamp};
+use app::model::{DeliveryState, FormVersion, Timestamp};
 use common::{Browser, Database, Seat, World, location};
-use server::store::Lane;
+use server::store::SendQueue;
 
 const KEY: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -165,7 +165,7 @@ async fn drafts_do_not_pile_up_and_a_full_list_refuses_no_letter() {
         let place = server::vault::Place::new("drafts", "body_sealed", draft);
         let sealed = world.services.vault.seal(&place, &body).unwrap();
         let writer = if number < 150 { String::new() } else { "somebody".into() };
-        let edit = Edit { writer, ..Edit::default() };
+        let edit = FormVersion { writer, ..FormVersion::default() };
         assert!(store.put_draft(seat.institution, seat.user, (draft, &sealed), &edit, (200, now)).await.unwrap());
     }
     let mailbox = seat.mailbox.to_string();
@@ -184,10 +184,10 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
     for database in Database::both().await {
         let (world, seat, browser) = writer(&database, &[]).await;
         let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
-        let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
+        let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
         let file = [("Grüße.pdf", "application/pdf", b"\xff\x00\r\n".as_slice())];
         browser.post_parts(&url, &letter(&mailbox, "Schöne Worte\r\n.\r\nEnde", "send"), &file).await;
-        world.services.store.pause_lane(&lane, world.clock.now().plus_ms(600_000)).await.unwrap();
+        world.services.store.pause_queue(&queue, world.clock.now().plus_ms(600_000)).await.unwrap();
         let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await;
         let id = found.unwrap()[0].id.to_string();
         let opened = page(&browser, &world, &format!("/mail/outbox/{id}")).await;
@@ -210,7 +210,7 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
         assert_eq!(location(&foreign.post(&world.url("demo", "/api/rewrite_message"), &fields).await), "/mail/outbox");
 
         let key = draft.rsplit('=').next().unwrap().to_owned();
-        world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
+        world.services.store.resume_queue(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
         let mut changed = letter(&mailbox, "Bessere Worte", "send");
         changed.retain(|(name, _)| *name != "key");
         changed.push(("key", &key));

@@ -22,8 +22,8 @@ async fn signed_in(world: &World) -> (Seat, Browser) {
 async fn to_its_end(mut answer: reqwest::Response) -> usize {
     let mut text = String::new();
     let read = async {
-        while let Ok(Some(octets)) = answer.chunk().await {
-            text.push_str(&String::from_utf8_lossy(&octets));
+        while let Ok(Some(bytes)) = answer.chunk().await {
+            text.push_str(&String::from_utf8_lossy(&bytes));
         }
         text.matches("data:").count()
     };

@@ -5,7 +5,7 @@ mod common;
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState, Timestamp};
 use common::{Browser, Database, Seat, World};
 use server::clock::Clock;
-use server::store::{Claim, Delivery, Lane, Record};
+use server::store::{Claim, Delivery, Record, SendQueue};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const GREY: &str = "grey@outside.example";
@@ -27,8 +27,8 @@ async fn run(world: &World) -> usize {
 }
 
 /// Who has it, and who not.
-async fn said(world: &World, seat: &Seat, which: DeliveryId) -> Vec<(String, RecipientState)> {
-    let found = world.services.store.recipients(seat.institution, which).await.unwrap();
+async fn said(world: &World, seat: &Seat, delivery_id: DeliveryId) -> Vec<(String, RecipientState)> {
+    let found = world.services.store.recipients(seat.institution, delivery_id).await.unwrap();
     found.into_iter().map(|one| (one.address, one.state)).collect()
 }
 
@@ -113,9 +113,9 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         world.sandbox.world().faults = sandbox::Faults::default();
         let id = to_two(&world, &seat).await;
         let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
-        let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
-        let limits = world.services.config.limits.pace;
-        store.claim_delivery(&lane, (dead, clock.uuid(), now), limits, now).await.unwrap();
+        let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        let limits = world.services.config.limits.throttle;
+        store.claim_delivery(&queue, (dead, clock.uuid(), now), limits, now).await.unwrap();
         let refused = [(GREY.to_owned(), RecipientState::Pending, "451 later".to_owned())];
         assert!(store.start_data(seat.institution, (id, dead), &refused).await.unwrap());
         store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
@@ -154,7 +154,7 @@ async fn what_waited_for_days_is_as_young_as_new() {
         run(&world).await;
         clock.advance_ms(5 * DAY_MS);
         let seat = world.seat("user@demo.example").await;
-        store.resume_lane(seat.institution, seat.mailbox.0, clock.now()).await.unwrap();
+        store.resume_queue(seat.institution, seat.mailbox.0, clock.now()).await.unwrap();
         world.sandbox.world().faults.cut_before_data = true;
         assert_eq!(run(&world).await, 3);
         let states = async || {
@@ -204,8 +204,8 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         let again = world.seat("user@demo.example").await;
         assert_ne!(again.mailbox, seat.mailbox);
         let mut tx = store.begin().await.unwrap();
-        let lane = Lane::of_mailbox(again.institution, again.mailbox);
-        store.adopt_waiting(&mut tx, &lane, (again.user, "User@demo.example"), clock.now()).await.unwrap();
+        let queue = SendQueue::of_mailbox(again.institution, again.mailbox);
+        store.adopt_waiting(&mut tx, &queue, (again.user, "User@demo.example"), clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
@@ -215,13 +215,13 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         world.queue(&again, 1, "other@demo.example", clock.now()).await;
         let (owner, now) = (world.clock.uuid(), clock.now());
         let lease = (owner, world.clock.uuid(), now.plus_ms(30_000));
-        let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, now).await.unwrap();
+        let claim = store.claim_delivery(&queue, lease, world.services.config.limits.throttle, now).await.unwrap();
         let Claim::Delivery(hanging) = claim else { panic!("nothing was due") };
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
         let again = world.seat("user@demo.example").await;
         let mut tx = store.begin().await.unwrap();
-        let lane = Lane::of_mailbox(again.institution, again.mailbox);
-        store.adopt_waiting(&mut tx, &lane, (again.user, "user@demo.example"), clock.now()).await.unwrap();
+        let queue = SendQueue::of_mailbox(again.institution, again.mailbox);
+        store.adopt_waiting(&mut tx, &queue, (again.user, "user@demo.example"), clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         let record = Record {
             state: DeliveryState::Deferred,

@@ -4,7 +4,7 @@ mod common;
 
 use app::model::{AttemptKind, MailboxId};
 use common::{Browser, Database, Seat, World, location};
-use server::inbox::{Answer, Ask};
+use server::mailbox_sync::{Command, Reply};
 use server::store::NewMailbox;
 
 fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
@@ -256,7 +256,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     world.sandbox.deliver("user@demo.example", &mail("Kept", "", &"word ".repeat(200_000)));
     let list = listed(&browser, &world, "/mail/inbox", "Kept").await;
     let href = link(&list, "Kept");
-    let ask = async |ask: Ask| world.services.inbox.ask(seat.institution, seat.mailbox, ask).await;
+    let ask = async |ask: Command| world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await;
     let (folder, store) = ("INBOX".to_owned(), &world.services.store);
     let row = store.folders(seat.institution, seat.mailbox).await.unwrap().into_iter().find(|row| row.name == folder);
     let validity = row.unwrap().validity;
@@ -265,18 +265,18 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     let cut = |command: &str| world.sandbox.world().faults.imap_cut = command.into();
 
     refuse("FETCH");
-    assert!(ask(Ask::Sync { folder: folder.clone() }).await.is_err());
-    assert!(ask(Ask::Octets { folder: folder.clone(), validity, uid, from: 0, length: 9 }).await.is_err());
+    assert!(ask(Command::Sync { folder: folder.clone() }).await.is_err());
+    assert!(ask(Command::Bytes { folder: folder.clone(), validity, uid, from: 0, length: 9 }).await.is_err());
     let download = href.replace("/mail/message?", "/mail/message/raw?");
     let status = async |path: &str| browser.get(&world.url("demo", path)).await.status();
     assert!(!status(&download).await.is_success(), "no broken file");
     refuse("LIST");
-    assert!(ask(Ask::Delete { folder: folder.clone(), validity, uids: vec![uid] }).await.is_err());
+    assert!(ask(Command::Delete { folder: folder.clone(), validity, uids: vec![uid] }).await.is_err());
     refuse("SEARCH");
-    assert!(ask(Ask::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_err());
+    assert!(ask(Command::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_err());
     refuse("STORE");
     let flag = server::mail::imap::Flag::Flagged;
-    assert!(ask(Ask::Flag { folder: folder.clone(), validity, uids: vec![uid], flag, set: true }).await.is_err());
+    assert!(ask(Command::Flag { folder: folder.clone(), validity, uids: vec![uid], flag, set: true }).await.is_err());
     refuse("");
     assert_eq!(status(&download).await, 200);
     assert_eq!(
@@ -290,13 +290,16 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     // The session ends in the middle of a question: another one answers it.
     for command in ["SELECT", "FETCH", "SEARCH"] {
         cut(command);
-        assert!(ask(Ask::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_ok(), "{command}");
+        assert!(
+            ask(Command::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_ok(),
+            "{command}"
+        );
     }
     // Or it is gone without a word.
     world.sandbox.world().faults.imap_dropped = "FETCH".into();
-    assert!(ask(Ask::Sync { folder: folder.clone() }).await.is_ok());
+    assert!(ask(Command::Sync { folder: folder.clone() }).await.is_ok());
     cut("FETCH");
-    let Answer::Opened(opened) = ask(Ask::Open { folder, validity, uid }).await.unwrap() else { panic!() };
+    let Reply::Opened(opened) = ask(Command::Open { folder, validity, uid }).await.unwrap() else { panic!() };
     assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 
@@ -310,17 +313,17 @@ async fn downloads_leave_as_they_come_in() {
     let list = listed(&browser, &world, "/mail/inbox", "Large").await;
     let download = world.url("demo", &link(&list, "Large").replace("/mail/message?", "/mail/message/raw?"));
     let mut answer = browser.get(&download).await;
-    let mut octets = answer.chunk().await.unwrap().unwrap().len();
+    let mut bytes = answer.chunk().await.unwrap().unwrap().len();
     // The mail server gives no more: what was not fetched by now cannot come.
     world.sandbox.world().faults.imap_refused = "FETCH".into();
     let cut = loop {
         match answer.chunk().await {
-            Ok(Some(chunk)) => octets += chunk.len(),
+            Ok(Some(chunk)) => bytes += chunk.len(),
             Ok(None) => break false,
             Err(_) => break true,
         }
     };
-    assert!(cut && octets < 40 * 1024 * 1024, "{octets} octets");
+    assert!(cut && bytes < 40 * 1024 * 1024, "{bytes} octets");
 }
 
 /// What comes back (RFC 3464) is matched to its message: a person's, and a notification.
@@ -358,8 +361,8 @@ async fn what_comes_back_is_matched_to_its_message() {
         let fields = [("email", "new.person@far.example"), ("role", "user")];
         admin.post(&world.url("demo", "/api/invite"), &fields).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
-        let ask = Ask::Sync { folder: "INBOX".into() };
-        services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+        let ask = Command::Sync { folder: "INBOX".into() };
+        services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
         let home = page(&admin, &world, "/").await;
         assert!(home.contains("An email of Entrepost did not arrive.") && home.contains("new.person@far.example"));
         let users = page(&admin, &world, "/institution/users").await;
@@ -378,8 +381,8 @@ async fn what_comes_back_is_matched_to_its_message() {
             let answer = admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who)]).await;
             let link = page(&admin, &world, &location(&answer)).await;
             services.outbox.run_once().await.unwrap();
-            let ask = Ask::Sync { folder: "INBOX".into() };
-            services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+            let ask = Command::Sync { folder: "INBOX".into() };
+            services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
             assert!(page(&admin, &world, "/institution/users").await.contains("Not delivered"));
             world.sandbox.world().faults.bounced = false;
             if ends == "dismissed" {
@@ -475,8 +478,8 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
         let world = World::start_with(&database, clock.clone(), &[]).await;
         let (seat, _) = reader(&world).await;
         let ask = async || {
-            let ask = Ask::Sync { folder: "INBOX".into() };
-            world.services.inbox.ask(seat.institution, seat.mailbox, ask).await
+            let ask = Command::Sync { folder: "INBOX".into() };
+            world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await
         };
         let subjects = async || {
             let headers = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap();
@@ -552,8 +555,8 @@ async fn the_patience_that_a_server_asks_for_is_kept() {
     let world = World::start(&database).await;
     let (seat, _) = reader(&world).await;
     let ask = async || {
-        let ask = Ask::Sync { folder: "INBOX".into() };
-        world.services.inbox.ask(seat.institution, seat.mailbox, ask).await
+        let ask = Command::Sync { folder: "INBOX".into() };
+        world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await
     };
     ask().await.unwrap();
     let opened = world.sandbox.world().imap_selects;
@@ -585,8 +588,8 @@ async fn headers_of_so_many_folders_are_kept() {
             }
         }
         for folder in folders.iter().chain([&folders[0]]) {
-            let ask = Ask::Sync { folder: folder.clone() };
-            world.services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap();
+            let ask = Command::Sync { folder: folder.clone() };
+            world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
         }
         let mut kept = Vec::new();
         for folder in &folders {

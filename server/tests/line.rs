@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Database, Seat, World};
-use server::inbox::{Answer, Ask, Looking};
+use server::mailbox_sync::{Command, FolderWatch, Reply};
 use server::service::Services;
-use server::store::{Lease, News};
+use server::store::{Event, Lease};
 
 fn mail(subject: &str) -> Vec<u8> {
     format!("From: Ann <ann@outside.example>\r\nTo: user@demo.example\r\nSubject: {subject}\r\n\r\ntext\r\n")
@@ -20,8 +20,8 @@ fn connections(world: &World) -> (usize, usize) {
     world.sandbox.world().imap_sessions.get("user@demo.example").copied().unwrap_or_default()
 }
 
-fn look(services: &Arc<Services>, seat: &Seat, folder: &str) -> Looking {
-    services.inbox.look(seat.institution, seat.mailbox, folder)
+fn look(services: &Arc<Services>, seat: &Seat, folder: &str) -> FolderWatch {
+    services.mailbox_sync.watch_folder(seat.institution, seat.mailbox, folder)
 }
 
 async fn listed(world: &World, seat: &Seat, folder: &str) -> usize {
@@ -29,9 +29,9 @@ async fn listed(world: &World, seat: &Seat, folder: &str) -> usize {
 }
 
 async fn search(services: &Arc<Services>, seat: &Seat, text: &str) -> u32 {
-    let ask = Ask::Search { folder: "INBOX".into(), text: text.into(), most: 9 };
-    match services.inbox.ask(seat.institution, seat.mailbox, ask).await.unwrap() {
-        Answer::Headers(found) => found.total,
+    let ask = Command::Search { folder: "INBOX".into(), text: text.into(), most: 9 };
+    match services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap() {
+        Reply::Headers(found) => found.total,
         other => panic!("{other:?}"),
     }
 }
@@ -44,7 +44,7 @@ async fn replicas_share_one_connection() {
     let within = Duration::from_secs(5);
 
     // Both look: one of them is connected, and tells the other.
-    let mut news = there.store.news();
+    let mut event = there.store.events();
     let _mine = look(&here, &seat, "INBOX");
     world.sandbox.deliver("user@demo.example", &mail("First"));
     world.until(async || listed(&world, &seat, "INBOX").await == 1).await;
@@ -55,9 +55,9 @@ async fn replicas_share_one_connection() {
         folders.iter().any(|folder| folder.name == "Sent Items" && folder.synced_at.is_some())
     };
     world.until_longer(within, sent_is_known).await;
-    while news.try_recv().is_ok() {}
+    while event.try_recv().is_ok() {}
     world.sandbox.deliver("user@demo.example", &mail("Second"));
-    let told = async { while news.recv().await.unwrap() != News::Mail(seat.user) {} };
+    let told = async { while event.recv().await.unwrap() != Event::Mail(seat.user) {} };
     tokio::time::timeout(within, told).await.expect("the other replica hears of new mail");
     assert_eq!(connections(&world), (1, 1));
 
@@ -81,11 +81,13 @@ async fn a_replica_that_died_with_the_connection_holds_nobody_up_for_long() {
     let seat = world.seat("user@demo.example").await;
     let (now, dead) = (clock.now(), clock.uuid());
     let lease = (now, now.plus_ms(30_000));
-    assert!(world.services.store.lease(Lease::Line, (seat.institution, seat.mailbox), dead, lease).await.unwrap());
-    let mut news = world.services.store.news();
+    assert!(
+        world.services.store.lease(Lease::Connection, (seat.institution, seat.mailbox), dead, lease).await.unwrap()
+    );
+    let mut event = world.services.store.events();
     let services = Arc::clone(&world.services);
     let asked = tokio::spawn(async move { search(&services, &seat, "nothing").await });
-    while !matches!(news.recv().await.unwrap(), News::Wanted(mailbox, _) if mailbox == seat.mailbox) {}
+    while !matches!(event.recv().await.unwrap(), Event::Wanted(mailbox, _) if mailbox == seat.mailbox) {}
     assert_eq!(connections(&world).1, 0, "the lease is respected");
     clock.advance_ms(30_001);
     assert_eq!(asked.await.unwrap(), 0);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
 use common::{Browser, Database, Seat, World, location};
-use server::store::Lane;
+use server::store::SendQueue;
 use sqlx::Connection;
 
 /// Everything of an outbox, newest first: state, attempts, answer.
@@ -238,7 +238,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let outbox = Arc::clone(&world.services.outbox);
         let resume = async || {
-            world.services.store.resume_lane(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
+            world.services.store.resume_queue(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
         };
 
         // Throttled: later, for the whole mailbox.
@@ -298,7 +298,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         world
             .services
             .store
-            .pause_lane(&Lane::of_mailbox(seat.institution, seat.mailbox), world.clock.now().plus_ms(60_000))
+            .pause_queue(&SendQueue::of_mailbox(seat.institution, seat.mailbox), world.clock.now().plus_ms(60_000))
             .await
             .unwrap();
         write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "e")]).await;
@@ -339,14 +339,14 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         world.queue(&seat, 2, "other@demo.example", world.clock.now()).await;
         // Two claims of a process that is no more: one before the first octet, one after it.
         let (dead, now) = (world.clock.uuid(), world.clock.now());
-        let lane = server::store::Lane::of_mailbox(seat.institution, seat.mailbox);
+        let queue = server::store::SendQueue::of_mailbox(seat.institution, seat.mailbox);
         let mut claimed = Vec::new();
         for _ in 0..2 {
             let claim = store
                 .claim_delivery(
-                    &lane,
+                    &queue,
                     (dead, world.clock.uuid(), now.plus_ms(30_000)),
-                    world.services.config.limits.pace,
+                    world.services.config.limits.throttle,
                     now,
                 )
                 .await;
@@ -394,12 +394,12 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         tx.commit().await.unwrap();
         let (owner, now) = (world.clock.uuid(), world.clock.now());
         let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
-        let lane = server::store::Lane::of_mailbox(seat.institution, seat.mailbox);
+        let queue = server::store::SendQueue::of_mailbox(seat.institution, seat.mailbox);
         let failed = [("other@demo.example".to_owned(), "550 5.1.1 nobody".to_owned())];
         let mut claimed = Vec::new();
         for _ in 0..2 {
             let lease = (owner, world.clock.uuid(), now.plus_ms(30_000));
-            let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, now).await;
+            let claim = store.claim_delivery(&queue, lease, world.services.config.limits.throttle, now).await;
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             assert!(store.start_data(seat.institution, (delivery.id, owner), &[]).await.unwrap());
             // Whoever got it knows its Message-ID: that is no proof for others.
@@ -448,12 +448,14 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         world.queue(&seat, 1, "other@demo.example", world.clock.now().plus_ms(5)).await;
         world.clock.advance_ms(10);
         let lease = (owner, world.clock.uuid(), world.clock.now().plus_ms(30_000));
-        let claim = store.claim_delivery(&lane, lease, world.services.config.limits.pace, world.clock.now()).await;
+        let claim = store.claim_delivery(&queue, lease, world.services.config.limits.throttle, world.clock.now()).await;
         let server::store::Claim::Delivery(again) = claim.unwrap() else { panic!("nothing was due") };
         assert!(store.start_data(seat.institution, (again.id, owner), &[]).await.unwrap());
         world.clock.advance_ms(30_001);
         store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap();
-        assert!(store.retry_delivery(seat.institution, seat.user, (again.id, &lane), world.clock.now()).await.unwrap());
+        assert!(
+            store.retry_delivery(seat.institution, seat.user, (again.id, &queue), world.clock.now()).await.unwrap()
+        );
         assert!(store.bounce_delivery(&mailbox, &again.message_id, (&failed[..], "{}"), now).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);
         let again = store.delivery(seat.institution, again.id).await.unwrap().unwrap();

@@ -84,17 +84,17 @@ async fn what_another_connection_sent_a_moment_later_counts() {
             world.queue(&seat, 3, "other@demo.example", clock.now()).await;
             clock.advance_ms(30_000);
             let services = &world.services;
-            let lanes = services.store.due_lanes(clock.now(), 1).await.unwrap();
+            let queues = services.store.due_queues(clock.now(), 1).await.unwrap();
             let claim = async |ahead: i64| {
                 let lease = (clock.uuid(), clock.uuid(), clock.now().plus_ms(60_000));
-                let pace = services.outbox.limits.pace;
-                services.store.claim_delivery(&lanes[0], lease, pace, clock.now().plus_ms(ahead)).await.unwrap()
+                let throttle = services.outbox.limits.throttle;
+                services.store.claim_delivery(&queues[0], lease, throttle, clock.now().plus_ms(ahead)).await.unwrap()
             };
             for ahead in [20_000, 5] {
                 assert!(matches!(claim(ahead).await, Claim::Delivery(_)), "{limit:?}");
             }
             let third = claim(0).await;
-            assert!(matches!(third, Claim::Paced(_) | Claim::Postponed(_)), "{limit:?}: {third:?}");
+            assert!(matches!(third, Claim::Throttled(_) | Claim::Postponed(_)), "{limit:?}: {third:?}");
         }
     }
 }

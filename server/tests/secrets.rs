@@ -156,8 +156,8 @@ async fn nothing_secret_gets_out() {
     // What people write is nobody else's business: a draft with a file, then the same message queued.
     let (text, content) = ("MARKED-text-of-a-letter", "MARKED-content-of-a-file");
     let mine = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
-    let me = world.services.store.user_by_address(mine, "admin@demo.example").await.unwrap().unwrap().id;
-    let mailbox = world.services.store.mailboxes_of(mine, me).await.unwrap()[0].id.to_string();
+    let user = world.services.store.user_by_address(mine, "admin@demo.example").await.unwrap().unwrap().id;
+    let mailbox = world.services.store.mailboxes_of(mine, user).await.unwrap()[0].id.to_string();
     for (key, action) in [("1", "save"), ("2", "send")] {
         let key = format!("00000000-0000-4000-8000-00000000000{key}");
         let fields = [

@@ -278,18 +278,18 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
         name: row.name,
         public_url: world.url("demo", ""),
     });
-    let me = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User, false);
-    let me = me.mail().unwrap();
+    let user = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User, false);
+    let user = user.mail().unwrap();
     let inbox = world.services.backend().inbox;
-    let mut news = inbox.watch(&me, None, inbox.mark(&me).await).await.unwrap();
+    let mut event = inbox.watch(&user, None, inbox.mark(&user).await).await.unwrap();
     assert_eq!(sender.outbox.run_once().await.unwrap(), 1);
-    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), news.next()).await;
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), event.next()).await;
     assert_eq!(heard.expect("it is told at once"), Some(()));
 
     // Signed out: it ends by itself.
     let out = browser.post(&world.url("demo", "/api/sign_out"), &[]).await;
     assert_eq!(out.status(), 302);
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), news.next()).await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), event.next()).await;
     assert_eq!(ended.expect("it ends at once"), None);
     let _: SessionId = session;
 }

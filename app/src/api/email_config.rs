@@ -102,7 +102,7 @@ pub async fn start_consent() -> Result<(), AppError> {
         request.backend.email_config.start_consent(&admin, &request.visitor).await
     };
     match work.await {
-        Ok(departure) => request.depart(&departure),
+        Ok(departure) => request.redirect_to_provider(&departure),
         Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
     }
     Ok(())
@@ -117,7 +117,7 @@ pub async fn start_notifications() -> Result<(), AppError> {
         request.backend.email_config.start_notifications(&admin, &request.visitor).await
     };
     match work.await {
-        Ok(departure) => request.depart(&departure),
+        Ok(departure) => request.redirect_to_provider(&departure),
         Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::Request;
 use crate::backend::Acted;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{Flash, MailAction, MailboxId, MessagePlace, escaped};
+use crate::model::{Flash, MailAction, MailboxId, MessageRef, escaped};
 
 /// The page of a folder, or of what was found in it.
 #[cfg(feature = "ssr")]
@@ -36,18 +36,18 @@ pub async fn act_on_mail(
     // Back to the message that is open, or to the list.
     let (back, stays) = match mailbox.parse() {
         Ok(mailbox) if stay > 0 => {
-            let place = MessagePlace { mailbox, folder: folder.clone(), validity, uid: stay };
+            let place = MessageRef { mailbox, folder: folder.clone(), validity, uid: stay };
             (format!("/mail/message?{}", place.query()), true)
         }
         _ if to.is_empty() => (list(&mailbox, &folder, (page, &search)), false),
         _ => (list(&mailbox, &to, (1, "")), false),
     };
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let action = MailAction::parse(&action).ok_or(AppError::Malformed)?;
-        let place = MessagePlace { mailbox, folder, validity, uid: 0 };
-        request.backend.inbox.act(&me, &place, &uids, action, &to).await
+        let place = MessageRef { mailbox, folder, validity, uid: 0 };
+        request.backend.inbox.act(&user, &place, &uids, action, &to).await
     };
     let acted = work.await;
     let back = match &acted {
@@ -68,9 +68,9 @@ pub async fn refresh_mail(
     let request = Request::current().await?;
     let back = list(&mailbox, &folder, (1, ""));
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.inbox.refresh(&me, mailbox, &folder).await.map(|()| Flash::default())
+        request.backend.inbox.refresh(&user, mailbox, &folder).await.map(|()| Flash::default())
     };
     request.form(&back, "inbox", &[], work).await;
     Ok(())
@@ -85,9 +85,9 @@ pub async fn choose_deleted_folder(
     let request = Request::current().await?;
     let back = list(&mailbox, "INBOX", (1, ""));
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.inbox.choose_trash(&me, mailbox, &folder).await
+        request.backend.inbox.choose_trash(&user, mailbox, &folder).await
     };
     request.notice(&back, "inbox", work).await;
     Ok(())

@@ -8,7 +8,7 @@ use super::Request;
 use crate::error::AppError;
 use crate::model::AttachmentView;
 #[cfg(feature = "ssr")]
-use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Earlier, Edit, Flash, MessagePlace};
+use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Flash, FormVersion, MessageRef, Resubmission};
 
 #[cfg(feature = "ssr")]
 const OUTBOX: &str = "/mail/outbox";
@@ -23,7 +23,7 @@ const MOST_TEXT: usize = 2 * 1024 * 1024;
 #[cfg(feature = "ssr")]
 struct Posted {
     form: ComposeForm,
-    edit: Edit,
+    edit: FormVersion,
     action: String,
     files: Vec<crate::backend::NewFile>,
 }
@@ -34,7 +34,7 @@ impl Posted {
     /// lost for them.
     async fn read(data: MultipartData, limit: u64) -> Result<(Self, Result<(), AppError>), AppError> {
         let mut fields = data.into_inner().ok_or(AppError::Malformed)?;
-        let edit = Edit { pressed: true, ..Edit::default() };
+        let edit = FormVersion { pressed: true, ..FormVersion::default() };
         let mut posted = Self { form: ComposeForm::default(), edit, action: String::new(), files: Vec::new() };
         let mut room = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut all_there = Ok(());
@@ -43,11 +43,11 @@ impl Posted {
             let file = field.file_name().map(ToOwned::to_owned);
             let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
             let most = if file.is_some() { room } else { MOST_TEXT };
-            let (mut octets, mut whole) = (Vec::new(), true);
+            let (mut bytes, mut whole) = (Vec::new(), true);
             while let Some(chunk) = field.chunk().await.map_err(|_| AppError::Malformed)? {
-                whole &= octets.len() + chunk.len() <= most;
+                whole &= bytes.len() + chunk.len() <= most;
                 if whole {
-                    octets.extend_from_slice(&chunk);
+                    bytes.extend_from_slice(&chunk);
                 } else if file.is_none() {
                     return Err(AppError::Malformed);
                 }
@@ -58,14 +58,14 @@ impl Posted {
             }
             match file {
                 // A browser sends an empty file where none was chosen.
-                Some(name) if name.is_empty() && octets.is_empty() => {}
+                Some(name) if name.is_empty() && bytes.is_empty() => {}
                 Some(name) => {
-                    room -= octets.len();
-                    posted.edit.files.push((name.clone(), octets.len()));
-                    posted.files.push(crate::backend::NewFile { name, content_type, octets });
+                    room -= bytes.len();
+                    posted.edit.files.push((name.clone(), bytes.len()));
+                    posted.files.push(crate::backend::NewFile { name, content_type, bytes });
                 }
                 None => {
-                    let text = String::from_utf8(octets).map_err(|_| AppError::Malformed)?;
+                    let text = String::from_utf8(bytes).map_err(|_| AppError::Malformed)?;
                     let form = &mut posted.form;
                     match name.as_str() {
                         "mailbox" => form.mailbox = text,
@@ -119,8 +119,8 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         }
     };
     request.ask_again().await;
-    let me = match request.visitor.signed_in().and_then(|me| me.mail()) {
-        Ok(me) => me,
+    let user = match request.visitor.signed_in().and_then(|user| user.mail()) {
+        Ok(user) => user,
         Err(error) => {
             request.form(COMPOSE, "compose", &[], async { Err(error) }).await;
             return Ok(());
@@ -131,20 +131,20 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         return Ok(());
     };
     if posted.action == "discard" {
-        request.notice("/mail/drafts", "drafts", async { mail.discard_draft(&me, draft).await }).await;
+        request.notice("/mail/drafts", "drafts", async { mail.discard_draft(&user, draft).await }).await;
         return Ok(());
     }
     // A second press waits for the first, and finds what became of it.
-    let _turn = mail.turn(draft).await;
+    let _turn = mail.lock_draft(draft).await;
     // A page that was sent already and changed since: another message, which nobody decided to send yet.
-    let earlier = match mail.earlier(&me, &posted.form, &posted.edit).await {
+    let earlier = match mail.earlier(&user, &posted.form, &posted.edit).await {
         Ok(earlier) => earlier,
         Err(error) => {
             request.form(&format!("{COMPOSE}?draft={draft}"), "compose", &[], async { Err(error) }).await;
             return Ok(());
         }
     };
-    if let Earlier::Changed(new) = earlier {
+    if let Resubmission::Changed(new) = earlier {
         draft = new;
         posted.form.key = new.to_string();
     }
@@ -152,9 +152,9 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
     // Kept first, so that nothing typed or attached is lost, whatever comes next.
     let files = std::mem::take(&mut posted.files);
     let kept = async {
-        mail.save_draft(&me, posted.form.clone(), posted.edit.clone()).await?;
+        mail.save_draft(&user, posted.form.clone(), posted.edit.clone()).await?;
         if !files.is_empty() {
-            mail.attach(&me, draft, files, &posted.edit).await?;
+            mail.attach(&user, draft, files, &posted.edit).await?;
         }
         all_there
     };
@@ -162,14 +162,14 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         request.form(&page, "compose", &[], async { Err(error) }).await;
         return Ok(());
     }
-    if matches!(earlier, Earlier::Changed(_)) {
+    if matches!(earlier, Resubmission::Changed(_)) {
         let kept = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Warning,
             "This message was sent already.",
             "What you changed since then is kept here as a new one. Send it if you mean to.",
         ));
         request.form(&page, "compose", &[], async { Ok(kept) }).await;
-    } else if posted.action == "save" && earlier == Earlier::Same {
+    } else if posted.action == "save" && earlier == Resubmission::Same {
         let sent = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Warning,
             "This message was sent already.",
@@ -185,9 +185,9 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
         request.form(&page, "compose", &[], async { Ok(kept) }).await;
     } else if let Some(which) = posted.action.strip_prefix("remove:") {
         let which = which.parse().map_err(|_| AppError::NotFound);
-        request.notice(&page, "compose", async { mail.detach(&me, draft, which?).await }).await;
+        request.notice(&page, "compose", async { mail.detach(&user, draft, which?).await }).await;
     } else {
-        match mail.send(&me, posted.form, &posted.edit).await {
+        match mail.send(&user, posted.form, &posted.edit).await {
             Ok(notice) => request.form(OUTBOX, "outbox", &[], async { Ok(Flash::notice(notice)) }).await,
             Err(error) => request.form(&page, "compose", &[], async { Err(error) }).await,
         }
@@ -211,10 +211,10 @@ pub async fn save_draft(
     let request = Request::current().await?;
     let form = ComposeForm { mailbox, to, cc, bcc, subject, text, key };
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let mail = &request.backend.mail;
-        let _turn = mail.turn(form.key.parse().map_err(|_| AppError::Malformed)?).await;
-        mail.save_draft(&me, form, Edit { writer, revision, ..Edit::default() }).await
+        let _turn = mail.lock_draft(form.key.parse().map_err(|_| AppError::Malformed)?).await;
+        mail.save_draft(&user, form, FormVersion { writer, revision, ..FormVersion::default() }).await
     };
     request.answer(work.await)
 }
@@ -231,15 +231,15 @@ pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, Ap
     request.ask_again().await;
     let work = async {
         let (mut posted, all_there) = read?;
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let mail = &request.backend.mail;
         let (draft, files) = (posted.draft()?, std::mem::take(&mut posted.files));
         // It goes by itself as soon as the files are chosen.
-        let edit = Edit { pressed: false, ..posted.edit };
-        let _turn = mail.turn(draft).await;
-        mail.save_draft(&me, posted.form, edit.clone()).await?;
+        let edit = FormVersion { pressed: false, ..posted.edit };
+        let _turn = mail.lock_draft(draft).await;
+        mail.save_draft(&user, posted.form, edit.clone()).await?;
         all_there?;
-        mail.attach(&me, draft, files, &edit).await
+        mail.attach(&user, draft, files, &edit).await
     };
     request.answer(work.await)
 }
@@ -255,10 +255,10 @@ pub async fn answer_message(
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let how = Answer::parse(&how).ok_or(AppError::Malformed)?;
-        request.backend.mail.answer(&me, &MessagePlace { mailbox, folder, validity, uid }, how).await
+        request.backend.mail.answer(&user, &MessageRef { mailbox, folder, validity, uid }, how).await
     };
     match work.await {
         Ok(draft) => request.go(&format!("{COMPOSE}?draft={draft}")),
@@ -272,8 +272,8 @@ pub async fn answer_message(
 pub async fn discard_draft(draft: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
-        request.backend.mail.discard_draft(&me, draft.parse().map_err(|_| AppError::NotFound)?).await
+        let user = request.visitor.signed_in()?.mail()?;
+        request.backend.mail.discard_draft(&user, draft.parse().map_err(|_| AppError::NotFound)?).await
     };
     request.notice("/mail/drafts", "drafts", work).await;
     Ok(())
@@ -284,9 +284,9 @@ pub async fn discard_draft(draft: String) -> Result<(), AppError> {
 pub async fn rewrite_message(delivery: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mail.rewrite(&me, id).await
+        request.backend.mail.rewrite(&user, id).await
     };
     match work.await {
         Ok(draft) => request.go(&format!("{COMPOSE}?draft={draft}")),
@@ -300,9 +300,9 @@ pub async fn rewrite_message(delivery: String) -> Result<(), AppError> {
 pub async fn cancel_message(delivery: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mail.cancel(&me, id).await
+        request.backend.mail.cancel(&user, id).await
     };
     request.notice(OUTBOX, "outbox", work).await;
     Ok(())
@@ -313,9 +313,9 @@ pub async fn cancel_message(delivery: String) -> Result<(), AppError> {
 pub async fn retry_message(delivery: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mail.retry(&me, id).await
+        request.backend.mail.retry(&user, id).await
     };
     request.notice(OUTBOX, "outbox", work).await;
     Ok(())
@@ -326,9 +326,9 @@ pub async fn retry_message(delivery: String) -> Result<(), AppError> {
 pub async fn look_for_message(delivery: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?.mail()?;
+        let user = request.visitor.signed_in()?.mail()?;
         let id: DeliveryId = delivery.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mail.look_for(&me, id).await
+        request.backend.mail.look_for(&user, id).await
     };
     request.notice(OUTBOX, "outbox", work).await;
     Ok(())

@@ -19,11 +19,11 @@ const PAGE: &str = "/account/email";
 pub async fn configure_and_test(email: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
-        request.backend.mailboxes.start(&me, &request.visitor, &email).await
+        let user = request.visitor.signed_in()?;
+        request.backend.mailboxes.start(&user, &request.visitor, &email).await
     };
     match work.await {
-        Ok(departure) => request.depart(&departure),
+        Ok(departure) => request.redirect_to_provider(&departure),
         Err(error) => request.form(PAGE, "connect", &[("email", &email)], async { Err(error) }).await,
     }
     Ok(())
@@ -66,9 +66,9 @@ pub async fn complete_sign_in(
 pub async fn run_checks(attempt: String) -> Result<TextStream<AppError>, AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let user = request.visitor.signed_in()?;
         let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mailboxes.run(&me, id).await
+        request.backend.mailboxes.run(&user, id).await
     };
     let stream = request.answer(work.await)?;
     Ok(TextStream::new(futures::StreamExt::map(stream, |view| Ok(crate::api::mailboxes::json_line(&view)))))
@@ -100,7 +100,7 @@ pub fn json_line(view: &crate::model::AttemptView) -> String {
 pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let user = request.visitor.signed_in()?;
         let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
         let decision = match decision.as_str() {
             "again" => Decision::SignInAgain,
@@ -108,11 +108,11 @@ pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
             "instead" => Decision::UseSignedIn,
             _ => return Err(AppError::Malformed),
         };
-        request.backend.mailboxes.decide(&me, &request.visitor, id, decision).await
+        request.backend.mailboxes.decide(&user, &request.visitor, id, decision).await
     };
     match work.await {
         Ok(Ok(path)) => request.go(&path),
-        Ok(Err(departure)) => request.depart(&departure),
+        Ok(Err(departure)) => request.redirect_to_provider(&departure),
         Err(error) => request.form(PAGE, "connect", &[], async { Err(error) }).await,
     }
     Ok(())
@@ -123,8 +123,8 @@ pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
 pub async fn try_again(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
-        request.backend.mailboxes.try_again(&me, mailbox.parse().map_err(|_| AppError::NotFound)?).await
+        let user = request.visitor.signed_in()?;
+        request.backend.mailboxes.try_again(&user, mailbox.parse().map_err(|_| AppError::NotFound)?).await
     };
     match work.await {
         Ok(path) => request.go(&path),
@@ -139,9 +139,9 @@ pub async fn set_aliases(mailbox: String, #[server(default)] aliases: String) ->
     let request = Request::current().await?;
     let typed = aliases.clone();
     let work = async {
-        let me = request.visitor.signed_in()?;
+        let user = request.visitor.signed_in()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mailboxes.set_aliases(&me, mailbox, &aliases).await.map(Flash::notice)
+        request.backend.mailboxes.set_aliases(&user, mailbox, &aliases).await.map(Flash::notice)
     };
     request.form(PAGE, "aliases", &[("aliases", &typed)], work).await;
     Ok(())
@@ -152,8 +152,8 @@ pub async fn set_aliases(mailbox: String, #[server(default)] aliases: String) ->
 pub async fn disconnect(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let me = request.visitor.signed_in()?;
-        request.backend.mailboxes.disconnect(&me, mailbox.parse().map_err(|_| AppError::NotFound)?).await
+        let user = request.visitor.signed_in()?;
+        request.backend.mailboxes.disconnect(&user, mailbox.parse().map_err(|_| AppError::NotFound)?).await
     };
     request.notice(PAGE, "connect", work).await;
     Ok(())

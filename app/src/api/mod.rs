@@ -23,7 +23,7 @@ mod request {
     use leptos::prelude::{expect_context, use_context};
     use leptos_axum::ResponseOptions;
 
-    use crate::backend::{Backend, Cookie, Departure, Visitor};
+    use crate::backend::{Backend, Cookie, ProviderRedirect, Visitor};
     use crate::error::AppError;
     use crate::model::{AppPath, Flash, Notice, Tone};
 
@@ -34,7 +34,7 @@ mod request {
     const UNKEPT: HeaderName = HeaderName::from_static("x-entrepost-unkept");
 
     /// Where the answer's page forwards to; the router makes the page.
-    const DEPART: HeaderName = HeaderName::from_static("x-entrepost-depart");
+    const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-depart");
 
     /// Who is asking, and whom to ask.
     pub struct Request {
@@ -87,10 +87,10 @@ mod request {
 
         /// Sends the browser to Microsoft: by a page that forwards. A redirect would be bound by `form-action`, and so would
         /// every further one there (a federated tenant leads on to a host that nobody here knows).
-        pub fn depart(&self, departure: &Departure) {
+        pub fn redirect_to_provider(&self, departure: &ProviderRedirect) {
             self.set_cookie(&departure.cookie);
             if let Ok(url) = HeaderValue::from_str(&departure.url) {
-                self.response.insert_header(DEPART, url);
+                self.response.insert_header(PROVIDER_REDIRECT, url);
             }
         }
 

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::{Banner, DiagnosisSheet, RouteStops, duration};
 use crate::islands::{AttemptLive, SubmitButton};
-use crate::model::{AttemptKind, AttemptView, Choice, MailboxState, Mender, Outcome, Remedy, Stage, Tone};
+use crate::model::{AttemptKind, AttemptView, Choice, FixedBy, MailboxState, Outcome, Remedy, Stage, Tone};
 
 /// The postmark of an arrived test message.
 #[component]
@@ -186,7 +186,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
     let others = view
         .diagnoses
         .first()
-        .is_some_and(|diagnosis| matches!(diagnosis.mender, Mender::Administrator | Mender::Operator));
+        .is_some_and(|diagnosis| matches!(diagnosis.fixed_by, FixedBy::Administrator | FixedBy::Operator));
     let primary = if others { "button" } else { "button primary" };
     if view.kind == AttemptKind::Pair {
         let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();

@@ -70,7 +70,7 @@ fn window_title(result: Option<String>, title: &str) -> String {
 #[component]
 pub fn Layout(
     /// Who.
-    me: SignedIn,
+    user: SignedIn,
     /// The page's title.
     #[prop(into)]
     title: String,
@@ -95,12 +95,12 @@ pub fn Layout(
     children: Children,
 ) -> impl IntoView {
     let result = flash.as_ref().and_then(Flash::result).or(result);
-    let admin = me.role() == Role::Administrator;
-    let address = me.address().to_owned();
+    let admin = user.role() == Role::Administrator;
+    let address = user.address().to_owned();
     let name = address.split('@').next().unwrap_or_default().to_owned();
     let initial = name.chars().next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     let current = move |this: Section| (section == this).then_some("page");
-    let institution = me.institution().name.clone();
+    let institution = user.institution().name.clone();
     view! {
         <Title text=window_title(result, &title)/>
         <a class="skip" href="#content">"Skip to the content"</a>
@@ -148,7 +148,7 @@ pub fn Layout(
 
 /// A page of somebody who is not signed in: sign-in, invitation.
 #[component]
-pub fn Entrance(
+pub fn GuestLayout(
     /// Whose host it is.
     visitor: Visitor,
     /// The page's title.

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 /// Which part of Mail is current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MailPlace {
+pub enum MailTab {
     /// Folders and messages.
     Inbox,
     /// One message.
@@ -21,20 +21,20 @@ pub enum MailPlace {
 #[component]
 pub fn MailNav(
     /// The current part.
-    place: MailPlace,
+    place: MailTab,
 ) -> impl IntoView {
     // An opened message has a main action of its own.
-    let class = if place == MailPlace::Message { "button" } else { "button primary" };
-    let place = if place == MailPlace::Message { MailPlace::Inbox } else { place };
-    let here = move |this: MailPlace| (this == place).then_some("page");
+    let class = if place == MailTab::Message { "button" } else { "button primary" };
+    let place = if place == MailTab::Message { MailTab::Inbox } else { place };
+    let here = move |this: MailTab| (this == place).then_some("page");
     view! {
         <div class="mail-nav">
             <nav aria-label="Mail">
-                <a href="/mail/inbox" aria-current=here(MailPlace::Inbox)>"Inbox"</a>
-                <a href="/mail/drafts" aria-current=here(MailPlace::Drafts)>"Drafts"</a>
-                <a href="/mail/outbox" aria-current=here(MailPlace::Outbox)>"Outbox"</a>
+                <a href="/mail/inbox" aria-current=here(MailTab::Inbox)>"Inbox"</a>
+                <a href="/mail/drafts" aria-current=here(MailTab::Drafts)>"Drafts"</a>
+                <a href="/mail/outbox" aria-current=here(MailTab::Outbox)>"Outbox"</a>
             </nav>
-            {(place != MailPlace::Compose).then(|| view! { <a class=class href="/mail/compose">"New message"</a> })}
+            {(place != MailTab::Compose).then(|| view! { <a class=class href="/mail/compose">"New message"</a> })}
         </div>
     }
 }

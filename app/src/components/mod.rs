@@ -17,9 +17,9 @@ pub use attempt::{AttemptBody, Postmark, day};
 #[cfg(feature = "ssr")]
 pub use fields::{Choice, ErrorSummary, Field, Submit, TextInput};
 #[cfg(feature = "ssr")]
-pub use layout::{Entrance, Layout, Section, Time};
+pub use layout::{GuestLayout, Layout, Section, Time};
 #[cfg(feature = "ssr")]
-pub use mail_nav::{MailNav, MailPlace};
+pub use mail_nav::{MailNav, MailTab};
 #[cfg(feature = "ssr")]
 pub use notice::{Banner, DiagnosisSheet, Remedies};
 pub use route::{RouteStops, duration};

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::Submit;
 use crate::islands::CopyButton;
-use crate::model::{BEFORE_COMMANDS, Diagnosis, Help, Mender, Remedy, Step, Tone};
+use crate::model::{BEFORE_COMMANDS, Diagnosis, FixedBy, Help, Remedy, Step, Tone};
 
 /// A prompt: what happened, what it means, what is possible now.
 #[component]
@@ -117,18 +117,18 @@ pub fn DiagnosisSheet(
     #[prop(optional)]
     children: Option<Children>,
 ) -> impl IntoView {
-    let Diagnosis { cause, mender, steps, evidence, message_for_administrator, mailto, support_contact, .. } =
+    let Diagnosis { cause, fixed_by, steps, evidence, message_for_administrator, mailto, support_contact, .. } =
         diagnosis;
-    let asks_administrator = mender == Mender::Administrator && message_for_administrator.is_some();
+    let asks_administrator = fixed_by == FixedBy::Administrator && message_for_administrator.is_some();
     let may_ask = !asks_administrator && message_for_administrator.is_some();
-    let (heading, lead) = match mender {
-        Mender::You => ("What you can do", ""),
-        Mender::Owner => ("What its owner has to do", "Nobody else can: it is their sign-in at Microsoft."),
-        Mender::Administrator => {
+    let (heading, lead) = match fixed_by {
+        FixedBy::You => ("What you can do", ""),
+        FixedBy::Owner => ("What its owner has to do", "Nobody else can: it is their sign-in at Microsoft."),
+        FixedBy::Administrator => {
             ("Ask your administrator", "You cannot mend this yourself. Send this message; it says exactly what to do.")
         }
-        Mender::Time => ("Wait a little", "Nothing has to be changed: it passes by itself."),
-        Mender::Operator => (
+        FixedBy::Time => ("Wait a little", "Nothing has to be changed: it passes by itself."),
+        FixedBy::Operator => (
             "Tell whoever runs this server",
             "The cause lies with this server or its network. Send them the evidence below; it says what was tried.",
         ),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Who can mend a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mender {
+pub enum FixedBy {
     /// The person who sees the page.
     You,
     /// Whoever signs in to the mailbox, where somebody else sees the page.
@@ -89,7 +89,7 @@ pub struct Diagnosis {
     /// One or two sentences more.
     pub summary: String,
     /// Who mends it.
-    pub mender: Mender,
+    pub fixed_by: FixedBy,
     /// How.
     pub steps: Vec<Step>,
     /// What to press afterwards.

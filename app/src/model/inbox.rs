@@ -142,7 +142,7 @@ pub struct InboxView {
 
 /// Where a message lies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MessagePlace {
+pub struct MessageRef {
     /// The mailbox.
     pub mailbox: MailboxId,
     /// The folder, as the server writes it.
@@ -153,7 +153,7 @@ pub struct MessagePlace {
     pub uid: u32,
 }
 
-impl MessagePlace {
+impl MessageRef {
     /// As the query of an address.
     #[must_use]
     pub fn query(&self) -> String {

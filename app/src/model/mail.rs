@@ -204,11 +204,11 @@ impl AttachmentView {
 
 /// A number of octets in words, for people.
 #[must_use]
-pub fn size_in_words(octets: u64) -> String {
-    match octets {
-        0..1_000 => format!("{octets} B"),
-        1_000..1_000_000 => format!("{} kB", octets.div_ceil(1_000)),
-        _ => format!("{}.{} MB", octets / 1_000_000, octets % 1_000_000 / 100_000),
+pub fn size_in_words(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
     }
 }
 
@@ -279,7 +279,7 @@ pub struct ComposeForm {
 
 /// Which page sent what is typed, and how often it did: what it sent earlier does not overwrite what it sent later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Edit {
+pub struct FormVersion {
     /// Names the page; empty for what nobody typed.
     pub writer: String,
     /// Grows with each time.
@@ -292,7 +292,7 @@ pub struct Edit {
 
 /// What became earlier of a form that is posted now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Earlier {
+pub enum Resubmission {
     /// Nothing: it is posted for the first time.
     Nothing,
     /// It was queued as it is: a second press.

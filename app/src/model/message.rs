@@ -1,6 +1,6 @@
 //! An opened message, as pages show it.
 
-use super::{Diagnosis, FolderRole, MessagePlace, Timestamp};
+use super::{Diagnosis, FolderRole, MessageRef, Timestamp};
 
 /// An attachment of a message that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub struct NestedView {
 #[derive(Debug, Clone)]
 pub struct MessageView {
     /// Where it lies.
-    pub place: MessagePlace,
+    pub place: MessageRef,
     /// The mailbox's address.
     pub address: String,
     /// What the folder is for.

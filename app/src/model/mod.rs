@@ -18,15 +18,15 @@ pub use address::{AddressError, EmailAddress};
 pub use attempt::{
     AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, Outcome, Stage,
 };
-pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, Help, Mender, Remedy, Step};
+pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Remedy, Step};
 pub use flash::{FieldError, Flash, Notice, Tone, Undo};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
 };
-pub use inbox::{Answer, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessagePlace, escaped};
+pub use inbox::{Answer, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessageRef, escaped};
 pub use mail::{
-    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, Earlier, Edit, LetterView,
-    RecipientKind, RecipientState, RecipientView, size_in_words,
+    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, FormVersion, LetterView,
+    RecipientKind, RecipientState, RecipientView, Resubmission, size_in_words,
 };
 pub use message::{
     BodyView, EventTime, Invitation, InvitationKind, MessageView, NestedView, PartView, Protection, TextPiece,

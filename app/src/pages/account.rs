@@ -12,13 +12,13 @@ use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView
 /// `/account/email`
 #[component]
 pub fn Account() -> impl IntoView {
-    signed_in_page(|page, me| async move {
+    signed_in_page(|page, user| async move {
         let flash = page.flash(&["connect", "aliases"]).await;
-        let account = page.backend.mailboxes.account(&me).await?;
+        let account = page.backend.mailboxes.account(&user).await?;
         let mut shown = Vec::new();
         for mailbox in &account.mailboxes {
             let attempt = match account.attempts.iter().find(|attempt| concerns(attempt, mailbox)) {
-                Some(last) => page.backend.mailboxes.attempt(&me, last.id).await.ok(),
+                Some(last) => page.backend.mailboxes.attempt(&user, last.id).await.ok(),
                 None => None,
             };
             let attempt = attempt.filter(|attempt| explains(attempt, mailbox));
@@ -42,9 +42,9 @@ pub fn Account() -> impl IntoView {
             .any(|(mailbox, _)| mailbox.problem.as_ref().is_some_and(|problem| problem.cause == "provider_changed"))
         {
             // The mailbox's own diagnosis says why, and who mends it.
-            me.administrator().is_ok().then(|| view! { <p><a class="button primary" href="/institution/config/general/email">"Open Institution Config"</a></p> }).into_any()
+            user.administrator().is_ok().then(|| view! { <p><a class="button primary" href="/institution/config/general/email">"Open Institution Config"</a></p> }).into_any()
         } else {
-            not_ready(&account.ask, me.administrator().is_ok())
+            not_ready(&account.ask, user.administrator().is_ok())
         };
         let boxes = shown
             .into_iter()
@@ -53,7 +53,7 @@ pub fn Account() -> impl IntoView {
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
-            <Layout me title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
+            <Layout user title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
                 <ErrorSummary title={if flash.form == "aliases" { "Not saved. Check the addresses below." } else { "Not connected: something needs another look." }} flash/>
                 {diagnosis}
                 <div class="columns">

@@ -23,9 +23,9 @@ fn outcome_title(attempt: &AttemptView) -> Option<String> {
 #[component]
 pub fn Attempt() -> impl IntoView {
     let id = use_params_map().with_untracked(|params| params.get("id")).unwrap_or_default();
-    signed_in_page(move |page, me| async move {
+    signed_in_page(move |page, user| async move {
         let flash = page.flash(&[]).await;
-        let attempt = page.backend.mailboxes.attempt(&me, id.parse().map_err(|_| AppError::NotFound)?).await?;
+        let attempt = page.backend.mailboxes.attempt(&user, id.parse().map_err(|_| AppError::NotFound)?).await?;
         // One address for each attempt.
         if attempt.kind.path(attempt.id) != page.uri.path() {
             return Err(AppError::NotFound);
@@ -41,7 +41,7 @@ pub fn Attempt() -> impl IntoView {
         }
         let result = outcome_title(&attempt);
         Ok(view! {
-            <Layout me title="Configure & Test" trail section flash result>
+            <Layout user title="Configure & Test" trail section flash result>
                 <AttemptBody view=attempt/>
                 <p class="back"><a href=back>"Back to Email"</a></p>
             </Layout>

@@ -14,15 +14,15 @@ pub fn Attempts() -> impl IntoView {
     let path = use_location().pathname.get_untracked();
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
     let kind = if path.starts_with("/institution/") { AttemptKind::Notifications } else { AttemptKind::Personal };
-    signed_in_page(move |page, me| async move {
-        let (attempts, more) = page.backend.mailboxes.attempts(&me, kind, before).await?;
+    signed_in_page(move |page, user| async move {
+        let (attempts, more) = page.backend.mailboxes.attempts(&user, kind, before).await?;
         let (trail, section, back) = match kind {
             AttemptKind::Personal => ("User Account › Email", Section::Account, "/account/email"),
             _ => ("Institution Config › General › Email", Section::Institution, "/institution/config/general/email"),
         };
         let earlier = attempts.last().filter(|_| more).map(|last| format!("{path}?before={}", last.created_at.0));
         Ok(view! {
-            <Layout me title="Attempts" trail section lead="Every run of Configure & Test, newest first.">
+            <Layout user title="Attempts" trail section lead="Every run of Configure & Test, newest first.">
                 <section class="sheet">
                     {if attempts.is_empty() {
                         view! { <p class="quiet">"None."</p> }.into_any()

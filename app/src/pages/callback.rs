@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, open_page};
-use crate::components::{Banner, Entrance};
+use crate::components::{Banner, GuestLayout};
 use crate::islands::CompleteSignIn;
 use crate::model::{SHARED_CONSENT, Tone};
 
@@ -28,22 +28,22 @@ pub fn Callback() -> impl IntoView {
         if page.visitor.person.is_none() {
             page.status(401);
             return view! {
-                <Entrance visitor=page.visitor.clone() title="You are signed out">
+                <GuestLayout visitor=page.visitor.clone() title="You are signed out">
                     <Banner tone=Tone::Warning title="Your session at Entrepost has ended." text="Sign in, then press Configure & Test again. Nothing was connected."/>
                     {told}
                     <p><a class="button primary" href="/login?next=/account/email">"Sign in"</a></p>
-                </Entrance>
+                </GuestLayout>
             }
             .into_any();
         }
         let Some(state) = value("state") else {
             page.status(400);
             return view! {
-                <Entrance visitor=page.visitor.clone() title="Nothing to complete">
+                <GuestLayout visitor=page.visitor.clone() title="Nothing to complete">
                     <Banner tone=Tone::Warning title="This address is where Microsoft sends you back to." text="It does nothing by itself. Press Configure & Test to start."/>
                     {told}
                     <p><a class="button primary" href="/account/email">"Open User Account › Email"</a></p>
-                </Entrance>
+                </GuestLayout>
             }
             .into_any();
         };
@@ -58,7 +58,7 @@ pub fn Callback() -> impl IntoView {
         .filter_map(|(name, value)| value.clone().map(|value| view! { <input type="hidden" name=name value=value/> }))
         .collect_view();
         view! {
-            <Entrance visitor=page.visitor.clone() title="Back from Microsoft">
+            <GuestLayout visitor=page.visitor.clone() title="Back from Microsoft">
                 <div class="with-script">
                     <CompleteSignIn state=state.clone() code error error_description=description iss admin_consent=consent/>
                 </div>
@@ -71,7 +71,7 @@ pub fn Callback() -> impl IntoView {
                         <button class="button primary">"Complete the sign-in"</button>
                     </form>
                 </div>
-            </Entrance>
+            </GuestLayout>
         }
         .into_any()
     })
@@ -109,11 +109,11 @@ fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, des
     };
     let why = error.as_deref().and_then(|error| told(page, error, description.as_deref()));
     view! {
-        <Entrance visitor=visitor.clone() title="Back from Microsoft">
+        <GuestLayout visitor=visitor.clone() title="Back from Microsoft">
             <Banner tone title text/>
             {why}
             <p class="quiet">"You can close this page."</p>
-        </Entrance>
+        </GuestLayout>
     }
     .into_any()
 }

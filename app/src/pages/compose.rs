@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{inbox, mail_page};
-use crate::components::{Banner, ErrorSummary, Field, Layout, MailNav, MailPlace, Section, TextInput};
+use crate::components::{Banner, ErrorSummary, Field, Layout, MailNav, MailTab, Section, TextInput};
 use crate::islands::{Attachments, DraftKeeper, SubmitButton};
 use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone};
 
@@ -12,15 +12,15 @@ use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone}
 #[component]
 pub fn Compose() -> impl IntoView {
     let draft: Option<DraftId> = use_query_map().get_untracked().get("draft").and_then(|text| text.parse().ok());
-    mail_page(move |page, me| async move {
+    mail_page(move |page, user| async move {
         let flash = page.flash(&["compose"]).await;
-        let view = page.backend.mail.compose(&me, draft).await?;
+        let view = page.backend.mail.compose(&user, draft).await?;
         let title =
             if view.form.subject.trim().is_empty() { "New message".to_owned() } else { view.form.subject.clone() };
         let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, &flash) };
         Ok(view! {
-            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailPlace::Compose/>
+            <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailTab::Compose/>
                 <ErrorSummary flash title="Not sent: something needs another look." after="What you wrote is kept as a draft."/>
                 {body}
             </Layout>

@@ -3,19 +3,19 @@
 use leptos::prelude::*;
 
 use super::mail_page;
-use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Layout, MailNav, MailTab, Section, Submit, Time};
 use crate::model::DraftView;
 
 /// `/mail/drafts`
 #[component]
 pub fn Drafts() -> impl IntoView {
-    mail_page(|page, me| async move {
+    mail_page(|page, user| async move {
         let flash = page.flash(&["drafts"]).await;
-        let drafts = page.backend.mail.drafts(&me).await?;
+        let drafts = page.backend.mail.drafts(&user).await?;
         let empty = drafts.is_empty();
         Ok(view! {
-            <Layout me=me.signed_in() title="Drafts" trail="Mail" lead="What you wrote here and did not send yet. It is kept as you type." section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailPlace::Drafts/>
+            <Layout user=user.signed_in() title="Drafts" trail="Mail" lead="What you wrote here and did not send yet. It is kept as you type." section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailTab::Drafts/>
                 {empty.then(|| view! {
                     <section class="sheet empty">
                         <p class="empty-title">"No drafts."</p>

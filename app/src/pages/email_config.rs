@@ -31,7 +31,7 @@ pub fn EmailConfig() -> impl IntoView {
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());
         let guide = guide(&config);
         Ok(view! {
-            <Layout me=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives email. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone() result>
+            <Layout user=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives email. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone() result>
                 <div class="columns">
                     <div class="main-column">
                         <ErrorSummary flash/>

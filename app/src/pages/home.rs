@@ -9,11 +9,11 @@ use crate::model::Role;
 /// `/`
 #[component]
 pub fn Home() -> impl IntoView {
-    signed_in_page(|page, me| async move {
+    signed_in_page(|page, user| async move {
         let flash = page.flash(&[]).await;
-        let home = page.backend.email_config.home(&me).await?;
-        let admin = me.role() == Role::Administrator;
-        let lead = format!("Email of {}, through Entrepost.", me.institution().name);
+        let home = page.backend.email_config.home(&user).await?;
+        let admin = user.role() == Role::Administrator;
+        let lead = format!("Email of {}, through Entrepost.", user.institution().name);
         let empty = home.notices.is_empty().then(|| {
             view! {
                 <section class="sheet">
@@ -34,7 +34,7 @@ pub fn Home() -> impl IntoView {
             })
             .collect_view();
         Ok(view! {
-            <Layout me title="Home" lead section=Section::Home flash>
+            <Layout user title="Home" lead section=Section::Home flash>
                 <div class="stack">{notices} {empty}</div>
                 <nav class="tiles" aria-label="Pages">
                     <a class="tile" href="/account/email"><strong>"User Account › Email"</strong><span>"Connect and test your mailbox."</span></a>

@@ -4,10 +4,10 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, mail_page};
-use crate::components::{Banner, Layout, MailNav, MailPlace, Remedies, Section, Submit, Time};
+use crate::components::{Banner, Layout, MailNav, MailTab, Remedies, Section, Submit, Time};
 use crate::islands::LiveMail;
 use crate::model::{
-    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessagePlace, Timestamp, Tone,
+    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessageRef, Timestamp, Tone,
     escaped,
 };
 
@@ -24,14 +24,14 @@ pub fn Inbox() -> impl IntoView {
         page: asked.get("page").and_then(|text| text.parse().ok()).unwrap_or(1),
         search: asked.get("search").unwrap_or_default(),
     };
-    mail_page(move |page, me| async move {
+    mail_page(move |page, user| async move {
         let flash = page.flash(&["inbox"]).await;
         // Before the list: what changes in between is followed, too.
-        let mark = page.backend.inbox.mark(&me).await;
-        let Some(view) = page.backend.inbox.inbox(&me, query).await? else {
+        let mark = page.backend.inbox.mark(&user).await;
+        let Some(view) = page.backend.inbox.inbox(&user, query).await? else {
             return Ok(view! {
-                <Layout me=me.signed_in() title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
-                    <MailNav place=MailPlace::Inbox/>
+                <Layout user=user.signed_in() title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
+                    <MailNav place=MailTab::Inbox/>
                     {not_connected()}
                 </Layout>
             }
@@ -48,8 +48,8 @@ pub fn Inbox() -> impl IntoView {
             escaped(&mark)
         );
         Ok(view! {
-            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone() list=Some(("live", "messages"))>
-                <MailNav place=MailPlace::Inbox/>
+            <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone() list=Some(("live", "messages"))>
+                <MailNav place=MailTab::Inbox/>
                 <div class="mail-columns">
                     <div class="mail-side">{mailboxes(&view)} {folders(&view)} {deleted_folder(&view)}</div>
                     <div class="mail-main">
@@ -266,7 +266,7 @@ fn empty(view: &InboxView) -> AnyView {
 }
 
 fn row(view: &InboxView, header: &HeaderView) -> AnyView {
-    let place = MessagePlace {
+    let place = MessageRef {
         mailbox: view.mailbox,
         folder: view.folder.name.clone(),
         validity: view.validity,

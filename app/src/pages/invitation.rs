@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
 use super::open_page;
-use crate::components::{Banner, Entrance, ErrorSummary, TextInput};
+use crate::components::{Banner, ErrorSummary, GuestLayout, TextInput};
 use crate::islands::SubmitButton;
 use crate::model::Tone;
 
@@ -18,7 +18,7 @@ pub fn Invitation() -> impl IntoView {
             Ok(invitation) => {
                 let fields = flash.clone();
                 view! {
-                    <Entrance visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
+                    <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
                         <p>{invitation.institution} " invites " <strong>{invitation.address.clone()}</strong> "."</p>
                         <ErrorSummary flash/>
                         <form method="post" action="/api/accept_invitation">
@@ -28,17 +28,17 @@ pub fn Invitation() -> impl IntoView {
                             <TextInput name="repeated" label="Password again" kind="password" autocomplete="new-password" flash=fields/>
                             <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned()/>
                         </form>
-                    </Entrance>
+                    </GuestLayout>
                 }
                 .into_any()
             }
             Err(error) => {
                 page.status(error.status());
                 view! {
-                    <Entrance visitor=page.visitor.clone() title="This link does not work">
+                    <GuestLayout visitor=page.visitor.clone() title="This link does not work">
                         <Banner tone=Tone::Problem title="It was used before, has expired, or was replaced by a newer one." text="Ask an administrator of your institution for a new link. If you have a password already, sign in with it."/>
                         <p><a class="button" href="/login">"Go to the sign-in page"</a></p>
-                    </Entrance>
+                    </GuestLayout>
                 }
                 .into_any()
             }

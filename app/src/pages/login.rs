@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::open_page;
-use crate::components::{Entrance, ErrorSummary, TextInput};
+use crate::components::{ErrorSummary, GuestLayout, TextInput};
 use crate::islands::SubmitButton;
 use crate::model::AppPath;
 
@@ -21,7 +21,7 @@ pub fn Login() -> impl IntoView {
         let flash = page.flash(&["sign-in"]).await;
         let fields = flash.clone();
         view! {
-            <Entrance visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
+            <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
                 <ErrorSummary flash/>
                 <form method="post" action="/api/sign_in">
                     <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>
@@ -33,7 +33,7 @@ pub fn Login() -> impl IntoView {
                     <summary>"Forgot your password?"</summary>
                     <p>"Ask an administrator of your institution for a new link: they make one under Institution › Users. A reset by email is not available yet."</p>
                 </details>
-            </Entrance>
+            </GuestLayout>
         }
         .into_any()
     })

@@ -4,10 +4,10 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{inbox, mail_page};
-use crate::components::{Layout, MailNav, MailPlace, Section, Submit, Time};
+use crate::components::{Layout, MailNav, MailTab, Section, Submit, Time};
 use crate::error::AppError;
 use crate::model::{
-    BodyView, EventTime, FolderRole, Invitation, InvitationKind, MessagePlace, MessageView, NestedView, Protection,
+    BodyView, EventTime, FolderRole, Invitation, InvitationKind, MessageRef, MessageView, NestedView, Protection,
     TextPiece, escaped, size_in_words,
 };
 
@@ -17,7 +17,7 @@ pub fn Message() -> impl IntoView {
     let asked = use_query_map().get_untracked();
     let number = |name: &str| asked.get(name).and_then(|text| text.parse().ok());
     let place = (|| {
-        Some(MessagePlace {
+        Some(MessageRef {
             mailbox: asked.get("mailbox")?.parse().ok()?,
             folder: asked.get("folder").filter(|name| !name.is_empty())?,
             validity: number("validity")?,
@@ -27,9 +27,9 @@ pub fn Message() -> impl IntoView {
     let origin = Origin { page: number("page").unwrap_or(1), search: asked.get("search").unwrap_or_default() };
     let remote_images = asked.get("images").as_deref() == Some("shown");
     let as_text = asked.get("view").as_deref() == Some("text");
-    mail_page(move |page, me| async move {
+    mail_page(move |page, user| async move {
         let flash = page.flash(&["inbox"]).await;
-        let view = page.backend.inbox.message(&me, &place.ok_or(AppError::NotFound)?).await?;
+        let view = page.backend.inbox.message(&user, &place.ok_or(AppError::NotFound)?).await?;
         if view.body.is_none() && view.problem.is_none() {
             let name = http::HeaderName::from_static("refresh");
             page.response.insert_header(name, http::HeaderValue::from_static(inbox::RELOAD));
@@ -46,8 +46,8 @@ pub fn Message() -> impl IntoView {
         let folder = view.folder_title.clone();
         let problem = view.problem.as_ref().map(|problem| inbox::trouble(problem, view.address.clone(), None));
         Ok(view! {
-            <Layout me=me.signed_in() title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailPlace::Message/>
+            <Layout user=user.signed_in() title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailTab::Message/>
                 {problem}
                 <article class="sheet opened">
                     {head(&view)}

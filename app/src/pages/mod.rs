@@ -98,13 +98,13 @@ where
 {
     let Some(page) = Page::current() else { return ().into_any() };
     Suspend::new(async move {
-        let Ok(me) = page.visitor.signed_in() else {
+        let Ok(user) = page.visitor.signed_in() else {
             page.to_login();
             return ().into_any();
         };
-        match render(page.clone(), me.clone()).await {
+        match render(page.clone(), user.clone()).await {
             Ok(view) => view,
-            Err(error) => trouble(&page, me, &error),
+            Err(error) => trouble(&page, user, &error),
         }
     })
     .into_any()
@@ -116,8 +116,8 @@ where
     F: FnOnce(Page, MailOwner) -> Fut + Send + 'static,
     Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
 {
-    signed_in_page(move |page, me| async move {
-        let owner = me.mail()?;
+    signed_in_page(move |page, user| async move {
+        let owner = user.mail()?;
         render(page, owner).await
     })
 }
@@ -128,8 +128,8 @@ where
     F: FnOnce(Page, Administrator) -> Fut + Send + 'static,
     Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
 {
-    signed_in_page(move |page, me| async move {
-        let admin = me.administrator()?;
+    signed_in_page(move |page, user| async move {
+        let admin = user.administrator()?;
         render(page, admin).await
     })
 }
@@ -146,7 +146,7 @@ where
     }
 }
 
-fn trouble(page: &Page, me: SignedIn, error: &AppError) -> AnyView {
+fn trouble(page: &Page, user: SignedIn, error: &AppError) -> AnyView {
     page.status(error.status());
     let title = match error {
         AppError::Forbidden => "Not allowed",
@@ -157,7 +157,7 @@ fn trouble(page: &Page, me: SignedIn, error: &AppError) -> AnyView {
     let text = error.to_string();
     let locked = matches!(error, AppError::MailLocked);
     view! {
-        <Layout me title section=Section::Other>
+        <Layout user title section=Section::Other>
             <Banner tone=Tone::Problem title=text/>
             {locked.then(|| view! {
                 <p><a class="button primary" href="/account/email">"User Account › Email"</a></p>

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::mail_page;
-use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailPlace, Remedies, Section, Submit, Time};
+use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailTab, Remedies, Section, Submit, Time};
 use crate::error::AppError;
 use crate::islands::LiveMail;
 use crate::model::{
@@ -19,19 +19,19 @@ const RELOAD: &str = "4";
 #[component]
 pub fn Outbox() -> impl IntoView {
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
-    mail_page(move |page, me| async move {
+    mail_page(move |page, user| async move {
         let flash = page.flash(&["outbox"]).await;
         // Before the list: what changes in between is followed, too.
-        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
-        let (messages, more) = page.backend.mail.outbox(&me, before).await?;
+        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
+        let (messages, more) = page.backend.mail.outbox(&user, before).await?;
         if messages.iter().any(is_moving) {
             page.reload_without_scripts(RELOAD);
         }
         let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {
-            <Layout me=me.signed_in() title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailPlace::Outbox/>
+            <Layout user=user.signed_in() title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailTab::Outbox/>
                 <LiveMail events/>
                 <div id="live" tabindex="-1">
                     {empty.then(|| view! {
@@ -56,18 +56,18 @@ pub fn Outbox() -> impl IntoView {
 #[component]
 pub fn Letter() -> impl IntoView {
     let id = use_params_map().get_untracked().get("id").and_then(|text| text.parse::<DeliveryId>().ok());
-    mail_page(move |page, me| async move {
+    mail_page(move |page, user| async move {
         let flash = page.flash(&["outbox"]).await;
-        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&me).await));
-        let letter = page.backend.mail.letter(&me, id.ok_or(AppError::NotFound)?).await?;
+        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
+        let letter = page.backend.mail.letter(&user, id.ok_or(AppError::NotFound)?).await?;
         let moving = !letter.delivery.state.is_final();
         if is_moving(&letter.delivery) {
             page.reload_without_scripts(RELOAD);
         }
         let title = subject(&letter.delivery);
         Ok(view! {
-            <Layout me=me.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailPlace::Outbox/>
+            <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
+                <MailNav place=MailTab::Outbox/>
                 // What is over does not change any more: nothing has to be followed.
                 {moving.then(|| view! { <LiveMail events/> })}
                 <div id="live" tabindex="-1">{opened(letter)}</div>

@@ -14,11 +14,11 @@ pub fn Users() -> impl IntoView {
     administrator_page(|page, admin| async move {
         let flash = page.flash(&["invite", "users"]).await;
         let people = page.backend.accounts.people(&admin).await?;
-        let me = admin.user();
-        let rows = people.into_iter().map(|person| row(person, me)).collect_view();
+        let viewer = admin.user_id();
+        let rows = people.into_iter().map(|person| row(person, viewer)).collect_view();
         let fields = flash.clone();
         Ok(view! {
-            <Layout me=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Users flash=flash.clone()>
+            <Layout user=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Users flash=flash.clone()>
                 <ErrorSummary flash title="Not invited: something needs another look."/>
                 <div class="columns">
                     <div class="main-column">
@@ -43,7 +43,7 @@ pub fn Users() -> impl IntoView {
     })
 }
 
-fn row(person: UserRow, me: UserId) -> AnyView {
+fn row(person: UserRow, viewer: UserId) -> AnyView {
     let UserRow { id, address, role, has_password, invited_until, disabled_at, mailboxes, undelivered } = person;
     let user = id.to_string();
     let state = match (disabled_at, has_password, invited_until) {
@@ -94,7 +94,7 @@ fn row(person: UserRow, me: UserId) -> AnyView {
         <li class="person" data-person=person>
             <div class="sheet-head">
                 <div>
-                    <h3 class="address">{address} {(id == me).then_some(" (you)")}</h3>
+                    <h3 class="address">{address} {(id == viewer).then_some(" (you)")}</h3>
                     <p class="quiet">{role_label}</p>
                 </div>
                 <div>{state}</div>

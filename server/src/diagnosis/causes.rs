@@ -6,9 +6,9 @@ mod registration;
 mod sign_in;
 mod smtp;
 
-use Mender::{Operator, You};
+use FixedBy::{Operator, You};
 use Remedy::TryAgain;
-use app::model::{Help, Mender, Remedy, Step};
+use app::model::{FixedBy, Help, Remedy, Step};
 
 use super::blanks::Blanks;
 
@@ -23,7 +23,7 @@ pub(super) struct Cause {
     /// More, for an administrator.
     pub administrator_summary: &'static str,
     /// Who mends it.
-    pub mender: Mender,
+    pub fixed_by: FixedBy,
     /// What to press afterwards.
     pub remedy: Remedy,
     /// How.
@@ -94,10 +94,10 @@ const fn cause(
     name: &'static str,
     title: &'static str,
     (summary, administrator_summary): (&'static str, &'static str),
-    (mender, remedy): (Mender, Remedy),
+    (fixed_by, remedy): (FixedBy, Remedy),
     steps: &'static [HowTo],
 ) -> Cause {
-    Cause { name, title, summary, administrator_summary, mender, remedy, steps }
+    Cause { name, title, summary, administrator_summary, fixed_by, remedy, steps }
 }
 
 fn all() -> impl Iterator<Item = &'static Cause> {
@@ -180,7 +180,7 @@ mod tests {
                 cause.name
             );
             assert!(
-                cause.mender == Mender::Time || cause.name == "our_bug" || !cause.steps.is_empty(),
+                cause.fixed_by == FixedBy::Time || cause.name == "our_bug" || !cause.steps.is_empty(),
                 "{} says what to do",
                 cause.name
             );

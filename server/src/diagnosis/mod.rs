@@ -6,7 +6,7 @@ mod rules;
 
 use std::fmt::Write as _;
 
-use app::model::{BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, Help, Mender, Remedy, Step, Timestamp};
+use app::model::{BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedBy, Help, Remedy, Step, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -188,10 +188,10 @@ impl Fault {
         if let Some(outbound) = reader.outbound_address.as_ref().filter(|_| cause.name == "conditional_access") {
             evidence.facts.push(("This server connects from".into(), outbound.clone()));
         }
-        let asks = match cause.mender {
-            Mender::Administrator | Mender::Operator => true,
-            Mender::You => reader.again,
-            Mender::Owner | Mender::Time => false,
+        let asks = match cause.fixed_by {
+            FixedBy::Administrator | FixedBy::Operator => true,
+            FixedBy::You => reader.again,
+            FixedBy::Owner | FixedBy::Time => false,
         };
         let message_for_administrator = (asks && !reader.administrator)
             .then(|| message(reader, &fill(cause.administrator_summary), &steps, &evidence));
@@ -202,18 +202,18 @@ impl Fault {
             format!("mailto:?subject={}&body={}", escaped(&format!("Email of {mailbox} in Entrepost")), escaped(&body))
         });
         // To an administrator, "ask your administrator" would be no help.
-        let mender = match cause.mender {
-            Mender::Administrator if reader.administrator => Mender::You,
+        let fixed_by = match cause.fixed_by {
+            FixedBy::Administrator if reader.administrator => FixedBy::You,
             // A teacher does not know who runs the server; an administrator does.
-            Mender::Operator if !reader.administrator => Mender::Administrator,
-            Mender::You if reader.colleague => Mender::Owner,
+            FixedBy::Operator if !reader.administrator => FixedBy::Administrator,
+            FixedBy::You if reader.colleague => FixedBy::Owner,
             other => other,
         };
         Diagnosis {
             cause: cause.name.to_owned(),
             title: fill(cause.title),
             summary: fill(if reader.administrator { cause.administrator_summary } else { cause.summary }),
-            mender,
+            fixed_by,
             steps,
             remedy: cause.remedy,
             evidence,
@@ -295,8 +295,8 @@ mod tests {
             "Add-RecipientPermission -Identity office@school.example -Trustee jane@school.example -AccessRights SendAs"
         );
         let revoked = Fault { cause: "grant_revoked".into(), facts: Vec::new() };
-        assert_eq!(revoked.explain(&reader).mender, Mender::You);
-        assert_eq!(revoked.explain(&Reader { colleague: true, ..reader }).mender, Mender::Owner);
+        assert_eq!(revoked.explain(&reader).fixed_by, FixedBy::You);
+        assert_eq!(revoked.explain(&Reader { colleague: true, ..reader }).fixed_by, FixedBy::Owner);
         let nobody = Fault { cause: "conditional_access".into(), facts: Vec::new() }.explain(&Reader::default());
         assert!(nobody.steps[0].text.contains("find the policy that blocked the account."), "{}", nobody.steps[0].text);
     }
@@ -338,7 +338,7 @@ mod tests {
         let refused = fault("imap_token_refused", &[]);
         assert_eq!(refused.explain(&user()).message_for_administrator, None);
         let again = refused.explain(&Reader { again: true, ..user() });
-        assert_eq!(again.mender, Mender::You);
+        assert_eq!(again.fixed_by, FixedBy::You);
         assert!(again.message_for_administrator.unwrap().contains("IMAP.AccessAsUser.All"));
         let administrator = Reader { again: true, administrator: true, ..user() };
         assert_eq!(refused.explain(&administrator).message_for_administrator, None);
@@ -381,10 +381,10 @@ mod tests {
     fn a_teacher_is_told_whom_they_know() {
         for cause in ["smtp_cut", "smtp_unreachable", "smtp_tls", "imap_unreachable", "authority_protocol", "no_room"] {
             let told = fault(cause, &[]).explain(&user());
-            assert_eq!(told.mender, Mender::Administrator, "{cause}");
+            assert_eq!(told.fixed_by, FixedBy::Administrator, "{cause}");
             assert!(told.message_for_administrator.is_some() && !told.summary.contains("hoever runs"), "{cause}");
             let administrator = fault(cause, &[]).explain(&Reader { administrator: true, ..user() });
-            assert_eq!(administrator.mender, Mender::Operator, "{cause}");
+            assert_eq!(administrator.fixed_by, FixedBy::Operator, "{cause}");
         }
     }
 }

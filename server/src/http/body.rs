@@ -160,7 +160,7 @@ pub(super) async fn with_room(State(state): State<AppState>, request: Request, n
     // Without a length it may be all that is allowed. Permits are taken at once: parts of them would wait for each other.
     let bytes = request.body().size_hint().exact().unwrap_or(most).min(most);
     let visitor = request.extensions().get::<Visitor>();
-    let person = visitor.and_then(|visitor| visitor.person.as_ref()).map(|person| person.user().to_string());
+    let person = visitor.and_then(|visitor| visitor.person.as_ref()).map(|person| person.user_id().to_string());
     let (pool, share) = match (person, bytes <= FORM) {
         (Some(person), true) => (&state.room.forms, Some((format!("forms {person}"), FORMS_EACH))),
         (Some(person), false) => (&state.room.uploads, Some((format!("uploads {person}"), UPLOADS_EACH))),

@@ -25,10 +25,10 @@ pub(super) async fn attempt(
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
 ) -> Response {
-    let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Ok(user) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
     let Ok(id) = id.parse() else { return StatusCode::NOT_FOUND.into_response() };
-    let Ok(following) = state.services.follow_more(&me) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    match state.backend.mailboxes.follow(&me, id).await {
+    let Ok(following) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
+    match state.backend.mailboxes.follow(&user, id).await {
         Ok(stream) => {
             let stream = stream.inspect(move |_| {
                 let _ = &following;
@@ -55,15 +55,15 @@ pub(super) async fn mail(
     Extension(visitor): Extension<Visitor>,
     Query(follow): Query<Follow>,
 ) -> Response {
-    let Ok(me) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
-    let Ok(me) = me.mail() else { return StatusCode::FORBIDDEN.into_response() };
+    let Ok(user) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Ok(user) = user.mail() else { return StatusCode::FORBIDDEN.into_response() };
     let looking_at = match (follow.mailbox.as_deref().map(str::parse), follow.folder) {
         (Some(Ok(mailbox)), Some(folder)) => Some((mailbox, folder)),
         (Some(Err(_)), _) => return StatusCode::NOT_FOUND.into_response(),
         _ => None,
     };
-    let Ok(following) = state.services.follow_more(&me) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    match state.backend.inbox.watch(&me, looking_at, follow.mark).await {
+    let Ok(following) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
+    match state.backend.inbox.watch(&user, looking_at, follow.mark).await {
         Ok(stream) => {
             let stream = stream.inspect(move |()| {
                 let _ = &following;

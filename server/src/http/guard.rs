@@ -20,7 +20,7 @@ use crate::markup::escaped;
 use crate::service::sessions;
 
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
-const DEPART: HeaderName = HeaderName::from_static("x-entrepost-depart");
+const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-depart");
 /// Marks a form that failed, and whose answer could not be kept either.
 const UNKEPT: HeaderName = HeaderName::from_static("x-entrepost-unkept");
 
@@ -280,7 +280,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
             "Entrepost cannot store anything now: its database is out of reach, or its disk is full. Go back: what you typed is still in the form. Try again in a minute; if it goes on, tell whoever runs this server.",
         );
     }
-    if let Some(url) = response.headers_mut().remove(DEPART) {
+    if let Some(url) = response.headers_mut().remove(PROVIDER_REDIRECT) {
         return departure(&response, &url);
     }
     let handled = response.headers_mut().remove(HANDLED).is_some();

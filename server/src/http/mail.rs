@@ -2,7 +2,7 @@
 
 use app::backend::{MailOwner, Visitor};
 use app::error::AppError;
-use app::model::MessagePlace;
+use app::model::MessageRef;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -32,9 +32,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn place(&self) -> Option<MessagePlace> {
+    fn place(&self) -> Option<MessageRef> {
         let mailbox = self.mailbox.parse().ok()?;
-        Some(MessagePlace { mailbox, folder: self.folder.clone(), validity: self.validity, uid: self.uid })
+        Some(MessageRef { mailbox, folder: self.folder.clone(), validity: self.validity, uid: self.uid })
     }
 }
 
@@ -47,11 +47,11 @@ fn trouble(error: &AppError) -> Response {
 fn asked_by(
     visitor: &Visitor,
     asked: Result<Query<Asked>, QueryRejection>,
-) -> Result<(MailOwner, MessagePlace, Asked), AppError> {
-    let me = visitor.signed_in()?.mail()?;
+) -> Result<(MailOwner, MessageRef, Asked), AppError> {
+    let user = visitor.signed_in()?.mail()?;
     let Query(asked) = asked.map_err(|_| AppError::NotFound)?;
     let place = asked.place().ok_or(AppError::NotFound)?;
-    Ok((me, place, asked))
+    Ok((user, place, asked))
 }
 
 /// The HTML of a message. Its policy lets nothing run, nothing load, and nothing reach this site's pages or cookies.
@@ -60,12 +60,12 @@ pub(super) async fn document(
     Extension(visitor): Extension<Visitor>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    let (me, place, asked) = match asked_by(&visitor, asked) {
+    let (user, place, asked) = match asked_by(&visitor, asked) {
         Ok(found) => found,
         Err(error) => return trouble(&error),
     };
     let remote_images = asked.images.as_deref() == Some("shown");
-    match state.backend.inbox.document(&me, &place, &asked.nested, remote_images).await {
+    match state.backend.inbox.document(&user, &place, &asked.nested, remote_images).await {
         Ok(document) => {
             let images = if remote_images { "data: https: http:" } else { "data:" };
             let policy = format!(
@@ -107,11 +107,11 @@ pub(super) async fn download(
     Extension(visitor): Extension<Visitor>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    let (me, place, asked) = match asked_by(&visitor, asked) {
+    let (user, place, asked) = match asked_by(&visitor, asked) {
         Ok(found) => found,
         Err(error) => return trouble(&error),
     };
-    match state.backend.inbox.download(&me, &place, &asked.nested, asked.number).await {
+    match state.backend.inbox.download(&user, &place, &asked.nested, asked.number).await {
         Ok(file) => {
             let name = utf8_percent_encode(&file.name, NAME);
             let mut headers = HeaderMap::new();
@@ -124,7 +124,7 @@ pub(super) async fn download(
             // Streamed as it comes: a compressor would hold it back.
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("identity"));
             headers.insert(HeaderName::from_static("x-download-options"), HeaderValue::from_static("noopen"));
-            (headers, Body::from_stream(file.octets)).into_response()
+            (headers, Body::from_stream(file.bytes)).into_response()
         }
         Err(error) => trouble(&error),
     }

@@ -176,7 +176,7 @@ pub struct File {
     /// Its type.
     pub content_type: String,
     /// Its octets.
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl Written<'_> {
@@ -219,7 +219,7 @@ impl Written<'_> {
         }
         let mut parts = MultiPart::mixed().singlepart(text);
         for file in self.files {
-            let octets = ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?;
+            let bytes = ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?;
             let kind = match ContentType::parse(&file.content_type) {
                 // Parts of these types must not be base64 (RFC 2046, 5.1 and 5.2.1), and attachments are.
                 Ok(kind)
@@ -227,13 +227,13 @@ impl Written<'_> {
                 {
                     kind
                 }
-                _ => octets,
+                _ => bytes,
             };
             let part = SinglePart::builder()
                 .header(kind)
                 .header(ContentDisposition::attachment(&one_line(&file.name)))
                 .header(ContentTransferEncoding::Base64)
-                .body(file.octets);
+                .body(file.bytes);
             parts = parts.singlepart(part);
         }
         Ok(finish(builder.multipart(parts))?.bytes)

@@ -25,7 +25,7 @@ pub struct Session {
     inner: Option<Inner>,
     selected: Option<(String, Selected)>,
     /// The open folder was opened, or the server told of something in it, after it was last looked into.
-    news: bool,
+    event: bool,
     /// SEARCH knows no letters beyond ASCII.
     ascii_only: bool,
     /// Whether messages can be moved in one command (RFC 6851), and expunged by UID (RFC 4315).
@@ -188,7 +188,7 @@ impl Session {
                     inner: Some(inner),
                     selected: None,
                     ascii_only: false,
-                    news: false,
+                    event: false,
                     can_move: false,
                     can_expunge_by_uid: false,
                 };

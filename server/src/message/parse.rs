@@ -589,8 +589,8 @@ mod tests {
         let [picture, part] = opened.parts.as_slice() else { panic!("{:?}", opened.parts) };
         assert!(picture.shown && !part.shown);
         assert_eq!((part.name.as_str(), part.encoding), ("_.._etc_plan.pdf", Encoding::Base64));
-        let octets = &raw.as_bytes()[part.from as usize..(part.from + part.length) as usize];
-        assert_eq!(String::from_utf8_lossy(octets).trim(), "JVBERi0x");
+        let bytes = &raw.as_bytes()[part.from as usize..(part.from + part.length) as usize];
+        assert_eq!(String::from_utf8_lossy(bytes).trim(), "JVBERi0x");
     }
 
     #[test]

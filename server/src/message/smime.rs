@@ -71,14 +71,14 @@ mod tests {
     }
 
     fn signed(text: &[u8], indefinite: bool) -> Vec<u8> {
-        let octets = if indefinite {
+        let bytes = if indefinite {
             let pieces: Vec<u8> = text.chunks(5).flat_map(|piece| tlv(0x04, piece, false)).collect();
             tlv(0x24, &pieces, true)
         } else {
             tlv(0x04, text, false)
         };
         let data = tlv(0x06, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01], false);
-        let content = tlv(0x30, &[data, tlv(0xa0, &octets, indefinite)].concat(), indefinite);
+        let content = tlv(0x30, &[data, tlv(0xa0, &bytes, indefinite)].concat(), indefinite);
         let inner = [tlv(0x02, &[1], false), tlv(0x31, &[], false), content, tlv(0x31, &[], false)].concat();
         let outer = [tlv(0x06, SIGNED_DATA, false), tlv(0xa0, &tlv(0x30, &inner, indefinite), indefinite)].concat();
         tlv(0x30, &outer, indefinite)

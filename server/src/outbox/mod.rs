@@ -3,13 +3,13 @@
 //! A worker claims a delivery (a lease, committed), sends it outside of any transaction, and records what became of it. Who dies
 //! in between leaves a lease that ends: the delivery is queued again if no octet of the message had left, else it is `unknown`.
 
-mod decide;
-mod notify;
-mod send;
+mod delivery;
+mod notification;
+mod retry_policy;
 mod worker;
 
-pub use decide::{Attempt, Next, Outcome, decide};
-pub use worker::{Outbox, Parts};
+pub use retry_policy::{Outcome, SendAttempt, Transition, transition};
+pub use worker::{Dependencies, Outbox};
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use app::model::DeliveryId;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
-use crate::store::Pace;
+use crate::store::Throttle;
 use crate::vault::Place;
 
 /// Limits of sending. Defaults are Exchange Online's.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// What one mailbox may do.
-    pub pace: Pace,
+    pub throttle: Throttle,
     /// How long a message is tried.
     pub max_age: Duration,
     /// How long the first pause after a temporary failure is; each one after it is twice as long.
@@ -50,8 +50,8 @@ pub enum Body {
 impl Body {
     /// A message that is ready for the wire.
     #[must_use]
-    pub fn of(octets: Vec<u8>) -> Self {
-        match String::from_utf8(octets) {
+    pub fn of(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),
             Err(error) => Self::Message(BASE64_STANDARD.encode(error.as_bytes())),
         }

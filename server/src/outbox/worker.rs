@@ -12,35 +12,35 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::Limits;
-use super::decide::{Attempt, Outcome, decide};
-use super::send::{Attempted, Kept};
+use super::delivery::{AttemptResult, OpenSession};
+use super::retry_policy::{Outcome, SendAttempt, transition};
 use crate::clock::Clock;
 use crate::config::Relay;
 use crate::mail::{MailError, Step, Trust};
-use crate::store::{Backend, Claim, Delivery, Lane, News, Record, Result, Store};
+use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
 use crate::tokens::Tokens;
 use crate::vault::Vault;
 
 /// A lease ends this long after its last renewal.
 const LEASE_MS: i64 = 30_000;
 /// How often it is renewed.
-const RENEWAL: Duration = Duration::from_secs(8);
+const LEASE_RENEWAL: Duration = Duration::from_secs(8);
 /// How often the worker looks by itself; a message that is queued here wakes it at once.
-const ROUND: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it looks for leases that ended.
-const REAP: Duration = Duration::from_secs(10);
+const REAP_INTERVAL: Duration = Duration::from_secs(10);
 /// Clocks of replicas agree within this time; one that is further behind was set back.
-const SET_BACK_MS: i64 = 5 * 60 * 1000;
+const CLOCK_SET_BACK_MS: i64 = 5 * 60 * 1000;
 /// How long it is tried to record what became of a message.
-const RECORDING: Duration = Duration::from_secs(60);
+const RECORD_RETRY_LIMIT: Duration = Duration::from_secs(60);
 /// Sessions of this process at one time.
-const SESSIONS: usize = 32;
+const MAX_SESSIONS: usize = 32;
 /// Messages after which a lane lets others have their turn.
-const TURN: usize = 20;
+const MESSAGES_PER_TURN: usize = 20;
 
 /// What sends.
 pub struct Outbox {
-    parts: Parts,
+    dependencies: Dependencies,
     wake: Notify,
     busy: Mutex<HashMap<Uuid, i64>>,
     sessions: Arc<Semaphore>,
@@ -49,26 +49,26 @@ pub struct Outbox {
 }
 
 /// A place in a lane.
-struct Taken<'a> {
+struct QueueSlot<'a> {
     outbox: &'a Outbox,
-    lane: Uuid,
+    queue: Uuid,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
-        self.outbox.leave(self.lane);
+        self.outbox.leave(self.queue);
     }
 }
 
 impl std::ops::Deref for Outbox {
-    type Target = Parts;
-    fn deref(&self) -> &Parts {
-        &self.parts
+    type Target = Dependencies;
+    fn deref(&self) -> &Dependencies {
+        &self.dependencies
     }
 }
 
 /// What the outbox is made of.
-pub struct Parts {
+pub struct Dependencies {
     /// The database.
     pub store: Store,
     /// Opens messages.
@@ -94,13 +94,13 @@ pub struct Parts {
 impl Outbox {
     /// Built once.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(dependencies: Dependencies) -> Self {
         Self {
             wake: Notify::new(),
             busy: Mutex::default(),
-            sessions: Arc::new(Semaphore::new(SESSIONS)),
+            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             crowded: AtomicBool::new(false),
-            parts,
+            dependencies,
         }
     }
 
@@ -120,9 +120,9 @@ impl Outbox {
         }
         let mut reaped: Option<Instant> = None;
         loop {
-            if reaped.is_none_or(|at| at.elapsed() >= REAP) {
+            if reaped.is_none_or(|at| at.elapsed() >= REAP_INTERVAL) {
                 self.reap(self.clock.now()).await;
-                if let Err(error) = self.mind_the_clock().await {
+                if let Err(error) = self.handle_clock_set_back().await {
                     tracing::error!("outbox: {error}");
                 }
                 reaped = Some(Instant::now());
@@ -132,7 +132,7 @@ impl Outbox {
             }
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(ROUND) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = self.stop.cancelled() => return,
             }
         }
@@ -144,8 +144,8 @@ impl Outbox {
     /// [`crate::store::StoreError`].
     pub async fn run_once(&self) -> Result<usize> {
         let mut attempts = 0;
-        for lane in self.store.due_lanes(self.clock.now(), i64::MAX).await? {
-            attempts += self.serve(&lane, usize::MAX).await?;
+        for queue in self.store.due_queues(self.clock.now(), i64::MAX).await? {
+            attempts += self.serve(&queue, usize::MAX).await?;
         }
         Ok(attempts)
     }
@@ -159,9 +159,9 @@ impl Outbox {
     }
 
     /// A clock that was set back must not make messages wait for times that are far ahead now.
-    async fn mind_the_clock(&self) -> Result<()> {
+    async fn handle_clock_set_back(&self) -> Result<()> {
         let (now, last) = (self.clock.now(), self.store.last_claimed_at().await?);
-        if last.since_ms(now) > SET_BACK_MS {
+        if last.since_ms(now) > CLOCK_SET_BACK_MS {
             let minutes = last.since_ms(now) / 60_000;
             tracing::warn!("the clock was set back by {minutes} minutes or more: what waits is tried now");
             self.store.set_times_back(now, now.plus_ms(LEASE_MS)).await?;
@@ -170,13 +170,13 @@ impl Outbox {
     }
 
     async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker) -> Result<()> {
-        let limit = i64::try_from(SESSIONS * 4).unwrap_or(i64::MAX);
-        for lane in self.store.due_lanes(self.clock.now(), limit).await? {
-            if !self.enter(lane.id) {
+        let limit = i64::try_from(MAX_SESSIONS * 4).unwrap_or(i64::MAX);
+        for queue in self.store.due_queues(self.clock.now(), limit).await? {
+            if !self.enter(queue.id) {
                 continue;
             }
             let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
-                self.leave(lane.id);
+                self.leave(queue.id);
                 self.crowded.store(true, Ordering::Relaxed);
                 return Ok(());
             };
@@ -184,8 +184,8 @@ impl Outbox {
             let outbox = Arc::clone(self);
             tasks.spawn(async move {
                 // Left however this ends, a panic included: a lane that nobody leaves is closed for ever.
-                let _place = Taken { outbox: &outbox, lane: lane.id };
-                match outbox.serve(&lane, TURN).await {
+                let _place = QueueSlot { outbox: &outbox, queue: queue.id };
+                match outbox.serve(&queue, MESSAGES_PER_TURN).await {
                     // Perhaps more became due meanwhile, or another lane waits for this session.
                     Ok(1..) => outbox.wake(),
                     Ok(0) => {}
@@ -197,27 +197,27 @@ impl Outbox {
         Ok(())
     }
 
-    fn enter(&self, lane: Uuid) -> bool {
+    fn enter(&self, queue: Uuid) -> bool {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = busy.entry(lane).or_default();
-        let room = *count < self.limits.pace.connections;
+        let count = busy.entry(queue).or_default();
+        let room = *count < self.limits.throttle.connections;
         *count += i64::from(room);
         room
     }
 
-    fn leave(&self, lane: Uuid) {
+    fn leave(&self, queue: Uuid) {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = busy.get_mut(&lane) {
+        if let Some(count) = busy.get_mut(&queue) {
             *count -= 1;
             if *count <= 0 {
-                busy.remove(&lane);
+                busy.remove(&queue);
             }
         }
     }
 
     /// Sends what is due in a lane, one after the other through one session.
-    async fn serve(&self, lane: &Lane, turn: usize) -> Result<usize> {
-        let mut kept: Option<Kept> = None;
+    async fn serve(&self, queue: &SendQueue, turn: usize) -> Result<usize> {
+        let mut open_session: Option<OpenSession> = None;
         let mut attempts = 0;
         let connection = self.clock.uuid();
         while attempts < turn && !self.stop.is_cancelled() {
@@ -226,27 +226,27 @@ impl Outbox {
                 break;
             }
             let lease = (self.clock.uuid(), connection, now.plus_ms(LEASE_MS));
-            match self.store.claim_delivery(lane, lease, self.limits.pace, now).await? {
+            match self.store.claim_delivery(queue, lease, self.limits.throttle, now).await? {
                 Claim::Nothing => break,
-                Claim::Paced(until) => {
-                    self.store.pause_lane(lane, until).await?;
+                Claim::Throttled(until) => {
+                    self.store.pause_queue(queue, until).await?;
                     break;
                 }
                 Claim::Postponed(writer) => {
                     if let Some(writer) = writer {
-                        self.store.publish(News::Mail(writer)).await;
+                        self.store.publish(Event::Mail(writer)).await;
                     }
                 }
                 Claim::Delivery(delivery) => {
                     attempts += 1;
-                    if !self.deliver(lane, (&delivery, connection), &mut kept).await? {
+                    if !self.deliver(queue, (&delivery, connection), &mut open_session).await? {
                         break;
                     }
                 }
             }
         }
-        if let Some(kept) = kept {
-            kept.quit().await;
+        if let Some(open_session) = open_session {
+            open_session.quit().await;
         }
         if attempts > 0 {
             self.store.end_connection(connection).await?;
@@ -257,20 +257,20 @@ impl Outbox {
     /// One claimed delivery, to its record. `false`: the lane rests.
     async fn deliver(
         &self,
-        lane: &Lane,
+        queue: &SendQueue,
         (delivery, connection): (&Delivery, Uuid),
-        kept: &mut Option<Kept>,
+        open_session: &mut Option<OpenSession>,
     ) -> Result<bool> {
         // Before it is sent: once it is, nothing may come between the answer and its record.
         let recipients = self.store.recipients(delivery.institution, delivery.id).await?;
         let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
         let attempted = {
-            let attempt = self.attempt(lane, (delivery, &recipients), kept);
+            let attempt = self.attempt(queue, (delivery, &recipients), open_session);
             tokio::pin!(attempt);
             loop {
                 tokio::select! {
                     attempted = &mut attempt => break attempted?,
-                    () = tokio::time::sleep(RENEWAL) => {
+                    () = tokio::time::sleep(LEASE_RENEWAL) => {
                         let until = self.clock.now().plus_ms(LEASE_MS);
                         if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
                             tracing::error!("outbox: {error}");
@@ -282,11 +282,11 @@ impl Outbox {
                 }
             }
         };
-        let Some(Attempted { outcome, fault }) = attempted else { return Ok(true) };
+        let Some(AttemptResult { outcome, fault }) = attempted else { return Ok(true) };
         let now = self.clock.now();
-        let next = decide(
+        let next = transition(
             &outcome,
-            Attempt {
+            SendAttempt {
                 number: delivery.attempts + 1,
                 created_at: delivery.created_at.max(delivery.aging_since),
                 now,
@@ -305,21 +305,21 @@ impl Outbox {
             counts: next.counts,
         };
         self.record(delivery, &record, now).await?;
-        if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, lane.mailbox) {
-            self.store.test_sender_now(lane.institution, mailbox, now).await?;
+        if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox) {
+            self.store.test_sender_now(queue.institution, mailbox, now).await?;
         }
         if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
-            self.block(lane, error, &fault.to_json(), now).await?;
+            self.block(queue, error, &fault.to_json(), now).await?;
         }
-        match next.pause_lane {
-            Some(until) => self.store.pause_lane(lane, until).await.map(|()| false),
+        match next.pause_queue {
+            Some(until) => self.store.pause_queue(queue, until).await.map(|()| false),
             None => Ok(true),
         }
     }
 
     /// What became of a message must not be lost to a database that is away for a moment: the message would be unknown.
     async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
-        let until = Instant::now() + RECORDING;
+        let until = Instant::now() + RECORD_RETRY_LIMIT;
         loop {
             match self.store.record_delivery(delivery.institution, (delivery.id, delivery.lease), record, now).await {
                 Err(error) if Instant::now() < until => {
@@ -332,7 +332,7 @@ impl Outbox {
                         self.store.prove_sent(delivery.institution, delivery.id, &record.answer, now).await?;
                     }
                     if let Some(user) = delivery.user {
-                        self.store.publish(News::Mail(user)).await;
+                        self.store.publish(Event::Mail(user)).await;
                     }
                     return Ok(());
                 }
@@ -341,14 +341,14 @@ impl Outbox {
     }
 
     /// A mailbox whose sign-in is refused no longer works: its owner sees that, and it is tested again by itself.
-    async fn block(&self, lane: &Lane, error: &MailError, problem: &str, now: Timestamp) -> Result<()> {
-        let (Some(id), Step::Auth, true) = (lane.mailbox, error.step, error.answered && !error.is_transient()) else {
+    async fn block(&self, queue: &SendQueue, error: &MailError, problem: &str, now: Timestamp) -> Result<()> {
+        let (Some(id), Step::Auth, true) = (queue.mailbox, error.step, error.answered && !error.is_transient()) else {
             return Ok(());
         };
-        let mailbox = self.store.mailbox(lane.institution, id).await?;
+        let mailbox = self.store.mailbox(queue.institution, id).await?;
         if mailbox.is_some_and(|mailbox| mailbox.state == MailboxState::Connected) {
             let state = (MailboxState::Blocked, Some(problem), Some(now));
-            self.store.set_mailbox_state(lane.institution, id, state, now).await?;
+            self.store.set_mailbox_state(queue.institution, id, state, now).await?;
         }
         Ok(())
     }

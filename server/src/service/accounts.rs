@@ -14,7 +14,7 @@ use super::notifier::Notification;
 use super::passwords::{Busy, MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, OrInternal, Services, address_field, internal, sessions};
 use crate::clock::sha256;
-use crate::store::{Invitation, News, StoreError, Tx, User};
+use crate::store::{Event, Invitation, StoreError, Tx, User};
 use crate::vault::VaultError;
 
 /// Milliseconds an invitation link works (72 hours).
@@ -265,7 +265,7 @@ impl Accounts for Handle {
         self.slow_down(&tries).await?;
         // Only who has a place in the queue is counted: what strangers can make the database store is bounded by it.
         let known = user.as_ref().filter(|_| tries.is_known()).map(|user| user.id.0.as_u128());
-        let turn = self.passwords.wait_for_turn(visitor.address, known).await.map_err(|Busy| busy())?;
+        let turn = self.passwords.wait_for_place(visitor.address, known).await.map_err(|Busy| busy())?;
         self.count_try(&tries).await?;
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
@@ -289,14 +289,14 @@ impl Accounts for Handle {
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
 
-    async fn again(&self, me: &SignedIn) -> Option<SignedIn> {
-        sessions::again(self, me).await.ok().flatten()
+    async fn again(&self, user: &SignedIn) -> Option<SignedIn> {
+        sessions::again(self, user).await.ok().flatten()
     }
 
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError> {
         if let Some(person) = &visitor.person {
             self.store.end_session(visitor.institution.id, person.session()).await.or_internal(self)?;
-            self.store.publish(News::Mail(person.user())).await;
+            self.store.publish(Event::Mail(person.user_id())).await;
         }
         Ok(sessions::cookie(self, sessions::SESSION, "", 0))
     }
@@ -310,7 +310,7 @@ impl Accounts for Handle {
         self.count_link(visitor).await?;
         let user = self.valid_invitation(visitor, token).await?.user;
         self.check_new_password(&user.address, password)?;
-        let turn = self.passwords.wait_for_turn(visitor.address, None).await.map_err(|Busy| busy())?;
+        let turn = self.passwords.wait_for_place(visitor.address, None).await.map_err(|Busy| busy())?;
         let hash = self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))?;
         let institution = visitor.institution.id;
         let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await.or_internal(self)?.is_some();
@@ -442,7 +442,7 @@ impl Accounts for Handle {
         }
         tx.commit().await.or_internal(self)?;
         self.outbox.wake();
-        tracing::info!(by = %admin.user(), user = %user, institution = %admin.institution().slug, "an administrator made a new link");
+        tracing::info!(by = %admin.user_id(), user = %user, institution = %admin.institution().slug, "an administrator made a new link");
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
         let title = format!("New link for {}.", person.address);
         Ok(Services::invitation_notice(admin, &person.address, &token, &title, from))
@@ -462,7 +462,7 @@ impl Accounts for Handle {
         self.store.set_role(&mut tx, institution, user, role).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        self.store.publish(News::Mail(user)).await;
+        self.store.publish(Event::Mail(user)).await;
         let what = if role == Role::Administrator { "an administrator" } else { "a user" };
         Ok(Notice::new(Tone::Success, format!("{} is now {what}.", person.address), "They have to sign in again."))
     }
@@ -496,7 +496,7 @@ impl Accounts for Handle {
         let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
-        self.store.publish(News::Mail(user)).await;
+        self.store.publish(Event::Mail(user)).await;
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disabled.", person.address),

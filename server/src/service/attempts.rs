@@ -49,18 +49,19 @@ impl Watchers {
 
 impl Services {
     /// An attempt that this person may see: their own, or (for notifications) any of the institution for an administrator.
-    pub(super) async fn attempt_for(&self, me: &SignedIn, id: AttemptId) -> Result<Attempt, AppError> {
-        let attempt = self.store.attempt(me.institution().id, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+    pub(super) async fn attempt_for(&self, user: &SignedIn, id: AttemptId) -> Result<Attempt, AppError> {
+        let attempt =
+            self.store.attempt(user.institution().id, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let allowed = match attempt.kind {
-            AttemptKind::Personal => attempt.user == me.user(),
-            AttemptKind::Notifications | AttemptKind::Pair => me.administrator().is_ok(),
+            AttemptKind::Personal => attempt.user == user.user_id(),
+            AttemptKind::Notifications | AttemptKind::Pair => user.administrator().is_ok(),
             AttemptKind::Consent => false,
         };
         if allowed { Ok(attempt) } else { Err(AppError::NotFound) }
     }
 
-    pub(super) async fn attempt_view(&self, me: &SignedIn, attempt: &Attempt) -> Result<AttemptView, AppError> {
-        let institution = me.institution().id;
+    pub(super) async fn attempt_view(&self, user: &SignedIn, attempt: &Attempt) -> Result<AttemptView, AppError> {
+        let institution = user.institution().id;
         let checks = self.store.checks(institution, attempt.id).await.or_internal(self)?;
         let now = self.clock.now();
         let died = attempt.stage == Stage::Running && attempt.lease_until.is_some_and(|until| until < now);
@@ -68,14 +69,14 @@ impl Services {
             || attempt.stage == Stage::Deciding && attempt.grant_expires_at.is_some_and(|until| until < now);
         let (stage, outcome) =
             if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
-        let mut reader = self.reader(me, &attempt.address);
+        let mut reader = self.reader(user, &attempt.address);
         if checks.iter().any(|check| check.fault.is_some()) {
             let causes = self.store.faults_before(institution, attempt).await.or_internal(self)?;
             let causes: Vec<_> = causes.iter().map(|fault| Fault::from_json(fault).cause).collect();
             let now =
                 checks.iter().filter_map(|check| check.fault.as_deref()).map(|fault| Fault::from_json(fault).cause);
             reader.again = now.into_iter().any(|cause| causes.contains(&cause));
-            reader.consent_link = self.consent_link(me.institution()).await?;
+            reader.consent_link = self.consent_link(user.institution()).await?;
         }
         let mut diagnoses: Vec<_> = checks
             .iter()
@@ -157,14 +158,14 @@ impl Services {
     }
 
     /// Snapshots at each change, until the attempt is finished or decided about, or the server stops.
-    pub(super) fn follow_attempt(self: &Arc<Self>, me: SignedIn, id: AttemptId) -> AttemptStream {
+    pub(super) fn follow_attempt(self: &Arc<Self>, user: SignedIn, id: AttemptId) -> AttemptStream {
         struct Following {
             services: Arc<Services>,
-            me: SignedIn,
+            user: SignedIn,
             id: AttemptId,
             last: Option<AttemptView>,
         }
-        let start = Following { services: Arc::clone(self), me, id, last: None };
+        let start = Following { services: Arc::clone(self), user, id, last: None };
         Box::pin(stream::unfold(start, |mut following| async move {
             if following.last.as_ref().is_some_and(|view| matches!(view.stage, Stage::Finished | Stage::Deciding)) {
                 following.services.watchers.forget(following.id);
@@ -174,11 +175,11 @@ impl Services {
             loop {
                 // Registered before reading, so that no change between the two is missed.
                 let changed = notify.notified();
-                if !following.services.lives(&following.me).await {
+                if !following.services.lives(&following.user).await {
                     return None;
                 }
-                let attempt = following.services.attempt_for(&following.me, following.id).await.ok()?;
-                let view = following.services.attempt_view(&following.me, &attempt).await.ok()?;
+                let attempt = following.services.attempt_for(&following.user, following.id).await.ok()?;
+                let view = following.services.attempt_view(&following.user, &attempt).await.ok()?;
                 if following.last.as_ref() != Some(&view) {
                     following.last = Some(view.clone());
                     return Some((view, following));

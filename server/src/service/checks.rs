@@ -19,11 +19,11 @@ use run::{Route, Run, Through};
 const SLACK: Duration = Duration::from_secs(180);
 impl Services {
     /// Starts the checks of a ready attempt, once, on the server: they run to the end even if the tab closes.
-    pub(super) fn spawn_run(self: &Arc<Self>, me: SignedIn, id: AttemptId) {
+    pub(super) fn spawn_run(self: &Arc<Self>, user: SignedIn, id: AttemptId) {
         let services = Arc::clone(self);
         self.tasks.spawn(async move {
             let deadline = services.config.arrival_limit + SLACK;
-            let institution = me.institution().id;
+            let institution = user.institution().id;
             let until = services.clock.now().plus_ms(i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
             match services.store.lease_attempt(institution, id, until).await {
                 Ok(true) => {}
@@ -32,7 +32,7 @@ impl Services {
             }
             services.watchers.changed(id);
             let run = tokio::select! {
-                run = tokio::time::timeout(deadline, services.run_checks(&me, id)) => run.unwrap_or(Ok(Outcome::Abandoned)),
+                run = tokio::time::timeout(deadline, services.run_checks(&user, id)) => run.unwrap_or(Ok(Outcome::Abandoned)),
                 () = services.stop.cancelled() => Ok(Outcome::Abandoned),
             };
             let outcome = run.unwrap_or_else(|error| {
@@ -47,14 +47,14 @@ impl Services {
         });
     }
 
-    async fn run_checks(&self, me: &SignedIn, id: AttemptId) -> Result<Outcome, AppError> {
-        let institution = me.institution().id;
+    async fn run_checks(&self, user: &SignedIn, id: AttemptId) -> Result<Outcome, AppError> {
+        let institution = user.institution().id;
         let attempt = self.store.attempt(institution, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let mailbox = match attempt.mailbox {
             Some(mailbox) => self.store.mailbox(institution, mailbox).await.or_internal(self)?,
             None => None,
         };
-        let mut run = Run::of(self, me, &attempt);
+        let mut run = Run::of(self, user, &attempt);
         let (mut sent, mut arrived) = (None, false);
 
         let token = run.token(mailbox.as_ref()).await?;
@@ -114,7 +114,7 @@ impl Services {
         let Some(mailbox) = attempt.mailbox else {
             return Ok(run.imap(route, token).await?.map(|session| Through::Session(Box::new(session))));
         };
-        let _held = self.inbox.hold(attempt.institution, mailbox).await;
+        let _held = self.mailbox_sync.hold_connection(attempt.institution, mailbox).await;
         let Some(session) = run.imap(route, token).await? else { return Ok(None) };
         session.logout().await;
         Ok(Some(Through::Mailbox(attempt.institution, mailbox)))
@@ -172,7 +172,7 @@ impl Services {
         let now = self.clock.now();
         if works && attempt.kind != AttemptKind::Personal {
             // Notifications that waited leave now.
-            self.store.resume_lane(institution, institution.0, now).await.or_internal(self)?;
+            self.store.resume_queue(institution, institution.0, now).await.or_internal(self)?;
             self.outbox.wake();
         }
         if attempt.kind == AttemptKind::Pair {
@@ -183,7 +183,7 @@ impl Services {
             let state = (MailboxState::Connected, None, None);
             self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)?;
             // What waited for it leaves now.
-            self.store.resume_lane(institution, id.0, now).await.or_internal(self)?;
+            self.store.resume_queue(institution, id.0, now).await.or_internal(self)?;
             self.outbox.wake();
             return Ok(());
         }

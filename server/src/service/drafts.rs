@@ -3,8 +3,8 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DraftId, DraftView, Earlier, Edit, Notice,
-    Tone, size_in_words,
+    AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DraftId, DraftView, FormVersion, Notice,
+    Resubmission, Tone, size_in_words,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
@@ -52,10 +52,10 @@ pub(super) fn form_place(delivery: DeliveryId) -> Place {
 }
 
 /// What makes two forms the same message: what is typed, from where, and the files that come with it.
-pub(super) fn digest(form: &ComposeForm, edit: &Edit) -> String {
+pub(super) fn digest(form: &ComposeForm, edit: &FormVersion) -> String {
     let typed = [&form.mailbox, &form.to, &form.cc, &form.bcc, &form.subject, &form.text];
     let mut parts: Vec<String> = typed.map(|part| part.replace("\r\n", "\n").trim().to_owned()).into();
-    parts.extend(edit.files.iter().map(|(name, octets)| format!("{octets} {name}")));
+    parts.extend(edit.files.iter().map(|(name, bytes)| format!("{bytes} {name}")));
     crate::clock::sha256(&parts.join("\0"))
 }
 
@@ -64,8 +64,8 @@ fn key(text: &str) -> Result<DraftId, AppError> {
 }
 
 impl Services {
-    pub(super) async fn draft_body(&self, me: &SignedIn, draft: DraftId) -> Result<Option<Body>, AppError> {
-        let found = self.store.draft(me.institution().id, me.user(), draft).await.or_internal(self)?;
+    pub(super) async fn draft_body(&self, user: &SignedIn, draft: DraftId) -> Result<Option<Body>, AppError> {
+        let found = self.store.draft(user.institution().id, user.user_id(), draft).await.or_internal(self)?;
         let Some(found) = found else { return Ok(None) };
         let opened = self.vault.open(&body_place(draft), &found.body_sealed).or_internal(self)?;
         serde_json::from_str(opened.expose()).map(Some).map_err(|error| internal(&self.clock, &error))
@@ -73,32 +73,32 @@ impl Services {
 
     pub(super) async fn put_body(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         draft: DraftId,
         body: &Body,
-        edit: &Edit,
+        edit: &FormVersion,
     ) -> Result<(), AppError> {
         let text = serde_json::to_string(body).map_err(|error| internal(&self.clock, &error))?;
         let sealed = self.vault.seal(&body_place(draft), &Secret::new(text)).or_internal(self)?;
-        let (institution, now) = (me.institution().id, self.clock.now());
+        let (institution, now) = (user.institution().id, self.clock.now());
         // What is there may be kept as it is: a draft that does not grow needs no room.
-        let before = self.store.draft(institution, me.user(), draft).await.or_internal(self)?;
+        let before = self.store.draft(institution, user.user_id(), draft).await.or_internal(self)?;
         let size = before.as_ref().map(|before| before.body_sealed.len());
         let grown = sealed.len().saturating_sub(size.unwrap_or_default());
         if grown > 0 {
             let beyond = if size.is_some() && grown < ROOM_TO_TYPE { ROOM_TO_FINISH } else { 0 };
-            self.check_drafts(me, grown as u64, beyond).await?;
+            self.check_drafts(user, grown as u64, beyond).await?;
         }
         let most = if edit.pressed { MOST_KEPT } else { MOST_DRAFTS };
         let kept = self
             .store
-            .put_draft(institution, me.user(), (draft, &sealed), edit, (most, now))
+            .put_draft(institution, user.user_id(), (draft, &sealed), edit, (most, now))
             .await
             .or_internal(self)?;
         if kept {
             return Ok(());
         }
-        if self.store.queued(institution, me.user(), &draft.to_string()).await.or_internal(self)?.is_some() {
+        if self.store.queued(institution, user.user_id(), &draft.to_string()).await.or_internal(self)?.is_some() {
             // A second press: there is nothing to be kept.
             if edit.pressed {
                 return Ok(());
@@ -113,34 +113,34 @@ impl Services {
     /// Whether a message was queued under the key of a form already, and as it is now.
     pub(super) async fn queued_earlier(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         form: &ComposeForm,
-        edit: &Edit,
-    ) -> Result<Earlier, AppError> {
-        let queued = self.store.queued(me.institution().id, me.user(), &form.key).await.or_internal(self)?;
-        let Some((delivery, sealed)) = queued else { return Ok(Earlier::Nothing) };
+        edit: &FormVersion,
+    ) -> Result<Resubmission, AppError> {
+        let queued = self.store.queued(user.institution().id, user.user_id(), &form.key).await.or_internal(self)?;
+        let Some((delivery, sealed)) = queued else { return Ok(Resubmission::Nothing) };
         // Queued by an older version: nothing is known of its form.
         if sealed.is_empty() {
-            return Ok(Earlier::Same);
+            return Ok(Resubmission::Same);
         }
         let before = self.vault.open(&form_place(delivery), &sealed).or_internal(self)?;
         Ok(if before.expose() == digest(form, edit) {
-            Earlier::Same
+            Resubmission::Same
         } else {
-            Earlier::Changed(DraftId(self.clock.uuid()))
+            Resubmission::Changed(DraftId(self.clock.uuid()))
         })
     }
 
-    pub(super) async fn compose_view(&self, me: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
-        let institution = me.institution().id;
-        let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+    pub(super) async fn compose_view(&self, user: &SignedIn, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
+        let institution = user.institution().id;
+        let mine = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
         let kept = match draft {
-            Some(draft) => self.draft_body(me, draft).await?,
+            Some(draft) => self.draft_body(user, draft).await?,
             None => None,
         };
         let (form, attachments) = match (draft, kept) {
             (Some(draft), Some(body)) => {
-                let attachments = self.store.attachments(institution, me.user(), draft).await.or_internal(self)?;
+                let attachments = self.store.attachments(institution, user.user_id(), draft).await.or_internal(self)?;
                 (body.form, attachments)
             }
             _ => {
@@ -148,9 +148,9 @@ impl Services {
                 (ComposeForm { key, ..ComposeForm::default() }, Vec::new())
             }
         };
-        let reader = self.reader_of_mailboxes(me).await?;
+        let reader = self.reader_of_mailboxes(user).await?;
         Ok(ComposeView {
-            senders: mine.iter().map(|mailbox| Self::mailbox_view(me, mailbox, &reader)).collect(),
+            senders: mine.iter().map(|mailbox| Self::mailbox_view(user, mailbox, &reader)).collect(),
             form,
             writer: self.clock.uuid().to_string(),
             attachments,
@@ -158,52 +158,57 @@ impl Services {
         })
     }
 
-    pub(super) async fn keep_draft(&self, me: &SignedIn, form: ComposeForm, edit: &Edit) -> Result<(), AppError> {
+    pub(super) async fn keep_draft(
+        &self,
+        user: &SignedIn,
+        form: ComposeForm,
+        edit: &FormVersion,
+    ) -> Result<(), AppError> {
         let draft = key(&form.key)?;
         if edit.writer.chars().count() > MOST_WRITER {
             return Err(AppError::Malformed);
         }
-        let before = self.draft_body(me, draft).await?;
+        let before = self.draft_body(user, draft).await?;
         if before.is_none() && form.is_blank() {
             return Ok(());
         }
-        self.put_body(me, draft, &Body { form, ..before.unwrap_or_default() }, edit).await
+        self.put_body(user, draft, &Body { form, ..before.unwrap_or_default() }, edit).await
     }
 
     pub(super) async fn attach_files(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         draft: DraftId,
         files: Vec<NewFile>,
-        edit: &Edit,
+        edit: &FormVersion,
     ) -> Result<Vec<AttachmentView>, AppError> {
-        let institution = me.institution().id;
+        let institution = user.institution().id;
         // Pressed twice: it went with the message that is on its way. What is chosen later does not, and that is said.
-        if self.store.queued(institution, me.user(), &draft.to_string()).await.or_internal(self)?.is_some() {
+        if self.store.queued(institution, user.user_id(), &draft.to_string()).await.or_internal(self)?.is_some() {
             if edit.pressed {
                 return Ok(Vec::new());
             }
             return Err(AppError::refused("This message was sent already. Open a new one for further files."));
         }
-        if self.draft_body(me, draft).await?.is_none() {
+        if self.draft_body(user, draft).await?.is_none() {
             let form = ComposeForm { key: draft.to_string(), ..ComposeForm::default() };
-            self.put_body(me, draft, &Body { form, ..Body::default() }, edit).await?;
+            self.put_body(user, draft, &Body { form, ..Body::default() }, edit).await?;
         }
         for file in files {
-            let there = self.store.attachments(institution, me.user(), draft).await.or_internal(self)?;
+            let there = self.store.attachments(institution, user.user_id(), draft).await.or_internal(self)?;
             if there.len() >= MOST_FILES {
                 let text = format!("{MOST_FILES} files are attached already. Put more into an archive.");
                 return Err(AppError::field("files", "Attachments", text));
             }
-            self.check_drafts(me, file.octets.len() as u64, 0).await?;
+            self.check_drafts(user, file.bytes.len() as u64, 0).await?;
             let id = AttachmentId(self.clock.uuid());
-            let (name, size) = (file_name(&file.name), file.octets.len() as u64);
+            let (name, size) = (file_name(&file.name), file.bytes.len() as u64);
             // A press that was cut off after it had come: what it attached is there already.
-            if edit.pressed && self.is_attached(me, &there, (&name, &file.octets)).await? {
+            if edit.pressed && self.is_attached(user, &there, (&name, &file.bytes)).await? {
                 continue;
             }
-            let content = Secret::new(BASE64_STANDARD.encode(&file.octets));
-            drop(file.octets);
+            let content = Secret::new(BASE64_STANDARD.encode(&file.bytes));
+            drop(file.bytes);
             let new = NewAttachment {
                 id,
                 content_type: content_type(&file.content_type),
@@ -213,7 +218,7 @@ impl Services {
             };
             drop(content);
             let limit = self.config.attachment_limit;
-            if !self.store.add_attachment(institution, me.user(), draft, &new, limit).await.or_internal(self)? {
+            if !self.store.add_attachment(institution, user.user_id(), draft, &new, limit).await.or_internal(self)? {
                 let text = format!(
                     "{name} was not attached: attachments may have {} together. Send large files as a link.",
                     size_in_words(limit)
@@ -221,21 +226,21 @@ impl Services {
                 return Err(AppError::field("files", "Attachments", text));
             }
         }
-        self.store.attachments(institution, me.user(), draft).await.or_internal(self)
+        self.store.attachments(institution, user.user_id(), draft).await.or_internal(self)
     }
 
     /// Whether such a file is among those that are attached.
     async fn is_attached(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         there: &[AttachmentView],
-        (name, octets): (&str, &[u8]),
+        (name, bytes): (&str, &[u8]),
     ) -> Result<bool, AppError> {
-        for one in there.iter().filter(|one| one.name == name && one.size == octets.len() as u64) {
-            let found = self.store.attachment(me.institution().id, me.user(), one.id).await.or_internal(self)?;
+        for one in there.iter().filter(|one| one.name == name && one.size == bytes.len() as u64) {
+            let found = self.store.attachment(user.institution().id, user.user_id(), one.id).await.or_internal(self)?;
             let Some((_, sealed)) = found else { continue };
             let content = self.vault.open(&content_place(one.id), &sealed).or_internal(self)?;
-            if BASE64_STANDARD.decode(content.expose()).is_ok_and(|known| known == octets) {
+            if BASE64_STANDARD.decode(content.expose()).is_ok_and(|known| known == bytes) {
                 return Ok(true);
             }
         }
@@ -243,39 +248,42 @@ impl Services {
     }
 
     /// The files of a draft, opened.
-    pub(super) async fn files(&self, me: &SignedIn, draft: DraftId) -> Result<Vec<File>, AppError> {
-        let institution = me.institution().id;
+    pub(super) async fn files(&self, user: &SignedIn, draft: DraftId) -> Result<Vec<File>, AppError> {
+        let institution = user.institution().id;
         let mut files = Vec::new();
-        for view in self.store.attachments(institution, me.user(), draft).await.or_internal(self)? {
-            let found = self.store.attachment(institution, me.user(), view.id).await.or_internal(self)?;
+        for view in self.store.attachments(institution, user.user_id(), draft).await.or_internal(self)? {
+            let found = self.store.attachment(institution, user.user_id(), view.id).await.or_internal(self)?;
             let Some((content_type, sealed)) = found else { continue };
             let content = self.vault.open(&content_place(view.id), &sealed).or_internal(self)?;
-            let octets = BASE64_STANDARD.decode(content.expose()).map_err(|error| internal(&self.clock, &error))?;
-            files.push(File { name: view.name, content_type, octets });
+            let bytes = BASE64_STANDARD.decode(content.expose()).map_err(|error| internal(&self.clock, &error))?;
+            files.push(File { name: view.name, content_type, bytes });
         }
         Ok(files)
     }
 
     pub(super) async fn take_away(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         draft: DraftId,
-        which: AttachmentId,
+        attachment_id: AttachmentId,
     ) -> Result<Notice, AppError> {
-        let dropped =
-            self.store.drop_attachment(me.institution().id, me.user(), (draft, which)).await.or_internal(self)?;
+        let dropped = self
+            .store
+            .drop_attachment(user.institution().id, user.user_id(), (draft, attachment_id))
+            .await
+            .or_internal(self)?;
         if dropped { Ok(Notice::new(Tone::Success, "The attachment is removed.", "")) } else { Err(AppError::NotFound) }
     }
 
-    pub(super) async fn throw_away(&self, me: &SignedIn, draft: DraftId) -> Result<Notice, AppError> {
+    pub(super) async fn throw_away(&self, user: &SignedIn, draft: DraftId) -> Result<Notice, AppError> {
         let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store.drop_draft(&mut tx, me.institution().id, me.user(), draft).await.or_internal(self)?;
+        self.store.drop_draft(&mut tx, user.institution().id, user.user_id(), draft).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         Ok(Notice::new(Tone::Success, "The draft is thrown away.", ""))
     }
 
-    pub(super) async fn draft_views(&self, me: &SignedIn) -> Result<Vec<DraftView>, AppError> {
-        let found = self.store.drafts(me.institution().id, me.user()).await.or_internal(self)?;
+    pub(super) async fn draft_views(&self, user: &SignedIn) -> Result<Vec<DraftView>, AppError> {
+        let found = self.store.drafts(user.institution().id, user.user_id()).await.or_internal(self)?;
         let mut views = Vec::with_capacity(found.len());
         for (draft, attachments) in found {
             let opened = self.vault.open(&body_place(draft.id), &draft.body_sealed).or_internal(self)?;

@@ -3,7 +3,7 @@
 mod form;
 mod registration;
 
-use app::backend::{Administrator, Departure, EmailConfig, Home, Institution, SignedIn, Visitor};
+use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     AttemptKind, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep, GuideStepView, MailboxId,
@@ -110,7 +110,7 @@ impl EmailConfig for Handle {
         let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
         let rows = self.store.guide(institution).await.or_internal(self)?;
         let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
-        let own = mailboxes.iter().filter(|mailbox| mailbox.user == admin.user());
+        let own = mailboxes.iter().filter(|mailbox| mailbox.user == admin.user_id());
         let guide = GuideStep::ALL
             .into_iter()
             .map(|step| {
@@ -202,11 +202,15 @@ impl EmailConfig for Handle {
         Ok(())
     }
 
-    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<Departure, AppError> {
+    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect, AppError> {
         self.begin_sign_in(admin, visitor, (AttemptKind::Consent, ""), "consent").await
     }
 
-    async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<Departure, AppError> {
+    async fn start_notifications(
+        &self,
+        admin: &Administrator,
+        visitor: &Visitor,
+    ) -> Result<ProviderRedirect, AppError> {
         let settings = self.store.email_settings(admin.institution().id).await.or_internal(self)?;
         let address = EmailAddress::parse(&settings.custom_from_address)
             .ok()
@@ -235,7 +239,7 @@ impl EmailConfig for Handle {
         let found = found.filter(|found| found.state == MailboxState::Connected).ok_or(AppError::NotFound)?;
         self.check_attempts(admin).await?;
         let id = self
-            .retest(&found, admin.user(), (AttemptKind::Pair, &settings.custom_from_address), false)
+            .retest(&found, admin.user_id(), (AttemptKind::Pair, &settings.custom_from_address), false)
             .await
             .or_internal(self)?;
         self.spawn_run(SignedIn::clone(admin), id);
@@ -259,7 +263,7 @@ impl EmailConfig for Handle {
         ))
     }
 
-    async fn home(&self, me: &SignedIn) -> Result<Home, AppError> {
-        self.home_page(me).await
+    async fn home(&self, user: &SignedIn) -> Result<Home, AppError> {
+        self.home_page(user).await
     }
 }

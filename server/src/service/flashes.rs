@@ -81,7 +81,7 @@ impl Flashes for Handle {
         // An answer may hold an invitation link, which works like a password: sealed like one.
         let place = Place::new("flashes", "body", sha256(&token));
         let body = self.vault.seal(&place, &Secret::new(body)).or_internal(self)?;
-        let owner = Some(person.user());
+        let owner = Some(person.user_id());
         let expires_at = self.clock.now().plus_ms(LIFETIME_MS);
         self.store
             .put_flash(visitor.institution.id, owner, &sha256(&token), &body, expires_at)
@@ -100,7 +100,7 @@ impl Flashes for Handle {
         if let Some(sealed) = token.strip_prefix(SEALED) {
             return self.open_sealed(visitor, sealed);
         }
-        let reader = visitor.person.as_ref().map(app::backend::SignedIn::user);
+        let reader = visitor.person.as_ref().map(app::backend::SignedIn::user_id);
         let body = self.store.take_flash(visitor.institution.id, reader, &sha256(token), self.clock.now()).await;
         match body {
             Ok(body) => {

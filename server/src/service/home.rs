@@ -11,8 +11,8 @@ use crate::store::Slot;
 
 impl Services {
     /// What the home page says, most urgent first.
-    pub(super) async fn home_page(&self, me: &SignedIn) -> Result<Home, AppError> {
-        let institution = me.institution().id;
+    pub(super) async fn home_page(&self, user: &SignedIn) -> Result<Home, AppError> {
+        let institution = user.institution().id;
         let config = || EMAIL_CONFIG_PATH.to_owned();
         let mut home = Home::default();
         let mut say = |tone, title: &str, text: String, path: String, action: &str| {
@@ -20,7 +20,7 @@ impl Services {
         };
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        if me.administrator().is_ok() {
+        if user.administrator().is_ok() {
             let days = registration.as_ref().and_then(|current| self.registration_view(current).secret_days_left);
             match (&registration, settings.provider) {
                 (None, _) => say(
@@ -42,7 +42,7 @@ impl Services {
                 _ => {}
             }
             if let Some((_, problem)) = self.store.registration_problem(institution).await.or_internal(self)? {
-                let diagnosis = Fault::from_json(&problem).explain(&self.reader(me, ""));
+                let diagnosis = Fault::from_json(&problem).explain(&self.reader(user, ""));
                 say(
                     Tone::Problem,
                     "Microsoft refuses the app registration.",
@@ -121,7 +121,7 @@ impl Services {
                 );
             }
         }
-        let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+        let mine = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
         let account = || "/account/email".to_owned();
         let ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         if mine.is_empty() && ready {
@@ -152,7 +152,7 @@ impl Services {
                 MailboxState::NeedsReconnect => {
                     // Why it ended may be a decision of the institution's: then nothing has to be done at Microsoft.
                     let fault = mailbox.problem.as_deref().map(Fault::from_json);
-                    let why = fault.map(|fault| fault.explain(&self.reader(me, &mailbox.address)));
+                    let why = fault.map(|fault| fault.explain(&self.reader(user, &mailbox.address)));
                     let text = why.map_or_else(
                         || "Microsoft has ended the connection.".to_owned(),
                         |why| format!("{} {}", why.title, why.summary),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::backend::{Acted, Download, Inbox, MailOwner, MailStream, SignedIn};
 use app::error::AppError;
 use app::model::{
-    BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessagePlace,
+    BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessageRef,
     MessageView, NestedView, Notice, PartView, Timestamp, Tone, Undo,
 };
 use async_trait::async_trait;
@@ -15,10 +15,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Handle, OrInternal, Services, sessions};
 use crate::diagnosis::Fault;
-use crate::inbox::{self, Answer, Ask, InboxError, Listing, PartReader};
 use crate::mail::imap::{self, readable};
+use crate::mailbox_sync::{self, Command, Listing, PartDownload, Reply, SyncError};
 use crate::message::{self, ParsedMessage, Part, Party};
-use crate::store::{FolderRow, Mailbox, News};
+use crate::store::{Event, FolderRow, Mailbox};
 
 /// Messages on one page.
 const PAGE: u32 = 50;
@@ -43,89 +43,89 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 impl Services {
     /// A mailbox of that person; another one's does not exist.
-    pub(super) async fn own_mailbox(&self, me: &SignedIn, which: MailboxId) -> Result<Mailbox, AppError> {
-        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
-        mine.into_iter().find(|mailbox| mailbox.id == which).ok_or(AppError::NotFound)
+    pub(super) async fn own_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox, AppError> {
+        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
+        mine.into_iter().find(|mailbox| mailbox.id == mailbox_id).ok_or(AppError::NotFound)
     }
 
     /// What a failure of the inbox means for a person.
-    pub(super) fn inbox_trouble(&self, me: &SignedIn, mailbox: &Mailbox, error: &InboxError) -> AppError {
+    pub(super) fn sync_failure(&self, user: &SignedIn, mailbox: &Mailbox, error: &SyncError) -> AppError {
         match error {
-            InboxError::NoMessage | InboxError::Gone => AppError::NotFound,
-            InboxError::NoTrash => AppError::refused(
+            SyncError::NoMessage | SyncError::Gone => AppError::NotFound,
+            SyncError::NoTrash => AppError::refused(
                 "This mailbox has no folder for deleted messages, so nothing was deleted. Choose one below the list of folders, then try again.",
             ),
-            InboxError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
-            InboxError::Store(error) => self.store_trouble(error),
+            SyncError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
+            SyncError::Store(error) => self.store_trouble(error),
             other => {
                 let fault = other.fault(&self.config.microsoft.imap, self.clock.now());
-                let diagnosis = Box::new(fault.explain(&self.reader(me, &mailbox.address)));
+                let diagnosis = Box::new(fault.explain(&self.reader(user, &mailbox.address)));
                 AppError::Diagnosed { diagnosis }
             }
         }
     }
 
-    async fn ask_inbox(&self, me: &SignedIn, mailbox: &Mailbox, ask: Ask) -> Result<Answer, AppError> {
-        let asked = self.inbox.ask(mailbox.institution, mailbox.id, ask);
+    async fn run_command(&self, user: &SignedIn, mailbox: &Mailbox, ask: Command) -> Result<Reply, AppError> {
+        let asked = self.mailbox_sync.execute(mailbox.institution, mailbox.id, ask);
         match tokio::time::timeout(LONGER, asked).await {
-            Ok(answer) => answer.map_err(|error| self.inbox_trouble(me, mailbox, &error)),
+            Ok(answer) => answer.map_err(|error| self.sync_failure(user, mailbox, &error)),
             Err(_) => Err(AppError::refused("The mail server takes too long to answer. Try again in a minute.")),
         }
     }
 
     pub(super) async fn open_message(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         mailbox: &Mailbox,
-        place: &MessagePlace,
+        place: &MessageRef,
     ) -> Result<Arc<ParsedMessage>, AppError> {
-        let ask = Ask::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
-        match self.ask_inbox(me, mailbox, ask).await? {
-            Answer::Opened(opened) => Ok(opened),
+        let ask = Command::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
+        match self.run_command(user, mailbox, ask).await? {
+            Reply::Opened(opened) => Ok(opened),
             _ => Err(AppError::NotFound),
         }
     }
 
-    pub(super) fn part_reader(&self, mailbox: &Mailbox, place: &MessagePlace, part: &Part) -> PartReader {
+    pub(super) fn part_reader(&self, mailbox: &Mailbox, place: &MessageRef, part: &Part) -> PartDownload {
         let at = (place.folder.clone(), place.validity, place.uid);
-        PartReader::new(Arc::clone(&self.inbox), (mailbox.institution, mailbox.id), at, Some(part))
+        PartDownload::new(Arc::clone(&self.mailbox_sync), (mailbox.institution, mailbox.id), at, Some(part))
     }
 
     /// Headers of a page: from what is known, and from the server where the page lies beyond that.
     async fn listed(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         mailbox: &Mailbox,
         folder: &FolderRow,
         query: &InboxQuery,
     ) -> Result<Listing, AppError> {
         let offset = (query.page - 1).saturating_mul(PAGE);
         if !query.search.is_empty() {
-            let ask = Ask::Search { folder: folder.name.clone(), text: query.search.clone(), most: FOUND };
-            let Answer::Headers(found) = self.ask_inbox(me, mailbox, ask).await? else {
+            let ask = Command::Search { folder: folder.name.clone(), text: query.search.clone(), most: FOUND };
+            let Reply::Headers(found) = self.run_command(user, mailbox, ask).await? else {
                 return Err(AppError::NotFound);
             };
             let headers = found.headers.into_iter().skip(offset as usize).take(PAGE as usize).collect();
             let total = found.total.min(u32::try_from(FOUND).unwrap_or(u32::MAX));
             return Ok(Listing { headers, total, ..found });
         }
-        if offset + PAGE <= inbox::WINDOW || folder.total <= inbox::WINDOW {
+        if offset + PAGE <= mailbox_sync::KEPT_HEADERS || folder.total <= mailbox_sync::KEPT_HEADERS {
             let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, (offset, PAGE)).await;
             return Ok(Listing { headers: known.or_internal(self)?, ..nothing(folder) });
         }
-        let ask = Ask::Page { folder: folder.name.clone(), offset, limit: PAGE };
-        match self.ask_inbox(me, mailbox, ask).await? {
-            Answer::Headers(listing) => Ok(listing),
+        let ask = Command::Page { folder: folder.name.clone(), offset, limit: PAGE };
+        match self.run_command(user, mailbox, ask).await? {
+            Reply::Headers(listing) => Ok(listing),
             _ => Err(AppError::NotFound),
         }
     }
 
     /// Has a folder looked into without waiting for it.
     fn look_into(&self, mailbox: &Mailbox, folder: &str) {
-        let (inbox, institution, id, folder) =
-            (Arc::clone(&self.inbox), mailbox.institution, mailbox.id, folder.to_owned());
+        let (mailbox_sync, institution, id, folder) =
+            (Arc::clone(&self.mailbox_sync), mailbox.institution, mailbox.id, folder.to_owned());
         self.tasks.spawn(async move {
-            if let Err(error) = inbox.ask(institution, id, Ask::Sync { folder }).await {
+            if let Err(error) = mailbox_sync.execute(institution, id, Command::Sync { folder }).await {
                 // It is noted with the mailbox: the page says why.
                 tracing::debug!("a folder could not be looked into: {error}");
             }
@@ -133,26 +133,27 @@ impl Services {
     }
 
     /// Marks a message as read that was opened, without anybody waiting for it.
-    fn mark_read(&self, mailbox: &Mailbox, place: &MessagePlace) {
-        let (inbox, store, mailbox, place) =
-            (Arc::clone(&self.inbox), self.store.clone(), mailbox.clone(), place.clone());
+    fn mark_read(&self, mailbox: &Mailbox, place: &MessageRef) {
+        let (mailbox_sync, store, mailbox, place) =
+            (Arc::clone(&self.mailbox_sync), self.store.clone(), mailbox.clone(), place.clone());
         self.tasks.spawn(async move {
             let (institution, id, uids) = (mailbox.institution, mailbox.id, vec![place.uid]);
             let noted = store.note_flags(institution, id, (&place.folder, &uids), (Some(true), None, None)).await;
             let (folder, validity, flag) = (place.folder, place.validity, imap::Flag::Seen);
-            let asked = inbox.ask(institution, id, Ask::Flag { folder, validity, uids, flag, set: true }).await;
-            if let (Err(error), _) | (_, Err(InboxError::Store(error))) = (noted, asked) {
+            let asked =
+                mailbox_sync.execute(institution, id, Command::Flag { folder, validity, uids, flag, set: true }).await;
+            if let (Err(error), _) | (_, Err(SyncError::Store(error))) = (noted, asked) {
                 tracing::warn!("{error}");
             }
-            store.publish(News::Mail(mailbox.user)).await;
+            store.publish(Event::Mail(mailbox.user)).await;
         });
     }
 
     /// Whether somebody who follows something is signed in still.
-    pub(super) async fn lives(&self, me: &SignedIn) -> bool {
+    pub(super) async fn lives(&self, user: &SignedIn) -> bool {
         let now = self.clock.now();
         let since = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
-        self.store.session_lives(me.institution().id, me.session(), since).await.unwrap_or(false)
+        self.store.session_lives(user.institution().id, user.session(), since).await.unwrap_or(false)
     }
 }
 
@@ -188,18 +189,18 @@ fn nothing(folder: &FolderRow) -> Listing {
 /// Somebody who follows their mail.
 struct Watching {
     services: Arc<Services>,
-    me: SignedIn,
-    news: tokio::sync::broadcast::Receiver<News>,
+    user: SignedIn,
+    event: tokio::sync::broadcast::Receiver<Event>,
     mark: String,
     /// Ends with the stream: then nobody looks any more.
-    _looking: Option<inbox::Looking>,
+    _looking: Option<mailbox_sync::FolderWatch>,
 }
 
 #[async_trait]
 impl Inbox for Handle {
-    async fn inbox(&self, me: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
-        let institution = me.institution().id;
-        let mine = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+    async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
+        let institution = user.institution().id;
+        let mine = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
         let mailbox = match query.mailbox {
             Some(which) => Some(mine.iter().find(|mailbox| mailbox.id == which).ok_or(AppError::NotFound)?),
             None => mine.first(),
@@ -218,7 +219,7 @@ impl Inbox for Handle {
         // What is wrong with the mailbox, or else with the last look into it: what is listed may be old.
         let broken = mailbox.state == MailboxState::NeedsReconnect;
         let said = if mailbox.state == MailboxState::Connected { &mailbox.look_problem } else { &mailbox.problem };
-        let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(me, &mailbox.address));
+        let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(user, &mailbox.address));
         let mut problem = said.as_ref().or(mailbox.look_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
         // The page shows what is known and does not wait; who follows it sees at once what this finds.
@@ -229,7 +230,7 @@ impl Inbox for Handle {
         let listed = if broken && !query.search.is_empty() {
             Ok(Listing { total: 0, ..nothing(&folder) })
         } else {
-            self.listed(me, mailbox, &folder, &query).await
+            self.listed(user, mailbox, &folder, &query).await
         };
         let Listing { headers, total, validity, looked_through } = match listed {
             Ok(listed) => listed,
@@ -265,21 +266,21 @@ impl Inbox for Handle {
         }))
     }
 
-    async fn message(&self, me: &MailOwner, place: &MessagePlace) -> Result<MessageView, AppError> {
-        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+    async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView, AppError> {
+        let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let (institution, now) = (mailbox.institution, self.clock.now());
         let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
         let folder = find_folder(&folders, &place.folder);
         let header = self.store.header(institution, mailbox.id, &place.folder, place.uid).await.or_internal(self)?;
         let header = header.filter(|_| folder.validity == place.validity);
-        let ask = Ask::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
-        let inbox = Arc::clone(&self.inbox);
+        let ask = Command::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
+        let mailbox_sync = Arc::clone(&self.mailbox_sync);
         let id = mailbox.id;
         // It is fetched to the end even if the page does not wait for that: the next one finds it.
-        let fetching = self.tasks.spawn(async move { inbox.ask(institution, id, ask).await });
+        let fetching = self.tasks.spawn(async move { mailbox_sync.execute(institution, id, ask).await });
         let (opened, problem) = match tokio::time::timeout(PATIENCE, fetching).await {
-            Ok(Ok(Ok(Answer::Opened(opened)))) => (Some(opened), None),
-            Ok(Ok(Err(error))) => match self.inbox_trouble(me, &mailbox, &error) {
+            Ok(Ok(Ok(Reply::Opened(opened)))) => (Some(opened), None),
+            Ok(Ok(Err(error))) => match self.sync_failure(user, &mailbox, &error) {
                 AppError::Diagnosed { diagnosis } => (None, Some(*diagnosis)),
                 other => return Err(other),
             },
@@ -321,13 +322,13 @@ impl Inbox for Handle {
 
     async fn document(
         &self,
-        me: &MailOwner,
-        place: &MessagePlace,
+        user: &MailOwner,
+        place: &MessageRef,
         nested: &str,
         remote_images: bool,
     ) -> Result<String, AppError> {
-        let mailbox = self.own_mailbox(me, place.mailbox).await?;
-        let opened = self.open_message(me, &mailbox, place).await?;
+        let mailbox = self.own_mailbox(user, place.mailbox).await?;
+        let opened = self.open_message(user, &mailbox, place).await?;
         let nested = nested.to_owned();
         let made = tokio::task::spawn_blocking(move || {
             at_path(&opened, &nested).map(|opened| message::document(opened, remote_images))
@@ -337,56 +338,57 @@ impl Inbox for Handle {
 
     async fn download(
         &self,
-        me: &MailOwner,
-        place: &MessagePlace,
+        user: &MailOwner,
+        place: &MessageRef,
         nested: &str,
         number: Option<usize>,
     ) -> Result<Download, AppError> {
-        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+        let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let (name, content_type, reader) = match number {
             Some(number) => {
-                let opened = self.open_message(me, &mailbox, place).await?;
+                let opened = self.open_message(user, &mailbox, place).await?;
                 let opened = at_path(&opened, nested).ok_or(AppError::NotFound)?;
                 let part = number.checked_sub(1).and_then(|at| opened.parts.get(at)).ok_or(AppError::NotFound)?;
                 (part.name.clone(), part.content_type.clone(), self.part_reader(&mailbox, place, part))
             }
             None => {
                 let at = (place.folder.clone(), place.validity, place.uid);
-                let whole = PartReader::new(Arc::clone(&self.inbox), (mailbox.institution, mailbox.id), at, None);
+                let whole =
+                    PartDownload::new(Arc::clone(&self.mailbox_sync), (mailbox.institution, mailbox.id), at, None);
                 (format!("message-{}.eml", place.uid), "message/rfc822".to_owned(), whole)
             }
         };
         // The first octets are awaited here: what is not there is a page that says so, not a broken file.
         let mut reader = reader;
         let first = match tokio::time::timeout(LONGER, reader.next()).await {
-            Ok(first) => first.map_err(|error| self.inbox_trouble(me, &mailbox, &error))?,
+            Ok(first) => first.map_err(|error| self.sync_failure(user, &mailbox, &error))?,
             Err(_) => {
                 return Err(AppError::refused("The mail server takes too long to answer. Try again in a minute."));
             }
         };
-        let octets = stream::unfold((reader, first), |(mut reader, ready)| async move {
+        let bytes = stream::unfold((reader, first), |(mut reader, ready)| async move {
             let next = match ready {
                 Some(ready) => Ok(Some(ready)),
                 None => reader.next().await,
             };
             match next {
-                Ok(Some(octets)) => Some((Ok(octets), (reader, None))),
+                Ok(Some(bytes)) => Some((Ok(bytes), (reader, None))),
                 Ok(None) => None,
                 Err(error) => Some((Err(std::io::Error::other(error.to_string())), (reader.ended(), None))),
             }
         });
-        Ok(Download { name, content_type, octets: Box::pin(octets) })
+        Ok(Download { name, content_type, bytes: Box::pin(bytes) })
     }
 
     async fn act(
         &self,
-        me: &MailOwner,
-        place: &MessagePlace,
+        user: &MailOwner,
+        place: &MessageRef,
         uids: &[u32],
         action: MailAction,
         to: &str,
     ) -> Result<Acted, AppError> {
-        let mailbox = self.own_mailbox(me, place.mailbox).await?;
+        let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let uids: Vec<u32> = uids.iter().copied().filter(|uid| *uid > 0).take(MOST_ACTED).collect();
         if uids.is_empty() {
             return Err(AppError::refused(
@@ -394,18 +396,18 @@ impl Inbox for Handle {
             ));
         }
         let (folder, validity) = (place.folder.clone(), place.validity);
-        let flag = |flag, set| Ask::Flag { folder: folder.clone(), validity, uids: uids.clone(), flag, set };
+        let flag = |flag, set| Command::Flag { folder: folder.clone(), validity, uids: uids.clone(), flag, set };
         let (ask, note) = match action {
             MailAction::Read => (flag(imap::Flag::Seen, true), (Some(true), None, None)),
             MailAction::Unread => (flag(imap::Flag::Seen, false), (Some(false), None, None)),
             MailAction::Flag => (flag(imap::Flag::Flagged, true), (None, Some(true), None)),
             MailAction::Unflag => (flag(imap::Flag::Flagged, false), (None, Some(false), None)),
             MailAction::Delete => {
-                let delete = Ask::Delete { folder: folder.clone(), validity, uids: uids.clone() };
+                let delete = Command::Delete { folder: folder.clone(), validity, uids: uids.clone() };
                 (delete, (None, None, None))
             }
             MailAction::Restore => {
-                let back = Ask::Move { folder: folder.clone(), validity, uids: uids.clone(), to: to.to_owned() };
+                let back = Command::Move { folder: folder.clone(), validity, uids: uids.clone(), to: to.to_owned() };
                 (back, (None, None, None))
             }
         };
@@ -426,12 +428,12 @@ impl Inbox for Handle {
             }
         };
         let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await.or_internal(self)?;
-        let answer = self.ask_inbox(me, &mailbox, ask).await?;
+        let answer = self.run_command(user, &mailbox, ask).await?;
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
             let noted = self.store.note_flags(mailbox.institution, mailbox.id, (&folder, &uids), note).await;
             noted.or_internal(self)?;
         }
-        self.store.publish(News::Mail(me.user())).await;
+        self.store.publish(Event::Mail(user.user_id())).await;
         let in_trash = find_folder(&known, &folder).role == FolderRole::Trash;
         let count = if uids.len() == 1 { "1 message".to_owned() } else { format!("{} messages", uids.len()) };
         let done = match action {
@@ -444,7 +446,7 @@ impl Inbox for Handle {
             MailAction::Restore => format!("{count} moved back."),
         };
         let mut notice = Notice::new(Tone::Success, done, "");
-        let moved = if let Answer::Moved(moved) = answer { moved } else { None };
+        let moved = if let Reply::Moved(moved) = answer { moved } else { None };
         let row = match action {
             MailAction::Delete => next.map(|uid| (validity, uid)),
             MailAction::Restore => moved.as_ref().and_then(|moved| Some((moved.validity, *moved.uids.first()?))),
@@ -464,51 +466,51 @@ impl Inbox for Handle {
         Ok(Acted { notice, row })
     }
 
-    async fn choose_trash(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
-        let mailbox = self.own_mailbox(me, mailbox).await?;
+    async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
+        let mailbox = self.own_mailbox(user, mailbox).await?;
         let now = self.clock.now();
         let chosen =
             self.store.set_trash_folder(mailbox.institution, mailbox.id, folder, now).await.or_internal(self)?;
         if !chosen {
             return Err(AppError::refused("Deleted messages cannot go to that folder. Choose another one."));
         }
-        self.store.publish(News::Mail(me.user())).await;
+        self.store.publish(Event::Mail(user.user_id())).await;
         Ok(Notice::new(Tone::Success, format!("Deleted messages now go to {}.", readable(folder)), ""))
     }
 
-    async fn refresh(&self, me: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
-        let mailbox = self.own_mailbox(me, mailbox).await?;
-        self.ask_inbox(me, &mailbox, Ask::Sync { folder: folder.to_owned() }).await.map(|_| ())
+    async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
+        let mailbox = self.own_mailbox(user, mailbox).await?;
+        self.run_command(user, &mailbox, Command::Sync { folder: folder.to_owned() }).await.map(|_| ())
     }
 
-    async fn mark(&self, me: &MailOwner) -> String {
-        self.store.mail_mark(me.institution().id, me.user()).await.unwrap_or_default()
+    async fn mark(&self, user: &MailOwner) -> String {
+        self.store.mail_mark(user.institution().id, user.user_id()).await.unwrap_or_default()
     }
 
     async fn watch(
         &self,
-        me: &MailOwner,
+        user: &MailOwner,
         looking_at: Option<(MailboxId, String)>,
         mark: String,
     ) -> Result<MailStream, AppError> {
-        let news = self.store.news();
+        let event = self.store.events();
         let looking = match looking_at {
             Some((mailbox, folder)) => {
-                let mailbox = self.own_mailbox(me, mailbox).await?;
+                let mailbox = self.own_mailbox(user, mailbox).await?;
                 let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
                 let known = folder.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == folder);
-                known.then(|| self.inbox.look(mailbox.institution, mailbox.id, &folder))
+                known.then(|| self.mailbox_sync.watch_folder(mailbox.institution, mailbox.id, &folder))
             }
             None => None,
         };
-        let start = Watching { services: Arc::clone(self), me: me.signed_in(), news, mark, _looking: looking };
+        let start = Watching { services: Arc::clone(self), user: user.signed_in(), event, mark, _looking: looking };
         Ok(Box::pin(stream::unfold(start, |mut watching| async move {
             loop {
-                if !watching.services.lives(&watching.me).await {
+                if !watching.services.lives(&watching.user).await {
                     return None;
                 }
                 let store = &watching.services.store;
-                let now = store.mail_mark(watching.me.institution().id, watching.me.user()).await.ok()?;
+                let now = store.mail_mark(watching.user.institution().id, watching.user.user_id()).await.ok()?;
                 if now != watching.mark {
                     watching.mark = now;
                     return Some(((), watching));
@@ -516,12 +518,12 @@ impl Inbox for Handle {
                 let end = tokio::time::Instant::now() + AGAIN;
                 loop {
                     let heard = tokio::select! {
-                        heard = watching.news.recv() => heard,
+                        heard = watching.event.recv() => heard,
                         () = tokio::time::sleep_until(end) => break,
                         () = watching.services.stop.cancelled() => return None,
                     };
                     match heard {
-                        Ok(News::Mail(user)) if user == watching.me.user() => break,
+                        Ok(Event::Mail(changed)) if changed == watching.user.user_id() => break,
                         Ok(_) => {}
                         Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return None,
@@ -533,7 +535,7 @@ impl Inbox for Handle {
 }
 
 /// The form that takes back what was done with messages.
-fn undo(place: &MessagePlace, folder: &str, action: &str, (validity, uids): (u32, &[u32]), to: &str) -> Undo {
+fn undo(place: &MessageRef, folder: &str, action: &str, (validity, uids): (u32, &[u32]), to: &str) -> Undo {
     let mut values = vec![
         ("mailbox".to_owned(), place.mailbox.to_string()),
         ("folder".to_owned(), folder.to_owned()),

@@ -3,13 +3,13 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, Edit, FolderRole, LetterView, MailboxState,
+    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, FolderRole, FormVersion, LetterView, MailboxState,
     RecipientKind, RecipientState, escaped,
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::answers::written;
 use super::drafts::Body as Draft;
+use super::replies::written;
 use super::{OrInternal, Services, internal};
 use crate::diagnosis::Fault;
 use crate::message::{self, ParsedMessage, Party};
@@ -17,30 +17,30 @@ use crate::outbox::{Body, body_place};
 use crate::store::{Delivery, Mailbox};
 
 impl Services {
-    pub(super) async fn own_delivery(&self, me: &SignedIn, id: DeliveryId) -> Result<Delivery, AppError> {
-        let found = self.store.delivery(me.institution().id, id).await.or_internal(self)?;
-        found.filter(|found| found.user == Some(me.user())).ok_or(AppError::NotFound)
+    pub(super) async fn own_delivery(&self, user: &SignedIn, id: DeliveryId) -> Result<Delivery, AppError> {
+        let found = self.store.delivery(user.institution().id, id).await.or_internal(self)?;
+        found.filter(|found| found.user == Some(user.user_id())).ok_or(AppError::NotFound)
     }
 
     /// The mailbox a message leaves through now: its own, or one that was connected again since.
-    pub(super) async fn way_out(&self, me: &SignedIn, delivery: &Delivery) -> Result<Option<Mailbox>, AppError> {
-        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+    pub(super) async fn way_out(&self, user: &SignedIn, delivery: &Delivery) -> Result<Option<Mailbox>, AppError> {
+        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
         Ok(mine
             .into_iter()
-            .find(|mailbox| mailbox.id.0 == delivery.lane || mailbox.address.eq_ignore_ascii_case(&delivery.from)))
+            .find(|mailbox| mailbox.id.0 == delivery.queue || mailbox.address.eq_ignore_ascii_case(&delivery.from)))
     }
 
     pub(super) async fn delivery_view(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         delivery: Delivery,
         mailboxes: &[Mailbox],
     ) -> Result<DeliveryView, AppError> {
         let recipients = self.store.recipients(delivery.institution, delivery.id).await.or_internal(self)?;
-        let mailbox = mailboxes.iter().find(|mailbox| mailbox.id.0 == delivery.lane);
+        let mailbox = mailboxes.iter().find(|mailbox| mailbox.id.0 == delivery.queue);
         let held =
             !delivery.state.is_final() && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::NeedsReconnect);
-        let reader = self.reader(me, &delivery.from);
+        let reader = self.reader(user, &delivery.from);
         // A message that waits for its turn has a time too, where its mailbox rests or is at its limit.
         let turn = delivery.next_attempt_at.max(delivery.paused_until);
         let next = match delivery.state {
@@ -85,10 +85,10 @@ impl Services {
         apart.await.map(Some).map_err(|error| internal(&self.clock, &error))
     }
 
-    pub(super) async fn letter_view(&self, me: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError> {
-        let delivery = self.own_delivery(me, id).await?;
+    pub(super) async fn letter_view(&self, user: &SignedIn, id: DeliveryId) -> Result<LetterView, AppError> {
+        let delivery = self.own_delivery(user, id).await?;
         let words = self.words(&delivery).await?;
-        let mailboxes = self.store.mailboxes_of(delivery.institution, me.user()).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes_of(delivery.institution, user.user_id()).await.or_internal(self)?;
         let message_id = delivery.message_id.clone();
         let (text, files) = match words {
             Some((_, opened)) => (
@@ -97,7 +97,7 @@ impl Services {
             ),
             None => (None, Vec::new()),
         };
-        let sent_folder = match self.way_out(me, &delivery).await? {
+        let sent_folder = match self.way_out(user, &delivery).await? {
             Some(mailbox) => {
                 let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
                 let sent = folders.into_iter().find(|folder| folder.role == FolderRole::Sent);
@@ -105,13 +105,13 @@ impl Services {
             }
             None => None,
         };
-        let delivery = self.delivery_view(me, delivery, &mailboxes).await?;
+        let delivery = self.delivery_view(user, delivery, &mailboxes).await?;
         Ok(LetterView { delivery, message_id, text, files, sent_folder })
     }
 
     /// A draft of a message that did not leave, to be changed and sent.
-    pub(super) async fn begin_again(&self, me: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
-        let delivery = self.own_delivery(me, id).await?;
+    pub(super) async fn begin_again(&self, user: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
+        let delivery = self.own_delivery(user, id).await?;
         if !delivery.state.is_final() {
             return Err(AppError::refused("This message is still on its way. Stop it first."));
         }
@@ -136,7 +136,7 @@ impl Services {
         let draft = DraftId(self.clock.uuid());
         // What is shown of a text is bounded; what is changed is all of it.
         let whole = message::whole_text(&raw);
-        let mailbox = self.way_out(me, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
+        let mailbox = self.way_out(user, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
         let form = ComposeForm {
             mailbox,
             to: of(RecipientKind::To, &opened.to),
@@ -154,12 +154,12 @@ impl Services {
             key: draft.to_string(),
         };
         let body = Draft { form, references: opened.references.clone(), answers: None };
-        self.put_body(me, draft, &body, &Edit::default()).await?;
+        self.put_body(user, draft, &body, &FormVersion::default()).await?;
         for part in &opened.parts {
-            let octets = message::bytes_of(&raw, part);
-            let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
-            if let Err(error) = self.attach_files(me, draft, vec![file], &Edit::default()).await {
-                self.throw_away(me, draft).await?;
+            let bytes = message::bytes_of(&raw, part);
+            let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), bytes };
+            if let Err(error) = self.attach_files(user, draft, vec![file], &FormVersion::default()).await {
+                self.throw_away(user, draft).await?;
                 return Err(error);
             }
         }

@@ -1,11 +1,11 @@
 //! Writing messages, and watching what becomes of them.
 
-use app::backend::{Mail, MailOwner, NewFile, SignedIn, Turn};
+use app::backend::{DraftLock, Mail, MailOwner, NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
     Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
-    DraftView, Earlier, Edit, FieldError, LetterView, MailboxId, MailboxState, MessagePlace, Notice, RecipientKind,
-    RecipientState, Timestamp, Tone,
+    DraftView, FieldError, FormVersion, LetterView, MailboxId, MailboxState, MessageRef, Notice, RecipientKind,
+    RecipientState, Resubmission, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
@@ -14,7 +14,7 @@ use super::{Handle, OrInternal, Services, internal};
 use crate::mail::compose::Written;
 use crate::mail::recipients::{Named, parse_list};
 use crate::outbox::{Body, body_place};
-use crate::store::{Lane, Mailbox, NewDelivery, News};
+use crate::store::{Event, Mailbox, NewDelivery, SendQueue};
 use crate::vault::Secret;
 
 /// Messages on one page of the outbox.
@@ -104,8 +104,8 @@ fn waits(mailbox: &Mailbox) -> Option<Notice> {
 }
 
 impl Services {
-    async fn sender(&self, me: &SignedIn, mailbox: &str) -> Result<Mailbox, AppError> {
-        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
+    async fn sender(&self, user: &SignedIn, mailbox: &str) -> Result<Mailbox, AppError> {
+        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
         let chosen: Option<MailboxId> = mailbox.parse().ok();
         mine.into_iter()
             .find(|mailbox| Some(mailbox.id) == chosen)
@@ -115,70 +115,75 @@ impl Services {
 
 #[async_trait]
 impl Mail for Handle {
-    async fn compose(&self, me: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
-        self.compose_view(me, draft).await
+    async fn compose(&self, user: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView, AppError> {
+        self.compose_view(user, draft).await
     }
 
     fn attachment_limit(&self) -> u64 {
         self.config.attachment_limit
     }
 
-    async fn turn(&self, draft: DraftId) -> Turn {
-        Box::new(self.turns.take(draft).await)
+    async fn lock_draft(&self, draft: DraftId) -> DraftLock {
+        Box::new(self.draft_locks.lock(draft).await)
     }
 
-    async fn save_draft(&self, me: &MailOwner, form: ComposeForm, edit: Edit) -> Result<(), AppError> {
-        self.keep_draft(me, form, &edit).await
+    async fn save_draft(&self, user: &MailOwner, form: ComposeForm, edit: FormVersion) -> Result<(), AppError> {
+        self.keep_draft(user, form, &edit).await
     }
 
-    async fn earlier(&self, me: &MailOwner, form: &ComposeForm, edit: &Edit) -> Result<Earlier, AppError> {
-        self.queued_earlier(me, form, edit).await
+    async fn earlier(
+        &self,
+        user: &MailOwner,
+        form: &ComposeForm,
+        edit: &FormVersion,
+    ) -> Result<Resubmission, AppError> {
+        self.queued_earlier(user, form, edit).await
     }
 
-    async fn letter(&self, me: &MailOwner, id: DeliveryId) -> Result<LetterView, AppError> {
-        self.letter_view(me, id).await
+    async fn letter(&self, user: &MailOwner, id: DeliveryId) -> Result<LetterView, AppError> {
+        self.letter_view(user, id).await
     }
 
-    async fn rewrite(&self, me: &MailOwner, id: DeliveryId) -> Result<DraftId, AppError> {
-        self.begin_again(me, id).await
+    async fn rewrite(&self, user: &MailOwner, id: DeliveryId) -> Result<DraftId, AppError> {
+        self.begin_again(user, id).await
     }
 
     async fn attach(
         &self,
-        me: &MailOwner,
+        user: &MailOwner,
         draft: DraftId,
         files: Vec<NewFile>,
-        edit: &Edit,
+        edit: &FormVersion,
     ) -> Result<Vec<AttachmentView>, AppError> {
-        self.attach_files(me, draft, files, edit).await
+        self.attach_files(user, draft, files, edit).await
     }
 
-    async fn detach(&self, me: &MailOwner, draft: DraftId, which: AttachmentId) -> Result<Notice, AppError> {
-        self.take_away(me, draft, which).await
+    async fn detach(&self, user: &MailOwner, draft: DraftId, attachment_id: AttachmentId) -> Result<Notice, AppError> {
+        self.take_away(user, draft, attachment_id).await
     }
 
-    async fn discard_draft(&self, me: &MailOwner, draft: DraftId) -> Result<Notice, AppError> {
-        self.throw_away(me, draft).await
+    async fn discard_draft(&self, user: &MailOwner, draft: DraftId) -> Result<Notice, AppError> {
+        self.throw_away(user, draft).await
     }
 
-    async fn drafts(&self, me: &MailOwner) -> Result<Vec<DraftView>, AppError> {
-        self.draft_views(me).await
+    async fn drafts(&self, user: &MailOwner) -> Result<Vec<DraftView>, AppError> {
+        self.draft_views(user).await
     }
 
-    async fn answer(&self, me: &MailOwner, place: &MessagePlace, how: Answer) -> Result<DraftId, AppError> {
-        self.begin_answer(me, place, how).await
+    async fn answer(&self, user: &MailOwner, place: &MessageRef, how: Answer) -> Result<DraftId, AppError> {
+        self.begin_answer(user, place, how).await
     }
 
-    async fn send(&self, me: &MailOwner, form: ComposeForm, edit: &Edit) -> Result<Notice, AppError> {
+    async fn send(&self, user: &MailOwner, form: ComposeForm, edit: &FormVersion) -> Result<Notice, AppError> {
         let draft: DraftId = form.key.parse().map_err(|_| AppError::Malformed)?;
-        let mailbox = self.sender(me, &form.mailbox).await?;
+        let mailbox = self.sender(user, &form.mailbox).await?;
         let on_its_way = waits(&mailbox).unwrap_or_else(|| {
             Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
         });
-        let institution = me.institution().id;
+        let institution = user.institution().id;
         // Pressed twice: the message is there already, and one is enough.
-        if let Some((before, _)) = self.store.queued(institution, me.user(), &form.key).await.or_internal(self)? {
-            let state = self.own_delivery(me, before).await?.state;
+        if let Some((before, _)) = self.store.queued(institution, user.user_id(), &form.key).await.or_internal(self)? {
+            let state = self.own_delivery(user, before).await?.state;
             if matches!(state, DeliveryState::Failed | DeliveryState::Cancelled | DeliveryState::Bounced) {
                 let text = "Below you see what became of it, and can try again.";
                 return Ok(Notice::new(Tone::Warning, "This message was sent once already, and did not arrive.", text));
@@ -189,8 +194,8 @@ impl Mail for Handle {
         let from = app::model::EmailAddress::parse(&mailbox.address).map_err(|error| internal(&self.clock, &error))?;
         let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
         let message_id = format!("<{}@{}>", self.clock.uuid(), mailbox.address.rsplit('@').next().unwrap_or_default());
-        let kept = self.draft_body(me, draft).await?.unwrap_or_default();
-        let files = self.files(me, draft).await?;
+        let kept = self.draft_body(user, draft).await?.unwrap_or_default();
+        let files = self.files(user, draft).await?;
         let written = Written {
             from: &from,
             to: &letter.to,
@@ -205,13 +210,13 @@ impl Mail for Handle {
         let bytes = written
             .build()
             .map_err(|error| AppError::field("to", "To", format!("This cannot be sent as it stands: {error}.")))?;
-        self.check_queue(me, bytes.len() as u64).await?;
+        self.check_queue(user, bytes.len() as u64).await?;
         let body = serde_json::to_string(&Body::of(bytes));
         let body = Secret::new(body.map_err(|error| internal(&self.clock, &error))?);
         let recipients = letter.addressed();
         let new = NewDelivery {
             id,
-            user: Some(me.user()),
+            user: Some(user.user_id()),
             idempotency_key: form.key.clone(),
             message_id,
             from: mailbox.address.clone(),
@@ -221,38 +226,38 @@ impl Mail for Handle {
             recipients,
         };
         drop(body);
-        let lane = Lane::of_mailbox(institution, mailbox.id);
+        let queue = SendQueue::of_mailbox(institution, mailbox.id);
         let mut tx = self.store.begin().await.or_internal(self)?;
-        let queued = self.store.enqueue(&mut tx, &lane, &new, now).await.or_internal(self)?;
-        self.store.drop_draft(&mut tx, institution, me.user(), draft).await.or_internal(self)?;
+        let queued = self.store.enqueue(&mut tx, &queue, &new, now).await.or_internal(self)?;
+        self.store.drop_draft(&mut tx, institution, user.user_id(), draft).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         if queued {
-            self.mark_answered(me, &kept);
+            self.mark_answered(user, &kept);
         }
         self.outbox.wake();
-        self.store.publish(News::Mail(me.user())).await;
+        self.store.publish(Event::Mail(user.user_id())).await;
         Ok(on_its_way)
     }
 
-    async fn outbox(&self, me: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError> {
-        let institution = me.institution().id;
+    async fn outbox(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool), AppError> {
+        let institution = user.institution().id;
         let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
-        let mut found = self.store.deliveries_of(institution, me.user(), page).await.or_internal(self)?;
+        let mut found = self.store.deliveries_of(institution, user.user_id(), page).await.or_internal(self)?;
         let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
         let more = found.len() > shown;
         found.truncate(shown);
-        let mailboxes = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
         let mut views = Vec::with_capacity(found.len());
         for delivery in found {
-            views.push(self.delivery_view(me, delivery, &mailboxes).await?);
+            views.push(self.delivery_view(user, delivery, &mailboxes).await?);
         }
         Ok((views, more))
     }
 
-    async fn cancel(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
-        let delivery = self.own_delivery(me, id).await?;
+    async fn cancel(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
+        let delivery = self.own_delivery(user, id).await?;
         let now = self.clock.now();
-        match self.store.cancel_delivery(delivery.institution, me.user(), id, now).await.or_internal(self)? {
+        match self.store.cancel_delivery(delivery.institution, user.user_id(), id, now).await.or_internal(self)? {
             Some(DeliveryState::Cancelled) => {
                 return Ok(Notice::new(Tone::Success, "The message is stopped.", "It was not sent."));
             }
@@ -265,44 +270,44 @@ impl Mail for Handle {
         Err(AppError::refused("It is too late: the message is being handed over, has left, or was stopped before."))
     }
 
-    async fn retry(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
-        let delivery = self.own_delivery(me, id).await?;
-        let Some(mailbox) = self.way_out(me, &delivery).await? else {
+    async fn retry(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
+        let delivery = self.own_delivery(user, id).await?;
+        let Some(mailbox) = self.way_out(user, &delivery).await? else {
             return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
         };
         let (institution, now) = (delivery.institution, self.clock.now());
-        let lane = Lane::of_mailbox(institution, mailbox.id);
-        if !self.store.retry_delivery(institution, me.user(), (id, &lane), now).await.or_internal(self)? {
+        let queue = SendQueue::of_mailbox(institution, mailbox.id);
+        if !self.store.retry_delivery(institution, user.user_id(), (id, &queue), now).await.or_internal(self)? {
             return Err(AppError::refused("This message is under way, or was sent."));
         }
         self.outbox.wake();
         Ok(waits(&mailbox).unwrap_or_else(|| Notice::new(Tone::Success, "The message is tried again.", "")))
     }
 
-    async fn look_for(&self, me: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
-        let delivery = self.own_delivery(me, id).await?;
+    async fn look_for(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
+        let delivery = self.own_delivery(user, id).await?;
         if delivery.state != DeliveryState::Unknown {
             return Err(AppError::refused("Nothing is unknown of this message."));
         }
-        let Some(mailbox) = self.way_out(me, &delivery).await? else {
+        let Some(mailbox) = self.way_out(user, &delivery).await? else {
             return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
         };
         let now = self.clock.now();
         // Each attempt has the same Message-ID.
         let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
         let some_had_it = recipients.iter().any(|one| one.state == RecipientState::Accepted);
-        let asked = crate::inbox::Ask::FindSent { message_id: delivery.message_id.clone() };
-        let looked = self.inbox.ask(mailbox.institution, mailbox.id, asked).await;
+        let asked = crate::mailbox_sync::Command::FindSent { message_id: delivery.message_id.clone() };
+        let looked = self.mailbox_sync.execute(mailbox.institution, mailbox.id, asked).await;
         match looked {
-            Ok(crate::inbox::Answer::Found(Some(_))) if some_had_it => Ok(Notice::new(
+            Ok(crate::mailbox_sync::Reply::Found(Some(_))) if some_had_it => Ok(Notice::new(
                 Tone::Warning,
                 "The copy among the sent messages may be an earlier one.",
                 "Some recipients had accepted this message before the connection broke: it proves nothing for the others. Ask them before you send it again.",
             )),
-            Ok(crate::inbox::Answer::Found(Some(folder))) => {
+            Ok(crate::mailbox_sync::Reply::Found(Some(folder))) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await.or_internal(self)?;
-                self.store.publish(News::Mail(me.user())).await;
+                self.store.publish(Event::Mail(user.user_id())).await;
                 Ok(Notice::new(Tone::Success, "The message was sent.", format!("It lies in {folder}.")))
             }
             Ok(_) => Ok(Notice::new(
@@ -310,7 +315,7 @@ impl Mail for Handle {
                 "It is not among the sent messages.",
                 "That proves nothing: a copy there can be switched off, and may come late. Ask the recipient before you send it again.",
             )),
-            Err(error) => Err(match self.inbox_trouble(me, &mailbox, &error) {
+            Err(error) => Err(match self.sync_failure(user, &mailbox, &error) {
                 AppError::Diagnosed { diagnosis } => {
                     AppError::refused(format!("{} {}", diagnosis.title, diagnosis.summary))
                 }

@@ -1,6 +1,6 @@
 //! User Account > Email.
 
-use app::backend::{AttemptStream, Callback, Decision, Departure, Mailboxes, SignedIn, Visitor};
+use app::backend::{AttemptStream, Callback, Decision, Mailboxes, ProviderRedirect, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, InstitutionId, MailboxId, MailboxState,
@@ -53,18 +53,20 @@ impl Services {
     }
 
     /// A mailbox that this person connected for themselves.
-    async fn personal_mailbox(&self, me: &SignedIn, which: MailboxId) -> Result<Mailbox, AppError> {
-        let found = self.store.mailbox(me.institution().id, which).await.or_internal(self)?;
-        found.filter(|found| found.user == me.user() && found.kind == AttemptKind::Personal).ok_or(AppError::NotFound)
+    async fn personal_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox, AppError> {
+        let found = self.store.mailbox(user.institution().id, mailbox_id).await.or_internal(self)?;
+        found
+            .filter(|found| found.user == user.user_id() && found.kind == AttemptKind::Personal)
+            .ok_or(AppError::NotFound)
     }
 
     /// What is known of a person who reads about mailboxes, whichever they are.
-    pub(super) async fn reader_of_mailboxes(&self, me: &SignedIn) -> Result<Reader, AppError> {
-        Ok(Reader { consent_link: self.consent_link(me.institution()).await?, ..self.reader(me, "") })
+    pub(super) async fn reader_of_mailboxes(&self, user: &SignedIn) -> Result<Reader, AppError> {
+        Ok(Reader { consent_link: self.consent_link(user.institution()).await?, ..self.reader(user, "") })
     }
 
-    pub(super) fn mailbox_view(me: &SignedIn, mailbox: &Mailbox, reader: &Reader) -> MailboxView {
-        let (colleague, address) = (mailbox.user != me.user(), mailbox.address.clone());
+    pub(super) fn mailbox_view(user: &SignedIn, mailbox: &Mailbox, reader: &Reader) -> MailboxView {
+        let (colleague, address) = (mailbox.user != user.user_id(), mailbox.address.clone());
         let reader = Reader { colleague, address, ..reader.clone() };
         MailboxView {
             id: mailbox.id,
@@ -118,43 +120,45 @@ impl Services {
 
 #[async_trait]
 impl Mailboxes for Handle {
-    async fn account(&self, me: &SignedIn) -> Result<AccountView, AppError> {
-        let institution = me.institution().id;
+    async fn account(&self, user: &SignedIn) -> Result<AccountView, AppError> {
+        let institution = user.institution().id;
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        let mailboxes = self.store.mailboxes_of(institution, me.user()).await.or_internal(self)?;
-        let attempts = self.store.attempts_of(institution, me.user(), NEWEST).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
+        let attempts = self.store.attempts_of(institution, user.user_id(), NEWEST).await.or_internal(self)?;
         let users = self.store.users(institution).await.or_internal(self)?;
         let ask = users
             .into_iter()
-            .filter(|user| user.role == Role::Administrator && user.disabled_at.is_none() && user.id != me.user())
+            .filter(|person| {
+                person.role == Role::Administrator && person.disabled_at.is_none() && person.id != user.user_id()
+            })
             .map(|user| user.address)
             .collect();
         let provider_ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         let failed = attempts.iter().filter(|attempt| attempt.outcome == app::model::Outcome::Failed).count();
-        let reader = Reader { again: failed > 1, ..self.reader_of_mailboxes(me).await? };
+        let reader = Reader { again: failed > 1, ..self.reader_of_mailboxes(user).await? };
         Ok(AccountView {
-            account_address: me.address().to_owned(),
+            account_address: user.address().to_owned(),
             provider_ready,
             ask,
             allow_other_address: settings.allow_other_address,
-            mailboxes: mailboxes.iter().map(|mailbox| Services::mailbox_view(me, mailbox, &reader)).collect(),
+            mailboxes: mailboxes.iter().map(|mailbox| Services::mailbox_view(user, mailbox, &reader)).collect(),
             attempts: self.summaries(attempts).await?,
         })
     }
 
     async fn attempts(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         kind: AttemptKind,
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool), AppError> {
-        let institution = me.institution().id;
+        let institution = user.institution().id;
         let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
         let found = if kind == AttemptKind::Personal {
-            self.store.attempts_of(institution, me.user(), page).await
+            self.store.attempts_of(institution, user.user_id(), page).await
         } else {
-            self.store.notification_attempts(me.administrator()?.institution().id, page).await
+            self.store.notification_attempts(user.administrator()?.institution().id, page).await
         };
         let mut summaries = self.summaries(found.or_internal(self)?).await?;
         let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
@@ -163,15 +167,15 @@ impl Mailboxes for Handle {
         Ok((summaries, more))
     }
 
-    async fn start(&self, me: &SignedIn, visitor: &Visitor, address: &str) -> Result<Departure, AppError> {
+    async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect, AppError> {
         let address = address_field(address, "email", "Email address")
             .map_err(|error| AppError::Invalid { fields: vec![error] })?;
-        let institution = me.institution().id;
+        let institution = user.institution().id;
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
-        if !settings.allow_other_address && !address.same_as(me.address()) {
+        if !settings.allow_other_address && !address.same_as(user.address()) {
             let text = format!(
                 "Your institution allows only the address of your account, {}. Ask an administrator to allow others.",
-                me.address()
+                user.address()
             );
             return Err(AppError::field("email", "Email address", text));
         }
@@ -180,14 +184,14 @@ impl Mailboxes for Handle {
             .mailbox_by_address(institution, AttemptKind::Personal, address.as_str())
             .await
             .or_internal(self)?;
-        if taken.is_some_and(|mailbox| mailbox.user != me.user()) {
+        if taken.is_some_and(|mailbox| mailbox.user != user.user_id()) {
             return Err(AppError::field(
                 "email",
                 "Email address",
                 format!("{address} is connected by somebody else. Ask an administrator to disconnect it there."),
             ));
         }
-        self.begin_sign_in(me, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
+        self.begin_sign_in(user, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
     }
 
     async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, (Notice, String)> {
@@ -198,44 +202,44 @@ impl Mailboxes for Handle {
         Services::returned(self, visitor, error, description)
     }
 
-    async fn attempt(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError> {
-        let attempt = self.attempt_for(me, id).await?;
-        self.attempt_view(me, &attempt).await
+    async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError> {
+        let attempt = self.attempt_for(user, id).await?;
+        self.attempt_view(user, &attempt).await
     }
 
-    async fn run(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
-        let attempt = self.attempt_for(me, id).await?;
-        let following = self.follow_more(me)?;
+    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
+        let attempt = self.attempt_for(user, id).await?;
+        let following = self.follow_more(user)?;
         if attempt.stage == Stage::Ready {
-            self.spawn_run(me.clone(), id);
+            self.spawn_run(user.clone(), id);
         }
-        let stream = self.follow_attempt(me.clone(), id);
+        let stream = self.follow_attempt(user.clone(), id);
         Ok(Box::pin(stream.inspect(move |_| {
             let _ = &following;
         })))
     }
 
-    async fn follow(&self, me: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
-        self.attempt_for(me, id).await?;
-        Ok(self.follow_attempt(me.clone(), id))
+    async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
+        self.attempt_for(user, id).await?;
+        Ok(self.follow_attempt(user.clone(), id))
     }
 
     async fn decide(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         visitor: &Visitor,
         id: AttemptId,
         decision: Decision,
-    ) -> Result<Result<String, Departure>, AppError> {
-        self.decided(me, visitor, id, decision).await
+    ) -> Result<Result<String, ProviderRedirect>, AppError> {
+        self.decided(user, visitor, id, decision).await
     }
 
-    async fn try_again(&self, me: &SignedIn, mailbox: MailboxId) -> Result<String, AppError> {
+    async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String, AppError> {
         let mailbox =
-            self.store.mailbox(me.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+            self.store.mailbox(user.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let mine = match mailbox.kind {
-            AttemptKind::Personal => mailbox.user == me.user(),
-            _ => me.administrator().is_ok(),
+            AttemptKind::Personal => mailbox.user == user.user_id(),
+            _ => user.administrator().is_ok(),
         };
         if !mine {
             return Err(AppError::NotFound);
@@ -245,14 +249,15 @@ impl Mailboxes for Handle {
                 "Microsoft has ended this connection. Press Configure & Test to connect again.",
             ));
         }
-        self.check_attempts(me).await?;
-        let id = self.retest(&mailbox, me.user(), (mailbox.kind, &mailbox.address), false).await.or_internal(self)?;
-        self.spawn_run(me.clone(), id);
+        self.check_attempts(user).await?;
+        let id =
+            self.retest(&mailbox, user.user_id(), (mailbox.kind, &mailbox.address), false).await.or_internal(self)?;
+        self.spawn_run(user.clone(), id);
         Ok(mailbox.kind.path(id))
     }
 
-    async fn set_aliases(&self, me: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError> {
-        let found = self.personal_mailbox(me, mailbox).await?;
+    async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError> {
+        let found = self.personal_mailbox(user, mailbox).await?;
         let mut aliases = Vec::new();
         for one in text.split([',', ';', ' ', '\t', '\r', '\n']).filter(|one| !one.is_empty()) {
             let address = address_field(one, "aliases", "Other addresses");
@@ -272,8 +277,8 @@ impl Mailboxes for Handle {
         Ok(Notice::new(Tone::Success, "Saved.", "Answers to everybody leave these addresses out."))
     }
 
-    async fn disconnect(&self, me: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
-        let found = self.personal_mailbox(me, mailbox).await?;
+    async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
+        let found = self.personal_mailbox(user, mailbox).await?;
         self.forget_mailbox(found.institution, mailbox).await?;
         Ok(Notice::new(
             Tone::Success,

@@ -2,7 +2,6 @@
 
 mod accounts;
 mod alerts;
-mod answers;
 mod attempts;
 mod checks;
 mod common_passwords;
@@ -17,24 +16,25 @@ mod mailboxes;
 mod notifier;
 mod passwords;
 pub mod quotas;
+mod replies;
 pub mod sessions;
 mod sign_in;
 mod sweeper;
 mod throttle;
-mod turns;
 
 use std::sync::Arc;
 
 use app::backend::{Administrator, Backend, Institution, SignedIn};
 use app::error::AppError;
-use app::model::{EmailAddress, FieldError, REDIRECT_PATH, Role};
+use app::model::{DraftId, EmailAddress, FieldError, REDIRECT_PATH, Role};
 
 use crate::clock::Clock;
+use crate::concurrency::keyed_lock::KeyedLock;
 use crate::config::Config;
 use crate::diagnosis::Reader;
 use crate::identity::Entra;
-use crate::inbox::Inbox;
 use crate::mail::Trust;
+use crate::mailbox_sync::MailboxSync;
 use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
 use crate::tokens::{TokenError, Tokens};
@@ -44,7 +44,6 @@ pub use accounts::{AddPerson, invitation_link};
 pub use attempts::Watchers;
 pub use passwords::Passwords;
 pub use sweeper::keep_house;
-pub use turns::Turns;
 
 /// Everything that services are made of. Built once, in `wiring`.
 pub struct Services {
@@ -63,13 +62,13 @@ pub struct Services {
     /// What sends.
     pub outbox: Arc<Outbox>,
     /// What receives.
-    pub inbox: Arc<Inbox>,
+    pub mailbox_sync: Arc<MailboxSync>,
     /// Trusted CAs.
     pub trust: Trust,
     /// Who follows which attempt.
     pub watchers: Watchers,
     /// Who is at work on which draft.
-    pub turns: Turns,
+    pub draft_locks: KeyedLock<DraftId>,
     /// Pages that follow what happens.
     pub streams: Arc<quotas::Streams>,
     /// Password hashing, bounded.
@@ -107,15 +106,15 @@ impl Services {
         Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name }
     }
 
-    fn reader(&self, me: &SignedIn, address: &str) -> Reader {
+    fn reader(&self, user: &SignedIn, address: &str) -> Reader {
         Reader {
-            administrator: me.administrator().is_ok(),
+            administrator: user.administrator().is_ok(),
             colleague: false,
             address: address.to_owned(),
-            institution: me.institution().name.clone(),
-            redirect_uri: self.redirect_uri(&me.institution().public_url),
+            institution: user.institution().name.clone(),
+            redirect_uri: self.redirect_uri(&user.institution().public_url),
             support_contact: self.config.support_contact.clone(),
-            public_url: me.institution().public_url.clone(),
+            public_url: user.institution().public_url.clone(),
             consent_link: None,
             outbound_address: self.config.outbound_address.clone(),
             again: false,
@@ -183,8 +182,8 @@ impl Services {
     }
 
     /// Makes sure, inside a transaction, that somebody is still signed in.
-    pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, me: &SignedIn) -> Result<Role, AppError> {
-        let role = self.store.role_of_session(tx, me.institution().id, (me.session(), me.user())).await;
+    pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, user: &SignedIn) -> Result<Role, AppError> {
+        let role = self.store.role_of_session(tx, user.institution().id, (user.session(), user.user_id())).await;
         role.or_internal(self)?.ok_or(AppError::NotSignedIn)
     }
 

@@ -5,12 +5,12 @@ use app::model::{DeliveryId, RecipientKind};
 
 use super::Services;
 use crate::outbox::{Body, body_place};
-use crate::store::{Lane, NewDelivery, StoreError, Tx};
+use crate::store::{NewDelivery, SendQueue, StoreError, Tx};
 use crate::vault::{Secret, VaultError};
 
 /// A notification that is ready to be queued.
 pub(super) struct Notification {
-    lane: Lane,
+    queue: SendQueue,
     delivery: NewDelivery,
 }
 
@@ -38,11 +38,11 @@ impl Services {
             form_sealed: String::new(),
             recipients: vec![(RecipientKind::To, to.to_owned())],
         };
-        Ok(Notification { lane: Lane::of_notifications(institution.id), delivery })
+        Ok(Notification { queue: SendQueue::of_notifications(institution.id), delivery })
     }
 
     /// Queues it, with whatever it tells of.
     pub(super) async fn enqueue(&self, tx: &mut Tx, notification: &Notification) -> Result<(), StoreError> {
-        self.store.enqueue(tx, &notification.lane, &notification.delivery, self.clock.now()).await.map(|_| ())
+        self.store.enqueue(tx, &notification.queue, &notification.delivery, self.clock.now()).await.map(|_| ())
     }
 }

@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Hashes and checks passwords.
 pub struct Passwords {
-    turns: Arc<Semaphore>,
+    running: Arc<Semaphore>,
     queue: Arc<Mutex<Queue>>,
     clock: Clock,
     memory: Memory,
@@ -54,12 +54,12 @@ struct Queue {
 }
 
 /// A place in the queue; given up when it is dropped.
-pub struct Turn {
+pub struct QueuePlace {
     queue: Arc<Mutex<Queue>>,
     network: IpAddr,
 }
 
-impl Drop for Turn {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.all = queue.all.saturating_sub(1);
@@ -76,17 +76,17 @@ impl Passwords {
     /// As many at once as there are processors.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let turns = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let running = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let memory = Memory::default();
         let decoy = hash(&clock, &memory, "a password that nobody has").unwrap_or_default();
-        Self { turns: Arc::new(Semaphore::new(turns)), queue: Arc::default(), clock, memory, decoy }
+        Self { running: Arc::new(Semaphore::new(running)), queue: Arc::default(), clock, memory, decoy }
     }
 
     /// Takes a place in the queue.
     ///
     /// # Errors
     /// [`Busy`].
-    pub fn queue(&self, network: IpAddr) -> Result<Turn, Busy> {
+    pub fn queue(&self, network: IpAddr) -> Result<QueuePlace, Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queue.by_network.get(&network).copied().unwrap_or_default();
         if queue.all >= QUEUE || waiting >= SHARE {
@@ -94,7 +94,7 @@ impl Passwords {
         }
         queue.all += 1;
         queue.by_network.insert(network, waiting + 1);
-        Ok(Turn { queue: Arc::clone(&self.queue), network })
+        Ok(QueuePlace { queue: Arc::clone(&self.queue), network })
     }
 
     /// Takes a place in the queue, and waits a little for one. Of those who were here before nobody is refused for what others
@@ -102,7 +102,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Busy`].
-    pub async fn wait_for_turn(&self, network: IpAddr, known: Option<u128>) -> Result<Turn, Busy> {
+    pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> Result<QueuePlace, Busy> {
         // A known browser counts as a network of its own.
         let network = known.map_or(network, |known| IpAddr::V6(known.into()));
         let end = tokio::time::Instant::now() + PATIENCE;
@@ -118,28 +118,32 @@ impl Passwords {
     ///
     /// # Errors
     /// A text for the log.
-    pub async fn hash(&self, turn: Turn, password: &str) -> Result<String, String> {
+    pub async fn hash(&self, place: QueuePlace, password: &str) -> Result<String, String> {
         let (password, clock, memory) = (Zeroizing::new(password.to_owned()), self.clock.clone(), self.memory.clone());
-        self.run(turn, move || hash(&clock, &memory, &password)).await?
+        self.run(place, move || hash(&clock, &memory, &password)).await?
     }
 
     /// Whether a password fits. Without a hash it takes as long and says no.
     ///
     /// # Errors
     /// A text for the log.
-    pub async fn verify(&self, turn: Turn, password: &str, hash: Option<String>) -> Result<bool, String> {
+    pub async fn verify(&self, place: QueuePlace, password: &str, hash: Option<String>) -> Result<bool, String> {
         let real = hash.is_some();
         let (password, hash) = (Zeroizing::new(password.to_owned()), hash.unwrap_or_else(|| self.decoy.clone()));
         let memory = self.memory.clone();
-        let fits = self.run(turn, move || verify(&memory, &password, &hash)).await??;
+        let fits = self.run(place, move || verify(&memory, &password, &hash)).await??;
         Ok(fits && real)
     }
 
-    async fn run<T: Send + 'static>(&self, turn: Turn, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-        let running = Arc::clone(&self.turns).acquire_owned().await.map_err(|error| error.to_string())?;
+    async fn run<T: Send + 'static>(
+        &self,
+        place: QueuePlace,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|error| error.to_string())?;
         tokio::task::spawn_blocking(move || {
             let done = work();
-            drop((running, turn));
+            drop((running, place));
             done
         })
         .await
@@ -233,10 +237,10 @@ mod tests {
     fn one_network_does_not_take_the_whole_queue() {
         let passwords = Passwords::new(Clock::system());
         let (one, other): (IpAddr, IpAddr) = ("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap());
-        let mut turns: Vec<Turn> = (0..SHARE).map(|_| passwords.queue(one).unwrap()).collect();
+        let mut running: Vec<QueuePlace> = (0..SHARE).map(|_| passwords.queue(one).unwrap()).collect();
         assert_eq!(passwords.queue(one).err(), Some(Busy));
         assert!(passwords.queue(other).is_ok());
-        turns.pop();
+        running.pop();
         assert!(passwords.queue(one).is_ok());
     }
 }

@@ -62,21 +62,21 @@ impl Services {
     ///
     /// # Errors
     /// [`AppError::TooMany`].
-    pub fn follow_more(&self, me: &SignedIn) -> Result<Following, AppError> {
+    pub fn follow_more(&self, user: &SignedIn) -> Result<Following, AppError> {
         let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(me.user()).or_default();
+        let count = all.entry(user.user_id()).or_default();
         if *count >= self.config.quotas.streams {
             return Err(AppError::TooMany { minutes: 1 });
         }
         *count += 1;
         drop(all);
-        Ok(Following { streams: Arc::clone(&self.streams), user: me.user() })
+        Ok(Following { streams: Arc::clone(&self.streams), user: user.user_id() })
     }
 
     /// Room for more of a person's drafts and files, some bytes `beyond` the limit if need be.
-    pub(super) async fn check_drafts(&self, me: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
+    pub(super) async fn check_drafts(&self, user: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
         let (limit, of_institution) = (self.config.quotas.draft_bytes, self.config.quotas.draft_bytes_of_institution);
-        let used = self.store.draft_usage(me.institution().id, me.user()).await.or_internal(self)?;
+        let used = self.store.draft_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
         if used.bytes_of_institution.saturating_add(more) > of_institution.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "The drafts of your institution and their files would have more than {} together. Discard what you do not need, and tell an administrator.",
@@ -93,9 +93,9 @@ impl Services {
     }
 
     /// Room for one more message of a person's in the outbox.
-    pub(super) async fn check_queue(&self, me: &SignedIn, bytes: u64) -> Result<(), AppError> {
+    pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<(), AppError> {
         let quotas = self.config.quotas;
-        let used = self.store.queued_usage(me.institution().id, me.user()).await.or_internal(self)?;
+        let used = self.store.queued_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
         if used.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
                 "{} of your messages wait to be sent already. Wait until some of them have left, or cancel some in the outbox.",
@@ -119,9 +119,9 @@ impl Services {
     }
 
     /// One more run of Configure & Test.
-    pub(super) async fn check_attempts(&self, me: &SignedIn) -> Result<(), AppError> {
+    pub(super) async fn check_attempts(&self, user: &SignedIn) -> Result<(), AppError> {
         let since = self.clock.now().plus_ms(-HOUR_MS);
-        let count = self.store.attempts_since(me.institution().id, me.user(), since).await.or_internal(self)?;
+        let count = self.store.attempts_since(user.institution().id, user.user_id(), since).await.or_internal(self)?;
         if count >= self.config.quotas.attempts_per_hour {
             return Err(AppError::refused(format!(
                 "You started Configure & Test {count} times within the last hour. Wait a while, then try again."

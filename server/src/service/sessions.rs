@@ -58,9 +58,9 @@ pub(super) async fn open(
 ///
 /// # Errors
 /// [`AppError::Internal`] if the store fails.
-pub async fn again(services: &Services, me: &SignedIn) -> Result<Option<SignedIn>, AppError> {
-    let institution = Arc::new(me.institution().clone());
-    let session = services.store.session_by_id(institution.id, me.session()).await.or_internal(services)?;
+pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<SignedIn>, AppError> {
+    let institution = Arc::new(user.institution().clone());
+    let session = services.store.session_by_id(institution.id, user.session()).await.or_internal(services)?;
     signed_in(services, &institution, session).await
 }
 

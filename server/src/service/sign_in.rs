@@ -6,7 +6,7 @@ mod grant;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{Callback, Departure, SignedIn, Visitor};
+use app::backend::{Callback, ProviderRedirect, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     AttemptId, AttemptKind, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep, Notice, Outcome, Provider,
@@ -33,13 +33,13 @@ pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
 
 impl Services {
     /// The registration in use; an institution without one cannot connect anything.
-    pub(super) async fn ready_registration(&self, me: &SignedIn) -> Result<Registration, AppError> {
-        let institution = me.institution().id;
+    pub(super) async fn ready_registration(&self, user: &SignedIn) -> Result<Registration, AppError> {
+        let institution = user.institution().id;
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
         match registration {
             Some(registration) if settings.provider == Provider::ExchangeOnline => Ok(registration),
-            _ => Err(AppError::refused(if me.administrator().is_ok() {
+            _ => Err(AppError::refused(if user.administrator().is_ok() {
                 "MS Exchange Online is not set up. Choose it under Email Provider, enter the three values and save."
             } else {
                 "Your institution has not set up MS Exchange Online yet. Ask an administrator."
@@ -50,18 +50,18 @@ impl Services {
     /// Makes an attempt and the address at Microsoft to send the browser to.
     pub(super) async fn begin_sign_in(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         visitor: &Visitor,
         (kind, address): (AttemptKind, &str),
         prompt: &'static str,
-    ) -> Result<Departure, AppError> {
-        self.check_attempts(me).await?;
-        let registration = self.ready_registration(me).await?;
+    ) -> Result<ProviderRedirect, AppError> {
+        self.check_attempts(user).await?;
+        let registration = self.ready_registration(user).await?;
         let credentials = self.tokens.credentials(&registration).or_internal(self)?;
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
         let (state, nonce, verifier) =
             (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
-        let redirect_uri = self.redirect_uri(&me.institution().public_url);
+        let redirect_uri = self.redirect_uri(&user.institution().public_url);
         let url = if kind == AttemptKind::Consent {
             self.entra.admin_consent_url(credentials.client_id, &credentials.tenant, &redirect_uri, &state)
         } else {
@@ -78,14 +78,14 @@ impl Services {
         let url = url.map_err(|error| {
             let fault = Fault::identity(&error, now);
             fault.log(address, "start");
-            AppError::Diagnosed { diagnosis: Box::new(fault.explain(&self.reader(me, address))) }
+            AppError::Diagnosed { diagnosis: Box::new(fault.explain(&self.reader(user, address))) }
         })?;
         let browser = visitor.browser_token.clone().unwrap_or_else(|| self.clock.token());
         let seal = |column, secret: &Secret| self.vault.seal(&attempt_place(column, id), secret);
         let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
         let new = NewAttempt {
             id,
-            user: me.user(),
+            user: user.user_id(),
             kind,
             stage: Stage::SigningIn,
             address: address.to_owned(),
@@ -102,9 +102,12 @@ impl Services {
             callback_expires_at: now.plus_ms(lifetime),
         };
         let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store.add_attempt(&mut tx, me.institution().id, &new, now).await.or_internal(self)?;
+        self.store.add_attempt(&mut tx, user.institution().id, &new, now).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        Ok(Departure { url: url.into(), cookie: sessions::cookie(self, sessions::BROWSER, &browser, lifetime / 1000) })
+        Ok(ProviderRedirect {
+            url: url.into(),
+            cookie: sessions::cookie(self, sessions::BROWSER, &browser, lifetime / 1000),
+        })
     }
 
     /// Completes a sign-in. The state is used up first, whatever else came with it.
@@ -114,14 +117,14 @@ impl Services {
         callback: Callback,
         run: bool,
     ) -> Result<String, Elsewhere> {
-        let Some(me) = visitor.person.clone() else {
+        let Some(user) = visitor.person.clone() else {
             let text = "Sign in, then press Configure & Test again. Nothing was connected.";
             return Err((Notice::new(Tone::Warning, "You are signed out of Entrepost.", text), "/login".into()));
         };
         let failed = |error: AppError| {
             (Notice::new(Tone::Problem, "That did not work.", error.to_string()), "/account/email".to_owned())
         };
-        let attempt = match self.claim(visitor, &me, &callback.state).await {
+        let attempt = match self.claim(visitor, &user, &callback.state).await {
             Ok(attempt) => attempt,
             Err(elsewhere) => {
                 // Consent may have been begun in the portal, with a state of its own.
@@ -134,7 +137,7 @@ impl Services {
             }
         };
         // What belongs to the institution is for administrators, also at the end of a sign-in that began as one.
-        if attempt.kind != AttemptKind::Personal && me.administrator().is_err() {
+        if attempt.kind != AttemptKind::Personal && user.administrator().is_err() {
             if let Err(error) =
                 self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await
             {
@@ -143,10 +146,10 @@ impl Services {
             return Err(failed(AppError::Forbidden));
         }
         if attempt.kind == AttemptKind::Consent {
-            return Err(self.consent_returned(&me, &attempt, &callback).await.map_err(failed)?);
+            return Err(self.consent_returned(&user, &attempt, &callback).await.map_err(failed)?);
         }
         let path = attempt.kind.path(attempt.id);
-        let outcome = self.exchange(&me, &attempt, callback).await.map_err(failed)?;
+        let outcome = self.exchange(&user, &attempt, callback).await.map_err(failed)?;
         let signed_in = match outcome {
             Ok(signed_in) => signed_in,
             Err(fault) => {
@@ -161,15 +164,15 @@ impl Services {
                 return Ok(path);
             }
         };
-        let ready = self.signed_in(&me, &attempt, signed_in).await.map_err(failed)?;
+        let ready = self.signed_in(&user, &attempt, signed_in).await.map_err(failed)?;
         if ready && run {
-            self.spawn_run(me, attempt.id);
+            self.spawn_run(user, attempt.id);
         } else if ready {
             // The page starts the checks and streams them. Should its tab be closed before that, they start by themselves.
             let (services, id) = (Arc::clone(self), attempt.id);
             self.tasks.spawn(async move {
                 tokio::select! {
-                    () = tokio::time::sleep(START_ANYWAY) => services.spawn_run(me, id),
+                    () = tokio::time::sleep(START_ANYWAY) => services.spawn_run(user, id),
                     () = services.stop.cancelled() => {}
                 }
             });
@@ -188,10 +191,10 @@ impl Services {
         (notice, page)
     }
 
-    async fn claim(&self, visitor: &Visitor, me: &SignedIn, state: &str) -> Result<Attempt, Elsewhere> {
+    async fn claim(&self, visitor: &Visitor, user: &SignedIn, state: &str) -> Result<Attempt, Elsewhere> {
         let page = "/account/email".to_owned();
         let refuse = |title: &str, text: &str| (Notice::new(Tone::Problem, title, text), page.clone());
-        let found = self.store.take_state(me.institution().id, &sha256(state)).await;
+        let found = self.store.take_state(user.institution().id, &sha256(state)).await;
         let found = found.map_err(|error| refuse("That did not work.", &internal(&self.clock, &error).to_string()))?;
         let Some(attempt) = found else {
             return Err(refuse(
@@ -200,7 +203,7 @@ impl Services {
             ));
         };
         let browser = visitor.browser_token.as_deref().map(sha256);
-        let problem = if attempt.user != me.user() {
+        let problem = if attempt.user != user.user_id() {
             Some((
                 "This sign-in belongs to somebody else.",
                 "It was started by another person. Nothing was connected. Press Configure & Test to start your own.",
@@ -229,7 +232,7 @@ impl Services {
 
     async fn consent_returned(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         attempt: &Attempt,
         callback: &Callback,
     ) -> Result<Elsewhere, AppError> {
@@ -247,7 +250,7 @@ impl Services {
             return Ok((Notice::new(Tone::Success, "Admin consent is granted.", text), page));
         }
         let error = oauth_error(callback);
-        let diagnosis = Fault::callback(&error, self.clock.now()).explain(&self.reader(me, ""));
+        let diagnosis = Fault::callback(&error, self.clock.now()).explain(&self.reader(user, ""));
         let text = format!("{} {}", diagnosis.summary, error.error_description.unwrap_or_default());
         Ok((Notice::new(Tone::Problem, "Admin consent was not granted.", text), page))
     }
@@ -255,7 +258,7 @@ impl Services {
     /// Checks what came back, exchanges the code, validates the id_token. The inner error is a fault of the sign-in.
     async fn exchange(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         attempt: &Attempt,
         callback: Callback,
     ) -> Result<Result<(Granted, Identity, Registration), Fault>, AppError> {
@@ -263,7 +266,7 @@ impl Services {
         if callback.error.is_some() {
             return Ok(Err(Fault::callback(&oauth_error(&callback), now)));
         }
-        let registration = self.ready_registration(me).await?;
+        let registration = self.ready_registration(user).await?;
         if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
             return Ok(Err(Fault::new("registration_changed", now, &[])));
         }
@@ -285,7 +288,7 @@ impl Services {
         };
         let verifier = open("verifier_sealed", &attempt.verifier_sealed).or_internal(self)?;
         let nonce = open("nonce_sealed", &attempt.nonce_sealed).or_internal(self)?;
-        let redirect_uri = self.redirect_uri(&me.institution().public_url);
+        let redirect_uri = self.redirect_uri(&user.institution().public_url);
         let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri).await {
             Ok(granted) => {
                 self.store.set_registration_problem(attempt.institution, None, now).await.or_internal(self)?;

@@ -85,7 +85,7 @@ impl Services {
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };
         let institution = Arc::new(self.institution(row));
         // The owner is not here: the run is theirs, but no session is.
-        let me = SignedIn::from_session(
+        let user = SignedIn::from_session(
             SessionId(uuid::Uuid::nil()),
             owner.id,
             institution,
@@ -94,7 +94,7 @@ impl Services {
             false,
         );
         let id = self.retest(mailbox, owner.id, (mailbox.kind, &mailbox.address), true).await?;
-        self.spawn_run(me, id);
+        self.spawn_run(user, id);
         Ok(())
     }
 }

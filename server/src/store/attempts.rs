@@ -237,10 +237,10 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn attempt(&self, institution: InstitutionId, which: AttemptId) -> Result<Option<Attempt>> {
+    pub async fn attempt(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Option<Attempt>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(attempt_id.to_string())
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(attempt).transpose()
@@ -253,14 +253,14 @@ impl Store {
     pub async fn attempts_of(
         &self,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         (before, limit): (Timestamp, i64),
     ) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
             "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
         ))
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .bind(before.0)
         .bind(limit)
         .fetch_all(&self.pool)
@@ -297,7 +297,7 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        which: AttemptId,
+        attempt_id: AttemptId,
         rest: &Resting,
     ) -> Result<bool> {
         let done = sqlx::query(
@@ -314,7 +314,7 @@ impl Store {
         .bind(rest.grant_expires_at.map(|at| at.0))
         .bind(rest.mailbox.map(|id| id.to_string()))
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(attempt_id.to_string())
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -328,14 +328,14 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        which: AttemptId,
+        attempt_id: AttemptId,
         from: Stage,
         to: Stage,
     ) -> Result<bool> {
         let done = sqlx::query("UPDATE attempts SET stage = $1 WHERE institution_id = $2 AND id = $3 AND stage = $4")
             .bind(to.as_str())
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(attempt_id.to_string())
             .bind(from.as_str())
             .execute(&mut **tx)
             .await?;
@@ -346,11 +346,16 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn lease_attempt(&self, institution: InstitutionId, which: AttemptId, until: Timestamp) -> Result<bool> {
+    pub async fn lease_attempt(
+        &self,
+        institution: InstitutionId,
+        attempt_id: AttemptId,
+        until: Timestamp,
+    ) -> Result<bool> {
         let done = sqlx::query("UPDATE attempts SET stage = 'running', lease_until = $1 WHERE institution_id = $2 AND id = $3 AND stage = 'ready'")
             .bind(until.0)
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(attempt_id.to_string())
             .execute(&self.pool)
             .await?;
         Ok(done.rows_affected() == 1)
@@ -363,7 +368,7 @@ impl Store {
     pub async fn finish_attempt(
         &self,
         institution: InstitutionId,
-        which: AttemptId,
+        attempt_id: AttemptId,
         outcome: Outcome,
         now: Timestamp,
     ) -> Result<()> {
@@ -374,7 +379,7 @@ impl Store {
         .bind(outcome.as_str())
         .bind(now.0)
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(attempt_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -388,7 +393,7 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         now: Timestamp,
     ) -> Result<()> {
         sqlx::query(
@@ -397,7 +402,7 @@ impl Store {
         )
         .bind(now.0)
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -438,13 +443,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn checks(&self, institution: InstitutionId, which: AttemptId) -> Result<Vec<Check>> {
+    pub async fn checks(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Vec<Check>> {
         let rows = sqlx::query(
             "SELECT c.kind, c.status, c.detail, c.duration_ms, c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position",
         )
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(attempt_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -483,7 +488,7 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn put_check(&self, institution: InstitutionId, which: AttemptId, check: &Check) -> Result<()> {
+    pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
         sqlx::query(
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6
              AND EXISTS (SELECT 1 FROM attempts WHERE id = $5 AND institution_id = $7)",
@@ -492,7 +497,7 @@ impl Store {
         .bind(&check.detail)
         .bind(check.duration_ms)
         .bind(check.fault.as_deref())
-        .bind(which.to_string())
+        .bind(attempt_id.to_string())
         .bind(check.kind.as_str())
         .bind(institution.to_string())
         .execute(&self.pool)

@@ -1,6 +1,6 @@
 //! What people write and have not sent yet, and the files that go with it.
 
-use app::model::{AttachmentId, AttachmentView, DeliveryId, DraftId, Edit, InstitutionId, Timestamp, UserId};
+use app::model::{AttachmentId, AttachmentView, DeliveryId, DraftId, FormVersion, InstitutionId, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -45,9 +45,9 @@ impl Store {
     pub async fn put_draft(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        (which, body_sealed): (DraftId, &str),
-        edit: &Edit,
+        user_id: UserId,
+        (draft_id, body_sealed): (DraftId, &str),
+        edit: &FormVersion,
         (most, now): (i64, Timestamp),
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
@@ -56,8 +56,8 @@ impl Store {
             "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(draft_id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
         if sent.is_some() {
@@ -70,9 +70,9 @@ impl Store {
              ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5, writer = $7, revision = $8
              WHERE drafts.institution_id = $2 AND drafts.user_id = $3 AND NOT (drafts.writer = $7 AND drafts.revision > $8)",
         )
-        .bind(which.to_string())
+        .bind(draft_id.to_string())
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .bind(body_sealed)
         .bind(now.0)
         .bind(most)
@@ -82,9 +82,9 @@ impl Store {
         .await?;
         let overtaken = done.rows_affected() == 0
             && sqlx::query("SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
-                .bind(which.to_string())
+                .bind(draft_id.to_string())
                 .bind(institution.to_string())
-                .bind(who.to_string())
+                .bind(user_id.to_string())
                 .fetch_optional(&mut *tx)
                 .await?
                 .is_some();
@@ -99,14 +99,14 @@ impl Store {
     pub async fn queued(
         &self,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         key: &str,
     ) -> Result<Option<(DeliveryId, String)>> {
         let row = sqlx::query(
             "SELECT id, form_sealed FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .bind(key)
         .fetch_optional(&self.pool)
         .await?;
@@ -133,13 +133,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn draft(&self, institution: InstitutionId, who: UserId, which: DraftId) -> Result<Option<Draft>> {
+    pub async fn draft(&self, institution: InstitutionId, user_id: UserId, draft_id: DraftId) -> Result<Option<Draft>> {
         let row = sqlx::query(
             "SELECT id, body_sealed, updated_at FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(draft_id.to_string())
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(draft).transpose()
@@ -149,13 +149,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn drafts(&self, institution: InstitutionId, who: UserId) -> Result<Vec<(Draft, usize)>> {
+    pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, usize)>> {
         let rows = sqlx::query(
             "SELECT id, body_sealed, updated_at, (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id) AS files
              FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -170,8 +170,8 @@ impl Store {
     pub async fn add_attachment(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        which: DraftId,
+        user_id: UserId,
+        draft_id: DraftId,
         new: &NewAttachment,
         limit: u64,
     ) -> Result<bool> {
@@ -182,8 +182,8 @@ impl Store {
             "UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(draft_id.to_string())
         .execute(&mut *tx)
         .await?;
         if locked.rows_affected() == 0 {
@@ -192,7 +192,7 @@ impl Store {
         let row = sqlx::query(
             "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT), COALESCE(MAX(position), -1) FROM attachments WHERE draft_id = $1",
         )
-        .bind(which.to_string())
+        .bind(draft_id.to_string())
         .fetch_one(&mut *tx)
         .await?;
         let (taken, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -205,7 +205,7 @@ impl Store {
         )
         .bind(new.id.to_string())
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(draft_id.to_string())
         .bind(last + 1)
         .bind(&new.name)
         .bind(&new.content_type)
@@ -224,16 +224,16 @@ impl Store {
     pub async fn attachments(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        which: DraftId,
+        user_id: UserId,
+        draft_id: DraftId,
     ) -> Result<Vec<AttachmentView>> {
         let rows = sqlx::query(
             "SELECT a.id, a.name, a.size FROM attachments a JOIN drafts d ON d.id = a.draft_id
              WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(draft_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -254,16 +254,16 @@ impl Store {
     pub async fn attachment(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        which: AttachmentId,
+        user_id: UserId,
+        attachment_id: AttachmentId,
     ) -> Result<Option<(String, String)>> {
         let row = sqlx::query(
             "SELECT a.content_type, a.content_sealed FROM attachments a JOIN drafts d ON d.id = a.draft_id
              WHERE d.institution_id = $1 AND d.user_id = $2 AND a.id = $3",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(attachment_id.to_string())
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
@@ -276,17 +276,17 @@ impl Store {
     pub async fn drop_attachment(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        (draft, which): (DraftId, AttachmentId),
+        user_id: UserId,
+        (draft, attachment_id): (DraftId, AttachmentId),
     ) -> Result<bool> {
         let done = sqlx::query(
             "DELETE FROM attachments WHERE id = $1 AND draft_id IN (
                SELECT id FROM drafts WHERE id = $2 AND institution_id = $3 AND user_id = $4)",
         )
-        .bind(which.to_string())
+        .bind(attachment_id.to_string())
         .bind(draft.to_string())
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -300,22 +300,22 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
-        which: DraftId,
+        user_id: UserId,
+        draft_id: DraftId,
     ) -> Result<bool> {
         sqlx::query(
             "DELETE FROM attachments WHERE draft_id IN (
                SELECT id FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3)",
         )
-        .bind(which.to_string())
+        .bind(draft_id.to_string())
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .execute(&mut **tx)
         .await?;
         let done = sqlx::query("DELETE FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
-            .bind(which.to_string())
+            .bind(draft_id.to_string())
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(done.rows_affected() == 1)

@@ -11,7 +11,7 @@ pub enum Lease {
     /// To refresh the mailbox's grant.
     Refresh,
     /// To its one IMAP connection.
-    Line,
+    Connection,
 }
 
 impl Lease {
@@ -19,7 +19,7 @@ impl Lease {
     fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Refresh => ("refresh_lease_owner", "refresh_lease_until"),
-            Self::Line => ("line_owner", "line_until"),
+            Self::Connection => ("line_owner", "line_until"),
         }
     }
 }
@@ -32,7 +32,7 @@ impl Store {
     pub async fn lease(
         &self,
         lease: Lease,
-        (institution, which): (InstitutionId, MailboxId),
+        (institution, mailbox_id): (InstitutionId, MailboxId),
         owner: Uuid,
         (now, until): (Timestamp, Timestamp),
     ) -> Result<bool> {
@@ -46,7 +46,7 @@ impl Store {
             .bind(owner.to_string())
             .bind(until.0)
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .bind(now.0)
             .execute(&self.pool)
             .await?;
@@ -57,12 +57,12 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn end_lease(&self, lease: Lease, which: MailboxId, owner: Uuid) -> Result<()> {
+    pub async fn end_lease(&self, lease: Lease, mailbox_id: MailboxId, owner: Uuid) -> Result<()> {
         let (by, _) = lease.columns();
         // The name is a constant of this file.
         let statement = format!("UPDATE mailboxes SET {by} = NULL WHERE id = $1 AND {by} = $2");
         sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .bind(owner.to_string())
             .execute(&self.pool)
             .await?;
@@ -87,13 +87,13 @@ impl Store {
     pub async fn set_refresh_refusal(
         &self,
         institution: InstitutionId,
-        which: MailboxId,
+        mailbox_id: MailboxId,
         refusal: Option<&str>,
     ) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET refresh_refusal = $1 WHERE institution_id = $2 AND id = $3")
             .bind(refusal)
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .execute(&self.pool)
             .await?;
         Ok(())

@@ -115,10 +115,10 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn mailbox(&self, institution: InstitutionId, which: MailboxId) -> Result<Option<Mailbox>> {
+    pub async fn mailbox(&self, institution: InstitutionId, mailbox_id: MailboxId) -> Result<Option<Mailbox>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(mailbox).transpose()
@@ -140,12 +140,12 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn mailboxes_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<Mailbox>> {
+    pub async fn mailboxes_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(select(
             "WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",
         ))
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(mailbox).collect()
@@ -237,7 +237,7 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        which: MailboxId,
+        mailbox_id: MailboxId,
         (sealed, version): (&str, i64),
         now: Timestamp,
     ) -> Result<bool> {
@@ -247,7 +247,7 @@ impl Store {
         )
         .bind(sealed)
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(mailbox_id.to_string())
         .bind(version)
         .bind(now.0)
         .execute(&mut **tx)
@@ -263,13 +263,13 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        which: MailboxId,
+        mailbox_id: MailboxId,
         sealed: &str,
     ) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL WHERE institution_id = $2 AND id = $3")
             .bind(sealed)
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -282,7 +282,7 @@ impl Store {
     pub async fn set_mailbox_state(
         &self,
         institution: InstitutionId,
-        which: MailboxId,
+        mailbox_id: MailboxId,
         (state, problem, next_test_at): (MailboxState, Option<&str>, Option<Timestamp>),
         now: Timestamp,
     ) -> Result<()> {
@@ -297,7 +297,7 @@ impl Store {
         .bind(connected_at)
         .bind(now.0)
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(mailbox_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -343,14 +343,19 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn test_sender_now(&self, institution: InstitutionId, which: MailboxId, now: Timestamp) -> Result<()> {
+    pub async fn test_sender_now(
+        &self,
+        institution: InstitutionId,
+        mailbox_id: MailboxId,
+        now: Timestamp,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
              AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'",
         )
         .bind(now.0)
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(mailbox_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -395,16 +400,16 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, which: MailboxId) -> Result<bool> {
+    pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .execute(&mut **tx)
             .await?;
-        super::inbox::clear(tx, institution, which).await?;
+        super::inbox::clear(tx, institution, mailbox_id).await?;
         let done = sqlx::query("DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(mailbox_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(done.rows_affected() == 1)
@@ -418,11 +423,11 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
     ) -> Result<Vec<MailboxId>> {
         let rows = sqlx::query("SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .fetch_all(&mut **tx)
             .await?;
         let theirs: Vec<MailboxId> = rows.iter().map(|row| id(row, "id")).collect::<Result<_>>()?;

@@ -5,9 +5,9 @@
 
 mod attempts;
 mod backend;
-mod bus;
 mod drafts;
 mod email;
+mod events;
 mod health;
 mod inbox;
 mod leases;
@@ -22,14 +22,14 @@ use sqlx::{Any, AnyPool, Row, Transaction};
 
 pub use attempts::{Attempt, Check, NewAttempt, Resting};
 pub use backend::{Backend, missing_file};
-pub use bus::{News, hear};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
+pub use events::{Event, subscribe};
 pub use health::{Health, Space};
 pub use inbox::{FolderChange, FolderRow};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, NewMailbox};
-pub use outbox::{Claim, Delivery, Lane, NewDelivery, Pace, Record};
+pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue, Throttle};
 pub use people::{InstitutionRow, Invitation, User};
 pub use sessions::SessionRow;
 
@@ -100,7 +100,7 @@ pub type Tx = Transaction<'static, Any>;
 pub struct Store {
     pool: AnyPool,
     backend: Backend,
-    bus: bus::Bus,
+    bus: events::Bus,
     watch: std::sync::Arc<health::Watch>,
 }
 
@@ -112,7 +112,7 @@ impl Store {
     pub async fn open(url: &str, space: Space) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        let bus = bus::Bus::open((backend == Backend::Postgres).then_some(url)).await?;
+        let bus = events::Bus::open((backend == Backend::Postgres).then_some(url)).await?;
         let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
         Ok(Self { pool, backend, bus, watch: std::sync::Arc::new(watch) })
     }

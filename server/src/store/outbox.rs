@@ -1,10 +1,10 @@
 //! The outbox: deliveries, their recipients, and the lanes they wait in.
 
-mod fate;
-mod pace;
-mod work;
+mod claims;
+mod outcomes;
+mod throttle;
 
-use fate::{forget_sent, settle_returned};
+use outcomes::{forget_sent, settle_returned};
 
 use app::model::{
     DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientState, RecipientView, Timestamp,
@@ -18,7 +18,7 @@ use super::{Result, Store, Tx, at, flag, id, named, time};
 
 /// Where a delivery waits: everything of one sender goes through one lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lane {
+pub struct SendQueue {
     /// The mailbox's id, or the institution's for notifications.
     pub id: Uuid,
     /// Whose it is.
@@ -27,7 +27,7 @@ pub struct Lane {
     pub mailbox: Option<MailboxId>,
 }
 
-impl Lane {
+impl SendQueue {
     /// The lane of a mailbox.
     #[must_use]
     pub fn of_mailbox(institution: InstitutionId, mailbox: MailboxId) -> Self {
@@ -74,7 +74,7 @@ pub struct Delivery {
     /// Who wrote it.
     pub user: Option<UserId>,
     /// Its lane.
-    pub lane: Uuid,
+    pub queue: Uuid,
     /// Names the claim, where this came from one: a later claim of the same process is another one.
     pub lease: Uuid,
     /// With angle brackets.
@@ -109,7 +109,7 @@ pub struct Delivery {
 
 /// What a sender may do at most.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct Throttle {
     /// Submissions at one time.
     pub connections: i64,
     /// Messages within a minute.
@@ -126,7 +126,7 @@ pub enum Claim {
     /// Nothing is due.
     Nothing,
     /// Something is due, but not before this time.
-    Paced(Timestamp),
+    Throttled(Timestamp),
     /// What is due has more recipients than the day has room for: its turn comes later, and that of others may be now.
     Postponed(Option<UserId>),
 }
@@ -149,16 +149,16 @@ pub struct Record {
 }
 
 const COLUMNS: &str =
-    "id, institution_id, user_id, lane_id, message_id, from_address, subject, body_sealed, state, attempts,
+    "id, institution_id, user_id, send_queue_id, message_id, from_address, subject, body_sealed, state, attempts,
     next_attempt_at, data_started, answer, fault, created_at, aging_since, finished_at,
-    COALESCE((SELECT paused_until FROM lanes WHERE lanes.id = deliveries.lane_id), 0) AS paused_until";
+    COALESCE((SELECT paused_until FROM send_queues WHERE send_queues.id = deliveries.send_queue_id), 0) AS paused_until";
 fn delivery(row: &AnyRow) -> Result<Delivery> {
     let user: Option<String> = row.try_get("user_id")?;
     Ok(Delivery {
         id: id(row, "id")?,
         institution: id(row, "institution_id")?,
         user: user.and_then(|text| text.parse().ok()),
-        lane: id(row, "lane_id")?,
+        queue: id(row, "send_queue_id")?,
         lease: Uuid::nil(),
         message_id: row.try_get("message_id")?,
         from: row.try_get("from_address")?,
@@ -187,18 +187,18 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn enqueue(&self, tx: &mut Tx, lane: &Lane, new: &NewDelivery, now: Timestamp) -> Result<bool> {
-        put_lane(tx, lane).await?;
+    pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
+        put_queue(tx, queue).await?;
         let done = sqlx::query(
-            "INSERT INTO deliveries (id, institution_id, user_id, lane_id, idempotency_key, message_id, from_address, subject,
+            "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
                body_sealed, form_sealed, state, next_attempt_at, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, 'queued', $10, $10)
              ON CONFLICT DO NOTHING",
         )
         .bind(new.id.to_string())
-        .bind(lane.institution.to_string())
+        .bind(queue.institution.to_string())
         .bind(new.user.map(|user| user.to_string()))
-        .bind(lane.id.to_string())
+        .bind(queue.id.to_string())
         .bind(&new.idempotency_key)
         .bind(&new.message_id)
         .bind(&new.from)
@@ -227,7 +227,7 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn mail_mark(&self, institution: InstitutionId, who: UserId) -> Result<String> {
+    pub async fn mail_mark(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
                COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT),
@@ -236,7 +236,7 @@ impl Store {
                  ORDER BY created_at DESC LIMIT 100))",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .fetch_one(&self.pool)
         .await?;
         let mut mark: Vec<i64> = (0..7).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
@@ -245,7 +245,7 @@ impl Store {
              FROM headers h JOIN mailboxes m ON m.id = h.mailbox_id WHERE m.institution_id = $1 AND m.user_id = $2",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .fetch_one(&self.pool)
         .await?;
         for at in 0..3 {
@@ -257,7 +257,7 @@ impl Store {
              FROM mailboxes WHERE institution_id = $1 AND user_id = $2",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .fetch_one(&self.pool)
         .await?;
         for at in 0..3 {
@@ -270,10 +270,10 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn delivery(&self, institution: InstitutionId, which: DeliveryId) -> Result<Option<Delivery>> {
+    pub async fn delivery(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Option<Delivery>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(delivery_id.to_string())
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(delivery).transpose()
@@ -286,7 +286,7 @@ impl Store {
     pub async fn deliveries_of(
         &self,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         (before, limit): (Timestamp, i64),
     ) -> Result<Vec<Delivery>> {
         // Messages may be large, and lists do not show them.
@@ -295,7 +295,7 @@ impl Store {
             "SELECT {listed} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
         )))
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .bind(before.0)
         .bind(limit)
         .fetch_all(&self.pool)
@@ -307,13 +307,13 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn recipients(&self, institution: InstitutionId, which: DeliveryId) -> Result<Vec<RecipientView>> {
+    pub async fn recipients(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Vec<RecipientView>> {
         let rows = sqlx::query(
             "SELECT r.kind, r.address, r.state, r.answer FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
              WHERE d.institution_id = $1 AND r.delivery_id = $2 ORDER BY r.position",
         )
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(delivery_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -329,12 +329,14 @@ impl Store {
     }
 }
 
-async fn put_lane(tx: &mut Tx, lane: &Lane) -> Result<()> {
-    sqlx::query("INSERT INTO lanes (id, institution_id, mailbox_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING")
-        .bind(lane.id.to_string())
-        .bind(lane.institution.to_string())
-        .bind(lane.mailbox.map(|mailbox| mailbox.to_string()))
-        .execute(&mut **tx)
-        .await?;
+async fn put_queue(tx: &mut Tx, queue: &SendQueue) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(queue.id.to_string())
+    .bind(queue.institution.to_string())
+    .bind(queue.mailbox.map(|mailbox| mailbox.to_string()))
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }

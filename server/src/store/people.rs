@@ -86,9 +86,9 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn institution(&self, which: InstitutionId) -> Result<Option<InstitutionRow>> {
+    pub async fn institution(&self, institution_id: InstitutionId) -> Result<Option<InstitutionRow>> {
         let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE id = $1")
-            .bind(which.to_string())
+            .bind(institution_id.to_string())
             .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
@@ -162,12 +162,12 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn user(&self, institution: InstitutionId, who: UserId) -> Result<Option<User>> {
+    pub async fn user(&self, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
         let row = sqlx::query(
             "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2",
         )
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(user).transpose()
@@ -177,11 +177,17 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn set_password(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, hash: &str) -> Result<()> {
+    pub async fn set_password(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user_id: UserId,
+        hash: &str,
+    ) -> Result<()> {
         sqlx::query("UPDATE users SET password_hash = $1 WHERE institution_id = $2 AND id = $3")
             .bind(hash)
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -191,11 +197,11 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn set_role(&self, tx: &mut Tx, institution: InstitutionId, who: UserId, role: Role) -> Result<()> {
+    pub async fn set_role(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId, role: Role) -> Result<()> {
         sqlx::query("UPDATE users SET role = $1 WHERE institution_id = $2 AND id = $3")
             .bind(role.as_str())
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -209,13 +215,13 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         at: Option<Timestamp>,
     ) -> Result<()> {
         sqlx::query("UPDATE users SET disabled_at = $1 WHERE institution_id = $2 AND id = $3")
             .bind(at.map(|at| at.0))
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -251,17 +257,17 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         (row_id, token_sha256): (uuid::Uuid, &str),
         (now, expires_at): (Timestamp, Timestamp),
     ) -> Result<()> {
-        self.drop_invitations(tx, institution, who).await?;
+        self.drop_invitations(tx, institution, user_id).await?;
         sqlx::query(
             "INSERT INTO invitations (id, institution_id, user_id, token_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(row_id.to_string())
         .bind(institution.to_string())
-        .bind(who.to_string())
+        .bind(user_id.to_string())
         .bind(token_sha256)
         .bind(now.0)
         .bind(expires_at.0)
@@ -274,10 +280,10 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<()> {
+    pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())

@@ -59,14 +59,14 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         (session, token_sha256): (SessionId, &str),
         now: Timestamp,
     ) -> Result<()> {
         sqlx::query("INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)")
             .bind(session.to_string())
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .bind(token_sha256)
             .bind(now.0)
             .execute(&mut **tx)
@@ -92,11 +92,11 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn session_by_id(&self, institution: InstitutionId, which: SessionId) -> Result<Option<SessionRow>> {
+    pub async fn session_by_id(&self, institution: InstitutionId, session_id: SessionId) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.id = $2");
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(session_id.to_string())
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(session).transpose()
@@ -110,7 +110,7 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        (which, user): (SessionId, UserId),
+        (session_id, user): (SessionId, UserId),
     ) -> Result<Option<app::model::Role>> {
         let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE OF s, u" } else { "" };
         let statement = format!(
@@ -119,7 +119,7 @@ impl Store {
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(institution.to_string())
-            .bind(which.to_string())
+            .bind(session_id.to_string())
             .bind(user.to_string())
             .fetch_optional(&mut **tx)
             .await?;
@@ -130,16 +130,16 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<bool> {
+    pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
         let rows = sqlx::query("SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .fetch_all(&mut **tx)
             .await?;
         let mut subjects =
             rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<std::result::Result<Vec<_>, _>>()?;
         // A mailbox that an administrator disconnected before counts too.
-        subjects.extend(self.subjects(tx, institution, who).await?);
+        subjects.extend(self.subjects(tx, institution, user_id).await?);
         subjects.retain(|subject| !subject.is_empty());
         subjects.sort();
         subjects.dedup();
@@ -149,7 +149,7 @@ impl Store {
         // A lock that is there already names accounts that may be gone from the mailboxes meanwhile: it stays.
         sqlx::query("UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .bind(subjects.join("\n"))
             .execute(&mut **tx)
             .await?;
@@ -157,10 +157,10 @@ impl Store {
     }
 
     /// Microsoft accounts that signed in to mailboxes of a person.
-    async fn subjects(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<Vec<String>> {
+    async fn subjects(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<Vec<String>> {
         let row = sqlx::query("SELECT subjects FROM users WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .fetch_optional(&mut **tx)
             .await?;
         let all = row.map(|row| row.try_get::<String, _>(0)).transpose()?.unwrap_or_default();
@@ -172,17 +172,17 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         subject: &str,
     ) -> Result<()> {
-        let mut all = self.subjects(tx, institution, who).await?;
+        let mut all = self.subjects(tx, institution, user_id).await?;
         all.retain(|known| known != subject);
         all.insert(0, subject.to_owned());
         all.truncate(MOST_SUBJECTS);
         sqlx::query("UPDATE users SET subjects = $1 WHERE institution_id = $2 AND id = $3")
             .bind(all.join("\n"))
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -196,7 +196,7 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        who: UserId,
+        user_id: UserId,
         hash: &str,
     ) -> Result<bool> {
         let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE" } else { "" };
@@ -205,7 +205,7 @@ impl Store {
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .bind(hash)
             .fetch_optional(&mut **tx)
             .await?;
@@ -216,11 +216,11 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn unlock_mail(&self, institution: InstitutionId, who: UserId, subject: &str) -> Result<bool> {
+    pub async fn unlock_mail(&self, institution: InstitutionId, user_id: UserId, subject: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
         let row = sqlx::query("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .fetch_optional(&mut *tx)
             .await?;
         let lock = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten();
@@ -229,7 +229,7 @@ impl Store {
         }
         sqlx::query("UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
@@ -253,11 +253,11 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn sessions_of(&self, institution: InstitutionId, who: UserId) -> Result<Vec<SessionId>> {
+    pub async fn sessions_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<SessionId>> {
         let rows =
             sqlx::query("SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at")
                 .bind(institution.to_string())
-                .bind(who.to_string())
+                .bind(user_id.to_string())
                 .fetch_all(&self.pool)
                 .await?;
         rows.iter().map(|row| id(row, "id")).collect()
@@ -317,10 +317,10 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, who: UserId) -> Result<()> {
+    pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -364,7 +364,7 @@ impl Store {
     pub async fn put_flash(
         &self,
         institution: InstitutionId,
-        who: Option<UserId>,
+        user_id: Option<UserId>,
         token_sha256: &str,
         body: &str,
         expires_at: Timestamp,
@@ -375,19 +375,19 @@ impl Store {
         )
         .bind(token_sha256)
         .bind(institution.to_string())
-        .bind(who.map(|who| who.to_string()))
+        .bind(user_id.map(|user_id| user_id.to_string()))
         .bind(body)
         .bind(expires_at.0)
         .execute(&self.pool)
         .await?;
-        if let Some(who) = who {
+        if let Some(user_id) = user_id {
             // Answers that nobody looks at: a person has a few tabs.
             sqlx::query(
                 "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2 AND token_sha256 NOT IN (
                    SELECT token_sha256 FROM flashes WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)",
             )
             .bind(institution.to_string())
-            .bind(who.to_string())
+            .bind(user_id.to_string())
             .execute(&self.pool)
             .await?;
         }
@@ -401,7 +401,7 @@ impl Store {
     pub async fn take_flash(
         &self,
         institution: InstitutionId,
-        who: Option<UserId>,
+        user_id: Option<UserId>,
         token_sha256: &str,
         now: Timestamp,
     ) -> Result<Option<String>> {
@@ -415,7 +415,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let owner: Option<String> = row.try_get("user_id")?;
         // Left before signing in (an error of the sign-in form) or by the same person.
-        let fits = owner.is_none() || owner == who.map(|who| who.to_string());
+        let fits = owner.is_none() || owner == user_id.map(|user_id| user_id.to_string());
         Ok((fits && at(&row, "expires_at")? >= now).then(|| row.try_get("body")).transpose()?)
     }
 

@@ -15,7 +15,7 @@ use server::mail::compose::Written;
 use server::mail::recipients::Named;
 use server::outbox::{Body, body_place};
 use server::service::{AddPerson, Services};
-use server::store::{EmailSettings, InstitutionRow, Lane, NewDelivery, NewMailbox, Registration, Slot, Tx};
+use server::store::{EmailSettings, InstitutionRow, NewDelivery, NewMailbox, Registration, SendQueue, Slot, Tx};
 use server::vault::Secret;
 use sqlx::Connection;
 
@@ -276,8 +276,8 @@ impl World {
             recipients: recipients.to_vec(),
             ..self.sealed(&body)
         };
-        let lane = Lane::of_mailbox(seat.institution, seat.mailbox);
-        assert!(self.services.store.enqueue(tx, &lane, &new, at).await.unwrap());
+        let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        assert!(self.services.store.enqueue(tx, &queue, &new, at).await.unwrap());
         new.id
     }
 
@@ -290,8 +290,8 @@ impl World {
             ..self.sealed(&Body::Notification { to, text: "Something happened.".into() })
         };
         let mut tx = self.services.store.begin().await.unwrap();
-        let lane = Lane::of_notifications(seat.institution);
-        assert!(self.services.store.enqueue(&mut tx, &lane, &new, self.clock.now()).await.unwrap());
+        let queue = SendQueue::of_notifications(seat.institution);
+        assert!(self.services.store.enqueue(&mut tx, &queue, &new, self.clock.now()).await.unwrap());
         tx.commit().await.unwrap();
     }
 
@@ -402,8 +402,8 @@ impl Browser {
         for (name, value) in fields {
             form = form.text((*name).to_owned(), (*value).to_owned());
         }
-        for (name, kind, octets) in files {
-            let part = reqwest::multipart::Part::bytes(octets.to_vec()).file_name((*name).to_owned());
+        for (name, kind, bytes) in files {
+            let part = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name((*name).to_owned());
             form = form.part("files", part.mime_str(kind).unwrap());
         }
         self.http.post(url).header("accept", "text/html").header("origin", origin).multipart(form).send().await.unwrap()

@@ -1,7 +1,7 @@
 //! Messages that came back.
 
 use super::{Cause, cause, say};
-use app::model::Mender::{Administrator, You};
+use app::model::FixedBy::{Administrator, You};
 use app::model::Remedy::TryAgain;
 
 pub(super) static CAUSES: &[Cause] = &[

@@ -1,7 +1,7 @@
 //! Receiving.
 
 use super::{Cause, PROPAGATION, cause, say, shell};
-use app::model::Mender::{Administrator, Operator, Time, You};
+use app::model::FixedBy::{Administrator, Operator, Time, You};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
 pub(super) static CAUSES: &[Cause] = &[

@@ -1,7 +1,7 @@
 //! The three values, redirect URI, permissions, consent.
 
 use super::{Cause, cause, link, say, value};
-use app::model::Mender::{Administrator, Operator};
+use app::model::FixedBy::{Administrator, Operator};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
 pub(super) static CAUSES: &[Cause] = &[

@@ -1,7 +1,7 @@
 //! The person at Microsoft, and the authority.
 
 use super::{Cause, cause, link, say};
-use app::model::Mender::{Administrator, Operator, Time, You};
+use app::model::FixedBy::{Administrator, Operator, Time, You};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
 pub(super) static CAUSES: &[Cause] = &[

@@ -1,7 +1,7 @@
 //! Sending.
 
 use super::{Cause, HowTo, NDR_LIST, PROPAGATION, cause, link, say, shell};
-use app::model::Mender::{Administrator, Operator, Time, You};
+use app::model::FixedBy::{Administrator, Operator, Time, You};
 use app::model::Remedy::{ConnectAgain, TryAgain};
 
 const FOR_THIS_MAILBOX: HowTo = shell(

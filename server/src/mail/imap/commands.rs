@@ -124,7 +124,7 @@ impl Session {
             MailError::network(step, format!("the connection was lost: {}", super::without_quote(&error.to_string())))
         };
         let Some(inner) = self.inner.as_mut() else { return Err(MailError::network(step, "the connection was lost")) };
-        let (news, selected) = (&mut self.news, self.selected.is_some());
+        let (event, selected) = (&mut self.event, self.selected.is_some());
         let exchanged = async {
             let tag = inner.run_command(command).await.map_err(|error| lost(&error))?;
             loop {
@@ -157,7 +157,7 @@ impl Session {
                                 | Response::Expunge(_)
                                 | Response::Vanished { .. }
                         );
-                        *news |= told && selected;
+                        *event |= told && selected;
                         each(answer);
                     }
                 }
@@ -190,7 +190,7 @@ impl Session {
     /// [`MailError`].
     pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
         self.selected = None;
-        self.news = true;
+        self.event = true;
         let (mut exists, mut validity) = (0, None);
         self.exchange(Step::Select, Allow::LITTLE, &format!("SELECT {}", quoted(folder)), |answer| match answer {
             Response::MailboxData(MailboxDatum::Exists(count)) => exists = *count,
@@ -222,11 +222,11 @@ impl Session {
 
     /// Whether the open folder may hold what [`Session::newest`] has not seen: it was opened since, or the server told of
     /// something beside the answer of a command. IDLE tells of neither again.
-    pub fn has_news(&mut self) -> bool {
+    pub fn has_event(&mut self) -> bool {
         while let Some(told) = self.inner.as_mut().and_then(|inner| inner.unsolicited_responses.try_recv().ok()) {
-            self.news |= matches!(told, UnsolicitedResponse::Exists(_) | UnsolicitedResponse::Expunge(_));
+            self.event |= matches!(told, UnsolicitedResponse::Exists(_) | UnsolicitedResponse::Expunge(_));
         }
-        self.news
+        self.event
     }
 
     /// All folders, as the server names them. What it says of a folder's use outranks what the folder's name says.
@@ -315,8 +315,8 @@ impl Session {
     /// [`MailError`].
     pub async fn newest(&mut self, exists: u32, count: u32) -> Result<Vec<(u32, Flags)>, MailError> {
         // What was told until now is in the answer.
-        self.has_news();
-        self.news = false;
+        self.has_event();
+        self.event = false;
         let mut found = Vec::new();
         if exists > 0 {
             let oldest = exists.saturating_sub(count.saturating_sub(1)).max(1);
@@ -384,15 +384,15 @@ impl Session {
     ///
     /// # Errors
     /// [`MailError`].
-    pub async fn octets(&mut self, uid: u32, from: u32, length: u32) -> Result<Option<Vec<u8>>, MailError> {
-        let mut octets = None;
+    pub async fn bytes(&mut self, uid: u32, from: u32, length: u32) -> Result<Option<Vec<u8>>, MailError> {
+        let mut bytes = None;
         self.fetch(Allow::OCTETS, &format!("UID FETCH {uid} (UID BODY.PEEK[]<{from}.{length}>)"), |one| {
             if one.uid == Some(uid) && one.body.is_some() {
-                octets = one.body;
+                bytes = one.body;
             }
         })
         .await?;
-        Ok(octets)
+        Ok(bytes)
     }
 
     /// Sets or takes away a flag of messages of the open folder.

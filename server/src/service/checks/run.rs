@@ -8,9 +8,9 @@ use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, InstitutionId,
 
 use crate::diagnosis::Fault;
 use crate::identity::Identity;
-use crate::inbox::{Answer, Ask, InboxError, arrived};
 use crate::mail::compose::TestMessage;
 use crate::mail::{Login, MailError, Step, imap, smtp};
+use crate::mailbox_sync::{Command, Reply, SyncError, find_test_message};
 use crate::service::sign_in::attempt_place;
 use crate::service::{OrInternal, Services, internal};
 use crate::store::{Attempt, Check, Mailbox, Slot};
@@ -47,13 +47,17 @@ impl Through {
         services: &Services,
         (message_id, attempt): (&str, Option<&str>),
         round: u32,
-    ) -> Result<Option<String>, InboxError> {
+    ) -> Result<Option<String>, SyncError> {
         match self {
-            Self::Session(session) => Ok(arrived(session, &imap::Mark { message_id, attempt }, round).await?),
+            Self::Session(session) => Ok(find_test_message(session, &imap::Mark { message_id, attempt }, round).await?),
             Self::Mailbox(institution, mailbox) => {
                 let (message_id, attempt) = (message_id.to_owned(), attempt.map(ToOwned::to_owned));
-                match services.inbox.ask(*institution, *mailbox, Ask::Arrived { message_id, attempt, round }).await? {
-                    Answer::Found(folder) => Ok(folder),
+                match services
+                    .mailbox_sync
+                    .execute(*institution, *mailbox, Command::Arrived { message_id, attempt, round })
+                    .await?
+                {
+                    Reply::Found(folder) => Ok(folder),
                     _ => Ok(None),
                 }
             }
@@ -73,7 +77,7 @@ const NOT_ASKED: &str = "not asked again";
 /// One run: what failed so far, and where outcomes go.
 pub(super) struct Run<'a> {
     services: &'a Services,
-    me: &'a SignedIn,
+    user: &'a SignedIn,
     attempt: &'a Attempt,
     pub(super) failed: bool,
     pub(super) unseen: bool,
@@ -81,8 +85,8 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn of(services: &'a Services, me: &'a SignedIn, attempt: &'a Attempt) -> Self {
-        Self { services, me, attempt, failed: false, unseen: false, first_fault: None }
+    pub(super) fn of(services: &'a Services, user: &'a SignedIn, attempt: &'a Attempt) -> Self {
+        Self { services, user, attempt, failed: false, unseen: false, first_fault: None }
     }
 
     fn now(&self) -> Timestamp {
@@ -226,7 +230,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<Sent>, AppError> {
         let since = self.running(CheckKind::TestMessage).await?;
         let services = self.services;
-        let host = services.config.public_url.of(&self.me.institution().slug);
+        let host = services.config.public_url.of(&self.user.institution().slug);
         let host = url::Url::parse(&host)
             .ok()
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
@@ -236,8 +240,8 @@ impl<'a> Run<'a> {
         let message = TestMessage {
             from: &route.from,
             to: &route.to,
-            institution: &self.me.institution().name,
-            person: self.me.address(),
+            institution: &self.user.institution().name,
+            person: self.user.address(),
             at: self.now(),
             attempt: &attempt,
             message_id: &message_id,
@@ -335,7 +339,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 let fault = error.fault(server, self.now());
                 let detail = match &error {
-                    InboxError::Mail(error) => short(error),
+                    SyncError::Mail(error) => short(error),
                     other => other.to_string(),
                 };
                 self.fail(CheckKind::Arrival, fault, detail, sent.at).await?;
@@ -345,18 +349,22 @@ impl<'a> Run<'a> {
     }
 
     /// Continue with the typed address: it is saved only if its message arrived in that INBOX.
-    pub(super) async fn settle_proof(&mut self, arrived: bool, refresh: Option<&Secret>) -> Result<(), AppError> {
+    pub(super) async fn settle_proof(
+        &mut self,
+        find_test_message: bool,
+        refresh: Option<&Secret>,
+    ) -> Result<(), AppError> {
         let (services, attempt) = (self.services, self.attempt);
         let now = self.now();
-        let fault = if arrived && let Some(refresh) = refresh {
-            let registration = services.ready_registration(self.me).await?;
+        let fault = if find_test_message && let Some(refresh) = refresh {
+            let registration = services.ready_registration(self.user).await?;
             let identity = Identity {
                 sign_in_name: attempt.sign_in_name.clone(),
                 names: Vec::new(),
                 email: None,
                 subject: attempt.subject.clone(),
             };
-            if services.keep_grant(self.me, attempt, &identity, refresh, &registration).await?.is_some() {
+            if services.keep_grant(self.user, attempt, &identity, refresh, &registration).await?.is_some() {
                 let detail =
                     format!("{} signs in as {}, proven by the test message", attempt.address, attempt.sign_in_name);
                 return self.put(CheckKind::Identity, CheckStatus::Passed, &detail, None).await;

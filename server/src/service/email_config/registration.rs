@@ -115,7 +115,7 @@ impl Services {
             self.store.drop_guide_proofs(&mut tx, institution).await.or_internal(self)?;
         } else {
             self.store.test_blocked_now(&mut tx, institution, now).await.or_internal(self)?;
-            self.store.resume_lanes(&mut tx, institution, now).await.or_internal(self)?;
+            self.store.resume_queues(&mut tx, institution, now).await.or_internal(self)?;
         }
         tx.commit().await.or_internal(self)?;
         self.outbox.wake();

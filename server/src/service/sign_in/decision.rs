@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use app::backend::{Decision, Departure, SignedIn, Visitor};
+use app::backend::{Decision, ProviderRedirect, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
 
@@ -16,34 +16,34 @@ impl Services {
     /// Carries out what the person decided when another account signed in.
     pub(in crate::service) async fn decided(
         self: &Arc<Self>,
-        me: &SignedIn,
+        user: &SignedIn,
         visitor: &Visitor,
         id: AttemptId,
         decision: Decision,
-    ) -> Result<Result<String, Departure>, AppError> {
-        let attempt = self.attempt_for(me, id).await?;
+    ) -> Result<Result<String, ProviderRedirect>, AppError> {
+        let attempt = self.attempt_for(user, id).await?;
         let gone = || {
             AppError::refused(
                 "This sign-in waited too long, or was decided already. Press Configure & Test to start again.",
             )
         };
-        if attempt.user != me.user() {
+        if attempt.user != user.user_id() {
             return Err(AppError::refused(
                 "Another administrator began this sign-in, and decides about it. Press Configure & Test to start your own.",
             ));
         }
         if decision == Decision::SignInAgain {
-            if attempt.stage != Stage::Deciding || attempt.user != me.user() {
+            if attempt.stage != Stage::Deciding || attempt.user != user.user_id() {
                 return Err(gone());
             }
-            let departure = self.begin_sign_in(me, visitor, (attempt.kind, &attempt.address), "login").await?;
+            let departure = self.begin_sign_in(user, visitor, (attempt.kind, &attempt.address), "login").await?;
             self.store
                 .finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now())
                 .await
                 .or_internal(self)?;
             return Ok(Err(departure));
         }
-        let alive = attempt.user == me.user()
+        let alive = attempt.user == user.user_id()
             && attempt.stage == Stage::Deciding
             && attempt.grant_expires_at.is_some_and(|until| until >= self.clock.now());
         let Some(sealed) = attempt.grant_sealed.as_deref().filter(|_| alive) else { return Err(gone()) };
@@ -71,7 +71,7 @@ impl Services {
         // Where only the `email` claim names them, that proves nothing: a message has to.
         if decision == Decision::UseSignedIn && !attempt.prove_address {
             tx.commit().await.or_internal(self)?;
-            let registration = self.ready_registration(me).await?;
+            let registration = self.ready_registration(user).await?;
             if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
                 return Err(gone());
             }
@@ -83,7 +83,7 @@ impl Services {
                 subject: attempt.subject.clone(),
             };
             let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };
-            if self.keep_grant(me, &instead, &identity, &refresh, &registration).await?.is_none() {
+            if self.keep_grant(user, &instead, &identity, &refresh, &registration).await?.is_none() {
                 self.end_as_taken(&instead).await?;
                 return Ok(Ok(instead.kind.path(id)));
             }
@@ -126,7 +126,7 @@ impl Services {
             .await?;
         }
         // Without JavaScript nobody else would start the checks; with it, the page finds them running.
-        self.spawn_run(me.clone(), id);
-        Ok(Ok(self.attempt_for(me, id).await?.kind.path(id)))
+        self.spawn_run(user.clone(), id);
+        Ok(Ok(self.attempt_for(user, id).await?.kind.path(id)))
     }
 }

@@ -8,7 +8,7 @@ use super::attempt_place;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, Tokens as Granted};
 use crate::service::{OrInternal, Services, internal};
-use crate::store::{Attempt, Check, Lane, NewMailbox, Registration, Resting};
+use crate::store::{Attempt, Check, NewMailbox, Registration, Resting, SendQueue};
 use crate::tokens::{AccessToken, grant_place};
 use crate::vault::Secret;
 
@@ -16,7 +16,7 @@ impl Services {
     /// Compares who signed in with who was expected, and keeps the grant where it belongs. `true`: the checks may run.
     pub(super) async fn signed_in(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         attempt: &Attempt,
         (granted, identity, registration): (Granted, Identity, Registration),
     ) -> Result<bool, AppError> {
@@ -44,8 +44,8 @@ impl Services {
             return Ok(false);
         };
         // Whatever address was typed: this is who it waits for.
-        if self.store.unlock_mail(attempt.institution, me.user(), &identity.subject).await.or_internal(self)? {
-            tracing::info!(user = %me.user(), "mail is shown again: the Microsoft account signed in");
+        if self.store.unlock_mail(attempt.institution, user.user_id(), &identity.subject).await.or_internal(self)? {
+            tracing::info!(user = %user.user_id(), "mail is shown again: the Microsoft account signed in");
         }
         let expected = EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
         if !identity.names.iter().any(|name| expected.same_as(name)) {
@@ -72,7 +72,7 @@ impl Services {
         } else {
             format!("{} signs in as {}", attempt.address, identity.sign_in_name)
         };
-        let Some(mailbox) = self.keep_grant(me, attempt, &identity, &refresh, &registration).await? else {
+        let Some(mailbox) = self.keep_grant(user, attempt, &identity, &refresh, &registration).await? else {
             self.end_as_taken(attempt).await?;
             return Ok(false);
         };
@@ -121,7 +121,7 @@ impl Services {
     /// Stores the mailbox with its sealed refresh token. `None`: it belongs to somebody else.
     pub(in crate::service) async fn keep_grant(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         attempt: &Attempt,
         identity: &Identity,
         refresh: &Secret,
@@ -129,10 +129,10 @@ impl Services {
     ) -> Result<Option<MailboxId>, AppError> {
         let (institution, now) = (attempt.institution, self.clock.now());
         let mut tx = self.store.begin().await.or_internal(self)?;
-        self.still_signed_in(&mut tx, me).await?;
+        self.still_signed_in(&mut tx, user).await?;
         let new = NewMailbox {
             id: MailboxId(self.clock.uuid()),
-            user: me.user(),
+            user: user.user_id(),
             kind: attempt.kind,
             address: attempt.address.clone(),
             sign_in_name: identity.sign_in_name.clone(),
@@ -148,8 +148,11 @@ impl Services {
         let sealed = self.vault.seal(&grant_place(id), refresh).or_internal(self)?;
         self.store.replace_grant(&mut tx, institution, id, &sealed).await.or_internal(self)?;
         if attempt.kind == AttemptKind::Personal {
-            let lane = Lane::of_mailbox(institution, id);
-            self.store.adopt_waiting(&mut tx, &lane, (me.user(), &attempt.address), now).await.or_internal(self)?;
+            let queue = SendQueue::of_mailbox(institution, id);
+            self.store
+                .adopt_waiting(&mut tx, &queue, (user.user_id(), &attempt.address), now)
+                .await
+                .or_internal(self)?;
         }
         let rest = Resting {
             // A proof runs on; a sign-in waits for its checks.

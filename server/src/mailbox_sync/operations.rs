@@ -1,43 +1,45 @@
 //! The questions that a line answers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::model::{FolderRole, HeaderView};
 use tokio::time::Instant;
 
-use super::{CHUNK, Line, MOST};
-use crate::inbox::{Answer, Ask, InboxError, Listing, headers, search, sync};
+use super::worker::{FETCH_CHUNK, MAX_SHOWN, MailboxWorker};
+use crate::mail::MailError;
 use crate::mail::imap::{Mark, Session};
+use crate::mailbox_sync::{Command, Listing, Reply, SyncError, folders, headers, search};
 use crate::message::{self, ParsedMessage};
 
-impl Line {
-    pub(super) async fn perform(&mut self, ask: &Ask) -> Result<Answer, InboxError> {
-        match ask {
+impl MailboxWorker {
+    pub(super) async fn perform(&mut self, command: &Command) -> Result<Reply, SyncError> {
+        match command {
             // Another replica has the connection: it looks, and what it finds is news here, too.
-            Ask::Sync { folder } if !self.may_watch().await? => {
-                self.inbox.say_looking(self.institution, self.id, folder).await;
-                Ok(Answer::Done)
+            Command::Sync { folder } if !self.may_watch().await? => {
+                self.sync.announce_watch(self.institution, self.id, folder).await;
+                Ok(Reply::Done)
             }
-            Ask::Sync { folder } => self.sync(folder).await.map(|()| Answer::Done),
-            Ask::Open { folder, validity, uid } => self.opened(folder, *validity, *uid).await.map(Answer::Opened),
-            Ask::Octets { folder, validity, uid, from, length } => {
+            Command::Sync { folder } => self.sync(folder).await.map(|()| Reply::Done),
+            Command::Open { folder, validity, uid } => self.opened(folder, *validity, *uid).await.map(Reply::Opened),
+            Command::Bytes { folder, validity, uid, from, length } => {
                 let session = self.at(folder, *validity).await?;
-                let octets = session.octets(*uid, *from, (*length).min(CHUNK)).await?;
-                octets.map(Answer::Octets).ok_or(InboxError::NoMessage)
+                let bytes = session.bytes(*uid, *from, (*length).min(FETCH_CHUNK)).await?;
+                bytes.map(Reply::Bytes).ok_or(SyncError::NoMessage)
             }
-            Ask::Flag { folder, validity, uids, flag, set } => {
+            Command::Flag { folder, validity, uids, flag, set } => {
                 self.at(folder, *validity).await?.flag(uids, *flag, *set).await?;
-                Ok(Answer::Done)
+                Ok(Reply::Done)
             }
-            Ask::Delete { folder, validity, uids } => self.delete(folder, *validity, uids).await,
-            Ask::Move { folder, validity, uids, to } => {
+            Command::Delete { folder, validity, uids } => self.delete(folder, *validity, uids).await,
+            Command::Move { folder, validity, uids, to } => {
                 let moved = self.at(folder, *validity).await?.move_to(uids, to).await?;
                 self.sync(folder).await?;
                 self.sync(to).await?;
-                Ok(Answer::Moved(moved))
+                Ok(Reply::Moved(moved))
             }
-            Ask::Search { folder, text, most } => {
+            Command::Search { folder, text, most } => {
                 let session = self.session().await?;
                 let selected = session.select(folder).await?;
                 let (headers, total, looked_through) = match session.search(text).await? {
@@ -52,9 +54,9 @@ impl Line {
                     }
                 };
                 let total = u32::try_from(total).unwrap_or(u32::MAX);
-                Ok(Answer::Headers(Listing { headers, total, validity: selected.validity, looked_through }))
+                Ok(Reply::Headers(Listing { headers, total, validity: selected.validity, looked_through }))
             }
-            Ask::Page { folder, offset, limit } => {
+            Command::Page { folder, offset, limit } => {
                 let session = self.session().await?;
                 let selected = session.select(folder).await?;
                 let to = selected.exists.saturating_sub(*offset);
@@ -65,14 +67,14 @@ impl Line {
                     listed(session, &uids).await?
                 };
                 let (total, validity) = (selected.exists, selected.validity);
-                Ok(Answer::Headers(Listing { headers, total, validity, looked_through: false }))
+                Ok(Reply::Headers(Listing { headers, total, validity, looked_through: false }))
             }
-            Ask::Arrived { message_id, attempt, round } => {
+            Command::Arrived { message_id, attempt, round } => {
                 let session = self.session().await?;
                 let mark = Mark { message_id, attempt: attempt.as_deref() };
-                Ok(Answer::Found(crate::inbox::arrived(session, &mark, *round).await?))
+                Ok(Reply::Found(find_test_message(session, &mark, *round).await?))
             }
-            Ask::FindSent { message_id } => {
+            Command::FindSent { message_id } => {
                 let session = self.session().await?;
                 let mark = Mark { message_id, attempt: None };
                 for folder in session.folders().await? {
@@ -80,19 +82,19 @@ impl Line {
                         && folder.selectable
                         && session.contains(&folder.name, &mark).await?
                     {
-                        return Ok(Answer::Found(Some(folder.name)));
+                        return Ok(Reply::Found(Some(folder.name)));
                     }
                 }
-                Ok(Answer::Found(None))
+                Ok(Reply::Found(None))
             }
         }
     }
 
     /// The connection with a folder open, unless that was made anew meanwhile: then UIDs mean other messages.
-    pub(super) async fn at(&mut self, folder: &str, validity: u32) -> Result<&mut Session, InboxError> {
+    pub(super) async fn at(&mut self, folder: &str, validity: u32) -> Result<&mut Session, SyncError> {
         let session = self.session().await?;
         if session.ensure(folder).await?.validity != validity {
-            return Err(InboxError::NoMessage);
+            return Err(SyncError::NoMessage);
         }
         Ok(session)
     }
@@ -102,50 +104,50 @@ impl Line {
         folder: &str,
         validity: u32,
         uid: u32,
-    ) -> Result<Arc<ParsedMessage>, InboxError> {
+    ) -> Result<Arc<ParsedMessage>, SyncError> {
         // Whose it is belongs to its name: another account's message must never be found under it.
         let mailbox = self.mailbox().await?;
         let key = format!("{}\0{}\0{validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
-        if let Some(opened) = self.inbox.kept(&key) {
+        if let Some(opened) = self.sync.opened_messages(&key) {
             return Ok(opened);
         }
         let session = self.at(folder, validity).await?;
-        let size = session.size(uid).await?.ok_or(InboxError::NoMessage)?;
+        let size = session.size(uid).await?.ok_or(SyncError::NoMessage)?;
         // Raw and taken apart it takes its size some three times.
-        let room = (size.min(MOST) / (1024 * 1024) + 1) * 3;
-        let inbox = Arc::clone(&self.inbox);
-        let _room = inbox.opening.acquire_many(room).await.map_err(|_| InboxError::Busy)?;
+        let room = (size.min(MAX_SHOWN) / (1024 * 1024) + 1) * 3;
+        let sync = Arc::clone(&self.sync);
+        let _room = sync.opening.acquire_many(room).await.map_err(|_| SyncError::Busy)?;
         let session = self.at(folder, validity).await?;
         // To its end, wherever the server says that is: its size is that of what it stores, not of what it sends.
-        let mut raw = Vec::with_capacity(size.min(MOST) as usize);
+        let mut raw = Vec::with_capacity(size.min(MAX_SHOWN) as usize);
         loop {
             let from = u32::try_from(raw.len()).unwrap_or(u32::MAX);
-            let wanted = CHUNK.min(MOST.saturating_sub(from));
+            let wanted = FETCH_CHUNK.min(MAX_SHOWN.saturating_sub(from));
             if wanted == 0 {
                 break;
             }
-            let octets = session.octets(uid, from, wanted).await?.ok_or(InboxError::NoMessage)?;
-            raw.extend_from_slice(&octets);
-            if octets.len() < wanted as usize {
+            let bytes = session.bytes(uid, from, wanted).await?.ok_or(SyncError::NoMessage)?;
+            raw.extend_from_slice(&bytes);
+            if bytes.len() < wanted as usize {
                 break;
             }
         }
-        let truncated = raw.len() >= MOST as usize;
+        let truncated = raw.len() >= MAX_SHOWN as usize;
         // Taking a large or hostile message apart takes a while: others go on meanwhile.
         let opened = tokio::task::spawn_blocking(move || message::parse(&raw, truncated)).await;
-        let opened = Arc::new(opened.map_err(|_| InboxError::NoMessage)?);
-        self.inbox.keep(key, &opened);
+        let opened = Arc::new(opened.map_err(|_| SyncError::NoMessage)?);
+        self.sync.keep(key, &opened);
         Ok(opened)
     }
 
-    pub(super) async fn delete(&mut self, folder: &str, validity: u32, uids: &[u32]) -> Result<Answer, InboxError> {
+    pub(super) async fn delete(&mut self, folder: &str, validity: u32, uids: &[u32]) -> Result<Reply, SyncError> {
         // Asked of the server, not of what was known: nothing is deleted for good by mistake.
         let chosen = self.mailbox().await?.trash_folder;
         let session = self.session().await?;
         let folders = session.folders().await?;
         let chosen = folders.iter().find(|one| one.selectable && Some(&one.name) == chosen.as_ref());
         let trash = chosen.or_else(|| folders.iter().find(|one| one.role == FolderRole::Trash));
-        let trash = trash.map(|one| one.name.clone()).ok_or(InboxError::NoTrash)?;
+        let trash = trash.map(|one| one.name.clone()).ok_or(SyncError::NoTrash)?;
         let session = self.at(folder, validity).await?;
         let moved = if trash == folder {
             session.erase(uids).await?;
@@ -154,38 +156,72 @@ impl Line {
             session.move_to(uids, &trash).await?
         };
         self.sync(folder).await?;
-        Ok(Answer::Moved(moved))
+        Ok(Reply::Moved(moved))
     }
 
-    pub(super) async fn sync(&mut self, folder: &str) -> Result<(), InboxError> {
+    pub(super) async fn sync(&mut self, folder: &str) -> Result<(), SyncError> {
         // As of its beginning: what comes in meanwhile may be missed. And of a look that fails, nothing is known.
         let began = Instant::now();
         self.synced.retain(|(name, _)| name != folder);
         let mailbox = self.mailbox().await?;
         let list = self.listed.is_none_or(|at| at.elapsed() > Duration::from_secs(600));
-        let inbox = Arc::clone(&self.inbox);
+        let sync = Arc::clone(&self.sync);
         let session = self.session().await?;
         if list {
-            crate::inbox::sync::folders(&inbox, &mailbox, session).await?;
+            crate::mailbox_sync::folders::folders(&sync, &mailbox, session).await?;
         }
-        crate::inbox::sync::folder(&inbox, &mailbox, session, folder).await?;
+        crate::mailbox_sync::folders::folder(&sync, &mailbox, session, folder).await?;
         if list {
             self.listed = Some(Instant::now());
         }
         self.synced.push((folder.to_owned(), began));
         if mailbox.look_problem.is_some() {
-            self.note_trouble(&mailbox, None).await?;
+            self.store_problem(&mailbox, None).await?;
         }
         Ok(())
     }
 }
 
 /// Headers of messages of the open folder, newest first.
-async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<HeaderView>, InboxError> {
+async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<HeaderView>, SyncError> {
     let mut found = Vec::with_capacity(uids.len());
     for some in uids.chunks(100) {
-        found.extend(sync::listed(session, some, None).await?.0.iter().map(headers::header));
+        found.extend(folders::listed(session, some, None).await?.0.iter().map(headers::header));
     }
     found.sort_unstable_by_key(|header| std::cmp::Reverse(header.uid));
     Ok(found)
+}
+
+/// One look: INBOX and Junk each time, the other folders at first and then every fourth time. Answers the folder it lies in.
+///
+/// # Errors
+/// [`MailError`].
+pub async fn find_test_message(
+    session: &mut Session,
+    mark: &Mark<'_>,
+    round: u32,
+) -> Result<Option<String>, MailError> {
+    if session.contains("INBOX", mark).await? {
+        return Ok(Some("INBOX".into()));
+    }
+    let mut seen = HashSet::new();
+    let folders = session.folders().await?;
+    let (junk, others): (Vec<_>, Vec<_>) = folders
+        .into_iter()
+        .filter(|folder| folder.selectable && folder.role != FolderRole::Sent)
+        .partition(|folder| folder.role == FolderRole::Junk);
+    let others = others.into_iter().filter(|_| round % 4 == 1).take(100);
+    for folder in junk.into_iter().chain(others) {
+        if folder.name.eq_ignore_ascii_case("INBOX") || !seen.insert(folder.name.clone()) {
+            continue;
+        }
+        match session.contains(&folder.name, mark).await {
+            Ok(true) => return Ok(Some(folder.name)),
+            // A folder that cannot be searched (a calendar, say) is no reason to stop.
+            Ok(false) => {}
+            Err(error) if error.answered => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }

@@ -2,12 +2,12 @@
 
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
-use app::model::{Answer, ComposeForm, DraftId, Edit, EventTime, Invitation, MessagePlace, size_in_words};
+use app::model::{Answer, ComposeForm, DraftId, EventTime, FormVersion, Invitation, MessageRef, size_in_words};
 
 use super::drafts::{Body, MOST_FILES};
 use super::{OrInternal, Services};
-use crate::inbox::Ask;
 use crate::mail::compose::utc;
+use crate::mailbox_sync::Command;
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
 use crate::store::Mailbox;
 
@@ -18,14 +18,14 @@ impl Services {
     /// Begins an answer: its draft is stored, with what it quotes and (forwarded) the files.
     pub(super) async fn begin_answer(
         &self,
-        me: &SignedIn,
-        place: &MessagePlace,
+        user: &SignedIn,
+        place: &MessageRef,
         how: Answer,
     ) -> Result<DraftId, AppError> {
-        let mailbox = self.own_mailbox(me, place.mailbox).await?;
-        let opened = self.open_message(me, &mailbox, place).await?;
+        let mailbox = self.own_mailbox(user, place.mailbox).await?;
+        let opened = self.open_message(user, &mailbox, place).await?;
         let draft = DraftId(self.clock.uuid());
-        let own = self.own_addresses(me, &mailbox).await?;
+        let own = self.own_addresses(user, &mailbox).await?;
         let (to, cc) = match how {
             Answer::Forward => (String::new(), String::new()),
             Answer::Reply => (written(&answered(&opened, &own)), String::new()),
@@ -47,11 +47,11 @@ impl Services {
         }
         let answers =
             (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.validity, place.uid));
-        self.put_body(me, draft, &Body { form, references, answers }, &Edit::default()).await?;
+        self.put_body(user, draft, &Body { form, references, answers }, &FormVersion::default()).await?;
         if how == Answer::Forward {
-            let copied = self.copy_files(me, draft, (&mailbox, place), &opened).await;
+            let copied = self.copy_files(user, draft, (&mailbox, place), &opened).await;
             if let Err(error) = copied {
-                self.throw_away(me, draft).await?;
+                self.throw_away(user, draft).await?;
                 return Err(error);
             }
         }
@@ -59,9 +59,9 @@ impl Services {
     }
 
     /// Addresses that are the person's own: of their mailboxes, those they sign in with, those they said, and their account's.
-    async fn own_addresses(&self, me: &SignedIn, mailbox: &Mailbox) -> Result<Own, AppError> {
-        let mine = self.store.mailboxes_of(me.institution().id, me.user()).await.or_internal(self)?;
-        let mut all = vec![mailbox.address.to_lowercase(), me.address().to_lowercase()];
+    async fn own_addresses(&self, user: &SignedIn, mailbox: &Mailbox) -> Result<Own, AppError> {
+        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
+        let mut all = vec![mailbox.address.to_lowercase(), user.address().to_lowercase()];
         all.extend(mine.iter().flat_map(|one| [one.address.to_lowercase(), one.sign_in_name.to_lowercase()]));
         all.extend(mine.into_iter().flat_map(|one| one.aliases));
         Ok(Own { first: mailbox.address.clone(), all })
@@ -70,15 +70,15 @@ impl Services {
     /// Attaches the files of a message to the draft that forwards it, and the pictures that stand in its text.
     async fn copy_files(
         &self,
-        me: &SignedIn,
+        user: &SignedIn,
         draft: DraftId,
-        (mailbox, place): (&Mailbox, &MessagePlace),
+        (mailbox, place): (&Mailbox, &MessageRef),
         opened: &ParsedMessage,
     ) -> Result<(), AppError> {
         let room = MOST_FILES.saturating_sub(opened.parts.len());
         let pictures = message::pictures::of_html(opened.html.as_deref().unwrap_or_default(), room);
         let total: u64 = opened.parts.iter().map(Part::size).sum();
-        let total = total + pictures.iter().map(|(_, octets)| octets.len() as u64).sum::<u64>();
+        let total = total + pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         if total > self.config.attachment_limit {
             return Err(AppError::refused(format!(
                 "The attachments of this message have more than {} together: download them, and send them as a link.",
@@ -92,33 +92,34 @@ impl Services {
         }
         for part in &opened.parts {
             let mut reader = self.part_reader(mailbox, place, part);
-            let mut octets = Vec::new();
-            while let Some(some) = reader.next().await.map_err(|error| self.inbox_trouble(me, mailbox, &error))? {
-                octets.extend(some);
+            let mut bytes = Vec::new();
+            while let Some(some) = reader.next().await.map_err(|error| self.sync_failure(user, mailbox, &error))? {
+                bytes.extend(some);
             }
-            let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), octets };
-            self.attach_files(me, draft, vec![file], &Edit::default()).await?;
+            let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), bytes };
+            self.attach_files(user, draft, vec![file], &FormVersion::default()).await?;
         }
-        for (number, (content_type, octets)) in pictures.into_iter().enumerate() {
+        for (number, (content_type, bytes)) in pictures.into_iter().enumerate() {
             let name = format!("picture-{}.{}", number + 1, message::pictures::ending(content_type));
-            let file = NewFile { name, content_type: content_type.to_owned(), octets };
-            self.attach_files(me, draft, vec![file], &Edit::default()).await?;
+            let file = NewFile { name, content_type: content_type.to_owned(), bytes };
+            self.attach_files(user, draft, vec![file], &FormVersion::default()).await?;
         }
         Ok(())
     }
 
     /// Marks the message that was answered: a failure of that harms nobody.
-    pub(super) fn mark_answered(&self, me: &SignedIn, body: &Body) {
+    pub(super) fn mark_answered(&self, user: &SignedIn, body: &Body) {
         let Some((mailbox, folder, validity, uid)) = body.answers.clone() else { return };
-        let (inbox, institution, store) = (std::sync::Arc::clone(&self.inbox), me.institution().id, self.store.clone());
+        let (mailbox_sync, institution, store) =
+            (std::sync::Arc::clone(&self.mailbox_sync), user.institution().id, self.store.clone());
         self.tasks.spawn(async move {
             let noted = store.note_flags(institution, mailbox, (&folder, &[uid]), (None, None, Some(true))).await;
             if let Err(error) = noted {
                 tracing::warn!("{error}");
             }
             let flag = crate::mail::imap::Flag::Answered;
-            let ask = Ask::Flag { folder, validity, uids: vec![uid], flag, set: true };
-            if let Err(error) = inbox.ask(institution, mailbox, ask).await {
+            let ask = Command::Flag { folder, validity, uids: vec![uid], flag, set: true };
+            if let Err(error) = mailbox_sync.execute(institution, mailbox, ask).await {
                 tracing::debug!("an answered message could not be marked: {error}");
             }
         });
@@ -148,7 +149,7 @@ struct Own {
 }
 
 impl Own {
-    /// Whether an address is the person's: also with a tag (`jane+news@…`, RFC 5233), which Exchange Online delivers.
+    /// Whether an address is the person's: also with a tag (`jane+event@…`, RFC 5233), which Exchange Online delivers.
     fn has(&self, address: &str) -> bool {
         let address = address.to_lowercase();
         let untagged = address.split_once('@').and_then(|(local, domain)| {

@@ -12,7 +12,7 @@ use crate::tokens::TokenError;
 
 /// Why the inbox did not do something.
 #[derive(Debug, thiserror::Error)]
-pub enum InboxError {
+pub enum SyncError {
     /// The mail server refused, or is out of reach.
     #[error(transparent)]
     Mail(#[from] MailError),
@@ -39,7 +39,7 @@ pub enum InboxError {
     Busy,
 }
 
-impl InboxError {
+impl SyncError {
     /// The fault, for a diagnosis.
     #[must_use]
     pub fn fault(&self, server: &(String, u16), now: app::model::Timestamp) -> Fault {
@@ -59,7 +59,7 @@ impl InboxError {
 
 /// What can be asked of a mailbox.
 #[derive(Debug, Clone)]
-pub enum Ask {
+pub enum Command {
     /// Look into a folder.
     Sync {
         /// Which.
@@ -75,7 +75,7 @@ pub enum Ask {
         uid: u32,
     },
     /// Octets of a message.
-    Octets {
+    Bytes {
         /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
@@ -156,7 +156,7 @@ pub enum Ask {
 
 /// What came of a question.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Reply {
     /// It was done.
     Done,
     /// Messages were moved; where they are now, if the server said so.
@@ -164,7 +164,7 @@ pub enum Answer {
     /// The message, taken apart.
     Opened(Arc<ParsedMessage>),
     /// Octets of it.
-    Octets(Vec<u8>),
+    Bytes(Vec<u8>),
     /// Headers.
     Headers(Listing),
     /// The folder a message was found in.

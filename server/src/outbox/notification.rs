@@ -2,8 +2,8 @@
 
 use app::model::MailboxState;
 
-use super::decide::Outcome;
-use super::send::{Attempted, Peer, envelope};
+use super::delivery::{AttemptResult, Peer, envelope};
+use super::retry_policy::Outcome;
 use super::worker::Outbox;
 use crate::mail::{MailError, Step, compose, smtp};
 use crate::store::{Delivery, EmailSettings, Mailbox, Result};
@@ -37,7 +37,12 @@ impl Outbox {
         Ok(mailbox.filter(|mailbox| mailbox.state != MailboxState::NeedsReconnect))
     }
 
-    pub(super) async fn notification(&self, delivery: &Delivery, to: &str, text: &str) -> Result<Option<Attempted>> {
+    pub(super) async fn notification(
+        &self,
+        delivery: &Delivery,
+        to: &str,
+        text: &str,
+    ) -> Result<Option<AttemptResult>> {
         let institution = delivery.institution;
         let settings = self.store.email_settings(institution).await?;
         if settings.custom_from && settings.notification_mailbox.is_some() {
@@ -54,14 +59,14 @@ impl Outbox {
         }
         let Some(relay) = &self.system_smtp else {
             let answer = "this server has no way to send notifications".to_owned();
-            return Ok(Some(Attempted { outcome: Outcome::Hopeless { answer }, fault: None }));
+            return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
         };
         let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
         let from = self.default_sender(&slug);
         let peer = Peer { server: relay.server(), signed_in_as: None };
         let mut session = match smtp::Session::open_relay(relay, &self.trust).await {
             Ok(session) => session,
-            Err(error) => return Ok(Some(Attempted::smtp(error, Vec::new(), peer, self.clock.now()))),
+            Err(error) => return Ok(Some(AttemptResult::smtp(error, Vec::new(), peer, self.clock.now()))),
         };
         let attempted = self.submit_text(delivery, &from, (to, text), &mut session, peer).await?;
         session.quit().await;
@@ -75,10 +80,10 @@ impl Outbox {
         settings: &EmailSettings,
         to: &str,
         text: &str,
-    ) -> Result<(Option<Attempted>, Option<String>)> {
+    ) -> Result<(Option<AttemptResult>, Option<String>)> {
         let Some(mailbox) = self.sending_mailbox(delivery.institution, settings).await? else {
             let answer = "the notification mailbox must be connected again".to_owned();
-            let attempted = Attempted { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
+            let attempted = AttemptResult { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
             return Ok((Some(attempted), Some(answer)));
         };
         let peer = self.microsoft(&mailbox);
@@ -87,10 +92,10 @@ impl Outbox {
             Err(attempted) => {
                 let problem = match &attempted.outcome {
                     Outcome::Failed { error, .. } => error.to_string(),
-                    Outcome::NoToken { answer, .. } | Outcome::Held { answer } | Outcome::Hopeless { answer } => {
+                    Outcome::NoToken { answer, .. } | Outcome::Held { answer } | Outcome::Permanent { answer } => {
                         answer.clone()
                     }
-                    Outcome::Accepted { .. } | Outcome::HandedBack => String::new(),
+                    Outcome::Accepted { .. } | Outcome::Released => String::new(),
                 };
                 return Ok((Some(attempted), Some(problem)));
             }
@@ -112,12 +117,12 @@ impl Outbox {
         (to, text): (&str, &str),
         session: &mut smtp::Session,
         peer: Peer<'_>,
-    ) -> Result<Option<Attempted>> {
+    ) -> Result<Option<AttemptResult>> {
         let headers = (delivery.subject.as_str(), delivery.message_id.as_str());
         let composed = compose::notification(from, to, headers, text, delivery.created_at);
         let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
             let answer = format!("{from} or {to} cannot stand in a message");
-            return Ok(Some(Attempted { outcome: Outcome::Hopeless { answer }, fault: None }));
+            return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
         };
         Ok(self.submit(delivery, (&envelope, &message.bytes), session, peer).await?.0)
     }

@@ -5,7 +5,7 @@ use app::model::{DeliveryId, InstitutionId, Timestamp};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Lane, Pace};
+use super::{SendQueue, Throttle};
 use crate::store::{Result, Store, Tx};
 
 const MINUTE_MS: i64 = 60_000;
@@ -15,21 +15,21 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const AHEAD_MS: i64 = 60_000;
 
 /// Who sends what waits in a lane, its row locked until the transaction ends, so that replicas count together.
-pub(super) async fn lock_sender(tx: &mut Tx, which: &Lane, now: Timestamp) -> Result<String> {
-    let row = match which.mailbox {
+pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) -> Result<String> {
+    let row = match queue.mailbox {
         Some(mailbox) => sqlx::query(
             "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2",
         )
-        .bind(which.institution.to_string())
+        .bind(queue.institution.to_string())
         .bind(mailbox.to_string()),
         None => sqlx::query(
             "SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name) FROM mailboxes m JOIN email_settings s ON s.notification_mailbox_id = m.id
              WHERE s.institution_id = $1 AND s.custom_from = 1 AND m.state <> 'needs_reconnect'",
         )
-        .bind(which.institution.to_string()),
+        .bind(queue.institution.to_string()),
     };
     let named: Option<String> = row.fetch_optional(&mut **tx).await?.map(|row| row.try_get(0)).transpose()?;
-    let sender = named.unwrap_or_else(|| which.id.to_string());
+    let sender = named.unwrap_or_else(|| queue.id.to_string());
     sqlx::query("INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2")
         .bind(&sender)
         .bind(now.0)
@@ -39,7 +39,7 @@ pub(super) async fn lock_sender(tx: &mut Tx, which: &Lane, now: Timestamp) -> Re
 }
 
 /// Whether a sender may go on.
-pub(super) enum Turn {
+pub(super) enum Permit {
     Now,
     Later(Timestamp),
     NoConnection,
@@ -48,21 +48,21 @@ pub(super) enum Turn {
 }
 
 /// Whether a sender may go on, through a connection of its own.
-pub(super) async fn turn(
+pub(super) async fn permit(
     tx: &mut Tx,
     (sender, connection): (&str, Uuid),
     recipients: i64,
-    pace: Pace,
+    throttle: Throttle,
     now: Timestamp,
-) -> Result<Turn> {
+) -> Result<Permit> {
     let row = sqlx::query("SELECT COUNT(*) FROM connections WHERE sender = $1 AND until >= $2 AND id <> $3")
         .bind(sender)
         .bind(now.0)
         .bind(connection.to_string())
         .fetch_one(&mut **tx)
         .await?;
-    if row.try_get::<i64, _>(0)? >= pace.connections {
-        return Ok(Turn::NoConnection);
+    if row.try_get::<i64, _>(0)? >= throttle.connections {
+        return Ok(Permit::NoConnection);
     }
     let row = sqlx::query("SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3")
         .bind(sender)
@@ -70,9 +70,9 @@ pub(super) async fn turn(
         .bind(now.0 + AHEAD_MS)
         .fetch_one(&mut **tx)
         .await?;
-    if row.try_get::<i64, _>(0)? >= pace.messages_per_minute {
+    if row.try_get::<i64, _>(0)? >= throttle.messages_per_minute {
         let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Turn::Later(Timestamp(oldest + MINUTE_MS + 1)));
+        return Ok(Permit::Later(Timestamp(oldest + MINUTE_MS + 1)));
     }
     let row = sqlx::query(
         "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM submissions
@@ -84,14 +84,14 @@ pub(super) async fn turn(
     .fetch_one(&mut **tx)
     .await?;
     let taken: i64 = row.try_get(0)?;
-    let full = taken > 0 && taken.saturating_add(recipients) > pace.recipients_per_day;
-    Ok(if full { Turn::Full } else { Turn::Now })
+    let full = taken > 0 && taken.saturating_add(recipients) > throttle.recipients_per_day;
+    Ok(if full { Permit::Full } else { Permit::Now })
 }
 
 /// Counts an attempt that begins now, and the connection it leaves through.
-pub(super) async fn count(
+pub(super) async fn record_submission(
     tx: &mut Tx,
-    (sender, which): (&str, DeliveryId),
+    (sender, delivery_id): (&str, DeliveryId),
     (connection, until): (Uuid, Timestamp),
     recipients: i64,
     now: Timestamp,
@@ -105,7 +105,7 @@ pub(super) async fn count(
     sqlx::query(
         "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
-    .bind(which.to_string())
+    .bind(delivery_id.to_string())
     .bind(now.0)
     .bind(sender)
     .bind(recipients)
@@ -115,12 +115,12 @@ pub(super) async fn count(
 }
 
 /// An attempt ended: of one whose message never began to leave, nobody was addressed.
-pub(super) async fn settle(tx: &mut Tx, institution: InstitutionId, which: DeliveryId) -> Result<()> {
+pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, delivery_id: DeliveryId) -> Result<()> {
     sqlx::query(
         "UPDATE submissions SET recipients = 0 WHERE delivery_id = $1
          AND at = (SELECT started_at FROM deliveries WHERE institution_id = $2 AND id = $1 AND data_started = 0)",
     )
-    .bind(which.to_string())
+    .bind(delivery_id.to_string())
     .bind(institution.to_string())
     .execute(&mut **tx)
     .await?;

@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Claim, Lane, Pace, Record, delivery, forget_sent, pace, select, settle_returned};
+use super::{Claim, Record, SendQueue, Throttle, delivery, forget_sent, select, settle_returned, throttle};
 use crate::store::{Result, Store, Tx, id};
 
 /// How long a message waits before it is looked again whether the day has room for it.
@@ -13,9 +13,9 @@ const FULL_MS: i64 = 10 * 60 * 1000;
 /// How long smaller ones go before it (six hours).
 const PATIENT_MS: i64 = 6 * 60 * 60 * 1000;
 
-fn lane(row: &AnyRow) -> Result<Lane> {
+fn queue(row: &AnyRow) -> Result<SendQueue> {
     let mailbox: Option<String> = row.try_get("mailbox_id")?;
-    Ok(Lane {
+    Ok(SendQueue {
         id: id(row, "id")?,
         institution: id(row, "institution_id")?,
         mailbox: mailbox.and_then(|text| text.parse().ok()),
@@ -27,17 +27,17 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn due_lanes(&self, now: Timestamp, limit: i64) -> Result<Vec<Lane>> {
+    pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
         let rows = sqlx::query(
-            "SELECT id, institution_id, mailbox_id FROM lanes WHERE paused_until <= $1 AND EXISTS (
-               SELECT 1 FROM deliveries d WHERE d.lane_id = lanes.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
+            "SELECT id, institution_id, mailbox_id FROM send_queues WHERE paused_until <= $1 AND EXISTS (
+               SELECT 1 FROM deliveries d WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
              ORDER BY served_at LIMIT $2",
         )
         .bind(now.0)
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(lane).collect()
+        rows.iter().map(queue).collect()
     }
 
     /// Takes the oldest due delivery of a lane for a claim, to be sent through a connection; both last as long as they are renewed.
@@ -47,24 +47,25 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn claim_delivery(
         &self,
-        which: &Lane,
+        queue: &SendQueue,
         (owner, connection, until): (Uuid, Uuid, Timestamp),
-        limits: Pace,
+        limits: Throttle,
         now: Timestamp,
     ) -> Result<Claim> {
         let mut tx = self.begin().await?;
-        let locked = sqlx::query("UPDATE lanes SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id")
-            .bind(now.0)
-            .bind(which.id.to_string())
-            .fetch_optional(&mut *tx)
-            .await?;
+        let locked =
+            sqlx::query("UPDATE send_queues SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id")
+                .bind(now.0)
+                .bind(queue.id.to_string())
+                .fetch_optional(&mut *tx)
+                .await?;
         if locked.is_none() {
             return Ok(Claim::Nothing);
         }
         let due = sqlx::query(select(
-            "WHERE lane_id = $1 AND state IN ('queued', 'deferred') AND next_attempt_at <= $2 ORDER BY created_at, id LIMIT 1",
+            "WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND next_attempt_at <= $2 ORDER BY created_at, id LIMIT 1",
         ))
-        .bind(which.id.to_string())
+        .bind(queue.id.to_string())
         .bind(now.0)
         .fetch_optional(&mut *tx)
         .await?;
@@ -75,22 +76,22 @@ impl Store {
                 .fetch_one(&mut *tx)
                 .await?
                 .try_get(0)?;
-        let sender = pace::lock_sender(&mut tx, which, now).await?;
-        match pace::turn(&mut tx, (&sender, connection), recipients, limits, now).await? {
-            pace::Turn::Now => {}
-            pace::Turn::Later(later) => return Ok(Claim::Paced(later)),
-            pace::Turn::NoConnection => return Ok(Claim::Nothing),
+        let sender = throttle::lock_sender(&mut tx, queue, now).await?;
+        match throttle::permit(&mut tx, (&sender, connection), recipients, limits, now).await? {
+            throttle::Permit::Now => {}
+            throttle::Permit::Later(later) => return Ok(Claim::Throttled(later)),
+            throttle::Permit::NoConnection => return Ok(Claim::Nothing),
             // It waited long enough for others: now they wait until there is room for it.
-            pace::Turn::Full if now.since_ms(found.created_at) > PATIENT_MS => {
-                return Ok(Claim::Paced(now.plus_ms(FULL_MS)));
+            throttle::Permit::Full if now.since_ms(found.created_at) > PATIENT_MS => {
+                return Ok(Claim::Throttled(now.plus_ms(FULL_MS)));
             }
-            pace::Turn::Full => {
+            throttle::Permit::Full => {
                 postpone(&mut tx, found.id, limits, now).await?;
                 tx.commit().await?;
                 return Ok(Claim::Postponed(found.user));
             }
         }
-        pace::count(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
+        throttle::record_submission(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
         let claimed = sqlx::query(
             // However long it waited for its turn: its age counts from the first attempt.
             "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
@@ -125,14 +126,14 @@ impl Store {
     pub async fn start_data(
         &self,
         institution: InstitutionId,
-        (which, owner): (DeliveryId, Uuid),
+        (delivery_id, owner): (DeliveryId, Uuid),
         refused: &[(String, RecipientState, String)],
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         let done = sqlx::query(
             "UPDATE deliveries SET data_started = 1 WHERE institution_id = $3 AND id = $1 AND state = 'sending' AND lease_owner = $2",
         )
-        .bind(which.to_string())
+        .bind(delivery_id.to_string())
         .bind(owner.to_string())
         .bind(institution.to_string())
         .execute(&mut *tx)
@@ -141,10 +142,10 @@ impl Store {
             return Ok(false);
         }
         sqlx::query("UPDATE recipients SET answer = '' WHERE delivery_id = $1 AND state = 'pending'")
-            .bind(which.to_string())
+            .bind(delivery_id.to_string())
             .execute(&mut *tx)
             .await?;
-        put_recipients(&mut tx, which, refused).await?;
+        put_recipients(&mut tx, delivery_id, refused).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -156,13 +157,13 @@ impl Store {
     pub async fn renew_lease(
         &self,
         institution: InstitutionId,
-        which: DeliveryId,
+        delivery_id: DeliveryId,
         owner: Uuid,
         until: Timestamp,
     ) -> Result<()> {
         sqlx::query("UPDATE deliveries SET lease_until = $1 WHERE institution_id = $4 AND id = $2 AND state = 'sending' AND lease_owner = $3")
             .bind(until.0)
-            .bind(which.to_string())
+            .bind(delivery_id.to_string())
             .bind(owner.to_string())
             .bind(institution.to_string())
             .execute(&self.pool)
@@ -177,7 +178,7 @@ impl Store {
     pub async fn record_delivery(
         &self,
         institution: InstitutionId,
-        (which, owner): (DeliveryId, Uuid),
+        (delivery_id, owner): (DeliveryId, Uuid),
         record: &Record,
         now: Timestamp,
     ) -> Result<bool> {
@@ -195,7 +196,7 @@ impl Store {
         .bind(record.fault.as_deref())
         .bind(i64::from(record.counts))
         .bind(finished)
-        .bind(which.to_string())
+        .bind(delivery_id.to_string())
         .bind(owner.to_string())
         .bind(institution.to_string())
         // Held: until now it could not leave.
@@ -206,12 +207,12 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        pace::settle(&mut tx, institution, which).await?;
-        put_recipients(&mut tx, which, &record.recipients).await?;
+        throttle::release_recipients(&mut tx, institution, delivery_id).await?;
+        put_recipients(&mut tx, delivery_id, &record.recipients).await?;
         if record.state == DeliveryState::Sent {
-            forget_sent(&mut tx, which, &record.answer).await?;
+            forget_sent(&mut tx, delivery_id, &record.answer).await?;
         }
-        settle_returned(&mut tx, which, now).await?;
+        settle_returned(&mut tx, delivery_id, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -257,7 +258,7 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn last_claimed_at(&self) -> Result<Timestamp> {
-        let row = sqlx::query("SELECT COALESCE(MAX(served_at), 0) FROM lanes").fetch_one(&self.pool).await?;
+        let row = sqlx::query("SELECT COALESCE(MAX(served_at), 0) FROM send_queues").fetch_one(&self.pool).await?;
         Ok(Timestamp(row.try_get(0)?))
     }
 
@@ -269,7 +270,7 @@ impl Store {
     pub async fn set_times_back(&self, now: Timestamp, leased: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         for (statement, until) in [
-            ("UPDATE lanes SET served_at = $1, paused_until = 0 WHERE served_at > $1 OR paused_until > $1", now),
+            ("UPDATE send_queues SET served_at = $1, paused_until = 0 WHERE served_at > $1 OR paused_until > $1", now),
             (
                 "UPDATE deliveries SET next_attempt_at = $1 WHERE state IN ('queued', 'deferred') AND next_attempt_at > $1",
                 now,
@@ -294,21 +295,21 @@ impl Store {
     pub async fn adopt_waiting(
         &self,
         tx: &mut Tx,
-        lane: &Lane,
-        (who, from): (UserId, &str),
+        queue: &SendQueue,
+        (user_id, from): (UserId, &str),
         now: Timestamp,
     ) -> Result<()> {
-        super::put_lane(tx, lane).await?;
+        super::put_queue(tx, queue).await?;
         sqlx::query(
             // One that is being sent, too: should that fail, it is tried again where it can leave.
-            "UPDATE deliveries SET lane_id = $1, next_attempt_at = $2, aging_since = $2 WHERE institution_id = $3 AND user_id = $4
+            "UPDATE deliveries SET send_queue_id = $1, next_attempt_at = $2, aging_since = $2 WHERE institution_id = $3 AND user_id = $4
              AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred', 'sending')
-             AND NOT EXISTS (SELECT 1 FROM lanes l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.lane_id)",
+             AND NOT EXISTS (SELECT 1 FROM send_queues l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.send_queue_id)",
         )
-        .bind(lane.id.to_string())
+        .bind(queue.id.to_string())
         .bind(now.0)
-        .bind(lane.institution.to_string())
-        .bind(who.to_string())
+        .bind(queue.institution.to_string())
+        .bind(user_id.to_string())
         .bind(from)
         .execute(&mut **tx)
         .await?;
@@ -319,13 +320,15 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn pause_lane(&self, which: &Lane, until: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE lanes SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1")
-            .bind(until.0)
-            .bind(which.id.to_string())
-            .bind(which.institution.to_string())
-            .execute(&self.pool)
-            .await?;
+    pub async fn pause_queue(&self, queue: &SendQueue, until: Timestamp) -> Result<()> {
+        sqlx::query(
+            "UPDATE send_queues SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1",
+        )
+        .bind(until.0)
+        .bind(queue.id.to_string())
+        .bind(queue.institution.to_string())
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -333,15 +336,15 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn resume_lane(&self, institution: InstitutionId, which: Uuid, now: Timestamp) -> Result<()> {
+    pub async fn resume_queue(&self, institution: InstitutionId, which: Uuid, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE id = $1 AND institution_id = $2")
+        sqlx::query("UPDATE send_queues SET paused_until = 0 WHERE id = $1 AND institution_id = $2")
             .bind(which.to_string())
             .bind(institution.to_string())
             .execute(&mut *tx)
             .await?;
         // While it could not leave through no fault of its own, it did not grow old.
-        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE lane_id = $2 AND institution_id = $3 AND state = 'deferred'")
+        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'")
             .bind(now.0)
             .bind(which.to_string())
             .bind(institution.to_string())
@@ -355,9 +358,9 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn resume_lanes(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
+    pub async fn resume_queues(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
         // Lanes first, as everywhere: who claims locks them in that order.
-        sqlx::query("UPDATE lanes SET paused_until = 0 WHERE institution_id = $1")
+        sqlx::query("UPDATE send_queues SET paused_until = 0 WHERE institution_id = $1")
             .bind(institution.to_string())
             .execute(&mut **tx)
             .await?;
@@ -388,7 +391,7 @@ impl Store {
 }
 
 /// A message for which the day has no room waits; it is looked again before there can be any: somebody may raise the limit.
-async fn postpone(tx: &mut Tx, which: DeliveryId, limits: Pace, now: Timestamp) -> Result<()> {
+async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: Timestamp) -> Result<()> {
     let most = limits.recipients_per_day;
     sqlx::query(
         "UPDATE deliveries SET next_attempt_at = $1, answer = CASE WHEN attempts = 0 THEN $2 ELSE answer END
@@ -396,19 +399,19 @@ async fn postpone(tx: &mut Tx, which: DeliveryId, limits: Pace, now: Timestamp) 
     )
     .bind(now.plus_ms(FULL_MS).0)
     .bind(format!("It waits for room: this mailbox may write to {most} recipients within 24 hours."))
-    .bind(which.to_string())
+    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
 /// What was said of recipients that are still to get it.
-async fn put_recipients(tx: &mut Tx, which: DeliveryId, said: &[(String, RecipientState, String)]) -> Result<()> {
+async fn put_recipients(tx: &mut Tx, delivery_id: DeliveryId, said: &[(String, RecipientState, String)]) -> Result<()> {
     for (address, state, answer) in said {
         sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")
             .bind(state.as_str())
             .bind(answer)
-            .bind(which.to_string())
+            .bind(delivery_id.to_string())
             .bind(address)
             .execute(&mut **tx)
             .await?;

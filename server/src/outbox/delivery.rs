@@ -5,19 +5,19 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::Address;
 use lettre::address::Envelope;
 
-use super::decide::Outcome;
+use super::retry_policy::Outcome;
 use super::worker::Outbox;
 use super::{Body, body_place};
 use crate::diagnosis::Fault;
 use crate::mail::{Login, MailError, Step, smtp};
-use crate::store::{Delivery, Lane, Mailbox, Result};
+use crate::store::{Delivery, Mailbox, Result, SendQueue};
 use crate::tokens::{AccessToken, TokenError};
 
 /// How long it is waited before it is looked whether a mailbox was connected again.
-const AWAY_SECONDS: u64 = 600;
+const DISCONNECTED_RETRY_SECONDS: u64 = 600;
 
 /// What an attempt came to. The fault is what the writer's diagnosis is made of.
-pub(super) struct Attempted {
+pub(super) struct AttemptResult {
     pub outcome: Outcome,
     pub fault: Option<Fault>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Peer<'a> {
     pub signed_in_as: Option<&'a str>,
 }
 
-impl Attempted {
+impl AttemptResult {
     fn plain(outcome: Outcome) -> Self {
         Self { outcome, fault: None }
     }
@@ -51,12 +51,12 @@ impl Attempted {
 }
 
 /// A session that is kept from one message to the next, while its token lives.
-pub(super) struct Kept {
+pub(super) struct OpenSession {
     pub(super) session: smtp::Session,
     until: Timestamp,
 }
 
-impl Kept {
+impl OpenSession {
     pub(super) async fn quit(self) {
         self.session.quit().await;
     }
@@ -66,25 +66,25 @@ impl Outbox {
     /// Tries a delivery. `None`: the lease was lost, and somebody else decides.
     pub(super) async fn attempt(
         &self,
-        lane: &Lane,
+        queue: &SendQueue,
         (delivery, recipients): (&Delivery, &[RecipientView]),
-        kept: &mut Option<Kept>,
-    ) -> Result<Option<Attempted>> {
+        open_session: &mut Option<OpenSession>,
+    ) -> Result<Option<AttemptResult>> {
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
         // Reports came back meanwhile for all who were to get it: there is nobody to send it to.
         if pending.is_empty() {
-            return Ok(Some(Attempted::plain(Outcome::HandedBack)));
+            return Ok(Some(AttemptResult::plain(Outcome::Released)));
         }
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).ok();
         let body = opened.and_then(|text| serde_json::from_str::<Body>(text.expose()).ok());
-        match (body, lane.mailbox) {
+        match (body, queue.mailbox) {
             (Some(Body::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
-                Ok(bytes) => self.through_mailbox(lane, (delivery, &pending), &bytes, kept).await,
+                Ok(bytes) => self.through_mailbox(queue, (delivery, &pending), &bytes, open_session).await,
                 Err(_) => Ok(Some(unreadable())),
             },
             (Some(Body::Text(text)), Some(_)) => {
-                self.through_mailbox(lane, (delivery, &pending), text.as_bytes(), kept).await
+                self.through_mailbox(queue, (delivery, &pending), text.as_bytes(), open_session).await
             }
             (Some(Body::Notification { to, text }), None) => Box::pin(self.notification(delivery, &to, &text)).await,
             _ => Ok(Some(unreadable())),
@@ -93,37 +93,37 @@ impl Outbox {
 
     async fn through_mailbox(
         &self,
-        lane: &Lane,
+        queue: &SendQueue,
         (delivery, pending): (&Delivery, &[String]),
         bytes: &[u8],
-        kept: &mut Option<Kept>,
-    ) -> Result<Option<Attempted>> {
-        let mailbox = match lane.mailbox {
-            Some(id) => self.store.mailbox(lane.institution, id).await?,
+        open_session: &mut Option<OpenSession>,
+    ) -> Result<Option<AttemptResult>> {
+        let mailbox = match queue.mailbox {
+            Some(id) => self.store.mailbox(queue.institution, id).await?,
             None => None,
         };
         let Some(mailbox) = mailbox else {
             // It may be connected again: what waits then leaves through it.
-            return Ok(Some(Attempted::plain(Outcome::NoToken {
+            return Ok(Some(AttemptResult::plain(Outcome::NoToken {
                 answer: format!("{} was disconnected; it leaves when that is connected again", delivery.from),
-                retry_after: Some(AWAY_SECONDS),
+                retry_after: Some(DISCONNECTED_RETRY_SECONDS),
             })));
         };
         let Some(envelope) = envelope(&delivery.from, pending) else { return Ok(Some(unreadable())) };
-        if kept.as_ref().is_none_or(|kept| kept.until <= self.clock.now()) {
-            if let Some(old) = kept.take() {
+        if open_session.as_ref().is_none_or(|open_session| open_session.until <= self.clock.now()) {
+            if let Some(old) = open_session.take() {
                 old.session.quit().await;
             }
             match self.open(&mailbox).await? {
-                Ok(session) => *kept = Some(session),
+                Ok(session) => *open_session = Some(session),
                 Err(attempted) => return Ok(Some(attempted)),
             }
         }
-        let Some(mut open) = kept.take() else { return Ok(None) };
+        let Some(mut open) = open_session.take() else { return Ok(None) };
         let (attempted, usable) =
             self.submit(delivery, (&envelope, bytes), &mut open.session, self.microsoft(&mailbox)).await?;
         if usable {
-            *kept = Some(open);
+            *open_session = Some(open);
         }
         Ok(attempted)
     }
@@ -135,8 +135,8 @@ impl Outbox {
         (envelope, bytes): (&Envelope, &[u8]),
         session: &mut smtp::Session,
         peer: Peer<'_>,
-    ) -> Result<(Option<Attempted>, bool)> {
-        let failed = |error, refused| Some(Attempted::smtp(error, refused, peer, self.clock.now()));
+    ) -> Result<(Option<AttemptResult>, bool)> {
+        let failed = |error, refused| Some(AttemptResult::smtp(error, refused, peer, self.clock.now()));
         let refused = match session.address(envelope, bytes).await {
             Ok(refused) => refused,
             Err(error) => {
@@ -153,7 +153,7 @@ impl Outbox {
             return Ok((failed(error, refused), usable));
         }
         if self.stop.is_cancelled() {
-            return Ok((Some(Attempted::plain(Outcome::HandedBack)), false));
+            return Ok((Some(AttemptResult::plain(Outcome::Released)), false));
         }
         let noted: Vec<_> = refused
             .iter()
@@ -169,7 +169,7 @@ impl Outbox {
             Ok(reply) => {
                 let accepted = envelope.to().iter().map(ToString::to_string);
                 let accepted = accepted.filter(|to| !refused.iter().any(|(refused, _)| refused == to)).collect();
-                Ok((Some(Attempted::plain(Outcome::Accepted { reply, accepted, refused })), true))
+                Ok((Some(AttemptResult::plain(Outcome::Accepted { reply, accepted, refused })), true))
             }
             Err(error) => {
                 let usable = error.answered && error.code() != Some(421);
@@ -179,12 +179,12 @@ impl Outbox {
     }
 
     /// A signed-in session of a mailbox, or what stands in the way.
-    pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<Kept, Attempted>> {
+    pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<OpenSession, AttemptResult>> {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
             let fault = mailbox.problem.as_deref().map(Fault::from_json);
             let answer = "the mailbox must be connected again".to_owned();
-            return Ok(Err(Attempted { outcome: Outcome::Held { answer }, fault }));
+            return Ok(Err(AttemptResult { outcome: Outcome::Held { answer }, fault }));
         }
         let token = match self.tokens.access(mailbox).await {
             Ok(token) => token,
@@ -207,13 +207,13 @@ impl Outbox {
             other => (token, other),
         };
         match opened {
-            Ok(session) => Ok(Ok(Kept { session, until: token.expires_at.plus_ms(-60_000) })),
+            Ok(session) => Ok(Ok(OpenSession { session, until: token.expires_at.plus_ms(-60_000) })),
             Err(error) => {
                 if error.step == Step::Auth && error.answered {
                     // Perhaps only the token was revoked: the next attempt asks for a new one.
                     self.tokens.forget(mailbox.id);
                 }
-                Ok(Err(Attempted::smtp(error, Vec::new(), self.microsoft(mailbox), now)))
+                Ok(Err(AttemptResult::smtp(error, Vec::new(), self.microsoft(mailbox), now)))
             }
         }
     }
@@ -234,19 +234,19 @@ pub(super) fn envelope(from: &str, to: &[String]) -> Option<Envelope> {
     Envelope::new(Some(from), to).ok()
 }
 
-fn unreadable() -> Attempted {
-    Attempted::plain(Outcome::Hopeless { answer: "the stored message cannot be read".into() })
+fn unreadable() -> AttemptResult {
+    AttemptResult::plain(Outcome::Permanent { answer: "the stored message cannot be read".into() })
 }
 
-pub(super) fn no_token(error: &TokenError, now: Timestamp) -> Attempted {
+pub(super) fn no_token(error: &TokenError, now: Timestamp) -> AttemptResult {
     let fault = Some(error.fault(now));
     let answer = error.to_string();
     let outcome = match error {
         _ if error.needs_reconnect() => Outcome::Held { answer },
         TokenError::Identity(error) if error.is_wrong_client() => Outcome::Held { answer },
         TokenError::Identity(error) => Outcome::NoToken { answer, retry_after: error.retry_after() },
-        TokenError::Gone => Outcome::Hopeless { answer },
+        TokenError::Gone => Outcome::Permanent { answer },
         _ => Outcome::NoToken { answer, retry_after: None },
     };
-    Attempted { outcome, fault }
+    AttemptResult { outcome, fault }
 }

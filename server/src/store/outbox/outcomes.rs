@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
 use sqlx::Row;
 
-use super::{Lane, put_lane};
+use super::{SendQueue, put_queue};
 use crate::store::{Mailbox, Result, Store, Tx, id, named};
 
 impl Store {
@@ -63,8 +63,8 @@ impl Store {
     pub async fn cancel_delivery(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        which: DeliveryId,
+        user_id: UserId,
+        delivery_id: DeliveryId,
         now: Timestamp,
     ) -> Result<Option<DeliveryState>> {
         let mut tx = self.begin().await?;
@@ -76,13 +76,13 @@ impl Store {
         )
         .bind(now.0)
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(delivery_id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
         let state = row.as_ref().map(|row| named(row, "state", DeliveryState::parse)).transpose()?;
         if state == Some(DeliveryState::Sent) {
-            forget_sent(&mut tx, which, "stopped before it was sent to them").await?;
+            forget_sent(&mut tx, delivery_id, "stopped before it was sent to them").await?;
         }
         tx.commit().await?;
         Ok(state)
@@ -95,22 +95,22 @@ impl Store {
     pub async fn retry_delivery(
         &self,
         institution: InstitutionId,
-        who: UserId,
-        (which, lane): (DeliveryId, &Lane),
+        user_id: UserId,
+        (delivery_id, queue): (DeliveryId, &SendQueue),
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        put_lane(&mut tx, lane).await?;
+        put_queue(&mut tx, queue).await?;
         let done = sqlx::query(
             "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
-               answer = '', fault = NULL, returned_answer = NULL, returned_fault = NULL, lane_id = $2
+               answer = '', fault = NULL, returned_answer = NULL, returned_fault = NULL, send_queue_id = $2
              WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')",
         )
         .bind(now.0)
-        .bind(lane.id.to_string())
+        .bind(queue.id.to_string())
         .bind(institution.to_string())
-        .bind(who.to_string())
-        .bind(which.to_string())
+        .bind(user_id.to_string())
+        .bind(delivery_id.to_string())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
@@ -119,7 +119,7 @@ impl Store {
         sqlx::query(
             "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state = 'refused'",
         )
-        .bind(which.to_string())
+        .bind(delivery_id.to_string())
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -133,7 +133,7 @@ impl Store {
     pub async fn prove_sent(
         &self,
         institution: InstitutionId,
-        which: DeliveryId,
+        delivery_id: DeliveryId,
         answer: &str,
         now: Timestamp,
     ) -> Result<bool> {
@@ -145,7 +145,7 @@ impl Store {
         .bind(answer)
         .bind(now.0)
         .bind(institution.to_string())
-        .bind(which.to_string())
+        .bind(delivery_id.to_string())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 1 {
@@ -154,11 +154,11 @@ impl Store {
                 "UPDATE recipients SET state = CASE WHEN answer = '' THEN 'accepted' ELSE 'refused' END
                  WHERE delivery_id = $1 AND state = 'pending'",
             )
-            .bind(which.to_string())
+            .bind(delivery_id.to_string())
             .execute(&mut *tx)
             .await?;
-            forget_sent(&mut tx, which, answer).await?;
-            settle_returned(&mut tx, which, now).await?;
+            forget_sent(&mut tx, delivery_id, answer).await?;
+            settle_returned(&mut tx, delivery_id, now).await?;
         }
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
@@ -217,7 +217,7 @@ impl Store {
 
 /// A message of which a report came back has come back once it was sent, or once nobody is left who may still get it. As long as
 /// somebody is, for whom it is in doubt or who is waited for, it stays what it is. A person's text is kept where there is one still.
-pub(super) async fn settle_returned(tx: &mut Tx, which: DeliveryId, now: Timestamp) -> Result<()> {
+pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: Timestamp) -> Result<()> {
     let settled = sqlx::query(
         "UPDATE deliveries SET state = 'bounced', answer = returned_answer, fault = returned_fault, finished_at = $1,
              body_sealed = CASE WHEN user_id IS NULL THEN '' ELSE body_sealed END
@@ -226,13 +226,13 @@ pub(super) async fn settle_returned(tx: &mut Tx, which: DeliveryId, now: Timesta
            OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))",
     )
     .bind(now.0)
-    .bind(which.to_string())
+    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     if settled.rows_affected() == 1 {
         // Of those who were refused in that session an answer is noted.
         sqlx::query("UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'")
-            .bind(which.to_string())
+            .bind(delivery_id.to_string())
             .execute(&mut **tx)
             .await?;
     }
@@ -269,20 +269,20 @@ async fn named_recipients(
 }
 
 /// A delivery was sent: whoever was still to get it does not, and its text is kept only for those who did not get it.
-pub(super) async fn forget_sent(tx: &mut Tx, which: DeliveryId, why: &str) -> Result<()> {
+pub(super) async fn forget_sent(tx: &mut Tx, delivery_id: DeliveryId, why: &str) -> Result<()> {
     sqlx::query(
         "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END
          WHERE delivery_id = $2 AND state = 'pending'",
     )
     .bind(why)
-    .bind(which.to_string())
+    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     sqlx::query(
         "UPDATE deliveries SET body_sealed = '' WHERE id = $1
            AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $1 AND state = 'refused'))",
     )
-    .bind(which.to_string())
+    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Something happened that others wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum Event {
     /// What a person sees of their mail changed.
     Mail(UserId),
     /// A refresh ended: the access token, sealed. It passes through and is stored nowhere.
@@ -38,7 +38,7 @@ pub enum News {
     Looked(InstitutionId, MailboxId, Uuid, String),
 }
 
-impl News {
+impl Event {
     fn to_text(&self) -> String {
         match self {
             Self::Mail(user) => format!("mail {user}"),
@@ -70,7 +70,7 @@ impl News {
 /// Hands news on within this process.
 #[derive(Debug, Clone)]
 pub(super) struct Bus {
-    here: broadcast::Sender<News>,
+    here: broadcast::Sender<Event>,
     /// Ends with the last clone.
     _listener: Option<Arc<Listener>>,
 }
@@ -114,8 +114,8 @@ struct Pieces(std::collections::VecDeque<(String, Vec<Option<String>>)>);
 
 impl Pieces {
     /// The news that a notice completes.
-    fn take(&mut self, notice: &str) -> Option<News> {
-        let Some(rest) = notice.strip_prefix("piece ") else { return News::parse(notice) };
+    fn take(&mut self, notice: &str) -> Option<Event> {
+        let Some(rest) = notice.strip_prefix("piece ") else { return Event::parse(notice) };
         let mut words = rest.splitn(4, ' ');
         let (name, at, count, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let (at, count): (usize, usize) = (at.parse().ok()?, count.parse().ok()?);
@@ -132,17 +132,17 @@ impl Pieces {
         *parts.get_mut(at)? = Some(text.to_owned());
         let whole: String = parts.iter().map(Option::as_deref).collect::<Option<_>>()?;
         self.0.retain(|(known, _)| known != name);
-        News::parse(&whole)
+        Event::parse(&whole)
     }
 }
 
 /// Hands news on to somebody for as long as they live and the store is open. What a slow listener missed is lost: see above.
-pub async fn hear<T>(mut news: broadcast::Receiver<News>, who: Weak<T>, mut told: impl FnMut(&Arc<T>, News)) {
+pub async fn subscribe<T>(mut event: broadcast::Receiver<Event>, who: Weak<T>, mut told: impl FnMut(&Arc<T>, Event)) {
     loop {
-        let heard = news.recv().await;
+        let heard = event.recv().await;
         let Some(who) = who.upgrade() else { return };
         match heard {
-            Ok(news) => told(&who, news),
+            Ok(event) => told(&who, event),
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
@@ -155,13 +155,13 @@ async fn connect(url: &str) -> Result<PgListener> {
     Ok(listener)
 }
 
-async fn listen(url: String, first: PgListener, here: broadcast::Sender<News>) {
+async fn listen(url: String, first: PgListener, here: broadcast::Sender<Event>) {
     let mut listener = first;
     let mut pieces = Pieces::default();
     loop {
         while let Ok(note) = listener.recv().await {
-            if let Some(news) = pieces.take(note.payload()) {
-                let _ = here.send(news);
+            if let Some(event) = pieces.take(note.payload()) {
+                let _ = here.send(event);
             }
         }
         tracing::warn!("news of other replicas are late: the database's LISTEN ended, and is tried again");
@@ -176,9 +176,9 @@ async fn listen(url: String, first: PgListener, here: broadcast::Sender<News>) {
 
 impl Store {
     /// Hands news on to this process and to other replicas. What cannot be handed on is no failure: others look by themselves.
-    pub async fn publish(&self, news: News) {
+    pub async fn publish(&self, event: Event) {
         if self.backend == super::Backend::Postgres {
-            for notice in notices(&news.to_text()) {
+            for notice in notices(&event.to_text()) {
                 let sent: Result<_> = sqlx::query("SELECT CAST(pg_notify($1, $2) AS TEXT)")
                     .bind(CHANNEL)
                     .bind(notice)
@@ -190,12 +190,12 @@ impl Store {
                 }
             }
         }
-        let _ = self.bus.here.send(news);
+        let _ = self.bus.here.send(event);
     }
 
     /// News from now on.
     #[must_use]
-    pub fn news(&self) -> broadcast::Receiver<News> {
+    pub fn events(&self) -> broadcast::Receiver<Event> {
         self.bus.here.subscribe()
     }
 }
@@ -206,29 +206,29 @@ mod tests {
 
     #[test]
     fn news_survive_the_way() {
-        for news in [
-            News::Mail(UserId(uuid::Uuid::from_u128(1))),
-            News::Token(MailboxId(uuid::Uuid::from_u128(2)), "v1.key.c2VhbGVk".into()),
-            News::Wanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
-            News::Free(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
-            News::Looked(
+        for event in [
+            Event::Mail(UserId(uuid::Uuid::from_u128(1))),
+            Event::Token(MailboxId(uuid::Uuid::from_u128(2)), "v1.key.c2VhbGVk".into()),
+            Event::Wanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            Event::Free(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            Event::Looked(
                 InstitutionId(Uuid::from_u128(1)),
                 MailboxId(Uuid::from_u128(2)),
                 Uuid::from_u128(4),
                 "Über uns/Two  words ".into(),
             ),
         ] {
-            assert_eq!(News::parse(&news.to_text()), Some(news));
+            assert_eq!(Event::parse(&event.to_text()), Some(event));
         }
-        let long = News::Token(MailboxId(uuid::Uuid::from_u128(3)), "c2Vh".repeat(10_000));
+        let long = Event::Token(MailboxId(uuid::Uuid::from_u128(3)), "c2Vh".repeat(10_000));
         let mut notices = notices(&long.to_text());
         assert!(notices.len() > 1 && notices.iter().all(|notice| notice.len() <= MOST));
         notices.reverse();
         let mut pieces = Pieces::default();
-        let whole: Vec<News> = notices.iter().filter_map(|notice| pieces.take(notice)).collect();
+        let whole: Vec<Event> = notices.iter().filter_map(|notice| pieces.take(notice)).collect();
         assert_eq!((whole, pieces.0.len()), (vec![long], 0));
         for other in ["", "mail", "mail x", "token 1", "other 1"] {
-            assert_eq!(News::parse(other), None, "{other}");
+            assert_eq!(Event::parse(other), None, "{other}");
         }
     }
 }

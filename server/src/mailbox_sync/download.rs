@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Ask, Inbox, InboxError};
+use super::{Command, MailboxSync, Reply, SyncError};
 use crate::message::{Decoder, Encoding, Part};
 use app::model::{InstitutionId, MailboxId};
 
 /// Octets fetched at once.
-const PIECE: u32 = 256 * 1024;
+const FETCH_CHUNK: u32 = 256 * 1024;
 
 /// Reads a part, or the whole message.
-pub struct PartReader {
-    inbox: Arc<Inbox>,
+pub struct PartDownload {
+    sync: Arc<MailboxSync>,
     mailbox: (InstitutionId, MailboxId),
     at: (String, u32, u32),
     from: u32,
@@ -21,11 +21,11 @@ pub struct PartReader {
     ready: Option<Arc<Vec<u8>>>,
 }
 
-impl PartReader {
+impl PartDownload {
     /// A reader of a part, or (without one) of the whole message. `at`: folder, UIDVALIDITY, UID.
     #[must_use]
     pub fn new(
-        inbox: Arc<Inbox>,
+        sync: Arc<MailboxSync>,
         mailbox: (InstitutionId, MailboxId),
         at: (String, u32, u32),
         part: Option<&Part>,
@@ -34,7 +34,7 @@ impl PartReader {
             part.map_or((0, u32::MAX, Encoding::Identity), |part| (part.from, part.length, part.encoding));
         let ready = part.and_then(|part| part.bytes.clone());
         let left = if ready.is_some() { 0 } else { left };
-        Self { inbox, mailbox, at, from, left, decoder: Decoder::new(encoding), ready }
+        Self { sync, mailbox, at, from, left, decoder: Decoder::new(encoding), ready }
     }
 
     /// The same, with nothing left to read.
@@ -46,8 +46,8 @@ impl PartReader {
     /// The next octets; none at the end.
     ///
     /// # Errors
-    /// [`InboxError`].
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, InboxError> {
+    /// [`SyncError`].
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SyncError> {
         if let Some(ready) = self.ready.take() {
             return Ok(Some(ready.to_vec()));
         }
@@ -56,16 +56,16 @@ impl PartReader {
                 let last = self.decoder.finish();
                 return Ok((!last.is_empty()).then_some(last));
             }
-            let length = self.left.min(PIECE);
+            let length = self.left.min(FETCH_CHUNK);
             let (folder, validity, uid) = self.at.clone();
-            let ask = Ask::Octets { folder, validity, uid, from: self.from, length };
-            let Answer::Octets(octets) = self.inbox.ask(self.mailbox.0, self.mailbox.1, ask).await? else {
-                return Err(InboxError::NoMessage);
+            let command = Command::Bytes { folder, validity, uid, from: self.from, length };
+            let Reply::Bytes(bytes) = self.sync.execute(self.mailbox.0, self.mailbox.1, command).await? else {
+                return Err(SyncError::NoMessage);
             };
-            let got = u32::try_from(octets.len()).unwrap_or(u32::MAX);
+            let got = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             self.from = self.from.saturating_add(got);
             self.left = if got < length { 0 } else { self.left.saturating_sub(got) };
-            let decoded = self.decoder.push(&octets);
+            let decoded = self.decoder.push(&bytes);
             if !decoded.is_empty() {
                 return Ok(Some(decoded));
             }

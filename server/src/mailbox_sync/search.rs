@@ -5,43 +5,46 @@ use std::collections::BTreeMap;
 
 use app::model::HeaderView;
 
-use super::{WINDOW, headers, sync};
+use super::{KEPT_HEADERS, folders, headers};
 use crate::mail::MailError;
 use crate::mail::imap::Session;
 use crate::message::{self, ParsedMessage, html_text};
 
 /// Messages whose text is fetched and looked into, from the newest.
-const LOOKED_INTO: usize = 50;
+const MAX_SEARCHED: usize = 50;
 /// Octets of each.
-const LOOKED_AT: u32 = 128 * 1024;
+const SEARCHED_BYTES: u32 = 128 * 1024;
 /// Letters that the server is asked for, at least: fewer are in every message.
-const STRETCH: usize = 2;
+const MIN_ASCII_LETTERS: usize = 2;
 
 /// Messages of the open folder that hold a text, newest first: those whose people or subject do, of the newest ones that lists
 /// show; and those whose text does, of the newest ones that hold its ASCII letters.
 pub(super) async fn look_through(session: &mut Session, exists: u32, text: &str) -> Result<Vec<HeaderView>, MailError> {
     let wanted = text.to_lowercase();
-    let newest: Vec<u32> = session.newest(exists, WINDOW).await?.into_iter().map(|(uid, _)| uid).collect();
+    let newest: Vec<u32> = session.newest(exists, KEPT_HEADERS).await?.into_iter().map(|(uid, _)| uid).collect();
     let mut found: BTreeMap<u32, HeaderView> = BTreeMap::new();
     for some in newest.chunks(100) {
-        let given = sync::listed(session, some, None).await?.0;
+        let given = folders::listed(session, some, None).await?.0;
         let holding = given.iter().map(headers::header).filter(|header| names(header, &wanted));
         found.extend(holding.map(|header| (header.uid, header)));
     }
-    let stretches: Vec<&str> =
-        text.split(|c: char| !c.is_ascii()).map(str::trim).filter(|stretch| stretch.len() >= STRETCH).collect();
+    let stretches: Vec<&str> = text
+        .split(|c: char| !c.is_ascii())
+        .map(str::trim)
+        .filter(|stretch| stretch.len() >= MIN_ASCII_LETTERS)
+        .collect();
     let mut candidates = if stretches.is_empty() { newest } else { session.search_all(&stretches).await? };
     candidates.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
     candidates.retain(|uid| !found.contains_key(uid));
     let mut holding = Vec::new();
-    for uid in candidates.into_iter().take(LOOKED_INTO) {
-        let Some(octets) = session.octets(uid, 0, LOOKED_AT).await? else { continue };
+    for uid in candidates.into_iter().take(MAX_SEARCHED) {
+        let Some(bytes) = session.bytes(uid, 0, SEARCHED_BYTES).await? else { continue };
         let wanted = wanted.clone();
-        let holds = tokio::task::spawn_blocking(move || says(&message::parse(&octets, true), &wanted)).await;
+        let holds = tokio::task::spawn_blocking(move || says(&message::parse(&bytes, true), &wanted)).await;
         holding.extend(holds.unwrap_or(false).then_some(uid));
     }
     for some in holding.chunks(100) {
-        let given = sync::listed(session, some, None).await?.0;
+        let given = folders::listed(session, some, None).await?.0;
         found.extend(given.iter().map(headers::header).map(|header| (header.uid, header)));
     }
     Ok(found.into_values().rev().collect())

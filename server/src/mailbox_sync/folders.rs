@@ -4,26 +4,26 @@ use std::collections::HashMap;
 
 use app::model::{FolderRole, HeaderView, Timestamp};
 
-use super::{Inbox, InboxError, WINDOW, headers};
+use super::{KEPT_HEADERS, MailboxSync, SyncError, headers};
 use crate::diagnosis::{Fault, bounce_cause};
 use crate::mail::MailError;
 use crate::mail::imap::{Listed, Session};
 use crate::message::dsn::{self, Bounce};
-use crate::store::{FolderChange, FolderRow, Mailbox, News};
+use crate::store::{Event, FolderChange, FolderRow, Mailbox};
 
 /// Octets of a delivery status notification that are looked at.
-const REPORT: u32 = 256 * 1024;
+const MAX_DSN: u32 = 256 * 1024;
 /// Room that a header takes, in bytes.
-const HEADER: u64 = 1024;
+const HEADER_BYTES: u64 = 1024;
 /// How long a message that the server could not give is not asked for again (an hour).
 const ASK_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// Folders of one mailbox that are known at most.
-const FOLDERS: usize = 500;
+const MAX_FOLDERS: usize = 500;
 
 /// Which folders there are.
-pub(super) async fn folders(inbox: &Inbox, mailbox: &Mailbox, session: &mut Session) -> Result<(), InboxError> {
+pub(super) async fn folders(sync: &MailboxSync, mailbox: &Mailbox, session: &mut Session) -> Result<(), SyncError> {
     let mut found: Vec<(String, FolderRole)> = Vec::new();
-    for folder in session.folders().await?.into_iter().filter(|folder| folder.selectable).take(FOLDERS) {
+    for folder in session.folders().await?.into_iter().filter(|folder| folder.selectable).take(MAX_FOLDERS) {
         // A second folder of a role is one of the person's own.
         let taken = folder.role != FolderRole::Other && found.iter().any(|(_, role)| *role == folder.role);
         found.push((folder.name, if taken { FolderRole::Other } else { folder.role }));
@@ -39,25 +39,25 @@ pub(super) async fn folders(inbox: &Inbox, mailbox: &Mailbox, session: &mut Sess
         }
     }
     found.sort_by_key(|(name, role)| (FolderRole::ALL.iter().position(|one| one == role), name.to_lowercase()));
-    inbox.store.put_folders(mailbox.institution, mailbox.id, &found).await?;
+    sync.store.put_folders(mailbox.institution, mailbox.id, &found).await?;
     Ok(())
 }
 
 /// Looks into a folder, and tells those who look at it if something changed.
 pub(super) async fn folder(
-    inbox: &Inbox,
+    sync: &MailboxSync,
     mailbox: &Mailbox,
     session: &mut Session,
     name: &str,
-) -> Result<(), InboxError> {
+) -> Result<(), SyncError> {
     let (institution, id) = (mailbox.institution, mailbox.id);
     let selected = session.select(name).await?;
-    let newest = session.newest(selected.exists, WINDOW).await?;
-    let before = inbox.store.folders(institution, id).await?.into_iter().find(|folder| folder.name == name);
+    let newest = session.newest(selected.exists, KEPT_HEADERS).await?;
+    let before = sync.store.folders(institution, id).await?.into_iter().find(|folder| folder.name == name);
     let role = before.as_ref().map_or(FolderRole::Other, |folder| folder.role);
     let same = before.as_ref().is_some_and(|folder| folder.validity == selected.validity);
     let known: HashMap<u32, HeaderView> = if same {
-        let known = inbox.store.headers(institution, id, name, (0, u32::MAX)).await?;
+        let known = sync.store.headers(institution, id, name, (0, u32::MAX)).await?;
         known.into_iter().map(|header| (header.uid, header)).collect()
     } else {
         HashMap::new()
@@ -72,7 +72,7 @@ pub(super) async fn folder(
             None => unknown.push(*uid),
             // Perhaps the server can give it by now.
             Some(header)
-                if headers::is_unreadable(header) && inbox.clock.now().since_ms(header.received_at) > ASK_AGAIN_MS =>
+                if headers::is_unreadable(header) && sync.clock.now().since_ms(header.received_at) > ASK_AGAIN_MS =>
             {
                 change.gone.push(*uid);
                 unknown.push(*uid);
@@ -86,9 +86,9 @@ pub(super) async fn folder(
         }
     }
     let mut problem = None;
-    if !unknown.is_empty() && inbox.store.room_for(unknown.len() as u64 * HEADER).is_err() {
+    if !unknown.is_empty() && sync.store.room_for(unknown.len() as u64 * HEADER_BYTES).is_err() {
         // They stay at the mail server, and are asked for at the next look.
-        problem = Some(Fault::new("no_room", inbox.clock.now(), &[]).to_json());
+        problem = Some(Fault::new("no_room", sync.clock.now(), &[]).to_json());
         unknown.clear();
     }
     let mut reports = Vec::new();
@@ -105,7 +105,7 @@ pub(super) async fn folder(
         }
         // Known by its number at least: it is not asked for at every look.
         let refused = newest.iter().filter(|(uid, _)| refused.contains(uid));
-        change.new.extend(refused.map(|(uid, flags)| headers::unreadable(*uid, *flags, inbox.clock.now())));
+        change.new.extend(refused.map(|(uid, flags)| headers::unreadable(*uid, *flags, sync.clock.now())));
     }
     let total = before.as_ref().map_or(0, |folder| folder.total);
     let changed = !same
@@ -117,28 +117,28 @@ pub(super) async fn folder(
         role,
         validity: selected.validity,
         total: selected.exists,
-        synced_at: Some(inbox.clock.now()),
+        synced_at: Some(sync.clock.now()),
         problem,
     };
     // Before the headers are known: what is cut short in between is looked at again.
-    let mut news = false;
+    let mut event = false;
     for uid in reports {
-        let octets = match session.octets(uid, 0, REPORT).await {
+        let bytes = match session.bytes(uid, 0, MAX_DSN).await {
             // A report that cannot be read keeps nobody from their mail.
             Err(error) if is_of_one(&error) => Vec::new(),
             other => other?.unwrap_or_default(),
         };
-        if let Some(bounce) = dsn::parse(&octets) {
-            let now = inbox.clock.now();
+        if let Some(bounce) = dsn::parse(&bytes) {
+            let now = sync.clock.now();
             let fault = fault_of(&bounce, now).to_json();
             let why = (bounce.failed.as_slice(), fault.as_str());
-            news |= inbox.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
+            event |= sync.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
         }
     }
-    inbox.store.sync_folder(institution, id, &seen, &change).await?;
-    news |= changed || before.is_none_or(|folder| folder.synced_at.is_none());
-    if news {
-        inbox.store.publish(News::Mail(mailbox.user)).await;
+    sync.store.sync_folder(institution, id, &seen, &change).await?;
+    event |= changed || before.is_none_or(|folder| folder.synced_at.is_none());
+    if event {
+        sync.store.publish(Event::Mail(mailbox.user)).await;
     }
     Ok(())
 }

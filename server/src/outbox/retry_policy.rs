@@ -43,17 +43,17 @@ pub enum Outcome {
         answer: String,
     },
     /// It can never leave: it cannot be read, or its mailbox is gone.
-    Hopeless {
+    Permanent {
         /// Why.
         answer: String,
     },
     /// The server stops; no octet of the message left.
-    HandedBack,
+    Released,
 }
 
 /// The attempt that ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt {
+pub struct SendAttempt {
     /// Its number, from 1.
     pub number: i64,
     /// When the message was written.
@@ -72,13 +72,13 @@ pub struct Attempt {
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
-pub struct Next {
+pub struct Transition {
     /// The new state.
     pub state: DeliveryState,
     /// When it is tried again, where it is.
     pub at: Timestamp,
     /// Until when nothing else leaves through its lane.
-    pub pause_lane: Option<Timestamp>,
+    pub pause_queue: Option<Timestamp>,
     /// The server's words.
     pub answer: String,
     /// What became of recipients.
@@ -89,19 +89,25 @@ pub struct Next {
 
 /// Decides.
 #[must_use]
-pub fn decide(outcome: &Outcome, attempt: Attempt) -> Next {
+pub fn transition(outcome: &Outcome, attempt: SendAttempt) -> Transition {
     let next = next(outcome, attempt);
     // What some have was sent, whoever did not get it: the recipients say who.
     match next.state {
-        DeliveryState::Failed if attempt.others_have_it => Next { state: DeliveryState::Sent, ..next },
+        DeliveryState::Failed if attempt.others_have_it => Transition { state: DeliveryState::Sent, ..next },
         _ => next,
     }
 }
 
-fn next(outcome: &Outcome, attempt: Attempt) -> Next {
+fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
     let now = attempt.now;
-    let plain =
-        |state, answer: String| Next { state, at: now, pause_lane: None, answer, recipients: Vec::new(), counts: true };
+    let plain = |state, answer: String| Transition {
+        state,
+        at: now,
+        pause_queue: None,
+        answer,
+        recipients: Vec::new(),
+        counts: true,
+    };
     match outcome {
         Outcome::Accepted { reply, accepted, refused } => {
             let mut recipients: Vec<_> =
@@ -110,7 +116,7 @@ fn next(outcome: &Outcome, attempt: Attempt) -> Next {
             let later: Vec<_> = refused.iter().filter(|(_, error)| error.is_transient()).collect();
             match later.first() {
                 // Those who were refused for now get it later: the others have it.
-                Some((_, error)) if !is_too_old(attempt) => Next {
+                Some((_, error)) if !is_too_old(attempt) => Transition {
                     recipients,
                     at: now.plus_ms(pause(attempt, None)),
                     ..plain(DeliveryState::Deferred, error.to_string())
@@ -120,9 +126,9 @@ fn next(outcome: &Outcome, attempt: Attempt) -> Next {
                         .iter()
                         .map(|(address, error)| (address.clone(), RecipientState::Refused, error.to_string()));
                     recipients.extend(given_up);
-                    Next { recipients, ..plain(DeliveryState::Sent, reply.clone()) }
+                    Transition { recipients, ..plain(DeliveryState::Sent, reply.clone()) }
                 }
-                None => Next { recipients, ..plain(DeliveryState::Sent, reply.clone()) },
+                None => Transition { recipients, ..plain(DeliveryState::Sent, reply.clone()) },
             }
         }
         Outcome::Failed { error, refused } => failed(error, refused, attempt),
@@ -132,23 +138,23 @@ fn next(outcome: &Outcome, attempt: Attempt) -> Next {
             retry(attempt, answer.clone(), wait, true)
         }
         // It stays queued as long as it takes: its age counts only while it could leave.
-        Outcome::Held { answer } => Next {
+        Outcome::Held { answer } => Transition {
             at: now,
-            pause_lane: Some(now.plus_ms(HELD_MS)),
+            pause_queue: Some(now.plus_ms(HELD_MS)),
             counts: false,
             ..plain(DeliveryState::Queued, answer.clone())
         },
-        Outcome::Hopeless { answer } => plain(DeliveryState::Failed, answer.clone()),
-        Outcome::HandedBack => Next { counts: false, ..plain(DeliveryState::Queued, String::new()) },
+        Outcome::Permanent { answer } => plain(DeliveryState::Failed, answer.clone()),
+        Outcome::Released => Transition { counts: false, ..plain(DeliveryState::Queued, String::new()) },
     }
 }
 
-fn failed(error: &MailError, refused: &[(String, MailError)], attempt: Attempt) -> Next {
+fn failed(error: &MailError, refused: &[(String, MailError)], attempt: SendAttempt) -> Transition {
     let answer = error.to_string();
-    let stop = |state| Next {
+    let stop = |state| Transition {
         state,
         at: attempt.now,
-        pause_lane: None,
+        pause_queue: None,
         answer: answer.clone(),
         recipients: refused_for_good(refused),
         counts: true,
@@ -158,7 +164,7 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: Attempt) 
         // Whoever was refused, for now or for good, did not get it from that session.
         let said =
             |(address, error): &(String, MailError)| (address.clone(), RecipientState::Refused, error.to_string());
-        return Next { recipients: refused.iter().map(said).collect(), ..stop(DeliveryState::Unknown) };
+        return Transition { recipients: refused.iter().map(said).collect(), ..stop(DeliveryState::Unknown) };
     }
     // Before MAIL FROM nothing of this message was said: it is the mailbox or the way to the server, and waits for all.
     let mailbox = matches!(error.step, Step::Connect | Step::Tls | Step::Auth);
@@ -169,7 +175,7 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: Attempt) 
         let throttled = error.is_throttled() && (error.step != Step::Recipient || error.is_the_senders());
         let wait = if error.is_quota() { Some(LONGEST_PAUSE_MS) } else { error.backoff_ms() };
         let next = retry(attempt, answer.clone(), wait, mailbox || throttled || error.is_quota());
-        return Next { recipients: refused_for_good(refused), ..next };
+        return Transition { recipients: refused_for_good(refused), ..next };
     }
     stop(DeliveryState::Failed)
 }
@@ -179,17 +185,17 @@ fn refused_for_good(refused: &[(String, MailError)]) -> Vec<(String, RecipientSt
     permanent.map(|(address, error)| (address.clone(), RecipientState::Refused, error.to_string())).collect()
 }
 
-fn is_too_old(attempt: Attempt) -> bool {
+fn is_too_old(attempt: SendAttempt) -> bool {
     attempt.now.since_ms(attempt.created_at) >= attempt.max_age_ms
 }
 
-fn retry(attempt: Attempt, answer: String, wait_ms: Option<i64>, lane: bool) -> Next {
+fn retry(attempt: SendAttempt, answer: String, wait_ms: Option<i64>, queue: bool) -> Transition {
     let at = attempt.now.plus_ms(pause(attempt, wait_ms));
     let old = is_too_old(attempt);
-    Next {
+    Transition {
         state: if old { DeliveryState::Failed } else { DeliveryState::Deferred },
         at,
-        pause_lane: lane.then_some(at),
+        pause_queue: queue.then_some(at),
         answer: if old { format!("given up: {answer}") } else { answer },
         recipients: Vec::new(),
         counts: true,
@@ -198,7 +204,7 @@ fn retry(attempt: Attempt, answer: String, wait_ms: Option<i64>, lane: bool) -> 
 
 /// Doubles with every attempt, spread over a fifth; never shorter than what the server asks for.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of an hour")]
-fn pause(attempt: Attempt, wait_ms: Option<i64>) -> i64 {
+fn pause(attempt: SendAttempt, wait_ms: Option<i64>) -> i64 {
     let doublings = u32::try_from((attempt.number - 1).clamp(0, 16)).unwrap_or(16);
     let asked = wait_ms.unwrap_or(0).min(LONGEST_WAIT_MS);
     let pause = attempt.first_pause_ms.saturating_mul(1_i64 << doublings).min(LONGEST_PAUSE_MS).max(asked);
@@ -211,9 +217,9 @@ mod tests {
 
     const DAYS: i64 = 24 * 60 * 60 * 1000;
 
-    fn attempt(number: i64, age_ms: i64) -> Attempt {
+    fn attempt(number: i64, age_ms: i64) -> SendAttempt {
         let now = Timestamp(1_000_000_000);
-        Attempt {
+        SendAttempt {
             number,
             created_at: now.plus_ms(-age_ms),
             now,
@@ -228,14 +234,14 @@ mod tests {
         MailError::refused(step, Some(code), "words")
     }
 
-    fn fails(error: MailError, attempt: Attempt) -> Next {
-        decide(&Outcome::Failed { error, refused: Vec::new() }, attempt)
+    fn fails(error: MailError, attempt: SendAttempt) -> Transition {
+        transition(&Outcome::Failed { error, refused: Vec::new() }, attempt)
     }
 
     #[test]
     fn a_connection_that_breaks_after_data_is_never_sent_again() {
         let next = fails(MailError::network(Step::AfterData, "reset"), attempt(1, 0));
-        assert_eq!((next.state, next.pause_lane), (DeliveryState::Unknown, None));
+        assert_eq!((next.state, next.pause_queue), (DeliveryState::Unknown, None));
         let answered = fails(smtp(Step::AfterData, 451), attempt(1, 0));
         assert_eq!(answered.state, DeliveryState::Deferred, "the server said that it did not take it");
     }
@@ -249,9 +255,9 @@ mod tests {
         }
         let late = fails(smtp(Step::From, 451), attempt(80, 3 * DAYS));
         assert_eq!(late.state, DeliveryState::Failed);
-        let spread = decide(
+        let spread = transition(
             &Outcome::Failed { error: smtp(Step::From, 451), refused: Vec::new() },
-            Attempt { jitter: 1.0, ..attempt(1, 0) },
+            SendAttempt { jitter: 1.0, ..attempt(1, 0) },
         );
         assert_eq!(spread.at.since_ms(now), 72_000);
     }
@@ -265,11 +271,11 @@ mod tests {
 
     #[test]
     fn throttling_and_refused_sign_ins_rest_the_whole_mailbox() {
-        assert!(fails(smtp(Step::From, 432), attempt(1, 0)).pause_lane.is_some());
+        assert!(fails(smtp(Step::From, 432), attempt(1, 0)).pause_queue.is_some());
         // 535 is permanent for the attempt, but an administrator can mend it, and no other message would fare better.
         let refused = fails(smtp(Step::Auth, 535), attempt(1, 0));
         assert_eq!(refused.state, DeliveryState::Deferred);
-        assert!(refused.pause_lane.is_some());
+        assert!(refused.pause_queue.is_some());
         let asked = MailError::refused(Step::From, Some(432), "Suggested Backoff Time: 300000 milliseconds");
         assert_eq!(fails(asked, attempt(1, 0)).at.since_ms(attempt(1, 0).now), 300_000);
         let asked = MailError::refused(Step::From, Some(432), "Suggested Backoff Time: 99999999999 milliseconds");
@@ -281,15 +287,15 @@ mod tests {
         let quota =
             fails(smtp(Step::AfterData, 554).with_text("5.2.0 SubmissionQuotaExceededException"), attempt(1, 0));
         assert_eq!(
-            (quota.state, quota.pause_lane),
+            (quota.state, quota.pause_queue),
             (DeliveryState::Deferred, Some(attempt(1, 0).now.plus_ms(3_600_000)))
         );
         let grey = |code| {
             let refused = vec![("b@x.example".into(), smtp(Step::Recipient, code))];
-            decide(&Outcome::Failed { error: smtp(Step::Recipient, code), refused }, attempt(1, 0))
+            transition(&Outcome::Failed { error: smtp(Step::Recipient, code), refused }, attempt(1, 0))
         };
-        assert_eq!((grey(451).state, grey(451).pause_lane), (DeliveryState::Deferred, None));
-        assert!(grey(432).pause_lane.is_some(), "the mailbox itself is too fast");
+        assert_eq!((grey(451).state, grey(451).pause_queue), (DeliveryState::Deferred, None));
+        assert!(grey(432).pause_queue.is_some(), "the mailbox itself is too fast");
     }
 
     #[test]
@@ -299,7 +305,7 @@ mod tests {
             accepted: vec!["a@x.example".into()],
             refused: vec![("b@x.example".into(), smtp(Step::Recipient, 550))],
         };
-        let next = decide(&outcome, attempt(1, 0));
+        let next = transition(&outcome, attempt(1, 0));
         assert_eq!(next.state, DeliveryState::Sent);
         assert_eq!(next.recipients[0].1, RecipientState::Accepted);
         assert_eq!((next.recipients[1].1, next.recipients[1].2.contains("550")), (RecipientState::Refused, true));
@@ -308,20 +314,20 @@ mod tests {
             accepted: vec!["a@x.example".into()],
             refused: vec![("b@x.example".into(), smtp(Step::Recipient, 450))],
         };
-        let next = decide(&outcome, attempt(1, 0));
+        let next = transition(&outcome, attempt(1, 0));
         assert_eq!((next.state, next.recipients.len()), (DeliveryState::Deferred, 1), "b gets it later, a has it");
         let refused = Outcome::Failed {
             error: smtp(Step::Recipient, 550),
             refused: vec![("b@x.example".into(), smtp(Step::Recipient, 550))],
         };
-        let next = decide(&refused, Attempt { others_have_it: true, ..attempt(2, 0) });
+        let next = transition(&refused, SendAttempt { others_have_it: true, ..attempt(2, 0) });
         assert_eq!((next.state, next.recipients[0].1), (DeliveryState::Sent, RecipientState::Refused));
     }
 
     #[test]
     fn waiting_for_a_person_costs_neither_attempts_nor_age() {
-        let next = decide(&Outcome::Held { answer: "connect again".into() }, attempt(1, 30 * DAYS));
+        let next = transition(&Outcome::Held { answer: "connect again".into() }, attempt(1, 30 * DAYS));
         assert_eq!((next.state, next.counts), (DeliveryState::Queued, false));
-        assert!(next.pause_lane.is_some());
+        assert!(next.pause_queue.is_some());
     }
 }

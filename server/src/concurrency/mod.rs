@@ -1,0 +1,3 @@
+//! Concurrency helpers that several layers use.
+
+pub mod keyed_lock;

@@ -77,11 +77,11 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
         let query: Vec<(String, String)> =
             url::Url::parse(&world.url("demo", &href)).unwrap().query_pairs().into_owned().collect();
         let value = |name: &str| query.iter().find(|(known, _)| known == name).unwrap().1.clone();
-        let (validity, uid) = (value("validity"), value("uid"));
+        let (uid_validity, uid) = (value("uid_validity"), value("uid"));
         let fields = [
             ("mailbox", mailbox.as_str()),
             ("folder", "INBOX"),
-            ("validity", validity.as_str()),
+            ("uid_validity", uid_validity.as_str()),
             ("uid", uid.as_str()),
             ("how", "forward"),
         ];
@@ -91,11 +91,11 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
 
         // Opened is read; another UIDVALIDITY is another message.
         world.until(async || !page(&browser, &world, "/mail/inbox").await.contains("Unread: </span>Ann")).await;
-        let act = async |validity: &str, action: &str| {
+        let act = async |uid_validity: &str, action: &str| {
             let fields = [
                 ("mailbox", mailbox.as_str()),
                 ("folder", "INBOX"),
-                ("validity", validity),
+                ("uid_validity", uid_validity),
                 ("uids[]", uid.as_str()),
                 ("action", action),
             ];
@@ -103,7 +103,7 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
             page(&browser, &world, &location(&answer)).await
         };
         assert!(act("999", "delete").await.contains("That did not work."));
-        assert!(act(&validity, "delete").await.contains("1 message moved to the deleted ones."));
+        assert!(act(&uid_validity, "delete").await.contains("1 message moved to the deleted ones."));
         assert!(!page(&browser, &world, "/mail/inbox").await.contains("With a file"));
         let trash = format!("/mail/inbox?mailbox={mailbox}&folder=Deleted%20Items");
         listed(&browser, &world, &trash, "With a file").await;
@@ -259,24 +259,24 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     let ask = async |ask: Command| world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await;
     let (folder, store) = ("INBOX".to_owned(), &world.services.store);
     let row = store.folders(seat.institution, seat.mailbox).await.unwrap().into_iter().find(|row| row.name == folder);
-    let validity = row.unwrap().validity;
+    let uid_validity = row.unwrap().uid_validity;
     let uid = store.headers(seat.institution, seat.mailbox, &folder, (0, 9)).await.unwrap()[0].uid;
     let refuse = |command: &str| world.sandbox.world().faults.imap_refused = command.into();
     let cut = |command: &str| world.sandbox.world().faults.imap_cut = command.into();
 
     refuse("FETCH");
     assert!(ask(Command::Sync { folder: folder.clone() }).await.is_err());
-    assert!(ask(Command::Bytes { folder: folder.clone(), validity, uid, from: 0, length: 9 }).await.is_err());
+    assert!(ask(Command::Bytes { folder: folder.clone(), uid_validity, uid, from: 0, length: 9 }).await.is_err());
     let download = href.replace("/mail/message?", "/mail/message/raw?");
     let status = async |path: &str| browser.get(&world.url("demo", path)).await.status();
     assert!(!status(&download).await.is_success(), "no broken file");
     refuse("LIST");
-    assert!(ask(Command::Delete { folder: folder.clone(), validity, uids: vec![uid] }).await.is_err());
+    assert!(ask(Command::Delete { folder: folder.clone(), uid_validity, uids: vec![uid] }).await.is_err());
     refuse("SEARCH");
     assert!(ask(Command::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_err());
     refuse("STORE");
     let flag = server::mail::imap::Flag::Flagged;
-    assert!(ask(Command::Flag { folder: folder.clone(), validity, uids: vec![uid], flag, set: true }).await.is_err());
+    assert!(ask(Command::Flag { folder: folder.clone(), uid_validity, uids: vec![uid], flag, set: true }).await.is_err());
     refuse("");
     assert_eq!(status(&download).await, 200);
     assert_eq!(
@@ -299,7 +299,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     world.sandbox.world().faults.imap_dropped = "FETCH".into();
     assert!(ask(Command::Sync { folder: folder.clone() }).await.is_ok());
     cut("FETCH");
-    let Reply::Opened(opened) = ask(Command::Open { folder, validity, uid }).await.unwrap() else { panic!() };
+    let Reply::Opened(opened) = ask(Command::Open { folder, uid_validity, uid }).await.unwrap() else { panic!() };
     assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 
@@ -505,7 +505,7 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
         ask().await.unwrap();
         assert!(world.sandbox.world().imap_selects <= selects + 1);
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
-        assert_eq!(mailbox.look_problem, None);
+        assert_eq!(mailbox.sync_problem, None);
         // Later the server can give it.
         world.sandbox.world().faults.imap_broken_uid = 0;
         clock.advance_ms(60 * 60 * 1000 + 1);

@@ -36,7 +36,7 @@ pub async fn act_on_mail(
     // Back to the message that is open, or to the list.
     let (back, stays) = match mailbox.parse() {
         Ok(mailbox) if stay > 0 => {
-            let place = MessageRef { mailbox, folder: folder.clone(), validity, uid: stay };
+            let place = MessageRef { mailbox, folder: folder.clone(), uid_validity: validity, uid: stay };
             (format!("/mail/message?{}", place.query()), true)
         }
         _ if to.is_empty() => (list(&mailbox, &folder, (page, &search)), false),
@@ -46,7 +46,7 @@ pub async fn act_on_mail(
         let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let action = MailAction::parse(&action).ok_or(AppError::Malformed)?;
-        let place = MessageRef { mailbox, folder, validity, uid: 0 };
+        let place = MessageRef { mailbox, folder, uid_validity: validity, uid: 0 };
         request.backend.inbox.act(&user, &place, &uids, action, &to).await
     };
     let acted = work.await;

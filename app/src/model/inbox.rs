@@ -117,7 +117,7 @@ pub struct InboxView {
     /// The folder that is shown.
     pub folder: FolderView,
     /// UIDVALIDITY of the folder.
-    pub validity: u32,
+    pub uid_validity: u32,
     /// A page of its messages, newest first.
     pub headers: Vec<HeaderView>,
     /// The page, from 1.
@@ -148,7 +148,7 @@ pub struct MessageRef {
     /// The folder, as the server writes it.
     pub folder: String,
     /// UIDVALIDITY: a message of another one is another message.
-    pub validity: u32,
+    pub uid_validity: u32,
     /// UID.
     pub uid: u32,
 }
@@ -157,7 +157,7 @@ impl MessageRef {
     /// As the query of an address.
     #[must_use]
     pub fn query(&self) -> String {
-        format!("mailbox={}&folder={}&validity={}&uid={}", self.mailbox, escaped(&self.folder), self.validity, self.uid)
+        format!("mailbox={}&folder={}&validity={}&uid={}", self.mailbox, escaped(&self.folder), self.uid_validity, self.uid)
     }
 }
 

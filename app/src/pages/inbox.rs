@@ -216,7 +216,7 @@ fn list(view: &InboxView) -> AnyView {
         <form method="post" action="/api/act_on_mail" class="sheet messages-sheet">
             <input type="hidden" name="mailbox" value=mailbox.to_string()/>
             <input type="hidden" name="folder" value=folder/>
-            <input type="hidden" name="validity" value=view.validity.to_string()/>
+            <input type="hidden" name="validity" value=view.uid_validity.to_string()/>
             <input type="hidden" name="page" value=view.page.to_string()/>
             <input type="hidden" name="search" value=view.search.clone()/>
             <div class="messages-head">
@@ -269,7 +269,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let place = MessageRef {
         mailbox: view.mailbox,
         folder: view.folder.name.clone(),
-        validity: view.validity,
+        uid_validity: view.uid_validity,
         uid: header.uid,
     };
     let page = if view.page > 1 { format!("&page={}", view.page) } else { String::new() };
@@ -287,8 +287,8 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let unread = !header.seen && !outgoing;
     view! {
         <li class="mail-row" class:unread=unread data-uid=uid.clone()>
-            <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{}-{uid}", view.validity) aria-label=select/></label>
-            <a href=href id=format!("open-{}-{uid}", view.validity)>
+            <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{}-{uid}", view.uid_validity) aria-label=select/></label>
+            <a href=href id=format!("open-{}-{uid}", view.uid_validity)>
                 <span class="mail-who">
                     {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}
                     <bdi>{who}</bdi>

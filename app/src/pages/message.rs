@@ -20,7 +20,7 @@ pub fn Message() -> impl IntoView {
         Some(MessageRef {
             mailbox: asked.get("mailbox")?.parse().ok()?,
             folder: asked.get("folder").filter(|name| !name.is_empty())?,
-            validity: number("validity")?,
+            uid_validity: number("validity")?,
             uid: number("uid")?,
         })
     })();
@@ -36,7 +36,7 @@ pub fn Message() -> impl IntoView {
         }
         let subject = if view.subject.is_empty() { "(no subject)".to_owned() } else { view.subject.clone() };
         // Back to the row, where one goes on.
-        let row = format!("#open-{}-{}", view.place.validity, view.place.uid);
+        let row = format!("#open-{}-{}", view.place.uid_validity, view.place.uid);
         let back = format!(
             "/mail/inbox?mailbox={}&folder={}{}{row}",
             view.place.mailbox,
@@ -109,7 +109,7 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
         let mut values = vec![
             ("mailbox", place.mailbox.to_string()),
             ("folder", place.folder.clone()),
-            ("validity", place.validity.to_string()),
+            ("validity", place.uid_validity.to_string()),
         ];
         values.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         values

@@ -34,7 +34,7 @@ pub(super) struct Asked {
 impl Asked {
     fn place(&self) -> Option<MessageRef> {
         let mailbox = self.mailbox.parse().ok()?;
-        Some(MessageRef { mailbox, folder: self.folder.clone(), validity: self.validity, uid: self.uid })
+        Some(MessageRef { mailbox, folder: self.folder.clone(), uid_validity: self.validity, uid: self.uid })
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Selected {
     /// How many messages it holds.
     pub exists: u32,
     /// UIDVALIDITY: with another one, every UID names another message.
-    pub validity: u32,
+    pub uid_validity: u32,
 }
 
 /// Flags of a message.
@@ -74,7 +74,7 @@ pub struct Moved {
     /// The folder.
     pub folder: String,
     /// Its UIDVALIDITY.
-    pub validity: u32,
+    pub uid_validity: u32,
     /// Their UIDs there.
     pub uids: Vec<u32>,
 }

@@ -70,7 +70,7 @@ pub enum Command {
         /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
-        validity: u32,
+        uid_validity: u32,
         /// UID.
         uid: u32,
     },
@@ -79,7 +79,7 @@ pub enum Command {
         /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
-        validity: u32,
+        uid_validity: u32,
         /// UID.
         uid: u32,
         /// From here.
@@ -92,7 +92,7 @@ pub enum Command {
         /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
-        validity: u32,
+        uid_validity: u32,
         /// UIDs.
         uids: Vec<u32>,
         /// Which flag.
@@ -105,7 +105,7 @@ pub enum Command {
         /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
-        validity: u32,
+        uid_validity: u32,
         /// UIDs.
         uids: Vec<u32>,
     },
@@ -114,7 +114,7 @@ pub enum Command {
         /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
-        validity: u32,
+        uid_validity: u32,
         /// UIDs.
         uids: Vec<u32>,
         /// Where they go.
@@ -179,7 +179,7 @@ pub struct Listing {
     /// How many there are in all.
     pub total: u32,
     /// UIDVALIDITY.
-    pub validity: u32,
+    pub uid_validity: u32,
     /// The server could not search for this text: only some messages were looked through.
     pub looked_through: bool,
 }

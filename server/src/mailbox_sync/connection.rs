@@ -48,7 +48,7 @@ impl MailboxWorker {
     pub(super) async fn record_problem(&self, error: &SyncError) {
         let told = async {
             let mailbox = self.sync.store.mailbox(self.institution, self.id).await?;
-            let Some(mailbox) = mailbox.filter(|mailbox| mailbox.look_problem.is_none()) else { return Ok(()) };
+            let Some(mailbox) = mailbox.filter(|mailbox| mailbox.sync_problem.is_none()) else { return Ok(()) };
             // What is wrong with the mailbox itself is said with its state.
             if matches!(error, SyncError::Mail(_) | SyncError::Token(TokenError::Identity(_))) {
                 let problem = error.fault(&self.sync.server, self.sync.clock.now()).to_json();
@@ -78,7 +78,7 @@ impl MailboxWorker {
 
     pub(super) async fn store_problem(&self, mailbox: &Mailbox, problem: Option<&str>) -> Result<(), SyncError> {
         let now = self.sync.clock.now();
-        self.sync.store.set_look_problem(mailbox.institution, mailbox.id, problem, now).await?;
+        self.sync.store.set_sync_problem(mailbox.institution, mailbox.id, problem, now).await?;
         self.sync.store.publish(Event::Mail(mailbox.user)).await;
         Ok(())
     }

@@ -57,8 +57,8 @@ impl PartDownload {
                 return Ok((!last.is_empty()).then_some(last));
             }
             let length = self.left.min(FETCH_CHUNK);
-            let (folder, validity, uid) = self.at.clone();
-            let command = Command::Bytes { folder, validity, uid, from: self.from, length };
+            let (folder, uid_validity, uid) = self.at.clone();
+            let command = Command::Bytes { folder, uid_validity, uid, from: self.from, length };
             let Reply::Bytes(bytes) = self.sync.execute(self.mailbox.0, self.mailbox.1, command).await? else {
                 return Err(SyncError::NoMessage);
             };

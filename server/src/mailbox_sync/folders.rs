@@ -55,7 +55,7 @@ pub(super) async fn folder(
     let newest = session.newest(selected.exists, KEPT_HEADERS).await?;
     let before = sync.store.folders(institution, id).await?.into_iter().find(|folder| folder.name == name);
     let role = before.as_ref().map_or(FolderRole::Other, |folder| folder.role);
-    let same = before.as_ref().is_some_and(|folder| folder.validity == selected.validity);
+    let same = before.as_ref().is_some_and(|folder| folder.uid_validity == selected.uid_validity);
     let known: HashMap<u32, HeaderView> = if same {
         let known = sync.store.headers(institution, id, name, (0, u32::MAX)).await?;
         known.into_iter().map(|header| (header.uid, header)).collect()
@@ -115,7 +115,7 @@ pub(super) async fn folder(
     let seen = FolderRow {
         name: name.to_owned(),
         role,
-        validity: selected.validity,
+        uid_validity: selected.uid_validity,
         total: selected.exists,
         synced_at: Some(sync.clock.now()),
         problem,

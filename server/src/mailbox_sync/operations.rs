@@ -22,19 +22,19 @@ impl MailboxWorker {
                 Ok(Reply::Done)
             }
             Command::Sync { folder } => self.sync(folder).await.map(|()| Reply::Done),
-            Command::Open { folder, validity, uid } => self.opened(folder, *validity, *uid).await.map(Reply::Opened),
-            Command::Bytes { folder, validity, uid, from, length } => {
-                let session = self.at(folder, *validity).await?;
+            Command::Open { folder, uid_validity, uid } => self.opened(folder, *uid_validity, *uid).await.map(Reply::Opened),
+            Command::Bytes { folder, uid_validity, uid, from, length } => {
+                let session = self.at(folder, *uid_validity).await?;
                 let bytes = session.bytes(*uid, *from, (*length).min(FETCH_CHUNK)).await?;
                 bytes.map(Reply::Bytes).ok_or(SyncError::NoMessage)
             }
-            Command::Flag { folder, validity, uids, flag, set } => {
-                self.at(folder, *validity).await?.flag(uids, *flag, *set).await?;
+            Command::Flag { folder, uid_validity, uids, flag, set } => {
+                self.at(folder, *uid_validity).await?.flag(uids, *flag, *set).await?;
                 Ok(Reply::Done)
             }
-            Command::Delete { folder, validity, uids } => self.delete(folder, *validity, uids).await,
-            Command::Move { folder, validity, uids, to } => {
-                let moved = self.at(folder, *validity).await?.move_to(uids, to).await?;
+            Command::Delete { folder, uid_validity, uids } => self.delete(folder, *uid_validity, uids).await,
+            Command::Move { folder, uid_validity, uids, to } => {
+                let moved = self.at(folder, *uid_validity).await?.move_to(uids, to).await?;
                 self.sync(folder).await?;
                 self.sync(to).await?;
                 Ok(Reply::Moved(moved))
@@ -54,7 +54,7 @@ impl MailboxWorker {
                     }
                 };
                 let total = u32::try_from(total).unwrap_or(u32::MAX);
-                Ok(Reply::Headers(Listing { headers, total, validity: selected.validity, looked_through }))
+                Ok(Reply::Headers(Listing { headers, total, uid_validity: selected.uid_validity, looked_through }))
             }
             Command::Page { folder, offset, limit } => {
                 let session = self.session().await?;
@@ -66,8 +66,8 @@ impl MailboxWorker {
                     let uids = session.stretch(to.saturating_sub(limit.saturating_sub(1)).max(1), to).await?;
                     listed(session, &uids).await?
                 };
-                let (total, validity) = (selected.exists, selected.validity);
-                Ok(Reply::Headers(Listing { headers, total, validity, looked_through: false }))
+                let (total, uid_validity) = (selected.exists, selected.uid_validity);
+                Ok(Reply::Headers(Listing { headers, total, uid_validity, looked_through: false }))
             }
             Command::Arrived { message_id, attempt, round } => {
                 let session = self.session().await?;
@@ -91,9 +91,9 @@ impl MailboxWorker {
     }
 
     /// The connection with a folder open, unless that was made anew meanwhile: then UIDs mean other messages.
-    pub(super) async fn at(&mut self, folder: &str, validity: u32) -> Result<&mut Session, SyncError> {
+    pub(super) async fn at(&mut self, folder: &str, uid_validity: u32) -> Result<&mut Session, SyncError> {
         let session = self.session().await?;
-        if session.ensure(folder).await?.validity != validity {
+        if session.ensure(folder).await?.uid_validity != uid_validity {
             return Err(SyncError::NoMessage);
         }
         Ok(session)
@@ -102,22 +102,22 @@ impl MailboxWorker {
     pub(super) async fn opened(
         &mut self,
         folder: &str,
-        validity: u32,
+        uid_validity: u32,
         uid: u32,
     ) -> Result<Arc<ParsedMessage>, SyncError> {
         // Whose it is belongs to its name: another account's message must never be found under it.
         let mailbox = self.mailbox().await?;
-        let key = format!("{}\0{}\0{validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
+        let key = format!("{}\0{}\0{uid_validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
         if let Some(opened) = self.sync.opened_messages(&key) {
             return Ok(opened);
         }
-        let session = self.at(folder, validity).await?;
+        let session = self.at(folder, uid_validity).await?;
         let size = session.size(uid).await?.ok_or(SyncError::NoMessage)?;
         // Raw and taken apart it takes its size some three times.
         let room = (size.min(MAX_SHOWN) / (1024 * 1024) + 1) * 3;
         let sync = Arc::clone(&self.sync);
         let _room = sync.opening.acquire_many(room).await.map_err(|_| SyncError::Busy)?;
-        let session = self.at(folder, validity).await?;
+        let session = self.at(folder, uid_validity).await?;
         // To its end, wherever the server says that is: its size is that of what it stores, not of what it sends.
         let mut raw = Vec::with_capacity(size.min(MAX_SHOWN) as usize);
         loop {
@@ -140,7 +140,7 @@ impl MailboxWorker {
         Ok(opened)
     }
 
-    pub(super) async fn delete(&mut self, folder: &str, validity: u32, uids: &[u32]) -> Result<Reply, SyncError> {
+    pub(super) async fn delete(&mut self, folder: &str, uid_validity: u32, uids: &[u32]) -> Result<Reply, SyncError> {
         // Asked of the server, not of what was known: nothing is deleted for good by mistake.
         let chosen = self.mailbox().await?.trash_folder;
         let session = self.session().await?;
@@ -148,7 +148,7 @@ impl MailboxWorker {
         let chosen = folders.iter().find(|one| one.selectable && Some(&one.name) == chosen.as_ref());
         let trash = chosen.or_else(|| folders.iter().find(|one| one.role == FolderRole::Trash));
         let trash = trash.map(|one| one.name.clone()).ok_or(SyncError::NoTrash)?;
-        let session = self.at(folder, validity).await?;
+        let session = self.at(folder, uid_validity).await?;
         let moved = if trash == folder {
             session.erase(uids).await?;
             None
@@ -175,7 +175,7 @@ impl MailboxWorker {
             self.listed = Some(Instant::now());
         }
         self.synced.push((folder.to_owned(), began));
-        if mailbox.look_problem.is_some() {
+        if mailbox.sync_problem.is_some() {
             self.store_problem(&mailbox, None).await?;
         }
         Ok(())

@@ -79,7 +79,7 @@ impl Services {
         mailbox: &Mailbox,
         place: &MessageRef,
     ) -> Result<Arc<ParsedMessage>, AppError> {
-        let ask = Command::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
+        let ask = Command::Open { folder: place.folder.clone(), uid_validity: place.uid_validity, uid: place.uid };
         match self.run_command(user, mailbox, ask).await? {
             Reply::Opened(opened) => Ok(opened),
             _ => Err(AppError::NotFound),
@@ -87,7 +87,7 @@ impl Services {
     }
 
     pub(super) fn part_reader(&self, mailbox: &Mailbox, place: &MessageRef, part: &Part) -> PartDownload {
-        let at = (place.folder.clone(), place.validity, place.uid);
+        let at = (place.folder.clone(), place.uid_validity, place.uid);
         PartDownload::new(Arc::clone(&self.mailbox_sync), (mailbox.institution, mailbox.id), at, Some(part))
     }
 
@@ -139,9 +139,9 @@ impl Services {
         self.tasks.spawn(async move {
             let (institution, id, uids) = (mailbox.institution, mailbox.id, vec![place.uid]);
             let noted = store.note_flags(institution, id, (&place.folder, &uids), (Some(true), None, None)).await;
-            let (folder, validity, flag) = (place.folder, place.validity, imap::Flag::Seen);
+            let (folder, uid_validity, flag) = (place.folder, place.uid_validity, imap::Flag::Seen);
             let asked =
-                mailbox_sync.execute(institution, id, Command::Flag { folder, validity, uids, flag, set: true }).await;
+                mailbox_sync.execute(institution, id, Command::Flag { folder, uid_validity, uids, flag, set: true }).await;
             if let (Err(error), _) | (_, Err(SyncError::Store(error))) = (noted, asked) {
                 tracing::warn!("{error}");
             }
@@ -174,7 +174,7 @@ fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
     folders.iter().find(same).cloned().unwrap_or_else(|| FolderRow {
         name: name.to_owned(),
         role: if name.eq_ignore_ascii_case("INBOX") { FolderRole::Inbox } else { FolderRole::Other },
-        validity: 0,
+        uid_validity: 0,
         total: 0,
         synced_at: None,
         problem: None,
@@ -183,7 +183,7 @@ fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
 
 /// None of the messages of a folder.
 fn nothing(folder: &FolderRow) -> Listing {
-    Listing { headers: Vec::new(), total: folder.total, validity: folder.validity, looked_through: false }
+    Listing { headers: Vec::new(), total: folder.total, uid_validity: folder.uid_validity, looked_through: false }
 }
 
 /// Somebody who follows their mail.
@@ -218,9 +218,9 @@ impl Inbox for Handle {
         let folder = find_folder(&folders, wanted);
         // What is wrong with the mailbox, or else with the last look into it: what is listed may be old.
         let broken = mailbox.state == MailboxState::NeedsReconnect;
-        let said = if mailbox.state == MailboxState::Connected { &mailbox.look_problem } else { &mailbox.problem };
+        let said = if mailbox.state == MailboxState::Connected { &mailbox.sync_problem } else { &mailbox.problem };
         let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(user, &mailbox.address));
-        let mut problem = said.as_ref().or(mailbox.look_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
+        let mut problem = said.as_ref().or(mailbox.sync_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
         // The page shows what is known and does not wait; who follows it sees at once what this finds.
         let old = folder.synced_at.is_none_or(|at| self.clock.now().since_ms(at) > FRESH_MS);
@@ -232,7 +232,7 @@ impl Inbox for Handle {
         } else {
             self.listed(user, mailbox, &folder, &query).await
         };
-        let Listing { headers, total, validity, looked_through } = match listed {
+        let Listing { headers, total, uid_validity, looked_through } = match listed {
             Ok(listed) => listed,
             Err(AppError::Diagnosed { diagnosis }) => {
                 problem = Some(*diagnosis);
@@ -252,7 +252,7 @@ impl Inbox for Handle {
             without_trash: !folders.is_empty() && !folders.iter().any(|row| row.role == FolderRole::Trash),
             folders: views,
             folder: folder_view(&folder),
-            validity,
+            uid_validity,
             headers,
             page: query.page,
             pages: total.div_ceil(PAGE),
@@ -272,8 +272,8 @@ impl Inbox for Handle {
         let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
         let folder = find_folder(&folders, &place.folder);
         let header = self.store.header(institution, mailbox.id, &place.folder, place.uid).await.or_internal(self)?;
-        let header = header.filter(|_| folder.validity == place.validity);
-        let ask = Command::Open { folder: place.folder.clone(), validity: place.validity, uid: place.uid };
+        let header = header.filter(|_| folder.uid_validity == place.uid_validity);
+        let ask = Command::Open { folder: place.folder.clone(), uid_validity: place.uid_validity, uid: place.uid };
         let mailbox_sync = Arc::clone(&self.mailbox_sync);
         let id = mailbox.id;
         // It is fetched to the end even if the page does not wait for that: the next one finds it.
@@ -352,7 +352,7 @@ impl Inbox for Handle {
                 (part.name.clone(), part.content_type.clone(), self.part_reader(&mailbox, place, part))
             }
             None => {
-                let at = (place.folder.clone(), place.validity, place.uid);
+                let at = (place.folder.clone(), place.uid_validity, place.uid);
                 let whole =
                     PartDownload::new(Arc::clone(&self.mailbox_sync), (mailbox.institution, mailbox.id), at, None);
                 (format!("message-{}.eml", place.uid), "message/rfc822".to_owned(), whole)
@@ -395,19 +395,19 @@ impl Inbox for Handle {
                 "No message is selected. Tick the ones you mean, then press the button again.",
             ));
         }
-        let (folder, validity) = (place.folder.clone(), place.validity);
-        let flag = |flag, set| Command::Flag { folder: folder.clone(), validity, uids: uids.clone(), flag, set };
+        let (folder, uid_validity) = (place.folder.clone(), place.uid_validity);
+        let flag = |flag, set| Command::Flag { folder: folder.clone(), uid_validity, uids: uids.clone(), flag, set };
         let (ask, note) = match action {
             MailAction::Read => (flag(imap::Flag::Seen, true), (Some(true), None, None)),
             MailAction::Unread => (flag(imap::Flag::Seen, false), (Some(false), None, None)),
             MailAction::Flag => (flag(imap::Flag::Flagged, true), (None, Some(true), None)),
             MailAction::Unflag => (flag(imap::Flag::Flagged, false), (None, Some(false), None)),
             MailAction::Delete => {
-                let delete = Command::Delete { folder: folder.clone(), validity, uids: uids.clone() };
+                let delete = Command::Delete { folder: folder.clone(), uid_validity, uids: uids.clone() };
                 (delete, (None, None, None))
             }
             MailAction::Restore => {
-                let back = Command::Move { folder: folder.clone(), validity, uids: uids.clone(), to: to.to_owned() };
+                let back = Command::Move { folder: folder.clone(), uid_validity, uids: uids.clone(), to: to.to_owned() };
                 (back, (None, None, None))
             }
         };
@@ -448,18 +448,18 @@ impl Inbox for Handle {
         let mut notice = Notice::new(Tone::Success, done, "");
         let moved = if let Reply::Moved(moved) = answer { moved } else { None };
         let row = match action {
-            MailAction::Delete => next.map(|uid| (validity, uid)),
-            MailAction::Restore => moved.as_ref().and_then(|moved| Some((moved.validity, *moved.uids.first()?))),
-            _ => uids.first().map(|uid| (validity, *uid)),
+            MailAction::Delete => next.map(|uid| (uid_validity, uid)),
+            MailAction::Restore => moved.as_ref().and_then(|moved| Some((moved.uid_validity, *moved.uids.first()?))),
+            _ => uids.first().map(|uid| (uid_validity, *uid)),
         };
         notice.undo = match action {
             _ if changed.is_empty() => None,
-            MailAction::Read => Some(undo(place, &folder, "unread", (validity, &changed), "")),
-            MailAction::Unread => Some(undo(place, &folder, "read", (validity, &changed), "")),
-            MailAction::Flag => Some(undo(place, &folder, "unflag", (validity, &changed), "")),
-            MailAction::Unflag => Some(undo(place, &folder, "flag", (validity, &changed), "")),
+            MailAction::Read => Some(undo(place, &folder, "unread", (uid_validity, &changed), "")),
+            MailAction::Unread => Some(undo(place, &folder, "read", (uid_validity, &changed), "")),
+            MailAction::Flag => Some(undo(place, &folder, "unflag", (uid_validity, &changed), "")),
+            MailAction::Unflag => Some(undo(place, &folder, "flag", (uid_validity, &changed), "")),
             MailAction::Delete => {
-                moved.map(|moved| undo(place, &moved.folder, "restore", (moved.validity, &moved.uids), &folder))
+                moved.map(|moved| undo(place, &moved.folder, "restore", (moved.uid_validity, &moved.uids), &folder))
             }
             MailAction::Restore => None,
         };
@@ -535,11 +535,11 @@ impl Inbox for Handle {
 }
 
 /// The form that takes back what was done with messages.
-fn undo(place: &MessageRef, folder: &str, action: &str, (validity, uids): (u32, &[u32]), to: &str) -> Undo {
+fn undo(place: &MessageRef, folder: &str, action: &str, (uid_validity, uids): (u32, &[u32]), to: &str) -> Undo {
     let mut values = vec![
         ("mailbox".to_owned(), place.mailbox.to_string()),
         ("folder".to_owned(), folder.to_owned()),
-        ("validity".to_owned(), validity.to_string()),
+        ("validity".to_owned(), uid_validity.to_string()),
         ("action".to_owned(), action.to_owned()),
     ];
     if !to.is_empty() {

@@ -46,7 +46,7 @@ impl Services {
             references.extend(opened.message_id.clone());
         }
         let answers =
-            (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.validity, place.uid));
+            (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.uid_validity, place.uid));
         self.put_body(user, draft, &Body { form, references, answers }, &FormVersion::default()).await?;
         if how == Answer::Forward {
             let copied = self.copy_files(user, draft, (&mailbox, place), &opened).await;
@@ -109,7 +109,7 @@ impl Services {
 
     /// Marks the message that was answered: a failure of that harms nobody.
     pub(super) fn mark_answered(&self, user: &SignedIn, body: &Body) {
-        let Some((mailbox, folder, validity, uid)) = body.answers.clone() else { return };
+        let Some((mailbox, folder, uid_validity, uid)) = body.answers.clone() else { return };
         let (mailbox_sync, institution, store) =
             (std::sync::Arc::clone(&self.mailbox_sync), user.institution().id, self.store.clone());
         self.tasks.spawn(async move {
@@ -118,7 +118,7 @@ impl Services {
                 tracing::warn!("{error}");
             }
             let flag = crate::mail::imap::Flag::Answered;
-            let ask = Command::Flag { folder, validity, uids: vec![uid], flag, set: true };
+            let ask = Command::Flag { folder, uid_validity, uids: vec![uid], flag, set: true };
             if let Err(error) = mailbox_sync.execute(institution, mailbox, ask).await {
                 tracing::debug!("an answered message could not be marked: {error}");
             }

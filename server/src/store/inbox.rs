@@ -20,7 +20,7 @@ pub struct FolderRow {
     /// What it is for.
     pub role: FolderRole,
     /// UIDVALIDITY; 0 before it was opened.
-    pub validity: u32,
+    pub uid_validity: u32,
     /// How many messages it holds.
     pub total: u32,
     /// When it was looked into.
@@ -48,7 +48,7 @@ fn folder(row: &AnyRow) -> Result<FolderRow> {
     Ok(FolderRow {
         name: row.try_get("name")?,
         role: named(row, "role", FolderRole::parse)?,
-        validity: number(row, "validity")?,
+        uid_validity: number(row, "uid_validity")?,
         total: number(row, "total")?,
         synced_at: time(row, "synced_at")?,
         problem: row.try_get("problem")?,
@@ -83,7 +83,7 @@ impl Store {
     /// [`super::StoreError`].
     pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
         let rows = sqlx::query(
-            "SELECT name, role, validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
+            "SELECT name, role, uid_validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
         )
         .bind(institution.to_string())
         .bind(mailbox.to_string())
@@ -270,10 +270,10 @@ impl Store {
         .bind(seen.role.as_str())
         .execute(&mut *tx)
         .await?;
-        let before = key("SELECT validity FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
+        let before = key("SELECT uid_validity FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
             .fetch_one(&mut *tx)
             .await?;
-        if number(&before, "validity")? != seen.validity {
+        if number(&before, "uid_validity")? != seen.uid_validity {
             key("DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3")
                 .execute(&mut *tx)
                 .await?;
@@ -297,9 +297,9 @@ impl Store {
         for new in &change.new {
             put_header(&mut tx, institution, mailbox, &seen.name, new).await?;
         }
-        key("UPDATE folders SET validity = $4, total = $5, synced_at = $6, problem = $7
+        key("UPDATE folders SET uid_validity = $4, total = $5, synced_at = $6, problem = $7
              WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
-        .bind(i64::from(seen.validity))
+        .bind(i64::from(seen.uid_validity))
         .bind(i64::from(seen.total))
         .bind(seen.synced_at.map(|at| at.0))
         .bind(seen.problem.as_deref())
@@ -354,14 +354,14 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn set_look_problem(
+    pub async fn set_sync_problem(
         &self,
         institution: InstitutionId,
         mailbox: MailboxId,
         problem: Option<&str>,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET look_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
+        sqlx::query("UPDATE mailboxes SET sync_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
             .bind(problem)
             .bind(now.0)
             .bind(institution.to_string())

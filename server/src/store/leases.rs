@@ -19,7 +19,7 @@ impl Lease {
     fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Refresh => ("refresh_lease_owner", "refresh_lease_until"),
-            Self::Connection => ("line_owner", "line_until"),
+            Self::Connection => ("connection_lease_owner", "connection_lease_until"),
         }
     }
 }
@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`].
     pub async fn end_leases(&self) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL, line_owner = NULL WHERE refresh_lease_owner IS NOT NULL OR line_owner IS NOT NULL")
+        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL, connection_lease_owner = NULL WHERE refresh_lease_owner IS NOT NULL OR connection_lease_owner IS NOT NULL")
             .execute(&self.pool)
             .await?;
         Ok(())

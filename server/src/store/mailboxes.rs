@@ -36,7 +36,7 @@ pub struct Mailbox {
     /// The fault, as JSON.
     pub problem: Option<String>,
     /// Why it could not be looked into lately: the fault, as JSON.
-    pub look_problem: Option<String>,
+    pub sync_problem: Option<String>,
     /// The folder that deleted messages go to, where the person chose one.
     pub trash_folder: Option<String>,
     /// Its further addresses, as the person named them, in lower case.
@@ -91,7 +91,7 @@ pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
         grant_version: row.try_get("grant_version")?,
         refresh_refusal: row.try_get("refresh_refusal")?,
         problem: row.try_get("problem")?,
-        look_problem: row.try_get("look_problem")?,
+        sync_problem: row.try_get("sync_problem")?,
         trash_folder: row.try_get("trash_folder")?,
         aliases: row.try_get::<String, _>("aliases")?.lines().map(ToOwned::to_owned).collect(),
         next_test_at: time(row, "next_test_at")?,
@@ -199,7 +199,7 @@ impl Store {
                tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
-               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, look_problem = NULL, next_test_at = $13, updated_at = $12,
+               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, sync_problem = NULL, next_test_at = $13, updated_at = $12,
                refreshed_at = $12
              WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id",
         )

@@ -191,20 +191,20 @@ impl Session {
     pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
         self.selected = None;
         self.event = true;
-        let (mut exists, mut validity) = (0, None);
+        let (mut exists, mut uid_validity) = (0, None);
         self.exchange(Step::Select, Allow::LITTLE, &format!("SELECT {}", quoted(folder)), |answer| match answer {
             Response::MailboxData(MailboxDatum::Exists(count)) => exists = *count,
             Response::Data { outcome, .. } => {
                 if let Some(ResponseCode::UidValidity(number)) = outcome.code {
-                    validity = Some(number);
+                    uid_validity = Some(number);
                 }
             }
             _ => {}
         })
         .await?;
-        let validity =
-            validity.ok_or_else(|| MailError::refused(Step::Select, None, "the answer has no UIDVALIDITY"))?;
-        let selected = Selected { exists, validity };
+        let uid_validity =
+            uid_validity.ok_or_else(|| MailError::refused(Step::Select, None, "the answer has no UIDVALIDITY"))?;
+        let selected = Selected { exists, uid_validity };
         self.selected = Some((folder.to_owned(), selected));
         Ok(selected)
     }
@@ -419,15 +419,15 @@ impl Session {
                 Response::Done { outcome, .. } | Response::Data { outcome, .. } => outcome.code.as_ref(),
                 _ => None,
             };
-            if let Some(ResponseCode::CopyUid(validity, _, now)) = code {
+            if let Some(ResponseCode::CopyUid(uid_validity, _, now)) = code {
                 let new = now.iter().flat_map(uids_of).take(uids.len());
                 let all = moved.get_or_insert_with(|| Moved {
                     folder: folder.to_owned(),
-                    validity: *validity,
+                    uid_validity: *uid_validity,
                     uids: Vec::new(),
                 });
                 // A server may tell of them in several answers.
-                if all.validity == *validity && all.uids.len() < uids.len() {
+                if all.uid_validity == *uid_validity && all.uids.len() < uids.len() {
                     all.uids.extend(new);
                 }
             }

@@ -243,7 +243,7 @@ impl Store {
         let reaped = again.rows_affected() + unknown.rows_affected();
         if reaped > 0 {
             let returned = sqlx::query(
-                "SELECT id FROM deliveries WHERE returned_fault IS NOT NULL AND state IN ('queued', 'unknown') ORDER BY id",
+                "SELECT id FROM deliveries WHERE bounce_fault IS NOT NULL AND state IN ('queued', 'unknown') ORDER BY id",
             );
             for row in returned.fetch_all(&mut *tx).await? {
                 settle_returned(&mut tx, id(&row, "id")?, now).await?;
@@ -276,9 +276,9 @@ impl Store {
                 now,
             ),
             ("UPDATE deliveries SET lease_until = $1 WHERE state = 'sending' AND lease_until > $1", leased),
-            ("UPDATE connections SET until = $1 WHERE until > $1", leased),
+            ("UPDATE smtp_connections SET until = $1 WHERE until > $1", leased),
             ("UPDATE mailboxes SET refresh_lease_until = $1 WHERE refresh_lease_until > $1", leased),
-            ("UPDATE mailboxes SET line_until = $1 WHERE line_until > $1", leased),
+            ("UPDATE mailboxes SET connection_lease_until = $1 WHERE connection_lease_until > $1", leased),
             ("UPDATE mailboxes SET next_poll_at = $1 WHERE next_poll_at > $1", now),
             ("UPDATE mailboxes SET next_test_at = $1 WHERE state = 'blocked' AND next_test_at > $1", now),
         ] {

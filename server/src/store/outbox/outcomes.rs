@@ -27,7 +27,7 @@ impl Store {
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
         // A second report may name others; the first one's words are kept. The row is locked: what is recorded meanwhile is seen.
         let row = sqlx::query(
-            "UPDATE deliveries SET returned_answer = COALESCE(returned_answer, $1), returned_fault = COALESCE(returned_fault, $2)
+            "UPDATE deliveries SET bounce_answer = COALESCE(bounce_answer, $1), bounce_fault = COALESCE(bounce_fault, $2)
              WHERE institution_id = $3 AND (user_id = $4 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
                  WHERE e.institution_id = $3 AND e.notification_mailbox_id = $6))
                AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id",
@@ -103,7 +103,7 @@ impl Store {
         put_queue(&mut tx, queue).await?;
         let done = sqlx::query(
             "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
-               answer = '', fault = NULL, returned_answer = NULL, returned_fault = NULL, send_queue_id = $2
+               answer = '', fault = NULL, bounce_answer = NULL, bounce_fault = NULL, send_queue_id = $2
              WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')",
         )
         .bind(now.0)
@@ -219,9 +219,9 @@ impl Store {
 /// somebody is, for whom it is in doubt or who is waited for, it stays what it is. A person's text is kept where there is one still.
 pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: Timestamp) -> Result<()> {
     let settled = sqlx::query(
-        "UPDATE deliveries SET state = 'bounced', answer = returned_answer, fault = returned_fault, finished_at = $1,
+        "UPDATE deliveries SET state = 'bounced', answer = bounce_answer, fault = bounce_fault, finished_at = $1,
              body_sealed = CASE WHEN user_id IS NULL THEN '' ELSE body_sealed END
-         WHERE id = $2 AND returned_fault IS NOT NULL AND (state = 'sent'
+         WHERE id = $2 AND bounce_fault IS NOT NULL AND (state = 'sent'
            OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
            OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))",
     )

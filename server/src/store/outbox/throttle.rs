@@ -55,7 +55,7 @@ pub(super) async fn permit(
     throttle: Throttle,
     now: Timestamp,
 ) -> Result<Permit> {
-    let row = sqlx::query("SELECT COUNT(*) FROM connections WHERE sender = $1 AND until >= $2 AND id <> $3")
+    let row = sqlx::query("SELECT COUNT(*) FROM smtp_connections WHERE sender = $1 AND until >= $2 AND id <> $3")
         .bind(sender)
         .bind(now.0)
         .bind(connection.to_string())
@@ -96,7 +96,7 @@ pub(super) async fn record_submission(
     recipients: i64,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query("INSERT INTO connections (id, sender, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3")
+    sqlx::query("INSERT INTO smtp_connections (id, sender, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3")
         .bind(connection.to_string())
         .bind(sender)
         .bind(until.0)
@@ -133,7 +133,7 @@ impl Store {
     /// # Errors
     /// [`crate::store::StoreError`].
     pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE connections SET until = $1 WHERE id = $2")
+        sqlx::query("UPDATE smtp_connections SET until = $1 WHERE id = $2")
             .bind(until.0)
             .bind(connection.to_string())
             .execute(&self.pool)
@@ -146,7 +146,7 @@ impl Store {
     /// # Errors
     /// [`crate::store::StoreError`].
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
-        sqlx::query("DELETE FROM connections WHERE id = $1").bind(connection.to_string()).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM smtp_connections WHERE id = $1").bind(connection.to_string()).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl Store {
     /// [`crate::store::StoreError`].
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
         sqlx::query("DELETE FROM submissions WHERE at < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM connections WHERE until < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM smtp_connections WHERE until < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
         sqlx::query(
             "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)",
         )

@@ -1,5 +1,6 @@
 //! The server: every side effect of Entrepost. `http → service → {outbox, inbox, tokens} → {identity, mail, store, vault} → message`.
 
+pub mod access_tokens;
 pub mod clock;
 pub mod concurrency;
 pub mod config;
@@ -10,12 +11,10 @@ pub mod identity;
 pub mod logging;
 pub mod mail;
 pub mod mailbox_sync;
-pub mod markup;
 pub mod message;
 pub mod outbox;
 pub mod panics;
 pub mod service;
 pub mod store;
-pub mod tokens;
 pub mod vault;
 pub mod wiring;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::demo::{self, Ports};
-use server::service::{Services, keep_house};
+use server::service::{Services, run_background};
 use server::wiring::{StartError, build};
 use server::{http, logging};
 
@@ -240,7 +240,7 @@ async fn serve(
         tracing::info!("stopping");
         stop.cancel();
     });
-    tokio::spawn(keep_house(Arc::clone(&services)));
+    tokio::spawn(run_background(Arc::clone(&services)));
     tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone()));
     let router = http::router(Arc::clone(&services), site);
     http::serve(listener, router, &services).await;

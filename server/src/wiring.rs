@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
@@ -10,7 +11,6 @@ use crate::mailbox_sync::{self, MailboxSync};
 use crate::outbox::{Dependencies, Outbox};
 use crate::service::{Services, Watchers};
 use crate::store::{Backend, Store, StoreError};
-use crate::tokens::Tokens;
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// Why Entrepost does not start. Each text says what to do.

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use app::model::{InstitutionId, RegistrationId, Role, TenantId, Timestamp};
 use common::Database;
+use server::access_tokens::secret_place;
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::store::{InstitutionRow, Registration, Slot};
-use server::tokens::secret_place;
 use server::vault::Secret;
 use server::wiring::build;
 

@@ -196,7 +196,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
         let mut tx = store.begin().await.unwrap();
         let same = store.put_mailbox(&mut tx, seat.institution, &new, world.clock.now()).await.unwrap().unwrap();
         assert_eq!(same, seat.mailbox);
-        let place = server::tokens::grant_place(same);
+        let place = server::access_tokens::grant_place(same);
         let sealed = world.services.vault.seal(&place, &server::vault::Secret::new(grant)).unwrap();
         store.replace_grant(&mut tx, seat.institution, same, &sealed).await.unwrap();
         tx.commit().await.unwrap();
@@ -276,7 +276,9 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     assert!(ask(Command::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_err());
     refuse("STORE");
     let flag = server::mail::imap::Flag::Flagged;
-    assert!(ask(Command::Flag { folder: folder.clone(), uid_validity, uids: vec![uid], flag, set: true }).await.is_err());
+    assert!(
+        ask(Command::Flag { folder: folder.clone(), uid_validity, uids: vec![uid], flag, set: true }).await.is_err()
+    );
     refuse("");
     assert_eq!(status(&download).await, 200);
     assert_eq!(

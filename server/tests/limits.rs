@@ -20,8 +20,8 @@ async fn start(settings: &[(&'static str, &str)]) -> (Database, World, Seat, Bro
     (database, world, seat, browser)
 }
 
-/// Presses Send, or another button of the form, and answers the page that follows.
-async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text: &str, file: &[u8]) -> String {
+/// Presses Send, or another button of the form, with a file of so many bytes, and answers the page that follows.
+async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text: &str, file: usize) -> String {
     let (key, mailbox) = (world.clock.uuid().to_string(), seat.mailbox.to_string());
     let fields = [
         ("key", key.as_str()),
@@ -33,7 +33,8 @@ async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text
         ("text", text),
         ("action", action),
     ];
-    let files: &[(&str, &str, &[u8])] = if file.is_empty() { &[] } else { &[("much.bin", "application/x-much", file)] };
+    let file = vec![1; file];
+    let files: &[(&str, &str, &[u8])] = &[("much.bin", "application/x-much", &file)];
     let answer = browser.post_parts(&world.url("demo", "/api/send_message"), &fields, files).await;
     let page = browser.get(&world.url("demo", &location(&answer))).await;
     assert!(page.status().as_u16() < 500);
@@ -50,9 +51,9 @@ async fn drafts_have_a_limit_for_each_person_and_for_all() {
         ),
     ] {
         let (_database, world, seat, browser) = start(&[(setting, "300000")]).await;
-        let fits = press(&browser, &world, &seat, "save", "first", &[1; 200_000]).await;
+        let fits = press(&browser, &world, &seat, "save", "first", 200_000).await;
         assert!(!fits.contains("would have more than"), "{setting}");
-        let refused = press(&browser, &world, &seat, "save", "what was typed", &[1; 200_000]).await;
+        let refused = press(&browser, &world, &seat, "save", "what was typed", 200_000).await;
         assert!(refused.contains(words), "{setting}: {refused}");
         assert!(refused.contains("what was typed"), "{setting}: the text is kept");
     }
@@ -73,10 +74,10 @@ async fn the_queue_has_limits_for_each_person_and_for_all() {
         let (_database, world, seat, browser) = start(&[(setting, value)]).await;
         // Nothing leaves in this test: nobody runs the outbox.
         for _ in 0..2 {
-            let sent = press(&browser, &world, &seat, "send", "first", &[1; 60_000]).await;
-            assert!(sent.contains("data-state=\"queued\""), "{setting}: {sent}");
+            let queued = press(&browser, &world, &seat, "send", "first", 60_000).await;
+            assert!(queued.contains("data-state=\"queued\""), "{setting}: {queued}");
         }
-        let refused = press(&browser, &world, &seat, "send", "what was typed", &[1; 150_000]).await;
+        let refused = press(&browser, &world, &seat, "send", "what was typed", 150_000).await;
         assert!(refused.contains(words), "{setting}: {refused}");
         assert!(refused.contains("what was typed"), "{setting}: the text is kept");
     }

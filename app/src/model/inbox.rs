@@ -157,7 +157,13 @@ impl MessageRef {
     /// As the query of an address.
     #[must_use]
     pub fn query(&self) -> String {
-        format!("mailbox={}&folder={}&validity={}&uid={}", self.mailbox, escaped(&self.folder), self.uid_validity, self.uid)
+        format!(
+            "mailbox={}&folder={}&validity={}&uid={}",
+            self.mailbox,
+            escaped(&self.folder),
+            self.uid_validity,
+            self.uid
+        )
     }
 }
 

@@ -60,4 +60,15 @@ impl Timestamp {
     pub fn since_ms(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+    /// The time in words, in UTC and with seconds: `26 November 2026, 07:15:04 UTC`. Empty beyond the year 9999.
+    #[must_use]
+    pub fn utc_text(self) -> String {
+        let words = time::macros::format_description!(
+            "[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC"
+        );
+        time::OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000))
+            .ok()
+            .and_then(|at| at.format(words).ok())
+            .unwrap_or_default()
+    }
 }

@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{IdTokenError, IdentityError, OAuthError};
-use crate::mail::{MailError, compose};
+use crate::mail::MailError;
 
 use blanks::Blanks;
 
@@ -65,7 +65,7 @@ impl Fault {
     pub fn new(cause: &str, at: Timestamp, facts: &[(&str, String)]) -> Self {
         let mut facts: Vec<(String, String)> =
             facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        facts.push(("Time".into(), compose::utc(at)));
+        facts.push(("Time".into(), at.utc_text()));
         Self { cause: cause.to_owned(), facts }
     }
 

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use leptos::server_fn::error::FromServerFnError;
 
 use super::AppState;
-use crate::markup::escaped;
+use crate::message::escape::escaped;
 use crate::service::sessions;
 
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
@@ -87,7 +87,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
     if visitor.person.is_none()
         && request.method() == Method::POST
         && path.starts_with("/api/")
-        && !super::body::OPEN.contains(&path)
+        && !super::body_limit::OPEN.contains(&path)
     {
         let html = text(request.headers(), header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
         if !html || BY_ISLAND.contains(&path) {

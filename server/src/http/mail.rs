@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::AppState;
 use super::guard::plain;
-use crate::markup::escaped;
+use crate::message::escape::escaped;
 
 /// What RFC 8187 leaves as it is in a file's name.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');

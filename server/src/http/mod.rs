@@ -1,6 +1,6 @@
 //! The router: pages, server functions, static files, events; and the layers around them.
 
-mod body;
+mod body_limit;
 pub mod connections;
 mod events;
 mod guard;
@@ -39,7 +39,7 @@ pub struct AppState {
     /// Where pages may connect to besides their own origin, as the policy writes it.
     pub connects_to: &'static str,
     /// Room for bodies that are in memory.
-    room: Arc<body::Room>,
+    room: Arc<body_limit::Room>,
     /// What was warned of already.
     warned: Arc<guard::Warned>,
 }
@@ -103,7 +103,7 @@ pub fn site() -> Result<LeptosOptions, String> {
 pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     // `make dev` reloads pages over a port of its own.
     let connects_to = if std::env::var_os("LEPTOS_WATCH").is_some() { "ws://*:3001" } else { "" };
-    let room = Arc::new(body::Room::new(services.config.attachment_limit));
+    let room = Arc::new(body_limit::Room::new(services.config.attachment_limit));
     let state = AppState { backend: services.backend(), services, leptos, connects_to, room, warned: Arc::default() };
     let routes = generate_route_list(app::App);
     let context = {
@@ -139,7 +139,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route("/mail/message/raw", get(mail::download))
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
         .layer(from_fn(guard::answers))
-        .layer(from_fn_with_state(state.clone(), body::with_room))
+        .layer(from_fn_with_state(state.clone(), body_limit::with_room))
         .layer(from_fn_with_state(state.clone(), guard::visitor))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
     let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg"))
@@ -152,7 +152,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .merge(pages)
         // Bodies are limited by what they are for; the library's one limit is below that of a long letter.
         .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(state.clone(), body::bounded))
+        .layer(from_fn_with_state(state.clone(), body_limit::bounded))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
         // Outermost: what the layers above answer by themselves has the headers too.
         .layer(from_fn_with_state(state.clone(), security::headers))

@@ -1,9 +1,7 @@
 //! SMTP and IMAP with a bearer token, and messages. Given host and token; knows no database.
 
-pub mod compose;
 mod error;
 pub mod imap;
-pub mod recipients;
 pub mod smtp;
 pub mod status;
 mod submission;

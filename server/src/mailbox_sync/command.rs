@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use app::model::HeaderView;
 
+use crate::access_tokens::TokenError;
 use crate::diagnosis::Fault;
 use crate::mail::{MailError, imap};
 use crate::message::ParsedMessage;
 use crate::store::StoreError;
-use crate::tokens::TokenError;
 
 /// Why the inbox did not do something.
 #[derive(Debug, thiserror::Error)]

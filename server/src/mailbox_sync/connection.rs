@@ -7,12 +7,12 @@ use app::model::MailboxState;
 use tokio::time::Instant;
 
 use super::worker::{MAX_BACKOFF, MailboxWorker, OpenConnection, UNREACHABLE_PAUSE};
+use crate::access_tokens::{AccessToken, TokenError};
 use crate::mail::imap::Session;
 use crate::mail::{Login, Step};
 use crate::mailbox_sync::SyncError;
 use crate::mailbox_sync::lease::ConnectionLease;
 use crate::store::{Event, Mailbox};
-use crate::tokens::{AccessToken, TokenError};
 
 impl MailboxWorker {
     /// What a failure means for connection, token and mailbox.

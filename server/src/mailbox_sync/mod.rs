@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::mail::Trust;
 use crate::message::ParsedMessage;
 use crate::store::Store;
-use crate::tokens::Tokens;
 
 pub use command::{Command, Listing, Reply, SyncError};
 pub use download::PartDownload;

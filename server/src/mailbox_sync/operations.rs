@@ -22,7 +22,9 @@ impl MailboxWorker {
                 Ok(Reply::Done)
             }
             Command::Sync { folder } => self.sync(folder).await.map(|()| Reply::Done),
-            Command::Open { folder, uid_validity, uid } => self.opened(folder, *uid_validity, *uid).await.map(Reply::Opened),
+            Command::Open { folder, uid_validity, uid } => {
+                self.opened(folder, *uid_validity, *uid).await.map(Reply::Opened)
+            }
             Command::Bytes { folder, uid_validity, uid, from, length } => {
                 let session = self.at(folder, *uid_validity).await?;
                 let bytes = session.bytes(*uid, *from, (*length).min(FETCH_CHUNK)).await?;

@@ -276,7 +276,7 @@ impl MailboxWorker {
             self.lose(error).await;
             match &command {
                 Command::Sync { folder } if is_of_folder(folder, error) => {
-                    self.tell_folder_trouble(folder, error).await
+                    self.tell_folder_trouble(folder, error).await;
                 }
                 Command::Sync { .. } => self.record_problem(error).await,
                 _ => {}

@@ -1,5 +1,7 @@
 //! Messages: parsed, decoded, sanitised. Pure: no clock, no store, no network.
 
+pub mod addresses;
+pub mod build;
 mod calendar;
 mod charset;
 mod contrast;
@@ -7,6 +9,7 @@ mod css;
 mod direction;
 pub(crate) mod dsn;
 mod encoded_words;
+pub mod escape;
 mod file_name;
 mod flowed;
 pub mod header;

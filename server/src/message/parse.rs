@@ -16,7 +16,7 @@ use super::html_text::html_text;
 use super::model::{Encoding, ParsedMessage, Part, Picture};
 use super::parameters::Parametrised;
 use super::{calendar, charset, flowed, html_complexity, pictures, sanitize, smime, transfer};
-use crate::markup::escaped;
+use crate::message::escape::escaped;
 
 /// Characters of a message's text that are shown.
 const TEXT: usize = 500_000;

@@ -8,10 +8,10 @@ use lettre::address::Envelope;
 use super::retry_policy::Outcome;
 use super::worker::Outbox;
 use super::{Body, body_place};
+use crate::access_tokens::{AccessToken, TokenError};
 use crate::diagnosis::Fault;
 use crate::mail::{Login, MailError, Step, smtp};
 use crate::store::{Delivery, Mailbox, Result, SendQueue};
-use crate::tokens::{AccessToken, TokenError};
 
 /// How long it is waited before it is looked whether a mailbox was connected again.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;

@@ -5,7 +5,8 @@ use app::model::MailboxState;
 use super::delivery::{AttemptResult, Peer, envelope};
 use super::retry_policy::Outcome;
 use super::worker::Outbox;
-use crate::mail::{MailError, Step, compose, smtp};
+use crate::mail::{MailError, Step, smtp};
+use crate::message::build;
 use crate::store::{Delivery, EmailSettings, Mailbox, Result};
 
 impl Outbox {
@@ -119,7 +120,7 @@ impl Outbox {
         peer: Peer<'_>,
     ) -> Result<Option<AttemptResult>> {
         let headers = (delivery.subject.as_str(), delivery.message_id.as_str());
-        let composed = compose::notification(from, to, headers, text, delivery.created_at);
+        let composed = build::notification(from, to, headers, text, delivery.created_at);
         let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
             let answer = format!("{from} or {to} cannot stand in a message");
             return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));

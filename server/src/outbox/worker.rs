@@ -14,11 +14,11 @@ use uuid::Uuid;
 use super::Limits;
 use super::delivery::{AttemptResult, OpenSession};
 use super::retry_policy::{Outcome, SendAttempt, transition};
+use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::Relay;
 use crate::mail::{MailError, Step, Trust};
 use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
-use crate::tokens::Tokens;
 use crate::vault::Vault;
 
 /// A lease ends this long after its last renewal.

@@ -10,7 +10,7 @@ use app::model::{
 use async_trait::async_trait;
 
 use super::common_passwords::is_common;
-use super::notifier::Notification;
+use super::notifications::Notification;
 use super::passwords::{Busy, MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, OrInternal, Services, address_field, internal, sessions};
 use crate::clock::sha256;

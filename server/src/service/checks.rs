@@ -10,9 +10,9 @@ use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role};
 
 use super::{OrInternal, Services, internal};
+use crate::access_tokens::AccessToken;
 use crate::diagnosis::Fault;
 use crate::store::{Attempt, Mailbox};
-use crate::tokens::AccessToken;
 use run::{Route, Run, Through};
 
 /// What a run may take beside looking for the test message.

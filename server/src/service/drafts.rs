@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
 use super::{OrInternal, Services, internal};
-use crate::mail::compose::File;
+use crate::message::build::File;
 use crate::store::NewAttachment;
 use crate::vault::{Place, Secret};
 

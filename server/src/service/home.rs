@@ -4,7 +4,7 @@ use app::backend::{Home, SignedIn};
 use app::error::AppError;
 use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone};
 
-use super::alerts::REMIND_DAYS;
+use super::background::alerts::REMIND_DAYS;
 use super::{OrInternal, Services};
 use crate::diagnosis::Fault;
 use crate::store::Slot;

@@ -140,8 +140,9 @@ impl Services {
             let (institution, id, uids) = (mailbox.institution, mailbox.id, vec![place.uid]);
             let noted = store.note_flags(institution, id, (&place.folder, &uids), (Some(true), None, None)).await;
             let (folder, uid_validity, flag) = (place.folder, place.uid_validity, imap::Flag::Seen);
-            let asked =
-                mailbox_sync.execute(institution, id, Command::Flag { folder, uid_validity, uids, flag, set: true }).await;
+            let asked = mailbox_sync
+                .execute(institution, id, Command::Flag { folder, uid_validity, uids, flag, set: true })
+                .await;
             if let (Err(error), _) | (_, Err(SyncError::Store(error))) = (noted, asked) {
                 tracing::warn!("{error}");
             }
@@ -407,7 +408,8 @@ impl Inbox for Handle {
                 (delete, (None, None, None))
             }
             MailAction::Restore => {
-                let back = Command::Move { folder: folder.clone(), uid_validity, uids: uids.clone(), to: to.to_owned() };
+                let back =
+                    Command::Move { folder: folder.clone(), uid_validity, uids: uids.clone(), to: to.to_owned() };
                 (back, (None, None, None))
             }
         };

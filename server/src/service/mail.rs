@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use super::drafts::{digest, form_place};
 use super::{Handle, OrInternal, Services, internal};
-use crate::mail::compose::Written;
-use crate::mail::recipients::{Named, parse_list};
+use crate::message::addresses::{Named, parse_list};
+use crate::message::build::Written;
 use crate::outbox::{Body, body_place};
 use crate::store::{Event, Mailbox, NewDelivery, SendQueue};
 use crate::vault::Secret;

@@ -1,8 +1,8 @@
 //! Implements the traits of `app`; the only place that makes an `AppError`.
 
 mod accounts;
-mod alerts;
 mod attempts;
+mod background;
 mod checks;
 mod common_passwords;
 mod drafts;
@@ -13,14 +13,13 @@ mod inbox;
 mod letters;
 mod mail;
 mod mailboxes;
-mod notifier;
+mod notifications;
 mod passwords;
 pub mod quotas;
 mod replies;
 pub mod sessions;
 mod sign_in;
-mod sweeper;
-mod throttle;
+mod sign_in_throttle;
 
 use std::sync::Arc;
 
@@ -28,6 +27,7 @@ use app::backend::{Administrator, Backend, Institution, SignedIn};
 use app::error::AppError;
 use app::model::{DraftId, EmailAddress, FieldError, REDIRECT_PATH, Role};
 
+use crate::access_tokens::{TokenError, Tokens};
 use crate::clock::Clock;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::config::Config;
@@ -37,13 +37,12 @@ use crate::mail::Trust;
 use crate::mailbox_sync::MailboxSync;
 use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
-use crate::tokens::{TokenError, Tokens};
 use crate::vault::{Vault, VaultError};
 
 pub use accounts::{AddPerson, invitation_link};
 pub use attempts::Watchers;
+pub use background::housekeeping::run_background;
 pub use passwords::Passwords;
-pub use sweeper::keep_house;
 
 /// Everything that services are made of. Built once, in `wiring`.
 pub struct Services {

@@ -76,14 +76,14 @@ impl Services {
     /// Room for more of a person's drafts and files, some bytes `beyond` the limit if need be.
     pub(super) async fn check_drafts(&self, user: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
         let (limit, of_institution) = (self.config.quotas.draft_bytes, self.config.quotas.draft_bytes_of_institution);
-        let used = self.store.draft_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
-        if used.bytes_of_institution.saturating_add(more) > of_institution.saturating_add(beyond) {
+        let usage = self.store.draft_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
+        if usage.bytes_of_institution.saturating_add(more) > of_institution.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "The drafts of your institution and their files would have more than {} together. Discard what you do not need, and tell an administrator.",
                 size_in_words(of_institution)
             )));
         }
-        if used.bytes.saturating_add(more) > limit.saturating_add(beyond) {
+        if usage.bytes.saturating_add(more) > limit.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "Your drafts and their files would have more than {} together. Send or discard some of them first.",
                 size_in_words(limit)
@@ -95,21 +95,21 @@ impl Services {
     /// Room for one more message of a person's in the outbox.
     pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<(), AppError> {
         let quotas = self.config.quotas;
-        let used = self.store.queued_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
-        if used.count >= quotas.queued_messages {
+        let usage = self.store.queued_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
+        if usage.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
                 "{} of your messages wait to be sent already. Wait until some of them have left, or cancel some in the outbox.",
-                used.count
+                usage.count
             )));
         }
-        if used.bytes.saturating_add(bytes) > quotas.queued_bytes {
+        if usage.bytes.saturating_add(bytes) > quotas.queued_bytes {
             return Err(AppError::refused(format!(
                 "The messages that wait to be sent would have more than {} together. Wait until some of them have left.",
                 size_in_words(quotas.queued_bytes)
             )));
         }
-        if used.count_of_institution >= quotas.queued_messages_of_institution
-            || used.bytes_of_institution.saturating_add(bytes) > quotas.queued_bytes_of_institution
+        if usage.count_of_institution >= quotas.queued_messages_of_institution
+            || usage.bytes_of_institution.saturating_add(bytes) > quotas.queued_bytes_of_institution
         {
             return Err(AppError::refused(
                 "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",

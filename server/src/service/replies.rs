@@ -2,11 +2,12 @@
 
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
-use app::model::{Answer, ComposeForm, DraftId, EventTime, FormVersion, Invitation, MessageRef, size_in_words};
+use app::model::{
+    Answer, ComposeForm, DraftId, EventTime, FormVersion, Invitation, MessageRef, Timestamp, size_in_words,
+};
 
 use super::drafts::{Body, MOST_FILES};
 use super::{OrInternal, Services};
-use crate::mail::compose::utc;
 use crate::mailbox_sync::Command;
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
 use crate::store::Mailbox;
@@ -238,7 +239,7 @@ fn subject(how: Answer, subject: &str) -> String {
 /// What an invitation says, where the message has no other words.
 fn invitation_text(invitation: &Invitation) -> String {
     let time = |time: &Option<EventTime>| match time {
-        Some(EventTime::Instant(at)) => utc(*at),
+        Some(EventTime::Instant(at)) => at.utc_text(),
         Some(EventTime::Day(words) | EventTime::Local(words)) => words.clone(),
         None => String::new(),
     };
@@ -268,7 +269,7 @@ fn quoted(how: Answer, opened: &ParsedMessage) -> String {
     };
     let text: String = text.replace("\r\n", "\n").chars().take(MOST_QUOTED).collect();
     let who = super::inbox::joined(&opened.from);
-    let when = opened.date.map(utc).unwrap_or_default();
+    let when = opened.date.map(Timestamp::utc_text).unwrap_or_default();
     if how == Answer::Forward {
         let to = written(&opened.to);
         return format!(
@@ -312,7 +313,7 @@ mod tests {
         let (to, cc) = everybody(&message(), &own(&["me@demo.example"]));
         assert_eq!(to, "Ann A <ann@x.example>");
         assert_eq!(cc, "Bob <bob@x.example>, cy@x.example");
-        assert_eq!(crate::mail::recipients::parse_list(&format!("{to}, {cc}")).unwrap().len(), 3);
+        assert_eq!(crate::message::addresses::parse_list(&format!("{to}, {cc}")).unwrap().len(), 3);
     }
 
     #[test]
@@ -346,7 +347,7 @@ mod tests {
             ["Müller, Ann", "Dr. Ann (7a)", "Ann O'Neill & Co", "班主任", "a@b.example", "Staff: all;", "[x] <y>"]
         {
             let typed = written(&[person(name, "ann@x.example")]);
-            let read = crate::mail::recipients::parse_list(&typed).unwrap();
+            let read = crate::message::addresses::parse_list(&typed).unwrap();
             assert_eq!((read.len(), read[0].address.as_str()), (1, "ann@x.example"), "{typed}");
             assert_eq!(read[0].name.as_deref(), Some(name), "{typed}");
         }

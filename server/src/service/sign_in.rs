@@ -14,11 +14,11 @@ use app::model::{
 };
 
 use super::{OrInternal, Services, internal, sessions};
+use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, OAuthError, SignIn, Tokens as Granted};
 use crate::store::{Attempt, Check, NewAttempt, Registration, Slot};
-use crate::tokens::Tokens;
 use crate::vault::{Place, Secret};
 
 /// After which the checks start even if no page asked for them.

@@ -270,9 +270,10 @@ impl Store {
         .bind(seen.role.as_str())
         .execute(&mut *tx)
         .await?;
-        let before = key("SELECT uid_validity FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
-            .fetch_one(&mut *tx)
-            .await?;
+        let before =
+            key("SELECT uid_validity FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
+                .fetch_one(&mut *tx)
+                .await?;
         if number(&before, "uid_validity")? != seen.uid_validity {
             key("DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3")
                 .execute(&mut *tx)

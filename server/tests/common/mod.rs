@@ -11,8 +11,8 @@ use app::model::{
 use sandbox::Sandbox;
 use server::clock::Clock;
 use server::config::{Config, Source};
-use server::mail::compose::Written;
-use server::mail::recipients::Named;
+use server::message::addresses::Named;
+use server::message::build::Written;
 use server::outbox::{Body, body_place};
 use server::service::{AddPerson, Services};
 use server::store::{EmailSettings, InstitutionRow, NewDelivery, NewMailbox, Registration, SendQueue, Slot, Tx};
@@ -204,7 +204,7 @@ impl World {
             secret_expires_on: None,
             verified_at: Some(clock.now()),
         };
-        let place = server::tokens::secret_place(&registration);
+        let place = server::access_tokens::secret_place(&registration);
         registration.secret_sealed = self.services.vault.seal(&place, &Secret::new(secret)).unwrap();
         store.put_registration(&mut tx, institution, Slot::Current, &registration, clock.now()).await.unwrap();
         let new = NewMailbox {
@@ -220,7 +220,8 @@ impl World {
             next_test_at: clock.now().plus_ms(3_600_000),
         };
         let mailbox = store.put_mailbox(&mut tx, institution, &new, clock.now()).await.unwrap().unwrap();
-        let sealed = self.services.vault.seal(&server::tokens::grant_place(mailbox), &Secret::new(grant)).unwrap();
+        let sealed =
+            self.services.vault.seal(&server::access_tokens::grant_place(mailbox), &Secret::new(grant)).unwrap();
         store.replace_grant(&mut tx, institution, mailbox, &sealed).await.unwrap();
         tx.commit().await.unwrap();
         let state = (MailboxState::Connected, None, None);

@@ -6,15 +6,15 @@ use app::backend::SignedIn;
 use app::error::AppError;
 use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, InstitutionId, MailboxId, MailboxState, Timestamp};
 
+use crate::access_tokens::{AccessToken, TokenError, Tokens};
 use crate::diagnosis::Fault;
 use crate::identity::Identity;
-use crate::mail::compose::TestMessage;
 use crate::mail::{Login, MailError, Step, imap, smtp};
 use crate::mailbox_sync::{Command, Reply, SyncError, find_test_message};
+use crate::message::build::TestMessage;
 use crate::service::sign_in::attempt_place;
 use crate::service::{OrInternal, Services, internal};
 use crate::store::{Attempt, Check, Mailbox, Slot};
-use crate::tokens::{AccessToken, TokenError, Tokens};
 use crate::vault::Secret;
 
 /// First and longest pause between two looks for the test message.

@@ -7,11 +7,11 @@ use app::error::AppError;
 use app::model::{ClientId, Flash, GuideStep, Notice, RegistrationId, Tenant, TenantId, Tone};
 
 use super::form::{Parsed, Values, field};
+use crate::access_tokens::secret_place;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, IdentityError};
 use crate::service::{OrInternal, Services};
 use crate::store::{EmailSettings, Registration, Slot};
-use crate::tokens::secret_place;
 use crate::vault::Secret;
 
 /// What Microsoft said of three values.

@@ -7,10 +7,10 @@ use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
 
 use super::attempt_place;
+use crate::access_tokens::Tokens;
 use crate::identity::Identity;
 use crate::service::{OrInternal, Services};
 use crate::store::{Attempt, Check, Resting};
-use crate::tokens::Tokens;
 
 impl Services {
     /// Carries out what the person decided when another account signed in.
@@ -96,8 +96,8 @@ impl Services {
             };
             self.put_check(&instead, check).await?;
         } else {
-            let used = decision == Decision::UseSignedIn;
-            let address = if used { attempt.sign_in_name.clone() } else { attempt.address.clone() };
+            let uses_signed_in = decision == Decision::UseSignedIn;
+            let address = if uses_signed_in { attempt.sign_in_name.clone() } else { attempt.address.clone() };
             let rest = Resting {
                 stage: Stage::Ready,
                 address: address.clone(),

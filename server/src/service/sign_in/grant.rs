@@ -5,11 +5,11 @@ use app::error::AppError;
 use app::model::{AttemptKind, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage};
 
 use super::attempt_place;
+use crate::access_tokens::{AccessToken, grant_place};
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, Tokens as Granted};
 use crate::service::{OrInternal, Services, internal};
 use crate::store::{Attempt, Check, NewMailbox, Registration, Resting, SendQueue};
-use crate::tokens::{AccessToken, grant_place};
 use crate::vault::Secret;
 
 impl Services {

@@ -146,7 +146,10 @@ impl Store {
     /// # Errors
     /// [`crate::store::StoreError`].
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
-        sqlx::query("DELETE FROM smtp_connections WHERE id = $1").bind(connection.to_string()).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM smtp_connections WHERE id = $1")
+            .bind(connection.to_string())
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 

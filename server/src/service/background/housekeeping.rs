@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::backend::SignedIn;
 use app::model::SessionId;
 
-use super::{Services, sessions};
+use crate::service::{Services, sessions};
 use crate::store::{Mailbox, StoreError};
 
 /// How often it looks.
@@ -23,10 +23,10 @@ const UNWRITTEN_MS: i64 = 24 * 60 * 60 * 1000;
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
 /// How often it is looked which mailboxes are to be looked into.
-const POLL_ROUND: Duration = Duration::from_millis(super::inbox::POLL_ROUND_MS.unsigned_abs());
+const POLL_ROUND: Duration = Duration::from_millis(crate::service::inbox::POLL_ROUND_MS.unsigned_abs());
 
 /// Runs until the server stops.
-pub async fn keep_house(services: Arc<Services>) {
+pub async fn run_background(services: Arc<Services>) {
     let mut swept: Option<tokio::time::Instant> = None;
     loop {
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {

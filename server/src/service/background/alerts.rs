@@ -3,12 +3,12 @@
 use app::backend::Institution;
 use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, SecretExpiry};
 
-use super::Services;
 use crate::diagnosis::{Fault, Reader};
+use crate::service::Services;
 use crate::store::{InstitutionRow, Slot, StoreError};
 
 /// Days before a secret's expiry at which administrators are told, the earliest first.
-pub(super) const REMIND_DAYS: [i64; 4] = [30, 14, 7, 1];
+pub(in crate::service) const REMIND_DAYS: [i64; 4] = [30, 14, 7, 1];
 
 /// Something to tell.
 struct Alert {
@@ -19,7 +19,7 @@ struct Alert {
 
 impl Services {
     /// Looks at every institution, and queues what its administrators were not told yet.
-    pub(super) async fn alert_once(&self) -> Result<(), StoreError> {
+    pub(in crate::service) async fn alert_once(&self) -> Result<(), StoreError> {
         for row in self.store.institutions().await? {
             let told = self.store.told_alerts(row.id).await?;
             let mut alerts = self.alerts(&row).await?;

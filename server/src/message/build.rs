@@ -10,8 +10,8 @@ use lettre::message::header::{
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
 
-use super::recipients::Named;
-use crate::markup::escaped;
+use super::addresses::Named;
+use crate::message::escape::escaped;
 
 /// A message ready for the wire.
 pub struct Composed {
@@ -75,24 +75,13 @@ pub struct TestMessage<'a> {
     pub message_id: &'a str,
 }
 
-/// A time in words, UTC.
-#[must_use]
-pub fn utc(at: Timestamp) -> String {
-    let format =
-        time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC");
-    time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
-        .ok()
-        .and_then(|at| at.format(format).ok())
-        .unwrap_or_default()
-}
-
 impl TestMessage<'_> {
     /// Builds it: plain text and simple HTML.
     ///
     /// # Errors
     /// [`ComposeError`].
     pub fn build(&self) -> Result<Composed, ComposeError> {
-        let when = utc(self.at);
+        let when = self.at.utc_text();
         let plain = format!(
             "This message proves that Entrepost can send and receive as {}.\n\nInstitution: {}\nTested by: {}\nTime: {when}\n\nNothing needs to be done. You can delete this message.\n",
             self.from, self.institution, self.person

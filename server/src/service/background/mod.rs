@@ -1,0 +1,4 @@
+//! Duties that run without a request.
+
+pub(super) mod alerts;
+pub(super) mod housekeeping;

@@ -122,6 +122,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         mailbox_sync,
         trust,
         watchers: Watchers::default(),
+        guesses: crate::concurrency::window_counters::WindowCounters::default(),
         draft_locks: crate::concurrency::keyed_lock::KeyedLock::default(),
         tasks,
         stop,

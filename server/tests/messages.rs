@@ -521,3 +521,80 @@ fn links_of_plain_text_are_found_without_a_scheme_and_end_before_other_letters()
     assert_eq!(links("詳細はhttps://x.example/a。詳細"), ["https://x.example/a"]);
     assert_eq!(links("https://x.example/a（こちら）"), ["https://x.example/a"]);
 }
+
+/// A part whose label, or whose place, is not what it is: it is shown, or listed, and never lost.
+#[test]
+fn nothing_vanishes_from_page_and_list_alike() {
+    let png = "iVBORw0KGgoAAAANSUhEUg==";
+    let related = |html: &str, kind: &str| {
+        parsed(&format!(
+            "Content-Type: multipart/related; boundary=b\n\n--b\nContent-Type: text/html\n\n{html}\n--b\nContent-Type: {kind}\nContent-ID: <x>\nContent-Transfer-Encoding: base64\n\n{png}\n--b--"
+        ))
+    };
+    let seen = related("<p>Plan: <img src=\"cid:x\"></p>", "text/plain; name=plan.txt");
+    assert!(body_of(&seen).contains("data:image/png") && seen.parts[0].shown, "{}", body_of(&seen));
+    for html in [
+        "<table background=\"cid:x\"><tr><td>A</td></tr></table>",
+        "<p>A<!--[if mso]><img src=\"cid:x\"><![endif]--></p>",
+    ] {
+        let unseen = related(html, "image/png");
+        assert!(!body_of(&unseen).contains("data:image"), "{html}");
+        assert!(unseen.parts.iter().any(|part| !part.shown), "it is listed: {html}");
+    }
+    let scan = parsed(&format!(
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset=utf-8\n\n\u{200b}\u{a0}\n--b\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\n{png}\n--b--"
+    ));
+    assert!(body_of(&scan).contains("data:image/png"), "a text of nothing is no text");
+    let letter = "From: a@x.example\nSubject: Inner\nContent-Type: multipart/mixed; boundary=i\n\n--i\nContent-Type: text/plain\n\nInner text\n--i\nContent-Type: application/pdf; name=inner.pdf\n\n%PDF-inner\n--i--\n";
+    let encoded = {
+        use base64::prelude::{BASE64_STANDARD, Engine};
+        BASE64_STANDARD.encode(letter.replace('\n', "\r\n"))
+    };
+    for kind in ["message/rfc822", "application/octet-stream; name=\"inner.eml\""] {
+        let outer = parsed(&format!(
+            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: {kind}\nContent-Transfer-Encoding: base64\n\n{encoded}\n--b--"
+        ));
+        let [inner] = outer.nested.as_slice() else { panic!("{kind}: {:?}", outer.parts) };
+        assert_eq!(inner.text.as_deref().map(str::trim), Some("Inner text"), "{kind}");
+        assert_eq!(inner.parts[0].name, "inner.pdf", "{kind}");
+        assert!(inner.parts[0].bytes.as_deref().is_some_and(|bytes| bytes.starts_with(b"%PDF-inner")), "{kind}");
+    }
+    let words =
+        parsed("Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\nDear parents, see you on Monday.\n");
+    assert!(words.text.unwrap().contains("see you on Monday"), "it is no base64");
+    let pieces = parsed("Content-Type: text/plain; charset=utf-16\n\nDear parents\n");
+    assert_eq!(pieces.text.as_deref().map(str::trim), Some("Dear parents"), "it is no UTF-16");
+    let old = message::parse(
+        "Content-Type: text/html\r\n\r\n<meta charset=iso-8859-1><p>Grüße aus Köln, Ürzig\u{2014}".as_bytes(),
+        false,
+    );
+    assert!(body_of(&old).contains("Grüße"), "{}", body_of(&old));
+    let mut broken = "Content-Type: text/html\r\n\r\n<meta charset=iso-8859-1><p>Grüße aus Köln".as_bytes().to_vec();
+    broken.extend_from_slice(b" \xff!");
+    assert!(body_of(&message::parse(&broken, false)).contains("Grüße aus Köln"), "one broken letter breaks no other");
+}
+
+/// Rules for screens count, copies for other programs do not.
+#[test]
+fn rules_within_media_rules_and_places_outside_the_page() {
+    let html = |html: &str| body_of(&parsed(&format!("Content-Type: text/html; charset=utf-8\n\n{html}\n")));
+    let page = html(
+        "<html><head><style>@media screen{.h{display:none}} @media only screen and (min-width:600px){.g{color:#123456}} @media (max-width:480px){.m{display:none}} @media print{.p{color:#fff}} .a{color:#654321}</style></head><body><p class=h>Hidden</p><p class=g>Wide</p><p class=m>Narrow</p><p class=p>Paper</p><p class=a>After</p></body></html>",
+    );
+    let style_of = |words: &str| {
+        let before = page.split_once(&format!(">{words}<")).unwrap().0;
+        before.rsplit_once('<').unwrap().1.to_owned()
+    };
+    assert!(style_of("Hidden").contains("display:none"), "{page}");
+    assert!(style_of("Wide").contains("#123456") && style_of("After").contains("#654321"), "{page}");
+    assert!(!style_of("Narrow").contains("none") && !style_of("Paper").contains("#fff"), "{page}");
+    let page = html(
+        "<div style=\"position:absolute;left:-9999px\">Preheader</div><div style=\"position:absolute;left:10px\">Seen</div><div style=\"left:-9999px\">Seen too</div>",
+    );
+    assert_eq!(page.matches("display:none").count(), 1, "{page}");
+    assert!(page.split_once("Preheader").unwrap().0.ends_with("display:none;\">"), "{page}");
+    let deep = "@media screen{".repeat(20_000);
+    let began = std::time::Instant::now();
+    let _ = html(&format!("<style>{deep}</style><p>x</p>"));
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}

@@ -1,3 +1,4 @@
 //! Concurrency helpers that several layers use.
 
 pub mod keyed_lock;
+pub mod window_counters;

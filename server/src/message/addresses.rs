@@ -27,7 +27,10 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     if text.len() > MOST_TYPED {
         return Err("These are too many addresses for one message.".into());
     }
-    let line = one_line(text);
+    // Separators of other scripts, and links of addresses that were copied.
+    let text = outside_quotes(text, |c| if matches!(c, '，' | '、' | '；' | '،' | '؛') { ',' } else { c });
+    let text = without_mailto(&text);
+    let line = one_line(&names_quoted(&text));
     // Semicolons separate too, as Outlook's do, unless they end a group.
     let line = if line.contains(':') { line } else { outside_quotes(&line, |c| if c == ';' { ',' } else { c }) };
     let line = line.trim_matches(|c: char| c.is_whitespace() || c == ',');
@@ -94,6 +97,44 @@ fn outside_quotes(text: &str, map: impl Fn(char) -> char) -> String {
         .collect()
 }
 
+/// Addresses without the `mailto:` of a link.
+fn without_mailto(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.to_ascii_lowercase().find("mailto:") {
+        let begins = rest[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || matches!(c, ',' | ';' | '<'));
+        out.push_str(&rest[..if begins { at } else { at + 7 }]);
+        rest = &rest[at + 7..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Outlook separates with semicolons, and writes `Brook, Ann <ann@x.example>`: what stands before an address is one name then.
+fn names_quoted(text: &str) -> String {
+    let lines = text.split_inclusive(['\r', '\n']).map(|line| {
+        if line.contains(['"', ':', '\t']) {
+            return line.to_owned();
+        }
+        let pieces: Vec<&str> = line.split(';').collect();
+        // A comma between two addresses separates them, whatever else does.
+        let is_named = |piece: &&str| {
+            let piece = piece.trim();
+            piece.is_empty()
+                || (piece.ends_with('>') && piece.matches('<').count() == 1 && piece.matches('@').count() == 1)
+        };
+        if !pieces.iter().all(is_named) {
+            return line.to_owned();
+        }
+        let quoted = pieces.iter().map(|piece| match piece.trim().split_once('<') {
+            Some((name, address)) if name.contains(',') => format!("\"{}\" <{address}", name.trim().replace('\\', "")),
+            _ => piece.trim().to_owned(),
+        });
+        quoted.collect::<Vec<_>>().join(";") + if line.ends_with('\n') { "\n" } else { "" }
+    });
+    lines.collect()
+}
+
 /// What was typed or pasted as one line, its addresses separated by commas: a column, rows of a table, addresses one behind the
 /// other. A line end of the person's must not become one of the header's.
 fn one_line(text: &str) -> String {
@@ -142,6 +183,14 @@ fn separated(row: &str) -> String {
     }
     let pieces = out.split(',').map(|piece| {
         let words: Vec<&str> = piece.split_whitespace().collect();
+        // A name, and an address without brackets: `Ann Brook ann@x.example`.
+        if let [names @ .., last] = words.as_slice()
+            && !names.is_empty()
+            && !names.iter().any(|word| word.contains(['@', ';']))
+            && EmailAddress::parse(last.trim_end_matches(';')).is_ok()
+        {
+            return format!("\"{}\" <{}>", names.join(" ").replace('\\', ""), last.trim_end_matches(';'));
+        }
         let bare = words.len() > 1 && words.iter().all(|word| EmailAddress::parse(word.trim_end_matches(';')).is_ok());
         if bare { words.join(", ") } else { piece.to_owned() }
     });
@@ -203,6 +252,24 @@ mod tests {
         );
         assert_eq!(addresses("Staff: a@x.example, B <b@x.example>;"), ["a@x.example", "b@x.example"]);
         assert_eq!(addresses("schüler@schule.example"), ["schüler@schule.example"]);
+        for text in [
+            "Brook, Ann <a@x.example>; Miller, Bo <b@x.example>",
+            "Brook, Ann <a@x.example>;Miller, Bo <b@x.example>;",
+            "Brook, Ann <a@x.example>\r\nMiller, Bo <b@x.example>",
+            "Ann a@x.example\nBo b@x.example",
+            "Ann Brook a@x.example, Bo Miller b@x.example",
+            "a@x.example，b@x.example",
+            "a@x.example、b@x.example；",
+            "mailto:a@x.example, MAILTO:b@x.example",
+            "Ann <mailto:a@x.example>; Bo <b@x.example>",
+        ] {
+            assert_eq!(addresses(text), ["a@x.example", "b@x.example"], "{text}");
+        }
+        assert_eq!(
+            parse_list("Brook, Ann <a@x.example>; B <b@x.example>").unwrap()[0].name.as_deref(),
+            Some("Brook, Ann")
+        );
+        assert_eq!(parse_list("Ann Brook a@x.example").unwrap()[0].name.as_deref(), Some("Ann Brook"));
         assert_eq!(addresses("a@x.example, A@X.example"), ["a@x.example"], "nobody gets it twice");
         let named = parse_list("\"Doe, Jane\" <jane@x.example>").unwrap();
         assert_eq!(named[0].name.as_deref(), Some("Doe, Jane"));

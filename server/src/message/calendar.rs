@@ -33,8 +33,12 @@ pub fn invitation(text: &str) -> Option<Invitation> {
     let is = |kind: ICalendarComponentType| calendar.components.iter().find(|one| one.component_type == kind);
     let event = is(ICalendarComponentType::VEvent).or_else(|| is(ICalendarComponentType::VTodo))?;
     let zones = calendar.build_tz_resolver();
-    let start = time(event, &ICalendarProperty::Dtstart, &zones);
-    let end = time(event, &ICalendarProperty::Dtend, &zones).or_else(|| time(event, &ICalendarProperty::Due, &zones));
+    let start = time(event, &ICalendarProperty::Dtstart, &zones, 0);
+    // The day that DTEND names is the first that is none of the event's (RFC 5545, 3.6.1).
+    let end = time(event, &ICalendarProperty::Dtend, &zones, 1)
+        .or_else(|| time(event, &ICalendarProperty::Due, &zones, 0))
+        .or_else(|| after(start.as_ref()?, event))
+        .filter(|end| start.as_ref() != Some(end));
     let location = line(&text_of(event, &ICalendarProperty::Location));
     let description: String = text_of(event, &ICalendarProperty::Description).chars().take(DESCRIPTION).collect();
     let described = [
@@ -120,15 +124,37 @@ fn links(text: &str) -> Vec<String> {
     found
 }
 
+/// The end that DURATION says (RFC 5545, 3.8.2.5), of an event whose beginning is an instant.
+fn after(start: &EventTime, event: &ICalendarComponent) -> Option<EventTime> {
+    let EventTime::Instant(start) = start else { return None };
+    let Some(ICalendarValue::Duration(takes)) = event.property(&ICalendarProperty::Duration)?.values.first() else {
+        return None;
+    };
+    let days = i64::from(takes.weeks) * 7 + i64::from(takes.days);
+    let seconds =
+        ((days * 24 + i64::from(takes.hours)) * 60 + i64::from(takes.minutes)) * 60 + i64::from(takes.seconds);
+    (!takes.neg && seconds > 0).then(|| EventTime::Instant(start.plus_ms(seconds.saturating_mul(1000))))
+}
+
+const DAY: &[time::format_description::BorrowedFormatItem<'static>] =
+    time::macros::format_description!("[day padding:none] [month repr:long] [year]");
+
 /// A time: an instant where its zone is known; Exchange names zones as Windows does, and describes them in the calendar.
-fn time(event: &ICalendarComponent, name: &ICalendarProperty, zones: &TzResolver<&str>) -> Option<EventTime> {
+fn time(
+    event: &ICalendarComponent,
+    name: &ICalendarProperty,
+    zones: &TzResolver<&str>,
+    days_less: u8,
+) -> Option<EventTime> {
     let entry = event.property(name)?;
     let at = entry.values.first()?.as_partial_date_time()?;
     let (year, month, day) = (at.year?, at.month?, at.day?);
     let date = time::Date::from_calendar_date(i32::from(year), time::Month::try_from(month).ok()?, day).ok()?;
-    let in_words =
-        date.format(time::macros::format_description!("[day padding:none] [month repr:long] [year]")).ok()?;
-    let (Some(hour), Some(minute)) = (at.hour, at.minute) else { return Some(EventTime::Day(in_words)) };
+    let in_words = date.format(DAY).ok()?;
+    let (Some(hour), Some(minute)) = (at.hour, at.minute) else {
+        let day = date.checked_sub(time::Duration::days(days_less.into()))?;
+        return Some(EventTime::Day(day.format(DAY).ok()?));
+    };
     let zone = entry.parameter(&ICalendarParameterName::Tzid).and_then(|value| value.as_text());
     let tz = zone.and_then(|zone| zones.resolve(zone));
     let instant = at.to_date_time_with_tz(tz.unwrap_or(Tz::Floating)).map(|at| at.timestamp());
@@ -168,6 +194,20 @@ mod tests {
         assert_eq!(found.guests, ["user@demo.example", "Kai <kai@x.example>"]);
         assert_eq!(found.links, ["https://meet.example.org/budget?a=1"]);
         assert!(found.description.contains("Bring the plan."));
+    }
+
+    #[test]
+    fn ends_are_those_that_people_mean() {
+        let end = |lines: &str| invitation(&event(&format!("SUMMARY:S\n{lines}"))).unwrap().end;
+        assert_eq!(end("DTSTART;VALUE=DATE:20260501\nDTEND;VALUE=DATE:20260502"), None, "one day");
+        assert_eq!(
+            end("DTSTART;VALUE=DATE:20260501\nDTEND;VALUE=DATE:20260503"),
+            Some(EventTime::Day("2 May 2026".into()))
+        );
+        let three = Some(EventTime::Instant(Timestamp(1_796_133_600_000 + 90 * 60_000)));
+        assert_eq!(end("DTSTART:20261201T140000Z\nDURATION:PT1H30M"), three);
+        assert_eq!(end("DTSTART:20261201T140000Z\nDTEND:20261201T153000Z"), three);
+        assert_eq!(end("DTSTART:20261201T140000Z"), None);
     }
 
     #[test]

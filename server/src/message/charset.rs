@@ -39,6 +39,10 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
             encoding.decode(bytes).0.into_owned()
         };
     }
+    // UTF-16 has a NUL in each letter of ASCII: text without one is no UTF-16.
+    if [UTF_16LE, UTF_16BE].contains(&encoding) && bytes.is_ascii() && !bytes.contains(&0) {
+        return guess(bytes);
+    }
     let bytes = &*if encoding == ISO_2022_JP { without_idle_escapes(bytes) } else { Cow::Borrowed(bytes) };
     let (text, _, wrong) = encoding.decode(bytes);
     if !wrong {
@@ -69,6 +73,8 @@ pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
     match known {
         Some(label) if !is_label_of(label, UTF_8) || is_utf8(bytes) => decode(Some(label), bytes),
         _ if is_utf8(bytes) && !has_escapes(bytes) => decode(label, bytes),
+        // A few broken letters, and a `<meta>` that nobody changed when the text became UTF-8.
+        None if is_mostly_utf8(bytes) && !bytes.is_ascii() => guess(bytes),
         _ => decode(meta_charset(bytes).as_deref().or(label), bytes),
     }
 }

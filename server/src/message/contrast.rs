@@ -138,10 +138,11 @@ impl Element {
         };
         let mut colour = legacy(name == "font", "color");
         let mut ground = legacy(WITH_BGCOLOR.contains(&name), "bgcolor");
-        let mut transparent = false;
+        let (mut transparent, mut inherits) = (false, false);
         for declaration in declarations(&style) {
             match declaration {
                 ("color", value) if is_transparent(value) => transparent = true,
+                ("color", value) if is_inherited(value) => (inherits, colour) = (true, None),
                 ("color", value) => colour = opaque(value).or(colour),
                 ("background-color", value) => ground = opaque(value),
                 ("background-image", value) => ground = first_stop(value).or(ground),
@@ -154,7 +155,7 @@ impl Element {
             colour = ground.or(Some(PAPER));
         }
         let mut chosen = colour.is_some() || around.is_some_and(|around| around.chosen);
-        if name == "a" && colour.is_none() && attributes.iter().any(|(name, _)| name == "href") {
+        if name == "a" && colour.is_none() && !inherits && attributes.iter().any(|(name, _)| name == "href") {
             (colour, chosen) = (Some(LINK), false);
         }
         if let Some((_, style)) = attributes.iter_mut().find(|(name, _)| name == "style") {
@@ -198,6 +199,12 @@ fn is_transparent(value: &str) -> bool {
 /// Colours of attributes need no `#` (HTML standard, 2.3.6).
 fn legacy_colour(value: &str) -> Option<[f32; 3]> {
     opaque(value.trim()).or_else(|| opaque(&format!("#{}", value.trim())))
+}
+
+/// Whether a colour is that of the element around (CSS Color 4; `currentcolor` as a `color` is inherited too).
+fn is_inherited(value: &str) -> bool {
+    let value = value.trim().trim_end_matches("!important").trim_end();
+    ["inherit", "unset", "currentcolor", "revert-layer"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 fn first_stop(gradient: &str) -> Option<[f32; 3]> {
@@ -359,6 +366,14 @@ mod tests {
             ("<div style=\"background-color:#111;\"><a href=\"https://x.example\">link</a></div>", "color:#ffffff"),
             ("<table bgcolor=\"#000000\"><tbody><tr><td>ink</td></tr></tbody></table>", "color:#ffffff"),
             ("<table><tbody><tr bgcolor=\"101010\"><td>ink</td></tr></tbody></table>", "color:#ffffff"),
+            (
+                "<div style=\"color:#fff;\"><a style=\"color:inherit;\" href=\"https://x.example\">x</a></div>",
+                "color:#1b2533",
+            ),
+            (
+                "<div style=\"color:#fff;\"><a style=\"color:currentcolor;\" href=\"https://x.example\">x</a></div>",
+                "color:#1b2533",
+            ),
             // A browser shows none of these grounds and colours.
             ("<div bgcolor=\"#000000\"><font color=\"white\">lost</font></div>", "color:#1b2533"),
             (

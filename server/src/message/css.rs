@@ -187,6 +187,8 @@ pub fn sanitised(style: &str) -> String {
     };
     // A ground of an earlier declaration stays where a later one only adds a picture, as in browsers it would not: text must be readable.
     let (mut ground, mut gradient, mut picture): (Option<String>, Option<String>, bool) = (None, None, false);
+    // A copy for other programs that is put outside the page: `position` is no property that is left, so it would be seen.
+    let (mut taken_out, mut outside) = (false, false);
     for _ in 0..DECLARATIONS {
         if parser.is_exhausted() {
             break;
@@ -198,6 +200,8 @@ pub fn sanitised(style: &str) -> String {
         });
         let Ok((name, value)) = declared else { continue };
         match name.as_str() {
+            "position" => taken_out = written(&value).is_some_and(|word| word == "absolute" || word == "fixed"),
+            "left" | "top" | "right" | "bottom" => outside |= is_far_outside(&value),
             "background" | "background-image" | "background-color" => {
                 for component in &value {
                     match component {
@@ -222,11 +226,21 @@ pub fn sanitised(style: &str) -> String {
             _ => {}
         }
     }
+    if taken_out && outside {
+        put("display", "none");
+    }
     put("background-color", ground.as_deref().unwrap_or_default());
     put("background-image", gradient.as_deref().unwrap_or_default());
     let ends_here = ground.is_none_or(|ground| ground == "transparent") && gradient.is_none();
     put(LOST_GROUND, if picture && ends_here { "1" } else { "" });
     out
+}
+
+/// Whether a place is so far from where it belongs that nobody sees it: `-9999px`.
+fn is_far_outside(value: &[Component]) -> bool {
+    let text = written(value).unwrap_or_default().to_ascii_lowercase();
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
+    number.parse::<f32>().is_ok_and(|number| number <= -500.0 || (number <= -100.0 && !text.ends_with("px")))
 }
 
 /// Words that are no colours and say something of a ground.

@@ -22,6 +22,8 @@ const WORD: usize = 5_000;
 struct Word<'a> {
     charset: &'a str,
     bytes: Vec<u8>,
+    /// What it was decoded from, if that is base64.
+    base64: Option<String>,
     rest: &'a str,
 }
 
@@ -42,10 +44,11 @@ fn word(text: &str) -> Option<Word<'_>> {
     if data.contains(['\r', '\n']) && !data.contains("\r\n ") && !data.contains("\n ") {
         return None;
     }
+    let base64 = (encoding == 'b').then(|| data.replace(char::is_whitespace, ""));
     let bytes = match encoding {
         // It goes on in another parameter (RFC 2231): its pieces are joined first.
         'b' if data.contains(['"', ';']) => return None,
-        'b' => transfer::decode(Encoding::Base64, data.replace(char::is_whitespace, "").as_bytes()).0,
+        'b' => transfer::decode(Encoding::Base64, base64.as_deref().unwrap_or_default().as_bytes()).0,
         'q' => {
             // Blanks at the end of a line are data here.
             let data = data.replace("\r\n", "").replace('\n', "").replace(['_', ' '], "=20");
@@ -55,7 +58,7 @@ fn word(text: &str) -> Option<Word<'_>> {
     };
     // RFC 2231, 5: a language may stand behind the charset.
     let charset = charset.split('*').next().unwrap_or(charset);
-    Some(Word { charset, bytes, rest })
+    Some(Word { charset, bytes, base64, rest })
 }
 
 /// A text with its encoded words decoded.
@@ -75,6 +78,11 @@ pub fn normalised(header: &[u8]) -> String {
     })
 }
 
+/// Whether base64 ends within a group of four characters.
+fn is_cut(base64: &str) -> bool {
+    base64.len() < WORD && !base64.len().is_multiple_of(4) && !base64.ends_with('=')
+}
+
 fn replaced(text: &str, mut put: impl FnMut(&str, &mut String)) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -87,15 +95,28 @@ fn replaced(text: &str, mut put: impl FnMut(&str, &mut String)) -> String {
             continue;
         };
         let mut decoded = String::new();
-        let (mut charset, mut bytes) = (first.charset, first.bytes);
+        let (mut charset, mut bytes, mut base64) = (first.charset, first.bytes, first.base64);
         rest = first.rest;
         // Blanks between two words are none of the text (RFC 2047, 6.2).
         while let Some(next) = Some(rest.trim_start()).filter(|next| next.starts_with("=?")).and_then(word) {
-            if next.charset.eq_ignore_ascii_case(charset) {
-                bytes.extend(next.bytes);
-            } else {
-                decoded.push_str(&charset::decode(Some(charset), &bytes));
-                (charset, bytes) = (next.charset, next.bytes);
+            let is_same = next.charset.eq_ignore_ascii_case(charset);
+            match (base64.filter(|base64| is_same && is_cut(base64)), next.base64) {
+                // Cut within a group of base64, and not between letters: both are one word.
+                (Some(before), Some(behind)) => {
+                    let alone = transfer::decode(Encoding::Base64, before.as_bytes()).0.len();
+                    bytes.truncate(bytes.len() - alone);
+                    let whole = before + &behind;
+                    bytes.extend(transfer::decode(Encoding::Base64, whole.as_bytes()).0);
+                    base64 = Some(whole);
+                }
+                (_, behind) if is_same => {
+                    bytes.extend(next.bytes);
+                    base64 = behind;
+                }
+                (_, behind) => {
+                    decoded.push_str(&charset::decode(Some(charset), &bytes));
+                    (charset, bytes, base64) = (next.charset, next.bytes, behind);
+                }
             }
             rest = next.rest;
         }
@@ -124,6 +145,8 @@ mod tests {
             ("=?utf-8?q?with blanks in it?=", "with blanks in it"),
             ("=?utf-8?q?under_score=5F?= x", "under score_ x"),
             ("=?utf-8?b?R3LDvMOfZQ?=", "Grüße"),
+            ("=?utf-8?b?R3L?= =?utf-8?b?DvMOfZQ==?=", "Grüße"),
+            ("=?utf-8?b?R3?=\r\n =?utf-8?B?LDvM?= =?utf-8?b?OfZQ==?=", "Grüße"),
             ("=?iso-2022-jp?B?GyRCO340VjNkGyhC?=", "時間割"),
             ("=?unknown-8bit?q?Gr=FC=DFe?=", "Grüße"),
         ] {

@@ -2,6 +2,8 @@
 
 /// Characters of a name. Windows, macOS and Linux store 255 units or bytes; a download adds ` (1)` to it.
 const LONGEST: usize = 150;
+/// Bytes of it: letters of other scripts have up to four.
+const BYTES: usize = 240;
 /// Characters of an ending, the dot included.
 const ENDING: usize = 20;
 
@@ -28,13 +30,19 @@ pub fn file_name(name: &str, content_type: &str, number: usize) -> String {
 
 /// Shortens a name in its stem: its ending says what it is.
 fn shortened(name: &str) -> String {
-    if name.chars().count() <= LONGEST {
+    if name.chars().count() <= LONGEST && name.len() <= BYTES {
         return name.to_owned();
     }
-    let ending =
+    let mut ending =
         name.rfind('.').map(|at| &name[at..]).filter(|ending| ending.chars().count() <= ENDING).unwrap_or_default();
+    let before = &name[..name.len() - ending.len()];
+    if before.to_ascii_lowercase().ends_with(".tar") {
+        ending = &name[before.len() - 4..];
+    }
     let kept = LONGEST - 1 - ending.chars().count();
-    let stem: String = name[..name.len() - ending.len()].chars().take(kept).collect();
+    let room = BYTES.saturating_sub(ending.len() + '…'.len_utf8());
+    let mut stem: String = name[..name.len() - ending.len()].chars().take(kept).collect();
+    stem.truncate(stem.floor_char_boundary(room));
     format!("{}…{ending}", stem.trim_end())
 }
 

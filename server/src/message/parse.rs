@@ -15,6 +15,10 @@ use super::header::{self, Fields};
 use super::html_text::html_text;
 use super::model::{Encoding, ParsedMessage, Part, Picture};
 use super::parameters::Parametrised;
+use html5ever::buffer_queue::BufferQueue;
+use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
+
 use super::{calendar, charset, flowed, html_complexity, pictures, sanitize, smime, transfer};
 use crate::message::escape::escaped;
 
@@ -130,6 +134,20 @@ fn parse_at(raw: &[u8], truncated: bool, level: usize) -> ParsedMessage {
     parser.finish(bodies)
 }
 
+/// Whether a text has no letter: blanks, and characters that nobody sees.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| {
+        c.is_whitespace() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+    })
+}
+
+/// Whether bytes begin as the header of a message does (RFC 5322, 3.6).
+fn is_message(bytes: &[u8]) -> bool {
+    let header = String::from_utf8_lossy(&bytes[..bytes.len().min(16 * 1024)]).to_ascii_lowercase();
+    let is_field = |name: &str| header.lines().take_while(|line| !line.is_empty()).any(|line| line.starts_with(name));
+    is_field("from:") && (is_field("date:") || is_field("subject:") || is_field("received:"))
+}
+
 fn has_ending(name: &str, ending: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, known)| known.eq_ignore_ascii_case(ending))
 }
@@ -210,9 +228,9 @@ impl<'a> Parser<'a> {
                 // One that is empty is no form of what the others say.
                 Some(found) if html.is_none() || says_something(&found) => {
                     html = Some(found);
-                    text = text.or(found_text.filter(|text| !text.trim().is_empty()));
+                    text = text.or(found_text.filter(|text| !is_blank(text)));
                 }
-                _ => text = text.or(found_text.filter(|text| !text.trim().is_empty())),
+                _ => text = text.or(found_text.filter(|text| !is_blank(text))),
             }
         }
         if text.is_some() && html.as_deref().is_some_and(|html| !says_something(html)) {
@@ -238,6 +256,10 @@ impl<'a> Parser<'a> {
         self.attach(leaf, name.as_deref().unwrap_or_default(), "message/rfc822");
         if self.level < NESTED && self.out.nested.len() < MESSAGES {
             let mut nested = parse_at(raw, self.out.truncated, self.level + 1);
+            if leaf.encoding != Encoding::Identity {
+                let mut room = SIGNED;
+                keep_bytes(&mut nested, raw, &mut room);
+            }
             // Where its attachments are within the whole message.
             shift(&mut nested, (leaf.encoding == Encoding::Identity).then_some(leaf.from));
             self.out.nested.push(nested);
@@ -251,10 +273,23 @@ impl<'a> Parser<'a> {
             "application/octet-stream" if leaf.name().is_some_and(|name| has_ending(name, "ics")) => {
                 self.calendar(leaf);
             }
-            "application/octet-stream"
-                if leaf.name().is_some_and(|name| name.trim().eq_ignore_ascii_case("smime.p7m")) =>
-            {
+            "application/octet-stream" if leaf.name().is_some_and(|name| has_ending(name.trim(), "p7m")) => {
                 self.protected(&leaf, bodies);
+            }
+            "application/octet-stream" | "text/plain"
+                if leaf.name().is_some_and(|name| has_ending(name.trim(), "eml")) && is_message(&leaf.decoded().0) =>
+            {
+                self.message(&leaf);
+            }
+            // The same for programs that show mail as AMP.
+            "text/x-amp-html" => {}
+            // Its label is wrong: by its first bytes it is a picture, and it is named as one.
+            kind if kind.starts_with("text/")
+                && leaf.content_id.is_some()
+                && pictures::raster_type(&leaf.decoded().0).is_some() =>
+            {
+                self.attach(&leaf, leaf.name().unwrap_or_default(), "application/octet-stream");
+                self.pictures.push((self.out.parts.len().saturating_sub(1), leaf));
             }
             "application/pkcs7-mime" | "application/x-pkcs7-mime" => self.protected(&leaf, bodies),
             "text/plain" | "text/html" | "text/enriched" | "text/markdown" if !leaf.is_attachment() => {
@@ -307,9 +342,13 @@ impl<'a> Parser<'a> {
     fn protected(&mut self, leaf: &Leaf<'a>, bodies: &mut Vec<Body>) {
         self.attach(leaf, leaf.name().unwrap_or("smime.p7m"), &leaf.kind.value);
         let opened = if self.level < NESTED { smime::open(&leaf.decoded().0) } else { smime::Content::Encrypted };
-        let smime::Content::Signed(content) = opened else {
-            self.out.protection = Some(Protection::Encrypted);
-            return;
+        let content = match opened {
+            smime::Content::Signed(content) => content,
+            smime::Content::Certificates => return,
+            smime::Content::Encrypted => {
+                self.out.protection = Some(Protection::Encrypted);
+                return;
+            }
         };
         let mut inner = parse_at(&content, self.out.truncated, self.level + 1);
         self.out.protection = Some(inner.protection.unwrap_or(Protection::Signed));
@@ -350,7 +389,7 @@ impl<'a> Parser<'a> {
     fn finish(mut self, mut bodies: Vec<Body>) -> ParsedMessage {
         let readable = |bodies: &[Body]| {
             bodies.iter().any(|body| match body {
-                Body::Text(text) => !text.trim().is_empty(),
+                Body::Text(text) => !is_blank(text),
                 Body::Html(html) => says_something(html),
                 Body::Alternative { text, html } => text.is_some() || html.as_deref().is_some_and(says_something),
             })
@@ -359,7 +398,7 @@ impl<'a> Parser<'a> {
         if !readable(&bodies)
             && self.out.invitation.is_none()
             && let Some((leaf, (text, lost))) =
-                self.texts.iter().map(|leaf| (leaf, leaf.text())).find(|(_, (text, _))| !text.trim().is_empty())
+                self.texts.iter().map(|leaf| (leaf, leaf.text())).find(|(_, (text, _))| !is_blank(text))
         {
             self.out.damaged |= lost;
             bodies.push(if leaf.kind.value == "text/html" { Body::Html(text) } else { Body::Text(text) });
@@ -377,8 +416,7 @@ impl<'a> Parser<'a> {
             Some(html) => (None, Some(html_text(&html))),
             None => (None, None),
         };
-        self.out.text =
-            text.filter(|text| html.is_none() || !text.trim().is_empty()).or(as_text).map(|text| cut(&text, TEXT));
+        self.out.text = text.filter(|text| html.is_none() || !is_blank(text)).or(as_text).map(|text| cut(&text, TEXT));
         if let Some(html) = &html {
             self.inline_pictures(html);
         }
@@ -434,7 +472,7 @@ fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
         match body {
             Body::Text(text) => {
                 // Text that stands beside HTML belongs to what is read, too.
-                if !text.trim().is_empty() {
+                if !is_blank(&text) {
                     pages.push(as_page(&text));
                 }
                 texts.push(text);
@@ -457,7 +495,7 @@ fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
 /// Whether HTML shows anything: words or pictures.
 fn says_something(html: &str) -> bool {
     let lower = html.get(..html.len().min(200_000)).unwrap_or(html).to_ascii_lowercase();
-    lower.contains("<img") || html.len() > 200_000 || !html_text(html).trim().is_empty()
+    lower.contains("<img") || html.len() > 200_000 || !is_blank(&html_text(html))
 }
 
 /// Makes places within a nested message places within the whole; where it was encoded there are none.
@@ -530,28 +568,40 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() < 300 && id.is_ascii() && !id.contains(['<', '>', ' ', ',', '"', '\\'])
 }
 
-/// Content-IDs that HTML shows as pictures, as they are (RFC 2392 has them percent-encoded).
+/// Content-IDs that HTML shows as pictures, as they are written and decoded (RFC 2392 has them percent-encoded). A ground, or a
+/// comment for another program, shows none.
 fn named_pictures(html: &str) -> HashSet<String> {
-    let bytes = html.as_bytes();
-    let ends = |byte: &u8| matches!(byte, b'"' | b'\'' | b' ' | b'>' | b'\n' | b'\r' | b'\t');
-    let mut named = HashSet::new();
-    // Each is looked at once, however many stand in one word.
-    let mut at = 0;
-    while let Some(found) = bytes[at..].windows(4).position(|four| four.eq_ignore_ascii_case(b"cid:")) {
-        let from = at + found + 4;
-        let length = bytes[from..].iter().take(CONTENT_ID).position(ends).unwrap_or(CONTENT_ID);
-        let written = String::from_utf8_lossy(&bytes[from..(from + length).min(bytes.len())]);
-        // As attributes write it.
-        let written = ["&#64;", "&#x40;", "&commat;"].iter().fold(written.into_owned(), |all, at| all.replace(at, "@"));
-        let written = std::borrow::Cow::<str>::Owned(written.replace("&amp;", "&"));
-        named.insert(sanitize::picture_id(&written));
-        named.insert(written.into_owned());
-        at = from;
-        if named.len() > PARTS * 4 {
-            break;
+    let tokenizer = Tokenizer::new(ShownPictures::default(), TokenizerOpts::default());
+    let input = BufferQueue::default();
+    input.push_back(StrTendril::from(html));
+    let _ = tokenizer.feed(&input);
+    tokenizer.end();
+    tokenizer.sink.0.into_inner()
+}
+
+#[derive(Default)]
+struct ShownPictures(std::cell::RefCell<HashSet<String>>);
+
+impl TokenSink for ShownPictures {
+    type Handle = ();
+
+    fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
+        let mut named = self.0.borrow_mut();
+        if let Token::TagToken(tag) = token
+            && tag.kind == TagKind::StartTag
+            && &*tag.name == "img"
+            && named.len() < PARTS * 4
+        {
+            let source = tag.attrs.iter().find(|attribute| &*attribute.name.local == "src");
+            let source = source.map(|attribute| attribute.value.trim()).unwrap_or_default();
+            let id = source.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("cid:")).map(|_| &source[4..]);
+            if let Some(id) = id.filter(|id| id.len() <= CONTENT_ID) {
+                named.insert(sanitize::picture_id(id));
+                named.insert(id.to_owned());
+            }
         }
+        TokenSinkResult::Continue
     }
-    named
 }
 
 fn cut(text: &str, most: usize) -> String {

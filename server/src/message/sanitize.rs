@@ -90,9 +90,12 @@ fn without_sheets_of_other_media(source: &str) -> Cow<'_, str> {
         let media = media.map(|value| value.trim_start().trim_start_matches(['"', '\'']));
         let is_here = media.is_none_or(|value| {
             let value = value.split(['"', '\'', '>']).next().unwrap_or_default();
-            value.trim().is_empty() || value.split(',').any(|one| ["all", "screen"].contains(&one.trim()))
+            value.trim().is_empty() || value.split(',').any(is_for_screens)
         });
-        out.push_str(&source[at..if is_here { close } else { from }]);
+        out.push_str(&source[at..if is_here { end } else { from }]);
+        if is_here {
+            out.push_str(&without_rules_of_other_media(&source[end..close], 0));
+        }
         at = close;
     }
     if at == 0 {
@@ -100,6 +103,57 @@ fn without_sheets_of_other_media(source: &str) -> Cow<'_, str> {
     }
     out.push_str(&source[at..]);
     Cow::Owned(out)
+}
+
+/// Whether a media query is about a screen as wide as a page of mail.
+fn is_for_screens(query: &str) -> bool {
+    let query = query.to_ascii_lowercase();
+    let query = query.trim().trim_start_matches("only ").trim();
+    let (kind, features) = query.split_once(" and ").unwrap_or((query, ""));
+    let width = |text: &str| {
+        let text = text.trim().strip_prefix("(min-width")?.trim_start().strip_prefix(':')?.trim();
+        text.strip_suffix(')')?.trim().strip_suffix("px")?.trim().parse::<f32>().ok()
+    };
+    match (["all", "screen"].contains(&kind.trim()), features) {
+        (true, "") => true,
+        (true, features) => width(features).is_some_and(|width| width <= NARROWEST),
+        (false, _) => width(query).is_some_and(|width| width <= NARROWEST),
+    }
+}
+
+/// Least width for which desktop styles are taken, in CSS pixels: what telephones and tablets are told apart by.
+const NARROWEST: f32 = 640.0;
+/// Media rules within media rules.
+const MEDIA_DEPTH: usize = 4;
+
+/// A style sheet whose rules for screens stand outside `@media`, and whose rules for other media are gone: the inliner knows no media.
+fn without_rules_of_other_media(sheet: &str, depth: usize) -> String {
+    let lower = sheet.to_ascii_lowercase();
+    let mut out = String::with_capacity(sheet.len());
+    let mut at = 0;
+    while let Some(from) = lower[at..].find("@media").map(|found| at + found) {
+        out.push_str(&sheet[at..from]);
+        let Some(open) = lower[from..].find('{').map(|found| from + found) else {
+            at = from + 6;
+            continue;
+        };
+        let mut brackets = 0_usize;
+        let close = lower[open..].bytes().position(|byte| {
+            match byte {
+                b'{' => brackets += 1,
+                b'}' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            brackets == 0
+        });
+        let end = close.map_or(sheet.len(), |close| open + close);
+        if depth < MEDIA_DEPTH && lower[from + 6..open].split(',').any(is_for_screens) {
+            out.push_str(&without_rules_of_other_media(&sheet[open + 1..end], depth + 1));
+        }
+        at = (end + 1).min(sheet.len());
+    }
+    out.push_str(&sheet[at..]);
+    out
 }
 
 /// The HTML with its style sheets in `style` attributes, or as it was where they are too large, or made to be slow.

@@ -8,6 +8,8 @@ use bcder::{Mode, OctetString, Oid, Tag};
 pub enum Content {
     /// Signed: a MIME entity.
     Signed(Vec<u8>),
+    /// Certificates without a message (RFC 8551, 3.8).
+    Certificates,
     /// Encrypted, or of a kind that cannot be opened.
     Encrypted,
 }
@@ -26,11 +28,12 @@ pub fn open(cms: &[u8]) -> Content {
                 skip_rest(cons)?;
                 return Ok(None);
             }
-            cons.take_constructed_if(Tag::CTX_0, |cons| cons.take_sequence(encapsulated))
+            cons.take_constructed_if(Tag::CTX_0, |cons| cons.take_sequence(encapsulated)).map(Some)
         })
     });
     match decoded {
-        Ok(Some(content)) => Content::Signed(content.to_bytes().to_vec()),
+        Ok(Some(Some(content))) => Content::Signed(content.to_bytes().to_vec()),
+        Ok(Some(None)) => Content::Certificates,
         _ => Content::Encrypted,
     }
 }

@@ -11,19 +11,27 @@ pub struct Decoder {
     line: Vec<u8>,
     /// Bits of a group of base64 that is not complete, and how many characters they are.
     group: (u32, u8),
-    /// A line of base64 was empty: what follows may be text that somebody put behind it.
-    blank: bool,
-    /// The last line of base64 ended with a pad: so may what follows.
+    /// Lines that look like text behind the data. They are a footer at the end of the part, and data if data follows.
+    pending: Vec<u8>,
+    /// The data ended with a pad, and an empty line stands behind it: what follows is no data unless it is complete.
+    ended_here: bool,
+    /// The last line of data ended with a pad.
     padded: bool,
+    /// Length of the lines of base64 so far.
+    usual_length: usize,
+    /// `+` or `/` was seen: `-` and `_` are no characters of this base64 (RFC 4648, 5).
+    standard_alphabet: bool,
     /// Characters of base64 so far, pads with them, and whether others stood between.
     characters: usize,
     strays: bool,
-    /// Text stood behind the base64: what follows is no data.
+    /// A footer is too long to be held back: what follows is no data.
     ended: bool,
     /// Bits that make no byte were left over.
     lost: bool,
 }
 
+/// Longest footer that is held back until the part ends, in bytes.
+const FOOTER: usize = 64 * 1024;
 /// Longest line that waits to be judged as a whole, in bytes. Base64 in one line is decoded piece by piece.
 const LINE: usize = 4_096;
 
@@ -35,8 +43,11 @@ impl Decoder {
             encoding,
             line: Vec::new(),
             group: (0, 0),
-            blank: false,
+            pending: Vec::new(),
+            ended_here: false,
             padded: false,
+            usual_length: 0,
+            standard_alphabet: false,
             characters: 0,
             strays: false,
             ended: false,
@@ -116,33 +127,40 @@ impl Decoder {
         }
         let line = line.trim_ascii();
         if line.is_empty() {
-            // Only behind whole data: some write an empty line before it, or behind each line.
-            self.blank = self.characters > 0 && self.group.1 == 0;
+            self.ended_here = self.padded;
             return;
         }
-        let pads = line.iter().map(|byte| usize::from(*byte == b'=')).sum::<usize>();
-        let data = line.iter().filter(|byte| value_of(**byte).is_some()).count();
-        let stray = line.iter().filter(|byte| value_of(**byte).is_none() && **byte != b'=').count();
-        // Behind an empty line, words are a footer and no data; anywhere else so are several words in one line.
-        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
-        let after_end = self.padded && (stray > 0 || !(data + pads).is_multiple_of(4));
-        let footer = after_end
-            || if self.blank {
-                stray > 0 || (data % 4 == 1 && data < 60)
-            } else {
-                words > 2 && (stray > 2 && data < 76 || data < 40 && self.group.1 == 0 && self.characters > 0)
-            };
-        if footer {
-            self.ended = true;
+        let is_word_behind = self.ended_here && !line.len().is_multiple_of(4);
+        let seems_text = (is_word_behind || looks_like_text(line)) && line.len() != self.usual_length;
+        if seems_text && self.characters == 0 && self.usual_length == 0 {
+            // It is no base64, whatever its header says.
+            self.encoding = Encoding::Identity;
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\r\n");
             return;
         }
-        (self.blank, self.padded) = (false, pads > 0 && line.ends_with(b"="));
-        self.characters += data + pads;
-        self.strays |=
-            line.iter().any(|byte| value_of(*byte).is_none() && !byte.is_ascii_whitespace() && *byte != b'=');
+        let is_data =
+            line.len() == self.usual_length || (line.len() >= DENSE && !line.iter().any(u8::is_ascii_whitespace));
+        if seems_text || (!self.pending.is_empty() && !is_data) {
+            self.pending.extend_from_slice(line);
+            self.pending.push(b'\n');
+            self.ended = self.pending.len() > FOOTER;
+            return;
+        }
+        for held in std::mem::take(&mut self.pending).split(|byte| *byte == b'\n') {
+            self.base64_data(held, out);
+        }
+        self.usual_length = self.usual_length.max(line.len());
+        (self.ended_here, self.padded) = (false, line.ends_with(b"="));
+        self.base64_data(line, out);
+    }
+
+    fn base64_data(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        self.standard_alphabet |= line.iter().any(|byte| matches!(byte, b'+' | b'/'));
         for byte in line {
-            match value_of(*byte) {
+            match value_of(*byte).or_else(|| url_safe_value_of(*byte).filter(|_| !self.standard_alphabet)) {
                 Some(value) => {
+                    self.characters += 1;
                     self.group = (self.group.0 << 6 | u32::from(value), self.group.1 + 1);
                     if self.group.1 == 4 {
                         out.extend_from_slice(&self.group.0.to_be_bytes()[1..]);
@@ -150,8 +168,11 @@ impl Decoder {
                     }
                 }
                 // A pad ends a group, also within: encoders that work by lines pad each.
-                None if *byte == b'=' => self.end_group(out),
-                None => {}
+                None if *byte == b'=' => {
+                    self.characters += 1;
+                    self.end_group(out);
+                }
+                None => self.strays |= !byte.is_ascii_whitespace(),
             }
         }
     }
@@ -176,6 +197,44 @@ fn value_of(byte: u8) -> Option<u8> {
         b'/' => 63,
         _ => return None,
     })
+}
+
+/// The same of `-` and `_`, which stand for `+` and `/` in addresses.
+fn url_safe_value_of(byte: u8) -> Option<u8> {
+    match byte {
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// Characters without a blank that text seldom has.
+const DENSE: usize = 40;
+
+/// Whether a line within base64 is text that somebody wrote: words, an address, a rule. A stray character or blanks between the
+/// characters of base64 make none.
+fn looks_like_text(line: &[u8]) -> bool {
+    let is_of_text = |byte: &u8| value_of(*byte).is_none() && *byte != b'=' && !byte.is_ascii_whitespace();
+    let strays = line.iter().filter(|byte| is_of_text(byte)).count();
+    let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    if line.windows(3).any(|three| three == b"://") || line.contains(&b'@') {
+        return true;
+    }
+    let (Some(longest), Some((last, others))) = (words.iter().map(|word| word.len()).max(), words.split_last()) else {
+        return false;
+    };
+    if others.is_empty() {
+        let is_rule = line.len() > 1 && line.iter().all(|byte| *byte == line[0]) && strays == line.len();
+        // `-` and `_` may be characters of base64; two marks in a short word are not.
+        let marks = line.iter().filter(|byte| is_of_text(byte) && url_safe_value_of(**byte).is_none()).count();
+        return is_rule || (marks > 0 && line.len() < DENSE && marks < line.len() && !line.contains(&b'='));
+    }
+    let in_groups = words.iter().all(|word| word.len() % 4 == 0)
+        || (others.iter().all(|word| word.len() == others[0].len())
+            && last.len() <= others[0].len()
+            && others.len() > 2);
+    let in_groups = in_groups && strays == 0;
+    !in_groups && (longest < DENSE || strays > 2)
 }
 
 fn quoted_printable_line(line: &[u8], out: &mut Vec<u8>) {
@@ -302,6 +361,46 @@ mod tests {
             let (decoded, _) = decode(Encoding::Base64, format!("{encoded}{footer}").as_bytes());
             assert_eq!(String::from_utf8_lossy(&decoded), text, "{footer}");
         }
+    }
+
+    #[test]
+    fn faults_of_base64_together_lose_nothing() {
+        let file: Vec<u8> = (0..=255).cycle().take(768).collect();
+        let encoded = BASE64_STANDARD.encode(&file);
+        let padded =
+            |size: usize| -> Vec<String> { file.chunks(size).map(|some| BASE64_STANDARD.encode(some)).collect() };
+        let with_stray = |lines: &[String], at: usize| {
+            let mut lines = lines.to_vec();
+            lines[at].insert(3, '!');
+            lines
+        };
+        let last = padded(55).len() - 1;
+        let short: Vec<String> =
+            encoded.as_bytes().chunks(20).map(|some| String::from_utf8_lossy(some).into()).collect();
+        let grouped = |size: usize| -> String {
+            let groups: Vec<_> = encoded.as_bytes().chunks(size).map(|some| String::from_utf8_lossy(some)).collect();
+            groups.chunks(9).map(|line| line.join(" ") + "\r\n").collect()
+        };
+        for (what, wire) in [
+            ("padded lines and a stray", with_stray(&padded(55), 5).join("\r\n")),
+            ("padded lines and a stray in the last one", with_stray(&padded(55), last).join("\r\n")),
+            ("padded lines, the last pad missing", padded(55).join("\r\n").trim_end_matches('=').to_owned()),
+            ("empty lines between, and a stray", with_stray(&padded(57), 7).join("\r\n\r\n")),
+            ("short lines and a stray", with_stray(&short, 4).join("\n")),
+            ("short lines, empty ones between, and a stray", with_stray(&short, 30).join("\n\n")),
+            ("groups of four", grouped(4)),
+            ("groups of eight", grouped(8)),
+            ("groups of ten", grouped(10)),
+            ("the alphabet of addresses", lines(&encoded.replace('+', "-").replace('/', "_"), 76)),
+            ("one line", encoded.clone()),
+            ("a blank in each line", lines(&encoded, 76).replace("\r\n", " \r\n ").replace("Njc4", "Nj c4")),
+        ] {
+            let (decoded, lost) = decode(Encoding::Base64, wire.as_bytes());
+            assert!(decoded == file, "{what}: {} of {} bytes", decoded.len(), file.len());
+            assert!(!lost, "{what}");
+        }
+        let (decoded, _) = decode(Encoding::Base64, b"Dear parents,\r\nsee you on Monday.\r\n");
+        assert_eq!(String::from_utf8_lossy(&decoded), "Dear parents,\r\nsee you on Monday.\r\n", "it is no base64");
     }
 
     #[test]

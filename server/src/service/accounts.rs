@@ -180,7 +180,7 @@ impl Services {
 
     async fn hash_new_password(&self, address: &str, password: &str) -> Result<String, AppError> {
         self.check_new_password(address, password)?;
-        let turn = self.passwords.queue(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).map_err(|Busy| busy())?;
+        let turn = self.passwords.queue(IpAddr::V4(Ipv4Addr::UNSPECIFIED), true).map_err(|Busy| busy())?;
         self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))
     }
 
@@ -307,7 +307,7 @@ impl Accounts for Handle {
     }
 
     async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>, AppError> {
-        self.count_link(visitor).await?;
+        self.count_link(visitor).await;
         let user = self.valid_invitation(visitor, token).await?.user;
         self.check_new_password(&user.address, password)?;
         let turn = self.passwords.wait_for_place(visitor.address, None).await.map_err(|Busy| busy())?;
@@ -342,8 +342,8 @@ impl Accounts for Handle {
         self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         self.outbox.wake();
-        self.forgive_link(visitor).await?;
-        self.forgive(&self.tries(visitor, &user.address, None)).await?;
+        self.forgive_link(visitor);
+        self.forgive(&self.tries(visitor, &user.address, Some(&user))).await?;
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
 

@@ -30,6 +30,7 @@ use app::model::{DraftId, EmailAddress, FieldError, REDIRECT_PATH, Role};
 use crate::access_tokens::{TokenError, Tokens};
 use crate::clock::Clock;
 use crate::concurrency::keyed_lock::KeyedLock;
+use crate::concurrency::window_counters::WindowCounters;
 use crate::config::Config;
 use crate::diagnosis::Reader;
 use crate::identity::Entra;
@@ -68,6 +69,8 @@ pub struct Services {
     pub watchers: Watchers,
     /// Who is at work on which draft.
     pub draft_locks: KeyedLock<DraftId>,
+    /// Guesses of passwords at accounts that do not exist, and by network.
+    pub guesses: WindowCounters,
     /// Pages that follow what happens.
     pub streams: Arc<quotas::Streams>,
     /// Password hashing, bounded.

@@ -22,6 +22,8 @@ pub const MAX_LENGTH: usize = 512;
 const QUEUE: usize = 256;
 /// Of those, from one network: the people of a school sign in at the same hour.
 const SHARE: usize = 96;
+/// Beside those, for browsers in which the person signed in before.
+const FOR_KNOWN: usize = 64;
 
 /// How long somebody waits for a place, and how often it is looked for one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -82,14 +84,15 @@ impl Passwords {
         Self { running: Arc::new(Semaphore::new(running)), queue: Arc::default(), clock, memory, decoy }
     }
 
-    /// Takes a place in the queue.
+    /// Takes a place in the queue. Some places are kept for known browsers: strangers from many networks take no others.
     ///
     /// # Errors
     /// [`Busy`].
-    pub fn queue(&self, network: IpAddr) -> Result<QueuePlace, Busy> {
+    pub fn queue(&self, network: IpAddr, is_known: bool) -> Result<QueuePlace, Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queue.by_network.get(&network).copied().unwrap_or_default();
-        if queue.all >= QUEUE || waiting >= SHARE {
+        let places = if is_known { QUEUE + FOR_KNOWN } else { QUEUE };
+        if queue.all >= places || waiting >= SHARE {
             return Err(Busy);
         }
         queue.all += 1;
@@ -107,7 +110,7 @@ impl Passwords {
         let network = known.map_or(network, |known| IpAddr::V6(known.into()));
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match self.queue(network) {
+            match self.queue(network, known.is_some()) {
                 Err(Busy) if tokio::time::Instant::now() < end => tokio::time::sleep(AGAIN).await,
                 other => return other,
             }
@@ -237,10 +240,16 @@ mod tests {
     fn one_network_does_not_take_the_whole_queue() {
         let passwords = Passwords::new(Clock::system());
         let (one, other): (IpAddr, IpAddr) = ("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap());
-        let mut running: Vec<QueuePlace> = (0..SHARE).map(|_| passwords.queue(one).unwrap()).collect();
-        assert_eq!(passwords.queue(one).err(), Some(Busy));
-        assert!(passwords.queue(other).is_ok());
+        let mut running: Vec<QueuePlace> = (0..SHARE).map(|_| passwords.queue(one, false).unwrap()).collect();
+        assert_eq!(passwords.queue(one, false).err(), Some(Busy));
+        assert!(passwords.queue(other, false).is_ok());
         running.pop();
-        assert!(passwords.queue(one).is_ok());
+        assert!(passwords.queue(one, false).is_ok());
+        // However many networks strangers come from: a browser in which somebody signed in before finds a place.
+        let strangers =
+            (0..QUEUE).map(|number| IpAddr::from([198, 18, u8::from(number > 255), (number % 256).to_le_bytes()[0]]));
+        let held: Vec<_> = strangers.filter_map(|network| passwords.queue(network, false).ok()).collect();
+        assert!(passwords.queue("198.51.100.1".parse().unwrap(), false).is_err(), "{} held", held.len());
+        assert!(passwords.queue("198.51.100.1".parse().unwrap(), true).is_ok());
     }
 }

@@ -195,7 +195,8 @@ fn answered(opened: &ParsedMessage, own: &Own) -> Vec<Party> {
     let own_message = !from.is_empty() && from.iter().all(|party| own.has(&party.address));
     if own_message {
         reachable(&opened.to)
-    } else if reply_to.is_empty() {
+    } else if reply_to.iter().all(|party| own.has(&party.address)) {
+        // None, or oneself, as lists and forms set it: the author then.
         from
     } else {
         reply_to

@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// What is counted for a try to sign in.
 pub(super) struct Tries {
+    /// Whether there is such an account. Of others, and of networks, nothing is stored: anybody can invent them.
+    has_account: bool,
     pair: String,
     account: String,
     day: String,
@@ -77,6 +79,7 @@ impl Services {
         let account = sha256(&address.trim().to_lowercase());
         let network = visitor.address;
         Tries {
+            has_account: user.is_some(),
             pair: format!("pair:{institution}:{account}:{network}"),
             account: format!("account:{institution}:{account}"),
             day: format!("day:{institution}:{account}"),
@@ -108,8 +111,12 @@ impl Services {
     pub(super) async fn slow_down(&self, tries: &Tries) -> Result<(), AppError> {
         let since = self.clock.now().plus_ms(-WINDOW_MS);
         let own = tries.browser.as_deref().unwrap_or(&tries.pair);
-        let failures = self.store.sign_in_failures(own, since).await.or_internal(self)?;
-        let network = self.store.sign_in_failures(&tries.network, since).await.or_internal(self)?;
+        let failures = if tries.has_account {
+            self.store.sign_in_failures(own, since).await.or_internal(self)?
+        } else {
+            self.guesses.get(own, since)
+        };
+        let network = self.guesses.get(&tries.network, since);
         let mut pause = match u32::try_from(failures).unwrap_or(u32::MAX) {
             0..=2 => Duration::ZERO,
             more => Duration::from_millis(250).saturating_mul(1 << (more - 3).min(4)),
@@ -124,10 +131,14 @@ impl Services {
     /// Counts a try before it is checked, so that many at once are counted, and refuses it beyond the limits.
     pub(super) async fn count_try(&self, tries: &Tries) -> Result<(), AppError> {
         let now = self.clock.now();
-        self.store.count_sign_in(&tries.network, now, now.plus_ms(-WINDOW_MS)).await.or_internal(self)?;
+        self.guesses.count(&tries.network, now, now.plus_ms(-WINDOW_MS));
         for (subject, limit, window) in tries.refusing() {
-            let (count, began) =
-                self.store.count_sign_in(subject, now, now.plus_ms(-window)).await.or_internal(self)?;
+            let before = now.plus_ms(-window);
+            let (count, began) = if tries.has_account {
+                self.store.count_sign_in(subject, now, before).await.or_internal(self)?
+            } else {
+                self.guesses.count(subject, now, before)
+            };
             if count > limit {
                 let left = window - now.since_ms(began);
                 return Err(AppError::TooMany { minutes: (left / 60_000).max(0) + 1 });
@@ -141,7 +152,8 @@ impl Services {
         if tries.browser.is_some() {
             self.store.uncount_sign_in(&tries.browser_day).await.or_internal(self)?;
         }
-        for subject in [&tries.account, &tries.day, &tries.network] {
+        self.guesses.uncount(&tries.network);
+        for subject in [&tries.account, &tries.day] {
             self.store.uncount_sign_in(subject).await.or_internal(self)?;
         }
         for subject in [Some(&tries.pair), tries.browser.as_ref()].into_iter().flatten() {
@@ -151,19 +163,16 @@ impl Services {
     }
 
     /// Slows down, and bounds, what a network may do with links that only their owner has.
-    pub(super) async fn count_link(&self, visitor: &Visitor) -> Result<(), AppError> {
+    pub(super) async fn count_link(&self, visitor: &Visitor) {
         let (now, subject) = (self.clock.now(), link_subject(visitor.institution.id, visitor.address));
-        let (count, _) = self.store.count_sign_in(&subject, now, now.plus_ms(-WINDOW_MS)).await.or_internal(self)?;
-        if count > PER_NETWORK {
+        if self.guesses.count(&subject, now, now.plus_ms(-WINDOW_MS)).0 > PER_NETWORK {
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(())
     }
 
     /// A link that was right.
-    pub(super) async fn forgive_link(&self, visitor: &Visitor) -> Result<(), AppError> {
-        let subject = link_subject(visitor.institution.id, visitor.address);
-        self.store.uncount_sign_in(&subject).await.or_internal(self)
+    pub(super) fn forgive_link(&self, visitor: &Visitor) {
+        self.guesses.uncount(&link_subject(visitor.institution.id, visitor.address));
     }
 }
 

@@ -1,6 +1,6 @@
 // A session that ends while somebody writes takes nothing away.
 import { expect, open, test } from "../fixtures/test";
-import { configure, connect, outcome } from "../fixtures/steps";
+import { configure, connect, outcome, signIn, signOut } from "../fixtures/steps";
 
 test("the session ends while a message is written: it is said, and nothing is lost @script", async ({ page, demo }) => {
   await configure(page, demo);
@@ -11,9 +11,10 @@ test("the session ends while a message is written: it is said, and nothing is lo
   await page.getByLabel("Subject").fill("Written before");
   await page.context().clearCookies();
   await page.getByLabel("Message", { exact: true }).fill("And after the session had ended.");
-  await expect(page.getByText("You've been signed out. Your message is still here.")).toBeVisible();
+  await expect(page.getByText("You've been signed out. Your message is still here.")).toBeInViewport();
   await page.getByRole("button", { name: "Send" }).click();
   await expect(page).toHaveURL(/\/login/);
+  await expect(page.getByText("Your message is waiting")).toBeVisible();
   await page.getByLabel("Email").fill("admin@demo.example");
   await page.getByLabel("Password").fill("demo demo demo");
   await page.getByRole("button", { name: "Sign in" }).click();
@@ -25,4 +26,24 @@ test("the session ends while a message is written: it is said, and nothing is lo
   // What was sent is not brought back into the next one.
   await open(page, `${demo.url}/mail/compose`);
   await expect(page.getByLabel("Message", { exact: true })).toHaveValue("");
+});
+
+test("what one person wrote is not shown to the next one in the same tab @script", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await signOut(page);
+  await signIn(page, demo.url, "user@demo.example");
+  await connect(page, demo);
+  await outcome(page, "passed");
+  await open(page, `${demo.url}/mail/compose`);
+  await page.getByLabel("Subject").fill("Nobody else's business");
+  await page.context().clearCookies();
+  await page.getByLabel("Message", { exact: true }).fill("Marks of class 4.");
+  await expect(page.getByText("You've been signed out.")).toBeVisible();
+  await signIn(page, demo.url, "admin@demo.example");
+  await open(page, `${demo.url}/mail/compose`);
+  await expect(page.getByLabel("Subject")).toHaveValue("");
+  await expect(page.getByLabel("Message", { exact: true })).toHaveValue("");
+  expect(await page.evaluate(() => JSON.stringify(sessionStorage))).not.toContain("class+4");
 });

@@ -63,6 +63,42 @@ async fn strangers_make_no_rows_and_what_they_typed_stays_small() {
         assert_eq!(location(&browser.post(&world.url("demo", path), &[("email", "x")]).await), "/login");
     }
     assert_eq!(count(&database, "flashes").await, 0, "strangers made rows");
+    // Nor do addresses that they invent, nor links: no table grows.
+    let before = rows(&database).await;
+    for number in 0..8 {
+        let email = format!("nobody{number}@demo.example");
+        browser.post(&world.url("demo", "/api/sign_in"), &[("email", email.as_str()), ("password", "wrong")]).await;
+        let fields = [("token", email.as_str()), ("password", "a very new secret"), ("repeated", "a very new secret")];
+        browser.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
+        browser.get(&world.url("demo", &format!("/login?next=/{number}"))).await;
+        browser.get(&world.url("demo", &format!("/oauth/callback?state={number}&code=x"))).await;
+    }
+    assert_eq!(rows(&database).await, before);
+    // An account that does not exist is refused like one that does.
+    let tried = async |email: &str| {
+        let mut last = String::new();
+        for _ in 0..9 {
+            let fields = [("email", email), ("password", "wrong")];
+            browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
+            last = browser.get(&world.url("demo", "/login")).await.text().await.unwrap();
+        }
+        last.contains("Too many")
+    };
+    assert_eq!((tried("nobody@demo.example").await, tried("user@demo.example").await), (true, true));
+}
+
+/// How many rows each table has.
+async fn rows(database: &Database) -> Vec<(String, i64)> {
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'probes' ORDER BY name");
+    let tables = tables.fetch_all(&mut connection).await.unwrap();
+    let mut all = Vec::new();
+    for table in tables {
+        let name: String = table.get(0);
+        let count = count(database, &name).await;
+        all.push((name, count));
+    }
+    all
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ async fn every_server_function() {
         (
             "answer_message",
             May::SignedIn,
-            vec![("mailbox", id), ("folder", "INBOX"), ("uid_validity", "1"), ("uid", "1"), ("how", "reply")],
+            vec![("mailbox", id), ("folder", "INBOX"), ("validity", "1"), ("uid", "1"), ("how", "reply")],
         ),
         ("discard_draft", May::SignedIn, vec![("draft", id)]),
         ("act_on_mail", May::SignedIn, vec![("mailbox", id), ("uids[]", "1"), ("action", "read")]),

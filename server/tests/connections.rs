@@ -35,6 +35,14 @@ impl Drop for Large {
     }
 }
 
+/// A byte five times a second.
+fn ticks() -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    futures::stream::unfold((), async |()| {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Some((Ok(Bytes::from_static(b".")), ()))
+    })
+}
+
 async fn serve(limits: Limits) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -43,6 +51,7 @@ async fn serve(limits: Limits) -> (SocketAddr, CancellationToken, tokio::task::J
         .route("/body", post(async |body: Bytes| body.len().to_string()))
         .route("/some", get(async || vec![0_u8; SOME]))
         .route("/large", get(async || axum::body::Body::from_stream(Large(0))))
+        .route("/events", get(async || axum::body::Body::from_stream(ticks())))
         .route("/slow", get(async || std::future::pending::<&str>().await));
     let token = stop.clone();
     let serving = tokio::spawn(async move { connections::serve(listener, router, limits, &token).await });
@@ -215,4 +224,50 @@ async fn a_slow_reader_gets_everything() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(read > SOME, "{read}");
+}
+
+/// A head that comes byte by byte ends also behind a first request, and from a proxy; one that rests between two requests does not.
+#[tokio::test]
+async fn a_head_that_trickles_ends_behind_a_first_request_too() {
+    for loopback_free in [false, true] {
+        let limits = Limits { loopback_free, idle: Duration::from_secs(60), ..short() };
+        let (address, _stop, _) = serve(limits).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut buf = [0; 512];
+        for _ in 0..3 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            assert!(stream.read(&mut buf).await.unwrap() > 0);
+            if loopback_free {
+                // Longer than a head may take.
+                tokio::time::sleep(Duration::from_millis(600)).await;
+            }
+        }
+        let begun = Instant::now();
+        let (mut read, mut write) = stream.into_split();
+        let writing = tokio::spawn(async move {
+            while write.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let ended = tokio::time::timeout(Duration::from_secs(10), read.read(&mut buf)).await.expect("it ends");
+        assert!(ended.unwrap_or(0) == 0 || begun.elapsed() < Duration::from_secs(5), "free: {loopback_free}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "free: {loopback_free}: {:?}", begun.elapsed());
+        writing.abort();
+    }
+}
+
+/// An answer that comes bit by bit, as a stream of events does, is not idle: it outlives every deadline of the client's silence.
+#[tokio::test]
+async fn a_stream_of_events_is_not_idle() {
+    let (address, _stop, _) = serve(short()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let (begun, mut buf, mut read) = (Instant::now(), [0; 4_096], 0);
+    while begun.elapsed() < Duration::from_secs(3) {
+        let count =
+            tokio::time::timeout(Duration::from_secs(2), stream.read(&mut buf)).await.expect("it goes on").unwrap();
+        assert!(count > 0, "it ended after {:?}", begun.elapsed());
+        read += count;
+    }
+    assert!(read > 100);
 }

@@ -359,7 +359,7 @@ impl Reader<'_> {
                 "folder",
                 &*attribute(page.rsplit_once("action=\"/api/act_on_mail\"").unwrap().1, "name=\"folder\" value"),
             ),
-            ("uid_validity", &*attribute(page, "name=\"validity\" value")),
+            ("validity", &*attribute(page, "name=\"validity\" value")),
             ("uids[]", &*attribute(row, "data-uid")),
             ("action", action),
         ];

@@ -58,7 +58,7 @@ fn acting(seat: &Seat, uids: &[&str], action: &str) -> Vec<(String, String)> {
     let mut fields = vec![
         ("mailbox".to_owned(), seat.mailbox.to_string()),
         ("folder".to_owned(), "INBOX".to_owned()),
-        ("uid_validity".to_owned(), "1".to_owned()),
+        ("validity".to_owned(), "1".to_owned()),
         ("action".to_owned(), action.to_owned()),
     ];
     fields.extend(uids.iter().map(|uid| ("uids[]".to_owned(), (*uid).to_owned())));

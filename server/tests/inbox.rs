@@ -77,11 +77,11 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
         let query: Vec<(String, String)> =
             url::Url::parse(&world.url("demo", &href)).unwrap().query_pairs().into_owned().collect();
         let value = |name: &str| query.iter().find(|(known, _)| known == name).unwrap().1.clone();
-        let (uid_validity, uid) = (value("uid_validity"), value("uid"));
+        let (uid_validity, uid) = (value("validity"), value("uid"));
         let fields = [
             ("mailbox", mailbox.as_str()),
             ("folder", "INBOX"),
-            ("uid_validity", uid_validity.as_str()),
+            ("validity", uid_validity.as_str()),
             ("uid", uid.as_str()),
             ("how", "forward"),
         ];
@@ -95,7 +95,7 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
             let fields = [
                 ("mailbox", mailbox.as_str()),
                 ("folder", "INBOX"),
-                ("uid_validity", uid_validity),
+                ("validity", uid_validity),
                 ("uids[]", uid.as_str()),
                 ("action", action),
             ];

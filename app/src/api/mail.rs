@@ -249,7 +249,7 @@ pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, Ap
 pub async fn answer_message(
     mailbox: String,
     folder: String,
-    uid_validity: u32,
+    validity: u32,
     uid: u32,
     how: String,
 ) -> Result<(), AppError> {
@@ -258,7 +258,7 @@ pub async fn answer_message(
         let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
         let how = Answer::parse(&how).ok_or(AppError::Malformed)?;
-        request.backend.mail.answer(&user, &MessageRef { mailbox, folder, uid_validity, uid }, how).await
+        request.backend.mail.answer(&user, &MessageRef { mailbox, folder, uid_validity: validity, uid }, how).await
     };
     match work.await {
         Ok(draft) => request.go(&format!("{COMPOSE}?draft={draft}")),

@@ -59,6 +59,8 @@ mod keep {
     const ADDRESS: &str = "/api/save_draft";
     /// Where this tab keeps what the server does not have yet.
     const MIRROR: &str = "entrepost-draft";
+    /// Whose it is: the next person in this tab sees nothing of it.
+    const OWNER: &str = "owner";
     const FIELDS: [&str; 6] = ["key", "to", "cc", "bcc", "subject", "text"];
 
     /// A form, and what was typed into it since it was kept.
@@ -142,6 +144,7 @@ mod keep {
         /// Keeps what is typed in this tab until the server has it.
         fn mirror(&self) -> Option<()> {
             let typed = self.typed()?;
+            typed.append(OWNER, &self.form.get_attribute("data-owner")?);
             storage()?.set_item(MIRROR, &String::from(typed.to_string())).ok()
         }
 
@@ -149,6 +152,10 @@ mod keep {
         fn restore(&self) -> Option<()> {
             let kept = storage()?.get_item(MIRROR).ok()??;
             let kept = UrlSearchParams::new_with_str(&kept).ok()?;
+            if kept.get(OWNER) != self.form.get_attribute("data-owner") {
+                forget_mirror();
+                return None;
+            }
             let field = |name| Reflect::get(&self.form, &JsValue::from_str(name)).ok();
             let value = JsValue::from_str("value");
             if !self.form.has_attribute("data-blank")

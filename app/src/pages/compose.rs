@@ -6,7 +6,7 @@ use leptos_router::hooks::use_query_map;
 use super::{inbox, mail_page};
 use crate::components::{Banner, ErrorSummary, Field, Layout, MailNav, MailTab, Section, TextInput};
 use crate::islands::{Attachments, DraftKeeper, SubmitButton};
-use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone};
+use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone, UserId};
 
 /// `/mail/compose`
 #[component]
@@ -17,7 +17,7 @@ pub fn Compose() -> impl IntoView {
         let view = page.backend.mail.compose(&user, draft).await?;
         let title =
             if view.form.subject.trim().is_empty() { "New message".to_owned() } else { view.form.subject.clone() };
-        let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, &flash) };
+        let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, user.user_id(), &flash) };
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailTab::Compose/>
@@ -29,7 +29,7 @@ pub fn Compose() -> impl IntoView {
     })
 }
 
-fn form(view: ComposeView, flash: &Flash) -> AnyView {
+fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     let ComposeView { senders, form, writer, attachments, attachment_limit } = view;
     let invalid = flash.error("text").is_some();
     // An answer knows where it goes: one begins with the text.
@@ -43,7 +43,7 @@ fn form(view: ComposeView, flash: &Flash) -> AnyView {
     view! {
         {waits(&senders)}
         <section class="sheet letter">
-            <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter" data-blank=blank>
+            <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter" data-blank=blank data-owner=writer_id.to_string()>
                 <input type="hidden" name="key" value=form.key.clone()/>
                 <input type="hidden" name="writer" value=writer/>
                 <input type="hidden" name="revision" value="0"/>

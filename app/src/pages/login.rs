@@ -19,10 +19,12 @@ pub fn Login() -> impl IntoView {
             return ().into_any();
         }
         let flash = page.flash(&["sign-in"]).await;
+        let is_writing = next.as_str().starts_with("/mail/compose");
         let fields = flash.clone();
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
                 <ErrorSummary flash/>
+                {is_writing.then(|| view! { <p>"Your message is waiting: sign in, and it is there again."</p> })}
                 <form method="post" action="/api/sign_in">
                     <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>
                     <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields/>

@@ -147,8 +147,8 @@ impl Drop for Slot {
 struct Activity {
     /// Bytes, both ways.
     moved: AtomicU64,
-    /// A request came, ever.
-    asked: AtomicBool,
+    /// Requests that came.
+    asked: AtomicU64,
     /// A request is being answered.
     requested: AtomicBool,
     /// Its body is on its way.
@@ -165,6 +165,11 @@ struct Socket {
     activity: Arc<Activity>,
     write: Duration,
     timer: Pin<Box<Sleep>>,
+    /// The longest that a request's head may take from its first byte.
+    head: Duration,
+    head_timer: Pin<Box<Sleep>>,
+    /// Bytes of a head came: the number of requests before it.
+    in_head: Option<u64>,
     /// Since when nothing can be written.
     stalled: Option<Instant>,
     /// How long that was, all together, and what was written.
@@ -205,7 +210,23 @@ impl AsyncRead for Socket {
         let (this, before) = (self.get_mut(), buf.filled().len());
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         this.activity.moved.fetch_add((buf.filled().len() - before) as u64, Relaxed);
-        polled
+        let asked = this.activity.asked.load(Relaxed);
+        if this.activity.requested.load(Relaxed) || this.in_head.is_some_and(|before| before != asked) {
+            this.in_head = None;
+        }
+        if polled.is_ready() {
+            if !this.activity.requested.load(Relaxed) && this.in_head.is_none() {
+                this.in_head = Some(asked);
+                this.head_timer.as_mut().reset(Instant::now() + this.head);
+            }
+            return polled;
+        }
+        // hyper's own deadline runs from the answer before, and a proxy's connections may rest long between two requests.
+        if this.in_head.is_some() {
+            ready!(this.head_timer.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
     }
 }
 
@@ -353,7 +374,7 @@ impl Drop for ResponseBody {
 /// Ends where nothing was asked in time.
 async fn silent(activity: &Activity, limit: Duration) {
     sleep(limit).await;
-    if activity.asked.load(Relaxed) {
+    if activity.asked.load(Relaxed) > 0 {
         std::future::pending::<()>().await;
     }
 }
@@ -365,7 +386,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     let (known, bounds) = (Arc::clone(&activity), Arc::clone(&limits));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let activity = Arc::clone(&known);
-        activity.asked.store(true, Relaxed);
+        activity.asked.fetch_add(1, Relaxed);
         activity.requested.store(true, Relaxed);
         activity.reading.store(!request.body().is_end_stream(), Relaxed);
         activity.waits_for_us.store(true, Relaxed);
@@ -393,6 +414,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
         activity: Arc::clone(&activity),
         write: limits.write,
         timer: Box::pin(sleep(Duration::ZERO)),
+        head: limits.head,
+        head_timer: Box::pin(sleep(Duration::ZERO)),
+        in_head: None,
         stalled: None,
         waited: Duration::ZERO,
         written: 0,

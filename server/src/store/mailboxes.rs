@@ -73,7 +73,7 @@ pub struct NewMailbox {
 }
 
 const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, refresh_refusal, problem, look_problem, trash_folder, aliases,
+    refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases,
     next_test_at, connected_at";
 
 pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {

@@ -78,6 +78,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   expect(await contrast(frame)).toBeGreaterThan(4.5);
   await look(page, demo.url, "02 Letter announcement");
   await drawn(frame.locator("img"));
+  expect(await contrast(frame)).toBeGreaterThan(4.5);
   await look(page, demo.url, "09 Logo as octet-stream");
   await drawn(frame.locator("img"));
   await look(page, demo.url, "05 Outlook desktop");
@@ -85,8 +86,10 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(first).toBeVisible();
   const gap = (await second.boundingBox())!.y - (await first.boundingBox())!.y;
   expect(gap, "lines are no paragraphs").toBeLessThan(30);
+  expect(await contrast(frame)).toBeGreaterThan(4.5);
   await look(page, demo.url, "06 שלום");
   await expect(frame.locator("body > div").first()).toHaveCSS("direction", "rtl");
+  expect(await contrast(frame)).toBeGreaterThan(4.5);
   await look(page, demo.url, "家长会通知");
   await expect(text).toContainText("各位家长：");
   await expect(page.locator(".opened-head")).toContainText("家长会");
@@ -95,6 +98,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(text).toContainText("2. Trip: in May.");
   await look(page, demo.url, "21 Letter with a gateway footer");
   await expect(frame.getByText("3 March")).toBeVisible();
+  expect(await contrast(frame)).toBeGreaterThan(4.5);
   await look(page, demo.url, "25 A very long file name");
   await expect(page.locator(".attachments a")).toContainText(/^Protokoll.*\.pdf$/);
   await look(page, demo.url, "26 Budget talk");

@@ -92,3 +92,12 @@ test("writing: what is wrong, what is kept, what is sent", async ({ page, demo }
   await expect(page).toHaveURL(/outbox/);
   await expect(page.locator(".delivery").filter({ hasText: "Sent" }).first()).toBeVisible();
 });
+
+test("text grows with the size that the reader has chosen", async ({ page, demo }) => {
+  await page.goto(`${demo.url}/login`);
+  const size = (selector: string) => page.locator(selector).first().evaluate((one) => parseFloat(getComputedStyle(one).fontSize));
+  const [text, field] = [await size("body"), await size("input")];
+  expect(text).toBe(16);
+  await page.locator("html").evaluate((html: HTMLElement) => (html.style.fontSize = "24px"));
+  expect([await size("body"), await size("input")]).toEqual([24, (field / 16) * 24]);
+});

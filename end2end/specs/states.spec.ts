@@ -120,6 +120,8 @@ test("mail that waits: several senders, held, stopped", async ({ page, demo }) =
     await expect(page.getByRole("heading", { name: subject, exact: true })).toBeVisible();
   };
   await write("Held");
+  // What helps stands in the card.
+  await expect(page.getByRole("button", { name: "Connect again" })).toBeVisible();
   await write("Stopped");
   await page.getByRole("button", { name: "Stop", exact: true }).first().click();
   await expect(page.locator('[data-state="cancelled"]')).toHaveCount(1);

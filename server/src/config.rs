@@ -290,6 +290,12 @@ impl Config {
                     |text| text.parse().ok(),
                 )?,
                 attempts_per_hour: source.parsed("ENTREPOST_ATTEMPTS_PER_HOUR", "60", count, positive)?,
+                attempts_per_hour_of_institution: source.parsed(
+                    "ENTREPOST_ATTEMPTS_PER_HOUR_OF_INSTITUTION",
+                    "3000",
+                    count,
+                    positive,
+                )?,
                 invitations_per_day: source.parsed("ENTREPOST_INVITATIONS_PER_DAY", "2000", count, positive)?,
                 streams: source.parsed("ENTREPOST_OPEN_PAGES", "30", count, many)?,
             },

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Browser, Database, PASSWORD, World, location};
+use common::{Browser, Captured, Database, PASSWORD, World, location};
 use sqlx::{Connection, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -246,6 +246,7 @@ async fn signs_in(person: &Browser, world: &World, name: &str) -> u16 {
 
 #[tokio::test]
 async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_in() {
+    let (logged, _guard) = Captured::of_this_thread("info");
     let database = Database::sqlite();
     let world = World::start(&database).await;
     let seat = world.seat("user@demo.example").await;
@@ -269,6 +270,13 @@ async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_
     // What waited goes on.
     world.services.outbox.run_once().await.unwrap();
     assert!(world.sandbox.world().mails().iter().any(|(to, _, _)| to == "other@demo.example"), "it arrived");
+    // It is logged, and the person is told.
+    assert_eq!(logged.count("a new password was set by a link"), 1);
+    let told = world.sandbox.world().mails().into_iter().any(|(to, _, mail)| {
+        let text = String::from_utf8_lossy(&mail.raw).into_owned();
+        to == "user@demo.example" && text.contains("was changed") && text.contains("If this was not you")
+    });
+    assert!(told, "{:?}", world.sandbox.world().mails().len());
     // Another account of the same school, signed in at Microsoft, opens nothing; the mailbox's own does.
     assert_eq!(signs_in(&thief, &world, "other@demo.example").await, 403);
     assert_eq!(signs_in(&thief, &world, "user@demo.example").await, 200);

@@ -162,6 +162,10 @@ async fn the_folder_for_deleted_mail_can_be_chosen() {
         );
         post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&old], "delete")).await;
         assert_eq!(folder_of(&world, "Subject: Old"), "Ablage P");
+        // It can be changed, there where it is seen.
+        let path = format!("/mail/inbox?mailbox={}&folder=Ablage%20P", seat.mailbox);
+        let list = page(&browser, &world, &path).await;
+        assert!(list.contains("Use another folder for deleted messages") && list.contains("id=\"deleted-folder\""));
     }
 }
 

@@ -140,13 +140,16 @@ fn folders(view: &InboxView) -> AnyView {
     .into_any()
 }
 
-/// Where the server does not say which folder is for deleted messages, and none has a name that says it.
+/// Where no folder is known to be for deleted messages, and folded in the one that is.
 fn deleted_folder(view: &InboxView) -> Option<AnyView> {
-    view.without_trash.then(|| {
-        let options = view.folders.iter().filter(|folder| folder.role == FolderRole::Other).map(|folder| {
-            view! { <option value=folder.name.clone()>{folder.title.clone()}</option> }
+    let here = view.folder.role == FolderRole::Trash;
+    (view.without_trash || here).then(|| {
+        let may_be = |role| matches!(role, FolderRole::Other | FolderRole::Trash);
+        let options = view.folders.iter().filter(|folder| may_be(folder.role)).map(|folder| {
+            let is_it = folder.role == FolderRole::Trash;
+            view! { <option value=folder.name.clone() selected=is_it>{folder.title.clone()}</option> }
         });
-        view! {
+        let form = view! {
             <form method="post" action="/api/choose_deleted_folder" class="sheet deleted-folder">
                 <input type="hidden" name="mailbox" value=view.mailbox.to_string()/>
                 <label for="deleted-folder">"Folder for deleted messages"</label>
@@ -154,7 +157,13 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
                 <button class="button small">"Choose"</button>
             </form>
         }
-        .into_any()
+        .into_any();
+        if here {
+            view! { <details class="more"><summary>"Use another folder for deleted messages"</summary>{form}</details> }
+                .into_any()
+        } else {
+            form
+        }
     })
 }
 

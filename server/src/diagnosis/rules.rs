@@ -219,6 +219,11 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
         };
     }
     let by_text = SMTP_TEXTS.iter().find(|(part, _)| error.text.contains(part)).map(|(_, cause)| *cause);
+    // Whose mailbox is full depends on whom the server speaks of.
+    if error.step == Step::Recipient && Statuses::of(&error.text).find(|code| (code == "5.2.2").then_some(())).is_some()
+    {
+        return "bounce_full";
+    }
     let by_code = || Statuses::of(&error.text).find(|code| of_code(SMTP_CODES, code));
     let by_reply = || SMTP_REPLIES.iter().find(|(code, _)| Some(*code) == error.code()).map(|(_, cause)| *cause);
     match by_text.or_else(by_code).or_else(by_reply) {
@@ -268,12 +273,18 @@ mod tests {
             .iter()
             .map(|(_, cause)| cause)
             .chain(OAUTH.iter().map(|(_, cause)| cause))
-            .chain([SMTP_TEXTS, SMTP_CODES, BOUNCE_TEXTS].into_iter().flatten().map(|(_, cause)| cause))
+            .chain([SMTP_TEXTS, SMTP_CODES, BOUNCE_TEXTS, SENDER_CODES].into_iter().flatten().map(|(_, cause)| cause))
             .chain(SMTP_REPLIES.iter().map(|(_, cause)| cause))
             .chain(BOUNCES.iter().map(|(_, cause)| cause));
         for cause in named {
             assert_eq!(causes::find(cause).name, *cause);
         }
+    }
+
+    #[test]
+    fn whose_mailbox_is_full_depends_on_the_step() {
+        let cause = |step| smtp_cause(&MailError::refused(step, Some(552), "5.2.2 mailbox full"));
+        assert_eq!((cause(Step::Recipient), cause(Step::AfterData)), ("bounce_full", "mailbox_full"));
     }
 
     #[test]

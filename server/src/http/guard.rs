@@ -144,6 +144,13 @@ const UNKNOWN_HOST_MS: i64 = 60_000;
 async fn unknown_host(state: &AppState, at_the_server: bool, host: &str) -> Response {
     let services = &state.services;
     let said: String = host.chars().filter(|c| !c.is_control()).take(200).collect();
+    let (now, last) = (services.clock.now().0, state.warned.unknown_host.load(Ordering::Relaxed));
+    let warns = now.saturating_sub(last) >= UNKNOWN_HOST_MS
+        && state.warned.unknown_host.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    // The database is asked only for an operator.
+    if !warns && !at_the_server {
+        return plain(StatusCode::NOT_FOUND, "Not found", "There is no institution at this address.");
+    }
     let known = match services.store.institutions().await {
         Ok(rows) => {
             rows.iter().take(20).map(|row| services.config.public_url.of(&row.slug)).collect::<Vec<_>>().join(", ")
@@ -151,11 +158,7 @@ async fn unknown_host(state: &AppState, at_the_server: bool, host: &str) -> Resp
         Err(_) => String::new(),
     };
     let known = if known.is_empty() { "none yet (entrepost institution add makes one)".to_owned() } else { known };
-    let now = services.clock.now().0;
-    let last = state.warned.unknown_host.load(Ordering::Relaxed);
-    if now.saturating_sub(last) >= UNKNOWN_HOST_MS
-        && state.warned.unknown_host.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
+    if warns {
         tracing::warn!("a request came for the host “{said}”, where there is no institution. Known: {known}");
     }
     let text = if at_the_server {

@@ -395,9 +395,9 @@ mod tests {
             ("one line", encoded.clone()),
             ("a blank in each line", lines(&encoded, 76).replace("\r\n", " \r\n ").replace("Njc4", "Nj c4")),
         ] {
-            let (decoded, lost) = decode(Encoding::Base64, wire.as_bytes());
+            let (decoded, is_lost) = decode(Encoding::Base64, wire.as_bytes());
             assert!(decoded == file, "{what}: {} of {} bytes", decoded.len(), file.len());
-            assert!(!lost, "{what}");
+            assert!(!is_lost, "{what}");
         }
         let (decoded, _) = decode(Encoding::Base64, b"Dear parents,\r\nsee you on Monday.\r\n");
         assert_eq!(String::from_utf8_lossy(&decoded), "Dear parents,\r\nsee you on Monday.\r\n", "it is no base64");

@@ -29,6 +29,8 @@ pub struct Quotas {
     pub queued_bytes_of_institution: u64,
     /// Runs of Configure & Test that a person begins in an hour.
     pub attempts_per_hour: i64,
+    /// The same of an institution.
+    pub attempts_per_hour_of_institution: i64,
     /// Invitations and new links that an institution makes in a day.
     pub invitations_per_day: i64,
     /// Pages of a person that follow what happens, in one process.
@@ -121,7 +123,13 @@ impl Services {
     /// One more run of Configure & Test.
     pub(super) async fn check_attempts(&self, user: &SignedIn) -> Result<(), AppError> {
         let since = self.clock.now().plus_ms(-HOUR_MS);
-        let count = self.store.attempts_since(user.institution().id, user.user_id(), since).await.or_internal(self)?;
+        let (count, of_institution) =
+            self.store.attempts_since(user.institution().id, user.user_id(), since).await.or_internal(self)?;
+        if of_institution >= self.config.quotas.attempts_per_hour_of_institution {
+            return Err(AppError::refused(
+                "Configure & Test was started very often at your institution within the last hour. Wait a while, then try again.",
+            ));
+        }
         if count >= self.config.quotas.attempts_per_hour {
             return Err(AppError::refused(format!(
                 "You started Configure & Test {count} times within the last hour. Wait a while, then try again."

@@ -71,19 +71,25 @@ impl Store {
         })
     }
 
-    /// Attempts that a person began since a time; those that began by themselves do not count.
+    /// Attempts that a person, and the whole institution, began since a time; those that began by themselves do not count.
     ///
     /// # Errors
     /// [`super::StoreError`].
-    pub async fn attempts_since(&self, institution: InstitutionId, user: UserId, since: Timestamp) -> Result<i64> {
+    pub async fn attempts_since(
+        &self,
+        institution: InstitutionId,
+        user: UserId,
+        since: Timestamp,
+    ) -> Result<(i64, i64)> {
         let row = sqlx::query(
-            "SELECT COUNT(*) FROM attempts WHERE institution_id = $1 AND user_id = $2 AND automatic = 0 AND created_at >= $3",
+            "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT)
+             FROM attempts WHERE institution_id = $1 AND automatic = 0 AND created_at >= $3",
         )
         .bind(institution.to_string())
         .bind(user.to_string())
         .bind(since.0)
         .fetch_one(&self.pool)
         .await?;
-        Ok(row.try_get(0)?)
+        Ok((row.try_get(0)?, row.try_get(1)?))
     }
 }

@@ -105,6 +105,7 @@ pub(super) static CAUSES: &[Cause] = &[
         &[
             shell("If {address} is another mailbox and {sign_in_name} should send as it, allow it:", "Add-RecipientPermission -Identity {address} -Trustee {sign_in_name} -AccessRights SendAs"),
             shell("If {address} is an alias of that same mailbox: Exchange admin center › Settings › Mail flow › Turn on sending from aliases. Or:", "Set-OrganizationConfig -SendFromAliasEnabled $true"),
+            shell("If {address} is the mailbox of {sign_in_name} itself, no permission is missing: look at its addresses, and whether another recipient has this one.", "Get-Mailbox -Identity {sign_in_name} | Format-List PrimarySmtpAddress,EmailAddresses"),
             say("Allow some time for it to take effect (minutes, sometimes an hour), then test again."),
         ],
     ),

@@ -255,3 +255,25 @@ test("behind a proxy that hides referrers one signs in and configures all the sa
   await outcome(page, "passed");
   expect([...origins], "what became of the origin").toContain("null");
 });
+
+test("an address that somebody claimed and did not prove stays free for the one who does", async ({ page, demo, newcomer }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  await begin(page, demo.url, "secretary@demo.example", "office.manager@demo.example");
+  await demo.faults({ delivery: "junk" });
+  await page.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
+  await outcome(page, "failed");
+  await demo.faults({ delivery: "inbox" });
+  const colleague = await newcomer();
+  await signIn(colleague, demo.url, "user@demo.example");
+  await colleague.goto(demo.url + ACCOUNT);
+  await colleague.getByLabel("Email address").fill("secretary@demo.example");
+  await colleague.getByRole("button", { name: "Configure & Test" }).click();
+  // That account has consented before.
+  await atMicrosoft(colleague, "office.manager@demo.example");
+  await comeBack(colleague);
+  await colleague.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
+  await outcome(colleague, "passed");
+  await colleague.goto(demo.url + ACCOUNT);
+  await expect(colleague.locator('[data-mailbox="connected"]')).toContainText("secretary@demo.example");
+});

@@ -392,6 +392,34 @@ async fn guesses_are_stopped_where_they_come_from_and_nobody_is_locked_out() {
         sign_in(number, "203.0.113.9", "admin@demo.example", "wrong").await;
     }
     assert_eq!(sign_in(12, "203.0.113.9", "admin@demo.example", PASSWORD).await, "in", "a known browser");
-    world.clock.advance_ms(15 * 60 * 1000 + 1);
+    // Known for one account, it is no better than any other for another one.
+    for number in 0..8 {
+        sign_in(number, "203.0.113.9", "user@demo.example", "wrong").await;
+    }
+    assert_ne!(sign_in(8, "203.0.113.9", "user@demo.example", PASSWORD).await, "in", "with the right password too");
+    // A network that failed often is slowed down, and refuses no right password.
+    let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let now = world.clock.now();
+    for _ in 0..61 {
+        world.services.guesses.count(&format!("network:{institution}:203.0.113.20"), now, now);
+    }
+    let stranger = Browser::new(&world);
+    let began = std::time::Instant::now();
+    let fields = [("email", "user@demo.example"), ("password", PASSWORD)];
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let asked = stranger.http.post(world.url("demo", "/api/sign_in")).header("accept", "text/html");
+    let asked = asked.header("origin", world.url("demo", "").trim_end_matches('/'));
+    let asked =
+        asked.header("x-forwarded-for", "203.0.113.20").header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(location(&asked.body(body).send().await.unwrap()), "/", "a right password is right");
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "it waited: {:?}", began.elapsed());
+    // An account takes so many guesses a day, wherever they come from.
+    let account = server::clock::sha256("user@demo.example");
+    for _ in 0..300 {
+        let day = format!("day:{institution}:{account}");
+        world.services.store.count_sign_in(&day, now, now.plus_ms(-24 * 60 * 60 * 1000)).await.unwrap();
+    }
+    assert_ne!(sign_in(9, "203.0.113.30", "user@demo.example", PASSWORD).await, "in", "more than 300 in a day");
+    world.clock.advance_ms(24 * 60 * 60 * 1000 + 1);
     assert_eq!(sign_in(63, "203.0.113.7", "user@demo.example", PASSWORD).await, "in", "nor anybody for long");
 }

@@ -315,6 +315,37 @@ mod tests {
         }
     }
 
+    /// What each diagnosis must name, so that nobody searches for it: places in the portals, commands, reports.
+    #[test]
+    fn each_diagnosis_names_what_mends_it() {
+        let administrator = Reader { administrator: true, ..user() };
+        for (cause, facts, wanted) in [
+            ("smtp_auth_tenant", &[][..], &["Option A", "Option B", "Turn off SMTP AUTH"][..]),
+            ("smtp_auth_mailbox", &[], &["Set-CASMailbox -Identity jane@school.example"]),
+            ("imap_disabled", &[], &["Set-CASMailbox", "licence"]),
+            ("smtp_tenant_limit", &[], &["Reports › Mail flow › Tenant outbound external recipients"]),
+            ("conditional_access", &[], &["Sign-in logs", "non-interactive"]),
+            (
+                "send_as_denied",
+                &[(SIGN_IN_NAME, "office@school.example")],
+                &[
+                    "Add-RecipientPermission",
+                    "-SendFromAliasEnabled $true",
+                    "Get-Mailbox -Identity office@school.example",
+                ],
+            ),
+        ] {
+            let explained = fault(cause, facts).explain(&administrator);
+            let all: String = explained.steps.iter().map(|step| format!("{} {:?}\n", step.text, step)).collect();
+            for part in wanted {
+                assert!(all.contains(part), "{cause}: {part}: {all}");
+            }
+        }
+        let itself = fault("send_as_denied", &[(SIGN_IN_NAME, "Jane@school.example")]).explain(&administrator);
+        let all = format!("{:?}", itself.steps);
+        assert!(!all.contains("Add-RecipientPermission") && all.contains("EmailAddresses"), "{all}");
+    }
+
     #[test]
     fn the_message_for_the_administrator_has_all_that_is_needed() {
         let link = "https://login.microsoftonline.com/t/v2.0/adminconsent?client_id=1";

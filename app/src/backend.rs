@@ -22,11 +22,9 @@ use crate::model::{
 /// The institution that the host name named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Institution {
-    /// Its id.
     pub id: InstitutionId,
     /// Its slug, the first label of its host.
     pub slug: String,
-    /// Its name.
     pub name: String,
     /// Its public address, without a trailing slash.
     pub public_url: String,
@@ -37,7 +35,6 @@ pub struct Institution {
 pub struct Visitor {
     /// The institution whose host was asked.
     pub institution: Arc<Institution>,
-    /// Who is signed in.
     pub person: Option<SignedIn>,
     /// The network address the request came from.
     pub address: IpAddr,
@@ -53,17 +50,11 @@ pub struct Visitor {
 
 impl Visitor {
     /// The signed-in person.
-    ///
-    /// # Errors
-    /// [`AppError::NotSignedIn`].
     pub fn signed_in(&self) -> Result<SignedIn, AppError> {
         self.person.clone().ok_or(AppError::NotSignedIn)
     }
 
     /// The signed-in administrator.
-    ///
-    /// # Errors
-    /// [`AppError::NotSignedIn`] or [`AppError::Forbidden`].
     pub fn administrator(&self) -> Result<Administrator, AppError> {
         self.signed_in()?.administrator()
     }
@@ -82,7 +73,6 @@ pub struct SignedIn {
 
 impl SignedIn {
     /// Made by the session layer, from a session that the store found valid, and by nobody else.
-    #[must_use]
     pub fn from_session(
         session: SessionId,
         user: UserId,
@@ -94,54 +84,40 @@ impl SignedIn {
         Self { session, user, institution, address, role, mail_locked }
     }
 
-    /// Their session.
-    #[must_use]
     pub fn session(&self) -> SessionId {
         self.session
     }
 
     /// Who they are.
-    #[must_use]
     pub fn user_id(&self) -> UserId {
         self.user
     }
 
     /// Where they belong.
-    #[must_use]
     pub fn institution(&self) -> &Institution {
         &self.institution
     }
 
     /// The account's address.
-    #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Their role.
-    #[must_use]
     pub fn role(&self) -> Role {
         self.role
     }
 
     /// Whether their mail is hidden until their Microsoft account signs in.
-    #[must_use]
     pub fn mail_is_locked(&self) -> bool {
         self.mail_locked
     }
 
     /// The proof that they may see their mail.
-    ///
-    /// # Errors
-    /// [`AppError::MailLocked`].
     pub fn mail(&self) -> Result<MailOwner, AppError> {
         if self.mail_locked { Err(AppError::MailLocked) } else { Ok(MailOwner(self.clone())) }
     }
 
     /// The stronger proof, if they are an administrator.
-    ///
-    /// # Errors
-    /// [`AppError::Forbidden`].
     pub fn administrator(&self) -> Result<Administrator, AppError> {
         match self.role {
             Role::Administrator => Ok(Administrator(self.clone())),
@@ -167,7 +143,6 @@ pub struct MailOwner(SignedIn);
 
 impl MailOwner {
     /// The weaker proof.
-    #[must_use]
     pub fn signed_in(&self) -> SignedIn {
         self.0.clone()
     }
@@ -200,7 +175,6 @@ pub struct Callback {
     pub code: Option<String>,
     /// The OAuth error.
     pub error: Option<String>,
-    /// Its description.
     pub error_description: Option<String>,
     /// The issuer, where the authority sends it (RFC 9207).
     pub iss: Option<String>,
@@ -315,7 +289,6 @@ pub trait Mailboxes: Send + Sync {
     /// What an error that came to the redirect URI means: its title, what to do, and the ids in it. It may be anybody's word, so
     /// nothing of its own text is in the answer. None: it says nothing that is known.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
-    /// One attempt.
     async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError>;
     /// Starts the checks, if nobody did, and follows them.
     async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError>;
@@ -343,7 +316,6 @@ pub struct NewFile {
     pub name: String,
     /// Its type, as the browser says.
     pub content_type: String,
-    /// Its octets.
     pub bytes: Vec<u8>,
 }
 
@@ -398,11 +370,8 @@ pub trait Mail: Send + Sync {
 
 /// A file that is downloaded as it comes.
 pub struct Download {
-    /// Its name.
     pub name: String,
-    /// Its type.
     pub content_type: String,
-    /// Its octets.
     pub bytes: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
 }
 
@@ -414,7 +383,6 @@ pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
 pub trait Inbox: Send + Sync {
     /// A page of a folder. None: no mailbox is connected.
     async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError>;
-    /// A message.
     async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView, AppError>;
     /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
     async fn document(

@@ -70,19 +70,16 @@ pub enum AppError {
 
 impl AppError {
     /// One wrong field.
-    #[must_use]
     pub fn field(field: &str, label: &str, text: impl Into<String>) -> Self {
         Self::Invalid { fields: vec![FieldError { field: field.into(), label: label.into(), text: text.into() }] }
     }
 
     /// A refusal in words.
-    #[must_use]
     pub fn refused(text: impl Into<String>) -> Self {
         Self::Refused { text: text.into() }
     }
 
     /// The HTTP status of an answer that carries this error.
-    #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::NotSignedIn => 401,

@@ -1,7 +1,7 @@
-//! Mailbox → access token. Access tokens live in memory only; one refresh at a time per mailbox, across tasks and replicas; the
-//! rotated refresh token is stored before the new access token is handed out (losing it is what makes mail stop after 90 days).
+//! Access tokens of mailboxes, kept in memory only. Each mailbox has one refresh at a time, over tasks and replicas. The rotated
+//! refresh token is stored before the new access token is used: losing it would stop mail after 90 days.
 //!
-//! Replicas hand tokens to each other sealed, over the database's NOTIFY: nothing of them is stored.
+//! Replicas pass tokens to each other sealed, by NOTIFY of the database; tokens are never stored.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,23 +19,23 @@ use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
 use crate::store::{Backend, Event, Lease, Mailbox, Registration, Slot, Store, StoreError, subscribe};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
-/// Milliseconds before its end from which a token counts as old.
+/// A token is refreshed this long before it expires, in milliseconds.
 const EARLY_MS: i64 = 5 * 60 * 1000;
-/// A refresh ends within this time, or its replica died: longer than the authority may take to answer.
+/// Lease of a refresh, in milliseconds: longer than the authority may take to answer.
 const LEASE_MS: i64 = 30_000;
-/// A token that is refused this soon after it was given is not refused for its age.
+/// A token refused this soon after it was issued is not refused because of its age.
 const FRESH_MS: i64 = 2_000;
-/// How long one look for another replica's result takes, before its lease is asked for again.
+/// How long to wait for another replica's token before trying for the lease again.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a token may be on its way after its replica was done.
+/// How long a published token may take to arrive.
 const HANDED_ON: Duration = Duration::from_secs(1);
-/// How long nobody asks again after a refusal: the first time, and at most.
+/// Pause after a refusal: the first, and the longest.
 const FIRST_REST_MS: i64 = 500;
 const LONGEST_REST_MS: i64 = 60_000;
-/// The longest Retry-After that is obeyed.
+/// Longest Retry-After that is obeyed.
 const MOST_REST_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Doubles with every refusal, spread over a fifth.
+/// Doubles with each refusal, with 20 % jitter.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of a minute")]
 fn rest_ms(count: u32, jitter: f64) -> i64 {
     let rest = (FIRST_REST_MS << count.min(10)).min(LONGEST_REST_MS);
@@ -53,10 +53,10 @@ pub struct AccessToken {
     pub scopes: Option<Vec<String>>,
 }
 
-/// Why there is no token.
+/// Why no token is available.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The authority refused or is out of reach.
+    /// The authority refused or cannot be reached.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The mailbox belongs to a registration that is no longer in use.
@@ -71,14 +71,13 @@ pub enum TokenError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A secret cannot be opened.
+    /// A sealed value cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
 impl TokenError {
-    /// Whether the person must connect again.
-    #[must_use]
+    /// Whether the person must sign in again.
     pub fn needs_reconnect(&self) -> bool {
         match self {
             Self::Identity(error) => error.needs_reconnect(),
@@ -87,8 +86,6 @@ impl TokenError {
         }
     }
 
-    /// The fault, for a diagnosis.
-    #[must_use]
     pub fn fault(&self, now: Timestamp) -> Fault {
         match self {
             Self::Identity(error) => Fault::identity(error, now),
@@ -99,32 +96,30 @@ impl TokenError {
     }
 }
 
-/// Where the refresh token of a mailbox is sealed.
-#[must_use]
+/// Sealing place of the refresh token of a mailbox.
 pub fn grant_place(mailbox: MailboxId) -> Place {
     Place::new("mailboxes", "refresh_token_sealed", mailbox)
 }
 
-/// Binds a token that travels between replicas to its mailbox.
+/// Sealing place of a token in transit between replicas: binds it to its mailbox.
 fn travel_place(mailbox: MailboxId) -> Place {
     Place::new("mailboxes", "access_token", mailbox)
 }
 
-/// Where the secret of a registration is sealed.
-#[must_use]
+/// Sealing place of the client secret of a registration.
 pub fn secret_place(registration: &Registration) -> Place {
     Place::new("app_registrations", "secret_sealed", registration.id)
 }
 
-/// A token in memory, and for whom it is: a mailbox that another account connected meanwhile must not use it.
+/// A cached token and its account: a mailbox connected by another account meanwhile must not use it.
 struct Cached {
     user: String,
     token: AccessToken,
     since: Timestamp,
 }
 
-/// What was refused lately, stored with the mailbox: whoever waited for the same answer gets it, on every replica, and nobody
-/// asks in a storm. A new grant takes it away.
+/// A recent refusal, stored with the mailbox. Requests on every replica get this answer instead of asking the authority again.
+/// A new grant clears it.
 #[derive(Serialize, Deserialize)]
 struct Refused {
     error: IdentityError,
@@ -138,7 +133,7 @@ impl Refused {
     }
 }
 
-/// A token on its way to the other replicas.
+/// A token in transit to the other replicas.
 #[derive(Serialize, Deserialize)]
 struct Travelling {
     user: String,
@@ -153,7 +148,7 @@ impl Drop for Travelling {
     }
 }
 
-/// Hands out access tokens.
+/// Issues access tokens.
 pub struct Tokens {
     store: Store,
     vault: Arc<Vault>,
@@ -170,15 +165,11 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Tokens {
     /// Nothing cached yet.
-    #[must_use]
     pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock, tasks: TaskTracker) -> Self {
         Self { store, vault, entra, clock, cache: Mutex::default(), refreshes: KeyedLock::default(), tasks }
     }
 
-    /// The credentials of a registration, its secret opened.
-    ///
-    /// # Errors
-    /// [`VaultError`].
+    /// The credentials of a registration, with the secret opened.
     pub fn credentials(&self, registration: &Registration) -> Result<Credentials, VaultError> {
         Ok(Credentials {
             client_id: registration.client_id,
@@ -187,12 +178,12 @@ impl Tokens {
         })
     }
 
-    /// Keeps the access token that came with a sign-in of `user` (the sign-in name).
+    /// Caches the access token from a sign-in of `user`, the sign-in name.
     pub fn remember(&self, mailbox: MailboxId, user: &str, token: AccessToken) {
         locked(&self.cache).insert(mailbox, Cached { user: user.to_owned(), token, since: self.clock.now() });
     }
 
-    /// Forgets a mailbox's token: it was disconnected or refused.
+    /// Drops a mailbox's cached token after a disconnect or refusal.
     pub fn forget(&self, mailbox: MailboxId) {
         locked(&self.cache).remove(&mailbox);
     }
@@ -207,18 +198,14 @@ impl Tokens {
         (found.token.expires_at.0 - EARLY_MS > self.clock.now().0).then(|| found.token.clone())
     }
 
-    /// The refusal after which nobody asks again yet. One that lies further ahead than any could was written before the clock was
-    /// set back.
+    /// A refusal that still holds. One that ends later than any could was written before the clock was set back, and does not count.
     fn refused(&self, mailbox: &Mailbox) -> Option<IdentityError> {
         let found = Refused::of(mailbox)?;
         let ahead = found.until.since_ms(self.clock.now());
         (ahead > 0 && ahead <= MOST_REST_MS).then_some(found.error)
     }
 
-    /// A token that is good for some minutes at least.
-    ///
-    /// # Errors
-    /// [`TokenError`].
+    /// A token valid for at least some minutes.
     pub async fn access(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
         match self.cached(mailbox) {
             Some(token) => Ok(token),
@@ -226,19 +213,13 @@ impl Tokens {
         }
     }
 
-    /// A token fresh from the authority: proves that the stored grant still works.
-    ///
-    /// # Errors
-    /// [`TokenError`].
+    /// A newly issued token: proves that the stored grant works.
     pub async fn prove(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
         self.renew(mailbox, true).await
     }
 
-    /// Another token, after a mail server refused this one: it may have been revoked before its time. None: it was fresh, so that
-    /// another one would fare no better.
-    ///
-    /// # Errors
-    /// [`TokenError`].
+    /// A new token after a mail server refused this one, which may have been revoked. `None`: the token was just issued, so a new one
+    /// would not help.
     pub async fn instead_of(
         self: &Arc<Self>,
         mailbox: &Mailbox,
@@ -259,7 +240,7 @@ impl Tokens {
         Ok((other.secret != refused.secret).then_some(other))
     }
 
-    /// Takes in what other replicas were given, until the store is closed.
+    /// Receives tokens from other replicas until the store is closed.
     pub async fn listen(self: Arc<Self>) {
         let (event, this) = (self.store.events(), Arc::downgrade(&self));
         drop(self);
@@ -284,7 +265,7 @@ impl Tokens {
         }
     }
 
-    /// Hands a token to the replicas that wait for it. It is in memory only, there too.
+    /// Publishes a token to waiting replicas, which also keep it in memory only.
     async fn hand_on(&self, mailbox: &Mailbox, token: &AccessToken) {
         if self.store.backend() != Backend::Postgres {
             return;
@@ -301,20 +282,20 @@ impl Tokens {
         }
     }
 
-    /// Renews to the end, whether or not somebody waits for it still: an answer of the authority that is thrown away would be a
-    /// grant that is lost, where the one before it is revoked.
+    /// Finishes a refresh even if its caller is gone: dropping the answer of the authority could lose the grant, since the one before
+    /// may be revoked.
     async fn renew(self: &Arc<Self>, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
         let (this, mailbox) = (Arc::clone(self), mailbox.clone());
         let renewing = self.tasks.spawn(async move { this.renew_in_turn(&mailbox, always).await });
         match renewing.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(renewed) => renewed,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The runtime ends, and whoever asked with it.
+            // The runtime is shutting down.
             Err(Err(_)) => std::future::pending().await,
         }
     }
 
-    /// One refresh at a time: within this process by a turn, among replicas by a lease. Whoever waited gets its result.
+    /// One refresh at a time: by a lock within this process, by a lease among replicas. Waiting callers get its result.
     async fn renew_in_turn(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
         let began = self.clock.now();
         let fresh = |token: &Cached| !always || token.since >= began;
@@ -344,20 +325,20 @@ impl Tokens {
                 return Err(error.into());
             }
         }
-        // The other replica's token may still be on its way.
+        // The other replica's token may still arrive.
         let other = if waited { self.awaited(mailbox, HANDED_ON, fresh).await } else { None };
         let result = match other {
             Some(token) => Ok(token),
             None => self.refresh(mailbox.institution, mailbox.id, always).await,
         };
-        // A lease that cannot be given back ends by itself.
+        // A lease that cannot be released expires.
         if let Err(error) = self.store.end_lease(Lease::Refresh, mailbox.id, owner).await {
             tracing::warn!("{error}");
         }
         result
     }
 
-    /// Waits for the token of another replica.
+    /// Waits for another replica's token.
     async fn awaited(
         &self,
         mailbox: &Mailbox,
@@ -382,7 +363,7 @@ impl Tokens {
         id: MailboxId,
         always: bool,
     ) -> Result<AccessToken, TokenError> {
-        // Read again: whoever had the turn before may have rotated the grant, or heard that it ended.
+        // Read again: the previous refresh may have rotated the grant, or learned that it ended.
         let mailbox = self.store.mailbox(institution, id).await?.ok_or(TokenError::Gone)?;
         if let Some(error) = self.refused(&mailbox).filter(|_| !always) {
             return Err(error.into());
@@ -403,18 +384,18 @@ impl Tokens {
             Ok(granted) => granted,
             Err(error) => return Err(self.note_refusal(&mailbox, error).await?),
         };
-        // First of all: nothing may come between the answer and its being stored.
+        // First: nothing may come between the answer and storing it.
         if let Some(rotated) = &granted.refresh {
             let sealed = self.vault.seal(&grant_place(id), rotated)?;
             let mut tx = self.store.begin().await?;
-            // If another writer rotated meanwhile, its token is as good as ours: Microsoft does not revoke the older ones.
+            // If another writer rotated meanwhile, its token is as good: Microsoft does not revoke older refresh tokens.
             let version = mailbox.grant_version;
             let stored =
                 self.store.rotate_grant(&mut tx, institution, id, (&sealed, version), self.clock.now()).await?;
             tx.commit().await.map_err(StoreError::from)?;
             if !stored {
                 self.store.set_registration_problem(institution, None, self.clock.now()).await?;
-                // Or the person connected again, perhaps as somebody else: then this token must not be kept.
+                // The person may have connected again with another account: then this token must not be cached.
                 return Ok(AccessToken::from(&granted));
             }
         }
@@ -428,10 +409,10 @@ impl Tokens {
         Ok(token)
     }
 
-    /// What a refusal means for the mailbox, and for those who ask next.
+    /// Applies a refusal to the mailbox, and to the next callers.
     async fn note_refusal(&self, mailbox: &Mailbox, error: IdentityError) -> Result<TokenError, StoreError> {
         let now = self.clock.now();
-        // The person may have connected again meanwhile: the refused grant is not theirs any more.
+        // The person may have connected again meanwhile: the refused grant is outdated then.
         let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?;
         if error.needs_reconnect()
             && newest.as_ref().is_some_and(|newest| newest.grant_version == mailbox.grant_version)
@@ -457,8 +438,7 @@ impl Tokens {
         Ok(error.into())
     }
 
-    /// Whether a client ID is that of the registration in use.
-    #[must_use]
+    /// Whether a client ID belongs to the registration in use.
     pub fn fits(registration: &Registration, client_id: &str, tenant_id: &str) -> bool {
         registration.client_id == ClientId::parse(client_id).unwrap_or(ClientId(uuid::Uuid::nil()))
             && registration.tenant_id.to_string() == tenant_id

@@ -20,13 +20,11 @@ enum Source {
 
 impl Clock {
     /// The machine's clock.
-    #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
     }
 
     /// A clock that stands still until it is moved: for tests.
-    #[must_use]
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
@@ -38,8 +36,6 @@ impl Clock {
         }
     }
 
-    /// Now.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -52,7 +48,6 @@ impl Clock {
     }
 
     /// A new id.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
     pub fn uuid(&self) -> Uuid {
         Uuid::new_v4()
@@ -65,7 +60,6 @@ impl Clock {
     }
 
     /// 0 to 1: spreads what would otherwise come back at the same moment.
-    #[must_use]
     pub fn jitter(&self) -> f64 {
         let mut bytes = [0; 4];
         self.fill(&mut bytes);
@@ -73,7 +67,6 @@ impl Clock {
     }
 
     /// An unguessable token of 256 bits, base64url.
-    #[must_use]
     pub fn token(&self) -> String {
         let mut bytes = [0; 32];
         self.fill(&mut bytes);
@@ -82,7 +75,6 @@ impl Clock {
 }
 
 /// A token as the store keeps it: SHA-256, base64url.
-#[must_use]
 pub fn sha256(token: &str) -> String {
     use sha2::{Digest, Sha256};
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))

@@ -22,7 +22,6 @@ pub use source::{ConfigError, Source};
 /// Microsoft's hosts and scopes. Settings, because clouds differ and tests need their own.
 #[derive(Debug, Clone)]
 pub struct Microsoft {
-    /// The authority.
     pub authority: Url,
     /// Delegated scopes, separated by blanks.
     pub scopes: String,

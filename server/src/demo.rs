@@ -36,9 +36,7 @@ pub struct Ports {
 
 /// A demo that runs.
 pub struct Demo {
-    /// The services.
     pub services: Arc<Services>,
-    /// The sandbox.
     pub sandbox: Sandbox,
     /// Where Entrepost is served.
     pub listener: tokio::net::TcpListener,
@@ -136,7 +134,6 @@ async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartEr
 
 impl Demo {
     /// What a newcomer needs: addresses, sign-ins, the three values.
-    #[must_use]
     pub fn introduction(&self) -> String {
         let world = self.sandbox.world();
         let url = self.services.config.public_url.of("demo");

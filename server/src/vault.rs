@@ -20,13 +20,11 @@ pub struct Secret(String);
 
 impl Secret {
     /// Takes a secret in.
-    #[must_use]
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
     /// The secret itself, for whoever sends or seals it.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -47,8 +45,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// A column of a row.
-    #[must_use]
     pub fn new(table: &'static str, column: &'static str, row: impl fmt::Display) -> Self {
         Self { table, column, row: row.to_string() }
     }
@@ -104,9 +100,6 @@ impl fmt::Debug for Vault {
 
 impl Vault {
     /// Takes keys as text: one in base64 a line, the current one first.
-    ///
-    /// # Errors
-    /// [`VaultError::Key`].
     pub fn from_text(text: &str, clock: Clock) -> Result<Self, VaultError> {
         let keys =
             text.lines().filter(|line| !line.trim().is_empty()).map(Key::parse).collect::<Result<Vec<_>, _>>()?;
@@ -165,7 +158,6 @@ impl Vault {
     }
 
     /// Id of the key that seals.
-    #[must_use]
     pub fn key_id(&self) -> &str {
         self.keys.first().map_or("", |key| key.id.as_str())
     }
@@ -185,9 +177,6 @@ impl Vault {
     }
 
     /// Opens what was sealed for this place.
-    ///
-    /// # Errors
-    /// [`VaultError::UnknownKey`] or [`VaultError::Broken`].
     pub fn open(&self, place: &Place, sealed: &str) -> Result<Secret, VaultError> {
         let mut parts = sealed.splitn(3, '.');
         let (Some("v1"), Some(id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {

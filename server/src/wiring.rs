@@ -70,10 +70,6 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
     Ok(vault)
 }
 
-/// Builds the services.
-///
-/// # Errors
-/// [`StartError`].
 pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartError> {
     let trust = Trust::new(config.extra_ca.clone())
         .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;

@@ -8,7 +8,6 @@ use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{EMAIL_CONFIG_PATH, EmailConfigForm, GuideStep};
 
-/// Save.
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
 pub async fn save_email_config(
     provider: String,
@@ -44,7 +43,6 @@ pub async fn save_email_config(
     Ok(())
 }
 
-/// Verify again.
 #[server(name = VerifyAgain, prefix = "/api", endpoint = "verify_again")]
 pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Result<(), AppError> {
     let request = Request::current().await?;

@@ -14,7 +14,6 @@ use crate::model::{AttemptId, Flash};
 #[cfg(feature = "ssr")]
 const PAGE: &str = "/account/email";
 
-/// Configure & Test.
 #[server(name = ConfigureAndTest, prefix = "/api", endpoint = "configure_and_test")]
 pub async fn configure_and_test(email: String) -> Result<(), AppError> {
     let request = Request::current().await?;
@@ -76,7 +75,6 @@ pub async fn run_checks(attempt: String) -> Result<TextStream<AppError>, AppErro
 
 /// An attempt as one line of ASCII: chunks of the stream may be cut between any two bytes.
 #[cfg(feature = "ssr")]
-#[must_use]
 pub fn json_line(view: &crate::model::AttemptView) -> String {
     use std::fmt::Write;
     let json = serde_json::to_string(view).unwrap_or_default();
@@ -147,7 +145,6 @@ pub async fn set_aliases(mailbox: String, #[server(default)] aliases: String) ->
     Ok(())
 }
 
-/// Disconnect.
 #[server(name = Disconnect, prefix = "/api", endpoint = "disconnect")]
 pub async fn disconnect(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;

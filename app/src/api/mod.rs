@@ -3,7 +3,6 @@
 //! Forms post to them directly, with and without JavaScript: such a function ends in a redirect to a fixed path,
 //! and its answer waits in a short-lived row ([`crate::model::Flash`]). `__err` in an address is never read.
 
-#![allow(missing_docs, reason = "the macro makes a struct of each function, whose fields are its arguments")]
 #![allow(clippy::too_many_arguments, reason = "one argument is one field of a form")]
 
 pub mod accounts;
@@ -38,7 +37,6 @@ mod request {
 
     /// Who is asking, and whom to ask.
     pub struct Request {
-        /// Who.
         pub visitor: Visitor,
         /// Whom.
         pub backend: Backend,

@@ -29,7 +29,6 @@ pub fn Postmark(
 }
 
 /// A day as a postmark has it.
-#[must_use]
 pub fn day(milliseconds: i64) -> String {
     let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
     time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000))

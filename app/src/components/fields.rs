@@ -10,11 +10,8 @@ use crate::model::Flash;
 pub fn Field(
     /// Name, which is also the control's id.
     name: &'static str,
-    /// Label.
     label: &'static str,
-    /// Hint.
-    #[prop(into, optional)]
-    hint: String,
+    #[prop(into, optional)] hint: String,
     /// Whether it may stay empty.
     #[prop(optional)]
     optional: bool,
@@ -43,7 +40,6 @@ pub fn Field(
 pub fn TextInput(
     /// Name, which is also the control's id.
     name: &'static str,
-    /// Label.
     label: &'static str,
     /// `email`, `password`, `date`, `text`.
     #[prop(default = "text")]
@@ -51,9 +47,7 @@ pub fn TextInput(
     /// Value, unless something else was typed.
     #[prop(into, optional)]
     value: String,
-    /// Hint.
-    #[prop(into, optional)]
-    hint: String,
+    #[prop(into, optional)] hint: String,
     /// Greyed text in an empty control.
     #[prop(into, optional)]
     placeholder: String,
@@ -136,11 +130,8 @@ pub fn TextInput(
 pub fn Choice(
     /// Name of the field.
     name: &'static str,
-    /// Legend.
     legend: &'static str,
-    /// Hint.
-    #[prop(into, optional)]
-    hint: String,
+    #[prop(into, optional)] hint: String,
     /// Value and label of each.
     options: Vec<(&'static str, &'static str)>,
     /// The chosen value, unless something else was typed.
@@ -214,9 +205,7 @@ pub fn Submit(
     /// Label of the button.
     #[prop(into)]
     label: String,
-    /// Its class.
-    #[prop(default = "button")]
-    class: &'static str,
+    #[prop(default = "button")] class: &'static str,
     /// What it says while a server elsewhere is asked.
     #[prop(optional)]
     busy: &'static str,

@@ -18,7 +18,6 @@ pub enum Section {
     Institution,
     /// People of the institution.
     Users,
-    /// Messages.
     Mail,
     /// User Account.
     Account,
@@ -69,7 +68,6 @@ fn window_title(result: Option<String>, title: &str) -> String {
 /// A page of somebody who is signed in.
 #[component]
 pub fn Layout(
-    /// Who.
     user: SignedIn,
     /// The page's title.
     #[prop(into)]
@@ -177,7 +175,6 @@ pub fn GuestLayout(
 /// A time. Rendered in UTC; the browser shows it in the person's zone, with the zone on hover.
 #[component]
 pub fn Time(
-    /// When.
     at: Timestamp,
     /// For lists: of today the hour, else the day.
     #[prop(optional)]

@@ -7,7 +7,6 @@ use leptos::prelude::*;
 pub enum MailTab {
     /// Folders and messages.
     Inbox,
-    /// One message.
     Message,
     /// What was not sent yet.
     Drafts,

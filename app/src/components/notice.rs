@@ -111,7 +111,6 @@ fn copyable(text: String, label: &str) -> AnyView {
 /// What is wrong, who mends it, how, and the evidence. What this person can do comes first.
 #[component]
 pub fn DiagnosisSheet(
-    /// The diagnosis.
     diagnosis: Diagnosis,
     /// The buttons that go on.
     #[prop(optional)]

@@ -5,7 +5,6 @@ use leptos::prelude::*;
 use crate::model::{CheckStatus, CheckView};
 
 /// A duration as people read it.
-#[must_use]
 pub fn duration(milliseconds: i64) -> String {
     match milliseconds {
         ..1 => "under 1 ms".to_owned(),

@@ -9,17 +9,13 @@ use crate::api::mailboxes::complete_sign_in;
 /// Completes a sign-in with what Microsoft sent, then goes to the attempt's page.
 #[island]
 pub fn CompleteSignIn(
-    /// State.
     state: String,
-    /// Code.
     code: Option<String>,
     /// OAuth error.
     error: Option<String>,
-    /// Its description.
     error_description: Option<String>,
     /// Issuer.
     iss: Option<String>,
-    /// Admin consent.
     admin_consent: Option<String>,
 ) -> impl IntoView {
     let alive = alive();

@@ -10,7 +10,6 @@ use crate::api::email_config::set_guide_step;
 pub fn GuideTick(
     /// Name of the step.
     step: String,
-    /// Whether it is done.
     done: bool,
     /// Whether that is settled: proven, and not to be unticked.
     settled: bool,

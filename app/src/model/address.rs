@@ -40,19 +40,16 @@ impl EmailAddress {
     }
 
     /// The address as it was typed.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The form by which addresses are compared: Exchange ignores case in both parts.
-    #[must_use]
     pub fn key(&self) -> String {
         self.0.to_lowercase()
     }
 
     /// Whether `other` names the same mailbox.
-    #[must_use]
     pub fn same_as(&self, other: &str) -> bool {
         self.key() == pasted::identifier(other).to_lowercase()
     }

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{AttemptId, Diagnosis, MailboxId, MailboxState, Timestamp};
 
-/// What an attempt is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptKind {
@@ -20,7 +19,6 @@ pub enum AttemptKind {
 
 impl AttemptKind {
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Personal => "personal",
@@ -31,13 +29,11 @@ impl AttemptKind {
     }
 
     /// The kind of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Personal, Self::Notifications, Self::Pair, Self::Consent].into_iter().find(|kind| kind.as_str() == text)
     }
 
     /// The page on which such an attempt is shown.
-    #[must_use]
     pub fn path(self, id: AttemptId) -> String {
         match self {
             Self::Personal => format!("/account/email/attempts/{id}"),
@@ -64,7 +60,6 @@ pub enum Stage {
 
 impl Stage {
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SigningIn => "signing_in",
@@ -76,7 +71,6 @@ impl Stage {
     }
 
     /// The stage of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::SigningIn, Self::Deciding, Self::Ready, Self::Running, Self::Finished]
             .into_iter()
@@ -102,7 +96,6 @@ pub enum Outcome {
 
 impl Outcome {
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -114,7 +107,6 @@ impl Outcome {
     }
 
     /// The outcome of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Pending, Self::Passed, Self::NotSeen, Self::Failed, Self::Abandoned]
             .into_iter()
@@ -148,7 +140,6 @@ impl CheckKind {
         [Self::SignIn, Self::Identity, Self::Token, Self::Smtp, Self::TestMessage, Self::Imap, Self::Arrival];
 
     /// The name in the store and in markup.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "sign_in",
@@ -162,13 +153,11 @@ impl CheckKind {
     }
 
     /// The check of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
     /// What the stop is called, by how it went.
-    #[must_use]
     pub fn label(self, status: CheckStatus) -> &'static str {
         use CheckStatus::{Failed, Passed, Unseen};
         match (self, status) {
@@ -206,9 +195,7 @@ pub enum CheckStatus {
     Waiting,
     /// It runs now.
     Running,
-    /// It passed.
     Passed,
-    /// It failed.
     Failed,
     /// It depends on one that failed.
     NotRun,
@@ -218,7 +205,6 @@ pub enum CheckStatus {
 
 impl CheckStatus {
     /// The name in the store and in markup.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -231,7 +217,6 @@ impl CheckStatus {
     }
 
     /// The status of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Waiting, Self::Running, Self::Passed, Self::Failed, Self::NotRun, Self::Unseen]
             .into_iter()
@@ -255,7 +240,6 @@ pub struct CheckView {
 /// What the person may do when another account than expected signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Who signed in.
     pub signed_in_as: String,
     /// Whether **Use this address instead** is allowed.
     pub may_use_instead: bool,
@@ -266,9 +250,7 @@ pub struct Choice {
 /// An attempt as its page shows it. A whole snapshot is sent at each change, so that a reader can start anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptView {
-    /// Its id.
     pub id: AttemptId,
-    /// What it is for.
     pub kind: AttemptKind,
     /// How far it is.
     pub stage: Stage,
@@ -286,7 +268,6 @@ pub struct AttemptView {
     pub grant_kept: bool,
     /// The mailbox it is about.
     pub mailbox: Option<MailboxId>,
-    /// State of that mailbox.
     pub mailbox_state: Option<MailboxState>,
     /// When it was started.
     pub created_at: Timestamp,
@@ -298,7 +279,6 @@ pub struct AttemptView {
 
 impl AttemptView {
     /// How long the test message took from sending to the mailbox, in milliseconds.
-    #[must_use]
     pub fn arrival_ms(&self) -> Option<i64> {
         self.checks
             .iter()
@@ -310,9 +290,7 @@ impl AttemptView {
 /// A line in the list of earlier attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptSummary {
-    /// Its id.
     pub id: AttemptId,
-    /// What it is for.
     pub kind: AttemptKind,
     /// The address it was about.
     pub address: String,

@@ -32,7 +32,6 @@ pub enum Help {
 
 impl Help {
     /// What is copied, or opened.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             Self::Command(text) | Self::Value(text) | Self::Link(text) => text,
@@ -73,7 +72,6 @@ pub struct Evidence {
 
 impl Evidence {
     /// The evidence as one text to paste into a ticket.
-    #[must_use]
     pub fn as_text(&self) -> String {
         self.facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
     }
@@ -90,7 +88,6 @@ pub struct Diagnosis {
     pub summary: String,
     /// Who mends it.
     pub fixed_by: FixedBy,
-    /// How.
     pub steps: Vec<Step>,
     /// What to press afterwards.
     pub remedy: Remedy,

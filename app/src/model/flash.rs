@@ -46,7 +46,6 @@ pub struct Undo {
 
 impl Notice {
     /// A notice without a value to copy.
-    #[must_use]
     pub fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
         Self { tone, title: title.into(), text: text.into(), copy: None, undo: None }
     }
@@ -70,7 +69,6 @@ pub struct Flash {
     pub form: String,
     /// The prompt.
     pub notice: Option<Notice>,
-    /// Field errors.
     pub errors: Vec<FieldError>,
     /// What was typed, by field name. Never a secret or a password.
     pub typed: BTreeMap<String, String>,
@@ -82,19 +80,16 @@ pub struct Flash {
 
 impl Flash {
     /// The answer of a form that worked.
-    #[must_use]
     pub fn notice(notice: Notice) -> Self {
         Self { notice: Some(notice), ..Self::default() }
     }
 
     /// The error of one field, if it has one.
-    #[must_use]
     pub fn error(&self, field: &str) -> Option<&str> {
         self.errors.iter().find(|error| error.field == field).map(|error| error.text.as_str())
     }
 
     /// What the title of the page says of it first.
-    #[must_use]
     pub fn result(&self) -> Option<String> {
         if self.errors.is_empty() {
             self.notice.as_ref().map(|notice| notice.title.trim_end_matches('.').to_owned())
@@ -104,7 +99,6 @@ impl Flash {
     }
 
     /// What was typed into a field, if the form is shown again.
-    #[must_use]
     pub fn typed(&self, field: &str) -> Option<&str> {
         self.typed.get(field).map(String::as_str)
     }

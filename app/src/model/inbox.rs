@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Diagnosis, MailboxId, Timestamp};
 
-/// What a folder is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FolderRole {
@@ -16,7 +15,6 @@ pub enum FolderRole {
     Sent,
     /// What is kept away.
     Archive,
-    /// Junk.
     Junk,
     /// What was deleted.
     Trash,
@@ -30,7 +28,6 @@ impl FolderRole {
         [Self::Inbox, Self::Drafts, Self::Sent, Self::Archive, Self::Junk, Self::Trash, Self::Other];
 
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbox => "inbox",
@@ -44,7 +41,6 @@ impl FolderRole {
     }
 
     /// The role of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
@@ -57,18 +53,15 @@ pub struct FolderView {
     pub name: String,
     /// Its name, as people read it.
     pub title: String,
-    /// What it is for.
     pub role: FolderRole,
 }
 
 /// A message in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderView {
-    /// Its UID.
     pub uid: u32,
     /// Who wrote it: the name, or else the address.
     pub from: String,
-    /// Their address.
     pub from_address: String,
     /// To whom, as written.
     pub recipients: String,
@@ -108,9 +101,7 @@ pub struct InboxView {
     pub mailboxes: Vec<(MailboxId, String)>,
     /// The one that is shown.
     pub mailbox: MailboxId,
-    /// Its address.
     pub address: String,
-    /// Its folders.
     pub folders: Vec<FolderView>,
     /// None of them is known to be for deleted messages.
     pub without_trash: bool,
@@ -143,19 +134,16 @@ pub struct InboxView {
 /// Where a message lies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageRef {
-    /// The mailbox.
     pub mailbox: MailboxId,
     /// The folder, as the server writes it.
     pub folder: String,
     /// UIDVALIDITY: a message of another one is another message.
     pub uid_validity: u32,
-    /// UID.
     pub uid: u32,
 }
 
 impl MessageRef {
     /// As the query of an address.
-    #[must_use]
     pub fn query(&self) -> String {
         format!(
             "mailbox={}&folder={}&validity={}&uid={}",
@@ -168,7 +156,6 @@ impl MessageRef {
 }
 
 /// A text as a value of an address's query.
-#[must_use]
 pub fn escaped(text: &str) -> String {
     use std::fmt::Write;
     let mut query = String::with_capacity(text.len());
@@ -201,7 +188,6 @@ pub enum MailAction {
 
 impl MailAction {
     /// The action of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "read" => Self::Read,
@@ -228,7 +214,6 @@ pub enum Answer {
 
 impl Answer {
     /// The answer of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "reply" => Self::Reply,

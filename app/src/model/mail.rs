@@ -40,7 +40,6 @@ impl DeliveryState {
     ];
 
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -55,25 +54,21 @@ impl DeliveryState {
     }
 
     /// The state of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
     /// Whether nothing more happens by itself.
-    #[must_use]
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Sending | Self::Deferred)
     }
 
     /// Whether it can be stopped.
-    #[must_use]
     pub fn can_cancel(self) -> bool {
         matches!(self, Self::Queued | Self::Deferred)
     }
 
     /// Whether it can be queued again. Of an unknown one its writer decides: it may arrive twice.
-    #[must_use]
     pub fn can_retry(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::Unknown)
     }
@@ -83,7 +78,6 @@ impl DeliveryState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecipientKind {
-    /// To.
     To,
     /// Carbon copy.
     Cc,
@@ -93,7 +87,6 @@ pub enum RecipientKind {
 
 impl RecipientKind {
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::To => "to",
@@ -103,7 +96,6 @@ impl RecipientKind {
     }
 
     /// The kind of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::To, Self::Cc, Self::Bcc].into_iter().find(|kind| kind.as_str() == text)
     }
@@ -115,7 +107,6 @@ impl RecipientKind {
 pub enum RecipientState {
     /// Nothing yet.
     Pending,
-    /// Accepted.
     Accepted,
     /// Refused for good.
     Refused,
@@ -123,7 +114,6 @@ pub enum RecipientState {
 
 impl RecipientState {
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -133,7 +123,6 @@ impl RecipientState {
     }
 
     /// The state of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Pending, Self::Accepted, Self::Refused].into_iter().find(|state| state.as_str() == text)
     }
@@ -144,7 +133,6 @@ impl RecipientState {
 pub struct RecipientView {
     /// To, Cc or Bcc.
     pub kind: RecipientKind,
-    /// The address.
     pub address: String,
     /// What became of it.
     pub state: RecipientState,
@@ -155,15 +143,11 @@ pub struct RecipientView {
 /// A message of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryView {
-    /// Its id.
     pub id: DeliveryId,
-    /// From.
     pub from: String,
-    /// Subject.
     pub subject: String,
     /// Everybody who gets it.
     pub recipients: Vec<RecipientView>,
-    /// Its fate.
     pub state: DeliveryState,
     /// How often it was tried.
     pub attempts: i64,
@@ -186,7 +170,6 @@ pub struct DeliveryView {
 /// An attachment of a message that is being written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachmentView {
-    /// Its id.
     pub id: AttachmentId,
     /// Its file name.
     pub name: String,
@@ -196,14 +179,12 @@ pub struct AttachmentView {
 
 impl AttachmentView {
     /// The size in words, for people.
-    #[must_use]
     pub fn size_in_words(&self) -> String {
         size_in_words(self.size)
     }
 }
 
 /// A number of octets in words, for people.
-#[must_use]
 pub fn size_in_words(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -245,11 +226,9 @@ pub struct LetterView {
 /// A message that is being written, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DraftView {
-    /// Its id.
     pub id: DraftId,
     /// To whom.
     pub to: String,
-    /// Subject.
     pub subject: String,
     /// How many attachments it has.
     pub attachments: usize,
@@ -263,13 +242,9 @@ pub struct DraftView {
 pub struct ComposeForm {
     /// Id of the mailbox it leaves through.
     pub mailbox: String,
-    /// To.
     pub to: String,
-    /// Cc.
     pub cc: String,
-    /// Bcc.
     pub bcc: String,
-    /// Subject.
     pub subject: String,
     /// The message.
     pub text: String,
@@ -303,7 +278,6 @@ pub enum Resubmission {
 
 impl ComposeForm {
     /// Whether nothing was written.
-    #[must_use]
     pub fn is_blank(&self) -> bool {
         [&self.to, &self.cc, &self.bcc, &self.subject, &self.text].iter().all(|text| text.trim().is_empty())
     }

@@ -18,7 +18,6 @@ pub struct PartView {
 /// A piece of plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextPiece {
-    /// Words.
     Words(String),
     /// A link: `http`, `https` or `mailto`.
     Link {
@@ -29,10 +28,8 @@ pub enum TextPiece {
     },
 }
 
-/// When an event is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventTime {
-    /// An instant.
     Instant(Timestamp),
     /// A whole day, in words.
     Day(String),
@@ -62,7 +59,6 @@ pub struct Invitation {
     pub summary: String,
     /// Beginning.
     pub start: Option<EventTime>,
-    /// End.
     pub end: Option<EventTime>,
     /// Place.
     pub location: String,
@@ -74,7 +70,6 @@ pub struct Invitation {
     pub repeats: bool,
     /// Links, to join for example.
     pub links: Vec<String>,
-    /// Description.
     pub description: String,
 }
 
@@ -96,7 +91,6 @@ pub struct BodyView {
     pub html: bool,
     /// Whether the HTML names pictures elsewhere.
     pub remote_images: bool,
-    /// An invitation.
     pub invitation: Option<Invitation>,
     /// What protects it.
     pub protection: Option<Protection>,
@@ -115,13 +109,9 @@ pub struct BodyView {
 pub struct NestedView {
     /// Where it is: its number, from 1, behind those of the messages around it (`2.1`).
     pub path: String,
-    /// From.
     pub from: String,
-    /// To.
     pub to: String,
-    /// Subject.
     pub subject: String,
-    /// Date.
     pub date: Option<Timestamp>,
     /// What it says. Its attachments are within the one that it is.
     pub body: BodyView,
@@ -134,17 +124,13 @@ pub struct MessageView {
     pub place: MessageRef,
     /// The mailbox's address.
     pub address: String,
-    /// What the folder is for.
     pub role: FolderRole,
     /// The folder's name, as people read it.
     pub folder_title: String,
     /// Authors: name and address of each.
     pub from: Vec<(String, String)>,
-    /// To.
     pub to: Vec<String>,
-    /// Cc.
     pub cc: Vec<String>,
-    /// Subject.
     pub subject: String,
     /// When it came in.
     pub received_at: Option<Timestamp>,

@@ -51,17 +51,14 @@ pub struct Timestamp(pub i64);
 
 impl Timestamp {
     /// The moment `milliseconds` later (earlier, if negative).
-    #[must_use]
     pub fn plus_ms(self, milliseconds: i64) -> Self {
         Self(self.0.saturating_add(milliseconds))
     }
     /// Milliseconds from `earlier` to this moment.
-    #[must_use]
     pub fn since_ms(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
     /// The time in words, in UTC and with seconds: `26 November 2026, 07:15:04 UTC`. Empty beyond the year 9999.
-    #[must_use]
     pub fn utc_text(self) -> String {
         let words = time::macros::format_description!(
             "[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC"

@@ -12,7 +12,6 @@ fn is_blank(c: char) -> bool {
 }
 
 /// An address, ID or host: without invisible characters, with plain hyphens and blanks, without blanks around it.
-#[must_use]
 pub fn identifier(text: &str) -> String {
     let plain: String = text
         .chars()
@@ -30,14 +29,12 @@ pub fn identifier(text: &str) -> String {
 }
 
 /// A GUID, which some tools write in braces or quotes.
-#[must_use]
 pub fn guid(text: &str) -> String {
     let text = identifier(text);
     text.trim_matches(['{', '}', '(', ')', '"', '\'', '<', '>']).trim().to_owned()
 }
 
 /// A secret: only what stands around it goes, since anything may be part of it.
-#[must_use]
 pub fn secret(text: &str) -> &str {
     text.trim_matches(|c| is_blank(c) || is_invisible(c))
 }

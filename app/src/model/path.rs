@@ -16,7 +16,6 @@ const MOST: usize = 1_000;
 
 impl AppPath {
     /// Takes `next` of a sign-in form, which anybody can forge.
-    #[must_use]
     pub fn parse(text: Option<&str>) -> Self {
         let text = text.unwrap_or("/");
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
@@ -30,13 +29,11 @@ impl AppPath {
     }
 
     /// The path.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The sign-in page that returns here.
-    #[must_use]
     pub fn login(&self) -> String {
         if self.0 == "/" {
             "/login".to_owned()

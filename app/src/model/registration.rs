@@ -142,7 +142,6 @@ impl ClientSecret {
     }
 
     /// Hands the value to whoever seals or sends it.
-    #[must_use]
     pub fn reveal(self) -> String {
         self.0
     }
@@ -169,7 +168,6 @@ impl SecretExpiry {
     }
 
     /// The days on which a secret made now ends by the portal's choices, each with its name.
-    #[must_use]
     pub fn choices(now: super::Timestamp) -> Vec<(String, String)> {
         let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
@@ -183,7 +181,6 @@ impl SecretExpiry {
     }
 
     /// Whole days from the day of `now` (UTC) to the day of expiry; negative when past.
-    #[must_use]
     pub fn days_left(self, now: super::Timestamp) -> i64 {
         let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)

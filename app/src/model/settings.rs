@@ -16,7 +16,6 @@ pub enum Provider {
 
 impl Provider {
     /// The name in forms and in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SystemDefault => "system_default",
@@ -25,13 +24,11 @@ impl Provider {
     }
 
     /// The provider of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::SystemDefault, Self::ExchangeOnline].into_iter().find(|provider| provider.as_str() == text)
     }
 
     /// The label in the form.
-    #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::SystemDefault => "System default",
@@ -69,9 +66,7 @@ pub struct EmailConfigForm {
 /// A stored registration, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationView {
-    /// Client ID.
     pub client_id: String,
-    /// Tenant ID.
     pub tenant_id: String,
     /// Since when a secret is stored.
     pub secret_stored_at: Timestamp,
@@ -86,11 +81,9 @@ pub struct RegistrationView {
 /// Where general notifications come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationView {
-    /// The default sender.
     pub default_sender: String,
     /// Whether a custom address is chosen.
     pub custom_from: bool,
-    /// The custom address.
     pub custom_from_address: String,
     /// Whether the operator configured a system SMTP relay.
     pub system_smtp: bool,
@@ -132,7 +125,6 @@ impl GuideStep {
         [Self::Register, Self::Ids, Self::Secret, Self::RedirectUri, Self::Permissions, Self::Consent, Self::Protocols];
 
     /// The name in forms and in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -146,13 +138,11 @@ impl GuideStep {
     }
 
     /// Whether one proof settles it for good. Consent and the switches of mailboxes are proven for one mailbox only.
-    #[must_use]
     pub fn is_settled_by_proof(self) -> bool {
         !matches!(self, Self::Consent | Self::Protocols)
     }
 
     /// The step of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|step| step.as_str() == text)
     }
@@ -161,7 +151,6 @@ impl GuideStep {
 /// A step of the guide and whether it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuideStepView {
-    /// Which step.
     pub step: GuideStep,
     /// Ticked.
     pub done: bool,
@@ -188,7 +177,6 @@ pub struct EmailConfigView {
     pub allow_other_address: bool,
     /// General notifications.
     pub notifications: NotificationView,
-    /// The guide.
     pub guide: Vec<GuideStepView>,
     /// The dates that the portal offers for a new secret's end: value and name.
     pub secret_lifetimes: Vec<(String, String)>,
@@ -206,7 +194,6 @@ pub struct EmailConfigView {
 
 impl EmailConfigView {
     /// Whether a connection has shown right what Save cannot ask about: redirect URI, permissions, consent.
-    #[must_use]
     pub fn connection_proven(&self) -> bool {
         [GuideStep::RedirectUri, GuideStep::Permissions, GuideStep::Consent]
             .iter()
@@ -216,7 +203,6 @@ impl EmailConfigView {
 
 impl EmailConfigForm {
     /// What may be shown again after an error: everything but the secret.
-    #[must_use]
     pub fn typed(&self) -> [(&'static str, &str); 8] {
         [
             ("provider", &self.provider),

@@ -16,7 +16,6 @@ pub enum Role {
 
 impl Role {
     /// The name in forms and in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Administrator => "administrator",
@@ -25,7 +24,6 @@ impl Role {
     }
 
     /// The role of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "administrator" => Some(Self::Administrator),
@@ -49,7 +47,6 @@ pub enum MailboxState {
 
 impl MailboxState {
     /// The name in the store.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connected => "connected",
@@ -59,7 +56,6 @@ impl MailboxState {
     }
 
     /// The state of that name.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Connected, Self::Blocked, Self::NeedsReconnect].into_iter().find(|state| state.as_str() == text)
     }
@@ -68,13 +64,11 @@ impl MailboxState {
 /// A mailbox as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailboxView {
-    /// Its id.
     pub id: MailboxId,
     /// The address (From).
     pub address: String,
     /// The name it signs in with, which may differ.
     pub sign_in_name: String,
-    /// Its state.
     pub state: MailboxState,
     /// Its further addresses, as its owner named them.
     pub aliases: Vec<String>,
@@ -104,7 +98,6 @@ pub struct AccountView {
 }
 
 /// A number of people in words.
-#[must_use]
 pub fn people(count: i64) -> String {
     if count == 1 { "1 person".to_owned() } else { format!("{count} people") }
 }
@@ -112,11 +105,8 @@ pub fn people(count: i64) -> String {
 /// A row of /institution/users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRow {
-    /// Their id.
     pub id: UserId,
-    /// Their address.
     pub address: String,
-    /// Their role.
     pub role: Role,
     /// Whether they set a password.
     pub has_password: bool,
@@ -124,7 +114,6 @@ pub struct UserRow {
     pub invited_until: Option<Timestamp>,
     /// Since when they are disabled.
     pub disabled_at: Option<Timestamp>,
-    /// Their mailboxes.
     pub mailboxes: Vec<MailboxView>,
     /// Why the last email of Entrepost did not get to them.
     pub undelivered: Option<String>,

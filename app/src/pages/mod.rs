@@ -122,7 +122,6 @@ where
     })
 }
 
-/// A page for administrators.
 fn administrator_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, Administrator) -> Fut + Send + 'static,

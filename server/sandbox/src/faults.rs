@@ -21,7 +21,6 @@ pub enum SmtpAuthSwitch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// INBOX.
     #[default]
     Inbox,
     /// Junk Email.

@@ -46,7 +46,6 @@ pub struct Config {
 
 impl Config {
     /// Free ports, nothing kept: for tests.
-    #[must_use]
     pub fn ephemeral() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self { entra: any, smtp: any, imap: any, relay: any, data: None }
@@ -66,7 +65,6 @@ pub enum Error {
     Port {
         /// What should listen there.
         part: &'static str,
-        /// Where.
         address: SocketAddr,
         /// Why it failed.
         source: std::io::Error,
@@ -204,37 +202,31 @@ impl Sandbox {
     }
 
     /// The authority's address (`http://localhost:PORT`), which is the portal's too.
-    #[must_use]
     pub fn authority(&self) -> &str {
         &self.shared.authority
     }
 
     /// Where Entra listens.
-    #[must_use]
     pub fn entra_addr(&self) -> SocketAddr {
         self.entra
     }
 
     /// Where SMTP listens. Its certificate names `localhost`.
-    #[must_use]
     pub fn smtp_addr(&self) -> SocketAddr {
         self.smtp
     }
 
     /// Where IMAP listens. Its certificate names `localhost`.
-    #[must_use]
     pub fn imap_addr(&self) -> SocketAddr {
         self.imap
     }
 
     /// Where the relay listens, without TLS.
-    #[must_use]
     pub fn relay_addr(&self) -> SocketAddr {
         self.relay
     }
 
     /// The CA that signed the certificates, as PEM.
-    #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }

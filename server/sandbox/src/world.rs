@@ -19,11 +19,9 @@ const FOLDER_LIMIT: usize = 500;
 pub struct App {
     /// Application (client) ID.
     pub client_id: Uuid,
-    /// Its name.
     pub name: String,
     /// Secret ID, which people paste by mistake.
     pub secret_id: Uuid,
-    /// Secret Value.
     pub secret_value: String,
     /// Registered redirect URIs of the Web platform.
     pub redirect_uris: Vec<String>,
@@ -63,7 +61,6 @@ impl Account {
     }
 
     /// Whether MAIL FROM and From may be this address.
-    #[must_use]
     pub fn may_send_as(&self, address: &str) -> bool {
         self.owns(address) || self.send_as.iter().any(|other| other.eq_ignore_ascii_case(address))
     }
@@ -80,10 +77,8 @@ pub struct Folder {
     pub mails: Vec<Mail>,
 }
 
-/// A message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mail {
-    /// UID.
     pub uid: u32,
     /// Names it in the portal.
     pub id: Uuid,
@@ -155,7 +150,6 @@ pub struct World {
     pub tenant_id: Uuid,
     /// A domain verified in the tenant.
     pub tenant_domain: String,
-    /// The app.
     pub app: App,
     /// Everybody.
     pub accounts: Vec<Account>,
@@ -343,7 +337,6 @@ impl World {
     }
 
     /// The account that signs in with this name (or address, as Entra allows).
-    #[must_use]
     pub fn account_by_sign_in(&self, name: &str) -> Option<&Account> {
         let name = name.trim().to_lowercase();
         self.accounts
@@ -352,7 +345,6 @@ impl World {
     }
 
     /// The account whose mailbox has this address.
-    #[must_use]
     pub fn account_by_address(&self, address: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.owns(address))
     }
@@ -414,7 +406,6 @@ impl World {
     }
 
     /// Every message with the mailbox and folder it lies in, newest first.
-    #[must_use]
     pub fn mails(&self) -> Vec<(String, String, &Mail)> {
         let inside = self.accounts.iter().flat_map(|account| {
             account.folders.iter().flat_map(|(name, folder)| {
@@ -441,7 +432,6 @@ impl Folder {
 
 impl World {
     /// Every token and code that was ever given out and is still known: what must not be found anywhere else.
-    #[must_use]
     pub fn every_token(&self) -> Vec<String> {
         let proofs = self.codes.values().flat_map(|code| [&code.verifier, &code.authorization.nonce]);
         let tokens = self.grants.keys().chain(self.access.keys()).chain(self.codes.keys());

@@ -47,13 +47,11 @@ impl PublicUrl {
     }
 
     /// The slug of the only institution that is served, where one is named.
-    #[must_use]
     pub fn default_institution(&self) -> Option<&str> {
         self.default_institution.as_deref()
     }
 
     /// What is wrong if the only institution that is served is none of those there are.
-    #[must_use]
     pub fn unserved(&self, slugs: &[&str]) -> Option<String> {
         let only = self.default_institution().filter(|only| !slugs.contains(only))?;
         let there =
@@ -62,13 +60,11 @@ impl PublicUrl {
     }
 
     /// The public address of an institution, without a trailing slash.
-    #[must_use]
     pub fn of(&self, slug: &str) -> String {
         self.template.replace("{institution}", slug)
     }
 
     /// The slug that a Host header names (its port is ignored), if any.
-    #[must_use]
     pub fn slug(&self, host: &str) -> Option<String> {
         let host = host
             .rsplit_once(':')
@@ -89,13 +85,11 @@ impl PublicUrl {
 
     /// Whether Microsoft takes its redirect URIs: https, or http for `localhost` itself
     /// (<https://learn.microsoft.com/entra/identity-platform/reply-url>).
-    #[must_use]
     pub fn suits_microsoft(&self) -> bool {
         self.is_https() || self.template == "http://localhost" || self.template.starts_with("http://localhost:")
     }
 
     /// Whether browsers reach it by https: cookies are `Secure` then.
-    #[must_use]
     pub fn is_https(&self) -> bool {
         self.template.starts_with("https:")
     }

@@ -27,7 +27,6 @@ pub enum Encryption {
 
 impl Relay {
     /// `smtps://`, or `smtp://` with `?tls=required` for STARTTLS (`tls=opportunistic`, `tls=none`: in the clear).
-    #[must_use]
     pub fn parse(text: &Secret) -> Option<Self> {
         let url = Url::parse(text.expose()).ok()?;
         let (encryption, port) = match (url.scheme(), url.query()) {
@@ -51,19 +50,16 @@ impl Relay {
     }
 
     /// How it is spoken to.
-    #[must_use]
     pub fn encryption(&self) -> Encryption {
         self.encryption
     }
 
     /// Who signs in there, and the password.
-    #[must_use]
     pub fn credentials(&self) -> Option<(String, &Secret)> {
         self.credentials.as_ref().map(|(user, password)| (user.clone(), password))
     }
 
     /// Host and port.
-    #[must_use]
     pub fn server(&self) -> &(String, u16) {
         &self.server
     }

@@ -19,7 +19,6 @@ pub enum ConfigError {
         name: &'static str,
         /// What was given (never a secret).
         value: String,
-        /// What is expected.
         expected: String,
     },
     /// The file has an entry that cannot be used.
@@ -113,9 +112,6 @@ pub struct Source {
 
 impl Source {
     /// The process environment and `entrepost.toml` in the working directory.
-    ///
-    /// # Errors
-    /// [`ConfigError::File`].
     pub fn from_process() -> Result<Self, ConfigError> {
         let file = match std::fs::read_to_string("entrepost.toml") {
             Ok(text) => text.parse().map_err(|error: toml::de::Error| {
@@ -144,14 +140,12 @@ impl Source {
     }
 
     /// Only these settings: for the demo and for tests.
-    #[must_use]
     pub fn of(settings: &[(&str, String)]) -> Self {
         let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         Self { environment, file: toml::Table::new() }
     }
 
     /// A setting as text; an empty one counts as absent.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         debug_assert!(is_setting(name), "{name} is missing in SETTINGS");
         let value = self.environment.get(name).cloned().or_else(|| match self.file.get(name)? {

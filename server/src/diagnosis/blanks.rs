@@ -47,7 +47,6 @@ impl Blanks<'_> {
 }
 
 /// One argument of a PowerShell command, quoted where it needs to be. PowerShell takes the typographic quotes for quotes too.
-#[must_use]
 pub fn powershell(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '+' | '-');
     if !text.is_empty() && !text.starts_with(['-', '@', '+', '.']) && text.chars().all(is_plain) {

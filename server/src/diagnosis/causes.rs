@@ -12,7 +12,6 @@ use app::model::{FixedBy, Help, Remedy, Step};
 
 use super::blanks::Blanks;
 
-/// A cause.
 pub(super) struct Cause {
     /// Its stable name.
     pub name: &'static str,
@@ -26,7 +25,6 @@ pub(super) struct Cause {
     pub fixed_by: FixedBy,
     /// What to press afterwards.
     pub remedy: Remedy,
-    /// How.
     pub steps: &'static [HowTo],
 }
 

@@ -38,7 +38,6 @@ pub struct Reader {
     pub address: String,
     /// The institution's name.
     pub institution: String,
-    /// The redirect URI.
     pub redirect_uri: String,
     /// Where support is to be had.
     pub support_contact: Option<String>,
@@ -61,7 +60,6 @@ const CODE: &str = "Code";
 
 impl Fault {
     /// A fault of that cause with facts.
-    #[must_use]
     pub fn new(cause: &str, at: Timestamp, facts: &[(&str, String)]) -> Self {
         let mut facts: Vec<(String, String)> =
             facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -70,7 +68,6 @@ impl Fault {
     }
 
     /// What the identity platform refused.
-    #[must_use]
     pub fn identity(error: &IdentityError, at: Timestamp) -> Self {
         let cause = match error {
             IdentityError::OAuth { answer, .. } => oauth_cause(answer),
@@ -90,7 +87,6 @@ impl Fault {
     }
 
     /// What came back with the browser.
-    #[must_use]
     pub fn callback(error: &OAuthError, at: Timestamp) -> Self {
         let mut facts = Vec::new();
         oauth_facts(error, &mut facts);
@@ -98,39 +94,33 @@ impl Fault {
     }
 
     /// An id_token that does not hold.
-    #[must_use]
     pub fn id_token(error: &IdTokenError, at: Timestamp) -> Self {
         Self::new("id_token_invalid", at, &[("Check", error.to_string())])
     }
 
     /// What an SMTP server refused.
-    #[must_use]
     pub fn smtp(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
         Self::new(smtp_cause(error), at, &mail_facts(error, server))
     }
 
     /// What an IMAP server refused.
-    #[must_use]
     pub fn imap(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
     }
 
     /// The fault, with the recipient it is about.
-    #[must_use]
     pub fn of_recipient(mut self, address: &str) -> Self {
         self.facts.push((RECIPIENT.into(), address.to_owned()));
         self
     }
 
     /// The fault, as one of a folder alone.
-    #[must_use]
     pub fn of_folder(mut self) -> Self {
         self.cause = "imap_folder".into();
         self
     }
 
     /// The fault, with the name that had signed in.
-    #[must_use]
     pub fn signed_in_as(mut self, name: &str) -> Self {
         self.facts.push((SIGN_IN_NAME.into(), name.to_owned()));
         self
@@ -144,19 +134,16 @@ impl Fault {
     }
 
     /// Stored form.
-    #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
     /// Read from the store; what cannot be read is shown as an unknown fault rather than not at all.
-    #[must_use]
     pub fn from_json(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|_| Self { cause: "unknown".into(), facts: Vec::new() })
     }
 
     /// The diagnosis in words for a reader.
-    #[must_use]
     pub fn explain(&self, reader: &Reader) -> Diagnosis {
         let signed_in_as = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map(|(_, name)| name.as_str());
         // A mailbox that may not send as itself needs no permission to send as itself.
@@ -233,7 +220,6 @@ impl Fault {
     }
 
     /// What to press afterwards.
-    #[must_use]
     pub fn remedy(&self) -> Remedy {
         causes::find(&self.cause).remedy
     }

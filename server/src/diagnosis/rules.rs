@@ -83,8 +83,6 @@ const OAUTH: &[(&str, &str)] = &[
     ("server_error", "authority_unavailable"),
 ];
 
-/// The cause of an OAuth error.
-#[must_use]
 pub fn oauth_cause(error: &OAuthError) -> &'static str {
     let by_number = error
         .codes()
@@ -197,7 +195,6 @@ fn of_code(table: &[(&str, &'static str)], code: &str) -> Option<&'static str> {
 }
 
 /// The cause of a message that came back.
-#[must_use]
 pub fn bounce_cause(reason: &str) -> &'static str {
     let (statuses, lower) = (Statuses::of(reason), reason.to_lowercase());
     let by_text = || BOUNCE_TEXTS.iter().find(|(part, _)| lower.contains(part)).map(|(_, cause)| *cause);
@@ -207,7 +204,6 @@ pub fn bounce_cause(reason: &str) -> &'static str {
 }
 
 /// The cause of an SMTP failure.
-#[must_use]
 pub fn smtp_cause(error: &MailError) -> &'static str {
     if !error.answered {
         return match error.step {
@@ -240,7 +236,6 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
 }
 
 /// The cause of an IMAP failure.
-#[must_use]
 pub fn imap_cause(error: &MailError) -> &'static str {
     if !error.answered {
         return match error.step {

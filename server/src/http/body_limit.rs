@@ -1,4 +1,4 @@
-//! Bodies of requests: how large each may be, and how much of them may be in memory at one time.
+//! Limits on request bodies: size of each, and total memory at one time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,39 +17,39 @@ use super::guard::{plain, text};
 
 /// Server functions that take files.
 const WITH_FILES: [&str; 2] = ["/api/send_message", "/api/attach_files"];
-/// Server functions that anybody may call.
+/// Server functions that need no session.
 pub(super) const OPEN: [&str; 4] = ["/api/sign_in", "/api/sign_out", "/api/accept_invitation", "/api/complete_sign_in"];
-/// Bytes of any other request's body that are read.
+/// Largest other body, in bytes.
 const FORM: u64 = 256 * 1024;
-/// The same where anybody may ask: an address and a password, or what Microsoft sent back (a code has some kilobytes).
+/// Largest body without a session: an address and a password, or the answer of Microsoft, whose code has some kilobytes.
 const OPEN_FORM: u64 = 16 * 1024;
-/// What a form with files has beside them: text, and the borders between its parts.
+/// Allowance of a multipart form beside its files: text fields and boundaries.
 const BESIDE_FILES: u64 = 4 * 1024 * 1024;
-/// KiB of forms in memory at one time. Each takes some four times its size while it is read.
+/// KiB of form bodies in memory at one time. Parsing takes about four times the size.
 const FORMS_ROOM: usize = 32 * 1024;
-/// The same of strangers.
+/// The same for requests without a session.
 const STRANGERS_ROOM: usize = 64 * 1024;
-/// Bodies of one person at one time, with files and without.
+/// Concurrent bodies of one user, with and without files.
 const UPLOADS_EACH: usize = 2;
 const FORMS_EACH: usize = 12;
-/// How long a request waits for room.
+/// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether there is a share.
+/// How often a waiting request checks for a free share.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// How large the body of a request to a path may be.
+/// Largest body of a request to a path.
 fn limit(path: &str, attachments: u64) -> u64 {
     match path {
         path if WITH_FILES.contains(&path) => attachments + BESIDE_FILES,
-        // A message as it is typed: each of its characters may be many in a form.
+        // A message as typed: form encoding multiplies its characters.
         "/api/save_draft" => BESIDE_FILES,
         path if OPEN.contains(&path) => OPEN_FORM,
         _ => FORM,
     }
 }
 
-/// Room for bodies in memory, in KiB. Small ones have their own: no upload keeps people from signing in, and nobody who is signed in
-/// keeps strangers from it. One person has a share of them.
+/// Memory for bodies, in KiB. Small bodies have a pool of their own, and so have requests without a session: uploads do not block
+/// signing in. Each user has a share.
 pub(super) struct Room {
     strangers: Arc<Semaphore>,
     forms: Arc<Semaphore>,
@@ -57,11 +57,11 @@ pub(super) struct Room {
     shares: Arc<Shares>,
 }
 
-/// Bodies that each person has on their way.
+/// Concurrent bodies by user.
 #[derive(Default)]
 struct Shares(Mutex<HashMap<String, usize>>);
 
-/// One of them; it counts until it is dropped.
+/// A share in use; it is returned when dropped.
 struct Share {
     shares: Arc<Shares>,
     whose: String,
@@ -102,7 +102,7 @@ impl Drop for Share {
 }
 
 impl Room {
-    /// Room for a few uploads of the largest size.
+    /// Memory for six uploads of the largest size.
     pub(super) fn new(attachments: u64) -> Self {
         let uploads = usize::try_from((attachments + BESIDE_FILES).div_ceil(1024) * 6).unwrap_or(usize::MAX >> 4);
         Self {
@@ -114,7 +114,7 @@ impl Room {
     }
 }
 
-/// Bodies are read up to a limit: more where files are taken. Those must come as a form with parts.
+/// Bounds the body by path. Files must come as multipart/form-data.
 pub(super) async fn bounded(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let with_files = WITH_FILES.contains(&path);
@@ -142,8 +142,7 @@ pub(super) async fn bounded(State(state): State<AppState>, request: Request, nex
     next.run(request.map(|body| Body::new(http_body_util::Limited::new(body, limit)))).await
 }
 
-/// Whether a type of parts has a boundary that is one (RFC 2046, 5.1.1). `server_fn` asks the same parser, and panics where it finds
-/// none.
+/// Whether a multipart type has a valid boundary (RFC 2046, 5.1.1). `server_fn` uses the same parser, and panics without one.
 fn has_boundary(kind: &str) -> bool {
     multer::parse_boundary(kind).is_ok_and(|value| {
         (1..=70).contains(&value.len())
@@ -151,20 +150,20 @@ fn has_boundary(kind: &str) -> bool {
     })
 }
 
-/// Waits until there is room for a body: only those who may send one get here.
+/// Waits for memory for a body. Requests that may not send one were refused before.
 pub(super) async fn with_room(State(state): State<AppState>, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
     let most = limit(request.uri().path(), state.services.config.attachment_limit);
-    // Without a length it may be all that is allowed. Permits are taken at once: parts of them would wait for each other.
+    // Without a length, assumes the limit. Takes all permits at once: partial ones could deadlock.
     let bytes = request.body().size_hint().exact().unwrap_or(most).min(most);
     let visitor = request.extensions().get::<Visitor>();
     let person = visitor.and_then(|visitor| visitor.person.as_ref()).map(|person| person.user_id().to_string());
     let (pool, share) = match (person, bytes <= FORM) {
         (Some(person), true) => (&state.room.forms, Some((format!("forms {person}"), FORMS_EACH))),
         (Some(person), false) => (&state.room.uploads, Some((format!("uploads {person}"), UPLOADS_EACH))),
-        // Their bodies are small, and there may be as many as connections.
+        // Their bodies are small, and connections are limited.
         (None, _) => (&state.room.strangers, None),
     };
     let _share = match share {

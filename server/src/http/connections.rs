@@ -1,8 +1,8 @@
-//! Connections: how many there may be, for how long they may be silent, and how they end.
+//! Limits on connections: their number, their deadlines, and shutdown.
 //!
-//! hyper's own deadline covers the request's head and idle connections; bodies, answers that nobody reads, and the end of the
-//! server are watched here. A proxy on loopback, or one that hands the client's address on, stands for many clients: its
-//! connections are bounded together only.
+//! hyper's deadline covers a request's head and idle connections. This module adds deadlines for bodies, for responses that nobody
+//! reads, and for shutdown. A proxy on loopback, or one that forwards client addresses, stands for many clients: its connections
+//! are limited in total only.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,32 +30,31 @@ use tower::Service as _;
 
 use super::guard::network;
 
-/// Bounds of connections.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections at one time.
     pub connections: usize,
-    /// Of those, from one network address. A school has one, and its pages keep a connection open each.
+    /// Of those, from one network address. A school often has one address, and each open page keeps a connection.
     pub per_address: usize,
-    /// A trusted proxy hands the client's address on: its own connections have no share.
+    /// A trusted proxy forwards client addresses: its own connections have no per-address limit.
     pub behind_proxy: bool,
-    /// Connections from this machine have no share.
+    /// Connections from this machine have no per-address limit.
     pub loopback_free: bool,
-    /// For a request's head, and idle, of a client that connects itself.
+    /// Deadline for a request's head, and for idle connections of direct clients.
     pub head: Duration,
-    /// The same for a proxy, which keeps connections open for minutes (Caddy: two).
+    /// Idle deadline for proxies, which keep connections open for minutes (Caddy: two).
     pub idle: Duration,
-    /// Without one byte of a body.
+    /// Longest pause within a body.
     pub pause: Duration,
-    /// For the whole body: this, and a second for each so many bytes.
+    /// Deadline for a whole body: this, plus a second for every `rate` bytes.
     pub grace: Duration,
-    /// Bytes a second that a body must have on average behind that.
+    /// Minimum average rate of a body beyond `grace`, in bytes per second.
     pub rate: u64,
-    /// In which nothing of an answer can be written.
+    /// Longest time in which no byte of a response can be written.
     pub write: Duration,
-    /// When stopping: how long a connection may stand still.
+    /// At shutdown: longest pause of a connection.
     pub standstill: Duration,
-    /// When stopping: for requests that still run.
+    /// At shutdown: time for running requests.
     pub last_requests: Duration,
 }
 
@@ -84,13 +83,12 @@ impl Limits {
     }
 }
 
-/// Files that a process opens beside connections: database, mail servers, pages.
+/// File descriptors for everything but connections: database, mail servers, static files.
 const OTHER_FILES: u64 = 256;
-/// Files that are asked for at most: containers allow a billion, and tables would be made for them.
+/// Highest descriptor limit requested: containers allow a billion, for which tables would be allocated.
 const MOST_FILES: u64 = 65_536;
 
-/// Raises the number of files that this process may have open, and answers how many connections fit.
-#[must_use]
+/// Raises the descriptor limit of this process and returns the number of connections that fit.
 pub fn room_for_connections() -> usize {
     let files = rlimit::increase_nofile_limit(MOST_FILES).unwrap_or(1_024);
     usize::try_from(files.saturating_sub(OTHER_FILES).max(files / 2)).unwrap_or(512).min(16_384)
@@ -105,7 +103,7 @@ struct Counts {
 #[derive(Default)]
 struct Slots(Mutex<Counts>);
 
-/// A connection's place; given back when it is dropped.
+/// A connection's slot; released when dropped.
 struct Slot {
     slots: Arc<Slots>,
     address: Option<IpAddr>,
@@ -142,43 +140,43 @@ impl Drop for Slot {
     }
 }
 
-/// What a connection does.
+/// State of a connection.
 #[derive(Default)]
 struct Activity {
-    /// Bytes, both ways.
+    /// Bytes in both directions.
     moved: AtomicU64,
-    /// Requests that came.
+    /// Requests received.
     asked: AtomicU64,
-    /// A request is being answered.
+    /// A response is under way.
     requested: AtomicBool,
-    /// Its body is on its way.
+    /// A request body is under way.
     reading: AtomicBool,
-    /// It waits for the server, not for the client.
+    /// It waits for the server rather than the client.
     waits_for_us: AtomicBool,
-    /// A body was left unread.
+    /// A request body was not read to its end.
     unread: AtomicBool,
 }
 
-/// A socket on which nothing can stand still for ever.
+/// A socket with deadlines.
 struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
     write: Duration,
     timer: Pin<Box<Sleep>>,
-    /// The longest that a request's head may take from its first byte.
+    /// Deadline for a request's head from its first byte.
     head: Duration,
     head_timer: Pin<Box<Sleep>>,
-    /// Bytes of a head came: the number of requests before it.
+    /// Set while a head is being received: the number of requests before it.
     in_head: Option<u64>,
-    /// Since when nothing can be written.
+    /// Since when writing blocks.
     stalled: Option<Instant>,
-    /// How long that was, all together, and what was written.
+    /// Total time that writing was blocked, and bytes written.
     waited: Duration,
     written: u64,
     ended: bool,
 }
 
-/// Bytes a second that a client must read on average while an answer waits for it.
+/// Minimum average rate at which a client must read a blocked response, in bytes per second.
 const READ_RATE: u64 = 1024;
 
 impl Socket {
@@ -195,7 +193,7 @@ impl Socket {
         }
         if self.stalled.is_none() {
             self.stalled = Some(Instant::now());
-            // Who takes a little now and then has to take this much on average.
+            // A client that reads a little now and then must reach this average.
             let allowed = self.write * 2 + Duration::from_secs(self.written / READ_RATE);
             let patience = allowed.saturating_sub(self.waited).min(self.write);
             self.timer.as_mut().reset(Instant::now() + patience);
@@ -221,7 +219,7 @@ impl AsyncRead for Socket {
             }
             return polled;
         }
-        // hyper's own deadline runs from the answer before, and a proxy's connections may rest long between two requests.
+        // hyper's deadline starts with the previous response, and a proxy's connections may be idle long between requests.
         if this.in_head.is_some() {
             ready!(this.head_timer.as_mut().poll(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -230,7 +228,7 @@ impl AsyncRead for Socket {
     }
 }
 
-/// For how long what a client still sends is read and dropped: one that is cut off while it sends never reads the answer.
+/// How long an unread body is drained: a client cut off while sending never reads the response.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl AsyncWrite for Socket {
@@ -277,7 +275,7 @@ impl AsyncWrite for Socket {
 #[error("the body came too slowly")]
 struct TooSlow;
 
-/// A request's body. Only time in which the client is waited for counts.
+/// A request's body. Only time spent waiting for the client counts.
 struct RequestBody {
     body: Incoming,
     activity: Arc<Activity>,
@@ -338,7 +336,6 @@ impl Drop for RequestBody {
     }
 }
 
-/// An answer's body.
 struct ResponseBody {
     body: Body,
     activity: Arc<Activity>,
@@ -371,7 +368,7 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Ends where nothing was asked in time.
+/// Ends if no request came in time.
 async fn silent(activity: &Activity, limit: Duration) {
     sleep(limit).await;
     if activity.asked.load(Relaxed) > 0 {
@@ -380,7 +377,7 @@ async fn silent(activity: &Activity, limit: Duration) {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Arc<Limits>, stop: CancellationToken) {
-    // Without it a streamed page waits 40 ms for a delayed acknowledgement.
+    // Otherwise a streamed page waits 40 ms for a delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::default());
     let (known, bounds) = (Arc::clone(&activity), Arc::clone(&limits));
@@ -433,17 +430,17 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     );
     tokio::select! {
         _ = serving.as_mut() => return,
-        // A proxy opens a connection to ask something; afterwards it may keep it.
+        // A proxy opens a connection for a request; afterwards it may keep it.
         () = silent(&activity, first_head) => return,
         () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    // Idle ones end at the next poll. Others end when nothing is asked, or when their client stands still.
+    // Idle connections end at the next poll, others without a request or when their client stalls.
     let stopped = Instant::now();
     let mut before = activity.moved.load(Relaxed);
     while timeout(limits.standstill, serving.as_mut()).await.is_err() {
         let now = activity.moved.load(Relaxed);
         let stands_still = now == before && !activity.waits_for_us.load(Relaxed);
-        // A body that is still on its way is not waited for to its end.
+        // Does not wait for the end of a body that is still under way.
         let trickles = activity.reading.load(Relaxed) && stopped.elapsed() > limits.standstill * 2;
         if !activity.requested.load(Relaxed) || stands_still || trickles {
             return;
@@ -452,14 +449,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     }
 }
 
-/// Serves until the token is cancelled, and then as long as running requests take, within the limit.
+/// Serves until the token is cancelled, then finishes running requests within the limit.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: &CancellationToken) {
     let (router, limits): (Router, _) = (router.with_state(()), Arc::new(limits));
     let (slots, mut running, mut failing) = (Arc::new(Slots::default()), JoinSet::new(), false);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            // A panic was reported by the hook, and ends its connection alone.
+            // A panic was reported by the hook and ends only its connection.
             Some(_) = running.join_next() => continue,
             () = stop.cancelled() => break,
         };
@@ -484,7 +481,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
                         | io::ErrorKind::ConnectionRefused
                 ) => {}
             Err(error) => {
-                // Too many open files and the like: said once, then waited for.
+                // Such as too many open files: logged once, then retried.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!("no connection can be accepted: {error}");
                 }
@@ -503,7 +500,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
 
-/// Answers a connection for which there is no room, without waiting for it.
+/// Refuses a connection beyond the limit, without waiting.
 fn refuse(stream: TcpStream) {
     if let Ok(mut stream) = stream.into_std() {
         let _ = stream.write(FULL);

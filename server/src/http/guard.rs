@@ -1,4 +1,4 @@
-//! Who is asking: institution by host, person by session, origin of unsafe requests; and answers that could not be read.
+//! Identifies a request: institution by host, user by session, origin of unsafe methods. Maps unreadable bodies to 400.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::service::sessions;
 
 const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
 const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-depart");
-/// Marks a form that failed, and whose answer could not be kept either.
+/// Marks a failed form whose flash could not be stored either.
 const UNKEPT: HeaderName = HeaderName::from_static("x-entrepost-unkept");
 
-/// A plain page for what is answered before there is an institution.
+/// A plain page for answers that precede the institution.
 pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
     let body = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
@@ -32,8 +32,8 @@ pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
 }
 
-/// Finds institution and person and hands them on; answers 404 for an unknown host, 403 for a foreign origin, and strangers at
-/// functions that need a person before it reads what they send.
+/// Attaches institution and user to the request. Answers 404 for an unknown host, 403 for a foreign origin, and 401 or the sign-in
+/// page for functions that need a session, before reading the body.
 pub(super) async fn visitor(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let services = &state.services;
     let host = text(request.headers(), header::HOST).unwrap_or_default().to_owned();
@@ -45,7 +45,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         Ok(Some(row)) => row,
         Ok(None) => {
             let forwarded = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
-            // A proxy on this machine that forwards nothing looks like its operator, but for the host it asks for.
+            // A proxy on this machine without forwarding headers looks like an operator, except for the host it requests.
             let bare = host.rsplit_once(':').map_or(host.as_str(), |(bare, _)| bare).trim_matches(['[', ']']);
             let own = bare.eq_ignore_ascii_case("localhost")
                 || bare.to_ascii_lowercase().ends_with(".localhost")
@@ -72,7 +72,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
     let [session, flash_token, browser_token, known_browser] =
         [sessions::SESSION, sessions::FLASH, sessions::BROWSER, sessions::KNOWN]
             .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
-    // Set by the islands; it only decides whether a running attempt reloads itself.
+    // Set by the islands; decides only whether a running attempt refreshes its page.
     let script = cookie(request.headers(), "entrepost_script").is_some();
     let person = match session {
         None => None,
@@ -96,7 +96,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         }
         let page = text(request.headers(), header::REFERER);
         let page = page.and_then(|page| page.strip_prefix(&visitor.institution.public_url)).map(ToOwned::to_owned);
-        // Where a proxy hides it: what was written waits in the tab, on that page.
+        // If a proxy removes it: the message waits in the tab, on that page.
         let page = page.or_else(|| (path == "/api/send_message").then(|| "/mail/compose".to_owned()));
         return to_login(&state, &visitor, page.as_deref()).await;
     }
@@ -112,10 +112,10 @@ fn unavailable() -> Response {
     )
 }
 
-/// Server functions that islands call: they answer with a status, and not with a page.
+/// Server functions called by islands: they answer with a status instead of a page.
 const BY_ISLAND: [&str; 4] = ["/api/set_guide_step", "/api/run_checks", "/api/save_draft", "/api/attach_files"];
 
-/// Sends somebody to sign in who posted a form without being signed in, and back to the page they came from.
+/// Redirects a form posted without a session to the sign-in page, and back to its page afterwards.
 async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) -> Response {
     let mut answer = (StatusCode::FOUND, [(header::LOCATION, AppPath::parse(came_from).login())]).into_response();
     let notice = Notice::new(Tone::Problem, "That did not work.", AppError::NotSignedIn.to_string());
@@ -128,26 +128,26 @@ async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) 
     answer
 }
 
-/// What was warned of already: once is enough.
+/// Warnings already logged.
 #[derive(Default)]
 pub(super) struct Warned {
     unconfigured: AtomicBool,
     unreadable: AtomicBool,
-    /// When an unknown host was last told of, in milliseconds.
+    /// When an unknown host was last logged, in milliseconds since 1970.
     unknown_host: AtomicI64,
 }
 
-/// How often the log tells of unknown hosts.
+/// Minimum interval between log lines about unknown hosts.
 const UNKNOWN_HOST_MS: i64 = 60_000;
 
-/// Tells an operator which host came and which are known: on the page for one who sits at the server, else in the log.
+/// Names the requested and the known hosts: on the page for an operator at the server, otherwise in the log.
 async fn unknown_host(state: &AppState, at_the_server: bool, host: &str) -> Response {
     let services = &state.services;
     let said: String = host.chars().filter(|c| !c.is_control()).take(200).collect();
     let (now, last) = (services.clock.now().0, state.warned.unknown_host.load(Ordering::Relaxed));
     let warns = now.saturating_sub(last) >= UNKNOWN_HOST_MS
         && state.warned.unknown_host.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    // The database is asked only for an operator.
+    // Queries the database only for an operator.
     if !warns && !at_the_server {
         return plain(StatusCode::NOT_FOUND, "Not found", "There is no institution at this address.");
     }
@@ -177,8 +177,8 @@ pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Origin must be the institution's. Where a browser sends none, or hides it (a proxy that sets `Referrer-Policy: no-referrer`
-/// makes it `null`), it must say that the request is same-origin: no script can set that header.
+/// The Origin must be the institution's. If the browser sends none, or `null` (behind a proxy that sets `Referrer-Policy:
+/// no-referrer`), Sec-Fetch-Site must be same-origin, a header that no script can set.
 fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
     match headers.get(header::ORIGIN) {
         Some(origin) if origin != "null" => origin.as_bytes() == public_url.as_bytes(),
@@ -186,7 +186,7 @@ fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
     }
 }
 
-/// Longest value of a cookie that is read, in bytes.
+/// Longest cookie value that is read, in bytes.
 const MOST_COOKIE: usize = 2_000;
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -199,14 +199,14 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .filter(|value| !value.is_empty() && value.len() <= MOST_COOKIE)
 }
 
-/// Headers in which proxies hand the client's address on.
+/// Headers in which proxies forward client addresses.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
 fn peer(request: &Request) -> IpAddr {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
 }
 
-/// The last address of the header that a trusted proxy sets, else the connection's.
+/// The last address in the header of a trusted proxy, otherwise the peer's.
 fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &Warned) -> IpAddr {
     let Some(name) = configured else {
         if let Some(name) = FORWARDED.iter().find(|name| request.headers().contains_key(**name))
@@ -218,7 +218,7 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
         }
         return network(peer(request));
     };
-    // The last line is the proxy's own. What stands before its last comma is the client's word, readable or not.
+    // The proxy writes the last line; everything before its last comma comes from the client.
     let value = request.headers().get_all(name).iter().next_back().map(HeaderValue::as_bytes);
     let last = value.and_then(|value| value.rsplit(|byte| *byte == b',').next());
     let address = last.and_then(|last| forwarded_address(std::str::from_utf8(last).ok()?));
@@ -230,7 +230,7 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
     network(address.unwrap_or_else(|| peer(request)))
 }
 
-/// An address as proxies write it: with a port, in brackets, in quotes, or as `for=` of RFC 7239.
+/// An address as proxies write it: with a port, in brackets, in quotes, or as `for=` (RFC 7239).
 fn forwarded_address(whole: &str) -> Option<IpAddr> {
     let text = whole.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -242,7 +242,7 @@ fn forwarded_address(whole: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// Somebody with IPv6 has a whole /64 to come from: it counts as one address.
+/// An IPv6 client has a whole /64, which counts as one address.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
@@ -253,7 +253,7 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A page that forwards to the authority. It is no redirect, which `form-action` would bind.
+/// A page that refreshes to the authority: a redirect would be subject to `form-action`.
 fn departure(answer: &Response, url: &HeaderValue) -> Response {
     let address = url.to_str().unwrap_or_default();
     let safe = escaped(address);
@@ -268,7 +268,7 @@ fn departure(answer: &Response, url: &HeaderValue) -> Response {
     page
 }
 
-/// Server functions that never ran (a body that could not be read) answer 500 or a redirect with `__err`: both become 400.
+/// Server functions whose body could not be read answer 500 or redirect with `__err`: both become 400.
 pub(super) async fn answers(request: Request, next: Next) -> Response {
     let wants_html = request
         .headers()
@@ -302,7 +302,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
     response
 }
 
-/// A panic is answered like any other internal error; its message goes nowhere (see [`crate::panics`]).
+/// A panic is answered like any internal error, without its message (see [`crate::panics`]).
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Response<Body> {
     let mut response = plain(
         StatusCode::INTERNAL_SERVER_ERROR,

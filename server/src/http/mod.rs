@@ -30,7 +30,6 @@ use crate::service::Services;
 /// What handlers share.
 #[derive(Clone)]
 pub struct AppState {
-    /// The services.
     pub services: Arc<Services>,
     /// The traits behind them.
     pub backend: Backend,

@@ -28,7 +28,6 @@ pub struct Discovery {
 
 impl Discovery {
     /// The tenant's GUID, where the issuer names it as Microsoft's does.
-    #[must_use]
     pub fn tenant_id(&self) -> Option<Uuid> {
         Url::parse(&self.issuer).ok()?.path_segments()?.find_map(|segment| Uuid::parse_str(segment).ok())
     }

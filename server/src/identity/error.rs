@@ -12,7 +12,6 @@ use crate::vault::Secret;
 pub struct OAuthError {
     /// The OAuth error: the only field to branch on.
     pub error: String,
-    /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_description: Option<String>,
     /// AADSTS numbers.
@@ -21,10 +20,8 @@ pub struct OAuthError {
     /// Microsoft's time of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
-    /// Trace ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// Correlation ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// A finer error.
@@ -42,7 +39,6 @@ impl oauth2::ErrorResponse for OAuthError {}
 
 impl OAuthError {
     /// AADSTS numbers, from the field or from the description (a redirect carries only that).
-    #[must_use]
     pub fn codes(&self) -> Vec<i64> {
         if let Some(codes) = &self.error_codes {
             return codes.clone();
@@ -77,7 +73,6 @@ pub enum IdentityError {
     /// It refused, in the words of OAuth.
     #[error("{answer}")]
     OAuth {
-        /// The answer.
         answer: Box<OAuthError>,
         /// HTTP status.
         status: u16,
@@ -118,7 +113,6 @@ impl IdentityError {
     }
 
     /// Whether the same request may work later.
-    #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::OAuth { answer, status, .. } => {
@@ -132,7 +126,6 @@ impl IdentityError {
     }
 
     /// Whether the person must sign in again.
-    #[must_use]
     pub fn needs_reconnect(&self) -> bool {
         self.oauth_error().is_some_and(|error| {
             ["invalid_grant", "interaction_required", "login_required", "consent_required"].contains(&error)
@@ -140,13 +133,10 @@ impl IdentityError {
     }
 
     /// Whether the registration itself is refused: nobody of the institution can get a token.
-    #[must_use]
     pub fn is_wrong_client(&self) -> bool {
         self.oauth_error().is_some_and(|error| ["invalid_client", "unauthorized_client"].contains(&error))
     }
 
-    /// The OAuth error.
-    #[must_use]
     pub fn oauth_error(&self) -> Option<&str> {
         match self {
             Self::OAuth { answer, .. } => Some(&answer.error),
@@ -155,7 +145,6 @@ impl IdentityError {
     }
 
     /// Seconds the authority asks to wait.
-    #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::OAuth { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
@@ -164,7 +153,6 @@ impl IdentityError {
     }
 
     /// AADSTS numbers, for the help text.
-    #[must_use]
     pub fn codes(&self) -> Vec<i64> {
         match self {
             Self::OAuth { answer, .. } => answer.codes(),
@@ -189,7 +177,6 @@ pub(super) fn retry_after(headers: &http::HeaderMap) -> Option<u64> {
 }
 
 /// A reqwest error with its causes and without its URL (which could carry a query).
-#[must_use]
 pub fn describe(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { "connection failed".to_owned() };
     let mut cause = std::error::Error::source(error);

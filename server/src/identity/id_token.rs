@@ -55,7 +55,6 @@ pub struct Expected<'a> {
     pub tenant_id: TenantId,
     /// The nonce of the attempt.
     pub nonce: &'a str,
-    /// Now.
     pub now: Timestamp,
 }
 

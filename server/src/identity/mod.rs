@@ -54,11 +54,9 @@ type OAuthClient<A, T> = Client<
 /// Who asks: the three values of a registration.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Client ID.
     pub client_id: ClientId,
     /// Tenant ID, or a domain while it is being resolved.
     pub tenant: String,
-    /// The secret.
     pub secret: Secret,
 }
 
@@ -66,13 +64,11 @@ pub struct Credentials {
 pub struct Tokens {
     /// The access token.
     pub access: Secret,
-    /// When it expires.
     pub expires_at: Timestamp,
     /// The (rotated) refresh token.
     pub refresh: Option<Secret>,
     /// Granted scopes; `None` where the answer named none, which means those asked for (RFC 6749, 5.1).
     pub scopes: Option<Vec<String>>,
-    /// The id_token.
     pub id_token: Option<Secret>,
 }
 
@@ -80,9 +76,7 @@ pub struct Tokens {
 pub struct SignIn<'a> {
     /// Where the browser comes back to.
     pub redirect_uri: &'a str,
-    /// State.
     pub state: &'a str,
-    /// Nonce.
     pub nonce: &'a str,
     /// PKCE verifier.
     pub verifier: &'a Secret,
@@ -121,9 +115,6 @@ impl Entra {
     }
 
     /// Asks with client credentials whether the three values are right. It needs no user, and tests neither redirect URI nor permissions.
-    ///
-    /// # Errors
-    /// [`IdentityError`].
     pub async fn probe(&self, credentials: &Credentials) -> Result<Arc<Discovery>, IdentityError> {
         let discovery = self.discover_fresh(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
@@ -185,9 +176,6 @@ impl Entra {
     }
 
     /// Exchanges an authorization code.
-    ///
-    /// # Errors
-    /// [`IdentityError`].
     pub async fn exchange(
         &self,
         credentials: &Credentials,
@@ -210,9 +198,6 @@ impl Entra {
     }
 
     /// Renews an access token. The refresh token that comes with it must be stored before the access token is used.
-    ///
-    /// # Errors
-    /// [`IdentityError`].
     pub async fn refresh(&self, credentials: &Credentials, refresh: &Secret) -> Result<Tokens, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
@@ -229,7 +214,6 @@ impl Entra {
     }
 
     /// Scopes of a resource that are missing in a grant: those for sending and receiving, not `openid` and its kin.
-    #[must_use]
     pub fn missing_scopes(&self, granted: Option<&[String]>) -> Vec<String> {
         let Some(granted) = granted else { return Vec::new() };
         self.microsoft

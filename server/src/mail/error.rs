@@ -10,7 +10,6 @@ use crate::vault::Secret;
 pub enum Step {
     /// TCP and the greeting.
     Connect,
-    /// TLS.
     Tls,
     /// AUTH or AUTHENTICATE.
     Auth,
@@ -22,21 +21,17 @@ pub enum Step {
     Data,
     /// After the final dot: whether it was accepted is unknown unless the server said so.
     AfterData,
-    /// SELECT.
     Select,
     /// SEARCH, LIST.
     Search,
-    /// FETCH.
     Fetch,
     /// STORE, MOVE, EXPUNGE.
     Store,
-    /// IDLE.
     Idle,
 }
 
 impl Step {
     /// What it is called in evidence.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -74,19 +69,16 @@ const QUOTAS: [&str; 3] = ["5.1.90", "5.7.232", "5.7.233"];
 
 impl MailError {
     /// The network failed, or nothing came in time.
-    #[must_use]
     pub fn network(step: Step, text: impl Into<String>) -> Self {
         Self { step, code: None, text: text.into(), answered: false }
     }
 
     /// The server refused.
-    #[must_use]
     pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
         Self { step, code, text: text.into(), answered: true }
     }
 
     /// Takes a token out that a server might echo, as it is and as the sign-in wrote it.
-    #[must_use]
     pub fn without(mut self, token: &Secret, user: &str) -> Self {
         let sasl = BASE64_STANDARD.encode(format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose()));
         for secret in [token.expose(), sasl.as_str()] {
@@ -98,7 +90,6 @@ impl MailError {
     }
 
     /// The SMTP reply code.
-    #[must_use]
     pub fn code(&self) -> Option<u16> {
         self.code
     }
@@ -110,13 +101,11 @@ impl MailError {
     }
 
     /// Whether the same may work later.
-    #[must_use]
     pub fn is_transient(&self) -> bool {
         !self.answered || self.code.is_some_and(|code| (400..500).contains(&code)) || self.is_quota()
     }
 
     /// Whether what a mailbox or its organisation may send in a day is spent: it is permanent by its code, and passes all the same.
-    #[must_use]
     pub fn is_quota(&self) -> bool {
         let is_one = |code: &str| QUOTAS.contains(&code).then_some(());
         self.answered
@@ -124,26 +113,22 @@ impl MailError {
     }
 
     /// Whether it is the sender who shall be patient, whichever recipient it was said of.
-    #[must_use]
     pub fn is_the_senders(&self) -> bool {
         matches!(self.code, Some(421 | 432)) || self.text.contains("Suggested Backoff Time")
     }
 
     /// Milliseconds the server asks to wait, where it says so (Exchange: `Suggested Backoff Time: N milliseconds`).
-    #[must_use]
     pub fn backoff_ms(&self) -> Option<i64> {
         let (_, rest) = self.text.split_once("Suggested Backoff Time:")?;
         rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// Whether an IMAP session ended because its token did (Exchange: `BYE Session invalidated - AccessTokenExpired`).
-    #[must_use]
     pub fn is_token_expired(&self) -> bool {
         self.text.contains("AccessTokenExpired")
     }
 
     /// Whether the server asks for patience.
-    #[must_use]
     pub fn is_throttled(&self) -> bool {
         self.answered
             && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))

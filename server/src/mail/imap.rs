@@ -56,9 +56,7 @@ pub struct Flags {
 /// What a list shows of a message.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Its UID.
     pub uid: u32,
-    /// Its flags.
     pub flags: Flags,
     /// When it came in, in milliseconds since the epoch.
     pub received_ms: i64,
@@ -71,7 +69,6 @@ pub struct Listed {
 /// Where messages are that were moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
-    /// The folder.
     pub folder: String,
     /// Its UIDVALIDITY.
     pub uid_validity: u32,
@@ -86,7 +83,6 @@ pub enum Flag {
     Seen,
     /// Marked.
     Flagged,
-    /// Answered.
     Answered,
 }
 

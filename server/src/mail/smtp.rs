@@ -125,9 +125,6 @@ impl Session {
 
     /// The first half of a submission: MAIL FROM and every RCPT TO. Answers the refused recipients. Nothing was sent yet: if
     /// everybody was refused, or the message must not leave, [`Session::reset`] ends it.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn address(
         &mut self,
         envelope: &Envelope,

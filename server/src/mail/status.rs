@@ -11,7 +11,6 @@ pub struct Statuses<'a> {
 
 impl<'a> Statuses<'a> {
     /// Finds the codes of a text. A code stands alone: it is not in `5.7.350`, in an address of the network, or in one of a person.
-    #[must_use]
     pub fn of(text: &'a str) -> Self {
         let start = text.trim_start();
         let behind_reply = match start.get(..3) {

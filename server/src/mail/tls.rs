@@ -36,7 +36,6 @@ impl Trust {
     }
 
     /// For IMAP and SMTP. TLS 1.2 or later.
-    #[must_use]
     pub fn connector(&self) -> &tokio_rustls::TlsConnector {
         &self.connector
     }

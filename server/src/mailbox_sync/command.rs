@@ -1,4 +1,4 @@
-//! What can be asked of a mailbox, and what may come of it.
+//! Commands to a mailbox worker, and their replies.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::mail::{MailError, imap};
 use crate::message::ParsedMessage;
 use crate::store::StoreError;
 
-/// Why the inbox did not do something.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// The mail server refused, or is out of reach.
+    /// The mail server refused the command or cannot be reached.
     #[error(transparent)]
     Mail(#[from] MailError),
-    /// There is no token.
+    /// No access token.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The store failed.
@@ -28,20 +28,18 @@ pub enum SyncError {
     /// The mailbox is gone.
     #[error("the mailbox was disconnected")]
     Gone,
-    /// The message is not there any more, or the folder was made anew.
+    /// The message is gone, or the folder has a new UIDVALIDITY.
     #[error("the message is not there any more")]
     NoMessage,
-    /// There is nowhere to move deleted messages to.
+    /// No folder for deleted messages.
     #[error("the mailbox has no folder for deleted messages")]
     NoTrash,
-    /// Too much is asked of this mailbox at once, or the server stops.
+    /// The queue of this mailbox is full, or the server stops.
     #[error("too much is asked of this mailbox at once")]
     Busy,
 }
 
 impl SyncError {
-    /// The fault, for a diagnosis.
-    #[must_use]
     pub fn fault(&self, server: &(String, u16), now: app::model::Timestamp) -> Fault {
         match self {
             Self::Mail(error) => Fault::imap(error, server, now),
@@ -51,62 +49,52 @@ impl SyncError {
         }
     }
 
-    /// Whether the connection is of no more use, though another one may be.
+    /// Whether the connection is unusable while a new one may work.
     pub(super) fn is_lost(&self) -> bool {
         matches!(self, Self::Mail(error) if !error.answered || error.is_token_expired())
     }
 }
 
-/// What can be asked of a mailbox.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Look into a folder.
-    Sync {
-        /// Which.
-        folder: String,
-    },
-    /// Fetch a message and take it apart.
+    /// Sync a folder.
+    Sync { folder: String },
+    /// Fetch and parse a message.
     Open {
         /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
-        /// UID.
         uid: u32,
     },
-    /// Octets of a message.
+    /// Bytes of a message.
     Bytes {
         /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
-        /// UID.
         uid: u32,
         /// From here.
         from: u32,
         /// So many.
         length: u32,
     },
-    /// Set or take away a flag.
+    /// Set or clear a flag.
     Flag {
         /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
-        /// UIDs.
         uids: Vec<u32>,
-        /// Which flag.
         flag: imap::Flag,
-        /// Whether to set it.
         set: bool,
     },
-    /// Move to the trash; from there, delete for good.
+    /// Move to the folder for deleted messages; from there, expunge.
     Delete {
         /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
-        /// UIDs.
         uids: Vec<u32>,
     },
     /// Move to another folder.
@@ -115,71 +103,62 @@ pub enum Command {
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
-        /// UIDs.
         uids: Vec<u32>,
         /// Where they go.
         to: String,
     },
     /// Search a folder.
     Search {
-        /// Which.
         folder: String,
-        /// For what.
         text: String,
-        /// Headers of so many of those found are wanted, from the newest.
+        /// Maximum number of headers returned, newest first.
         most: usize,
     },
-    /// Headers beyond those that are kept, by position from the newest.
+    /// Headers beyond the kept ones, by position from the newest.
     Page {
-        /// Which folder.
         folder: String,
-        /// So many newer ones are left out.
+        /// Newer messages to skip.
         offset: u32,
-        /// So many at most.
+        /// Maximum number of headers.
         limit: u32,
     },
-    /// Look for a message that was sent to oneself.
+    /// Look for the test message of Configure & Test.
     Arrived {
         /// With angle brackets.
         message_id: String,
-        /// The value of its `X-Entrepost-Attempt` header, should the server have replaced the Message-ID.
+        /// Value of `X-Entrepost-Attempt`, in case the server replaced the Message-ID.
         attempt: Option<String>,
-        /// Which look this is.
+        /// Number of this look, from 0.
         round: u32,
     },
-    /// Look for a message among those that were sent.
+    /// Look for a message in Sent Items.
     FindSent {
         /// With angle brackets.
         message_id: String,
     },
 }
 
-/// What came of a question.
 #[derive(Debug)]
 pub enum Reply {
-    /// It was done.
     Done,
-    /// Messages were moved; where they are now, if the server said so.
+    /// Messages were moved; their new place if the server reported it (COPYUID, RFC 4315).
     Moved(Option<imap::Moved>),
-    /// The message, taken apart.
     Opened(Arc<ParsedMessage>),
-    /// Octets of it.
     Bytes(Vec<u8>),
-    /// Headers.
     Headers(Listing),
-    /// The folder a message was found in.
+    /// The folder of the message, if it was found.
     Found(Option<String>),
 }
 
-/// Messages of a folder, as lists show them.
+/// Headers of a folder, as lists show them.
 #[derive(Debug)]
 pub struct Listing {
-    /// Some of them, newest first.
+    /// A page of headers, newest first.
     pub headers: Vec<HeaderView>,
-    /// How many there are in all.
+    /// Number of messages in all.
     pub total: u32,
     /// UIDVALIDITY.
     pub uid_validity: u32,
-    /// The server could not search for this text: only some messages were looked through.
+    /// The server cannot search for this text, so only the newest messages were searched (see [`super::search`]).
     pub looked_through: bool,
 }

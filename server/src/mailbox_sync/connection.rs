@@ -1,4 +1,4 @@
-//! The connection of a line: when it may be made, what a failure means for it, and what is said of that.
+//! Opening the connection of a worker, and what its failures mean.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::mailbox_sync::lease::ConnectionLease;
 use crate::store::{Event, Mailbox};
 
 impl MailboxWorker {
-    /// What a failure means for connection, token and mailbox.
+    /// Applies a failure to the connection, the token and the mailbox.
     pub(super) async fn lose(&mut self, error: &SyncError) {
         let SyncError::Mail(failure) = error else { return };
         if let Some(asked) = failure.backoff_ms().and_then(|ms| u64::try_from(ms).ok())
@@ -24,7 +24,7 @@ impl MailboxWorker {
             let asked = Duration::from_millis(asked).min(MAX_BACKOFF);
             self.backoff = Some((Instant::now() + asked, failure.clone()));
         }
-        // What waits need not find out one by one that nobody answers.
+        // Waiting commands need not each find out that the server is unreachable.
         if !failure.answered && matches!(failure.step, Step::Connect | Step::Tls) && self.backoff.is_none() {
             self.backoff = Some((Instant::now() + UNREACHABLE_PAUSE, failure.clone()));
         }
@@ -44,12 +44,12 @@ impl MailboxWorker {
         }
     }
 
-    /// Why the mailbox cannot be looked into is shown beside what is known of it.
+    /// Stores why the mailbox cannot be synced, for the page that lists it.
     pub(super) async fn record_problem(&self, error: &SyncError) {
         let told = async {
             let mailbox = self.sync.store.mailbox(self.institution, self.id).await?;
             let Some(mailbox) = mailbox.filter(|mailbox| mailbox.sync_problem.is_none()) else { return Ok(()) };
-            // What is wrong with the mailbox itself is said with its state.
+            // Faults of the mailbox itself are part of its state.
             if matches!(error, SyncError::Mail(_) | SyncError::Token(TokenError::Identity(_))) {
                 let problem = error.fault(&self.sync.server, self.sync.clock.now()).to_json();
                 self.store_problem(&mailbox, Some(&problem)).await?;
@@ -61,7 +61,7 @@ impl MailboxWorker {
         }
     }
 
-    /// Why one folder cannot be opened is shown with it, and only there.
+    /// Stores why one folder cannot be opened, for that folder only.
     pub(super) async fn tell_folder_trouble(&self, folder: &str, error: &SyncError) {
         let told = async {
             let Some(mailbox) = self.sync.store.mailbox(self.institution, self.id).await? else { return Ok(()) };
@@ -83,7 +83,7 @@ impl MailboxWorker {
         Ok(())
     }
 
-    /// A mailbox that the server does not let in no longer works: its owner sees that, and it is tested again by itself.
+    /// Blocks a mailbox whose sign-in the server refuses. Its owner sees that, and it is tested again automatically.
     pub(super) async fn block(&self, error: &SyncError) -> Result<(), SyncError> {
         let (sync, now) = (&self.sync, self.sync.clock.now());
         let mailbox = sync.store.mailbox(self.institution, self.id).await?;
@@ -109,7 +109,7 @@ impl MailboxWorker {
         }
     }
 
-    /// Drops a connection to which the right was lost.
+    /// Drops the connection if its lease was lost.
     pub(super) async fn mind_the_right(&mut self) {
         if self.lease.as_ref().is_some_and(ConnectionLease::is_lost) {
             self.lease = None;
@@ -117,7 +117,7 @@ impl MailboxWorker {
         }
     }
 
-    /// Whether the connection may be used to look: it is here, or nobody's.
+    /// Whether this replica may use the connection to watch: it holds the lease, or nobody does.
     pub(super) async fn may_watch(&mut self) -> Result<bool, SyncError> {
         self.mind_the_right().await;
         if self.lease.is_some() {
@@ -131,7 +131,7 @@ impl MailboxWorker {
         Ok(self.lease.is_some())
     }
 
-    /// The right, asked of another replica if it has it.
+    /// The lease, requested from another replica if necessary.
     pub(super) async fn claim(&mut self) -> Result<(), SyncError> {
         self.mind_the_right().await;
         if self.lease.is_none() {
@@ -149,7 +149,7 @@ impl MailboxWorker {
         Ok(mailbox)
     }
 
-    /// The connection, made if there is none, or if the mailbox is another person's by now.
+    /// The connection. Opened if there is none, or if the mailbox belongs to another account now.
     pub(super) async fn session(&mut self) -> Result<&mut Session, SyncError> {
         if let Some((until, error)) = &self.backoff {
             if Instant::now() < *until {

@@ -23,7 +23,6 @@ pub struct PartDownload {
 
 impl PartDownload {
     /// A reader of a part, or (without one) of the whole message. `at`: folder, UIDVALIDITY, UID.
-    #[must_use]
     pub fn new(
         sync: Arc<MailboxSync>,
         mailbox: (InstitutionId, MailboxId),
@@ -38,15 +37,11 @@ impl PartDownload {
     }
 
     /// The same, with nothing left to read.
-    #[must_use]
     pub fn ended(self) -> Self {
         Self { left: 0, ready: None, decoder: Decoder::new(Encoding::Identity), ..self }
     }
 
     /// The next octets; none at the end.
-    ///
-    /// # Errors
-    /// [`SyncError`].
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SyncError> {
         if let Some(ready) = self.ready.take() {
             return Ok(Some(ready.to_vec()));

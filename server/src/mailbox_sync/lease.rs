@@ -1,8 +1,8 @@
-//! The right to be connected to a mailbox, of which there is one among all replicas: a lease in the database, renewed while it is
-//! held, and handed over when another replica has a question.
+//! The lease on the one IMAP connection of a mailbox: a row in the database, renewed while it is held, and handed over when another
+//! replica has a command to execute.
 //!
-//! Replicas tell each other by [`Event`]: somebody needs the connection; it was given back; somebody looks at a folder whose
-//! connection another one has. With SQLite there is one process, and nobody to ask.
+//! Replicas notify each other by [`Event`]: a replica needs the connection, the connection was released, a folder is watched on a
+//! replica without it. With SQLite there is only one process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,29 +14,28 @@ use tokio::time::Instant;
 use super::{Command, MailboxSync, Request, Signal, SyncError, locked};
 use crate::store::{Backend, Event, Lease, subscribe};
 
-/// A right ends this long after its last renewal.
+/// A lease ends this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
-/// How often it is renewed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(8);
-/// How often somebody who needs the connection asks for it.
+/// How often a replica that needs the connection asks for it.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked whether it was given back.
+/// How often a waiting replica checks whether the lease is free.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// Whoever has it ends the question it is at, which may take as long as this.
+/// Longest wait for the lease: its holder first finishes the command it is executing.
 const WAIT_LIMIT: Duration = Duration::from_secs(35);
-/// How long somebody who looks elsewhere is taken into account after they last said so.
+/// How long a watch announced by another replica counts.
 const ANNOUNCED_FOR: Duration = Duration::from_secs(45);
 
-/// The right, for as long as this lives. Give it back with [`MailboxSync::release_lease`]; else it ends by itself.
+/// A held lease. Release it with [`MailboxSync::release_lease`]; otherwise it expires.
 pub(super) struct ConnectionLease {
     renewing: Option<tokio::task::AbortHandle>,
     lost: Arc<AtomicBool>,
-    /// Somebody else had it: they want it back soon.
+    /// It was requested from another replica, which wants it back soon.
     pub wanted_back: bool,
 }
 
 impl ConnectionLease {
-    /// Another replica took it, since it could not be renewed in time.
+    /// Whether another replica took it because it was not renewed in time.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
@@ -57,7 +56,7 @@ impl MailboxSync {
         Ok(self.store.lease(Lease::Connection, (institution, mailbox), self.owner, until).await?)
     }
 
-    /// The right, if nobody has it.
+    /// Takes the lease if it is free.
     pub(super) async fn lease(
         self: &Arc<Self>,
         institution: InstitutionId,
@@ -90,7 +89,7 @@ impl MailboxSync {
         Ok(Some(ConnectionLease { renewing: Some(renewing.abort_handle()), lost, wanted_back: false }))
     }
 
-    /// The right, asked of whoever has it.
+    /// Takes the lease, asking its holder for it.
     pub(super) async fn demand_lease(
         self: &Arc<Self>,
         institution: InstitutionId,
@@ -121,7 +120,7 @@ impl MailboxSync {
         self.release_connection(mailbox).await;
     }
 
-    /// Nobody here is connected.
+    /// Releases the lease of a mailbox to which this process is not connected.
     pub(super) async fn release_connection(&self, mailbox: MailboxId) {
         if self.store.backend() == Backend::Sqlite {
             return;
@@ -129,24 +128,24 @@ impl MailboxSync {
         locked(&self.leased).remove(&mailbox);
         match self.store.end_lease(Lease::Connection, mailbox, self.owner).await {
             Ok(()) => self.store.publish(Event::Free(mailbox, self.owner)).await,
-            // It ends by itself.
+            // It expires.
             Err(error) => tracing::warn!("{error}"),
         }
     }
 
-    /// Folders that somebody looks at on another replica.
+    /// Folders watched on other replicas.
     pub(super) fn watched_elsewhere(&self, mailbox: MailboxId) -> Vec<String> {
         let mut elsewhere = locked(&self.elsewhere);
         elsewhere.retain(|_, at| at.elapsed() < ANNOUNCED_FOR);
         elsewhere.keys().filter(|(known, _)| *known == mailbox).map(|(_, folder)| folder.clone()).collect()
     }
 
-    /// Tells whoever has the connection which folders are looked at here.
+    /// Announces a watched folder to the holder of the connection.
     pub(super) async fn announce_watch(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) {
         self.store.publish(Event::Looked(institution, mailbox, self.owner, folder.to_owned())).await;
     }
 
-    /// Hears what other replicas say, until the store is closed.
+    /// Handles events of other replicas until the store is closed.
     pub async fn listen(self: Arc<Self>) {
         let (event, this) = (self.store.events(), Arc::downgrade(&self));
         drop(self);
@@ -166,10 +165,10 @@ impl MailboxSync {
         .await;
     }
 
-    /// Hands a note to a mailbox's task, if there is one.
+    /// Signals a mailbox's worker, if it is running.
     fn signal_if_running(&self, mailbox: MailboxId, signal: Signal) {
         if let Some(worker) = locked(&self.workers).get(&mailbox) {
-            // A task that is too busy to take a note is asked again.
+            // A worker whose queue is full is asked again.
             let _ = worker.try_send(signal);
         }
     }

@@ -1,7 +1,8 @@
-//! The inbox: one IMAP connection for each mailbox at most, shared by everybody who needs it.
+//! Keeps mailboxes in step with their IMAP servers, over at most one connection per mailbox.
 //!
-//! Each mailbox in use has a task (a [`worker::MailboxWorker`]) that owns its connection: it answers questions one after the other, waits
-//! with IDLE while somebody looks, hangs up when nobody does. Among replicas the connection is a lease (see [`lease`]). What it sees of folders is kept in the store; bodies are not.
+//! Each mailbox in use has a task, a [`worker::MailboxWorker`], which owns the connection. It executes commands one at a time, waits
+//! in IDLE while a page is open, and disconnects afterwards. Replicas share the connection by a [`lease`]. The store keeps folders and
+//! headers, never message bodies.
 
 mod command;
 mod connection;
@@ -33,16 +34,16 @@ pub use command::{Command, Listing, Reply, SyncError};
 pub use download::PartDownload;
 pub use operations::find_test_message;
 
-/// Newest messages of a folder whose headers are kept.
+/// Headers kept per folder: those of the newest messages.
 pub const KEPT_HEADERS: u32 = 300;
-/// Questions that may wait for one mailbox.
+/// Commands that may wait for one mailbox.
 const MAX_WAITING: usize = 64;
-/// Mebibytes of messages that are being opened at one time, all mailboxes together.
+/// MiB of messages being parsed at one time, over all mailboxes.
 const OPENING_MIB: usize = 256;
-/// Octets of opened messages kept in memory, all mailboxes together.
+/// Bytes of parsed messages kept in memory, over all mailboxes.
 const OPENED_BYTES: usize = 32 * 1024 * 1024;
 
-/// What the inbox is made of.
+/// What the worker tasks need.
 pub struct Dependencies {
     /// The database.
     pub store: Store,
@@ -52,7 +53,7 @@ pub struct Dependencies {
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    /// Where mailboxes are read.
+    /// IMAP host and port.
     pub server: (String, u16),
     /// Tasks that outlive their request.
     pub tasks: TaskTracker,
@@ -60,44 +61,44 @@ pub struct Dependencies {
     pub stop: CancellationToken,
 }
 
-/// A question with the place for its answer.
+/// A command and the channel for its reply.
 struct Request {
     command: Command,
-    /// When it was asked.
+    /// When it was sent.
     at: Instant,
     done: oneshot::Sender<Result<Reply, SyncError>>,
 }
 
 enum Signal {
     Request(Request),
-    /// Somebody looks, or nobody does any more.
+    /// The set of watched folders changed.
     Look,
-    /// Another replica has a question: it gets the connection.
+    /// Another replica needs the connection: hand it over.
     HandOver,
-    /// Somebody else needs the mailbox's one connection: hang up, say so, and wait until it is given back.
+    /// Another part of this process needs the connection: disconnect, confirm, and wait until it is released.
     Hold(oneshot::Sender<()>, oneshot::Receiver<()>),
 }
 
-/// Opened messages, the oldest first, and their octets.
+/// Parsed messages, oldest first, and their total size in bytes.
 #[derive(Default)]
 struct OpenedMessages {
     order: std::collections::VecDeque<(String, Arc<ParsedMessage>)>,
     bytes: usize,
 }
 
-/// Everybody's inboxes.
+/// The worker tasks of this process, by mailbox.
 pub struct MailboxSync {
     dependencies: Dependencies,
     workers: Mutex<HashMap<MailboxId, mpsc::Sender<Signal>>>,
     watches: Mutex<HashMap<MailboxId, HashMap<String, usize>>>,
     opened_messages: Mutex<OpenedMessages>,
-    /// Room for messages that are being opened.
+    /// Memory for messages being parsed, in MiB.
     opening: Semaphore,
-    /// Names this process in leases.
+    /// Owner of the leases that this process takes.
     owner: Uuid,
-    /// Mailboxes whose one connection is this process's.
+    /// Mailboxes whose connection lease this process holds.
     leased: Mutex<HashSet<MailboxId>>,
-    /// What is looked at on other replicas, and when that was last said.
+    /// Folders watched on other replicas, and when they last announced it.
     elsewhere: Mutex<HashMap<(MailboxId, String), Instant>>,
 }
 
@@ -112,7 +113,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Somebody looks at a folder for as long as this lives.
+/// A watched folder; the watch ends when this is dropped.
 pub struct FolderWatch {
     sync: Arc<MailboxSync>,
     institution: InstitutionId,
@@ -138,12 +139,10 @@ impl Drop for FolderWatch {
     }
 }
 
-/// The mailbox's connection is somebody else's for as long as this lives.
+/// The connection of a mailbox, taken from its worker until this is dropped.
 pub struct HeldConnection(#[expect(dead_code, reason = "its end is the message")] oneshot::Sender<()>);
 
 impl MailboxSync {
-    /// Nobody looks yet.
-    #[must_use]
     pub fn new(dependencies: Dependencies) -> Self {
         Self {
             owner: dependencies.clock.uuid(),
@@ -157,10 +156,7 @@ impl MailboxSync {
         }
     }
 
-    /// Asks, and waits for the answer.
-    ///
-    /// # Errors
-    /// [`SyncError`].
+    /// Sends a command to the worker and waits for the reply.
     pub async fn execute(
         self: &Arc<Self>,
         institution: InstitutionId,
@@ -174,7 +170,7 @@ impl MailboxSync {
         answer.await.unwrap_or(Err(SyncError::Busy))
     }
 
-    /// Somebody looks at a folder: what comes in is seen at once.
+    /// Watches a folder: new messages are noticed at once.
     #[must_use]
     pub fn watch_folder(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> FolderWatch {
         *locked(&self.watches).entry(mailbox).or_default().entry(folder.to_owned()).or_default() += 1;
@@ -182,12 +178,12 @@ impl MailboxSync {
         FolderWatch { sync: Arc::clone(self), institution, mailbox, folder: folder.to_owned() }
     }
 
-    /// Takes the mailbox's one connection over.
+    /// Takes the mailbox's one connection from its worker.
     pub async fn hold_connection(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId) -> HeldConnection {
         let (hung_up, waits) = oneshot::channel();
         let (held, given_back) = oneshot::channel();
         let mut signal = Signal::Hold(hung_up, given_back);
-        // However much is asked of the mailbox: never two connections.
+        // Waits however busy the worker is: a mailbox never has two connections.
         while let Err(back) = self.try_send_signal(institution, mailbox, signal) {
             let Some(back) = back.filter(|_| !self.stop.is_cancelled()) else { return HeldConnection(held) };
             signal = back;
@@ -197,7 +193,7 @@ impl MailboxSync {
         HeldConnection(held)
     }
 
-    /// Folders of a mailbox that somebody looks at, INBOX first.
+    /// Watched folders of a mailbox, INBOX first.
     fn watched_folders(&self, mailbox: MailboxId) -> Vec<String> {
         let watches = locked(&self.watches);
         let mut folders: Vec<String> = watches.get(&mailbox).into_iter().flat_map(HashMap::keys).cloned().collect();
@@ -205,12 +201,12 @@ impl MailboxSync {
         folders
     }
 
-    /// Tells the mailbox's task, which is started if there is none. `false`: it is too busy, or the server stops.
+    /// Signals the mailbox's worker, starting it if necessary. `false`: its queue is full, or the server stops.
     fn send_signal(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, signal: Signal) -> bool {
         self.try_send_signal(institution, mailbox, signal).is_ok()
     }
 
-    /// The same; what could not be told comes back, unless it went with a task that ended.
+    /// As `send_signal`, but returns the signal that was not delivered, unless it was lost with a worker that ended.
     fn try_send_signal(
         self: &Arc<Self>,
         institution: InstitutionId,
@@ -227,7 +223,7 @@ impl MailboxSync {
             sender
         };
         let worker = workers.entry(mailbox).or_insert_with(start);
-        // A task that panicked left its sender behind.
+        // A worker that panicked leaves its sender behind.
         if worker.is_closed() {
             *worker = start();
         }
@@ -237,7 +233,7 @@ impl MailboxSync {
         })
     }
 
-    /// Ends a task that has nothing to do, unless something came meanwhile.
+    /// Ends an idle worker, unless a signal arrived meanwhile.
     fn retire(&self, mailbox: MailboxId, signals: &mut mpsc::Receiver<Signal>) -> bool {
         let mut workers = locked(&self.workers);
         if !signals.is_empty() {

@@ -1,4 +1,4 @@
-//! The questions that a line answers.
+//! How a worker executes commands.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::message::{self, ParsedMessage};
 impl MailboxWorker {
     pub(super) async fn perform(&mut self, command: &Command) -> Result<Reply, SyncError> {
         match command {
-            // Another replica has the connection: it looks, and what it finds is news here, too.
+            // Another replica holds the connection: it syncs, and its event reaches this replica too.
             Command::Sync { folder } if !self.may_watch().await? => {
                 self.sync.announce_watch(self.institution, self.id, folder).await;
                 Ok(Reply::Done)
@@ -92,7 +92,7 @@ impl MailboxWorker {
         }
     }
 
-    /// The connection with a folder open, unless that was made anew meanwhile: then UIDs mean other messages.
+    /// The session with a folder selected. Fails if the folder has another UIDVALIDITY: its UIDs mean other messages then.
     pub(super) async fn at(&mut self, folder: &str, uid_validity: u32) -> Result<&mut Session, SyncError> {
         let session = self.session().await?;
         if session.ensure(folder).await?.uid_validity != uid_validity {
@@ -107,7 +107,7 @@ impl MailboxWorker {
         uid_validity: u32,
         uid: u32,
     ) -> Result<Arc<ParsedMessage>, SyncError> {
-        // Whose it is belongs to its name: another account's message must never be found under it.
+        // The key contains the account: another account's message must never be found under it.
         let mailbox = self.mailbox().await?;
         let key = format!("{}\0{}\0{uid_validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
         if let Some(opened) = self.sync.opened_messages(&key) {
@@ -115,12 +115,12 @@ impl MailboxWorker {
         }
         let session = self.at(folder, uid_validity).await?;
         let size = session.size(uid).await?.ok_or(SyncError::NoMessage)?;
-        // Raw and taken apart it takes its size some three times.
+        // Raw and parsed, a message takes about three times its size.
         let room = (size.min(MAX_SHOWN) / (1024 * 1024) + 1) * 3;
         let sync = Arc::clone(&self.sync);
         let _room = sync.opening.acquire_many(room).await.map_err(|_| SyncError::Busy)?;
         let session = self.at(folder, uid_validity).await?;
-        // To its end, wherever the server says that is: its size is that of what it stores, not of what it sends.
+        // Until the server sends no more: RFC822.SIZE is the size it stores, which may differ from what it sends.
         let mut raw = Vec::with_capacity(size.min(MAX_SHOWN) as usize);
         loop {
             let from = u32::try_from(raw.len()).unwrap_or(u32::MAX);
@@ -135,7 +135,7 @@ impl MailboxWorker {
             }
         }
         let truncated = raw.len() >= MAX_SHOWN as usize;
-        // Taking a large or hostile message apart takes a while: others go on meanwhile.
+        // Parsing a large or hostile message takes time: it must not block the runtime.
         let opened = tokio::task::spawn_blocking(move || message::parse(&raw, truncated)).await;
         let opened = Arc::new(opened.map_err(|_| SyncError::NoMessage)?);
         self.sync.keep(key, &opened);
@@ -143,7 +143,7 @@ impl MailboxWorker {
     }
 
     pub(super) async fn delete(&mut self, folder: &str, uid_validity: u32, uids: &[u32]) -> Result<Reply, SyncError> {
-        // Asked of the server, not of what was known: nothing is deleted for good by mistake.
+        // Asks the server rather than the store, so that nothing is expunged by mistake.
         let chosen = self.mailbox().await?.trash_folder;
         let session = self.session().await?;
         let folders = session.folders().await?;
@@ -162,7 +162,7 @@ impl MailboxWorker {
     }
 
     pub(super) async fn sync(&mut self, folder: &str) -> Result<(), SyncError> {
-        // As of its beginning: what comes in meanwhile may be missed. And of a look that fails, nothing is known.
+        // The time at which the sync began: it may miss what arrives meanwhile. A failed sync records nothing.
         let began = Instant::now();
         self.synced.retain(|(name, _)| name != folder);
         let mailbox = self.mailbox().await?;
@@ -184,7 +184,7 @@ impl MailboxWorker {
     }
 }
 
-/// Headers of messages of the open folder, newest first.
+/// Headers in the selected folder, newest first.
 async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<HeaderView>, SyncError> {
     let mut found = Vec::with_capacity(uids.len());
     for some in uids.chunks(100) {
@@ -194,10 +194,7 @@ async fn listed(session: &mut Session, uids: &[u32]) -> Result<Vec<HeaderView>, 
     Ok(found)
 }
 
-/// One look: INBOX and Junk each time, the other folders at first and then every fourth time. Answers the folder it lies in.
-///
-/// # Errors
-/// [`MailError`].
+/// Looks once for the test message: in INBOX and Junk each time, in other folders every fourth time. Returns its folder.
 pub async fn find_test_message(
     session: &mut Session,
     mark: &Mark<'_>,
@@ -219,7 +216,7 @@ pub async fn find_test_message(
         }
         match session.contains(&folder.name, mark).await {
             Ok(true) => return Ok(Some(folder.name)),
-            // A folder that cannot be searched (a calendar, say) is no reason to stop.
+            // A folder that cannot be searched, such as a calendar, is skipped.
             Ok(false) => {}
             Err(error) if error.answered => {}
             Err(error) => return Err(error),

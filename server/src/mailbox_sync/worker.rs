@@ -1,4 +1,4 @@
-//! The task of one mailbox: it owns the one connection, and answers one question after the other.
+//! The task of one mailbox. It owns the connection and executes one command at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,36 +12,36 @@ use super::{Command, MailboxSync, Reply, Request, Signal, SyncError};
 use crate::mail::imap::Session;
 use crate::mail::{MailError, Step};
 
-/// How long a connection that nobody uses is kept.
+/// How long an unused connection is kept.
 pub(super) const KEEP_UNUSED: Duration = Duration::from_secs(20);
-/// How long one IDLE lasts: afterwards it is looked whether the mailbox is still the same person's.
+/// Length of one IDLE; afterwards the worker checks that the mailbox still belongs to the same account.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
-/// How often folders that are looked at are looked into, whatever the server tells.
+/// Interval for a full check of watched folders, whatever the server reports.
 pub(super) const RESYNC_INTERVAL: Duration = Duration::from_secs(90);
-/// How often a folder is looked into that is looked at beside the one that the connection waits in.
+/// Poll interval for open folders other than the one IDLE watches.
 pub(super) const OTHER_FOLDERS_POLL: Duration = Duration::from_secs(10);
-/// Pause before a broken connection is made anew: the first one, and the longest.
+/// Pause before reconnecting: the first, and the longest.
 pub(super) const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// How often a folder is looked into again before the connection waits, because more came meanwhile.
+/// Syncs of one folder in a row, when more arrived meanwhile, before the connection goes into IDLE.
 pub(super) const SYNC_ROUNDS: usize = 3;
-/// How long a server that cannot be reached is not asked again.
+/// Pause after a server could not be reached.
 pub(super) const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
-/// How long a connection is kept that another replica wants back.
+/// How long a connection is kept once another replica waits for it.
 pub(super) const WANTED_BACK: Duration = Duration::from_secs(1);
-/// How often whoever looks without having the connection asks for it, and says what is looked at.
+/// How often a replica without the connection asks for it and announces its watched folders.
 pub(super) const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a connection that was handed over is not taken back just to look.
+/// After a handover, how long this replica does not take the connection back merely to watch.
 pub(super) const YIELD_AFTER_HANDOVER: Duration = Duration::from_secs(2);
-/// A server that asks for more patience than this is asked again all the same.
+/// Longest pause that a server can impose.
 pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(600);
-/// Octets fetched with one command.
+/// Bytes fetched with one command.
 pub(super) const FETCH_CHUNK: u32 = 512 * 1024;
-/// Octets of a message that are fetched to be shown.
+/// Largest part of a message that is fetched for display, in bytes.
 pub(super) const MAX_SHOWN: u32 = 40 * 1024 * 1024;
 
 pub(super) struct OpenConnection {
     pub(super) session: Session,
-    /// Whose it is: another sign-in name, or another app, means another connection.
+    /// Sign-in name and app: a change of either needs a new connection.
     pub(super) user: String,
     pub(super) client: String,
 }
@@ -51,18 +51,18 @@ pub(super) struct MailboxWorker {
     pub(super) institution: InstitutionId,
     pub(super) id: MailboxId,
     pub(super) signals: mpsc::Receiver<Signal>,
-    /// Came while the connection waited.
+    /// A signal that arrived during IDLE.
     pub(super) waiting: Option<Signal>,
     pub(super) open: Option<OpenConnection>,
-    /// Without it there is no connection.
+    /// Required for a connection.
     pub(super) lease: Option<ConnectionLease>,
-    /// Another replica has a question: until then its connection is not taken just to look.
+    /// Until then the connection stays with the replica that asked for it.
     pub(super) stands_back: Option<Instant>,
-    /// When each folder was looked into.
+    /// When each folder was last synced.
     pub(super) synced: Vec<(String, Instant)>,
     pub(super) listed: Option<Instant>,
     pub(super) failures: u32,
-    /// The server asked for patience: until then nobody asks it anything.
+    /// Until then nothing is sent: the server asked for a pause.
     pub(super) backoff: Option<(Instant, MailError)>,
 }
 
@@ -93,11 +93,10 @@ impl MailboxWorker {
         let stop = self.sync.stop.clone();
         loop {
             let mut looked = self.sync.watched_folders(self.id);
-            // Whoever has the connection watches for those who look elsewhere, too.
+            // The holder of the connection also watches for other replicas.
             if self.lease.is_some() {
                 let elsewhere = self.sync.watched_elsewhere(self.id);
                 looked.extend(elsewhere.into_iter().filter(|folder| !looked.contains(folder)).collect::<Vec<_>>());
-                // New mail is what people wait for.
                 looked.sort_by_key(|folder| !folder.eq_ignore_ascii_case("INBOX"));
             }
             let signal = tokio::select! {
@@ -113,7 +112,7 @@ impl MailboxWorker {
                 }
                 Some(Signal::Hold(hung_up, given_back)) => {
                     self.log_out().await;
-                    // Whoever tests a mailbox does so even if another replica does not answer.
+                    // A test of the mailbox goes on even if another replica does not answer.
                     if let Err(error) = self.claim().await {
                         tracing::warn!("{error}");
                     }
@@ -127,14 +126,14 @@ impl MailboxWorker {
                     if self.lease.is_some() {
                         self.hang_up().await;
                     } else {
-                        // A renewal that was under way when it was given back may have taken it again, for nobody.
+                        // A renewal that was under way at the release may have taken the lease again.
                         self.sync.release_connection(self.id).await;
                     }
                     self.stands_back = Some(Instant::now() + YIELD_AFTER_HANDOVER);
                 }
                 Some(Signal::Look) => {}
                 None if !looked.is_empty() => {}
-                // Nothing to do for long.
+                // Idle for long enough.
                 None if self.open.is_some() || self.lease.is_some() => self.hang_up().await,
                 None => {
                     if self.sync.retire(self.id, &mut self.signals) {
@@ -146,7 +145,7 @@ impl MailboxWorker {
         self.hang_up().await;
     }
 
-    /// What is to be done next. While somebody looks, the connection waits with IDLE.
+    /// The next signal. While a folder is watched, the connection waits in IDLE.
     pub(super) async fn next(&mut self, looked: &[String]) -> Option<Signal> {
         if let Some(signal) = self.waiting.take().or_else(|| self.signals.try_recv().ok()) {
             return Some(signal);
@@ -178,7 +177,7 @@ impl MailboxWorker {
                 let pause = self.pause(&error);
                 tracing::debug!("a mailbox cannot be watched for now: {error}");
                 self.lose(&error).await;
-                // A session ends every hour, with its token: only what goes on is trouble.
+                // A session ends every hour, with its token; only repeated failures are recorded.
                 match looked.first() {
                     Some(folder) if is_of_folder(folder, &error) => self.tell_folder_trouble(folder, &error).await,
                     _ if self.failures > 1 => self.record_problem(&error).await,
@@ -192,7 +191,7 @@ impl MailboxWorker {
         }
     }
 
-    /// Doubles with every failure, spread over a fifth; never shorter than what the server asks for.
+    /// Doubles with each failure, with 20 % jitter; never shorter than the server asks for.
     pub(super) fn pause(&mut self, error: &SyncError) -> Duration {
         let doubled = RECONNECT_PAUSE.0.saturating_mul(1 << self.failures.min(7)).min(RECONNECT_PAUSE.1);
         self.failures = self.failures.saturating_add(1);
@@ -201,7 +200,7 @@ impl MailboxWorker {
             _ => 0,
         };
         let least = match error {
-            // Somebody has to do something first: looking again is cheap, asking is not.
+            // The person must act first: reading the store is cheap, asking the server is not.
             SyncError::NeedsReconnect(_) | SyncError::Gone => RECONNECT_PAUSE.1 / 4,
             _ => Duration::ZERO,
         };
@@ -213,7 +212,7 @@ impl MailboxWorker {
         let (first, beside) = looked.split_first().ok_or(SyncError::Gone)?;
         for folder in beside {
             match self.sync_if_older(folder, OTHER_FOLDERS_POLL).await {
-                // A folder that is gone, or cannot be opened, keeps nobody from the others.
+                // A folder that is gone or cannot be opened does not affect the others.
                 Err(error) if is_of_folder(folder, &error) => self.tell_folder_trouble(folder, &error).await,
                 other => other?,
             }
@@ -222,7 +221,7 @@ impl MailboxWorker {
         for _ in 0..SYNC_ROUNDS {
             let session = self.session().await?;
             session.ensure(first).await?;
-            // What came while another folder was open, or was told during a command, IDLE does not tell any more.
+            // IDLE does not report what arrived while another folder was open or during a command.
             if !session.has_event() {
                 break;
             }
@@ -233,7 +232,7 @@ impl MailboxWorker {
         let mut signal = None;
         let limit = if beside.is_empty() { IDLE_TIMEOUT } else { OTHER_FOLDERS_POLL };
         let waited = open.session.idle(limit, async { signal = signals.recv().await }).await;
-        // Whatever becomes of the connection, what was asked meanwhile is answered.
+        // Whatever happens to the connection, commands that arrived meanwhile get a reply.
         self.waiting = signal;
         if waited? {
             self.sync(first).await?;
@@ -252,20 +251,20 @@ impl MailboxWorker {
     pub(super) async fn answer(&mut self, request: Request) {
         let Request { command, at, done } = request;
         if let Command::Sync { folder } = &command {
-            // Others asked for the same meanwhile.
+            // Other commands may have asked for the same.
             if self.open.is_some() && self.synced.iter().any(|(name, synced)| name == folder && *synced > at) {
                 let _ = done.send(Ok(Reply::Done));
                 return;
             }
         } else if done.is_closed() {
-            // Whoever asked has gone, and was told that it took too long.
+            // The request timed out and its caller is gone.
             return;
         }
         let mut again = true;
         let answer = loop {
             match self.perform(&command).await {
                 Err(error) if error.is_lost() && again => {
-                    // A connection that was kept may have died meanwhile; a new one may do.
+                    // An idle connection may be dead; a new one may work.
                     again = false;
                     self.lose(&error).await;
                 }
@@ -286,7 +285,7 @@ impl MailboxWorker {
     }
 }
 
-/// Whether a failure is of one folder, and not of the mailbox: the server answers, and refuses just that. INBOX is the mailbox.
+/// Whether a failure concerns one folder only: the server answers and refuses just that folder. INBOX counts as the mailbox.
 fn is_of_folder(folder: &str, error: &SyncError) -> bool {
     !folder.eq_ignore_ascii_case("INBOX")
         && matches!(error, SyncError::Mail(error) if error.answered && !error.is_throttled() && !error.is_token_expired()

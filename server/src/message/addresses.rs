@@ -10,7 +10,6 @@ use mail_parser::{Address, MessageParser};
 pub struct Named {
     /// The name, if one was typed.
     pub name: Option<String>,
-    /// The address.
     pub address: EmailAddress,
 }
 

@@ -17,7 +17,6 @@ use crate::message::escape::escaped;
 pub struct Composed {
     /// Who gets it.
     pub envelope: Envelope,
-    /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -59,7 +58,6 @@ impl Header for AutoSubmitted {
 
 /// The test message of Configure & Test.
 pub struct TestMessage<'a> {
-    /// From.
     pub from: &'a EmailAddress,
     /// To: the mailbox itself.
     pub to: &'a EmailAddress,
@@ -67,7 +65,6 @@ pub struct TestMessage<'a> {
     pub institution: &'a str,
     /// Who pressed the button.
     pub person: &'a str,
-    /// When.
     pub at: Timestamp,
     /// The attempt's id.
     pub attempt: &'a str,
@@ -77,9 +74,6 @@ pub struct TestMessage<'a> {
 
 impl TestMessage<'_> {
     /// Builds it: plain text and simple HTML.
-    ///
-    /// # Errors
-    /// [`ComposeError`].
     pub fn build(&self) -> Result<Composed, ComposeError> {
         let when = self.at.utc_text();
         let plain = format!(
@@ -101,9 +95,6 @@ impl TestMessage<'_> {
 }
 
 /// A general notification: plain text only, so that it reads the same everywhere.
-///
-/// # Errors
-/// [`ComposeError`].
 pub fn notification(
     from: &str,
     to: &str,
@@ -137,17 +128,12 @@ fn finish(message: Result<Message, lettre::error::Error>) -> Result<Composed, Co
 
 /// A message that a person wrote.
 pub struct Written<'a> {
-    /// From.
     pub from: &'a EmailAddress,
-    /// To.
     pub to: &'a [Named],
-    /// Cc.
     pub cc: &'a [Named],
-    /// Subject.
     pub subject: &'a str,
     /// Plain text.
     pub text: &'a str,
-    /// When.
     pub at: Timestamp,
     /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
@@ -160,19 +146,13 @@ pub struct Written<'a> {
 /// A file that goes with a message.
 #[derive(Clone)]
 pub struct File {
-    /// Its name.
     pub name: String,
-    /// Its type.
     pub content_type: String,
-    /// Its octets.
     pub bytes: Vec<u8>,
 }
 
 impl Written<'_> {
     /// Builds it. Blind copies stand in no header: whoever sends it knows them.
-    ///
-    /// # Errors
-    /// [`ComposeError`].
     pub fn build(self) -> Result<Vec<u8>, ComposeError> {
         let wrong = |error: &dyn std::fmt::Display| ComposeError(error.to_string());
         let mailbox = |named: &Named| {

@@ -23,7 +23,6 @@ const GUESTS: usize = 100;
 const LINKS: usize = 5;
 
 /// Reads the first event of a calendar.
-#[must_use]
 pub fn invitation(text: &str) -> Option<Invitation> {
     let mut end = text.len().min(CALENDAR);
     while !text.is_char_boundary(end) {

@@ -11,7 +11,6 @@ use encoding_rs::{EUC_KR, Encoding, GBK, ISO_2022_JP, REPLACEMENT, UTF_8, UTF_16
 const META_WITHIN: usize = 4_096;
 
 /// Decodes text whose charset is `label`, if one was named.
-#[must_use]
 pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
     let label = label.map(|label| label.trim_matches(|c: char| c.is_whitespace() || "\"'".contains(c)).to_lowercase());
     let Some(label) = label.filter(|label| !label.is_empty()) else { return guess(bytes) };
@@ -56,7 +55,6 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
 }
 
 /// Decodes HTML: a label, or else what `<meta charset>` says, or else a guess.
-#[must_use]
 pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
     let known = label.filter(|label| {
         let label = label.trim().to_lowercase();
@@ -258,7 +256,6 @@ fn hz(bytes: &[u8]) -> String {
 
 /// Header fields as UTF-8: those with bytes beyond ASCII, which RFC 6532 wants to be UTF-8, are guessed, each by itself; where the
 /// body has a charset, it is that of the header too.
-#[must_use]
 pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !has_escapes(bytes) => return Cow::Borrowed(text),

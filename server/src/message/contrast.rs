@@ -243,7 +243,6 @@ fn hex(colour: [f32; 3]) -> String {
 }
 
 /// The same HTML, with readable text.
-#[must_use]
 pub fn readable(html: &str) -> String {
     let tokenizer = Tokenizer::new(Sink(RefCell::default()), html5ever::tokenizer::TokenizerOpts::default());
     let input = BufferQueue::default();

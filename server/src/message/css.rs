@@ -173,7 +173,6 @@ fn written(all: &[Component]) -> Option<String> {
 }
 
 /// What is left of a `style` attribute.
-#[must_use]
 pub fn sanitised(style: &str) -> String {
     let mut parser = Parser::new(style);
     let mut out = String::new();

@@ -3,14 +3,12 @@
 use std::fmt::Write;
 
 /// Whether a character embeds, overrides or isolates a direction.
-#[must_use]
 pub fn turns_text(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A name, subject or address with such characters shown as what they are. Isolates that are closed stay: they turn nothing but
 /// what is within them, and programs write them around names of people. Marks (U+200E, U+200F, U+061C) turn nothing.
-#[must_use]
 pub fn shown(text: &str) -> String {
     if !text.contains(turns_text) {
         return text.to_owned();

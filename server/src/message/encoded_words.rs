@@ -62,13 +62,11 @@ fn word(text: &str) -> Option<Word<'_>> {
 }
 
 /// A text with its encoded words decoded.
-#[must_use]
 pub fn decoded(text: &str) -> String {
     replaced(text, |decoded, out| out.push_str(decoded))
 }
 
 /// A header with each run of encoded words as one word of UTF-8. Offsets change: it is for reading fields only.
-#[must_use]
 pub fn normalised(header: &[u8]) -> String {
     let header = charset::header_text(&header[..header.len().min(HEADER)]);
     replaced(&header, |decoded, out| {

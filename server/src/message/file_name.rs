@@ -11,7 +11,6 @@ const ENDING: usize = 20;
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// A name that is safe on every system. Unsafe characters are replaced; nothing is cut off at them.
-#[must_use]
 pub fn file_name(name: &str, content_type: &str, number: usize) -> String {
     let one_line: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let one_line = one_line.split_whitespace().collect::<Vec<_>>().join(" ");

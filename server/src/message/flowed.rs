@@ -7,7 +7,6 @@ use linkify::{LinkFinder, LinkKind};
 const LINKS: usize = 2_000;
 
 /// Joins the lines of `format=flowed` text. With DelSp the blank that marks a soft break goes, too.
-#[must_use]
 pub fn unflowed(text: &str, del_sp: bool) -> String {
     let mut out = String::with_capacity(text.len());
     // Depth of quotes of a line that goes on in the next one.
@@ -48,7 +47,6 @@ pub fn unflowed(text: &str, del_sp: bool) -> String {
 }
 
 /// A text in pieces: words, and links to pages and addresses. Nothing in it is markup.
-#[must_use]
 pub fn pieces(text: &str) -> Vec<TextPiece> {
     let mut finder = LinkFinder::new();
     finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(true);

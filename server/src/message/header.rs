@@ -15,7 +15,6 @@ pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
     /// The first field of a name (in lower case), still folded.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         let mut rest = self.0;
         while !rest.is_empty() && !rest.starts_with(b"\n") && !rest.starts_with(b"\r\n") {
@@ -44,26 +43,22 @@ pub(super) fn end_of_field(header: &[u8]) -> usize {
 }
 
 /// One line, of bounded length, without control characters.
-#[must_use]
 pub fn line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(FIELD).collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// One line that others wrote and people read: characters that turn the text around them are shown.
-#[must_use]
 pub fn shown_line(text: &str) -> String {
     direction::shown(&line(text))
 }
 
 /// The text of an unstructured field.
-#[must_use]
 pub fn text(field: &[u8]) -> String {
     shown_line(&encoded_words::decoded(&super::charset::header_text(field)))
 }
 
 /// Whom a field names. Entries without name and address are none.
-#[must_use]
 pub fn parties(field: Option<&Address<'_>>) -> Vec<Party> {
     let each = field.into_iter().flat_map(Address::iter).take(ADDRESSES);
     each.map(|one| {
@@ -82,7 +77,6 @@ pub fn parties(field: Option<&Address<'_>>) -> Vec<Party> {
 }
 
 /// Names, or else addresses, for a list.
-#[must_use]
 pub fn names(all: &[Party]) -> String {
     let named =
         all.iter().map(|party| if party.name.is_empty() { party.address.as_str() } else { party.name.as_str() });
@@ -98,14 +92,12 @@ pub struct Summary {
     pub from_address: String,
     /// To whom.
     pub recipients: String,
-    /// Subject.
     pub subject: String,
     /// It seems to have attachments.
     pub attachments: bool,
 }
 
 /// Reads the header of a message.
-#[must_use]
 pub fn summary(header: &[u8]) -> Summary {
     let normalised = encoded_words::normalised(header);
     let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())

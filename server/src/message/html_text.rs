@@ -4,7 +4,6 @@
 const BLOCKS: [&str; 11] = ["h1", "h2", "h3", "h4", "h5", "h6", "div", "li", "tr", "blockquote", "table"];
 
 /// HTML as text. What style sheets and titles say is no text.
-#[must_use]
 pub fn html_text(html: &str) -> String {
     let html = ["style", "title", "script"].iter().fold(without_comments(html), |html, name| without(&html, name));
     let mut broken = String::with_capacity(html.len());

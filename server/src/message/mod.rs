@@ -32,13 +32,11 @@ pub use sanitize::{document, has_remote_images};
 pub use transfer::{Decoder, decode};
 
 /// The first text of a message that Entrepost wrote, whole.
-#[must_use]
 pub fn whole_text(raw: &[u8]) -> Option<String> {
     mail_parser::MessageParser::default().parse(raw)?.body_text(0).map(std::borrow::Cow::into_owned)
 }
 
 /// The bytes of a part of a message.
-#[must_use]
 pub fn bytes_of(raw: &[u8], part: &Part) -> Vec<u8> {
     let (from, to) = (part.from as usize, part.from.saturating_add(part.length) as usize);
     match &part.bytes {

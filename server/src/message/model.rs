@@ -11,7 +11,6 @@ pub enum Encoding {
     Identity,
     /// Base64.
     Base64,
-    /// Quoted-printable.
     QuotedPrintable,
 }
 
@@ -47,7 +46,6 @@ pub struct Part {
 
 impl Part {
     /// Bytes after decoding, about.
-    #[must_use]
     pub fn size(&self) -> u64 {
         if let Some(bytes) = &self.bytes {
             return bytes.len() as u64;
@@ -69,18 +67,14 @@ pub struct Picture {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A message, parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParsedMessage {
     /// Authors.
     pub from: Vec<Party>,
     /// Where answers go.
     pub reply_to: Vec<Party>,
-    /// To.
     pub to: Vec<Party>,
-    /// Cc.
     pub cc: Vec<Party>,
-    /// Subject.
     pub subject: String,
     /// Date, by its author's clock.
     pub date: Option<Timestamp>,
@@ -110,7 +104,6 @@ pub struct ParsedMessage {
 
 impl ParsedMessage {
     /// About how much memory it takes, in bytes.
-    #[must_use]
     pub fn size_in_memory(&self) -> usize {
         let text = self.text.as_ref().map_or(0, String::len) + self.html.as_ref().map_or(0, String::len);
         let pictures: usize = self.pictures.iter().map(|picture| picture.bytes.len()).sum();

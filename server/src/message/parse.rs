@@ -109,8 +109,6 @@ struct Parser<'a> {
     level: usize,
 }
 
-/// Parses a message.
-#[must_use]
 pub fn parse(raw: &[u8], truncated: bool) -> ParsedMessage {
     parse_at(raw, truncated, 0)
 }

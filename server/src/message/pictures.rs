@@ -14,7 +14,6 @@ const DATA: usize = 8 * 1024 * 1024;
 const DATA_URLS: usize = 1_000;
 
 /// The type of a raster picture that browsers show, by its first bytes. SVG and HTML may hold scripts, and are none.
-#[must_use]
 pub fn raster_type(bytes: &[u8]) -> Option<&'static str> {
     let kind = infer::get(bytes)?.mime_type();
     match kind {
@@ -25,7 +24,6 @@ pub fn raster_type(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// The picture that a `data:` address (RFC 2397) brings along.
-#[must_use]
 pub fn of_data_url(url: &str) -> Option<(&'static str, Vec<u8>)> {
     let (head, data) = url.get(..DATA.min(url.len()))?.split_once(',')?;
     let head = head.get(5..)?.to_ascii_lowercase();
@@ -39,13 +37,11 @@ pub fn of_data_url(url: &str) -> Option<(&'static str, Vec<u8>)> {
 }
 
 /// A `data:` address of a picture.
-#[must_use]
 pub fn data_url(content_type: &str, bytes: &[u8]) -> String {
     format!("data:{content_type};base64,{}", BASE64_STANDARD.encode(bytes))
 }
 
 /// The pictures that HTML brings along in `data:` addresses, at most `most`.
-#[must_use]
 pub fn of_html(html: &str, most: usize) -> Vec<(&'static str, Vec<u8>)> {
     let lower = html.to_ascii_lowercase();
     let mut found = Vec::new();
@@ -62,7 +58,6 @@ pub fn of_html(html: &str, most: usize) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The ending of a picture's file name.
-#[must_use]
 pub fn ending(content_type: &str) -> &'static str {
     match content_type {
         "image/jpeg" => "jpg",

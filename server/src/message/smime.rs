@@ -18,7 +18,6 @@ pub enum Content {
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 
 /// Opens CMS in BER or DER: Outlook writes lengths in advance, other programs do not.
-#[must_use]
 pub fn open(cms: &[u8]) -> Content {
     // CertificateS and the like stand behind the content; what is cut off there takes nothing away.
     let decoded = Mode::Ber.decode(cms, |cons| {

@@ -37,7 +37,6 @@ const LINE: usize = 4_096;
 
 impl Decoder {
     /// A decoder at the beginning of a part.
-    #[must_use]
     pub fn new(encoding: Encoding) -> Self {
         Self {
             encoding,
@@ -86,7 +85,6 @@ impl Decoder {
     }
 
     /// Whether bytes were lost: there were bits that make no byte.
-    #[must_use]
     pub fn lost(&self) -> bool {
         self.lost
     }
@@ -277,7 +275,6 @@ fn quoted_printable(text: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// Decodes a whole part, and says whether bytes were lost.
-#[must_use]
 pub fn decode(encoding: Encoding, bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut decoder = Decoder::new(encoding);
     let mut all = decoder.push(bytes);
@@ -286,7 +283,6 @@ pub fn decode(encoding: Encoding, bytes: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// Whether decoding base64 loses bytes.
-#[must_use]
 pub fn loses(bytes: &[u8]) -> bool {
     let mut decoder = Decoder::new(Encoding::Base64);
     for piece in bytes.chunks(64 * 1024) {

@@ -1,4 +1,4 @@
-//! One attempt to send one delivery. No transaction is open meanwhile.
+//! One send attempt. No transaction is open meanwhile.
 
 use app::model::{MailboxState, RecipientState, RecipientView, Timestamp};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -13,10 +13,10 @@ use crate::diagnosis::Fault;
 use crate::mail::{Login, MailError, Step, smtp};
 use crate::store::{Delivery, Mailbox, Result, SendQueue};
 
-/// How long it is waited before it is looked whether a mailbox was connected again.
+/// Pause before checking whether a disconnected mailbox is connected again, in seconds.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;
 
-/// What an attempt came to. The fault is what the writer's diagnosis is made of.
+/// Outcome of a send attempt, and the fault that the writer's diagnosis is built from.
 pub(super) struct AttemptResult {
     pub outcome: Outcome,
     pub fault: Option<Fault>,
@@ -26,7 +26,7 @@ pub(super) struct AttemptResult {
 #[derive(Clone, Copy)]
 pub(super) struct Peer<'a> {
     pub server: &'a (String, u16),
-    /// The name that signed in there, if somebody did.
+    /// Sign-in name, if the session is authenticated.
     pub signed_in_as: Option<&'a str>,
 }
 
@@ -50,7 +50,7 @@ impl AttemptResult {
     }
 }
 
-/// A session that is kept from one message to the next, while its token lives.
+/// An SMTP session reused for several messages, as long as its token is valid.
 pub(super) struct OpenSession {
     pub(super) session: smtp::Session,
     until: Timestamp,
@@ -63,7 +63,7 @@ impl OpenSession {
 }
 
 impl Outbox {
-    /// Tries a delivery. `None`: the lease was lost, and somebody else decides.
+    /// Attempts a delivery. `None`: the lease was lost, so another claim decides.
     pub(super) async fn attempt(
         &self,
         queue: &SendQueue,
@@ -72,7 +72,7 @@ impl Outbox {
     ) -> Result<Option<AttemptResult>> {
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
-        // Reports came back meanwhile for all who were to get it: there is nobody to send it to.
+        // Bounces arrived meanwhile for every recipient: nobody is left to send to.
         if pending.is_empty() {
             return Ok(Some(AttemptResult::plain(Outcome::Released)));
         }
@@ -103,7 +103,7 @@ impl Outbox {
             None => None,
         };
         let Some(mailbox) = mailbox else {
-            // It may be connected again: what waits then leaves through it.
+            // The mailbox may be connected again; waiting deliveries are sent through it then.
             return Ok(Some(AttemptResult::plain(Outcome::NoToken {
                 answer: format!("{} was disconnected; it leaves when that is connected again", delivery.from),
                 retry_after: Some(DISCONNECTED_RETRY_SECONDS),
@@ -128,7 +128,7 @@ impl Outbox {
         Ok(attempted)
     }
 
-    /// MAIL, RCPT, the mark that octets leave, DATA. The flag says whether the session can carry another message.
+    /// MAIL, RCPT, the record that DATA begins, DATA. The flag says whether the session can carry another message.
     pub(super) async fn submit(
         &self,
         delivery: &Delivery,
@@ -140,7 +140,7 @@ impl Outbox {
         let refused = match session.address(envelope, bytes).await {
             Ok(refused) => refused,
             Err(error) => {
-                // A refusal leaves the session in order; a broken connection does not.
+                // A refusal leaves the session usable; a broken connection does not.
                 let usable = error.answered && error.code() != Some(421) && session.reset().await.is_ok();
                 return Ok((failed(error, Vec::new()), usable));
             }
@@ -178,7 +178,7 @@ impl Outbox {
         }
     }
 
-    /// A signed-in session of a mailbox, or what stands in the way.
+    /// An authenticated session of a mailbox, or the outcome that prevents one.
     pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<OpenSession, AttemptResult>> {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
@@ -210,7 +210,7 @@ impl Outbox {
             Ok(session) => Ok(Ok(OpenSession { session, until: token.expires_at.plus_ms(-60_000) })),
             Err(error) => {
                 if error.step == Step::Auth && error.answered {
-                    // Perhaps only the token was revoked: the next attempt asks for a new one.
+                    // Only the token may be revoked: the next attempt gets a new one.
                     self.tokens.forget(mailbox.id);
                 }
                 Ok(Err(AttemptResult::smtp(error, Vec::new(), self.microsoft(mailbox), now)))

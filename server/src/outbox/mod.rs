@@ -1,7 +1,7 @@
-//! The outbox: every message that was accepted here leaves, or says why not.
+//! The outbox: every accepted message is sent, or its fate is known.
 //!
-//! A worker claims a delivery (a lease, committed), sends it outside of any transaction, and records what became of it. Who dies
-//! in between leaves a lease that ends: the delivery is queued again if no octet of the message had left, else it is `unknown`.
+//! A worker claims a delivery (a committed lease), sends it outside of any transaction, and records the outcome. The lease of a
+//! process that dies expires: its delivery is queued again if DATA had not begun, and is `unknown` otherwise.
 
 mod delivery;
 mod notification;
@@ -23,24 +23,23 @@ use crate::vault::Place;
 /// Limits of sending. Defaults are Exchange Online's.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// What one mailbox may do.
+    /// Limits of one mailbox.
     pub throttle: Throttle,
-    /// How long a message is tried.
+    /// How long sending a message is attempted.
     pub max_age: Duration,
-    /// How long the first pause after a temporary failure is; each one after it is twice as long.
+    /// First pause after a temporary failure; each further one is twice as long.
     pub first_pause: Duration,
 }
 
-/// A message as it waits, sealed.
+/// A waiting message, as it is sealed.
 #[derive(Serialize, Deserialize)]
 pub enum Body {
-    /// Written by a person: ready for the wire, in base64.
+    /// Written by a person: RFC 5322 bytes, in base64.
     Message(String),
-    /// The same, where it is text as it stands (which a message nearly always is: a third shorter).
+    /// The same as text, where the bytes are UTF-8: a third shorter.
     Text(String),
-    /// A notification: composed when it leaves, since its sender is chosen then.
+    /// A notification: built when it is sent, because its sender is chosen then.
     Notification {
-        /// Who gets it.
         to: String,
         /// Plain text.
         text: String,
@@ -48,8 +47,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// A message that is ready for the wire.
-    #[must_use]
+    /// The body of a complete message.
     pub fn of(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),
@@ -58,8 +56,7 @@ impl Body {
     }
 }
 
-/// Where the message of a delivery is sealed.
-#[must_use]
+/// Sealing place of the message of a delivery.
 pub fn body_place(delivery: DeliveryId) -> Place {
     Place::new("deliveries", "body_sealed", delivery)
 }

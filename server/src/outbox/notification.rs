@@ -1,4 +1,4 @@
-//! Notifications leave through the institution's notification mailbox, or if that fails through the system SMTP relay.
+//! Notifications: sent through the institution's notification mailbox, or the system relay if that fails.
 
 use app::model::MailboxState;
 
@@ -11,15 +11,11 @@ use crate::store::{Delivery, EmailSettings, Mailbox, Result};
 
 impl Outbox {
     /// The default sender of an institution.
-    #[must_use]
     pub fn default_sender(&self, slug: &str) -> String {
         format!("notifications@{slug}.{}", self.notifications_domain)
     }
 
-    /// Whether and as whom notifications can be sent.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Sender address of notifications; `None` if they cannot be sent.
     pub async fn sender(&self, institution: app::model::InstitutionId, slug: &str) -> Result<Option<String>> {
         let settings = self.store.email_settings(institution).await?;
         if self.sending_mailbox(institution, &settings).await?.is_some() {
@@ -48,12 +44,12 @@ impl Outbox {
         let settings = self.store.email_settings(institution).await?;
         if settings.custom_from && settings.notification_mailbox.is_some() {
             let (attempted, problem) = self.through_notification_mailbox(delivery, &settings, to, text).await?;
-            // It is said at the start of a sentence that closes with a full stop.
+            // The sentence it begins ends with a full stop.
             let problem = problem.map(|problem| problem.trim_end_matches('.').to_owned());
             if settings.notification_problem != problem {
                 self.store.set_notification_problem(institution, problem.as_deref()).await?;
             }
-            // What the mailbox is not to blame for would fare no better elsewhere; what may have left must not leave twice.
+            // A fault of the message would recur at the relay, and a message that may have been sent must not be sent twice.
             if problem.is_none() || self.system_smtp.is_none() {
                 return Ok(attempted);
             }
@@ -74,7 +70,7 @@ impl Outbox {
         Ok(attempted)
     }
 
-    /// The attempt, and what is wrong with the mailbox (as opposed to the message) if something is.
+    /// The attempt, and the fault of the mailbox (as opposed to the message), if any.
     async fn through_notification_mailbox(
         &self,
         delivery: &Delivery,
@@ -129,7 +125,7 @@ impl Outbox {
     }
 }
 
-/// A recipient's refusal, or a connection that broke with the message under way, is not the mailbox's.
+/// A refused recipient, or a connection lost during DATA, is no fault of the mailbox.
 fn is_the_mailboxs(error: &MailError) -> bool {
     match error.step {
         Step::Recipient => false,

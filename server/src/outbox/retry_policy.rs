@@ -1,97 +1,81 @@
-//! What becomes of a delivery after an attempt: a pure function of the outcome, so that every rule can be read and tested here.
+//! Decides what follows a send attempt: a pure function of its outcome, so that every rule is readable and testable here.
 
 use app::model::{DeliveryState, RecipientState, Timestamp};
 
 use crate::mail::{MailError, Step};
 
-/// Longest pause.
 const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;
-/// The longest patience that a server is granted: it may ask again.
+/// Longest pause that a server can impose; it may ask again.
 const LONGEST_WAIT_MS: i64 = 24 * 60 * 60 * 1000;
-/// How long a lane rests whose mailbox must be connected again; connecting ends the rest at once.
+/// How long the queue of a mailbox that needs a new sign-in pauses; connecting it resumes the queue at once.
 const HELD_MS: i64 = 10 * 60 * 1000;
 
-/// How an attempt ended.
+/// Outcome of a send attempt.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The server accepted the message, but perhaps not for everybody.
+    /// The server accepted the message for at least one recipient.
     Accepted {
-        /// Its words.
+        /// Reply text.
         reply: String,
-        /// Recipients for whom it was accepted.
         accepted: Vec<String>,
-        /// Recipients that were refused, with the server's words.
+        /// Refused recipients, with the server's replies.
         refused: Vec<(String, MailError)>,
     },
-    /// It failed at a step of the session.
+    /// A step of the session failed.
     Failed {
-        /// What failed.
         error: MailError,
-        /// Recipients that were refused, where that is what failed.
+        /// Refused recipients, if that is the failure.
         refused: Vec<(String, MailError)>,
     },
-    /// No token for now: the authority is out of reach, or asks for patience.
+    /// No token for now: the authority is unreachable or asks to wait.
     NoToken {
-        /// What it said.
         answer: String,
-        /// Seconds it asks to wait.
+        /// Seconds to wait, if the authority named them.
         retry_after: Option<u64>,
     },
-    /// No token until somebody does something: connects again, or pastes a new secret.
-    Held {
-        /// What is missing.
-        answer: String,
-    },
-    /// It can never leave: it cannot be read, or its mailbox is gone.
-    Permanent {
-        /// Why.
-        answer: String,
-    },
-    /// The server stops; no octet of the message left.
+    /// No token until a person acts: signs in again, or stores a new secret.
+    Held { answer: String },
+    /// It can never be sent: the stored message is unreadable, or its mailbox is gone.
+    Permanent { answer: String },
+    /// Entrepost stops, and DATA had not begun.
     Released,
 }
 
-/// The attempt that ended.
+/// A finished send attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct SendAttempt {
-    /// Its number, from 1.
+    /// Counted from 1.
     pub number: i64,
-    /// When the message was written.
     pub created_at: Timestamp,
-    /// Now.
     pub now: Timestamp,
-    /// Milliseconds for which a message is tried.
     pub max_age_ms: i64,
-    /// Milliseconds of the first pause after a temporary failure.
+    /// Pause after the first temporary failure.
     pub first_pause_ms: i64,
-    /// 0 to 1, so that many do not come back at the same moment.
+    /// 0 to 1: spreads retries over time.
     pub jitter: f64,
-    /// Whether an earlier attempt was accepted for some recipients.
+    /// An earlier attempt was accepted for some recipients.
     pub others_have_it: bool,
 }
 
-/// What is to be done.
+/// What follows an attempt.
 #[derive(Debug, PartialEq)]
 pub struct Transition {
     /// The new state.
     pub state: DeliveryState,
-    /// When it is tried again, where it is.
+    /// Time of the next attempt, if there is one.
     pub at: Timestamp,
-    /// Until when nothing else leaves through its lane.
+    /// The send queue pauses until then.
     pub pause_queue: Option<Timestamp>,
-    /// The server's words.
+    /// The server's reply.
     pub answer: String,
-    /// What became of recipients.
     pub recipients: Vec<(String, RecipientState, String)>,
-    /// Whether the attempt counts.
+    /// Whether it counts as an attempt.
     pub counts: bool,
 }
 
-/// Decides.
-#[must_use]
 pub fn transition(outcome: &Outcome, attempt: SendAttempt) -> Transition {
     let next = next(outcome, attempt);
-    // What some have was sent, whoever did not get it: the recipients say who.
+    // A message that some recipients have is sent; the recipients say who does not have it.
     match next.state {
         DeliveryState::Failed if attempt.others_have_it => Transition { state: DeliveryState::Sent, ..next },
         _ => next,
@@ -115,7 +99,7 @@ fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
             recipients.extend(refused_for_good(refused));
             let later: Vec<_> = refused.iter().filter(|(_, error)| error.is_transient()).collect();
             match later.first() {
-                // Those who were refused for now get it later: the others have it.
+                // Recipients refused for now get it later; the others have it.
                 Some((_, error)) if !is_too_old(attempt) => Transition {
                     recipients,
                     at: now.plus_ms(pause(attempt, None)),
@@ -137,7 +121,7 @@ fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
                 retry_after.and_then(|seconds| i64::try_from(seconds).ok()).map(|seconds| seconds.saturating_mul(1000));
             retry(attempt, answer.clone(), wait, true)
         }
-        // It stays queued as long as it takes: its age counts only while it could leave.
+        // It stays queued without limit: its age counts only while it can be sent.
         Outcome::Held { answer } => Transition {
             at: now,
             pause_queue: Some(now.plus_ms(HELD_MS)),
@@ -159,19 +143,19 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: SendAttem
         recipients: refused_for_good(refused),
         counts: true,
     };
-    // The whole message may have been taken: sending again could send twice.
+    // The server may have the whole message: sending again could deliver it twice.
     if error.step == Step::AfterData && !error.answered {
-        // Whoever was refused, for now or for good, did not get it from that session.
+        // Refused recipients, temporarily or for good, did not get it from that session.
         let said =
             |(address, error): &(String, MailError)| (address.clone(), RecipientState::Refused, error.to_string());
         return Transition { recipients: refused.iter().map(said).collect(), ..stop(DeliveryState::Unknown) };
     }
-    // Before MAIL FROM nothing of this message was said: it is the mailbox or the way to the server, and waits for all.
+    // Before MAIL FROM the failure concerns the mailbox or the connection: every delivery of the queue waits.
     let mailbox = matches!(error.step, Step::Connect | Step::Tls | Step::Auth);
-    // Of recipients that were refused for now only if that is all: what is said of the whole message counts more.
+    // Recipients refused for now count only if nothing else failed: a reply to the whole message outweighs them.
     let some_later = error.step == Step::Recipient && refused.iter().any(|(_, error)| error.is_transient());
     if mailbox || error.is_transient() || some_later {
-        // A recipient's server that asks for patience (greylisting) is no reason to let all others wait.
+        // Greylisting by one recipient's server does not delay the other deliveries.
         let throttled = error.is_throttled() && (error.step != Step::Recipient || error.is_the_senders());
         let wait = if error.is_quota() { Some(LONGEST_PAUSE_MS) } else { error.backoff_ms() };
         let next = retry(attempt, answer.clone(), wait, mailbox || throttled || error.is_quota());
@@ -202,7 +186,7 @@ fn retry(attempt: SendAttempt, answer: String, wait_ms: Option<i64>, queue: bool
     }
 }
 
-/// Doubles with every attempt, spread over a fifth; never shorter than what the server asks for.
+/// Doubles with each attempt, with 20 % jitter; never shorter than the server asks for.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of an hour")]
 fn pause(attempt: SendAttempt, wait_ms: Option<i64>) -> i64 {
     let doublings = u32::try_from((attempt.number - 1).clamp(0, 16)).unwrap_or(16);
@@ -272,7 +256,7 @@ mod tests {
     #[test]
     fn throttling_and_refused_sign_ins_rest_the_whole_mailbox() {
         assert!(fails(smtp(Step::From, 432), attempt(1, 0)).pause_queue.is_some());
-        // 535 is permanent for the attempt, but an administrator can mend it, and no other message would fare better.
+        // 535 is permanent for the attempt, but an administrator can fix it, and it concerns every message of the mailbox.
         let refused = fails(smtp(Step::Auth, 535), attempt(1, 0));
         assert_eq!(refused.state, DeliveryState::Deferred);
         assert!(refused.pause_queue.is_some());

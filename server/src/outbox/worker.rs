@@ -1,4 +1,4 @@
-//! The worker: lanes with something due are served side by side, each delivery within a lease that is renewed while it is sent.
+//! The worker: serves due send queues in parallel, each delivery under a lease that is renewed while it is sent.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,34 +21,33 @@ use crate::mail::{MailError, Step, Trust};
 use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
 use crate::vault::Vault;
 
-/// A lease ends this long after its last renewal.
+/// A lease expires this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
-/// How often it is renewed.
 const LEASE_RENEWAL: Duration = Duration::from_secs(8);
-/// How often the worker looks by itself; a message that is queued here wakes it at once.
+/// How often the worker polls; a message queued in this process wakes it at once.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it looks for leases that ended.
+/// How often it looks for expired leases.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
-/// Clocks of replicas agree within this time; one that is further behind was set back.
+/// Clocks of replicas agree within this time; a clock further behind was set back.
 const CLOCK_SET_BACK_MS: i64 = 5 * 60 * 1000;
-/// How long it is tried to record what became of a message.
+/// How long recording an outcome is retried.
 const RECORD_RETRY_LIMIT: Duration = Duration::from_secs(60);
-/// Sessions of this process at one time.
+/// SMTP sessions of this process at one time.
 const MAX_SESSIONS: usize = 32;
-/// Messages after which a lane lets others have their turn.
+/// Messages after which a queue yields its session to others.
 const MESSAGES_PER_TURN: usize = 20;
 
-/// What sends.
+/// Sends deliveries.
 pub struct Outbox {
     dependencies: Dependencies,
     wake: Notify,
     busy: Mutex<HashMap<Uuid, i64>>,
     sessions: Arc<Semaphore>,
-    /// A lane found no session: others give theirs back sooner.
+    /// A queue found no free session: the others yield sooner.
     crowded: AtomicBool,
 }
 
-/// A place in a lane.
+/// A connection slot of a send queue.
 struct QueueSlot<'a> {
     outbox: &'a Outbox,
     queue: Uuid,
@@ -67,11 +66,10 @@ impl std::ops::Deref for Outbox {
     }
 }
 
-/// What the outbox is made of.
+/// What the worker needs.
 pub struct Dependencies {
     /// The database.
     pub store: Store,
-    /// Opens messages.
     pub vault: Arc<Vault>,
     /// Access tokens.
     pub tokens: Arc<Tokens>,
@@ -79,21 +77,18 @@ pub struct Dependencies {
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    /// Where mailboxes submit.
+    /// SMTP host and port of mailboxes.
     pub microsoft_smtp: (String, u16),
-    /// Where notifications leave.
+    /// Relay for notifications.
     pub system_smtp: Option<Relay>,
-    /// Domain of the default senders.
+    /// Domain of the default sender addresses.
     pub notifications_domain: String,
-    /// How much and how long.
     pub limits: Limits,
     /// Set when the server stops.
     pub stop: CancellationToken,
 }
 
 impl Outbox {
-    /// Built once.
-    #[must_use]
     pub fn new(dependencies: Dependencies) -> Self {
         Self {
             wake: Notify::new(),
@@ -104,7 +99,7 @@ impl Outbox {
         }
     }
 
-    /// Something was queued, or may leave now.
+    /// Wakes the worker: a delivery was queued or is due now.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
@@ -112,7 +107,7 @@ impl Outbox {
     /// Sends until the server stops.
     pub async fn run(self: Arc<Self>, tasks: TaskTracker) {
         if self.store.backend() == Backend::Sqlite {
-            // One process: whoever held a lease is dead.
+            // SQLite has one process: no lease holder is alive.
             self.reap(Timestamp(i64::MAX)).await;
             if let Err(error) = self.store.end_leases().await {
                 tracing::error!("outbox: {error}");
@@ -138,10 +133,7 @@ impl Outbox {
         }
     }
 
-    /// Sends what is due now, lane after lane, and answers how many attempts were made. For tests.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Sends what is due now, queue by queue, and returns the number of attempts. For tests.
     pub async fn run_once(&self) -> Result<usize> {
         let mut attempts = 0;
         for queue in self.store.due_queues(self.clock.now(), i64::MAX).await? {
@@ -158,7 +150,7 @@ impl Outbox {
         }
     }
 
-    /// A clock that was set back must not make messages wait for times that are far ahead now.
+    /// After the clock was set back, deliveries must not wait for times that are far ahead now.
     async fn handle_clock_set_back(&self) -> Result<()> {
         let (now, last) = (self.clock.now(), self.store.last_claimed_at().await?);
         if last.since_ms(now) > CLOCK_SET_BACK_MS {
@@ -183,10 +175,10 @@ impl Outbox {
             self.crowded.store(false, Ordering::Relaxed);
             let outbox = Arc::clone(self);
             tasks.spawn(async move {
-                // Left however this ends, a panic included: a lane that nobody leaves is closed for ever.
+                // Released even on a panic: an occupied slot would block the queue for ever.
                 let _place = QueueSlot { outbox: &outbox, queue: queue.id };
                 match outbox.serve(&queue, MESSAGES_PER_TURN).await {
-                    // Perhaps more became due meanwhile, or another lane waits for this session.
+                    // More may be due, or another queue may wait for this session.
                     Ok(1..) => outbox.wake(),
                     Ok(0) => {}
                     Err(error) => tracing::error!("outbox: {error}"),
@@ -215,7 +207,7 @@ impl Outbox {
         }
     }
 
-    /// Sends what is due in a lane, one after the other through one session.
+    /// Sends the due deliveries of a queue one by one through one session.
     async fn serve(&self, queue: &SendQueue, turn: usize) -> Result<usize> {
         let mut open_session: Option<OpenSession> = None;
         let mut attempts = 0;
@@ -254,14 +246,14 @@ impl Outbox {
         Ok(attempts)
     }
 
-    /// One claimed delivery, to its record. `false`: the lane rests.
+    /// Sends one claimed delivery and records the outcome. `false`: the queue pauses.
     async fn deliver(
         &self,
         queue: &SendQueue,
         (delivery, connection): (&Delivery, Uuid),
         open_session: &mut Option<OpenSession>,
     ) -> Result<bool> {
-        // Before it is sent: once it is, nothing may come between the answer and its record.
+        // Loaded before sending: nothing may come between the reply and its record.
         let recipients = self.store.recipients(delivery.institution, delivery.id).await?;
         let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
         let attempted = {
@@ -317,7 +309,7 @@ impl Outbox {
         }
     }
 
-    /// What became of a message must not be lost to a database that is away for a moment: the message would be unknown.
+    /// Retries while the database is away: without a record the message would be unknown.
     async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
         let until = Instant::now() + RECORD_RETRY_LIMIT;
         loop {
@@ -327,7 +319,7 @@ impl Outbox {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 recorded => {
-                    // Somebody took its sender for dead and called it unknown: it is known after all.
+                    // The lease had expired and the delivery became unknown; its outcome is known now.
                     if !recorded? && record.state == DeliveryState::Sent {
                         self.store.prove_sent(delivery.institution, delivery.id, &record.answer, now).await?;
                     }
@@ -340,7 +332,7 @@ impl Outbox {
         }
     }
 
-    /// A mailbox whose sign-in is refused no longer works: its owner sees that, and it is tested again by itself.
+    /// Blocks a mailbox whose sign-in is refused. Its owner sees that, and it is tested again automatically.
     async fn block(&self, queue: &SendQueue, error: &MailError, problem: &str, now: Timestamp) -> Result<()> {
         let (Some(id), Step::Auth, true) = (queue.mailbox, error.step, error.answered && !error.is_transient()) else {
             return Ok(());

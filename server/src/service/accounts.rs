@@ -26,19 +26,14 @@ fn busy() -> AppError {
     AppError::refused("Too many people are signing in at this moment. Try again in a few seconds.")
 }
 
-/// The link of an invitation.
-#[must_use]
 pub fn invitation_link(public_url: &str, token: &str) -> String {
     format!("{public_url}/invitation/{token}")
 }
 
 /// A new account, for the command line and the invitation form.
 pub struct AddPerson<'a> {
-    /// Where.
     pub institution: InstitutionId,
-    /// Who.
     pub address: &'a EmailAddress,
-    /// Their role.
     pub role: Role,
     /// A password at once, instead of an invitation.
     pub password: Option<&'a str>,

@@ -94,7 +94,6 @@ fn letter(c: char) -> char {
 }
 
 /// Whether a password is among what everybody tries first.
-#[must_use]
 pub fn is_common(password: &str) -> bool {
     let lower: String =
         password.trim().to_lowercase().chars().filter(|c| c.is_alphanumeric() || "!@$|".contains(*c)).collect();

@@ -607,9 +607,6 @@ fn body_view(opened: &ParsedMessage, path: &str) -> BodyView {
 
 impl Services {
     /// Looks into mailboxes that nobody looks at, a few at a time, so that what came back is noticed and lists are fresh.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
     pub async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
         let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
         // As many as keep the schedule, and a few more: after a restart, when all are due, they come one after the other.

@@ -83,7 +83,6 @@ pub struct Services {
 
 impl Services {
     /// The traits that pages and server functions ask.
-    #[must_use]
     pub fn backend(self: &Arc<Self>) -> Backend {
         let handle = Handle(Arc::clone(self));
         Backend {
@@ -97,13 +96,11 @@ impl Services {
     }
 
     /// The redirect URI of an institution, from its public address and never from a Host header.
-    #[must_use]
     pub fn redirect_uri(&self, public_url: &str) -> String {
         format!("{public_url}{REDIRECT_PATH}")
     }
 
     /// An institution with its public address.
-    #[must_use]
     pub fn institution(&self, row: InstitutionRow) -> Institution {
         Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name }
     }

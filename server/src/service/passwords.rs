@@ -76,7 +76,6 @@ impl Drop for QueuePlace {
 
 impl Passwords {
     /// As many at once as there are processors.
-    #[must_use]
     pub fn new(clock: Clock) -> Self {
         let running = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let memory = Memory::default();
@@ -85,9 +84,6 @@ impl Passwords {
     }
 
     /// Takes a place in the queue. Some places are kept for known browsers: strangers from many networks take no others.
-    ///
-    /// # Errors
-    /// [`Busy`].
     pub fn queue(&self, network: IpAddr, is_known: bool) -> Result<QueuePlace, Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queue.by_network.get(&network).copied().unwrap_or_default();
@@ -102,9 +98,6 @@ impl Passwords {
 
     /// Takes a place in the queue, and waits a little for one. Of those who were here before nobody is refused for what others
     /// behind their network address do.
-    ///
-    /// # Errors
-    /// [`Busy`].
     pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> Result<QueuePlace, Busy> {
         // A known browser counts as a network of its own.
         let network = known.map_or(network, |known| IpAddr::V6(known.into()));

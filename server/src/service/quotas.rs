@@ -61,9 +61,6 @@ impl Drop for Following {
 
 impl Services {
     /// Lets one more page of a person follow what happens.
-    ///
-    /// # Errors
-    /// [`AppError::TooMany`].
     pub fn follow_more(&self, user: &SignedIn) -> Result<Following, AppError> {
         let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(user.user_id()).or_default();

@@ -27,13 +27,11 @@ pub const BROWSER: &str = "entrepost_attempt";
 pub const KNOWN: &str = "entrepost_known";
 
 /// The cookie's full name: under https it carries `__Host-`, which makes browsers insist on Secure, Path=/ and this host.
-#[must_use]
 pub fn cookie_name(services: &Services, name: &str) -> String {
     if services.config.public_url.is_https() { format!("__Host-{name}") } else { name.to_owned() }
 }
 
 /// A cookie for a number of seconds; 0 removes it.
-#[must_use]
 pub fn cookie(services: &Services, name: &str, value: &str, seconds: i64) -> Cookie {
     let secure = if services.config.public_url.is_https() { "; Secure" } else { "" };
     Cookie(format!(

@@ -16,13 +16,11 @@ const READY_MS: i64 = 60 * 60 * 1000;
 /// One run of Configure & Test.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Its id.
     pub id: AttemptId,
     /// Whose institution.
     pub institution: InstitutionId,
     /// Who started it.
     pub user: UserId,
-    /// What it is for.
     pub kind: AttemptKind,
     /// How far it is.
     pub stage: Stage,
@@ -40,7 +38,6 @@ pub struct Attempt {
     pub browser_sha256: Option<String>,
     /// The sealed PKCE verifier.
     pub verifier_sealed: Option<String>,
-    /// The sealed nonce.
     pub nonce_sealed: Option<String>,
     /// The sealed refresh token while the person decides or an address is being proved.
     pub grant_sealed: Option<String>,
@@ -67,21 +64,15 @@ pub struct Attempt {
 /// An attempt to be stored.
 #[derive(Debug, Clone)]
 pub struct NewAttempt {
-    /// Its id.
     pub id: AttemptId,
-    /// Who.
     pub user: UserId,
-    /// What for.
     pub kind: AttemptKind,
     /// `signing_in`, or `ready` when the grant is there already.
     pub stage: Stage,
-    /// The address.
     pub address: String,
     /// Whether Entrepost started it.
     pub automatic: bool,
-    /// Client ID.
     pub client_id: String,
-    /// Tenant ID.
     pub tenant_id: String,
     /// State (hashed), browser (hashed), verifier and nonce (sealed) of a sign-in.
     pub sign_in: Option<(String, String, String, String)>,
@@ -115,7 +106,6 @@ pub struct Resting {
 /// A check of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Which.
     pub kind: CheckKind,
     /// How it went.
     pub status: CheckStatus,
@@ -167,9 +157,6 @@ fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
 
 impl Store {
     /// Stores an attempt and its seven waiting checks (none for consent).
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn add_attempt(
         &self,
         tx: &mut Tx,
@@ -219,9 +206,6 @@ impl Store {
     }
 
     /// Uses up a state: answers its attempt once, and never again.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn take_state(&self, institution: InstitutionId, state_sha256: &str) -> Result<Option<Attempt>> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in' RETURNING {COLUMNS}"
@@ -233,10 +217,6 @@ impl Store {
         row.as_ref().map(attempt).transpose()
     }
 
-    /// An attempt.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn attempt(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Option<Attempt>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
             .bind(institution.to_string())
@@ -247,9 +227,6 @@ impl Store {
     }
 
     /// A person's attempts for their own mailbox, newest first, from those made before a time.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn attempts_of(
         &self,
         institution: InstitutionId,
@@ -269,9 +246,6 @@ impl Store {
     }
 
     /// The institution's attempts for notifications, newest first, from those made before a time.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn notification_attempts(
         &self,
         institution: InstitutionId,
@@ -290,9 +264,6 @@ impl Store {
 
     /// Puts an attempt to rest in its next stage, with what the sign-in brought; verifier and nonce are forgotten. `false`: it
     /// has ended meanwhile (its person was disabled, or it was taken for dead), and must not come to life again.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn rest_attempt(
         &self,
         tx: &mut Tx,
@@ -321,9 +292,6 @@ impl Store {
     }
 
     /// Takes an attempt out of `from`, if it is there: of two requests one wins.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn move_attempt(
         &self,
         tx: &mut Tx,
@@ -343,9 +311,6 @@ impl Store {
     }
 
     /// Starts the run of a ready attempt: one caller gets it.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn lease_attempt(
         &self,
         institution: InstitutionId,
@@ -362,9 +327,6 @@ impl Store {
     }
 
     /// Ends an attempt; whatever it held sealed is forgotten.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn finish_attempt(
         &self,
         institution: InstitutionId,
@@ -386,9 +348,6 @@ impl Store {
     }
 
     /// Ends every open attempt of a person; whatever they held sealed is forgotten.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn abandon_attempts_of(
         &self,
         tx: &mut Tx,
@@ -410,9 +369,6 @@ impl Store {
 
     /// Ends what nobody will end: sign-ins never come back from, decisions never made, runs whose process died.
     /// Also forgets old attempts beyond what is kept for each person.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn sweep_attempts(&self, now: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
@@ -440,9 +396,6 @@ impl Store {
     }
 
     /// The checks of an attempt, in order.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn checks(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Vec<Check>> {
         let rows = sqlx::query(
             "SELECT c.kind, c.status, c.detail, c.duration_ms, c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
@@ -466,9 +419,6 @@ impl Store {
     }
 
     /// What failed in the earlier attempts at the same mailbox by the same person.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<String>> {
         let rows = sqlx::query(
             "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
@@ -485,9 +435,6 @@ impl Store {
     }
 
     /// Records how a check went.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
         sqlx::query(
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6

@@ -82,7 +82,6 @@ fn sqlite_path(url: &str) -> Option<&str> {
 }
 
 /// The file that a SQLite address names, where it does not exist yet.
-#[must_use]
 pub fn missing_file(url: &str) -> Option<&Path> {
     sqlite_path(url).map(Path::new).filter(|path| !path.exists())
 }

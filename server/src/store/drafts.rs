@@ -9,7 +9,6 @@ use super::{Result, Store, Tx, at, id};
 /// A message that is being written.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// Its id.
     pub id: DraftId,
     /// What is written, sealed.
     pub body_sealed: String,
@@ -20,11 +19,9 @@ pub struct Draft {
 /// A file, sealed.
 #[derive(Debug, Clone)]
 pub struct NewAttachment {
-    /// Its id.
     pub id: AttachmentId,
     /// Its file name.
     pub name: String,
-    /// Its type.
     pub content_type: String,
     /// Its octets.
     pub size: u64,
@@ -39,9 +36,6 @@ fn draft(row: &AnyRow) -> Result<Draft> {
 impl Store {
     /// Keeps what is written, unless the same page sent something later. `false`: it was sent already, belongs to somebody else, or
     /// they have too many.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn put_draft(
         &self,
         institution: InstitutionId,
@@ -93,9 +87,6 @@ impl Store {
     }
 
     /// The message of that key, if it was queued, with the sealed digest of its form.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn queued(
         &self,
         institution: InstitutionId,
@@ -114,9 +105,6 @@ impl Store {
     }
 
     /// Forgets drafts that were begun before a time and in which nobody wrote anything: answers that were not given.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn sweep_drafts(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         for statement in [
@@ -129,10 +117,6 @@ impl Store {
         Ok(())
     }
 
-    /// A draft of a person.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn draft(&self, institution: InstitutionId, user_id: UserId, draft_id: DraftId) -> Result<Option<Draft>> {
         let row = sqlx::query(
             "SELECT id, body_sealed, updated_at FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3",
@@ -146,9 +130,6 @@ impl Store {
     }
 
     /// The drafts of a person, newest first, each with the number of its attachments.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, usize)>> {
         let rows = sqlx::query(
             "SELECT id, body_sealed, updated_at, (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id) AS files
@@ -164,9 +145,6 @@ impl Store {
     }
 
     /// Attaches a file to a draft, within a limit for all of them. `false`: there is no such draft, or no room.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn add_attachment(
         &self,
         institution: InstitutionId,
@@ -218,9 +196,6 @@ impl Store {
     }
 
     /// What is attached to a draft.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn attachments(
         &self,
         institution: InstitutionId,
@@ -248,9 +223,6 @@ impl Store {
     }
 
     /// An attachment's type and its sealed octets.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn attachment(
         &self,
         institution: InstitutionId,
@@ -270,9 +242,6 @@ impl Store {
     }
 
     /// Takes an attachment away. `false`: it is not there.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn drop_attachment(
         &self,
         institution: InstitutionId,
@@ -293,9 +262,6 @@ impl Store {
     }
 
     /// Forgets a draft: it was sent, or thrown away.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn drop_draft(
         &self,
         tx: &mut Tx,

@@ -12,11 +12,9 @@ const INCIDENT_MS: i64 = 24 * 60 * 60 * 1000;
 /// How an institution sends.
 #[derive(Debug, Clone)]
 pub struct EmailSettings {
-    /// The provider.
     pub provider: Provider,
     /// Whether notifications come from an own address.
     pub custom_from: bool,
-    /// That address.
     pub custom_from_address: String,
     /// The mailbox that sends as it, once tested.
     pub notification_mailbox: Option<MailboxId>,
@@ -60,13 +58,9 @@ impl Slot {
 /// An app registration with its sealed secret.
 #[derive(Debug, Clone)]
 pub struct Registration {
-    /// Its id.
     pub id: RegistrationId,
-    /// Client ID.
     pub client_id: ClientId,
-    /// Tenant ID.
     pub tenant_id: TenantId,
-    /// The sealed secret.
     pub secret_sealed: String,
     /// Since when that secret is stored.
     pub secret_stored_at: Timestamp,
@@ -79,7 +73,6 @@ pub struct Registration {
 /// A step of the guide.
 #[derive(Debug, Clone, Copy)]
 pub struct GuideRow {
-    /// Which.
     pub step: GuideStep,
     /// Ticked.
     pub done: bool,
@@ -105,9 +98,6 @@ fn registration(row: &AnyRow) -> Result<Registration> {
 
 impl Store {
     /// The settings; the defaults if none were saved.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn email_settings(&self, institution: InstitutionId) -> Result<EmailSettings> {
         let row = sqlx::query(
             "SELECT provider, custom_from, custom_from_address, notification_mailbox_id, notification_problem, allow_other_address
@@ -129,9 +119,6 @@ impl Store {
     }
 
     /// Keeps the settings.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn put_email_settings(
         &self,
         tx: &mut Tx,
@@ -159,9 +146,6 @@ impl Store {
     }
 
     /// Says which mailbox sends notifications.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2")
             .bind(mailbox.map(|id| id.to_string()))
@@ -172,9 +156,6 @@ impl Store {
     }
 
     /// Says why the notification mailbox failed, or that it works again.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn set_notification_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
         sqlx::query("UPDATE email_settings SET notification_problem = $1 WHERE institution_id = $2")
             .bind(problem)
@@ -184,10 +165,6 @@ impl Store {
         Ok(())
     }
 
-    /// One of the registrations.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn registration(&self, institution: InstitutionId, slot: Slot) -> Result<Option<Registration>> {
         let row = sqlx::query(
             "SELECT id, client_id, tenant_id, secret_sealed, secret_stored_at, secret_expires_on, verified_at
@@ -201,9 +178,6 @@ impl Store {
     }
 
     /// What Microsoft last said against the registration in use, as a fault in JSON, with the registration's id.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, String)>> {
         let row = sqlx::query(
             "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL",
@@ -215,9 +189,6 @@ impl Store {
     }
 
     /// Notes what Microsoft says against the registration in use, or that it takes it again.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn set_registration_problem(
         &self,
         institution: InstitutionId,
@@ -254,9 +225,6 @@ impl Store {
     }
 
     /// Keeps a registration in a slot, replacing what was there.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn put_registration(
         &self,
         tx: &mut Tx,
@@ -286,9 +254,6 @@ impl Store {
     }
 
     /// Forgets a registration, secret included.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn drop_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot) -> Result<()> {
         sqlx::query("DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2")
             .bind(institution.to_string())
@@ -299,9 +264,6 @@ impl Store {
     }
 
     /// The steps that were touched.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn guide(&self, institution: InstitutionId) -> Result<Vec<GuideRow>> {
         let rows = sqlx::query("SELECT step, done, proven FROM guide_steps WHERE institution_id = $1")
             .bind(institution.to_string())
@@ -319,9 +281,6 @@ impl Store {
     }
 
     /// Unticks what Microsoft proved of another registration.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn drop_guide_proofs(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
         sqlx::query("DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1")
             .bind(institution.to_string())
@@ -331,9 +290,6 @@ impl Store {
     }
 
     /// Ticks a step, or unticks it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
         sqlx::query(
             "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)

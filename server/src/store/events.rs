@@ -1,6 +1,6 @@
-//! News between tasks and replicas: SQLite has one process, PostgreSQL hands them on with LISTEN and NOTIFY.
+//! Events between tasks and replicas. With SQLite there is one process; PostgreSQL passes events on by LISTEN and NOTIFY.
 //!
-//! News may be lost (a connection that broke): whoever waits for them looks again by itself now and then.
+//! Events may be lost when a connection breaks, so every subscriber also polls.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,27 +14,27 @@ use uuid::Uuid;
 use super::{Result, Store};
 
 const CHANNEL: &str = "entrepost";
-/// Octets of one notice: PostgreSQL takes 8,000. What is longer (a token of an account in many groups) travels in pieces.
+/// Size of one NOTIFY payload in bytes; PostgreSQL allows 8,000. Longer events, such as large tokens, travel in pieces.
 const MOST: usize = 7_800;
-/// Pieces of one piece of news, and how many of them may be incomplete.
+/// Pieces of one event, and number of incomplete events kept.
 const PIECES: usize = 64;
-/// News that a slow listener may fall behind.
+/// Events that a slow subscriber may lag behind.
 const BACKLOG: usize = 1_024;
-/// Pause before a broken listener connects again.
+/// Pause before a broken listener reconnects.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Something happened that others wait for.
+/// Something that other tasks or replicas wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// What a person sees of their mail changed.
     Mail(UserId),
-    /// A refresh ended: the access token, sealed. It passes through and is stored nowhere.
+    /// A token refresh ended. The sealed access token passes through and is stored nowhere.
     Token(MailboxId, String),
-    /// A replica needs a mailbox's one connection.
+    /// A replica needs a mailbox's IMAP connection.
     Wanted(MailboxId, Uuid),
-    /// A replica gave it back.
+    /// A replica released it.
     Free(MailboxId, Uuid),
-    /// Somebody looks at a folder on a replica that has no connection: whoever has it looks into that folder.
+    /// A folder is watched on a replica without the connection: its holder syncs that folder.
     Looked(InstitutionId, MailboxId, Uuid, String),
 }
 
@@ -58,7 +58,7 @@ impl Event {
             ("free", mailbox, Some(who)) => Some(Self::Free(mailbox.parse().ok()?, who.parse().ok()?)),
             ("looked", institution, Some(mailbox)) => {
                 let (institution, mailbox) = (institution.parse().ok()?, mailbox.parse().ok()?);
-                // The rest is the folder's name, whatever is in it.
+                // The rest is the folder name, which may contain blanks.
                 let (who, folder) = text.splitn(4, ' ').nth(3)?.split_once(' ')?;
                 Some(Self::Looked(institution, mailbox, who.parse().ok()?, folder.to_owned()))
             }
@@ -67,7 +67,7 @@ impl Event {
     }
 }
 
-/// Hands news on within this process.
+/// Delivers events within this process.
 #[derive(Debug, Clone)]
 pub(super) struct Bus {
     here: broadcast::Sender<Event>,
@@ -85,7 +85,7 @@ impl Drop for Listener {
 }
 
 impl Bus {
-    /// `postgres`: the address of the server that other replicas use too. It listens when this returns.
+    /// `postgres`: URL of the shared server. LISTEN is active when this returns.
     pub(super) async fn open(postgres: Option<&str>) -> Result<Self> {
         let (here, _) = broadcast::channel(BACKLOG);
         let Some(url) = postgres else { return Ok(Self { here, _listener: None }) };
@@ -95,25 +95,25 @@ impl Bus {
     }
 }
 
-/// Cuts a text into notices.
+/// Splits a text into payloads.
 fn notices(text: &str) -> Vec<String> {
     if text.len() <= MOST {
         return vec![text.to_owned()];
     }
     let name = crate::clock::sha256(text);
-    // Four octets a character at most.
+    // A character has at most four bytes.
     let letters: Vec<char> = text.chars().collect();
     let pieces: Vec<String> = letters.chunks((MOST - 100) / 4).map(|piece| piece.iter().collect()).collect();
     let count = pieces.len();
     pieces.into_iter().enumerate().map(|(at, piece)| format!("piece {name} {at} {count} {piece}")).collect()
 }
 
-/// Puts notices together again.
+/// Reassembles payloads.
 #[derive(Default)]
 struct Pieces(std::collections::VecDeque<(String, Vec<Option<String>>)>);
 
 impl Pieces {
-    /// The news that a notice completes.
+    /// The event that a payload completes.
     fn take(&mut self, notice: &str) -> Option<Event> {
         let Some(rest) = notice.strip_prefix("piece ") else { return Event::parse(notice) };
         let mut words = rest.splitn(4, ' ');
@@ -136,7 +136,7 @@ impl Pieces {
     }
 }
 
-/// Hands news on to somebody for as long as they live and the store is open. What a slow listener missed is lost: see above.
+/// Calls the handler for each event while its owner lives and the store is open. Events missed by a slow subscriber are lost.
 pub async fn subscribe<T>(mut event: broadcast::Receiver<Event>, who: Weak<T>, mut told: impl FnMut(&Arc<T>, Event)) {
     loop {
         let heard = event.recv().await;
@@ -175,7 +175,7 @@ async fn listen(url: String, first: PgListener, here: broadcast::Sender<Event>) 
 }
 
 impl Store {
-    /// Hands news on to this process and to other replicas. What cannot be handed on is no failure: others look by themselves.
+    /// Publishes an event to this process and to the other replicas. A failure is ignored: subscribers also poll.
     pub async fn publish(&self, event: Event) {
         if self.backend == super::Backend::Postgres {
             for notice in notices(&event.to_text()) {
@@ -193,8 +193,7 @@ impl Store {
         let _ = self.bus.here.send(event);
     }
 
-    /// News from now on.
-    #[must_use]
+    /// Events from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.bus.here.subscribe()
     }

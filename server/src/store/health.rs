@@ -111,13 +111,11 @@ impl Watch {
 
 impl Health {
     /// Why the database takes no writes; nothing where it does.
-    #[must_use]
     pub fn problem(&self) -> Option<&str> {
         if self.at.elapsed() > STALE { Some("the database does not answer") } else { self.failed.as_deref() }
     }
 
     /// Free bytes of its disk.
-    #[must_use]
     pub fn free(&self) -> Option<u64> {
         self.free
     }
@@ -253,21 +251,16 @@ fn make_ballast(_: &Path, _: u64) -> std::io::Result<()> {
 
 impl Store {
     /// What the last look at the database found.
-    #[must_use]
     pub fn health(&self) -> Health {
         self.watch.latest.borrow().clone()
     }
 
     /// Whether the disk is nearly full.
-    #[must_use]
     pub fn is_low(&self) -> bool {
         self.watch.latest.borrow().is_low(self.watch.space)
     }
 
     /// Asks for room for something new of so many bytes. Deleting, and what is under way, need not ask.
-    ///
-    /// # Errors
-    /// [`StoreError::NoRoom`].
     pub fn room_for(&self, bytes: u64) -> Result<()> {
         let health = self.watch.latest.borrow().clone();
         let Some(free) = health.free else { return Ok(()) };

@@ -17,7 +17,6 @@ const KEPT_FOLDERS: i64 = 12;
 pub struct FolderRow {
     /// Its name, as the server writes it.
     pub name: String,
-    /// What it is for.
     pub role: FolderRole,
     /// UIDVALIDITY; 0 before it was opened.
     pub uid_validity: u32,
@@ -77,10 +76,6 @@ const HEADER: &str =
     attachments FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
 
 impl Store {
-    /// The folders of a mailbox.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
         let rows = sqlx::query(
             "SELECT name, role, uid_validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
@@ -93,9 +88,6 @@ impl Store {
     }
 
     /// Stores which folders there are; what was known of those that are gone is forgotten.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn put_folders(
         &self,
         institution: InstitutionId,
@@ -135,9 +127,6 @@ impl Store {
     }
 
     /// Known headers of a folder, newest first.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn headers(
         &self,
         institution: InstitutionId,
@@ -157,9 +146,6 @@ impl Store {
     }
 
     /// The known message that stands behind these in the list; before them, if they are its end.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn beside(
         &self,
         institution: InstitutionId,
@@ -182,9 +168,6 @@ impl Store {
     }
 
     /// A known header.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn header(
         &self,
         institution: InstitutionId,
@@ -203,9 +186,6 @@ impl Store {
     }
 
     /// The known messages among these whose flags are so already.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn with_flags(
         &self,
         institution: InstitutionId,
@@ -231,9 +211,6 @@ impl Store {
     }
 
     /// How many of the known messages of a folder are unread.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn unread(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Result<u32> {
         let row = sqlx::query(
             "SELECT COUNT(*) AS unread FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0",
@@ -247,9 +224,6 @@ impl Store {
     }
 
     /// Stores what was seen of a folder. With another UIDVALIDITY everything known of it is forgotten first.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn sync_folder(
         &self,
         institution: InstitutionId,
@@ -321,9 +295,6 @@ impl Store {
     }
 
     /// Notes what a person did to messages of a folder, before the mail server is asked again.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn note_flags(
         &self,
         institution: InstitutionId,
@@ -352,9 +323,6 @@ impl Store {
     }
 
     /// Notes why a mailbox cannot be looked into, or that it can be again.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_sync_problem(
         &self,
         institution: InstitutionId,
@@ -373,9 +341,6 @@ impl Store {
     }
 
     /// Notes why one folder cannot be opened. `false`: that was known.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_folder_problem(
         &self,
         institution: InstitutionId,
@@ -396,9 +361,6 @@ impl Store {
     }
 
     /// Stores which folder deleted messages go to: one that is known. `false`: it is not.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_trash_folder(
         &self,
         institution: InstitutionId,
@@ -436,17 +398,11 @@ impl Store {
     }
 
     /// How many mailboxes there are.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn mailbox_count(&self) -> Result<i64> {
         Ok(sqlx::query("SELECT COUNT(*) FROM mailboxes").fetch_one(&self.pool).await?.try_get(0)?)
     }
 
     /// Takes a mailbox that is to be looked into, moving its time on: of several replicas one gets it.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn claim_due_poll(&self, now: Timestamp, next: Timestamp) -> Result<Option<Mailbox>> {
         let row = sqlx::query(claimed(
             "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'

@@ -1,21 +1,21 @@
-//! Rights that one task of one replica has at a time: to refresh a mailbox's grant, and to be connected to it.
+//! Leases held by one task of one replica at a time: on the token refresh of a mailbox, and on its IMAP connection.
 
 use app::model::{InstitutionId, MailboxId, Timestamp};
 use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// What a right is to.
+/// What a lease is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// To refresh the mailbox's grant.
+    /// The mailbox's token refresh.
     Refresh,
-    /// To its one IMAP connection.
+    /// Its IMAP connection.
     Connection,
 }
 
 impl Lease {
-    /// Its columns: who has it, and until when.
+    /// Columns of owner and expiry.
     fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Refresh => ("refresh_lease_owner", "refresh_lease_until"),
@@ -25,10 +25,7 @@ impl Lease {
 }
 
 impl Store {
-    /// Takes or keeps a right, unless somebody else has it whose lease has not ended. `false`: they have, or the mailbox is gone.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Takes or renews a lease. `false`: another owner holds it, or the mailbox is gone.
     pub async fn lease(
         &self,
         lease: Lease,
@@ -53,10 +50,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives a right back.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Releases a lease.
     pub async fn end_lease(&self, lease: Lease, mailbox_id: MailboxId, owner: Uuid) -> Result<()> {
         let (by, _) = lease.columns();
         // The name is a constant of this file.
@@ -69,10 +63,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends every lease: with one process, whoever held them is dead.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Ends every lease at start: with one process, no holder is alive.
     pub async fn end_leases(&self) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL, connection_lease_owner = NULL WHERE refresh_lease_owner IS NOT NULL OR connection_lease_owner IS NOT NULL")
             .execute(&self.pool)
@@ -80,10 +71,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what the token endpoint refused, for whoever would ask next.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Records a refusal of the token endpoint, so that it is not asked again.
     pub async fn set_refresh_refusal(
         &self,
         institution: InstitutionId,

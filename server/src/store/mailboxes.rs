@@ -9,7 +9,6 @@ use super::{Result, Store, Tx, id, named, time};
 /// A connected mailbox with its sealed grant.
 #[derive(Debug, Clone)]
 pub struct Mailbox {
-    /// Its id.
     pub id: MailboxId,
     /// Whose it is.
     pub institution: InstitutionId,
@@ -25,9 +24,7 @@ pub struct Mailbox {
     pub client_id: String,
     /// Tenant ID the grant is bound to.
     pub tenant_id: String,
-    /// Its state.
     pub state: MailboxState,
-    /// The sealed refresh token.
     pub refresh_token_sealed: String,
     /// Counts the rotations: a writer that read an older one must not overwrite.
     pub grant_version: i64,
@@ -66,7 +63,6 @@ pub struct NewMailbox {
     pub client_id: String,
     /// Tenant ID the grant is bound to.
     pub tenant_id: String,
-    /// The sealed refresh token.
     pub refresh_token_sealed: String,
     /// When it is tested by itself, should the run that comes now never end.
     pub next_test_at: Timestamp,
@@ -111,10 +107,6 @@ pub(super) fn claimed(statement: &'static str) -> sqlx::AssertSqlSafe<String> {
 }
 
 impl Store {
-    /// A mailbox.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn mailbox(&self, institution: InstitutionId, mailbox_id: MailboxId) -> Result<Option<Mailbox>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
             .bind(institution.to_string())
@@ -125,9 +117,6 @@ impl Store {
     }
 
     /// All mailboxes of an institution.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(select("WHERE institution_id = $1 ORDER BY address_key"))
             .bind(institution.to_string())
@@ -137,9 +126,6 @@ impl Store {
     }
 
     /// A person's own mailboxes.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn mailboxes_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(select(
             "WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",
@@ -151,10 +137,6 @@ impl Store {
         rows.iter().map(mailbox).collect()
     }
 
-    /// The mailbox of an address.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn mailbox_by_address(
         &self,
         institution: InstitutionId,
@@ -172,9 +154,6 @@ impl Store {
 
     /// Stores a grant: a new mailbox, or the same person's connected again. `None`: address or account belong to somebody else.
     /// It begins as `blocked`; the checks decide.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn put_mailbox(
         &self,
         tx: &mut Tx,
@@ -230,9 +209,6 @@ impl Store {
     }
 
     /// Stores a rotated refresh token, unless another writer was faster.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn rotate_grant(
         &self,
         tx: &mut Tx,
@@ -256,9 +232,6 @@ impl Store {
     }
 
     /// Replaces the grant of a mailbox that was just stored (its place is known only then).
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn replace_grant(
         &self,
         tx: &mut Tx,
@@ -276,9 +249,6 @@ impl Store {
     }
 
     /// Sets the state, and what is wrong.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_mailbox_state(
         &self,
         institution: InstitutionId,
@@ -304,9 +274,6 @@ impl Store {
     }
 
     /// Ends every connection of an institution: the tokens are forgotten, people must connect again.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn end_connections(
         &self,
         tx: &mut Tx,
@@ -327,9 +294,6 @@ impl Store {
     }
 
     /// Tests the blocked mailboxes of an institution now: something changed that may mend them.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn test_blocked_now(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked'")
             .bind(now.0)
@@ -340,9 +304,6 @@ impl Store {
     }
 
     /// A message left through a mailbox that was thought unable to send: it is tested at once, not in an hour.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn test_sender_now(
         &self,
         institution: InstitutionId,
@@ -362,9 +323,6 @@ impl Store {
     }
 
     /// How many people have a mailbox whose connection is alive.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
         let row = sqlx::query(
             "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'",
@@ -376,9 +334,6 @@ impl Store {
     }
 
     /// Stores the further addresses of a mailbox.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_aliases(
         &self,
         institution: InstitutionId,
@@ -397,9 +352,6 @@ impl Store {
     }
 
     /// Forgets a mailbox, tokens included.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
             .bind(institution.to_string())
@@ -416,9 +368,6 @@ impl Store {
     }
 
     /// Forgets every mailbox of a person, tokens included; answers which.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn drop_mailboxes_of(
         &self,
         tx: &mut Tx,
@@ -438,9 +387,6 @@ impl Store {
     }
 
     /// Takes the blocked mailboxes whose test is due, moving the due time on: of several replicas one gets each.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state = 'blocked' AND next_test_at <= $2
@@ -456,9 +402,6 @@ impl Store {
 
     /// Takes mailboxes whose grant was renewed last before a time, noting them as renewed at `note`: of several replicas one
     /// gets each, and one whose renewal fails comes back soon.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
@@ -473,9 +416,6 @@ impl Store {
     }
 
     /// The incidents that administrators of an institution were told of.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn told_alerts(&self, institution: InstitutionId) -> Result<Vec<String>> {
         let rows = sqlx::query("SELECT incident FROM alerts WHERE institution_id = $1")
             .bind(institution.to_string())
@@ -485,9 +425,6 @@ impl Store {
     }
 
     /// Notes that administrators are told of an incident. `false`: they were told before.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn note_alert(
         &self,
         tx: &mut Tx,

@@ -48,7 +48,6 @@ pub enum StoreError {
     /// A row holds what no version of Entrepost writes.
     #[error("the row {row} of {table} cannot be read")]
     Row {
-        /// The table.
         table: &'static str,
         /// Its id.
         row: String,
@@ -57,7 +56,6 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether a row with that key is there already.
-    #[must_use]
     pub fn is_duplicate(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
@@ -71,7 +69,6 @@ impl StoreError {
 
     /// Whether the disk is full. SQLite: SQLITE_FULL, SQLITE_IOERR_WRITE (a limit of files or a quota), SQLITE_IOERR_SHMSIZE;
     /// PostgreSQL: disk_full.
-    #[must_use]
     pub fn is_full(&self, backend: Backend) -> bool {
         let code = self.code();
         let full: &[&str] = match backend {
@@ -82,14 +79,12 @@ impl StoreError {
     }
 
     /// Whether another writer holds the database (SQLITE_BUSY and its kin).
-    #[must_use]
     pub fn is_busy(&self, backend: Backend) -> bool {
         let code = self.code().and_then(|code| code.parse::<u32>().ok());
         backend == Backend::Sqlite && code.is_some_and(|code| code & 0xff == 5)
     }
 }
 
-/// A result of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// A transaction; rolled back when it is dropped.
@@ -118,9 +113,6 @@ impl Store {
     }
 
     /// Begins a transaction that will write.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self.backend {
             Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
@@ -129,7 +121,6 @@ impl Store {
     }
 
     /// Which database this is.
-    #[must_use]
     pub fn backend(&self) -> Backend {
         self.backend
     }
@@ -141,9 +132,6 @@ impl Store {
     }
 
     /// The sealed check rows: key id and sealed value.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn vault_checks(&self) -> Result<Vec<(String, String)>> {
         let rows =
             sqlx::query("SELECT key_id, sealed FROM vault_checks ORDER BY created_at").fetch_all(&self.pool).await?;
@@ -151,9 +139,6 @@ impl Store {
     }
 
     /// Keeps the check row of a key.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
         sqlx::query(
             "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING",
@@ -167,18 +152,12 @@ impl Store {
     }
 
     /// Forgets the check rows of every other key: after a rotation nothing is sealed with them any more.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn keep_only_vault_check(&self, key_id: &str) -> Result<()> {
         sqlx::query("DELETE FROM vault_checks WHERE key_id <> $1").bind(key_id).execute(&self.pool).await?;
         Ok(())
     }
 
     /// Every place of a sealed value, for the rotation of the key: table, column, row.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn sealed_places(&self) -> Result<Vec<(&'static str, &'static str, String)>> {
         let mut all = Vec::new();
         for (table, column) in SEALED {
@@ -192,9 +171,6 @@ impl Store {
     }
 
     /// A sealed value. One at a time: attachments are large.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn sealed_value(&self, table: &str, column: &str, row: &str) -> Result<Option<String>> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else { return Ok(None) };
         let statement = format!("SELECT {column} FROM {table} WHERE id = $1");
@@ -203,9 +179,6 @@ impl Store {
     }
 
     /// Replaces a sealed value, unless it changed meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn reseal(&self, table: &str, column: &str, row: &str, old: &str, new: &str) -> Result<bool> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else {
             return Ok(false);

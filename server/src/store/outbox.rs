@@ -1,4 +1,4 @@
-//! The outbox: deliveries, their recipients, and the lanes they wait in.
+//! Deliveries, their recipients and their send queues.
 
 mod claims;
 mod outcomes;
@@ -16,26 +16,23 @@ use uuid::Uuid;
 
 use super::{Result, Store, Tx, at, flag, id, named, time};
 
-/// Where a delivery waits: everything of one sender goes through one lane.
+/// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendQueue {
     /// The mailbox's id, or the institution's for notifications.
     pub id: Uuid,
-    /// Whose it is.
     pub institution: InstitutionId,
-    /// The mailbox it leaves through; none for notifications.
+    /// The mailbox it is sent through; none for notifications.
     pub mailbox: Option<MailboxId>,
 }
 
 impl SendQueue {
     /// The lane of a mailbox.
-    #[must_use]
     pub fn of_mailbox(institution: InstitutionId, mailbox: MailboxId) -> Self {
         Self { id: mailbox.0, institution, mailbox: Some(mailbox) }
     }
 
     /// The lane of an institution's notifications.
-    #[must_use]
     pub fn of_notifications(institution: InstitutionId) -> Self {
         Self { id: institution.0, institution, mailbox: None }
     }
@@ -44,107 +41,92 @@ impl SendQueue {
 /// A message to be queued.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
-    /// Its id.
     pub id: DeliveryId,
-    /// Who wrote it.
+    /// The writer; none for notifications.
     pub user: Option<UserId>,
-    /// Makes a repeated request one message.
+    /// Makes repeated requests one delivery.
     pub idempotency_key: String,
-    /// With angle brackets; fixed from here on.
+    /// With angle brackets; never changes.
     pub message_id: String,
-    /// From.
     pub from: String,
-    /// Subject.
     pub subject: String,
     /// The sealed message.
     pub body_sealed: String,
-    /// A sealed digest of the form it came from; empty where there was none.
+    /// Sealed digest of the submitted form; empty if there was none.
     pub form_sealed: String,
-    /// Everybody who gets it.
     pub recipients: Vec<(RecipientKind, String)>,
 }
 
-/// A message and its fate.
+/// A delivery: a message on its way out.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// Its id.
     pub id: DeliveryId,
-    /// Whose it is.
     pub institution: InstitutionId,
-    /// Who wrote it.
+    /// The writer; none for notifications.
     pub user: Option<UserId>,
     /// Its lane.
     pub queue: Uuid,
-    /// Names the claim, where this came from one: a later claim of the same process is another one.
+    /// Id of the claim, if it was claimed; each claim has its own.
     pub lease: Uuid,
     /// With angle brackets.
     pub message_id: String,
-    /// From.
     pub from: String,
-    /// Subject.
     pub subject: String,
     /// The sealed message.
     pub body_sealed: String,
-    /// Its fate.
     pub state: DeliveryState,
-    /// How often it was tried.
     pub attempts: i64,
-    /// When it is tried next.
     pub next_attempt_at: Timestamp,
-    /// Until when nothing leaves through its lane.
+    /// Its send queue pauses until then.
     pub paused_until: Timestamp,
-    /// Whether its octets began to leave.
+    /// DATA has begun.
     pub data_started: bool,
-    /// The server's last words.
+    /// The server's last reply.
     pub answer: String,
-    /// The fault, as JSON.
+    /// JSON of a [`crate::diagnosis::Fault`].
     pub fault: Option<String>,
-    /// When it was queued.
     pub created_at: Timestamp,
-    /// From when its age counts, if that is later.
+    /// Start of its age, if later than `created_at`.
     pub aging_since: Timestamp,
-    /// When nothing more happened.
+    /// When it reached a final state.
     pub finished_at: Option<Timestamp>,
 }
 
-/// What a sender may do at most.
+/// Limits of one sender.
 #[derive(Debug, Clone, Copy)]
 pub struct Throttle {
-    /// Submissions at one time.
+    /// SMTP connections at one time.
     pub connections: i64,
-    /// Messages within a minute.
     pub messages_per_minute: i64,
-    /// Recipients within 24 hours.
     pub recipients_per_day: i64,
 }
 
-/// What a claim found.
+/// Result of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// A delivery, leased.
+    /// A claimed delivery.
     Delivery(Box<Delivery>),
     /// Nothing is due.
     Nothing,
-    /// Something is due, but not before this time.
+    /// Something is due, but the sender is throttled until this time.
     Throttled(Timestamp),
-    /// What is due has more recipients than the day has room for: its turn comes later, and that of others may be now.
+    /// The due delivery has more recipients than the daily limit leaves room for. It waits; smaller ones may go first.
     Postponed(Option<UserId>),
 }
 
-/// How an attempt ended.
+/// How a send attempt ended.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// The new state.
     pub state: DeliveryState,
-    /// When it is tried again.
     pub next_attempt_at: Timestamp,
-    /// The server's words.
+    /// The server's reply.
     pub answer: String,
-    /// The fault, as JSON.
+    /// JSON of a [`crate::diagnosis::Fault`].
     pub fault: Option<String>,
-    /// Recipients of whom something was said.
+    /// Recipients whose state changed.
     pub recipients: Vec<(String, RecipientState, String)>,
-    /// Whether this attempt counts (handing back does not).
+    /// Whether it counts as an attempt; a release does not.
     pub counts: bool,
 }
 
@@ -183,10 +165,7 @@ fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
 }
 
 impl Store {
-    /// Queues a message in the transaction of whatever caused it. `false`: the same key is there already.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Queues a delivery in the given transaction. `false`: its idempotency key exists already.
     pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
         put_queue(tx, queue).await?;
         let done = sqlx::query(
@@ -223,10 +202,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Stands for what a person sees of their mail: outbox and known headers. Another one means that something changed.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// A mark of what a person sees of their mail: outbox and kept headers. It changes whenever they do.
     pub async fn mail_mark(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
@@ -266,10 +242,6 @@ impl Store {
         Ok(mark.iter().map(ToString::to_string).collect::<Vec<_>>().join("."))
     }
 
-    /// A delivery.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn delivery(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Option<Delivery>> {
         let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
             .bind(institution.to_string())
@@ -279,17 +251,14 @@ impl Store {
         row.as_ref().map(delivery).transpose()
     }
 
-    /// What a person wrote, newest first, from what was written before a time.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// A person's deliveries written before a time, newest first.
     pub async fn deliveries_of(
         &self,
         institution: InstitutionId,
         user_id: UserId,
         (before, limit): (Timestamp, i64),
     ) -> Result<Vec<Delivery>> {
-        // Messages may be large, and lists do not show them.
+        // Lists do not show message bodies, which may be large.
         let listed = COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END AS body_sealed");
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {listed} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
@@ -303,10 +272,6 @@ impl Store {
         rows.iter().map(delivery).collect()
     }
 
-    /// Everybody who gets a delivery.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn recipients(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Vec<RecipientView>> {
         let rows = sqlx::query(
             "SELECT r.kind, r.address, r.state, r.answer FROM recipients r JOIN deliveries d ON d.id = r.delivery_id

@@ -6,25 +6,19 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, Tx, at, id, named, time};
 
-/// An institution.
 #[derive(Debug, Clone)]
 pub struct InstitutionRow {
-    /// Its id.
     pub id: InstitutionId,
-    /// Its slug.
     pub slug: String,
-    /// Its name.
     pub name: String,
 }
 
 /// An account.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// Its id.
     pub id: UserId,
     /// Its address, as invited.
     pub address: String,
-    /// Its role.
     pub role: Role,
     /// The argon2id hash, once a password was set.
     pub password_hash: Option<String>,
@@ -67,10 +61,6 @@ impl Store {
         Ok(())
     }
 
-    /// The institution of a slug.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn institution_by_slug(&self, slug: &str) -> Result<Option<InstitutionRow>> {
         let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE slug = $1")
             .bind(slug)
@@ -82,10 +72,6 @@ impl Store {
         .transpose()
     }
 
-    /// An institution.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn institution(&self, institution_id: InstitutionId) -> Result<Option<InstitutionRow>> {
         let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE id = $1")
             .bind(institution_id.to_string())
@@ -98,9 +84,6 @@ impl Store {
     }
 
     /// All institutions.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn institutions(&self) -> Result<Vec<InstitutionRow>> {
         let rows = sqlx::query("SELECT id, slug, name FROM institutions ORDER BY slug").fetch_all(&self.pool).await?;
         rows.iter()
@@ -132,9 +115,6 @@ impl Store {
     }
 
     /// Everybody, by address.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
         let rows = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 ORDER BY address_key")
             .bind(institution.to_string())
@@ -144,9 +124,6 @@ impl Store {
     }
 
     /// The account of an address.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn user_by_address(&self, institution: InstitutionId, address: &str) -> Result<Option<User>> {
         let row = sqlx::query(
             "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND address_key = $2",
@@ -159,9 +136,6 @@ impl Store {
     }
 
     /// The account of an id.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn user(&self, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
         let row = sqlx::query(
             "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2",
@@ -174,9 +148,6 @@ impl Store {
     }
 
     /// Sets a password hash.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_password(
         &self,
         tx: &mut Tx,
@@ -194,9 +165,6 @@ impl Store {
     }
 
     /// Changes a role.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_role(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId, role: Role) -> Result<()> {
         sqlx::query("UPDATE users SET role = $1 WHERE institution_id = $2 AND id = $3")
             .bind(role.as_str())
@@ -208,9 +176,6 @@ impl Store {
     }
 
     /// Disables (with a time) or enables an account.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn set_disabled(
         &self,
         tx: &mut Tx,
@@ -229,9 +194,6 @@ impl Store {
 
     /// How many administrators could still sign in or accept an invitation, besides one. Read inside the transaction
     /// that removes one; the rows are locked, so that two administrators cannot remove each other.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
         // A write to the institution's row serialises these transactions on PostgreSQL; on SQLite they are anyway.
         sqlx::query("UPDATE institutions SET name = name WHERE id = $1")
@@ -250,9 +212,6 @@ impl Store {
     }
 
     /// Replaces a person's invitation.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn put_invitation(
         &self,
         tx: &mut Tx,
@@ -277,9 +236,6 @@ impl Store {
     }
 
     /// Forgets a person's invitations.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
@@ -290,9 +246,6 @@ impl Store {
     }
 
     /// Uses an invitation up; `false` if somebody else was faster.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn use_invitation(&self, tx: &mut Tx, institution: InstitutionId, token_sha256: &str) -> Result<bool> {
         let done = sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND token_sha256 = $2")
             .bind(institution.to_string())
@@ -303,9 +256,6 @@ impl Store {
     }
 
     /// The invitation of a token, expired or not.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn invitation(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<Invitation>> {
         let row = sqlx::query(
             "SELECT u.id, u.address, u.role, u.password_hash, u.disabled_at, i.expires_at FROM invitations i
@@ -320,9 +270,6 @@ impl Store {
     }
 
     /// Until when each person's invitation works.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
         let rows = sqlx::query("SELECT user_id, expires_at FROM invitations WHERE institution_id = $1")
             .bind(institution.to_string())

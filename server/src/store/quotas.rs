@@ -25,9 +25,6 @@ pub struct Usage {
 // OCTET_LENGTH and not LENGTH, which reads every body to count its characters.
 impl Store {
     /// Drafts and their files.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
         self.usage(
             "SELECT user_id, OCTET_LENGTH(body_sealed)
@@ -40,9 +37,6 @@ impl Store {
     }
 
     /// Messages that wait to be sent.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
         self.usage(
             "SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries
@@ -72,9 +66,6 @@ impl Store {
     }
 
     /// Attempts that a person, and the whole institution, began since a time; those that began by themselves do not count.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn attempts_since(
         &self,
         institution: InstitutionId,

@@ -18,7 +18,6 @@ const ALERT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 /// A session and whose it is.
 #[derive(Debug, Clone)]
 pub struct SessionRow {
-    /// Its id.
     pub id: SessionId,
     /// When it was opened.
     pub created_at: Timestamp,
@@ -52,9 +51,6 @@ fn session(row: &AnyRow) -> Result<SessionRow> {
 
 impl Store {
     /// Opens a session.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn add_session(
         &self,
         tx: &mut Tx,
@@ -75,9 +71,6 @@ impl Store {
     }
 
     /// The session of a token, if it belongs to this institution.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.token_sha256 = $2");
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
@@ -88,10 +81,6 @@ impl Store {
         row.as_ref().map(session).transpose()
     }
 
-    /// A session by its id.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn session_by_id(&self, institution: InstitutionId, session_id: SessionId) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.id = $2");
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
@@ -103,9 +92,6 @@ impl Store {
     }
 
     /// The role of somebody whose session is alive, read inside the transaction that acts by it, so that it cannot end meanwhile.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn role_of_session(
         &self,
         tx: &mut Tx,
@@ -127,9 +113,6 @@ impl Store {
     }
 
     /// Hides a person's mail until one of the Microsoft accounts of their mailboxes signs in. `false`: they have no mailbox.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
         let rows = sqlx::query("SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id")
             .bind(institution.to_string())
@@ -189,9 +172,6 @@ impl Store {
     }
 
     /// Whether a person may still sign in with the password of that hash, read inside the transaction that opens the session.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn password_holds(
         &self,
         tx: &mut Tx,
@@ -213,9 +193,6 @@ impl Store {
     }
 
     /// Shows a person's mail again, if that Microsoft account is one of those that are waited for.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn unlock_mail(&self, institution: InstitutionId, user_id: UserId, subject: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
         let row = sqlx::query("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2")
@@ -237,9 +214,6 @@ impl Store {
     }
 
     /// Failures of a subject in a window that began after a time.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn sign_in_failures(&self, subject: &str, since: Timestamp) -> Result<i64> {
         let row = sqlx::query("SELECT failures FROM sign_in_failures WHERE subject = $1 AND window_started_at >= $2")
             .bind(subject)
@@ -249,10 +223,6 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
     }
 
-    /// The sessions of a person.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn sessions_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<SessionId>> {
         let rows =
             sqlx::query("SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at")
@@ -264,9 +234,6 @@ impl Store {
     }
 
     /// Whether a session is alive still, without counting as its use.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn session_lives(
         &self,
         institution: InstitutionId,
@@ -287,9 +254,6 @@ impl Store {
     }
 
     /// Says that a session was used.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
         sqlx::query("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3")
             .bind(now.0)
@@ -300,10 +264,6 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a session.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn end_session(&self, institution: InstitutionId, session: SessionId) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
@@ -314,9 +274,6 @@ impl Store {
     }
 
     /// Ends all sessions of a person.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
@@ -327,9 +284,6 @@ impl Store {
     }
 
     /// Forgets what has expired: sessions, form answers, failure counts, invitations. Nothing grows without bound.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn sweep(
         &self,
         now: Timestamp,
@@ -358,9 +312,6 @@ impl Store {
     }
 
     /// Keeps the answer of a form.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn put_flash(
         &self,
         institution: InstitutionId,
@@ -395,9 +346,6 @@ impl Store {
     }
 
     /// Takes the answer of a form: it is shown once, and only to whom it was left for.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn take_flash(
         &self,
         institution: InstitutionId,
@@ -421,9 +369,6 @@ impl Store {
 
     /// Counts a try to sign in for a subject, and answers how many there were in the window that runs (this one included) and
     /// when it began. A window older than `window_before` begins anew. Counting before checking closes the race of many at once.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn count_sign_in(
         &self,
         subject: &str,
@@ -446,9 +391,6 @@ impl Store {
     }
 
     /// Takes one try back: it was no failure.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
         sqlx::query("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0")
             .bind(subject)
@@ -458,9 +400,6 @@ impl Store {
     }
 
     /// Forgets the failures of a subject: it signed in.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
     pub async fn clear_sign_in(&self, subject: &str) -> Result<()> {
         sqlx::query("DELETE FROM sign_in_failures WHERE subject = $1").bind(subject).execute(&self.pool).await?;
         Ok(())

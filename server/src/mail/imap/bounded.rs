@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct Allow {
     /// Of one answer outside its literals.
     pub line: usize,
-    /// Of one literal.
     pub literal: usize,
     /// Of everything.
     pub total: u64,

@@ -177,17 +177,11 @@ impl Session {
     }
 
     /// Opens INBOX: only this proves access (AUTHENTICATE may succeed without).
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn open_inbox(&mut self) -> Result<u32, MailError> {
         Ok(self.select("INBOX").await?.exists)
     }
 
     /// Opens a folder, and says how it is now.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
         self.selected = None;
         self.event = true;
@@ -210,9 +204,6 @@ impl Session {
     }
 
     /// Opens a folder unless it is open.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn ensure(&mut self, folder: &str) -> Result<Selected, MailError> {
         match &self.selected {
             Some((open, selected)) if open == folder && self.inner.is_some() => Ok(*selected),
@@ -230,9 +221,6 @@ impl Session {
     }
 
     /// All folders, as the server names them. What it says of a folder's use outranks what the folder's name says.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn folders(&mut self) -> Result<Vec<Folder>, MailError> {
         let mut folders = Vec::new();
         self.exchange(Step::Search, Allow::LISTS, "LIST \"\" \"*\"", |answer| {
@@ -262,10 +250,6 @@ impl Session {
         Ok(found)
     }
 
-    /// Whether a message is in a folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn contains(&mut self, folder: &str, mark: &Mark<'_>) -> Result<bool, MailError> {
         self.select(folder).await?;
         let marks = [("Message-ID", Some(mark.message_id)), ("X-Entrepost-Attempt", mark.attempt)];
@@ -279,9 +263,6 @@ impl Session {
 
     /// UIDs of the messages of the open folder that hold a text anywhere, newest first. None: the server knows no letters beyond
     /// ASCII (RFC 3501, section 6.4.4), as Exchange does not.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn search(&mut self, text: &str) -> Result<Option<Vec<u32>>, MailError> {
         if text.is_ascii() {
             return self.search_all(&[text]).await.map(Some);
@@ -301,18 +282,12 @@ impl Session {
     }
 
     /// UIDs of the messages of the open folder that hold all of these texts, which are ASCII, newest first.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn search_all(&mut self, texts: &[&str]) -> Result<Vec<u32>, MailError> {
         let keys: Vec<String> = texts.iter().map(|text| format!("TEXT {}", quoted(text))).collect();
         self.uids(&keys.join(" ")).await.map(newest_first)
     }
 
     /// UIDs and flags of the newest messages of the open folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn newest(&mut self, exists: u32, count: u32) -> Result<Vec<(u32, Flags)>, MailError> {
         // What was told until now is in the answer.
         self.has_event();
@@ -329,9 +304,6 @@ impl Session {
     }
 
     /// UIDs of a stretch of the open folder, by position: `from` is the oldest position, from 1.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn stretch(&mut self, from: u32, to: u32) -> Result<Vec<u32>, MailError> {
         let mut found = Vec::new();
         self.fetch(Allow::LISTS, &format!("FETCH {from}:{to} (UID FLAGS)"), |one| {
@@ -342,9 +314,6 @@ impl Session {
     }
 
     /// What a list shows of some messages of the open folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn list(&mut self, uids: &[u32]) -> Result<Vec<Listed>, MailError> {
         let mut found = Vec::new();
         if uids.is_empty() {
@@ -368,9 +337,6 @@ impl Session {
     }
 
     /// The size of a message of the open folder; none if it is gone. Exchange may be off by some octets.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn size(&mut self, uid: u32) -> Result<Option<u32>, MailError> {
         let mut size = None;
         self.fetch(Allow::LISTS, &format!("UID FETCH {uid} (UID RFC822.SIZE)"), |one| {
@@ -381,9 +347,6 @@ impl Session {
     }
 
     /// Octets of a message of the open folder, without marking it as read: shorter than asked for at its end, none if it is gone.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn bytes(&mut self, uid: u32, from: u32, length: u32) -> Result<Option<Vec<u8>>, MailError> {
         let mut bytes = None;
         self.fetch(Allow::OCTETS, &format!("UID FETCH {uid} (UID BODY.PEEK[]<{from}.{length}>)"), |one| {
@@ -396,9 +359,6 @@ impl Session {
     }
 
     /// Sets or takes away a flag of messages of the open folder.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn flag(&mut self, uids: &[u32], flag: Flag, set: bool) -> Result<(), MailError> {
         let sign = if set { '+' } else { '-' };
         let command = format!("UID STORE {} {sign}FLAGS.SILENT ({})", set_of(uids), flag.name());
@@ -406,9 +366,6 @@ impl Session {
     }
 
     /// Moves messages of the open folder to another one. Answers where they are, if the server says so (COPYUID, RFC 4315).
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<Option<Moved>, MailError> {
         let command = if self.can_move { "MOVE" } else { "COPY" };
         let command = format!("UID {command} {} {}", set_of(uids), quoted(folder));
@@ -441,9 +398,6 @@ impl Session {
 
     /// Deletes messages of the open folder for good. A server that cannot expunge by UID (RFC 4315) keeps them, marked: what other
     /// programs have marked must not go with them.
-    ///
-    /// # Errors
-    /// [`MailError`].
     pub async fn erase(&mut self, uids: &[u32]) -> Result<(), MailError> {
         let which = set_of(uids);
         self.exchange(Step::Store, Allow::LITTLE, &format!("UID STORE {which} +FLAGS.SILENT (\\Deleted)"), |_| {})

@@ -4,12 +4,10 @@ use app::model::FolderRole;
 use async_imap::imap_proto::NameAttribute;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
 
-/// A folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
     /// Its name, as the server writes it.
     pub name: String,
-    /// What it is for.
     pub role: FolderRole,
     /// Whether it can be opened.
     pub selectable: bool,
@@ -46,7 +44,6 @@ fn usual_role(name: &str) -> FolderRole {
 }
 
 /// A name as people read it: IMAP writes other letters than ASCII in a UTF-7 of its own (RFC 3501, 5.1.3).
-#[must_use]
 pub fn readable(name: &str) -> String {
     let mut read = String::new();
     let mut rest = name;

@@ -47,9 +47,6 @@ pub async fn run_background(services: Arc<Services>) {
 
 impl Services {
     /// One round, for the loop and for tests.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn sweep_once(self: &Arc<Self>) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.store

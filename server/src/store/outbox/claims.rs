@@ -1,4 +1,4 @@
-//! What the worker does with lanes and deliveries: claim, keep, record, settle; and when it may.
+//! Claims: taking a due delivery, renewing its lease, recording the outcome, reaping expired leases.
 
 use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientState, Timestamp, UserId};
 use sqlx::Row;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::{Claim, Record, SendQueue, Throttle, delivery, forget_sent, select, settle_returned, throttle};
 use crate::store::{Result, Store, Tx, id};
 
-/// How long a message waits before it is looked again whether the day has room for it.
+/// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
 const FULL_MS: i64 = 10 * 60 * 1000;
-/// How long smaller ones go before it (six hours).
+/// How long smaller deliveries may overtake it: six hours.
 const PATIENT_MS: i64 = 6 * 60 * 60 * 1000;
 
 fn queue(row: &AnyRow) -> Result<SendQueue> {
@@ -23,10 +23,7 @@ fn queue(row: &AnyRow) -> Result<SendQueue> {
 }
 
 impl Store {
-    /// Lanes in which something is due, the one that waited longest first.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Send queues with due deliveries, the longest-waiting first.
     pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
         let rows = sqlx::query(
             "SELECT id, institution_id, mailbox_id FROM send_queues WHERE paused_until <= $1 AND EXISTS (
@@ -40,11 +37,8 @@ impl Store {
         rows.iter().map(queue).collect()
     }
 
-    /// Takes the oldest due delivery of a lane for a claim, to be sent through a connection; both last as long as they are renewed.
-    /// Within its sender's pace: nothing, where that has all its connections.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Claims the oldest due delivery of a queue for one connection. Both leases last until their renewal stops.
+    /// Returns nothing while its sender uses all its connections.
     pub async fn claim_delivery(
         &self,
         queue: &SendQueue,
@@ -81,7 +75,7 @@ impl Store {
             throttle::Permit::Now => {}
             throttle::Permit::Later(later) => return Ok(Claim::Throttled(later)),
             throttle::Permit::NoConnection => return Ok(Claim::Nothing),
-            // It waited long enough for others: now they wait until there is room for it.
+            // It was overtaken for long enough: the others wait now until there is room for it.
             throttle::Permit::Full if now.since_ms(found.created_at) > PATIENT_MS => {
                 return Ok(Claim::Throttled(now.plus_ms(FULL_MS)));
             }
@@ -93,7 +87,7 @@ impl Store {
         }
         throttle::record_submission(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
         let claimed = sqlx::query(
-            // However long it waited for its turn: its age counts from the first attempt.
+            // Its age counts from the first attempt, however long it waited before.
             "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
                answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
@@ -105,7 +99,7 @@ impl Store {
         .bind(found.id.to_string())
         .execute(&mut *tx)
         .await?;
-        // Its writer stopped it a moment ago.
+        // Its writer cancelled it a moment ago.
         if claimed.rows_affected() == 0 {
             return Ok(Claim::Nothing);
         }
@@ -118,11 +112,8 @@ impl Store {
         Ok(Claim::Delivery(Box::new(found)))
     }
 
-    /// Notes that the first octet of the message is about to leave, and who was refused before that: whatever becomes of this
-    /// process, they do not get it from this session. `false`: the lease is no longer ours.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Records that DATA begins, and which recipients were refused before: whatever happens to this process, they do not get the
+    /// message from this session. `false`: the lease is lost.
     pub async fn start_data(
         &self,
         institution: InstitutionId,
@@ -150,10 +141,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps a lease alive while its delivery is being sent.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Renews the lease of a delivery that is being sent.
     pub async fn renew_lease(
         &self,
         institution: InstitutionId,
@@ -171,10 +159,8 @@ impl Store {
         Ok(())
     }
 
-    /// Records how an attempt ended; a message of which a report came back meanwhile did not end well. `false`: the lease was no longer ours, and nothing was changed.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Records the outcome of an attempt. A delivery that bounced meanwhile is recorded as bounced. `false`: the lease was lost and
+    /// nothing changed.
     pub async fn record_delivery(
         &self,
         institution: InstitutionId,
@@ -199,7 +185,7 @@ impl Store {
         .bind(delivery_id.to_string())
         .bind(owner.to_string())
         .bind(institution.to_string())
-        // Held: until now it could not leave.
+        // Held: it could not be sent until now.
         .bind(i64::from(record.state == DeliveryState::Queued && !record.counts))
         .bind(now.0)
         .execute(&mut *tx)
@@ -217,11 +203,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Settles deliveries whose lease ended before a time, since their sender died: queued again if no octet of the message
-    /// left, unknown otherwise.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Reaps deliveries whose lease expired before a time because their process died: queued again if DATA had not begun,
+    /// unknown otherwise.
     pub async fn reap_deliveries(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64> {
         let mut tx = self.begin().await?;
         let again = sqlx::query(
@@ -253,20 +236,14 @@ impl Store {
         Ok(reaped)
     }
 
-    /// When something was last claimed. A time that lies ahead means that the clock was set back since.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Time of the newest claim. A time in the future means that the clock was set back.
     pub async fn last_claimed_at(&self) -> Result<Timestamp> {
         let row = sqlx::query("SELECT COALESCE(MAX(served_at), 0) FROM send_queues").fetch_one(&self.pool).await?;
         Ok(Timestamp(row.try_get(0)?))
     }
 
-    /// The clock was set back: what was to happen after a pause would wait for times that are far ahead now. It happens now
-    /// instead; leases, which their owners renew, end at `leased` at the latest.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// After the clock was set back: pulls every waiting time that is now far ahead back to the present. Leases, which their owners
+    /// renew, expire at `leased` at the latest.
     pub async fn set_times_back(&self, now: Timestamp, leased: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         for (statement, until) in [
@@ -288,10 +265,7 @@ impl Store {
         Ok(())
     }
 
-    /// Somebody connected an address again that they had disconnected: what they wrote from it meanwhile leaves through it.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// After a person connected an address again: deliveries that they wrote from it meanwhile are sent through it.
     pub async fn adopt_waiting(
         &self,
         tx: &mut Tx,
@@ -301,7 +275,7 @@ impl Store {
     ) -> Result<()> {
         super::put_queue(tx, queue).await?;
         sqlx::query(
-            // One that is being sent, too: should that fail, it is tried again where it can leave.
+            // Including one that is being sent: if that fails, it is retried where it can be sent.
             "UPDATE deliveries SET send_queue_id = $1, next_attempt_at = $2, aging_since = $2 WHERE institution_id = $3 AND user_id = $4
              AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred', 'sending')
              AND NOT EXISTS (SELECT 1 FROM send_queues l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.send_queue_id)",
@@ -316,10 +290,7 @@ impl Store {
         Ok(())
     }
 
-    /// Nothing leaves through a lane before a time.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Pauses a send queue until a time.
     pub async fn pause_queue(&self, queue: &SendQueue, until: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE send_queues SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1",
@@ -332,10 +303,7 @@ impl Store {
         Ok(())
     }
 
-    /// What waits in a lane is due now: something changed for the better.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Makes the waiting deliveries of a queue due now.
     pub async fn resume_queue(&self, institution: InstitutionId, which: Uuid, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         sqlx::query("UPDATE send_queues SET paused_until = 0 WHERE id = $1 AND institution_id = $2")
@@ -343,7 +311,7 @@ impl Store {
             .bind(institution.to_string())
             .execute(&mut *tx)
             .await?;
-        // While it could not leave through no fault of its own, it did not grow old.
+        // Its age does not count the time in which it could not be sent.
         sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'")
             .bind(now.0)
             .bind(which.to_string())
@@ -354,12 +322,9 @@ impl Store {
         Ok(())
     }
 
-    /// What waits in the lanes of an institution is due now: its registration changed for the better.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Makes the waiting deliveries of an institution due now: its registration works again.
     pub async fn resume_queues(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
-        // Lanes first, as everywhere: who claims locks them in that order.
+        // Queues first: every transaction locks in this order.
         sqlx::query("UPDATE send_queues SET paused_until = 0 WHERE institution_id = $1")
             .bind(institution.to_string())
             .execute(&mut **tx)
@@ -372,10 +337,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what has long been finished: notifications, which nobody lists, and what people wrote.
-    ///
-    /// # Errors
-    /// [`super::StoreError`].
+    /// Deletes deliveries that finished long ago: notifications, and messages of people.
     pub async fn sweep_deliveries(&self, notifications: Timestamp, written: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         for statement in [
@@ -390,7 +352,7 @@ impl Store {
     }
 }
 
-/// A message for which the day has no room waits; it is looked again before there can be any: somebody may raise the limit.
+/// Postpones a delivery that exceeds the daily limit. It is checked before there can be room: the limit may be raised.
 async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: Timestamp) -> Result<()> {
     let most = limits.recipients_per_day;
     sqlx::query(
@@ -405,7 +367,7 @@ async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: T
     Ok(())
 }
 
-/// What was said of recipients that are still to get it.
+/// Replies about recipients that are still pending.
 async fn put_recipients(tx: &mut Tx, delivery_id: DeliveryId, said: &[(String, RecipientState, String)]) -> Result<()> {
     for (address, state, answer) in said {
         sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")

@@ -1,4 +1,4 @@
-//! What becomes of deliveries by word of others: reports that come back, what their writer decides, what is found.
+//! Outcomes known after sending: bounces, cancel and retry, proof from Sent Items.
 
 use std::collections::HashSet;
 
@@ -9,12 +9,9 @@ use super::{SendQueue, put_queue};
 use crate::store::{Mailbox, Result, Store, Tx, id, named};
 
 impl Store {
-    /// A message came back to the mailbox it had left (a notification: to the institution's): notes who did not get it, and why.
-    /// One that is still on its way, to others or until its sending is recorded, has come back once that ended.
-    /// `false`: it is not known here, or names nobody whom the message went to.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Records a bounce that arrived in the mailbox a message was sent from (for notifications, the institution's): who did not get it,
+    /// and why. A delivery still being sent counts as bounced once its sending ends. `false`: the message is unknown, or the report
+    /// names none of its recipients.
     pub async fn bounce_delivery(
         &self,
         mailbox: &Mailbox,
@@ -25,7 +22,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let Some(failed) = named_recipients(&mut tx, mailbox, message_id, failed).await? else { return Ok(false) };
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
-        // A second report may name others; the first one's words are kept. The row is locked: what is recorded meanwhile is seen.
+        // A second report may name other recipients; the first report's text is kept. The lock makes concurrent records visible.
         let row = sqlx::query(
             "UPDATE deliveries SET bounce_answer = COALESCE(bounce_answer, $1), bounce_fault = COALESCE(bounce_fault, $2)
              WHERE institution_id = $3 AND (user_id = $4 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
@@ -55,11 +52,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Stops a delivery that waits. What some have already was sent, to them alone. Answers its state then; none: it left
-    /// already, or is not theirs.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Cancels a waiting delivery. If some recipients have it already, it counts as sent to them. Returns its new state; `None`: it
+    /// was sent already, or belongs to another person.
     pub async fn cancel_delivery(
         &self,
         institution: InstitutionId,
@@ -88,10 +82,7 @@ impl Store {
         Ok(state)
     }
 
-    /// Queues a delivery again whose writer wants that, its age counted anew. `false`: it is not theirs, or under way.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Queues a delivery again at its writer's request; its age starts anew. `false`: it belongs to another person, or is being sent.
     pub async fn retry_delivery(
         &self,
         institution: InstitutionId,
@@ -126,10 +117,7 @@ impl Store {
         Ok(true)
     }
 
-    /// An unknown delivery was found among the sent ones.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Records that an unknown delivery was found in Sent Items.
     pub async fn prove_sent(
         &self,
         institution: InstitutionId,
@@ -149,7 +137,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 1 {
-            // Of those who were refused in that session an answer is noted.
+            // Recipients refused in that session have a reply recorded.
             sqlx::query(
                 "UPDATE recipients SET state = CASE WHEN answer = '' THEN 'accepted' ELSE 'refused' END
                  WHERE delivery_id = $1 AND state = 'pending'",
@@ -164,10 +152,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Notifications that did not arrive, as long as they are kept: to whom, and why. Only the newest to each address counts.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Kept notifications that did not arrive: address and reason, the newest per address.
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
         let rows = sqlx::query(
             "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
@@ -190,10 +175,7 @@ impl Store {
 }
 
 impl Store {
-    /// Forgets that notifications did not reach an address: the person came in by another way, or an administrator has read it.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Forgets undelivered notifications to an address: the person signed in, or an administrator dismissed them.
     pub async fn forget_undelivered(&self, tx: &mut Tx, institution: InstitutionId, address: &str) -> Result<()> {
         let rows = sqlx::query(
             "SELECT d.id, r.address FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
@@ -215,8 +197,8 @@ impl Store {
     }
 }
 
-/// A message of which a report came back has come back once it was sent, or once nobody is left who may still get it. As long as
-/// somebody is, for whom it is in doubt or who is waited for, it stays what it is. A person's text is kept where there is one still.
+/// A delivery with a bounce is bounced once its sending ended, or once no recipient is pending or in doubt. Until then it keeps its
+/// state. The text of a person's message is kept.
 pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: Timestamp) -> Result<()> {
     let settled = sqlx::query(
         "UPDATE deliveries SET state = 'bounced', answer = bounce_answer, fault = bounce_fault, finished_at = $1,
@@ -230,7 +212,7 @@ pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: T
     .execute(&mut **tx)
     .await?;
     if settled.rows_affected() == 1 {
-        // Of those who were refused in that session an answer is noted.
+        // Recipients refused in that session have a reply recorded.
         sqlx::query("UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'")
             .bind(delivery_id.to_string())
             .execute(&mut **tx)
@@ -239,8 +221,8 @@ pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: T
     Ok(())
 }
 
-/// Those of a report whom the message went to: anybody can write one. One of a message to a single person may name where they
-/// have their mail sent on to. None: nobody.
+/// The recipients of the message that a report names: anybody can write a report. For a message to one recipient, the report may
+/// name the address that their mail is forwarded to.
 async fn named_recipients(
     tx: &mut Tx,
     mailbox: &Mailbox,
@@ -268,7 +250,7 @@ async fn named_recipients(
     })
 }
 
-/// A delivery was sent: whoever was still to get it does not, and its text is kept only for those who did not get it.
+/// Finishes a sent delivery: pending recipients do not get it, and the text is kept only for those who did not.
 pub(super) async fn forget_sent(tx: &mut Tx, delivery_id: DeliveryId, why: &str) -> Result<()> {
     sqlx::query(
         "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END

@@ -1,5 +1,5 @@
-//! How fast a sender may go. A sender is what the mail server counts: one mailbox, whichever lanes lead to it (a person's own, and
-//! the institution's notifications), on whichever replica.
+//! Throttling of senders. A sender is what the mail server counts: one mailbox, over all send queues that use it (the person's, and
+//! the institution's notifications) and over all replicas.
 
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use sqlx::Row;
@@ -10,11 +10,11 @@ use crate::store::{Result, Store, Tx};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// How far ahead of a claim's own time counted submissions may lie: another connection, or another replica, took its time later and
-/// had the lock first. What lies further ahead was left by a clock that was set back since, and does not count.
+/// How far ahead of the current claim a counted submission may lie, in milliseconds: another connection or replica read its clock
+/// later and got the lock first. Submissions further ahead stem from before a clock was set back, and do not count.
 const AHEAD_MS: i64 = 60_000;
 
-/// Who sends what waits in a lane, its row locked until the transaction ends, so that replicas count together.
+/// The sender of a queue. Its row stays locked until the transaction ends, so that replicas count together.
 pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) -> Result<String> {
     let row = match queue.mailbox {
         Some(mailbox) => sqlx::query(
@@ -43,11 +43,11 @@ pub(super) enum Permit {
     Now,
     Later(Timestamp),
     NoConnection,
-    /// This message has more recipients than the day has room for; a smaller one may have its turn.
+    /// The delivery exceeds the daily limit; a smaller one may fit.
     Full,
 }
 
-/// Whether a sender may go on, through a connection of its own.
+/// Whether a sender may submit now, through its own connection.
 pub(super) async fn permit(
     tx: &mut Tx,
     (sender, connection): (&str, Uuid),
@@ -88,7 +88,7 @@ pub(super) async fn permit(
     Ok(if full { Permit::Full } else { Permit::Now })
 }
 
-/// Counts an attempt that begins now, and the connection it leaves through.
+/// Counts an attempt that begins now, and its connection.
 pub(super) async fn record_submission(
     tx: &mut Tx,
     (sender, delivery_id): (&str, DeliveryId),
@@ -114,7 +114,7 @@ pub(super) async fn record_submission(
     Ok(())
 }
 
-/// An attempt ended: of one whose message never began to leave, nobody was addressed.
+/// An attempt whose DATA never began addressed no recipients.
 pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, delivery_id: DeliveryId) -> Result<()> {
     sqlx::query(
         "UPDATE submissions SET recipients = 0 WHERE delivery_id = $1
@@ -128,10 +128,7 @@ pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, 
 }
 
 impl Store {
-    /// A connection is still open.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Renews the lease of an open connection.
     pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
         sqlx::query("UPDATE smtp_connections SET until = $1 WHERE id = $2")
             .bind(until.0)
@@ -142,9 +139,6 @@ impl Store {
     }
 
     /// A connection was closed.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
         sqlx::query("DELETE FROM smtp_connections WHERE id = $1")
             .bind(connection.to_string())
@@ -153,10 +147,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what no pace counts any more.
-    ///
-    /// # Errors
-    /// [`crate::store::StoreError`].
+    /// Deletes what no limit counts any more.
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
         sqlx::query("DELETE FROM submissions WHERE at < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
         sqlx::query("DELETE FROM smtp_connections WHERE until < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;

@@ -1,4 +1,4 @@
-//! Sign-in, invitations, people.
+//! Sign-in, invitations, users.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,7 +17,7 @@ use crate::clock::sha256;
 use crate::store::{Event, Invitation, StoreError, Tx, User};
 use crate::vault::VaultError;
 
-/// Milliseconds an invitation link works (72 hours).
+/// Lifetime of an invitation link, in milliseconds: 72 hours.
 const INVITATION_MS: i64 = 72 * 60 * 60 * 1000;
 /// Longest address that is looked up, in bytes (RFC 5321, 4.5.3.1.3).
 const MOST_ADDRESS: usize = 254;
@@ -35,19 +35,19 @@ pub struct AddPerson<'a> {
     pub institution: InstitutionId,
     pub address: &'a EmailAddress,
     pub role: Role,
-    /// A password at once, instead of an invitation.
+    /// A password, instead of an invitation.
     pub password: Option<&'a str>,
     /// Send the invitation by e-mail, as this institution.
     pub announce: Option<&'a Institution>,
 }
 
-/// Whether a password is a word with digits and signs around it.
+/// Whether a password is one word surrounded by digits and signs.
 fn is_padded(password: &str, word: &str) -> bool {
     password.replace(word, "").chars().all(|c| !c.is_alphabetic())
 }
 
 impl Services {
-    /// Makes an account; answers the invitation's token, unless a password was given.
+    /// Creates an account and returns the invitation's token, unless a password was given.
     ///
     /// # Errors
     /// A duplicate of the store if the address has an account; [`AppError`] inside for a password that is too short.
@@ -100,10 +100,10 @@ impl Services {
         Ok(Ok(token))
     }
 
-    /// As [`Services::add_person`], for somebody who was invited and has set no password: a new link, or the password.
+    /// As [`Services::add_person`], for an invited user without a password: a new link, or the password.
     ///
     /// # Errors
-    /// [`StoreError`]; [`AppError`] inside for everybody else, and for a password that is too short.
+    /// [`StoreError`]; [`AppError`] inside for any other user, and for a password that is too short.
     pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
         let institution = again.institution;
         let found = self.store.user_by_address(institution, again.address.as_str()).await?;
@@ -121,7 +121,7 @@ impl Services {
             },
         };
         let mut tx = self.store.begin().await?;
-        // A new link never takes a role away: the sole administrator may be the one who asks for it.
+        // A new link never removes a role: the only administrator may request it.
         if again.role == Role::Administrator {
             self.store.set_role(&mut tx, institution, user.id, again.role).await?;
         }
@@ -149,7 +149,7 @@ impl Services {
         Ok(token)
     }
 
-    /// Whether a password is long enough, not too long, and not what everybody would try first.
+    /// Checks length, and refuses passwords that are tried first.
     ///
     /// # Errors
     /// [`AppError`], saying what is expected.
@@ -186,7 +186,7 @@ impl Services {
             .ok_or(AppError::NotFound)
     }
 
-    /// What carries the link: an invitation, or a new password for somebody who has one.
+    /// The email with the link: an invitation, or a password reset.
     fn link_message(
         &self,
         institution: &Institution,
@@ -214,14 +214,14 @@ impl Services {
         self.notification(institution, address, &subject, &text)
     }
 
-    /// The institution, if notifications can be sent at all: else nobody would ever read what is queued.
+    /// The institution, if notifications can be sent; otherwise nothing is queued.
     async fn announcer<'a>(&self, admin: &'a Administrator) -> Result<Option<(&'a Institution, String)>, AppError> {
         let institution = admin.institution();
         let sender = self.outbox.sender(institution.id, &institution.slug).await.or_internal(self)?;
         Ok(sender.map(|from| (institution, from)))
     }
 
-    /// Shows an invitation link, and says whether it is on its way by e-mail too.
+    /// Shows an invitation link, and whether it is also sent by email.
     fn invitation_notice(admin: &Administrator, address: &str, token: &str, title: &str, from: Option<&str>) -> Notice {
         let link = invitation_link(&admin.institution().public_url, token);
         let (tone, said) = match from {
@@ -258,7 +258,7 @@ impl Accounts for Handle {
         let user = self.store.user_by_address(institution, &address).await.or_internal(self)?;
         let tries = self.tries(visitor, &address, user.as_ref());
         self.slow_down(&tries).await?;
-        // Only who has a place in the queue is counted: what strangers can make the database store is bounded by it.
+        // Counts only requests with a place in the queue: that bounds what anonymous requests can store.
         let known = user.as_ref().filter(|_| tries.is_known()).map(|user| user.id.0.as_u128());
         let turn = self.passwords.wait_for_place(visitor.address, known).await.map_err(|Busy| busy())?;
         self.count_try(&tries).await?;
@@ -270,14 +270,14 @@ impl Accounts for Handle {
         let Some(user) = user.filter(|_| fits) else { return Err(wrong()) };
         self.forgive(&tries).await?;
         let mut tx = self.store.begin().await.or_internal(self)?;
-        // The password may have been set anew, or the account disabled, while this one was waited for and checked.
+        // The password may have changed, or the account been disabled, while this one was checked.
         if !self.store.password_holds(&mut tx, institution, user.id, &known).await.or_internal(self)? {
             return Err(wrong());
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        // Renewed at sign-in: the session that was there ends.
+        // Sign-in starts a new session and ends the old one.
         if let Some(old) = &visitor.person {
             self.store.end_session(institution, old.session()).await.or_internal(self)?;
         }
@@ -310,13 +310,13 @@ impl Accounts for Handle {
         let institution = visitor.institution.id;
         let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await.or_internal(self)?.is_some();
         let mut tx = self.store.begin().await.or_internal(self)?;
-        // Of two requests with one link, one wins.
+        // Of two requests with one link, only one succeeds.
         if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await.or_internal(self)? {
             return Err(AppError::NotFound);
         }
         self.store.set_password(&mut tx, institution, user.id, &hash).await.or_internal(self)?;
         self.store.end_sessions_of(&mut tx, institution, user.id).await.or_internal(self)?;
-        // The link may be in other hands than the person's: their mail waits for their Microsoft account.
+        // Another person may have the link: the user's mail stays locked until their Microsoft account signs in.
         if self.store.lock_mail(&mut tx, institution, user.id).await.or_internal(self)? {
             tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a new password was set by a link: mail is hidden until the same Microsoft account signs in");
             let text = [
@@ -487,7 +487,7 @@ impl Accounts for Handle {
         self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
         self.store.drop_invitations(&mut tx, institution, user).await.or_internal(self)?;
         self.store.abandon_attempts_of(&mut tx, institution, user, now).await.or_internal(self)?;
-        // After their attempts: whoever is about to store a mailbox has done so now, or finds the attempt ended.
+        // After their attempts: a run about to store a mailbox has done so, or finds its attempt ended.
         let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));

@@ -1,4 +1,4 @@
-//! Attempts as their pages show them, and who follows them.
+//! Attempts as pages show them, and their live updates.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +17,15 @@ use super::{OrInternal, Services};
 use crate::diagnosis::Fault;
 use crate::store::Attempt;
 
-/// The newest hundred.
+/// Newest attempts of a person that are loaded.
 pub(super) const NEWEST: (Timestamp, i64) = (Timestamp(i64::MAX), 100);
 /// Attempts on one page of their list.
 pub(super) const PAGE: i64 = 50;
 
-/// How often an attempt that runs on another replica is looked at.
+/// Poll interval for an attempt that runs on another replica.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Wakes those who follow an attempt in this process.
+/// Wakes the streams that follow an attempt in this process.
 #[derive(Default)]
 pub struct Watchers(Mutex<HashMap<AttemptId, Arc<Notify>>>);
 
@@ -34,21 +34,19 @@ impl Watchers {
         Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
     }
 
-    /// Something changed.
     pub(super) fn changed(&self, id: AttemptId) {
         if let Some(notify) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             notify.notify_waiters();
         }
     }
 
-    /// Nobody needs it any more.
     pub(super) fn forget(&self, id: AttemptId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 }
 
 impl Services {
-    /// An attempt that this person may see: their own, or (for notifications) any of the institution for an administrator.
+    /// An attempt that the user may see: their own, or one of the institution's notifications for an administrator.
     pub(super) async fn attempt_for(&self, user: &SignedIn, id: AttemptId) -> Result<Attempt, AppError> {
         let attempt =
             self.store.attempt(user.institution().id, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
@@ -83,7 +81,7 @@ impl Services {
             .filter_map(|check| check.fault.as_deref())
             .map(|fault| Fault::from_json(fault).explain(&reader))
             .collect();
-        // Where an address is to be proven, what stands in its way is no task for anybody: the address was not the person's.
+        // While an address is being proven, a failure needs no action: the address is not the person's.
         if diagnoses.iter().any(|diagnosis| diagnosis.cause == "address_unproven") {
             diagnoses.retain(|diagnosis| diagnosis.cause == "address_unproven");
         }
@@ -157,7 +155,7 @@ impl Services {
         Ok(summaries)
     }
 
-    /// Snapshots at each change, until the attempt is finished or decided about, or the server stops.
+    /// A snapshot at each change, until the attempt finishes or needs a decision, or the server stops.
     pub(super) fn follow_attempt(self: &Arc<Self>, user: SignedIn, id: AttemptId) -> AttemptStream {
         struct Following {
             services: Arc<Services>,
@@ -173,7 +171,7 @@ impl Services {
             }
             let notify = following.services.watchers.of(following.id);
             loop {
-                // Registered before reading, so that no change between the two is missed.
+                // Registers before reading, so that no change is missed.
                 let changed = notify.notified();
                 if !following.services.lives(&following.user).await {
                     return None;

@@ -1,4 +1,4 @@
-//! The run of an attempt: token, SMTP, test message, IMAP, arrival. It outlives the tab and has a deadline.
+//! Runs the checks of an attempt: token, SMTP, test message, IMAP, arrival. A run outlives its page and has a deadline.
 
 mod run;
 
@@ -15,10 +15,10 @@ use crate::diagnosis::Fault;
 use crate::store::{Attempt, Mailbox};
 use run::{Route, Run, Through};
 
-/// What a run may take beside looking for the test message.
+/// Deadline of a run without the search for the test message.
 const SLACK: Duration = Duration::from_secs(180);
 impl Services {
-    /// Starts the checks of a ready attempt, once, on the server: they run to the end even if the tab closes.
+    /// Starts the checks of a ready attempt once. They run to their end even if the page is closed.
     pub(super) fn spawn_run(self: &Arc<Self>, user: SignedIn, id: AttemptId) {
         let services = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -61,7 +61,7 @@ impl Services {
         if let Some((token, refresh)) = token {
             let route = self.route(&attempt, mailbox.as_ref())?;
             let session = run.smtp(&route, &token).await?;
-            // Nobody watches a test by itself: it writes into the inbox only where everything else works.
+            // Nobody watches an automatic test: it writes to the inbox only if everything else works.
             let mut inbox =
                 if attempt.automatic { self.inbox_of(&mut run, &attempt, &route, &token).await? } else { None };
             match session {
@@ -103,7 +103,7 @@ impl Services {
         Ok(outcome)
     }
 
-    /// The IMAP check. The mailbox has one connection, and for the length of this check it is the run's.
+    /// The IMAP check. It takes the one connection of the mailbox meanwhile.
     async fn inbox_of(
         &self,
         run: &mut Run<'_>,
@@ -124,22 +124,22 @@ impl Services {
         let parse = |text: &str| EmailAddress::parse(text).map_err(|error| internal(&self.clock, &error));
         let from = parse(&attempt.address)?;
         Ok(match mailbox {
-            // The pair: a connected mailbox sends as the custom address, to itself.
+            // For the custom sender address, a connected mailbox sends as that address to itself.
             Some(mailbox) => Route { sign_in_name: mailbox.sign_in_name.clone(), from, to: parse(&mailbox.address)? },
             None => Route { sign_in_name: attempt.sign_in_name.clone(), to: from.clone(), from },
         })
     }
 
-    /// What the run means for the mailbox.
+    /// Applies the result of a run to the mailbox.
     async fn settle_mailbox(&self, attempt: &Attempt, outcome: Outcome, fault: Option<&Fault>) -> Result<(), AppError> {
         let institution = attempt.institution;
         let attempt = self.store.attempt(institution, attempt.id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
         let Some(id) = attempt.mailbox else { return Ok(()) };
         let works = matches!(outcome, Outcome::Passed | Outcome::NotSeen);
         if works && attempt.kind != AttemptKind::Personal {
-            // Only for the address that was tested: another may have been chosen meanwhile.
+            // Only for the tested address: another may have been chosen meanwhile.
             let settings = self.store.email_settings(institution).await.or_internal(self)?;
-            // The test took its time: whoever began it must be an administrator still.
+            // The test takes time: the user must still be an administrator.
             let by = self.store.user(institution, attempt.user).await.or_internal(self)?;
             let allowed = by.is_some_and(|by| by.role == Role::Administrator && by.disabled_at.is_none());
             if allowed && settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address) {
@@ -147,7 +147,7 @@ impl Services {
             }
         }
         if !works && attempt.kind != AttemptKind::Personal {
-            // The pair in use does not work any more: it is said where it is shown, and the relay takes over.
+            // The custom sender no longer works: its page says so, and the relay takes over.
             let settings = self.store.email_settings(institution).await.or_internal(self)?;
             let in_use = settings.notification_mailbox == Some(id)
                 && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address);
@@ -171,7 +171,7 @@ impl Services {
         }
         let now = self.clock.now();
         if works && attempt.kind != AttemptKind::Personal {
-            // Notifications that waited leave now.
+            // Waiting notifications are sent now.
             self.store.resume_queue(institution, institution.0, now).await.or_internal(self)?;
             self.outbox.wake();
         }
@@ -182,7 +182,7 @@ impl Services {
         if works {
             let state = (MailboxState::Connected, None, None);
             self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)?;
-            // What waited for it leaves now.
+            // Waiting deliveries are sent now.
             self.store.resume_queue(institution, id.0, now).await.or_internal(self)?;
             self.outbox.wake();
             return Ok(());
@@ -196,7 +196,7 @@ impl Services {
         self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)
     }
 
-    /// Ticks steps of the guide that Microsoft proved.
+    /// Ticks the guide steps that the run proved.
     pub(super) async fn prove_steps(
         &self,
         institution: app::model::InstitutionId,

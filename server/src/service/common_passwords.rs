@@ -1,6 +1,6 @@
-//! Passwords that everybody tries first: the most common ones, and what people make of them to have twelve characters.
+//! The most common passwords, and the usual ways to stretch them to twelve characters.
 
-/// Words that common passwords are made of, in lower case (public lists of leaked passwords agree on them).
+/// Words in common passwords, in lower case, from public lists of leaked passwords.
 const WORDS: [&str; 76] = [
     "password",
     "passwort",
@@ -80,7 +80,7 @@ const WORDS: [&str; 76] = [
     "entrepost",
 ];
 
-/// Letters that digits and signs stand for.
+/// Letters that digits and signs replace.
 fn letter(c: char) -> char {
     match c {
         '0' => 'o',
@@ -93,11 +93,11 @@ fn letter(c: char) -> char {
     }
 }
 
-/// Whether a password is among what everybody tries first.
+/// Whether a password is among the most common ones.
 pub fn is_common(password: &str) -> bool {
     let lower: String =
         password.trim().to_lowercase().chars().filter(|c| c.is_alphanumeric() || "!@$|".contains(*c)).collect();
-    // What is put around a word is a year or an exclamation mark, and no letters in disguise.
+    // Digits and signs around a word are a year or an exclamation mark, not replaced letters.
     let core = lower.trim_matches(|c: char| !c.is_alphabetic());
     is_run(&lower)
         || is_made_of(&lower)
@@ -105,7 +105,7 @@ pub fn is_common(password: &str) -> bool {
         || is_made_of(&lower.chars().map(letter).collect::<String>())
 }
 
-/// A run on the keyboard or of the alphabet, or one short piece again and again.
+/// A sequence of the keyboard or the alphabet, or a repeated short piece.
 fn is_run(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
     let steps = chars.windows(2).map(|pair| i64::from(u32::from(pair[1])) - i64::from(u32::from(pair[0])));
@@ -115,7 +115,7 @@ fn is_run(text: &str) -> bool {
     short || runs * 10 >= chars.len() * 8
 }
 
-/// Common words and digits, and nothing else.
+/// Only common words and digits.
 fn is_made_of(text: &str) -> bool {
     let mut rest = text;
     let mut found = false;

@@ -1,4 +1,4 @@
-//! What people write: kept as they type, with its files; and the beginning of an answer.
+//! Drafts: saved while the user types, with attachments.
 
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
@@ -14,27 +14,26 @@ use crate::message::build::File;
 use crate::store::NewAttachment;
 use crate::vault::{Place, Secret};
 
-/// Drafts of one person that begin by themselves.
+/// Automatic drafts of one user.
 const MOST_DRAFTS: i64 = 200;
-/// And those that somebody keeps with a button: nothing they wrote is refused for the others.
+/// Further drafts saved by the button: automatic ones never take their place.
 const MOST_KEPT: i64 = 1_000;
-/// Characters of a page's name.
+/// Longest id of a page, in characters.
 const MOST_WRITER: usize = 64;
-/// Bytes that a draft grows by as it is typed, and so many beyond the limit that what was begun there can be finished.
+/// Growth of a draft between checks of the limit, and allowance beyond it to finish a begun draft, in bytes.
 const ROOM_TO_TYPE: usize = 4_096;
 const ROOM_TO_FINISH: u64 = 256 * 1024;
 /// Files of one message.
 pub(super) const MOST_FILES: usize = 50;
 
-/// A draft as it is stored, sealed.
+/// The sealed content of a draft.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Body {
-    /// What is typed.
     pub form: ComposeForm,
-    /// The chain of messages it answers, oldest first, with angle brackets.
+    /// Message-IDs for References, oldest first, with angle brackets.
     pub references: Vec<String>,
-    /// The message it answers: it is marked when this is sent.
+    /// The message it replies to, which is flagged \Answered when this is sent.
     pub answers: Option<(app::model::MailboxId, String, u32, u32)>,
 }
 
@@ -46,12 +45,12 @@ fn content_place(attachment: AttachmentId) -> Place {
     Place::new("attachments", "content_sealed", attachment)
 }
 
-/// Where the digest of a message's form is sealed.
+/// Sealing place of the digest of a submitted form.
 pub(super) fn form_place(delivery: DeliveryId) -> Place {
     Place::new("deliveries", "form_sealed", delivery)
 }
 
-/// What makes two forms the same message: what is typed, from where, and the files that come with it.
+/// Digest of what makes two submitted forms the same message: text, sender and files.
 pub(super) fn digest(form: &ComposeForm, edit: &FormVersion) -> String {
     let typed = [&form.mailbox, &form.to, &form.cc, &form.bcc, &form.subject, &form.text];
     let mut parts: Vec<String> = typed.map(|part| part.replace("\r\n", "\n").trim().to_owned()).into();
@@ -81,7 +80,7 @@ impl Services {
         let text = serde_json::to_string(body).map_err(|error| internal(&self.clock, &error))?;
         let sealed = self.vault.seal(&body_place(draft), &Secret::new(text)).or_internal(self)?;
         let (institution, now) = (user.institution().id, self.clock.now());
-        // What is there may be kept as it is: a draft that does not grow needs no room.
+        // A draft that does not grow needs no space.
         let before = self.store.draft(institution, user.user_id(), draft).await.or_internal(self)?;
         let size = before.as_ref().map(|before| before.body_sealed.len());
         let grown = sealed.len().saturating_sub(size.unwrap_or_default());
@@ -99,7 +98,7 @@ impl Services {
             return Ok(());
         }
         if self.store.queued(institution, user.user_id(), &draft.to_string()).await.or_internal(self)?.is_some() {
-            // A second press: there is nothing to be kept.
+            // A repeated submission: nothing to save.
             if edit.pressed {
                 return Ok(());
             }
@@ -110,7 +109,7 @@ impl Services {
         Err(AppError::refused(format!("there are {most} drafts already. Send or throw away some of them first.")))
     }
 
-    /// Whether a message was queued under the key of a form already, and as it is now.
+    /// Whether a message with the key of this form was queued already, and with the same content.
     pub(super) async fn queued_earlier(
         &self,
         user: &SignedIn,
@@ -119,7 +118,7 @@ impl Services {
     ) -> Result<Resubmission, AppError> {
         let queued = self.store.queued(user.institution().id, user.user_id(), &form.key).await.or_internal(self)?;
         let Some((delivery, sealed)) = queued else { return Ok(Resubmission::Nothing) };
-        // Queued by an older version: nothing is known of its form.
+        // Queued by an older version without a digest.
         if sealed.is_empty() {
             return Ok(Resubmission::Same);
         }
@@ -183,7 +182,7 @@ impl Services {
         edit: &FormVersion,
     ) -> Result<Vec<AttachmentView>, AppError> {
         let institution = user.institution().id;
-        // Pressed twice: it went with the message that is on its way. What is chosen later does not, and that is said.
+        // Submitted twice: this file belongs to the message already queued. Files chosen later do not, and the page says so.
         if self.store.queued(institution, user.user_id(), &draft.to_string()).await.or_internal(self)?.is_some() {
             if edit.pressed {
                 return Ok(Vec::new());
@@ -203,7 +202,7 @@ impl Services {
             self.check_drafts(user, file.bytes.len() as u64, 0).await?;
             let id = AttachmentId(self.clock.uuid());
             let (name, size) = (file_name(&file.name), file.bytes.len() as u64);
-            // A press that was cut off after it had come: what it attached is there already.
+            // A request that was cut off after it arrived: its files are attached already.
             if edit.pressed && self.is_attached(user, &there, (&name, &file.bytes)).await? {
                 continue;
             }
@@ -229,7 +228,7 @@ impl Services {
         self.store.attachments(institution, user.user_id(), draft).await.or_internal(self)
     }
 
-    /// Whether such a file is among those that are attached.
+    /// Whether the same file is attached already.
     async fn is_attached(
         &self,
         user: &SignedIn,
@@ -300,7 +299,7 @@ impl Services {
     }
 }
 
-/// A file's name as it may stand in a header: its last part, without control characters.
+/// A file name for a header: its last path component, without control characters.
 fn file_name(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = name.chars().filter(|c| !c.is_control()).take(200).collect();

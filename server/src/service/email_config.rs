@@ -60,7 +60,7 @@ impl Services {
     }
 }
 
-/// The command that switches on what sending and receiving need.
+/// The command that enables SMTP AUTH and IMAP.
 fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
     let addresses: Vec<String> = addresses.map(powershell).collect();
     let set = "-SmtpClientAuthenticationDisabled $false -ImapEnabled $true";
@@ -75,7 +75,7 @@ fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
 }
 
 impl Services {
-    /// The command for everybody who uses Entrepost: the mailboxes that were connected, and the addresses of those who have none yet.
+    /// The command for everyone who uses Entrepost: connected mailboxes, and the addresses of users without one.
     async fn switches_here(&self, admin: &Administrator, mailboxes: &[Mailbox]) -> Result<(i64, String), AppError> {
         let users = self.store.users(admin.institution().id).await.or_internal(self)?;
         let without = users
@@ -90,7 +90,7 @@ impl Services {
         Ok((count, switch_on(addresses.into_iter())))
     }
 
-    /// The link by which any administrator of the tenant consents, once the registration is known.
+    /// Link for the consent of any administrator of the tenant, once the registration is known.
     pub(super) async fn consent_link(&self, institution: &Institution) -> Result<Option<String>, AppError> {
         let current = self.store.registration(institution.id, Slot::Current).await.or_internal(self)?;
         Ok(current.and_then(|current| {
@@ -184,7 +184,7 @@ impl EmailConfig for Handle {
         let row = GuideRow { step, done, proven: false };
         let institution = admin.institution().id;
         let rows = self.store.guide(institution).await.or_internal(self)?;
-        // What Microsoft has proven is done, whatever a page says that was opened before.
+        // A proven step stays done, whatever an older page submits.
         if !done && rows.iter().any(|known| known.step == step && known.proven && step.is_settled_by_proof()) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Answers of plain forms, kept for the redirect that follows.
+//! Flashes: the answer of a form, shown by the page after the redirect.
 
 use app::backend::{Cookie, Flashes, Visitor};
 use app::error::AppError;
@@ -9,22 +9,22 @@ use super::{Handle, OrInternal, Services, internal};
 use crate::clock::sha256;
 use crate::vault::{Place, Secret};
 
-/// Milliseconds an answer waits for its page.
+/// Lifetime of a flash, in milliseconds.
 const LIFETIME_MS: i64 = 10 * 60 * 1000;
 
-/// What the cookie of an answer begins with that holds it itself.
+/// Prefix of a cookie that contains the sealed flash itself.
 const SEALED: &str = "s.";
-/// Bytes of such an answer before it is sealed: with it the cookie stays under a kilobyte.
+/// Largest such flash before sealing, in bytes: keeps the cookie under 1 kB.
 const MOST_SEALED: usize = 660;
 
-/// Bytes of one field that are shown again.
+/// Longest value of a field that is shown again, in bytes.
 const MOST_TYPED: usize = 4_000;
 
 fn cookie_place(visitor: &Visitor) -> Place {
     Place::new("cookies", "answer", visitor.institution.id)
 }
 
-/// An answer that is as long as a page can use: what is typed by the kilobyte is kept elsewhere, as a draft.
+/// Truncates a flash to what a page can use; long texts are kept as drafts.
 fn bounded(mut flash: Flash) -> Flash {
     let cut = |text: &mut String, most: usize| text.truncate(text.floor_char_boundary(most));
     for value in flash.typed.values_mut() {
@@ -42,7 +42,7 @@ fn bounded(mut flash: Flash) -> Flash {
 }
 
 impl Services {
-    /// The answer for a stranger travels sealed in their cookie: what strangers ask for makes no rows.
+    /// A flash without a session travels sealed in its cookie: anonymous requests make no rows.
     fn sealed_answer(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError> {
         let until = self.clock.now().plus_ms(LIFETIME_MS).0;
         let written = |flash: &Flash| {
@@ -78,7 +78,7 @@ impl Flashes for Handle {
         let flash = bounded(flash);
         let body = serde_json::to_string(&flash).map_err(|error| internal(&self.clock, &error))?;
         let token = self.clock.token();
-        // An answer may hold an invitation link, which works like a password: sealed like one.
+        // A flash may contain an invitation link, which is as secret as a password.
         let place = Place::new("flashes", "body", sha256(&token));
         let body = self.vault.seal(&place, &Secret::new(body)).or_internal(self)?;
         let owner = Some(person.user_id());

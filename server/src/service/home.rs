@@ -150,7 +150,7 @@ impl Services {
                     "See what is wrong",
                 ),
                 MailboxState::NeedsReconnect => {
-                    // Why it ended may be a decision of the institution's: then nothing has to be done at Microsoft.
+                    // The institution may have ended the connection: then nothing needs to be done at Microsoft.
                     let fault = mailbox.problem.as_deref().map(Fault::from_json);
                     let why = fault.map(|fault| fault.explain(&self.reader(user, &mailbox.address)));
                     let text = why.map_or_else(

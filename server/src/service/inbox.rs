@@ -1,4 +1,4 @@
-//! Reading mail: lists from what is known, at once; bodies when they are opened; and everybody's own only.
+//! Reading mail: lists from the store at once, bodies on demand, own mailboxes only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,33 +22,33 @@ use crate::store::{Event, FolderRow, Mailbox};
 
 /// Messages on one page.
 const PAGE: u32 = 50;
-/// Messages of a search that are listed.
+/// Search results that are listed.
 const FOUND: usize = 500;
-/// Characters that are searched for.
+/// Longest search text, in characters.
 const MOST_SEARCHED: usize = 200;
-/// Messages that are acted on at once.
+/// Messages in one action.
 const MOST_ACTED: usize = 1_000;
-/// A folder that was looked into this lately is not looked into again for one more page.
+/// A folder synced more recently than this is not synced for another page.
 const FRESH_MS: i64 = 1_000;
-/// How long a page waits for a message before it says that it is coming.
+/// How long a page waits for a message before it says that it is loading.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often it is looked for mailboxes whose turn it is.
+/// Interval between rounds of polling.
 pub(super) const POLL_ROUND_MS: i64 = 2_000;
-/// How many more than the schedule needs are looked into in one round.
+/// Mailboxes per round beyond what the schedule needs.
 const POLLED_MORE: i64 = 5;
-/// How long a search or an action may take.
+/// Deadline of a search or an action.
 const LONGER: Duration = Duration::from_secs(30);
-/// How often somebody who follows their mail is looked at again: whether they are signed in, and whether news were lost.
+/// How often a mail stream checks its session, and whether it missed events.
 const AGAIN: Duration = Duration::from_secs(30);
 
 impl Services {
-    /// A mailbox of that person; another one's does not exist.
+    /// The user's own mailbox; others are not found.
     pub(super) async fn own_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox, AppError> {
         let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
         mine.into_iter().find(|mailbox| mailbox.id == mailbox_id).ok_or(AppError::NotFound)
     }
 
-    /// What a failure of the inbox means for a person.
+    /// Maps a sync failure to what the user is told.
     pub(super) fn sync_failure(&self, user: &SignedIn, mailbox: &Mailbox, error: &SyncError) -> AppError {
         match error {
             SyncError::NoMessage | SyncError::Gone => AppError::NotFound,
@@ -91,7 +91,7 @@ impl Services {
         PartDownload::new(Arc::clone(&self.mailbox_sync), (mailbox.institution, mailbox.id), at, Some(part))
     }
 
-    /// Headers of a page: from what is known, and from the server where the page lies beyond that.
+    /// Headers of a page: from the store, or from the server for pages beyond the kept headers.
     async fn listed(
         &self,
         user: &SignedIn,
@@ -120,19 +120,19 @@ impl Services {
         }
     }
 
-    /// Has a folder looked into without waiting for it.
+    /// Starts a sync without waiting for it.
     fn look_into(&self, mailbox: &Mailbox, folder: &str) {
         let (mailbox_sync, institution, id, folder) =
             (Arc::clone(&self.mailbox_sync), mailbox.institution, mailbox.id, folder.to_owned());
         self.tasks.spawn(async move {
             if let Err(error) = mailbox_sync.execute(institution, id, Command::Sync { folder }).await {
-                // It is noted with the mailbox: the page says why.
+                // The problem is stored with the mailbox, for its page.
                 tracing::debug!("a folder could not be looked into: {error}");
             }
         });
     }
 
-    /// Marks a message as read that was opened, without anybody waiting for it.
+    /// Marks an opened message as read, without waiting.
     fn mark_read(&self, mailbox: &Mailbox, place: &MessageRef) {
         let (mailbox_sync, store, mailbox, place) =
             (Arc::clone(&self.mailbox_sync), self.store.clone(), mailbox.clone(), place.clone());
@@ -150,7 +150,7 @@ impl Services {
         });
     }
 
-    /// Whether somebody who follows something is signed in still.
+    /// Whether the session of a stream is still valid.
     pub(super) async fn lives(&self, user: &SignedIn) -> bool {
         let now = self.clock.now();
         let since = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
@@ -161,14 +161,14 @@ impl Services {
 fn folder_view(row: &FolderRow) -> FolderView {
     let title = match row.role {
         FolderRole::Inbox => "Inbox".to_owned(),
-        // Those that are written here are listed under Drafts; these are other programs'.
+        // Drafts of other programs; those of Entrepost have their own list.
         FolderRole::Drafts => format!("{} elsewhere", readable(&row.name)),
         _ => readable(&row.name),
     };
     FolderView { name: row.name.clone(), title, role: row.role }
 }
 
-/// The folder of a name, or one that was never looked into.
+/// The folder of a name, or one never synced.
 fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
     let same =
         |row: &&FolderRow| row.name == name || (row.role == FolderRole::Inbox && name.eq_ignore_ascii_case("INBOX"));
@@ -182,18 +182,18 @@ fn find_folder(folders: &[FolderRow], name: &str) -> FolderRow {
     })
 }
 
-/// None of the messages of a folder.
+/// An empty listing of a folder.
 fn nothing(folder: &FolderRow) -> Listing {
     Listing { headers: Vec::new(), total: folder.total, uid_validity: folder.uid_validity, looked_through: false }
 }
 
-/// Somebody who follows their mail.
+/// A mail stream.
 struct Watching {
     services: Arc<Services>,
     user: SignedIn,
     event: tokio::sync::broadcast::Receiver<Event>,
     mark: String,
-    /// Ends with the stream: then nobody looks any more.
+    /// Ends the watch together with the stream.
     _looking: Option<mailbox_sync::FolderWatch>,
 }
 
@@ -217,13 +217,13 @@ impl Inbox for Handle {
             return Err(AppError::NotFound);
         }
         let folder = find_folder(&folders, wanted);
-        // What is wrong with the mailbox, or else with the last look into it: what is listed may be old.
+        // The problem of the mailbox, or of its last sync: the list may be out of date.
         let broken = mailbox.state == MailboxState::NeedsReconnect;
         let said = if mailbox.state == MailboxState::Connected { &mailbox.sync_problem } else { &mailbox.problem };
         let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(user, &mailbox.address));
         let mut problem = said.as_ref().or(mailbox.sync_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
-        // The page shows what is known and does not wait; who follows it sees at once what this finds.
+        // The page shows the store at once; its stream delivers what this sync finds.
         let old = folder.synced_at.is_none_or(|at| self.clock.now().since_ms(at) > FRESH_MS);
         if old && !broken {
             self.look_into(mailbox, &folder.name);
@@ -277,7 +277,7 @@ impl Inbox for Handle {
         let ask = Command::Open { folder: place.folder.clone(), uid_validity: place.uid_validity, uid: place.uid };
         let mailbox_sync = Arc::clone(&self.mailbox_sync);
         let id = mailbox.id;
-        // It is fetched to the end even if the page does not wait for that: the next one finds it.
+        // The fetch goes on even if the page stops waiting: the next page finds the message.
         let fetching = self.tasks.spawn(async move { mailbox_sync.execute(institution, id, ask).await });
         let (opened, problem) = match tokio::time::timeout(PATIENCE, fetching).await {
             Ok(Ok(Ok(Reply::Opened(opened)))) => (Some(opened), None),
@@ -359,7 +359,7 @@ impl Inbox for Handle {
                 (format!("message-{}.eml", place.uid), "message/rfc822".to_owned(), whole)
             }
         };
-        // The first octets are awaited here: what is not there is a page that says so, not a broken file.
+        // Waits for the first bytes, so that a missing message gives an error page rather than a broken file.
         let mut reader = reader;
         let first = match tokio::time::timeout(LONGER, reader.next()).await {
             Ok(first) => first.map_err(|error| self.sync_failure(user, &mailbox, &error))?,
@@ -417,7 +417,7 @@ impl Inbox for Handle {
         if action == MailAction::Restore && !known.iter().any(|row| row.name == to) {
             return Err(AppError::NotFound);
         }
-        // What was so before is not undone.
+        // Undo changes only messages that this action changed.
         let changed = match action {
             MailAction::Delete | MailAction::Restore => uids.clone(),
             MailAction::Read | MailAction::Unread | MailAction::Flag | MailAction::Unflag => {
@@ -536,7 +536,7 @@ impl Inbox for Handle {
     }
 }
 
-/// The form that takes back what was done with messages.
+/// The Undo form.
 fn undo(place: &MessageRef, folder: &str, action: &str, (uid_validity, uids): (u32, &[u32]), to: &str) -> Undo {
     let mut values = vec![
         ("mailbox".to_owned(), place.mailbox.to_string()),
@@ -551,7 +551,7 @@ fn undo(place: &MessageRef, folder: &str, action: &str, (uid_validity, uids): (u
     Undo { action: "/api/act_on_mail".to_owned(), values }
 }
 
-/// Names and addresses, as people read them.
+/// Names, or addresses where there is none, separated by commas.
 pub(super) fn joined(all: &[Party]) -> String {
     each(all).join(", ")
 }
@@ -565,7 +565,7 @@ fn each(all: &[Party]) -> Vec<String> {
     each.collect()
 }
 
-/// A message within a message: `2.1` is the first within the second. The empty path is the message itself.
+/// A nested message: `2.1` is the first inside the second. The empty path is the message itself.
 fn at_path<'a>(opened: &'a ParsedMessage, path: &str) -> Option<&'a ParsedMessage> {
     path.split('.')
         .filter(|step| !step.is_empty())
@@ -606,14 +606,14 @@ fn body_view(opened: &ParsedMessage, path: &str) -> BodyView {
 }
 
 impl Services {
-    /// Looks into mailboxes that nobody looks at, a few at a time, so that what came back is noticed and lists are fresh.
+    /// Polls mailboxes that nobody watches, a few at a time, so that bounces are noticed and lists are fresh.
     pub async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
         let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
-        // As many as keep the schedule, and a few more: after a restart, when all are due, they come one after the other.
+        // As many as the schedule needs, plus a few: after a restart, when all are due, they are spread out.
         let steady = self.store.mailbox_count().await?.saturating_mul(POLL_ROUND_MS) / interval.max(1);
         for _ in 0..steady.saturating_add(POLLED_MORE) {
             let now = self.clock.now();
-            // Spread over a fifth, so that those which were due together are not for ever.
+            // With 20 % jitter, so that mailboxes due together drift apart.
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_precision_loss,

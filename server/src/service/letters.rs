@@ -1,4 +1,4 @@
-//! Messages of the outbox as their writer sees them: their fate, what they say while that is kept, and another beginning.
+//! Messages in the outbox as their writer sees them: state, content while it is kept, and Edit and resend.
 
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
@@ -22,7 +22,7 @@ impl Services {
         found.filter(|found| found.user == Some(user.user_id())).ok_or(AppError::NotFound)
     }
 
-    /// The mailbox a message leaves through now: its own, or one that was connected again since.
+    /// The mailbox a message is sent through: its own, or one connected again since.
     pub(super) async fn way_out(&self, user: &SignedIn, delivery: &Delivery) -> Result<Option<Mailbox>, AppError> {
         let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
         Ok(mine
@@ -41,7 +41,7 @@ impl Services {
         let held =
             !delivery.state.is_final() && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::NeedsReconnect);
         let reader = self.reader(user, &delivery.from);
-        // A message that waits for its turn has a time too, where its mailbox rests or is at its limit.
+        // A queued message also has a time if its mailbox is paused or throttled.
         let turn = delivery.next_attempt_at.max(delivery.paused_until);
         let next = match delivery.state {
             DeliveryState::Deferred => Some(turn),
@@ -66,7 +66,7 @@ impl Services {
         })
     }
 
-    /// What a message says, taken apart; none where that is not kept.
+    /// The parsed content of a message; `None` if it is not kept.
     async fn words(&self, delivery: &Delivery) -> Result<Option<(Vec<u8>, ParsedMessage)>, AppError> {
         if delivery.body_sealed.is_empty() {
             return Ok(None);
@@ -109,7 +109,7 @@ impl Services {
         Ok(LetterView { delivery, message_id, text, files, sent_folder })
     }
 
-    /// A draft of a message that did not leave, to be changed and sent.
+    /// A new draft from a message that was not sent.
     pub(super) async fn begin_again(&self, user: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
         let delivery = self.own_delivery(user, id).await?;
         if !delivery.state.is_final() {
@@ -119,7 +119,7 @@ impl Services {
             return Err(AppError::refused("What was sent is not kept here: you find it among the sent messages."));
         };
         let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
-        // Where some have it, it goes to the others alone.
+        // If some recipients have it, the draft goes only to the others.
         let some_have_it = matches!(delivery.state, DeliveryState::Sent | DeliveryState::Bounced);
         let of = |kind: RecipientKind, named: &[Party]| {
             let wanted = recipients
@@ -134,7 +134,7 @@ impl Services {
             written(&parties)
         };
         let draft = DraftId(self.clock.uuid());
-        // What is shown of a text is bounded; what is changed is all of it.
+        // The display is bounded; the draft has the whole text.
         let whole = message::whole_text(&raw);
         let mailbox = self.way_out(user, &delivery).await?.map(|mailbox| mailbox.id.to_string()).unwrap_or_default();
         let form = ComposeForm {
@@ -143,7 +143,7 @@ impl Services {
             cc: of(RecipientKind::Cc, &opened.cc),
             bcc: of(RecipientKind::Bcc, &[]),
             subject: delivery.subject,
-            // Its last line end is the wire's.
+            // The last line end belongs to the transfer.
             text: whole
                 .as_deref()
                 .or(opened.text.as_deref())

@@ -1,4 +1,4 @@
-//! Writing messages, and watching what becomes of them.
+//! Writing messages, and their delivery status.
 
 use app::backend::{DraftLock, Mail, MailOwner, NewFile, SignedIn};
 use app::error::AppError;
@@ -19,18 +19,18 @@ use crate::vault::Secret;
 
 /// Messages on one page of the outbox.
 const PAGE: i64 = 30;
-/// Recipients of one message (Exchange Online takes 500 by default, 1,000 at most).
+/// Recipients of one message. Exchange Online allows 500 by default and at most 1,000.
 const MOST_RECIPIENTS: usize = 500;
-/// Octets of a message's text.
+/// Longest text of a message, in bytes.
 const MOST_TEXT: usize = 1 << 20;
-/// Characters of a subject: with its encoding it must fit into a header that every server takes.
+/// Longest subject, in characters: encoded, it must fit the header of any server.
 const MOST_SUBJECT: usize = 500;
 
 fn wrong(field: &str, label: &str, text: impl Into<String>) -> FieldError {
     FieldError { field: field.into(), label: label.into(), text: text.into() }
 }
 
-/// The form, parsed.
+/// The parsed form.
 struct Letter {
     to: Vec<Named>,
     cc: Vec<Named>,
@@ -74,7 +74,7 @@ impl Letter {
         to.chain(cc).chain(self.bcc.iter().map(|named| (RecipientKind::Bcc, named)))
     }
 
-    /// Everybody once, as the outbox keeps them.
+    /// Every recipient once.
     fn addressed(&self) -> Vec<(RecipientKind, String)> {
         let mut all: Vec<(RecipientKind, String)> = Vec::new();
         for (kind, named) in self.recipients() {
@@ -86,14 +86,14 @@ impl Letter {
     }
 }
 
-/// What is said of a message that is queued while its mailbox cannot send.
+/// The notice for a message queued while its mailbox cannot send.
 fn waits(mailbox: &Mailbox) -> Option<Notice> {
     let (title, text) = match mailbox.state {
         MailboxState::Connected => return None,
         MailboxState::NeedsReconnect => {
             ("Your message waits.", "It leaves by itself as soon as the mailbox is connected again.")
         }
-        // Perhaps it only cannot be read: what becomes of the message shows.
+        // Perhaps only reading fails; the delivery will show.
         MailboxState::Blocked => (
             "Your message is queued.",
             "A check of this mailbox failed. If that keeps the message from leaving, it leaves by itself once it is mended: \
@@ -181,7 +181,7 @@ impl Mail for Handle {
             Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
         });
         let institution = user.institution().id;
-        // Pressed twice: the message is there already, and one is enough.
+        // Submitted twice: the message is queued already.
         if let Some((before, _)) = self.store.queued(institution, user.user_id(), &form.key).await.or_internal(self)? {
             let state = self.own_delivery(user, before).await?.state;
             if matches!(state, DeliveryState::Failed | DeliveryState::Cancelled | DeliveryState::Bounced) {
@@ -293,7 +293,7 @@ impl Mail for Handle {
             return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
         };
         let now = self.clock.now();
-        // Each attempt has the same Message-ID.
+        // Every send attempt has the same Message-ID.
         let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
         let some_had_it = recipients.iter().any(|one| one.state == RecipientState::Accepted);
         let asked = crate::mailbox_sync::Command::FindSent { message_id: delivery.message_id.clone() };

@@ -18,7 +18,7 @@ use crate::store::{Mailbox, NewAttempt, Slot};
 const MOST_ALIASES: usize = 50;
 
 impl Services {
-    /// What an error that came to the redirect URI means, in words of ours.
+    /// Our text for an error at the redirect URI.
     pub(super) fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)> {
         let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
         let description = cut(description, 2_000);
@@ -44,7 +44,7 @@ impl Services {
             .map(|id| id.to_string());
         let ids: Vec<String> = codes.into_iter().chain(ids).take(6).collect();
         if fault.cause == "authority_refused" {
-            // Nothing that is known, and perhaps not even Microsoft's.
+            // An unknown code, perhaps not even from Microsoft.
             let text = "Look up the numbers below at Microsoft to see why.";
             return (!ids.is_empty()).then(|| (Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids));
         }
@@ -52,7 +52,7 @@ impl Services {
         Some((Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids))
     }
 
-    /// A mailbox that this person connected for themselves.
+    /// The user's own personal mailbox.
     async fn personal_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox, AppError> {
         let found = self.store.mailbox(user.institution().id, mailbox_id).await.or_internal(self)?;
         found
@@ -60,7 +60,7 @@ impl Services {
             .ok_or(AppError::NotFound)
     }
 
-    /// What is known of a person who reads about mailboxes, whichever they are.
+    /// Facts about the user that diagnoses are written for.
     pub(super) async fn reader_of_mailboxes(&self, user: &SignedIn) -> Result<Reader, AppError> {
         Ok(Reader { consent_link: self.consent_link(user.institution()).await?, ..self.reader(user, "") })
     }
@@ -80,7 +80,7 @@ impl Services {
         }
     }
 
-    /// Forgets a mailbox: its row, its sealed tokens, its access token.
+    /// Deletes a mailbox, its sealed grant and its access token.
     pub(super) async fn forget_mailbox(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<(), AppError> {
         let mut tx = self.store.begin().await.or_internal(self)?;
         self.store.drop_mailbox(&mut tx, institution, mailbox).await.or_internal(self)?;
@@ -89,7 +89,7 @@ impl Services {
         Ok(())
     }
 
-    /// Makes an attempt that uses the grant of a mailbox; the checks still have to be started.
+    /// Creates an attempt that uses the grant of a mailbox, without starting its checks.
     pub(super) async fn retest(
         &self,
         mailbox: &Mailbox,

@@ -1,4 +1,4 @@
-//! Implements the traits of `app`; the only place that makes an `AppError`.
+//! Implements the traits of `app`.
 
 mod accounts;
 mod attempts;
@@ -45,7 +45,7 @@ pub use attempts::Watchers;
 pub use background::housekeeping::run_background;
 pub use passwords::Passwords;
 
-/// Everything that services are made of. Built once, in `wiring`.
+/// Everything that services need. Built once, in `wiring`.
 pub struct Services {
     /// Settings.
     pub config: Config,
@@ -59,30 +59,28 @@ pub struct Services {
     pub entra: Arc<Entra>,
     /// Access tokens.
     pub tokens: Arc<Tokens>,
-    /// What sends.
     pub outbox: Arc<Outbox>,
-    /// What receives.
     pub mailbox_sync: Arc<MailboxSync>,
     /// Trusted CAs.
     pub trust: Trust,
-    /// Who follows which attempt.
+    /// Streams by attempt.
     pub watchers: Watchers,
-    /// Who is at work on which draft.
+    /// One request at a time for each draft.
     pub draft_locks: KeyedLock<DraftId>,
-    /// Guesses of passwords at accounts that do not exist, and by network.
+    /// Failed sign-ins by network, and at accounts that do not exist.
     pub guesses: WindowCounters,
-    /// Pages that follow what happens.
+    /// Open event streams.
     pub streams: Arc<quotas::Streams>,
     /// Password hashing, bounded.
     pub passwords: Passwords,
-    /// Runs that outlive their request.
+    /// Tasks that outlive their request.
     pub tasks: tokio_util::task::TaskTracker,
     /// Set when the server stops.
     pub stop: tokio_util::sync::CancellationToken,
 }
 
 impl Services {
-    /// The traits that pages and server functions ask.
+    /// The trait objects for pages and server functions.
     pub fn backend(self: &Arc<Self>) -> Backend {
         let handle = Handle(Arc::clone(self));
         Backend {
@@ -95,12 +93,12 @@ impl Services {
         }
     }
 
-    /// The redirect URI of an institution, from its public address and never from a Host header.
+    /// The redirect URI of an institution, built from its public URL, never from a Host header.
     pub fn redirect_uri(&self, public_url: &str) -> String {
         format!("{public_url}{REDIRECT_PATH}")
     }
 
-    /// An institution with its public address.
+    /// An institution with its public URL.
     pub fn institution(&self, row: InstitutionRow) -> Institution {
         Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name }
     }
@@ -132,14 +130,14 @@ impl std::ops::Deref for Handle {
     }
 }
 
-/// Something failed inside: the log gets the error and a reference, the person only the reference.
+/// An internal failure: the log gets the error and a reference, the user only the reference.
 fn internal(clock: &Clock, error: &dyn std::fmt::Display) -> AppError {
     let reference = clock.uuid().to_string().split('-').next().unwrap_or_default().to_owned();
     tracing::error!(reference, "{error}");
     AppError::Internal { reference }
 }
 
-/// Turns inner errors into what a person is told.
+/// Maps internal errors to what the user is told.
 trait OrInternal<T> {
     fn or_internal(self, services: &Services) -> Result<T, AppError>;
 }
@@ -169,7 +167,7 @@ impl<T> OrInternal<T> for Result<T, TokenError> {
 }
 
 impl Services {
-    /// What a failure of the store means for a person.
+    /// Maps a store failure to what the user is told.
     fn store_trouble(&self, error: &crate::store::StoreError) -> AppError {
         if matches!(error, crate::store::StoreError::NoRoom) || error.is_full(self.store.backend()) {
             tracing::error!("nothing new is stored: {error}");
@@ -180,13 +178,13 @@ impl Services {
         internal(&self.clock, error)
     }
 
-    /// Makes sure, inside a transaction, that somebody is still signed in.
+    /// Checks inside a transaction that the session is still valid.
     pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, user: &SignedIn) -> Result<Role, AppError> {
         let role = self.store.role_of_session(tx, user.institution().id, (user.session(), user.user_id())).await;
         role.or_internal(self)?.ok_or(AppError::NotSignedIn)
     }
 
-    /// Makes sure, inside a transaction, that somebody is still an administrator: a body, or Microsoft, may have taken long.
+    /// Checks inside a transaction that the user is still an administrator: the body, or Microsoft, may have taken long.
     pub(crate) async fn still_administrator(
         &self,
         tx: &mut crate::store::Tx,

@@ -1,4 +1,4 @@
-//! General notifications: queued in the transaction of whatever they tell of, and sent by the outbox.
+//! Notifications: queued in the transaction of the event they report, and sent by the outbox.
 
 use app::backend::Institution;
 use app::model::{DeliveryId, RecipientKind};
@@ -8,14 +8,14 @@ use crate::outbox::{Body, body_place};
 use crate::store::{NewDelivery, SendQueue, StoreError, Tx};
 use crate::vault::{Secret, VaultError};
 
-/// A notification that is ready to be queued.
+/// A notification to queue.
 pub(super) struct Notification {
     queue: SendQueue,
     delivery: NewDelivery,
 }
 
 impl Services {
-    /// Makes a notification, sealed: it may hold an invitation link.
+    /// Creates a notification. Sealed: it may contain an invitation link.
     pub(super) fn notification(
         &self,
         institution: &Institution,
@@ -41,7 +41,7 @@ impl Services {
         Ok(Notification { queue: SendQueue::of_notifications(institution.id), delivery })
     }
 
-    /// Queues it, with whatever it tells of.
+    /// Queues it in the given transaction.
     pub(super) async fn enqueue(&self, tx: &mut Tx, notification: &Notification) -> Result<(), StoreError> {
         self.store.enqueue(tx, &notification.queue, &notification.delivery, self.clock.now()).await.map(|_| ())
     }

@@ -1,5 +1,5 @@
-//! Argon2id, off the async threads and bounded: each hash takes 19 MiB, which are used again. An allocator would keep them once for
-//! each thread that ever hashed.
+//! Argon2id, on blocking threads and bounded. Each hash needs 19 MiB, which are reused: the allocator would keep them for every
+//! thread that ever hashed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,19 +13,19 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 
-/// Shortest password (NIST SP 800-63B asks for 8 at least; length is what helps).
+/// Shortest password, in characters. NIST SP 800-63B asks for at least 8.
 pub const MIN_LENGTH: usize = 12;
-/// Longest password in octets: hashing is no way to make the server work.
+/// Longest password, in bytes: bounds the work of hashing.
 pub const MAX_LENGTH: usize = 512;
 
-/// Hashes that are waited for at one time: some seconds of work.
+/// Waiting hashes at one time: some seconds of work.
 const QUEUE: usize = 256;
-/// Of those, from one network: the people of a school sign in at the same hour.
+/// Of those, from one network: people of a school sign in at the same hour.
 const SHARE: usize = 96;
-/// Beside those, for browsers in which the person signed in before.
+/// Additional places for browsers in which the person signed in before.
 const FOR_KNOWN: usize = 64;
 
-/// How long somebody waits for a place, and how often it is looked for one.
+/// How long a request waits for a place, and how often it checks.
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -35,7 +35,7 @@ pub struct Passwords {
     queue: Arc<Mutex<Queue>>,
     clock: Clock,
     memory: Memory,
-    /// Checked against when there is no account, so that both take as long.
+    /// Verified if there is no account, so that both cases take the same time.
     decoy: String,
 }
 
@@ -48,14 +48,14 @@ fn argon2() -> Argon2<'static> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Busy;
 
-/// Who waits for a turn, by network.
+/// Waiting requests by network.
 #[derive(Default)]
 struct Queue {
     all: usize,
     by_network: HashMap<IpAddr, usize>,
 }
 
-/// A place in the queue; given up when it is dropped.
+/// A place in the queue; released when dropped.
 pub struct QueuePlace {
     queue: Arc<Mutex<Queue>>,
     network: IpAddr,
@@ -75,7 +75,7 @@ impl Drop for QueuePlace {
 }
 
 impl Passwords {
-    /// As many at once as there are processors.
+    /// Runs as many hashes at once as there are processors.
     pub fn new(clock: Clock) -> Self {
         let running = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let memory = Memory::default();
@@ -83,7 +83,7 @@ impl Passwords {
         Self { running: Arc::new(Semaphore::new(running)), queue: Arc::default(), clock, memory, decoy }
     }
 
-    /// Takes a place in the queue. Some places are kept for known browsers: strangers from many networks take no others.
+    /// Takes a place in the queue. Some places are reserved for known browsers.
     pub fn queue(&self, network: IpAddr, is_known: bool) -> Result<QueuePlace, Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queue.by_network.get(&network).copied().unwrap_or_default();
@@ -96,8 +96,8 @@ impl Passwords {
         Ok(QueuePlace { queue: Arc::clone(&self.queue), network })
     }
 
-    /// Takes a place in the queue, and waits a little for one. Of those who were here before nobody is refused for what others
-    /// behind their network address do.
+    /// Takes a place in the queue, waiting for one if necessary. A known browser is not refused because of others behind its network
+    /// address.
     pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> Result<QueuePlace, Busy> {
         // A known browser counts as a network of its own.
         let network = known.map_or(network, |known| IpAddr::V6(known.into()));
@@ -119,7 +119,7 @@ impl Passwords {
         self.run(place, move || hash(&clock, &memory, &password)).await?
     }
 
-    /// Whether a password fits. Without a hash it takes as long and says no.
+    /// Whether a password matches. Without a hash it takes the same time and answers no.
     ///
     /// # Errors
     /// A text for the log.
@@ -147,21 +147,20 @@ impl Passwords {
     }
 }
 
-/// Memory of hashes that are over, for those that come: no more than run at one time.
+/// Memory of finished hashes for the next ones: at most as many as run at one time.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
 
 impl Memory {
     fn lend<T>(&self, blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        // A hash that was made with other parameters may take more.
+        // A hash with other parameters may need more.
         memory.resize(memory.len().max(blocks), Block::default());
         let done = work(&mut memory[..blocks]);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
         done
     }
 
-    /// What a password comes to.
     fn digest(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], size: usize) -> Result<Output, String> {
         let hashed = Output::init_with(size, |output| {
             self.lend(argon2.params().block_count(), |blocks| {
@@ -189,7 +188,7 @@ fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String
     Ok(made.to_string())
 }
 
-/// Whether a password comes to a PHC string's hash, by that string's parameters.
+/// Whether a password matches a PHC string, by the parameters of the string.
 fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let parsed = PasswordHash::new(hash).map_err(failed)?;
@@ -199,7 +198,7 @@ fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
     let version = parsed.version.map_or(Ok(Version::V0x13), Version::try_from).map_err(|error| error.to_string())?;
     let algorithm = Algorithm::try_from(parsed.algorithm).map_err(failed)?;
     let argon2 = Argon2::new(algorithm, version, Params::try_from(&parsed).map_err(failed)?);
-    // The comparison takes as long whatever differs.
+    // The comparison takes constant time.
     Ok(memory.digest(&argon2, password, salt, expected.len())? == expected)
 }
 
@@ -238,7 +237,7 @@ mod tests {
         assert!(passwords.queue(other, false).is_ok());
         running.pop();
         assert!(passwords.queue(one, false).is_ok());
-        // However many networks strangers come from: a browser in which somebody signed in before finds a place.
+        // A known browser finds a place, however many networks unknown ones come from.
         let strangers =
             (0..QUEUE).map(|number| IpAddr::from([198, 18, u8::from(number > 255), (number % 256).to_le_bytes()[0]]));
         let held: Vec<_> = strangers.filter_map(|network| passwords.queue(network, false).ok()).collect();

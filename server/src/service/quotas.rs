@@ -1,4 +1,4 @@
-//! What one person, and one institution, may have and do: nothing grows without bound, and the limit is said in words.
+//! Quotas of users and institutions, with texts for each limit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,36 +12,36 @@ use super::{OrInternal, Services};
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// Limits, as settings.
+/// Quotas, from the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Quotas {
-    /// Bytes of a person's drafts, with their files.
+    /// Bytes of a user's drafts and attachments.
     pub draft_bytes: u64,
     /// The same of an institution.
     pub draft_bytes_of_institution: u64,
-    /// Messages of a person that wait to be sent.
+    /// Waiting messages of a user.
     pub queued_messages: i64,
     /// Bytes of them.
     pub queued_bytes: u64,
-    /// Messages of an institution that wait to be sent.
+    /// Waiting messages of an institution.
     pub queued_messages_of_institution: i64,
     /// Bytes of them.
     pub queued_bytes_of_institution: u64,
-    /// Runs of Configure & Test that a person begins in an hour.
+    /// Runs of Configure & Test by a user within an hour.
     pub attempts_per_hour: i64,
     /// The same of an institution.
     pub attempts_per_hour_of_institution: i64,
-    /// Invitations and new links that an institution makes in a day.
+    /// Invitations and new links of an institution within a day.
     pub invitations_per_day: i64,
-    /// Pages of a person that follow what happens, in one process.
+    /// Event streams of a user, in one process.
     pub streams: usize,
 }
 
-/// Pages that follow what happens, by person.
+/// Open event streams by user.
 #[derive(Default)]
 pub struct Streams(Mutex<HashMap<UserId, usize>>);
 
-/// One such page; it counts until it is dropped.
+/// An open event stream; counts until it is dropped.
 pub struct Following {
     streams: Arc<Streams>,
     user: UserId,
@@ -60,7 +60,7 @@ impl Drop for Following {
 }
 
 impl Services {
-    /// Lets one more page of a person follow what happens.
+    /// Admits one more event stream of a user.
     pub fn follow_more(&self, user: &SignedIn) -> Result<Following, AppError> {
         let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(user.user_id()).or_default();
@@ -72,7 +72,7 @@ impl Services {
         Ok(Following { streams: Arc::clone(&self.streams), user: user.user_id() })
     }
 
-    /// Room for more of a person's drafts and files, some bytes `beyond` the limit if need be.
+    /// Checks the quota for more draft bytes, up to `beyond` bytes above the limit.
     pub(super) async fn check_drafts(&self, user: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
         let (limit, of_institution) = (self.config.quotas.draft_bytes, self.config.quotas.draft_bytes_of_institution);
         let usage = self.store.draft_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
@@ -91,7 +91,7 @@ impl Services {
         self.store.room_for(more).or_internal(self)
     }
 
-    /// Room for one more message of a person's in the outbox.
+    /// Checks the quota for one more waiting message.
     pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<(), AppError> {
         let quotas = self.config.quotas;
         let usage = self.store.queued_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
@@ -117,7 +117,7 @@ impl Services {
         self.store.room_for(bytes).or_internal(self)
     }
 
-    /// One more run of Configure & Test.
+    /// Checks the quota for one more run of Configure & Test.
     pub(super) async fn check_attempts(&self, user: &SignedIn) -> Result<(), AppError> {
         let since = self.clock.now().plus_ms(-HOUR_MS);
         let (count, of_institution) =
@@ -135,10 +135,10 @@ impl Services {
         Ok(())
     }
 
-    /// One more invitation or link.
+    /// Checks the quota for one more invitation or link.
     pub(super) async fn check_invitations(&self, admin: &Administrator) -> Result<(), AppError> {
         let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
-        // Counted as they are made: a new link takes the place of the one before.
+        // Counts creations: a new link replaces the one before.
         let (count, _) = self.store.count_sign_in(&subject, now, now.plus_ms(-DAY_MS)).await.or_internal(self)?;
         if count > self.config.quotas.invitations_per_day {
             let count = count - 1;

@@ -1,4 +1,4 @@
-//! Answers: to whom they go, what they quote, and what goes along.
+//! Replies and forwards: recipients, quotes, and forwarded files.
 
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
@@ -12,11 +12,11 @@ use crate::mailbox_sync::Command;
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
 use crate::store::Mailbox;
 
-/// Characters of a message that an answer quotes.
+/// Longest quote, in characters.
 const MOST_QUOTED: usize = 100_000;
 
 impl Services {
-    /// Begins an answer: its draft is stored, with what it quotes and (forwarded) the files.
+    /// Begins a reply or forward as a draft, with its quote and (for a forward) the files.
     pub(super) async fn begin_answer(
         &self,
         user: &SignedIn,
@@ -59,7 +59,7 @@ impl Services {
         Ok(draft)
     }
 
-    /// Addresses that are the person's own: of their mailboxes, those they sign in with, those they said, and their account's.
+    /// The user's own addresses: of mailboxes, sign-in names, further addresses, and of the account.
     async fn own_addresses(&self, user: &SignedIn, mailbox: &Mailbox) -> Result<Own, AppError> {
         let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
         let mut all = vec![mailbox.address.to_lowercase(), user.address().to_lowercase()];
@@ -68,7 +68,7 @@ impl Services {
         Ok(Own { first: mailbox.address.clone(), all })
     }
 
-    /// Attaches the files of a message to the draft that forwards it, and the pictures that stand in its text.
+    /// Attaches the files of a forwarded message, and the pictures in its text, to the draft.
     async fn copy_files(
         &self,
         user: &SignedIn,
@@ -108,7 +108,7 @@ impl Services {
         Ok(())
     }
 
-    /// Marks the message that was answered: a failure of that harms nobody.
+    /// Flags the replied message \Answered; a failure is ignored.
     pub(super) fn mark_answered(&self, user: &SignedIn, body: &Body) {
         let Some((mailbox, folder, uid_validity, uid)) = body.answers.clone() else { return };
         let (mailbox_sync, institution, store) =
@@ -127,7 +127,7 @@ impl Services {
     }
 }
 
-/// Addresses as they are typed. A name alone is nobody that mail could go to.
+/// Addresses as people type them. Names without an address are left out.
 pub(super) fn written(all: &[Party]) -> String {
     let each = all.iter().filter(|party| !party.address.is_empty()).map(|Party { name, address }| {
         let name = name.replace(['"', '\\'], "");
@@ -142,7 +142,7 @@ pub(super) fn written(all: &[Party]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// A person's own addresses, in lower case.
+/// The user's own addresses, in lower case.
 struct Own {
     /// The mailbox that the message is in.
     first: String,
@@ -150,7 +150,7 @@ struct Own {
 }
 
 impl Own {
-    /// Whether an address is the person's: also with a tag (`jane+event@…`, RFC 5233), which Exchange Online delivers.
+    /// Whether an address is the user's own, also with a tag (`jane+news@…`, RFC 5233), which Exchange Online delivers.
     fn has(&self, address: &str) -> bool {
         let address = address.to_lowercase();
         let untagged = address.split_once('@').and_then(|(local, domain)| {
@@ -160,8 +160,8 @@ impl Own {
         self.all.contains(&address) || untagged.is_some_and(|address| self.all.contains(&address))
     }
 
-    /// The alias through which a message came that names none of the known addresses: of the same domain, with the name that the
-    /// person's own address has, and the only one of that kind. Exchange tells nobody which aliases a mailbox has.
+    /// The likely alias through which a message came that names none of the known addresses: in the same domain, with the display
+    /// name of the user's own address, and the only one. Exchange does not reveal the aliases of a mailbox.
     fn alias<'a>(&self, named: impl Iterator<Item = &'a Party> + Clone) -> Option<String> {
         if named.clone().any(|party| self.has(&party.address)) {
             return None;
@@ -169,7 +169,7 @@ impl Own {
         let (local, domain) = self.first.split_once('@')?;
         let words = |text: &str| -> Vec<String> {
             let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-            // `Brook, Ada` is Ada Brook.
+            // `Brook, Ada` equals `Ada Brook`.
             let mut words: Vec<String> = words.map(str::to_lowercase).collect();
             words.sort();
             words
@@ -186,9 +186,9 @@ impl Own {
     }
 }
 
-/// To whom an answer goes: where its authors want it; of one's own message, to whom that went.
+/// Recipients of a reply: Reply-To or From; for the user's own message, its recipients.
 fn answered(opened: &ParsedMessage, own: &Own) -> Vec<Party> {
-    // What is no address is nobody's: an answer goes elsewhere then.
+    // Invalid addresses are ignored.
     let is_address = |party: &&Party| app::model::EmailAddress::parse(&party.address).is_ok();
     let reachable = |all: &[Party]| all.iter().filter(is_address).cloned().collect::<Vec<_>>();
     let (from, reply_to) = (reachable(&opened.from), reachable(&opened.reply_to));
@@ -196,14 +196,14 @@ fn answered(opened: &ParsedMessage, own: &Own) -> Vec<Party> {
     if own_message {
         reachable(&opened.to)
     } else if reply_to.iter().all(|party| own.has(&party.address)) {
-        // None, or oneself, as lists and forms set it: the author then.
+        // No Reply-To, or the user's own, as lists and forms set it: reply to the author.
         from
     } else {
         reply_to
     }
 }
 
-/// Everybody a message went to but oneself: To and Cc.
+/// Recipients of Reply all, without the user: To and Cc.
 fn everybody(opened: &ParsedMessage, own: &Own) -> (String, String) {
     let named = opened.to.iter().chain(&opened.cc);
     let mut seen = own.all.clone();
@@ -221,7 +221,7 @@ fn everybody(opened: &ParsedMessage, own: &Own) -> (String, String) {
     };
     let to = once(answered(opened, own));
     let cc = once(named.cloned().collect());
-    // Written to oneself alone: then the answer goes there.
+    // A message to oneself alone: the reply goes there.
     if to.is_empty() && cc.is_empty() {
         return (own.first.clone(), String::new());
     }
@@ -237,7 +237,7 @@ fn subject(how: Answer, subject: &str) -> String {
     if known.iter().any(|known| lower.starts_with(known)) { subject.to_owned() } else { format!("{prefix}{subject}") }
 }
 
-/// What an invitation says, where the message has no other words.
+/// The invitation as text, if the message has no other text.
 fn invitation_text(invitation: &Invitation) -> String {
     let time = |time: &Option<EventTime>| match time {
         Some(EventTime::Instant(at)) => at.utc_text(),
@@ -257,7 +257,7 @@ fn invitation_text(invitation: &Invitation) -> String {
     rows.map(|(name, value)| format!("{name}{value}\n")).collect()
 }
 
-/// The text of an answer: room to write, then what it answers.
+/// The text of a reply: space to write, then the quote.
 fn quoted(how: Answer, opened: &ParsedMessage) -> String {
     let text = match (&opened.text, &opened.html) {
         (Some(text), _) => text.clone(),

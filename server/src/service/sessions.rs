@@ -10,23 +10,23 @@ use super::{OrInternal, Services};
 use crate::clock::sha256;
 use crate::store::{Result as StoreResult, SessionRow, Tx};
 
-/// A session ends this long after its last use (12 hours).
+/// Idle lifetime of a session, in milliseconds: 12 hours.
 pub const IDLE_MS: i64 = 12 * 60 * 60 * 1000;
-/// A session ends this long after its sign-in (7 days).
+/// Total lifetime of a session, in milliseconds: 7 days.
 pub const LIFETIME_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// How often a use is written down: not at every request.
+/// How often the last use is stored, in milliseconds.
 const TOUCH_MS: i64 = 60 * 1000;
 
 /// Name of the session's cookie.
 pub const SESSION: &str = "entrepost_session";
-/// Name of the cookie that fetches a form's answer.
+/// Name of the cookie of a flash.
 pub const FLASH: &str = "entrepost_answer";
 /// Name of the cookie that binds a sign-in at Microsoft to a browser.
 pub const BROWSER: &str = "entrepost_attempt";
-/// Name of the cookie of a browser in which somebody signed in before.
+/// Name of the cookie of a known browser.
 pub const KNOWN: &str = "entrepost_known";
 
-/// The cookie's full name: under https it carries `__Host-`, which makes browsers insist on Secure, Path=/ and this host.
+/// The full name of a cookie: with `__Host-` under https, which enforces Secure, Path=/ and this host.
 pub fn cookie_name(services: &Services, name: &str) -> String {
     if services.config.public_url.is_https() { format!("__Host-{name}") } else { name.to_owned() }
 }
@@ -40,7 +40,7 @@ pub fn cookie(services: &Services, name: &str, value: &str, seconds: i64) -> Coo
     ))
 }
 
-/// Opens a session and answers its cookie.
+/// Opens a session and returns its cookie.
 pub(super) async fn open(
     services: &Services,
     tx: &mut Tx,
@@ -52,7 +52,7 @@ pub(super) async fn open(
     Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
 }
 
-/// The same person, as the store knows them now: a request may wait long for its body.
+/// Looks the user up again: a request may wait long for its body.
 ///
 /// # Errors
 /// [`AppError::Internal`] if the store fails.
@@ -62,7 +62,7 @@ pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<Signed
     signed_in(services, &institution, session).await
 }
 
-/// Who a session's cookie stands for, in this institution.
+/// The user of a session cookie, in this institution.
 ///
 /// # Errors
 /// [`AppError::Internal`] if the store fails.

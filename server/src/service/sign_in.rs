@@ -21,10 +21,10 @@ use crate::identity::{Identity, OAuthError, SignIn, Tokens as Granted};
 use crate::store::{Attempt, Check, NewAttempt, Registration, Slot};
 use crate::vault::{Place, Secret};
 
-/// After which the checks start even if no page asked for them.
+/// Delay after which the checks start without a page.
 const START_ANYWAY: Duration = Duration::from_secs(5);
 
-/// Where a page continues when the sign-in cannot be: notice and path.
+/// A refused sign-in: notice, and the path to continue at.
 type Elsewhere = (Notice, String);
 
 pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
@@ -32,7 +32,7 @@ pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
 }
 
 impl Services {
-    /// The registration in use; an institution without one cannot connect anything.
+    /// The registration in use; required to connect mailboxes.
     pub(super) async fn ready_registration(&self, user: &SignedIn) -> Result<Registration, AppError> {
         let institution = user.institution().id;
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
@@ -47,7 +47,7 @@ impl Services {
         }
     }
 
-    /// Makes an attempt and the address at Microsoft to send the browser to.
+    /// Creates an attempt and the authorization URL.
     pub(super) async fn begin_sign_in(
         &self,
         user: &SignedIn,
@@ -110,7 +110,7 @@ impl Services {
         })
     }
 
-    /// Completes a sign-in. The state is used up first, whatever else came with it.
+    /// Completes a sign-in. Uses up the state first, whatever else arrived.
     pub(super) async fn complete_sign_in(
         self: &Arc<Self>,
         visitor: &Visitor,
@@ -127,7 +127,7 @@ impl Services {
         let attempt = match self.claim(visitor, &user, &callback.state).await {
             Ok(attempt) => attempt,
             Err(elsewhere) => {
-                // Consent may have been begun in the portal, with a state of its own.
+                // Consent may have begun in the portal, with its own state.
                 let consent = callback.admin_consent.as_deref().map(|consent| consent.eq_ignore_ascii_case("true"));
                 return match consent {
                     Some(true) => Ok(format!("{REDIRECT_PATH}?admin_consent=True")),
@@ -136,7 +136,7 @@ impl Services {
                 };
             }
         };
-        // What belongs to the institution is for administrators, also at the end of a sign-in that began as one.
+        // Institution-wide attempts need an administrator also when the sign-in completes.
         if attempt.kind != AttemptKind::Personal && user.administrator().is_err() {
             if let Err(error) =
                 self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await
@@ -168,7 +168,7 @@ impl Services {
         if ready && run {
             self.spawn_run(user, attempt.id);
         } else if ready {
-            // The page starts the checks and streams them. Should its tab be closed before that, they start by themselves.
+            // The page starts and streams the checks. If it is closed before, they start automatically.
             let (services, id) = (Arc::clone(self), attempt.id);
             self.tasks.spawn(async move {
                 tokio::select! {
@@ -180,8 +180,8 @@ impl Services {
         Ok(path)
     }
 
-    /// Uses up the state and checks time, browser and person.
-    /// What Microsoft said is said also where it belongs to no sign-in that runs here; nothing of it is trusted.
+    /// Uses up the state; checks expiry, browser and user.
+    /// Explains errors of Microsoft also without a known state; trusts nothing in them.
     fn with_what_was_said(&self, visitor: &Visitor, callback: &Callback, (mut notice, page): Elsewhere) -> Elsewhere {
         let described = callback.error_description.as_deref().unwrap_or_default();
         let told = callback.error.as_deref().and_then(|error| self.returned(visitor, error, described));
@@ -255,7 +255,7 @@ impl Services {
         Ok((Notice::new(Tone::Problem, "Admin consent was not granted.", text), page))
     }
 
-    /// Checks what came back, exchanges the code, validates the id_token. The inner error is a fault of the sign-in.
+    /// Validates the response, exchanges the code, validates the id_token. The inner error is a fault of the sign-in.
     async fn exchange(
         &self,
         user: &SignedIn,
@@ -297,14 +297,14 @@ impl Services {
             Err(error) => {
                 let fault = Fault::identity(&error, now);
                 if error.is_wrong_client() {
-                    // It stops everybody: the pages of administrators say so.
+                    // It concerns everyone: the pages of administrators say so.
                     let problem = fault.to_json();
                     self.store
                         .set_registration_problem(attempt.institution, Some(&problem), now)
                         .await
                         .or_internal(self)?;
                 }
-                // Nothing was connected by this sign-in yet that could have ended.
+                // This sign-in has not connected anything yet.
                 let new = fault.cause == "grant_revoked";
                 return Ok(Err(if new { Fault { cause: "exchange_refused".into(), ..fault } } else { fault }));
             }

@@ -1,8 +1,8 @@
-//! Guesses of passwords: slowed down, then refused, without locking out the person whose account it is.
+//! Throttles password guesses: first delays, then refuses, without locking out the owner of the account.
 //!
-//! Failures are counted for an account and a network together, for an account, and for a network at an institution. A network's
-//! count alone only slows down: a school has one address. A browser in which the person signed in before has a count of its own,
-//! so that strangers who use up an account's tries keep its owner from nothing.
+//! Failures are counted per account and network, per account, and per network and institution. The count of a network only delays:
+//! a school has one address. A browser in which the user signed in before has its own count, so that guesses from elsewhere do not
+//! lock out the owner.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,35 +21,35 @@ const WINDOW_MS: i64 = 15 * 60 * 1000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Failures of one account from one network.
 const PER_PAIR: i64 = 8;
-/// Failures of one account from everywhere.
+/// Failures of one account, over all networks.
 const PER_ACCOUNT: i64 = 60;
-/// The same in a day: a password of four random words is out of reach for it.
+/// The same within a day: far too few to guess four random words.
 const PER_ACCOUNT_AND_DAY: i64 = 300;
-/// Failures in a browser that is known.
+/// Failures in a known browser.
 const PER_BROWSER: i64 = 15;
-/// Failures of one network at an institution from which on it is slowed down.
+/// Failures of one network at an institution before it is delayed.
 const PER_NETWORK: i64 = 60;
-/// How long a known browser is known, in milliseconds.
+/// How long a browser stays known, in milliseconds.
 const KNOWN_MS: i64 = 180 * DAY_MS;
-/// Longest pause before a guess is checked.
+/// Longest delay before a password is checked.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What is counted for a try to sign in.
+/// Counters of a sign-in attempt.
 pub(super) struct Tries {
-    /// Whether there is such an account. Of others, and of networks, nothing is stored: anybody can invent them.
+    /// Whether the account exists. Counts of other accounts, and of networks, are kept in memory: anyone can invent them.
     has_account: bool,
     pair: String,
     account: String,
     day: String,
     network: String,
-    /// The browser's own count, where it is known for this account.
+    /// The browser's own counter, if it is known for this account.
     browser: Option<String>,
-    /// The same in a day, of all such browsers.
+    /// Daily counter of all known browsers.
     browser_day: String,
 }
 
 impl Tries {
-    /// Whether it comes from a browser in which the person signed in before.
+    /// Whether it comes from a known browser.
     pub(super) fn is_known(&self) -> bool {
         self.browser.is_some()
     }
@@ -73,7 +73,7 @@ fn browser_place(institution: InstitutionId) -> Place {
 }
 
 impl Services {
-    /// What a try counts for. An account that does not exist is counted as one that does.
+    /// The counters of an attempt. Unknown accounts are counted like existing ones.
     pub(super) fn tries(&self, visitor: &Visitor, address: &str, user: Option<&User>) -> Tries {
         let institution = visitor.institution.id;
         let account = sha256(&address.trim().to_lowercase());
@@ -91,7 +91,7 @@ impl Services {
         }
     }
 
-    /// The value of the cookie of a browser in which a person signed in.
+    /// The cookie of a browser in which a user signed in.
     pub(super) fn known_browser(&self, institution: InstitutionId, user: UserId) -> Option<app::backend::Cookie> {
         let value = format!("{user} {} {}", self.clock.now().0, self.clock.token());
         let sealed = self.vault.seal(&browser_place(institution), &Secret::new(value)).ok()?;
@@ -107,7 +107,7 @@ impl Services {
         owner && self.clock.now().0.saturating_sub(at) < KNOWN_MS
     }
 
-    /// Pauses before a guess: longer with each failure, and where a network has failed often.
+    /// Delays a sign-in: longer with each failure, and if its network has failed often.
     pub(super) async fn slow_down(&self, tries: &Tries) -> Result<(), AppError> {
         let since = self.clock.now().plus_ms(-WINDOW_MS);
         let own = tries.browser.as_deref().unwrap_or(&tries.pair);
@@ -128,7 +128,7 @@ impl Services {
         Ok(())
     }
 
-    /// Counts a try before it is checked, so that many at once are counted, and refuses it beyond the limits.
+    /// Counts an attempt before its check, so that concurrent ones are counted, and refuses it beyond the limits.
     pub(super) async fn count_try(&self, tries: &Tries) -> Result<(), AppError> {
         let now = self.clock.now();
         self.guesses.count(&tries.network, now, now.plus_ms(-WINDOW_MS));
@@ -147,7 +147,7 @@ impl Services {
         Ok(())
     }
 
-    /// A try that was right: it was no failure.
+    /// Takes back the count of a successful attempt.
     pub(super) async fn forgive(&self, tries: &Tries) -> Result<(), AppError> {
         if tries.browser.is_some() {
             self.store.uncount_sign_in(&tries.browser_day).await.or_internal(self)?;
@@ -162,7 +162,7 @@ impl Services {
         Ok(())
     }
 
-    /// Slows down, and bounds, what a network may do with links that only their owner has.
+    /// Delays a network that tries many links.
     pub(super) async fn count_link(&self, visitor: &Visitor) {
         let (now, subject) = (self.clock.now(), link_subject(visitor.institution.id, visitor.address));
         if self.guesses.count(&subject, now, now.plus_ms(-WINDOW_MS)).0 > PER_NETWORK {
@@ -170,7 +170,7 @@ impl Services {
         }
     }
 
-    /// A link that was right.
+    /// Takes back the count of a valid link.
     pub(super) fn forgive_link(&self, visitor: &Visitor) {
         self.guesses.uncount(&link_subject(visitor.institution.id, visitor.address));
     }

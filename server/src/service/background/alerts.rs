@@ -1,4 +1,4 @@
-//! Alerts: administrators are told by e-mail of what they must mend, once for each incident.
+//! Alerts: emails to administrators about what they must fix, once per incident.
 
 use app::backend::Institution;
 use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, SecretExpiry};
@@ -7,10 +7,9 @@ use crate::diagnosis::{Fault, Reader};
 use crate::service::Services;
 use crate::store::{InstitutionRow, Slot, StoreError};
 
-/// Days before a secret's expiry at which administrators are told, the earliest first.
+/// Days before the expiry of a secret at which administrators are reminded.
 pub(in crate::service) const REMIND_DAYS: [i64; 4] = [30, 14, 7, 1];
 
-/// Something to tell.
 struct Alert {
     incident: String,
     subject: String,
@@ -18,13 +17,13 @@ struct Alert {
 }
 
 impl Services {
-    /// Looks at every institution, and queues what its administrators were not told yet.
+    /// Queues new alerts of every institution.
     pub(in crate::service) async fn alert_once(&self) -> Result<(), StoreError> {
         for row in self.store.institutions().await? {
             let told = self.store.told_alerts(row.id).await?;
             let mut alerts = self.alerts(&row).await?;
             alerts.retain(|alert| !told.contains(&alert.incident));
-            // Without a way to send, the pages say it; should there be one later, the message goes out then.
+            // Without a sender the pages show the alerts; they are sent once there is one.
             if alerts.is_empty() || self.outbox.sender(row.id, &row.slug).await?.is_none() {
                 continue;
             }
@@ -40,13 +39,13 @@ impl Services {
         let mut alerts = Vec::new();
         let url = self.config.public_url.of(&row.slug);
         for mailbox in self.store.mailboxes(row.id).await? {
-            // Who changed the registration or the provider was asked before, and told how many it concerns.
+            // An administrator who changes the registration or provider is asked first, with the number of people concerned.
             let expected = mailbox.problem.as_deref().map(Fault::from_json);
             let expected = expected
                 .is_some_and(|fault| ["registration_changed", "provider_changed"].contains(&fault.cause.as_str()));
             if mailbox.state == MailboxState::NeedsReconnect && !expected {
                 alerts.push(Alert {
-                    // Connecting again stores a new grant: if that ends too, it is another incident.
+                    // Each grant is an incident of its own.
                     incident: format!("reconnect {} {}", mailbox.id, mailbox.grant_version),
                     subject: format!("{} must be connected again", mailbox.address),
                     text: format!(
@@ -60,7 +59,7 @@ impl Services {
             let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
             let diagnosis = Fault::from_json(&problem).explain(&reader);
             alerts.push(Alert {
-                // A new secret, or other IDs, are another registration: if that is refused too, it is another incident.
+                // Each registration is an incident of its own.
                 incident: format!("refused {registration}"),
                 subject: "Microsoft refuses the app registration".into(),
                 text: format!(
@@ -93,7 +92,7 @@ impl Services {
         Ok(alerts)
     }
 
-    /// Queues one alert for every administrator, with the note that they were told.
+    /// Queues an alert for every administrator, and records it.
     async fn tell(&self, institution: &Institution, alert: &Alert) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
         if !self.store.note_alert(&mut tx, institution.id, &alert.incident, self.clock.now()).await? {

@@ -1,4 +1,4 @@
-//! What happens by itself: expired rows go, blocked mailboxes are tested again, grants that nobody uses are renewed.
+//! Housekeeping: deletes expired rows, tests blocked mailboxes again, renews unused grants.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +9,19 @@ use app::model::SessionId;
 use crate::service::{Services, sessions};
 use crate::store::{Mailbox, StoreError};
 
-/// How often it looks.
 const ROUND: Duration = Duration::from_secs(20);
-/// Mailboxes tested, and grants renewed, in one round: never a storm, even after a restart.
+/// Mailboxes tested, and grants renewed, in one round: bounds the load after a restart.
 const AT_ONCE: i64 = 5;
-/// A grant that was not used for this long is renewed (7 days of its 90).
+/// A grant unused for this long is renewed, in milliseconds: 7 of its 90 days.
 const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// A notification that is finished is kept this long (30 days).
+/// How long finished notifications are kept, in milliseconds: 30 days.
 const NOTIFICATIONS_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// An answer in which nobody wrote anything is kept this long (a day).
+/// How long untouched reply drafts are kept, in milliseconds: a day.
 const UNWRITTEN_MS: i64 = 24 * 60 * 60 * 1000;
-/// If that fails, it is tried again after this long.
+/// Pause after a failed renewal, in milliseconds.
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
-/// How often it is looked which mailboxes are to be looked into.
+/// Interval between rounds of polling.
 const POLL_ROUND: Duration = Duration::from_millis(crate::service::inbox::POLL_ROUND_MS.unsigned_abs());
 
 /// Runs until the server stops.
@@ -68,7 +67,7 @@ impl Services {
         }
         let (due, note) = (now.plus_ms(-RENEW_MS), now.plus_ms(RENEW_AGAIN_MS - RENEW_MS));
         for mailbox in self.store.claim_due_renewals(due, note, AT_ONCE).await? {
-            // What it says is stored with the mailbox where it matters: its owner must connect again.
+            // A refusal is stored with the mailbox: its owner must sign in again.
             if let Err(error) = self.tokens.prove(&mailbox).await {
                 tracing::warn!("a grant could not be renewed: {error}");
             }
@@ -81,7 +80,7 @@ impl Services {
         let owner = self.store.user(mailbox.institution, mailbox.user).await?;
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };
         let institution = Arc::new(self.institution(row));
-        // The owner is not here: the run is theirs, but no session is.
+        // Acts for the owner, without a session.
         let user = SignedIn::from_session(
             SessionId(uuid::Uuid::nil()),
             owner.id,

@@ -1,4 +1,4 @@
-//! Duties that run without a request.
+//! Background duties.
 
 pub(super) mod alerts;
 pub(super) mod housekeeping;

@@ -1,4 +1,4 @@
-//! The checks of a run, one by one. Each outcome is a row.
+//! The checks of a run. Each result is a row.
 
 use std::time::{Duration, Instant};
 
@@ -17,27 +17,27 @@ use crate::service::{OrInternal, Services, internal};
 use crate::store::{Attempt, Check, Mailbox, Slot};
 use crate::vault::Secret;
 
-/// First and longest pause between two looks for the test message.
+/// First and longest pause between two searches for the test message.
 const LOOK: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 
-/// Who sends what to whom in a test.
+/// Sender and recipient of a test message.
 pub(super) struct Route {
     pub(super) sign_in_name: String,
     pub(super) from: EmailAddress,
     pub(super) to: EmailAddress,
 }
 
-/// A test message on its way.
+/// A sent test message.
 pub(super) struct Sent {
     message_id: String,
     at: Instant,
 }
 
-/// Through what the test message is looked for.
+/// The connection used to find the test message.
 pub(super) enum Through {
-    /// The connection of this run: no mailbox is stored yet.
+    /// A connection of this run, if no mailbox is stored yet.
     Session(Box<imap::Session>),
-    /// The mailbox's own connection: whoever reads their mail meanwhile goes on.
+    /// The mailbox's worker, so that reading mail goes on meanwhile.
     Mailbox(InstitutionId, MailboxId),
 }
 
@@ -71,10 +71,10 @@ impl Through {
     }
 }
 
-/// Said of a check that a test with the kept sign-in leaves out.
+/// Detail of a check that a test with the stored grant skips.
 const NOT_ASKED: &str = "not asked again";
 
-/// One run: what failed so far, and where outcomes go.
+/// A run and its failures so far.
 pub(super) struct Run<'a> {
     services: &'a Services,
     user: &'a SignedIn,
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
         self.services.put_check(self.attempt, check).await
     }
 
-    /// The access token, and the refresh token where no mailbox holds it yet.
+    /// The access token, and the refresh token if no mailbox has it yet.
     pub(super) async fn token(
         &mut self,
         mailbox: Option<&Mailbox>,
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
                         .or_internal(services)?;
                 }
                 if kept {
-                    // Nobody signed in anew, and the sign-in that was kept may be what does not hold any more.
+                    // Nobody signed in, and the stored grant may be what no longer works.
                     self.put(CheckKind::SignIn, CheckStatus::NotRun, NOT_ASKED, None).await?;
                     self.put(CheckKind::Identity, CheckStatus::NotRun, NOT_ASKED, None).await?;
                 }
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
         Ok(Some((token, refresh)))
     }
 
-    /// Exchanges the grant that waits sealed on the attempt.
+    /// Uses the sealed grant of the attempt.
     async fn waiting_grant(&self) -> Result<(AccessToken, Secret), TokenError> {
         let (services, attempt) = (self.services, self.attempt);
         let sealed = attempt.grant_sealed.as_deref().ok_or(TokenError::Gone)?;
@@ -297,13 +297,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Looks for the test message in INBOX, Junk, then the other folders, until the limit. Answers whether it is in INBOX.
+    /// Looks for the test message in INBOX, Junk, then other folders, until the limit. Returns whether it is in INBOX.
     pub(super) async fn arrival(&mut self, mut through: Through, sent: &Sent) -> Result<bool, AppError> {
         self.running(CheckKind::Arrival).await?;
         let server = &self.services.config.microsoft.imap;
         let attempt = self.attempt.id.to_string();
-        // The attempt's id stands in an address that its owner knows: where arrival proves an address, only the unguessable
-        // Message-ID counts.
+        // The owner knows the attempt's id from its page address: to prove an address, only the unguessable Message-ID
+        // counts.
         let attempt = (!self.attempt.prove_address).then_some(attempt.as_str());
         let mut pause = LOOK.0;
         let mut round = 0_u32;
@@ -348,7 +348,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Continue with the typed address: it is saved only if its message arrived in that INBOX.
+    /// Continue with the typed address: saved only if its message arrived in that INBOX.
     pub(super) async fn settle_proof(
         &mut self,
         find_test_message: bool,

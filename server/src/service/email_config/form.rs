@@ -1,4 +1,4 @@
-//! The form of Institution Config > General > Email, parsed into types before anybody is asked.
+//! Parses the form of Institution Config > General > Email.
 
 use app::model::{
     ClientId, ClientSecret, EmailAddress, EmailConfigForm, FieldError, Provider, RegistrationError, SecretExpiry,
@@ -9,14 +9,14 @@ use crate::clock::Clock;
 use crate::store::{EmailSettings, Registration};
 use crate::vault::Secret;
 
-/// The form, parsed.
+/// The parsed form.
 pub(super) struct Parsed {
     pub(super) settings: EmailSettings,
     pub(super) registration: Option<Values>,
     pub(super) forget_secret: bool,
 }
 
-/// The three values, parsed.
+/// The parsed values of the registration.
 pub(super) struct Values {
     pub(super) client_id: ClientId,
     pub(super) tenant: Tenant,
@@ -29,10 +29,10 @@ pub(super) fn field(field: &str, label: &str, text: impl ToString) -> FieldError
     FieldError { field: field.into(), label: label.into(), text: text.to_string() }
 }
 
-/// Parses the form; every field that cannot be used is named.
+/// Parses the form.
 ///
 /// # Errors
-/// One error for each such field.
+/// One error per invalid field.
 pub(super) fn parse(
     form: EmailConfigForm,
     old: &EmailSettings,
@@ -52,7 +52,7 @@ pub(super) fn parse(
             errors.push(field("custom_from_address", "Custom From address", error));
             String::new()
         }
-        // With No the field is not shown: whatever stands in it is no reason to refuse.
+        // With No the field is hidden: its value does not matter.
         Err(_) => String::new(),
     };
     let forget_secret = form.secret_change == "remove";
@@ -75,7 +75,7 @@ pub(super) fn parse(
         let stored_expiry = stored.and_then(|stored| stored.secret_expires_on.as_deref());
         let expires_on = SecretExpiry::parse(&form.secret_expires_on)
             .and_then(|date| match date {
-                // A date that is stored already is no mistake of this Save, even if it is past by now.
+                // A stored date is accepted even if it is past by now.
                 Some(date) if date.days_left(clock.now()) < 0 && stored_expiry != Some(date.to_string().as_str()) => {
                     Err(RegistrationError::Expiry)
                 }
@@ -101,7 +101,7 @@ pub(super) fn parse(
             provider: provider.unwrap_or(Provider::SystemDefault),
             custom_from,
             custom_from_address,
-            // Another sender has to be tested anew.
+            // A changed sender must be tested again.
             notification_mailbox: old.notification_mailbox.filter(|_| same_sender),
             notification_problem: old.notification_problem.clone().filter(|_| same_sender),
             allow_other_address: form.allow_other_address == "yes",

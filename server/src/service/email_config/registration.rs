@@ -1,4 +1,4 @@
-//! The app registration: asked about at Microsoft, sealed, put into use or beside the verified one.
+//! The app registration: verified with Microsoft, sealed, and put into use or stored beside the verified one.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::service::{OrInternal, Services};
 use crate::store::{EmailSettings, Registration, Slot};
 use crate::vault::Secret;
 
-/// What Microsoft said of three values.
+/// Microsoft's verdict on the values.
 enum Verdict {
     Accepted(TenantId),
     Refused(Fault),
     Silent(Fault),
 }
 
-/// Refusals of the registration itself, whoever asks.
+/// Causes that concern the registration itself.
 const REFUSES_ALL: [&str; 4] = ["secret_wrong", "secret_expired", "client_unknown", "app_disabled"];
 
 impl Services {
@@ -56,7 +56,7 @@ impl Services {
         verdict
     }
 
-    /// A refusal, told apart from IDs that stand in each other's field: exchanged, the tenant exists and knows the client.
+    /// A refusal, or IDs in each other's field: swapped, the tenant exists and knows the client.
     async fn refusal(&self, refused: &Credentials, fault: Fault) -> Fault {
         let (Ok(as_client), "tenant_unknown") = (refused.tenant.parse(), fault.cause.as_str()) else { return fault };
         let swapped = Credentials {
@@ -75,7 +75,7 @@ impl Services {
         if known { Fault { cause: "ids_swapped".into(), ..fault } } else { fault }
     }
 
-    /// A registration with its secret sealed for a new row.
+    /// A new registration with its sealed secret.
     fn sealed(
         &self,
         values: (ClientId, TenantId),
@@ -92,7 +92,7 @@ impl Services {
         Ok(new)
     }
 
-    /// Puts an accepted registration into use. `ends`: other IDs, so every connection ends.
+    /// Puts a verified registration into use. `ends`: with other IDs, every connection ends.
     async fn use_registration(
         &self,
         admin: &Administrator,
@@ -145,7 +145,7 @@ impl Services {
         tx.commit().await.or_internal(self)
     }
 
-    /// Microsoft accepted the values: they are used at once, unless that ends connections and nobody agreed to it yet.
+    /// Uses verified values at once, unless that ends connections without confirmation.
     async fn take_accepted(
         &self,
         admin: &Administrator,
@@ -167,7 +167,7 @@ impl Services {
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
-        // Nobody has signed in here: what is said of an account elsewhere is about the tenant.
+        // Nobody signs in here: causes about accounts concern the tenant.
         let fault = match fault.cause.as_str() {
             "foreign_account" => &Fault { cause: "tenant_unfit".into(), ..fault.clone() },
             _ => fault,
@@ -184,7 +184,7 @@ impl Services {
                 let more = diagnosis.summary.strip_prefix(&diagnosis.title).unwrap_or(&diagnosis.summary).trim_start();
                 (vec![field(name, label, format!("{} {more}", diagnosis.title))], None)
             }
-            // Whatever else Microsoft objects to is no field's fault.
+            // Any other refusal concerns no field.
             None => {
                 let text = format!("{} Nothing stored has changed.", diagnosis.summary);
                 (Vec::new(), Some(Notice::new(Tone::Problem, diagnosis.title.clone(), text)))
@@ -216,7 +216,7 @@ impl Services {
         let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
         let now = self.clock.now();
         let from_waiting = waiting.as_ref().is_some_and(|waiting| waiting.client_id == values.client_id);
-        // An empty secret keeps the stored one: of the waiting values if these are they, else of those in use.
+        // An empty secret keeps the stored one: of the waiting values if they match, otherwise of those in use.
         let kept = waiting.as_ref().filter(|waiting| waiting.client_id == values.client_id).or(current.as_ref());
         let (secret, stored_at, is_new) = match (&values.secret, kept) {
             (Some(secret), _) => (secret.clone(), now, true),
@@ -244,7 +244,7 @@ impl Services {
         };
         match self.ask_microsoft(values.client_id, &values.tenant, &secret).await {
             Verdict::Refused(fault) => {
-                // The values in use, unchanged: then nobody gets in with them.
+                // The unchanged values in use are refused: nobody can sign in.
                 let in_use = current.as_ref().is_some_and(|current| {
                     current.client_id == values.client_id
                         && matches!(&values.tenant, Tenant::Id(tenant) if *tenant == current.tenant_id)
@@ -271,7 +271,7 @@ impl Services {
                     current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new && !from_waiting
                 });
                 if let Some(same) = same {
-                    // Nothing that Microsoft judges has changed: what was verified stays so.
+                    // Nothing that Microsoft verifies has changed: the values stay verified.
                     let kept = Registration { secret_expires_on: like.secret_expires_on, ..same.clone() };
                     self.use_registration(admin, Some(&parsed.settings), &kept, false).await?;
                     return Ok(Flash::notice(Notice::new(
@@ -282,7 +282,7 @@ impl Services {
                 }
                 let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
                 let people = self.store.people_connected(institution).await.or_internal(self)?;
-                // Unverified values are replaced at once, unless somebody is connected with them.
+                // Replaces unverified values at once, unless mailboxes are connected with them.
                 let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some() || people > 0);
                 if beside {
                     self.put_waiting(admin, Some(&parsed.settings), &new).await?;
@@ -294,7 +294,7 @@ impl Services {
         }
     }
 
-    /// Asks Microsoft about values that were stored while it could not be asked.
+    /// Verifies values stored while Microsoft was unreachable.
     pub(super) async fn verify_registration(&self, admin: &Administrator, confirmed: bool) -> Result<Flash, AppError> {
         let institution = admin.institution().id;
         let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
@@ -307,7 +307,7 @@ impl Services {
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
                 let mut flash = self.refused(admin, &fault);
-                // The diagnosis beside it says what Microsoft objects to.
+                // The diagnosis beside it gives the reason.
                 flash.notice = Some(Notice::new(
                     Tone::Problem,
                     "Microsoft refuses these values.",
@@ -323,7 +323,7 @@ impl Services {
         }
     }
 
-    /// The question before connections end, if anybody is connected.
+    /// Asks for confirmation before connections end, if there are any.
     async fn asks_first(
         &self,
         admin: &Administrator,
@@ -345,7 +345,7 @@ impl Services {
         Ok(Some(flash))
     }
 
-    /// Puts the system default into use, which ends every connection: asks first. The registration stays stored.
+    /// Switches to the system default after confirmation, which ends every connection. Keeps the registration.
     pub(super) async fn use_system_default(
         &self,
         admin: &Administrator,
@@ -369,7 +369,7 @@ impl Services {
         Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "The institution uses the system default.")))
     }
 
-    /// Removes the registration with its secret, which ends every connection: asks first.
+    /// Deletes the registration and its secret after confirmation, which ends every connection.
     pub(super) async fn forget_secret(
         &self,
         admin: &Administrator,
@@ -402,7 +402,7 @@ impl Services {
     }
 }
 
-/// What a Save has proven; the page adds what is known of the rest. `renewed`: a new secret for what was in use.
+/// The notice after a successful Save. `renewed`: a new secret for the registration in use.
 fn accepted(renewed: bool) -> Notice {
     let text = if renewed {
         "The new secret is used at once, for every mailbox connected before."

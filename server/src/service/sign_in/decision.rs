@@ -1,4 +1,4 @@
-//! Another account than the expected one signed in: what the person decided.
+//! The user's decision after another account than the expected one signed in.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::service::{OrInternal, Services};
 use crate::store::{Attempt, Check, Resting};
 
 impl Services {
-    /// Carries out what the person decided when another account signed in.
+    /// Carries out the decision.
     pub(in crate::service) async fn decided(
         self: &Arc<Self>,
         user: &SignedIn,
@@ -68,7 +68,7 @@ impl Services {
                 ));
             }
         }
-        // Where only the `email` claim names them, that proves nothing: a message has to.
+        // The `email` claim alone proves nothing: a message must.
         if decision == Decision::UseSignedIn && !attempt.prove_address {
             tx.commit().await.or_internal(self)?;
             let registration = self.ready_registration(user).await?;
@@ -125,7 +125,7 @@ impl Services {
             )
             .await?;
         }
-        // Without JavaScript nobody else would start the checks; with it, the page finds them running.
+        // Without JavaScript nothing else would start the checks; with it, the page finds them running.
         self.spawn_run(user.clone(), id);
         Ok(Ok(self.attempt_for(user, id).await?.kind.path(id)))
     }

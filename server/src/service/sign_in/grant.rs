@@ -1,4 +1,4 @@
-//! What a sign-in brought: compared with what was expected, and kept where it belongs.
+//! The grant of a sign-in: compares the account with the expected one, and stores the grant.
 
 use app::backend::SignedIn;
 use app::error::AppError;
@@ -13,7 +13,7 @@ use crate::store::{Attempt, Check, NewMailbox, Registration, Resting, SendQueue}
 use crate::vault::Secret;
 
 impl Services {
-    /// Compares who signed in with who was expected, and keeps the grant where it belongs. `true`: the checks may run.
+    /// Compares the account with the expected one and stores the grant. `true`: the checks may run.
     pub(super) async fn signed_in(
         &self,
         user: &SignedIn,
@@ -43,14 +43,14 @@ impl Services {
             self.end_with(attempt, check).await?;
             return Ok(false);
         };
-        // Whatever address was typed: this is who it waits for.
+        // The expected account, whatever address was typed.
         if self.store.unlock_mail(attempt.institution, user.user_id(), &identity.subject).await.or_internal(self)? {
             tracing::info!(user = %user.user_id(), "mail is shown again: the Microsoft account signed in");
         }
         let expected = EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
         if !identity.names.iter().any(|name| expected.same_as(name)) {
-            // Only the `email` claim says that the address is theirs: the test message has to prove it, and until then no mailbox is
-            // stored, so that nobody's address is taken by a claim.
+            // Only the `email` claim names the address: the test message must prove it. Until then no mailbox is stored, so that a claim
+            // takes no address.
             if identity.email.as_deref().is_some_and(|email| expected.same_as(email)) {
                 self.rest(attempt, &identity, &refresh, Stage::Ready).await?;
                 let detail =
@@ -81,7 +81,7 @@ impl Services {
         Ok(true)
     }
 
-    /// Another account signed in: its grant waits sealed on the attempt until the person decides.
+    /// Another account signed in: keeps its grant sealed on the attempt until the user decides.
     async fn let_decide(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret) -> Result<(), AppError> {
         self.rest(attempt, identity, refresh, Stage::Deciding).await?;
         let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
@@ -92,7 +92,7 @@ impl Services {
         .await
     }
 
-    /// Keeps a grant sealed on its attempt: until the person decides, or until the address is proven.
+    /// Keeps a grant sealed on its attempt until the user decides or the address is proven.
     async fn rest(
         &self,
         attempt: &Attempt,
@@ -118,7 +118,7 @@ impl Services {
         tx.commit().await.or_internal(self)
     }
 
-    /// Stores the mailbox with its sealed refresh token. `None`: it belongs to somebody else.
+    /// Stores the mailbox with its sealed refresh token. `None`: it belongs to another person.
     pub(in crate::service) async fn keep_grant(
         &self,
         user: &SignedIn,
@@ -155,7 +155,7 @@ impl Services {
                 .or_internal(self)?;
         }
         let rest = Resting {
-            // A proof runs on; a sign-in waits for its checks.
+            // A proof continues; a sign-in waits for its checks.
             stage: if attempt.prove_address { Stage::Running } else { Stage::Ready },
             address: attempt.address.clone(),
             prove_address: attempt.prove_address,
@@ -165,7 +165,7 @@ impl Services {
             grant_expires_at: None,
             mailbox: Some(id),
         };
-        // Somebody may have been disabled meanwhile, which ended the attempt: then nothing is stored.
+        // If the user was disabled meanwhile, the attempt ended: nothing is stored.
         if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await.or_internal(self)? {
             return Err(AppError::NotSignedIn);
         }
@@ -174,7 +174,7 @@ impl Services {
         Ok(Some(id))
     }
 
-    /// Ends an attempt whose address belongs to somebody else.
+    /// Ends an attempt whose address belongs to another person.
     pub(super) async fn end_as_taken(&self, attempt: &Attempt) -> Result<(), AppError> {
         let fault = Fault::new("address_taken", self.clock.now(), &[("Address", attempt.address.clone())]);
         let check = Check {
@@ -209,7 +209,7 @@ impl Services {
         Ok(())
     }
 
-    /// Stores how a check went, tells who follows the attempt, and leaves a line in the log where it failed.
+    /// Stores the result of a check, wakes the streams, and logs a failure.
     pub(in crate::service) async fn put_check(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
         if let Some(fault) = &check.fault {
             Fault::from_json(fault).log(attempt.id, check.kind.as_str());

@@ -19,12 +19,12 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// The system clock.
     pub fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that stands still until it is moved: for tests.
+    /// A clock that is moved by hand, for tests.
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
@@ -59,7 +59,7 @@ impl Clock {
         rand::rng().fill_bytes(bytes);
     }
 
-    /// 0 to 1: spreads what would otherwise come back at the same moment.
+    /// 0 to 1: spreads retries over time.
     pub fn jitter(&self) -> f64 {
         let mut bytes = [0; 4];
         self.fill(&mut bytes);
@@ -74,7 +74,7 @@ impl Clock {
     }
 }
 
-/// A token as the store keeps it: SHA-256, base64url.
+/// The stored form of a token: SHA-256, base64url.
 pub fn sha256(token: &str) -> String {
     use sha2::{Digest, Sha256};
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))

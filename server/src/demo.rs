@@ -1,5 +1,5 @@
-//! `entrepost demo`: sandbox and server together, everything seeded. It uses only `data/demo`, takes no database or key
-//! settings, and listens on loopback only: it cannot harm.
+//! `entrepost demo`: sandbox and server together, with seed data. It uses only `data/demo`, ignores database and key
+//! settings, and listens on loopback only.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,12 +14,12 @@ use crate::service::{AddPerson, Services};
 use crate::store::InstitutionRow;
 use crate::wiring::{StartError, build};
 
-/// Where the demo keeps everything.
+/// Directory of the demo.
 const DATA: &str = "data/demo";
-/// Password of both people of the demo in Entrepost.
+/// Password of both demo users in Entrepost.
 const PASSWORD: &str = "demo demo demo";
 
-/// Ports of the demo; 0 takes a free one.
+/// Ports of the demo; 0 means any free one.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
     /// Entrepost.
@@ -34,11 +34,11 @@ pub struct Ports {
     pub relay: u16,
 }
 
-/// A demo that runs.
+/// A running demo.
 pub struct Demo {
     pub services: Arc<Services>,
     pub sandbox: Sandbox,
-    /// Where Entrepost is served.
+    /// Address of Entrepost.
     pub listener: tokio::net::TcpListener,
 }
 
@@ -46,10 +46,10 @@ fn other(error: &dyn std::fmt::Display) -> StartError {
     StartError::Other(error.to_string())
 }
 
-/// Starts the sandbox, builds the services, seeds what is missing.
+/// Starts the sandbox, builds the services, adds missing seed data.
 ///
 /// # Errors
-/// [`StartError`]: a port is taken, data cannot be read.
+/// [`StartError`]: a port is in use, or data is unreadable.
 pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) -> Result<Demo, StartError> {
     let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let listen = listen.unwrap_or_else(|| here(ports.server));
@@ -77,7 +77,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
     .map_err(|error| other(&error))?;
     let ca = Path::new(DATA).join("sandbox-ca.pem");
     std::fs::write(&ca, sandbox.ca_pem()).map_err(|error| other(&error))?;
-    // Only settings that change how things are timed or shown are taken over; addresses, keys and databases are the demo's own.
+    // Takes over only settings of timing and display; addresses, keys and databases are the demo's own.
     let mut own: Vec<(&str, String)> = [
         "ENTREPOST_SIGN_IN_SECONDS",
         "ENTREPOST_ARRIVAL_SECONDS",
@@ -109,7 +109,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
     Ok(Demo { services, sandbox, listener })
 }
 
-/// Makes an institution with an administrator and a user, unless it is there.
+/// Creates an institution with an administrator and a user, if missing.
 async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartError> {
     if services.store.institution_by_slug(slug).await?.is_some() {
         return Ok(());
@@ -133,7 +133,7 @@ async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartEr
 }
 
 impl Demo {
-    /// What a newcomer needs: addresses, sign-ins, the three values.
+    /// The text for newcomers: addresses, sign-ins, registration values.
     pub fn introduction(&self) -> String {
         let world = self.sandbox.world();
         let url = self.services.config.public_url.of("demo");

@@ -1,14 +1,14 @@
-//! What is logged. Libraries write tokens and mail into their records below INFO (async-imap each byte of a session, html5ever each
-//! tag of a message): of them nothing below INFO is ever shown, whatever ENTREPOST_LOG asks for.
+//! The log filter. Libraries log tokens and mail below INFO (async-imap every byte of a session, html5ever every tag of a message),
+//! so their records below INFO are never shown, whatever ENTREPOST_LOG says.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// What is logged where nothing is asked for.
+/// The default filter.
 pub const DEFAULT: &str = "info,sqlx=warn";
 
-/// Crates of this program: what they log below INFO is written with care.
+/// Crates of this program, which log no secrets at any level.
 const OWN: [&str; 4] = ["server", "entrepost", "app", "sandbox"];
 
 fn is_own(target: &str) -> bool {
@@ -16,23 +16,23 @@ fn is_own(target: &str) -> bool {
     OWN.contains(&name)
 }
 
-/// Whether a directive's level shows more than INFO does.
+/// Whether a level shows more than INFO.
 fn is_verbose(level: &str) -> bool {
-    // An empty level stands for all of them.
+    // An empty level means all.
     let level = level.trim();
     level.is_empty() || level.parse::<LevelFilter>().is_ok_and(|level| level > LevelFilter::INFO)
 }
 
-/// The filter that `ENTREPOST_LOG` asks for, without what no log may hold.
+/// The filter of `ENTREPOST_LOG`, without records that may contain secrets.
 ///
 /// # Errors
 /// It is no filter.
 pub fn filter(wanted: &str) -> Result<EnvFilter, ParseError> {
-    // What is wrong with it is said as it was written.
+    // Errors quote the directive as written.
     EnvFilter::try_new(wanted)?;
     let mut directives = Vec::new();
     for directive in wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
-        // Spans and fields ("target[span{field=value}]") would reach into libraries, too.
+        // Spans and fields ("target[span{field=value}]") would match libraries, too.
         let (target, level) = match directive.rsplit_once('=') {
             Some((target, level)) if !target.contains(['[', '{']) => (target.trim(), level.trim()),
             Some(_) => continue,
@@ -50,7 +50,7 @@ pub fn filter(wanted: &str) -> Result<EnvFilter, ParseError> {
             (target, _) => directives.push(format!("{target}={level}")),
         }
     }
-    // A filter compares beginnings of names: "server" would stand for this library, too.
+    // Filters match prefixes of names, so whole crate names are needed.
     if directives.iter().any(|directive| directive.rsplit_once('=').is_some_and(|(_, level)| is_verbose(level))) {
         directives.push("server_fn=info".to_owned());
     }

@@ -1,6 +1,6 @@
 //! Seals secrets for the store: XChaCha20-Poly1305, bound to table, row and column, with a key id.
 //!
-//! A sealed value is `v1.KEY_ID.BASE64(nonce ‖ ciphertext)`. Moved to another row or column it does not open.
+//! A sealed value is `v1.KEY_ID.BASE64(nonce ‖ ciphertext)`. It does not open in another row or column.
 
 use std::fmt;
 use std::io::Write;
@@ -14,17 +14,16 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::clock::Clock;
 
-/// A secret in memory. `Debug` shows nothing; the bytes are wiped when it is dropped.
+/// A secret in memory. `Debug` shows nothing; the bytes are zeroed on drop.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret in.
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
-    /// The secret itself, for whoever sends or seals it.
+    /// The secret itself, to send or seal it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -36,7 +35,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a sealed value lies. Part of what is authenticated.
+/// The place of a sealed value: associated data of the encryption.
 #[derive(Debug, Clone)]
 pub struct Place {
     table: &'static str,
@@ -54,16 +53,15 @@ impl Place {
     }
 }
 
-/// Why a value was not sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// No key, or not one that can be read.
+    /// No key, or an unreadable one.
     #[error("{0}")]
     Key(String),
-    /// The sealed value is no sealed value, was changed, or lies in another place than it was sealed for.
+    /// The value is not sealed, was changed, or was sealed for another place.
     #[error("a stored secret cannot be opened (it was changed, or moved)")]
     Broken,
-    /// Sealed with a key that is not here.
+    /// Sealed with an unknown key.
     #[error("a stored secret was sealed with the key {0}, which is not the one given")]
     UnknownKey(String),
 }
@@ -99,7 +97,7 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Takes keys as text: one in base64 a line, the current one first.
+    /// Parses keys: one per line in base64, the current one first.
     pub fn from_text(text: &str, clock: Clock) -> Result<Self, VaultError> {
         let keys =
             text.lines().filter(|line| !line.trim().is_empty()).map(Key::parse).collect::<Result<Vec<_>, _>>()?;
@@ -109,10 +107,10 @@ impl Vault {
         Ok(Self { keys, clock })
     }
 
-    /// Reads the key file; makes it, mode 0600, if it is absent and `may_create`.
+    /// Reads the key file; creates it with mode 0600 if it is absent and `may_create`.
     ///
     /// # Errors
-    /// [`VaultError::Key`]: not readable, readable by others, absent over existing data.
+    /// [`VaultError::Key`]: unreadable, readable by others, or absent over existing data.
     pub fn from_file(path: &Path, may_create: bool, clock: Clock) -> Result<Self, VaultError> {
         let failed =
             |what: &str, error: &dyn fmt::Display| VaultError::Key(format!("{what} {}: {error}", path.display()));
@@ -137,7 +135,7 @@ impl Vault {
         }
     }
 
-    /// Adds a new key before the others in the file, so that it seals from now on.
+    /// Inserts a new key before the others in the file; it seals from now on.
     ///
     /// # Errors
     /// [`VaultError::Key`] if the file cannot be read or written.
@@ -157,7 +155,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Id of the key that seals.
+    /// Id of the current key.
     pub fn key_id(&self) -> &str {
         self.keys.first().map_or("", |key| key.id.as_str())
     }
@@ -176,7 +174,7 @@ impl Vault {
         Ok(format!("v1.{}.{}", key.id, BASE64_STANDARD_NO_PAD.encode([nonce.as_slice(), &sealed].concat())))
     }
 
-    /// Opens what was sealed for this place.
+    /// Opens a value sealed for this place.
     pub fn open(&self, place: &Place, sealed: &str) -> Result<Secret, VaultError> {
         let mut parts = sealed.splitn(3, '.');
         let (Some("v1"), Some(id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
@@ -227,7 +225,7 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     sync_directory(path)
 }
 
-/// A new name is on the disk only once its directory is: without the key nothing that was sealed opens again.
+/// A new name is durable only once its directory is synced; without the key no sealed value opens.
 fn sync_directory(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if cfg!(unix) { std::fs::File::open(parent)?.sync_all() } else { Ok(()) }

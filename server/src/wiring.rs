@@ -1,4 +1,4 @@
-//! The composition root: builds everything once and hands it down.
+//! The composition root: builds everything once.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::service::{Services, Watchers};
 use crate::store::{Backend, Store, StoreError};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
-/// Why Entrepost does not start. Each text says what to do.
+/// Why Entrepost does not start, with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting cannot be used.
@@ -30,20 +30,20 @@ pub enum StartError {
     Other(String),
 }
 
-/// What the sealed check row holds.
+/// Content of the sealed check row.
 const CHECK: &str = "entrepost";
 
 fn check_place(key_id: &str) -> Place {
     Place::new("vault_checks", "sealed", key_id)
 }
 
-/// Opens the vault and proves that its key is the database's.
+/// Opens the vault and checks that its key fits the database.
 async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vault, StartError> {
     let checks = store.vault_checks().await?;
     let vault = match &config.master_key {
         Some(key) => Vault::from_text(key.expose(), clock.clone())?,
         None => {
-            // Several replicas must share one key: on PostgreSQL it is made only for an empty database.
+            // Replicas must share one key: on PostgreSQL it is created only for an empty database.
             let may_create = checks.is_empty();
             if store.backend() == Backend::Postgres
                 && !config.master_key_given

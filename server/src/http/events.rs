@@ -1,4 +1,4 @@
-//! Server-sent events: an attempt, for a page that was reloaded while its checks run; and a person's mail.
+//! Server-sent events: a running attempt, and a user's mail.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use futures::StreamExt;
 
 use super::AppState;
 
-/// A proxy in front must not hold events back (nginx does, unless told).
+/// Proxies must not buffer events; nginx does by default.
 fn live(events: impl IntoResponse) -> Response {
     ([("x-accel-buffering", "no")], events).into_response()
 }
 
-/// Follows an attempt; ends with it.
+/// Streams an attempt until it ends.
 pub(super) async fn attempt(
     State(state): State<AppState>,
     Extension(visitor): Extension<Visitor>,
@@ -40,7 +40,7 @@ pub(super) async fn attempt(
     }
 }
 
-/// What a browser wants to follow of its mail.
+/// Query of a mail stream.
 #[derive(serde::Deserialize)]
 pub(super) struct Follow {
     mailbox: Option<String>,
@@ -49,7 +49,7 @@ pub(super) struct Follow {
     mark: String,
 }
 
-/// Tells whenever what a person sees of their mail changed; ends with the session.
+/// Sends an event at each change of a user's mail; ends with the session.
 pub(super) async fn mail(
     State(state): State<AppState>,
     Extension(visitor): Extension<Visitor>,

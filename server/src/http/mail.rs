@@ -1,4 +1,4 @@
-//! What of a message is no page: its HTML for a frame of its own, its attachments, and the whole of it.
+//! Message content served outside pages: HTML body, attachments, raw source.
 
 use app::backend::{MailOwner, Visitor};
 use app::error::AppError;
@@ -15,10 +15,10 @@ use super::AppState;
 use super::guard::plain;
 use crate::message::escape::escaped;
 
-/// What RFC 8187 leaves as it is in a file's name.
+/// Characters that RFC 8187 does not encode in a file name.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
-/// Which message, and what of it.
+/// Query: the message, and its part.
 #[derive(serde::Deserialize)]
 pub(super) struct Asked {
     mailbox: String,
@@ -43,7 +43,7 @@ fn trouble(error: &AppError) -> Response {
     plain(status, "This cannot be shown", &escaped(&error.to_string()))
 }
 
-/// Who asks, and for what. Signing in comes first: nothing is said about a question to somebody unknown.
+/// Checks the session before parsing the query: requests without a session learn nothing.
 fn asked_by(
     visitor: &Visitor,
     asked: Result<Query<Asked>, QueryRejection>,
@@ -54,7 +54,7 @@ fn asked_by(
     Ok((user, place, asked))
 }
 
-/// The HTML of a message. Its policy lets nothing run, nothing load, and nothing reach this site's pages or cookies.
+/// The HTML body of a message. Its policy allows no scripts, no loading, and no access to pages or cookies of this site.
 pub(super) async fn document(
     State(state): State<AppState>,
     Extension(visitor): Extension<Visitor>,
@@ -83,7 +83,7 @@ pub(super) async fn document(
     }
 }
 
-/// The type that a download is sent with: the sender's, unless a browser could run or apply what is of that type.
+/// Content type of a download: the sender's, unless browsers could execute or apply that type.
 fn harmless_type(content_type: &str) -> HeaderValue {
     let (main, sub) = content_type.split_once('/').unwrap_or_default();
     let harmless = match main {
@@ -101,7 +101,7 @@ fn harmless_type(content_type: &str) -> HeaderValue {
     kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"))
 }
 
-/// An attachment, or (without a number) the whole message: always a download, never shown by the browser itself.
+/// An attachment, or without a number the whole message: always a download, never displayed by the browser.
 pub(super) async fn download(
     State(state): State<AppState>,
     Extension(visitor): Extension<Visitor>,
@@ -118,10 +118,10 @@ pub(super) async fn download(
             if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}")) {
                 headers.insert(header::CONTENT_DISPOSITION, value);
             }
-            // Never the sender's type: one of a script could be loaded as a script of this site.
+            // Never the sender's type: a script type could be loaded as a script of this site.
             headers.insert(header::CONTENT_TYPE, harmless_type(&file.content_type));
             headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-            // Streamed as it comes: a compressor would hold it back.
+            // Streamed: a compressor would buffer it.
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("identity"));
             headers.insert(HeaderName::from_static("x-download-options"), HeaderValue::from_static("noopen"));
             (headers, Body::from_stream(file.bytes)).into_response()

@@ -27,19 +27,19 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::service::Services;
 
-/// What handlers share.
+/// State of the handlers.
 #[derive(Clone)]
 pub struct AppState {
     pub services: Arc<Services>,
-    /// The traits behind them.
+    /// The trait objects behind pages and server functions.
     pub backend: Backend,
     /// Where the site is.
     pub leptos: LeptosOptions,
-    /// Where pages may connect to besides their own origin, as the policy writes it.
+    /// Additional `connect-src` of the Content-Security-Policy.
     pub connects_to: &'static str,
-    /// Room for bodies that are in memory.
+    /// Memory for request bodies.
     room: Arc<body_limit::Room>,
-    /// What was warned of already.
+    /// Warnings already logged.
     warned: Arc<guard::Warned>,
 }
 
@@ -49,7 +49,7 @@ impl FromRef<AppState> for LeptosOptions {
     }
 }
 
-/// Where the built site lies: `LEPTOS_SITE_ROOT`, or `site` beside the program or above it, or `target/site`.
+/// Directory of the built site: `LEPTOS_SITE_ROOT`, `site` beside the program or above it, or `target/site`.
 ///
 /// # Errors
 /// A text that says what to build.
@@ -57,7 +57,7 @@ pub fn site() -> Result<LeptosOptions, String> {
     let program = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
     let candidates = match std::env::var_os("LEPTOS_SITE_ROOT") {
         Some(named) => vec![PathBuf::from(named)],
-        // Beside the program, as a server has it; above it, as the build leaves it.
+        // Beside the program when installed; above it when built.
         None => program
             .iter()
             .flat_map(|directory| [Some(directory.join("site")), directory.parent().map(|above| above.join("site"))])
@@ -73,7 +73,7 @@ pub fn site() -> Result<LeptosOptions, String> {
             looked.join(" or ")
         ));
     };
-    // cargo-leptos writes the hashes beside the program, a line each (`js: HASH`); without them the names are plain.
+    // cargo-leptos writes the hashes beside the program, one per line (`js: HASH`); without them names have no hash.
     let hashes = program.and_then(|directory| std::fs::read_to_string(directory.join("hash.txt")).ok());
     for kind in ["js", "css"] {
         let hash = hashes
@@ -100,7 +100,7 @@ pub fn site() -> Result<LeptosOptions, String> {
 
 /// Builds the router.
 pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
-    // `make dev` reloads pages over a port of its own.
+    // `make dev` reloads pages over a separate port.
     let connects_to = if std::env::var_os("LEPTOS_WATCH").is_some() { "ws://*:3001" } else { "" };
     let room = Arc::new(body_limit::Room::new(services.config.attachment_limit));
     let state = AppState { backend: services.backend(), services, leptos, connects_to, room, warned: Arc::default() };
@@ -109,7 +109,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         let backend = state.backend.clone();
         move || {
             provide_context(backend.clone());
-            // A static file has no parts, and needs none.
+            // Static files need no range requests.
             let Some(parts) = use_context::<http::request::Parts>() else { return };
             if let Some(visitor) = parts.extensions.get::<Visitor>() {
                 provide_context(visitor.clone());
@@ -123,7 +123,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         let options = state.leptos.clone();
         move || app::shell(options.clone())
     };
-    // Live answers must not wait for a compressor's buffer.
+    // Live responses must not wait in a compressor's buffer.
     let compressible = SizeAbove::new(512)
         .and(NotForContentType::GRPC)
         .and(NotForContentType::IMAGES)
@@ -149,16 +149,16 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route("/healthz", get(health))
         .nest("/pkg", files)
         .merge(pages)
-        // Bodies are limited by what they are for; the library's one limit is below that of a long letter.
+        // Bodies are limited by path; the library's single limit is below that of a long message.
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(from_fn_with_state(state.clone(), body_limit::bounded))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
-        // Outermost: what the layers above answer by themselves has the headers too.
+        // Outermost, so that responses of the other layers have the headers too.
         .layer(from_fn_with_state(state.clone(), security::headers))
         .with_state(state)
 }
 
-/// Serves until the services stop; then lets running requests end, for some seconds.
+/// Serves until the services stop, then finishes running requests for some seconds.
 pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: &Arc<Services>) {
     let config = &services.config;
     let limits = connections::Limits {
@@ -170,7 +170,7 @@ pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: 
     connections::serve(listener, router, limits, &services.stop).await;
 }
 
-/// What the background found out last: it asks no database, and answers at once.
+/// The result of the background probe: no database access, immediate answer.
 async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> Response {
     let health = state.services.store.health();
     if health.problem().is_some() {
@@ -184,7 +184,7 @@ async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> 
     (StatusCode::OK, said).into_response()
 }
 
-/// File names carry a hash of their content, so browsers may keep them.
+/// File names contain a content hash, so browsers may cache them.
 async fn immutable(request: Request<axum::body::Body>, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     if response.status().is_success() {

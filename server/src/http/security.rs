@@ -1,4 +1,4 @@
-//! Security headers on every answer. The Content-Security-Policy has a nonce of its own for each page.
+//! Security headers of every response. Each page has its own Content-Security-Policy nonce.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -18,7 +18,7 @@ pub(super) async fn headers(State(state): State<AppState>, mut request: Request,
          connect-src 'self' {connects_to}; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'"
     );
     let headers = response.headers_mut();
-    // A message's HTML and files have stricter policies of their own.
+    // HTML bodies and attachments have stricter policies.
     let own_policy = headers.contains_key(header::CONTENT_SECURITY_POLICY);
     if let Ok(policy) = HeaderValue::from_str(policy.trim_end())
         && !own_policy
@@ -40,7 +40,7 @@ pub(super) async fn headers(State(state): State<AppState>, mut request: Request,
     if state.services.config.public_url.is_https() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
-    // Pages and answers belong to a person; files have their own rule.
+    // Pages belong to a user; static files have their own rule.
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

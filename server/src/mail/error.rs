@@ -1,4 +1,4 @@
-//! What a mail server refused, and at which step.
+//! Errors of SMTP and IMAP sessions, with the step that failed.
 
 use super::status::Statuses;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -17,9 +17,9 @@ pub enum Step {
     From,
     /// RCPT TO.
     Recipient,
-    /// DATA, before the message was sent whole.
+    /// DATA, before the whole message was sent.
     Data,
-    /// After the final dot: whether it was accepted is unknown unless the server said so.
+    /// After the final dot: without a reply it is unknown whether the message was accepted.
     AfterData,
     Select,
     /// SEARCH, LIST.
@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What it is called in evidence.
+    /// Name of the step in the evidence.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -50,7 +50,6 @@ impl Step {
     }
 }
 
-/// A mail server refused, or could not be reached.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {}{text}", step.name(), code.map(|code| format!("{code} ")).unwrap_or_default())]
 pub struct MailError {
@@ -58,9 +57,9 @@ pub struct MailError {
     pub step: Step,
     /// The SMTP reply code.
     pub code: Option<u16>,
-    /// The server's words, or what happened to the connection.
+    /// The server's reply, or what happened to the connection.
     pub text: String,
-    /// Whether the server said it (and not the network).
+    /// The server replied; otherwise the network failed.
     pub answered: bool,
 }
 
@@ -68,7 +67,7 @@ pub struct MailError {
 const QUOTAS: [&str; 3] = ["5.1.90", "5.7.232", "5.7.233"];
 
 impl MailError {
-    /// The network failed, or nothing came in time.
+    /// The network failed, or a deadline passed.
     pub fn network(step: Step, text: impl Into<String>) -> Self {
         Self { step, code: None, text: text.into(), answered: false }
     }
@@ -78,7 +77,7 @@ impl MailError {
         Self { step, code, text: text.into(), answered: true }
     }
 
-    /// Takes a token out that a server might echo, as it is and as the sign-in wrote it.
+    /// Removes a token that a server might echo, plain and as encoded in the sign-in.
     pub fn without(mut self, token: &Secret, user: &str) -> Self {
         let sasl = BASE64_STANDARD.encode(format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose()));
         for secret in [token.expose(), sasl.as_str()] {
@@ -94,41 +93,41 @@ impl MailError {
         self.code
     }
 
-    /// The same with other words.
+    /// The same error with another text.
     #[cfg(test)]
     pub(crate) fn with_text(self, text: &str) -> Self {
         Self { text: text.to_owned(), ..self }
     }
 
-    /// Whether the same may work later.
+    /// Whether a retry may work.
     pub fn is_transient(&self) -> bool {
         !self.answered || self.code.is_some_and(|code| (400..500).contains(&code)) || self.is_quota()
     }
 
-    /// Whether what a mailbox or its organisation may send in a day is spent: it is permanent by its code, and passes all the same.
+    /// Whether a daily limit of the mailbox or tenant is exhausted: permanent by its code, yet it passes.
     pub fn is_quota(&self) -> bool {
         let is_one = |code: &str| QUOTAS.contains(&code).then_some(());
         self.answered
             && (self.text.contains("SubmissionQuotaExceeded") || Statuses::of(&self.text).find(is_one).is_some())
     }
 
-    /// Whether it is the sender who shall be patient, whichever recipient it was said of.
+    /// Whether the throttling concerns the sender rather than one recipient.
     pub fn is_the_senders(&self) -> bool {
         matches!(self.code, Some(421 | 432)) || self.text.contains("Suggested Backoff Time")
     }
 
-    /// Milliseconds the server asks to wait, where it says so (Exchange: `Suggested Backoff Time: N milliseconds`).
+    /// Milliseconds to wait, if the server names them (Exchange: `Suggested Backoff Time: N milliseconds`).
     pub fn backoff_ms(&self) -> Option<i64> {
         let (_, rest) = self.text.split_once("Suggested Backoff Time:")?;
         rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// Whether an IMAP session ended because its token did (Exchange: `BYE Session invalidated - AccessTokenExpired`).
+    /// Whether an IMAP session ended with its token (Exchange: `BYE Session invalidated - AccessTokenExpired`).
     pub fn is_token_expired(&self) -> bool {
         self.text.contains("AccessTokenExpired")
     }
 
-    /// Whether the server asks for patience.
+    /// Whether the server throttles.
     pub fn is_throttled(&self) -> bool {
         self.answered
             && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))

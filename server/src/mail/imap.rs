@@ -1,4 +1,4 @@
-//! IMAP with XOAUTH2: sign-in through SELECT INBOX, folders, messages, flags, and waiting for news.
+//! IMAP with XOAUTH2: sign-in up to SELECT INBOX, folders, messages, flags, IDLE.
 
 use std::time::Duration;
 
@@ -19,37 +19,34 @@ use bounded::{Allow, Bounded};
 
 type Inner = async_imap::Session<Bounded<TlsStream<TcpStream>>>;
 
-/// A signed-in IMAP session.
+/// An authenticated IMAP session.
 pub struct Session {
-    /// Away while it idles, and after an idle that broke.
+    /// `None` during IDLE, and after an IDLE that broke.
     inner: Option<Inner>,
     selected: Option<(String, Selected)>,
-    /// The open folder was opened, or the server told of something in it, after it was last looked into.
+    /// The folder was selected, or the server reported a change in it, after its last sync.
     event: bool,
-    /// SEARCH knows no letters beyond ASCII.
+    /// SEARCH supports only ASCII.
     ascii_only: bool,
     /// Whether messages can be moved in one command (RFC 6851), and expunged by UID (RFC 4315).
     can_move: bool,
     can_expunge_by_uid: bool,
 }
 
-/// A folder as it was when it was opened.
+/// A selected folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selected {
     /// How many messages it holds.
     pub exists: u32,
-    /// UIDVALIDITY: with another one, every UID names another message.
+    /// With another UIDVALIDITY, every UID names another message.
     pub uid_validity: u32,
 }
 
 /// Flags of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
-    /// It was read.
     pub seen: bool,
-    /// It is marked.
     pub flagged: bool,
-    /// It was answered.
     pub answered: bool,
 }
 
@@ -58,15 +55,15 @@ pub struct Flags {
 pub struct Listed {
     pub uid: u32,
     pub flags: Flags,
-    /// When it came in, in milliseconds since the epoch.
+    /// INTERNALDATE, in milliseconds since 1970.
     pub received_ms: i64,
     /// Its octets.
     pub size: u32,
-    /// Some of its header fields, raw.
+    /// The raw header fields that lists need.
     pub header: Vec<u8>,
 }
 
-/// Where messages are that were moved.
+/// New place of moved messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
     pub folder: String,
@@ -76,7 +73,7 @@ pub struct Moved {
     pub uids: Vec<u32>,
 }
 
-/// A flag that people set and take away.
+/// A flag that people can set and clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
     /// Read.
@@ -96,11 +93,11 @@ impl Flag {
     }
 }
 
-/// How a message can be known again.
+/// How to find a message again.
 pub struct Mark<'a> {
     /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
-    /// The value of its `X-Entrepost-Attempt` header, should the server have replaced the Message-ID.
+    /// Value of `X-Entrepost-Attempt`, in case the server replaced the Message-ID.
     pub attempt: Option<&'a str>,
 }
 
@@ -111,7 +108,7 @@ struct XOAuth2 {
 impl async_imap::Authenticator for &mut XOAuth2 {
     type Response = Vec<u8>;
     fn process(&mut self, _challenge: &[u8]) -> Vec<u8> {
-        // The first turn sends the token. A second one is the challenge of a failure: an empty answer brings the reply.
+        // The first response is the token. A second challenge is a failure: an empty response brings the reply.
         self.first.take().unwrap_or_default()
     }
 }
@@ -135,12 +132,12 @@ fn explain(step: Step, error: &async_imap::error::Error) -> MailError {
 
 const NOT_UNDERSTOOD: &str = "its answer could not be understood";
 
-/// An error's text, unless it quotes what could not be parsed, as text or as numbers: it may be mail.
+/// The text of an error, without quoted input that could not be parsed: it may be mail.
 fn without_quote(text: &str) -> String {
     if text.contains("during parsing of") { NOT_UNDERSTOOD.into() } else { text.chars().take(300).collect() }
 }
 
-/// The server's words out of the library's `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`.
+/// The server's text in the library's `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`.
 fn info(text: &str) -> &str {
     let rest = ["info: Some(\"", "information: Some(\""].iter().find_map(|before| text.split_once(before));
     rest.and_then(|(_, rest)| rest.rsplit_once("\")")).map_or(text, |(words, _)| words)
@@ -204,10 +201,10 @@ impl Session {
         Ok(inner)
     }
 
-    /// Waits in the open folder until the server tells of something (`true`), the time is over, or `interrupted` is ready.
+    /// Waits in IDLE until the server reports a change (`true`), the time is over, or `interrupted` completes.
     ///
     /// # Errors
-    /// [`MailError`]: then the session is of no more use.
+    /// [`MailError`]: the session is unusable then.
     pub async fn idle(&mut self, limit: Duration, interrupted: impl Future<Output = ()>) -> Result<bool, MailError> {
         let mut inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;
         inner.as_mut().allow(Allow::LITTLE);
@@ -231,7 +228,7 @@ impl Session {
         Ok(matches!(told, IdleResponse::NewData(_)))
     }
 
-    /// Ends the session politely; a failure of that harms nobody.
+    /// Logs out; a failure is ignored.
     pub async fn logout(mut self) {
         if let Ok(inner) = self.inner(Allow::LITTLE) {
             let _ = tokio::time::timeout(Duration::from_secs(3), inner.logout()).await;

@@ -1,4 +1,4 @@
-//! SMTP and IMAP with a bearer token, and messages. Given host and token; knows no database.
+//! SMTP and IMAP with a bearer token. Knows no database.
 
 mod error;
 pub mod imap;
@@ -12,13 +12,13 @@ pub use tls::Trust;
 
 use std::time::Duration;
 
-/// How long one step (connect, a command) may take.
+/// Deadline of one step: connecting, a command.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the answer to a whole message may take (RFC 5321, 4.5.3.2.6 recommends ten minutes).
+/// Deadline of the reply to a message (RFC 5321, 4.5.3.2.6, recommends ten minutes).
 const DATA_LIMIT: Duration = Duration::from_secs(600);
 
-/// A server, and whom to be there.
+/// A server and its credentials.
 #[derive(Clone)]
 pub struct Login<'a> {
     /// Host and port.

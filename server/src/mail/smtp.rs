@@ -1,4 +1,4 @@
-//! SMTP submission with XOAUTH2, over lettre's connection (its transport would lose the `535` behind a `334`).
+//! SMTP submission with XOAUTH2, over lettre's connection: its transport would lose the `535` that follows a `334`.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::config::{Encryption, Relay};
 
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
 
-/// A signed-in SMTP session.
+/// An authenticated SMTP session.
 pub struct Session {
     connection: AsyncSmtpConnection,
 }
 
-/// What an accepted message was answered with.
+/// The result of an accepted message.
 pub struct Accepted {
-    /// The server's words after the message.
+    /// The server's reply to the message.
     pub reply: String,
-    /// Recipients that were refused, each with the reply.
+    /// Refused recipients, with their replies.
     pub refused: Vec<(String, MailError)>,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn explain(step: Step, error: &lettre::transport::smtp::Error) -> Mai
         Some(code) => MailError::refused(step, Some(u16::from(code)), causes.join(": ")),
         None => {
             let text = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
-            // rustls adds the address of its manual, which helps nobody here.
+            // rustls appends a link to its manual, which does not help here.
             let text = text.split(": https://docs.rs").next().unwrap_or_default().to_owned();
             MailError::network(step, text)
         }
@@ -63,7 +63,7 @@ fn words(response: &Response) -> String {
 }
 
 impl Session {
-    /// Connects, upgrades to TLS, signs in.
+    /// Connects, upgrades to TLS, authenticates.
     ///
     /// # Errors
     /// [`MailError`] with the step that failed.
@@ -74,7 +74,7 @@ impl Session {
         Ok(session)
     }
 
-    /// A session at the system relay: TLS as its address says, signed in if that names somebody.
+    /// A session with the system relay, with TLS and authentication according to its URL.
     ///
     /// # Errors
     /// [`MailError`] with the step that failed.
@@ -95,7 +95,7 @@ impl Session {
         if !answer.has_code(334) {
             return Ok(());
         }
-        // A failure may come as a challenge: an empty line brings the reply that says why.
+        // A failure may come as a challenge: an empty line brings the actual reply.
         let challenge = answer.first_word().and_then(|word| BASE64_STANDARD.decode(word).ok());
         let challenge = challenge.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         match limited(Step::Auth, STEP_LIMIT, self.connection.command("\r\n")).await {
@@ -112,7 +112,7 @@ impl Session {
     /// Submits a message.
     ///
     /// # Errors
-    /// [`MailError`]; with [`Step::AfterData`] and no answer, whether it was accepted is unknown.
+    /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Accepted, MailError> {
         let refused = self.address(envelope, message).await?;
         if refused.len() == envelope.to().len() {
@@ -123,8 +123,8 @@ impl Session {
         Ok(Accepted { reply, refused })
     }
 
-    /// The first half of a submission: MAIL FROM and every RCPT TO. Answers the refused recipients. Nothing was sent yet: if
-    /// everybody was refused, or the message must not leave, [`Session::reset`] ends it.
+    /// First half of a submission: MAIL FROM and every RCPT TO. Returns the refused recipients. Nothing is sent yet: if all were
+    /// refused, or the message must not be sent, end it with [`Session::reset`].
     pub async fn address(
         &mut self,
         envelope: &Envelope,
@@ -160,25 +160,25 @@ impl Session {
         Ok(refused)
     }
 
-    /// The second half: DATA and the message. Answers the server's words.
+    /// Second half: DATA and the message. Returns the server's reply.
     ///
     /// # Errors
-    /// [`MailError`]; with [`Step::AfterData`] and no answer, whether it was accepted is unknown.
+    /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
     pub async fn hand_over(&mut self, message: &[u8]) -> Result<String, MailError> {
         limited(Step::Data, STEP_LIMIT, self.connection.command(Data)).await?;
         let reply = limited(Step::AfterData, DATA_LIMIT, self.connection.message(message)).await?;
         Ok(words(&reply))
     }
 
-    /// Forgets a submission that was begun, so that the session can carry the next.
+    /// Aborts a begun submission (RSET), so that the session can be reused.
     ///
     /// # Errors
-    /// [`MailError`]: then the session is of no more use.
+    /// [`MailError`]: the session is unusable then.
     pub async fn reset(&mut self) -> Result<(), MailError> {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
     }
 
-    /// Ends the session politely; a failure of that harms nobody.
+    /// Sends QUIT; a failure is ignored.
     pub async fn quit(mut self) {
         let _ = tokio::time::timeout(Duration::from_secs(3), self.connection.quit()).await;
     }

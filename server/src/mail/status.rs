@@ -1,16 +1,16 @@
-//! Enhanced status codes (RFC 3463) in what mail servers say.
+//! Enhanced status codes (RFC 3463) in replies of mail servers.
 
 /// The codes of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statuses<'a> {
-    /// The one that the text begins with, behind its reply code: what it is about.
+    /// The code at the beginning of the text, behind the reply code.
     pub own: Option<&'a str>,
-    /// The others, in their order.
+    /// Further codes, in order.
     pub others: Vec<&'a str>,
 }
 
 impl<'a> Statuses<'a> {
-    /// Finds the codes of a text. A code stands alone: it is not in `5.7.350`, in an address of the network, or in one of a person.
+    /// Finds the codes of a text. Codes are matched whole: not inside `5.7.350`, an IP address, or an email address.
     pub fn of(text: &'a str) -> Self {
         let start = text.trim_start();
         let behind_reply = match start.get(..3) {
@@ -37,11 +37,11 @@ impl<'a> Statuses<'a> {
             }
             version = bare.eq_ignore_ascii_case("version");
         }
-        // Of several lines each begins with the same: `550-5.7.26 … 550 5.7.26 …`.
+        // Each line of a reply repeats the code: `550-5.7.26 … 550 5.7.26 …`.
         Self { own, others }
     }
 
-    /// The first of these codes that a table knows. The text's own code decides, unless it says nothing in particular.
+    /// The first code that a table knows. The code at the beginning decides, unless it is a general one.
     pub fn find<T>(&self, known: impl Fn(&str) -> Option<T>) -> Option<T> {
         let is_general = |code: &str| code.ends_with(".0.0") || code == "5.0.350";
         match self.own {

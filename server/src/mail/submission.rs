@@ -1,9 +1,9 @@
-//! The beginning of an SMTP connection, up to TLS: greeting, EHLO and STARTTLS are spoken here, on the bare socket.
+//! Opens an SMTP connection up to TLS: speaks greeting, EHLO and STARTTLS on the bare socket.
 //!
-//! lettre would keep bytes that stand behind the answer to STARTTLS in its buffer, and take them for answers given within TLS:
-//! whoever is between could have "sent" shown for what was refused (CVE-2011-0411 and others like it). So nothing may stand behind that
-//! answer, and lettre gets a stream that is encrypted already. It awaits a greeting; behind STARTTLS there is none (RFC 3207, 4.2),
-//! so the stream begins with one of ours.
+//! lettre would keep bytes behind the reply to STARTTLS in its buffer and take them for replies inside TLS: an attacker on the path
+//! could make refused messages look sent (CVE-2011-0411 and similar). So no byte may follow that reply, and lettre gets a stream
+//! that is encrypted already. lettre awaits a greeting, which does not follow STARTTLS (RFC 3207, 4.2), so the stream begins with
+//! a synthetic one.
 
 use std::fmt;
 use std::io;
@@ -20,11 +20,10 @@ use super::smtp::explain;
 use super::{MailError, STEP_LIMIT, Step, Trust};
 use crate::config::Encryption;
 
-/// Bytes of one reply that are read. RFC 5321, 4.5.3.1.5, has lines of 512; lettre parses all of them anew with each.
+/// Largest reply, in bytes. RFC 5321, 4.5.3.1.5, allows 512 per line; lettre parses the whole reply again with each line.
 const REPLY: usize = 16 * 1024;
 
-/// A stream with a greeting before what the server says, and a bound on each reply: lettre counts a reply's bytes only at the end
-/// of a line.
+/// A stream that prepends a greeting, and bounds each reply: lettre counts bytes of a reply only at the end of a line.
 struct Greeted<S> {
     greeting: &'static [u8],
     peer: SocketAddr,
@@ -84,14 +83,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for Greet
     }
 }
 
-/// Takes no more than its time for a step.
+/// Applies the deadline of a step.
 async fn within<T>(step: Step, work: impl Future<Output = Result<T, MailError>>) -> Result<T, MailError> {
     tokio::time::timeout(STEP_LIMIT, work)
         .await
         .unwrap_or_else(|_| Err(MailError::network(step, format!("no answer within {} seconds", STEP_LIMIT.as_secs()))))
 }
 
-/// A reply: its code, and its lines without it.
+/// A reply: its code, and its lines without the code.
 struct Reply {
     code: u16,
     lines: Vec<String>,
@@ -107,7 +106,7 @@ impl Reply {
     }
 }
 
-/// Reads one reply (RFC 5321, 4.2), and refuses bytes behind it: nothing was asked that they could answer.
+/// Reads one reply (RFC 5321, 4.2) and refuses bytes behind it.
 async fn reply(tcp: &mut TcpStream, step: Step) -> Result<Reply, MailError> {
     let broken = |text: &str| MailError::network(step, text.to_owned());
     let mut bytes = Vec::new();
@@ -149,7 +148,7 @@ async fn command(tcp: &mut TcpStream, step: Step, line: &str) -> Result<Reply, M
     reply(tcp, step).await
 }
 
-/// The stream, if nothing has come behind the answer that was read. The system is asked: tokio knows of what it was told last.
+/// Returns the stream if no byte follows the reply. Asks the system, because the readiness that tokio knows may be outdated.
 fn silent(tcp: TcpStream) -> Result<TcpStream, MailError> {
     let broken = |error: io::Error| MailError::network(Step::Tls, error.to_string());
     let tcp = tcp.into_std().map_err(broken)?;
@@ -159,7 +158,7 @@ fn silent(tcp: TcpStream) -> Result<TcpStream, MailError> {
     }
 }
 
-/// Connects, with TLS as it is wanted, and hands over to lettre.
+/// Connects with the configured TLS and hands the stream to lettre.
 pub(super) async fn connect(
     (host, port): &(String, u16),
     encryption: Encryption,
@@ -173,7 +172,7 @@ pub(super) async fn connect(
     })
     .await?;
     let peer = tcp.peer_addr().map_err(|error| MailError::network(Step::Connect, error.to_string()))?;
-    // The end of a message leaves in a packet of its own, which would wait for a delayed acknowledgement.
+    // Otherwise the end of a message waits for a delayed acknowledgement.
     let _ = tcp.set_nodelay(true);
     let upgraded = async |tcp: TcpStream| {
         let name = rustls::pki_types::ServerName::try_from(host.clone())

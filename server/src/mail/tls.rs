@@ -1,4 +1,4 @@
-//! Whom TLS trusts: the usual CAs and those of `ENTREPOST_EXTRA_CA_FILE`.
+//! Trusted CAs: the public ones and those of `ENTREPOST_EXTRA_CA_FILE`.
 
 use std::sync::Arc;
 

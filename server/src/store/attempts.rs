@@ -8,9 +8,9 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, Tx, at, flag, id, named, time};
 
-/// Attempts that Entrepost started by itself, kept for one person; older ones are forgotten. A person's own are all kept.
+/// Automatic attempts kept per person; older ones are deleted. Attempts started by people are all kept.
 const KEPT: i64 = 200;
-/// Milliseconds that an attempt may wait for its checks to be started.
+/// How long an attempt may wait for the start of its checks, in milliseconds.
 const READY_MS: i64 = 60 * 60 * 1000;
 
 /// One run of Configure & Test.
@@ -22,13 +22,12 @@ pub struct Attempt {
     /// Who started it.
     pub user: UserId,
     pub kind: AttemptKind,
-    /// How far it is.
     pub stage: Stage,
     /// The typed address.
     pub address: String,
-    /// Whether only an arrived message proves the address.
+    /// Only an arrived message proves the address.
     pub prove_address: bool,
-    /// Whether Entrepost started it.
+    /// Entrepost started it.
     pub automatic: bool,
     /// Client ID at the start.
     pub client_id: String,
@@ -39,23 +38,22 @@ pub struct Attempt {
     /// The sealed PKCE verifier.
     pub verifier_sealed: Option<String>,
     pub nonce_sealed: Option<String>,
-    /// The sealed refresh token while the person decides or an address is being proved.
+    /// The sealed refresh token, while the user decides or an address is being proven.
     pub grant_sealed: Option<String>,
-    /// Until when that waits.
+    /// Expiry of `grant_sealed`.
     pub grant_expires_at: Option<Timestamp>,
     /// Who signed in.
     pub sign_in_name: String,
-    /// The person at Microsoft: `oid@tid`.
+    /// The Microsoft account: `oid@tid`.
     pub subject: String,
-    /// The mailbox it is about.
     pub mailbox: Option<MailboxId>,
     /// How it ended.
     pub outcome: Outcome,
     /// When it was started.
     pub created_at: Timestamp,
-    /// Until when Microsoft may send the browser back.
+    /// Deadline for the redirect from Microsoft.
     pub callback_expires_at: Timestamp,
-    /// Until when the run that holds it may take.
+    /// Lease of the run.
     pub lease_until: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
@@ -67,37 +65,37 @@ pub struct NewAttempt {
     pub id: AttemptId,
     pub user: UserId,
     pub kind: AttemptKind,
-    /// `signing_in`, or `ready` when the grant is there already.
+    /// `signing_in`, or `ready` with a stored grant.
     pub stage: Stage,
     pub address: String,
-    /// Whether Entrepost started it.
+    /// Entrepost started it.
     pub automatic: bool,
     pub client_id: String,
     pub tenant_id: String,
-    /// State (hashed), browser (hashed), verifier and nonce (sealed) of a sign-in.
+    /// State and browser cookie (hashed), verifier and nonce (sealed) of a sign-in.
     pub sign_in: Option<(String, String, String, String)>,
-    /// The mailbox it is about, and the name it signs in with.
+    /// The mailbox, and its sign-in name.
     pub mailbox: Option<(MailboxId, String)>,
-    /// Until when Microsoft may send the browser back.
+    /// Deadline for the redirect from Microsoft.
     pub callback_expires_at: Timestamp,
 }
 
-/// What an attempt keeps while it waits for a decision or for its checks.
+/// State of an attempt that waits for a decision or for its checks.
 #[derive(Debug, Clone)]
 pub struct Resting {
     /// The next stage.
     pub stage: Stage,
-    /// The address it is about from now on.
+    /// The address from now on.
     pub address: String,
-    /// Whether only an arrived message proves it.
+    /// Only an arrived message proves it.
     pub prove_address: bool,
     /// Who signed in.
     pub sign_in_name: String,
     /// `oid@tid`.
     pub subject: String,
-    /// The sealed grant, where no mailbox holds it.
+    /// The sealed grant, if no mailbox has it.
     pub grant_sealed: Option<String>,
-    /// Until when it waits.
+    /// Expiry of the grant.
     pub grant_expires_at: Option<Timestamp>,
     /// The mailbox that holds the grant.
     pub mailbox: Option<MailboxId>,
@@ -107,13 +105,10 @@ pub struct Resting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub kind: CheckKind,
-    /// How it went.
     pub status: CheckStatus,
-    /// What was found.
     pub detail: String,
-    /// How long it took.
     pub duration_ms: Option<i64>,
-    /// The fault, as JSON.
+    /// JSON of a [`crate::diagnosis::Fault`].
     pub fault: Option<String>,
 }
 
@@ -205,7 +200,7 @@ impl Store {
         Ok(())
     }
 
-    /// Uses up a state: answers its attempt once, and never again.
+    /// Uses up a state: returns its attempt once.
     pub async fn take_state(&self, institution: InstitutionId, state_sha256: &str) -> Result<Option<Attempt>> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in' RETURNING {COLUMNS}"
@@ -226,7 +221,7 @@ impl Store {
         row.as_ref().map(attempt).transpose()
     }
 
-    /// A person's attempts for their own mailbox, newest first, from those made before a time.
+    /// A person's attempts for their own mailboxes before a time, newest first.
     pub async fn attempts_of(
         &self,
         institution: InstitutionId,
@@ -245,7 +240,7 @@ impl Store {
         rows.iter().map(attempt).collect()
     }
 
-    /// The institution's attempts for notifications, newest first, from those made before a time.
+    /// The institution's attempts for notifications before a time, newest first.
     pub async fn notification_attempts(
         &self,
         institution: InstitutionId,
@@ -262,8 +257,8 @@ impl Store {
         rows.iter().map(attempt).collect()
     }
 
-    /// Puts an attempt to rest in its next stage, with what the sign-in brought; verifier and nonce are forgotten. `false`: it
-    /// has ended meanwhile (its person was disabled, or it was taken for dead), and must not come to life again.
+    /// Moves an attempt to its next stage with the result of the sign-in; deletes verifier and nonce. `false`: it has ended meanwhile
+    /// (the user was disabled, or it expired) and must stay so.
     pub async fn rest_attempt(
         &self,
         tx: &mut Tx,
@@ -291,7 +286,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Takes an attempt out of `from`, if it is there: of two requests one wins.
+    /// Moves an attempt out of stage `from`, if it is there: of two requests only one succeeds.
     pub async fn move_attempt(
         &self,
         tx: &mut Tx,
@@ -310,7 +305,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Starts the run of a ready attempt: one caller gets it.
+    /// Starts the run of a ready attempt for one caller.
     pub async fn lease_attempt(
         &self,
         institution: InstitutionId,
@@ -326,7 +321,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Ends an attempt; whatever it held sealed is forgotten.
+    /// Ends an attempt and deletes its sealed values.
     pub async fn finish_attempt(
         &self,
         institution: InstitutionId,
@@ -347,7 +342,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends every open attempt of a person; whatever they held sealed is forgotten.
+    /// Ends every open attempt of a person and deletes their sealed values.
     pub async fn abandon_attempts_of(
         &self,
         tx: &mut Tx,
@@ -367,8 +362,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends what nobody will end: sign-ins never come back from, decisions never made, runs whose process died.
-    /// Also forgets old attempts beyond what is kept for each person.
+    /// Ends abandoned attempts: sign-ins without a redirect, decisions not made, runs whose process died.
+    /// Also deletes old attempts beyond those kept per person.
     pub async fn sweep_attempts(&self, now: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
@@ -418,7 +413,7 @@ impl Store {
             .collect()
     }
 
-    /// What failed in the earlier attempts at the same mailbox by the same person.
+    /// Failures of earlier attempts by the same person at the same mailbox.
     pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<String>> {
         let rows = sqlx::query(
             "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
@@ -434,7 +429,7 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("fault")?)).collect()
     }
 
-    /// Records how a check went.
+    /// Records the result of a check.
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
         sqlx::query(
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6

@@ -17,22 +17,22 @@ pub enum Backend {
     Postgres,
 }
 
-/// Bytes of a page, as SQLite makes them.
+/// Size of a SQLite page, in bytes.
 const PAGE: u64 = 4_096;
-/// How long a database server may take to answer.
+/// Deadline for an answer of a database server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Readers never wait for the writer (WAL); a writer waits up to five seconds for another; a commit survives a crash.
 const PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
 
-/// Makes a new connection ready. A limit in bytes bounds a SQLite database (it holds for each connection, and is stored nowhere).
+/// Prepares a new connection. A limit in bytes bounds a SQLite database; it must be set on each connection.
 pub(super) async fn prepare(connection: &mut AnyConnection, backend: Backend, limit: Option<u64>) -> sqlx::Result<()> {
     if backend == Backend::Sqlite {
         connection.execute(sqlx::raw_sql(PRAGMAS)).await?;
         if let Some(limit) = limit {
             let statement = format!("PRAGMA max_page_count = {}", (limit / PAGE).max(1));
-            // A number stands in it, and nothing else.
+            // Contains only a number.
             connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement))).await?;
         }
     }
@@ -47,7 +47,7 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, B
         (Backend::Postgres, url.to_owned())
     };
     let options: AnyConnectOptions = url.parse()?;
-    // The pool would try again until its patience ends, and forget why. One connection says at once what is wrong.
+    // The pool retries until its timeout and loses the reason. A single connection reports it at once.
     let first = async {
         let mut first = AnyConnection::connect_with(&options).await?;
         prepare(&mut first, backend, None).await?;
@@ -75,24 +75,24 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, B
     Ok((pool, backend))
 }
 
-/// The path in a SQLite address.
+/// The path in a SQLite URL.
 fn sqlite_path(url: &str) -> Option<&str> {
     let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
     path.split('?').next().filter(|path| !path.is_empty())
 }
 
-/// The file that a SQLite address names, where it does not exist yet.
+/// The file of a SQLite URL, if it does not exist yet.
 pub fn missing_file(url: &str) -> Option<&Path> {
     sqlite_path(url).map(Path::new).filter(|path| !path.exists())
 }
 
-/// Makes the directory and asks for the file to be made.
+/// Creates the directory and requests the creation of the file.
 fn sqlite_url(url: &str) -> Result<String> {
     let path = Path::new(sqlite_path(url).unwrap_or_default());
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
     }
-    // Made private before SQLite makes it: its journals take over the mode.
+    // Created private before SQLite opens it: its journals inherit the mode.
     #[cfg(unix)]
     if missing_file(url).is_some() {
         use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,4 @@
-//! What people write and have not sent yet, and the files that go with it.
+//! Drafts and their attachments.
 
 use app::model::{AttachmentId, AttachmentView, DeliveryId, DraftId, FormVersion, InstitutionId, Timestamp, UserId};
 use sqlx::Row;
@@ -6,17 +6,15 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, Tx, at, id};
 
-/// A message that is being written.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub id: DraftId,
-    /// What is written, sealed.
+    /// The sealed content.
     pub body_sealed: String,
-    /// When it was kept.
     pub updated_at: Timestamp,
 }
 
-/// A file, sealed.
+/// An attachment.
 #[derive(Debug, Clone)]
 pub struct NewAttachment {
     pub id: AttachmentId,
@@ -34,8 +32,8 @@ fn draft(row: &AnyRow) -> Result<Draft> {
 }
 
 impl Store {
-    /// Keeps what is written, unless the same page sent something later. `false`: it was sent already, belongs to somebody else, or
-    /// they have too many.
+    /// Saves a draft, unless the same page saved a later version. `false`: it was sent already, belongs to another person, or they have
+    /// too many.
     pub async fn put_draft(
         &self,
         institution: InstitutionId,
@@ -45,7 +43,7 @@ impl Store {
         (most, now): (i64, Timestamp),
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        // What is typed last may come after the message was sent: it is no new draft.
+        // A late save may arrive after the message was sent: it makes no new draft.
         let sent = sqlx::query(
             "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
         )
@@ -86,7 +84,7 @@ impl Store {
         Ok(done.rows_affected() == 1 || overtaken)
     }
 
-    /// The message of that key, if it was queued, with the sealed digest of its form.
+    /// The queued message with that key, and the sealed digest of its form.
     pub async fn queued(
         &self,
         institution: InstitutionId,
@@ -104,7 +102,7 @@ impl Store {
         row.map(|row| Ok((id(&row, "id")?, row.try_get("form_sealed")?))).transpose()
     }
 
-    /// Forgets drafts that were begun before a time and in which nobody wrote anything: answers that were not given.
+    /// Deletes replies begun before a time in which nothing was written.
     pub async fn sweep_drafts(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         for statement in [
@@ -129,7 +127,7 @@ impl Store {
         row.as_ref().map(draft).transpose()
     }
 
-    /// The drafts of a person, newest first, each with the number of its attachments.
+    /// A person's drafts, newest first, with the number of attachments.
     pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, usize)>> {
         let rows = sqlx::query(
             "SELECT id, body_sealed, updated_at, (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id) AS files
@@ -144,7 +142,7 @@ impl Store {
             .collect()
     }
 
-    /// Attaches a file to a draft, within a limit for all of them. `false`: there is no such draft, or no room.
+    /// Attaches a file within a total limit. `false`: no such draft, or no space.
     pub async fn add_attachment(
         &self,
         institution: InstitutionId,
@@ -155,7 +153,7 @@ impl Store {
     ) -> Result<bool> {
         let size = i64::try_from(new.size).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
-        // The draft's row is locked: two uploads at once count together.
+        // The lock makes concurrent uploads count together.
         let locked = sqlx::query(
             "UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3",
         )
@@ -195,7 +193,7 @@ impl Store {
         Ok(true)
     }
 
-    /// What is attached to a draft.
+    /// The attachments of a draft.
     pub async fn attachments(
         &self,
         institution: InstitutionId,
@@ -222,7 +220,7 @@ impl Store {
             .collect()
     }
 
-    /// An attachment's type and its sealed octets.
+    /// Type and sealed content of an attachment.
     pub async fn attachment(
         &self,
         institution: InstitutionId,
@@ -241,7 +239,7 @@ impl Store {
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 
-    /// Takes an attachment away. `false`: it is not there.
+    /// Removes an attachment. `false`: it does not exist.
     pub async fn drop_attachment(
         &self,
         institution: InstitutionId,
@@ -261,7 +259,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Forgets a draft: it was sent, or thrown away.
+    /// Deletes a draft.
     pub async fn drop_draft(
         &self,
         tx: &mut Tx,

@@ -6,21 +6,21 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, StoreError, Tx, at, flag, id, named, time};
 
-/// A registration that is refused again within this time (a day) after administrators were told is the same incident.
+/// A registration refused again within this time after the alert is the same incident, in milliseconds: a day.
 const INCIDENT_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// How an institution sends.
+/// Email settings of an institution.
 #[derive(Debug, Clone)]
 pub struct EmailSettings {
     pub provider: Provider,
-    /// Whether notifications come from an own address.
+    /// Notifications use a custom sender address.
     pub custom_from: bool,
     pub custom_from_address: String,
-    /// The mailbox that sends as it, once tested.
+    /// The tested mailbox that sends as it.
     pub notification_mailbox: Option<MailboxId>,
-    /// Why it last failed to send.
+    /// Its last failure.
     pub notification_problem: Option<String>,
-    /// Whether users may connect an address other than their account's.
+    /// Users may connect an address other than their account's.
     pub allow_other_address: bool,
 }
 
@@ -37,7 +37,7 @@ impl Default for EmailSettings {
     }
 }
 
-/// Which of an institution's two registrations.
+/// The two registrations of an institution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// In use.
@@ -62,7 +62,6 @@ pub struct Registration {
     pub client_id: ClientId,
     pub tenant_id: TenantId,
     pub secret_sealed: String,
-    /// Since when that secret is stored.
     pub secret_stored_at: Timestamp,
     /// `YYYY-MM-DD`.
     pub secret_expires_on: Option<String>,
@@ -74,9 +73,8 @@ pub struct Registration {
 #[derive(Debug, Clone, Copy)]
 pub struct GuideRow {
     pub step: GuideStep,
-    /// Ticked.
     pub done: bool,
-    /// By what Microsoft proved.
+    /// Proven by a run or by Microsoft.
     pub proven: bool,
 }
 
@@ -118,7 +116,7 @@ impl Store {
         })
     }
 
-    /// Keeps the settings.
+    /// Saves the settings.
     pub async fn put_email_settings(
         &self,
         tx: &mut Tx,
@@ -145,7 +143,7 @@ impl Store {
         Ok(())
     }
 
-    /// Says which mailbox sends notifications.
+    /// Sets the mailbox that sends notifications.
     pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2")
             .bind(mailbox.map(|id| id.to_string()))
@@ -155,7 +153,7 @@ impl Store {
         Ok(())
     }
 
-    /// Says why the notification mailbox failed, or that it works again.
+    /// Sets or clears the failure of the notification mailbox.
     pub async fn set_notification_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
         sqlx::query("UPDATE email_settings SET notification_problem = $1 WHERE institution_id = $2")
             .bind(problem)
@@ -177,7 +175,7 @@ impl Store {
         row.as_ref().map(registration).transpose()
     }
 
-    /// What Microsoft last said against the registration in use, as a fault in JSON, with the registration's id.
+    /// The last refusal of the registration in use: its id, and the fault as JSON.
     pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, String)>> {
         let row = sqlx::query(
             "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL",
@@ -188,7 +186,7 @@ impl Store {
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 
-    /// Notes what Microsoft says against the registration in use, or that it takes it again.
+    /// Sets or clears the refusal of the registration in use.
     pub async fn set_registration_problem(
         &self,
         institution: InstitutionId,
@@ -204,7 +202,7 @@ impl Store {
         .execute(&self.pool)
         .await?;
         if problem.is_some() && changed.rows_affected() == 0 {
-            // Refused before: what is said now is what holds.
+            // Refused before: the newest refusal counts.
             sqlx::query("UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'")
                 .bind(problem)
                 .bind(institution.to_string())
@@ -212,7 +210,7 @@ impl Store {
                 .await?;
         }
         if changed.rows_affected() > 0 && problem.is_some() {
-            // Another incident than the one that was told, unless it is the same that comes and goes.
+            // A new incident, unless the same one comes and goes.
             sqlx::query(
                 "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2",
             )
@@ -224,7 +222,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a registration in a slot, replacing what was there.
+    /// Stores a registration in a slot, replacing the one there.
     pub async fn put_registration(
         &self,
         tx: &mut Tx,
@@ -253,7 +251,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a registration, secret included.
+    /// Deletes a registration and its secret.
     pub async fn drop_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot) -> Result<()> {
         sqlx::query("DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2")
             .bind(institution.to_string())
@@ -263,7 +261,6 @@ impl Store {
         Ok(())
     }
 
-    /// The steps that were touched.
     pub async fn guide(&self, institution: InstitutionId) -> Result<Vec<GuideRow>> {
         let rows = sqlx::query("SELECT step, done, proven FROM guide_steps WHERE institution_id = $1")
             .bind(institution.to_string())
@@ -280,7 +277,7 @@ impl Store {
             .collect()
     }
 
-    /// Unticks what Microsoft proved of another registration.
+    /// Unticks steps proven for another registration.
     pub async fn drop_guide_proofs(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
         sqlx::query("DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1")
             .bind(institution.to_string())
@@ -289,7 +286,6 @@ impl Store {
         Ok(())
     }
 
-    /// Ticks a step, or unticks it.
     pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
         sqlx::query(
             "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)

@@ -1,5 +1,5 @@
-//! Whether the database takes writes, and how much room there is: found out every few seconds in the background, on a connection of
-//! its own, so that a broken pool is not taken for a broken database, and asking for it costs nothing.
+//! Health of the database: whether it accepts writes, and the free space. Probed every few seconds in the background on a separate
+//! connection, so that a broken pool does not look like a broken database, and reading the result costs nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,37 +14,37 @@ use tokio::time::Instant;
 use super::backend::{self, Backend};
 use super::{Result, Store, StoreError};
 
-/// Pause between two rounds.
+/// Pause between probes.
 const ROUND: Duration = Duration::from_secs(5);
-/// How long a round may take.
+/// Deadline of a probe.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Rounds that may fail because another writer holds the database.
+/// Probes that may fail because another writer holds the database.
 const BUSY_ROUNDS: u32 = 3;
-/// A result older than this stands for a probe that hangs.
+/// A result older than this means that the probe hangs.
 const STALE: Duration = Duration::from_secs(35);
-/// Free space, in bytes, below which a database that stopped has no chance to start: the ballast is given up first.
+/// Free space, in bytes, below which a stopped database could not start: the ballast is released before.
 const NOTHING: u64 = 1024 * 1024;
-/// How many times the reserve the free space is when it is warned of.
+/// Free space at which a warning is logged, as a multiple of the reserve.
 const WARN: u64 = 4;
 
-/// What the last round found.
+/// Result of the last probe.
 #[derive(Debug, Clone)]
 pub struct Health {
     at: Instant,
-    /// Why nothing can be written.
+    /// Why writes fail, if they do.
     failed: Option<String>,
-    /// Free bytes of the file system; none where it cannot be known.
+    /// Free bytes of the file system; `None` if unknown.
     free: Option<u64>,
-    /// Bytes within the database that deleting has freed.
+    /// Bytes of free pages in the database.
     reusable: u64,
 }
 
-/// Settings of room on the disk.
+/// Settings of disk space.
 #[derive(Debug, Clone, Copy)]
 pub struct Space {
-    /// Bytes that are kept for deleting, for sessions and for what is under way: nothing new is stored within them.
+    /// Bytes reserved for deleting, sessions and work under way: nothing new is stored in them.
     pub reserve: u64,
-    /// Bytes that the database may have at most.
+    /// Largest size of the database, in bytes.
     pub limit: Option<u64>,
 }
 
@@ -52,7 +52,7 @@ pub struct Space {
 pub(super) struct Watch {
     latest: watch::Receiver<Health>,
     space: Space,
-    /// Bytes that were let in since the last round.
+    /// Bytes admitted since the last probe.
     admitted: Arc<AtomicU64>,
     task: tokio::task::AbortHandle,
 }
@@ -67,14 +67,14 @@ struct Probe {
     options: AnyConnectOptions,
     backend: Backend,
     space: Space,
-    /// Kept between rounds: where the last connection to a SQLite database ends on a full disk, it cannot even be read again.
+    /// Kept open between probes: once the last connection to a SQLite database closes on a full disk, it cannot even be read.
     connection: Option<AnyConnection>,
     file: Option<PathBuf>,
     busy: u32,
 }
 
 impl Watch {
-    /// Begins to watch, after a first round.
+    /// Starts the background probe after a first one.
     pub(super) async fn begin(options: AnyConnectOptions, backend: Backend, space: Space) -> Self {
         let mut probe = Probe { options, backend, space, connection: None, file: None, busy: 0 };
         let first = probe.round().await;
@@ -110,7 +110,7 @@ impl Watch {
 }
 
 impl Health {
-    /// Why the database takes no writes; nothing where it does.
+    /// Why the database accepts no writes; `None` if it does.
     pub fn problem(&self) -> Option<&str> {
         if self.at.elapsed() > STALE { Some("the database does not answer") } else { self.failed.as_deref() }
     }
@@ -162,7 +162,7 @@ impl Probe {
         self.file.as_ref().and_then(|file| std::fs::metadata(file).ok()).map(|file| file.len())
     }
 
-    /// Commits a row on a fresh connection, and answers how many bytes within the database are free.
+    /// Commits a row on a fresh connection and returns the bytes of free pages.
     async fn write(&mut self) -> Result<u64> {
         let mut fresh = AnyConnection::connect_with(&self.options).await?;
         backend::prepare(&mut fresh, self.backend, self.space.limit).await?;
@@ -188,7 +188,7 @@ impl Probe {
         Ok(reusable)
     }
 
-    /// A file that only takes room, so that there is some when the disk is full: deleting needs a little, too.
+    /// A file that reserves space, because deleting on a full disk needs some.
     fn ballast(&self) -> Option<PathBuf> {
         let mut name = self.file.as_ref()?.clone().into_os_string();
         name.push(".room");
@@ -250,7 +250,7 @@ fn make_ballast(_: &Path, _: u64) -> std::io::Result<()> {
 }
 
 impl Store {
-    /// What the last look at the database found.
+    /// The result of the last probe.
     pub fn health(&self) -> Health {
         self.watch.latest.borrow().clone()
     }
@@ -260,16 +260,16 @@ impl Store {
         self.watch.latest.borrow().is_low(self.watch.space)
     }
 
-    /// Asks for room for something new of so many bytes. Deleting, and what is under way, need not ask.
+    /// Checks the space for new data of a size in bytes. Deleting and work under way are not checked.
     pub fn room_for(&self, bytes: u64) -> Result<()> {
         let health = self.watch.latest.borrow().clone();
         let Some(free) = health.free else { return Ok(()) };
-        // It is stored sealed, in base64 of base64.
+        // Stored sealed, in base64 of base64.
         let bytes = bytes.saturating_mul(2);
         let before = self.watch.admitted.fetch_add(bytes, Ordering::Relaxed);
         let wanted = before.saturating_add(bytes);
         let reserve = self.watch.space.reserve;
-        // What fits into freed pages makes the journal grow only; anything else the journal and the file.
+        // Data that fits free pages grows only the journal; other data grows the journal and the file.
         let needed = if health.reusable >= wanted {
             (reserve / 2).saturating_add(wanted)
         } else {

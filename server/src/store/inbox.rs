@@ -1,4 +1,4 @@
-//! What was last seen of a mailbox: folders, and the newest headers of those that are looked at. A cache, bounded.
+//! The local copy of mailboxes: folders, and the newest headers of used folders. Bounded.
 
 use std::collections::HashSet;
 
@@ -12,30 +12,30 @@ use super::{Mailbox, Result, Store, Tx, at, flag, named, time};
 /// Folders of one mailbox whose headers are kept.
 const KEPT_FOLDERS: i64 = 12;
 
-/// A folder as it was seen last.
+/// A folder, as of its last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderRow {
-    /// Its name, as the server writes it.
+    /// Name on the server (modified UTF-7).
     pub name: String,
     pub role: FolderRole,
-    /// UIDVALIDITY; 0 before it was opened.
+    /// UIDVALIDITY; 0 before the first sync.
     pub uid_validity: u32,
-    /// How many messages it holds.
+    /// Number of messages.
     pub total: u32,
-    /// When it was looked into.
+    /// Last sync.
     pub synced_at: Option<Timestamp>,
-    /// Why it alone cannot be opened: the fault, as JSON.
+    /// Why this folder cannot be selected: JSON of a [`crate::diagnosis::Fault`].
     pub problem: Option<String>,
 }
 
-/// What changed in a folder.
+/// Changes found by a sync.
 #[derive(Debug, Clone, Default)]
 pub struct FolderChange {
-    /// UIDs that are gone.
+    /// Removed UIDs.
     pub gone: Vec<u32>,
-    /// UIDs whose flags changed: seen, flagged, answered.
+    /// UIDs with changed flags: seen, flagged, answered.
     pub flags: Vec<(u32, [bool; 3])>,
-    /// Messages that came.
+    /// New messages.
     pub new: Vec<HeaderView>,
 }
 
@@ -87,7 +87,7 @@ impl Store {
         rows.iter().map(folder).collect()
     }
 
-    /// Stores which folders there are; what was known of those that are gone is forgotten.
+    /// Stores the list of folders; deletes the copies of removed ones.
     pub async fn put_folders(
         &self,
         institution: InstitutionId,
@@ -126,7 +126,7 @@ impl Store {
         Ok(())
     }
 
-    /// Known headers of a folder, newest first.
+    /// Kept headers of a folder, newest first.
     pub async fn headers(
         &self,
         institution: InstitutionId,
@@ -145,7 +145,7 @@ impl Store {
         rows.iter().map(header).collect()
     }
 
-    /// The known message that stands behind these in the list; before them, if they are its end.
+    /// The kept message after these in the list, or before them at its end.
     pub async fn beside(
         &self,
         institution: InstitutionId,
@@ -167,7 +167,7 @@ impl Store {
         row.as_ref().map(|row| Ok(header(row)?.uid)).transpose()
     }
 
-    /// A known header.
+    /// A kept header.
     pub async fn header(
         &self,
         institution: InstitutionId,
@@ -185,7 +185,7 @@ impl Store {
         row.as_ref().map(header).transpose()
     }
 
-    /// The known messages among these whose flags are so already.
+    /// Those of the given messages that already have these flags.
     pub async fn with_flags(
         &self,
         institution: InstitutionId,
@@ -210,7 +210,7 @@ impl Store {
         rows.iter().map(|row| number(row, "uid")).collect()
     }
 
-    /// How many of the known messages of a folder are unread.
+    /// Number of unread messages among the kept ones of a folder.
     pub async fn unread(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Result<u32> {
         let row = sqlx::query(
             "SELECT COUNT(*) AS unread FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0",
@@ -223,7 +223,7 @@ impl Store {
         number(&row, "unread")
     }
 
-    /// Stores what was seen of a folder. With another UIDVALIDITY everything known of it is forgotten first.
+    /// Stores the result of a sync. With another UIDVALIDITY, deletes the copy of the folder first.
     pub async fn sync_folder(
         &self,
         institution: InstitutionId,
@@ -280,7 +280,7 @@ impl Store {
         .bind(seen.problem.as_deref())
         .execute(&mut *tx)
         .await?;
-        // Bounded: of the folders that nobody opened for long, nothing is kept.
+        // Bounded: deletes the headers of folders not opened for long.
         sqlx::query(
             "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder NOT IN (
                SELECT name FROM folders WHERE mailbox_id = $2 AND synced_at IS NOT NULL ORDER BY synced_at DESC LIMIT $3)",
@@ -294,7 +294,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what a person did to messages of a folder, before the mail server is asked again.
+    /// Applies flags that a user changed, before the next sync.
     pub async fn note_flags(
         &self,
         institution: InstitutionId,
@@ -322,7 +322,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes why a mailbox cannot be looked into, or that it can be again.
+    /// Sets or clears the sync problem of a mailbox.
     pub async fn set_sync_problem(
         &self,
         institution: InstitutionId,
@@ -340,7 +340,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes why one folder cannot be opened. `false`: that was known.
+    /// Sets the problem of one folder. `false`: it was set already.
     pub async fn set_folder_problem(
         &self,
         institution: InstitutionId,
@@ -360,7 +360,7 @@ impl Store {
         Ok(noted.rows_affected() > 0)
     }
 
-    /// Stores which folder deleted messages go to: one that is known. `false`: it is not.
+    /// Sets the folder for deleted messages. `false`: no such folder.
     pub async fn set_trash_folder(
         &self,
         institution: InstitutionId,
@@ -397,12 +397,12 @@ impl Store {
         Ok(true)
     }
 
-    /// How many mailboxes there are.
+    /// Number of mailboxes.
     pub async fn mailbox_count(&self) -> Result<i64> {
         Ok(sqlx::query("SELECT COUNT(*) FROM mailboxes").fetch_one(&self.pool).await?.try_get(0)?)
     }
 
-    /// Takes a mailbox that is to be looked into, moving its time on: of several replicas one gets it.
+    /// Claims a mailbox that is due for polling, for one replica.
     pub async fn claim_due_poll(&self, now: Timestamp, next: Timestamp) -> Result<Option<Mailbox>> {
         let row = sqlx::query(claimed(
             "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
@@ -417,7 +417,7 @@ impl Store {
     }
 }
 
-/// Forgets what was seen of a mailbox: it is gone, or somebody signed in to it anew.
+/// Deletes the copy of a mailbox: it was removed, or another account signed in.
 pub(super) async fn clear(tx: &mut Tx, institution: InstitutionId, mailbox: MailboxId) -> Result<()> {
     for statement in [
         "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2",

@@ -6,19 +6,19 @@ use sqlx::any::AnyRow;
 
 use super::{Result, Store, Tx, id, named, time};
 
-/// A connected mailbox with its sealed grant.
+/// A mailbox with its sealed grant.
 #[derive(Debug, Clone)]
 pub struct Mailbox {
     pub id: MailboxId,
     /// Whose it is.
     pub institution: InstitutionId,
-    /// Who connected it.
+    /// Its owner.
     pub user: UserId,
     /// Personal, or the institution's for notifications.
     pub kind: AttemptKind,
-    /// From.
+    /// Sender address.
     pub address: String,
-    /// `user=`.
+    /// Sign-in name (`user=`).
     pub sign_in_name: String,
     /// Client ID the grant is bound to.
     pub client_id: String,
@@ -26,45 +26,45 @@ pub struct Mailbox {
     pub tenant_id: String,
     pub state: MailboxState,
     pub refresh_token_sealed: String,
-    /// Counts the rotations: a writer that read an older one must not overwrite.
+    /// Number of rotations: a writer that read an older one must not overwrite.
     pub grant_version: i64,
-    /// What the token endpoint last refused, and until when nobody asks again: JSON of `tokens`.
+    /// The last refusal of the token endpoint and when to ask again: JSON of `access_tokens`.
     pub refresh_refusal: Option<String>,
-    /// The fault, as JSON.
+    /// JSON of a [`crate::diagnosis::Fault`].
     pub problem: Option<String>,
-    /// Why it could not be looked into lately: the fault, as JSON.
+    /// Why the last sync failed: JSON of a [`crate::diagnosis::Fault`].
     pub sync_problem: Option<String>,
-    /// The folder that deleted messages go to, where the person chose one.
+    /// The chosen folder for deleted messages.
     pub trash_folder: Option<String>,
-    /// Its further addresses, as the person named them, in lower case.
+    /// Further addresses that the owner entered, in lower case.
     pub aliases: Vec<String>,
-    /// When it is tested again.
+    /// Next automatic test.
     pub next_test_at: Option<Timestamp>,
-    /// When every check last passed.
+    /// When all checks last passed.
     pub connected_at: Option<Timestamp>,
 }
 
 /// A mailbox to be stored.
 #[derive(Debug, Clone)]
 pub struct NewMailbox {
-    /// Its id, if there is none yet for this address.
+    /// Id for a new mailbox; an existing one keeps its id.
     pub id: MailboxId,
-    /// Who connects it.
+    /// Its owner.
     pub user: UserId,
     /// Personal or notifications.
     pub kind: AttemptKind,
-    /// From.
+    /// Sender address.
     pub address: String,
-    /// `user=`.
+    /// Sign-in name (`user=`).
     pub sign_in_name: String,
-    /// The person at Microsoft: `oid@tid`.
+    /// The Microsoft account: `oid@tid`.
     pub subject: String,
     /// Client ID the grant is bound to.
     pub client_id: String,
     /// Tenant ID the grant is bound to.
     pub tenant_id: String,
     pub refresh_token_sealed: String,
-    /// When it is tested by itself, should the run that comes now never end.
+    /// Next automatic test, in case the current run never ends.
     pub next_test_at: Timestamp,
 }
 
@@ -100,7 +100,7 @@ fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM mailboxes {condition}"))
 }
 
-/// A statement that takes mailboxes and answers them.
+/// A statement that claims mailboxes and returns them.
 pub(super) fn claimed(statement: &'static str) -> sqlx::AssertSqlSafe<String> {
     // Both parts are constants of the store.
     sqlx::AssertSqlSafe(format!("{statement} RETURNING {COLUMNS}"))
@@ -152,8 +152,8 @@ impl Store {
         row.as_ref().map(mailbox).transpose()
     }
 
-    /// Stores a grant: a new mailbox, or the same person's connected again. `None`: address or account belong to somebody else.
-    /// It begins as `blocked`; the checks decide.
+    /// Stores a grant in a new mailbox, or in the same person's existing one. `None`: address or account belong to another person.
+    /// The mailbox starts as `blocked`; the checks decide.
     pub async fn put_mailbox(
         &self,
         tx: &mut Tx,
@@ -161,7 +161,7 @@ impl Store {
         new: &NewMailbox,
         now: Timestamp,
     ) -> Result<Option<MailboxId>> {
-        // An address belongs to one person, and so does the Microsoft account behind it, whose aliases are addresses too.
+        // An address belongs to one person, and so does its Microsoft account, which may have several addresses.
         let theirs = sqlx::query(
             "SELECT 1 FROM mailboxes WHERE institution_id = $1 AND subject = $2 AND user_id <> $3 AND purpose = 'personal'",
         )
@@ -199,7 +199,7 @@ impl Store {
         .await?;
         let stored: Option<MailboxId> = row.as_ref().map(|row| id(row, "id")).transpose()?;
         if let Some(stored) = stored {
-            // Perhaps another account than before: nothing of its mail may be seen.
+            // Possibly another account than before: its mail must not be seen.
             super::inbox::clear(tx, institution, stored).await?;
             if new.kind == AttemptKind::Personal {
                 self.remember_subject(tx, institution, new.user, &new.subject).await?;
@@ -208,7 +208,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// Stores a rotated refresh token, unless another writer was faster.
+    /// Stores a rotated refresh token, unless another writer stored one first.
     pub async fn rotate_grant(
         &self,
         tx: &mut Tx,
@@ -231,7 +231,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Replaces the grant of a mailbox that was just stored (its place is known only then).
+    /// Replaces the grant of a new mailbox, whose sealing place is known only after it was stored.
     pub async fn replace_grant(
         &self,
         tx: &mut Tx,
@@ -248,7 +248,7 @@ impl Store {
         Ok(())
     }
 
-    /// Sets the state, and what is wrong.
+    /// Sets the state and the problem.
     pub async fn set_mailbox_state(
         &self,
         institution: InstitutionId,
@@ -273,7 +273,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends every connection of an institution: the tokens are forgotten, people must connect again.
+    /// Ends every connection of an institution: deletes the grants; people must sign in again.
     pub async fn end_connections(
         &self,
         tx: &mut Tx,
@@ -293,7 +293,7 @@ impl Store {
         Ok(())
     }
 
-    /// Tests the blocked mailboxes of an institution now: something changed that may mend them.
+    /// Schedules tests of the blocked mailboxes of an institution now.
     pub async fn test_blocked_now(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked'")
             .bind(now.0)
@@ -303,7 +303,7 @@ impl Store {
         Ok(())
     }
 
-    /// A message left through a mailbox that was thought unable to send: it is tested at once, not in an hour.
+    /// Schedules a test of a blocked mailbox now, because a message was sent through it.
     pub async fn test_sender_now(
         &self,
         institution: InstitutionId,
@@ -322,7 +322,7 @@ impl Store {
         Ok(())
     }
 
-    /// How many people have a mailbox whose connection is alive.
+    /// Number of people with a connected mailbox.
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
         let row = sqlx::query(
             "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'",
@@ -351,7 +351,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a mailbox, tokens included.
+    /// Deletes a mailbox and its grant.
     pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
             .bind(institution.to_string())
@@ -367,7 +367,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Forgets every mailbox of a person, tokens included; answers which.
+    /// Deletes the mailboxes of a person and returns their ids.
     pub async fn drop_mailboxes_of(
         &self,
         tx: &mut Tx,
@@ -386,7 +386,7 @@ impl Store {
         Ok(theirs)
     }
 
-    /// Takes the blocked mailboxes whose test is due, moving the due time on: of several replicas one gets each.
+    /// Claims blocked mailboxes that are due for a test; each goes to one replica.
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state = 'blocked' AND next_test_at <= $2
@@ -400,8 +400,8 @@ impl Store {
         rows.iter().map(mailbox).collect()
     }
 
-    /// Takes mailboxes whose grant was renewed last before a time, noting them as renewed at `note`: of several replicas one
-    /// gets each, and one whose renewal fails comes back soon.
+    /// Claims mailboxes whose grant was last renewed before a time, and sets the renewal to `note`; each goes to one replica. A failed
+    /// renewal is due again soon.
     pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(claimed(
             "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
@@ -415,7 +415,7 @@ impl Store {
         rows.iter().map(mailbox).collect()
     }
 
-    /// The incidents that administrators of an institution were told of.
+    /// Incidents already reported to the administrators of an institution.
     pub async fn told_alerts(&self, institution: InstitutionId) -> Result<Vec<String>> {
         let rows = sqlx::query("SELECT incident FROM alerts WHERE institution_id = $1")
             .bind(institution.to_string())
@@ -424,7 +424,7 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    /// Notes that administrators are told of an incident. `false`: they were told before.
+    /// Records a reported incident. `false`: it was reported before.
     pub async fn note_alert(
         &self,
         tx: &mut Tx,

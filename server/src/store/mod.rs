@@ -33,19 +33,19 @@ pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue, Throttle};
 pub use people::{InstitutionRow, Invitation, User};
 pub use sessions::SessionRow;
 
-/// Why the store did not do something.
+/// Errors of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database refused or is out of reach.
+    /// The database refused or cannot be reached.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
     /// Migrations could not be applied.
     #[error("database migrations: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The disk is nearly full: the rest is kept for deleting.
+    /// The disk is nearly full: the rest is reserved for deleting.
     #[error("the disk of the database is nearly full")]
     NoRoom,
-    /// A row holds what no version of Entrepost writes.
+    /// A row contains a value that no version of Entrepost writes.
     #[error("the row {row} of {table} cannot be read")]
     Row {
         table: &'static str,
@@ -55,7 +55,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether a row with that key is there already.
+    /// Whether a row with that key exists already.
     pub fn is_duplicate(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
@@ -78,7 +78,7 @@ impl StoreError {
         code.is_some_and(|code| full.contains(&code.as_str()))
     }
 
-    /// Whether another writer holds the database (SQLITE_BUSY and its kin).
+    /// Whether another writer holds the database (SQLITE_BUSY and similar).
     pub fn is_busy(&self, backend: Backend) -> bool {
         let code = self.code().and_then(|code| code.parse::<u32>().ok());
         backend == Backend::Sqlite && code.is_some_and(|code| code & 0xff == 5)
@@ -103,7 +103,7 @@ impl Store {
     /// Connects and migrates.
     ///
     /// # Errors
-    /// [`StoreError`]: out of reach, not writable, newer than this program.
+    /// [`StoreError`]: unreachable, not writable, or newer than this program.
     pub async fn open(url: &str, space: Space) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
@@ -112,7 +112,7 @@ impl Store {
         Ok(Self { pool, backend, bus, watch: std::sync::Arc::new(watch) })
     }
 
-    /// Begins a transaction that will write.
+    /// Begins a transaction for writing.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self.backend {
             Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
@@ -138,7 +138,7 @@ impl Store {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// Keeps the check row of a key.
+    /// Stores the check row of a key.
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
         sqlx::query(
             "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING",
@@ -151,13 +151,13 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the check rows of every other key: after a rotation nothing is sealed with them any more.
+    /// Deletes the check rows of all other keys: after a rotation nothing is sealed with them.
     pub async fn keep_only_vault_check(&self, key_id: &str) -> Result<()> {
         sqlx::query("DELETE FROM vault_checks WHERE key_id <> $1").bind(key_id).execute(&self.pool).await?;
         Ok(())
     }
 
-    /// Every place of a sealed value, for the rotation of the key: table, column, row.
+    /// Places of all sealed values, for key rotation: table, column, row.
     pub async fn sealed_places(&self) -> Result<Vec<(&'static str, &'static str, String)>> {
         let mut all = Vec::new();
         for (table, column) in SEALED {
@@ -170,7 +170,7 @@ impl Store {
         Ok(all)
     }
 
-    /// A sealed value. One at a time: attachments are large.
+    /// A sealed value; loaded one at a time because attachments are large.
     pub async fn sealed_value(&self, table: &str, column: &str, row: &str) -> Result<Option<String>> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else { return Ok(None) };
         let statement = format!("SELECT {column} FROM {table} WHERE id = $1");
@@ -178,7 +178,7 @@ impl Store {
         Ok(found.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
     }
 
-    /// Replaces a sealed value, unless it changed meanwhile.
+    /// Replaces a sealed value if it did not change meanwhile.
     pub async fn reseal(&self, table: &str, column: &str, row: &str, old: &str, new: &str) -> Result<bool> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else {
             return Ok(false);
@@ -190,7 +190,7 @@ impl Store {
     }
 }
 
-/// Every sealed column, with its table.
+/// All sealed columns, with their tables.
 const SEALED: [(&str, &str); 9] = [
     ("app_registrations", "secret_sealed"),
     ("mailboxes", "refresh_token_sealed"),

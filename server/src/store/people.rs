@@ -17,12 +17,11 @@ pub struct InstitutionRow {
 #[derive(Debug, Clone)]
 pub struct User {
     pub id: UserId,
-    /// Its address, as invited.
+    /// Address, as invited.
     pub address: String,
     pub role: Role,
-    /// The argon2id hash, once a password was set.
+    /// Argon2id hash (PHC string), once a password is set.
     pub password_hash: Option<String>,
-    /// Since when it is disabled.
     pub disabled_at: Option<Timestamp>,
 }
 
@@ -31,7 +30,6 @@ pub struct User {
 pub struct Invitation {
     /// Whose.
     pub user: User,
-    /// Until when it works.
     pub expires_at: Timestamp,
 }
 
@@ -46,10 +44,10 @@ fn user(row: &AnyRow) -> Result<User> {
 }
 
 impl Store {
-    /// Makes an institution.
+    /// Creates an institution.
     ///
     /// # Errors
-    /// [`super::StoreError`]; a duplicate if the slug is taken.
+    /// [`super::StoreError`]; a duplicate if the slug exists.
     pub async fn add_institution(&self, tx: &mut Tx, new: &InstitutionRow, now: Timestamp) -> Result<()> {
         sqlx::query("INSERT INTO institutions (id, slug, name, created_at) VALUES ($1, $2, $3, $4)")
             .bind(new.id.to_string())
@@ -93,7 +91,7 @@ impl Store {
             .collect()
     }
 
-    /// Makes an account without a password.
+    /// Creates an account without a password.
     ///
     /// # Errors
     /// [`super::StoreError`]; a duplicate if the address has one.
@@ -114,7 +112,7 @@ impl Store {
         Ok(())
     }
 
-    /// Everybody, by address.
+    /// All users of an institution, by address.
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
         let rows = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 ORDER BY address_key")
             .bind(institution.to_string())
@@ -192,10 +190,10 @@ impl Store {
         Ok(())
     }
 
-    /// How many administrators could still sign in or accept an invitation, besides one. Read inside the transaction
-    /// that removes one; the rows are locked, so that two administrators cannot remove each other.
+    /// Number of other administrators who can sign in or accept an invitation. Counted inside the transaction
+    /// that removes one, with locked rows, so that two administrators cannot remove each other.
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
-        // A write to the institution's row serialises these transactions on PostgreSQL; on SQLite they are anyway.
+        // A write to the institution's row serialises these transactions on PostgreSQL; SQLite serialises all writes.
         sqlx::query("UPDATE institutions SET name = name WHERE id = $1")
             .bind(institution.to_string())
             .execute(&mut **tx)
@@ -235,7 +233,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a person's invitations.
+    /// Deletes a person's invitations.
     pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
@@ -245,7 +243,7 @@ impl Store {
         Ok(())
     }
 
-    /// Uses an invitation up; `false` if somebody else was faster.
+    /// Uses up an invitation. `false`: it was used already.
     pub async fn use_invitation(&self, tx: &mut Tx, institution: InstitutionId, token_sha256: &str) -> Result<bool> {
         let done = sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND token_sha256 = $2")
             .bind(institution.to_string())
@@ -269,7 +267,7 @@ impl Store {
         row.map(|row| Ok(Invitation { user: user(&row)?, expires_at: at(&row, "expires_at")? })).transpose()
     }
 
-    /// Until when each person's invitation works.
+    /// Expiry of each person's invitation.
     pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
         let rows = sqlx::query("SELECT user_id, expires_at FROM invitations WHERE institution_id = $1")
             .bind(institution.to_string())

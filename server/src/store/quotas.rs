@@ -1,4 +1,4 @@
-//! What somebody has already, for limits.
+//! Usage, for quotas.
 
 use app::model::{InstitutionId, Timestamp, UserId};
 use sqlx::Row;
@@ -9,20 +9,18 @@ fn bytes(row: &sqlx::any::AnyRow, column: usize) -> Result<u64> {
     Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
 }
 
-/// What is used of a quota.
+/// Usage of a quota.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Things of the person.
+    /// Of the user.
     pub count: i64,
-    /// Bytes of them.
     pub bytes: u64,
-    /// Things of the whole institution.
+    /// Of the whole institution.
     pub count_of_institution: i64,
-    /// Bytes of them.
     pub bytes_of_institution: u64,
 }
 
-// OCTET_LENGTH and not LENGTH, which reads every body to count its characters.
+// OCTET_LENGTH rather than LENGTH, which would read every body to count characters.
 impl Store {
     /// Drafts and their files.
     pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
@@ -36,7 +34,7 @@ impl Store {
         .await
     }
 
-    /// Messages that wait to be sent.
+    /// Waiting messages.
     pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
         self.usage(
             "SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries
@@ -65,7 +63,7 @@ impl Store {
         })
     }
 
-    /// Attempts that a person, and the whole institution, began since a time; those that began by themselves do not count.
+    /// Attempts by a user, and by the whole institution, since a time; automatic ones do not count.
     pub async fn attempts_since(
         &self,
         institution: InstitutionId,

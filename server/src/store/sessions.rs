@@ -7,15 +7,15 @@ use sqlx::any::AnyRow;
 use super::people::User;
 use super::{Result, Store, Tx, at, id, named, time};
 
-/// Microsoft accounts of one person that are remembered.
+/// Microsoft accounts remembered per person.
 const MOST_SUBJECTS: usize = 20;
-/// The longest window in which failures are counted, but for those of a day.
+/// Longest window of failure counts, except the daily ones.
 const SHORT_WINDOW_MS: i64 = 15 * 60 * 1000;
 
-/// Milliseconds after which a told alert is forgotten (400 days: longer than any incident is news).
+/// How long reported incidents are remembered, in milliseconds: 400 days.
 const ALERT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 
-/// A session and whose it is.
+/// A session and its user.
 #[derive(Debug, Clone)]
 pub struct SessionRow {
     pub id: SessionId,
@@ -25,7 +25,7 @@ pub struct SessionRow {
     pub seen_at: Timestamp,
     /// Whose it is.
     pub user: User,
-    /// Their mail is hidden until their Microsoft account signs in.
+    /// Mail is hidden until the Microsoft account signs in.
     pub mail_locked: bool,
 }
 
@@ -70,7 +70,7 @@ impl Store {
         Ok(())
     }
 
-    /// The session of a token, if it belongs to this institution.
+    /// The session of a token, within the institution.
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.token_sha256 = $2");
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
@@ -91,7 +91,7 @@ impl Store {
         row.as_ref().map(session).transpose()
     }
 
-    /// The role of somebody whose session is alive, read inside the transaction that acts by it, so that it cannot end meanwhile.
+    /// The role of a session's user, locked within the acting transaction. `None`: the session ended.
     pub async fn role_of_session(
         &self,
         tx: &mut Tx,
@@ -112,7 +112,7 @@ impl Store {
         row.as_ref().map(|row| named(row, "role", app::model::Role::parse)).transpose()
     }
 
-    /// Hides a person's mail until one of the Microsoft accounts of their mailboxes signs in. `false`: they have no mailbox.
+    /// Hides a person's mail until the Microsoft account of one of their mailboxes signs in. `false`: they never had a mailbox.
     pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
         let rows = sqlx::query("SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id")
             .bind(institution.to_string())
@@ -121,7 +121,7 @@ impl Store {
             .await?;
         let mut subjects =
             rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<std::result::Result<Vec<_>, _>>()?;
-        // A mailbox that an administrator disconnected before counts too.
+        // Mailboxes disconnected before count too.
         subjects.extend(self.subjects(tx, institution, user_id).await?);
         subjects.retain(|subject| !subject.is_empty());
         subjects.sort();
@@ -129,7 +129,7 @@ impl Store {
         if subjects.is_empty() {
             return Ok(false);
         }
-        // A lock that is there already names accounts that may be gone from the mailboxes meanwhile: it stays.
+        // An existing lock may name accounts that no mailbox has any more: it stays.
         sqlx::query("UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
             .bind(user_id.to_string())
@@ -139,7 +139,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Microsoft accounts that signed in to mailboxes of a person.
+    /// Microsoft accounts that signed in to a person's mailboxes.
     async fn subjects(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<Vec<String>> {
         let row = sqlx::query("SELECT subjects FROM users WHERE institution_id = $1 AND id = $2")
             .bind(institution.to_string())
@@ -150,7 +150,7 @@ impl Store {
         Ok(all.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Remembers that a Microsoft account signed in to a mailbox of a person.
+    /// Remembers a Microsoft account that signed in to a person's mailbox.
     pub(super) async fn remember_subject(
         &self,
         tx: &mut Tx,
@@ -171,7 +171,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a person may still sign in with the password of that hash, read inside the transaction that opens the session.
+    /// Whether the password hash is still current and the account enabled, within the transaction that opens the session.
     pub async fn password_holds(
         &self,
         tx: &mut Tx,
@@ -192,7 +192,7 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Shows a person's mail again, if that Microsoft account is one of those that are waited for.
+    /// Unlocks a person's mail if the Microsoft account is one that the lock names.
     pub async fn unlock_mail(&self, institution: InstitutionId, user_id: UserId, subject: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
         let row = sqlx::query("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2")
@@ -233,7 +233,7 @@ impl Store {
         rows.iter().map(|row| id(row, "id")).collect()
     }
 
-    /// Whether a session is alive still, without counting as its use.
+    /// Whether a session is valid, without counting as a use.
     pub async fn session_lives(
         &self,
         institution: InstitutionId,
@@ -253,7 +253,7 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Says that a session was used.
+    /// Records a use of a session.
     pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
         sqlx::query("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3")
             .bind(now.0)
@@ -283,7 +283,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what has expired: sessions, form answers, failure counts, invitations. Nothing grows without bound.
+    /// Deletes expired sessions, flashes, failure counts and invitations.
     pub async fn sweep(
         &self,
         now: Timestamp,
@@ -297,7 +297,7 @@ impl Store {
             .execute(&self.pool)
             .await?;
         sqlx::query("DELETE FROM flashes WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
-        // Most windows are short: what strangers can make this table hold is bounded by them.
+        // Most windows are short, which bounds this table.
         sqlx::query(
             "DELETE FROM sign_in_failures WHERE window_started_at < $1
                 OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'",
@@ -311,7 +311,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps the answer of a form.
+    /// Stores a flash.
     pub async fn put_flash(
         &self,
         institution: InstitutionId,
@@ -332,7 +332,7 @@ impl Store {
         .execute(&self.pool)
         .await?;
         if let Some(user_id) = user_id {
-            // Answers that nobody looks at: a person has a few tabs.
+            // Unread flashes: a person has a few tabs.
             sqlx::query(
                 "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2 AND token_sha256 NOT IN (
                    SELECT token_sha256 FROM flashes WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)",
@@ -345,7 +345,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the answer of a form: it is shown once, and only to whom it was left for.
+    /// Takes a flash: shown once, to its user only.
     pub async fn take_flash(
         &self,
         institution: InstitutionId,
@@ -362,13 +362,13 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let owner: Option<String> = row.try_get("user_id")?;
-        // Left before signing in (an error of the sign-in form) or by the same person.
+        // Stored before signing in, or by the same user.
         let fits = owner.is_none() || owner == user_id.map(|user_id| user_id.to_string());
         Ok((fits && at(&row, "expires_at")? >= now).then(|| row.try_get("body")).transpose()?)
     }
 
-    /// Counts a try to sign in for a subject, and answers how many there were in the window that runs (this one included) and
-    /// when it began. A window older than `window_before` begins anew. Counting before checking closes the race of many at once.
+    /// Counts a sign-in attempt of a subject. Returns the count of the current window, this one included, and its start. A window older
+    /// than `window_before` starts anew. Counting before checking closes the race of concurrent attempts.
     pub async fn count_sign_in(
         &self,
         subject: &str,
@@ -390,7 +390,7 @@ impl Store {
         Ok((row.try_get("failures")?, at(&row, "window_started_at")?))
     }
 
-    /// Takes one try back: it was no failure.
+    /// Takes back a count after a success.
     pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
         sqlx::query("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0")
             .bind(subject)
@@ -399,7 +399,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the failures of a subject: it signed in.
+    /// Clears the failures of a subject after a success.
     pub async fn clear_sign_in(&self, subject: &str) -> Result<()> {
         sqlx::query("DELETE FROM sign_in_failures WHERE subject = $1").bind(subject).execute(&self.pool).await?;
         Ok(())

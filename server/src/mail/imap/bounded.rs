@@ -1,6 +1,6 @@
-//! A stream from an IMAP server whose answers have bounds. The library reads a literal of any size it is told of (up to 512 MiB)
-//! before anybody can object, nests its calls as deep as an answer does, parses an unfinished answer anew with each 4 KiB, and
-//! panics at some. So each line is judged here, by the library's own parser, before the library sees it.
+//! A stream that bounds the responses of an IMAP server. The library reads literals of any announced size (up to 512 MiB) before the
+//! caller can object, recurses as deep as a response nests, parses an unfinished response again with each 4 KiB, and panics on some
+//! input. So this module checks each line with the library's own parser before the library sees it.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,50 +10,50 @@ use std::task::{Context, Poll, ready};
 use async_imap::imap_proto::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What may come until the next [`Bounded::allow`], in bytes.
+/// Limits until the next [`Bounded::allow`], in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Allow {
-    /// Of one answer outside its literals.
+    /// Of one response outside literals.
     pub line: usize,
     pub literal: usize,
-    /// Of everything.
+    /// In total.
     pub total: u64,
 }
 
 impl Allow {
-    /// For commands that change something, sign in, or wait.
+    /// For commands that change something, authenticate, or wait.
     pub const LITTLE: Self = Self { line: 64 * 1024, literal: 8 * 1024, total: 1024 * 1024 };
     /// For folders, flags and headers.
     pub const LISTS: Self = Self { line: 64 * 1024, literal: 256 * 1024, total: 64 * 1024 * 1024 };
-    /// For a piece of a message.
+    /// For a chunk of a message.
     pub const OCTETS: Self = Self { line: 64 * 1024, literal: 1024 * 1024, total: 2 * 1024 * 1024 };
-    /// For a search: its answer is one line, with some 250,000 numbers at most.
+    /// For SEARCH: its response is one line, of at most some 250,000 numbers.
     pub const NUMBERS: Self = Self { line: 2 * 1024 * 1024, literal: 8 * 1024, total: 4 * 1024 * 1024 };
 }
 
-/// `(` of one answer outside its literals: the library's parser nests its calls with them, and a full stack ends the process.
-/// What is asked for (flags, sizes, header fields) needs four.
+/// `(` in one response outside literals: the library's parser recurses on them, and a full stack ends the process.
+/// The data requested (flags, sizes, header fields) needs four.
 const OPEN: usize = 32;
-/// Literals of one answer: the answer is judged anew behind each.
+/// Literals in one response: the response is checked again after each.
 const LITERALS: usize = 64;
 
-/// Watches what a server says.
+/// Checks the responses of a server.
 #[derive(Debug)]
 pub struct Bounded<S> {
     inner: S,
     allow: Allow,
     spent: u64,
-    /// The answer so far; it ends within a line or a literal.
+    /// The response so far; it ends within a line or a literal.
     answer: Vec<u8>,
-    /// Its literals, their bytes, and those that are to come of the one at hand.
+    /// Number of literals, their bytes, and the remaining bytes of the current one.
     literals: usize,
     literal_bytes: usize,
     to_come: usize,
     /// `(` outside of them.
     open: usize,
-    /// Bytes of it that the library may read already.
+    /// Bytes that the library may read already.
     passed: usize,
-    /// What the library may read, from `given` on.
+    /// Data for the library, from `given` on.
     checked: Vec<u8>,
     given: usize,
 }
@@ -73,14 +73,14 @@ fn refused(text: &'static str) -> io::Error {
 fn announced(line: &[u8]) -> Option<usize> {
     let digits = line.strip_suffix(b"}\r\n")?;
     let digits = &digits[digits.iter().rposition(|byte| *byte == b'{')? + 1..];
-    // A number that is too large for a number is too large.
+    // A number beyond the type is too large.
     digits
         .iter()
         .all(u8::is_ascii_digit)
         .then(|| std::str::from_utf8(digits).ok()?.parse().ok().or(Some(usize::MAX)))?
 }
 
-/// What the library will make of an answer that ends with a line. `None`: it cannot read it.
+/// How the library parses a response that ends with a line. `None`: it cannot.
 fn judge(answer: &[u8]) -> Option<End> {
     let parsed = catch_unwind(AssertUnwindSafe(|| match Response::parse(answer) {
         Ok((rest, _)) => Ok(rest.is_empty()),
@@ -91,7 +91,7 @@ fn judge(answer: &[u8]) -> Option<End> {
     match (parsed.ok()?, announced(answer)) {
         (Ok(true), _) => Some(End::Answer),
         (Err(Some(_)), Some(0)) => Some(End::Literal(0)),
-        // It is a literal to the parser too: only then does it ask for all of it.
+        // The parser sees a literal too: only then does it request all of it.
         (Err(Some(wanted)), Some(size)) if wanted == size => Some(End::Literal(size)),
         _ => None,
     }
@@ -114,7 +114,7 @@ impl<S> Bounded<S> {
         }
     }
 
-    /// Before each command: what its answer may be.
+    /// Sets the limits of the next response. Called before each command.
     pub(super) fn allow(&mut self, allow: Allow) {
         self.allow = allow;
         self.spent = 0;
@@ -218,7 +218,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
 mod tests {
     use super::*;
 
-    /// What comes through, in pieces of `size`.
+    /// The data that passes, in chunks of `size`.
     fn passed(allow: Allow, said: &[u8], size: usize) -> io::Result<Vec<u8>> {
         let mut stream = Bounded::new(());
         stream.allow(allow);

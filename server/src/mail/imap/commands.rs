@@ -1,5 +1,5 @@
-//! What is asked of a signed-in session. The library's own commands take a refusal of these for an empty answer: here the tagged
-//! reply decides, and a connection that ends before it is one that was lost.
+//! Commands of an authenticated session. The library's own commands take a refusal of these for an empty response; here the tagged
+//! response decides, and a connection that ends before it counts as lost.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use super::wire::{quoted, role, set_of};
 use super::{Flag, Flags, Folder, Listed, Mark, Moved, Selected, Session};
 use crate::mail::{MailError, STEP_LIMIT, Step};
 
-/// Header fields that a list needs, and octets of them at most: a hostile message may have any number, and an honest one hundreds
-/// of recipients.
+/// Header fields that lists need, and their largest size in bytes: a hostile message may have any number, an honest one hundreds of
+/// recipients.
 const LIST_FIELDS: &str =
     "BODY.PEEK[HEADER.FIELDS (FROM SUBJECT CONTENT-TYPE)]<0.8192> BODY.PEEK[HEADER.FIELDS (TO)]<0.4096>";
 
-/// How a refusal is told apart that means the charset of a search.
+/// Marks a NO caused by an unsupported SEARCH charset.
 const BAD_CHARSET: &str = "[BADCHARSET]";
 
 fn newest_first(mut uids: Vec<u32>) -> Vec<u32> {
@@ -30,7 +30,7 @@ fn newest_first(mut uids: Vec<u32>) -> Vec<u32> {
     uids
 }
 
-/// One answer to FETCH.
+/// One response to FETCH.
 #[derive(Default)]
 struct Fetched {
     uid: Option<u32>,
@@ -70,7 +70,7 @@ impl Fetched {
         fetched
     }
 
-    /// The header fields that were asked for apart, as one header.
+    /// The header fields, which were requested separately, as one header.
     fn header(&self) -> Vec<u8> {
         let mut whole = Vec::new();
         for part in &self.headers {
@@ -96,7 +96,7 @@ fn milliseconds(date: &str) -> i64 {
 }
 
 impl Session {
-    /// Sends a command and hands on what is answered, until the tagged reply.
+    /// Sends a command and passes on its responses up to the tagged one.
     async fn exchange(
         &mut self,
         step: Step,
@@ -106,7 +106,7 @@ impl Session {
     ) -> Result<(), MailError> {
         self.inner(allow)?;
         self.exchange_within(step, STEP_LIMIT, command, &mut each).await.inspect_err(|error| {
-            // What is left of the answer would be taken for that of the next command.
+            // The rest of the response would be taken for that of the next command.
             if !error.answered {
                 self.inner = None;
             }
@@ -150,7 +150,7 @@ impl Session {
                         return Err(MailError::network(step, format!("the server ended the session: {words}")));
                     }
                     answer => {
-                        // Beside the answer of a command: something came in, or went.
+                        // An unsolicited response: messages arrived or left.
                         let told = matches!(
                             answer,
                             Response::MailboxData(MailboxDatum::Exists(_))
@@ -176,12 +176,12 @@ impl Session {
         .await
     }
 
-    /// Opens INBOX: only this proves access (AUTHENTICATE may succeed without).
+    /// Selects INBOX: only this proves access, since AUTHENTICATE may succeed without it.
     pub async fn open_inbox(&mut self) -> Result<u32, MailError> {
         Ok(self.select("INBOX").await?.exists)
     }
 
-    /// Opens a folder, and says how it is now.
+    /// Selects a folder and returns its state.
     pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
         self.selected = None;
         self.event = true;
@@ -203,7 +203,7 @@ impl Session {
         Ok(selected)
     }
 
-    /// Opens a folder unless it is open.
+    /// Selects a folder unless it is selected.
     pub async fn ensure(&mut self, folder: &str) -> Result<Selected, MailError> {
         match &self.selected {
             Some((open, selected)) if open == folder && self.inner.is_some() => Ok(*selected),
@@ -211,8 +211,8 @@ impl Session {
         }
     }
 
-    /// Whether the open folder may hold what [`Session::newest`] has not seen: it was opened since, or the server told of
-    /// something beside the answer of a command. IDLE tells of neither again.
+    /// Whether the selected folder may have changes that [`Session::newest`] has not seen: it was selected since, or the server sent
+    /// an unsolicited response. IDLE repeats neither.
     pub fn has_event(&mut self) -> bool {
         while let Some(told) = self.inner.as_mut().and_then(|inner| inner.unsolicited_responses.try_recv().ok()) {
             self.event |= matches!(told, UnsolicitedResponse::Exists(_) | UnsolicitedResponse::Expunge(_));
@@ -220,7 +220,7 @@ impl Session {
         self.event
     }
 
-    /// All folders, as the server names them. What it says of a folder's use outranks what the folder's name says.
+    /// All folders, with their names on the server. A special-use attribute outranks a role derived from the name.
     pub async fn folders(&mut self) -> Result<Vec<Folder>, MailError> {
         let mut folders = Vec::new();
         self.exchange(Step::Search, Allow::LISTS, "LIST \"\" \"*\"", |answer| {
@@ -261,8 +261,8 @@ impl Session {
         Ok(false)
     }
 
-    /// UIDs of the messages of the open folder that hold a text anywhere, newest first. None: the server knows no letters beyond
-    /// ASCII (RFC 3501, section 6.4.4), as Exchange does not.
+    /// UIDs of messages in the selected folder that contain a text, newest first. `None`: the server supports only ASCII (RFC 3501,
+    /// 6.4.4), as Exchange does.
     pub async fn search(&mut self, text: &str) -> Result<Option<Vec<u32>>, MailError> {
         if text.is_ascii() {
             return self.search_all(&[text]).await.map(Some);
@@ -270,7 +270,7 @@ impl Session {
         if self.ascii_only {
             return Ok(None);
         }
-        // Octets beyond ASCII stand in a literal; `+`: without waiting to be asked for it (RFC 7888).
+        // Other bytes than ASCII need a literal; `+` means non-synchronizing (RFC 7888).
         let clean: String = text.chars().filter(|c| !c.is_control()).collect();
         match self.uids(&format!("CHARSET UTF-8 TEXT {{{}+}}\r\n{clean}", clean.len())).await {
             Err(error) if error.answered && error.text.contains(BAD_CHARSET) => {
@@ -281,15 +281,15 @@ impl Session {
         }
     }
 
-    /// UIDs of the messages of the open folder that hold all of these texts, which are ASCII, newest first.
+    /// UIDs of messages in the selected folder that contain all of these ASCII texts, newest first.
     pub async fn search_all(&mut self, texts: &[&str]) -> Result<Vec<u32>, MailError> {
         let keys: Vec<String> = texts.iter().map(|text| format!("TEXT {}", quoted(text))).collect();
         self.uids(&keys.join(" ")).await.map(newest_first)
     }
 
-    /// UIDs and flags of the newest messages of the open folder.
+    /// UIDs and flags of the newest messages in the selected folder.
     pub async fn newest(&mut self, exists: u32, count: u32) -> Result<Vec<(u32, Flags)>, MailError> {
-        // What was told until now is in the answer.
+        // The response includes everything reported so far.
         self.has_event();
         self.event = false;
         let mut found = Vec::new();
@@ -303,7 +303,7 @@ impl Session {
         Ok(found)
     }
 
-    /// UIDs of a stretch of the open folder, by position: `from` is the oldest position, from 1.
+    /// UIDs in a range of positions of the selected folder; `from` is the oldest position, counted from 1.
     pub async fn stretch(&mut self, from: u32, to: u32) -> Result<Vec<u32>, MailError> {
         let mut found = Vec::new();
         self.fetch(Allow::LISTS, &format!("FETCH {from}:{to} (UID FLAGS)"), |one| {
@@ -313,7 +313,7 @@ impl Session {
         Ok(found)
     }
 
-    /// What a list shows of some messages of the open folder.
+    /// List data of some messages in the selected folder.
     pub async fn list(&mut self, uids: &[u32]) -> Result<Vec<Listed>, MailError> {
         let mut found = Vec::new();
         if uids.is_empty() {
@@ -321,7 +321,7 @@ impl Session {
         }
         let command = format!("UID FETCH {} (UID FLAGS INTERNALDATE RFC822.SIZE {LIST_FIELDS})", set_of(uids));
         self.fetch(Allow::LISTS, &command, |one| {
-            // Changes of other messages may stand between the answers.
+            // Changes of other messages may come in between.
             if let (Some(uid), false) = (one.uid, one.headers.is_empty()) {
                 found.push(Listed {
                     uid,
@@ -336,7 +336,7 @@ impl Session {
         Ok(found)
     }
 
-    /// The size of a message of the open folder; none if it is gone. Exchange may be off by some octets.
+    /// Size of a message in the selected folder; `None` if it is gone. Exchange may be off by some bytes.
     pub async fn size(&mut self, uid: u32) -> Result<Option<u32>, MailError> {
         let mut size = None;
         self.fetch(Allow::LISTS, &format!("UID FETCH {uid} (UID RFC822.SIZE)"), |one| {
@@ -346,7 +346,7 @@ impl Session {
         Ok(size)
     }
 
-    /// Octets of a message of the open folder, without marking it as read: shorter than asked for at its end, none if it is gone.
+    /// Bytes of a message in the selected folder, without setting \Seen. Shorter at its end; `None` if it is gone.
     pub async fn bytes(&mut self, uid: u32, from: u32, length: u32) -> Result<Option<Vec<u8>>, MailError> {
         let mut bytes = None;
         self.fetch(Allow::OCTETS, &format!("UID FETCH {uid} (UID BODY.PEEK[]<{from}.{length}>)"), |one| {
@@ -358,20 +358,20 @@ impl Session {
         Ok(bytes)
     }
 
-    /// Sets or takes away a flag of messages of the open folder.
+    /// Sets or clears a flag of messages in the selected folder.
     pub async fn flag(&mut self, uids: &[u32], flag: Flag, set: bool) -> Result<(), MailError> {
         let sign = if set { '+' } else { '-' };
         let command = format!("UID STORE {} {sign}FLAGS.SILENT ({})", set_of(uids), flag.name());
         self.exchange(Step::Store, Allow::LITTLE, &command, |_| {}).await
     }
 
-    /// Moves messages of the open folder to another one. Answers where they are, if the server says so (COPYUID, RFC 4315).
+    /// Moves messages of the selected folder to another one. Returns their new place if the server reports it (COPYUID, RFC 4315).
     pub async fn move_to(&mut self, uids: &[u32], folder: &str) -> Result<Option<Moved>, MailError> {
         let command = if self.can_move { "MOVE" } else { "COPY" };
         let command = format!("UID {command} {} {}", set_of(uids), quoted(folder));
         let mut moved = None;
         self.exchange(Step::Store, Allow::LITTLE, &command, |answer| {
-            // Behind MOVE it comes beside the answer (RFC 6851, 4.3), behind COPY within it.
+            // For MOVE it is an untagged response (RFC 6851, 4.3), for COPY part of the tagged one.
             let code = match answer {
                 Response::Done { outcome, .. } | Response::Data { outcome, .. } => outcome.code.as_ref(),
                 _ => None,
@@ -383,7 +383,7 @@ impl Session {
                     uid_validity: *uid_validity,
                     uids: Vec::new(),
                 });
-                // A server may tell of them in several answers.
+                // A server may split it over several responses.
                 if all.uid_validity == *uid_validity && all.uids.len() < uids.len() {
                     all.uids.extend(new);
                 }
@@ -396,8 +396,8 @@ impl Session {
         Ok(moved)
     }
 
-    /// Deletes messages of the open folder for good. A server that cannot expunge by UID (RFC 4315) keeps them, marked: what other
-    /// programs have marked must not go with them.
+    /// Expunges messages of the selected folder. Without UID EXPUNGE (RFC 4315) they only get \Deleted: messages flagged by other
+    /// programs must not be expunged with them.
     pub async fn erase(&mut self, uids: &[u32]) -> Result<(), MailError> {
         let which = set_of(uids);
         self.exchange(Step::Store, Allow::LITTLE, &format!("UID STORE {which} +FLAGS.SILENT (\\Deleted)"), |_| {})

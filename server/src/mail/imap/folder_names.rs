@@ -1,5 +1,5 @@
-//! What Outlook calls the folders that every mailbox has, in its languages, in lower case: for servers that do not say what a folder
-//! is for (RFC 6154). Programs make such folders too, under the names of their own.
+//! Names of the standard folders in the languages of Outlook, in lower case: for servers without special-use attributes (RFC 6154).
+//! Other programs create such folders too, under their own names.
 
 use app::model::FolderRole;
 

@@ -1,4 +1,4 @@
-//! How things are written in IMAP: folder names and what they are for, quoted texts, sets of numbers.
+//! IMAP syntax: folder names and roles, quoted strings, sequence sets.
 
 use app::model::FolderRole;
 use async_imap::imap_proto::NameAttribute;
@@ -9,11 +9,11 @@ pub struct Folder {
     /// Its name, as the server writes it.
     pub name: String,
     pub role: FolderRole,
-    /// Whether it can be opened.
+    /// It can be selected.
     pub selectable: bool,
 }
 
-/// What a folder is for: the server says it (RFC 6154; then the flag is set), or its usual name does.
+/// Role of a folder: from its special-use attribute (RFC 6154; then the flag is set), or from its name.
 pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> (FolderRole, bool) {
     if name.eq_ignore_ascii_case("INBOX") {
         return (FolderRole::Inbox, true);
@@ -24,7 +24,7 @@ pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> (FolderRole,
         NameAttribute::Junk => Some(FolderRole::Junk),
         NameAttribute::Trash => Some(FolderRole::Trash),
         NameAttribute::Archive => Some(FolderRole::Archive),
-        // Written without a backslash it is an extension to the library; Exchange has written it so.
+        // Without a backslash the library treats it as an extension; Exchange has written it so.
         NameAttribute::Extension(word) => FolderRole::parse(&word.trim_start_matches('\\').to_lowercase()),
         _ => None,
     });
@@ -34,7 +34,7 @@ pub(super) fn role(name: &str, attributes: &[NameAttribute<'_>]) -> (FolderRole,
     (usual_role(name), false)
 }
 
-/// The role that a folder's name says, in the languages of Outlook.
+/// The role that a folder's name implies, in the languages of Outlook.
 fn usual_role(name: &str) -> FolderRole {
     let name = readable(name).to_lowercase();
     // Some servers keep every folder below INBOX.
@@ -43,7 +43,7 @@ fn usual_role(name: &str) -> FolderRole {
     known.map_or(FolderRole::Other, |(role, _)| *role)
 }
 
-/// A name as people read it: IMAP writes other letters than ASCII in a UTF-7 of its own (RFC 3501, 5.1.3).
+/// A readable name: IMAP encodes other letters than ASCII in modified UTF-7 (RFC 3501, 5.1.3).
 pub fn readable(name: &str) -> String {
     let mut read = String::new();
     let mut rest = name;
@@ -59,7 +59,7 @@ pub fn readable(name: &str) -> String {
         match String::from_utf16(&units) {
             _ if code.is_empty() => read.push('&'),
             Ok(text) if !text.is_empty() => read.push_str(&text),
-            // What cannot be decoded is shown as it is.
+            // Undecodable text stays as it is.
             _ => read.extend(["&", code, "-"]),
         }
         rest = next;
@@ -67,13 +67,13 @@ pub fn readable(name: &str) -> String {
     read + rest
 }
 
-/// A quoted text: nothing in it ends it.
+/// A quoted string.
 pub(super) fn quoted(text: &str) -> String {
     let clean: String = text.chars().filter(|c| !c.is_control()).collect();
     format!("\"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A sequence set, its neighbours joined: a long list of single numbers would outgrow the server's line.
+/// A sequence set with ranges: single numbers could exceed the server's line length.
 pub(super) fn set_of(uids: &[u32]) -> String {
     let mut sorted = uids.to_vec();
     sorted.sort_unstable();

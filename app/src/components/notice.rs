@@ -116,8 +116,17 @@ pub fn DiagnosisSheet(
     #[prop(optional)]
     children: Option<Children>,
 ) -> impl IntoView {
-    let Diagnosis { cause, fixed_by, steps, evidence, message_for_administrator, mailto, support_contact, .. } =
-        diagnosis;
+    let Diagnosis {
+        cause,
+        fixed_by,
+        steps,
+        evidence,
+        message_for_administrator,
+        mailto,
+        teams_share,
+        support_contact,
+        ..
+    } = diagnosis;
     let asks_administrator = fixed_by == FixedBy::Administrator && message_for_administrator.is_some();
     let may_ask = !asks_administrator && message_for_administrator.is_some();
     let (heading, lead) = match fixed_by {
@@ -147,6 +156,7 @@ pub fn DiagnosisSheet(
                 })}
                 {children.map(|children| children())}
                 {mailto.map(|mailto| view! { <a class="button" href=mailto>"Write it in your mail program"</a> })}
+                {teams_share.map(|share| view! { <a class="button" href=share target="_blank" rel="noopener noreferrer">"Share in Teams"</a> })}
             </div>
             {may_ask.then(|| view! {
                 <p class="quiet">"The same failed before. If it fails again, send the message to your administrator."</p>

@@ -97,6 +97,8 @@ pub struct Diagnosis {
     pub message_for_administrator: Option<String>,
     /// The same as a link that opens it in the mail program (RFC 6068).
     pub mailto: Option<String>,
+    /// A link that shares the problem and the configuration page in Microsoft Teams. The commands are in the message.
+    pub teams_share: Option<String>,
     /// Where support is to be had, if the operator said so.
     pub support_contact: Option<String>,
 }

@@ -182,10 +182,17 @@ impl Fault {
         };
         let message_for_administrator = (asks && !reader.administrator)
             .then(|| message(reader, &fill(cause.administrator_summary), &steps, &evidence));
+        let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        // https://learn.microsoft.com/microsoftteams/platform/concepts/build-and-test/share-to-teams-from-web-apps
+        let teams_share = message_for_administrator.as_ref().map(|_| {
+            let text =
+                format!("Email of {mailbox} in Entrepost: {} {}", fill(cause.title), fill(cause.administrator_summary));
+            let page = format!("{}{EMAIL_CONFIG_PATH}", reader.public_url);
+            format!("https://teams.microsoft.com/share?href={}&msgText={}", escaped(&page), escaped(&text))
+        });
         let mailto = message_for_administrator.as_deref().map(|message| {
             // RFC 6068, section 5: line breaks are CR LF.
             let body = message.replace('\n', "\r\n");
-            let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
             format!("mailto:?subject={}&body={}", escaped(&format!("Email of {mailbox} in Entrepost")), escaped(&body))
         });
         // To an administrator, "ask your administrator" would be no help.
@@ -206,6 +213,7 @@ impl Fault {
             evidence,
             message_for_administrator,
             mailto,
+            teams_share,
             support_contact: reader.support_contact.clone(),
         }
     }
@@ -343,6 +351,10 @@ mod tests {
         let mailto = told.mailto.unwrap();
         assert!(mailto.starts_with("mailto:?subject=Email%20of%20jane") && mailto.contains("%0D%0A"), "{mailto}");
         assert!(!mailto.contains([' ', '\n', '"', '<']), "{mailto}");
+        let teams = told.teams_share.unwrap();
+        let page = "href=https%3A%2F%2Fmail%2Eschool%2Eexample%2Finstitution%2Fconfig%2Fgeneral%2Femail&msgText=Email%20of%20jane";
+        assert!(teams.starts_with("https://teams.microsoft.com/share?") && teams.contains(page), "{teams}");
+        assert!(fault("smtp_throttled", &[]).explain(&user()).teams_share.is_none(), "nobody has to be told");
         // Without a registration there is no link, and no step that has one.
         let told = fault("consent_missing", &[]).explain(&user());
         assert!(told.steps.iter().all(|step| step.help.is_none()), "{:?}", told.steps);

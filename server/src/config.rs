@@ -1,4 +1,4 @@
-//! Settings: environment first, then `entrepost.toml`, then the default. Every wrong value is named with what is expected.
+//! Settings: from the environment, then `entrepost.toml`, then defaults. Errors name the setting and the expected value.
 
 mod public_url;
 mod relay;
@@ -19,11 +19,11 @@ pub use public_url::PublicUrl;
 pub use relay::{Encryption, Relay};
 pub use source::{ConfigError, Source};
 
-/// Microsoft's hosts and scopes. Settings, because clouds differ and tests need their own.
+/// Hosts and scopes of Microsoft. Configurable for national clouds and tests.
 #[derive(Debug, Clone)]
 pub struct Microsoft {
     pub authority: Url,
-    /// Delegated scopes, separated by blanks.
+    /// Delegated scopes, separated by spaces.
     pub scopes: String,
     /// Scope of the client-credentials probe.
     pub app_scope: String,
@@ -33,7 +33,7 @@ pub struct Microsoft {
     pub imap: (String, u16),
 }
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address to serve on.
@@ -44,9 +44,9 @@ pub struct Config {
     pub database_url: Secret,
     /// The master key itself, if given.
     pub master_key: Option<Secret>,
-    /// Where the master key is, or will be made.
+    /// Path of the key file, which is created if absent.
     pub master_key_file: PathBuf,
-    /// Whether the operator chose the key file (and did not leave the default).
+    /// The operator chose the key file.
     pub master_key_given: bool,
     /// Domain of the default notification senders.
     pub notifications_domain: String,
@@ -54,39 +54,37 @@ pub struct Config {
     pub system_smtp: Option<Relay>,
     /// Microsoft's hosts.
     pub microsoft: Microsoft,
-    /// Shown with every diagnosis.
+    /// Support contact, shown with every diagnosis.
     pub support_contact: Option<String>,
-    /// The address this server connects from, which Conditional Access judges.
+    /// Outbound address of this server, for Conditional Access.
     pub outbound_address: Option<String>,
     /// PEM of further trusted CAs.
     pub extra_ca: Option<Vec<u8>>,
-    /// Header in which a trusted proxy hands the client's address on.
+    /// Header in which a trusted proxy forwards the client address.
     pub client_address_header: Option<http::HeaderName>,
-    /// What one person, and one institution, may have and do.
     pub quotas: Quotas,
-    /// Room on the disk of the database.
+    /// Disk space of the database.
     pub space: Space,
-    /// Connections of browsers at one time; as many as the system allows, where it is not set.
+    /// Browser connections at one time; if unset, as many as the system allows.
     pub connections: Option<usize>,
     /// Of those, from one network address.
     pub connections_per_address: usize,
-    /// How long a person may take at Microsoft.
+    /// Time limit of a sign-in at Microsoft.
     pub sign_in_lifetime: Duration,
-    /// How long the test message is looked for.
+    /// Time limit of the search for the test message.
     pub arrival_limit: Duration,
     /// How often a blocked mailbox is tested again.
     pub retest_interval: Duration,
-    /// What one mailbox may send, and how long a message is tried.
     pub limits: Limits,
-    /// Octets that the attachments of one message may have together.
+    /// Total size of a message's attachments, in bytes.
     pub attachment_limit: u64,
-    /// How long a message is listed in the outbox after nothing more happened to it.
+    /// How long finished messages stay in the outbox.
     pub outbox_kept: Duration,
-    /// How often a mailbox is looked into that nobody looks at.
+    /// Poll interval of mailboxes that nobody watches.
     pub poll_interval: Duration,
 }
 
-/// Addresses or networks, as Microsoft's trusted locations take them (CIDR).
+/// IP addresses or networks (CIDR), as in Microsoft's named locations.
 fn outbound_address(source: &Source) -> Result<Option<String>, ConfigError> {
     let Some(text) = source.get("ENTREPOST_OUTBOUND_ADDRESS") else { return Ok(None) };
     let is_network = |text: &str| {
@@ -140,8 +138,8 @@ fn seconds(text: &str) -> Option<Duration> {
     text.parse::<u64>().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
-/// The database's address. A PostgreSQL server on another machine is spoken to in TLS and has to prove who it is, unless the
-/// address says otherwise (`sslmode=…`, as libpq reads it).
+/// The database URL. A PostgreSQL server on another machine must use TLS with a valid certificate, unless the URL says otherwise
+/// (`sslmode=…`, as in libpq).
 fn database_url(source: &Source) -> Result<Secret, ConfigError> {
     let given = source.secret("ENTREPOST_DATABASE_URL", "ENTREPOST_DATABASE_URL_FILE")?;
     let given = given.unwrap_or_else(|| Secret::new("sqlite://data/entrepost.db".into()));
@@ -152,11 +150,11 @@ fn database_url(source: &Source) -> Result<Secret, ConfigError> {
     let given_as = |name: &str| {
         url.query_pairs().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.into_owned())
     };
-    // A socket's directory stands in `host`, or in the host's place, percent-encoded. `hostaddr` outranks a name.
+    // A socket directory is in `host`, or percent-encoded in place of the host. `hostaddr` overrides the name.
     let named = given_as("hostaddr").or_else(|| given_as("host"));
     let host = named.unwrap_or_else(|| url.host_str().unwrap_or_default().to_owned());
     let bare = host.trim_matches(['[', ']']);
-    // Addresses of schemes that are not the web's are parsed as names, numbers too.
+    // Hosts of non-web schemes are parsed as names, also IP addresses.
     let is_local = bare.is_empty()
         || bare.starts_with('/')
         || bare.starts_with("%2F")
@@ -191,7 +189,7 @@ impl Config {
     /// Reads all settings.
     ///
     /// # Errors
-    /// [`ConfigError`], naming the first setting that cannot be used.
+    /// [`ConfigError`], naming the first invalid setting.
     pub fn read(source: &Source) -> Result<Self, ConfigError> {
         let authority = source.parsed(
             "ENTREPOST_MICROSOFT_AUTHORITY",

@@ -1,36 +1,35 @@
-//! Addresses as people type them into To, Cc and Bcc: lists, names, groups, international ones.
+//! Parses addresses that people type into To, Cc and Bcc: lists, names, groups, international addresses.
 
 use std::collections::HashSet;
 
 use app::model::EmailAddress;
 use mail_parser::{Address, MessageParser};
 
-/// An address, with the name that stands before it.
+/// An address with its display name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The name, if one was typed.
     pub name: Option<String>,
     pub address: EmailAddress,
 }
 
-/// Addresses that are looked at.
+/// Most addresses in one field.
 const MOST: usize = 2_000;
-/// Octets that are looked at.
+/// Longest text of one field, in bytes.
 const MOST_TYPED: usize = 200_000;
 
-/// Parses a list. Commas, semicolons and line ends separate; a group (`Staff: a@x.example, b@x.example;`) is its members.
+/// Parses a list separated by commas, semicolons or line ends. A group (`Staff: a@x.example, b@x.example;`) becomes its members.
 ///
 /// # Errors
-/// What is not an address, in words for the person.
+/// A text for the user that names the invalid address.
 pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     if text.len() > MOST_TYPED {
         return Err("These are too many addresses for one message.".into());
     }
-    // Separators of other scripts, and links of addresses that were copied.
+    // Separators of other scripts, and copied mailto links.
     let text = outside_quotes(text, |c| if matches!(c, '，' | '、' | '；' | '،' | '؛') { ',' } else { c });
     let text = without_mailto(&text);
     let line = one_line(&names_quoted(&text));
-    // Semicolons separate too, as Outlook's do, unless they end a group.
+    // Semicolons separate as in Outlook, unless they end a group.
     let line = if line.contains(':') { line } else { outside_quotes(&line, |c| if c == ';' { ',' } else { c }) };
     let line = line.trim_matches(|c: char| c.is_whitespace() || c == ',');
     if line.is_empty() {
@@ -73,7 +72,7 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     }
 }
 
-/// Maps characters that are not within quotes.
+/// Maps characters outside quotes.
 fn outside_quotes(text: &str, map: impl Fn(char) -> char) -> String {
     let (mut quoted, mut escaped) = (false, false);
     text.chars()
@@ -96,7 +95,7 @@ fn outside_quotes(text: &str, map: impl Fn(char) -> char) -> String {
         .collect()
 }
 
-/// Addresses without the `mailto:` of a link.
+/// Removes the `mailto:` of copied links.
 fn without_mailto(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -109,14 +108,14 @@ fn without_mailto(text: &str) -> String {
     out
 }
 
-/// Outlook separates with semicolons, and writes `Brook, Ann <ann@x.example>`: what stands before an address is one name then.
+/// Outlook separates with semicolons and writes `Brook, Ann <ann@x.example>`: quotes such names.
 fn names_quoted(text: &str) -> String {
     let lines = text.split_inclusive(['\r', '\n']).map(|line| {
         if line.contains(['"', ':', '\t']) {
             return line.to_owned();
         }
         let pieces: Vec<&str> = line.split(';').collect();
-        // A comma between two addresses separates them, whatever else does.
+        // A comma between two addresses always separates them.
         let is_named = |piece: &&str| {
             let piece = piece.trim();
             piece.is_empty()
@@ -134,16 +133,16 @@ fn names_quoted(text: &str) -> String {
     lines.collect()
 }
 
-/// What was typed or pasted as one line, its addresses separated by commas: a column, rows of a table, addresses one behind the
-/// other. A line end of the person's must not become one of the header's.
+/// Joins typed or pasted lines into one comma-separated line: columns, rows of a table, adjacent addresses. A line end must not
+/// reach the header.
 fn one_line(text: &str) -> String {
     let rows = text.split(['\r', '\n']).map(|row| if row.contains('\t') { cells(row) } else { row.trim().to_owned() });
     let rows: Vec<String> = rows.map(|row| separated(&row)).filter(|row| !row.is_empty()).collect();
     rows.join(", ")
 }
 
-/// A row of a table: its addresses, or everything where it has none, so that it is marked. Of one address and one name, the name
-/// stays.
+/// A row of a table: its addresses, or the whole row if it has none, so that it is reported. A row of one name and one address keeps
+/// the name.
 fn cells(row: &str) -> String {
     let cells: Vec<&str> = row.split('\t').map(str::trim).filter(|cell| !cell.is_empty()).collect();
     let (addresses, others): (Vec<&str>, Vec<&str>) = cells.iter().partition(|cell| cell.contains('@'));
@@ -156,7 +155,7 @@ fn cells(row: &str) -> String {
     }
 }
 
-/// Separates addresses that stand one behind the other: `Ann <a@x.example> Bob <b@x.example>`, `a@x.example b@x.example`.
+/// Separates adjacent addresses: `Ann <a@x.example> Bob <b@x.example>`, `a@x.example b@x.example`.
 fn separated(row: &str) -> String {
     let mut out = String::with_capacity(row.len() + 16);
     let (mut quoted, mut escaped, mut closed) = (false, false, false);
@@ -176,13 +175,13 @@ fn separated(row: &str) -> String {
         out.push(c);
         closed |= c == '>' && !quoted;
     }
-    // Between commas: nothing but bare addresses.
+    // Only bare addresses between commas.
     if out.contains(['"', '<', ':', '(']) {
         return out;
     }
     let pieces = out.split(',').map(|piece| {
         let words: Vec<&str> = piece.split_whitespace().collect();
-        // A name, and an address without brackets: `Ann Brook ann@x.example`.
+        // A name and an address without brackets: `Ann Brook ann@x.example`.
         if let [names @ .., last] = words.as_slice()
             && !names.is_empty()
             && !names.iter().any(|word| word.contains(['@', ';']))
@@ -196,8 +195,8 @@ fn separated(row: &str) -> String {
     pieces.collect::<Vec<_>>().join(",")
 }
 
-/// The parser is lenient, as mail from anywhere demands; of what a person types, nothing may vanish without a word. So a colon
-/// ends a group's name, which has no `@`, and a semicolon the group; and there is one `@` for each address.
+/// The parser is lenient, as received mail requires, but typed text must not be dropped silently. So a colon must end a group name
+/// without `@`, a semicolon must end the group, and there must be one `@` per address.
 fn check_nothing_is_lost(line: &str, found: usize) -> Result<(), String> {
     let (mut quoted, mut escaped, mut in_group, mut ats, mut ats_here) = (false, false, false, 0, 0);
     for c in line.chars() {
@@ -218,7 +217,7 @@ fn check_nothing_is_lost(line: &str, found: usize) -> Result<(), String> {
         return Err(format!("“{line}” has a colon, as a group has; a group ends with a semicolon."));
     }
     if ats > found {
-        // The one that is wrong is named, and not the whole column.
+        // Names only the wrong piece.
         let marked = outside_quotes(line, |c| if c == ',' { '\n' } else { c });
         let wrong: Vec<String> = marked
             .split('\n')

@@ -1,4 +1,4 @@
-//! Messages that Entrepost writes itself.
+//! Builds messages: written by people, notifications, test messages.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,14 +13,14 @@ use lettre::{Address, Message};
 use super::addresses::Named;
 use crate::message::escape::escaped;
 
-/// A message ready for the wire.
+/// A built message.
 pub struct Composed {
     /// Who gets it.
     pub envelope: Envelope,
     pub bytes: Vec<u8>,
 }
 
-/// A message cannot be built: an address that SMTP cannot carry.
+/// The message cannot be built, for example because SMTP cannot carry an address.
 #[derive(Debug, thiserror::Error)]
 #[error("the message cannot be built: {0}")]
 pub struct ComposeError(String);
@@ -43,7 +43,7 @@ impl Header for AttemptHeader {
 #[derive(Clone)]
 struct AutoSubmitted;
 
-/// RFC 3834: no vacation notice answers a message of a machine.
+/// RFC 3834: prevents automatic replies.
 impl Header for AutoSubmitted {
     fn name() -> HeaderName {
         HeaderName::new_from_ascii_str("Auto-Submitted")
@@ -63,7 +63,7 @@ pub struct TestMessage<'a> {
     pub to: &'a EmailAddress,
     /// The institution's name.
     pub institution: &'a str,
-    /// Who pressed the button.
+    /// Who started the test.
     pub person: &'a str,
     pub at: Timestamp,
     /// The attempt's id.
@@ -73,7 +73,7 @@ pub struct TestMessage<'a> {
 }
 
 impl TestMessage<'_> {
-    /// Builds it: plain text and simple HTML.
+    /// Builds it as plain text and simple HTML.
     pub fn build(&self) -> Result<Composed, ComposeError> {
         let when = self.at.utc_text();
         let plain = format!(
@@ -94,7 +94,7 @@ impl TestMessage<'_> {
     }
 }
 
-/// A general notification: plain text only, so that it reads the same everywhere.
+/// Builds a notification as plain text.
 pub fn notification(
     from: &str,
     to: &str,
@@ -137,13 +137,13 @@ pub struct Written<'a> {
     pub at: Timestamp,
     /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
-    /// The chain of messages it answers, oldest first, with angle brackets.
+    /// Message-IDs for References, oldest first, with angle brackets.
     pub references: &'a [String],
-    /// What goes with it.
+    /// Attachments.
     pub files: Vec<File>,
 }
 
-/// A file that goes with a message.
+/// An attachment.
 #[derive(Clone)]
 pub struct File {
     pub name: String,
@@ -152,7 +152,7 @@ pub struct File {
 }
 
 impl Written<'_> {
-    /// Builds it. Blind copies stand in no header: whoever sends it knows them.
+    /// Builds it. Bcc recipients are in no header.
     pub fn build(self) -> Result<Vec<u8>, ComposeError> {
         let wrong = |error: &dyn std::fmt::Display| ComposeError(error.to_string());
         let mailbox = |named: &Named| {
@@ -172,13 +172,13 @@ impl Written<'_> {
         for cc in self.cc {
             builder = builder.cc(mailbox(cc)?);
         }
-        // lettre wants somebody to send to; a message with blind copies only is addressed outside of it.
+        // lettre requires a recipient, but a message may have only Bcc recipients, which the envelope has.
         let envelope = lettre::address::Envelope::new(
             Some(self.from.as_str().parse().map_err(|error| wrong(&error))?),
             vec![self.from.as_str().parse().map_err(|error| wrong(&error))?],
         );
         builder = builder.envelope(envelope.map_err(|error| wrong(&error))?);
-        // RFC 5322, 3.6.4: what is answered, and the whole chain before it.
+        // RFC 5322, 3.6.4: the parent, and its references.
         if let Some(answered) = self.references.last() {
             builder = builder.in_reply_to(answered.clone()).references(self.references.join(" "));
         }
@@ -190,7 +190,7 @@ impl Written<'_> {
         for file in self.files {
             let bytes = ContentType::parse("application/octet-stream").map_err(|error| wrong(&error))?;
             let kind = match ContentType::parse(&file.content_type) {
-                // Parts of these types must not be base64 (RFC 2046, 5.1 and 5.2.1), and attachments are.
+                // These types must not be encoded in base64 (RFC 2046, 5.1 and 5.2.1), as attachments are.
                 Ok(kind)
                     if !file.content_type.starts_with("multipart/") && !file.content_type.starts_with("message/") =>
                 {
@@ -209,7 +209,7 @@ impl Written<'_> {
     }
 }
 
-/// Control characters would end a header early.
+/// Control characters could end a header early.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

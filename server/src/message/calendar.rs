@@ -11,13 +11,13 @@ use calcard::{Entry, Parser};
 
 use super::direction;
 
-/// Bytes of a calendar that are parsed.
+/// Largest calendar that is parsed, in bytes.
 const CALENDAR: usize = 500_000;
-/// Characters of one value that are shown.
+/// Longest shown value, in characters.
 const VALUE: usize = 500;
-/// Characters of the description.
+/// Longest shown description, in characters.
 const DESCRIPTION: usize = 20_000;
-/// Guests that are named.
+/// Attendees that are shown.
 const GUESTS: usize = 100;
 /// Links that are shown.
 const LINKS: usize = 5;
@@ -33,7 +33,7 @@ pub fn invitation(text: &str) -> Option<Invitation> {
     let event = is(ICalendarComponentType::VEvent).or_else(|| is(ICalendarComponentType::VTodo))?;
     let zones = calendar.build_tz_resolver();
     let start = time(event, &ICalendarProperty::Dtstart, &zones, 0);
-    // The day that DTEND names is the first that is none of the event's (RFC 5545, 3.6.1).
+    // DTEND is exclusive (RFC 5545, 3.6.1).
     let end = time(event, &ICalendarProperty::Dtend, &zones, 1)
         .or_else(|| time(event, &ICalendarProperty::Due, &zones, 0))
         .or_else(|| after(start.as_ref()?, event))
@@ -92,7 +92,7 @@ fn line(text: &str) -> String {
     direction::shown(&clean.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Names of people, or else their addresses.
+/// Names of people, otherwise their addresses.
 fn people(event: &ICalendarComponent, role: &ICalendarProperty) -> Vec<String> {
     let entries = event.properties(role).take(GUESTS);
     let each = entries.map(|entry| {
@@ -123,7 +123,7 @@ fn links(text: &str) -> Vec<String> {
     found
 }
 
-/// The end that DURATION says (RFC 5545, 3.8.2.5), of an event whose beginning is an instant.
+/// The end from DURATION (RFC 5545, 3.8.2.5), if the start is an instant.
 fn after(start: &EventTime, event: &ICalendarComponent) -> Option<EventTime> {
     let EventTime::Instant(start) = start else { return None };
     let Some(ICalendarValue::Duration(takes)) = event.property(&ICalendarProperty::Duration)?.values.first() else {
@@ -138,7 +138,7 @@ fn after(start: &EventTime, event: &ICalendarComponent) -> Option<EventTime> {
 const DAY: &[time::format_description::BorrowedFormatItem<'static>] =
     time::macros::format_description!("[day padding:none] [month repr:long] [year]");
 
-/// A time: an instant where its zone is known; Exchange names zones as Windows does, and describes them in the calendar.
+/// A time: an instant if its zone is known. Exchange uses Windows names for zones and defines them in the calendar.
 fn time(
     event: &ICalendarComponent,
     name: &ICalendarProperty,

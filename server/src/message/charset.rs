@@ -1,16 +1,16 @@
-//! Text from bytes: the charset that was named, or the one that the bytes show.
+//! Decodes text: by its charset label, or by a guess from the bytes.
 //!
-//! Labels are those of the WHATWG encoding standard. It maps ISO-2022-KR and HZ-GB-2312 to the replacement encoding since browsers
-//! must not run scripts hidden in them; mail is no page, so both are decoded here (RFC 1557, RFC 1843).
+//! Labels are those of the WHATWG encoding standard. It maps ISO-2022-KR and HZ-GB-2312 to the replacement encoding, because
+//! browsers must not run scripts hidden in them. Mail runs no scripts, so both are decoded here (RFC 1557, RFC 1843).
 
 use std::borrow::Cow;
 
 use encoding_rs::{EUC_KR, Encoding, GBK, ISO_2022_JP, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// Bytes at the beginning of HTML in which `<meta charset>` is looked for (HTML standard, 13.2.3.2: 1,024; mail has longer heads).
+/// Bytes of HTML searched for `<meta charset>`. The HTML standard (13.2.3.2) says 1,024, but mail has longer heads.
 const META_WITHIN: usize = 4_096;
 
-/// Decodes text whose charset is `label`, if one was named.
+/// Decodes text with the charset `label`, if there is one.
 pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
     let label = label.map(|label| label.trim_matches(|c: char| c.is_whitespace() || "\"'".contains(c)).to_lowercase());
     let Some(label) = label.filter(|label| !label.is_empty()) else { return guess(bytes) };
@@ -20,17 +20,17 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
         _ => {}
     }
     let Some(encoding) = Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != REPLACEMENT) else {
-        // UTF-7, code pages of DOS and the like.
+        // UTF-7, DOS code pages and similar.
         return match mail_parser::decoders::charsets::map::charset_decoder(label.as_bytes()) {
             Some(decoder) if label != "us-ascii" => decoder(bytes),
             _ => guess(bytes),
         };
     };
-    // Some programs write UTF-8 on each label that promises less.
+    // Some programs write UTF-8 under any label.
     if encoding == UTF_8 && has_escapes(bytes) || encoding != UTF_8 && is_utf8_all_the_same(encoding, bytes) {
         return guess(bytes);
     }
-    // A label that only promises Latin letters is often the default of a program that wrote UTF-8, or a national charset.
+    // A label of Latin letters is often only the default of a program that wrote UTF-8 or a national charset.
     if encoding == WINDOWS_1252 {
         return if bytes.is_ascii() || is_utf8(bytes) || label.contains("ascii") {
             guess(bytes)
@@ -38,7 +38,7 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
             encoding.decode(bytes).0.into_owned()
         };
     }
-    // UTF-16 has a NUL in each letter of ASCII: text without one is no UTF-16.
+    // ASCII letters in UTF-16 contain NULs: text without one is not UTF-16.
     if [UTF_16LE, UTF_16BE].contains(&encoding) && bytes.is_ascii() && !bytes.contains(&0) {
         return guess(bytes);
     }
@@ -48,19 +48,19 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
         return text.into_owned();
     }
     if encoding == UTF_8 {
-        // Cut within a letter is not a wrong label.
+        // A letter cut at the end does not make the label wrong.
         return if is_utf8(bytes) { text.into_owned() } else { guess(bytes) };
     }
     if is_utf8(bytes) { guess(bytes) } else { text.into_owned() }
 }
 
-/// Decodes HTML: a label, or else what `<meta charset>` says, or else a guess.
+/// Decodes HTML by its label, by `<meta charset>`, or by a guess.
 pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
     let known = label.filter(|label| {
         let label = label.trim().to_lowercase();
         !label.is_empty() && label != "us-ascii" && label != "ascii" && Encoding::for_label(label.as_bytes()).is_some()
     });
-    // A default label of Latin letters says less than HTML that names another charset.
+    // A charset in the HTML outweighs a default label of Latin letters.
     let is_default = |label: &str| is_label_of(label, WINDOWS_1252) && !bytes.is_ascii() && !is_utf8(bytes);
     if let (Some(label), Some(named)) = (known, meta_charset(bytes))
         && is_default(label)
@@ -71,7 +71,7 @@ pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
     match known {
         Some(label) if !is_label_of(label, UTF_8) || is_utf8(bytes) => decode(Some(label), bytes),
         _ if is_utf8(bytes) && !has_escapes(bytes) => decode(label, bytes),
-        // A few broken letters, and a `<meta>` that nobody changed when the text became UTF-8.
+        // A few broken letters, and a `<meta>` left over from before the text became UTF-8.
         None if is_mostly_utf8(bytes) && !bytes.is_ascii() => guess(bytes),
         _ => decode(meta_charset(bytes).as_deref().or(label), bytes),
     }
@@ -81,7 +81,7 @@ fn is_label_of(label: &str, encoding: &'static Encoding) -> bool {
     Encoding::for_label(label.trim().as_bytes()) == Some(encoding)
 }
 
-/// Whether bytes are UTF-8, but for a letter that is cut off at their end. A single byte behind ASCII is a letter of something else.
+/// Whether bytes are UTF-8, except for a letter cut at the end. A single byte behind ASCII belongs to another charset.
 fn is_utf8(bytes: &[u8]) -> bool {
     match std::str::from_utf8(bytes) {
         Ok(_) => true,
@@ -89,11 +89,11 @@ fn is_utf8(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether bytes are UTF-8 though their label says otherwise. In charsets of one byte a letter nothing else looks like that; in those
-/// of two, short words do (`联通` in GBK), but not several letters of three bytes.
+/// Whether bytes are UTF-8 under another label. In single-byte charsets nothing else looks like UTF-8; in double-byte charsets short
+/// words do (`联通` in GBK), but not several letters of three bytes.
 fn is_utf8_all_the_same(encoding: &'static Encoding, bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    // Pairs of capitals look like rare letters: `ÓŁ` in ISO-8859-2 like `ӣ`.
+    // Pairs of capitals look like rare letters: `ÓŁ` in ISO-8859-2 looks like `ӣ`.
     let is_usual = |c: char| {
         matches!(c, '\0'..='\u{17f}' | '\u{370}'..='\u{45f}' | '\u{590}'..='\u{6ff}' | '\u{e00}'..='\u{e7f}'
             | '\u{2000}'..='\u{27bf}' | '\u{3000}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{ff00}'..='\u{ffef}' | '\u{1f300}'..='\u{1faff}')
@@ -104,7 +104,7 @@ fn is_utf8_all_the_same(encoding: &'static Encoding, bytes: &[u8]) -> bool {
     encoding.is_single_byte() || bytes.iter().filter(|byte| (0xe0..=0xef).contains(*byte)).count() >= 3
 }
 
-/// Whether bytes are UTF-8 but for a few: what others appended, or a gateway broke.
+/// Whether bytes are UTF-8 except for a few that were appended or broken.
 fn is_mostly_utf8(bytes: &[u8]) -> bool {
     let (mut letters, mut faults) = (0_usize, 0_usize);
     for chunk in bytes.utf8_chunks() {
@@ -114,7 +114,7 @@ fn is_mostly_utf8(bytes: &[u8]) -> bool {
     letters > faults
 }
 
-/// UTF-8 whose faults are letters of Windows-1252.
+/// Decodes UTF-8 and its invalid bytes as Windows-1252.
 fn mixed(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -124,7 +124,7 @@ fn mixed(bytes: &[u8]) -> String {
     text
 }
 
-/// ISO-2022-JP without escapes that another one follows at once, as where two encoded words meet: decoders take that for a fault.
+/// ISO-2022-JP without redundant escapes, as between two encoded words: decoders report them as errors.
 fn without_idle_escapes(bytes: &[u8]) -> Cow<'_, [u8]> {
     let length = |at: usize| match bytes[at..] {
         [0x1b, b'$', b'(', _, ..] => Some(4),
@@ -145,7 +145,7 @@ fn without_idle_escapes(bytes: &[u8]) -> Cow<'_, [u8]> {
     if out.len() == bytes.len() { Cow::Borrowed(bytes) } else { Cow::Owned(out) }
 }
 
-/// Whether bytes have the escapes of ISO 2022: to Japanese or Korean sets.
+/// Whether bytes contain ISO 2022 escapes to Japanese or Korean sets.
 fn has_escapes(bytes: &[u8]) -> bool {
     bytes.is_ascii()
         && [&b"\x1b$B"[..], b"\x1b$@", b"\x1b$(D", b"\x1b(J", b"\x1b(I", b"\x1b$)C"]
@@ -157,7 +157,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// What bytes without a usable label are, as mail programs guess it: the escapes of ISO 2022, UTF-8 where it is valid, else Windows-1252.
+/// Guesses the charset as mail programs do: ISO 2022 escapes, valid UTF-8, otherwise Windows-1252.
 fn guess(bytes: &[u8]) -> String {
     if has_escapes(bytes) {
         return if find(bytes, b"\x1b$)C").is_some() {
@@ -166,7 +166,7 @@ fn guess(bytes: &[u8]) -> String {
             ISO_2022_JP.decode(&without_idle_escapes(bytes)).0.into_owned()
         };
     }
-    // A byte order mark outranks everything (WHATWG encoding standard, "BOM sniff").
+    // A byte order mark decides (WHATWG encoding standard, "BOM sniff").
     if let Some((encoding, _)) = Encoding::for_bom(bytes) {
         return encoding.decode(bytes).0.into_owned();
     }
@@ -176,7 +176,7 @@ fn guess(bytes: &[u8]) -> String {
     if is_mostly_utf8(bytes) { mixed(bytes) } else { WINDOWS_1252.decode(bytes).0.into_owned() }
 }
 
-/// The charset that HTML names in `<meta charset=…>` or `<meta … content="text/html; charset=…">`.
+/// The charset in `<meta charset=…>` or `<meta … content="text/html; charset=…">`.
 fn meta_charset(html: &[u8]) -> Option<String> {
     let head = html[..html.len().min(META_WITHIN)].to_ascii_lowercase();
     let mut rest = head.as_slice();
@@ -193,7 +193,7 @@ fn meta_charset(html: &[u8]) -> Option<String> {
                     .position(|byte| byte.is_ascii_whitespace() || b"\"';/>".contains(byte))
                     .unwrap_or(value.len());
                 let label = &value[..end];
-                // Who can read this is not in UTF-16 (HTML standard, 13.2.3.2).
+                // HTML readable as ASCII is not UTF-16 (HTML standard, 13.2.3.2).
                 let is_wide = Encoding::for_label(label).is_some_and(|found| [UTF_16LE, UTF_16BE].contains(&found));
                 if end > 0 && !is_wide {
                     return Some(String::from_utf8_lossy(label).into_owned());
@@ -214,7 +214,7 @@ fn iso_2022_kr(bytes: &[u8]) -> String {
             0x1b if bytes[at..].starts_with(b"\x1b$)C") => at += 3,
             0x0e => shifted = true,
             0x0f => shifted = false,
-            // A line ends the shift, whether it says so or not.
+            // The end of a line ends the shift.
             byte @ (b'\r' | b'\n') => {
                 shifted = false;
                 plain.push(byte);
@@ -227,7 +227,7 @@ fn iso_2022_kr(bytes: &[u8]) -> String {
     EUC_KR.decode_without_bom_handling(&plain).0.into_owned()
 }
 
-/// RFC 1843: between `~{` and `~}` stand the bytes of GB 2312 without their high bits.
+/// RFC 1843: between `~{` and `~}` are bytes of GB 2312 without their high bits.
 fn hz(bytes: &[u8]) -> String {
     let mut plain = Vec::with_capacity(bytes.len());
     let (mut chinese, mut at) = (false, 0);
@@ -254,8 +254,8 @@ fn hz(bytes: &[u8]) -> String {
     GBK.decode_without_bom_handling(&plain).0.into_owned()
 }
 
-/// Header fields as UTF-8: those with bytes beyond ASCII, which RFC 6532 wants to be UTF-8, are guessed, each by itself; where the
-/// body has a charset, it is that of the header too.
+/// Header fields as UTF-8. Fields with other bytes than ASCII, which RFC 6532 requires to be UTF-8, are decoded one by one: by the
+/// charset of the body, otherwise by a guess.
 pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !has_escapes(bytes) => return Cow::Borrowed(text),
@@ -273,7 +273,7 @@ pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The charset that a header names for the body.
+/// The charset of the body.
 fn label_of(header: &[u8]) -> Option<String> {
     let field = super::header::Fields(header).get("content-type")?;
     let lower = field.to_ascii_lowercase();

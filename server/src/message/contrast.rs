@@ -1,7 +1,7 @@
-//! Readable text: where a ground was taken away, or a style sheet was, light text must not stay on white.
+//! Keeps text readable: if a background or style sheet was removed, light text must not stay on white.
 //!
-//! It reads what the sanitiser wrote: tags that are closed, attributes that are quoted, styles in attributes. Colour and ground of
-//! each text follow from the elements around it.
+//! Reads the output of the sanitiser: closed tags, quoted attributes, styles in attributes. Colour and background of each text follow
+//! from its ancestors.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,18 +13,18 @@ use html5ever::tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult, Toke
 
 use super::css::LOST_GROUND;
 
-/// Lowest contrast (WCAG 2.2, 1.4.3 wants 4.5) at which a colour is left as its author chose it: grey on white is a choice, white on
-/// white is none.
+/// Lowest contrast of a colour that the author chose. WCAG 2.2, 1.4.3, wants 4.5, but grey on white may be intended; white on white
+/// is not.
 const LOWEST: f32 = 2.0;
-/// The same for the frame's own colours, which nobody chose for that ground.
+/// The same for the frame's default colours, which the author did not choose.
 const LOWEST_OF_OURS: f32 = 4.5;
 
 const PAPER: [f32; 3] = [1.0, 1.0, 1.0];
-/// Text without a colour, of the frame's style sheet.
+/// Default text colour of the frame's style sheet.
 const INK: [f32; 3] = [0.106, 0.145, 0.2];
-/// Links without a colour, likewise.
+/// Default link colour.
 const LINK: [f32; 3] = [0.114, 0.31, 0.624];
-/// Ground instead of a picture that light text stood on.
+/// Background that replaces a picture behind light text.
 const SLATE: [f32; 3] = [0.2, 0.235, 0.29];
 
 const WITH_BGCOLOR: [&str; 7] = ["table", "thead", "tbody", "tfoot", "tr", "td", "th"];
@@ -34,7 +34,7 @@ const VOID: [&str; 8] = ["br", "hr", "img", "wbr", "col", "area", "input", "sour
 #[derive(Clone, Copy, PartialEq)]
 enum Ground {
     Colour([f32; 3]),
-    /// It was a picture; what it becomes depends on the text on it.
+    /// A removed picture; its replacement depends on the text.
     Lost,
 }
 
@@ -48,15 +48,15 @@ struct Element {
     name: String,
     attributes: Vec<(String, String)>,
     parent: Option<usize>,
-    /// Colour of its text, its own or inherited.
+    /// Text colour, own or inherited.
     colour: [f32; 3],
-    /// That colour was chosen by the author.
+    /// The author chose that colour.
     chosen: bool,
-    /// Its own ground.
+    /// Own background.
     ground: Option<Ground>,
-    /// The element whose ground is behind its text: itself, or one around it.
+    /// The element with the background behind its text: itself or an ancestor.
     ground_of: Option<usize>,
-    /// What that ground is in the end.
+    /// The resulting background colour.
     behind: [f32; 3],
     /// Styles to add.
     more: String,
@@ -94,7 +94,7 @@ impl Pieces {
     fn tag(&mut self, tag: &Tag) {
         let name = tag.name.to_string();
         if tag.kind == TagKind::EndTag {
-            // What the sanitiser wrote is nested; what is not is left out.
+            // The output of the sanitiser is nested; other tags are dropped.
             let open = self.open.last().and_then(|at| match &self.all[*at] {
                 Piece::Start(element) => Some(element.name.as_str()),
                 _ => None,
@@ -132,7 +132,7 @@ impl Element {
             attributes.iter().find(|(name, _)| name == "style").map(|(_, style)| style.clone()).unwrap_or_default();
         let mut lost = attributes.iter().any(|(name, _)| name == "background");
         attributes.retain(|(name, _)| name != "background");
-        // Browsers honour each attribute only where HTML had it.
+        // Browsers honour each attribute only on certain elements.
         let legacy = |honours: bool, attribute_name| {
             attribute(&attributes, attribute_name).filter(|_| honours).and_then(legacy_colour)
         };
@@ -151,7 +151,7 @@ impl Element {
             }
         }
         if transparent {
-            // Letters that are not there: through them one would see a ground that was cut to their form.
+            // Transparent text: shows a background clipped to its letters.
             colour = ground.or(Some(PAPER));
         }
         let mut chosen = colour.is_some() || around.is_some_and(|around| around.chosen);
@@ -181,12 +181,12 @@ fn attribute<'a>(attributes: &'a [(String, String)], name: &str) -> Option<&'a s
     attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-/// Declarations that [`super::css`] wrote: no semicolon stands within a value but in quotes, and then the value is no colour.
+/// Declarations written by [`super::css`]: a semicolon occurs within a value only in quotes, and then the value is no colour.
 fn declarations(style: &str) -> impl Iterator<Item = (&str, &str)> {
     style.split(';').filter_map(|one| one.split_once(':')).map(|(name, value)| (name.trim(), value.trim()))
 }
 
-/// A colour that covers what is behind it.
+/// An opaque colour.
 fn opaque(value: &str) -> Option<[f32; 3]> {
     let colour = csscolorparser::parse(value).ok()?;
     (colour.a >= 0.5).then_some([colour.r, colour.g, colour.b])
@@ -196,12 +196,12 @@ fn is_transparent(value: &str) -> bool {
     csscolorparser::parse(value).is_ok_and(|colour| colour.a < 0.5)
 }
 
-/// Colours of attributes need no `#` (HTML standard, 2.3.6).
+/// Colours in attributes may omit the `#` (HTML standard, 2.3.6).
 fn legacy_colour(value: &str) -> Option<[f32; 3]> {
     opaque(value.trim()).or_else(|| opaque(&format!("#{}", value.trim())))
 }
 
-/// Whether a colour is that of the element around (CSS Color 4; `currentcolor` as a `color` is inherited too).
+/// Whether a colour is inherited (CSS Color 4; so is `currentcolor` as a `color`).
 fn is_inherited(value: &str) -> bool {
     let value = value.trim().trim_end_matches("!important").trim_end();
     ["inherit", "unset", "currentcolor", "revert-layer"].iter().any(|word| value.eq_ignore_ascii_case(word))
@@ -222,7 +222,7 @@ fn first_stop(gradient: &str) -> Option<[f32; 3]> {
             _ => {}
         }
     }
-    // A stop may have a place behind its colour.
+    // A position may follow the colour of a stop.
     stops.into_iter().find_map(|stop| opaque(stop).or_else(|| opaque(stop.rsplit_once(' ')?.0)))
 }
 
@@ -242,7 +242,7 @@ fn hex(colour: [f32; 3]) -> String {
     csscolorparser::Color::new(r, g, b, 1.0).to_css_hex().to_string()
 }
 
-/// The same HTML, with readable text.
+/// Returns the HTML with readable text.
 pub fn readable(html: &str) -> String {
     let tokenizer = Tokenizer::new(Sink(RefCell::default()), html5ever::tokenizer::TokenizerOpts::default());
     let input = BufferQueue::default();
@@ -255,7 +255,7 @@ pub fn readable(html: &str) -> String {
     write(&pieces)
 }
 
-/// Decides what a ground becomes that was a picture: dark where most of the text on it is light, or else what is behind it.
+/// Replaces removed pictures: dark if most of their text is light, otherwise transparent.
 fn settle_grounds(pieces: &mut Pieces) {
     let mut tally: HashMap<usize, (usize, usize)> = HashMap::new();
     for piece in &pieces.all {
@@ -265,7 +265,7 @@ fn settle_grounds(pieces: &mut Pieces) {
         let letters = text.chars().filter(|c| !c.is_whitespace()).count();
         *(if contrast(*colour, PAPER) < contrast(*colour, SLATE) { light } else { dark }) += letters;
     }
-    // Parents stand before their children.
+    // Parents come before their children.
     for at in 0..pieces.all.len() {
         let around = pieces.element(at).and_then(|element| pieces.element(element.parent?)).map(|around| around.behind);
         let Piece::Start(element) = &mut pieces.all[at] else { continue };
@@ -280,7 +280,7 @@ fn settle_grounds(pieces: &mut Pieces) {
     }
 }
 
-/// Gives text a colour that can be read where its own cannot.
+/// Replaces unreadable text colours.
 fn replace_colours(pieces: &mut Pieces) {
     let mut parents: Vec<usize> = pieces
         .all

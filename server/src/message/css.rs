@@ -1,10 +1,10 @@
-//! Styles of strangers: what is left of a `style` attribute. Properties are those of an allow list; values are made anew from their
-//! tokens; nothing in them names an address. A ground that was a picture is gone; it is said, so that light text does not stay on
-//! white (see [`super::contrast`]).
+//! Sanitises `style` attributes. Keeps properties of an allow list, and rebuilds values from their tokens without URLs. Marks
+//! removed background pictures, so that light text does not stay on white (see
+//! [`super::contrast`]).
 
 use cssparser::{BasicParseErrorKind, Delimiter, ParseError, Parser, ToCss, Token};
 
-/// Properties that are left: none of them loads anything, and none leaves the frame.
+/// Allowed properties: none loads anything or leaves the frame.
 const PROPERTIES: [&str; 68] = [
     "background-color",
     "border",
@@ -82,20 +82,20 @@ const FUNCTIONS: [&str; 13] =
 const GRADIENTS: [&str; 4] =
     ["linear-gradient", "radial-gradient", "repeating-linear-gradient", "repeating-radial-gradient"];
 
-/// Functions within functions.
+/// Deepest nesting of functions.
 const DEPTH: usize = 8;
-/// Declarations of one attribute.
+/// Most declarations of one attribute.
 const DECLARATIONS: usize = 200;
 
-/// Marks, within a style, a ground that was a picture and is gone. No browser knows it; [`super::contrast`] removes it.
+/// Marks a removed background picture in a style. [`super::contrast`] removes the mark.
 pub(super) const LOST_GROUND: &str = "--lost-ground";
 
 enum Component {
-    /// A token that may stay, as it is written.
+    /// An allowed token.
     Plain(String),
     Colour(String),
     Gradient(String),
-    /// A picture from an address.
+    /// A picture from a URL.
     Picture,
     Comma,
 }
@@ -106,7 +106,7 @@ fn failed() -> Failed {
     ParseError::from_basic_kind(BasicParseErrorKind::UnexpectedToken)
 }
 
-/// The components of a value, or nothing where one of them is not known to be harmless.
+/// The components of a value. Fails if one is not known to be harmless.
 fn components(parser: &mut Parser<'_>, depth: usize) -> Result<Vec<Component>, Failed> {
     let mut found = Vec::new();
     while let Ok(token) = parser.next_including_whitespace().cloned() {
@@ -120,7 +120,7 @@ fn components(parser: &mut Parser<'_>, depth: usize) -> Result<Vec<Component>, F
             | Token::Delim('/' | '+' | '-' | '*') => Component::Plain(token.to_css_string()),
             Token::WhiteSpace(_) => Component::Plain(" ".to_owned()),
             Token::Delim('!') => {
-                // Style sheets are in these attributes already: nothing outranks them.
+                // Style sheets are inlined already: nothing overrides these attributes.
                 parser.expect_ident_matching("important")?;
                 continue;
             }
@@ -159,7 +159,7 @@ fn function(parser: &mut Parser<'_>, name: &str, depth: usize) -> Result<Compone
     })
 }
 
-/// Components as a value; none if one of them is a picture.
+/// Components as a value; `None` if one is a picture.
 fn written(all: &[Component]) -> Option<String> {
     let mut out = String::new();
     for one in all {
@@ -172,7 +172,7 @@ fn written(all: &[Component]) -> Option<String> {
     Some(out.trim().to_owned())
 }
 
-/// What is left of a `style` attribute.
+/// Sanitises a `style` attribute.
 pub fn sanitised(style: &str) -> String {
     let mut parser = Parser::new(style);
     let mut out = String::new();
@@ -184,9 +184,9 @@ pub fn sanitised(style: &str) -> String {
             out.push(';');
         }
     };
-    // A ground of an earlier declaration stays where a later one only adds a picture, as in browsers it would not: text must be readable.
+    // Unlike in browsers, a later picture does not reset an earlier background colour: text must stay readable.
     let (mut ground, mut gradient, mut picture): (Option<String>, Option<String>, bool) = (None, None, false);
-    // A copy for other programs that is put outside the page: `position` is no property that is left, so it would be seen.
+    // A copy positioned outside the page: it would be visible without `position`.
     let (mut taken_out, mut outside) = (false, false);
     for _ in 0..DECLARATIONS {
         if parser.is_exhausted() {
@@ -216,7 +216,7 @@ pub fn sanitised(style: &str) -> String {
                 }
             }
             name if PROPERTIES.contains(&name) => put(name, &written(&value).unwrap_or_default()),
-            // A list's sign may be a picture: the rest of it stays.
+            // A list marker may be a picture: keeps the rest.
             name @ "list-style" => {
                 let rest: Vec<Component> =
                     value.into_iter().filter(|component| !matches!(component, Component::Picture)).collect();
@@ -235,14 +235,14 @@ pub fn sanitised(style: &str) -> String {
     out
 }
 
-/// Whether a place is so far from where it belongs that nobody sees it: `-9999px`.
+/// Whether an offset moves an element out of sight, as `-9999px` does.
 fn is_far_outside(value: &[Component]) -> bool {
     let text = written(value).unwrap_or_default().to_ascii_lowercase();
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
     number.parse::<f32>().is_ok_and(|number| number <= -500.0 || (number <= -100.0 && !text.ends_with("px")))
 }
 
-/// Words that are no colours and say something of a ground.
+/// Keywords of backgrounds other than colours.
 fn known_word(word: &str) -> Option<String> {
     let word = word.to_ascii_lowercase();
     ["inherit", "initial", "unset"].contains(&word.as_str()).then_some(word)

@@ -1,4 +1,4 @@
-//! Characters that turn the direction of the text around them (Unicode Standard Annex #9): they make `exe.fdp` look like `pdf.exe`.
+//! Characters that change the direction of text (Unicode Standard Annex #9): they make `exe.fdp` look like `pdf.exe`.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ pub fn turns_text(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A name, subject or address with such characters shown as what they are. Isolates that are closed stay: they turn nothing but
-/// what is within them, and programs write them around names of people. Marks (U+200E, U+200F, U+061C) turn nothing.
+/// Makes such characters visible in a name, subject or address. Closed isolates stay: they affect only their content, and programs
+/// write them around names. Marks (U+200E, U+200F, U+061C) stay too.
 pub fn shown(text: &str) -> String {
     if !text.contains(turns_text) {
         return text.to_owned();

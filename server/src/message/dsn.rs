@@ -1,20 +1,20 @@
-//! Delivery status notifications (RFC 3464): what comes back, and why.
+//! Delivery status notifications (RFC 3464).
 
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
-/// Recipients of one report that are looked at.
+/// Most recipients of one report.
 const MOST: usize = 500;
 
-/// What came back.
+/// A bounce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounce {
-    /// Message-ID of what was sent, with angle brackets.
+    /// Message-ID of the sent message, with angle brackets.
     pub message_id: String,
-    /// Who did not get it, and why.
+    /// Recipients that did not get it, with reasons.
     pub failed: Vec<(String, String)>,
 }
 
-/// Whether these header fields are those of a report.
+/// Whether a header is that of a report.
 pub(crate) fn is_report(header: &[u8]) -> bool {
     MessageParser::default().parse_headers(header).is_some_and(|message| {
         message.content_type().is_some_and(|kind| {
@@ -53,7 +53,7 @@ fn is_type(part: &mail_parser::MessagePart<'_>, main: &str, sub: &[&str]) -> boo
     })
 }
 
-/// Takes a report apart. None: it is none, tells of no failure, or does not say of which message.
+/// Parses a report. `None`: not a report, no failure, or no message named.
 pub(crate) fn parse(raw: &[u8]) -> Option<Bounce> {
     let message = MessageParser::default().parse(raw)?;
     let status =
@@ -68,12 +68,12 @@ pub(crate) fn parse(raw: &[u8]) -> Option<Bounce> {
         else {
             continue;
         };
-        // `delayed` tells of patience, `relayed` and `delivered` of success.
+        // `delayed`, `relayed` and `delivered` are no failures.
         if !action.eq_ignore_ascii_case("failed") {
             continue;
         }
         let (status, said) = (value("status").unwrap_or_default(), value("diagnostic-code").map_or("", typed));
-        // What the server said mostly names the status itself.
+        // The diagnostic code usually contains the status.
         let reason = if said.contains(status) { said.to_owned() } else { format!("{status} {said}").trim().to_owned() };
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(500).collect();
         failed.push((typed(value("original-recipient").unwrap_or(recipient)).to_owned(), reason));
@@ -89,7 +89,7 @@ pub(crate) fn parse(raw: &[u8]) -> Option<Bounce> {
         }
         _ => None,
     });
-    // Some servers return nothing of the message: they answer to it at least.
+    // Some servers return no part of the message, but refer to it.
     let original = original.or_else(|| {
         let answered = message.in_reply_to();
         answered.as_text().map(ToOwned::to_owned).or_else(|| answered.as_text_list()?.first().map(ToString::to_string))

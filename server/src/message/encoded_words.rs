@@ -1,16 +1,16 @@
-//! Encoded words of header fields (RFC 2047), made anew before mail-parser reads them.
+//! Encoded words of header fields (RFC 2047), rewritten before mail-parser reads them.
 //!
-//! mail-parser decodes each word by itself, so a letter whose bytes are split between two of them breaks (RFC 2047, 5, forbids
-//! the split; many programs do it). And RFC 2047 knows no words within quotes, where programs write them nevertheless. Here
-//! neighbours of one charset are joined first, their charset decoded by [`super::charset`], and one UTF-8 word is left, so that
-//! commas and quotes of a name stay hidden from the address parser.
+//! mail-parser decodes each word separately, so a letter split between two words breaks (RFC 2047, 5, forbids the split, but many
+//! programs do it). It also ignores words inside quotes, which RFC 2047 does not allow but programs write. This module joins
+//! neighbours of one charset, decodes them with [`super::charset`], and writes one UTF-8 word, so that commas and quotes in names
+//! stay hidden from the address parser.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::model::Encoding;
 use super::{charset, transfer};
 
-/// Bytes of a header that are looked at.
+/// Largest header, in bytes.
 const HEADER: usize = 4 * 1024 * 1024;
 
 /// Longest name of a charset, in bytes.
@@ -22,7 +22,7 @@ const WORD: usize = 5_000;
 struct Word<'a> {
     charset: &'a str,
     bytes: Vec<u8>,
-    /// What it was decoded from, if that is base64.
+    /// Its base64 text, for encoding B.
     base64: Option<String>,
     rest: &'a str,
 }
@@ -46,27 +46,27 @@ fn word(text: &str) -> Option<Word<'_>> {
     }
     let base64 = (encoding == 'b').then(|| data.replace(char::is_whitespace, ""));
     let bytes = match encoding {
-        // It goes on in another parameter (RFC 2231): its pieces are joined first.
+        // Continued in another parameter (RFC 2231): the pieces are joined first.
         'b' if data.contains(['"', ';']) => return None,
         'b' => transfer::decode(Encoding::Base64, base64.as_deref().unwrap_or_default().as_bytes()).0,
         'q' => {
-            // Blanks at the end of a line are data here.
+            // Blanks at the end of a line are data.
             let data = data.replace("\r\n", "").replace('\n', "").replace(['_', ' '], "=20");
             transfer::decode(Encoding::QuotedPrintable, data.as_bytes()).0
         }
         _ => return None,
     };
-    // RFC 2231, 5: a language may stand behind the charset.
+    // RFC 2231, 5: a language may follow the charset.
     let charset = charset.split('*').next().unwrap_or(charset);
     Some(Word { charset, bytes, base64, rest })
 }
 
-/// A text with its encoded words decoded.
+/// Decodes the encoded words of a text.
 pub fn decoded(text: &str) -> String {
     replaced(text, |decoded, out| out.push_str(decoded))
 }
 
-/// A header with each run of encoded words as one word of UTF-8. Offsets change: it is for reading fields only.
+/// Rewrites each run of encoded words as one UTF-8 word. Offsets change: only for reading fields.
 pub fn normalised(header: &[u8]) -> String {
     let header = charset::header_text(&header[..header.len().min(HEADER)]);
     replaced(&header, |decoded, out| {
@@ -95,11 +95,11 @@ fn replaced(text: &str, mut put: impl FnMut(&str, &mut String)) -> String {
         let mut decoded = String::new();
         let (mut charset, mut bytes, mut base64) = (first.charset, first.bytes, first.base64);
         rest = first.rest;
-        // Blanks between two words are none of the text (RFC 2047, 6.2).
+        // Blanks between two words are not part of the text (RFC 2047, 6.2).
         while let Some(next) = Some(rest.trim_start()).filter(|next| next.starts_with("=?")).and_then(word) {
             let is_same = next.charset.eq_ignore_ascii_case(charset);
             match (base64.filter(|base64| is_same && is_cut(base64)), next.base64) {
-                // Cut within a group of base64, and not between letters: both are one word.
+                // Split within a group of base64: joins both texts.
                 (Some(before), Some(behind)) => {
                     let alone = transfer::decode(Encoding::Base64, before.as_bytes()).0.len();
                     bytes.truncate(bytes.len() - alone);

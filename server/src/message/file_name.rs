@@ -1,21 +1,21 @@
-//! Names of attachments: such as every system can store, whole, and honest about what the file is.
+//! File names of attachments: safe on every system, and honest about the type.
 
-/// Characters of a name. Windows, macOS and Linux store 255 units or bytes; a download adds ` (1)` to it.
+/// Longest name, in characters. Systems allow 255 units or bytes; a download may append ` (1)`.
 const LONGEST: usize = 150;
-/// Bytes of it: letters of other scripts have up to four.
+/// Longest name, in bytes: letters of other scripts have up to four.
 const BYTES: usize = 240;
-/// Characters of an ending, the dot included.
+/// Longest extension, in characters with the dot.
 const ENDING: usize = 20;
 
-/// Names that Windows keeps for devices.
+/// Names that Windows reserves for devices.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
-/// A name that is safe on every system. Unsafe characters are replaced; nothing is cut off at them.
+/// A safe name. Unsafe characters are replaced, not cut at.
 pub fn file_name(name: &str, content_type: &str, number: usize) -> String {
     let one_line: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let one_line = one_line.split_whitespace().collect::<Vec<_>>().join(" ");
     let safe: String = one_line.chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
-    // A dot in front hides a file; blanks and dots at the end vanish on Windows.
+    // A leading dot hides a file; Windows drops trailing blanks and dots.
     let safe = safe.trim_matches(|c: char| c == '.' || c.is_whitespace());
     if safe.chars().all(|c| c == '_' || c == '.') {
         return format!("attachment-{number}.{}", ending_of(content_type));
@@ -27,7 +27,7 @@ pub fn file_name(name: &str, content_type: &str, number: usize) -> String {
     shortened(&safe)
 }
 
-/// Shortens a name in its stem: its ending says what it is.
+/// Shortens the stem of a name and keeps its extension.
 fn shortened(name: &str) -> String {
     if name.chars().count() <= LONGEST && name.len() <= BYTES {
         return name.to_owned();

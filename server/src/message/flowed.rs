@@ -1,21 +1,21 @@
-//! Plain text as people read it: soft line breaks removed (RFC 3676), and links found.
+//! Plain text: removes soft line breaks (RFC 3676), and finds links.
 
 use app::model::TextPiece;
 use linkify::{LinkFinder, LinkKind};
 
-/// Links of one text that are found: more are text.
+/// Most links in one text; further ones stay text.
 const LINKS: usize = 2_000;
 
-/// Joins the lines of `format=flowed` text. With DelSp the blank that marks a soft break goes, too.
+/// Joins the lines of `format=flowed` text. With DelSp, also removes the blank that marks a soft break.
 pub fn unflowed(text: &str, del_sp: bool) -> String {
     let mut out = String::with_capacity(text.len());
-    // Depth of quotes of a line that goes on in the next one.
+    // Quote depth of a line that continues.
     let mut open: Option<usize> = None;
     for line in text.split('\n') {
         let line = line.strip_suffix('\r').unwrap_or(line);
         let depth = line.bytes().take_while(|byte| *byte == b'>').count();
         let mut words = &line[depth..];
-        // A blank that was stuffed before what would look like a quote (RFC 3676, 4.4).
+        // Space-stuffing (RFC 3676, 4.4).
         words = words.strip_prefix(' ').unwrap_or(words);
         let signature = words == "-- ";
         if open.is_some_and(|before| before != depth || signature) {
@@ -39,14 +39,14 @@ pub fn unflowed(text: &str, del_sp: bool) -> String {
             open = None;
         }
     }
-    // `split` sees one more line behind the last line end.
+    // `split` yields an empty line after the last line end.
     if out.ends_with('\n') {
         out.pop();
     }
     out
 }
 
-/// A text in pieces: words, and links to pages and addresses. Nothing in it is markup.
+/// Splits a text into words and links. The pieces contain no markup.
 pub fn pieces(text: &str) -> Vec<TextPiece> {
     let mut finder = LinkFinder::new();
     finder.kinds(&[LinkKind::Url, LinkKind::Email]).url_must_have_scheme(true);
@@ -71,8 +71,8 @@ pub fn pieces(text: &str) -> Vec<TextPiece> {
     pieces
 }
 
-/// Words, and the pages among them that everybody knows without a scheme. A finder that takes any dot for one (`plan.pdf`, `e.g.`)
-/// looks at the rest of the text anew with each.
+/// Words, and `www.` links without a scheme. A finder that accepts any dot (`plan.pdf`, `e.g.`) scans the rest of the text again
+/// for each.
 fn words_with_www(text: &str, pieces: &mut Vec<TextPiece>) {
     let ends = |c: char| c.is_whitespace() || "<>\"'()[]{}|`".contains(c);
     let (mut from, mut at) = (0, 0);
@@ -97,10 +97,10 @@ fn words_with_www(text: &str, pieces: &mut Vec<TextPiece>) {
     }
 }
 
-/// Where a link ends in a text without blanks between words: at the punctuation and the letters of Chinese, Japanese and Korean.
+/// End of a link in text without blanks: at Chinese, Japanese and Korean punctuation and letters.
 fn ended(link: &str) -> &str {
     let is_foreign = |c: char| matches!(c, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{ff00}'..='\u{ffef}' | '\u{201c}' | '\u{201d}');
-    // A host may have such letters; behind it they would be written in percent.
+    // A host may contain such letters; in the path they would be percent-encoded.
     let from = link.find("://").map_or(0, |at| at + 3);
     let path = link[from..].find('/').map_or(from, |at| from + at);
     link[path..].find(is_foreign).map_or(link, |at| &link[..path + at])

@@ -1,7 +1,7 @@
-//! Messages that came in, parsed. Whatever they are made of, this neither fails nor takes long.
+//! Parses received messages. Never fails, and takes bounded time.
 //!
-//! mail-parser finds the parts. What they are is decided here, since it calls text an attachment that has a name, a fault in its
-//! encoding, or stands where none is expected: the first thing that can be read is the text.
+//! mail-parser finds the parts. This module decides what they are, because mail-parser treats text as an attachment if it has a
+//! name, a broken encoding, or an unexpected place: the first readable part is the text.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -22,43 +22,43 @@ use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer
 use super::{calendar, charset, flowed, html_complexity, pictures, sanitize, smime, transfer};
 use crate::message::escape::escaped;
 
-/// Characters of a message's text that are shown.
+/// Longest shown text, in characters.
 const TEXT: usize = 500_000;
-/// Characters of HTML that are looked at.
+/// Longest HTML, in characters.
 const HTML: usize = 2_000_000;
-/// Tags of HTML: how long they take to sort grows with their square where they are nested.
+/// Most tags in HTML: parsing nested tags takes quadratic time.
 const TAGS: usize = 20_000;
-/// Attachments that are listed.
+/// Most listed attachments.
 pub(super) const PARTS: usize = 200;
-/// Bytes of inline pictures, all together.
+/// Total size of inline pictures, in bytes.
 pub(crate) const PICTURES: usize = 6 * 1024 * 1024;
-/// Bytes of attachments within a signature that are kept.
+/// Total size of attachments inside a signature or an encoded message, in bytes.
 const SIGNED: usize = 24 * 1024 * 1024;
-/// Bytes of a Content-ID.
+/// Longest Content-ID, in bytes.
 const CONTENT_ID: usize = 300;
-/// Multiparts within multiparts that are walked: the deepest of what people send has five.
+/// Deepest nesting of multiparts; real messages have at most about five.
 const DEPTH: usize = 50;
-/// Messages within messages.
+/// Deepest nesting of messages.
 const NESTED: usize = 4;
-/// Messages within one message.
+/// Most messages within one message.
 const MESSAGES: usize = 20;
-/// Pictures of a message that has no words.
+/// Most pictures shown of a message without text.
 const SCANS: usize = 10;
-/// Bytes of them, all together: one photograph of a telephone has up to 12 MB.
+/// Their total size, in bytes: a phone photo has up to 12 MB.
 const SCANNED: usize = 12 * 1024 * 1024;
 
-/// What is read of a message, in its order.
+/// Readable parts, in order.
 enum Body {
     Text(String),
     Html(String),
-    /// The same twice.
+    /// Alternatives of the same content.
     Alternative {
         text: Option<String>,
         html: Option<String>,
     },
 }
 
-/// A part that is no multipart: what its header says, and where it is.
+/// A part other than a multipart: its header values and its place.
 struct Leaf<'a> {
     kind: Parametrised,
     disposition: Parametrised,
@@ -96,16 +96,15 @@ impl Leaf<'_> {
     }
 }
 
-/// A message that is being parsed.
 struct Parser<'a> {
     raw: &'a [u8],
     message: &'a Message<'a>,
     out: ParsedMessage,
-    /// Parts that may be pictures of the text: their index among the attachments.
+    /// Parts that may be inline pictures, with their index among the attachments.
     pictures: Vec<(usize, Leaf<'a>)>,
-    /// Text that its sender calls an attachment.
+    /// Text parts declared as attachments.
     texts: Vec<Leaf<'a>>,
-    /// How deep this message is within others.
+    /// Nesting level of this message.
     level: usize,
 }
 
@@ -132,14 +131,14 @@ fn parse_at(raw: &[u8], truncated: bool, level: usize) -> ParsedMessage {
     parser.finish(bodies)
 }
 
-/// Whether a text has no letter: blanks, and characters that nobody sees.
+/// Whether a text has only blanks and invisible characters.
 fn is_blank(text: &str) -> bool {
     text.chars().all(|c| {
         c.is_whitespace() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
     })
 }
 
-/// Whether bytes begin as the header of a message does (RFC 5322, 3.6).
+/// Whether bytes begin with the header of a message (RFC 5322, 3.6).
 fn is_message(bytes: &[u8]) -> bool {
     let header = String::from_utf8_lossy(&bytes[..bytes.len().min(16 * 1024)]).to_ascii_lowercase();
     let is_field = |name: &str| header.lines().take_while(|line| !line.is_empty()).any(|line| line.starts_with(name));
@@ -150,7 +149,7 @@ fn has_ending(name: &str, ending: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, known)| known.eq_ignore_ascii_case(ending))
 }
 
-/// Whether bytes begin as a page does.
+/// Whether bytes begin like an HTML page.
 fn begins_as_page(bytes: &[u8]) -> bool {
     let start = bytes.trim_ascii_start();
     let start = start[..start.len().min(16)].to_ascii_lowercase();
@@ -167,7 +166,7 @@ impl<'a> Parser<'a> {
         let fields = Fields(slice(self.raw, part.offset_header, part.offset_body));
         let mut kind = Parametrised::parse(fields.get("content-type").unwrap_or_default());
         if !kind.value.contains('/') {
-            // RFC 2045, 5.2: what has no type, or none that can be read, is plain text.
+            // RFC 2045, 5.2: a missing or unreadable type means plain text.
             kind.value = String::from(if kind.value == "html" { "text/html" } else { "text/plain" });
         }
         let encoding =
@@ -215,7 +214,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The same in several forms: the first that is plain text, and the last that is HTML (RFC 2046, 5.1.4: the richest is last).
+    /// multipart/alternative: the first plain text, and the last HTML (RFC 2046, 5.1.4: the richest is last).
     fn alternative(&mut self, children: &[u32], depth: usize, bodies: &mut Vec<Body>) {
         let (mut text, mut html) = (None, None);
         for child in children {
@@ -223,7 +222,7 @@ impl<'a> Parser<'a> {
             self.walk(*child, depth + 1, &mut found);
             let (found_text, found_html) = joined(found);
             match found_html {
-                // One that is empty is no form of what the others say.
+                // An empty alternative does not count.
                 Some(found) if html.is_none() || says_something(&found) => {
                     html = Some(found);
                     text = text.or(found_text.filter(|text| !is_blank(text)));
@@ -239,7 +238,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A message within the message: its subject is its name.
+    /// A nested message, named by its subject.
     fn message(&mut self, leaf: &Leaf<'a>) {
         let decoded;
         let raw = if leaf.encoding == Encoding::Identity {
@@ -258,7 +257,7 @@ impl<'a> Parser<'a> {
                 let mut room = SIGNED;
                 keep_bytes(&mut nested, raw, &mut room);
             }
-            // Where its attachments are within the whole message.
+            // Places of its attachments within the whole message.
             shift(&mut nested, (leaf.encoding == Encoding::Identity).then_some(leaf.from));
             self.out.nested.push(nested);
         }
@@ -279,9 +278,9 @@ impl<'a> Parser<'a> {
             {
                 self.message(&leaf);
             }
-            // The same for programs that show mail as AMP.
+            // An alternative for AMP.
             "text/x-amp-html" => {}
-            // Its label is wrong: by its first bytes it is a picture, and it is named as one.
+            // Mislabelled: a picture by its first bytes, with a Content-ID.
             kind if kind.starts_with("text/")
                 && leaf.content_id.is_some()
                 && pictures::raster_type(&leaf.decoded().0).is_some() =>
@@ -293,13 +292,13 @@ impl<'a> Parser<'a> {
             "text/plain" | "text/html" | "text/enriched" | "text/markdown" if !leaf.is_attachment() => {
                 bodies.push(self.body(&leaf));
             }
-            // It has a name, and is to be shown where it stands (RFC 2183, 2.1).
+            // Named, but inline (RFC 2183, 2.1).
             kind @ ("text/plain" | "text/html") if leaf.disposition.value == "inline" => {
                 let kind = kind.to_owned();
                 bodies.push(self.body(&leaf));
                 self.attach(&leaf, leaf.name().unwrap_or_default(), &kind);
             }
-            // Says it has parts, and has none (RFC 2046, 5.1: a boundary that does not occur).
+            // A multipart without parts: its boundary does not occur (RFC 2046, 5.1).
             kind if kind.starts_with("multipart/") => bodies.push(self.body(&leaf)),
             kind => {
                 let kind = kind.to_owned();
@@ -319,7 +318,7 @@ impl<'a> Parser<'a> {
         let found = calendar::invitation(&text);
         let (is_shown, is_unreadable) = (found.is_some() && !leaf.is_attachment(), found.is_none());
         self.out.invitation = self.out.invitation.take().or(found);
-        // What is shown as an invitation goes along where the message is forwarded.
+        // An invitation is forwarded with the message.
         if self.attach(&leaf, leaf.name().unwrap_or_default(), "text/calendar")
             && let Some(part) = self.out.parts.last_mut()
         {
@@ -364,7 +363,7 @@ impl<'a> Parser<'a> {
         self.out.parts.extend(inner.parts.into_iter().take(room));
     }
 
-    /// Lists a part; `false`: there are too many.
+    /// Lists a part as an attachment. `false`: there are too many.
     fn attach(&mut self, leaf: &Leaf<'_>, name: &str, content_type: &str) -> bool {
         if self.out.parts.len() >= PARTS {
             return false;
@@ -392,7 +391,7 @@ impl<'a> Parser<'a> {
                 Body::Alternative { text, html } => text.is_some() || html.as_deref().is_some_and(says_something),
             })
         };
-        // What can be read is read, whatever its sender calls it.
+        // Readable text is shown, whatever its disposition.
         if !readable(&bodies)
             && self.out.invitation.is_none()
             && let Some((leaf, (text, lost))) =
@@ -406,7 +405,7 @@ impl<'a> Parser<'a> {
         }
         let (text, html) = joined(bodies);
         let html = html.map(|html| cut(&html, HTML));
-        // HTML that is made to be slow, or that is empty, is shown as text.
+        // Empty HTML, or HTML made to be slow, is shown as text.
         let (html, as_text) = match html {
             Some(html) if html.matches('<').count() <= TAGS && html_complexity::within_limits(&html) => {
                 (Some(html), None)
@@ -422,7 +421,7 @@ impl<'a> Parser<'a> {
         self.out
     }
 
-    /// A message without words, whose pictures are what it says: a scan.
+    /// A message without text: its pictures are the content, as in a scan.
     fn scans(&mut self) -> Option<String> {
         let mut html = String::new();
         let mut room = SCANNED;
@@ -462,14 +461,14 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Bodies as one text and one page.
+/// Joins bodies to one text and one HTML.
 fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
     let (mut texts, mut pages, mut designed) = (Vec::new(), Vec::new(), false);
     let as_page = |text: &str| format!("<div dir=\"auto\" style=\"white-space:pre-wrap\">{}</div>", escaped(text));
     for body in bodies {
         match body {
             Body::Text(text) => {
-                // Text that stands beside HTML belongs to what is read, too.
+                // Text beside HTML is part of the content.
                 if !is_blank(&text) {
                     pages.push(as_page(&text));
                 }
@@ -490,13 +489,13 @@ fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
     (text, designed.then(|| pages.join("<hr>")))
 }
 
-/// Whether HTML shows anything: words or pictures.
+/// Whether HTML shows text or pictures.
 fn says_something(html: &str) -> bool {
     let lower = html.get(..html.len().min(200_000)).unwrap_or(html).to_ascii_lowercase();
     lower.contains("<img") || html.len() > 200_000 || !is_blank(&html_text(html))
 }
 
-/// Makes places within a nested message places within the whole; where it was encoded there are none.
+/// Shifts places in a nested message to places in the whole message; an encoded message has none.
 fn shift(message: &mut ParsedMessage, by: Option<u32>) {
     for part in &mut message.parts {
         match by {
@@ -510,7 +509,7 @@ fn shift(message: &mut ParsedMessage, by: Option<u32>) {
     }
 }
 
-/// Keeps the bytes of attachments that have no place within the message as it was sent.
+/// Keeps the bytes of attachments without a place in the raw message.
 fn keep_bytes(message: &mut ParsedMessage, raw: &[u8], room: &mut usize) {
     for part in message.parts.iter_mut().filter(|part| part.bytes.is_none()) {
         let (bytes, _) = transfer::decode(part.encoding, slice(raw, part.from, part.from.saturating_add(part.length)));
@@ -525,7 +524,7 @@ fn keep_bytes(message: &mut ParsedMessage, raw: &[u8], room: &mut usize) {
     }
 }
 
-/// What the header fields of a message say.
+/// Reads the header fields of a message.
 fn headers(raw: &[u8]) -> ParsedMessage {
     let normalised = super::encoded_words::normalised(raw);
     let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())
@@ -555,19 +554,19 @@ fn ids(value: &HeaderValue<'_>) -> Vec<String> {
         HeaderValue::TextList(list) => list.iter().map(AsRef::as_ref).collect(),
         _ => Vec::new(),
     };
-    // A chain that is too long keeps its beginning and its end (RFC 5322 leaves that to us).
+    // Shortens long References in the middle, which RFC 5322 permits.
     let skip = bare.len().saturating_sub(20);
     let kept = bare.iter().enumerate().filter(|(at, _)| *at == 0 || *at > skip).map(|(_, id)| id);
     kept.map(|id| header::line(id)).filter(|id| is_id(id)).map(|id| format!("<{id}>")).collect()
 }
 
-/// What may stand between the angle brackets of a Message-ID.
+/// Whether a text is valid between the angle brackets of a Message-ID.
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() < 300 && id.is_ascii() && !id.contains(['<', '>', ' ', ',', '"', '\\'])
 }
 
-/// Content-IDs that HTML shows as pictures, as they are written and decoded (RFC 2392 has them percent-encoded). A ground, or a
-/// comment for another program, shows none.
+/// Content-IDs that HTML shows as pictures, as written and percent-decoded (RFC 2392). Backgrounds, and comments for other
+/// programs, show none.
 fn named_pictures(html: &str) -> HashSet<String> {
     let tokenizer = Tokenizer::new(ShownPictures::default(), TokenizerOpts::default());
     let input = BufferQueue::default();

@@ -1,4 +1,4 @@
-//! Pictures within a message: what they are is said by their first bytes, not by their sender.
+//! Inline pictures. Their type comes from their first bytes, not from the sender.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use super::model::Encoding;
 use super::transfer;
 
-/// Bytes of one `data:` picture, as it is written.
+/// Longest `data:` URL, in bytes.
 const DATA: usize = 8 * 1024 * 1024;
 
-/// `data:` addresses that are looked at.
+/// Most `data:` URLs in one message.
 const DATA_URLS: usize = 1_000;
 
-/// The type of a raster picture that browsers show, by its first bytes. SVG and HTML may hold scripts, and are none.
+/// Type of a raster image that browsers show, by its first bytes. SVG may contain scripts and is excluded.
 pub fn raster_type(bytes: &[u8]) -> Option<&'static str> {
     let kind = infer::get(bytes)?.mime_type();
     match kind {
@@ -23,7 +23,7 @@ pub fn raster_type(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The picture that a `data:` address (RFC 2397) brings along.
+/// The picture in a `data:` URL (RFC 2397).
 pub fn of_data_url(url: &str) -> Option<(&'static str, Vec<u8>)> {
     let (head, data) = url.get(..DATA.min(url.len()))?.split_once(',')?;
     let head = head.get(5..)?.to_ascii_lowercase();
@@ -36,16 +36,16 @@ pub fn of_data_url(url: &str) -> Option<(&'static str, Vec<u8>)> {
     Some((raster_type(&bytes)?, bytes))
 }
 
-/// A `data:` address of a picture.
+/// A `data:` URL of a picture.
 pub fn data_url(content_type: &str, bytes: &[u8]) -> String {
     format!("data:{content_type};base64,{}", BASE64_STANDARD.encode(bytes))
 }
 
-/// The pictures that HTML brings along in `data:` addresses, at most `most`.
+/// Pictures in the `data:` URLs of HTML, at most `most`.
 pub fn of_html(html: &str, most: usize) -> Vec<(&'static str, Vec<u8>)> {
     let lower = html.to_ascii_lowercase();
     let mut found = Vec::new();
-    // What it is called says nothing: its bytes do.
+    // The declared type does not matter: the bytes decide.
     for (at, _) in lower.match_indices("data:").take(DATA_URLS) {
         let rest = &html[at..];
         let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\'' | b'>' | b')')).unwrap_or(rest.len());
@@ -57,7 +57,7 @@ pub fn of_html(html: &str, most: usize) -> Vec<(&'static str, Vec<u8>)> {
     found
 }
 
-/// The ending of a picture's file name.
+/// File extension of a picture.
 pub fn ending(content_type: &str) -> &'static str {
     match content_type {
         "image/jpeg" => "jpg",

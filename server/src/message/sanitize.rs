@@ -1,7 +1,7 @@
-//! HTML of strangers: sanitised, then shown in a frame that may do nothing. Either alone would do.
+//! Sanitises HTML for a sandboxed frame. Either protection alone would suffice.
 //!
-//! Style sheets are inlined first (css-inline, without network and files), so that one allow list judges every style, and so that
-//! colour and ground of each text are known; then elements and attributes are judged (ammonia); then text is made readable
+//! First inlines style sheets (css-inline, without network and files), so that one allow list covers every style, and colour and
+//! background of each text are known. Then filters elements and attributes (ammonia), and makes text readable
 //! ([`super::contrast`]).
 
 use std::borrow::Cow;
@@ -20,18 +20,18 @@ use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer
 use super::model::ParsedMessage;
 use super::{contrast, css, html_complexity, pictures};
 
-/// Bytes of inline pictures in one document, as they are written there: each may be named any number of times.
+/// Total size of inline pictures in one document, in bytes as written: each may be used any number of times.
 const INLINE: usize = 3 * super::parse::PICTURES;
-/// Bytes of style sheets that are inlined.
+/// Total size of inlined style sheets, in bytes.
 const STYLE_SHEETS: usize = 256 * 1024;
-/// Declarations times elements: so many could be held for a moment, if every rule met every element.
+/// Limit on declarations times elements: the work if every rule matched every element.
 const WORK: usize = 4_000_000;
-/// Brackets within brackets of a style sheet: selectors are parsed recursively.
+/// Deepest nesting of brackets in a style sheet: selectors are parsed recursively.
 const NESTED: usize = 12;
-/// Bytes of HTML with its styles inlined.
+/// Largest HTML with inlined styles, in bytes.
 const INLINED: usize = 12 * 1024 * 1024;
 
-/// A Content-ID as an address names it (RFC 2392): percent-encoded.
+/// Decodes a Content-ID from a URL (RFC 2392).
 pub(crate) fn picture_id(named: &str) -> String {
     percent_encoding::percent_decode_str(named).decode_utf8_lossy().into_owned()
 }
@@ -41,7 +41,7 @@ fn is_remote(url: &str) -> bool {
     url.starts_with("http://") || url.starts_with("https://")
 }
 
-/// Whether the HTML names pictures elsewhere.
+/// Whether HTML has remote pictures.
 pub fn has_remote_images(html: &str) -> bool {
     let lower = html.to_lowercase();
     lower.split("<img").skip(1).any(|tag| {
@@ -50,8 +50,8 @@ pub fn has_remote_images(html: &str) -> bool {
     })
 }
 
-/// The document of the frame. Pictures elsewhere are left out unless they were asked for: whoever serves them would learn
-/// that, when and where the message was read.
+/// The document of the frame. Remote pictures are removed unless requested: their server would learn when and where the message
+/// was read.
 pub fn document(opened: &ParsedMessage, remote_images: bool) -> String {
     let pictures: HashMap<String, String> = opened
         .pictures
@@ -73,11 +73,11 @@ pub fn document(opened: &ParsedMessage, remote_images: bool) -> String {
     )
 }
 
-/// The frame's own style sheet. Its colours of text and links are those that [`super::contrast`] reckons with.
+/// The frame's style sheet. [`super::contrast`] assumes its colours of text and links.
 const STYLE: &str = "html{background:#fff;color:#1b2533;font:16px/1.55 system-ui,sans-serif;overflow-wrap:anywhere}body{margin:12px}\
     a{color:#1d4f9f}img{max-width:100%;height:auto}table{max-width:100%}blockquote{margin:0 0 0 8px;padding-inline-start:12px;border-inline-start:2px solid #8b8474}pre{white-space:pre-wrap}";
 
-/// The HTML without style sheets that are for paper, or for narrow screens: the inliner would apply them everywhere.
+/// Removes style sheets for print or narrow screens, which the inliner would apply everywhere.
 fn without_sheets_of_other_media(source: &str) -> Cow<'_, str> {
     let lower = source.to_ascii_lowercase();
     let mut out = String::new();
@@ -105,7 +105,7 @@ fn without_sheets_of_other_media(source: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a media query is about a screen as wide as a page of mail.
+/// Whether a media query matches a desktop screen.
 fn is_for_screens(query: &str) -> bool {
     let query = query.to_ascii_lowercase();
     let query = query.trim().trim_start_matches("only ").trim();
@@ -121,12 +121,12 @@ fn is_for_screens(query: &str) -> bool {
     }
 }
 
-/// Least width for which desktop styles are taken, in CSS pixels: what telephones and tablets are told apart by.
+/// Largest `min-width` that counts as a desktop screen, in CSS pixels.
 const NARROWEST: f32 = 640.0;
-/// Media rules within media rules.
+/// Deepest nesting of media rules.
 const MEDIA_DEPTH: usize = 4;
 
-/// A style sheet whose rules for screens stand outside `@media`, and whose rules for other media are gone: the inliner knows no media.
+/// Unwraps `@media` rules for screens and removes the others: the inliner ignores media queries.
 fn without_rules_of_other_media(sheet: &str, depth: usize) -> String {
     let lower = sheet.to_ascii_lowercase();
     let mut out = String::with_capacity(sheet.len());
@@ -156,7 +156,7 @@ fn without_rules_of_other_media(sheet: &str, depth: usize) -> String {
     out
 }
 
-/// The HTML with its style sheets in `style` attributes, or as it was where they are too large, or made to be slow.
+/// Inlines style sheets into `style` attributes. Returns the HTML unchanged if they are too large or made to be slow.
 fn with_style_sheets_inlined(source: &str) -> Cow<'_, str> {
     let lower = source.to_ascii_lowercase();
     let sheets: Vec<&str> = lower
@@ -177,7 +177,7 @@ fn with_style_sheets_inlined(source: &str) -> Cow<'_, str> {
     let mut buffer = Bounded(Vec::with_capacity(source.len() * 2));
     let inliner = CSSInliner::options().load_remote_stylesheets(false).keep_at_rules(false).build();
     match inliner.inline_to(source, &mut buffer).ok().and_then(|()| String::from_utf8(buffer.0).ok()) {
-        // What it wrote is HTML of strangers still.
+        // The result is still untrusted.
         Some(whole) if html_complexity::within_limits(&whole) => Cow::Owned(whole),
         _ => Cow::Borrowed(source),
     }
@@ -196,7 +196,7 @@ fn is_deep(sheet: &str) -> bool {
     deepest > NESTED
 }
 
-/// A buffer that refuses to grow without bound.
+/// A buffer with a size limit.
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
@@ -213,7 +213,7 @@ impl Write for Bounded {
     }
 }
 
-/// Finds what `<html>` and `<body>` say: direction, colours, ground. A fragment has neither, so an element around it says it.
+/// Collects the attributes of `<html>` and `<body>`: direction, colours, background. The fragment gets a wrapper with them.
 #[derive(Default)]
 struct Outermost(std::cell::RefCell<Vec<(String, String)>>);
 
@@ -236,14 +236,14 @@ impl TokenSink for Outermost {
     }
 }
 
-/// A colour of an attribute, as style sheets write it: attributes may leave the `#` out (HTML, 2.3.6, legacy colour values).
+/// Converts a legacy colour to CSS: attributes may omit the `#` (HTML, 2.3.6).
 fn css_colour(value: &str) -> String {
     let value = value.trim();
     let is_bare = matches!(value.len(), 3 | 6) && value.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_bare { format!("#{value}") } else { value.to_owned() }
 }
 
-/// An element that stands for `<body>`: its opening and closing tags.
+/// The wrapper that replaces `<body>`: its opening and closing tags.
 fn frame_of_body(html: &str) -> (String, &'static str) {
     let tokenizer = Tokenizer::new(Outermost::default(), TokenizerOpts::default());
     let input = BufferQueue::default();
@@ -254,7 +254,7 @@ fn frame_of_body(html: &str) -> (String, &'static str) {
     let value = |name: &str| found.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let quoted = |value: &str| value.replace('&', "&amp;").replace('"', "&quot;");
     let mut style = String::new();
-    // As attributes of this element, browsers would pass these over.
+    // Browsers ignore these as attributes of a `div`.
     for (attribute, property) in [("text", "color"), ("bgcolor", "background-color")] {
         if let Some(colour) = value(attribute) {
             let _ = write!(style, "{property}:{};", css_colour(colour));
@@ -300,7 +300,7 @@ fn sanitised(source: &str, pictures: HashMap<String, String>, remote_images: boo
                         let data = pictures.get(named).or_else(|| pictures.get(&picture_id(named)))?;
                         take(data).then(|| Cow::Owned(data.clone()))
                     }
-                    // A picture that the message brings along loads nothing.
+                    // A picture in the message loads nothing.
                     Some(("data", _)) => {
                         let (content_type, bytes) = pictures::of_data_url(value)?;
                         let data = pictures::data_url(content_type, &bytes);
@@ -309,7 +309,7 @@ fn sanitised(source: &str, pictures: HashMap<String, String>, remote_images: boo
                     _ => (remote_images && is_remote(value)).then(|| Cow::Owned(value.to_owned())),
                 }
             }
-            // Nothing but a link to somewhere: no page of ours, no data, no script.
+            // Only links elsewhere: no pages of this site, no data, no scripts.
             ("a", "href") => {
                 let lower = value.trim_start().to_lowercase();
                 ["http://", "https://", "mailto:", "tel:"]
@@ -317,7 +317,7 @@ fn sanitised(source: &str, pictures: HashMap<String, String>, remote_images: boo
                     .any(|scheme| lower.starts_with(scheme))
                     .then_some(Cow::Borrowed(value))
             }
-            // A ground that is gone: what stood on it must be readable still.
+            // A removed background: its text must stay readable.
             (_, "background") => Some(Cow::Borrowed("lost")),
             (_, "src" | "href" | "cite" | "action" | "poster") => None,
             (_, "dir") => {

@@ -1,25 +1,24 @@
-//! S/MIME messages whose text is inside the signature (RFC 8551, 3.5.2): the content is taken out; nothing is verified.
+//! Opaque-signed S/MIME messages (RFC 8551, 3.5.2): extracts the content, verifies nothing.
 
 use bcder::decode::Constructed;
 use bcder::{Mode, OctetString, Oid, Tag};
 
-/// What a `application/pkcs7-mime` part is.
+/// Content of an `application/pkcs7-mime` part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
     /// Signed: a MIME entity.
     Signed(Vec<u8>),
     /// Certificates without a message (RFC 8551, 3.8).
     Certificates,
-    /// Encrypted, or of a kind that cannot be opened.
+    /// Encrypted or unsupported.
     Encrypted,
 }
 
 /// id-signedData (RFC 5652, 5.1): 1.2.840.113549.1.7.2.
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 
-/// Opens CMS in BER or DER: Outlook writes lengths in advance, other programs do not.
+/// Opens CMS in BER or DER: Outlook writes definite lengths, other programs do not.
 pub fn open(cms: &[u8]) -> Content {
-    // CertificateS and the like stand behind the content; what is cut off there takes nothing away.
     let decoded = Mode::Ber.decode(cms, |cons| {
         cons.take_sequence(|cons| {
             let kind = Oid::take_from(cons)?;
@@ -37,7 +36,7 @@ pub fn open(cms: &[u8]) -> Content {
     }
 }
 
-/// Skips values up to the end. (`skip_all` wants one more before the end of a value without a length.)
+/// Skips the remaining values. `skip_all` fails at the end of a value of indefinite length.
 fn skip_rest<S: bcder::decode::Source>(
     cons: &mut Constructed<'_, S>,
 ) -> Result<(), bcder::decode::DecodeError<S::Error>> {

@@ -1,42 +1,41 @@
-//! Bytes from Content-Transfer-Encodings (RFC 2045, 6), decoded as lenient decoders do: to the last byte, whatever encoders and
-//! gateways did to them. mail-parser gives a part up at its first illegal character, and cuts nothing at pads.
+//! Lenient decoders for Content-Transfer-Encodings (RFC 2045, 6): they decode to the last byte, whatever encoders and gateways did.
+//! mail-parser gives up at the first illegal character, and does not end groups at pads.
 
 use super::model::Encoding;
 
-/// Decodes a part piece by piece.
+/// Decodes a part in chunks.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     encoding: Encoding,
-    /// Bytes that wait for the end of their line.
+    /// An incomplete line.
     line: Vec<u8>,
-    /// Bits of a group of base64 that is not complete, and how many characters they are.
+    /// Bits of an incomplete base64 group, and its number of characters.
     group: (u32, u8),
-    /// Lines that look like text behind the data. They are a footer at the end of the part, and data if data follows.
+    /// Lines after the data that look like text: a footer at the end of the part, data if data follows.
     pending: Vec<u8>,
-    /// The data ended with a pad, and an empty line stands behind it: what follows is no data unless it is complete.
+    /// The data ended with a pad and an empty line: an incomplete line after it is no data.
     ended_here: bool,
-    /// The last line of data ended with a pad.
+    /// The last data line ended with a pad.
     padded: bool,
-    /// Length of the lines of base64 so far.
+    /// Length of the data lines so far.
     usual_length: usize,
-    /// `+` or `/` was seen: `-` and `_` are no characters of this base64 (RFC 4648, 5).
+    /// `+` or `/` occurred: `-` and `_` are no data (RFC 4648, 5).
     standard_alphabet: bool,
-    /// Characters of base64 so far, pads with them, and whether others stood between.
+    /// Number of base64 characters with pads so far, and whether other characters occurred.
     characters: usize,
     strays: bool,
-    /// A footer is too long to be held back: what follows is no data.
+    /// The footer exceeds its limit: the rest is no data.
     ended: bool,
-    /// Bits that make no byte were left over.
+    /// Bits were left over that make no byte.
     lost: bool,
 }
 
-/// Longest footer that is held back until the part ends, in bytes.
+/// Longest footer kept until the part ends, in bytes.
 const FOOTER: usize = 64 * 1024;
-/// Longest line that waits to be judged as a whole, in bytes. Base64 in one line is decoded piece by piece.
+/// Longest line that is judged as a whole, in bytes. Longer ones are decoded in chunks.
 const LINE: usize = 4_096;
 
 impl Decoder {
-    /// A decoder at the beginning of a part.
     pub fn new(encoding: Encoding) -> Self {
         Self {
             encoding,
@@ -54,7 +53,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes what is complete.
+    /// Decodes the complete data.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         if self.encoding == Encoding::Identity {
@@ -79,17 +78,17 @@ impl Decoder {
             self.take_line(&mut out);
         }
         self.end_group(&mut out);
-        // A character that was replaced by another one shifts all that follows.
+        // A replaced character shifts everything after it.
         self.lost |= self.strays && !self.characters.is_multiple_of(4);
         out
     }
 
-    /// Whether bytes were lost: there were bits that make no byte.
+    /// Whether bytes were lost.
     pub fn lost(&self) -> bool {
         self.lost
     }
 
-    /// Decodes a line that is longer than any should be, but for its end, which may be half an escape.
+    /// Decodes an overlong line except for its end, which may be a partial escape.
     fn take_beginning(&mut self, out: &mut Vec<u8>) {
         match self.encoding {
             Encoding::Base64 => self.take_line(out),
@@ -131,7 +130,7 @@ impl Decoder {
         let is_word_behind = self.ended_here && !line.len().is_multiple_of(4);
         let seems_text = (is_word_behind || looks_like_text(line)) && line.len() != self.usual_length;
         if seems_text && self.characters == 0 && self.usual_length == 0 {
-            // It is no base64, whatever its header says.
+            // The part is no base64, whatever its header says.
             self.encoding = Encoding::Identity;
             out.extend_from_slice(line);
             out.extend_from_slice(b"\r\n");
@@ -165,7 +164,7 @@ impl Decoder {
                         self.group = (0, 0);
                     }
                 }
-                // A pad ends a group, also within: encoders that work by lines pad each.
+                // A pad ends a group also within the data: some encoders pad each line.
                 None if *byte == b'=' => {
                     self.characters += 1;
                     self.end_group(out);
@@ -185,7 +184,7 @@ impl Decoder {
     }
 }
 
-/// The six bits of a character of base64.
+/// The value of a base64 character.
 fn value_of(byte: u8) -> Option<u8> {
     Some(match byte {
         b'A'..=b'Z' => byte - b'A',
@@ -197,7 +196,7 @@ fn value_of(byte: u8) -> Option<u8> {
     })
 }
 
-/// The same of `-` and `_`, which stand for `+` and `/` in addresses.
+/// The value of `-` and `_` in base64url.
 fn url_safe_value_of(byte: u8) -> Option<u8> {
     match byte {
         b'-' => Some(62),
@@ -206,11 +205,11 @@ fn url_safe_value_of(byte: u8) -> Option<u8> {
     }
 }
 
-/// Characters without a blank that text seldom has.
+/// Length without blanks that text rarely reaches.
 const DENSE: usize = 40;
 
-/// Whether a line within base64 is text that somebody wrote: words, an address, a rule. A stray character or blanks between the
-/// characters of base64 make none.
+/// Whether a line looks like text: words, an address, a rule. Stray characters, and blanks between base64 characters, do not make
+/// text.
 fn looks_like_text(line: &[u8]) -> bool {
     let is_of_text = |byte: &u8| value_of(*byte).is_none() && *byte != b'=' && !byte.is_ascii_whitespace();
     let strays = line.iter().filter(|byte| is_of_text(byte)).count();
@@ -223,7 +222,7 @@ fn looks_like_text(line: &[u8]) -> bool {
     };
     if others.is_empty() {
         let is_rule = line.len() > 1 && line.iter().all(|byte| *byte == line[0]) && strays == line.len();
-        // `-` and `_` may be characters of base64; two marks in a short word are not.
+        // `-` and `_` may be base64url; other punctuation in a short word is not.
         let marks = line.iter().filter(|byte| is_of_text(byte) && url_safe_value_of(**byte).is_none()).count();
         return is_rule || (marks > 0 && line.len() < DENSE && marks < line.len() && !line.contains(&b'='));
     }
@@ -241,13 +240,13 @@ fn quoted_printable_line(line: &[u8], out: &mut Vec<u8>) {
         [text @ .., b'\n'] => (text, &b"\n"[..]),
         text => (text, &b""[..]),
     };
-    // Blanks at the end were added on the way (RFC 2045, 6.7, rule 3).
+    // Trailing blanks were added in transit (RFC 2045, 6.7, rule 3).
     if quoted_printable(text.trim_ascii_end(), out) {
         out.extend_from_slice(end);
     }
 }
 
-/// Decodes a line, and says whether it ends there.
+/// Decodes a line. Returns whether it ends there.
 fn quoted_printable(text: &[u8], out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     while at < text.len() {
@@ -262,9 +261,9 @@ fn quoted_printable(text: &[u8], out: &mut Vec<u8>) -> bool {
                 out.push((high << 4 | low).to_be_bytes()[3]);
                 at += 3;
             }
-            // The line goes on.
+            // A soft line break.
             _ if at + 1 == text.len() => return false,
-            // A sign of equality that nobody encoded.
+            // An unencoded equals sign.
             _ => {
                 out.push(b'=');
                 at += 1;
@@ -274,7 +273,7 @@ fn quoted_printable(text: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Decodes a whole part, and says whether bytes were lost.
+/// Decodes a whole part. The flag says whether bytes were lost.
 pub fn decode(encoding: Encoding, bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut decoder = Decoder::new(encoding);
     let mut all = decoder.push(bytes);

@@ -1,4 +1,4 @@
-//! How fast a mailbox may go: counted over retries, replicas and lanes; and clocks that are set back. Real sockets.
+//! How fast a mailbox may go: counted over retries, replicas and send queues; and clocks that are set back. Real sockets.
 
 mod common;
 

@@ -97,19 +97,22 @@ fn outside_quotes(text: &str, map: impl Fn(char) -> char) -> String {
 
 /// Removes the `mailto:` of copied links.
 fn without_mailto(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.to_ascii_lowercase().find("mailto:") {
-        let begins = rest[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || matches!(c, ',' | ';' | '<'));
-        out.push_str(&rest[..if begins { at } else { at + 7 }]);
-        rest = &rest[at + 7..];
+    let lower = text.to_ascii_lowercase();
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, scheme) in lower.match_indices("mailto:") {
+        if text[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || matches!(c, ',' | ';' | '<')) {
+            out.push_str(&text[from..at]);
+            from = at + scheme.len();
+        }
     }
-    out.push_str(rest);
+    out.push_str(&text[from..]);
     out
 }
 
 /// Outlook separates with semicolons and writes `Brook, Ann <ann@x.example>`: quotes such names.
 fn names_quoted(text: &str) -> String {
+    // In `jane, Bo <b@x.example>` alone, `jane` may be a mistyped address.
+    let several = text.split(['\r', '\n', ';']).filter(|piece| !piece.trim().is_empty()).count() > 1;
     let lines = text.split_inclusive(['\r', '\n']).map(|line| {
         if line.contains(['"', ':', '\t']) {
             return line.to_owned();
@@ -119,9 +122,10 @@ fn names_quoted(text: &str) -> String {
         let is_named = |piece: &&str| {
             let piece = piece.trim();
             piece.is_empty()
+                || EmailAddress::parse(piece).is_ok()
                 || (piece.ends_with('>') && piece.matches('<').count() == 1 && piece.matches('@').count() == 1)
         };
-        if !pieces.iter().all(is_named) {
+        if !several || !pieces.iter().all(is_named) {
             return line.to_owned();
         }
         let quoted = pieces.iter().map(|piece| match piece.trim().split_once('<') {
@@ -254,6 +258,7 @@ mod tests {
             "Brook, Ann <a@x.example>; Miller, Bo <b@x.example>",
             "Brook, Ann <a@x.example>;Miller, Bo <b@x.example>;",
             "Brook, Ann <a@x.example>\r\nMiller, Bo <b@x.example>",
+            "Brook, Ann <a@x.example>; b@x.example",
             "Ann a@x.example\nBo b@x.example",
             "Ann Brook a@x.example, Bo Miller b@x.example",
             "a@x.example，b@x.example",
@@ -267,6 +272,7 @@ mod tests {
             parse_list("Brook, Ann <a@x.example>; B <b@x.example>").unwrap()[0].name.as_deref(),
             Some("Brook, Ann")
         );
+        assert!(parse_list("jane, Bo <b@x.example>").unwrap_err().contains("“jane”"));
         assert_eq!(parse_list("Ann Brook a@x.example").unwrap()[0].name.as_deref(), Some("Ann Brook"));
         assert_eq!(addresses("a@x.example, A@X.example"), ["a@x.example"], "nobody gets it twice");
         let named = parse_list("\"Doe, Jane\" <jane@x.example>").unwrap();

@@ -38,8 +38,8 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
             encoding.decode(bytes).0.into_owned()
         };
     }
-    // ASCII letters in UTF-16 contain NULs: text without one is not UTF-16.
-    if [UTF_16LE, UTF_16BE].contains(&encoding) && bytes.is_ascii() && !bytes.contains(&0) {
+    // Line ends and blanks in UTF-16 contain NULs: UTF-8 without one is not UTF-16.
+    if [UTF_16LE, UTF_16BE].contains(&encoding) && std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0) {
         return guess(bytes);
     }
     let bytes = &*if encoding == ISO_2022_JP { without_idle_escapes(bytes) } else { Cow::Borrowed(bytes) };
@@ -72,7 +72,7 @@ pub fn decode_html(label: Option<&str>, bytes: &[u8]) -> String {
         Some(label) if !is_label_of(label, UTF_8) || is_utf8(bytes) => decode(Some(label), bytes),
         _ if is_utf8(bytes) && !has_escapes(bytes) => decode(label, bytes),
         // A few broken letters, and a `<meta>` left over from before the text became UTF-8.
-        None if is_mostly_utf8(bytes) && !bytes.is_ascii() => guess(bytes),
+        _ if is_mostly_utf8(bytes) && !bytes.is_ascii() => guess(bytes),
         _ => decode(meta_charset(bytes).as_deref().or(label), bytes),
     }
 }

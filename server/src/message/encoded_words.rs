@@ -76,6 +76,18 @@ pub fn normalised(header: &[u8]) -> String {
     })
 }
 
+/// The bytes of two words whose base64 was split within a group, and their joined text. `None`: each word is whole by itself, as
+/// encoders without pads write them.
+fn joined(charset: &str, before: &[u8], behind: &[u8], base64: (String, &str)) -> Option<(Vec<u8>, String)> {
+    let encoding = encoding_rs::Encoding::for_label(charset.as_bytes())?;
+    let is_clean = |bytes: &[u8]| encoding.decode_without_bom_handling_and_without_replacement(bytes).is_some();
+    let alone = transfer::decode(Encoding::Base64, base64.0.as_bytes()).0.len();
+    let text = base64.0 + base64.1;
+    let mut whole = before[..before.len() - alone].to_vec();
+    whole.extend(transfer::decode(Encoding::Base64, text.as_bytes()).0);
+    (is_clean(&whole) && !is_clean(&[before, behind].concat())).then_some((whole, text))
+}
+
 /// Whether base64 ends within a group of four characters.
 fn is_cut(base64: &str) -> bool {
     base64.len() < WORD && !base64.len().is_multiple_of(4) && !base64.ends_with('=')
@@ -98,15 +110,13 @@ fn replaced(text: &str, mut put: impl FnMut(&str, &mut String)) -> String {
         // Blanks between two words are not part of the text (RFC 2047, 6.2).
         while let Some(next) = Some(rest.trim_start()).filter(|next| next.starts_with("=?")).and_then(word) {
             let is_same = next.charset.eq_ignore_ascii_case(charset);
-            match (base64.filter(|base64| is_same && is_cut(base64)), next.base64) {
-                // Split within a group of base64: joins both texts.
-                (Some(before), Some(behind)) => {
-                    let alone = transfer::decode(Encoding::Base64, before.as_bytes()).0.len();
-                    bytes.truncate(bytes.len() - alone);
-                    let whole = before + &behind;
-                    bytes.extend(transfer::decode(Encoding::Base64, whole.as_bytes()).0);
-                    base64 = Some(whole);
-                }
+            let joined = match (base64.filter(|base64| is_same && is_cut(base64)), &next.base64) {
+                (Some(before), Some(behind)) => joined(charset, &bytes, &next.bytes, (before, behind)),
+                _ => None,
+            };
+            match (joined, next.base64) {
+                // Split within a group of base64.
+                (Some((whole, text)), _) => (bytes, base64) = (whole, Some(text)),
                 (_, behind) if is_same => {
                     bytes.extend(next.bytes);
                     base64 = behind;
@@ -144,7 +154,8 @@ mod tests {
             ("=?utf-8?q?under_score=5F?= x", "under score_ x"),
             ("=?utf-8?b?R3LDvMOfZQ?=", "Grüße"),
             ("=?utf-8?b?R3L?= =?utf-8?b?DvMOfZQ==?=", "Grüße"),
-            ("=?utf-8?b?R3?=\r\n =?utf-8?B?LDvM?= =?utf-8?b?OfZQ==?=", "Grüße"),
+            ("=?utf-8?b?R3LDvMOfZQ?= =?utf-8?b?R3LDvMOfZQ?=", "GrüßeGrüße"),
+            ("=?utf-8?b?SGVsbG8h!?=", "Hello!"),
             ("=?iso-2022-jp?B?GyRCO340VjNkGyhC?=", "時間割"),
             ("=?unknown-8bit?q?Gr=FC=DFe?=", "Grüße"),
         ] {

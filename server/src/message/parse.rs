@@ -441,7 +441,7 @@ impl<'a> Parser<'a> {
     }
 
     fn inline_pictures(&mut self, html: &str) {
-        let named = named_pictures(html);
+        let mut named = named_pictures(html);
         let mut room = PICTURES;
         for (at, leaf) in &self.pictures {
             let Some(id) = leaf.content_id.clone().or_else(|| leaf.name().map(ToOwned::to_owned)) else { continue };
@@ -451,6 +451,8 @@ impl<'a> Parser<'a> {
             let (bytes, _) = leaf.decoded();
             let Some(content_type) = pictures::raster_type(&bytes).filter(|_| bytes.len() <= room) else { continue };
             room -= bytes.len();
+            // A second part of the same id is not shown, so it stays in the list.
+            named.remove(&id);
             self.out.pictures.push(Picture { id, content_type, bytes });
             if leaf.disposition.value != "attachment"
                 && let Some(part) = self.out.parts.get_mut(*at)

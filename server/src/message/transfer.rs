@@ -15,6 +15,10 @@ pub struct Decoder {
     pending: Vec<u8>,
     /// The data ended with a pad and an empty line: an incomplete line after it is no data.
     ended_here: bool,
+    /// The last line was empty.
+    blank: bool,
+    /// Data ended with a pad, or an empty line came, before the pending lines.
+    pending_after_end: bool,
     /// The last data line ended with a pad.
     padded: bool,
     /// Length of the data lines so far.
@@ -43,6 +47,8 @@ impl Decoder {
             group: (0, 0),
             pending: Vec::new(),
             ended_here: false,
+            blank: false,
+            pending_after_end: false,
             padded: false,
             usual_length: 0,
             standard_alphabet: false,
@@ -76,6 +82,12 @@ impl Decoder {
         let mut out = Vec::new();
         if !self.line.is_empty() {
             self.take_line(&mut out);
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let mut lines = pending.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        // No data follows: lines of base64 with stray characters are data, short words behind the end are a footer.
+        if lines.clone().all(|line| is_mostly_base64(line) && (!self.pending_after_end || line.len() >= WORD)) {
+            lines.by_ref().for_each(|line| self.base64_data(line, &mut out));
         }
         self.end_group(&mut out);
         // A replaced character shifts everything after it.
@@ -124,12 +136,14 @@ impl Decoder {
         }
         let line = line.trim_ascii();
         if line.is_empty() {
-            self.ended_here = self.padded;
+            (self.ended_here, self.blank) = (self.padded, true);
             return;
         }
+        let after_end = self.padded || std::mem::take(&mut self.blank);
         let is_word_behind = self.ended_here && !line.len().is_multiple_of(4);
         let seems_text = (is_word_behind || looks_like_text(line)) && line.len() != self.usual_length;
-        if seems_text && self.characters == 0 && self.usual_length == 0 {
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
+        if seems_text && words > 1 && self.characters == 0 && self.usual_length == 0 {
             // The part is no base64, whatever its header says.
             self.encoding = Encoding::Identity;
             out.extend_from_slice(line);
@@ -139,6 +153,9 @@ impl Decoder {
         let is_data =
             line.len() == self.usual_length || (line.len() >= DENSE && !line.iter().any(u8::is_ascii_whitespace));
         if seems_text || (!self.pending.is_empty() && !is_data) {
+            if self.pending.is_empty() {
+                self.pending_after_end = after_end;
+            }
             self.pending.extend_from_slice(line);
             self.pending.push(b'\n');
             self.ended = self.pending.len() > FOOTER;
@@ -207,6 +224,18 @@ fn url_safe_value_of(byte: u8) -> Option<u8> {
 
 /// Length without blanks that text rarely reaches.
 const DENSE: usize = 40;
+
+/// Shortest line behind the end of the data that counts as data, in bytes.
+const WORD: usize = 16;
+
+/// Whether a line is base64 but for some stray characters.
+fn is_mostly_base64(line: &[u8]) -> bool {
+    let is_alphabet = |byte: &u8| value_of(*byte).is_some() || url_safe_value_of(*byte).is_some() || *byte == b'=';
+    let alphabet = line.iter().filter(|byte| is_alphabet(byte)).count();
+    let is_rule = line.len() > 1 && line.iter().all(|byte| *byte == line[0]);
+    let is_address = line.windows(3).any(|three| three == b"://") || line.contains(&b'@');
+    !is_rule && !is_address && !line.iter().any(u8::is_ascii_whitespace) && alphabet * 4 >= line.len() * 3
+}
 
 /// Whether a line looks like text: words, an address, a rule. Stray characters, and blanks between base64 characters, do not make
 /// text.
@@ -383,6 +412,14 @@ mod tests {
             ("empty lines between, and a stray", with_stray(&padded(57), 7).join("\r\n\r\n")),
             ("short lines and a stray", with_stray(&short, 4).join("\n")),
             ("short lines, empty ones between, and a stray", with_stray(&short, 30).join("\n\n")),
+            ("short lines and a stray in the last one", with_stray(&short, short.len() - 1).join("\n")),
+            ("short lines and a stray in the last but one", with_stray(&short, short.len() - 2).join("\n")),
+            ("short lines and a stray in the first one", with_stray(&short, 0).join("\n")),
+            ("padded lines, empty ones between, a stray in the last one", with_stray(&padded(57), 13).join("\n\n")),
+            (
+                "padded lines, empty ones between, the last pad missing",
+                padded(55).join("\n\n").trim_end_matches('=').to_owned(),
+            ),
             ("groups of four", grouped(4)),
             ("groups of eight", grouped(8)),
             ("groups of ten", grouped(10)),

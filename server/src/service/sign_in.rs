@@ -180,7 +180,6 @@ impl Services {
         Ok(path)
     }
 
-    /// Uses up the state; checks expiry, browser and user.
     /// Explains errors of Microsoft also without a known state; trusts nothing in them.
     fn with_what_was_said(&self, visitor: &Visitor, callback: &Callback, (mut notice, page): Elsewhere) -> Elsewhere {
         let described = callback.error_description.as_deref().unwrap_or_default();
@@ -191,6 +190,7 @@ impl Services {
         (notice, page)
     }
 
+    /// Uses up the state; checks expiry, browser and user.
     async fn claim(&self, visitor: &Visitor, user: &SignedIn, state: &str) -> Result<Attempt, Elsewhere> {
         let page = "/account/email".to_owned();
         let refuse = |title: &str, text: &str| (Notice::new(Tone::Problem, title, text), page.clone());

@@ -11,6 +11,9 @@ use super::AppState;
 pub(super) async fn headers(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let nonce = Nonce::new();
     request.extensions_mut().insert(nonce.clone());
+    // The redirect URI has a code in its query: no other page gets that as its referrer. The Origin header stays.
+    let is_redirect_uri = request.uri().path() == app::model::REDIRECT_PATH;
+    let referrer_policy = if is_redirect_uri { "strict-origin" } else { "same-origin" };
     let mut response = next.run(request).await;
     let connects_to = state.connects_to;
     let policy = format!(
@@ -28,7 +31,7 @@ pub(super) async fn headers(State(state): State<AppState>, mut request: Request,
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "same-origin"),
+        (header::REFERRER_POLICY, referrer_policy),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=(), payment=(), usb=()"),

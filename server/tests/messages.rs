@@ -572,6 +572,14 @@ fn nothing_vanishes_from_page_and_list_alike() {
     let mut broken = "Content-Type: text/html\r\n\r\n<meta charset=iso-8859-1><p>Grüße aus Köln".as_bytes().to_vec();
     broken.extend_from_slice(b" \xff!");
     assert!(body_of(&message::parse(&broken, false)).contains("Grüße aus Köln"), "one broken letter breaks no other");
+    let mut labelled = b"Content-Type: text/html; charset=utf-8".to_vec();
+    labelled.extend_from_slice(&broken["Content-Type: text/html".len()..]);
+    assert!(body_of(&message::parse(&labelled, false)).contains("Grüße aus Köln"), "nor under its right label");
+    let twice = parsed(&format!(
+        "Content-Type: multipart/related; boundary=b\n\n--b\nContent-Type: text/html\n\n<img src=\"cid:x\">\n--b\nContent-Type: image/png\nContent-ID: <x>\nContent-Transfer-Encoding: base64\n\n{png}\n--b\nContent-Type: image/png; name=second.png\nContent-ID: <x>\nContent-Transfer-Encoding: base64\n\n{png}\n--b--"
+    ));
+    let listed: Vec<_> = twice.parts.iter().filter(|part| !part.shown).map(|part| part.name.as_str()).collect();
+    assert_eq!(listed, ["second.png"], "a second picture of the same id is listed");
 }
 
 /// Rules for screens count, copies for other programs do not.

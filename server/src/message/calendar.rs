@@ -1,6 +1,7 @@
 //! Invitations (RFC 5545, RFC 5546): when, where, who, and the link to join.
 
 use app::model::{EventTime, Invitation, InvitationKind, Timestamp};
+use calcard::common::PartialDateTime;
 use calcard::common::timezone::Tz;
 use calcard::icalendar::timezone::TzResolver;
 use calcard::icalendar::{
@@ -123,20 +124,38 @@ fn links(text: &str) -> Vec<String> {
     found
 }
 
-/// The end from DURATION (RFC 5545, 3.8.2.5), if the start is an instant.
+/// The end from DURATION (RFC 5545, 3.8.2.5). `None` for a start in an unknown zone, where it is a local time.
 fn after(start: &EventTime, event: &ICalendarComponent) -> Option<EventTime> {
-    let EventTime::Instant(start) = start else { return None };
     let Some(ICalendarValue::Duration(takes)) = event.property(&ICalendarProperty::Duration)?.values.first() else {
         return None;
     };
     let days = i64::from(takes.weeks) * 7 + i64::from(takes.days);
     let seconds =
         ((days * 24 + i64::from(takes.hours)) * 60 + i64::from(takes.minutes)) * 60 + i64::from(takes.seconds);
-    (!takes.neg && seconds > 0).then(|| EventTime::Instant(start.plus_ms(seconds.saturating_mul(1000))))
+    if takes.neg || seconds == 0 {
+        return None;
+    }
+    match start {
+        EventTime::Instant(start) => Some(EventTime::Instant(start.plus_ms(seconds.saturating_mul(1000)))),
+        // The last day is one of the event's.
+        EventTime::Day(_) => {
+            let first = date(event.property(&ICalendarProperty::Dtstart)?.values.first()?.as_partial_date_time()?)?;
+            day(first.checked_add(time::Duration::days(days.max(1) - 1))?)
+        }
+        EventTime::Local(_) => None,
+    }
 }
 
 const DAY: &[time::format_description::BorrowedFormatItem<'static>] =
     time::macros::format_description!("[day padding:none] [month repr:long] [year]");
+
+fn date(at: &PartialDateTime) -> Option<time::Date> {
+    time::Date::from_calendar_date(i32::from(at.year?), time::Month::try_from(at.month?).ok()?, at.day?).ok()
+}
+
+fn day(date: time::Date) -> Option<EventTime> {
+    Some(EventTime::Day(date.format(DAY).ok()?))
+}
 
 /// A time: an instant if its zone is known. Exchange uses Windows names for zones and defines them in the calendar.
 fn time(
@@ -147,13 +166,11 @@ fn time(
 ) -> Option<EventTime> {
     let entry = event.property(name)?;
     let at = entry.values.first()?.as_partial_date_time()?;
-    let (year, month, day) = (at.year?, at.month?, at.day?);
-    let date = time::Date::from_calendar_date(i32::from(year), time::Month::try_from(month).ok()?, day).ok()?;
-    let in_words = date.format(DAY).ok()?;
+    let date = date(at)?;
     let (Some(hour), Some(minute)) = (at.hour, at.minute) else {
-        let day = date.checked_sub(time::Duration::days(days_less.into()))?;
-        return Some(EventTime::Day(day.format(DAY).ok()?));
+        return day(date.checked_sub(time::Duration::days(days_less.into()))?);
     };
+    let in_words = date.format(DAY).ok()?;
     let zone = entry.parameter(&ICalendarParameterName::Tzid).and_then(|value| value.as_text());
     let tz = zone.and_then(|zone| zones.resolve(zone));
     let instant = at.to_date_time_with_tz(tz.unwrap_or(Tz::Floating)).map(|at| at.timestamp());
@@ -203,6 +220,9 @@ mod tests {
             end("DTSTART;VALUE=DATE:20260501\nDTEND;VALUE=DATE:20260503"),
             Some(EventTime::Day("2 May 2026".into()))
         );
+        let third = Some(EventTime::Day("3 May 2026".into()));
+        assert_eq!(end("DTSTART;VALUE=DATE:20260501\nDURATION:P3D"), third);
+        assert_eq!(end("DTSTART;VALUE=DATE:20260501\nDURATION:P1D"), None, "one day");
         let three = Some(EventTime::Instant(Timestamp(1_796_133_600_000 + 90 * 60_000)));
         assert_eq!(end("DTSTART:20261201T140000Z\nDURATION:PT1H30M"), three);
         assert_eq!(end("DTSTART:20261201T140000Z\nDTEND:20261201T153000Z"), three);

@@ -3,7 +3,6 @@
 //! mail-parser finds the parts. This module decides what they are, because mail-parser treats text as an attachment if it has a
 //! name, a broken encoding, or an unexpected place: the first readable part is the text.
 
-use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -15,11 +14,7 @@ use super::header::{self, Fields};
 use super::html_text::html_text;
 use super::model::{Encoding, ParsedMessage, Part, Picture};
 use super::parameters::Parametrised;
-use html5ever::buffer_queue::BufferQueue;
-use html5ever::tendril::StrTendril;
-use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
-
-use super::{calendar, charset, flowed, html_complexity, pictures, sanitize, smime, transfer};
+use super::{calendar, charset, flowed, html_complexity, pictures, smime, transfer};
 use crate::message::escape::escaped;
 
 /// Longest shown text, in characters.
@@ -34,8 +29,6 @@ pub(super) const PARTS: usize = 200;
 pub(crate) const PICTURES: usize = 6 * 1024 * 1024;
 /// Total size of attachments inside a signature or an encoded message, in bytes.
 const SIGNED: usize = 24 * 1024 * 1024;
-/// Longest Content-ID, in bytes.
-const CONTENT_ID: usize = 300;
 /// Deepest nesting of multiparts; real messages have at most about five.
 const DEPTH: usize = 50;
 /// Deepest nesting of messages.
@@ -441,7 +434,7 @@ impl<'a> Parser<'a> {
     }
 
     fn inline_pictures(&mut self, html: &str) {
-        let mut named = named_pictures(html);
+        let mut named = pictures::named(html);
         let mut room = PICTURES;
         for (at, leaf) in &self.pictures {
             let Some(id) = leaf.content_id.clone().or_else(|| leaf.name().map(ToOwned::to_owned)) else { continue };
@@ -567,42 +560,6 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() < 300 && id.is_ascii() && !id.contains(['<', '>', ' ', ',', '"', '\\'])
 }
 
-/// Content-IDs that HTML shows as pictures, as written and percent-decoded (RFC 2392). Backgrounds, and comments for other
-/// programs, show none.
-fn named_pictures(html: &str) -> HashSet<String> {
-    let tokenizer = Tokenizer::new(ShownPictures::default(), TokenizerOpts::default());
-    let input = BufferQueue::default();
-    input.push_back(StrTendril::from(html));
-    let _ = tokenizer.feed(&input);
-    tokenizer.end();
-    tokenizer.sink.0.into_inner()
-}
-
-#[derive(Default)]
-struct ShownPictures(std::cell::RefCell<HashSet<String>>);
-
-impl TokenSink for ShownPictures {
-    type Handle = ();
-
-    fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
-        let mut named = self.0.borrow_mut();
-        if let Token::TagToken(tag) = token
-            && tag.kind == TagKind::StartTag
-            && &*tag.name == "img"
-            && named.len() < PARTS * 4
-        {
-            let source = tag.attrs.iter().find(|attribute| &*attribute.name.local == "src");
-            let source = source.map(|attribute| attribute.value.trim()).unwrap_or_default();
-            let id = source.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("cid:")).map(|_| &source[4..]);
-            if let Some(id) = id.filter(|id| id.len() <= CONTENT_ID) {
-                named.insert(sanitize::picture_id(id));
-                named.insert(id.to_owned());
-            }
-        }
-        TokenSinkResult::Continue
-    }
-}
-
 fn cut(text: &str, most: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(most).collect()
 }
@@ -704,7 +661,7 @@ mod tests {
         ] {
             let opened = parse(raw, false);
             assert!(opened.subject.len() <= 4_000 && opened.parts.len() <= PARTS && opened.to.len() <= 500);
-            let _ = sanitize::document(&opened, false);
+            let _ = super::super::sanitize::document(&opened, false);
             let _ = header::summary(raw);
         }
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());

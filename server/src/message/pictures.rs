@@ -1,8 +1,14 @@
 //! Inline pictures. Their type comes from their first bytes, not from the sender.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashSet;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+
+use html5ever::buffer_queue::BufferQueue;
+use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
 use super::model::Encoding;
 use super::transfer;
@@ -10,6 +16,10 @@ use super::transfer;
 /// Longest `data:` URL, in bytes.
 const DATA: usize = 8 * 1024 * 1024;
 
+/// Longest Content-ID, in bytes.
+const CONTENT_ID: usize = 300;
+/// Most Content-IDs of one HTML.
+const NAMED: usize = 800;
 /// Most `data:` URLs in one message.
 const DATA_URLS: usize = 1_000;
 
@@ -55,6 +65,42 @@ pub fn of_html(html: &str, most: usize) -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     found
+}
+
+/// Content-IDs that HTML shows as pictures, as written and percent-decoded (RFC 2392). Backgrounds, and comments for other
+/// programs, show none.
+pub fn named(html: &str) -> HashSet<String> {
+    let tokenizer = Tokenizer::new(ShownPictures::default(), TokenizerOpts::default());
+    let input = BufferQueue::default();
+    input.push_back(StrTendril::from(html));
+    let _ = tokenizer.feed(&input);
+    tokenizer.end();
+    tokenizer.sink.0.into_inner()
+}
+
+#[derive(Default)]
+struct ShownPictures(RefCell<HashSet<String>>);
+
+impl TokenSink for ShownPictures {
+    type Handle = ();
+
+    fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
+        let mut named = self.0.borrow_mut();
+        if let Token::TagToken(tag) = token
+            && tag.kind == TagKind::StartTag
+            && &*tag.name == "img"
+            && named.len() < NAMED
+        {
+            let source = tag.attrs.iter().find(|attribute| &*attribute.name.local == "src");
+            let source = source.map(|attribute| attribute.value.trim()).unwrap_or_default();
+            let id = source.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("cid:")).map(|_| &source[4..]);
+            if let Some(id) = id.filter(|id| id.len() <= CONTENT_ID) {
+                named.insert(super::sanitize::picture_id(id));
+                named.insert(id.to_owned());
+            }
+        }
+        TokenSinkResult::Continue
+    }
 }
 
 /// File extension of a picture.

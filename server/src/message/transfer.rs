@@ -13,8 +13,6 @@ pub struct Decoder {
     group: (u32, u8),
     /// Lines after the data that look like text: a footer at the end of the part, data if data follows.
     pending: Vec<u8>,
-    /// The data ended with a pad and an empty line: an incomplete line after it is no data.
-    ended_here: bool,
     /// The last line was empty.
     blank: bool,
     /// Data ended with a pad, or an empty line came, before the pending lines.
@@ -46,7 +44,6 @@ impl Decoder {
             line: Vec::new(),
             group: (0, 0),
             pending: Vec::new(),
-            ended_here: false,
             blank: false,
             pending_after_end: false,
             padded: false,
@@ -136,11 +133,11 @@ impl Decoder {
         }
         let line = line.trim_ascii();
         if line.is_empty() {
-            (self.ended_here, self.blank) = (self.padded, true);
+            self.blank = true;
             return;
         }
-        let after_end = self.padded || std::mem::take(&mut self.blank);
-        let is_word_behind = self.ended_here && !line.len().is_multiple_of(4);
+        let blank = std::mem::take(&mut self.blank);
+        let is_word_behind = self.padded && blank && !line.len().is_multiple_of(4);
         let seems_text = (is_word_behind || looks_like_text(line)) && line.len() != self.usual_length;
         let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
         if seems_text && words > 1 && self.characters == 0 && self.usual_length == 0 {
@@ -154,7 +151,7 @@ impl Decoder {
             line.len() == self.usual_length || (line.len() >= DENSE && !line.iter().any(u8::is_ascii_whitespace));
         if seems_text || (!self.pending.is_empty() && !is_data) {
             if self.pending.is_empty() {
-                self.pending_after_end = after_end;
+                self.pending_after_end = self.padded || blank;
             }
             self.pending.extend_from_slice(line);
             self.pending.push(b'\n');
@@ -165,7 +162,7 @@ impl Decoder {
             self.base64_data(held, out);
         }
         self.usual_length = self.usual_length.max(line.len());
-        (self.ended_here, self.padded) = (false, line.ends_with(b"="));
+        self.padded = line.ends_with(b"=");
         self.base64_data(line, out);
     }
 

@@ -364,6 +364,8 @@ mod tests {
         assert_eq!(answered(&opened, &mine).len(), 2, "a name alone is no address");
         opened.reply_to.push(person("", "list@x.example"));
         assert_eq!(written(&answered(&opened, &mine)), "list@x.example");
+        opened.reply_to = vec![person("", "me@demo.example")];
+        assert_eq!(answered(&opened, &mine).len(), 2, "oneself, as forms and lists set it: the authors");
         let ann = own(&["ann@x.example", "co@x.example"]);
         assert_eq!(answered(&opened, &ann).len(), 2, "of one's own message: to whom that went");
     }

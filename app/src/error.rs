@@ -25,8 +25,8 @@ pub enum AppError {
     /// There is no such thing in this institution.
     #[error("This does not exist, or not any more.")]
     NotFound,
-    /// A form needs another look.
-    #[error("{}", fields.first().map_or("Something in the form needs another look.", |field| field.text.as_str()))]
+    /// Invalid fields of a form.
+    #[error("{}", fields.first().map_or("Check the fields of the form.", |field| field.text.as_str()))]
     Invalid {
         /// What is wrong with which field.
         fields: Vec<FieldError>,

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Browser, Captured, Database, PASSWORD, World, location};
+use common::{Browser, Captured, Database, World, location, session_cookie};
 use sqlx::{Connection, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -119,15 +119,8 @@ async fn authority_that_ended_while_the_body_came_counts_no_more() {
     let store = &world.services.store;
     let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
     let admin = store.user_by_address(institution, "admin@demo.example").await.unwrap().unwrap().id;
-    let cookie = async || {
-        let browser = Browser::new(&world);
-        let fields = [("email", "admin@demo.example"), ("password", PASSWORD)];
-        let signed_in = browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
-        let cookies = signed_in.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap());
-        let session =
-            cookies.filter_map(|value| value.split(';').next()).find(|value| value.starts_with("entrepost_session"));
-        format!("Accept: text/html\r\nCookie: {}\r\n", session.unwrap())
-    };
+    let cookie =
+        async || format!("Accept: text/html\r\nCookie: {}\r\n", session_cookie(&world, "admin@demo.example").await);
     let seat = world.seat("user@demo.example").await;
     let (user, mailbox) = (seat.user, seat.mailbox);
     // Everything that an administrator decides about, as it is stored.

@@ -379,7 +379,7 @@ async fn ids_of_another_institution_are_worth_nothing() {
             assert_eq!(answer.status().as_u16(), 302, "{name}");
             let to = location(&answer);
             let page = foreign.get(&world.url("second", &to)).await.text().await.unwrap();
-            assert!(page.contains("That did not work.") || page.contains("needs another look"), "{name} is refused");
+            assert!(page.contains("That did not work.") || page.contains("id=\"errors\""), "{name} is refused");
         }
         let after =
             format!("{:?}", (store.mailbox(demo, mailbox).await.unwrap(), store.user(demo, user).await.unwrap()));
@@ -438,7 +438,7 @@ async fn what_is_a_colleagues_is_worth_nothing() {
                 };
                 let to = location(&answer);
                 let page = browser.get(&world.url(slug, &to)).await.text().await.unwrap();
-                let refused = ["That did not work.", "needs another look", "This does not exist, or not any more."];
+                let refused = ["That did not work.", "id=\"errors\"", "This does not exist, or not any more."];
                 assert!(refused.iter().any(|text| page.contains(text)), "{name} at {slug} is refused");
             }
         }

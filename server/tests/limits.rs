@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Browser, Database, PASSWORD, Seat, World, location};
+use common::{Browser, Database, Seat, World, location, memory, session_cookie};
 use server::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -101,12 +101,6 @@ async fn pages_that_follow_have_a_limit_and_give_their_places_back() {
     world.until(async || follow().await.status().as_u16() == 200).await;
 }
 
-/// Bytes of this process in memory.
-fn memory() -> u64 {
-    let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
 /// Twenty-four files of 20 MB that come in at one time, each but for its last byte: only some of them are in memory, the others wait,
 /// are told that much is being sent, and may come again.
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +112,7 @@ async fn bodies_that_come_at_one_time_are_bounded_in_memory() {
     for number in 0..12 {
         let address = format!("person{number}@demo.example");
         world.newcomer(&address).await;
-        let fields = [("email", address.as_str()), ("password", PASSWORD)];
-        let answer = Browser::new(&world).post(&world.url("demo", "/api/sign_in"), &fields).await;
-        let given = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap());
-        let session = given.filter_map(|value| value.split(';').next()).find(|value| value.contains("session"));
-        cookies.push(session.unwrap().to_owned());
+        cookies.push(session_cookie(&world, &address).await);
     }
     let before = memory();
     let uploads = cookies.iter().flat_map(|cookie| [cookie.clone(), cookie.clone()]).map(|cookie| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Browser, Database, World};
+use common::{Browser, Database, World, memory};
 use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -119,12 +119,6 @@ async fn raw(port: u16, bytes: Vec<u8>) -> Option<u16> {
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
     let _ = read.expect("it answers, or closes");
     String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
-}
-
-/// Bytes of this process in memory.
-fn memory() -> u64 {
-    let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 fn count_panics() -> Arc<AtomicUsize> {

@@ -163,13 +163,13 @@ pub fn Choice(
     }
 }
 
-/// The summary at the top of a form that needs another look: each error links to its field.
+/// The summary of errors at the top of a form. Each error links to its field.
 #[component]
 pub fn ErrorSummary(
     /// The form's answer.
     flash: Flash,
     /// What happened, in a few words.
-    #[prop(default = "Not saved: something needs another look.")]
+    #[prop(default = "Not saved. Check the fields below.")]
     title: &'static str,
     /// What that means for what is stored.
     #[prop(default = "Nothing stored has changed.")]

@@ -54,7 +54,7 @@ pub fn Account() -> impl IntoView {
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
             <Layout user title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
-                <ErrorSummary title={if flash.form == "aliases" { "Not saved. Check the addresses below." } else { "Not connected: something needs another look." }} flash/>
+                <ErrorSummary title={if flash.form == "aliases" { "Not saved. Check the addresses below." } else { "Not connected. Check the email address." }} flash/>
                 {diagnosis}
                 <div class="columns">
                     <div class="main-column">{boxes} {form}</div>

@@ -21,7 +21,7 @@ pub fn Compose() -> impl IntoView {
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailTab::Compose/>
-                <ErrorSummary flash title="Not sent: something needs another look." after="What you wrote is kept as a draft."/>
+                <ErrorSummary flash title="Your message wasn't sent." after="We saved it as a draft."/>
                 {body}
             </Layout>
         }

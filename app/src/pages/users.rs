@@ -19,7 +19,7 @@ pub fn Users() -> impl IntoView {
         let fields = flash.clone();
         Ok(view! {
             <Layout user=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Users flash=flash.clone()>
-                <ErrorSummary flash title="Not invited: something needs another look."/>
+                <ErrorSummary flash title="No invitation sent. Check the email address."/>
                 <div class="columns">
                     <div class="main-column">
                         <section class="sheet">

@@ -47,7 +47,7 @@ impl Services {
                     Tone::Problem,
                     "Microsoft refuses the app registration.",
                     format!(
-                        "{} Nobody can send or receive until this is mended; mail that waits stays queued.",
+                        "{} Nobody can send or receive until this is fixed; waiting messages stay queued.",
                         diagnosis.title
                     ),
                     config(),

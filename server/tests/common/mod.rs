@@ -53,6 +53,21 @@ impl Database {
     }
 }
 
+/// Bytes of this process in memory.
+pub fn memory() -> u64 {
+    let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// The session cookie of a new sign-in at `demo`, for requests that are written by hand.
+pub async fn session_cookie(world: &World, address: &str) -> String {
+    let fields = [("email", address), ("password", PASSWORD)];
+    let answer = Browser::new(world).post(&world.url("demo", "/api/sign_in"), &fields).await;
+    let given = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap());
+    let mut cookies = given.filter_map(|value| value.split(';').next());
+    cookies.find(|cookie| cookie.starts_with("entrepost_session")).unwrap().to_owned()
+}
+
 /// What is logged.
 #[derive(Clone, Default)]
 pub struct Captured(pub Arc<Mutex<Vec<u8>>>);

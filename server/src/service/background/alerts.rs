@@ -63,7 +63,7 @@ impl Services {
                 incident: format!("refused {registration}"),
                 subject: "Microsoft refuses the app registration".into(),
                 text: format!(
-                    "{} {}\n\nNobody of the institution can send or receive until this is mended: {url}{EMAIL_CONFIG_PATH}\n\nMail that waits stays queued, and leaves by itself afterwards.\n",
+                    "{} {}\n\nNobody at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",
                     diagnosis.title, diagnosis.summary
                 ),
             });

@@ -13,10 +13,10 @@ use futures::Stream;
 
 use crate::error::AppError;
 use crate::model::{
-    AccountView, Answer, AttachmentId, AttachmentView, AttemptId, AttemptKind, AttemptSummary, AttemptView,
-    ComposeForm, ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, EmailConfigForm, EmailConfigView, Flash,
-    FormVersion, GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction, MailboxId,
-    MessageRef, MessageView, Notice, Resubmission, Role, SessionId, Timestamp, UserId, UserRow,
+    AccountView, AttachmentId, AttachmentView, AttemptId, AttemptKind, AttemptSummary, AttemptView, ComposeForm,
+    ComposeView, DeliveryId, DeliveryView, DraftId, DraftView, EmailConfigForm, EmailConfigView, Flash, FormVersion,
+    GuideStep, InboxQuery, InboxView, InstitutionId, InvitationView, LetterView, MailAction, MailboxId, MessageRef,
+    MessageView, Notice, ReplyKind, Resubmission, Role, SessionId, Timestamp, UserId, UserRow, UtcOffset,
 };
 
 /// The institution that the host name named.
@@ -351,7 +351,13 @@ pub trait Mail: Send + Sync {
     /// What was written and not sent, newest first.
     async fn drafts(&self, user: &MailOwner) -> Result<Vec<DraftView>, AppError>;
     /// Begins an answer to a message; answers its draft.
-    async fn answer(&self, user: &MailOwner, place: &MessageRef, how: Answer) -> Result<DraftId, AppError>;
+    async fn answer(
+        &self,
+        user: &MailOwner,
+        message: &MessageRef,
+        kind: ReplyKind,
+        zone: Option<UtcOffset>,
+    ) -> Result<DraftId, AppError>;
     /// Queues a message.
     async fn send(&self, user: &MailOwner, form: ComposeForm, edit: &FormVersion) -> Result<Notice, AppError>;
     /// A page of what was written before a time, newest first, and whether there is more.

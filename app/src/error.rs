@@ -12,21 +12,21 @@ use crate::model::{Diagnosis, FieldError};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AppError {
     /// Nobody is signed in, or the session ended.
-    #[error("You are signed out. Sign in, then start again.")]
+    #[error("You've been signed out. Sign in, then start again.")]
     NotSignedIn,
     /// Signed in, but not allowed.
-    #[error("Only administrators of this institution can do this.")]
+    #[error("Only administrators can do this.")]
     Forbidden,
     /// The person's password was set by a link of an administrator's.
     #[error(
-        "Your mail is hidden: your password was set anew by a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; then everything is here again."
+        "Your mail is hidden because your password was reset with a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; your mail then shows again."
     )]
     MailLocked,
     /// There is no such thing in this institution.
-    #[error("This does not exist, or not any more.")]
+    #[error("We can't find that page. It may have been deleted.")]
     NotFound,
     /// Invalid fields of a form.
-    #[error("{}", fields.first().map_or("Check the fields of the form.", |field| field.text.as_str()))]
+    #[error("{}", fields.first().map_or("Check the form.", |field| field.text.as_str()))]
     Invalid {
         /// What is wrong with which field.
         fields: Vec<FieldError>,
@@ -53,18 +53,18 @@ pub enum AppError {
         minutes: i64,
     },
     /// The request could not be read.
-    #[error("The request could not be read. Reload the page and try again.")]
+    #[error("Something went wrong. Reload the page and try again.")]
     Malformed,
     /// Something failed inside.
     #[error(
-        "Something went wrong on our side. Nothing was changed. Try again; if it happens again, give support this reference: {reference}"
+        "Something went wrong on our side. Nothing was changed. Try again. If it happens again, give support this reference: {reference}"
     )]
     Internal {
         /// Finds the entry in the log.
         reference: String,
     },
     /// The browser could not reach Entrepost.
-    #[error("Entrepost could not be reached. Check the connection and try again.")]
+    #[error("Can't reach Entrepost. Check your connection and try again.")]
     Unreachable,
 }
 

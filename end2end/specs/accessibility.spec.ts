@@ -11,13 +11,13 @@ test("before and at the sign-in", async ({ page, demo }) => {
   await page.getByLabel("Email").fill("user@demo.example");
   await page.getByLabel("Password").fill("wrong");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await expect(page.getByText("Email or password is wrong.")).toBeVisible();
+  await expect(page.getByText("Wrong email or password.")).toBeVisible();
   await everyLook(page, "login-wrong");
   for (let wrong = 0; wrong < 20 && !(await page.getByText("Too many attempts.").isVisible()); wrong++) {
     await page.getByLabel("Email").fill("user@demo.example");
     await page.getByLabel("Password").fill("wrong");
     await page.getByRole("button", { name: "Sign in" }).click();
-    await expect(page.getByText(/Email or password is wrong\.|Too many attempts\./)).toBeVisible();
+    await expect(page.getByText(/Wrong email or password\.|Too many attempts\./)).toBeVisible();
   }
   await expect(page.getByText("Too many attempts.")).toBeVisible();
   await everyLook(page, "login-throttled");
@@ -58,20 +58,20 @@ test("the configuration: empty, refused, verified, unverified, waiting", async (
   await demo.faults({ unavailable: true });
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByText("These values are unverified.")).toBeVisible();
+  await expect(page.getByText("Saved, but not checked.")).toBeVisible();
   await everyLook(page, "config-unverified");
   await demo.faults({ unavailable: false });
-  await page.getByRole("button", { name: "Verify again" }).click();
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await page.getByRole("button", { name: "Check again" }).click();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
   await everyLook(page, "config-verified");
   await page.getByLabel("Yes", { exact: true }).check();
   await page.getByLabel("Custom From address").fill("noreply@demo.example");
   await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
   await demo.faults({ unavailable: true });
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByRole("heading", { name: "New values wait" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "New values not in use yet" })).toBeVisible();
   await everyLook(page, "config-waiting-custom");
 });
 
@@ -81,10 +81,10 @@ test("Microsoft is away from the first Save on", async ({ page, demo }) => {
   await demo.faults({ unavailable: true });
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByText("These values are unverified.")).toBeVisible();
+  await expect(page.getByText("Saved, but not checked.")).toBeVisible();
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();
-  await page.getByText("Evidence (copy it for support)").click();
+  await page.getByText("Technical details").click();
   await everyLook(page, "account-microsoft-away");
 });
 
@@ -114,10 +114,10 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await expect(page.getByRole("button", { name: "Use the new values" })).toBeVisible();
   await everyLook(page, "config-accepted-waiting");
   await page.getByRole("button", { name: "Use the new values" }).click();
-  await expect(page.getByRole("heading", { name: "New values wait" })).toBeHidden();
+  await expect(page.getByRole("heading", { name: "New values not in use yet" })).toBeHidden();
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-registration-changed");
-  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await page.getByRole("button", { name: "Sign in again" }).first().click();
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
 
@@ -146,12 +146,12 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "compose-blocked");
   await page.goto(demo.url + ACCOUNT);
   await demo.faults({ smtp_auth: "on", grants_revoked: true });
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-needs-reconnect");
   await demo.faults({ grants_revoked: false });
-  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await page.getByRole("button", { name: "Sign in again" }).first().click();
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
@@ -161,7 +161,7 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "config-system-default");
   await page.getByLabel("Yes, end the connections").check();
   await save(page);
-  await expect(page.getByText("The institution uses the system default.")).toBeVisible();
+  await expect(page.getByText("Your institution uses the system default.")).toBeVisible();
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-provider-changed");
 });
@@ -179,9 +179,9 @@ test("lists, ends and questions: attempts, not seen, nothing to complete, remova
   await page.goto(`${demo.url}/institution/config/general/email/attempts`);
   await everyLook(page, "attempts-notifications");
   await page.goto(demo.url + CONFIG);
-  await page.getByLabel("Remove the stored secret and the registration").check();
+  await page.getByLabel("Remove the Client Secret and the registration").check();
   await save(page);
-  await expect(page.getByText("Remove the secret?")).toBeVisible();
+  await expect(page.getByText("Remove the Client Secret?")).toBeVisible();
   await everyLook(page, "config-remove");
   await page.goto(demo.url + CONFIG);
   await page.getByLabel("Yes", { exact: true }).check();
@@ -189,7 +189,7 @@ test("lists, ends and questions: attempts, not seen, nothing to complete, remova
   await page.getByLabel("Secret expires on").fill(new Date(Date.now() + 10 * 86_400_000).toISOString().slice(0, 10));
   await save(page);
   await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
-  await page.getByRole("button", { name: "Test this pair" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
   await expect(page.getByText("The Client Secret expires in")).toBeVisible();
@@ -282,7 +282,7 @@ test("the inbox: fetching, lists, messages, drafts, answers", async ({ page, dem
   await page.goto(`${demo.url}/mail/drafts`);
   await everyLook(page, "drafts");
   await page.goto(`${demo.url}/mail/inbox?search=nothing+like+this`);
-  await expect(page.getByText("Nothing found.")).toBeVisible();
+  await expect(page.getByText("No messages found.")).toBeVisible();
   await everyLook(page, "inbox-nothing-found");
   await page.goto(`${demo.url}/mail/message?mailbox=${crypto.randomUUID()}&folder=INBOX&validity=1&uid=1`);
   await everyLook(page, "message-not-there");
@@ -314,16 +314,16 @@ test("what goes wrong: declined, two at once, unproven, a failing sender, consen
   await everyLook(page, "home-blocked");
   await demo.faults({ smtp_auth: "on", imap_disabled: false });
   await page.goto(demo.url + ACCOUNT);
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
   await page.getByLabel("Yes").check();
   await page.getByLabel("Custom From address").fill("noreply@demo.example");
   await save(page);
-  await expect(page.getByRole("button", { name: "Test this pair" })).toBeVisible();
+  await expect(page.getByRole("button", { name: "Send a test" })).toBeVisible();
   await everyLook(page, "config-custom-from");
   await demo.faults({ send_as_denied: true });
-  await page.getByRole("button", { name: "Test this pair" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "failed");
   await everyLook(page, "attempt-pair-failed");
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?error=access_denied&error_description=No&state=consent-for-all`);
@@ -347,7 +347,7 @@ test("a user's diagnosis, the choice, and the list of people", async ({ page, de
   await theirs.getByRole("heading", { name: "Pick an account" }).waitFor();
   await theirs.getByRole("button", { name: "user@demo.example" }).click();
   await accept(theirs);
-  await expect(theirs.getByText("How do you want to go on?")).toBeVisible();
+  await expect(theirs.getByText("Choose what to do")).toBeVisible();
   await everyLook(theirs, "attempt-deciding");
 
   await page.goto(`${demo.url}/institution/users`);

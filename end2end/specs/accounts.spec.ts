@@ -67,7 +67,7 @@ test("Continue with an alias of the mailbox: proven by the message, then connect
   await begin(page, demo.url, "secretary@demo.example", "office.manager@demo.example");
   await page.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
   await outcome(page, "passed");
-  await expect(stop(page, "identity")).toContainText("proven by the test message");
+  await expect(stop(page, "identity")).toContainText("confirmed by the test message");
   await page.goto(demo.url + ACCOUNT);
   await expect(page.locator('[data-mailbox="connected"]')).toContainText("secretary@demo.example");
 });
@@ -105,7 +105,7 @@ test("another address than the account's is refused unless the institution allow
   await page.goto(demo.url + ACCOUNT);
   await page.getByLabel("Email address").fill("other@demo.example");
   await page.getByRole("button", { name: "Configure & Test" }).click();
-  await expect(page.getByRole("alert").first()).toContainText("allows only the address of your account");
+  await expect(page.getByRole("alert").first()).toContainText("allows only your Entrepost address");
   await expect(page.getByLabel("Email address")).toHaveValue("other@demo.example");
 });
 
@@ -119,7 +119,7 @@ test("one mailbox belongs to one person", async ({ page, demo }) => {
   await page.goto(demo.url + ACCOUNT);
   await page.getByLabel("Email address").fill("other@demo.example");
   await page.getByRole("button", { name: "Configure & Test" }).click();
-  await expect(page.getByRole("alert").first()).toContainText("is connected by somebody else");
+  await expect(page.getByRole("alert").first()).toContainText("is connected by another person");
 });
 
 /** Presses Configure & Test, consents, and answers the address that Microsoft sends the browser back to, without going there. */
@@ -142,7 +142,7 @@ test("a replayed state works once only", async ({ page, demo }) => {
   await outcome(page, "passed");
   await page.goto(address);
   await comeBack(page);
-  await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
+  await expect(page.getByText("This sign-in is no longer valid.")).toBeVisible();
   await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
 });
 
@@ -150,10 +150,10 @@ test("a state that was never given out is refused", async ({ page, demo }) => {
   await configure(page, demo);
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=forged`);
   await comeBack(page);
-  await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
+  await expect(page.getByText("This sign-in is no longer valid.")).toBeVisible();
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?error=access_denied&error_description=Forged&state=forged`);
   await comeBack(page);
-  await expect(page.getByText("This sign-in cannot be used any more.")).toBeVisible();
+  await expect(page.getByText("This sign-in is no longer valid.")).toBeVisible();
   await expect(page.getByText("Forged")).toHaveCount(0);
 });
 
@@ -176,7 +176,7 @@ test("a foreign state: another browser, and another person", async ({ page, demo
   await signIn(page, demo.url, "user@demo.example");
   await page.goto(`${demo.url}/web/home/emails/msexchangeonlineoauth?code=x&state=${state}`);
   await comeBack(page);
-  await expect(page.getByText("This sign-in belongs to somebody else.")).toBeVisible();
+  await expect(page.getByText("This sign-in belongs to another person.")).toBeVisible();
 });
 
 test("a lost session means start again, and the code is in no address", async ({ page, demo, context }) => {
@@ -184,7 +184,7 @@ test("a lost session means start again, and the code is in no address", async ({
   const address = await caught(page, demo.url);
   await context.clearCookies({ name: "entrepost_session" });
   await page.goto(address);
-  await expect(page.getByText("Your session at Entrepost has ended.")).toBeVisible();
+  await expect(page.getByText("Your Entrepost session ended.")).toBeVisible();
   const link = await page.getByRole("link", { name: "Sign in" }).getAttribute("href");
   expect(link).not.toContain("code");
 });
@@ -211,7 +211,7 @@ test.describe("a decision that comes too late", () => {
     const decided = Date.now();
     await expect(() => expect(Date.now() - decided).toBeGreaterThan(12_500)).toPass();
     await page.getByRole("button", { name: "Continue with admin@demo.example" }).click();
-    await expect(page.getByText("This sign-in waited too long").first()).toBeVisible();
+    await expect(page.getByText("This sign-in timed out").first()).toBeVisible();
     await page.goto(demo.url + ACCOUNT);
     await expect(page.locator("[data-mailbox]")).toHaveCount(0);
   });

@@ -22,7 +22,7 @@ for (const [what, change, field, says] of [
   ["client ID", { client: "0f8fad5b-d9cb-469f-a165-70867728950e" }, "client_id", "The Client ID is not known in this tenant."],
   ["tenant ID", { tenant: "0f8fad5b-d9cb-469f-a165-70867728950e" }, "tenant_id", "The Tenant ID is wrong."],
   ["client secret", { secret: "wrong~secret" }, "client_secret", "The Client Secret is wrong."],
-  ["shared tenant", { tenant: "common" }, "tenant_id", "stands for every tenant"],
+  ["shared tenant", { tenant: "common" }, "tenant_id", "means every tenant"],
 ] as const) {
   test(`Save says that the ${what} is wrong, and stores nothing`, async ({ page, demo }) => {
     await signIn(page, demo.url, "admin@demo.example");
@@ -30,7 +30,7 @@ for (const [what, change, field, says] of [
     await fillRegistration(page, demo, change);
     await save(page);
     await expect(page.locator(`#${field}-error`)).toContainText(says);
-    await expect(page.getByText("Nothing stored has changed.")).toBeVisible();
+    await expect(page.getByText("Nothing was saved.")).toBeVisible();
     await page.goto(demo.url + CONFIG);
     await expect(page.getByLabel("Email Provider")).toHaveValue("system_default");
   });
@@ -42,7 +42,7 @@ test("a tenant domain is resolved to its GUID, pasted blanks are trimmed", async
   const app = await demo.registration();
   await fillRegistration(page, demo, { tenant: ` ${app.tenant_domain} `, client: ` ${app.client_id}  ` });
   await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
   await expect(page.getByLabel("Tenant ID", { exact: true })).toHaveValue(app.tenant_id);
 });
 
@@ -53,21 +53,21 @@ test("the secret goes in and never comes out; an empty field keeps it; it can be
   });
   await configure(page, demo);
   const app = await demo.registration();
-  await expect(page.getByText("A secret is stored since")).toBeVisible();
+  await expect(page.getByText("Secret saved")).toBeVisible();
   await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   expect(answers.length).toBeGreaterThan(5);
   expect(answers.join("")).not.toContain(app.secret_value);
   await page.goto(demo.url + CONFIG);
-  await page.getByLabel("Remove the stored secret and the registration").check();
+  await page.getByLabel("Remove the Client Secret and the registration").check();
   await save(page);
-  await expect(page.getByText("Remove the secret?")).toBeVisible();
-  await expect(page.getByLabel("Remove the stored secret and the registration")).toBeChecked();
+  await expect(page.getByText("Remove the Client Secret?")).toBeVisible();
+  await expect(page.getByLabel("Remove the Client Secret and the registration")).toBeChecked();
   await page.getByLabel("Yes, end the connections").check();
   await save(page);
-  await expect(page.getByText("The secret is removed.")).toBeVisible();
+  await expect(page.getByText("Client Secret removed.")).toBeVisible();
   await page.goto(demo.url + ACCOUNT);
   await expect(page.locator('[data-mailbox="needs_reconnect"]')).toBeVisible();
 });
@@ -78,11 +78,11 @@ test("Microsoft unreachable: stored as unverified, said plainly, Verify again", 
   await page.goto(demo.url + CONFIG);
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByText("Microsoft could not be asked.").first()).toBeVisible();
-  await expect(page.getByText("These values are unverified.")).toBeVisible();
+  await expect(page.getByText("Microsoft didn't answer.").first()).toBeVisible();
+  await expect(page.getByText("Saved, but not checked.")).toBeVisible();
   await demo.faults({ unavailable: false });
-  await page.getByRole("button", { name: "Verify again" }).click();
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await page.getByRole("button", { name: "Check again" }).click();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
 });
 
 test("where verified values exist, new ones wait beside them, unused, until they are accepted", async ({ page, demo }) => {
@@ -91,11 +91,11 @@ test("where verified values exist, new ones wait beside them, unused, until they
   await demo.faults({ unavailable: true });
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByRole("heading", { name: "New values wait" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "New values not in use yet" })).toBeVisible();
   await demo.faults({ unavailable: false });
-  await page.getByRole("button", { name: "Verify again" }).click();
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
-  await expect(page.getByRole("heading", { name: "New values wait" })).toHaveCount(0);
+  await page.getByRole("button", { name: "Check again" }).click();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
+  await expect(page.getByRole("heading", { name: "New values not in use yet" })).toHaveCount(0);
   await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
 });
 
@@ -105,7 +105,7 @@ test("admin consent: the link, its return, remembered", async ({ page, demo }) =
   await page.getByLabel("Email or sign-in name").fill("admin@demo.example");
   await page.getByLabel("Password").fill("sandbox");
   await accept(page);
-  await expect(page.getByText("Admin consent is granted.")).toBeVisible();
+  await expect(page.getByText("Admin consent granted.")).toBeVisible();
   await page.goto(demo.url + CONFIG);
   await expect(page.locator('[data-step="consent"] input')).toBeChecked();
   await connect(page, demo, "admin@demo.example", false);
@@ -122,7 +122,7 @@ test("notifications from a mailbox of their own", async ({ page, demo }) => {
   await page.getByLabel("Yes", { exact: true }).check();
   await page.getByLabel("Custom From address").fill("office.manager@demo.example");
   await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
   await page.locator("#notifications").getByRole("button", { name: "Configure & Test" }).click();
   await atMicrosoft(page, "office.manager@demo.example");
   await accept(page);
@@ -140,9 +140,9 @@ test("a shared address through a connected mailbox: the pair is tested with a re
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   await customFrom(page, demo, "noreply@demo.example");
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
   await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
-  await page.getByRole("button", { name: "Test this pair" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
   await expect(page.getByText("They come from noreply@demo.example now.")).toBeVisible();
@@ -152,6 +152,6 @@ test("a user cannot open the configuration", async ({ page, demo }) => {
   await signIn(page, demo.url, "user@demo.example");
   const answer = await page.goto(demo.url + CONFIG);
   expect(answer?.status()).toBe(403);
-  await expect(page.getByText("Only administrators of this institution can do this.")).toBeVisible();
+  await expect(page.getByText("Only administrators can do this.")).toBeVisible();
   await expect(page.getByRole("link", { name: "Institution", exact: true })).toHaveCount(0);
 });

@@ -114,7 +114,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   // Attachments are whole, whatever their base64 looked like.
   for (const subject of ["22 Every line", "23 A stray mark"]) {
     await look(page, demo.url, subject);
-    await expect(page.getByText("Damaged on its way")).toHaveCount(0);
+    await expect(page.getByText("Damaged in transit")).toHaveCount(0);
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "form.pdf" }).click()]);
     const bytes = await readFile(await download.path());
     expect(bytes.subarray(0, 8).toString("latin1")).toBe("%PDF-1.4");

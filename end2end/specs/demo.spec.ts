@@ -16,7 +16,7 @@ test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo
     // The session is kept too: the browser is still signed in.
     await page.goto(again.url + CONFIG);
     await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue(app.client_id);
-    await expect(page.getByText("IDs and secret are right.")).toBeVisible();
+    await expect(page.getByText("Microsoft accepted the credentials.")).toBeVisible();
   } finally {
     await again.interrupt();
   }

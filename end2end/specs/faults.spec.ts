@@ -8,20 +8,20 @@ const CASES: Case[] = [
   { name: "client secret expired", faults: { secret_expired: true }, cause: "secret_expired", says: "The Client Secret has expired.", failed: "sign_in", notRun: ["token", "smtp", "imap", "arrival"] },
   { name: "SMTP AUTH off for the mailbox", faults: { smtp_auth: "mailbox" }, cause: "smtp_auth_mailbox", says: "Sending is switched off for this mailbox.", failed: "smtp", notRun: ["test_message", "arrival"] },
   { name: "SMTP AUTH off for the tenant", faults: { smtp_auth: "tenant" }, cause: "smtp_auth_tenant", says: "Sending is switched off for the whole institution.", failed: "smtp" },
-  { name: "SMTP AUTH off by security defaults", faults: { smtp_auth: "security_defaults" }, cause: "smtp_auth_security_defaults", says: "Security defaults of the institution stop sending.", failed: "smtp" },
+  { name: "SMTP AUTH off by security defaults", faults: { smtp_auth: "security_defaults" }, cause: "smtp_auth_security_defaults", says: "Your institution's security defaults block sending.", failed: "smtp" },
   { name: "IMAP disabled", faults: { imap_disabled: true }, cause: "imap_disabled", says: "Receiving is switched off for this mailbox.", failed: "imap", notRun: ["arrival"] },
   { name: "consent missing", faults: { consent_missing: true }, cause: "consent_missing", says: "An administrator must allow the app first.", failed: "sign_in", consent: false },
   { name: "throttled", faults: { throttled: true }, cause: "smtp_throttled", says: "Microsoft is slowing this mailbox down.", failed: "test_message" },
-  { name: "connection cut in the middle of DATA", faults: { cut_in_data: true }, cause: "smtp_cut_unknown", says: "The connection broke before Microsoft confirmed the message.", failed: "test_message" },
-  { name: "connection cut before DATA", faults: { cut_before_data: true }, cause: "smtp_silent", says: "The connection to Microsoft's mail server broke.", failed: "test_message" },
-  { name: "connection cut after DATA", faults: { cut_after_data: true }, cause: "smtp_cut_unknown", says: "The connection broke before Microsoft confirmed the message.", failed: "test_message" },
+  { name: "connection cut in the middle of DATA", faults: { cut_in_data: true }, cause: "smtp_cut_unknown", says: "The connection dropped before Microsoft confirmed the message.", failed: "test_message" },
+  { name: "connection cut before DATA", faults: { cut_before_data: true }, cause: "smtp_silent", says: "The connection to Microsoft's mail server dropped.", failed: "test_message" },
+  { name: "connection cut after DATA", faults: { cut_after_data: true }, cause: "smtp_cut_unknown", says: "The connection dropped before Microsoft confirmed the message.", failed: "test_message" },
   { name: "a temporary error", faults: { smtp_reply: "451 4.3.0 Temporary server error. Please try again later" }, cause: "smtp_later", says: "Microsoft's mail server asks to try again later.", failed: "test_message" },
   { name: "the tenant is blocked", faults: { smtp_reply: "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP" }, cause: "smtp_tenant_blocked", says: /./, failed: "test_message" },
   { name: "IMAP throttled", faults: { imap_throttled: true }, cause: "imap_throttled", says: "Microsoft is slowing this mailbox down.", failed: "imap", notRun: ["arrival"] },
   { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_itself", says: "This mailbox may not send as user@demo.example.", failed: "test_message" },
   { name: "SMTP.Send missing", faults: { smtp_scope_missing: true }, cause: "permissions_missing", says: "The app lacks a permission.", failed: "token", notRun: ["smtp", "test_message", "imap", "arrival"] },
   { name: "second factor needed", faults: { token_error: 50076 }, cause: "mfa", says: "Microsoft asks for a second factor.", failed: "sign_in" },
-  { name: "Conditional Access", faults: { token_error: 53003 }, cause: "conditional_access", says: "A security policy of the institution stops the sign-in.", failed: "sign_in" },
+  { name: "Conditional Access", faults: { token_error: 53003 }, cause: "conditional_access", says: "A security policy of your institution blocked the sign-in.", failed: "sign_in" },
   { name: "a provider without AADSTS numbers", faults: { secret_expired: true, plain_errors: true }, cause: "secret_wrong", says: "The Client Secret is wrong.", failed: "sign_in" },
 ];
 
@@ -39,9 +39,9 @@ for (const one of CASES) {
     for (const check of one.notRun ?? []) await expect(stop(page, check)).toContainText("not run");
     // IMAP is checked even if SMTP fails.
     if (one.failed === "smtp") await expect(stop(page, "imap")).toHaveAttribute("data-status", "passed");
-    await page.getByText("Evidence (copy it for support)").first().click();
+    await page.getByText("Technical details").first().click();
     await expect(page.locator(".evidence").first()).toContainText("Time");
-    if (!isPlain(page)) await expect(page.getByRole("button", { name: "Copy evidence" }).first()).toBeVisible();
+    if (!isPlain(page)) await expect(page.getByRole("button", { name: "Copy technical details" }).first()).toBeVisible();
   });
 }
 
@@ -53,9 +53,9 @@ test("Entra unavailable: nothing is connected, and trying again is offered", asy
   await demo.faults({ unavailable: true });
   await accept(page);
   await outcome(page, "failed");
-  await expect(page.locator(".attempt .banner-title").first()).toContainText("Microsoft is not available at the moment.");
+  await expect(page.locator(".attempt .banner-title").first()).toContainText("Microsoft is not available right now.");
   await demo.faults({ unavailable: false });
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Test again" }).click();
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
 });
@@ -68,14 +68,14 @@ test("a slow Microsoft: the page shows what runs, and everything passes", async 
   await outcome(page, "passed");
 });
 
-test("the sign-in is kept: blocked, then Try again passes without a new sign-in", async ({ page, demo, newcomer }) => {
+test("the sign-in is kept: blocked, then Test again passes without a new sign-in", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
   await signOut(page);
   await signIn(page, demo.url, "user@demo.example");
   await demo.faults({ smtp_auth: "mailbox" });
   await connect(page, demo);
   await outcome(page, "failed");
-  await expect(page.getByText("Your sign-in is kept.").first()).toBeVisible();
+  await expect(page.getByText("You don't need to sign in again.").first()).toBeVisible();
   if (!isPlain(page)) await expect(page.getByRole("button", { name: "Copy message for the administrator" })).toBeVisible();
   await page.getByText("The message", { exact: true }).click();
   await expect(page.locator(".diagnosis pre")).toContainText("Set-CASMailbox -Identity user@demo.example -SmtpClientAuthenticationDisabled $false");
@@ -88,7 +88,7 @@ test("the sign-in is kept: blocked, then Try again passes without a new sign-in"
   await person.locator(".person-mailbox > .more > summary").click();
   await expect(person.getByText("Set-CASMailbox -Identity user@demo.example").first()).toBeVisible();
   await demo.faults({ smtp_auth: "on" });
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "passed");
   await page.goto(demo.url + ACCOUNT);
   await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
@@ -109,7 +109,7 @@ test("revoked grants: the mailbox needs reconnecting, and connecting again mends
   await page.goto(demo.url + ACCOUNT);
   await expect(page.locator('[data-mailbox="needs_reconnect"]')).toBeVisible();
   await demo.faults({ grants_revoked: false });
-  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await page.getByRole("button", { name: "Sign in again" }).first().click();
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
 });
@@ -179,6 +179,6 @@ test.describe("tested again by itself", () => {
       await page.goto(demo.url + ACCOUNT);
       await expect(page.locator('[data-mailbox="connected"]')).toBeVisible({ timeout: 500 });
     }).toPass({ timeout: 50_000 });
-    await expect(page.getByText("(by itself)").first()).toBeVisible();
+    await expect(page.getByText("(automatic)").first()).toBeVisible();
   });
 });

@@ -12,8 +12,8 @@ test("configure, connect, watch every check pass up to the test message", async 
   await page.locator("#user-menu").getByRole("link", { name: "Institution Config › General › Email" }).click();
   await fillRegistration(page, demo);
   await save(page);
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
-  await expect(page.getByText("Redirect URI, permissions and consent are proven by connecting a mailbox").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
+  await expect(page.getByText("Next: connect your own mailbox.").first()).toBeVisible();
   await expect(page.getByText("/web/home/emails/msexchangeonlineoauth").first()).toBeVisible();
   await signOut(page);
 

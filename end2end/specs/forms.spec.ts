@@ -27,7 +27,7 @@ test("signing in and out, an invitation", async ({ page, demo, newcomer }) => {
   await page.getByLabel("Email").fill(ME);
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await said(page, "That did not work.");
+  await said(page, "That didn't work.");
   await signIn(page, demo.url, ME);
   await signOut(page);
   await said(page, "You are signed out.");
@@ -43,7 +43,7 @@ test("signing in and out, an invitation", async ({ page, demo, newcomer }) => {
   const invited = await newcomer();
   await invited.goto(link);
   await invited.getByLabel("Password", { exact: true }).fill("short");
-  await invited.getByLabel("Password again").fill("short");
+  await invited.getByLabel("Confirm password").fill("short");
   await invited.locator("form .button").click();
   await refused(invited, "password");
 });
@@ -57,7 +57,7 @@ test("configuration, connecting, further addresses", async ({ page, demo }) => {
   await refused(page, "client_id");
   await fillRegistration(page, demo);
   await page.getByRole("button", { name: "Save", exact: true }).click();
-  await expect(page.locator(":focus")).toContainText("IDs and secret are right.");
+  await expect(page.locator(":focus")).toContainText("Microsoft accepted the credentials.");
   await page.goto(demo.url + ACCOUNT);
   await page.getByLabel("Email address").fill(WRONG);
   await page.getByRole("button", { name: "Configure & Test" }).click();
@@ -82,7 +82,7 @@ test("writing: what is wrong, what is kept, what is sent", async ({ page, demo }
   await refused(page, "to");
   await page.getByLabel("To", { exact: true }).fill("other@demo.example");
   await page.getByLabel("Subject").fill("Kept");
-  await page.getByRole("button", { name: "Keep as draft" }).last().click();
+  await page.getByRole("button", { name: "Save draft" }).last().click();
   await expect(page.locator(":focus")).toContainText(/draft/i);
   await page.goto(`${demo.url}/mail/compose`);
   await page.getByLabel("To", { exact: true }).fill("other@demo.example");

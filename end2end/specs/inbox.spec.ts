@@ -108,10 +108,10 @@ test("attachments both ways", async ({ page, demo }) => {
     { name: "note.txt", mimeType: "text/plain", buffer: Buffer.from("Hello") },
   ]);
   // Without JavaScript they go with the form, and are there once it is kept.
-  if (isPlain(page)) await page.getByRole("button", { name: "Keep as draft" }).click();
+  if (isPlain(page)) await page.getByRole("button", { name: "Save draft" }).click();
   await expect(page.locator(".attachments li")).toHaveCount(2);
   await page.getByRole("button", { name: "Remove note.txt" }).click();
-  await expect(page.getByText("The attachment is removed.")).toBeVisible();
+  await expect(page.getByText("Attachment removed.")).toBeVisible();
   await expect(page.locator(".attachments li")).toHaveCount(1);
   await expect(page.getByLabel("To", { exact: true })).toHaveValue("other@demo.example");
   await page.getByRole("button", { name: "Send" }).click();
@@ -146,7 +146,7 @@ test("too much is refused before it is lost", async ({ page, demo }) => {
   await open(page, `${demo.url}/mail/compose`);
   await page.getByLabel("To", { exact: true }).fill("other@demo.example");
   await page.getByLabel("Attachments").setInputFiles({ name: "large.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(26_000_000) });
-  if (isPlain(page)) await page.getByRole("button", { name: "Keep as draft" }).click();
+  if (isPlain(page)) await page.getByRole("button", { name: "Save draft" }).click();
   await expect(page.getByText(/25\.0 MB together/).last()).toBeVisible();
   await expect(page.locator(".attachments li")).toHaveCount(0);
 });
@@ -157,14 +157,14 @@ test("what is typed is kept as a draft, goes on later, and is thrown away @scrip
   await page.getByLabel("To", { exact: true }).fill("other@demo.example");
   await page.getByLabel("Subject").fill("Half a thought");
   await page.getByLabel("Message").fill("It begins like this");
-  await expect(page.getByText(/Kept as a draft at/)).toBeVisible();
+  await expect(page.getByText(/Draft saved/)).toBeVisible();
   await page.goto(`${demo.url}/mail/drafts`);
   await expect(page.getByText("To other@demo.example")).toBeVisible();
   await page.getByRole("link", { name: "Half a thought" }).click();
   await expect(page.getByLabel("Message")).toHaveValue("It begins like this");
-  await page.getByRole("button", { name: "Throw away" }).click();
-  await expect(page.getByText("The draft is thrown away.")).toBeVisible();
-  await expect(page.getByText("No drafts.")).toBeVisible();
+  await page.getByRole("button", { name: "Discard" }).click();
+  await expect(page.getByText("Draft discarded.")).toBeVisible();
+  await expect(page.getByText("No drafts")).toBeVisible();
 });
 
 test("a draft without JavaScript: kept by a button, complete after an error @plain", async ({ page, demo }) => {
@@ -181,7 +181,7 @@ test("a draft without JavaScript: kept by a button, complete after an error @pla
   await expect(page).toHaveURL(/\/mail\/outbox/);
   expect((await received(demo, "other@demo.example", "Half a thought")).raw).toContain("note.txt");
   await page.goto(`${demo.url}/mail/drafts`);
-  await expect(page.getByText("No drafts.")).toBeVisible();
+  await expect(page.getByText("No drafts")).toBeVisible();
 });
 
 test("flag, mark unread, delete, search, folders and pages", async ({ page, demo }) => {
@@ -212,8 +212,8 @@ test("flag, mark unread, delete, search, folders and pages", async ({ page, demo
   await appears(page, row(page, "Message 53."));
   // From here there is no way back: it asks once more.
   await row(page, "Message 53.").getByRole("checkbox").check();
-  await page.locator("summary", { hasText: "Delete for good" }).click();
-  await page.getByRole("button", { name: "Yes, delete for good" }).click();
+  await page.locator("summary", { hasText: "Delete permanently" }).click();
+  await page.getByRole("button", { name: "Yes, delete permanently" }).click();
   await expect(page.getByText("1 message deleted for good.")).toBeVisible();
   await expect(row(page, "Message 53.")).toHaveCount(0);
 
@@ -227,7 +227,7 @@ test("flag, mark unread, delete, search, folders and pages", async ({ page, demo
   await expect(page.getByText("1 message marked as unread.")).toBeVisible();
   await page.getByRole("searchbox").fill("nothing like this");
   await page.getByRole("button", { name: "Search" }).click();
-  await expect(page.getByText("Nothing found.")).toBeVisible();
+  await expect(page.getByText("No messages found.")).toBeVisible();
 });
 
 test("HTML of strangers: shown without its scripts, and pictures elsewhere only when asked for", async ({ page, demo }) => {
@@ -263,7 +263,7 @@ test("HTML of strangers: shown without its scripts, and pictures elsewhere only 
   expect(await page.evaluate(() => "hacked" in window)).toBe(false);
   expect(await page.title()).toContain("Newsletter");
   expect(asked, "nothing was loaded from elsewhere").toEqual([]);
-  await page.getByRole("link", { name: "Load pictures" }).click();
+  await page.getByRole("link", { name: "Load images" }).click();
   await expect.poll(() => asked).toEqual(["https://track.example/pixel.gif"]);
 });
 
@@ -431,7 +431,7 @@ test("the focus goes to what a form answers, and the title says it", async ({ pa
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page).toHaveTitle(/^That did not work · /);
-  await expect(page.locator(":focus")).toContainText("Email or password is wrong.");
+  await expect(page.locator(":focus")).toContainText("Wrong email or password.");
   await ready(page, demo);
   await page.goto(`${demo.url}/mail/compose`);
   await page.getByLabel("To", { exact: true }).fill("nobody");

@@ -22,7 +22,7 @@ test("accounts, sessions, settings, attempts and people stay apart", async ({ pa
   await page.getByLabel("Email Provider").selectOption({ label: "MS Exchange Online" });
   await expect(page.getByLabel("Client ID", { exact: true })).toHaveValue("");
   await page.goto(demo.second(ACCOUNT));
-  await expect(page.getByText("has not set up MS Exchange Online yet")).toBeVisible();
+  await expect(page.getByText("hasn't set up MS Exchange Online yet")).toBeVisible();
   const answer = await page.goto(demo.second(attempt));
   expect(answer?.status()).toBe(404);
   await page.goto(demo.second("/institution/users"));

@@ -41,7 +41,7 @@ test("the keyboard alone suffices for configuring, connecting and the list of pe
   await type(page, "Tenant ID", app.tenant_id);
   await type(page, "Client Secret", app.secret_value);
   await press(page, "Save");
-  await expect(page.getByText("IDs and secret are right.").first()).toBeVisible();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
 
   await open(page, demo.url + ACCOUNT);
   await press(page, "Configure & Test");
@@ -59,6 +59,6 @@ test("the keyboard alone suffices for configuring, connecting and the list of pe
   await expect(page.getByText("other@demo.example is invited.")).toBeVisible();
   await tabTo(page, page.getByText("Change other@demo.example"));
   await page.keyboard.press("Enter");
-  await press(page, "Make an administrator");
+  await press(page, "Change to administrator");
   await expect(page.getByText("other@demo.example is now an administrator.")).toBeVisible();
 });

@@ -66,10 +66,10 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
   await expect(page).toHaveURL(/\/mail\/outbox\/[0-9a-f-]+$/);
   await expect(page.getByRole("heading", { name: "Minutes" })).toBeVisible();
   await expect(page.locator(".mail-text")).toHaveText("Read these carefully.");
-  await expect(page.getByText("Last answer:")).toBeVisible();
+  await expect(page.getByText("Server reply:")).toBeVisible();
   if (!isPlain(page)) await everyLook(page, "letter-failed");
   await demo.faults({ smtp_reply: "" });
-  await page.getByRole("button", { name: "Change and send" }).click();
+  await page.getByRole("button", { name: "Edit and resend" }).click();
   await expect(page.getByLabel("Message")).toHaveValue("Read these carefully.");
   await page.getByLabel("Message").fill("Read these at leisure.");
   await page.getByRole("button", { name: "Send" }).click();
@@ -78,13 +78,13 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
     if (isPlain(page)) await page.reload();
     await expect(sent).toHaveAttribute("data-state", "sent", { timeout: 1_000 });
   }).toPass();
-  await expect(sent).toContainText("Sent, not to everybody");
+  await expect(sent).toContainText("Sent to ");
   await expect(sent).toContainText("nobody@demo.example does not get it");
   await sent.getByRole("link", { name: "Minutes" }).click();
   // A recipient who has it does not get it again: what was written is kept for the other one.
   await expect(page.locator(".mail-text")).toHaveText("Read these at leisure.");
   if (!isPlain(page)) await everyLook(page, "letter-partly-sent");
-  await page.getByRole("button", { name: "Correct and send to who did not get it" }).click();
+  await page.getByRole("button", { name: "Correct and send to the rest" }).click();
   await expect(page.getByLabel("To", { exact: true })).toHaveValue("nobody@demo.example");
   await page.getByLabel("To", { exact: true }).fill("teacher@demo.example");
   await page.getByRole("button", { name: "Send" }).click();
@@ -93,8 +93,8 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
     await expect(sent).toHaveAttribute("data-state", "sent", { timeout: 1_000 });
   }).toPass();
   await sent.getByRole("link", { name: "Minutes" }).click();
-  await expect(page.getByText("What was sent is not kept here")).toBeVisible();
-  await expect(page.getByRole("link", { name: "Open the sent messages" })).toBeVisible();
+  await expect(page.getByText("The sent copy is in Sent Items.")).toBeVisible();
+  await expect(page.getByRole("link", { name: "Open it" })).toBeVisible();
   if (!isPlain(page)) await everyLook(page, "letter-sent");
   const arrived = (await demo.mails()).filter((mail) => mail.mailbox === "other@demo.example" && mail.folder === "INBOX");
   expect(arrived.map((mail) => mail.raw.includes("at leisure"))).toEqual([true]);

@@ -25,7 +25,7 @@ async function inbox(demo: Demo, address: string): Promise<string[]> {
 test("without a connected mailbox the page says what to do", async ({ page, demo }) => {
   await configure(page, demo);
   await page.goto(`${demo.url}/mail/compose`);
-  await expect(page.getByText("No mailbox is connected yet.")).toBeVisible();
+  await expect(page.getByText("No mailbox connected yet.")).toBeVisible();
   await expect(page.getByRole("link", { name: "Connect my mailbox" })).toBeVisible();
 });
 
@@ -34,8 +34,8 @@ test("compose: it arrives, and the outbox says so", async ({ page, demo }) => {
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   await page.getByRole("link", { name: "Mail", exact: true }).click();
-  await page.getByRole("link", { name: "Outbox" }).click();
-  await expect(page.getByText("Nothing yet.")).toBeVisible();
+  await page.getByRole("link", { name: "Sent & delivery" }).click();
+  await expect(page.getByText("No messages yet.")).toBeVisible();
   await page.getByRole("link", { name: "New message" }).click();
   await page.getByRole("button", { name: "Send" }).click();
   await expect(page.locator("#to-error")).toContainText("Enter at least one address.");
@@ -58,7 +58,7 @@ test("a throttled mailbox: tried again later, stopped, sent after all; an unknow
   await write(page, demo, "other@demo.example", "Later");
   await expect(message(page, "Later")).toHaveAttribute("data-state", "deferred");
   await expect(message(page, "Later")).toContainText("Tried once; next attempt");
-  await message(page, "Later").getByRole("button", { name: "Stop" }).click();
+  await message(page, "Later").getByRole("button", { name: "Cancel sending" }).click();
   await expect(message(page, "Later")).toHaveAttribute("data-state", "cancelled");
   await demo.faults({ throttled: false });
   expect(await inbox(demo, "other@demo.example")).toHaveLength(0);
@@ -72,10 +72,10 @@ test("a revoked grant: the message waits, and leaves by itself after connecting 
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");
   await write(page, demo, "other@demo.example", "Patience");
-  await expect(message(page, "Patience")).toContainText("Waits for your mailbox");
+  await expect(message(page, "Patience")).toContainText("Waiting for you to reconnect");
   await demo.faults({ grants_revoked: false });
   await page.goto(`${demo.url}/account/email`);
-  await page.getByRole("button", { name: "Connect again" }).first().click();
+  await page.getByRole("button", { name: "Sign in again" }).first().click();
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
   await page.goto(`${demo.url}/mail/outbox`);
@@ -93,13 +93,13 @@ test("a mailbox that may not send: said before and after writing; the message le
   await page.goto(`${demo.url}/mail/compose`);
   await expect(page.getByText("What you send as admin@demo.example may have to wait in the outbox")).toBeVisible();
   await write(page, demo, "other@demo.example", "Blocked");
-  await expect(page.getByText("Your message is queued.")).toBeVisible();
+  await expect(page.getByText("Message queued.")).toBeVisible();
   await expect(message(page, "Blocked")).toContainText("Sending is switched off for this mailbox.");
   await message(page, "Blocked").getByRole("link", { name: "What to do" }).click();
   await expect(page.locator(".diagnosis")).toHaveAttribute("data-cause", "smtp_auth_mailbox");
   await demo.faults({ smtp_auth: "on" });
   await page.goto(`${demo.url}/account/email`);
-  await page.getByRole("button", { name: "Try again" }).first().click();
+  await page.getByRole("button", { name: "Test again" }).first().click();
   await outcome(page, "passed");
   await page.goto(`${demo.url}/mail/outbox`);
   await expect(message(page, "Blocked")).toHaveAttribute("data-state", "sent");
@@ -188,8 +188,8 @@ test("cut after DATA: sent or not? is answered by the sent messages", async ({ p
   await write(page, demo, "other@demo.example", "Perhaps");
   await expect(message(page, "Perhaps")).toHaveAttribute("data-state", "unknown");
   await demo.faults({ cut_after_data: false });
-  await message(page, "Perhaps").getByRole("button", { name: "Sent or not?" }).click();
-  await expect(page.getByText("The message was sent.")).toBeVisible();
+  await message(page, "Perhaps").getByRole("button", { name: "Check Sent Items" }).click();
+  await expect(page.getByText("Delivered to Microsoft.")).toBeVisible();
   await expect(message(page, "Perhaps")).toHaveAttribute("data-state", "sent");
   expect(await inbox(demo, "other@demo.example")).toHaveLength(1);
 });

@@ -35,11 +35,11 @@ test("an invited person sets a password with the link, once, and gets it by e-ma
   const invited = await newcomer();
   await invited.goto(link);
   await invited.getByLabel("Password", { exact: true }).fill("short");
-  await invited.getByLabel("Password again").fill("short");
+  await invited.getByLabel("Confirm password").fill("short");
   await invited.getByRole("button", { name: "Set password and sign in" }).click();
   await expect(invited.getByText("Use at least 12 characters.").first()).toBeVisible();
   await invited.getByLabel("Password", { exact: true }).fill("a long enough password");
-  await invited.getByLabel("Password again").fill("a long enough password");
+  await invited.getByLabel("Confirm password").fill("a long enough password");
   await invited.getByRole("button", { name: "Set password and sign in" }).click();
   await expect(invited.getByRole("heading", { name: "Home" })).toBeVisible();
   const used = await invited.goto(link);
@@ -78,7 +78,7 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
   await admin.getByRole("button", { name: "Disable" }).click();
   await expect(page.getByText("This is the last administrator.")).toBeVisible();
   await admin.getByText("Change admin@demo.example").click();
-  await admin.getByRole("button", { name: "Make a user" }).click();
+  await admin.getByRole("button", { name: "Change to user" }).click();
   await expect(page.getByText("This is the last administrator.")).toBeVisible();
 });
 
@@ -94,7 +94,7 @@ test("a changed role ends the session; an administrator can disconnect a mailbox
   await user.getByRole("button", { name: "Yes, disconnect" }).click();
   await expect(page.getByText("user@demo.example is disconnected.")).toBeVisible();
   await user.getByText("Change user@demo.example").click();
-  await user.getByRole("button", { name: "Make an administrator" }).click();
+  await user.getByRole("button", { name: "Change to administrator" }).click();
   await expect(page.getByText("user@demo.example is now an administrator.")).toBeVisible();
   await theirs.goto(demo.url);
   await expect(theirs).toHaveURL(/\/login/);

@@ -25,7 +25,7 @@ test("refused: an address nobody may connect, one that is taken, one that is not
   const invited = await newcomer();
   await invited.goto(link);
   await invited.getByLabel("Password", { exact: true }).fill("short");
-  await invited.getByLabel("Password again").fill("other");
+  await invited.getByLabel("Confirm password").fill("other");
   await invited.locator("form .button").click();
   await expect(invited.locator(".error").first()).toBeVisible();
   await everyLook(invited, "invitation-refused");
@@ -47,12 +47,12 @@ test.describe("ends", () => {
     await page.waitForURL(/\/attempts\//);
     await expect(async () => {
       await page.reload();
-      await expect(page.getByText("This sign-in was not completed.")).toBeVisible({ timeout: 500 });
+      await expect(page.getByText("You didn't finish signing in.")).toBeVisible({ timeout: 500 });
     }).toPass();
     await everyLook(page, "attempt-abandoned");
     await customFrom(page, demo, "noreply@demo.example");
     await demo.faults({ delivery: "nowhere" });
-    await page.getByRole("button", { name: "Test this pair" }).click();
+    await page.getByRole("button", { name: "Send a test" }).click();
     await outcome(page, "not_seen");
     await everyLook(page, "attempt-pair-not-seen");
   });
@@ -63,11 +63,11 @@ test("the institution's own trouble: a refused registration, a failing sender", 
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   await customFrom(page, demo, "noreply@demo.example");
-  await page.getByRole("button", { name: "Test this pair" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "passed");
   await demo.faults({ send_as_denied: true });
   await page.goto(demo.url + CONFIG);
-  await page.getByRole("button", { name: "Test this pair" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "failed");
   await page.goto(demo.url + CONFIG);
   await everyLook(page, "config-failing-sender");
@@ -76,13 +76,13 @@ test("the institution's own trouble: a refused registration, a failing sender", 
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");
   await page.goto(`${demo.url}/`);
-  await expect(page.getByText("Microsoft refuses the app registration.")).toBeVisible();
+  await expect(page.getByText("Microsoft rejected our app's credentials.")).toBeVisible();
   await everyLook(page, "home-refused-registration");
   // The page that mends it says the same, and nothing on it says otherwise.
   await page.goto(demo.url + CONFIG);
   await expect(page.getByText("The Client Secret has expired.").first()).toBeVisible();
   await expect(page.getByText("Last accepted")).toBeVisible();
-  await expect(page.getByText("IDs and secret are right.")).toHaveCount(0);
+  await expect(page.getByText("Microsoft accepted the credentials.")).toHaveCount(0);
   await expect(page.locator("#client_secret")).toBeFocused();
   await everyLook(page, "config-refused-now");
 });
@@ -121,9 +121,9 @@ test("mail that waits: several senders, held, stopped", async ({ page, demo }) =
   };
   await write("Held");
   // What helps stands in the card.
-  await expect(page.getByRole("button", { name: "Connect again" })).toBeVisible();
-  await write("Stopped");
-  await page.getByRole("button", { name: "Stop", exact: true }).first().click();
+  await expect(page.getByRole("button", { name: "Sign in again" })).toBeVisible();
+  await write("Cancelled");
+  await page.getByRole("button", { name: "Cancel sending" }).first().click();
   await expect(page.locator('[data-state="cancelled"]')).toHaveCount(1);
   await everyLook(page, "outbox-held-and-stopped");
 });
@@ -149,16 +149,16 @@ test("mail in trouble: the trash asks, a list that is old", async ({ page, demo 
   await page.reload();
   await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Deleted Items" }).click();
   await offer.getByRole("checkbox").check();
-  await page.locator("summary", { hasText: "Delete for good" }).click();
-  await expect(page.getByRole("button", { name: "Yes, delete for good" })).toBeVisible();
+  await page.locator("summary", { hasText: "Delete permanently" }).click();
+  await expect(page.getByRole("button", { name: "Yes, delete permanently" })).toBeVisible();
   await everyLook(page, "inbox-trash");
   await offer.getByRole("link").click();
-  await page.locator("summary", { hasText: "Delete for good" }).click();
+  await page.locator("summary", { hasText: "Delete permanently" }).click();
   await everyLook(page, "message-trash");
   await demo.faults({ imap_throttled: true });
   await demo.endImap();
   await page.goto(`${demo.url}/mail/inbox`);
-  await expect(page.getByText("What is listed is as of")).toBeVisible();
+  await expect(page.getByText("Last updated")).toBeVisible();
   await everyLook(page, "inbox-old");
 });
 
@@ -168,7 +168,7 @@ test("a notification that came back is seen among the people and at home", async
   await outcome(page, "passed");
   await customFrom(page, demo, "noreply@demo.example");
   await page.getByLabel("Send through a connected mailbox").selectOption({ label: "admin@demo.example" });
-  await page.getByRole("button", { name: "Test this pair" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "passed");
   await demo.faults({ bounced: true });
   await page.goto(`${demo.url}/institution/users`);
@@ -183,7 +183,7 @@ test("a notification that came back is seen among the people and at home", async
   }).toPass();
   await everyLook(page, "users-not-delivered");
   await page.goto(`${demo.url}/`);
-  await expect(page.getByText("An email of Entrepost did not arrive.")).toBeVisible();
+  await expect(page.getByText("An email from Entrepost wasn't delivered.")).toBeVisible();
   await expect(
     page.getByText("new.person@far.example did not get it: 550 5.1.1 <new.person@far.example>: nobody has this address.", { exact: true }),
   ).toBeVisible();

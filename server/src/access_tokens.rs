@@ -60,10 +60,10 @@ pub enum TokenError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The mailbox belongs to a registration that is no longer in use.
-    #[error("the institution's app registration changed since this mailbox was connected")]
+    #[error("the app registration changed since this mailbox was connected")]
     RegistrationChanged,
     /// The grant ended; the fault, as JSON.
-    #[error("the mailbox must be connected again")]
+    #[error("the mailbox needs to be reconnected")]
     NeedsReconnect(Option<String>),
     /// The mailbox is gone.
     #[error("the mailbox was disconnected")]

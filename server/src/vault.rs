@@ -59,10 +59,10 @@ pub enum VaultError {
     #[error("{0}")]
     Key(String),
     /// The value is not sealed, was changed, or was sealed for another place.
-    #[error("a stored secret cannot be opened (it was changed, or moved)")]
+    #[error("a stored secret cannot be decrypted (it was changed, or moved)")]
     Broken,
     /// Sealed with an unknown key.
-    #[error("a stored secret was sealed with the key {0}, which is not the one given")]
+    #[error("a stored secret was encrypted with the key {0}, which is not the given key")]
     UnknownKey(String),
 }
 
@@ -128,7 +128,7 @@ impl Vault {
                 Self::from_text(&text, clock)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(VaultError::Key(format!(
-                "the master key file {} is missing, but the database already holds sealed secrets. Restore the file, or set ENTREPOST_MASTER_KEY_FILE to where it is.",
+                "the master key file {} is missing, but the database already holds encrypted secrets. Restore the file, or set ENTREPOST_MASTER_KEY_FILE to where it is.",
                 path.display()
             ))),
             Err(error) => Err(failed("cannot read the master key file", &error)),

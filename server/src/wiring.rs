@@ -51,7 +51,7 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
                 && !config.master_key_file.exists()
             {
                 return Err(StartError::Other(
-                    "this PostgreSQL database already holds sealed secrets: set ENTREPOST_MASTER_KEY or ENTREPOST_MASTER_KEY_FILE to its key".into(),
+                    "this PostgreSQL database already holds encrypted secrets: set ENTREPOST_MASTER_KEY or ENTREPOST_MASTER_KEY_FILE to its key".into(),
                 ));
             }
             Vault::from_file(&config.master_key_file, may_create, clock.clone())?
@@ -60,7 +60,7 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
     for (key_id, sealed) in &checks {
         if vault.open(&check_place(key_id), sealed).is_err() {
             return Err(StartError::Other(format!(
-                "the master key (id {}) does not open this database, which was sealed with the key {key_id}. Nothing was changed. Give the right key with ENTREPOST_MASTER_KEY_FILE or ENTREPOST_MASTER_KEY.",
+                "the master key (id {}) does not decrypt this database, which uses the key {key_id}. Nothing was changed. Set the right key with ENTREPOST_MASTER_KEY_FILE or ENTREPOST_MASTER_KEY.",
                 vault.key_id()
             )));
         }

@@ -190,7 +190,7 @@ async fn a_rotated_key_seals_everything_anew() {
     services.store.close().await;
 
     let answer = run(here.path(), &settings, &["key", "rotate"], "");
-    assert!(answer.success && answer.out.contains("one secret sealed"), "{}{}", answer.out, answer.err);
+    assert!(answer.success && answer.out.contains("re-encrypted one secret"), "{}{}", answer.out, answer.err);
     // The old key is not needed any more.
     let keys = std::fs::read_to_string(&key).unwrap();
     let newest = keys.lines().next().unwrap();

@@ -451,7 +451,7 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
     let answer = answered(&server, &browser, &seat, "other@demo.example", subject, key).await.unwrap();
     assert_eq!(answer.status(), 503);
     let words = answer.text().await.unwrap();
-    assert!(words.contains("its disk is full") && words.contains("what you typed is still in the form"), "{words}");
+    assert!(words.contains("its disk is full") && words.contains("your text is still in the form"), "{words}");
     // It goes on answering: with words, and no fault of the program.
     let page = browser.get(&server.url("/login")).await;
     assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503, "{}", page.status());

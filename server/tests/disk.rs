@@ -72,7 +72,7 @@ async fn on_a_small_file_system() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     };
-    assert!(said.contains("Deleting drafts and files makes room."), "{said}");
+    assert!(said.contains("Deleting drafts and files frees space."), "{said}");
     assert_eq!(health(&world).await.0, 200);
     // Less than is kept for deleting: new mail stays where it is, and its folder says so.
     let free = rustix::fs::statvfs(place.path()).unwrap();
@@ -85,7 +85,7 @@ async fn on_a_small_file_system() {
         world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
         browser.get(&world.url("demo", "/mail/inbox")).await.text().await.unwrap()
     };
-    assert!(look().await.contains("New mail is not listed"), "it is said");
+    assert!(look().await.contains("New mail isn't listed"), "it is said");
 
     // Full to the last byte, by others: no page is a fault of ours, and whoever watches is told.
     let filler = place.path().join("filler");

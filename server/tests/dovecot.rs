@@ -493,7 +493,10 @@ async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("search", searched).finish();
         let page = reader.page(&format!("{}&{query}", reader.folder("INBOX"))).await;
         assert_eq!(row(&page, plan).is_some(), found, "{searched}");
-        assert!(found == page.contains("1 message found") && found != page.contains("Nothing found."), "{searched}");
+        assert!(
+            found == page.contains("1 message found") && found != page.contains("No messages found."),
+            "{searched}"
+        );
     }
 
     // What was opened is marked as read by itself, without the page waiting for that.
@@ -536,7 +539,7 @@ async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
         dovecot.deliver(&from_elsewhere(subject));
         if busy {
             let page = reader.page(&format!("{}&search=nothing", reader.folder("Trash"))).await;
-            assert!(page.contains("Nothing found."), "{page}");
+            assert!(page.contains("No messages found."), "{page}");
         }
         let known = async || {
             let at = (reader.seat.institution, reader.seat.mailbox);

@@ -81,7 +81,7 @@ async fn presses_that_overlap_are_one_message() {
         let (first, second) = (location(&first), location(&second));
         let kept = if first == "/mail/outbox" { second } else { first };
         assert!(kept.starts_with("/mail/compose?draft="), "{kept}");
-        assert!(page(&browser, &world, &kept).await.contains("This message was sent already."));
+        assert!(page(&browser, &world, &kept).await.contains("You already sent this message."));
         assert_eq!(states(&world, &seat).await.len(), 3);
         world.services.store.close().await;
     }
@@ -103,14 +103,14 @@ async fn what_was_sent_and_then_changed_is_another_message() {
         let back = location(&answer);
         assert!(back.starts_with("/mail/compose?draft=") && !back.contains(KEY), "{back}");
         let shown = page(&browser, &world, &back).await;
-        assert!(shown.contains("This message was sent already.") && shown.contains("Second thoughts"), "{shown}");
+        assert!(shown.contains("You already sent this message.") && shown.contains("Second thoughts"), "{shown}");
         assert!(shown.contains("a.txt"));
         assert_eq!(states(&world, &seat).await.len(), 1);
         // What an open page keeps by itself says that it is too late.
         let fields = letter(&mailbox, "Third", "");
         let answer = browser.post(&world.url("demo", "/api/save_draft"), &fields[..8]).await;
         assert_eq!(answer.status(), 409);
-        assert!(answer.text().await.unwrap().contains("was sent already"));
+        assert!(answer.text().await.unwrap().contains("already sent"));
     }
 }
 
@@ -127,7 +127,7 @@ async fn files_that_are_too_large_cost_no_word() {
     let back = location(&answer);
     assert_eq!(back, format!("/mail/compose?draft={KEY}"));
     let shown = page(&browser, &world, &back).await;
-    assert!(shown.contains("Every word") && shown.contains("Attachments may have") && shown.contains("small.txt"));
+    assert!(shown.contains("Every word") && shown.contains("Attachments can be") && shown.contains("small.txt"));
     assert!(states(&world, &seat).await.is_empty(), "nothing is sent without what belongs to it");
 }
 
@@ -194,7 +194,7 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
         assert!(
             opened.contains("Schöne Worte") && opened.contains("Grüße.pdf") && opened.contains("admin@demo.example")
         );
-        assert!(opened.contains("Its turn comes"), "what waits says until when");
+        assert!(opened.contains("Next attempt"), "what waits says until when");
         let fields = [("delivery", id.as_str())];
         let back = location(&browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await);
         assert_eq!(back, "/mail/outbox", "what is on its way is stopped first");

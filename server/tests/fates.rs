@@ -73,9 +73,9 @@ async fn whoever_never_got_it_is_named() {
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
-        assert!(page.contains("does not get it: ") && page.contains("Sent, not to everybody"));
+        assert!(page.contains("Not delivered to ") && page.contains("Sent to "));
         // What was written is kept for them, and goes to them alone.
-        assert!(page.contains("Correct and send to who did not get it"), "{page}");
+        assert!(page.contains("Correct and send to the rest"), "{page}");
         let fields = [("delivery", id.to_string())];
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await;
@@ -136,7 +136,7 @@ async fn what_is_stopped_halfway_was_sent_to_some() {
         browser.sign_in(&world, "demo", "user@demo.example").await;
         browser.post(&world.url("demo", "/api/cancel_message"), &[("delivery", &id.to_string())]).await;
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
-        assert!(page.contains("Some have it already"), "{page}");
+        assert!(page.contains("Some recipients already have it"), "{page}");
         let found = world.services.store.delivery(seat.institution, id).await.unwrap().unwrap();
         assert_eq!(found.state, DeliveryState::Sent);
         assert_eq!(said(&world, &seat, id).await[1].1, RecipientState::Refused);
@@ -161,7 +161,7 @@ async fn what_waited_for_days_is_as_young_as_new() {
             let found = store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 9)).await.unwrap();
             found.into_iter().map(|one| one.state).collect::<Vec<_>>()
         };
-        assert_eq!(states().await, [DeliveryState::Deferred; 3], "none is given up at its first attempt");
+        assert_eq!(states().await, [DeliveryState::Deferred; 3], "none is stopped trying at its first attempt");
         world.sandbox.world().faults.cut_before_data = false;
         clock.advance_ms(5 * 60_000);
         assert_eq!(run(&world).await, 3);
@@ -245,6 +245,6 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         }
         let failed = newest(&world, &again).await;
         assert_eq!(failed.state, DeliveryState::Failed);
-        assert!(failed.answer.contains("given up"), "{}", failed.answer);
+        assert!(failed.answer.contains("stopped trying"), "{}", failed.answer);
     }
 }

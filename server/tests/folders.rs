@@ -165,7 +165,7 @@ async fn the_folder_for_deleted_mail_can_be_chosen() {
         // It can be changed, there where it is seen.
         let path = format!("/mail/inbox?mailbox={}&folder=Ablage%20P", seat.mailbox);
         let list = page(&browser, &world, &path).await;
-        assert!(list.contains("Use another folder for deleted messages") && list.contains("id=\"deleted-folder\""));
+        assert!(list.contains("Choose another folder for deleted messages") && list.contains("id=\"deleted-folder\""));
     }
 }
 
@@ -179,9 +179,9 @@ async fn trouble_of_a_folder_stays_with_it() {
         world.sandbox.deliver("user@demo.example", &mail("Hello"));
         listed(&browser, &world, "/mail/inbox", "Hello").await;
         let projects = format!("/mail/inbox?mailbox={}&folder=Projects", seat.mailbox);
-        let refused = "does not open this folder";
+        let refused = "can't open this folder";
         let said = listed(&browser, &world, &projects, refused).await;
-        assert!(said.contains("Your other folders and your mailbox work."));
+        assert!(said.contains("Your mailbox and its other folders work."));
         for path in ["/mail/inbox", "/account/email", "/"] {
             let page = page(&browser, &world, path).await;
             assert!(!page.contains(refused) && !page.contains("needs_reconnect"), "{path}: {page}");

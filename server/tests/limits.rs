@@ -44,15 +44,15 @@ async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text
 #[tokio::test]
 async fn drafts_have_a_limit_for_each_person_and_for_all() {
     for (setting, words) in [
-        ("ENTREPOST_DRAFT_BYTES", "Your drafts and their files would have more than 300 kB together."),
+        ("ENTREPOST_DRAFT_BYTES", "Your drafts and their files would exceed 300 kB together."),
         (
             "ENTREPOST_DRAFT_BYTES_OF_INSTITUTION",
-            "The drafts of your institution and their files would have more than 300 kB together.",
+            "The drafts of your institution and their files would exceed 300 kB together.",
         ),
     ] {
         let (_database, world, seat, browser) = start(&[(setting, "300000")]).await;
         let fits = press(&browser, &world, &seat, "save", "first", 200_000).await;
-        assert!(!fits.contains("would have more than"), "{setting}");
+        assert!(!fits.contains("would exceed"), "{setting}");
         let refused = press(&browser, &world, &seat, "save", "what was typed", 200_000).await;
         assert!(refused.contains(words), "{setting}: {refused}");
         assert!(refused.contains("what was typed"), "{setting}: the text is kept");
@@ -63,7 +63,7 @@ async fn drafts_have_a_limit_for_each_person_and_for_all() {
 async fn the_queue_has_limits_for_each_person_and_for_all() {
     for (setting, value, words) in [
         ("ENTREPOST_QUEUED_MESSAGES", "2", "2 of your messages wait to be sent already."),
-        ("ENTREPOST_QUEUED_BYTES", "300000", "The messages that wait to be sent would have more than 300 kB together."),
+        ("ENTREPOST_QUEUED_BYTES", "300000", "The messages that wait to be sent would exceed 300 kB together."),
         ("ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION", "2", "Your institution has too many messages waiting to be sent."),
         (
             "ENTREPOST_QUEUED_BYTES_OF_INSTITUTION",

@@ -131,7 +131,7 @@ async fn a_server_without_smtputf8_is_not_given_what_it_cannot_take() {
     world.services.outbox.run_once().await.unwrap();
     let fates = fates(&world, &seat).await;
     assert_eq!((fates[0].0, fates[1].0), (DeliveryState::Sent, DeliveryState::Failed));
-    assert!(fates[1].2.contains("does not take international addresses"), "{}", fates[1].2);
+    assert!(fates[1].2.contains("doesn't accept international addresses"), "{}", fates[1].2);
     let world = world.sandbox.world();
     assert_eq!(world.outside.mails.len(), 1);
     assert!(String::from_utf8_lossy(&world.outside.mails[0].raw).contains("pupil@schule.example"));
@@ -175,7 +175,7 @@ async fn what_is_not_found_stays_in_doubt() {
     let id = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap()[0].id.to_string();
     browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &id)]).await;
     let shown = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
-    assert!(shown.contains("That proves nothing"), "{shown}");
+    assert!(shown.contains("That doesn't mean it wasn't sent"), "{shown}");
     assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Unknown);
 }
 
@@ -287,7 +287,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
-        assert!(page.contains("Waits for your mailbox"));
+        assert!(page.contains("Waiting for you to reconnect"));
         let again = world.seat("user@demo.example").await;
         assert_eq!(again.mailbox, seat.mailbox);
         resume().await;
@@ -324,7 +324,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         }
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
         let page = foreign.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
-        assert!(!page.contains(&id) && page.contains("Nothing yet."));
+        assert!(!page.contains(&id) && page.contains("No messages yet."));
         world.services.store.close().await;
     }
 }
@@ -529,7 +529,7 @@ async fn a_database_that_goes_away_loses_nothing() {
             .unwrap();
         let answer = browser.get(&world.url("demo", "/mail/outbox")).await;
         assert_eq!(answer.status(), status);
-        let said = answer.text().await.unwrap().contains("Entrepost cannot reach its database. Try again in a minute.");
+        let said = answer.text().await.unwrap().contains("Entrepost can't reach its database. Try again in a minute.");
         assert_eq!(said, !allowed);
     }
     let page = (app::model::Timestamp(i64::MAX), 100);

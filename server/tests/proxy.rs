@@ -121,12 +121,12 @@ async fn the_doctor_says_what_a_proxy_gets_wrong() {
     let said = doctor().await;
     assert!(said.contains(&format!("ok    {address} leads here")), "{said}");
     for (fault, words) in [
-        ("host", "the proxy does not hand on the Host header"),
-        ("origin", "it changes the Origin header, or takes it away"),
+        ("host", "the proxy doesn't pass on the browser's Host header"),
+        ("origin", "it changes or removes the Origin header"),
         ("referrer", "it sets a Referrer-Policy of its own"),
         ("second referrer", "it sets a Referrer-Policy of its own"),
-        ("policy", "it sets a Content-Security-Policy beside ours"),
-        ("no policy", "takes our headers away"),
+        ("policy", "it adds its own Content-Security-Policy"),
+        ("no policy", "removes our headers"),
         ("cache", "it changes Cache-Control"),
     ] {
         *proxy.fault.lock().unwrap() = fault;

@@ -60,11 +60,11 @@ async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
         world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "it waits for somebody to mend it");
-        let refused = "Microsoft refuses the app registration.";
+        let refused = "Microsoft rejected our app's credentials.";
         let home = async || admin.get(&world.url("demo", "/")).await.text().await.unwrap();
         assert!(home().await.contains(refused));
         let page = save(&world, &admin, &Values { secret: "brand~new~secret".into(), ..values }, &[]).await;
-        assert!(page.contains("The new secret is used at once"), "{page}");
+        assert!(page.contains("The new secret is already in use"), "{page}");
         assert!(proves(&world, &seat).await);
         assert!(!home().await.contains(refused), "the incident is over");
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "what waited leaves at once");
@@ -123,15 +123,15 @@ async fn the_system_default_ends_every_connection_but_only_after_asking() {
         let page = user.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
         assert!(page.contains("has stopped using MS Exchange Online"), "{page}");
         assert!(
-            !page.contains("has not set up")
+            !page.contains("hasn't set up")
                 && !page.contains("Your mailbox is connected")
-                && !page.contains("Connect again<"),
+                && !page.contains("Sign in again<"),
             "{page}"
         );
         let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
         assert!(page.contains("has stopped using MS Exchange Online"), "{page}");
         let page = save(&world, &admin, &Values { secret: String::new(), ..values }, &[]).await;
-        assert!(page.contains("IDs and secret are right."), "the registration is stored still: {page}");
+        assert!(page.contains("Microsoft accepted the credentials."), "the registration is stored still: {page}");
         world.services.store.close().await;
     }
 }
@@ -158,12 +158,12 @@ async fn values_that_wait_are_not_used() {
     let (world, seat, admin, values) = start(&database).await;
     world.sandbox.world().faults = sandbox::Faults { unavailable: true, ..sandbox::Faults::default() };
     let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..values }, &[]).await;
-    assert!(page.contains("New values wait"), "{page}");
+    assert!(page.contains("New values not in use yet"), "{page}");
     world.sandbox.world().faults = sandbox::Faults::default();
     assert!(proves(&world, &seat).await, "the verified ones are in use");
     admin.post(&world.url("demo", "/api/verify_again"), &[]).await;
     let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
-    assert!(page.contains("Microsoft refuses these values.") && proves(&world, &seat).await);
+    assert!(page.contains("Microsoft rejected these values.") && proves(&world, &seat).await);
 }
 
 #[tokio::test]
@@ -173,14 +173,14 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
     let before = world.services.store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
     for (code, says) in [
         (7_000_229, "The app is not yet present in the tenant."),
-        (53003, "A security policy of the institution stops the sign-in."),
-        (1_234_567, "Nothing stored has changed."),
+        (53003, "A security policy of your institution blocked the sign-in."),
+        (1_234_567, "Nothing was saved."),
         (7_000_112, "app is disabled at Microsoft."),
         (650_052, "tenant has no Exchange Online."),
         (500_011, "tenant has no Exchange Online."),
         (7_000_218, "Microsoft did not get the client secret."),
         (700_027, "Microsoft does not accept this server"),
-        (70021, "The federated credential does not fit."),
+        (70021, "The federated credential doesn't match."),
     ] {
         world.sandbox.world().faults = sandbox::Faults { app_error: code, ..sandbox::Faults::default() };
         let page = save(&world, &admin, &values, &[("secret_expires_on", "2099-01-31")]).await;
@@ -191,7 +191,7 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
         assert_eq!(after.id, before.id, "nothing stored has changed");
     }
     // These are the tenant's, and its field is shown.
-    for (code, says) in [(50059, "The Tenant ID is wrong."), (500_208, "not one for work or school accounts")] {
+    for (code, says) in [(50059, "The Tenant ID is wrong."), (500_208, "for work or school accounts")] {
         world.sandbox.world().faults = sandbox::Faults { app_error: code, ..sandbox::Faults::default() };
         let page = save(&world, &admin, &values, &[]).await;
         assert!(page.contains(says) && page.contains("tenant_id-error"), "{code}: {page}");
@@ -205,17 +205,17 @@ async fn ids_in_each_others_field_are_recognised() {
     let swapped =
         Values { client: values.tenant.clone(), tenant: values.client.clone(), secret: values.secret.clone() };
     let page = save(&world, &admin, &swapped, &[]).await;
-    assert!(page.contains("Client ID and Tenant ID have changed places."), "{page}");
+    assert!(page.contains("Client ID and Tenant ID are swapped."), "{page}");
     // Exchanged, the secret would still be wrong; the places are what to mend first.
     let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..swapped }, &[]).await;
-    assert!(page.contains("changed places"), "{page}");
+    assert!(page.contains("are swapped"), "{page}");
     // Nothing more is claimed than is known: an ID that no tenant has ever seen was not exchanged.
     let (client, tenant) = (values.tenant.clone(), uuid::Uuid::from_u128(9).to_string());
     let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
-    assert!(page.contains("The Tenant ID is wrong.") && !page.contains("changed places"), "{page}");
+    assert!(page.contains("The Tenant ID is wrong.") && !page.contains("are swapped"), "{page}");
     let (client, tenant) = (uuid::Uuid::from_u128(8).to_string(), uuid::Uuid::from_u128(9).to_string());
     let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
-    assert!(page.contains("The Tenant ID is wrong.") && !page.contains("changed places"), "{page}");
+    assert!(page.contains("The Tenant ID is wrong.") && !page.contains("are swapped"), "{page}");
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn configure_and_test_while_microsoft_is_away_shows_the_whole_diagnosis() 
     world.sandbox.world().faults.unavailable = true;
     admin.post(&world.url("demo", "/api/configure_and_test"), &[("email", "admin@demo.example")]).await;
     let page = admin.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
-    assert!(page.contains("Microsoft is not available at the moment.") && page.contains("Evidence"), "{page}");
+    assert!(page.contains("Microsoft is not available right now.") && page.contains("Technical details"), "{page}");
 }
 
 /// Administrators are told 30, 14, 7 and 1 days before a secret ends, and when it has ended: once each.
@@ -239,7 +239,7 @@ async fn the_end_of_a_secret_is_told_in_time_and_a_missing_date_is_asked_for() {
     let admin = Browser::new(&world);
     admin.sign_in(&world, "demo", "admin@demo.example").await;
     let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
-    assert!(page.contains("No expiry date is stored.") && page.contains("12 months from today"), "{page}");
+    assert!(page.contains("No expiry date set.") && page.contains("12 months from today"), "{page}");
     let store = &world.services.store;
     let mut registration = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
     let ends =

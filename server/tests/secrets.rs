@@ -126,7 +126,9 @@ async fn nothing_secret_gets_out() {
         answers.take(answer).await;
         answers.take(browser.get(&world.url("demo", config)).await).await;
     }
-    assert!(answers.0.contains("The Client Secret is wrong.") && answers.0.contains("IDs and secret are right."));
+    assert!(
+        answers.0.contains("The Client Secret is wrong.") && answers.0.contains("Microsoft accepted the credentials.")
+    );
 
     // It works; then faults at every step, so that every error path speaks.
     let page = connect(&browser, &world, &mut answers).await;

@@ -112,7 +112,7 @@ async fn what_is_damaged_or_closed_says_so_and_scripts_are_no_scripts() {
         "Subject: d\r\nContent-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAAA\r\n";
     world.sandbox.deliver("user@demo.example", damaged.as_bytes());
     let href = newest(&browser, &world, 1).await;
-    assert!(text(&browser, &world, &href).await.contains("Damaged on its way: some of it is lost."));
+    assert!(text(&browser, &world, &href).await.contains("Damaged in transit: part of it is lost."));
     let closed = "Subject: c\r\nContent-Type: multipart/encrypted; boundary=b; protocol=\"application/pgp-encrypted\"\r\n\r\n--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n--b--\r\n";
     world.sandbox.deliver("user@demo.example", closed.as_bytes());
     let href = newest(&browser, &world, 2).await;
@@ -165,7 +165,10 @@ async fn pasted_values_are_what_they_look_like_in_every_form() {
     ];
     let config = location(&admin.post(&world.url("demo", "/api/save_email_config"), &fields).await);
     let page = text(&admin, &world, &config).await;
-    assert!(page.contains("IDs and secret are right.") && page.contains("value=\"noreply@demo.example\""), "{page}");
+    assert!(
+        page.contains("Microsoft accepted the credentials.") && page.contains("value=\"noreply@demo.example\""),
+        "{page}"
+    );
     let fields = [("email", "new\u{ad}@demo.example\u{202c}"), ("role", "user")];
     let invited = admin.post(&world.url("demo", "/api/invite"), &fields).await;
     let page = text(&admin, &world, &location(&invited)).await;
@@ -222,5 +225,5 @@ async fn a_foreign_issuer_is_not_believed() {
     ];
     let config = location(&admin.post(&world.url("demo", "/api/save_email_config"), &fields).await);
     let page = text(&admin, &world, &config).await;
-    assert!(!page.contains("IDs and secret are right."), "{page}");
+    assert!(!page.contains("Microsoft accepted the credentials."), "{page}");
 }

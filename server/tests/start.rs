@@ -36,7 +36,7 @@ async fn a_wrong_or_missing_key_stops_the_start() {
         let empty = Database::sqlite();
         build(config(&empty, &other), Clock::system()).await.unwrap().store.close().await;
         let error = build(config(&database, &other), Clock::system()).await.err().unwrap().to_string();
-        assert!(error.contains("does not open this database") && error.contains(&id), "{error}");
+        assert!(error.contains("does not decrypt this database") && error.contains(&id), "{error}");
     }
 }
 

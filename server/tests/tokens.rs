@@ -208,11 +208,11 @@ async fn a_new_condition_needs_the_person_and_administrators_see_it() {
         let admin = Browser::new(&world);
         admin.sign_in(&world, "demo", "admin@demo.example").await;
         let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
-        assert!(home.contains("1 mailbox does not work."));
+        assert!(home.contains("1 mailbox doesn't work."));
         let person = Browser::new(&world);
         person.sign_in(&world, "demo", "user@demo.example").await;
         let account = person.get(&world.url("demo", "/account/email")).await.text().await.unwrap();
-        assert!(account.contains("Connect again"));
+        assert!(account.contains("Sign in again"));
     }
 }
 
@@ -318,7 +318,7 @@ async fn a_refused_registration_is_one_incident() {
             let world = world.sandbox.world();
             let all: Vec<String> =
                 world.mails().iter().map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect();
-            all.iter().filter(|raw| raw.contains("Subject: Microsoft refuses the app registration")).count()
+            all.iter().filter(|raw| raw.contains("Subject: Microsoft rejected our app's credentials")).count()
         };
         for _ in 0..2 {
             world.services.sweep_once().await.unwrap();
@@ -328,7 +328,7 @@ async fn a_refused_registration_is_one_incident() {
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "admin@demo.example").await;
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
-        assert!(home.contains("Microsoft refuses the app registration."));
+        assert!(home.contains("Microsoft rejected our app's credentials."));
         for seat in &seats {
             let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
             assert_eq!(mailbox.state, MailboxState::Connected, "nobody has to connect again");
@@ -336,7 +336,7 @@ async fn a_refused_registration_is_one_incident() {
         world.sandbox.world().faults.secret_expired = false;
         ask().await;
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
-        assert!(!home.contains("Microsoft refuses the app registration."));
+        assert!(!home.contains("Microsoft rejected our app's credentials."));
 
         // What comes and goes is the same incident; the next one is told again, however soon the first one was over.
         for (hours, mails) in [(1, 1), (24, 2)] {

@@ -53,7 +53,7 @@ pub async fn accept_invitation(token: String, password: String, repeated: String
     let accepted = if password == repeated {
         request.backend.accounts.accept_invitation(&request.visitor, &token, &password).await
     } else {
-        Err(AppError::field("repeated", "Password again", "The two passwords differ. Type the same one twice."))
+        Err(AppError::field("repeated", "Confirm password", "The two passwords don't match."))
     };
     match accepted {
         Ok(cookies) => {

@@ -127,9 +127,8 @@ pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
         let admin = request.visitor.administrator()?;
-        let mailbox = mailbox
-            .parse()
-            .map_err(|_| AppError::field("mailbox", "Mailbox", "Choose the connected mailbox that is to send."))?;
+        let mailbox =
+            mailbox.parse().map_err(|_| AppError::field("mailbox", "Mailbox", "Choose a connected mailbox."))?;
         request.backend.email_config.test_pair(&admin, mailbox).await
     };
     match work.await {

@@ -8,7 +8,9 @@ use super::Request;
 use crate::error::AppError;
 use crate::model::AttachmentView;
 #[cfg(feature = "ssr")]
-use crate::model::{Answer, ComposeForm, DeliveryId, DraftId, Flash, FormVersion, MessageRef, Resubmission};
+use crate::model::{
+    ComposeForm, DeliveryId, DraftId, Flash, FormVersion, MessageRef, ReplyKind, Resubmission, UtcOffset,
+};
 
 #[cfg(feature = "ssr")]
 const OUTBOX: &str = "/mail/outbox";
@@ -94,11 +96,7 @@ impl Posted {
 #[cfg(feature = "ssr")]
 fn too_large(limit: u64) -> AppError {
     let limit = crate::model::size_in_words(limit);
-    AppError::field(
-        "files",
-        "Attachments",
-        format!("Attachments may have {limit} together. Send large files as a link."),
-    )
+    AppError::field("files", "Attachments", format!("Attachments can be {limit} in total. Send large files as a link."))
 }
 
 /// Sends what was written, keeps it, takes an attachment away, or throws it away: what the pressed button says.
@@ -165,23 +163,20 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
     if matches!(earlier, Resubmission::Changed(_)) {
         let kept = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Warning,
-            "This message was sent already.",
-            "What you changed since then is kept here as a new one. Send it if you mean to.",
+            "You already sent this message.",
+            "Your later changes are saved here as a new draft. Send it if you want to.",
         ));
         request.form(&page, "compose", &[], async { Ok(kept) }).await;
     } else if posted.action == "save" && earlier == Resubmission::Same {
         let sent = Flash::notice(crate::model::Notice::new(
             crate::model::Tone::Warning,
-            "This message was sent already.",
-            "Nothing was changed since: below you see what became of it.",
+            "You already sent this message.",
+            "Its delivery status is below.",
         ));
         request.form(OUTBOX, "outbox", &[], async { Ok(sent) }).await;
     } else if posted.action == "save" {
-        let kept = Flash::notice(crate::model::Notice::new(
-            crate::model::Tone::Success,
-            "The draft is kept.",
-            "You find it under Drafts.",
-        ));
+        let kept =
+            Flash::notice(crate::model::Notice::new(crate::model::Tone::Success, "Draft saved.", "It's in Drafts."));
         request.form(&page, "compose", &[], async { Ok(kept) }).await;
     } else if let Some(which) = posted.action.strip_prefix("remove:") {
         let which = which.parse().map_err(|_| AppError::NotFound);
@@ -252,13 +247,15 @@ pub async fn answer_message(
     validity: u32,
     uid: u32,
     how: String,
+    #[server(default)] utc_offset: String,
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
         let user = request.visitor.signed_in()?.mail()?;
         let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
-        let how = Answer::parse(&how).ok_or(AppError::Malformed)?;
-        request.backend.mail.answer(&user, &MessageRef { mailbox, folder, uid_validity: validity, uid }, how).await
+        let kind = ReplyKind::parse(&how).ok_or(AppError::Malformed)?;
+        let message = MessageRef { mailbox, folder, uid_validity: validity, uid };
+        request.backend.mail.answer(&user, &message, kind, UtcOffset::parse(&utc_offset)).await
     };
     match work.await {
         Ok(draft) => request.go(&format!("{COMPOSE}?draft={draft}")),

@@ -101,7 +101,7 @@ mod request {
                     true
                 }
                 Err(error) => {
-                    leptos::logging::error!("a form's answer could not be kept: {error}");
+                    leptos::logging::error!("cannot store the result of a form: {error}");
                     false
                 }
             }
@@ -163,7 +163,7 @@ mod request {
                 diagnosis: Some((**diagnosis).clone()),
                 ..Flash::notice(Notice::new(Tone::Problem, diagnosis.title.clone(), diagnosis.summary.clone()))
             },
-            other => Flash::notice(Notice::new(Tone::Problem, "That did not work.", other.to_string())),
+            other => Flash::notice(Notice::problem(&other.to_string())),
         }
     }
 }

@@ -66,10 +66,10 @@ pub fn AttemptBody(
         })
         .collect_view();
     let kept = (!view.diagnoses.is_empty() && view.grant_kept && view.mailbox_state == Some(MailboxState::Blocked))
-        .then(|| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again by itself and shows it here when it works."</p> });
+        .then(|| view! { <p class="quiet">"You don't need to sign in again. We'll retest every hour and show the result here."</p> });
     let nothing_else =
         view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
-    let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::ConnectAgain)}</div></section> });
+    let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::SignInAgain)}</div></section> });
     let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen))
         .then(|| after(&view));
     // While it runs an island shows the stops; what comes after is a page of its own, rendered by the server.
@@ -113,55 +113,58 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
             let who = view.choice.as_ref().map_or("", |choice| choice.signed_in_as.as_str());
             (
                 Tone::Warning,
-                format!("{who} signed in, {} was expected.", view.address),
-                text("Nothing is connected by this sign-in yet. Decide how to go on."),
+                format!("You signed in as {who}, but this is the mailbox {}.", view.address),
+                text("Nothing has changed yet. Choose what to do."),
             )
         }
         (Stage::Ready | Stage::Running, _) => (
             Tone::Progress,
             text(if view.kind == AttemptKind::Personal {
-                "Testing your mailbox."
+                "Testing your mailbox…"
             } else {
-                "Testing the sender of notifications."
+                "Testing the notification mailbox…"
             }),
-            text("Each check shows when it is done. You may close this page: the test goes on."),
+            text("Each check appears as it finishes. You can close this page: the test continues."),
         ),
         (Stage::Finished, Outcome::Passed) => match view.kind {
             AttemptKind::Personal => (
                 Tone::Success,
                 text("Your mailbox is connected."),
-                text("The test message arrived. Entrepost can send and receive as you."),
+                text("The test message arrived. You can send and receive in Entrepost."),
             ),
             _ => (
                 Tone::Success,
-                text("Notifications are sent from this address now."),
+                text("Notifications are now sent from this address."),
                 text("The test message arrived."),
             ),
         },
         (Stage::Finished, Outcome::NotSeen) => (
             Tone::Success,
             text(match view.kind {
-                AttemptKind::Personal => "Your mailbox is connected. The test message is sent, not seen yet.",
-                _ => "Notifications are sent from this address now. The test message is sent, not seen yet.",
+                AttemptKind::Personal => "Your mailbox is connected. The test message hasn't arrived yet.",
+                _ => "Notifications are now sent from this address. The test message hasn't arrived yet.",
             }),
-            text("It was accepted by the mail server and may still come. That is no failure."),
+            text(
+                "Microsoft accepted the test message but it hasn't arrived yet. Your mailbox works; delivery may just be slow.",
+            ),
         ),
         (Stage::Finished, Outcome::Failed) => match view.diagnoses.first() {
             Some(diagnosis) => (Tone::Problem, diagnosis.title.clone(), diagnosis.summary.clone()),
-            None => (Tone::Problem, text("The test did not succeed."), String::new()),
+            None => (Tone::Problem, text("The test failed."), String::new()),
         },
         (Stage::Finished, _) => match view.diagnoses.first() {
             Some(diagnosis) => (Tone::Warning, diagnosis.title.clone(), diagnosis.summary.clone()),
             None => (
                 Tone::Warning,
-                text("This sign-in was not completed."),
-                text("It was left, took too long, or was replaced by another. Nothing was connected by it."),
+                text("You didn't finish signing in."),
+                text("You closed it, it timed out, or you started another one. Nothing has changed."),
             ),
         },
     }
 }
 
-fn connect_again(view: &AttemptView, label: &'static str, class: &'static str) -> AnyView {
+fn sign_in_again(view: &AttemptView, class: &'static str) -> AnyView {
+    let label = "Sign in again";
     if view.kind == AttemptKind::Personal {
         view! {
             <form method="post" action="/api/configure_and_test">
@@ -192,22 +195,21 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
         return view! {
             <form method="post" action="/api/test_pair">
                 <input type="hidden" name="mailbox" value=mailbox/>
-                <button class=primary>"Try again"</button>
+                <button class=primary>"Test again"</button>
             </form>
         }
         .into_any();
     }
     let kept = view.mailbox.filter(|_| view.grant_kept);
     match (kept, remedy) {
-        (Some(mailbox), Remedy::TryAgain) => view! {
+        (Some(mailbox), Remedy::TestAgain) => view! {
             <form method="post" action="/api/try_again">
                 <input type="hidden" name="mailbox" value=mailbox.to_string()/>
-                <button class=primary>"Try again"</button>
+                <button class=primary>"Test again"</button>
             </form>
         }
         .into_any(),
-        (None, Remedy::TryAgain) => connect_again(view, "Try again", primary),
-        (_, Remedy::ConnectAgain) => connect_again(view, "Connect again", primary),
+        (None, _) | (_, Remedy::SignInAgain) => sign_in_again(view, primary),
     }
 }
 
@@ -225,9 +227,9 @@ fn choice_form(view: &AttemptView, choice: &Choice) -> AnyView {
     };
     view! {
         <section class="sheet choice">
-            <h2>"How do you want to go on?"</h2>
-            {option("again", "button primary", format!("Sign in as {typed}"), "Microsoft asks for the password again. This is right if the wrong account was picked.".to_owned())}
-            {option("continue", "button", format!("Continue with {typed}"), format!("Right if {typed} is another address of the mailbox of {}. Entrepost saves it only after a test message from {typed} has arrived there.", choice.signed_in_as))}
+            <h2>"Choose what to do"</h2>
+            {option("again", "button primary", format!("Sign in as {typed}"), "Microsoft asks for the password again. Choose this if you picked the wrong account.".to_owned())}
+            {option("continue", "button", format!("Continue with {typed}"), format!("Choose this if {typed} is another address of {}'s mailbox. Entrepost saves it only after a test message from {typed} has arrived there.", choice.signed_in_as))}
             {choice.may_use_instead.then(|| option("instead", "button", "Use this address instead".to_owned(), format!("Connects {}.", choice.signed_in_as)))}
         </section>
     }
@@ -246,11 +248,11 @@ fn after(view: &AttemptView) -> AnyView {
     }
     view! {
         <section class="sheet">
-            <h2>"What is possible now"</h2>
-            <p>"Entrepost sends and receives as " <strong>{view.address.clone()}</strong> ", and renews its permission by itself."</p>
+            <h2>"You're all set"</h2>
+            <p>"You can now send and receive as " <strong>{view.address.clone()}</strong> ". Entrepost renews its permission automatically."</p>
             <div class="actions">
                 <a class="button primary" href="/mail/compose">"Write a message"</a>
-                <a class="button" href="/mail/inbox">"Open the inbox"</a>
+                <a class="button" href="/mail/inbox">"Open inbox"</a>
                 <a class="button" href="/account/email">"Show my mailbox"</a>
                 <form method="post" action="/api/try_again">
                     <input type="hidden" name="mailbox" value=mailbox/>

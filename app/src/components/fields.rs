@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::islands::SubmitButton;
-use crate::model::Flash;
+use crate::model::{Flash, Timestamp};
 
 /// Frame of one control. Its ids tie hint and error to the control.
 #[component]
@@ -172,7 +172,7 @@ pub fn ErrorSummary(
     #[prop(default = "Not saved. Check the fields below.")]
     title: &'static str,
     /// What that means for what is stored.
-    #[prop(default = "Nothing stored has changed.")]
+    #[prop(default = "Nothing was saved.")]
     after: &'static str,
 ) -> impl IntoView {
     (!flash.errors.is_empty()).then(|| {
@@ -209,6 +209,9 @@ pub fn Submit(
     /// What it says while a server elsewhere is asked.
     #[prop(optional)]
     busy: &'static str,
+    /// The browser adds `utc_offset`, its zone's offset at this time, in minutes.
+    #[prop(optional_no_strip)]
+    zone_at: Option<Timestamp>,
 ) -> impl IntoView {
     let button = if busy.is_empty() {
         view! { <button class=class>{label}</button> }.into_any()
@@ -218,6 +221,7 @@ pub fn Submit(
     view! {
         <form method="post" action=action>
             {values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view()}
+            {zone_at.map(|at| view! { <input type="hidden" name="utc_offset" data-at=at.0/> })}
             {button}
         </form>
     }

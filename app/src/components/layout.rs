@@ -101,7 +101,7 @@ pub fn Layout(
     let institution = user.institution().name.clone();
     view! {
         <Title text=window_title(result, &title)/>
-        <a class="skip" href="#content">"Skip to the content"</a>
+        <a class="skip" href="#content">"Skip to content"</a>
         {list.map(|(id, name)| view! { <a class="skip" href=format!("#{id}")>"Skip to " {name}</a> })}
         <header class="top">
             <div class="band" aria-hidden="true"></div>
@@ -172,19 +172,31 @@ pub fn GuestLayout(
     }
 }
 
+/// How a [`Time`] is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum TimeFormat {
+    /// `26 November 2026, 21:17 UTC`
+    #[default]
+    Full,
+    /// In lists: the hour if it is today, else the day.
+    Short,
+    /// The hour if it is today, else day and hour.
+    Hour,
+}
+
 /// A time. Rendered in UTC; the browser shows it in the person's zone, with the zone on hover.
 #[component]
-pub fn Time(
-    at: Timestamp,
-    /// For lists: of today the hour, else the day.
-    #[prop(optional)]
-    short: bool,
-) -> impl IntoView {
+pub fn Time(at: Timestamp, #[prop(optional)] format: TimeFormat) -> impl IntoView {
     let moment =
         time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
     let day = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
+    let hour = time::macros::format_description!("[hour]:[minute] UTC, [day padding:none] [month repr:short]");
     let machine = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    let said = if short { moment.format(day) } else { moment.format(words) };
-    view! { <time datetime=moment.format(machine).unwrap_or_default() data-short=short.then_some("")>{said.unwrap_or_default()}</time> }
+    let (text, name) = match format {
+        TimeFormat::Full => (moment.format(words), None),
+        TimeFormat::Short => (moment.format(day), Some("short")),
+        TimeFormat::Hour => (moment.format(hour), Some("hour")),
+    };
+    view! { <time datetime=moment.format(machine).unwrap_or_default() data-format=name>{text.unwrap_or_default()}</time> }
 }

@@ -31,7 +31,7 @@ pub fn MailNav(
             <nav aria-label="Mail">
                 <a href="/mail/inbox" aria-current=here(MailTab::Inbox)>"Inbox"</a>
                 <a href="/mail/drafts" aria-current=here(MailTab::Drafts)>"Drafts"</a>
-                <a href="/mail/outbox" aria-current=here(MailTab::Outbox)>"Outbox"</a>
+                <a href="/mail/outbox" aria-current=here(MailTab::Outbox)>"Sent & delivery"</a>
             </nav>
             {(place != MailTab::Compose).then(|| view! { <a class=class href="/mail/compose">"New message"</a> })}
         </div>

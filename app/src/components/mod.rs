@@ -17,7 +17,7 @@ pub use attempt::{AttemptBody, Postmark, day};
 #[cfg(feature = "ssr")]
 pub use fields::{Choice, ErrorSummary, Field, Submit, TextInput};
 #[cfg(feature = "ssr")]
-pub use layout::{GuestLayout, Layout, Section, Time};
+pub use layout::{GuestLayout, Layout, Section, Time, TimeFormat};
 #[cfg(feature = "ssr")]
 pub use mail_nav::{MailNav, MailTab};
 #[cfg(feature = "ssr")]

@@ -57,15 +57,15 @@ pub fn Banner(
 /// The buttons that go on from what is wrong with a mailbox, where no attempt is shown. Plain markup: it may be replaced.
 #[component]
 pub fn Remedies(
-    /// What mends it.
+    /// What fixes it.
     remedy: Remedy,
     /// The mailbox's address.
     #[prop(into)]
     address: String,
 ) -> impl IntoView {
-    let again = (remedy == Remedy::ConnectAgain).then(|| {
+    let again = (remedy == Remedy::SignInAgain).then(|| {
         let values = vec![("email", address)];
-        view! { <Submit action="/api/configure_and_test" values label="Connect again" class="button primary"/> }
+        view! { <Submit action="/api/configure_and_test" values label="Sign in again" class="button primary"/> }
     });
     view! { {again} <a class="button" href="/account/email">"User Account › Email"</a> }
 }
@@ -108,7 +108,7 @@ fn copyable(text: String, label: &str) -> AnyView {
     .into_any()
 }
 
-/// What is wrong, who mends it, how, and the evidence. What this person can do comes first.
+/// What is wrong, who can fix it, how, and the evidence. What this person can do comes first.
 #[component]
 pub fn DiagnosisSheet(
     diagnosis: Diagnosis,
@@ -131,35 +131,47 @@ pub fn DiagnosisSheet(
     let may_ask = !asks_administrator && message_for_administrator.is_some();
     let (heading, lead) = match fixed_by {
         FixedBy::You => ("What you can do", ""),
-        FixedBy::Owner => ("What its owner has to do", "Nobody else can: it is their sign-in at Microsoft."),
-        FixedBy::Administrator => {
-            ("Ask your administrator", "You cannot mend this yourself. Send this message; it says exactly what to do.")
-        }
-        FixedBy::Time => ("Wait a little", "Nothing has to be changed: it passes by itself."),
+        FixedBy::Owner => ("What the mailbox's owner has to do", "Only they can: it's their sign-in at Microsoft."),
+        FixedBy::Administrator => (
+            "Ask your administrator",
+            "Only your administrator can fix this. Copy the message below and send it to them.",
+        ),
+        FixedBy::Time => ("Wait a few minutes", "No action needed."),
         FixedBy::Operator => (
-            "Tell whoever runs this server",
-            "The cause lies with this server or its network. Send them the evidence below; it says what was tried.",
+            "Contact your Entrepost host",
+            "The cause is this server or its network. Send the technical details below to the people who run it.",
         ),
     };
     let list = (!steps.is_empty()).then(|| step_list(steps));
     // An administrator's steps stand folded below a user's message; one's own steps stand open above the buttons.
     let (own_steps, other_steps) = if asks_administrator { (None, list) } else { (list, None) };
     let text = evidence.as_text();
+    let contact = support_contact.map(|contact| {
+        view! {
+            <div class="copyable">
+                <span>"Support: " <strong>{contact.clone()}</strong></span>
+                <CopyButton text=contact label="Copy support contact".to_owned()/>
+            </div>
+        }
+    });
+    // Where only the host can fix it, the contact is the next step; elsewhere it stands with the details.
+    let (main_contact, other_contact) = if fixed_by == FixedBy::Operator { (contact, None) } else { (None, contact) };
     view! {
         <section class="sheet diagnosis" data-cause=cause>
             <h2>{heading}</h2>
             {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
             {own_steps}
+            {main_contact}
             <div class="actions">
                 {message_for_administrator.clone().map(|message| view! {
                     <CopyButton text=message label="Copy message for the administrator".to_owned() primary=asks_administrator/>
                 })}
                 {children.map(|children| children())}
-                {mailto.map(|mailto| view! { <a class="button" href=mailto>"Write it in your mail program"</a> })}
+                {mailto.map(|mailto| view! { <a class="button" href=mailto>"Write in your email program"</a> })}
                 {teams_share.map(|share| view! { <a class="button" href=share target="_blank" rel="noopener noreferrer">"Share in Teams"</a> })}
             </div>
             {may_ask.then(|| view! {
-                <p class="quiet">"The same failed before. If it fails again, send the message to your administrator."</p>
+                <p class="quiet">"This failed before, too. If it fails again, send the message below to your administrator."</p>
             })}
             {message_for_administrator.map(|message| view! {
                 <details>
@@ -169,12 +181,12 @@ pub fn DiagnosisSheet(
             })}
             {other_steps.map(|steps| view! {
                 <details>
-                    <summary>"For the administrator: what to do"</summary>
+                    <summary>"Steps for the administrator"</summary>
                     {steps}
                 </details>
             })}
             <details>
-                <summary>"Evidence (copy it for support)"</summary>
+                <summary>"Technical details"</summary>
                 <dl class="evidence">
                     {evidence
                         .facts
@@ -182,13 +194,8 @@ pub fn DiagnosisSheet(
                         .map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> })
                         .collect_view()}
                 </dl>
-                <CopyButton text=text label="Copy evidence".to_owned()/>
-                {support_contact.map(|contact| view! {
-                    <div class="copyable">
-                        <span>"Support: " <strong>{contact.clone()}</strong></span>
-                        <CopyButton text=contact label="Copy support contact".to_owned()/>
-                    </div>
-                })}
+                <CopyButton text=text label="Copy technical details".to_owned()/>
+                {other_contact}
             </details>
         </section>
     }

@@ -29,7 +29,7 @@ pub fn RouteStops(
                     let (sign, word) = match check.status {
                         CheckStatus::Passed => ("✓".to_owned(), "passed"),
                         CheckStatus::Failed => ("✕".to_owned(), "failed"),
-                        CheckStatus::Unseen => ("?".to_owned(), "not seen yet"),
+                        CheckStatus::Unseen => ("?".to_owned(), "not arrived yet"),
                         CheckStatus::Running => (String::new(), "running"),
                         CheckStatus::Waiting | CheckStatus::NotRun => ((at + 1).to_string(), "not run"),
                     };

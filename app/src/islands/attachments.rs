@@ -28,7 +28,7 @@ pub fn Attachments(
     };
     view! {
         <div class="files" data-hydrated=move || alive.get().then_some("true")>
-            <p class="hint" id="files-hint">"Up to " {size_in_words(limit)} " together."</p>
+            <p class="hint" id="files-hint">"Up to " {size_in_words(limit)} " in total."</p>
             <ul class="attachments">
                 {move || {
                     attached
@@ -79,7 +79,7 @@ mod upload {
         let total: f64 = (0..files.length()).filter_map(|at| files.get(at)).map(|file| file.size()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a limit of some megabytes")]
         if total > limit as f64 {
-            problem.set(format!("These files are too large: all may have {} together.", size_in_words(limit)));
+            problem.set(format!("These files are too large: attachments can be {} in total.", size_in_words(limit)));
             input.set_value("");
             return;
         }
@@ -118,7 +118,7 @@ mod upload {
             let told = match answer.status() {
                 Ok(200) => serde_json::from_str::<Vec<AttachmentView>>(&text).map_err(|_| AppError::Malformed),
                 Ok(0) | Err(_) => Err(AppError::Unreachable),
-                Ok(413) => Err(AppError::refused("These files are too large together.")),
+                Ok(413) => Err(AppError::refused("These files are too large in total.")),
                 Ok(_) => Err(serde_json::from_str(&text).unwrap_or(AppError::Malformed)),
             };
             match told {

@@ -28,7 +28,7 @@ pub fn CopyButton(
                     let written = window().navigator().clipboard().write_text(&text);
                     wasm_bindgen_futures::JsFuture::from(written).await.is_ok()
                 };
-                set_said.set(if copied { "Copied" } else { "Select and copy it by hand" }.to_owned());
+                set_said.set(if copied { "Copied" } else { "Select and copy it" }.to_owned());
                 set_timeout(move || set_said.set(label), std::time::Duration::from_secs(2));
             });
         }

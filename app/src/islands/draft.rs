@@ -188,12 +188,12 @@ mod keep {
                     self.show_signed_out(false);
                     let time = js_sys::Date::new_0().to_locale_time_string("en-GB");
                     let time = JsValue::from(time).as_string().unwrap_or_default();
-                    format!("Kept as a draft at {}", time.get(..5).unwrap_or(&time))
+                    format!("Draft saved {}", time.get(..5).unwrap_or(&time))
                 }
                 Err(error) => {
                     self.unkept.set(true);
                     self.show_signed_out(matches!(error, AppError::NotSignedIn));
-                    format!("Not kept as a draft: {error}")
+                    format!("Draft not saved: {error}")
                 }
             });
         }

@@ -24,6 +24,7 @@ pub fn show_local_times() {
 #[cfg(feature = "hydrate")]
 pub(super) fn show_times_within(part: &web_sys::Element) {
     use wasm_bindgen::JsCast;
+    fill_utc_offsets(part);
     let Ok(times) = part.query_selector_all("time[datetime]") else { return };
     let styled = |styles: &[(&str, &str)]| {
         let options = js_sys::Object::new();
@@ -35,6 +36,7 @@ pub(super) fn show_times_within(part: &web_sys::Element) {
     let options = styled(&[("dateStyle", "long"), ("timeStyle", "short")]);
     let zoned = styled(&[("dateStyle", "full"), ("timeStyle", "full")]);
     let (hour, day) = (styled(&[("timeStyle", "short")]), styled(&[("dateStyle", "medium")]));
+    let day_and_hour = styled(&[("dateStyle", "medium"), ("timeStyle", "short")]);
     let today = js_sys::Date::new_0().to_date_string();
     for at in 0..times.length() {
         let Some(element) = times.get(at).and_then(|node| node.dyn_into::<web_sys::HtmlElement>().ok()) else {
@@ -46,10 +48,11 @@ pub(super) fn show_times_within(part: &web_sys::Element) {
                 js_sys::Reflect::get(&date, &"toLocaleString".into()).ok()?.dyn_into::<js_sys::Function>().ok()?;
             words.call2(&date, &"en-GB".into(), options).ok()?.as_string()
         };
-        let shown = match (element.has_attribute("data-short"), date.to_date_string() == today) {
-            (false, _) => &options,
-            (true, true) => &hour,
-            (true, false) => &day,
+        let shown = match (element.get_attribute("data-format").as_deref(), date.to_date_string() == today) {
+            (None, _) => &options,
+            (_, true) => &hour,
+            (Some("hour"), false) => &day_and_hour,
+            (_, false) => &day,
         };
         if let Some(text) = words(shown) {
             element.set_text_content(Some(&text));
@@ -57,5 +60,17 @@ pub(super) fn show_times_within(part: &web_sys::Element) {
         if let Some(text) = words(&zoned) {
             let _ = element.set_attribute("title", &text);
         }
+    }
+}
+
+/// Fills in the zone's offset at the time that a hidden field names, so that the server can write times as this person reads them.
+#[cfg(feature = "hydrate")]
+fn fill_utc_offsets(part: &web_sys::Element) {
+    use wasm_bindgen::JsCast;
+    let Ok(fields) = part.query_selector_all("input[data-at]") else { return };
+    for field in (0..fields.length()).filter_map(|at| fields.get(at)?.dyn_into::<web_sys::Element>().ok()) {
+        let at = field.get_attribute("data-at").and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
+        let minutes = -js_sys::Date::new(&at.into()).get_timezone_offset();
+        let _ = field.set_attribute("value", &minutes.to_string());
     }
 }

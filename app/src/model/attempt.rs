@@ -180,7 +180,7 @@ impl CheckKind {
             (Self::Imap, Failed) => "Inbox does not open",
             (Self::Imap, _) => "Inbox",
             (Self::Arrival, Passed) => "Test message arrived",
-            (Self::Arrival, Unseen) => "Test message sent, not seen yet",
+            (Self::Arrival, Unseen) => "Test message sent, not arrived yet",
             (Self::Arrival, Failed) => "Cannot look for the test message",
             (Self::Arrival, _) => "Arrival",
         }

@@ -58,9 +58,9 @@ pub const BEFORE_COMMANDS: &str = "Connect-ExchangeOnline";
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
     /// Run the checks again with the grant that is kept.
-    TryAgain,
+    TestAgain,
     /// Sign in at Microsoft again.
-    ConnectAgain,
+    SignInAgain,
 }
 
 /// The raw facts, for support.

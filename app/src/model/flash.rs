@@ -49,6 +49,14 @@ impl Notice {
     pub fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
         Self { tone, title: title.into(), text: text.into(), copy: None, undo: None }
     }
+
+    /// What went wrong: the first sentence is the title.
+    pub fn problem(text: &str) -> Self {
+        match text.split_once(". ") {
+            Some((title, rest)) => Self::new(Tone::Problem, format!("{title}."), rest),
+            None => Self::new(Tone::Problem, text, ""),
+        }
+    }
 }
 
 /// What is wrong with one field, and what to do.

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Headers that are kept of a folder, newest first, and searched where the server knows ASCII only.
+pub const SEARCHED_HEADERS: u32 = 300;
+/// Messages whose text is fetched and searched there.
+pub const SEARCHED_TEXTS: usize = 50;
+
 use super::{Diagnosis, MailboxId, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -203,7 +208,7 @@ impl MailAction {
 
 /// How somebody answers a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReplyKind {
     /// To its writer.
     Reply,
     /// To everybody it went to.
@@ -212,7 +217,7 @@ pub enum Answer {
     Forward,
 }
 
-impl Answer {
+impl ReplyKind {
     /// The answer of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {

@@ -23,7 +23,10 @@ pub use flash::{FieldError, Flash, Notice, Tone, Undo};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
 };
-pub use inbox::{Answer, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessageRef, escaped};
+pub use inbox::{
+    FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessageRef, ReplyKind, SEARCHED_HEADERS,
+    SEARCHED_TEXTS, escaped,
+};
 pub use mail::{
     AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, FormVersion, LetterView,
     RecipientKind, RecipientState, RecipientView, Resubmission, size_in_words,
@@ -58,6 +61,18 @@ impl Timestamp {
     pub fn since_ms(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+    /// The time in words, in a zone or in UTC, without seconds: `26 November 2026, 08:15`, `26 November 2026, 07:15 UTC`.
+    pub fn text(self, zone: Option<UtcOffset>) -> String {
+        let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]");
+        let minutes = zone.map_or(0, |zone| i64::from(zone.0));
+        let text = time::OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000) + minutes * 60)
+            .ok()
+            .and_then(|at| at.format(words).ok());
+        match (text, zone) {
+            (Some(text), None) => format!("{text} UTC"),
+            (text, _) => text.unwrap_or_default(),
+        }
+    }
     /// The time in words, in UTC and with seconds: `26 November 2026, 07:15:04 UTC`. Empty beyond the year 9999.
     pub fn utc_text(self) -> String {
         let words = time::macros::format_description!(
@@ -67,5 +82,16 @@ impl Timestamp {
             .ok()
             .and_then(|at| at.format(words).ok())
             .unwrap_or_default()
+    }
+}
+
+/// Minutes a zone is ahead of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UtcOffset(i16);
+
+impl UtcOffset {
+    /// Zones are between UTC−12 and UTC+14.
+    pub fn parse(minutes: &str) -> Option<Self> {
+        minutes.parse().ok().filter(|minutes| (-12 * 60..=14 * 60).contains(minutes)).map(Self)
     }
 }

@@ -26,19 +26,19 @@ pub enum RegistrationError {
     TenantId,
     /// `common`, `organizations` or `consumers`.
     #[error(
-        "“{0}” stands for every tenant: with it Entrepost could not tell your institution's accounts from others. Paste the Directory (tenant) ID."
+        "“{0}” means every tenant, so Entrepost couldn't tell your accounts from others. Paste the Directory (tenant) ID."
     )]
     SharedTenant(String),
     /// A GUID was pasted as the secret.
     #[error(
-        "This is the Secret ID, paste the Value. In Entra the Value stands left of the Secret ID and is shown only once. If it is masked, create a new secret."
+        "This is the Secret ID, paste the Value. In Entra the Value is left of the Secret ID and is shown only once. If it is masked, create a new secret."
     )]
     SecretId,
     /// No secret was given and none is stored.
     #[error("Client Secret is missing: paste its Value.")]
     SecretMissing,
     /// The secret has blanks or control characters inside.
-    #[error("A client secret has no blanks or line breaks inside. Copy the Value again with the copy button in Entra.")]
+    #[error("A client secret has no spaces or line breaks. Copy the Value again with the copy button in Entra.")]
     SecretBlanks,
     /// The date cannot be read or is past.
     #[error("Enter a date in the future, as Entra shows it under Expires.")]

@@ -34,14 +34,14 @@ pub fn Account() -> impl IntoView {
             connect_form(
                 &account.account_address,
                 (connected, !connected && !ended),
-                account.allow_other_address,
+                (!account.allow_other_address).then_some(user.institution().name.as_str()),
                 &flash,
             )
         } else if shown
             .iter()
             .any(|(mailbox, _)| mailbox.problem.as_ref().is_some_and(|problem| problem.cause == "provider_changed"))
         {
-            // The mailbox's own diagnosis says why, and who mends it.
+            // The mailbox's own diagnosis says why, and who can fix it.
             user.administrator().is_ok().then(|| view! { <p><a class="button primary" href="/institution/config/general/email">"Open Institution Config"</a></p> }).into_any()
         } else {
             not_ready(&account.ask, user.administrator().is_ok())
@@ -53,7 +53,7 @@ pub fn Account() -> impl IntoView {
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
         let attempts = history(&account.attempts, "/account/email/attempts");
         Ok(view! {
-            <Layout user title="Email" trail="User Account" lead="Connect your mailbox once; Entrepost then sends and receives as you." section=Section::Account flash=flash.clone()>
+            <Layout user title="Email" trail="User Account" lead="Connect your mailbox once, then send and receive in Entrepost." section=Section::Account flash=flash.clone()>
                 <ErrorSummary title={if flash.form == "aliases" { "Not saved. Check the addresses below." } else { "Not connected. Check the email address." }} flash/>
                 {diagnosis}
                 <div class="columns">
@@ -84,16 +84,20 @@ fn explains(attempt: &AttemptView, mailbox: &MailboxView) -> bool {
 }
 
 /// `main`: nothing on the page wants to be pressed before it.
-fn connect_form(address: &str, (connected, main): (bool, bool), other: bool, flash: &Flash) -> AnyView {
-    let hint = if other {
-        "The address you want to send and receive as."
-    } else {
-        "The address of your account; your institution allows no other."
+fn connect_form(
+    address: &str,
+    (connected, main): (bool, bool),
+    only_own_address_at: Option<&str>,
+    flash: &Flash,
+) -> AnyView {
+    let hint = match only_own_address_at {
+        None => "The address you want to send and receive as.".to_owned(),
+        Some(institution) => format!("Your Entrepost address. {institution} doesn't allow others."),
     };
-    let title = match (connected, other) {
+    let title = match (connected, only_own_address_at) {
         (false, _) => "Connect your mailbox",
-        (true, true) => "Connect again, or another mailbox",
-        (true, false) => "Connect again",
+        (true, None) => "Sign in again, or connect another mailbox",
+        (true, Some(_)) => "Sign in again",
     };
     let class = if main { "button primary" } else { "button" };
     view! {
@@ -103,7 +107,7 @@ fn connect_form(address: &str, (connected, main): (bool, bool), other: bool, fla
                 <TextInput name="email" label="Email address" kind="email" autocomplete="email" value=address.to_owned() hint=hint flash=flash.clone()/>
                 <div class="actions">
                     <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
-                    <p class="quiet">"You sign in at Microsoft. Nobody has to sign out of other pages or restart the browser."</p>
+                    <p class="quiet">"You'll sign in with your Microsoft account. You can stay signed in elsewhere."</p>
                 </div>
             </form>
         </section>
@@ -112,7 +116,7 @@ fn connect_form(address: &str, (connected, main): (bool, bool), other: bool, fla
 }
 
 fn not_ready(ask: &[String], administrator: bool) -> AnyView {
-    let title = "Your institution has not set up MS Exchange Online yet.";
+    let title = "Your institution hasn't set up MS Exchange Online yet.";
     if administrator {
         return view! {
             <Banner tone=Tone::Warning title text="You are an administrator: three values of an app registration are all it takes.">
@@ -140,20 +144,19 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
     let MailboxView { id, address, sign_in_name, aliases, state, connected_at, next_test_at, problem } = mailbox;
     let id = id.to_string();
     let banner = match (state, &problem) {
-        (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="The test message was sent, but not seen yet. Entrepost renews its permission by itself."/> }.into_any(),
-        (MailboxState::Connected, _) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="Every check passed. Entrepost renews its permission by itself."/> }.into_any(),
-        (MailboxState::Blocked, None) => view! { <Banner tone=Tone::Warning title="Your mailbox has not passed its test yet." text="Test it to see whether it works."/> }.into_any(),
+        (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="The test message was sent but hasn't arrived yet. Entrepost renews its permission automatically."/> }.into_any(),
+        (MailboxState::Connected, _) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="Every check passed. Entrepost renews its permission automatically."/> }.into_any(),
+        (MailboxState::Blocked, None) => view! { <Banner tone=Tone::Warning title="Your mailbox hasn't passed its test yet." text="Press Test again to see whether it works."/> }.into_any(),
         (_, Some(problem)) => view! { <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/> }.into_any(),
-        (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft has ended the connection." text="Connect again; it takes a minute."/> }.into_any(),
+        (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft ended the connection." text="Sign in again; it takes a minute."/> }.into_any(),
     };
     let again = if state == MailboxState::NeedsReconnect {
-        view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Connect again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
+        view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Sign in again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
     } else {
-        let label = if state == MailboxState::Connected { "Test again" } else { "Try again" };
-        view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label busy="Starting…"/> }
+        view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label="Test again" busy="Starting…"/> }
             .into_any()
     };
-    // A check that failed beside the first one has to be mended too.
+    // A check that failed beside the first one has to be fixed too.
     let others = attempt
         .iter()
         .filter(|_| state == MailboxState::Blocked)
@@ -182,7 +185,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                             {connected_at.map(|at| view! { ", connected " <Time at/> })}
                             {differs.then(|| view! { ", signs in as " {sign_in_name} })}
                         </p>
-                        {next_test_at.map(|at| view! { <p class="quiet">"Your sign-in is kept. Entrepost tests again by itself: " <Time at/> "."</p> })}
+                        {next_test_at.map(|at| view! { <p class="quiet">"You don't need to sign in again. We'll retest automatically: " <Time at/> "."</p> })}
                     </div>
                     {state_badge(state)}
                 </div>
@@ -192,7 +195,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                     {ready.then_some(again)}
                     <details class="confirm">
                         <summary class="danger">"Disconnect"</summary>
-                        <p>"Entrepost forgets the tokens of " {address} ". You can connect it again at any time."</p>
+                        <p>"Entrepost deletes the tokens of " {address} ". You can connect it again at any time."</p>
                         <Submit action="/api/disconnect" values=vec![("mailbox", id.clone())] label="Yes, disconnect" class="button danger"/>
                     </details>
                 </div>
@@ -207,7 +210,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
 fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
     let flash = if flash.form == "aliases" { flash.clone() } else { Flash::default() };
     let open = !flash.errors.is_empty();
-    let hint = "Aliases of this mailbox, separated by commas. When you answer everybody, they are left out.";
+    let hint = "Aliases of this mailbox, separated by commas. Reply all leaves them out.";
     view! {
         <details class="more" open=open>
             <summary>"Other addresses of this mailbox"</summary>
@@ -247,17 +250,17 @@ pub(super) fn attempt_lines(attempts: &[AttemptSummary]) -> AnyView {
         .map(|attempt| {
             let outcome = match (attempt.stage, attempt.outcome) {
                 (Stage::Finished, Outcome::Passed) => "all checks passed".to_owned(),
-                (Stage::Finished, Outcome::NotSeen) => "sent; test message not seen yet".to_owned(),
+                (Stage::Finished, Outcome::NotSeen) => "sent; test message not arrived yet".to_owned(),
                 (Stage::Finished, Outcome::Failed) => {
                     attempt.failed_at.as_ref().map_or_else(|| "failed".to_owned(), |at| format!("stopped: {at}"))
                 }
-                (Stage::Finished, _) => "not completed".to_owned(),
-                (Stage::Deciding, _) => "waits for your decision".to_owned(),
+                (Stage::Finished, _) => "not finished".to_owned(),
+                (Stage::Deciding, _) => "needs your choice".to_owned(),
                 (Stage::SigningIn, _) => "at Microsoft".to_owned(),
                 _ => "running".to_owned(),
             };
             let path = attempt.kind.path(attempt.id);
-            let by_itself = attempt.automatic.then_some(" (by itself)");
+            let by_itself = attempt.automatic.then_some(" (automatic)");
             let (at, address) = (attempt.created_at, attempt.address.clone());
             view! { <li><a href=path><Time at/></a> <span>{address} ": " {outcome} {by_itself}</span></li> }
         })

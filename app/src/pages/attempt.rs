@@ -15,7 +15,7 @@ fn outcome_title(attempt: &AttemptView) -> Option<String> {
     ended.then(|| match attempt.outcome {
         Outcome::Passed | Outcome::NotSeen => "Connected".to_owned(),
         Outcome::Failed => "Failed".to_owned(),
-        Outcome::Pending | Outcome::Abandoned => "Not completed".to_owned(),
+        Outcome::Pending | Outcome::Abandoned => "Not finished".to_owned(),
     })
 }
 

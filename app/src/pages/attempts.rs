@@ -22,10 +22,10 @@ pub fn Attempts() -> impl IntoView {
         };
         let earlier = attempts.last().filter(|_| more).map(|last| format!("{path}?before={}", last.created_at.0));
         Ok(view! {
-            <Layout user title="Attempts" trail section lead="Every run of Configure & Test, newest first.">
+            <Layout user title="Attempts" trail section lead="All tests of this mailbox, newest first.">
                 <section class="sheet">
                     {if attempts.is_empty() {
-                        view! { <p class="quiet">"None."</p> }.into_any()
+                        view! { <p class="quiet">"No tests yet."</p> }.into_any()
                     } else {
                         attempt_lines(&attempts)
                     }}

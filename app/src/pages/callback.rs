@@ -28,8 +28,8 @@ pub fn Callback() -> impl IntoView {
         if page.visitor.person.is_none() {
             page.status(401);
             return view! {
-                <GuestLayout visitor=page.visitor.clone() title="You are signed out">
-                    <Banner tone=Tone::Warning title="Your session at Entrepost has ended." text="Sign in, then press Configure & Test again. Nothing was connected."/>
+                <GuestLayout visitor=page.visitor.clone() title="You've been signed out">
+                    <Banner tone=Tone::Warning title="Your Entrepost session ended." text="Sign in, then press Configure & Test again. Nothing was connected."/>
                     {told}
                     <p><a class="button primary" href="/login?next=/account/email">"Sign in"</a></p>
                 </GuestLayout>
@@ -40,7 +40,7 @@ pub fn Callback() -> impl IntoView {
             page.status(400);
             return view! {
                 <GuestLayout visitor=page.visitor.clone() title="Nothing to complete">
-                    <Banner tone=Tone::Warning title="This address is where Microsoft sends you back to." text="It does nothing by itself. Press Configure & Test to start."/>
+                    <Banner tone=Tone::Warning title="Microsoft sends you to this page after signing in." text="Press Configure & Test to start."/>
                     {told}
                     <p><a class="button primary" href="/account/email">"Open User Account › Email"</a></p>
                 </GuestLayout>
@@ -67,7 +67,7 @@ pub fn Callback() -> impl IntoView {
                         <input type="hidden" name="state" value=state/>
                         {plain}
                         <input type="hidden" name="plain" value="1"/>
-                        <p>"One step is left."</p>
+                        <p>"One step left."</p>
                         <button class="button primary">"Complete the sign-in"</button>
                     </form>
                 </div>
@@ -99,9 +99,9 @@ fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, des
     let (tone, title, text) = if granted {
         (
             Tone::Success,
-            "Microsoft says that consent is granted.",
+            "Microsoft says consent was granted.",
             format!(
-                "Tell the person who sent you the link. They go on in Entrepost; connecting a mailbox of {name} proves it."
+                "Tell the person who sent you the link. They continue in Entrepost; connecting a mailbox of {name} confirms it."
             ),
         )
     } else {

@@ -54,13 +54,13 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
                     <span>" (opens a new tab), then press Send."</span>
                 </div>
                 // Enter in a field presses the first button of the form: it keeps what is written, and sends nothing by mistake.
-                <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Keep as draft"</button>
+                <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Save draft"</button>
                 {sender(senders, &form.mailbox, flash)}
-                <TextInput name="to" addresses=true label="To" value=form.to hint="Several addresses: separate them with commas, or put each on a line of its own." flash=flash.clone()/>
+                <TextInput name="to" addresses=true label="To" value=form.to hint="Separate addresses with commas or new lines." flash=flash.clone()/>
                 <details class="copies" open=copies>
                     <summary>"Cc and Bcc"</summary>
                     <TextInput name="cc" addresses=true label="Cc" value=form.cc optional=true flash=flash.clone()/>
-                    <TextInput name="bcc" addresses=true label="Bcc" value=form.bcc optional=true hint="Nobody else sees who is named here." flash=flash.clone()/>
+                    <TextInput name="bcc" addresses=true label="Bcc" value=form.bcc optional=true hint="Other recipients won't see these addresses." flash=flash.clone()/>
                 </details>
                 <TextInput name="subject" label="Subject" value=form.subject optional=true flash=flash.clone()/>
                 <Field name="text" label="Message" flash=flash.clone()>
@@ -71,8 +71,8 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
                 </Field>
                 <div class="actions">
                     <SubmitButton label="Send".to_owned() busy="Sending…".to_owned()/>
-                    <button class="button" name="action" value="save">"Keep as draft"</button>
-                    <button class="button danger" name="action" value="discard">"Throw away"</button>
+                    <button class="button" name="action" value="save">"Save draft"</button>
+                    <button class="button danger" name="action" value="discard">"Discard"</button>
                     <DraftKeeper/>
                 </div>
             </form>
@@ -88,11 +88,8 @@ fn waits(senders: &[MailboxView]) -> AnyView {
         .filter_map(|mailbox| {
             let problem = mailbox.problem.as_ref().filter(|_| mailbox.state != MailboxState::Connected)?;
             // A mailbox of which a check fails may be able to send all the same.
-            let waits = if mailbox.state == MailboxState::Blocked { "may have to wait" } else { "waits" };
-            let text = format!(
-                "What you send as {} {waits} in the outbox, and leaves by itself once this is mended.",
-                mailbox.address
-            );
+            let wait = if mailbox.state == MailboxState::Blocked { "may have to wait" } else { "will wait" };
+            let text = format!("Messages from {} {wait} in the outbox until this is fixed.", mailbox.address);
             Some(view! {
                 <Banner tone=Tone::Warning title=problem.title.clone() text>
                     <p><a href="/account/email">"What to do"</a></p>

@@ -14,12 +14,12 @@ pub fn Drafts() -> impl IntoView {
         let drafts = page.backend.mail.drafts(&user).await?;
         let empty = drafts.is_empty();
         Ok(view! {
-            <Layout user=user.signed_in() title="Drafts" trail="Mail" lead="What you wrote here and did not send yet. It is kept as you type." section=Section::Mail flash=flash.clone()>
+            <Layout user=user.signed_in() title="Drafts" trail="Mail" lead="Unsent messages. Drafts save automatically." section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailTab::Drafts/>
                 {empty.then(|| view! {
                     <section class="sheet empty">
-                        <p class="empty-title">"No drafts."</p>
-                        <p class="quiet">"Begin a message: it is kept here until you send it."</p>
+                        <p class="empty-title">"No drafts"</p>
+                        <p class="quiet">"Messages you start writing are saved here."</p>
                     </section>
                 })}
                 <ul class="deliveries">{drafts.into_iter().map(draft).collect_view()}</ul>
@@ -44,10 +44,10 @@ fn draft(draft: DraftView) -> AnyView {
         <li class="sheet delivery">
             <div class="sheet-head"><h2><a href=href.clone()><bdi>{subject}</bdi></a></h2></div>
             {to}
-            <p class="quiet">"Kept " <Time at=draft.updated_at/> {attachments.map(|text| format!(" · {text}"))}</p>
+            <p class="quiet">"Saved " <Time at=draft.updated_at/> {attachments.map(|text| format!(" · {text}"))}</p>
             <div class="actions">
-                <a class="button" href=href>"Go on writing"</a>
-                <Submit action="/api/discard_draft" values=vec![("draft", id)] label="Throw away" class="button danger"/>
+                <a class="button" href=href>"Continue editing"</a>
+                <Submit action="/api/discard_draft" values=vec![("draft", id)] label="Discard" class="button danger"/>
             </div>
         </li>
     }

@@ -12,7 +12,7 @@ use crate::islands::{CopyButton, SubmitButton};
 use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
 
 /// Title of the prompt of an accepted Save.
-const ACCEPTED: &str = "IDs and secret are right.";
+const ACCEPTED: &str = "Microsoft accepted the credentials.";
 
 /// `/institution/config/general/email`
 #[component]
@@ -31,7 +31,7 @@ pub fn EmailConfig() -> impl IntoView {
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());
         let guide = guide(&config);
         Ok(view! {
-            <Layout user=(*admin).clone() title="Email" trail="Institution Config › General" lead="How this institution sends and receives email. Users connect their own mailboxes afterwards." section=Section::Institution flash=flash.clone() result>
+            <Layout user=(*admin).clone() title="Email" trail="Institution Config › General" lead="How your institution sends and receives email. People then connect their own mailboxes." section=Section::Institution flash=flash.clone() result>
                 <div class="columns">
                     <div class="main-column">
                         <ErrorSummary flash/>
@@ -54,7 +54,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     let days = registration.secret_days_left;
     let expiry = days.filter(|days| *days <= 30).map(|days| {
         let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires in {days} days.")) };
-        view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect at once for everybody."/> }
+        view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect immediately for everyone."/> }
     });
     // What Microsoft refuses now outranks what it accepted once.
     if let Some(refused) = config.refused.clone() {
@@ -62,7 +62,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         let accepted = registration.verified_at.map(|at| view! { <p class="quiet">"Last accepted " <Time at/></p> });
         return Some(
             view! {
-                <Banner tone=Tone::Problem title=title text=format!("{summary} Nobody of the institution can send or receive until this is fixed; mail that waits stays queued.")>
+                <Banner tone=Tone::Problem title=title text=format!("{summary} No one at your institution can send or receive until this is fixed; waiting messages stay queued.")>
                     {accepted}
                 </Banner>
                 <DiagnosisSheet diagnosis=refused>
@@ -80,20 +80,20 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     let connect = (!config.own_mailbox_connected)
         .then(|| view! { <p><a class="button" href="/account/email">"Connect my mailbox"</a></p> });
     let undated = (registration.verified_at.is_some() && days.is_none()).then(|| view! {
-        <Banner tone=Tone::Warning title="No expiry date is stored." text="The Client Secret ends some day, and mail with it. Enter the date that Entra shows under Secret expires on, and administrators are reminded 30, 14, 7 and 1 days before."/>
+        <Banner tone=Tone::Warning title="No expiry date set." text="When the Client Secret expires, mail stops. Enter the date that Entra shows under Secret expires on, and administrators are reminded 30, 14, 7 and 1 days before."/>
     });
     let main = match registration.verified_at {
         Some(at) => {
             let rest = if config.own_mailbox_connected {
                 "Your own mailbox is connected."
             } else if config.connection_proven() {
-                "A connected mailbox has proven redirect URI, permissions and consent."
+                "A connected mailbox confirms the redirect URI, permissions and consent."
             } else {
-                "Redirect URI, permissions and consent are proven by connecting a mailbox: start with yours."
+                "Next: connect your own mailbox. It's the only way to check the redirect URI, permissions and consent."
             };
             let text = saved.map_or_else(|| rest.to_owned(), |notice| format!("{} {rest}", notice.text));
             view! {
-                <Banner focused={saved.is_some()} tone=Tone::Success title="IDs and secret are right." text>
+                <Banner focused={saved.is_some()} tone=Tone::Success title="Microsoft accepted the credentials." text>
                     <p class="quiet">"Verified " <Time at/></p>
                     {connect}
                 </Banner>
@@ -101,9 +101,9 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             .into_any()
         }
         None => view! {
-            <Banner tone=Tone::Warning title="These values are unverified." text="Microsoft has not accepted them yet.">
+            <Banner tone=Tone::Warning title="Saved, but not checked." text="Microsoft hasn't accepted them yet.">
                 <form method="post" action="/api/verify_again">
-                    <SubmitButton label="Verify again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned()/>
+                    <SubmitButton label="Check again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned()/>
                 </form>
             </Banner>
         }
@@ -118,16 +118,16 @@ fn waiting(values: &RegistrationView, people: i64) -> AnyView {
     let text = if accepted {
         let who = crate::model::people(people);
         format!(
-            "Microsoft accepts them. Using them ends the connections of {who}: they must connect again. The old values stay in use until you decide."
+            "Microsoft accepts them. Using them ends the connections of {who}, who must sign in again. The current values stay in use until you choose."
         )
     } else {
-        "The verified ones stay in use until Microsoft accepts these.".to_owned()
+        "The current values stay in use until Microsoft accepts these.".to_owned()
     };
     let (label, class, confirm) =
-        if accepted { ("Use the new values", "button danger", "yes") } else { ("Verify again", "button", "") };
+        if accepted { ("Use the new values", "button danger", "yes") } else { ("Check again", "button", "") };
     view! {
         <section class="sheet waiting">
-            <h2>"New values wait"</h2>
+            <h2>"New values not in use yet"</h2>
             <p>{text}</p>
             <dl class="evidence">
                 <div><dt>"Client ID"</dt><dd class="mono">{values.client_id.clone()}</dd></div>
@@ -135,7 +135,7 @@ fn waiting(values: &RegistrationView, people: i64) -> AnyView {
             </dl>
             <div class="actions">
                 <Submit action="/api/verify_again" values=vec![("confirm_disconnect", confirm.to_owned())] label class busy="Asking Microsoft…"/>
-                <Submit action="/api/discard_waiting" values=vec![] label="Discard them"/>
+                <Submit action="/api/discard_waiting" values=vec![] label="Discard new values"/>
             </div>
         </section>
     }
@@ -169,12 +169,12 @@ fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
             <div class="exchange-only">{registration_fields(config, flash)}</div>
             <Choice name="custom_from" legend="Custom Email From" hint=sender_hint options=vec![("no", "No"), ("yes", "Yes")] chosen=custom flash=fields.clone()/>
             <div class="custom-only">
-                <TextInput name="custom_from_address" label="Custom From address" kind="email" value=config.notifications.custom_from_address.clone() hint="A mailbox of its own, or an address that a connected mailbox may send as. You test it below after saving." flash=fields/>
+                <TextInput name="custom_from_address" label="Custom From address" kind="email" value=config.notifications.custom_from_address.clone() hint="A mailbox, or an address that a connected mailbox may send as. Test it below after saving." flash=fields/>
             </div>
             {question}
             <div class="actions save">
                 <SubmitButton label="Save".to_owned() busy="Asking Microsoft…".to_owned()/>
-                <p class="quiet exchange-only">"Save asks Microsoft whether these values work."</p>
+                <p class="quiet exchange-only">"Save checks these values with Microsoft."</p>
             </div>
         </form>
     }
@@ -207,10 +207,10 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
             <label for="client_secret">"Client Secret"</label>
             <p class="hint" id="client_secret-hint">
                 {match since {
-                    Some(at) => view! { "A secret is stored since " <Time at/> ". Leave empty to keep it; paste a new one to replace it." }.into_any(),
+                    Some(at) => view! { "Secret saved " <Time at/> ". Leave blank to keep it." }.into_any(),
                     None => "The Value, not the Secret ID. Entra shows it only once.".into_any(),
                 }}
-                {(flash.typed("client_id").is_some() && !removing).then_some(" What you pasted here is not kept on the page: paste it again.")}
+                {(flash.typed("client_id").is_some() && !removing).then_some(" For safety the page doesn't keep it: paste it again.")}
             </p>
             {error.map(|error| view! { <p class="error" id="client_secret-error">{error}</p> })}
             <input
@@ -227,15 +227,15 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
             {since.map(|_| view! {
                 <label class="check">
                     <input type="checkbox" name="secret_change" value="remove" checked=removing/>
-                    <span>"Remove the stored secret and the registration"</span>
+                    <span>"Remove the Client Secret and the registration"</span>
                 </label>
             })}
         </div>
-        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra proposes 180 days: check yours. Administrators are reminded 30, 14, 7 and 1 days before, on the home page and by email." suggestions=config.secret_lifetimes.clone() flash=fields/>
+        <TextInput name="secret_expires_on" label="Secret expires on" kind="date" optional=true value=expires hint="Entra suggests 180 days: check yours. Administrators are reminded 30, 14, 7 and 1 days before, on the home page and by email." suggestions=config.secret_lifetimes.clone() flash=fields/>
         <div class="field">
             <label class="check">
                 <input type="checkbox" name="allow_other_address" value="yes" checked=allow/>
-                <span>"Users may connect an address other than their account's"</span>
+                <span>"Let people connect any mailbox they can sign in to (for example a shared address)"</span>
             </label>
         </div>
     }

@@ -41,28 +41,28 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Application Developer or higher",
             view! {
                 <p>"Entra portal › App registrations › New registration. Name it " <strong>"Entrepost email"</strong> "."</p>
-                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste this address; then step 4 is done too."</p>
+                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste this address. Step 4 is then done, too."</p>
                 {copyable(&config.redirect_uri, "Copy redirect URI for the registration")}
-                <p>"Take " <strong>"single tenant"</strong> " (accounts in this organisation only): nothing else is needed for one institution. With multi-tenant, people may have to wait for Microsoft's publisher verification before they can consent."</p>
+                <p>"Take " <strong>"single tenant"</strong> " (“Accounts in this organizational directory only”): one institution needs nothing else. With multi-tenant, people may have to wait for Microsoft's publisher verification before they can consent."</p>
             }.into_any(),
         ),
         GuideStep::Ids => (
             "Copy client ID and tenant ID",
-            "anybody who can see the app",
+            "anyone who can see the app",
             view! { <p>"On the app's Overview copy " <strong>"Application (client) ID"</strong> " and " <strong>"Directory (tenant) ID"</strong> " into the form."</p> {blade(config, "Overview", "Open the app's Overview")} }.into_any(),
         ),
         GuideStep::Secret => (
             "Create a secret, copy its Value",
             "owner of the app, or Application Administrator",
-            view! { <p>"Certificates & secrets › New client secret. Copy the " <strong>"Value"</strong> " at once: it is shown only now. The Secret ID beside it is not what is needed. Note the day it expires."</p> {blade(config, "Credentials", "Open Certificates & secrets")} }.into_any(),
+            view! { <p>"Certificates & secrets › New client secret. Copy the " <strong>"Value"</strong> " immediately: it is shown only now. Don't copy the Secret ID beside it. Note the expiry date."</p> {blade(config, "Credentials", "Open Certificates & secrets")} }.into_any(),
         ),
         GuideStep::RedirectUri => (
             "Add the redirect URI",
             "owner of the app, or Application Administrator",
             view! {
-                <p>"Nothing to do if you gave it when you registered the app. Otherwise: Authentication › Add a platform, or Add Redirect URI where the portal shows that › " <strong>"Web"</strong> " (not Single-page application), and this address:"</p>
+                <p>"Nothing to do if you entered it when you registered the app. Otherwise: Authentication › Add a platform (some portals show Add Redirect URI) › " <strong>"Web"</strong> " (not Single-page application), and this address:"</p>
                 {copyable(&config.redirect_uri, "Copy redirect URI")}
-                <p>"Leave the boxes for access tokens and ID tokens unticked, though older guides tick them: they are for the implicit grant. Entrepost uses the code flow, where no token passes through the browser."</p>
+                <p>"Leave the boxes for access tokens and ID tokens unticked, even if older guides tick them: they are for the implicit grant. Entrepost uses the code flow, where no token passes through the browser."</p>
                 {blade(config, "Authentication", "Open Authentication")}
             }.into_any(),
         ),
@@ -75,18 +75,18 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Grant admin consent",
             "Cloud Application Administrator or Application Administrator",
             view! {
-                <p>"Once, for everybody. Under Microsoft's default policy people cannot consent to IMAP by themselves."</p>
+                <p>"Once, for everyone. Under Microsoft's default policy people can't consent to IMAP themselves."</p>
                 {if config.registration.is_some() && config.provider == Provider::ExchangeOnline {
                     let link = config.consent_link.clone().map(|link| view! {
                         <details>
-                            <summary>"Somebody else has to grant it?"</summary>
-                            <p>"Send them this link. It leads to Microsoft, and then to a page that says how it went; they need no account here."</p>
+                            <summary>"Does another person have to grant it?"</summary>
+                            <p>"Send them this link. It opens Microsoft, then a page that shows the result. They don't need an Entrepost account."</p>
                             {copyable(&link, "Copy consent link")}
                         </details>
                     });
                     view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> {link} }.into_any()
                 } else {
-                    view! { <p class="quiet">"The button appears here once the values are saved."</p> }.into_any()
+                    view! { <p class="quiet">"The button appears here after you save the values."</p> }.into_any()
                 }}
             }.into_any(),
         ),
@@ -95,11 +95,11 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Exchange Administrator",
             view! {
                 <p>"Authenticated SMTP is off in tenants made since 2020; OAuth does not bypass that switch."</p>
-                <p><strong>"Option A"</strong> ", which Microsoft recommends: only the people who use Entrepost. Microsoft 365 admin center › Users › Active users › the person › Mail › Manage email apps: tick Authenticated SMTP and IMAP. Or all at once with the command below."</p>
+                <p><strong>"Option A"</strong> ", recommended by Microsoft: only the people who use Entrepost. Microsoft 365 admin center › Users › Active users › the person › Mail › Manage email apps: tick Authenticated SMTP and IMAP. Or all at once with the command below."</p>
                 <p><strong>"Option B"</strong> ": the whole tenant. Exchange admin center › Settings › Mail flow: untick “Turn off SMTP AUTH protocol for your organization”."</p>
                 <details>
                     <summary>"Show the commands"</summary>
-                    <p>"They are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
+                    <p>"Run them in Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
                     {copyable(BEFORE_COMMANDS, "Copy command to sign in")}
                     <p>"Your own mailbox:"</p>
                     {copyable(&config.switches_command, "Copy command for one mailbox")}
@@ -109,10 +109,10 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
                     })}
                     <p>"Authenticated SMTP for every mailbox of the tenant:"</p>
                     {copyable("Set-TransportConfig -SmtpClientAuthenticationDisabled $false", "Copy command for the tenant")}
-                    <p>"IMAP for every mailbox there is, and for those that are made later:"</p>
+                    <p>"IMAP for every existing mailbox, and for new ones:"</p>
                     {copyable("Get-CASMailbox -ResultSize Unlimited | Set-CASMailbox -ImapEnabled $true", "Copy command for IMAP everywhere")}
                     {copyable("Get-CASMailboxPlan | Set-CASMailboxPlan -ImapEnabled $true", "Copy command for new mailboxes")}
-                    <p>"To see what is set:"</p>
+                    <p>"To see the current settings:"</p>
                     {copyable("Get-CASMailbox -ResultSize Unlimited | Format-Table Name,SmtpClientAuthenticationDisabled,ImapEnabled", "Copy command to see the switches")}
                     <p>"Bought through a reseller? Some of these switches are in its dashboard."</p>
                 </details>
@@ -129,10 +129,10 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
         .map(|GuideStepView { step: which, done, proven }| {
             let (title, who, body) = step(*which, config);
             let by = match (*proven, *which) {
-                (false, _) => format!("may be done by: {who}"),
+                (false, _) => format!("Who: {who}"),
                 // One person's own consent proves no more than that.
-                (true, GuideStep::Consent) => format!("proven for one mailbox at least · may be done by: {who}"),
-                (true, _) => format!("proven by Microsoft · may be done by: {who}"),
+                (true, GuideStep::Consent) => format!("Checked ✓ for at least one mailbox · Who: {who}"),
+                (true, _) => format!("Checked ✓ · Who: {who}"),
             };
             view! {
                 <li class="guide-step" class:done=*done data-step=which.as_str()>
@@ -149,9 +149,9 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
         <section class="sheet guide">
             <h2>"In the Entra portal"</h2>
             <p class="quiet">
-                "Seven steps, about ten minutes. What Microsoft proves ticks itself. "
+                "Seven steps, about ten minutes. Steps Microsoft confirms are ticked for you. "
                 <a href="https://entra.microsoft.com/" target="_blank" rel="noreferrer">"Open the Entra portal"</a>
-                " (national clouds have one of their own)."
+                " (national clouds have their own)."
             </p>
             <ol class="guide-steps">{steps}</ol>
             // The ticks belong to this form by its id: a step's body may hold a form of its own.

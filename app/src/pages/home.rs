@@ -13,12 +13,13 @@ pub fn Home() -> impl IntoView {
         let flash = page.flash(&[]).await;
         let home = page.backend.email_config.home(&user).await?;
         let admin = user.role() == Role::Administrator;
-        let lead = format!("Email of {}, through Entrepost.", user.institution().name);
+        let institution = user.institution().name.clone();
+        let lead = format!("Email of {institution}, through Entrepost.");
         let empty = home.notices.is_empty().then(|| {
             view! {
                 <section class="sheet">
                     <h2>"Nothing to do yet"</h2>
-                    <p>"Your institution has not set up email. As soon as an administrator has, you connect your mailbox here."</p>
+                    <p>{institution} " hasn't set up email yet. When an administrator has, you can connect your mailbox here."</p>
                 </section>
             }
         });

@@ -4,11 +4,11 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, mail_page};
-use crate::components::{Banner, Layout, MailNav, MailTab, Remedies, Section, Submit, Time};
+use crate::components::{Banner, Layout, MailNav, MailTab, Remedies, Section, Submit, Time, TimeFormat};
 use crate::islands::LiveMail;
 use crate::model::{
-    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessageRef, Timestamp, Tone,
-    escaped,
+    Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessageRef, SEARCHED_HEADERS,
+    SEARCHED_TEXTS, Timestamp, Tone, escaped,
 };
 
 /// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
@@ -76,7 +76,7 @@ impl Page {
 
 pub(super) fn not_connected() -> AnyView {
     view! {
-        <Banner tone=Tone::Warning title="No mailbox is connected yet." text="Connect yours first: it takes a minute, and then you send and receive here.">
+        <Banner tone=Tone::Warning title="No mailbox connected yet." text="Connect yours first: it takes a minute. Then you can send and receive here.">
             <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p>
         </Banner>
     }
@@ -159,7 +159,7 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
         }
         .into_any();
         if here {
-            view! { <details class="more"><summary>"Use another folder for deleted messages"</summary>{form}</details> }
+            view! { <details class="more"><summary>"Choose another folder for deleted messages"</summary>{form}</details> }
                 .into_any()
         } else {
             form
@@ -168,8 +168,14 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
 }
 
 /// Said where the mail server cannot search for other letters than ASCII.
-const LOOKED_THROUGH: &str = "This mail server searches for the letters a to z only. Entrepost looked for the others itself: in people \
-    and subjects of the newest messages, and in the newest texts that hold the rest of the word.";
+fn partly_searched(search: &str) -> String {
+    let other: Vec<String> = search.chars().filter(|c| !c.is_ascii()).map(|c| format!("“{c}”")).collect();
+    format!(
+        "The mail server can't search for {}. We searched names and subjects of the newest {SEARCHED_HEADERS} messages and \
+        the text of up to {SEARCHED_TEXTS}. Older messages may be missing.",
+        other.join(", ")
+    )
+}
 
 fn search_form(view: &InboxView) -> AnyView {
     let (mailbox, folder, search) = (view.mailbox.to_string(), view.folder.name.clone(), view.search.clone());
@@ -203,9 +209,9 @@ fn list(view: &InboxView) -> AnyView {
     let delete = if view.folder.role == FolderRole::Trash {
         view! {
             <details class="confirm" id="delete-for-good">
-                <summary class="danger">"Delete for good"</summary>
-                <p>"They cannot be brought back."</p>
-                <button class="button small danger" name="action" value="delete">"Yes, delete for good"</button>
+                <summary class="danger">"Delete permanently"</summary>
+                <p>"You can't undo this."</p>
+                <button class="button small danger" name="action" value="delete">"Yes, delete permanently"</button>
             </details>
         }
         .into_any()
@@ -229,7 +235,7 @@ fn list(view: &InboxView) -> AnyView {
             <input type="hidden" name="page" value=view.page.to_string()/>
             <input type="hidden" name="search" value=view.search.clone()/>
             <div class="messages-head">
-                <p class="quiet" role="status">{count}{unread}{view.looked_through.then(|| format!(". {LOOKED_THROUGH}"))}</p>
+                <p class="quiet" role="status">{count}{unread}{view.looked_through.then(|| format!(". {}", partly_searched(&view.search)))}</p>
                 <div class="bulk" role="group" aria-label="With the selected messages">
                     <button class="button small" name="action" value="read">"Mark read"</button>
                     <button class="button small" name="action" value="unread">"Mark unread"</button>
@@ -250,7 +256,7 @@ pub(super) fn trouble(problem: &Diagnosis, address: String, as_of: Option<Timest
     let remedy = problem.remedy;
     view! {
         <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()>
-            {as_of.map(|at| view! { <p class="quiet">"What is listed is as of " <Time at/> "."</p> })}
+            {as_of.map(|at| view! { <p class="quiet">"Last updated " <Time at format=TimeFormat::Hour/> "."</p> })}
             <div class="actions"><Remedies remedy address/></div>
         </Banner>
     }
@@ -258,18 +264,21 @@ pub(super) fn trouble(problem: &Diagnosis, address: String, as_of: Option<Timest
 }
 
 fn empty(view: &InboxView) -> AnyView {
+    let text = |text: &str| text.to_owned();
     let (title, text) = match (view.problem.is_some(), view.fetching, view.search.is_empty()) {
-        (true, _, _) => ("Nothing to show.", "As soon as this is mended, your mail is here."),
+        (true, _, _) => (text("No messages to show."), text("Your mail appears here when this is fixed.")),
         (_, true, _) => {
-            ("Fetching your mail…", "The first look into a folder takes a moment. It appears here by itself.")
+            (text("Loading your mail…"), text("Loading this folder for the first time. This can take a moment."))
         }
-        (_, _, false) if view.looked_through => ("Nothing found.", LOOKED_THROUGH),
-        (_, _, false) => ("Nothing found.", "No message in this folder holds these words."),
-        _ => ("Nothing here.", "What arrives appears by itself; nobody has to reload."),
+        (_, _, false) => {
+            let also = if view.looked_through { partly_searched(&view.search) } else { String::new() };
+            (format!("No messages in {} match “{}”.", view.folder.title, view.search), also)
+        }
+        _ => (format!("{} is empty.", view.folder.title), text("New messages appear automatically.")),
     };
     let refresh = (!view.fetching && view.problem.is_none() && view.search.is_empty()).then(|| {
         let values = vec![("mailbox", view.mailbox.to_string()), ("folder", view.folder.name.clone())];
-        view! { <div class="without-script"><Submit action="/api/refresh_mail" values label="Look again"/></div> }
+        view! { <div class="without-script"><Submit action="/api/refresh_mail" values label="Check for new mail"/></div> }
     });
     view! { <p class="empty-title">{title}</p><p class="quiet">{text}</p>{refresh} }.into_any()
 }
@@ -289,7 +298,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let outgoing = matches!(view.folder.role, FolderRole::Sent | FolderRole::Drafts);
     let who = match (outgoing, header.recipients.is_empty(), header.from.is_empty()) {
         (true, false, _) => format!("To {}", header.recipients),
-        (_, _, true) => "(nobody named)".to_owned(),
+        (_, _, true) => "(no sender)".to_owned(),
         _ => header.from.clone(),
     };
     let (uid, select) = (header.uid.to_string(), format!("Select: {subject}, from {}", header.from));
@@ -308,7 +317,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
                     {header.attachments.then(|| view! { <span aria-hidden="true">"📎"</span><span class="visually-hidden">" Has attachments"</span> })}
                     {header.flagged.then(|| view! { <span class="flagged" aria-hidden="true">"⚑"</span><span class="visually-hidden">" Flagged"</span> })}
                 </span>
-                <span class="mail-time"><Time at=header.received_at short=true/></span>
+                <span class="mail-time"><Time at=header.received_at format=TimeFormat::Short/></span>
             </a>
         </li>
     }

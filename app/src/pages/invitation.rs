@@ -19,13 +19,13 @@ pub fn Invitation() -> impl IntoView {
                 let fields = flash.clone();
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
-                        <p>{invitation.institution} " invites " <strong>{invitation.address.clone()}</strong> "."</p>
+                        <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
                         <ErrorSummary flash/>
                         <form method="post" action="/api/accept_invitation">
                             <input type="hidden" name="token" value=token/>
                             <input type="hidden" autocomplete="username" value=invitation.address/>
-                            <TextInput name="password" label="Password" kind="password" autocomplete="new-password" hint="At least 12 characters. A few words in a row are easy to remember." flash=fields.clone()/>
-                            <TextInput name="repeated" label="Password again" kind="password" autocomplete="new-password" flash=fields/>
+                            <TextInput name="password" label="Password" kind="password" autocomplete="new-password" hint="At least 12 characters. Several words in a row are easy to remember." flash=fields.clone()/>
+                            <TextInput name="repeated" label="Confirm password" kind="password" autocomplete="new-password" flash=fields/>
                             <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned()/>
                         </form>
                     </GuestLayout>
@@ -36,7 +36,7 @@ pub fn Invitation() -> impl IntoView {
                 page.status(error.status());
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="This link does not work">
-                        <Banner tone=Tone::Problem title="It was used before, has expired, or was replaced by a newer one." text="Ask an administrator of your institution for a new link. If you have a password already, sign in with it."/>
+                        <Banner tone=Tone::Problem title="It was already used, has expired, or was replaced by a newer one." text="Ask your administrator for a new link. If you already have a password, sign in with it."/>
                         <p><a class="button" href="/login">"Go to the sign-in page"</a></p>
                     </GuestLayout>
                 }

@@ -24,7 +24,7 @@ pub fn Login() -> impl IntoView {
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
                 <ErrorSummary flash/>
-                {is_writing.then(|| view! { <p>"Your message is waiting: sign in, and it is there again."</p> })}
+                {is_writing.then(|| view! { <p>"Your message is waiting: sign in to get it back."</p> })}
                 <form method="post" action="/api/sign_in">
                     <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>
                     <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields/>
@@ -33,7 +33,7 @@ pub fn Login() -> impl IntoView {
                 </form>
                 <details class="forgot">
                     <summary>"Forgot your password?"</summary>
-                    <p>"Ask an administrator of your institution for a new link: they make one under Institution › Users. A reset by email is not available yet."</p>
+                    <p>"Ask your administrator for a new password link (Institution › Users)."</p>
                 </details>
             </GuestLayout>
         }

@@ -125,9 +125,9 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
     let delete = if view.role == FolderRole::Trash {
         view! {
             <details class="confirm">
-                <summary class="danger">"Delete for good"</summary>
-                <p>"It cannot be brought back."</p>
-                <Submit action="/api/act_on_mail" values=act("delete") label="Yes, delete for good" class="button danger"/>
+                <summary class="danger">"Delete permanently"</summary>
+                <p>"You can't undo this."</p>
+                <Submit action="/api/act_on_mail" values=act("delete") label="Yes, delete permanently" class="button danger"/>
             </details>
         }
         .into_any()
@@ -137,9 +137,9 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
     };
     view! {
         <div class="actions opened-actions">
-            <Submit action="/api/answer_message" values=answer("reply") label="Reply" class="button primary" busy="Opening…"/>
-            <Submit action="/api/answer_message" values=answer("reply_all") label="Reply all" busy="Opening…"/>
-            <Submit action="/api/answer_message" values=answer("forward") label="Forward" busy="Opening…"/>
+            <Submit action="/api/answer_message" values=answer("reply") zone_at=view.received_at label="Reply" class="button primary" busy="Opening…"/>
+            <Submit action="/api/answer_message" values=answer("reply_all") zone_at=view.received_at label="Reply all" busy="Opening…"/>
+            <Submit action="/api/answer_message" values=answer("forward") zone_at=view.received_at label="Forward" busy="Opening…"/>
             <Submit action="/api/act_on_mail" values=act("unread") label="Mark unread"/>
             <Submit action="/api/act_on_mail" values=stay(flag) label=label/>
             {delete}
@@ -150,16 +150,15 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
 
 fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     let Some(body) = &view.body else {
-        let text =
-            if view.problem.is_some() { "The message cannot be fetched now." } else { "Fetching the message…" };
+        let text = if view.problem.is_some() { "Can't load this message right now." } else { "Loading the message…" };
         return view! { <p class="quiet" role="status">{text}</p> }.into_any();
     };
     let query = view.place.query();
     let other = (body.html && body.text.is_some()).then(|| {
         let (href, label) = if as_text {
-            (format!("/mail/message?{query}"), "Show as designed")
+            (format!("/mail/message?{query}"), "HTML")
         } else {
-            (format!("/mail/message?{query}&view=text"), "Show as plain text")
+            (format!("/mail/message?{query}&view=text"), "Plain text")
         };
         view! { <a href=href>{label}</a> }
     });
@@ -168,7 +167,7 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
         {content(body, &query, &images, as_text)}
         <p class="opened-foot quiet">
             {other}
-            <a href=format!("/mail/message/raw?{query}") download="">"Download the whole message"</a>
+            <a href=format!("/mail/message/raw?{query}") download="">"Download original (.eml)"</a>
         </p>
     }
     .into_any()
@@ -193,10 +192,10 @@ fn content(body: &BodyView, query: &str, images: &Images, as_text: bool) -> AnyV
         {body.invitation.as_ref().map(invitation)}
         {shown}
         {body.damaged.then(|| view! {
-            <p class="quiet">"Part of this text was damaged on its way and cannot be read."</p>
+            <p class="quiet">"Part of this text was damaged in transit and can't be read."</p>
         })}
         {body.truncated.then(|| view! {
-            <p class="quiet">"This message is too large to be shown whole. Download it to see all of it."</p>
+            <p class="quiet">"Message truncated. Download it to see the rest."</p>
         })}
         {parts(body, query)}
         {nested}
@@ -230,7 +229,7 @@ fn protection(kind: Protection) -> AnyView {
         }
         .into_any(),
         Protection::Signed => view! {
-            <p class="mail-note"><strong>"Signed, not verified."</strong> " Entrepost shows what was signed; it does not check by whom."</p>
+            <p class="mail-note"><strong>"Signed, not verified."</strong> " Entrepost shows the signed text but doesn't check the signature."</p>
         }
         .into_any(),
     }
@@ -247,7 +246,7 @@ fn invitation(event: &Invitation) -> AnyView {
     let title = match event.kind {
         InvitationKind::Request => "Invitation",
         InvitationKind::Cancelled => "Cancelled",
-        InvitationKind::Reply => "Answer to an invitation",
+        InvitationKind::Reply => "Reply to an invitation",
         InvitationKind::Event => "Event",
     };
     let start = event.start.as_ref().map(event_time);
@@ -281,7 +280,7 @@ fn invitation(event: &Invitation) -> AnyView {
             {(!event.description.trim().is_empty()).then(|| view! {
                 <pre class="mail-text" dir="auto">{event.description.clone()}</pre>
             })}
-            <p class="quiet">"Answer it in Outlook or Teams: there it enters your calendar."</p>
+            <p class="quiet">"Reply in Outlook or Teams: that adds it to your calendar."</p>
         </section>
     }
     .into_any()
@@ -311,8 +310,8 @@ fn frame(body: &BodyView, query: &str, images: &Images) -> AnyView {
     let blocked = (body.remote_images && !images.shown).then(|| {
         view! {
             <p class="images-blocked">
-                <span>"Pictures from elsewhere are not loaded: whoever serves them would learn that you read this."</span>
-                <a class="button small" href=images.page.clone()>"Load pictures"</a>
+                <span>"Remote images are blocked to protect your privacy."</span>
+                <a class="button small" href=images.page.clone()>"Load images"</a>
             </p>
         }
     });
@@ -340,7 +339,7 @@ fn parts(body: &BodyView, query: &str) -> Option<AnyView> {
                 let href = format!("/mail/message/attachment?{query}&number={}", part.number);
                 let (name, size) = (part.name.clone(), size_in_words(part.size));
                 let damaged = part.damaged.then(|| {
-                    view! { <span class="damaged">" Damaged on its way: some of it is lost."</span> }
+                    view! { <span class="damaged">" Damaged in transit: part of it is lost."</span> }
                 });
                 view! { <li><a href=href download=""><bdi>{name}</bdi></a> <span class="quiet">{size}</span>{damaged}</li> }
             })

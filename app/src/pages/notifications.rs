@@ -12,7 +12,7 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
     let works = view.ready && view.custom_from;
     let nothing = !view.system_smtp && !works;
     let banner = if nothing {
-        Some(view! { <Banner tone=Tone::Warning title="Notifications cannot be sent." text="This server has no system SMTP, and no notification mailbox is tested. Invitations are links to hand over."/> }.into_any())
+        Some(view! { <Banner tone=Tone::Warning title="Notifications can't be sent." text="This server has no system SMTP and no tested notification mailbox. Copy invitation links and send them yourself."/> }.into_any())
     } else {
         view.problem.clone().filter(|_| view.custom_from).map(|problem| {
             let text = format!(
@@ -20,16 +20,15 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
                 if view.system_smtp {
                     "The system's sender is used instead."
                 } else {
-                    "Without a system SMTP nothing is sent."
+                    "Without a system SMTP none are sent."
                 }
             );
-            view! { <Banner tone=Tone::Problem title="The notification mailbox fails." text/> }.into_any()
+            view! { <Banner tone=Tone::Problem title="The notification mailbox doesn't work." text/> }.into_any()
         })
     };
     let custom = view.custom_from.then(|| custom(view, exchange_ready));
     let sender = if works { view.custom_from_address.clone() } else { view.default_sender.clone() };
-    let line =
-        if nothing { "Nothing is sent at the moment.".to_owned() } else { format!("They come from {sender} now.") };
+    let line = if nothing { "None are sent right now.".to_owned() } else { format!("Sent from {sender}.") };
     view! {
         <section class="sheet notifications" id="notifications">
             <h2>"General notifications"</h2>
@@ -53,7 +52,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
                 <span class="address">{mailbox.address.clone()}</span>
                 {state_badge(mailbox.state)}
                 <details class="confirm">
-                    <summary class="danger">"Stop sending through it"</summary>
+                    <summary class="danger">"Stop using this mailbox"</summary>
                     <Submit action="/api/disconnect_notifications" values=vec![] label="Yes, stop" class="button danger"/>
                 </details>
             </div>
@@ -65,17 +64,17 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
             <form method="post" action="/api/test_pair">
                 <div class="field">
                     <label for="mailbox">"Send through a connected mailbox"</label>
-                    <p class="hint">"For a shared address, which cannot sign in by itself. The mailbox needs the Send As permission."</p>
+                    <p class="hint">"For a shared address, which can't sign in. The mailbox needs the Send As permission."</p>
                     <select id="mailbox" name="mailbox">{options}</select>
                 </div>
-                <SubmitButton label="Test this pair".to_owned() busy="Starting…".to_owned() class="button".to_owned()/>
+                <SubmitButton label="Send a test".to_owned() busy="Starting…".to_owned() class="button".to_owned()/>
             </form>
         }
     });
     view! {
         {sender}
         <form method="post" action="/api/start_notifications">
-            <p>"If " <strong>{address.clone()}</strong> " is a mailbox of its own, connect it: sign in at Microsoft as that mailbox."</p>
+            <p>"If " <strong>{address.clone()}</strong> " is a mailbox, connect it: sign in at Microsoft as that mailbox."</p>
             <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class="button".to_owned()/>
         </form>
         {pair}

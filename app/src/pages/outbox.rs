@@ -1,10 +1,12 @@
-//! Every message that was written here, and what became of it: a list, and each one opened.
+//! Messages sent from Entrepost with their delivery status: the list, and one message.
 
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::mail_page;
-use crate::components::{Banner, DiagnosisSheet, Layout, MailNav, MailTab, Remedies, Section, Submit, Time};
+use crate::components::{
+    Banner, DiagnosisSheet, Layout, MailNav, MailTab, Remedies, Section, Submit, Time, TimeFormat,
+};
 use crate::error::AppError;
 use crate::islands::LiveMail;
 use crate::model::{
@@ -30,14 +32,14 @@ pub fn Outbox() -> impl IntoView {
         let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {
-            <Layout user=user.signed_in() title="Outbox" trail="Mail" lead="Every message you wrote here, and what became of it." section=Section::Mail flash=flash.clone()>
+            <Layout user=user.signed_in() title="Sent & delivery" trail="Mail" lead="Messages you sent from Entrepost, with delivery status." section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailTab::Outbox/>
                 <LiveMail events/>
                 <div id="live" tabindex="-1">
                     {empty.then(|| view! {
                         <section class="sheet empty">
-                            <p class="empty-title">"Nothing yet."</p>
-                            <p class="quiet">"Write a message: here you see whether it left, and when."</p>
+                            <p class="empty-title">"No messages yet."</p>
+                            <p class="quiet">"Messages you send appear here with their delivery status."</p>
                         </section>
                     })}
                     <ul class="deliveries">{messages.into_iter().map(entry).collect_view()}</ul>
@@ -71,7 +73,7 @@ pub fn Letter() -> impl IntoView {
                 // What is over does not change any more: nothing has to be followed.
                 {moving.then(|| view! { <LiveMail events/> })}
                 <div id="live" tabindex="-1">{opened(letter)}</div>
-                <p class="back"><a href="/mail/outbox">"Back to Outbox"</a></p>
+                <p class="back"><a href="/mail/outbox">"Back to Sent & delivery"</a></p>
             </Layout>
         }
         .into_any())
@@ -87,19 +89,25 @@ fn subject(message: &DeliveryView) -> String {
 }
 
 fn badge(message: &DeliveryView) -> AnyView {
-    let (class, sign, word) = match message.state {
-        DeliveryState::Queued if message.held => ("badge warning", "!", "Waits for your mailbox"),
-        DeliveryState::Queued => ("badge", "…", "Queued"),
-        DeliveryState::Sending => ("badge", "…", "Sending"),
-        DeliveryState::Sent if message.recipients.iter().any(|one| one.state == RecipientState::Refused) => {
-            ("badge warning", "!", "Sent, not to everybody")
+    let refused = message.recipients.iter().filter(|one| one.state == RecipientState::Refused).count();
+    let text = |text: &str| text.to_owned().into_any();
+    let (class, sign, word) = match (message.state, message.next_attempt_at) {
+        (DeliveryState::Queued, _) if message.held => ("badge warning", "!", text("Waiting for you to reconnect")),
+        (DeliveryState::Queued, _) => ("badge", "…", text("Queued")),
+        (DeliveryState::Sending, _) => ("badge", "…", text("Sending")),
+        (DeliveryState::Sent, _) if refused > 0 => {
+            let all = message.recipients.len();
+            ("badge warning", "!", format!("Sent to {} of {all}", all - refused).into_any())
         }
-        DeliveryState::Sent => ("badge ok", "✓", "Sent"),
-        DeliveryState::Deferred => ("badge warning", "!", "To be tried again"),
-        DeliveryState::Failed => ("badge bad", "✕", "Failed"),
-        DeliveryState::Bounced => ("badge bad", "✕", "Came back"),
-        DeliveryState::Unknown => ("badge warning", "?", "Sent or not?"),
-        DeliveryState::Cancelled => ("badge", "–", "Stopped"),
+        (DeliveryState::Sent, _) => ("badge ok", "✓", text("Sent")),
+        (DeliveryState::Deferred, Some(at)) => {
+            ("badge warning", "!", view! { "Will retry at " <Time at format=TimeFormat::Hour/> }.into_any())
+        }
+        (DeliveryState::Deferred, None) => ("badge warning", "!", text("Will retry")),
+        (DeliveryState::Failed, _) => ("badge bad", "✕", text("Failed")),
+        (DeliveryState::Bounced, _) => ("badge bad", "✕", text("Bounced")),
+        (DeliveryState::Unknown, _) => ("badge warning", "?", text("Not confirmed")),
+        (DeliveryState::Cancelled, _) => ("badge", "–", text("Cancelled")),
     };
     view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
 }
@@ -108,21 +116,23 @@ fn badge(message: &DeliveryView) -> AnyView {
 fn end(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Sent => "Sent",
-        DeliveryState::Bounced => "Came back",
-        DeliveryState::Unknown => "Broken off",
-        DeliveryState::Cancelled => "Stopped",
-        DeliveryState::Failed | DeliveryState::Queued | DeliveryState::Sending | DeliveryState::Deferred => "Given up",
+        DeliveryState::Bounced => "Bounced",
+        DeliveryState::Unknown => "Connection lost",
+        DeliveryState::Cancelled => "Cancelled",
+        DeliveryState::Failed | DeliveryState::Queued | DeliveryState::Sending | DeliveryState::Deferred => {
+            "Stopped trying"
+        }
     }
 }
 
 fn explanation(message: &DeliveryView) -> Option<&'static str> {
     match message.state {
         DeliveryState::Unknown => Some(
-            "The connection broke while the message was handed over. It may have arrived: Entrepost does not send it twice by itself.",
+            "The connection dropped while we were sending. The message may have arrived, so we won't resend it automatically.",
         ),
-        DeliveryState::Queued if message.held => Some("It leaves by itself as soon as the mailbox is connected again."),
+        DeliveryState::Queued if message.held => Some("We'll send it as soon as you reconnect your mailbox."),
         DeliveryState::Sent if message.keeps_text => Some(
-            "Everybody else has it, and does not get it again. What you wrote is kept for those who did not get it.",
+            "The other recipients have it and won't get it again. The text is kept so you can send it to the rest.",
         ),
         _ => None,
     }
@@ -140,7 +150,7 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
         .filter(|one| one.state == RecipientState::Refused)
         .map(|one| {
             let (address, answer) = (one.address.clone(), one.answer.clone());
-            view! { <li><span class="address">{address}</span> " does not get it: " {answer}</li> }
+            view! { <li>"Not delivered to " <span class="address">{address}</span> ": " {answer}</li> }
         })
         .collect();
     (!refused.is_empty()).then(|| view! { <ul>{refused}</ul> }.into_any())
@@ -149,7 +159,7 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
 /// How often it was tried, when it is tried next, and what was answered last.
 fn attempts(message: &DeliveryView) -> AnyView {
     let tried = match (message.next_attempt_at, message.attempts) {
-        (Some(at), 0) => Some(view! { <p class="quiet">"Its turn comes " <Time at/></p> }.into_any()),
+        (Some(at), 0) => Some(view! { <p class="quiet">"Next attempt " <Time at/></p> }.into_any()),
         (Some(at), 1) => Some(view! { <p class="quiet">"Tried once; next attempt " <Time at/></p> }.into_any()),
         (Some(at), count) => {
             Some(view! { <p class="quiet">"Tried " {count} " times; next attempt " <Time at/></p> }.into_any())
@@ -162,7 +172,7 @@ fn attempts(message: &DeliveryView) -> AnyView {
         let answer = message.answer.clone();
         // Before the first attempt nobody answered: it is said why its turn has not come.
         let label =
-            (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Last answer: "</span> });
+            (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Server reply: "</span> });
         view! { <p class="answer">{label}{answer}</p> }
     });
     view! { {tried} {answer} }.into_any()
@@ -173,17 +183,17 @@ fn buttons(message: &DeliveryView) -> AnyView {
     let values = move || vec![("delivery", id.clone())];
     let rewrite = (state.is_final() && message.keeps_text).then(|| {
         let some_have_it = matches!(state, DeliveryState::Sent | DeliveryState::Bounced);
-        let label = if some_have_it { "Correct and send to who did not get it" } else { "Change and send" };
+        let label = if some_have_it { "Correct and send to the rest" } else { "Edit and resend" };
         view! { <Submit action="/api/rewrite_message" values=values() label/> }
     });
     let connect = message.held.then(|| {
         let values = vec![("email", message.from.clone())];
-        view! { <Submit action="/api/configure_and_test" values label="Connect again" class="button primary"/> }
+        view! { <Submit action="/api/configure_and_test" values label="Sign in again" class="button primary"/> }
     });
     view! {
         {connect}
-        {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Sent or not?"/> })}
-        {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Stop"/> })}
+        {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Check Sent Items"/> })}
+        {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Cancel sending"/> })}
         {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values(), format!("again-{}", message.id)))}
         {rewrite}
     }
@@ -252,9 +262,8 @@ fn opened(letter: LetterView) -> AnyView {
     let kept = match text {
         Some(text) => view! { <pre class="mail-text" dir="auto">{text}</pre> }.into_any(),
         None => {
-            let open = sent_folder.map(|href| view! { " " <a href=href>"Open the sent messages"</a> });
-            view! { <p class="quiet">"What was sent is not kept here: you find it among the sent messages of your mailbox." {open}</p> }
-                .into_any()
+            let open = sent_folder.map(|href| view! { " " <a href=href>"Open it"</a> });
+            view! { <p class="quiet">"The sent copy is in Sent Items." {open}</p> }.into_any()
         }
     };
     let files: Vec<_> = files

@@ -15,23 +15,24 @@ pub fn Users() -> impl IntoView {
         let flash = page.flash(&["invite", "users"]).await;
         let people = page.backend.accounts.people(&admin).await?;
         let viewer = admin.user_id();
+        let count = people.len();
         let rows = people.into_iter().map(|person| row(person, viewer)).collect_view();
         let fields = flash.clone();
         Ok(view! {
-            <Layout user=(*admin).clone() title="Users" trail="Institution" lead="Who may sign in here, and whose mailbox works." section=Section::Users flash=flash.clone()>
+            <Layout user=(*admin).clone() title="Users" trail="Institution" lead="Who can sign in, and whose mailbox works." section=Section::Users flash=flash.clone()>
                 <ErrorSummary flash title="No invitation sent. Check the email address."/>
                 <div class="columns">
                     <div class="main-column">
                         <section class="sheet">
-                            <h2>"Everybody"</h2>
+                            <h2>{format!("People ({count})")}</h2>
                             <ul class="people">{rows}</ul>
                         </section>
                     </div>
                     <div class="side-column">
                         <section class="sheet">
-                            <h2>"Invite somebody"</h2>
+                            <h2>"Invite people"</h2>
                             <form method="post" action="/api/invite">
-                                <TextInput name="email" label="Email" kind="email" hint="They get a link with which they set a password." flash=fields.clone()/>
+                                <TextInput name="email" label="Email" kind="email" hint="They get a link to set a password." flash=fields.clone()/>
                                 <Choice name="role" legend="Role" options=vec![("user", "User"), ("administrator", "Administrator")] chosen="user" flash=fields/>
                                 <SubmitButton label="Invite".to_owned() busy="Inviting…".to_owned()/>
                             </form>
@@ -54,8 +55,8 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
         (None, false, None) => view! { <span class="badge warning">"! The invitation has expired"</span> }.into_any(),
     };
     let (role_label, other_role, change) = match role {
-        Role::Administrator => ("Administrator", "user", "Make a user"),
-        Role::User => ("User", "administrator", "Make an administrator"),
+        Role::Administrator => ("Administrator", "user", "Change to user"),
+        Role::User => ("User", "administrator", "Change to administrator"),
     };
     let disabled = disabled_at.is_some();
     let boxes = if mailboxes.is_empty() {
@@ -80,7 +81,7 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                         {problem}
                         <details class="confirm">
                             <summary class="danger">"Disconnect " {address}</summary>
-                            <p>"Entrepost forgets its tokens. Its owner can connect it again."</p>
+                            <p>"Entrepost deletes its tokens. Its owner can connect it again."</p>
                             <Submit action="/api/disconnect_persons_mailbox" values=vec![("mailbox", id.to_string())] label="Yes, disconnect" class="button danger"/>
                         </details>
                     </div>
@@ -101,8 +102,8 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
             </div>
             {undelivered.map(|why| view! {
                 <p><span class="badge bad">"✕ Not delivered"</span>
-                    " The last email of Entrepost did not get there. Check the address, or make a new link and hand it over."</p>
-                <p class="quiet">"The answer: " {why}</p>
+                    " Our last email wasn't delivered. Check the address, or copy a link and send it yourself."</p>
+                <p class="quiet">"Reply of the mail server: " {why}</p>
                 <div class="actions"><Submit action="/api/dismiss_undelivered" values=vec![("user", user.clone())] label="Dismiss" class="button small"/></div>
             })}
             {boxes}
@@ -119,7 +120,7 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                         view! { <Submit action="/api/set_disabled" values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger"/> }.into_any()
                     }}
                 </div>
-                <p class="quiet">"Disabling signs the person out and forgets the tokens of their mailboxes."</p>
+                <p class="quiet">"Disabling signs them out and deletes the tokens of their mailboxes."</p>
             </details>
         </li>
     }

@@ -80,13 +80,13 @@ async fn stored(config: &Config) -> Result<usize, StartError> {
         let embedded = config.database_url.expose().starts_with("sqlite:");
         let finding = match missing {
             Missing::Database(_) => Finding::Note(format!(
-                "{missing}: the first `serve` or `institution add` makes it; or is this another directory?"
+                "{missing}: the first `serve` or `institution add` creates it. Is this the right directory?"
             )),
             // Without its key a database is worth nothing, and a new key would not open it.
             Missing::Key(_) if embedded => {
-                Finding::Failed(format!("{missing}, but there is a database sealed with it"))
+                Finding::Failed(format!("{missing}, but there is a database encrypted with it"))
             }
-            Missing::Key(_) => Finding::Note(format!("{missing}: it is made only while the database is empty")),
+            Missing::Key(_) => Finding::Note(format!("{missing}: it is created only while the database is empty")),
         };
         return Ok(usize::from(finding.print()));
     }

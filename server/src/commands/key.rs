@@ -50,7 +50,7 @@ pub async fn rotate_key() -> Result<(), StartError> {
          Give the file to every replica, and start the servers again: one that ran meanwhile still seals with the old key.",
         services.vault.key_id(),
         path.display(),
-        if count == 1 { "one secret sealed".to_owned() } else { format!("{count} secrets sealed") },
+        if count == 1 { "re-encrypted one secret".to_owned() } else { format!("re-encrypted {count} secrets") },
     ));
     Ok(())
 }

@@ -69,7 +69,7 @@ pub fn sandbox_introduction(sandbox: &sandbox::Sandbox, ca: &Path) -> String {
         "
 Sandbox on loopback; Ctrl-C stops it. Portal: {authority} (received mail, accounts, redirect URIs, fault switches)
 
-Settings of a server that shall use it:
+Settings of a server that uses it:
   ENTREPOST_MICROSOFT_AUTHORITY={authority}
   ENTREPOST_MICROSOFT_SMTP=localhost:{smtp}
   ENTREPOST_MICROSOFT_IMAP=localhost:{imap}

@@ -24,23 +24,23 @@ pub(super) async fn look(address: &str, extra_ca: Option<&[u8]>) -> Vec<Finding>
         // Perhaps the server does not run yet, or its public address is not known from here.
         Err(error) => {
             let text = server::identity::describe(&error);
-            return vec![Finding::Note(format!("{address} was not asked: {text}"))];
+            return vec![Finding::Note(format!("{address} was not checked: {text}"))];
         }
     };
     let (status, headers) = (page.status(), page.headers().clone());
     let body = page.text().await.unwrap_or_default();
     if status == StatusCode::NOT_FOUND && body.contains("There is no institution at this address") {
-        return failed("the proxy does not hand on the Host header that the browser sends".into());
+        return failed("the proxy doesn't pass on the browser's Host header".into());
     }
     if !values(&headers, &header::CONTENT_SECURITY_POLICY).iter().any(|policy| policy.contains(OURS)) {
-        return failed(format!("something else answers there (status {status}), or takes our headers away"));
+        return failed(format!("another program answers there (status {status}), or removes our headers"));
     }
     let mut findings = changed(&headers);
     // A form as a browser posts it; nobody is signed in, so it changes nothing.
     let form = client.post(format!("{address}/api/sign_out")).header(header::ORIGIN, address);
     match form.header(header::ACCEPT, "text/html").header("sec-fetch-site", "same-origin").send().await {
         Ok(answer) if answer.status() == StatusCode::FORBIDDEN => {
-            findings.push("it changes the Origin header, or takes it away: nobody can sign in".into());
+            findings.push("it changes or removes the Origin header: no one can sign in".into());
         }
         Ok(_) => {}
         Err(error) => findings.push(format!("a form was not answered: {}", server::identity::describe(&error))),
@@ -71,15 +71,15 @@ fn changed(headers: &HeaderMap) -> Vec<String> {
     // Of several, the last one counts (Referrer Policy, 4.1).
     if values(headers, &header::REFERRER_POLICY).last().is_none_or(|policy| *policy != "same-origin") {
         findings.push(
-            "it sets a Referrer-Policy of its own. With no-referrer browsers hide where a form comes from, and some cannot sign in: take it out".into(),
+            "it sets a Referrer-Policy of its own. With no-referrer, browsers hide where a form comes from and some can't sign in. Remove it".into(),
         );
     }
     if values(headers, &header::CONTENT_SECURITY_POLICY).len() > 1 {
-        findings.push("it sets a Content-Security-Policy beside ours: pages will not work. Take it out".into());
+        findings.push("it adds its own Content-Security-Policy: pages won't work. Remove it".into());
     }
     if values(headers, &header::CACHE_CONTROL).iter().all(|value| !value.contains("no-store")) {
         findings
-            .push("it changes Cache-Control: pages of one person could be shown to another. Leave it as it is".into());
+            .push("it changes Cache-Control: one person's pages could be shown to another. Leave it unchanged".into());
     }
     findings
 }

@@ -98,7 +98,7 @@ fn objection(name: &str, value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::Table(_) => Some("is a section; settings stand at the top of the file, without one".into()),
         _ if name == LOG || name.starts_with("LEPTOS_") => Some("is read from the environment only".into()),
-        _ if !is_setting(name) => Some(format!("is no setting; the nearest is {}", nearest(name))),
+        _ if !is_setting(name) => Some(format!("is not a setting; did you mean {}?", nearest(name))),
         toml::Value::String(_) | toml::Value::Integer(_) | toml::Value::Boolean(_) => None,
         _ => Some(expected.into()),
     }
@@ -134,7 +134,7 @@ impl Source {
         }
         // Others may put names into the environment (container platforms do, for a service of this name).
         for name in source.environment.keys().filter(|name| !is_setting(name)) {
-            tracing::warn!("the environment's {name} is no setting and is ignored; the nearest is {}", nearest(name));
+            tracing::warn!("the environment's {name} is not a setting and is ignored; did you mean {}", nearest(name));
         }
         Ok(source)
     }

@@ -7,7 +7,7 @@ mod sign_in;
 mod smtp;
 
 use FixedBy::{Operator, You};
-use Remedy::TryAgain;
+use Remedy::TestAgain;
 use app::model::{FixedBy, Help, Remedy, Step};
 
 use super::blanks::Blanks;
@@ -113,17 +113,16 @@ pub(super) fn find(name: &str) -> &'static Cause {
     all().find(|cause| cause.name == name).unwrap_or(&UNKNOWN)
 }
 
-const PROPAGATION: HowTo =
-    say("Allow some time for it to take effect (minutes, sometimes an hour), then press Try again.");
+const PROPAGATION: HowTo = say("Wait until it takes effect (minutes, sometimes an hour), then press Test again.");
 
 static UNKNOWN: Cause = cause(
     "unknown",
-    "The check failed for a reason that Entrepost does not know.",
+    "The check failed for an unknown reason.",
     (
-        "Try again. If it fails again, give the evidence below to support.",
-        "Try again. If it fails again, give the evidence below to support.",
+        "Try again. If it fails again, send the technical details below to support.",
+        "Try again. If it fails again, send the technical details below to support.",
     ),
-    (Operator, TryAgain),
+    (Operator, TestAgain),
     &[],
 );
 
@@ -132,30 +131,30 @@ static OURS: &[Cause] = &[
         "interrupted",
         "The test was interrupted.",
         (
-            "The server was restarted or took too long. Your sign-in is kept; try again.",
-            "The server was restarted or took too long. The sign-in is kept.",
+            "The server restarted or took too long. You don't need to sign in again; just test again.",
+            "The server restarted or took too long. No one has to sign in again.",
         ),
-        (You, TryAgain),
-        &[say("Press Try again.")],
+        (You, TestAgain),
+        &[say("Press Test again.")],
     ),
     cause(
         "no_room",
-        "New mail is not listed: this server's disk is nearly full.",
+        "New mail isn't listed: this server's disk is nearly full.",
         (
-            "Nothing is lost: it is in your mailbox, and listed here as soon as there is room.",
-            "New mail stays at Microsoft, and is listed as soon as there is room.",
+            "Nothing is lost: it's in your mailbox, and is listed here when there is room.",
+            "New mail stays at Microsoft and is listed when there is room.",
         ),
-        (Operator, TryAgain),
-        &[say("Make room on the disk of the database, or give it a larger one. Deleting drafts and files helps too.")],
+        (Operator, TestAgain),
+        &[say("Free space on the database's disk, or use a larger disk. Deleting drafts and files also helps.")],
     ),
     cause(
         "our_bug",
         "Entrepost made a mistake.",
         (
-            "This should not happen. Please give the evidence below to support.",
-            "This should not happen. Please give the evidence below to support.",
+            "This shouldn't happen. Please send the technical details below to support.",
+            "This shouldn't happen. Please send the technical details below to support.",
         ),
-        (Operator, TryAgain),
+        (Operator, TestAgain),
         &[],
     ),
 ];

@@ -163,7 +163,7 @@ impl Fault {
             ("redirect_uri", reader.redirect_uri.as_str().into()),
             ("config_page", format!("{}{EMAIL_CONFIG_PATH}", reader.public_url).into()),
             ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
-            ("outbound_address", reader.outbound_address.as_deref().unwrap_or("its operator knows it").into()),
+            ("outbound_address", reader.outbound_address.as_deref().unwrap_or("ask the people who run it").into()),
             ("error_page", self.error_page().into()),
         ];
         let known = [("sign_in_name", signed_in_as.is_some()), ("consent_link", reader.consent_link.is_some())];
@@ -236,7 +236,7 @@ impl Fault {
 /// What a person sends to those who can help.
 fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) -> String {
     let mut text = format!(
-        "Hello,\n\nmy mailbox {} does not work in Entrepost ({}, {}). {summary}\n\nWhat has to be done:\n",
+        "Hello,\n\nI can't use {} in Entrepost ({}, {}). {summary}\n\nPlease:\n",
         reader.address, reader.institution, reader.public_url
     );
     for (at, step) in steps.iter().enumerate() {
@@ -248,11 +248,8 @@ fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) 
     if steps.iter().any(|step| matches!(step.help, Some(Help::Command(_)))) {
         let _ = writeln!(text, "\nThe commands are for Exchange Online PowerShell, after {BEFORE_COMMANDS}.");
     }
-    let _ = write!(
-        text,
-        "\nPlease tell me when it is done; I then test again in Entrepost.\n\nEvidence:\n{}",
-        evidence.as_text()
-    );
+    let _ =
+        write!(text, "\nLet me know when that's done and I'll retest.\n\nTechnical details:\n{}", evidence.as_text());
     text
 }
 

@@ -124,7 +124,7 @@ pub(super) async fn bounded(State(state): State<AppState>, request: Request, nex
         return plain(
             StatusCode::PAYLOAD_TOO_LARGE,
             "Too large",
-            "This is more than Entrepost takes at once. Go back and send less, or send large files as a link.",
+            "This is more than Entrepost accepts. Go back and send less, or send large files as a link.",
         );
     }
     let given = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
@@ -134,7 +134,7 @@ pub(super) async fn bounded(State(state): State<AppState>, request: Request, nex
     if unreadable || without_parts {
         return plain(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The request could not be read",
+            "Something went wrong",
             "Go back, reload the page and try again.",
         );
     }
@@ -185,7 +185,7 @@ fn busy() -> Response {
     plain(
         StatusCode::SERVICE_UNAVAILABLE,
         "Busy",
-        "Too much is being sent to Entrepost at this moment. Go back: what you typed is still in the form. Try again in a minute.",
+        "Entrepost is busy. Go back: your text is still in the form. Try again in a minute.",
     )
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use app::backend::Visitor;
 use app::error::AppError;
-use app::model::{AppPath, Flash, Notice, Tone};
+use app::model::{AppPath, Flash, Notice};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -108,7 +108,7 @@ fn unavailable() -> Response {
     plain(
         StatusCode::SERVICE_UNAVAILABLE,
         "Not available",
-        "Entrepost cannot reach its database. Try again in a minute.",
+        "Entrepost can't reach its database. Try again in a minute.",
     )
 }
 
@@ -118,7 +118,7 @@ const BY_ISLAND: [&str; 4] = ["/api/set_guide_step", "/api/run_checks", "/api/sa
 /// Redirects a form posted without a session to the sign-in page, and back to its page afterwards.
 async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) -> Response {
     let mut answer = (StatusCode::FOUND, [(header::LOCATION, AppPath::parse(came_from).login())]).into_response();
-    let notice = Notice::new(Tone::Problem, "That did not work.", AppError::NotSignedIn.to_string());
+    let notice = Notice::problem(&AppError::NotSignedIn.to_string());
     let flash = Flash { form: "sign-in".into(), ..Flash::notice(notice) };
     if let Ok(cookie) = state.backend.flashes.put(visitor, flash).await
         && let Ok(value) = HeaderValue::from_str(&cookie.0)
@@ -163,7 +163,7 @@ async fn unknown_host(state: &AppState, at_the_server: bool, host: &str) -> Resp
     }
     let text = if at_the_server {
         format!(
-            "There is no institution at this address. The browser asked for “{}”. Institutions are at: {}.",
+            "There is no institution at this address. Your browser asked for “{}”. Institutions are at: {}.",
             escaped(&said),
             escaped(&known)
         )
@@ -213,7 +213,7 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
             && !warned.unconfigured.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                "a proxy sends {name}, which is not read: everybody behind it counts as one address. Set ENTREPOST_CLIENT_ADDRESS_HEADER to the header that your proxy sets"
+                "a proxy sends {name}, which is ignored: all people behind it count as one address. Set ENTREPOST_CLIENT_ADDRESS_HEADER to the header that your proxy sets"
             );
         }
         return network(peer(request));
@@ -224,7 +224,7 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
     let address = last.and_then(|last| forwarded_address(std::str::from_utf8(last).ok()?));
     if address.is_none() && !warned.unreadable.swap(true, Ordering::Relaxed) {
         tracing::warn!(
-            "{name} (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address: the proxy's own counts"
+            "{name} (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing or has no address: using the proxy's address"
         );
     }
     network(address.unwrap_or_else(|| peer(request)))
@@ -258,7 +258,7 @@ fn departure(answer: &Response, url: &HeaderValue) -> Response {
     let address = url.to_str().unwrap_or_default();
     let safe = escaped(address);
     let mut page =
-        plain(StatusCode::OK, "Going to Microsoft…", &format!("<a href=\"{safe}\">Go on, if nothing happens</a>"));
+        plain(StatusCode::OK, "Going to Microsoft…", &format!("<a href=\"{safe}\">Continue if nothing happens</a>"));
     if let Ok(refresh) = HeaderValue::from_str(&format!("0;url={address}")) {
         page.headers_mut().insert(HeaderName::from_static("refresh"), refresh);
     }
@@ -279,8 +279,8 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
     if response.headers_mut().remove(UNKEPT).is_some() && wants_html {
         return plain(
             StatusCode::SERVICE_UNAVAILABLE,
-            "Nothing was stored",
-            "Entrepost cannot store anything now: its database is out of reach, or its disk is full. Go back: what you typed is still in the form. Try again in a minute; if it goes on, tell whoever runs this server.",
+            "Nothing was saved",
+            "Entrepost can't save anything now: it can't reach its database, or its disk is full. Go back: your text is still in the form. Try again in a minute. If it keeps failing, tell the people who run this server.",
         );
     }
     if let Some(url) = response.headers_mut().remove(PROVIDER_REDIRECT) {
@@ -291,11 +291,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
         return response;
     }
     if wants_html {
-        return plain(
-            StatusCode::BAD_REQUEST,
-            "The request could not be read",
-            "Go back, reload the page and try again.",
-        );
+        return plain(StatusCode::BAD_REQUEST, "Something went wrong", "Go back, reload the page and try again.");
     }
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().remove(header::LOCATION);
@@ -307,7 +303,7 @@ pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Resp
     let mut response = plain(
         StatusCode::INTERNAL_SERVER_ERROR,
         "Something went wrong on our side",
-        "Try again. If it happens again, tell whoever runs this server.",
+        "Try again. If it happens again, tell the people who run this server.",
     );
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

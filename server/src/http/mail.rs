@@ -40,7 +40,7 @@ impl Asked {
 
 fn trouble(error: &AppError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    plain(status, "This cannot be shown", &escaped(&error.to_string()))
+    plain(status, "This can't be shown", &escaped(&error.to_string()))
 }
 
 /// Checks the session before parsing the query: requests without a session learn nothing.

@@ -174,7 +174,7 @@ pub async fn serve(listener: tokio::net::TcpListener, router: Router, services: 
 async fn health(axum::extract::State(state): axum::extract::State<AppState>) -> Response {
     let health = state.services.store.health();
     if health.problem().is_some() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the database takes no writes").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database accepts no writes").into_response();
     }
     let mut said = "ok".to_owned();
     if state.services.store.is_low() {

@@ -82,7 +82,7 @@ impl Entra {
         let url = self.at(&[tenant, "v2.0", ".well-known", "openid-configuration"])?;
         let body = self.get(url, "discovery").await?;
         let discovery: Discovery = serde_json::from_slice(&body)
-            .map_err(|_| IdentityError::protocol("discovery", "the answer is no OpenID configuration"))?;
+            .map_err(|_| IdentityError::protocol("discovery", "the answer is not an OpenID configuration"))?;
         discovery.check(&self.microsoft.authority, tenant)?;
         let discovery = Arc::new(discovery);
         let mut cache = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +107,7 @@ impl Entra {
         }
         let body = self.get(discovery.jwks_uri.clone(), "signing keys").await?;
         let keys: JwkSet = serde_json::from_slice(&body)
-            .map_err(|_| IdentityError::protocol("signing keys", "the answer is no key set"))?;
+            .map_err(|_| IdentityError::protocol("signing keys", "the answer is not a key set"))?;
         let keys = Arc::new(keys);
         self.keys
             .lock()

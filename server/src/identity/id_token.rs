@@ -28,7 +28,7 @@ pub enum IdTokenError {
     #[error("the id_token is signed with a key that the authority does not publish")]
     UnknownKey,
     /// Signature, issuer, audience, or a claim missing.
-    #[error("the id_token does not hold: {0}")]
+    #[error("the id_token is not valid: {0}")]
     Claim(&'static str),
 }
 
@@ -153,7 +153,7 @@ pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<I
     let names: Vec<String> = [claims.preferred_username, claims.upn].into_iter().flatten().filter(given).collect();
     let email = claims.email.filter(given);
     let sign_in_name = names.first().or(email.as_ref()).cloned();
-    let sign_in_name = sign_in_name.ok_or(IdTokenError::Claim("it names nobody (preferred_username)"))?;
+    let sign_in_name = sign_in_name.ok_or(IdTokenError::Claim("it has no user name (preferred_username)"))?;
     if names.iter().chain(&email).any(|name| name.chars().any(char::is_control)) {
         return Err(IdTokenError::Claim("a name has control characters"));
     }

@@ -141,7 +141,7 @@ impl Session {
                 return Err(MailError::refused(
                     Step::From,
                     Some(553),
-                    "this mail server does not take international addresses (no SMTPUTF8)",
+                    "this mail server doesn't accept international addresses (no SMTPUTF8)",
                 ));
             }
             parameters.push(MailParameter::SmtpUtfEight);

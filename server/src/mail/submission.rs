@@ -126,16 +126,16 @@ async fn reply(tcp: &mut TcpStream, step: Step) -> Result<Reply, MailError> {
             let line = String::from_utf8_lossy(rest[..end].trim_ascii_end()).into_owned();
             rest = &rest[end + 1..];
             let code = line.get(..3).and_then(|code| code.parse::<u16>().ok()).filter(|code| (200..600).contains(code));
-            let Some(code) = code else { return Err(broken("its answer is no SMTP")) };
+            let Some(code) = code else { return Err(broken("its answer is not SMTP")) };
             let (last, text) = match line.as_bytes().get(3) {
                 None | Some(b' ') => (true, line.get(4..).unwrap_or_default()),
                 Some(b'-') => (false, line.get(4..).unwrap_or_default()),
-                Some(_) => return Err(broken("its answer is no SMTP")),
+                Some(_) => return Err(broken("its answer is not SMTP")),
             };
             lines.push(text.to_owned());
             if last {
                 if !rest.is_empty() {
-                    return Err(broken("something stands behind its answer: somebody may be between"));
+                    return Err(broken("unexpected data after its answer: the connection may be intercepted"));
                 }
                 return Ok(Reply { code, lines });
             }
@@ -154,7 +154,7 @@ fn silent(tcp: TcpStream) -> Result<TcpStream, MailError> {
     let tcp = tcp.into_std().map_err(broken)?;
     match tcp.peek(&mut [0; 1]) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => TcpStream::from_std(tcp).map_err(broken),
-        _ => Err(MailError::network(Step::Tls, "something stands behind its answer: somebody may be between")),
+        _ => Err(MailError::network(Step::Tls, "unexpected data after its answer: the connection may be intercepted")),
     }
 }
 

@@ -23,19 +23,19 @@ pub enum SyncError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The mailbox must be connected again; the fault, as JSON.
-    #[error("the mailbox must be connected again")]
+    #[error("the mailbox needs to be reconnected")]
     NeedsReconnect(Option<String>),
     /// The mailbox is gone.
     #[error("the mailbox was disconnected")]
     Gone,
     /// The message is gone, or the folder has a new UIDVALIDITY.
-    #[error("the message is not there any more")]
+    #[error("the message no longer exists")]
     NoMessage,
     /// No folder for deleted messages.
     #[error("the mailbox has no folder for deleted messages")]
     NoTrash,
     /// The queue of this mailbox is full, or the server stops.
-    #[error("too much is asked of this mailbox at once")]
+    #[error("this mailbox is busy")]
     Busy,
 }
 

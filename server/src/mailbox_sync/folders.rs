@@ -147,7 +147,7 @@ pub(super) async fn folder(
 fn fault_of(bounce: &Bounce, at: Timestamp) -> Fault {
     let reason = bounce.failed.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
     let facts: Vec<(&str, String)> =
-        bounce.failed.iter().take(10).map(|(address, reason)| ("Came back", format!("{address}: {reason}"))).collect();
+        bounce.failed.iter().take(10).map(|(address, reason)| ("Bounced", format!("{address}: {reason}"))).collect();
     let fault = Fault::new(bounce_cause(reason), at, &facts);
     match bounce.failed.first() {
         Some((recipient, _)) => fault.of_recipient(recipient),

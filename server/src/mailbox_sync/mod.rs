@@ -35,7 +35,7 @@ pub use download::PartDownload;
 pub use operations::find_test_message;
 
 /// Headers kept per folder: those of the newest messages.
-pub const KEPT_HEADERS: u32 = 300;
+pub const KEPT_HEADERS: u32 = app::model::SEARCHED_HEADERS;
 /// Commands that may wait for one mailbox.
 const MAX_WAITING: usize = 64;
 /// MiB of messages being parsed at one time, over all mailboxes.

@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use app::model::HeaderView;
+use app::model::{HeaderView, SEARCHED_TEXTS};
 
 use super::{KEPT_HEADERS, folders, headers};
 use crate::mail::MailError;
 use crate::mail::imap::Session;
 use crate::message::{self, ParsedMessage, html_text};
 
-/// Messages whose text is fetched and looked into, from the newest.
-const MAX_SEARCHED: usize = 50;
 /// Octets of each.
 const SEARCHED_BYTES: u32 = 128 * 1024;
 /// Letters that the server is asked for, at least: fewer are in every message.
@@ -37,7 +35,7 @@ pub(super) async fn look_through(session: &mut Session, exists: u32, text: &str)
     candidates.sort_unstable_by_key(|uid| std::cmp::Reverse(*uid));
     candidates.retain(|uid| !found.contains_key(uid));
     let mut holding = Vec::new();
-    for uid in candidates.into_iter().take(MAX_SEARCHED) {
+    for uid in candidates.into_iter().take(SEARCHED_TEXTS) {
         let Some(bytes) = session.bytes(uid, 0, SEARCHED_BYTES).await? else { continue };
         let wanted = wanted.clone();
         let holds = tokio::task::spawn_blocking(move || says(&message::parse(&bytes, true), &wanted)).await;

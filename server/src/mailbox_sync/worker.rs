@@ -166,7 +166,7 @@ impl MailboxWorker {
                 });
                 return tokio::time::timeout(patience.min(ANNOUNCE_INTERVAL), self.signals.recv()).await.ok().flatten();
             }
-            Err(error) => tracing::debug!("a mailbox cannot be watched for now: {error}"),
+            Err(error) => tracing::debug!("cannot watch a mailbox, retrying later: {error}"),
         }
         match self.watch(looked).await {
             Ok(signal) => {
@@ -175,7 +175,7 @@ impl MailboxWorker {
             }
             Err(error) => {
                 let pause = self.pause(&error);
-                tracing::debug!("a mailbox cannot be watched for now: {error}");
+                tracing::debug!("cannot watch a mailbox, retrying later: {error}");
                 self.lose(&error).await;
                 // A session ends every hour, with its token; only repeated failures are recorded.
                 match looked.first() {

@@ -23,7 +23,7 @@ const MOST_TYPED: usize = 200_000;
 /// A text for the user that names the invalid address.
 pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     if text.len() > MOST_TYPED {
-        return Err("These are too many addresses for one message.".into());
+        return Err("A message can't have this many addresses.".into());
     }
     // Separators of other scripts, and copied mailto links.
     let text = outside_quotes(text, |c| if matches!(c, '，' | '、' | '；' | '،' | '؛') { ',' } else { c });
@@ -47,7 +47,7 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     };
     check_nothing_is_lost(line, found.len())?;
     if found.len() > MOST {
-        return Err(format!("{} addresses are too many for one message.", found.len()));
+        return Err(format!("A message can't have {} addresses.", found.len()));
     }
     let (mut named, mut known, mut wrong) = (Vec::with_capacity(found.len()), HashSet::new(), Vec::new());
     for one in found {
@@ -62,7 +62,7 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
         }
     }
     match wrong.as_slice() {
-        [] if named.is_empty() => Err(format!("{line} names nobody.")),
+        [] if named.is_empty() => Err(format!("{line} has no addresses.")),
         [] => Ok(named),
         [one] => Err(format!("{one} is not an email address. It looks like name@school.example.")),
         [some @ .., last] => {

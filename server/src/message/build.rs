@@ -77,11 +77,11 @@ impl TestMessage<'_> {
     pub fn build(&self) -> Result<Composed, ComposeError> {
         let when = self.at.utc_text();
         let plain = format!(
-            "This message proves that Entrepost can send and receive as {}.\n\nInstitution: {}\nTested by: {}\nTime: {when}\n\nNothing needs to be done. You can delete this message.\n",
+            "This message confirms that Entrepost can send and receive as {}.\n\nInstitution: {}\nTested by: {}\nTime: {when}\n\nNo action needed. You can delete this message.\n",
             self.from, self.institution, self.person
         );
         let html = format!(
-            "<p>This message proves that Entrepost can send and receive as <strong>{}</strong>.</p><table><tr><td>Institution</td><td>{}</td></tr><tr><td>Tested by</td><td>{}</td></tr><tr><td>Time</td><td>{when}</td></tr></table><p>Nothing needs to be done. You can delete this message.</p>",
+            "<p>This message confirms that Entrepost can send and receive as <strong>{}</strong>.</p><table><tr><td>Institution</td><td>{}</td></tr><tr><td>Tested by</td><td>{}</td></tr><tr><td>Time</td><td>{when}</td></tr></table><p>No action needed. You can delete this message.</p>",
             escaped(self.from.as_str()),
             escaped(self.institution),
             escaped(self.person)

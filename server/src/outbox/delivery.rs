@@ -105,7 +105,7 @@ impl Outbox {
         let Some(mailbox) = mailbox else {
             // The mailbox may be connected again; waiting deliveries are sent through it then.
             return Ok(Some(AttemptResult::plain(Outcome::NoToken {
-                answer: format!("{} was disconnected; it leaves when that is connected again", delivery.from),
+                answer: format!("{} was disconnected; the message is sent when it's connected again", delivery.from),
                 retry_after: Some(DISCONNECTED_RETRY_SECONDS),
             })));
         };
@@ -183,7 +183,7 @@ impl Outbox {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
             let fault = mailbox.problem.as_deref().map(Fault::from_json);
-            let answer = "the mailbox must be connected again".to_owned();
+            let answer = "the mailbox needs to be reconnected".to_owned();
             return Ok(Err(AttemptResult { outcome: Outcome::Held { answer }, fault }));
         }
         let token = match self.tokens.access(mailbox).await {

@@ -79,7 +79,7 @@ impl Outbox {
         text: &str,
     ) -> Result<(Option<AttemptResult>, Option<String>)> {
         let Some(mailbox) = self.sending_mailbox(delivery.institution, settings).await? else {
-            let answer = "the notification mailbox must be connected again".to_owned();
+            let answer = "the notification mailbox needs to be reconnected".to_owned();
             let attempted = AttemptResult { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
             return Ok((Some(attempted), Some(answer)));
         };

@@ -180,7 +180,7 @@ fn retry(attempt: SendAttempt, answer: String, wait_ms: Option<i64>, queue: bool
         state: if old { DeliveryState::Failed } else { DeliveryState::Deferred },
         at,
         pause_queue: queue.then_some(at),
-        answer: if old { format!("given up: {answer}") } else { answer },
+        answer: if old { format!("stopped trying: {answer}") } else { answer },
         recipients: Vec::new(),
         counts: true,
     }

@@ -145,7 +145,7 @@ impl Outbox {
     async fn reap(&self, ended_before: Timestamp) {
         match self.store.reap_deliveries(ended_before, self.clock.now()).await {
             Ok(0) => {}
-            Ok(count) => tracing::warn!("{count} deliveries were left behind by a sender that died"),
+            Ok(count) => tracing::warn!("{count} deliveries were left by a worker that stopped"),
             Err(error) => tracing::error!("outbox: {error}"),
         }
     }
@@ -155,7 +155,7 @@ impl Outbox {
         let (now, last) = (self.clock.now(), self.store.last_claimed_at().await?);
         if last.since_ms(now) > CLOCK_SET_BACK_MS {
             let minutes = last.since_ms(now) / 60_000;
-            tracing::warn!("the clock was set back by {minutes} minutes or more: what waits is tried now");
+            tracing::warn!("the clock was set back by {minutes} minutes or more: waiting deliveries are tried now");
             self.store.set_times_back(now, now.plus_ms(LEASE_MS)).await?;
         }
         Ok(())
@@ -315,7 +315,7 @@ impl Outbox {
         loop {
             match self.store.record_delivery(delivery.institution, (delivery.id, delivery.lease), record, now).await {
                 Err(error) if Instant::now() < until => {
-                    tracing::error!("outbox: {error}; what became of a message is recorded as soon as possible");
+                    tracing::error!("cannot record the outcome of a delivery yet, retrying: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 recorded => {

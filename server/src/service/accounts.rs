@@ -23,7 +23,7 @@ const INVITATION_MS: i64 = 72 * 60 * 60 * 1000;
 const MOST_ADDRESS: usize = 254;
 
 fn busy() -> AppError {
-    AppError::refused("Too many people are signing in at this moment. Try again in a few seconds.")
+    AppError::refused("Too many people are signing in right now. Try again in a few seconds.")
 }
 
 pub fn invitation_link(public_url: &str, token: &str) -> String {
@@ -109,7 +109,7 @@ impl Services {
         let found = self.store.user_by_address(institution, again.address.as_str()).await?;
         let Some(user) = found.filter(|user| user.password_hash.is_none() && user.disabled_at.is_none()) else {
             return Ok(Err(AppError::refused(format!(
-                "{} has an account already: an administrator makes a new link under Institution › Users. Should nobody be left who can, add another administrator: user add SLUG ADDRESS --admin",
+                "{} already has an account: an administrator makes a new link under Institution › Users. If no administrator is left, add one: user add SLUG ADDRESS --admin",
                 again.address
             ))));
         };
@@ -155,7 +155,7 @@ impl Services {
     /// [`AppError`], saying what is expected.
     pub fn check_new_password(&self, address: &str, password: &str) -> Result<(), AppError> {
         if password.chars().count() < MIN_LENGTH {
-            let text = format!("Use at least {MIN_LENGTH} characters. A few words in a row are easy to remember.");
+            let text = format!("Use at least {MIN_LENGTH} characters. Several words in a row are easy to remember.");
             return Err(AppError::field("password", "Password", text));
         }
         if password.len() > MAX_LENGTH {
@@ -167,7 +167,7 @@ impl Services {
             || own.split(['@', '.', '-', '_']).any(|word| word.len() > 4 && is_padded(&guess, word))
             || is_common(&guess)
         {
-            let text = "This is too easy to guess. A few words in a row are easy to remember.";
+            let text = "This password is too easy to guess. Several words in a row are easy to remember.";
             return Err(AppError::field("password", "Password", text));
         }
         Ok(())
@@ -199,15 +199,15 @@ impl Services {
             (
                 format!("A new password for Entrepost at {name}"),
                 format!(
-                    "an administrator of {name} made this link, with which you set a new password for Entrepost within 72 hours:"
+                    "an administrator of {name} made this link for you. Use it within 72 hours to set a new password for Entrepost:"
                 ),
-                "Until you use it, your password stays as it is.",
+                "Until you use it, your password stays the same.",
             )
         } else {
             (
                 format!("Your invitation to Entrepost at {name}"),
-                format!("{name} invites you to Entrepost. Set your password with this link within 72 hours:"),
-                "If you did not expect it, ignore this message.",
+                format!("{name} invited you to Entrepost. Use this link within 72 hours to set your password:"),
+                "If you didn't expect it, ignore this message.",
             )
         };
         let text = format!("Hello,\n\n{what}\n\n{link}\n\nThe link works once. {otherwise}\n");
@@ -227,13 +227,11 @@ impl Services {
         let (tone, said) = match from {
             Some(from) => (
                 Tone::Success,
-                format!(
-                    "An email with it is on its way to {address}, from {from}. If it does not come, copy the link and hand it over yourself."
-                ),
+                format!("We've emailed it to {address}, from {from}. You can also copy the link and send it yourself."),
             ),
             None => (
                 Tone::Warning,
-                "This server cannot send email (no system SMTP is set): copy the link and hand it over.".to_owned(),
+                "This server can't send email (no system SMTP is set). Copy the link and send it yourself.".to_owned(),
             ),
         };
         let mut notice = Notice::new(tone, title, format!("The link works once, for 72 hours. {said}"));
@@ -250,7 +248,7 @@ impl Services {
 impl Accounts for Handle {
     async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>, AppError> {
         let institution = visitor.institution.id;
-        let wrong = || AppError::refused("Email or password is wrong. Check both and try again.");
+        let wrong = || AppError::refused("Wrong email or password. Try again.");
         let address = pasted::identifier(address);
         if address.len() > MOST_ADDRESS {
             return Err(wrong());
@@ -318,13 +316,14 @@ impl Accounts for Handle {
         self.store.end_sessions_of(&mut tx, institution, user.id).await.or_internal(self)?;
         // Another person may have the link: the user's mail stays locked until their Microsoft account signs in.
         if self.store.lock_mail(&mut tx, institution, user.id).await.or_internal(self)? {
-            tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a new password was set by a link: mail is hidden until the same Microsoft account signs in");
+            tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a password was set with a link: mail is hidden until the same Microsoft account signs in");
             let text = [
-                format!("Hello,\n\nyour password for Entrepost at {} was set anew, ", visitor.institution.name),
-                "by a link that an administrator made.\n\n".to_owned(),
-                "Your mail is hidden until you sign in at Microsoft once more: open Entrepost, ".to_owned(),
+                format!("Hello,\n\nyour password for Entrepost at {} was reset ", visitor.institution.name),
+                "with a link that an administrator made.\n\n".to_owned(),
+                "Your mail is hidden until you sign in at Microsoft again: open Entrepost, ".to_owned(),
                 "then User Account > Email, and press Configure & Test. ".to_owned(),
-                "Messages that you had sent go on.\n\nIf this was not you, tell your institution.\n".to_owned(),
+                "Messages you already sent are still delivered.\n\nIf this wasn't you, tell your institution.\n"
+                    .to_owned(),
             ]
             .concat();
             let subject = format!("Your password for Entrepost at {} was changed", visitor.institution.name);
@@ -409,12 +408,12 @@ impl Accounts for Handle {
                 &format!("{address} is invited."),
                 from,
             )),
-            Ok(Ok(None)) => Err(AppError::refused("No invitation was made.")),
+            Ok(Ok(None)) => Err(AppError::refused("No invitation sent.")),
             Ok(Err(error)) => Err(error),
             Err(error) if error.is_duplicate() => Err(AppError::field(
                 "email",
                 "Email",
-                format!("{address} has an account already. Find it in the list below."),
+                format!("{address} already has an account. Find it in the list below."),
             )),
             Err(error) => Err(internal(&self.clock, &error)),
         }
@@ -451,7 +450,7 @@ impl Accounts for Handle {
             && self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0
         {
             return Err(AppError::refused(
-                "This is the last administrator. Make somebody else an administrator first.",
+                "This is the last administrator. Change another person to administrator first.",
             ));
         }
         self.store.set_role(&mut tx, institution, user, role).await.or_internal(self)?;
@@ -479,7 +478,7 @@ impl Accounts for Handle {
             && person.role == Role::Administrator
         {
             return Err(AppError::refused(
-                "This is the last administrator. Make somebody else an administrator first.",
+                "This is the last administrator. Change another person to administrator first.",
             ));
         }
         let now = self.clock.now();
@@ -495,7 +494,7 @@ impl Accounts for Handle {
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disabled.", person.address),
-            "They are signed out, and the tokens of every mailbox they connected are forgotten.",
+            "They are signed out, and the tokens of their mailboxes are deleted.",
         ))
     }
 
@@ -519,7 +518,7 @@ impl Accounts for Handle {
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disconnected.", found.address),
-            "Its tokens are forgotten. Its owner can connect it again.",
+            "Its tokens are deleted. Its owner can connect it again.",
         ))
     }
 }

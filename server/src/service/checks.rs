@@ -36,7 +36,7 @@ impl Services {
                 () = services.stop.cancelled() => Ok(Outcome::Abandoned),
             };
             let outcome = run.unwrap_or_else(|error| {
-                tracing::error!("a run of checks failed: {error}");
+                tracing::error!("a test run failed: {error}");
                 Outcome::Abandoned
             });
             if let Err(error) = services.store.finish_attempt(institution, id, outcome, services.clock.now()).await {
@@ -153,7 +153,7 @@ impl Services {
                 && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address);
             if in_use {
                 let title = fault.map_or_else(
-                    || "the last test was not completed".to_owned(),
+                    || "the last test didn't finish".to_owned(),
                     |fault| {
                         fault
                             .explain(&crate::diagnosis::Reader {

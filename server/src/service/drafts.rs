@@ -103,10 +103,10 @@ impl Services {
                 return Ok(());
             }
             return Err(AppError::refused(
-                "this message was sent already. Press Send or Keep as draft to make it a new one.",
+                "this message was already sent. Press Send or Save draft to make it a new one.",
             ));
         }
-        Err(AppError::refused(format!("there are {most} drafts already. Send or throw away some of them first.")))
+        Err(AppError::refused(format!("you already have {most} drafts. Send or discard some first.")))
     }
 
     /// Whether a message with the key of this form was queued already, and with the same content.
@@ -187,7 +187,7 @@ impl Services {
             if edit.pressed {
                 return Ok(Vec::new());
             }
-            return Err(AppError::refused("This message was sent already. Open a new one for further files."));
+            return Err(AppError::refused("This message was already sent. Start a new one to attach more files."));
         }
         if self.draft_body(user, draft).await?.is_none() {
             let form = ComposeForm { key: draft.to_string(), ..ComposeForm::default() };
@@ -196,7 +196,7 @@ impl Services {
         for file in files {
             let there = self.store.attachments(institution, user.user_id(), draft).await.or_internal(self)?;
             if there.len() >= MOST_FILES {
-                let text = format!("{MOST_FILES} files are attached already. Put more into an archive.");
+                let text = format!("{MOST_FILES} files are already attached. Put more into an archive.");
                 return Err(AppError::field("files", "Attachments", text));
             }
             self.check_drafts(user, file.bytes.len() as u64, 0).await?;
@@ -219,7 +219,7 @@ impl Services {
             let limit = self.config.attachment_limit;
             if !self.store.add_attachment(institution, user.user_id(), draft, &new, limit).await.or_internal(self)? {
                 let text = format!(
-                    "{name} was not attached: attachments may have {} together. Send large files as a link.",
+                    "{name} wasn't attached: attachments can be {} in total. Send large files as a link.",
                     size_in_words(limit)
                 );
                 return Err(AppError::field("files", "Attachments", text));
@@ -271,14 +271,14 @@ impl Services {
             .drop_attachment(user.institution().id, user.user_id(), (draft, attachment_id))
             .await
             .or_internal(self)?;
-        if dropped { Ok(Notice::new(Tone::Success, "The attachment is removed.", "")) } else { Err(AppError::NotFound) }
+        if dropped { Ok(Notice::new(Tone::Success, "Attachment removed.", "")) } else { Err(AppError::NotFound) }
     }
 
     pub(super) async fn throw_away(&self, user: &SignedIn, draft: DraftId) -> Result<Notice, AppError> {
         let mut tx = self.store.begin().await.or_internal(self)?;
         self.store.drop_draft(&mut tx, user.institution().id, user.user_id(), draft).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        Ok(Notice::new(Tone::Success, "The draft is thrown away.", ""))
+        Ok(Notice::new(Tone::Success, "Draft discarded.", ""))
     }
 
     pub(super) async fn draft_views(&self, user: &SignedIn) -> Result<Vec<DraftView>, AppError> {

@@ -177,7 +177,7 @@ impl EmailConfig for Handle {
         self.still_administrator(&mut tx, admin).await?;
         self.store.drop_registration(&mut tx, admin.institution().id, Slot::Waiting).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
-        Ok(Notice::new(Tone::Success, "The new values are discarded.", "The verified ones stay in use."))
+        Ok(Notice::new(Tone::Success, "New values discarded.", "The current values stay in use."))
     }
 
     async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<(), AppError> {
@@ -258,8 +258,8 @@ impl EmailConfig for Handle {
         self.store.set_notification_mailbox(institution, None).await.or_internal(self)?;
         Ok(Notice::new(
             Tone::Success,
-            "No mailbox sends notifications any more.",
-            "They come from the system's sender, where there is one.",
+            "No mailbox sends notifications now.",
+            "They are sent from the system's sender, if there is one.",
         ))
     }
 

@@ -108,7 +108,7 @@ impl Flashes for Handle {
                 serde_json::from_str(opened.expose()).ok()
             }
             Err(error) => {
-                tracing::error!("a form's answer could not be read: {error}");
+                tracing::error!("cannot read the result of a form: {error}");
                 None
             }
         }

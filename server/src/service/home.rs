@@ -33,10 +33,10 @@ impl Services {
                 (Some(current), Provider::ExchangeOnline) if current.verified_at.is_none() => {
                     say(
                         Tone::Warning,
-                        "The app registration is not verified yet.",
-                        "Microsoft could not be asked when it was saved.".into(),
+                        "The app registration hasn't been checked yet.",
+                        "Microsoft didn't answer when it was saved.".into(),
                         config(),
-                        "Verify again",
+                        "Check again",
                     );
                 }
                 _ => {}
@@ -45,27 +45,27 @@ impl Services {
                 let diagnosis = Fault::from_json(&problem).explain(&self.reader(user, ""));
                 say(
                     Tone::Problem,
-                    "Microsoft refuses the app registration.",
+                    "Microsoft rejected our app's credentials.",
                     format!(
-                        "{} Nobody can send or receive until this is fixed; waiting messages stay queued.",
+                        "{} No one can send or receive until this is fixed; waiting messages stay queued.",
                         diagnosis.title
                     ),
                     config(),
-                    "Mend it",
+                    "Fix it",
                 );
             }
             match days {
                 Some(days) if days < 0 => say(
                     Tone::Problem,
                     "The Client Secret has expired.",
-                    "Nobody can connect, and mail will stop. Create a new one and paste its Value.".into(),
+                    "No one can connect, and mail will stop. Create a new one and paste its Value.".into(),
                     config(),
                     "Renew the secret",
                 ),
                 Some(days) if days <= REMIND_DAYS[0] => say(
                     Tone::Warning,
                     "The Client Secret expires soon.",
-                    format!("It ends in {days} days. A new one takes effect at once for everybody."),
+                    format!("It expires in {days} days. A new one takes effect immediately for everyone."),
                     config(),
                     "Renew the secret",
                 ),
@@ -74,19 +74,19 @@ impl Services {
             if let Some(problem) = settings.notification_problem.filter(|_| settings.custom_from) {
                 say(
                     Tone::Problem,
-                    "The notification mailbox fails.",
-                    format!("{problem}. The system's sender is used instead, where there is one."),
+                    "The notification mailbox doesn't work.",
+                    format!("{problem}. The system's sender is used instead, if there is one."),
                     config(),
-                    "Look at it",
+                    "Fix it",
                 );
             }
             let undelivered = self.store.undelivered_notifications(institution).await.or_internal(self)?;
             if let Some((address, why)) = undelivered.first() {
-                let others = if undelivered.len() > 1 { " The list of users shows the others." } else { "" };
+                let others = if undelivered.len() > 1 { " Users shows the others." } else { "" };
                 say(
                     Tone::Warning,
-                    "An email of Entrepost did not arrive.",
-                    format!("{address} did not get it: {}.{others}", why.trim_end_matches('.')),
+                    "An email from Entrepost wasn't delivered.",
+                    format!("It was addressed to {address}: {}.{others}", why.trim_end_matches('.')),
                     "/institution/users".into(),
                     "Open Users",
                 );
@@ -99,8 +99,8 @@ impl Services {
             if !can_send {
                 say(
                     Tone::Warning,
-                    "Notifications cannot be sent.",
-                    "There is no system SMTP and no notification mailbox. Invitations are links to hand over.".into(),
+                    "Notifications can't be sent.",
+                    "There is no system SMTP and no notification mailbox. Copy invitation links and send them yourself.".into(),
                     config(),
                     "Choose a sender",
                 );
@@ -108,17 +108,11 @@ impl Services {
             let stuck = mailboxes.iter().filter(|mailbox| mailbox.state != MailboxState::Connected).count();
             if stuck > 0 {
                 let what = if stuck == 1 {
-                    "1 mailbox does not work.".to_owned()
+                    "1 mailbox doesn't work.".to_owned()
                 } else {
-                    format!("{stuck} mailboxes do not work.")
+                    format!("{stuck} mailboxes don't work.")
                 };
-                say(
-                    Tone::Warning,
-                    &what,
-                    "The list of users shows which.".into(),
-                    "/institution/users".into(),
-                    "Open Users",
-                );
+                say(Tone::Warning, &what, "Users shows which.".into(), "/institution/users".into(), "Open Users");
             }
         }
         let mine = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
@@ -127,7 +121,7 @@ impl Services {
         if mine.is_empty() && ready {
             say(
                 Tone::Warning,
-                "Your mailbox is not connected.",
+                "Your mailbox isn't connected.",
                 "It takes a minute: sign in at Microsoft once.".into(),
                 account(),
                 "Connect my mailbox",
@@ -138,14 +132,14 @@ impl Services {
                 MailboxState::Connected => say(
                     Tone::Success,
                     &format!("{} is connected.", mailbox.address),
-                    "Entrepost sends and receives as you.".into(),
+                    "You can send and receive in Entrepost.".into(),
                     "/mail/inbox".to_owned(),
-                    "Open the inbox",
+                    "Open inbox",
                 ),
                 MailboxState::Blocked => say(
                     Tone::Problem,
-                    &format!("{} does not work yet.", mailbox.address),
-                    "A check fails. Your sign-in is kept.".into(),
+                    &format!("{} doesn't work yet.", mailbox.address),
+                    "A check fails. You don't need to sign in again.".into(),
                     account(),
                     "See what is wrong",
                 ),
@@ -154,10 +148,10 @@ impl Services {
                     let fault = mailbox.problem.as_deref().map(Fault::from_json);
                     let why = fault.map(|fault| fault.explain(&self.reader(user, &mailbox.address)));
                     let text = why.map_or_else(
-                        || "Microsoft has ended the connection.".to_owned(),
+                        || "Microsoft ended the connection.".to_owned(),
                         |why| format!("{} {}", why.title, why.summary),
                     );
-                    let title = format!("{} is not connected any more.", mailbox.address);
+                    let title = format!("{} needs to be reconnected.", mailbox.address);
                     say(Tone::Problem, &title, text, account(), "What to do");
                 }
             }

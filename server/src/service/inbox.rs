@@ -53,9 +53,9 @@ impl Services {
         match error {
             SyncError::NoMessage | SyncError::Gone => AppError::NotFound,
             SyncError::NoTrash => AppError::refused(
-                "This mailbox has no folder for deleted messages, so nothing was deleted. Choose one below the list of folders, then try again.",
+                "This mailbox has no folder for deleted messages, so nothing was deleted. Choose one below the folder list, then try again.",
             ),
-            SyncError::Busy => AppError::refused("Too much is asked of this mailbox at once. Try again in a moment."),
+            SyncError::Busy => AppError::refused("This mailbox is busy. Try again in a moment."),
             SyncError::Store(error) => self.store_trouble(error),
             other => {
                 let fault = other.fault(&self.config.microsoft.imap, self.clock.now());
@@ -69,7 +69,7 @@ impl Services {
         let asked = self.mailbox_sync.execute(mailbox.institution, mailbox.id, ask);
         match tokio::time::timeout(LONGER, asked).await {
             Ok(answer) => answer.map_err(|error| self.sync_failure(user, mailbox, &error)),
-            Err(_) => Err(AppError::refused("The mail server takes too long to answer. Try again in a minute.")),
+            Err(_) => Err(AppError::refused("The mail server isn't answering. Try again in a minute.")),
         }
     }
 
@@ -127,7 +127,7 @@ impl Services {
         self.tasks.spawn(async move {
             if let Err(error) = mailbox_sync.execute(institution, id, Command::Sync { folder }).await {
                 // The problem is stored with the mailbox, for its page.
-                tracing::debug!("a folder could not be looked into: {error}");
+                tracing::debug!("cannot sync a folder: {error}");
             }
         });
     }
@@ -162,7 +162,7 @@ fn folder_view(row: &FolderRow) -> FolderView {
     let title = match row.role {
         FolderRole::Inbox => "Inbox".to_owned(),
         // Drafts of other programs; those of Entrepost have their own list.
-        FolderRole::Drafts => format!("{} elsewhere", readable(&row.name)),
+        FolderRole::Drafts => format!("{} (Outlook)", readable(&row.name)),
         _ => readable(&row.name),
     };
     FolderView { name: row.name.clone(), title, role: row.role }
@@ -364,7 +364,7 @@ impl Inbox for Handle {
         let first = match tokio::time::timeout(LONGER, reader.next()).await {
             Ok(first) => first.map_err(|error| self.sync_failure(user, &mailbox, &error))?,
             Err(_) => {
-                return Err(AppError::refused("The mail server takes too long to answer. Try again in a minute."));
+                return Err(AppError::refused("The mail server isn't answering. Try again in a minute."));
             }
         };
         let bytes = stream::unfold((reader, first), |(mut reader, ready)| async move {
@@ -392,9 +392,7 @@ impl Inbox for Handle {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let uids: Vec<u32> = uids.iter().copied().filter(|uid| *uid > 0).take(MOST_ACTED).collect();
         if uids.is_empty() {
-            return Err(AppError::refused(
-                "No message is selected. Tick the ones you mean, then press the button again.",
-            ));
+            return Err(AppError::refused("Select at least one message."));
         }
         let (folder, uid_validity) = (place.folder.clone(), place.uid_validity);
         let flag = |flag, set| Command::Flag { folder: folder.clone(), uid_validity, uids: uids.clone(), flag, set };
@@ -443,8 +441,8 @@ impl Inbox for Handle {
             MailAction::Unread => format!("{count} marked as unread."),
             MailAction::Flag => format!("{count} flagged."),
             MailAction::Unflag => format!("{count} no longer flagged."),
-            MailAction::Delete if in_trash => format!("{count} deleted for good."),
-            MailAction::Delete => format!("{count} moved to the deleted ones."),
+            MailAction::Delete if in_trash => format!("{count} deleted permanently."),
+            MailAction::Delete => format!("{count} moved to Deleted Items."),
             MailAction::Restore => format!("{count} moved back."),
         };
         let mut notice = Notice::new(Tone::Success, done, "");
@@ -474,7 +472,7 @@ impl Inbox for Handle {
         let chosen =
             self.store.set_trash_folder(mailbox.institution, mailbox.id, folder, now).await.or_internal(self)?;
         if !chosen {
-            return Err(AppError::refused("Deleted messages cannot go to that folder. Choose another one."));
+            return Err(AppError::refused("Deleted messages can't go to that folder. Choose another one."));
         }
         self.store.publish(Event::Mail(user.user_id())).await;
         Ok(Notice::new(Tone::Success, format!("Deleted messages now go to {}.", readable(folder)), ""))

@@ -113,10 +113,10 @@ impl Services {
     pub(super) async fn begin_again(&self, user: &SignedIn, id: DeliveryId) -> Result<DraftId, AppError> {
         let delivery = self.own_delivery(user, id).await?;
         if !delivery.state.is_final() {
-            return Err(AppError::refused("This message is still on its way. Stop it first."));
+            return Err(AppError::refused("This message is still being sent. Cancel sending first."));
         }
         let Some((raw, opened)) = self.words(&delivery).await? else {
-            return Err(AppError::refused("What was sent is not kept here: you find it among the sent messages."));
+            return Err(AppError::refused("The sent copy is in Sent Items."));
         };
         let recipients = self.store.recipients(delivery.institution, id).await.or_internal(self)?;
         // If some recipients have it, the draft goes only to the others.

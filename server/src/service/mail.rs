@@ -3,9 +3,9 @@
 use app::backend::{DraftLock, Mail, MailOwner, NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    Answer, AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
+    AttachmentId, AttachmentView, ComposeForm, ComposeView, DeliveryId, DeliveryState, DeliveryView, DraftId,
     DraftView, FieldError, FormVersion, LetterView, MailboxId, MailboxState, MessageRef, Notice, RecipientKind,
-    RecipientState, Resubmission, Timestamp, Tone,
+    RecipientState, ReplyKind, Resubmission, Timestamp, Tone, UtcOffset,
 };
 use async_trait::async_trait;
 
@@ -56,7 +56,7 @@ impl Letter {
             errors.push(wrong(
                 "to",
                 "To",
-                format!("{count} addresses are too many for one message: at most {MOST_RECIPIENTS}."),
+                format!("A message can have at most {MOST_RECIPIENTS} recipients; this one has {count}."),
             ));
         }
         if form.subject.chars().count() > MOST_SUBJECT {
@@ -91,13 +91,12 @@ fn waits(mailbox: &Mailbox) -> Option<Notice> {
     let (title, text) = match mailbox.state {
         MailboxState::Connected => return None,
         MailboxState::NeedsReconnect => {
-            ("Your message waits.", "It leaves by itself as soon as the mailbox is connected again.")
+            ("Message saved, not sent yet.", "We'll send it as soon as you reconnect your mailbox.")
         }
         // Perhaps only reading fails; the delivery will show.
         MailboxState::Blocked => (
-            "Your message is queued.",
-            "A check of this mailbox failed. If that keeps the message from leaving, it leaves by itself once it is mended: \
-             User Account > Email says how.",
+            "Message queued.",
+            "A check of this mailbox failed. If that stops this message, we'll send it when the mailbox is fixed: see User Account > Email.",
         ),
     };
     Some(Notice::new(Tone::Warning, title, text))
@@ -170,23 +169,29 @@ impl Mail for Handle {
         self.draft_views(user).await
     }
 
-    async fn answer(&self, user: &MailOwner, place: &MessageRef, how: Answer) -> Result<DraftId, AppError> {
-        self.begin_answer(user, place, how).await
+    async fn answer(
+        &self,
+        user: &MailOwner,
+        message: &MessageRef,
+        kind: ReplyKind,
+        zone: Option<UtcOffset>,
+    ) -> Result<DraftId, AppError> {
+        self.begin_answer(user, message, kind, zone).await
     }
 
     async fn send(&self, user: &MailOwner, form: ComposeForm, edit: &FormVersion) -> Result<Notice, AppError> {
         let draft: DraftId = form.key.parse().map_err(|_| AppError::Malformed)?;
         let mailbox = self.sender(user, &form.mailbox).await?;
         let on_its_way = waits(&mailbox).unwrap_or_else(|| {
-            Notice::new(Tone::Success, "Your message is on its way.", "Below you see what becomes of it.")
+            Notice::new(Tone::Success, "Sending…", "Its delivery status below updates automatically.")
         });
         let institution = user.institution().id;
         // Submitted twice: the message is queued already.
         if let Some((before, _)) = self.store.queued(institution, user.user_id(), &form.key).await.or_internal(self)? {
             let state = self.own_delivery(user, before).await?.state;
             if matches!(state, DeliveryState::Failed | DeliveryState::Cancelled | DeliveryState::Bounced) {
-                let text = "Below you see what became of it, and can try again.";
-                return Ok(Notice::new(Tone::Warning, "This message was sent once already, and did not arrive.", text));
+                let text = "Its delivery status is below. You can try again there.";
+                return Ok(Notice::new(Tone::Warning, "You already sent this message; it wasn't delivered.", text));
             }
             return Ok(on_its_way);
         }
@@ -209,7 +214,7 @@ impl Mail for Handle {
         };
         let bytes = written
             .build()
-            .map_err(|error| AppError::field("to", "To", format!("This cannot be sent as it stands: {error}.")))?;
+            .map_err(|error| AppError::field("to", "To", format!("This message can't be sent: {error}.")))?;
         self.check_queue(user, bytes.len() as u64).await?;
         let body = serde_json::to_string(&Body::of(bytes));
         let body = Secret::new(body.map_err(|error| internal(&self.clock, &error))?);
@@ -259,38 +264,38 @@ impl Mail for Handle {
         let now = self.clock.now();
         match self.store.cancel_delivery(delivery.institution, user.user_id(), id, now).await.or_internal(self)? {
             Some(DeliveryState::Cancelled) => {
-                return Ok(Notice::new(Tone::Success, "The message is stopped.", "It was not sent."));
+                return Ok(Notice::new(Tone::Success, "Sending cancelled.", "The message wasn't sent."));
             }
             Some(_) => {
-                let text = "Some have it already; the others do not get it.";
-                return Ok(Notice::new(Tone::Warning, "The message is stopped.", text));
+                let text = "Some recipients already have it; the others won't get it.";
+                return Ok(Notice::new(Tone::Warning, "Sending cancelled.", text));
             }
             None => {}
         }
-        Err(AppError::refused("It is too late: the message is being handed over, has left, or was stopped before."))
+        Err(AppError::refused("Too late to cancel: the message is already being sent, or was cancelled."))
     }
 
     async fn retry(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
         let delivery = self.own_delivery(user, id).await?;
         let Some(mailbox) = self.way_out(user, &delivery).await? else {
-            return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
+            return Err(AppError::refused(format!("{} isn't connected. Connect it first.", delivery.from)));
         };
         let (institution, now) = (delivery.institution, self.clock.now());
         let queue = SendQueue::of_mailbox(institution, mailbox.id);
         if !self.store.retry_delivery(institution, user.user_id(), (id, &queue), now).await.or_internal(self)? {
-            return Err(AppError::refused("This message is under way, or was sent."));
+            return Err(AppError::refused("This message is being sent, or was sent."));
         }
         self.outbox.wake();
-        Ok(waits(&mailbox).unwrap_or_else(|| Notice::new(Tone::Success, "The message is tried again.", "")))
+        Ok(waits(&mailbox).unwrap_or_else(|| Notice::new(Tone::Success, "Trying again.", "")))
     }
 
     async fn look_for(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice, AppError> {
         let delivery = self.own_delivery(user, id).await?;
         if delivery.state != DeliveryState::Unknown {
-            return Err(AppError::refused("Nothing is unknown of this message."));
+            return Err(AppError::refused("We already know what happened to this message."));
         }
         let Some(mailbox) = self.way_out(user, &delivery).await? else {
-            return Err(AppError::refused(format!("{} is not connected. Connect it first.", delivery.from)));
+            return Err(AppError::refused(format!("{} isn't connected. Connect it first.", delivery.from)));
         };
         let now = self.clock.now();
         // Every send attempt has the same Message-ID.
@@ -301,19 +306,19 @@ impl Mail for Handle {
         match looked {
             Ok(crate::mailbox_sync::Reply::Found(Some(_))) if some_had_it => Ok(Notice::new(
                 Tone::Warning,
-                "The copy among the sent messages may be an earlier one.",
-                "Some recipients had accepted this message before the connection broke: it proves nothing for the others. Ask them before you send it again.",
+                "The copy in Sent Items may be an earlier one.",
+                "Some recipients had accepted this message before the connection dropped, so the copy proves nothing for the others. Ask them before you resend it.",
             )),
             Ok(crate::mailbox_sync::Reply::Found(Some(folder))) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await.or_internal(self)?;
                 self.store.publish(Event::Mail(user.user_id())).await;
-                Ok(Notice::new(Tone::Success, "The message was sent.", format!("It lies in {folder}.")))
+                Ok(Notice::new(Tone::Success, "Delivered to Microsoft.", format!("The copy is in {folder}.")))
             }
             Ok(_) => Ok(Notice::new(
                 Tone::Warning,
-                "It is not among the sent messages.",
-                "That proves nothing: a copy there can be switched off, and may come late. Ask the recipient before you send it again.",
+                "No copy in Sent Items yet.",
+                "That doesn't mean it wasn't sent: copies can be late or turned off. Ask the recipient before you resend it.",
             )),
             Err(error) => Err(match self.sync_failure(user, &mailbox, &error) {
                 AppError::Diagnosed { diagnosis } => {

@@ -45,7 +45,7 @@ impl Services {
         let ids: Vec<String> = codes.into_iter().chain(ids).take(6).collect();
         if fault.cause == "authority_refused" {
             // An unknown code, perhaps not even from Microsoft.
-            let text = "Look up the numbers below at Microsoft to see why.";
+            let text = "Look up the numbers below at Microsoft.";
             return (!ids.is_empty()).then(|| (Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids));
         }
         let text = format!("{} {}", diagnosis.summary, steps.join(" "));
@@ -174,7 +174,7 @@ impl Mailboxes for Handle {
         let settings = self.store.email_settings(institution).await.or_internal(self)?;
         if !settings.allow_other_address && !address.same_as(user.address()) {
             let text = format!(
-                "Your institution allows only the address of your account, {}. Ask an administrator to allow others.",
+                "Your institution allows only your Entrepost address, {}. Ask an administrator to allow others.",
                 user.address()
             );
             return Err(AppError::field("email", "Email address", text));
@@ -188,7 +188,7 @@ impl Mailboxes for Handle {
             return Err(AppError::field(
                 "email",
                 "Email address",
-                format!("{address} is connected by somebody else. Ask an administrator to disconnect it there."),
+                format!("Another person has connected {address}. Ask an administrator to disconnect it."),
             ));
         }
         self.begin_sign_in(user, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
@@ -245,9 +245,7 @@ impl Mailboxes for Handle {
             return Err(AppError::NotFound);
         }
         if mailbox.state == MailboxState::NeedsReconnect {
-            return Err(AppError::refused(
-                "Microsoft has ended this connection. Press Configure & Test to connect again.",
-            ));
+            return Err(AppError::refused("Microsoft ended this connection. Press Configure & Test to sign in again."));
         }
         self.check_attempts(user).await?;
         let id =
@@ -270,11 +268,11 @@ impl Mailboxes for Handle {
         aliases.sort();
         aliases.dedup();
         if aliases.len() > MOST_ALIASES {
-            let text = format!("No more than {MOST_ALIASES} addresses, please.");
+            let text = format!("Enter at most {MOST_ALIASES} addresses.");
             return Err(AppError::field("aliases", "Other addresses", &text));
         }
         self.store.set_aliases(found.institution, mailbox, &aliases, self.clock.now()).await.or_internal(self)?;
-        Ok(Notice::new(Tone::Success, "Saved.", "Answers to everybody leave these addresses out."))
+        Ok(Notice::new(Tone::Success, "Saved.", "Reply all leaves these addresses out."))
     }
 
     async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
@@ -283,7 +281,7 @@ impl Mailboxes for Handle {
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disconnected.", found.address),
-            "Entrepost has forgotten its tokens. You can connect it again at any time.",
+            "Entrepost deleted its tokens. You can connect it again at any time.",
         ))
     }
 }

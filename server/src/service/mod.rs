@@ -170,9 +170,9 @@ impl Services {
     /// Maps a store failure to what the user is told.
     fn store_trouble(&self, error: &crate::store::StoreError) -> AppError {
         if matches!(error, crate::store::StoreError::NoRoom) || error.is_full(self.store.backend()) {
-            tracing::error!("nothing new is stored: {error}");
+            tracing::error!("refusing new data: {error}");
             return AppError::refused(
-                "Nothing was stored: this server's disk is nearly full. Deleting drafts and files makes room. Tell the people who run this server.",
+                "Nothing was saved: this server's disk is nearly full. Deleting drafts and files frees space. Tell the people who run this server.",
             );
         }
         internal(&self.clock, error)

@@ -78,13 +78,13 @@ impl Services {
         let usage = self.store.draft_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
         if usage.bytes_of_institution.saturating_add(more) > of_institution.saturating_add(beyond) {
             return Err(AppError::refused(format!(
-                "The drafts of your institution and their files would have more than {} together. Discard what you do not need, and tell an administrator.",
+                "All drafts of your institution would exceed {}. Discard drafts you don't need, and tell an administrator.",
                 size_in_words(of_institution)
             )));
         }
         if usage.bytes.saturating_add(more) > limit.saturating_add(beyond) {
             return Err(AppError::refused(format!(
-                "Your drafts and their files would have more than {} together. Send or discard some of them first.",
+                "Your drafts and their files would exceed {}. Send or discard some first.",
                 size_in_words(limit)
             )));
         }
@@ -97,13 +97,13 @@ impl Services {
         let usage = self.store.queued_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
         if usage.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
-                "{} of your messages wait to be sent already. Wait until some of them have left, or cancel some in the outbox.",
+                "You already have {} messages waiting to be sent. Wait until some are sent, or cancel some under Sent & delivery.",
                 usage.count
             )));
         }
         if usage.bytes.saturating_add(bytes) > quotas.queued_bytes {
             return Err(AppError::refused(format!(
-                "The messages that wait to be sent would have more than {} together. Wait until some of them have left.",
+                "Your waiting messages would exceed {}. Wait until some are sent.",
                 size_in_words(quotas.queued_bytes)
             )));
         }
@@ -124,12 +124,12 @@ impl Services {
             self.store.attempts_since(user.institution().id, user.user_id(), since).await.or_internal(self)?;
         if of_institution >= self.config.quotas.attempts_per_hour_of_institution {
             return Err(AppError::refused(
-                "Configure & Test was started very often at your institution within the last hour. Wait a while, then try again.",
+                "Configure & Test was started too often at your institution in the last hour. Wait some minutes, then try again.",
             ));
         }
         if count >= self.config.quotas.attempts_per_hour {
             return Err(AppError::refused(format!(
-                "You started Configure & Test {count} times within the last hour. Wait a while, then try again."
+                "You started Configure & Test {count} times in the last hour. Wait some minutes, then try again."
             )));
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Services {
         if count > self.config.quotas.invitations_per_day {
             let count = count - 1;
             return Err(AppError::refused(format!(
-                "{count} invitations and links were made within the last day, which is the limit of this server. Try again tomorrow."
+                "{count} invitations and links were made in the last day, the limit of this server. Try again tomorrow."
             )));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use app::backend::{NewFile, SignedIn};
 use app::error::AppError;
 use app::model::{
-    Answer, ComposeForm, DraftId, EventTime, FormVersion, Invitation, MessageRef, Timestamp, size_in_words,
+    ComposeForm, DraftId, EventTime, FormVersion, Invitation, MessageRef, ReplyKind, UtcOffset, size_in_words,
 };
 
 use super::drafts::{Body, MOST_FILES};
@@ -21,35 +21,36 @@ impl Services {
         &self,
         user: &SignedIn,
         place: &MessageRef,
-        how: Answer,
+        how: ReplyKind,
+        zone: Option<UtcOffset>,
     ) -> Result<DraftId, AppError> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let opened = self.open_message(user, &mailbox, place).await?;
         let draft = DraftId(self.clock.uuid());
         let own = self.own_addresses(user, &mailbox).await?;
         let (to, cc) = match how {
-            Answer::Forward => (String::new(), String::new()),
-            Answer::Reply => (written(&answered(&opened, &own)), String::new()),
-            Answer::ReplyAll => everybody(&opened, &own),
+            ReplyKind::Forward => (String::new(), String::new()),
+            ReplyKind::Reply => (written(&answered(&opened, &own)), String::new()),
+            ReplyKind::ReplyAll => everybody(&opened, &own),
         };
         let form = ComposeForm {
             mailbox: mailbox.id.to_string(),
             to,
             cc,
             subject: subject(how, &opened.subject),
-            text: quoted(how, &opened),
+            text: quoted(how, &opened, zone),
             key: draft.to_string(),
             ..ComposeForm::default()
         };
         let mut references = Vec::new();
-        if how != Answer::Forward {
+        if how != ReplyKind::Forward {
             references.clone_from(&opened.references);
             references.extend(opened.message_id.clone());
         }
         let answers =
-            (how != Answer::Forward).then(|| (place.mailbox, place.folder.clone(), place.uid_validity, place.uid));
+            (how != ReplyKind::Forward).then(|| (place.mailbox, place.folder.clone(), place.uid_validity, place.uid));
         self.put_body(user, draft, &Body { form, references, answers }, &FormVersion::default()).await?;
-        if how == Answer::Forward {
+        if how == ReplyKind::Forward {
             let copied = self.copy_files(user, draft, (&mailbox, place), &opened).await;
             if let Err(error) = copied {
                 self.throw_away(user, draft).await?;
@@ -82,7 +83,7 @@ impl Services {
         let total = total + pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         if total > self.config.attachment_limit {
             return Err(AppError::refused(format!(
-                "The attachments of this message have more than {} together: download them, and send them as a link.",
+                "The attachments of this message exceed {} in total: download them, and send them as a link.",
                 size_in_words(self.config.attachment_limit)
             )));
         }
@@ -121,7 +122,7 @@ impl Services {
             let flag = crate::mail::imap::Flag::Answered;
             let ask = Command::Flag { folder, uid_validity, uids: vec![uid], flag, set: true };
             if let Err(error) = mailbox_sync.execute(institution, mailbox, ask).await {
-                tracing::debug!("an answered message could not be marked: {error}");
+                tracing::debug!("cannot mark a message as answered: {error}");
             }
         });
     }
@@ -228,10 +229,10 @@ fn everybody(opened: &ParsedMessage, own: &Own) -> (String, String) {
     (written(&to), written(&cc))
 }
 
-fn subject(how: Answer, subject: &str) -> String {
+fn subject(how: ReplyKind, subject: &str) -> String {
     let (prefix, known): (&str, &[&str]) = match how {
-        Answer::Reply | Answer::ReplyAll => ("Re: ", &["re:", "aw:", "sv:"]),
-        Answer::Forward => ("Fwd: ", &["fwd:", "fw:", "wg:"]),
+        ReplyKind::Reply | ReplyKind::ReplyAll => ("Re: ", &["re:", "aw:", "sv:"]),
+        ReplyKind::Forward => ("Fwd: ", &["fwd:", "fw:", "wg:"]),
     };
     let lower = subject.to_lowercase();
     if known.iter().any(|known| lower.starts_with(known)) { subject.to_owned() } else { format!("{prefix}{subject}") }
@@ -258,7 +259,7 @@ fn invitation_text(invitation: &Invitation) -> String {
 }
 
 /// The text of a reply: space to write, then the quote.
-fn quoted(how: Answer, opened: &ParsedMessage) -> String {
+fn quoted(how: ReplyKind, opened: &ParsedMessage, zone: Option<UtcOffset>) -> String {
     let text = match (&opened.text, &opened.html) {
         (Some(text), _) => text.clone(),
         (None, Some(html)) => html_text(html),
@@ -270,8 +271,8 @@ fn quoted(how: Answer, opened: &ParsedMessage) -> String {
     };
     let text: String = text.replace("\r\n", "\n").chars().take(MOST_QUOTED).collect();
     let who = super::inbox::joined(&opened.from);
-    let when = opened.date.map(Timestamp::utc_text).unwrap_or_default();
-    if how == Answer::Forward {
+    let when = opened.date.map(|at| at.text(zone)).unwrap_or_default();
+    if how == ReplyKind::Forward {
         let to = written(&opened.to);
         return format!(
             "\n\n---------- Forwarded message ----------\nFrom: {who}\nDate: {when}\nSubject: {}\nTo: {to}\n\n{text}",
@@ -372,12 +373,12 @@ mod tests {
 
     #[test]
     fn subjects_and_quotes() {
-        assert_eq!(subject(Answer::Reply, "Plan"), "Re: Plan");
-        assert_eq!(subject(Answer::Reply, "RE: Plan"), "RE: Plan");
-        assert_eq!(subject(Answer::Forward, "Plan"), "Fwd: Plan");
-        let text = quoted(Answer::Reply, &message());
+        assert_eq!(subject(ReplyKind::Reply, "Plan"), "Re: Plan");
+        assert_eq!(subject(ReplyKind::Reply, "RE: Plan"), "RE: Plan");
+        assert_eq!(subject(ReplyKind::Forward, "Plan"), "Fwd: Plan");
+        let text = quoted(ReplyKind::Reply, &message(), None);
         assert!(text.starts_with("\n\nAnn") && text.contains("\n> One\n>> two\n"), "{text}");
-        assert!(quoted(Answer::Forward, &message()).contains("Subject: Plan"));
+        assert!(quoted(ReplyKind::Forward, &message(), None).contains("Subject: Plan"));
     }
 
     #[test]

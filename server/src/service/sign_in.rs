@@ -42,7 +42,7 @@ impl Services {
             _ => Err(AppError::refused(if user.administrator().is_ok() {
                 "MS Exchange Online is not set up. Choose it under Email Provider, enter the three values and save."
             } else {
-                "Your institution has not set up MS Exchange Online yet. Ask an administrator."
+                "Your institution hasn't set up MS Exchange Online yet. Ask an administrator."
             })),
         }
     }
@@ -119,11 +119,9 @@ impl Services {
     ) -> Result<String, Elsewhere> {
         let Some(user) = visitor.person.clone() else {
             let text = "Sign in, then press Configure & Test again. Nothing was connected.";
-            return Err((Notice::new(Tone::Warning, "You are signed out of Entrepost.", text), "/login".into()));
+            return Err((Notice::new(Tone::Warning, "You've been signed out of Entrepost.", text), "/login".into()));
         };
-        let failed = |error: AppError| {
-            (Notice::new(Tone::Problem, "That did not work.", error.to_string()), "/account/email".to_owned())
-        };
+        let failed = |error: AppError| (Notice::problem(&error.to_string()), "/account/email".to_owned());
         let attempt = match self.claim(visitor, &user, &callback.state).await {
             Ok(attempt) => attempt,
             Err(elsewhere) => {
@@ -195,18 +193,19 @@ impl Services {
         let page = "/account/email".to_owned();
         let refuse = |title: &str, text: &str| (Notice::new(Tone::Problem, title, text), page.clone());
         let found = self.store.take_state(user.institution().id, &sha256(state)).await;
-        let found = found.map_err(|error| refuse("That did not work.", &internal(&self.clock, &error).to_string()))?;
+        let found =
+            found.map_err(|error| (Notice::problem(&internal(&self.clock, &error).to_string()), page.clone()))?;
         let Some(attempt) = found else {
             return Err(refuse(
-                "This sign-in cannot be used any more.",
-                "It was completed before, or it was not started here. Nothing was changed. Press Configure & Test to start again.",
+                "This sign-in is no longer valid.",
+                "It was already completed, or wasn't started here. Nothing was changed. Press Configure & Test to start again.",
             ));
         };
         let browser = visitor.browser_token.as_deref().map(sha256);
         let problem = if attempt.user != user.user_id() {
             Some((
-                "This sign-in belongs to somebody else.",
-                "It was started by another person. Nothing was connected. Press Configure & Test to start your own.",
+                "This sign-in belongs to another person.",
+                "Nothing was connected. Press Configure & Test to start your own.",
             ))
         } else if browser.is_none() || browser != attempt.browser_sha256 {
             Some((
@@ -214,10 +213,7 @@ impl Services {
                 "Nothing was connected. Press Configure & Test here to start again.",
             ))
         } else if attempt.callback_expires_at < self.clock.now() {
-            Some((
-                "The sign-in took too long.",
-                "It has to be completed sooner. Nothing was connected. Press Configure & Test to start again.",
-            ))
+            Some(("The sign-in took too long.", "Nothing was connected. Press Configure & Test to start again."))
         } else {
             None
         };
@@ -246,8 +242,8 @@ impl Services {
             .or_internal(self)?;
         if granted {
             self.prove_steps(attempt.institution, &[GuideStep::Consent]).await.or_internal(self)?;
-            let text = "Microsoft says that consent is given for everybody. Connecting a mailbox proves it.";
-            return Ok((Notice::new(Tone::Success, "Admin consent is granted.", text), page));
+            let text = "Microsoft says consent was granted for everyone. Connecting a mailbox confirms it.";
+            return Ok((Notice::new(Tone::Success, "Admin consent granted.", text), page));
         }
         let error = oauth_error(callback);
         let diagnosis = Fault::callback(&error, self.clock.now()).explain(&self.reader(user, ""));
@@ -281,7 +277,7 @@ impl Services {
             }
         }
         let Some(code) = callback.code.filter(|code| !code.is_empty()).map(Secret::new) else {
-            return Ok(Err(Fault::new("start_over", now, &[("Answer", "no code came back".into())])));
+            return Ok(Err(Fault::new("start_over", now, &[("Answer", "no code was returned".into())])));
         };
         let open = |column, sealed: &Option<String>| {
             self.vault.open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default())

@@ -164,7 +164,7 @@ async fn listen(url: String, first: PgListener, here: broadcast::Sender<Event>) 
                 let _ = here.send(event);
             }
         }
-        tracing::warn!("news of other replicas are late: the database's LISTEN ended, and is tried again");
+        tracing::warn!("events of other replicas are delayed: LISTEN on the database ended, reconnecting");
         listener = loop {
             tokio::time::sleep(AGAIN).await;
             if let Ok(listener) = connect(&url).await {
@@ -186,7 +186,7 @@ impl Store {
                     .await
                     .map_err(Into::into);
                 if let Err(error) = sent {
-                    tracing::warn!("news for other replicas: {error}");
+                    tracing::warn!("cannot notify other replicas: {error}");
                 }
             }
         }

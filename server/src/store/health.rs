@@ -88,7 +88,7 @@ impl Watch {
                 let health = probe.round().await;
                 counted.store(0, Ordering::Relaxed);
                 if let Some(error) = &health.failed {
-                    tracing::error!("the database takes no writes: {error}");
+                    tracing::error!("the database accepts no writes: {error}");
                 }
                 let low = health.is_low(space);
                 if low && !was_low {
@@ -208,14 +208,14 @@ async fn keep_ballast(path: Option<PathBuf>, free: Option<u64>, reserve: u64) {
     if size > 0 && free > (reserve + size).saturating_mul(WARN) {
         let made = tokio::task::spawn_blocking(move || make_ballast(&path, size)).await;
         if let Ok(Err(error)) = made {
-            tracing::debug!("no room can be kept on the disk: {error}");
+            tracing::debug!("cannot reserve space on the disk: {error}");
         }
     }
 }
 
 async fn give_ballast_up(path: Option<PathBuf>) {
     let Some(path) = path.filter(|path| path.exists()) else { return };
-    tracing::warn!("the disk is full: the room that was kept for deleting is given up ({})", path.display());
+    tracing::warn!("the disk is full: released the space reserved for deleting ({})", path.display());
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!("{error}");

@@ -47,9 +47,9 @@ impl Services {
                 alerts.push(Alert {
                     // Each grant is an incident of its own.
                     incident: format!("reconnect {} {}", mailbox.id, mailbox.grant_version),
-                    subject: format!("{} must be connected again", mailbox.address),
+                    subject: format!("{} needs to be reconnected", mailbox.address),
                     text: format!(
-                        "Microsoft has ended the connection of {}. Its owner has to press Connect again: {url}/account/email\n\nMail that waits for it stays queued. All users: {url}/institution/users\n",
+                        "Microsoft ended the connection of {}. Its owner has to press Sign in again: {url}/account/email\n\nIts waiting messages stay queued. All users: {url}/institution/users\n",
                         mailbox.address
                     ),
                 });
@@ -61,9 +61,9 @@ impl Services {
             alerts.push(Alert {
                 // Each registration is an incident of its own.
                 incident: format!("refused {registration}"),
-                subject: "Microsoft refuses the app registration".into(),
+                subject: "Microsoft rejected our app's credentials".into(),
                 text: format!(
-                    "{} {}\n\nNobody at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",
+                    "{} {}\n\nNo one at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",
                     diagnosis.title, diagnosis.summary
                 ),
             });
@@ -73,19 +73,19 @@ impl Services {
         let days = expiry.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
         if let (Some(date), Some(days)) = (expiry, days.map(|date| date.days_left(self.clock.now()))) {
             let renew = format!(
-                "Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect at once for everybody; nobody has to connect again.\n"
+                "Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect immediately for everyone. No one has to sign in again.\n"
             );
             if days < 0 {
                 alerts.push(Alert {
                     incident: format!("expired {date}"),
                     subject: "The Client Secret has expired".into(),
-                    text: format!("Nobody can connect, and mail stops. {renew}"),
+                    text: format!("No one can connect, and mail stops. {renew}"),
                 });
             } else if let Some(reminder) = REMIND_DAYS.into_iter().filter(|reminder| days <= *reminder).min() {
                 alerts.push(Alert {
                     incident: format!("expires {date} {reminder}"),
                     subject: format!("The Client Secret expires on {date}"),
-                    text: format!("When it ends, mail stops. {renew}"),
+                    text: format!("When it expires, mail stops. {renew}"),
                 });
             }
         }
@@ -98,14 +98,14 @@ impl Services {
         if !self.store.note_alert(&mut tx, institution.id, &alert.incident, self.clock.now()).await? {
             return Ok(());
         }
-        let text = format!("Hello,\n\nthis is a message of Entrepost at {}.\n\n{}", institution.name, alert.text);
+        let text = format!("Hello,\n\n{}", alert.text);
         for user in self.store.users(institution.id).await? {
             if user.role != Role::Administrator || user.disabled_at.is_some() {
                 continue;
             }
             match self.notification(institution, &user.address, &alert.subject, &text) {
                 Ok(message) => self.enqueue(&mut tx, &message).await?,
-                Err(error) => tracing::error!("an alert cannot be sealed: {error}"),
+                Err(error) => tracing::error!("cannot seal an alert: {error}"),
             }
         }
         tx.commit().await?;

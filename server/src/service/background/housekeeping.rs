@@ -69,7 +69,7 @@ impl Services {
         for mailbox in self.store.claim_due_renewals(due, note, AT_ONCE).await? {
             // A refusal is stored with the mailbox: its owner must sign in again.
             if let Err(error) = self.tokens.prove(&mailbox).await {
-                tracing::warn!("a grant could not be renewed: {error}");
+                tracing::warn!("cannot renew a grant: {error}");
             }
         }
         self.alert_once().await

@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
             Err(error) => return Err(internal(&services.clock, &error)),
         };
         if kept {
-            self.put(CheckKind::SignIn, CheckStatus::Passed, "your sign-in is kept", None).await?;
+            self.put(CheckKind::SignIn, CheckStatus::Passed, "you don't need to sign in again", None).await?;
             self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;
         }
         let missing = services.entra.missing_scopes(token.scopes.as_deref());
@@ -329,7 +329,7 @@ impl<'a> Run<'a> {
             Ok(None) => {
                 self.unseen = true;
                 let detail = format!(
-                    "not seen within {} seconds; it may still come",
+                    "hasn't arrived within {} seconds; it may still come",
                     self.services.config.arrival_limit.as_secs()
                 );
                 self.put(CheckKind::Arrival, CheckStatus::Unseen, &detail, None).await?;
@@ -366,7 +366,7 @@ impl<'a> Run<'a> {
             };
             if services.keep_grant(self.user, attempt, &identity, refresh, &registration).await?.is_some() {
                 let detail =
-                    format!("{} signs in as {}, proven by the test message", attempt.address, attempt.sign_in_name);
+                    format!("{} signs in as {}, confirmed by the test message", attempt.address, attempt.sign_in_name);
                 return self.put(CheckKind::Identity, CheckStatus::Passed, &detail, None).await;
             }
             Fault::new("address_taken", now, &[("Address", attempt.address.clone())])
@@ -378,7 +378,7 @@ impl<'a> Run<'a> {
             )
         };
         self.unseen = false;
-        self.fail(CheckKind::Identity, fault, format!("{} is not proven", attempt.address), Instant::now()).await
+        self.fail(CheckKind::Identity, fault, format!("{} isn't confirmed", attempt.address), Instant::now()).await
     }
 }
 
@@ -388,7 +388,7 @@ fn short(error: &MailError) -> String {
         Some(code) => format!("{code} {}", words.first().copied().unwrap_or_default()),
         None if error.answered => error.text.chars().take(60).collect(),
         None => match error.step {
-            Step::AfterData => "not known whether it was accepted".into(),
+            Step::AfterData => "unknown whether it was accepted".into(),
             Step::Data => "the connection broke".into(),
             _ => "no answer".into(),
         },

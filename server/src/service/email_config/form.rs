@@ -57,7 +57,7 @@ pub(super) fn parse(
     };
     let forget_secret = form.secret_change == "remove";
     if forget_secret && !form.client_secret.trim().is_empty() {
-        let text = "You asked to remove the stored secret and entered a new one. Choose one of the two.";
+        let text = "You chose to remove the Client Secret and entered a new one. Choose one of the two.";
         errors.push(FieldError { field: "client_secret".into(), label: "Client Secret".into(), text: text.into() });
     }
     let mut registration = None;

@@ -186,7 +186,7 @@ impl Services {
             }
             // Any other refusal concerns no field.
             None => {
-                let text = format!("{} Nothing stored has changed.", diagnosis.summary);
+                let text = format!("{} Nothing was saved.", diagnosis.summary);
                 (Vec::new(), Some(Notice::new(Tone::Problem, diagnosis.title.clone(), text)))
             }
         };
@@ -195,11 +195,11 @@ impl Services {
 
     fn silent(&self, admin: &Administrator, fault: &Fault, beside: bool) -> Flash {
         let text = if beside {
-            "The new values wait, unused, beside the verified ones. Press Verify again in a few minutes."
+            "The current values stay in use. Press Check again in a few minutes."
         } else {
-            "The values are stored, but nobody has verified them yet. Press Verify again in a few minutes."
+            "The values are saved, but Microsoft hasn't checked them yet. Press Check again in a few minutes."
         };
-        let mut flash = Flash::notice(Notice::new(Tone::Warning, "Microsoft could not be asked.", text));
+        let mut flash = Flash::notice(Notice::new(Tone::Warning, "Microsoft didn't answer.", text));
         flash.diagnosis = Some(fault.explain(&self.reader(admin, "")));
         flash
     }
@@ -262,7 +262,7 @@ impl Services {
             }
             Verdict::Silent(fault) => {
                 let Tenant::Id(tenant_id) = values.tenant else {
-                    let text = "Microsoft could not be asked which tenant has this domain. Paste the Directory (tenant) ID instead, or try again in a few minutes.";
+                    let text = "Microsoft didn't answer which tenant has this domain. Paste the Directory (tenant) ID instead, or try again in a few minutes.";
                     let mut flash = Flash { errors: vec![field("tenant_id", "Tenant ID", text)], ..Flash::default() };
                     flash.diagnosis = Some(fault.explain(&self.reader(admin, "")));
                     return Ok(flash);
@@ -276,7 +276,7 @@ impl Services {
                     self.use_registration(admin, Some(&parsed.settings), &kept, false).await?;
                     return Ok(Flash::notice(Notice::new(
                         Tone::Warning,
-                        "Saved, but Microsoft could not be asked.",
+                        "Saved, but not checked: Microsoft didn't answer.",
                         "Client ID, Tenant ID and secret are unchanged.",
                     )));
                 }
@@ -301,7 +301,7 @@ impl Services {
         let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
         let beside = waiting.is_some();
         let Some(candidate) = waiting.or_else(|| current.clone()) else {
-            return Err(AppError::refused("There is nothing to verify yet. Fill in the form and save."));
+            return Err(AppError::refused("There is nothing to check yet. Fill in the form and save."));
         };
         let secret = self.vault.open(&secret_place(&candidate), &candidate.secret_sealed).or_internal(self)?;
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
@@ -310,8 +310,8 @@ impl Services {
                 // The diagnosis beside it gives the reason.
                 flash.notice = Some(Notice::new(
                     Tone::Problem,
-                    "Microsoft refuses these values.",
-                    "They stay stored, unverified. Correct them below and save.",
+                    "Microsoft rejected these values.",
+                    "They stay saved, but unchecked. Correct them below and save.",
                 ));
                 Ok(flash)
             }
@@ -337,7 +337,7 @@ impl Services {
         }
         let who = app::model::people(people);
         let text = format!(
-            "{condition} every connection ends: {who} must connect again later. Tick “Yes, end the connections” and save again."
+            "{condition} every connection ends: {who} must sign in again later. Tick “Yes, end the connections” and save again."
         );
         let mut flash = Flash::notice(Notice::new(Tone::Warning, title, text));
         flash.question = Some(("Yes, end the connections".into(), "confirm_disconnect".into()));
@@ -366,7 +366,7 @@ impl Services {
         self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
         tx.commit().await.or_internal(self)?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
-        Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "The institution uses the system default.")))
+        Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "Your institution uses the system default.")))
     }
 
     /// Deletes the registration and its secret after confirmation, which ends every connection.
@@ -379,7 +379,8 @@ impl Services {
     ) -> Result<Flash, AppError> {
         let institution = admin.institution().id;
         if !confirmed
-            && let Some(flash) = self.asks_first(admin, "Remove the secret?", "Without the secret", typed).await?
+            && let Some(flash) =
+                self.asks_first(admin, "Remove the Client Secret?", "Without the secret", typed).await?
         {
             return Ok(flash);
         }
@@ -396,8 +397,8 @@ impl Services {
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         Ok(Flash::notice(Notice::new(
             Tone::Success,
-            "The secret is removed.",
-            "Nothing of the registration is stored any more.",
+            "Client Secret removed.",
+            "The app registration was removed, too.",
         )))
     }
 }
@@ -405,17 +406,17 @@ impl Services {
 /// The notice after a successful Save. `renewed`: a new secret for the registration in use.
 fn accepted(renewed: bool) -> Notice {
     let text = if renewed {
-        "The new secret is used at once, for every mailbox connected before."
+        "The new secret is already in use for every connected mailbox."
     } else {
         "Microsoft accepts Client ID, Tenant ID and secret."
     };
-    Notice::new(Tone::Success, "IDs and secret are right.", text)
+    Notice::new(Tone::Success, "Microsoft accepted the credentials.", text)
 }
 
 fn question(people: i64) -> Notice {
     let who = app::model::people(people);
     let text = format!(
-        "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must connect again. The old ones stay in use until you decide below."
+        "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must sign in again. The current values stay in use until you choose below."
     );
     Notice::new(Tone::Warning, "Microsoft accepts the new values.", text)
 }

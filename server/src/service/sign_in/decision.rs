@@ -23,13 +23,11 @@ impl Services {
     ) -> Result<Result<String, ProviderRedirect>, AppError> {
         let attempt = self.attempt_for(user, id).await?;
         let gone = || {
-            AppError::refused(
-                "This sign-in waited too long, or was decided already. Press Configure & Test to start again.",
-            )
+            AppError::refused("This sign-in timed out, or you already chose. Press Configure & Test to start again.")
         };
         if attempt.user != user.user_id() {
             return Err(AppError::refused(
-                "Another administrator began this sign-in, and decides about it. Press Configure & Test to start your own.",
+                "Another administrator started this sign-in and has to choose. Press Configure & Test to start your own.",
             ));
         }
         if decision == Decision::SignInAgain {
@@ -60,11 +58,11 @@ impl Services {
             let allowed = self.store.email_settings(attempt.institution).await.or_internal(self)?.allow_other_address
                 && attempt.kind == AttemptKind::Personal;
             if !allowed {
-                return Err(AppError::refused("Your institution does not allow another address than your account's."));
+                return Err(AppError::refused("Your institution allows only your Entrepost address."));
             }
             if EmailAddress::parse(&attempt.sign_in_name).is_err() {
                 return Err(AppError::refused(
-                    "The name that signed in is not an email address. Type the mailbox's address and start again.",
+                    "The sign-in name isn't an email address. Enter the mailbox's address and start again.",
                 ));
             }
         }
@@ -112,7 +110,7 @@ impl Services {
                 return Err(AppError::NotSignedIn);
             }
             tx.commit().await.or_internal(self)?;
-            let detail = format!("{} signed in; the test message has to prove {address}", attempt.sign_in_name);
+            let detail = format!("{} signed in; the test message has to confirm {address}", attempt.sign_in_name);
             self.put_check(
                 &attempt,
                 Check {

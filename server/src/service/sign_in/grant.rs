@@ -54,7 +54,7 @@ impl Services {
             if identity.email.as_deref().is_some_and(|email| expected.same_as(email)) {
                 self.rest(attempt, &identity, &refresh, Stage::Ready).await?;
                 let detail =
-                    format!("{} signed in; the test message has to prove {}", identity.sign_in_name, attempt.address);
+                    format!("{} signed in; the test message has to confirm {}", identity.sign_in_name, attempt.address);
                 let check = Check {
                     kind: CheckKind::Identity,
                     status: CheckStatus::Running,
@@ -180,7 +180,7 @@ impl Services {
         let check = Check {
             kind: CheckKind::Identity,
             status: CheckStatus::Failed,
-            detail: "connected by somebody else".into(),
+            detail: "connected by another person".into(),
             duration_ms: None,
             fault: Some(fault.to_json()),
         };

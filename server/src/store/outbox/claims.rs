@@ -360,7 +360,7 @@ async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: T
          WHERE id = $3 AND state IN ('queued', 'deferred')",
     )
     .bind(now.plus_ms(FULL_MS).0)
-    .bind(format!("It waits for room: this mailbox may write to {most} recipients within 24 hours."))
+    .bind(format!("Waiting: this mailbox can write to {most} recipients in 24 hours."))
     .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;

@@ -76,7 +76,7 @@ impl Store {
         .await?;
         let state = row.as_ref().map(|row| named(row, "state", DeliveryState::parse)).transpose()?;
         if state == Some(DeliveryState::Sent) {
-            forget_sent(&mut tx, delivery_id, "stopped before it was sent to them").await?;
+            forget_sent(&mut tx, delivery_id, "cancelled before it was sent to them").await?;
         }
         tx.commit().await?;
         Ok(state)

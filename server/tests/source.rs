@@ -1,0 +1,232 @@
+//! Rules about the source itself: the words that people see, and which module may use which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// Words of a dialect. None stands in a text that people see; each has a plain one.
+const REFUSED: [&str; 46] = [
+    "mend",
+    "mends",
+    "mended",
+    "mending",
+    "whoever",
+    "whichever",
+    "nobody",
+    "somebody",
+    "anybody",
+    "everybody",
+    "by itself",
+    "by themselves",
+    "thrown away",
+    "throw away",
+    "throws away",
+    "letter",
+    "letters",
+    "lies in",
+    "leaves by",
+    "what becomes of",
+    "what became of",
+    "shall",
+    "hand it over",
+    "hand them over",
+    "hand on",
+    "hands on",
+    "handed over",
+    "evidence",
+    "any more",
+    "set anew",
+    "made anew",
+    "go on",
+    "goes on",
+    "once more",
+    "came back",
+    "organisation",
+    "to be tried",
+    "sent or not",
+    "give it to",
+    "looked into",
+    "looked through",
+    "at the moment",
+    "forgets",
+    "forgotten",
+    "is no setting",
+    "it was left",
+];
+
+fn sources(directory: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);
+    let mut found = Vec::new();
+    let mut left = vec![root];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 20, "{directory}");
+    found
+}
+
+/// Every string of the code, without attributes (documentation among them) and the module of its own tests.
+fn strings(tokens: TokenStream, found: &mut Vec<String>) {
+    let mut before: Option<TokenTree> = None;
+    let mut is_test = false;
+    for token in tokens {
+        match &token {
+            TokenTree::Group(group) => {
+                let attribute = group.delimiter() == Delimiter::Bracket
+                    && matches!(&before, Some(TokenTree::Punct(mark)) if matches!(mark.as_char(), '#' | '!'));
+                if attribute {
+                    is_test |= group.stream().to_string().replace(' ', "") == "cfg(test)";
+                } else if is_test && group.delimiter() == Delimiter::Brace {
+                    is_test = false;
+                } else {
+                    strings(group.stream(), found);
+                }
+            }
+            TokenTree::Literal(literal) => found.push(literal.to_string()),
+            TokenTree::Punct(mark) if mark.as_char() == ';' => is_test = false,
+            _ => {}
+        }
+        before = Some(token);
+    }
+}
+
+fn has_words(text: &str, words: &str) -> bool {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    text.match_indices(words)
+        .any(|(at, _)| !is_word(text[..at].chars().next_back()) && !is_word(text[at + words.len()..].chars().next()))
+}
+
+#[test]
+fn what_people_see_is_plain_english() {
+    let mut wrong = Vec::new();
+    let mut texts = 0;
+    for (path, source) in sources("app/src").into_iter().chain(sources("server/src")) {
+        let mut found = Vec::new();
+        strings(source.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display())), &mut found);
+        for text in found.iter().filter(|text| text.starts_with('"') && text.contains(' ')) {
+            texts += 1;
+            let lower = text.to_lowercase();
+            wrong.extend(
+                REFUSED
+                    .iter()
+                    .filter(|words| has_words(&lower, words))
+                    .map(|words| format!("{}: “{words}” in {text}", path.display())),
+            );
+        }
+    }
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    for line in readme.lines() {
+        let lower = line.to_lowercase();
+        wrong.extend(
+            REFUSED.iter().filter(|words| has_words(&lower, words)).map(|words| format!("README: “{words}” in {line}")),
+        );
+    }
+    assert!(texts > 1_000, "{texts} texts were read");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The floors of the server, from the top. A module uses its own floor and those below.
+const FLOORS: [&[&str]; 9] = [
+    &["demo"],
+    &["wiring"],
+    &["http"],
+    &["service"],
+    &["outbox", "mailbox_sync"],
+    &["access_tokens"],
+    &["store"],
+    &["diagnosis", "config"],
+    &["identity", "mail", "vault", "message", "concurrency", "clock", "logging", "panics", "limits"],
+];
+
+/// What a file names: `crate::a::b`, also within `use crate::{a, b::c}`.
+fn uses(tokens: TokenStream, prefix: &[String], found: &mut BTreeSet<Vec<String>>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut path: Vec<String> = prefix.to_vec();
+    let mut at = 0;
+    let is_colons = |at: usize| {
+        let is = |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(mark)) if mark.as_char() == ':');
+        is(tokens.get(at)) && is(tokens.get(at + 1))
+    };
+    while at < tokens.len() {
+        match &tokens[at] {
+            TokenTree::Ident(name) => {
+                let goes_on = is_colons(at + 1);
+                if path.is_empty() && *name != "crate" {
+                    at += 1;
+                    continue;
+                }
+                path.push(name.to_string());
+                if goes_on {
+                    at += 3;
+                    continue;
+                }
+                found.insert(path.clone());
+                path = prefix.to_vec();
+            }
+            TokenTree::Group(group) => {
+                let inside = if path.len() > prefix.len() || !prefix.is_empty() { path.clone() } else { Vec::new() };
+                uses(group.stream(), &inside, found);
+                path = prefix.to_vec();
+            }
+            _ => path = prefix.to_vec(),
+        }
+        at += 1;
+    }
+}
+
+#[test]
+fn dependencies_point_downwards_and_the_pure_modules_stay_pure() {
+    let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));
+    let mut wrong = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/src");
+    let mut between: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, source) in sources("server/src") {
+        let relative = path.strip_prefix(&root).unwrap().with_extension("");
+        let module = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        if matches!(module.as_str(), "main" | "lib" | "commands") {
+            continue;
+        }
+        let own = floor(&module).unwrap_or_else(|| panic!("{module} stands on no floor"));
+        let production = source.split("#[cfg(test)]\nmod ").next().unwrap();
+        let mut named = BTreeSet::new();
+        uses(production.parse().unwrap(), &[], &mut named);
+        for used in named.iter().filter_map(|path| path.get(1)).filter(|used| **used != module) {
+            between.entry(module.clone()).or_default().insert(used.clone());
+            match floor(used) {
+                Some(other) if other < own => wrong.push(format!("{}: crate::{used} is above", relative.display())),
+                Some(_) => {}
+                None => wrong.push(format!("{}: crate::{used} stands on no floor", relative.display())),
+            }
+        }
+        if module == "message" || relative.ends_with("outbox/retry_policy") {
+            for impure in ["crate::clock", "crate::store", "crate::mail::", "tokio::", "std::fs", "std::net", "sqlx"] {
+                if production.contains(impure) {
+                    wrong.push(format!("{}: {impure} in a pure module", relative.display()));
+                }
+            }
+        }
+    }
+    // No circle, on a floor either: what is used by nothing that is left goes first.
+    let mut left: BTreeSet<String> = FLOORS.concat().iter().map(ToString::to_string).collect();
+    loop {
+        let free: Vec<String> = left
+            .iter()
+            .filter(|module| between.get(*module).is_none_or(|used| used.is_disjoint(&left)))
+            .cloned()
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|module| !free.contains(module));
+    }
+    assert!(left.is_empty(), "a circle: {left:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -6,8 +6,8 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 use crate::pages::{
-    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, Letter, Login,
-    Message, NotFound, Outbox, Users,
+    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, Login, Message,
+    NotFound, Outbox, SentMessage, Users,
 };
 
 /// The document.
@@ -55,7 +55,7 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/mail/compose") view=Compose ssr=mode.clone()/>
                 <Route path=path!("/mail/drafts") view=Drafts ssr=mode.clone()/>
                 <Route path=path!("/mail/outbox") view=Outbox ssr=mode.clone()/>
-                <Route path=path!("/mail/outbox/:id") view=Letter ssr=mode.clone()/>
+                <Route path=path!("/mail/outbox/:id") view=SentMessage ssr=mode.clone()/>
                 <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode/>
             </Routes>
         </Router>

@@ -1,5 +1,6 @@
 //! Settings: from the environment, then `entrepost.toml`, then defaults. Errors name the setting and the expected value.
 
+mod limits;
 mod public_url;
 mod relay;
 mod source;
@@ -10,11 +11,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::outbox::Limits;
-use crate::service::quotas::Quotas;
-use crate::store::{Space, Throttle};
 use crate::vault::Secret;
 
+pub use limits::{DiskSpace, Quotas, SendLimits, Throttle};
 pub use public_url::PublicUrl;
 pub use relay::{Encryption, Relay};
 pub use source::{ConfigError, Source};
@@ -64,7 +63,7 @@ pub struct Config {
     pub client_address_header: Option<http::HeaderName>,
     pub quotas: Quotas,
     /// Disk space of the database.
-    pub space: Space,
+    pub space: DiskSpace,
     /// Browser connections at one time; if unset, as many as the system allows.
     pub connections: Option<usize>,
     /// Of those, from one network address.
@@ -75,7 +74,7 @@ pub struct Config {
     pub arrival_limit: Duration,
     /// How often a blocked mailbox is tested again.
     pub retest_interval: Duration,
-    pub limits: Limits,
+    pub limits: SendLimits,
     /// Total size of a message's attachments, in bytes.
     pub attachment_limit: u64,
     /// How long finished messages stay in the outbox.
@@ -121,6 +120,10 @@ fn is_loopback(url: &Url) -> bool {
         None => false,
     }
 }
+
+const COUNT: &str = "a whole number, 1 or more, is expected";
+const BYTES: &str = "a number of bytes is expected";
+const SECONDS: &str = "a whole number of seconds, 1 or more, is expected";
 
 fn positive(text: &str) -> Option<i64> {
     text.parse().ok().filter(|count| *count > 0)
@@ -211,9 +214,6 @@ impl Config {
         let scopes = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid profile email";
         let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
         let server = "a host and a port, such as smtp.office365.com:587";
-        let count = "a whole number, 1 or more, is expected";
-        let bytes = "a number of bytes is expected";
-        let whole_seconds = "a whole number of seconds, 1 or more, is expected";
         let system_smtp = match source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")? {
             None => None,
             Some(text) => Some(Relay::parse(&text).ok_or_else(|| ConfigError::Value {
@@ -264,66 +264,21 @@ impl Config {
             outbound_address: outbound_address(source)?,
             extra_ca,
             client_address_header,
-            quotas: Quotas {
-                draft_bytes: source.parsed("ENTREPOST_DRAFT_BYTES", "250000000", bytes, |text| text.parse().ok())?,
-                draft_bytes_of_institution: source.parsed(
-                    "ENTREPOST_DRAFT_BYTES_OF_INSTITUTION",
-                    "20000000000",
-                    bytes,
-                    |text| text.parse().ok(),
-                )?,
-                queued_messages: source.parsed("ENTREPOST_QUEUED_MESSAGES", "1000", count, positive)?,
-                queued_bytes: source.parsed("ENTREPOST_QUEUED_BYTES", "500000000", bytes, |text| text.parse().ok())?,
-                queued_messages_of_institution: source.parsed(
-                    "ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION",
-                    "50000",
-                    count,
-                    positive,
-                )?,
-                queued_bytes_of_institution: source.parsed(
-                    "ENTREPOST_QUEUED_BYTES_OF_INSTITUTION",
-                    "20000000000",
-                    bytes,
-                    |text| text.parse().ok(),
-                )?,
-                attempts_per_hour: source.parsed("ENTREPOST_ATTEMPTS_PER_HOUR", "60", count, positive)?,
-                attempts_per_hour_of_institution: source.parsed(
-                    "ENTREPOST_ATTEMPTS_PER_HOUR_OF_INSTITUTION",
-                    "3000",
-                    count,
-                    positive,
-                )?,
-                invitations_per_day: source.parsed("ENTREPOST_INVITATIONS_PER_DAY", "2000", count, positive)?,
-                streams: source.parsed("ENTREPOST_OPEN_PAGES", "30", count, many)?,
-            },
-            space: Space {
-                reserve: source.parsed("ENTREPOST_DISK_RESERVE_BYTES", "134217728", bytes, |text| text.parse().ok())?,
-                limit: source
-                    .get("ENTREPOST_DATABASE_BYTES")
-                    .map(|_| source.parsed("ENTREPOST_DATABASE_BYTES", "", bytes, |text| text.parse().ok()))
-                    .transpose()?,
-            },
+            quotas: Quotas::read(source)?,
+            space: DiskSpace::read(source)?,
             connections: source
                 .get("ENTREPOST_CONNECTIONS")
-                .map(|_| source.parsed("ENTREPOST_CONNECTIONS", "", count, many))
+                .map(|_| source.parsed("ENTREPOST_CONNECTIONS", "", COUNT, many))
                 .transpose()?,
-            connections_per_address: source.parsed("ENTREPOST_CONNECTIONS_PER_ADDRESS", "1024", count, many)?,
-            sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", whole_seconds, seconds)?,
-            arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", whole_seconds, seconds)?,
-            retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", whole_seconds, seconds)?,
-            limits: Limits {
-                throttle: Throttle {
-                    connections: source.parsed("ENTREPOST_SMTP_CONNECTIONS", "3", count, positive)?,
-                    messages_per_minute: source.parsed("ENTREPOST_MESSAGES_PER_MINUTE", "30", count, positive)?,
-                    recipients_per_day: source.parsed("ENTREPOST_RECIPIENTS_PER_DAY", "10000", count, positive)?,
-                },
-                max_age: source.parsed("ENTREPOST_MESSAGE_SECONDS", "259200", whole_seconds, seconds)?,
-                first_pause: source.parsed("ENTREPOST_RETRY_SECONDS", "60", whole_seconds, seconds)?,
-            },
+            connections_per_address: source.parsed("ENTREPOST_CONNECTIONS_PER_ADDRESS", "1024", COUNT, many)?,
+            sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", SECONDS, seconds)?,
+            arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", SECONDS, seconds)?,
+            retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", SECONDS, seconds)?,
+            limits: SendLimits::read(source)?,
             attachment_limit: source.parsed(
                 "ENTREPOST_ATTACHMENT_BYTES",
                 "25000000",
-                "a number of octets, at most 100000000, is expected",
+                "a number of bytes, at most 100000000, is expected",
                 |text| text.parse().ok().filter(|bytes| (1..=100_000_000).contains(bytes)),
             )?,
             outbox_kept: source.parsed(
@@ -332,7 +287,7 @@ impl Config {
                 "a whole number of days, 1 or more, is expected",
                 days,
             )?,
-            poll_interval: source.parsed("ENTREPOST_POLL_SECONDS", "300", whole_seconds, seconds)?,
+            poll_interval: source.parsed("ENTREPOST_POLL_SECONDS", "300", SECONDS, seconds)?,
         })
     }
 }

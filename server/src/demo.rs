@@ -127,7 +127,7 @@ async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartEr
             password: Some(PASSWORD),
             announce: None,
         };
-        services.add_person(&person).await?.map_err(|error| other(&error))?;
+        services.add_person(&person).await.map_err(|error| other(&error))?;
     }
     Ok(())
 }

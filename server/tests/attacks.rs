@@ -304,7 +304,7 @@ async fn quotas_have_no_gaps() {
     let mailbox = seat.mailbox.to_string();
     for number in 0..5 {
         let page = says(&user, "/api/try_again", "mailbox", &mailbox).await;
-        assert_eq!(page.contains("3 times within the last hour"), number >= 3, "{number}");
+        assert_eq!(page.contains("3 times in the last hour"), number >= 3, "{number}");
     }
     let person = seat.user.to_string();
     for number in 0..4 {

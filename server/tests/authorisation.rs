@@ -116,7 +116,7 @@ async fn every_page() {
     ] {
         let answer = user.post(&world.url("demo", &format!("/api/{name}")), &fields).await;
         let page = user.get(&world.url("demo", &location(&answer))).await.text().await.unwrap();
-        assert!(page.contains("That didn't work."), "{name} of another's attempt");
+        assert!(page.contains("banner bad"), "{name} of another's attempt");
     }
     let run = user.post(&world.url("demo", "/api/run_checks"), &[("attempt", &begun)]).await;
     assert_eq!(run.status(), 404);
@@ -376,7 +376,7 @@ async fn ids_of_another_institution_are_worth_nothing() {
             assert_eq!(answer.status().as_u16(), 302, "{name}");
             let to = location(&answer);
             let page = foreign.get(&world.url("second", &to)).await.text().await.unwrap();
-            assert!(page.contains("That didn't work.") || page.contains("id=\"errors\""), "{name} is refused");
+            assert!(page.contains("banner bad") || page.contains("id=\"errors\""), "{name} is refused");
         }
         let after =
             format!("{:?}", (store.mailbox(demo, mailbox).await.unwrap(), store.user(demo, user).await.unwrap()));
@@ -435,8 +435,7 @@ async fn what_is_a_colleagues_is_worth_nothing() {
                 };
                 let to = location(&answer);
                 let page = browser.get(&world.url(slug, &to)).await.text().await.unwrap();
-                let refused =
-                    ["That didn't work.", "id=\"errors\"", "We can't find that page. It may have been deleted."];
+                let refused = ["banner bad", "id=\"errors\"", "We can't find that page. It may have been deleted."];
                 assert!(refused.iter().any(|text| page.contains(text)), "{name} at {slug} is refused");
             }
         }

@@ -90,7 +90,7 @@ fn wrong_arguments_and_settings_leave_nothing_behind() {
     refused(&[], &[&ADD[..], &["--password-stdin"]].concat(), "at least 12 characters");
     refused(&[("ENTREPOST_LOG", "loud=noise")], &["doctor"], "ENTREPOST_LOG");
     std::fs::write(here.path().join("entrepost.toml"), "ENTREPOST_PUBLIC_ULR = \"https://x.example\"").unwrap();
-    refused(&[], &["doctor"], "the nearest is ENTREPOST_PUBLIC_URL");
+    refused(&[], &["doctor"], "did you mean ENTREPOST_PUBLIC_URL");
     std::fs::write(here.path().join("entrepost.toml"), "ENTREPOST_LISTEN = \"127.0.0.1:1\"\nmarked secret").unwrap();
     let broken = run(here.path(), &[], &["doctor"], "");
     assert!(broken.err.contains("line 2") && !broken.err.contains("marked"), "{}", broken.err);

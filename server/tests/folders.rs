@@ -97,8 +97,8 @@ async fn deleting_finds_its_folder_in_any_language_and_is_undone() {
         // One goes on where one was.
         assert!(back.ends_with(&format!("#open-1-{}", uid(&list, "Message 1"))), "{back}");
         let list = page(&browser, &world, &back).await;
-        assert!(list.contains("1 message moved to the deleted ones") && !list.contains(">Message 2"));
-        assert!(list.contains("<title>1 message moved to the deleted ones · Inbox · Entrepost"), "{list}");
+        assert!(list.contains("1 message moved to Deleted Items") && !list.contains(">Message 2"));
+        assert!(list.contains("<title>1 message moved to Deleted Items · Inbox · Entrepost"), "{list}");
         let back = post(&browser, &world, "/api/act_on_mail", &form(&list, "class=\"undo\"")).await;
         assert_eq!(folder_of(&world, "Subject: Message 2"), "INBOX", "{name}");
         let list = page(&browser, &world, &back).await;
@@ -148,7 +148,7 @@ async fn the_folder_for_deleted_mail_can_be_chosen() {
         assert!(list.contains("Folder for deleted messages") && list.contains("Ablage P"));
         let old = uid(&list, "Old");
         let refused = post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&old], "delete")).await;
-        assert!(page(&browser, &world, &refused).await.contains("so nothing was deleted. Choose one"));
+        assert!(page(&browser, &world, &refused).await.contains("Choose one below the folder list"));
         assert_eq!(folder_of(&world, "Subject: Old"), "INBOX");
         let chosen = [("mailbox".to_owned(), seat.mailbox.to_string()), ("folder".to_owned(), "Nowhere".to_owned())];
         let back = post(&browser, &world, "/api/choose_deleted_folder", &chosen).await;

@@ -44,11 +44,8 @@ async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text
 #[tokio::test]
 async fn drafts_have_a_limit_for_each_person_and_for_all() {
     for (setting, words) in [
-        ("ENTREPOST_DRAFT_BYTES", "Your drafts and their files would exceed 300 kB together."),
-        (
-            "ENTREPOST_DRAFT_BYTES_OF_INSTITUTION",
-            "The drafts of your institution and their files would exceed 300 kB together.",
-        ),
+        ("ENTREPOST_DRAFT_BYTES", "Your drafts and their files would exceed 300 kB."),
+        ("ENTREPOST_DRAFT_BYTES_OF_INSTITUTION", "All drafts of your institution would exceed 300 kB."),
     ] {
         let (_database, world, seat, browser) = start(&[(setting, "300000")]).await;
         let fits = press(&browser, &world, &seat, "save", "first", 200_000).await;
@@ -62,8 +59,8 @@ async fn drafts_have_a_limit_for_each_person_and_for_all() {
 #[tokio::test]
 async fn the_queue_has_limits_for_each_person_and_for_all() {
     for (setting, value, words) in [
-        ("ENTREPOST_QUEUED_MESSAGES", "2", "2 of your messages wait to be sent already."),
-        ("ENTREPOST_QUEUED_BYTES", "300000", "The messages that wait to be sent would exceed 300 kB together."),
+        ("ENTREPOST_QUEUED_MESSAGES", "2", "You already have 2 messages waiting to be sent."),
+        ("ENTREPOST_QUEUED_BYTES", "300000", "Your waiting messages would exceed 300 kB."),
         ("ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION", "2", "Your institution has too many messages waiting to be sent."),
         (
             "ENTREPOST_QUEUED_BYTES_OF_INSTITUTION",

@@ -146,7 +146,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
         let all = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         let waiting = all.iter().find(|one| one.subject == "Many").unwrap();
         assert_eq!(waiting.state, DeliveryState::Queued);
-        assert!(waiting.answer.contains("3 recipients within 24 hours"), "{}", waiting.answer);
+        assert!(waiting.answer.contains("3 recipients in 24 hours"), "{}", waiting.answer);
         // But not for ever: once it has waited for hours, they wait for it.
         for _ in 0..4 {
             clock.advance_ms(DAY_MS / 4);

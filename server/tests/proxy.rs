@@ -55,17 +55,17 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
 #[tokio::test]
 async fn what_is_warned_of_is_warned_of_once() {
     for (settings, header, words) in [
-        (vec![], "x-forwarded-for", "a proxy sends x-forwarded-for, which is not read"),
-        (vec![], "forwarded", "a proxy sends forwarded, which is not read"),
+        (vec![], "x-forwarded-for", "a proxy sends x-forwarded-for, which is ignored"),
+        (vec![], "forwarded", "a proxy sends forwarded, which is ignored"),
         (
             vec![("ENTREPOST_CLIENT_ADDRESS_HEADER", "x-forwarded-for".to_owned())],
             "x-forwarded-for",
-            "x-forwarded-for (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address",
+            "x-forwarded-for (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing or has no address",
         ),
         (
             vec![("ENTREPOST_CLIENT_ADDRESS_HEADER", "x-real-ip".to_owned())],
             "x-forwarded-for",
-            "x-real-ip (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing, or holds no address",
+            "x-real-ip (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing or has no address",
         ),
     ] {
         let (logged, _guard) = Captured::of_this_thread("info");

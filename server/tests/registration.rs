@@ -82,7 +82,7 @@ async fn other_ids_end_every_connection_but_only_after_asking() {
         world.sandbox.world().app.client_id = other;
         let new = Values { client: other.to_string(), ..values };
         let page = save(&world, &admin, &new, &[]).await;
-        assert!(page.contains("1 person must connect again") && page.contains("Use the new values"), "{page}");
+        assert!(page.contains("1 person must sign in again") && page.contains("Use the new values"), "{page}");
         let store = &world.services.store;
         let current = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
         assert_ne!(current.client_id.0, other, "the old ones stay in use until somebody decides");
@@ -111,7 +111,7 @@ async fn the_system_default_ends_every_connection_but_only_after_asking() {
         let address = world.url("demo", "/api/save_email_config");
         admin.post(&address, &default).await;
         let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
-        assert!(page.contains("Stop using MS Exchange Online?") && page.contains("1 person must connect"), "{page}");
+        assert!(page.contains("Stop using MS Exchange Online?") && page.contains("1 person must sign in"), "{page}");
         assert!(proves(&world, &seat).await, "nothing has changed before somebody agreed");
         let confirmed: Vec<_> = default.into_iter().chain([("confirm_disconnect", "yes")]).collect();
         admin.post(&address, &confirmed).await;

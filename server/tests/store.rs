@@ -23,8 +23,10 @@ struct Seed {
 }
 
 async fn seed(database: &Database) -> Seed {
-    let (store, clock) =
-        (Store::open(&database.url, server::store::Space { reserve: 0, limit: None }).await.unwrap(), Clock::system());
+    let (store, clock) = (
+        Store::open(&database.url, server::config::DiskSpace { reserve: 0, limit: None }).await.unwrap(),
+        Clock::system(),
+    );
     let (one, two, user) = (InstitutionId(clock.uuid()), InstitutionId(clock.uuid()), UserId(clock.uuid()));
     let mut tx = store.begin().await.unwrap();
     for (id, slug) in [(one, "one"), (two, "two")] {

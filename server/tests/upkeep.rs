@@ -201,7 +201,7 @@ async fn administrators_are_told_once_of_each_incident() {
         }
         let mails = told();
         assert_eq!(mails.len(), 1, "one e-mail, not three");
-        assert!(mails[0].contains("Subject: user@demo.example must be connected again"));
+        assert!(mails[0].contains("Subject: user@demo.example needs to be reconnected"));
         assert!(mails[0].contains("From: notifications@demo.mail.localhost"));
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::NeedsReconnect);

@@ -3,10 +3,10 @@
 use leptos::prelude::*;
 
 #[cfg(feature = "ssr")]
-use super::Request;
+use super::request::Request;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{EMAIL_CONFIG_PATH, EmailConfigForm, GuideStep};
+use crate::model::{EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GuideStep};
 
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
 pub async fn save_email_config(
@@ -35,35 +35,24 @@ pub async fn save_email_config(
         confirm_disconnect,
     };
     let typed = form.clone();
-    let work = async {
-        let admin = request.visitor.administrator()?;
-        request.backend.email_config.save(&admin, form).await
-    };
-    request.form(EMAIL_CONFIG_PATH, "email-config", &typed.typed(), work).await;
-    Ok(())
+    let work = async { request.backend.email_config.save(&request.administrator()?, form).await };
+    request.form(EMAIL_CONFIG_PATH, FormName::EmailConfig, &typed.typed(), work).await
 }
 
 #[server(name = VerifyAgain, prefix = "/api", endpoint = "verify_again")]
 pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let admin = request.visitor.administrator()?;
-        request.backend.email_config.verify_again(&admin, confirm_disconnect == "yes").await
+        request.backend.email_config.verify_again(&request.administrator()?, confirm_disconnect == "yes").await
     };
-    request.form(EMAIL_CONFIG_PATH, "email-config", &[], work).await;
-    Ok(())
+    request.form(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
 }
 
-/// Forgets the waiting values.
 #[server(name = DiscardWaiting, prefix = "/api", endpoint = "discard_waiting")]
 pub async fn discard_waiting() -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let admin = request.visitor.administrator()?;
-        request.backend.email_config.discard_waiting(&admin).await
-    };
-    request.notice(EMAIL_CONFIG_PATH, "email-config", work).await;
-    Ok(())
+    let work = async { request.backend.email_config.discard_waiting(&request.administrator()?).await };
+    request.notice(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
 }
 
 /// Ticks or unticks one step of the guide (called by the island).
@@ -71,9 +60,8 @@ pub async fn discard_waiting() -> Result<(), AppError> {
 pub async fn set_guide_step(step: String, done: bool) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let admin = request.visitor.administrator()?;
         let step = GuideStep::parse(&step).ok_or(AppError::Malformed)?;
-        request.backend.email_config.set_guide_step(&admin, step, done).await
+        request.backend.email_config.set_guide_step(&request.administrator()?, step, done).await
     };
     request.answer(work.await)
 }
@@ -83,42 +71,27 @@ pub async fn set_guide_step(step: String, done: bool) -> Result<(), AppError> {
 pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let admin = request.visitor.administrator()?;
         let steps: Vec<_> = steps.iter().filter_map(|step| GuideStep::parse(step)).collect();
-        request.backend.email_config.set_guide_steps(&admin, &steps).await.map(|()| crate::model::Flash::default())
+        request.backend.email_config.set_guide_steps(&request.administrator()?, &steps).await.map(|()| Flash::default())
     };
-    request.form(EMAIL_CONFIG_PATH, "guide", &[], work).await;
-    Ok(())
+    request.form(EMAIL_CONFIG_PATH, FormName::Guide, &[], work).await
 }
 
 /// Sends the administrator to Microsoft for admin consent.
 #[server(name = StartConsent, prefix = "/api", endpoint = "start_consent")]
 pub async fn start_consent() -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let admin = request.visitor.administrator()?;
-        request.backend.email_config.start_consent(&admin, &request.visitor).await
-    };
-    match work.await {
-        Ok(departure) => request.redirect_to_provider(&departure),
-        Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
-    }
-    Ok(())
+    let work = async { request.backend.email_config.start_consent(&request.administrator()?, &request.visitor).await };
+    request.provider(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
 }
 
 /// Configure & Test of the notification mailbox.
 #[server(name = StartNotifications, prefix = "/api", endpoint = "start_notifications")]
 pub async fn start_notifications() -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let admin = request.visitor.administrator()?;
-        request.backend.email_config.start_notifications(&admin, &request.visitor).await
-    };
-    match work.await {
-        Ok(departure) => request.redirect_to_provider(&departure),
-        Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
-    }
-    Ok(())
+    let work =
+        async { request.backend.email_config.start_notifications(&request.administrator()?, &request.visitor).await };
+    request.provider(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
 }
 
 /// Tests a connected mailbox that sends as the custom From address.
@@ -126,26 +99,16 @@ pub async fn start_notifications() -> Result<(), AppError> {
 pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let admin = request.visitor.administrator()?;
         let mailbox =
             mailbox.parse().map_err(|_| AppError::field("mailbox", "Mailbox", "Choose a connected mailbox."))?;
-        request.backend.email_config.test_pair(&admin, mailbox).await
+        request.backend.email_config.test_pair(&request.administrator()?, mailbox).await
     };
-    match work.await {
-        Ok(path) => request.go(&path),
-        Err(error) => request.form(EMAIL_CONFIG_PATH, "email-config", &[], async { Err(error) }).await,
-    }
-    Ok(())
+    request.next(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
 }
 
-/// No mailbox sends notifications any more.
 #[server(name = DisconnectNotifications, prefix = "/api", endpoint = "disconnect_notifications")]
 pub async fn disconnect_notifications() -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let admin = request.visitor.administrator()?;
-        request.backend.email_config.disconnect_notifications(&admin).await
-    };
-    request.notice(EMAIL_CONFIG_PATH, "email-config", work).await;
-    Ok(())
+    let work = async { request.backend.email_config.disconnect_notifications(&request.administrator()?).await };
+    request.notice(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
 }

@@ -3,20 +3,20 @@
 use leptos::prelude::*;
 
 #[cfg(feature = "ssr")]
-use super::Request;
+use super::request::{Request, id};
 #[cfg(feature = "ssr")]
 use crate::backend::Acted;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{Flash, MailAction, MailboxId, MessageRef, escaped};
+use crate::model::{Flash, FormName, INBOX_PATH, MESSAGE_PATH, MailAction, MailboxId, MessageRef, escaped};
 
 /// The page of a folder, or of what was found in it.
 #[cfg(feature = "ssr")]
 fn list(mailbox: &str, folder: &str, (number, search): (u32, &str)) -> String {
-    let Ok(mailbox) = mailbox.parse::<MailboxId>() else { return "/mail/inbox".to_owned() };
+    let Ok(mailbox) = mailbox.parse::<MailboxId>() else { return INBOX_PATH.to_owned() };
     let number = if number > 1 { format!("&page={number}") } else { String::new() };
     let search = if search.is_empty() { String::new() } else { format!("&search={}", escaped(search)) };
-    format!("/mail/inbox?mailbox={mailbox}&folder={}{number}{search}", escaped(folder))
+    format!("{INBOX_PATH}?mailbox={mailbox}&folder={}{number}{search}", escaped(folder))
 }
 
 /// Marks, flags or deletes messages of a folder.
@@ -37,14 +37,13 @@ pub async fn act_on_mail(
     let (back, stays) = match mailbox.parse() {
         Ok(mailbox) if stay > 0 => {
             let place = MessageRef { mailbox, folder: folder.clone(), uid_validity: validity, uid: stay };
-            (format!("/mail/message?{}", place.query()), true)
+            (format!("{MESSAGE_PATH}?{}", place.query()), true)
         }
         _ if to.is_empty() => (list(&mailbox, &folder, (page, &search)), false),
         _ => (list(&mailbox, &to, (1, "")), false),
     };
     let work = async {
-        let user = request.visitor.signed_in()?.mail()?;
-        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
+        let (user, mailbox) = (request.mail_owner()?, id(&mailbox)?);
         let action = MailAction::parse(&action).ok_or(AppError::Malformed)?;
         let place = MessageRef { mailbox, folder, uid_validity: validity, uid: 0 };
         request.backend.inbox.act(&user, &place, &uids, action, &to).await
@@ -55,11 +54,10 @@ pub async fn act_on_mail(
         Ok(Acted { row: Some((validity, uid)), .. }) if !stays => format!("{back}#open-{validity}-{uid}"),
         _ => back,
     };
-    request.notice(&back, "inbox", async { acted.map(|acted| acted.notice) }).await;
-    Ok(())
+    request.notice(&back, FormName::Inbox, async { acted.map(|acted| acted.notice) }).await
 }
 
-/// Looks into a folder now.
+/// Syncs a folder now.
 #[server(name = RefreshMail, prefix = "/api", endpoint = "refresh_mail")]
 pub async fn refresh_mail(
     #[server(default)] mailbox: String,
@@ -68,12 +66,10 @@ pub async fn refresh_mail(
     let request = Request::current().await?;
     let back = list(&mailbox, &folder, (1, ""));
     let work = async {
-        let user = request.visitor.signed_in()?.mail()?;
-        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
+        let (user, mailbox) = (request.mail_owner()?, id(&mailbox)?);
         request.backend.inbox.refresh(&user, mailbox, &folder).await.map(|()| Flash::default())
     };
-    request.form(&back, "inbox", &[], work).await;
-    Ok(())
+    request.form(&back, FormName::Inbox, &[], work).await
 }
 
 /// Chooses the folder that deleted messages go to.
@@ -85,10 +81,8 @@ pub async fn choose_deleted_folder(
     let request = Request::current().await?;
     let back = list(&mailbox, "INBOX", (1, ""));
     let work = async {
-        let user = request.visitor.signed_in()?.mail()?;
-        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
+        let (user, mailbox) = (request.mail_owner()?, id(&mailbox)?);
         request.backend.inbox.choose_trash(&user, mailbox, &folder).await
     };
-    request.notice(&back, "inbox", work).await;
-    Ok(())
+    request.notice(&back, FormName::Inbox, work).await
 }

@@ -4,28 +4,18 @@ use leptos::prelude::*;
 use leptos::server_fn::codec::{StreamingText, TextStream};
 
 #[cfg(feature = "ssr")]
-use super::Request;
+use super::request::{Request, id};
 #[cfg(feature = "ssr")]
-use crate::backend::{Callback, Decision};
+use crate::backend::{Callback, Decision, NextPage, TurnedAway};
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{AttemptId, Flash};
-
-#[cfg(feature = "ssr")]
-const PAGE: &str = "/account/email";
+use crate::model::{ACCOUNT_PATH, Flash, FormName, LOGIN_PATH};
 
 #[server(name = ConfigureAndTest, prefix = "/api", endpoint = "configure_and_test")]
 pub async fn configure_and_test(email: String) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let user = request.visitor.signed_in()?;
-        request.backend.mailboxes.start(&user, &request.visitor, &email).await
-    };
-    match work.await {
-        Ok(departure) => request.redirect_to_provider(&departure),
-        Err(error) => request.form(PAGE, "connect", &[("email", &email)], async { Err(error) }).await,
-    }
-    Ok(())
+    let work = async { request.backend.mailboxes.start(&request.user()?, &request.visitor, &email).await };
+    request.provider(ACCOUNT_PATH, FormName::Connect, &[("email", &email)], work).await
 }
 
 /// Completes a sign-in (called by the island); answers the page to go to.
@@ -44,11 +34,11 @@ pub async fn complete_sign_in(
     // Without JavaScript no island will ask for the checks, so they start here.
     let path = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
         Ok(path) => path,
-        Err((notice, path)) => {
+        Err(TurnedAway { notice, path }) => {
             let form = match path.as_str() {
-                "/login" => "sign-in",
-                "/account/email" => "connect",
-                _ => "email-config",
+                LOGIN_PATH => FormName::SignIn,
+                ACCOUNT_PATH => FormName::Connect,
+                _ => FormName::EmailConfig,
             };
             request.leave(form, Flash::notice(notice)).await;
             path
@@ -60,15 +50,11 @@ pub async fn complete_sign_in(
     Ok(path)
 }
 
-/// Starts the checks of an attempt, if nobody did, and streams a snapshot of it at each change: JSON lines, ASCII only.
+/// Starts the checks of an attempt once and streams a snapshot of it at each change: JSON lines, ASCII only.
 #[server(name = RunChecks, prefix = "/api", endpoint = "run_checks", output = StreamingText)]
 pub async fn run_checks(attempt: String) -> Result<TextStream<AppError>, AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let user = request.visitor.signed_in()?;
-        let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mailboxes.run(&user, id).await
-    };
+    let work = async { request.backend.mailboxes.run(&request.user()?, id(&attempt)?).await };
     let stream = request.answer(work.await)?;
     Ok(TextStream::new(futures::StreamExt::map(stream, |view| Ok(crate::api::mailboxes::json_line(&view)))))
 }
@@ -98,60 +84,43 @@ pub fn json_line(view: &crate::model::AttemptView) -> String {
 pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async {
-        let user = request.visitor.signed_in()?;
-        let id: AttemptId = attempt.parse().map_err(|_| AppError::NotFound)?;
         let decision = match decision.as_str() {
             "again" => Decision::SignInAgain,
             "continue" => Decision::ContinueWithTyped,
             "instead" => Decision::UseSignedIn,
-            _ => return Err(AppError::Malformed),
+            _ => return Err(AppError::Malformed.into()),
         };
-        request.backend.mailboxes.decide(&user, &request.visitor, id, decision).await
+        request.backend.mailboxes.decide(&request.user()?, &request.visitor, id(&attempt)?, decision).await
     };
     match work.await {
-        Ok(Ok(path)) => request.go(&path),
-        Ok(Err(departure)) => request.redirect_to_provider(&departure),
-        Err(error) => request.form(PAGE, "connect", &[], async { Err(error) }).await,
+        Ok(NextPage::Path(path)) => request.go(&path),
+        Ok(NextPage::Provider(redirect)) => request.redirect_to_provider(&redirect),
+        Err(error) => request.refuse(ACCOUNT_PATH, FormName::Connect, &[], error).await,
     }
     Ok(())
 }
 
-/// Try again, with the grant that is kept.
+/// Runs the checks again, with the stored grant.
 #[server(name = TryAgain, prefix = "/api", endpoint = "try_again")]
 pub async fn try_again(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let user = request.visitor.signed_in()?;
-        request.backend.mailboxes.try_again(&user, mailbox.parse().map_err(|_| AppError::NotFound)?).await
-    };
-    match work.await {
-        Ok(path) => request.go(&path),
-        Err(error) => request.form(PAGE, "connect", &[], async { Err(error) }).await,
-    }
-    Ok(())
+    let work = async { request.backend.mailboxes.try_again(&request.user()?, id(&mailbox)?).await };
+    request.next(ACCOUNT_PATH, FormName::Connect, work).await
 }
 
 /// Stores the further addresses of a mailbox.
 #[server(name = SetAliases, prefix = "/api", endpoint = "set_aliases")]
 pub async fn set_aliases(mailbox: String, #[server(default)] aliases: String) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let typed = aliases.clone();
     let work = async {
-        let user = request.visitor.signed_in()?;
-        let mailbox = mailbox.parse().map_err(|_| AppError::NotFound)?;
-        request.backend.mailboxes.set_aliases(&user, mailbox, &aliases).await.map(Flash::notice)
+        request.backend.mailboxes.set_aliases(&request.user()?, id(&mailbox)?, &aliases).await.map(Flash::notice)
     };
-    request.form(PAGE, "aliases", &[("aliases", &typed)], work).await;
-    Ok(())
+    request.form(ACCOUNT_PATH, FormName::Aliases, &[("aliases", &aliases)], work).await
 }
 
 #[server(name = Disconnect, prefix = "/api", endpoint = "disconnect")]
 pub async fn disconnect(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async {
-        let user = request.visitor.signed_in()?;
-        request.backend.mailboxes.disconnect(&user, mailbox.parse().map_err(|_| AppError::NotFound)?).await
-    };
-    request.notice(PAGE, "connect", work).await;
-    Ok(())
+    let work = async { request.backend.mailboxes.disconnect(&request.user()?, id(&mailbox)?).await };
+    request.notice(ACCOUNT_PATH, FormName::Connect, work).await
 }

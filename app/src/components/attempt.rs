@@ -1,6 +1,10 @@
 //! A connection attempt: the route, the postmark, the choice, the diagnoses.
 
+use crate::api::email_config::{StartNotifications, TestPair};
+use crate::api::mailboxes::{ConfigureAndTest, Decide, TryAgain};
+use crate::model::{ACCOUNT_PATH, COMPOSE_PATH, EMAIL_CONFIG_PATH, INBOX_PATH};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::{Banner, DiagnosisSheet, RouteStops, duration};
 use crate::islands::{AttemptLive, SubmitButton};
@@ -167,7 +171,7 @@ fn sign_in_again(view: &AttemptView, class: &'static str) -> AnyView {
     let label = "Sign in again";
     if view.kind == AttemptKind::Personal {
         view! {
-            <form method="post" action="/api/configure_and_test">
+            <form method="post" action=ConfigureAndTest::PATH>
                 <input type="hidden" name="email" value=view.address.clone()/>
                 <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
             </form>
@@ -175,7 +179,7 @@ fn sign_in_again(view: &AttemptView, class: &'static str) -> AnyView {
         .into_any()
     } else {
         view! {
-            <form method="post" action="/api/start_notifications">
+            <form method="post" action=StartNotifications::PATH>
                 <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
             </form>
         }
@@ -193,7 +197,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
     if view.kind == AttemptKind::Pair {
         let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();
         return view! {
-            <form method="post" action="/api/test_pair">
+            <form method="post" action=TestPair::PATH>
                 <input type="hidden" name="mailbox" value=mailbox/>
                 <button class=primary>"Test again"</button>
             </form>
@@ -203,7 +207,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
     let kept = view.mailbox.filter(|_| view.grant_kept);
     match (kept, remedy) {
         (Some(mailbox), Remedy::TestAgain) => view! {
-            <form method="post" action="/api/try_again">
+            <form method="post" action=TryAgain::PATH>
                 <input type="hidden" name="mailbox" value=mailbox.to_string()/>
                 <button class=primary>"Test again"</button>
             </form>
@@ -218,7 +222,7 @@ fn choice_form(view: &AttemptView, choice: &Choice) -> AnyView {
     let typed = view.address.clone();
     let option = |decision: &'static str, class: &'static str, label: String, hint: String| {
         view! {
-            <form method="post" action="/api/decide" class="decision">
+            <form method="post" action=Decide::PATH class="decision">
                 <input type="hidden" name="attempt" value=id.clone()/>
                 <button class=class name="decision" value=decision>{label}</button>
                 <p class="quiet">{hint}</p>
@@ -241,7 +245,7 @@ fn after(view: &AttemptView) -> AnyView {
     if view.kind != AttemptKind::Personal {
         return view! {
             <section class="sheet">
-                <div class="actions"><a class="button primary" href="/institution/config/general/email">"Back to the email settings"</a></div>
+                <div class="actions"><a class="button primary" href=EMAIL_CONFIG_PATH>"Back to the email settings"</a></div>
             </section>
         }
         .into_any();
@@ -251,10 +255,10 @@ fn after(view: &AttemptView) -> AnyView {
             <h2>"You're all set"</h2>
             <p>"You can now send and receive as " <strong>{view.address.clone()}</strong> ". Entrepost renews its permission automatically."</p>
             <div class="actions">
-                <a class="button primary" href="/mail/compose">"Write a message"</a>
-                <a class="button" href="/mail/inbox">"Open inbox"</a>
-                <a class="button" href="/account/email">"Show my mailbox"</a>
-                <form method="post" action="/api/try_again">
+                <a class="button primary" href=COMPOSE_PATH>"Write a message"</a>
+                <a class="button" href=INBOX_PATH>"Open inbox"</a>
+                <a class="button" href=ACCOUNT_PATH>"Show my mailbox"</a>
+                <form method="post" action=TryAgain::PATH>
                     <input type="hidden" name="mailbox" value=mailbox/>
                     <button class="button">"Test again"</button>
                 </form>

@@ -1,6 +1,9 @@
 //! The frame of every page.
 
+use crate::api::accounts::SignOut;
+use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, USERS_PATH};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_meta::Title;
 
 use crate::backend::{SignedIn, Visitor};
@@ -109,10 +112,10 @@ pub fn Layout(
                 {brand(&institution)}
                 <nav aria-label="Main">
                     <a href="/" aria-current=current(Section::Home)>"Home"</a>
-                    <a href="/mail/inbox" aria-current=current(Section::Mail)>"Mail"</a>
+                    <a href=INBOX_PATH aria-current=current(Section::Mail)>"Mail"</a>
                     {admin.then(|| view! {
-                        <a href="/institution/config/general/email" aria-current=current(Section::Institution)>"Institution"</a>
-                        <a href="/institution/users" aria-current=current(Section::Users)>"Users"</a>
+                        <a href=EMAIL_CONFIG_PATH aria-current=current(Section::Institution)>"Institution"</a>
+                        <a href=USERS_PATH aria-current=current(Section::Users)>"Users"</a>
                     })}
                 </nav>
                 <div class="user">
@@ -124,12 +127,12 @@ pub fn Layout(
                     </button>
                     <div id="user-menu" class="menu" popover="auto">
                         <p class="quiet menu-who">{address}</p>
-                        <a href="/account/email">"User Account › Email"</a>
+                        <a href=ACCOUNT_PATH>"User Account › Email"</a>
                         {admin.then(|| view! {
-                            <a href="/institution/config/general/email">"Institution Config › General › Email"</a>
-                            <a href="/institution/users">"Institution › Users"</a>
+                            <a href=EMAIL_CONFIG_PATH>"Institution Config › General › Email"</a>
+                            <a href=USERS_PATH>"Institution › Users"</a>
                         })}
-                        <form method="post" action="/api/sign_out"><button>"Sign out"</button></form>
+                        <form method="post" action=SignOut::PATH><button>"Sign out"</button></form>
                     </div>
                 </div>
             </div>

@@ -1,5 +1,6 @@
 //! The parts of Mail.
 
+use crate::model::{COMPOSE_PATH, DRAFTS_PATH, INBOX_PATH, OUTBOX_PATH};
 use leptos::prelude::*;
 
 /// Which part of Mail is current.
@@ -29,11 +30,11 @@ pub fn MailNav(
     view! {
         <div class="mail-nav">
             <nav aria-label="Mail">
-                <a href="/mail/inbox" aria-current=here(MailTab::Inbox)>"Inbox"</a>
-                <a href="/mail/drafts" aria-current=here(MailTab::Drafts)>"Drafts"</a>
-                <a href="/mail/outbox" aria-current=here(MailTab::Outbox)>"Sent & delivery"</a>
+                <a href=INBOX_PATH aria-current=here(MailTab::Inbox)>"Inbox"</a>
+                <a href=DRAFTS_PATH aria-current=here(MailTab::Drafts)>"Drafts"</a>
+                <a href=OUTBOX_PATH aria-current=here(MailTab::Outbox)>"Sent & delivery"</a>
             </nav>
-            {(place != MailTab::Compose).then(|| view! { <a class=class href="/mail/compose">"New message"</a> })}
+            {(place != MailTab::Compose).then(|| view! { <a class=class href=COMPOSE_PATH>"New message"</a> })}
         </div>
     }
 }

@@ -1,6 +1,9 @@
 //! Prompts and diagnoses. Sign, word and colour together: colour never speaks alone.
 
+use crate::api::mailboxes::ConfigureAndTest;
+use crate::model::ACCOUNT_PATH;
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::Submit;
 use crate::islands::CopyButton;
@@ -65,9 +68,9 @@ pub fn Remedies(
 ) -> impl IntoView {
     let again = (remedy == Remedy::SignInAgain).then(|| {
         let values = vec![("email", address)];
-        view! { <Submit action="/api/configure_and_test" values label="Sign in again" class="button primary"/> }
+        view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary"/> }
     });
-    view! { {again} <a class="button" href="/account/email">"User Account › Email"</a> }
+    view! { {again} <a class="button" href=ACCOUNT_PATH>"User Account › Email"</a> }
 }
 
 fn step_list(steps: Vec<Step>) -> impl IntoView {

@@ -70,11 +70,33 @@ pub struct FieldError {
     pub text: String,
 }
 
+/// The forms whose answers a page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FormName {
+    /// No form of a certain page.
+    #[default]
+    #[serde(rename = "")]
+    Any,
+    SignIn,
+    Invitation,
+    Invite,
+    Users,
+    Connect,
+    Aliases,
+    EmailConfig,
+    Guide,
+    Compose,
+    Drafts,
+    Outbox,
+    Inbox,
+}
+
 /// The whole answer to a form: kept in a short-lived row, shown once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Flash {
     /// Which form it answers.
-    pub form: String,
+    pub form: FormName,
     /// The prompt.
     pub notice: Option<Notice>,
     pub errors: Vec<FieldError>,

@@ -210,7 +210,7 @@ pub struct ComposeView {
 
 /// A message of the outbox, opened.
 #[derive(Debug, Clone)]
-pub struct LetterView {
+pub struct SentMessageView {
     /// Its fate.
     pub delivery: DeliveryView,
     /// With angle brackets.

@@ -19,7 +19,7 @@ pub use attempt::{
     AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, Outcome, Stage,
 };
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Remedy, Step};
-pub use flash::{FieldError, Flash, Notice, Tone, Undo};
+pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
 };
@@ -28,13 +28,13 @@ pub use inbox::{
     SEARCHED_TEXTS, escaped,
 };
 pub use mail::{
-    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, FormVersion, LetterView,
-    RecipientKind, RecipientState, RecipientView, Resubmission, size_in_words,
+    AttachmentView, ComposeForm, ComposeView, DeliveryState, DeliveryView, DraftView, FormVersion, RecipientKind,
+    RecipientState, RecipientView, Resubmission, SentMessageView, size_in_words,
 };
 pub use message::{
     BodyView, EventTime, Invitation, InvitationKind, MessageView, NestedView, PartView, Protection, TextPiece,
 };
-pub use path::{AppPath, EMAIL_CONFIG_PATH, REDIRECT_PATH};
+pub use path::*;
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,

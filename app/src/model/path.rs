@@ -2,8 +2,21 @@
 
 use super::escaped;
 
+// The pages' paths, as the routes in `shell.rs` have them.
+
+pub const HOME_PATH: &str = "/";
+pub const LOGIN_PATH: &str = "/login";
+pub const ACCOUNT_PATH: &str = "/account/email";
+pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 /// Institution Config > General > Email, where an administrator saves the registration.
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
+pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/attempts";
+pub const USERS_PATH: &str = "/institution/users";
+pub const INBOX_PATH: &str = "/mail/inbox";
+pub const MESSAGE_PATH: &str = "/mail/message";
+pub const COMPOSE_PATH: &str = "/mail/compose";
+pub const DRAFTS_PATH: &str = "/mail/drafts";
+pub const OUTBOX_PATH: &str = "/mail/outbox";
 /// Where Microsoft sends a browser back to: the path of the redirect URI.
 pub const REDIRECT_PATH: &str = "/web/home/emails/msexchangeonlineoauth";
 

@@ -1,6 +1,9 @@
 //! User Account > Email.
 
+use crate::api::mailboxes::{ConfigureAndTest, Disconnect, SetAliases, TryAgain};
+use crate::model::{ACCOUNT_ATTEMPTS_PATH, COMPOSE_PATH, EMAIL_CONFIG_PATH, FormName};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::signed_in_page;
 use crate::components::{
@@ -13,7 +16,7 @@ use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView
 #[component]
 pub fn Account() -> impl IntoView {
     signed_in_page(|page, user| async move {
-        let flash = page.flash(&["connect", "aliases"]).await;
+        let flash = page.flash(&[FormName::Connect, FormName::Aliases]).await;
         let account = page.backend.mailboxes.account(&user).await?;
         let mut shown = Vec::new();
         for mailbox in &account.mailboxes {
@@ -42,7 +45,12 @@ pub fn Account() -> impl IntoView {
             .any(|(mailbox, _)| mailbox.problem.as_ref().is_some_and(|problem| problem.cause == "provider_changed"))
         {
             // The mailbox's own diagnosis says why, and who can fix it.
-            user.administrator().is_ok().then(|| view! { <p><a class="button primary" href="/institution/config/general/email">"Open Institution Config"</a></p> }).into_any()
+            user.administrator()
+                .is_ok()
+                .then(
+                    || view! { <p><a class="button primary" href=EMAIL_CONFIG_PATH>"Open Institution Config"</a></p> },
+                )
+                .into_any()
         } else {
             not_ready(&account.ask, user.administrator().is_ok())
         };
@@ -51,10 +59,10 @@ pub fn Account() -> impl IntoView {
             .map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt, account.provider_ready, &flash))
             .collect_view();
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
-        let attempts = history(&account.attempts, "/account/email/attempts");
+        let attempts = history(&account.attempts, ACCOUNT_ATTEMPTS_PATH);
         Ok(view! {
             <Layout user title="Email" trail="User Account" lead="Connect your mailbox once, then send and receive in Entrepost." section=Section::Account flash=flash.clone()>
-                <ErrorSummary title={if flash.form == "aliases" { "Not saved. Check the addresses below." } else { "Not connected. Check the email address." }} flash/>
+                <ErrorSummary title={if flash.form == FormName::Aliases { "Not saved. Check the addresses below." } else { "Not connected. Check the email address." }} flash/>
                 {diagnosis}
                 <div class="columns">
                     <div class="main-column">{boxes} {form}</div>
@@ -103,7 +111,7 @@ fn connect_form(
     view! {
         <section class="sheet">
             <h2>{title}</h2>
-            <form method="post" action="/api/configure_and_test">
+            <form method="post" action=ConfigureAndTest::PATH>
                 <TextInput name="email" label="Email address" kind="email" autocomplete="email" value=address.to_owned() hint=hint flash=flash.clone()/>
                 <div class="actions">
                     <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
@@ -120,7 +128,7 @@ fn not_ready(ask: &[String], administrator: bool) -> AnyView {
     if administrator {
         return view! {
             <Banner tone=Tone::Warning title text="You are an administrator: three values of an app registration are all it takes.">
-                <p><a class="button primary" href="/institution/config/general/email">"Set it up"</a></p>
+                <p><a class="button primary" href=EMAIL_CONFIG_PATH>"Set it up"</a></p>
             </Banner>
         }
         .into_any();
@@ -151,9 +159,9 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
         (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft ended the connection." text="Sign in again; it takes a minute."/> }.into_any(),
     };
     let again = if state == MailboxState::NeedsReconnect {
-        view! { <Submit action="/api/configure_and_test" values=vec![("email", address.clone())] label="Sign in again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
+        view! { <Submit action=ConfigureAndTest::PATH values=vec![("email", address.clone())] label="Sign in again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
     } else {
-        view! { <Submit action="/api/try_again" values=vec![("mailbox", id.clone())] label="Test again" busy="Starting…"/> }
+        view! { <Submit action=TryAgain::PATH values=vec![("mailbox", id.clone())] label="Test again" busy="Starting…"/> }
             .into_any()
     };
     // A check that failed beside the first one has to be fixed too.
@@ -191,12 +199,12 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                 </div>
                 {attempt.map(|attempt| view! { <RouteStops checks=attempt.checks/> })}
                 <div class="actions">
-                    {(state == MailboxState::Connected).then(|| view! { <a class="button primary" href="/mail/compose">"Write a message"</a> })}
+                    {(state == MailboxState::Connected).then(|| view! { <a class="button primary" href=COMPOSE_PATH>"Write a message"</a> })}
                     {ready.then_some(again)}
                     <details class="confirm">
                         <summary class="danger">"Disconnect"</summary>
                         <p>"Entrepost deletes the tokens of " {address} ". You can connect it again at any time."</p>
-                        <Submit action="/api/disconnect" values=vec![("mailbox", id.clone())] label="Yes, disconnect" class="button danger"/>
+                        <Submit action=Disconnect::PATH values=vec![("mailbox", id.clone())] label="Yes, disconnect" class="button danger"/>
                     </details>
                 </div>
                 {other_addresses(id, &aliases, flash)}
@@ -208,13 +216,13 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
 
 /// Aliases: nothing that Entrepost may ask Microsoft names them.
 fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
-    let flash = if flash.form == "aliases" { flash.clone() } else { Flash::default() };
+    let flash = if flash.form == FormName::Aliases { flash.clone() } else { Flash::default() };
     let open = !flash.errors.is_empty();
     let hint = "Aliases of this mailbox, separated by commas. Reply all leaves them out.";
     view! {
         <details class="more" open=open>
             <summary>"Other addresses of this mailbox"</summary>
-            <form method="post" action="/api/set_aliases">
+            <form method="post" action=SetAliases::PATH>
                 <input type="hidden" name="mailbox" value=id/>
                 <TextInput name="aliases" label="Other addresses" addresses=true optional=true value=aliases.join(", ") hint flash/>
                 <div class="actions"><button class="button">"Save"</button></div>

@@ -1,5 +1,6 @@
 //! One attempt, live; it can be reloaded.
 
+use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH};
 use http::{HeaderName, HeaderValue};
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
@@ -28,11 +29,11 @@ pub fn Attempt() -> impl IntoView {
         let attempt = page.backend.mailboxes.attempt(&user, id.parse().map_err(|_| AppError::NotFound)?).await?;
         // One address for each attempt.
         if attempt.kind.path(attempt.id) != page.uri.path() {
-            return Err(AppError::NotFound);
+            return Err(AppError::NotFound.into());
         }
         let (trail, section, back) = match attempt.kind {
-            AttemptKind::Personal => ("User Account", Section::Account, "/account/email"),
-            _ => ("Institution Config › General", Section::Institution, "/institution/config/general/email"),
+            AttemptKind::Personal => ("User Account", Section::Account, ACCOUNT_PATH),
+            _ => ("Institution Config › General", Section::Institution, EMAIL_CONFIG_PATH),
         };
         let unfinished = matches!(attempt.stage, Stage::Ready | Stage::Running);
         // Without JavaScript the page reloads itself until the attempt is finished.

@@ -1,5 +1,6 @@
 //! Every attempt, page by page.
 
+use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_location, use_query_map};
 
@@ -17,8 +18,8 @@ pub fn Attempts() -> impl IntoView {
     signed_in_page(move |page, user| async move {
         let (attempts, more) = page.backend.mailboxes.attempts(&user, kind, before).await?;
         let (trail, section, back) = match kind {
-            AttemptKind::Personal => ("User Account › Email", Section::Account, "/account/email"),
-            _ => ("Institution Config › General › Email", Section::Institution, "/institution/config/general/email"),
+            AttemptKind::Personal => ("User Account › Email", Section::Account, ACCOUNT_PATH),
+            _ => ("Institution Config › General › Email", Section::Institution, EMAIL_CONFIG_PATH),
         };
         let earlier = attempts.last().filter(|_| more).map(|last| format!("{path}?before={}", last.created_at.0));
         Ok(view! {

@@ -1,6 +1,9 @@
 //! The redirect URI: a page whose GET changes nothing. Its island (or its one button) completes the sign-in.
 
+use crate::api::mailboxes::CompleteSignIn;
+use crate::model::ACCOUNT_PATH;
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, open_page};
@@ -42,7 +45,7 @@ pub fn Callback() -> impl IntoView {
                 <GuestLayout visitor=page.visitor.clone() title="Nothing to complete">
                     <Banner tone=Tone::Warning title="Microsoft sends you to this page after signing in." text="Press Configure & Test to start."/>
                     {told}
-                    <p><a class="button primary" href="/account/email">"Open User Account › Email"</a></p>
+                    <p><a class="button primary" href=ACCOUNT_PATH>"Open User Account › Email"</a></p>
                 </GuestLayout>
             }
             .into_any();
@@ -63,7 +66,7 @@ pub fn Callback() -> impl IntoView {
                     <CompleteSignIn state=state.clone() code error error_description=description iss admin_consent=consent/>
                 </div>
                 <div class="without-script">
-                    <form method="post" action="/api/complete_sign_in">
+                    <form method="post" action=CompleteSignIn::PATH>
                         <input type="hidden" name="state" value=state/>
                         {plain}
                         <input type="hidden" name="plain" value="1"/>

@@ -1,6 +1,9 @@
 //! Writing a message.
 
+use crate::api::drafts::SendMessage;
+use crate::model::{ACCOUNT_PATH, FormName};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::{inbox, mail_page};
@@ -13,8 +16,8 @@ use crate::model::{ComposeView, DraftId, Flash, MailboxState, MailboxView, Tone,
 pub fn Compose() -> impl IntoView {
     let draft: Option<DraftId> = use_query_map().get_untracked().get("draft").and_then(|text| text.parse().ok());
     mail_page(move |page, user| async move {
-        let flash = page.flash(&["compose"]).await;
-        let view = page.backend.mail.compose(&user, draft).await?;
+        let flash = page.flash(&[FormName::Compose]).await;
+        let view = page.backend.drafts.compose(&user, draft).await?;
         let title =
             if view.form.subject.trim().is_empty() { "New message".to_owned() } else { view.form.subject.clone() };
         let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, user.user_id(), &flash) };
@@ -42,8 +45,8 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     let blank = [&form.to, &form.cc, &form.bcc, &form.subject, &form.text].iter().all(|text| text.trim().is_empty());
     view! {
         {waits(&senders)}
-        <section class="sheet letter">
-            <form method="post" action="/api/send_message" enctype="multipart/form-data" id="letter" data-blank=blank data-owner=writer_id.to_string()>
+        <section class="sheet compose">
+            <form method="post" action=SendMessage::PATH enctype="multipart/form-data" id="letter" data-blank=blank data-owner=writer_id.to_string()>
                 <input type="hidden" name="key" value=form.key.clone()/>
                 <input type="hidden" name="writer" value=writer/>
                 <input type="hidden" name="revision" value="0"/>
@@ -92,7 +95,7 @@ fn waits(senders: &[MailboxView]) -> AnyView {
             let text = format!("Messages from {} {wait} in the outbox until this is fixed.", mailbox.address);
             Some(view! {
                 <Banner tone=Tone::Warning title=problem.title.clone() text>
-                    <p><a href="/account/email">"What to do"</a></p>
+                    <p><a href=ACCOUNT_PATH>"What to do"</a></p>
                 </Banner>
             })
         })

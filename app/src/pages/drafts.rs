@@ -1,6 +1,9 @@
 //! What was written and not sent.
 
+use crate::api::drafts::DiscardDraft;
+use crate::model::{COMPOSE_PATH, FormName};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::mail_page;
 use crate::components::{Layout, MailNav, MailTab, Section, Submit, Time};
@@ -10,8 +13,8 @@ use crate::model::DraftView;
 #[component]
 pub fn Drafts() -> impl IntoView {
     mail_page(|page, user| async move {
-        let flash = page.flash(&["drafts"]).await;
-        let drafts = page.backend.mail.drafts(&user).await?;
+        let flash = page.flash(&[FormName::Drafts]).await;
+        let drafts = page.backend.drafts.list(&user).await?;
         let empty = drafts.is_empty();
         Ok(view! {
             <Layout user=user.signed_in() title="Drafts" trail="Mail" lead="Unsent messages. Drafts save automatically." section=Section::Mail flash=flash.clone()>
@@ -32,7 +35,7 @@ pub fn Drafts() -> impl IntoView {
 fn draft(draft: DraftView) -> AnyView {
     let id = draft.id.to_string();
     let subject = if draft.subject.trim().is_empty() { "(no subject)".to_owned() } else { draft.subject };
-    let href = format!("/mail/compose?draft={id}");
+    let href = format!("{COMPOSE_PATH}?draft={id}");
     let to = (!draft.to.trim().is_empty())
         .then(|| view! { <p><span class="quiet">"To "</span><span class="address">{draft.to}</span></p> });
     let attachments = match draft.attachments {
@@ -47,7 +50,7 @@ fn draft(draft: DraftView) -> AnyView {
             <p class="quiet">"Saved " <Time at=draft.updated_at/> {attachments.map(|text| format!(" · {text}"))}</p>
             <div class="actions">
                 <a class="button" href=href>"Continue editing"</a>
-                <Submit action="/api/discard_draft" values=vec![("draft", id)] label="Discard" class="button danger"/>
+                <Submit action=DiscardDraft::PATH values=vec![("draft", id)] label="Discard" class="button danger"/>
             </div>
         </li>
     }

@@ -1,6 +1,9 @@
 //! Institution Config > General > Email, for administrators.
 
+use crate::api::email_config::{DiscardWaiting, SaveEmailConfig, VerifyAgain};
+use crate::model::{ACCOUNT_PATH, FormName};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::administrator_page;
 use super::guide::guide;
@@ -18,7 +21,7 @@ const ACCEPTED: &str = "Microsoft accepted the credentials.";
 #[component]
 pub fn EmailConfig() -> impl IntoView {
     administrator_page(|page, admin| async move {
-        let mut flash = page.flash(&["email-config", "guide"]).await;
+        let mut flash = page.flash(&[FormName::EmailConfig, FormName::Guide]).await;
         let config = page.backend.email_config.view(&admin).await?;
         // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
         let result = flash.result();
@@ -78,7 +81,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         return Some(view! { {expiry} {accepted} }.into_any());
     }
     let connect = (!config.own_mailbox_connected)
-        .then(|| view! { <p><a class="button" href="/account/email">"Connect my mailbox"</a></p> });
+        .then(|| view! { <p><a class="button" href=ACCOUNT_PATH>"Connect my mailbox"</a></p> });
     let undated = (registration.verified_at.is_some() && days.is_none()).then(|| view! {
         <Banner tone=Tone::Warning title="No expiry date set." text="When the Client Secret expires, mail stops. Enter the date that Entra shows under Secret expires on, and administrators are reminded 30, 14, 7 and 1 days before."/>
     });
@@ -102,7 +105,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         }
         None => view! {
             <Banner tone=Tone::Warning title="Saved, but not checked." text="Microsoft hasn't accepted them yet.">
-                <form method="post" action="/api/verify_again">
+                <form method="post" action=VerifyAgain::PATH>
                     <SubmitButton label="Check again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned()/>
                 </form>
             </Banner>
@@ -134,8 +137,8 @@ fn waiting(values: &RegistrationView, people: i64) -> AnyView {
                 <div><dt>"Tenant ID"</dt><dd class="mono">{values.tenant_id.clone()}</dd></div>
             </dl>
             <div class="actions">
-                <Submit action="/api/verify_again" values=vec![("confirm_disconnect", confirm.to_owned())] label class busy="Asking Microsoft…"/>
-                <Submit action="/api/discard_waiting" values=vec![] label="Discard new values"/>
+                <Submit action=VerifyAgain::PATH values=vec![("confirm_disconnect", confirm.to_owned())] label class busy="Asking Microsoft…"/>
+                <Submit action=DiscardWaiting::PATH values=vec![] label="Discard new values"/>
             </div>
         </section>
     }
@@ -157,7 +160,7 @@ fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
         }
     });
     view! {
-        <form class="sheet email-config" method="post" action="/api/save_email_config" autocomplete="off" novalidate>
+        <form class="sheet email-config" method="post" action=SaveEmailConfig::PATH autocomplete="off" novalidate>
             <Field name="provider" label="Email Provider" flash=fields.clone()>
                 <select id="provider" name="provider">
                     {[Provider::SystemDefault, Provider::ExchangeOnline]

@@ -1,6 +1,8 @@
 //! The guide for the Entra portal, beside the form. Each step names who may do it; what Microsoft proves ticks itself.
 
+use crate::api::email_config::{SetGuideSteps, StartConsent};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use crate::components::Submit;
 use crate::islands::{CopyButton, GuideTick};
@@ -84,7 +86,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
                             {copyable(&link, "Copy consent link")}
                         </details>
                     });
-                    view! { <Submit action="/api/start_consent" values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> {link} }.into_any()
+                    view! { <Submit action=StartConsent::PATH values=vec![] label="Grant admin consent" busy="Going to Microsoft…"/> {link} }.into_any()
                 } else {
                     view! { <p class="quiet">"The button appears here after you save the values."</p> }.into_any()
                 }}
@@ -155,7 +157,7 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
             </p>
             <ol class="guide-steps">{steps}</ol>
             // The ticks belong to this form by its id: a step's body may hold a form of its own.
-            <form id="guide-form" method="post" action="/api/set_guide_steps">
+            <form id="guide-form" method="post" action=SetGuideSteps::PATH>
                 <button class="button without-script">"Remember the ticks"</button>
             </form>
         </section>

@@ -1,5 +1,6 @@
 //! The home page: what needs attention, and what works.
 
+use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, USERS_PATH};
 use leptos::prelude::*;
 
 use super::signed_in_page;
@@ -38,10 +39,10 @@ pub fn Home() -> impl IntoView {
             <Layout user title="Home" lead section=Section::Home flash>
                 <div class="stack">{notices} {empty}</div>
                 <nav class="tiles" aria-label="Pages">
-                    <a class="tile" href="/account/email"><strong>"User Account › Email"</strong><span>"Connect and test your mailbox."</span></a>
+                    <a class="tile" href=ACCOUNT_PATH><strong>"User Account › Email"</strong><span>"Connect and test your mailbox."</span></a>
                     {admin.then(|| view! {
-                        <a class="tile" href="/institution/config/general/email"><strong>"Institution Config › General › Email"</strong><span>"How the institution sends and receives."</span></a>
-                        <a class="tile" href="/institution/users"><strong>"Institution › Users"</strong><span>"Invite people, see who is connected."</span></a>
+                        <a class="tile" href=EMAIL_CONFIG_PATH><strong>"Institution Config › General › Email"</strong><span>"How the institution sends and receives."</span></a>
+                        <a class="tile" href=USERS_PATH><strong>"Institution › Users"</strong><span>"Invite people, see who is connected."</span></a>
                     })}
                 </nav>
             </Layout>

@@ -1,6 +1,9 @@
 //! A folder of a mailbox: the newest messages, paging, search, and what people do with several at once.
 
+use crate::api::inbox::{ActOnMail, ChooseDeletedFolder, RefreshMail};
+use crate::model::{ACCOUNT_PATH, FormName, INBOX_PATH, MESSAGE_PATH};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, mail_page};
@@ -25,7 +28,7 @@ pub fn Inbox() -> impl IntoView {
         search: asked.get("search").unwrap_or_default(),
     };
     mail_page(move |page, user| async move {
-        let flash = page.flash(&["inbox"]).await;
+        let flash = page.flash(&[FormName::Inbox]).await;
         // Before the list: what changes in between is followed, too.
         let mark = page.backend.inbox.mark(&user).await;
         let Some(view) = page.backend.inbox.inbox(&user, query).await? else {
@@ -77,14 +80,14 @@ impl Page {
 pub(super) fn not_connected() -> AnyView {
     view! {
         <Banner tone=Tone::Warning title="No mailbox connected yet." text="Connect yours first: it takes a minute. Then you can send and receive here.">
-            <p><a class="button primary" href="/account/email">"Connect my mailbox"</a></p>
+            <p><a class="button primary" href=ACCOUNT_PATH>"Connect my mailbox"</a></p>
         </Banner>
     }
     .into_any()
 }
 
 fn address(mailbox: MailboxId, folder: &str) -> String {
-    format!("/mail/inbox?mailbox={mailbox}&folder={}", escaped(folder))
+    format!("{INBOX_PATH}?mailbox={mailbox}&folder={}", escaped(folder))
 }
 
 fn mailboxes(view: &InboxView) -> AnyView {
@@ -97,7 +100,7 @@ fn mailboxes(view: &InboxView) -> AnyView {
         .mailboxes
         .iter()
         .map(|(id, name)| {
-            let (href, name) = (format!("/mail/inbox?mailbox={id}"), name.clone());
+            let (href, name) = (format!("{INBOX_PATH}?mailbox={id}"), name.clone());
             let here = (*id == current).then_some("page");
             view! { <li><a href=href aria-current=here>{name}</a></li> }
         })
@@ -150,7 +153,7 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
             view! { <option value=folder.name.clone() selected=is_it>{folder.title.clone()}</option> }
         });
         let form = view! {
-            <form method="post" action="/api/choose_deleted_folder" class="sheet deleted-folder">
+            <form method="post" action=ChooseDeletedFolder::PATH class="sheet deleted-folder">
                 <input type="hidden" name="mailbox" value=view.mailbox.to_string()/>
                 <label for="deleted-folder">"Folder for deleted messages"</label>
                 <select id="deleted-folder" name="folder">{options.collect_view()}</select>
@@ -186,7 +189,7 @@ fn search_form(view: &InboxView) -> AnyView {
     });
     view! {
         <search>
-            <form method="get" action="/mail/inbox" class="search">
+            <form method="get" action=INBOX_PATH class="search">
                 <input type="hidden" name="mailbox" value=mailbox/>
                 <input type="hidden" name="folder" value=folder/>
                 <input type="search" name="search" value=search aria-label=label.clone() placeholder=label maxlength="200"/>
@@ -228,7 +231,7 @@ fn list(view: &InboxView) -> AnyView {
     };
     view! {
         {problem}
-        <form method="post" action="/api/act_on_mail" class="sheet messages-sheet">
+        <form method="post" action=ActOnMail::PATH class="sheet messages-sheet">
             <input type="hidden" name="mailbox" value=mailbox.to_string()/>
             <input type="hidden" name="folder" value=folder/>
             <input type="hidden" name="validity" value=view.uid_validity.to_string()/>
@@ -278,7 +281,7 @@ fn empty(view: &InboxView) -> AnyView {
     };
     let refresh = (!view.fetching && view.problem.is_none() && view.search.is_empty()).then(|| {
         let values = vec![("mailbox", view.mailbox.to_string()), ("folder", view.folder.name.clone())];
-        view! { <div class="without-script"><Submit action="/api/refresh_mail" values label="Check for new mail"/></div> }
+        view! { <div class="without-script"><Submit action=RefreshMail::PATH values label="Check for new mail"/></div> }
     });
     view! { <p class="empty-title">{title}</p><p class="quiet">{text}</p>{refresh} }.into_any()
 }
@@ -292,7 +295,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     };
     let page = if view.page > 1 { format!("&page={}", view.page) } else { String::new() };
     let search = if view.search.is_empty() { String::new() } else { format!("&search={}", escaped(&view.search)) };
-    let href = format!("/mail/message?{}{page}{search}", place.query());
+    let href = format!("{MESSAGE_PATH}?{}{page}{search}", place.query());
     let subject = if header.subject.is_empty() { "(no subject)".to_owned() } else { header.subject.clone() };
     // In these folders everything is from oneself: to whom it went says more.
     let outgoing = matches!(view.folder.role, FolderRole::Sent | FolderRole::Drafts);

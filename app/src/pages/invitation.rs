@@ -1,6 +1,9 @@
 //! The one-time link with which a person sets a password.
 
+use crate::api::accounts::AcceptInvitation;
+use crate::model::{FormName, LOGIN_PATH};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_params_map;
 
 use super::open_page;
@@ -13,7 +16,7 @@ use crate::model::Tone;
 pub fn Invitation() -> impl IntoView {
     let token = use_params_map().with_untracked(|params| params.get("token")).unwrap_or_default();
     open_page(move |page| async move {
-        let flash = page.flash(&["invitation"]).await;
+        let flash = page.flash(&[FormName::Invitation]).await;
         match page.backend.accounts.invitation(&page.visitor, &token).await {
             Ok(invitation) => {
                 let fields = flash.clone();
@@ -21,7 +24,7 @@ pub fn Invitation() -> impl IntoView {
                     <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
                         <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
                         <ErrorSummary flash/>
-                        <form method="post" action="/api/accept_invitation">
+                        <form method="post" action=AcceptInvitation::PATH>
                             <input type="hidden" name="token" value=token/>
                             <input type="hidden" autocomplete="username" value=invitation.address/>
                             <TextInput name="password" label="Password" kind="password" autocomplete="new-password" hint="At least 12 characters. Several words in a row are easy to remember." flash=fields.clone()/>
@@ -33,11 +36,11 @@ pub fn Invitation() -> impl IntoView {
                 .into_any()
             }
             Err(error) => {
-                page.status(error.status());
+                page.status(page.backend.told(error).status());
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="This link does not work">
                         <Banner tone=Tone::Problem title="It was already used, has expired, or was replaced by a newer one." text="Ask your administrator for a new link. If you already have a password, sign in with it."/>
-                        <p><a class="button" href="/login">"Go to the sign-in page"</a></p>
+                        <p><a class="button" href=LOGIN_PATH>"Go to the sign-in page"</a></p>
                     </GuestLayout>
                 }
                 .into_any()

@@ -1,6 +1,9 @@
 //! Sign-in.
 
+use crate::api::accounts::SignIn;
+use crate::model::{COMPOSE_PATH, FormName};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::open_page;
@@ -18,14 +21,14 @@ pub fn Login() -> impl IntoView {
             leptos_axum::redirect(next.as_str());
             return ().into_any();
         }
-        let flash = page.flash(&["sign-in"]).await;
-        let is_writing = next.as_str().starts_with("/mail/compose");
+        let flash = page.flash(&[FormName::SignIn]).await;
+        let is_writing = next.as_str().starts_with(COMPOSE_PATH);
         let fields = flash.clone();
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
                 <ErrorSummary flash/>
                 {is_writing.then(|| view! { <p>"Your message is waiting: sign in to get it back."</p> })}
-                <form method="post" action="/api/sign_in">
+                <form method="post" action=SignIn::PATH>
                     <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>
                     <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields/>
                     <input type="hidden" name="next" value=next.as_str().to_owned()/>

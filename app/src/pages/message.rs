@@ -1,6 +1,10 @@
 //! An opened message.
 
+use crate::api::drafts::AnswerMessage;
+use crate::api::inbox::ActOnMail;
+use crate::model::{FormName, MESSAGE_PATH};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::{inbox, mail_page};
@@ -28,7 +32,7 @@ pub fn Message() -> impl IntoView {
     let remote_images = asked.get("images").as_deref() == Some("shown");
     let as_text = asked.get("view").as_deref() == Some("text");
     mail_page(move |page, user| async move {
-        let flash = page.flash(&["inbox"]).await;
+        let flash = page.flash(&[FormName::Inbox]).await;
         let view = page.backend.inbox.message(&user, &place.ok_or(AppError::NotFound)?).await?;
         if view.body.is_none() && view.problem.is_none() {
             let name = http::HeaderName::from_static("refresh");
@@ -127,21 +131,20 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
             <details class="confirm">
                 <summary class="danger">"Delete permanently"</summary>
                 <p>"You can't undo this."</p>
-                <Submit action="/api/act_on_mail" values=act("delete") label="Yes, delete permanently" class="button danger"/>
+                <Submit action=ActOnMail::PATH values=act("delete") label="Yes, delete permanently" class="button danger"/>
             </details>
         }
         .into_any()
     } else {
-        view! { <Submit action="/api/act_on_mail" values=act("delete") label="Delete" class="button danger"/> }
-            .into_any()
+        view! { <Submit action=ActOnMail::PATH values=act("delete") label="Delete" class="button danger"/> }.into_any()
     };
     view! {
         <div class="actions opened-actions">
-            <Submit action="/api/answer_message" values=answer("reply") zone_at=view.received_at label="Reply" class="button primary" busy="Opening…"/>
-            <Submit action="/api/answer_message" values=answer("reply_all") zone_at=view.received_at label="Reply all" busy="Opening…"/>
-            <Submit action="/api/answer_message" values=answer("forward") zone_at=view.received_at label="Forward" busy="Opening…"/>
-            <Submit action="/api/act_on_mail" values=act("unread") label="Mark unread"/>
-            <Submit action="/api/act_on_mail" values=stay(flag) label=label/>
+            <Submit action=AnswerMessage::PATH values=answer("reply") zone_at=view.received_at label="Reply" class="button primary" busy="Opening…"/>
+            <Submit action=AnswerMessage::PATH values=answer("reply_all") zone_at=view.received_at label="Reply all" busy="Opening…"/>
+            <Submit action=AnswerMessage::PATH values=answer("forward") zone_at=view.received_at label="Forward" busy="Opening…"/>
+            <Submit action=ActOnMail::PATH values=act("unread") label="Mark unread"/>
+            <Submit action=ActOnMail::PATH values=stay(flag) label=label/>
             {delete}
         </div>
     }
@@ -156,13 +159,13 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     let query = view.place.query();
     let other = (body.html && body.text.is_some()).then(|| {
         let (href, label) = if as_text {
-            (format!("/mail/message?{query}"), "HTML")
+            (format!("{MESSAGE_PATH}?{query}"), "HTML")
         } else {
-            (format!("/mail/message?{query}&view=text"), "Plain text")
+            (format!("{MESSAGE_PATH}?{query}&view=text"), "Plain text")
         };
         view! { <a href=href>{label}</a> }
     });
-    let images = Images { shown: remote_images, page: format!("/mail/message?{query}&images=shown") };
+    let images = Images { shown: remote_images, page: format!("{MESSAGE_PATH}?{query}&images=shown") };
     view! {
         {content(body, &query, &images, as_text)}
         <p class="opened-foot quiet">

@@ -31,14 +31,15 @@ pub use invitation::Invitation;
 pub use login::Login;
 pub use message::Message;
 pub use not_found::NotFound;
-pub use outbox::{Letter, Outbox};
+pub use outbox::{Outbox, SentMessage};
 pub use users::Users;
 
+use crate::model::{ACCOUNT_PATH, FormName};
 use http::StatusCode;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 
-use crate::backend::{Administrator, Backend, MailOwner, SignedIn, Visitor};
+use crate::backend::{Administrator, Backend, MailOwner, Result, SignedIn, Visitor};
 use crate::components::{Banner, Layout, Section};
 use crate::error::AppError;
 use crate::model::{AppPath, Flash, Tone};
@@ -62,7 +63,7 @@ impl Page {
     }
 
     /// The answer of a form, if one was left; field errors and typed values only for the forms of this page.
-    async fn flash(&self, forms: &[&str]) -> Flash {
+    async fn flash(&self, forms: &[FormName]) -> Flash {
         if self.live {
             return Flash::default();
         }
@@ -72,11 +73,11 @@ impl Page {
         {
             self.response.append_header(http::header::SET_COOKIE, value);
         }
-        if forms.contains(&flash.form.as_str()) {
+        if forms.contains(&flash.form) {
             return flash;
         }
         // What a stranger was told about a form belongs to the page of that form; what a person was told may be read anywhere.
-        let is_elsewhere = self.visitor.person.is_none() && !flash.form.is_empty();
+        let is_elsewhere = self.visitor.person.is_none() && flash.form != FormName::Any;
         Flash { notice: flash.notice.filter(|_| !is_elsewhere), ..Flash::default() }
     }
 
@@ -94,7 +95,7 @@ impl Page {
 fn signed_in_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, SignedIn) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
+    Fut: Future<Output = Result<AnyView>> + Send + 'static,
 {
     let Some(page) = Page::current() else { return ().into_any() };
     Suspend::new(async move {
@@ -104,7 +105,7 @@ where
         };
         match render(page.clone(), user.clone()).await {
             Ok(view) => view,
-            Err(error) => trouble(&page, user, &error),
+            Err(error) => trouble(&page, user, &page.backend.told(error)),
         }
     })
     .into_any()
@@ -114,7 +115,7 @@ where
 fn mail_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, MailOwner) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
+    Fut: Future<Output = Result<AnyView>> + Send + 'static,
 {
     signed_in_page(move |page, user| async move {
         let owner = user.mail()?;
@@ -125,7 +126,7 @@ where
 fn administrator_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, Administrator) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<AnyView, AppError>> + Send + 'static,
+    Fut: Future<Output = Result<AnyView>> + Send + 'static,
 {
     signed_in_page(move |page, user| async move {
         let admin = user.administrator()?;
@@ -159,7 +160,7 @@ fn trouble(page: &Page, user: SignedIn, error: &AppError) -> AnyView {
         <Layout user title section=Section::Other>
             <Banner tone=Tone::Problem title=text/>
             {locked.then(|| view! {
-                <p><a class="button primary" href="/account/email">"User Account › Email"</a></p>
+                <p><a class="button primary" href=ACCOUNT_PATH>"User Account › Email"</a></p>
             })}
             <p><a class="button" href="/">"Go to the home page"</a></p>
         </Layout>

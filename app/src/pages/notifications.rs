@@ -1,6 +1,9 @@
 //! Where general notifications come from: the part of the page below the form.
 
+use crate::api::email_config::{DisconnectNotifications, StartNotifications, TestPair};
+use crate::model::EMAIL_CONFIG_ATTEMPTS_PATH;
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::account::{history, state_badge};
 use crate::components::{Banner, Submit};
@@ -36,7 +39,7 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
             {banner}
             {custom}
         </section>
-        {(!view.attempts.is_empty()).then(|| history(&view.attempts, "/institution/config/general/email/attempts"))}
+        {(!view.attempts.is_empty()).then(|| history(&view.attempts, EMAIL_CONFIG_ATTEMPTS_PATH))}
     }
     .into_any()
 }
@@ -53,7 +56,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
                 {state_badge(mailbox.state)}
                 <details class="confirm">
                     <summary class="danger">"Stop using this mailbox"</summary>
-                    <Submit action="/api/disconnect_notifications" values=vec![] label="Yes, stop" class="button danger"/>
+                    <Submit action=DisconnectNotifications::PATH values=vec![] label="Yes, stop" class="button danger"/>
                 </details>
             </div>
         }
@@ -61,7 +64,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
     let pair = (!view.candidates.is_empty()).then(|| {
         let options = view.candidates.iter().map(|(id, address)| view! { <option value=id.to_string()>{address.clone()}</option> }).collect_view();
         view! {
-            <form method="post" action="/api/test_pair">
+            <form method="post" action=TestPair::PATH>
                 <div class="field">
                     <label for="mailbox">"Send through a connected mailbox"</label>
                     <p class="hint">"For a shared address, which can't sign in. The mailbox needs the Send As permission."</p>
@@ -73,7 +76,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
     });
     view! {
         {sender}
-        <form method="post" action="/api/start_notifications">
+        <form method="post" action=StartNotifications::PATH>
             <p>"If " <strong>{address.clone()}</strong> " is a mailbox, connect it: sign in at Microsoft as that mailbox."</p>
             <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class="button".to_owned()/>
         </form>

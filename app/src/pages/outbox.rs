@@ -1,6 +1,10 @@
 //! Messages sent from Entrepost with their delivery status: the list, and one message.
 
+use crate::api::mailboxes::ConfigureAndTest;
+use crate::api::outbox::{CancelMessage, CheckSent, RetryMessage, RewriteMessage};
+use crate::model::{FormName, OUTBOX_PATH};
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::mail_page;
@@ -10,8 +14,8 @@ use crate::components::{
 use crate::error::AppError;
 use crate::islands::LiveMail;
 use crate::model::{
-    DeliveryId, DeliveryState, DeliveryView, LetterView, RecipientKind, RecipientState, RecipientView, Timestamp, Tone,
-    escaped, size_in_words,
+    DeliveryId, DeliveryState, DeliveryView, RecipientKind, RecipientState, RecipientView, SentMessageView, Timestamp,
+    Tone, escaped, size_in_words,
 };
 
 /// Seconds after which a page with something under way is loaded again.
@@ -22,14 +26,15 @@ const RELOAD: &str = "4";
 pub fn Outbox() -> impl IntoView {
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
     mail_page(move |page, user| async move {
-        let flash = page.flash(&["outbox"]).await;
+        let flash = page.flash(&[FormName::Outbox]).await;
         // Before the list: what changes in between is followed, too.
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
-        let (messages, more) = page.backend.mail.outbox(&user, before).await?;
+        let (messages, more) = page.backend.outbox.list(&user, before).await?;
         if messages.iter().any(is_moving) {
             page.reload_without_scripts(RELOAD);
         }
-        let earlier = messages.last().filter(|_| more).map(|last| format!("/mail/outbox?before={}", last.created_at.0));
+        let earlier =
+            messages.last().filter(|_| more).map(|last| format!("{OUTBOX_PATH}?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {
             <Layout user=user.signed_in() title="Sent & delivery" trail="Mail" lead="Messages you sent from Entrepost, with delivery status." section=Section::Mail flash=flash.clone()>
@@ -45,7 +50,7 @@ pub fn Outbox() -> impl IntoView {
                     <ul class="deliveries">{messages.into_iter().map(entry).collect_view()}</ul>
                     <nav class="actions" aria-label="Pages">
                         {earlier.map(|href| view! { <a class="button" href=href>"Earlier messages"</a> })}
-                        {before.map(|_| view! { <a class="button" href="/mail/outbox">"Newest messages"</a> })}
+                        {before.map(|_| view! { <a class="button" href=OUTBOX_PATH>"Newest messages"</a> })}
                     </nav>
                 </div>
             </Layout>
@@ -56,12 +61,12 @@ pub fn Outbox() -> impl IntoView {
 
 /// `/mail/outbox/:id`
 #[component]
-pub fn Letter() -> impl IntoView {
+pub fn SentMessage() -> impl IntoView {
     let id = use_params_map().get_untracked().get("id").and_then(|text| text.parse::<DeliveryId>().ok());
     mail_page(move |page, user| async move {
-        let flash = page.flash(&["outbox"]).await;
+        let flash = page.flash(&[FormName::Outbox]).await;
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
-        let letter = page.backend.mail.letter(&user, id.ok_or(AppError::NotFound)?).await?;
+        let letter = page.backend.outbox.message(&user, id.ok_or(AppError::NotFound)?).await?;
         let moving = !letter.delivery.state.is_final();
         if is_moving(&letter.delivery) {
             page.reload_without_scripts(RELOAD);
@@ -73,7 +78,7 @@ pub fn Letter() -> impl IntoView {
                 // What is over does not change any more: nothing has to be followed.
                 {moving.then(|| view! { <LiveMail events/> })}
                 <div id="live" tabindex="-1">{opened(letter)}</div>
-                <p class="back"><a href="/mail/outbox">"Back to Sent & delivery"</a></p>
+                <p class="back"><a href=OUTBOX_PATH>"Back to Sent & delivery"</a></p>
             </Layout>
         }
         .into_any())
@@ -184,16 +189,16 @@ fn buttons(message: &DeliveryView) -> AnyView {
     let rewrite = (state.is_final() && message.keeps_text).then(|| {
         let some_have_it = matches!(state, DeliveryState::Sent | DeliveryState::Bounced);
         let label = if some_have_it { "Correct and send to the rest" } else { "Edit and resend" };
-        view! { <Submit action="/api/rewrite_message" values=values() label/> }
+        view! { <Submit action=RewriteMessage::PATH values=values() label/> }
     });
     let connect = message.held.then(|| {
         let values = vec![("email", message.from.clone())];
-        view! { <Submit action="/api/configure_and_test" values label="Sign in again" class="button primary"/> }
+        view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary"/> }
     });
     view! {
         {connect}
-        {(state == DeliveryState::Unknown).then(|| view! { <Submit action="/api/look_for_message" values=values() label="Check Sent Items"/> })}
-        {state.can_cancel().then(|| view! { <Submit action="/api/cancel_message" values=values() label="Cancel sending"/> })}
+        {(state == DeliveryState::Unknown).then(|| view! { <Submit action=CheckSent::PATH values=values() label="Check Sent Items"/> })}
+        {state.can_cancel().then(|| view! { <Submit action=CancelMessage::PATH values=values() label="Cancel sending"/> })}
         {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values(), format!("again-{}", message.id)))}
         {rewrite}
     }
@@ -203,20 +208,20 @@ fn buttons(message: &DeliveryView) -> AnyView {
 /// Where it may have arrived already, a second copy asks once more.
 fn retry(may_have_arrived: bool, values: Vec<(&'static str, String)>, id: String) -> AnyView {
     if !may_have_arrived {
-        return view! { <Submit action="/api/retry_message" values label="Try again"/> }.into_any();
+        return view! { <Submit action=RetryMessage::PATH values label="Try again"/> }.into_any();
     }
     view! {
         <details class="confirm" id=id>
             <summary>"Send again anyway"</summary>
             <p>"The recipient may get it twice."</p>
-            <Submit action="/api/retry_message" values label="Yes, send it again" class="button danger"/>
+            <Submit action=RetryMessage::PATH values label="Yes, send it again" class="button danger"/>
         </details>
     }
     .into_any()
 }
 
 fn entry(message: DeliveryView) -> AnyView {
-    let href = format!("/mail/outbox/{}", message.id);
+    let href = format!("{OUTBOX_PATH}/{}", message.id);
     let lines = [(RecipientKind::To, "To "), (RecipientKind::Cc, "Cc "), (RecipientKind::Bcc, "Bcc ")]
         .into_iter()
         .filter_map(|(kind, label)| {
@@ -250,8 +255,8 @@ fn entry(message: DeliveryView) -> AnyView {
     .into_any()
 }
 
-fn opened(letter: LetterView) -> AnyView {
-    let LetterView { delivery: message, message_id, text, files, sent_folder } = letter;
+fn opened(letter: SentMessageView) -> AnyView {
+    let SentMessageView { delivery: message, message_id, text, files, sent_folder } = letter;
     let lines = [(RecipientKind::To, "To"), (RecipientKind::Cc, "Cc"), (RecipientKind::Bcc, "Bcc")]
         .into_iter()
         .filter_map(|(kind, label)| {

@@ -1,6 +1,11 @@
 //! Institution › Users, for administrators.
 
+use crate::api::accounts::{
+    DisconnectPersonsMailbox, DismissUndelivered, Invite, RenewInvitation, SetDisabled, SetRole,
+};
+use crate::model::FormName;
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::account::state_badge;
 use super::administrator_page;
@@ -12,7 +17,7 @@ use crate::model::{MailboxState, MailboxView, Role, UserId, UserRow};
 #[component]
 pub fn Users() -> impl IntoView {
     administrator_page(|page, admin| async move {
-        let flash = page.flash(&["invite", "users"]).await;
+        let flash = page.flash(&[FormName::Invite, FormName::Users]).await;
         let people = page.backend.accounts.people(&admin).await?;
         let viewer = admin.user_id();
         let count = people.len();
@@ -31,7 +36,7 @@ pub fn Users() -> impl IntoView {
                     <div class="side-column">
                         <section class="sheet">
                             <h2>"Invite people"</h2>
-                            <form method="post" action="/api/invite">
+                            <form method="post" action=Invite::PATH>
                                 <TextInput name="email" label="Email" kind="email" hint="They get a link to set a password." flash=fields.clone()/>
                                 <Choice name="role" legend="Role" options=vec![("user", "User"), ("administrator", "Administrator")] chosen="user" flash=fields/>
                                 <SubmitButton label="Invite".to_owned() busy="Inviting…".to_owned()/>
@@ -82,7 +87,7 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                         <details class="confirm">
                             <summary class="danger">"Disconnect " {address}</summary>
                             <p>"Entrepost deletes its tokens. Its owner can connect it again."</p>
-                            <Submit action="/api/disconnect_persons_mailbox" values=vec![("mailbox", id.to_string())] label="Yes, disconnect" class="button danger"/>
+                            <Submit action=DisconnectPersonsMailbox::PATH values=vec![("mailbox", id.to_string())] label="Yes, disconnect" class="button danger"/>
                         </details>
                     </div>
                 }
@@ -104,20 +109,20 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                 <p><span class="badge bad">"✕ Not delivered"</span>
                     " Our last email wasn't delivered. Check the address, or copy a link and send it yourself."</p>
                 <p class="quiet">"Reply of the mail server: " {why}</p>
-                <div class="actions"><Submit action="/api/dismiss_undelivered" values=vec![("user", user.clone())] label="Dismiss" class="button small"/></div>
+                <div class="actions"><Submit action=DismissUndelivered::PATH values=vec![("user", user.clone())] label="Dismiss" class="button small"/></div>
             })}
             {boxes}
             <details class="more">
                 <summary>"Change " {label}</summary>
                 <div class="actions">
                     {(!disabled).then(|| view! {
-                        <Submit action="/api/renew_invitation" values=vec![("user", user.clone())] label="New password link"/>
-                        <Submit action="/api/set_role" values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change/>
+                        <Submit action=RenewInvitation::PATH values=vec![("user", user.clone())] label="New password link"/>
+                        <Submit action=SetRole::PATH values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change/>
                     })}
                     {if disabled {
-                        view! { <Submit action="/api/set_disabled" values=vec![("user", user.clone()), ("disabled", "false".to_owned())] label="Enable"/> }.into_any()
+                        view! { <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "false".to_owned())] label="Enable"/> }.into_any()
                     } else {
-                        view! { <Submit action="/api/set_disabled" values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger"/> }.into_any()
+                        view! { <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger"/> }.into_any()
                     }}
                 </div>
                 <p class="quiet">"Disabling signs them out and deletes the tokens of their mailboxes."</p>

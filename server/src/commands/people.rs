@@ -5,8 +5,8 @@ use std::io::Read;
 use app::model::{EmailAddress, InstitutionId, Role};
 use server::clock::Clock;
 use server::config::{Config, Source};
-use server::service::{AddPerson, Services, invitation_link};
-use server::store::{InstitutionRow, StoreError};
+use server::service::{AddPerson, AddPersonError, Services, invitation_link};
+use server::store::InstitutionRow;
 use server::wiring::{StartError, build};
 use zeroize::Zeroizing;
 
@@ -45,9 +45,9 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
     }
     let role = Role::Administrator;
     let person = AddPerson { institution: row.id, address: &address, role, password, announce: None };
-    let added = services.add_person_within(&mut tx, &person).await?;
+    let added = services.add_person_within(&mut tx, &person).await;
     let token = added.map_err(|error| StartError::Other(error.to_string()))?;
-    tx.commit().await.map_err(StoreError::from)?;
+    services.store.commit(tx).await?;
     introduce(&services, &row, &address, token);
     Ok(())
 }
@@ -106,10 +106,10 @@ async fn add_person(
 ) -> Result<(), StartError> {
     let person = AddPerson { institution: institution.id, address, role, password, announce: None };
     let added = match services.add_person(&person).await {
-        Err(error) if error.is_duplicate() => services.invite_again(&person).await,
+        Err(AddPersonError::Exists) => services.invite_again(&person).await.map_err(AddPersonError::Other),
         other => other,
     };
-    introduce(services, institution, address, added?.map_err(|error| StartError::Other(error.to_string()))?);
+    introduce(services, institution, address, added.map_err(|error| StartError::Other(error.to_string()))?);
     Ok(())
 }
 

@@ -36,7 +36,10 @@ pub(super) async fn attempt(
             let events = stream.map(|view| Ok::<_, Infallible>(Event::default().data(json_line(&view).trim_end())));
             live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }
-        Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+        Err(error) => {
+            let status = state.backend.told(error).status();
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+        }
     }
 }
 
@@ -71,6 +74,9 @@ pub(super) async fn mail(
             let events = stream.map(|()| Ok::<_, Infallible>(Event::default().data("changed")));
             live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }
-        Err(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+        Err(error) => {
+            let status = state.backend.told(error).status();
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use app::api::{HANDLED, NOT_STORED, PROVIDER_REDIRECT};
 use app::backend::Visitor;
 use app::error::AppError;
-use app::model::{AppPath, Flash, Notice};
+use app::model::{AppPath, Flash, FormName, Notice};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -18,11 +19,6 @@ use leptos::server_fn::error::FromServerFnError;
 use super::AppState;
 use crate::message::escape::escaped;
 use crate::service::sessions;
-
-const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
-const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-depart");
-/// Marks a failed form whose flash could not be stored either.
-const UNKEPT: HeaderName = HeaderName::from_static("x-entrepost-unkept");
 
 /// A plain page for answers that precede the institution.
 pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
@@ -119,7 +115,7 @@ const BY_ISLAND: [&str; 4] = ["/api/set_guide_step", "/api/run_checks", "/api/sa
 async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) -> Response {
     let mut answer = (StatusCode::FOUND, [(header::LOCATION, AppPath::parse(came_from).login())]).into_response();
     let notice = Notice::problem(&AppError::NotSignedIn.to_string());
-    let flash = Flash { form: "sign-in".into(), ..Flash::notice(notice) };
+    let flash = Flash { form: FormName::SignIn, ..Flash::notice(notice) };
     if let Ok(cookie) = state.backend.flashes.put(visitor, flash).await
         && let Ok(value) = HeaderValue::from_str(&cookie.0)
     {
@@ -276,7 +272,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
     let mut response = next.run(request).await;
-    if response.headers_mut().remove(UNKEPT).is_some() && wants_html {
+    if response.headers_mut().remove(NOT_STORED).is_some() && wants_html {
         return plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nothing was saved",

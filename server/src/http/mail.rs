@@ -79,7 +79,7 @@ pub(super) async fn document(
             headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
             (headers, axum::response::Html(document)).into_response()
         }
-        Err(error) => trouble(&error),
+        Err(error) => trouble(&state.backend.told(error)),
     }
 }
 
@@ -126,6 +126,6 @@ pub(super) async fn download(
             headers.insert(HeaderName::from_static("x-download-options"), HeaderValue::from_static("noopen"));
             (headers, Body::from_stream(file.bytes)).into_response()
         }
-        Err(error) => trouble(&error),
+        Err(error) => trouble(&state.backend.told(error)),
     }
 }

@@ -11,25 +11,11 @@ mod worker;
 pub use retry_policy::{Outcome, SendAttempt, Transition, transition};
 pub use worker::{Dependencies, Outbox};
 
-use std::time::Duration;
-
 use app::model::DeliveryId;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
-use crate::store::Throttle;
 use crate::vault::Place;
-
-/// Limits of sending. Defaults are Exchange Online's.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Limits of one mailbox.
-    pub throttle: Throttle,
-    /// How long sending a message is attempted.
-    pub max_age: Duration,
-    /// First pause after a temporary failure; each further one is twice as long.
-    pub first_pause: Duration,
-}
 
 /// A waiting message, as it is sealed.
 #[derive(Serialize, Deserialize)]

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::Limits;
 use super::delivery::{AttemptResult, OpenSession};
 use super::retry_policy::{Outcome, SendAttempt, transition};
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::Relay;
+use crate::config::SendLimits;
 use crate::mail::{MailError, Step, Trust};
 use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
 use crate::vault::Vault;
@@ -83,7 +83,7 @@ pub struct Dependencies {
     pub system_smtp: Option<Relay>,
     /// Domain of the default sender addresses.
     pub notifications_domain: String,
-    pub limits: Limits,
+    pub limits: SendLimits,
     /// Set when the server stops.
     pub stop: CancellationToken,
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use app::backend::{Accounts, Administrator, Cookie, Institution, SignedIn, Visitor};
+use app::backend::{Accounts, Administrator, BackendError, Cookie, Institution, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     EmailAddress, InstitutionId, InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow, pasted,
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::common_passwords::is_common;
 use super::notifications::Notification;
 use super::passwords::{Busy, MAX_LENGTH, MIN_LENGTH};
-use super::{Handle, OrInternal, Services, address_field, internal, sessions};
+use super::{Handle, Services, address_field, sessions};
 use crate::clock::sha256;
 use crate::store::{Event, Invitation, StoreError, Tx, User};
 use crate::vault::VaultError;
@@ -46,36 +46,40 @@ fn is_padded(password: &str, word: &str) -> bool {
     password.replace(word, "").chars().all(|c| !c.is_alphabetic())
 }
 
+/// Why a person was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddPersonError {
+    #[error("the address already has an account")]
+    Exists,
+    #[error(transparent)]
+    Other(#[from] BackendError),
+}
+
+impl From<StoreError> for AddPersonError {
+    fn from(error: StoreError) -> Self {
+        if error.is_duplicate() { Self::Exists } else { Self::Other(error.into()) }
+    }
+}
+
 impl Services {
     /// Creates an account and returns the invitation's token, unless a password was given.
-    ///
-    /// # Errors
-    /// A duplicate of the store if the address has an account; [`AppError`] inside for a password that is too short.
-    pub async fn add_person(&self, new: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
+    pub async fn add_person(&self, new: &AddPerson<'_>) -> std::result::Result<Option<String>, AddPersonError> {
         let mut tx = self.store.begin().await?;
-        let added = self.add_person_within(&mut tx, new).await?;
-        if added.is_ok() {
-            tx.commit().await?;
-            self.outbox.wake();
-        }
-        Ok(added)
+        let token = self.add_person_within(&mut tx, new).await?;
+        self.store.commit(tx).await?;
+        self.outbox.wake();
+        Ok(token)
     }
 
     /// As [`Services::add_person`], inside a transaction that does more.
-    ///
-    /// # Errors
-    /// As [`Services::add_person`].
     pub async fn add_person_within(
         &self,
         tx: &mut Tx,
         new: &AddPerson<'_>,
-    ) -> Result<Result<Option<String>, AppError>, StoreError> {
+    ) -> std::result::Result<Option<String>, AddPersonError> {
         let password_hash = match new.password {
             None => None,
-            Some(password) => match self.hash_new_password(new.address.as_str(), password).await {
-                Ok(hash) => Some(hash),
-                Err(error) => return Ok(Err(error)),
-            },
+            Some(password) => Some(self.hash_new_password(new.address.as_str(), password).await?),
         };
         let now = self.clock.now();
         let user = User {
@@ -86,39 +90,31 @@ impl Services {
             disabled_at: None,
         };
         self.store.add_user(tx, new.institution, &user, now).await?;
-        let token = if user.password_hash.is_some() {
-            None
-        } else {
-            Some(self.put_invitation(tx, new.institution, user.id).await?)
-        };
-        if let (Some(institution), Some(token)) = (new.announce, &token) {
-            match self.link_message(institution, new.address.as_str(), token, false) {
-                Ok(message) => self.enqueue(tx, &message).await?,
-                Err(error) => return Ok(Err(internal(&self.clock, &error))),
-            }
+        if user.password_hash.is_some() {
+            return Ok(None);
         }
-        Ok(Ok(token))
+        let token = self.put_invitation(tx, new.institution, user.id).await?;
+        if let Some(institution) = new.announce {
+            let message = self.link_message(institution, new.address.as_str(), &token, false);
+            self.enqueue(tx, &message.map_err(BackendError::from)?).await?;
+        }
+        Ok(Some(token))
     }
 
     /// As [`Services::add_person`], for an invited user without a password: a new link, or the password.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`AppError`] inside for any other user, and for a password that is too short.
-    pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Result<Option<String>, AppError>, StoreError> {
+    pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Option<String>> {
         let institution = again.institution;
         let found = self.store.user_by_address(institution, again.address.as_str()).await?;
         let Some(user) = found.filter(|user| user.password_hash.is_none() && user.disabled_at.is_none()) else {
-            return Ok(Err(AppError::refused(format!(
+            return Err(AppError::refused(format!(
                 "{} already has an account: an administrator makes a new link under Institution › Users. If no administrator is left, add one: user add SLUG ADDRESS --admin",
                 again.address
-            ))));
+            ))
+            .into());
         };
         let hash = match again.password {
             None => None,
-            Some(password) => match self.hash_new_password(again.address.as_str(), password).await {
-                Ok(hash) => Some(hash),
-                Err(error) => return Ok(Err(error)),
-            },
+            Some(password) => Some(self.hash_new_password(again.address.as_str(), password).await?),
         };
         let mut tx = self.store.begin().await?;
         // A new link never removes a role: the only administrator may request it.
@@ -133,8 +129,8 @@ impl Services {
             }
             None => Some(self.put_invitation(&mut tx, institution, user.id).await?),
         };
-        tx.commit().await?;
-        Ok(Ok(token))
+        self.store.commit(tx).await?;
+        Ok(token)
     }
 
     async fn put_invitation(
@@ -142,7 +138,7 @@ impl Services {
         tx: &mut Tx,
         institution: InstitutionId,
         user: UserId,
-    ) -> Result<String, StoreError> {
+    ) -> std::result::Result<String, StoreError> {
         let (token, now) = (self.clock.token(), self.clock.now());
         let row = (self.clock.uuid(), sha256(&token));
         self.store.put_invitation(tx, institution, user, (row.0, &row.1), (now, now.plus_ms(INVITATION_MS))).await?;
@@ -153,13 +149,13 @@ impl Services {
     ///
     /// # Errors
     /// [`AppError`], saying what is expected.
-    pub fn check_new_password(&self, address: &str, password: &str) -> Result<(), AppError> {
+    pub fn check_new_password(&self, address: &str, password: &str) -> Result<()> {
         if password.chars().count() < MIN_LENGTH {
             let text = format!("Use at least {MIN_LENGTH} characters. Several words in a row are easy to remember.");
-            return Err(AppError::field("password", "Password", text));
+            return Err(AppError::field("password", "Password", text).into());
         }
         if password.len() > MAX_LENGTH {
-            return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")));
+            return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")).into());
         }
         let guess = password.trim().to_lowercase();
         let own = address.to_lowercase();
@@ -168,22 +164,22 @@ impl Services {
             || is_common(&guess)
         {
             let text = "This password is too easy to guess. Several words in a row are easy to remember.";
-            return Err(AppError::field("password", "Password", text));
+            return Err(AppError::field("password", "Password", text).into());
         }
         Ok(())
     }
 
-    async fn hash_new_password(&self, address: &str, password: &str) -> Result<String, AppError> {
+    async fn hash_new_password(&self, address: &str, password: &str) -> Result<String> {
         self.check_new_password(address, password)?;
         let turn = self.passwords.queue(IpAddr::V4(Ipv4Addr::UNSPECIFIED), true).map_err(|Busy| busy())?;
-        self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))
+        self.passwords.hash(turn, password).await.map_err(BackendError::internal)
     }
 
-    async fn valid_invitation(&self, visitor: &Visitor, token: &str) -> Result<Invitation, AppError> {
-        let found = self.store.invitation(visitor.institution.id, &sha256(token)).await.or_internal(self)?;
+    async fn valid_invitation(&self, visitor: &Visitor, token: &str) -> Result<Invitation> {
+        let found = self.store.invitation(visitor.institution.id, &sha256(token)).await?;
         found
             .filter(|found| found.expires_at >= self.clock.now() && found.user.disabled_at.is_none())
-            .ok_or(AppError::NotFound)
+            .ok_or_else(|| AppError::NotFound.into())
     }
 
     /// The email with the link: an invitation, or a password reset.
@@ -193,7 +189,7 @@ impl Services {
         address: &str,
         token: &str,
         has_password: bool,
-    ) -> Result<Notification, VaultError> {
+    ) -> std::result::Result<Notification, VaultError> {
         let (name, link) = (&institution.name, invitation_link(&institution.public_url, token));
         let (subject, what, otherwise) = if has_password {
             (
@@ -215,9 +211,9 @@ impl Services {
     }
 
     /// The institution, if notifications can be sent; otherwise nothing is queued.
-    async fn announcer<'a>(&self, admin: &'a Administrator) -> Result<Option<(&'a Institution, String)>, AppError> {
+    async fn announcer<'a>(&self, admin: &'a Administrator) -> Result<Option<(&'a Institution, String)>> {
         let institution = admin.institution();
-        let sender = self.outbox.sender(institution.id, &institution.slug).await.or_internal(self)?;
+        let sender = self.outbox.sender(institution.id, &institution.slug).await?;
         Ok(sender.map(|from| (institution, from)))
     }
 
@@ -239,21 +235,21 @@ impl Services {
         notice
     }
 
-    async fn person(&self, admin: &Administrator, user: UserId) -> Result<User, AppError> {
-        self.store.user(admin.institution().id, user).await.or_internal(self)?.ok_or(AppError::NotFound)
+    async fn person(&self, admin: &Administrator, user: UserId) -> Result<User> {
+        self.store.user(admin.institution().id, user).await?.ok_or_else(|| AppError::NotFound.into())
     }
 }
 
 #[async_trait]
 impl Accounts for Handle {
-    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>, AppError> {
+    async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>> {
         let institution = visitor.institution.id;
         let wrong = || AppError::refused("Wrong email or password. Try again.");
         let address = pasted::identifier(address);
         if address.len() > MOST_ADDRESS {
-            return Err(wrong());
+            return Err(wrong().into());
         }
-        let user = self.store.user_by_address(institution, &address).await.or_internal(self)?;
+        let user = self.store.user_by_address(institution, &address).await?;
         let tries = self.tries(visitor, &address, user.as_ref());
         self.slow_down(&tries).await?;
         // Counts only requests with a place in the queue: that bounds what anonymous requests can store.
@@ -264,20 +260,20 @@ impl Accounts for Handle {
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let password = if password.len() > MAX_LENGTH { "" } else { password };
         let known = hash.clone().unwrap_or_default();
-        let fits = self.passwords.verify(turn, password, hash).await.map_err(|error| internal(&self.clock, &error))?;
-        let Some(user) = user.filter(|_| fits) else { return Err(wrong()) };
+        let fits = self.passwords.verify(turn, password, hash).await.map_err(BackendError::internal)?;
+        let Some(user) = user.filter(|_| fits) else { return Err(wrong().into()) };
         self.forgive(&tries).await?;
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         // The password may have changed, or the account been disabled, while this one was checked.
-        if !self.store.password_holds(&mut tx, institution, user.id, &known).await.or_internal(self)? {
-            return Err(wrong());
+        if !self.store.password_holds(&mut tx, institution, user.id, &known).await? {
+            return Err(wrong().into());
         }
-        let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
-        self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
+        self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        self.store.commit(tx).await?;
         // Sign-in starts a new session and ends the old one.
         if let Some(old) = &visitor.person {
-            self.store.end_session(institution, old.session()).await.or_internal(self)?;
+            self.store.end_session(institution, old.session()).await?;
         }
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
@@ -286,36 +282,36 @@ impl Accounts for Handle {
         sessions::again(self, user).await.ok().flatten()
     }
 
-    async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie, AppError> {
+    async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie> {
         if let Some(person) = &visitor.person {
-            self.store.end_session(visitor.institution.id, person.session()).await.or_internal(self)?;
+            self.store.end_session(visitor.institution.id, person.session()).await?;
             self.store.publish(Event::Mail(person.user_id())).await;
         }
         Ok(sessions::cookie(self, sessions::SESSION, "", 0))
     }
 
-    async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView, AppError> {
+    async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView> {
         let found = self.valid_invitation(visitor, token).await?;
         Ok(InvitationView { address: found.user.address, institution: visitor.institution.name.clone() })
     }
 
-    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>, AppError> {
+    async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>> {
         self.count_link(visitor).await;
         let user = self.valid_invitation(visitor, token).await?.user;
         self.check_new_password(&user.address, password)?;
         let turn = self.passwords.wait_for_place(visitor.address, None).await.map_err(|Busy| busy())?;
-        let hash = self.passwords.hash(turn, password).await.map_err(|error| internal(&self.clock, &error))?;
+        let hash = self.passwords.hash(turn, password).await.map_err(BackendError::internal)?;
         let institution = visitor.institution.id;
-        let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await.or_internal(self)?.is_some();
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await?.is_some();
+        let mut tx = self.store.begin().await?;
         // Of two requests with one link, only one succeeds.
-        if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await.or_internal(self)? {
-            return Err(AppError::NotFound);
+        if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await? {
+            return Err(AppError::NotFound.into());
         }
-        self.store.set_password(&mut tx, institution, user.id, &hash).await.or_internal(self)?;
-        self.store.end_sessions_of(&mut tx, institution, user.id).await.or_internal(self)?;
+        self.store.set_password(&mut tx, institution, user.id, &hash).await?;
+        self.store.end_sessions_of(&mut tx, institution, user.id).await?;
         // Another person may have the link: the user's mail stays locked until their Microsoft account signs in.
-        if self.store.lock_mail(&mut tx, institution, user.id).await.or_internal(self)? {
+        if self.store.lock_mail(&mut tx, institution, user.id).await? {
             tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a password was set with a link: mail is hidden until the same Microsoft account signs in");
             let text = [
                 format!("Hello,\n\nyour password for Entrepost at {} was reset ", visitor.institution.name),
@@ -327,26 +323,26 @@ impl Accounts for Handle {
             ]
             .concat();
             let subject = format!("Your password for Entrepost at {} was changed", visitor.institution.name);
-            let message = self.notification(&visitor.institution, &user.address, &subject, &text).or_internal(self)?;
+            let message = self.notification(&visitor.institution, &user.address, &subject, &text)?;
             if can_tell {
-                self.enqueue(&mut tx, &message).await.or_internal(self)?;
+                self.enqueue(&mut tx, &message).await?;
             }
         }
-        let cookie = sessions::open(self, &mut tx, institution, user.id).await.or_internal(self)?;
-        self.store.forget_undelivered(&mut tx, institution, &user.address).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
+        self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        self.store.commit(tx).await?;
         self.outbox.wake();
         self.forgive_link(visitor);
         self.forgive(&self.tries(visitor, &user.address, Some(&user))).await?;
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
 
-    async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>, AppError> {
+    async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>> {
         let institution = admin.institution().id;
-        let users = self.store.users(institution).await.or_internal(self)?;
-        let invitations = self.store.invitations(institution).await.or_internal(self)?;
-        let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
-        let undelivered = self.store.undelivered_notifications(institution).await.or_internal(self)?;
+        let users = self.store.users(institution).await?;
+        let invitations = self.store.invitations(institution).await?;
+        let mailboxes = self.store.mailboxes(institution).await?;
+        let undelivered = self.store.undelivered_notifications(institution).await?;
         let reader = self.reader_of_mailboxes(admin).await?;
         let now = self.clock.now();
         let until = |user: UserId| -> Option<Timestamp> {
@@ -374,7 +370,7 @@ impl Accounts for Handle {
             .collect())
     }
 
-    async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice, AppError> {
+    async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice> {
         let address =
             address_field(address, "email", "Email").map_err(|error| AppError::Invalid { fields: vec![error] })?;
         let role = Role::parse(role).ok_or_else(|| AppError::field("role", "Role", "Choose a role."))?;
@@ -388,53 +384,39 @@ impl Accounts for Handle {
         };
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
         self.check_invitations(admin).await?;
-        let added = async {
-            let mut tx = self.store.begin().await?;
-            if let Err(error) = self.still_administrator(&mut tx, admin).await {
-                return Ok::<_, StoreError>(Err(error));
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        let token = match self.add_person_within(&mut tx, &new).await {
+            Ok(Some(token)) => token,
+            Ok(None) => return Err(AppError::refused("No invitation sent.").into()),
+            Err(AddPersonError::Exists) => {
+                let text = format!("{address} already has an account. Find it in the list below.");
+                return Err(AppError::field("email", "Email", text).into());
             }
-            let added = self.add_person_within(&mut tx, &new).await?;
-            if added.is_ok() {
-                tx.commit().await?;
-                self.outbox.wake();
-            }
-            Ok(added)
+            Err(AddPersonError::Other(error)) => return Err(error),
         };
-        match added.await {
-            Ok(Ok(Some(token))) => Ok(Services::invitation_notice(
-                admin,
-                address.as_str(),
-                &token,
-                &format!("{address} is invited."),
-                from,
-            )),
-            Ok(Ok(None)) => Err(AppError::refused("No invitation sent.")),
-            Ok(Err(error)) => Err(error),
-            Err(error) if error.is_duplicate() => Err(AppError::field(
-                "email",
-                "Email",
-                format!("{address} already has an account. Find it in the list below."),
-            )),
-            Err(error) => Err(internal(&self.clock, &error)),
-        }
+        self.store.commit(tx).await?;
+        self.outbox.wake();
+        let title = format!("{address} is invited.");
+        Ok(Services::invitation_notice(admin, address.as_str(), &token, &title, from))
     }
 
-    async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError> {
+    async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
         let person = self.person(admin, user).await?;
         if person.disabled_at.is_some() {
-            return Err(AppError::refused(format!("{} is disabled. Enable the account first.", person.address)));
+            return Err(AppError::refused(format!("{} is disabled. Enable the account first.", person.address)).into());
         }
         let announcer = self.announcer(admin).await?;
         self.check_invitations(admin).await?;
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        let token = self.put_invitation(&mut tx, admin.institution().id, user).await.or_internal(self)?;
+        let token = self.put_invitation(&mut tx, admin.institution().id, user).await?;
         if let Some((institution, _)) = &announcer {
             let has_password = person.password_hash.is_some();
-            let message = self.link_message(institution, &person.address, &token, has_password).or_internal(self)?;
-            self.enqueue(&mut tx, &message).await.or_internal(self)?;
+            let message = self.link_message(institution, &person.address, &token, has_password)?;
+            self.enqueue(&mut tx, &message).await?;
         }
-        tx.commit().await.or_internal(self)?;
+        self.store.commit(tx).await?;
         self.outbox.wake();
         tracing::info!(by = %admin.user_id(), user = %user, institution = %admin.institution().slug, "an administrator made a new link");
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
@@ -442,53 +424,52 @@ impl Accounts for Handle {
         Ok(Services::invitation_notice(admin, &person.address, &token, &title, from))
     }
 
-    async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice, AppError> {
+    async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice> {
         let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        if role == Role::User
-            && self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0
-        {
+        if role == Role::User && self.store.other_administrators(&mut tx, institution, user).await? == 0 {
             return Err(AppError::refused(
                 "This is the last administrator. Change another person to administrator first.",
-            ));
+            )
+            .into());
         }
-        self.store.set_role(&mut tx, institution, user, role).await.or_internal(self)?;
-        self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        self.store.set_role(&mut tx, institution, user, role).await?;
+        self.store.end_sessions_of(&mut tx, institution, user).await?;
+        self.store.commit(tx).await?;
         self.store.publish(Event::Mail(user)).await;
         let what = if role == Role::Administrator { "an administrator" } else { "a user" };
         Ok(Notice::new(Tone::Success, format!("{} is now {what}.", person.address), "They have to sign in again."))
     }
 
-    async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice, AppError> {
+    async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice> {
         let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         if !disabled {
-            self.store.set_disabled(&mut tx, institution, user, None).await.or_internal(self)?;
-            tx.commit().await.or_internal(self)?;
+            self.store.set_disabled(&mut tx, institution, user, None).await?;
+            self.store.commit(tx).await?;
             return Ok(Notice::new(
                 Tone::Success,
                 format!("{} is enabled.", person.address),
                 "They can sign in with their password again.",
             ));
         }
-        if self.store.other_administrators(&mut tx, institution, user).await.or_internal(self)? == 0
-            && person.role == Role::Administrator
+        if self.store.other_administrators(&mut tx, institution, user).await? == 0 && person.role == Role::Administrator
         {
             return Err(AppError::refused(
                 "This is the last administrator. Change another person to administrator first.",
-            ));
+            )
+            .into());
         }
         let now = self.clock.now();
-        self.store.set_disabled(&mut tx, institution, user, Some(now)).await.or_internal(self)?;
-        self.store.end_sessions_of(&mut tx, institution, user).await.or_internal(self)?;
-        self.store.drop_invitations(&mut tx, institution, user).await.or_internal(self)?;
-        self.store.abandon_attempts_of(&mut tx, institution, user, now).await.or_internal(self)?;
+        self.store.set_disabled(&mut tx, institution, user, Some(now)).await?;
+        self.store.end_sessions_of(&mut tx, institution, user).await?;
+        self.store.drop_invitations(&mut tx, institution, user).await?;
+        self.store.abandon_attempts_of(&mut tx, institution, user, now).await?;
         // After their attempts: a run about to store a mailbox has done so, or finds its attempt ended.
-        let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await?;
+        self.store.commit(tx).await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         self.store.publish(Event::Mail(user)).await;
         Ok(Notice::new(
@@ -498,22 +479,21 @@ impl Accounts for Handle {
         ))
     }
 
-    async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice, AppError> {
+    async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
         let person = self.person(admin, user).await?;
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await?;
+        self.store.commit(tx).await?;
         Ok(Notice::new(Tone::Success, format!("Dismissed for {}.", person.address), ""))
     }
 
-    async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice, AppError> {
-        let found =
-            self.store.mailbox(admin.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
-        let mut tx = self.store.begin().await.or_internal(self)?;
+    async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice> {
+        let found = self.store.mailbox(admin.institution().id, mailbox).await?.ok_or(AppError::NotFound)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.drop_mailbox(&mut tx, found.institution, mailbox).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        self.store.drop_mailbox(&mut tx, found.institution, mailbox).await?;
+        self.store.commit(tx).await?;
         self.tokens.forget(mailbox);
         Ok(Notice::new(
             Tone::Success,

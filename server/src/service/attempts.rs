@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::backend::{AttemptStream, SignedIn};
+use app::backend::{AttemptStream, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
     AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState,
@@ -13,7 +13,7 @@ use app::model::{
 use futures::stream;
 use tokio::sync::Notify;
 
-use super::{OrInternal, Services};
+use super::Services;
 use crate::diagnosis::Fault;
 use crate::store::Attempt;
 
@@ -47,20 +47,19 @@ impl Watchers {
 
 impl Services {
     /// An attempt that the user may see: their own, or one of the institution's notifications for an administrator.
-    pub(super) async fn attempt_for(&self, user: &SignedIn, id: AttemptId) -> Result<Attempt, AppError> {
-        let attempt =
-            self.store.attempt(user.institution().id, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+    pub(super) async fn attempt_for(&self, user: &SignedIn, id: AttemptId) -> Result<Attempt> {
+        let attempt = self.store.attempt(user.institution().id, id).await?.ok_or(AppError::NotFound)?;
         let allowed = match attempt.kind {
             AttemptKind::Personal => attempt.user == user.user_id(),
             AttemptKind::Notifications | AttemptKind::Pair => user.administrator().is_ok(),
             AttemptKind::Consent => false,
         };
-        if allowed { Ok(attempt) } else { Err(AppError::NotFound) }
+        if allowed { Ok(attempt) } else { Err(AppError::NotFound.into()) }
     }
 
-    pub(super) async fn attempt_view(&self, user: &SignedIn, attempt: &Attempt) -> Result<AttemptView, AppError> {
+    pub(super) async fn attempt_view(&self, user: &SignedIn, attempt: &Attempt) -> Result<AttemptView> {
         let institution = user.institution().id;
-        let checks = self.store.checks(institution, attempt.id).await.or_internal(self)?;
+        let checks = self.store.checks(institution, attempt.id).await?;
         let now = self.clock.now();
         let died = attempt.stage == Stage::Running && attempt.lease_until.is_some_and(|until| until < now);
         let too_late = attempt.stage == Stage::SigningIn && attempt.callback_expires_at < now
@@ -69,7 +68,7 @@ impl Services {
             if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
         let mut reader = self.reader(user, &attempt.address);
         if checks.iter().any(|check| check.fault.is_some()) {
-            let causes = self.store.faults_before(institution, attempt).await.or_internal(self)?;
+            let causes = self.store.faults_before(institution, attempt).await?;
             let causes: Vec<_> = causes.iter().map(|fault| Fault::from_json(fault).cause).collect();
             let now =
                 checks.iter().filter_map(|check| check.fault.as_deref()).map(|fault| Fault::from_json(fault).cause);
@@ -90,7 +89,7 @@ impl Services {
             diagnoses.push(Fault::new("interrupted", attempt.finished_at.unwrap_or(now), &[]).explain(&reader));
         }
         let mailbox = match attempt.mailbox {
-            Some(id) => self.store.mailbox(institution, id).await.or_internal(self)?,
+            Some(id) => self.store.mailbox(institution, id).await?,
             None => None,
         };
         let choice = (stage == Stage::Deciding).then_some(attempt.grant_expires_at).flatten().map(|expires_at| {
@@ -98,7 +97,7 @@ impl Services {
         });
         let choice = match choice {
             Some(choice) => {
-                let allowed = self.store.email_settings(institution).await.or_internal(self)?.allow_other_address;
+                let allowed = self.store.email_settings(institution).await?.allow_other_address;
                 Some(Choice { may_use_instead: allowed && attempt.kind == AttemptKind::Personal, ..choice })
             }
             None => None,
@@ -136,10 +135,10 @@ impl Services {
         })
     }
 
-    pub(super) async fn summaries(&self, attempts: Vec<Attempt>) -> Result<Vec<AttemptSummary>, AppError> {
+    pub(super) async fn summaries(&self, attempts: Vec<Attempt>) -> Result<Vec<AttemptSummary>> {
         let mut summaries = Vec::with_capacity(attempts.len());
         for attempt in attempts {
-            let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;
+            let checks = self.store.checks(attempt.institution, attempt.id).await?;
             let failed = checks.iter().find(|check| check.status == CheckStatus::Failed);
             summaries.push(AttemptSummary {
                 id: attempt.id,

@@ -2,14 +2,15 @@
 
 mod run;
 
+use super::actor::Actor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::SignedIn;
+use app::backend::{BackendError, Result};
 use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role};
 
-use super::{OrInternal, Services, internal};
+use super::Services;
 use crate::access_tokens::AccessToken;
 use crate::diagnosis::Fault;
 use crate::store::{Attempt, Mailbox};
@@ -19,11 +20,12 @@ use run::{Route, Run, Through};
 const SLACK: Duration = Duration::from_secs(180);
 impl Services {
     /// Starts the checks of a ready attempt once. They run to their end even if the page is closed.
-    pub(super) fn spawn_run(self: &Arc<Self>, user: SignedIn, id: AttemptId) {
+    pub(super) fn spawn_run(self: &Arc<Self>, actor: impl Into<Actor>, id: AttemptId) {
+        let actor = actor.into();
         let services = Arc::clone(self);
         self.tasks.spawn(async move {
             let deadline = services.config.arrival_limit + SLACK;
-            let institution = user.institution().id;
+            let institution = actor.institution().id;
             let until = services.clock.now().plus_ms(i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
             match services.store.lease_attempt(institution, id, until).await {
                 Ok(true) => {}
@@ -32,7 +34,7 @@ impl Services {
             }
             services.watchers.changed(id);
             let run = tokio::select! {
-                run = tokio::time::timeout(deadline, services.run_checks(&user, id)) => run.unwrap_or(Ok(Outcome::Abandoned)),
+                run = tokio::time::timeout(deadline, services.run_checks(&actor, id)) => run.unwrap_or(Ok(Outcome::Abandoned)),
                 () = services.stop.cancelled() => Ok(Outcome::Abandoned),
             };
             let outcome = run.unwrap_or_else(|error| {
@@ -47,19 +49,19 @@ impl Services {
         });
     }
 
-    async fn run_checks(&self, user: &SignedIn, id: AttemptId) -> Result<Outcome, AppError> {
-        let institution = user.institution().id;
-        let attempt = self.store.attempt(institution, id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+    async fn run_checks(&self, actor: &Actor, id: AttemptId) -> Result<Outcome> {
+        let institution = actor.institution().id;
+        let attempt = self.store.attempt(institution, id).await?.ok_or(AppError::NotFound)?;
         let mailbox = match attempt.mailbox {
-            Some(mailbox) => self.store.mailbox(institution, mailbox).await.or_internal(self)?,
+            Some(mailbox) => self.store.mailbox(institution, mailbox).await?,
             None => None,
         };
-        let mut run = Run::of(self, user, &attempt);
+        let mut run = Run::of(self, actor, &attempt);
         let (mut sent, mut arrived) = (None, false);
 
         let token = run.token(mailbox.as_ref()).await?;
         if let Some((token, refresh)) = token {
-            let route = self.route(&attempt, mailbox.as_ref())?;
+            let route = Self::route(&attempt, mailbox.as_ref())?;
             let session = run.smtp(&route, &token).await?;
             // Nobody watches an automatic test: it writes to the inbox only if everything else works.
             let mut inbox =
@@ -110,7 +112,7 @@ impl Services {
         attempt: &Attempt,
         route: &Route,
         token: &AccessToken,
-    ) -> Result<Option<Through>, AppError> {
+    ) -> Result<Option<Through>> {
         let Some(mailbox) = attempt.mailbox else {
             return Ok(run.imap(route, token).await?.map(|session| Through::Session(Box::new(session))));
         };
@@ -120,8 +122,8 @@ impl Services {
         Ok(Some(Through::Mailbox(attempt.institution, mailbox)))
     }
 
-    fn route(&self, attempt: &Attempt, mailbox: Option<&Mailbox>) -> Result<Route, AppError> {
-        let parse = |text: &str| EmailAddress::parse(text).map_err(|error| internal(&self.clock, &error));
+    fn route(attempt: &Attempt, mailbox: Option<&Mailbox>) -> Result<Route> {
+        let parse = |text: &str| EmailAddress::parse(text).map_err(BackendError::internal);
         let from = parse(&attempt.address)?;
         Ok(match mailbox {
             // For the custom sender address, a connected mailbox sends as that address to itself.
@@ -131,24 +133,24 @@ impl Services {
     }
 
     /// Applies the result of a run to the mailbox.
-    async fn settle_mailbox(&self, attempt: &Attempt, outcome: Outcome, fault: Option<&Fault>) -> Result<(), AppError> {
+    async fn settle_mailbox(&self, attempt: &Attempt, outcome: Outcome, fault: Option<&Fault>) -> Result<()> {
         let institution = attempt.institution;
-        let attempt = self.store.attempt(institution, attempt.id).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+        let attempt = self.store.attempt(institution, attempt.id).await?.ok_or(AppError::NotFound)?;
         let Some(id) = attempt.mailbox else { return Ok(()) };
         let works = matches!(outcome, Outcome::Passed | Outcome::NotSeen);
         if works && attempt.kind != AttemptKind::Personal {
             // Only for the tested address: another may have been chosen meanwhile.
-            let settings = self.store.email_settings(institution).await.or_internal(self)?;
+            let settings = self.store.email_settings(institution).await?;
             // The test takes time: the user must still be an administrator.
-            let by = self.store.user(institution, attempt.user).await.or_internal(self)?;
+            let by = self.store.user(institution, attempt.user).await?;
             let allowed = by.is_some_and(|by| by.role == Role::Administrator && by.disabled_at.is_none());
             if allowed && settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address) {
-                self.store.set_notification_mailbox(institution, Some(id)).await.or_internal(self)?;
+                self.store.set_notification_mailbox(institution, Some(id)).await?;
             }
         }
         if !works && attempt.kind != AttemptKind::Personal {
             // The custom sender no longer works: its page says so, and the relay takes over.
-            let settings = self.store.email_settings(institution).await.or_internal(self)?;
+            let settings = self.store.email_settings(institution).await?;
             let in_use = settings.notification_mailbox == Some(id)
                 && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address);
             if in_use {
@@ -163,27 +165,24 @@ impl Services {
                             .title
                     },
                 );
-                self.store
-                    .set_notification_problem(institution, Some(title.trim_end_matches('.')))
-                    .await
-                    .or_internal(self)?;
+                self.store.set_notification_problem(institution, Some(title.trim_end_matches('.'))).await?;
             }
         }
         let now = self.clock.now();
         if works && attempt.kind != AttemptKind::Personal {
             // Waiting notifications are sent now.
-            self.store.resume_queue(institution, institution.0, now).await.or_internal(self)?;
+            self.store.resume_queue(institution, institution.0, now).await?;
             self.outbox.wake();
         }
         if attempt.kind == AttemptKind::Pair {
             return Ok(());
         }
-        let Some(mailbox) = self.store.mailbox(institution, id).await.or_internal(self)? else { return Ok(()) };
+        let Some(mailbox) = self.store.mailbox(institution, id).await? else { return Ok(()) };
         if works {
             let state = (MailboxState::Connected, None, None);
-            self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)?;
+            self.store.set_mailbox_state(institution, id, state, now).await?;
             // Waiting deliveries are sent now.
-            self.store.resume_queue(institution, id.0, now).await.or_internal(self)?;
+            self.store.resume_queue(institution, id.0, now).await?;
             self.outbox.wake();
             return Ok(());
         }
@@ -193,7 +192,7 @@ impl Services {
         let problem = fault.map(Fault::to_json);
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
         let state = (MailboxState::Blocked, problem.as_deref(), Some(next));
-        self.store.set_mailbox_state(institution, id, state, now).await.or_internal(self)
+        Ok(self.store.set_mailbox_state(institution, id, state, now).await?)
     }
 
     /// Ticks the guide steps that the run proved.

@@ -3,7 +3,7 @@
 mod form;
 mod registration;
 
-use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, SignedIn, Visitor};
+use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     AttemptKind, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep, GuideStepView, MailboxId,
@@ -12,7 +12,7 @@ use app::model::{
 use async_trait::async_trait;
 
 use super::attempts::NEWEST;
-use super::{Handle, OrInternal, Services};
+use super::{Handle, Services};
 use crate::diagnosis::{Fault, powershell};
 use crate::store::{EmailSettings, GuideRow, Mailbox, Registration, Slot};
 use form::parse;
@@ -31,16 +31,12 @@ impl Services {
         }
     }
 
-    async fn notifications(
-        &self,
-        admin: &Administrator,
-        settings: &EmailSettings,
-    ) -> Result<NotificationView, AppError> {
+    async fn notifications(&self, admin: &Administrator, settings: &EmailSettings) -> Result<NotificationView> {
         let institution = admin.institution();
-        let mailboxes = self.store.mailboxes(institution.id).await.or_internal(self)?;
+        let mailboxes = self.store.mailboxes(institution.id).await?;
         let sender = settings.notification_mailbox.and_then(|id| mailboxes.iter().find(|mailbox| mailbox.id == id));
         let own = mailboxes.iter().find(|mailbox| mailbox.kind == AttemptKind::Notifications);
-        let attempts = self.store.notification_attempts(institution.id, NEWEST).await.or_internal(self)?;
+        let attempts = self.store.notification_attempts(institution.id, NEWEST).await?;
         let reader = self.reader_of_mailboxes(admin).await?;
         Ok(NotificationView {
             default_sender: self.outbox.default_sender(&institution.slug),
@@ -76,8 +72,8 @@ fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
 
 impl Services {
     /// The command for everyone who uses Entrepost: connected mailboxes, and the addresses of users without one.
-    async fn switches_here(&self, admin: &Administrator, mailboxes: &[Mailbox]) -> Result<(i64, String), AppError> {
-        let users = self.store.users(admin.institution().id).await.or_internal(self)?;
+    async fn switches_here(&self, admin: &Administrator, mailboxes: &[Mailbox]) -> Result<(i64, String)> {
+        let users = self.store.users(admin.institution().id).await?;
         let without = users
             .iter()
             .filter(|user| user.disabled_at.is_none() && !mailboxes.iter().any(|mailbox| mailbox.user == user.id));
@@ -91,8 +87,8 @@ impl Services {
     }
 
     /// Link for the consent of any administrator of the tenant, once the registration is known.
-    pub(super) async fn consent_link(&self, institution: &Institution) -> Result<Option<String>, AppError> {
-        let current = self.store.registration(institution.id, Slot::Current).await.or_internal(self)?;
+    pub(super) async fn consent_link(&self, institution: &Institution) -> Result<Option<String>> {
+        let current = self.store.registration(institution.id, Slot::Current).await?;
         Ok(current.and_then(|current| {
             let back = self.redirect_uri(&institution.public_url);
             let (tenant, state) = (current.tenant_id.to_string(), app::model::SHARED_CONSENT);
@@ -103,13 +99,13 @@ impl Services {
 
 #[async_trait]
 impl EmailConfig for Handle {
-    async fn view(&self, admin: &Administrator) -> Result<EmailConfigView, AppError> {
+    async fn view(&self, admin: &Administrator) -> Result<EmailConfigView> {
         let institution = admin.institution().id;
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
-        let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
-        let rows = self.store.guide(institution).await.or_internal(self)?;
-        let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+        let settings = self.store.email_settings(institution).await?;
+        let current = self.store.registration(institution, Slot::Current).await?;
+        let waiting = self.store.registration(institution, Slot::Waiting).await?;
+        let rows = self.store.guide(institution).await?;
+        let mailboxes = self.store.mailboxes(institution).await?;
         let own = mailboxes.iter().filter(|mailbox| mailbox.user == admin.user_id());
         let guide = GuideStep::ALL
             .into_iter()
@@ -130,8 +126,7 @@ impl EmailConfig for Handle {
             refused: self
                 .store
                 .registration_problem(institution)
-                .await
-                .or_internal(self)?
+                .await?
                 .map(|(_, problem)| Fault::from_json(&problem).explain(&self.reader(admin, ""))),
             waiting: waiting.as_ref().map(|waiting| self.registration_view(waiting)),
             allow_other_address: settings.allow_other_address,
@@ -142,17 +137,17 @@ impl EmailConfig for Handle {
             switches_here: self.switches_here(admin, &mailboxes).await?,
             switches_command: switch_on(std::iter::once(admin.address())),
             own_mailbox_connected: own.into_iter().any(|mailbox| mailbox.state == MailboxState::Connected),
-            people_connected: self.store.people_connected(institution).await.or_internal(self)?,
+            people_connected: self.store.people_connected(institution).await?,
         })
     }
 
-    async fn save(&self, admin: &Administrator, form: EmailConfigForm) -> Result<Flash, AppError> {
+    async fn save(&self, admin: &Administrator, form: EmailConfigForm) -> Result<Flash> {
         let institution = admin.institution().id;
-        let old = self.store.email_settings(institution).await.or_internal(self)?;
+        let old = self.store.email_settings(institution).await?;
         let confirmed = form.confirm_disconnect == "yes";
         let typed: std::collections::BTreeMap<String, String> =
             form.typed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let stored = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
+        let stored = self.store.registration(institution, Slot::Current).await?;
         let parsed = parse(form, &old, stored.as_ref(), &self.clock).map_err(|fields| AppError::Invalid { fields })?;
         if parsed.forget_secret {
             return self.forget_secret(admin, &parsed.settings, confirmed, typed).await;
@@ -168,31 +163,31 @@ impl EmailConfig for Handle {
         Ok(flash)
     }
 
-    async fn verify_again(&self, admin: &Administrator, confirmed: bool) -> Result<Flash, AppError> {
+    async fn verify_again(&self, admin: &Administrator, confirmed: bool) -> Result<Flash> {
         self.verify_registration(admin, confirmed).await
     }
 
-    async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice, AppError> {
-        let mut tx = self.store.begin().await.or_internal(self)?;
+    async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice> {
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.drop_registration(&mut tx, admin.institution().id, Slot::Waiting).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        self.store.drop_registration(&mut tx, admin.institution().id, Slot::Waiting).await?;
+        self.store.commit(tx).await?;
         Ok(Notice::new(Tone::Success, "New values discarded.", "The current values stay in use."))
     }
 
-    async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<(), AppError> {
+    async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<()> {
         let row = GuideRow { step, done, proven: false };
         let institution = admin.institution().id;
-        let rows = self.store.guide(institution).await.or_internal(self)?;
+        let rows = self.store.guide(institution).await?;
         // A proven step stays done, whatever an older page submits.
         if !done && rows.iter().any(|known| known.step == step && known.proven && step.is_settled_by_proof()) {
             return Ok(());
         }
-        self.store.put_guide_step(institution, row, self.clock.now()).await.or_internal(self)
+        Ok(self.store.put_guide_step(institution, row, self.clock.now()).await?)
     }
 
-    async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<(), AppError> {
-        let rows = self.store.guide(admin.institution().id).await.or_internal(self)?;
+    async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<()> {
+        let rows = self.store.guide(admin.institution().id).await?;
         for step in GuideStep::ALL {
             let was = rows.iter().find(|row| row.step == step).is_some_and(|row| row.done);
             if was != done.contains(&step) {
@@ -202,16 +197,12 @@ impl EmailConfig for Handle {
         Ok(())
     }
 
-    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect, AppError> {
+    async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect> {
         self.begin_sign_in(admin, visitor, (AttemptKind::Consent, ""), "consent").await
     }
 
-    async fn start_notifications(
-        &self,
-        admin: &Administrator,
-        visitor: &Visitor,
-    ) -> Result<ProviderRedirect, AppError> {
-        let settings = self.store.email_settings(admin.institution().id).await.or_internal(self)?;
+    async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect> {
+        let settings = self.store.email_settings(admin.institution().id).await?;
         let address = EmailAddress::parse(&settings.custom_from_address)
             .ok()
             .filter(|_| settings.custom_from)
@@ -225,37 +216,36 @@ impl EmailConfig for Handle {
         self.begin_sign_in(admin, visitor, (AttemptKind::Notifications, address.as_str()), "select_account").await
     }
 
-    async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String, AppError> {
+    async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String> {
         let institution = admin.institution().id;
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
+        let settings = self.store.email_settings(institution).await?;
         if !settings.custom_from {
             return Err(AppError::field(
                 "custom_from_address",
                 "Custom From address",
                 "Choose Yes, enter the address and save first.",
-            ));
+            )
+            .into());
         }
-        let found = self.store.mailbox(institution, mailbox).await.or_internal(self)?;
+        let found = self.store.mailbox(institution, mailbox).await?;
         let found = found.filter(|found| found.state == MailboxState::Connected).ok_or(AppError::NotFound)?;
         self.check_attempts(admin).await?;
-        let id = self
-            .retest(&found, admin.user_id(), (AttemptKind::Pair, &settings.custom_from_address), false)
-            .await
-            .or_internal(self)?;
+        let id =
+            self.retest(&found, admin.user_id(), (AttemptKind::Pair, &settings.custom_from_address), false).await?;
         self.spawn_run(SignedIn::clone(admin), id);
         Ok(AttemptKind::Pair.path(id))
     }
 
-    async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice, AppError> {
+    async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice> {
         let institution = admin.institution().id;
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        tx.commit().await.or_internal(self)?;
-        let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+        self.store.commit(tx).await?;
+        let mailboxes = self.store.mailboxes(institution).await?;
         for mailbox in mailboxes.iter().filter(|mailbox| mailbox.kind == AttemptKind::Notifications) {
             self.forget_mailbox(institution, mailbox.id).await?;
         }
-        self.store.set_notification_mailbox(institution, None).await.or_internal(self)?;
+        self.store.set_notification_mailbox(institution, None).await?;
         Ok(Notice::new(
             Tone::Success,
             "No mailbox sends notifications now.",
@@ -263,7 +253,7 @@ impl EmailConfig for Handle {
         ))
     }
 
-    async fn home(&self, user: &SignedIn) -> Result<Home, AppError> {
+    async fn home(&self, user: &SignedIn) -> Result<Home> {
         self.home_page(user).await
     }
 }

@@ -1,11 +1,10 @@
 //! Flashes: the answer of a form, shown by the page after the redirect.
 
-use app::backend::{Cookie, Flashes, Visitor};
-use app::error::AppError;
+use app::backend::{BackendError, Cookie, Flashes, Result, Visitor};
 use app::model::{Flash, Notice};
 use async_trait::async_trait;
 
-use super::{Handle, OrInternal, Services, internal};
+use super::{Handle, Services};
 use crate::clock::sha256;
 use crate::vault::{Place, Secret};
 
@@ -43,11 +42,11 @@ fn bounded(mut flash: Flash) -> Flash {
 
 impl Services {
     /// A flash without a session travels sealed in its cookie: anonymous requests make no rows.
-    fn sealed_answer(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError> {
+    fn sealed_answer(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie> {
         let until = self.clock.now().plus_ms(LIFETIME_MS).0;
         let written = |flash: &Flash| {
-            let text = serde_json::to_string(flash).map_err(|error| internal(&self.clock, &error))?;
-            Ok::<_, AppError>(format!("{until} {text}"))
+            let text = serde_json::to_string(flash)?;
+            Ok::<_, BackendError>(format!("{until} {text}"))
         };
         let mut body = written(&flash)?;
         if body.len() > MOST_SEALED {
@@ -59,7 +58,7 @@ impl Services {
             });
             body = written(&Flash { form: flash.form, notice, ..Flash::default() })?;
         }
-        let sealed = self.vault.seal(&cookie_place(visitor), &Secret::new(body)).or_internal(self)?;
+        let sealed = self.vault.seal(&cookie_place(visitor), &Secret::new(body))?;
         Ok(super::sessions::cookie(self, super::sessions::FLASH, &format!("{SEALED}{sealed}"), LIFETIME_MS / 1000))
     }
 
@@ -73,20 +72,17 @@ impl Services {
 
 #[async_trait]
 impl Flashes for Handle {
-    async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie, AppError> {
+    async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie> {
         let Some(person) = &visitor.person else { return self.sealed_answer(visitor, flash) };
         let flash = bounded(flash);
-        let body = serde_json::to_string(&flash).map_err(|error| internal(&self.clock, &error))?;
+        let body = serde_json::to_string(&flash)?;
         let token = self.clock.token();
         // A flash may contain an invitation link, which is as secret as a password.
         let place = Place::new("flashes", "body", sha256(&token));
-        let body = self.vault.seal(&place, &Secret::new(body)).or_internal(self)?;
+        let body = self.vault.seal(&place, &Secret::new(body))?;
         let owner = Some(person.user_id());
         let expires_at = self.clock.now().plus_ms(LIFETIME_MS);
-        self.store
-            .put_flash(visitor.institution.id, owner, &sha256(&token), &body, expires_at)
-            .await
-            .or_internal(self)?;
+        self.store.put_flash(visitor.institution.id, owner, &sha256(&token), &body, expires_at).await?;
         Ok(super::sessions::cookie(self, super::sessions::FLASH, &token, LIFETIME_MS / 1000))
     }
 

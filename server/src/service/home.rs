@@ -1,25 +1,24 @@
 //! The home page: what needs attention, and what works.
 
-use app::backend::{Home, SignedIn};
-use app::error::AppError;
+use app::backend::{Home, Result, SignedIn};
 use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone};
 
+use super::Services;
 use super::background::alerts::REMIND_DAYS;
-use super::{OrInternal, Services};
 use crate::diagnosis::Fault;
 use crate::store::Slot;
 
 impl Services {
     /// What the home page says, most urgent first.
-    pub(super) async fn home_page(&self, user: &SignedIn) -> Result<Home, AppError> {
+    pub(super) async fn home_page(&self, user: &SignedIn) -> Result<Home> {
         let institution = user.institution().id;
         let config = || EMAIL_CONFIG_PATH.to_owned();
         let mut home = Home::default();
         let mut say = |tone, title: &str, text: String, path: String, action: &str| {
             home.notices.push((Notice::new(tone, title, text), path, action.to_owned()));
         };
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
-        let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
+        let settings = self.store.email_settings(institution).await?;
+        let registration = self.store.registration(institution, Slot::Current).await?;
         if user.administrator().is_ok() {
             let days = registration.as_ref().and_then(|current| self.registration_view(current).secret_days_left);
             match (&registration, settings.provider) {
@@ -41,7 +40,7 @@ impl Services {
                 }
                 _ => {}
             }
-            if let Some((_, problem)) = self.store.registration_problem(institution).await.or_internal(self)? {
+            if let Some((_, problem)) = self.store.registration_problem(institution).await? {
                 let diagnosis = Fault::from_json(&problem).explain(&self.reader(user, ""));
                 say(
                     Tone::Problem,
@@ -80,7 +79,7 @@ impl Services {
                     "Fix it",
                 );
             }
-            let undelivered = self.store.undelivered_notifications(institution).await.or_internal(self)?;
+            let undelivered = self.store.undelivered_notifications(institution).await?;
             if let Some((address, why)) = undelivered.first() {
                 let others = if undelivered.len() > 1 { " Users shows the others." } else { "" };
                 say(
@@ -91,7 +90,7 @@ impl Services {
                     "Open Users",
                 );
             }
-            let mailboxes = self.store.mailboxes(institution).await.or_internal(self)?;
+            let mailboxes = self.store.mailboxes(institution).await?;
             let sender = mailboxes.iter().find(|mailbox| Some(mailbox.id) == settings.notification_mailbox);
             let sender_works =
                 settings.custom_from && sender.is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect);
@@ -115,7 +114,7 @@ impl Services {
                 say(Tone::Warning, &what, "Users shows which.".into(), "/institution/users".into(), "Open Users");
             }
         }
-        let mine = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
+        let mine = self.store.mailboxes_of(institution, user.user_id()).await?;
         let account = || "/account/email".to_owned();
         let ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         if mine.is_empty() && ready {

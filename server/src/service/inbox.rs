@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{Acted, Download, Inbox, MailOwner, MailStream, SignedIn};
+use app::backend::{Acted, BackendError, Download, Inbox, MailOwner, MailStream, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
     BodyView, FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MailboxState, MessageRef,
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::stream;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Handle, OrInternal, Services, sessions};
+use super::{Handle, Services, sessions};
 use crate::diagnosis::Fault;
 use crate::mail::imap::{self, readable};
 use crate::mailbox_sync::{self, Command, Listing, PartDownload, Reply, SyncError};
@@ -43,33 +43,34 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 impl Services {
     /// The user's own mailbox; others are not found.
-    pub(super) async fn own_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox, AppError> {
-        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
-        mine.into_iter().find(|mailbox| mailbox.id == mailbox_id).ok_or(AppError::NotFound)
+    pub(super) async fn own_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox> {
+        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await?;
+        mine.into_iter().find(|mailbox| mailbox.id == mailbox_id).ok_or_else(|| AppError::NotFound.into())
     }
 
     /// Maps a sync failure to what the user is told.
-    pub(super) fn sync_failure(&self, user: &SignedIn, mailbox: &Mailbox, error: &SyncError) -> AppError {
-        match error {
+    pub(super) fn sync_failure(&self, user: &SignedIn, mailbox: &Mailbox, error: SyncError) -> BackendError {
+        let app = match error {
             SyncError::NoMessage | SyncError::Gone => AppError::NotFound,
             SyncError::NoTrash => AppError::refused(
                 "This mailbox has no folder for deleted messages, so nothing was deleted. Choose one below the folder list, then try again.",
             ),
             SyncError::Busy => AppError::refused("This mailbox is busy. Try again in a moment."),
-            SyncError::Store(error) => self.store_trouble(error),
+            SyncError::Store(error) => return error.into(),
             other => {
                 let fault = other.fault(&self.config.microsoft.imap, self.clock.now());
                 let diagnosis = Box::new(fault.explain(&self.reader(user, &mailbox.address)));
                 AppError::Diagnosed { diagnosis }
             }
-        }
+        };
+        app.into()
     }
 
-    async fn run_command(&self, user: &SignedIn, mailbox: &Mailbox, ask: Command) -> Result<Reply, AppError> {
+    async fn run_command(&self, user: &SignedIn, mailbox: &Mailbox, ask: Command) -> Result<Reply> {
         let asked = self.mailbox_sync.execute(mailbox.institution, mailbox.id, ask);
         match tokio::time::timeout(LONGER, asked).await {
-            Ok(answer) => answer.map_err(|error| self.sync_failure(user, mailbox, &error)),
-            Err(_) => Err(AppError::refused("The mail server isn't answering. Try again in a minute.")),
+            Ok(answer) => answer.map_err(|error| self.sync_failure(user, mailbox, error)),
+            Err(_) => Err(AppError::refused("The mail server isn't answering. Try again in a minute.").into()),
         }
     }
 
@@ -78,11 +79,11 @@ impl Services {
         user: &SignedIn,
         mailbox: &Mailbox,
         place: &MessageRef,
-    ) -> Result<Arc<ParsedMessage>, AppError> {
+    ) -> Result<Arc<ParsedMessage>> {
         let ask = Command::Open { folder: place.folder.clone(), uid_validity: place.uid_validity, uid: place.uid };
         match self.run_command(user, mailbox, ask).await? {
             Reply::Opened(opened) => Ok(opened),
-            _ => Err(AppError::NotFound),
+            _ => Err(AppError::NotFound.into()),
         }
     }
 
@@ -98,12 +99,12 @@ impl Services {
         mailbox: &Mailbox,
         folder: &FolderRow,
         query: &InboxQuery,
-    ) -> Result<Listing, AppError> {
+    ) -> Result<Listing> {
         let offset = (query.page - 1).saturating_mul(PAGE);
         if !query.search.is_empty() {
             let ask = Command::Search { folder: folder.name.clone(), text: query.search.clone(), most: FOUND };
             let Reply::Headers(found) = self.run_command(user, mailbox, ask).await? else {
-                return Err(AppError::NotFound);
+                return Err(AppError::NotFound.into());
             };
             let headers = found.headers.into_iter().skip(offset as usize).take(PAGE as usize).collect();
             let total = found.total.min(u32::try_from(FOUND).unwrap_or(u32::MAX));
@@ -111,12 +112,12 @@ impl Services {
         }
         if offset + PAGE <= mailbox_sync::KEPT_HEADERS || folder.total <= mailbox_sync::KEPT_HEADERS {
             let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, (offset, PAGE)).await;
-            return Ok(Listing { headers: known.or_internal(self)?, ..nothing(folder) });
+            return Ok(Listing { headers: known?, ..nothing(folder) });
         }
         let ask = Command::Page { folder: folder.name.clone(), offset, limit: PAGE };
         match self.run_command(user, mailbox, ask).await? {
             Reply::Headers(listing) => Ok(listing),
-            _ => Err(AppError::NotFound),
+            _ => Err(AppError::NotFound.into()),
         }
     }
 
@@ -199,9 +200,9 @@ struct Watching {
 
 #[async_trait]
 impl Inbox for Handle {
-    async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>, AppError> {
+    async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>> {
         let institution = user.institution().id;
-        let mine = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
+        let mine = self.store.mailboxes_of(institution, user.user_id()).await?;
         let mailbox = match query.mailbox {
             Some(which) => Some(mine.iter().find(|mailbox| mailbox.id == which).ok_or(AppError::NotFound)?),
             None => mine.first(),
@@ -209,12 +210,12 @@ impl Inbox for Handle {
         let Some(mailbox) = mailbox else { return Ok(None) };
         let search: String = query.search.trim().chars().filter(|c| !c.is_control()).take(MOST_SEARCHED).collect();
         let query = InboxQuery { page: query.page.max(1), search, ..query };
-        let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
+        let folders = self.store.folders(institution, mailbox.id).await?;
         let wanted = query.folder.as_deref().unwrap_or("INBOX");
         let known =
             folders.is_empty() || wanted.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == wanted);
         if !known {
-            return Err(AppError::NotFound);
+            return Err(AppError::NotFound.into());
         }
         let folder = find_folder(&folders, wanted);
         // The problem of the mailbox, or of its last sync: the list may be out of date.
@@ -235,13 +236,13 @@ impl Inbox for Handle {
         };
         let Listing { headers, total, uid_validity, looked_through } = match listed {
             Ok(listed) => listed,
-            Err(AppError::Diagnosed { diagnosis }) => {
+            Err(BackendError::App(AppError::Diagnosed { diagnosis })) => {
                 problem = Some(*diagnosis);
                 Listing { total: 0, ..nothing(&folder) }
             }
             Err(error) => return Err(error),
         };
-        let unread = self.store.unread(institution, mailbox.id, &folder.name).await.or_internal(self)?;
+        let unread = self.store.unread(institution, mailbox.id, &folder.name).await?;
         let mut views: Vec<FolderView> = folders.iter().map(folder_view).collect();
         if views.is_empty() {
             views.push(folder_view(&folder));
@@ -267,12 +268,12 @@ impl Inbox for Handle {
         }))
     }
 
-    async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView, AppError> {
+    async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let (institution, now) = (mailbox.institution, self.clock.now());
-        let folders = self.store.folders(institution, mailbox.id).await.or_internal(self)?;
+        let folders = self.store.folders(institution, mailbox.id).await?;
         let folder = find_folder(&folders, &place.folder);
-        let header = self.store.header(institution, mailbox.id, &place.folder, place.uid).await.or_internal(self)?;
+        let header = self.store.header(institution, mailbox.id, &place.folder, place.uid).await?;
         let header = header.filter(|_| folder.uid_validity == place.uid_validity);
         let ask = Command::Open { folder: place.folder.clone(), uid_validity: place.uid_validity, uid: place.uid };
         let mailbox_sync = Arc::clone(&self.mailbox_sync);
@@ -281,11 +282,11 @@ impl Inbox for Handle {
         let fetching = self.tasks.spawn(async move { mailbox_sync.execute(institution, id, ask).await });
         let (opened, problem) = match tokio::time::timeout(PATIENCE, fetching).await {
             Ok(Ok(Ok(Reply::Opened(opened)))) => (Some(opened), None),
-            Ok(Ok(Err(error))) => match self.sync_failure(user, &mailbox, &error) {
-                AppError::Diagnosed { diagnosis } => (None, Some(*diagnosis)),
+            Ok(Ok(Err(error))) => match self.sync_failure(user, &mailbox, error) {
+                BackendError::App(AppError::Diagnosed { diagnosis }) => (None, Some(*diagnosis)),
                 other => return Err(other),
             },
-            Ok(Ok(Ok(_)) | Err(_)) => return Err(AppError::NotFound),
+            Ok(Ok(Ok(_)) | Err(_)) => return Err(AppError::NotFound.into()),
             Err(_) => (None, None),
         };
         if opened.is_some() && header.as_ref().is_none_or(|header| !header.seen) {
@@ -327,14 +328,14 @@ impl Inbox for Handle {
         place: &MessageRef,
         nested: &str,
         remote_images: bool,
-    ) -> Result<String, AppError> {
+    ) -> Result<String> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let opened = self.open_message(user, &mailbox, place).await?;
         let nested = nested.to_owned();
         let made = tokio::task::spawn_blocking(move || {
             at_path(&opened, &nested).map(|opened| message::document(opened, remote_images))
         });
-        made.await.map_err(|error| super::internal(&self.clock, &error))?.ok_or(AppError::NotFound)
+        made.await.map_err(BackendError::internal)?.ok_or_else(|| AppError::NotFound.into())
     }
 
     async fn download(
@@ -343,7 +344,7 @@ impl Inbox for Handle {
         place: &MessageRef,
         nested: &str,
         number: Option<usize>,
-    ) -> Result<Download, AppError> {
+    ) -> Result<Download> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let (name, content_type, reader) = match number {
             Some(number) => {
@@ -362,9 +363,9 @@ impl Inbox for Handle {
         // Waits for the first bytes, so that a missing message gives an error page rather than a broken file.
         let mut reader = reader;
         let first = match tokio::time::timeout(LONGER, reader.next()).await {
-            Ok(first) => first.map_err(|error| self.sync_failure(user, &mailbox, &error))?,
+            Ok(first) => first.map_err(|error| self.sync_failure(user, &mailbox, error))?,
             Err(_) => {
-                return Err(AppError::refused("The mail server isn't answering. Try again in a minute."));
+                return Err(AppError::refused("The mail server isn't answering. Try again in a minute.").into());
             }
         };
         let bytes = stream::unfold((reader, first), |(mut reader, ready)| async move {
@@ -388,11 +389,11 @@ impl Inbox for Handle {
         uids: &[u32],
         action: MailAction,
         to: &str,
-    ) -> Result<Acted, AppError> {
+    ) -> Result<Acted> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let uids: Vec<u32> = uids.iter().copied().filter(|uid| *uid > 0).take(MOST_ACTED).collect();
         if uids.is_empty() {
-            return Err(AppError::refused("Select at least one message."));
+            return Err(AppError::refused("Select at least one message.").into());
         }
         let (folder, uid_validity) = (place.folder.clone(), place.uid_validity);
         let flag = |flag, set| Command::Flag { folder: folder.clone(), uid_validity, uids: uids.clone(), flag, set };
@@ -411,27 +412,24 @@ impl Inbox for Handle {
                 (back, (None, None, None))
             }
         };
-        let known = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
+        let known = self.store.folders(mailbox.institution, mailbox.id).await?;
         if action == MailAction::Restore && !known.iter().any(|row| row.name == to) {
-            return Err(AppError::NotFound);
+            return Err(AppError::NotFound.into());
         }
         // Undo changes only messages that this action changed.
         let changed = match action {
             MailAction::Delete | MailAction::Restore => uids.clone(),
             MailAction::Read | MailAction::Unread | MailAction::Flag | MailAction::Unflag => {
-                let as_asked = self
-                    .store
-                    .with_flags(mailbox.institution, mailbox.id, (&folder, &uids), (note.0, note.1))
-                    .await
-                    .or_internal(self)?;
+                let as_asked =
+                    self.store.with_flags(mailbox.institution, mailbox.id, (&folder, &uids), (note.0, note.1)).await?;
                 uids.iter().copied().filter(|uid| !as_asked.contains(uid)).collect()
             }
         };
-        let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await.or_internal(self)?;
+        let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await?;
         let answer = self.run_command(user, &mailbox, ask).await?;
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
             let noted = self.store.note_flags(mailbox.institution, mailbox.id, (&folder, &uids), note).await;
-            noted.or_internal(self)?;
+            noted?;
         }
         self.store.publish(Event::Mail(user.user_id())).await;
         let in_trash = find_folder(&known, &folder).role == FolderRole::Trash;
@@ -466,19 +464,18 @@ impl Inbox for Handle {
         Ok(Acted { notice, row })
     }
 
-    async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice, AppError> {
+    async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice> {
         let mailbox = self.own_mailbox(user, mailbox).await?;
         let now = self.clock.now();
-        let chosen =
-            self.store.set_trash_folder(mailbox.institution, mailbox.id, folder, now).await.or_internal(self)?;
+        let chosen = self.store.set_trash_folder(mailbox.institution, mailbox.id, folder, now).await?;
         if !chosen {
-            return Err(AppError::refused("Deleted messages can't go to that folder. Choose another one."));
+            return Err(AppError::refused("Deleted messages can't go to that folder. Choose another one.").into());
         }
         self.store.publish(Event::Mail(user.user_id())).await;
         Ok(Notice::new(Tone::Success, format!("Deleted messages now go to {}.", readable(folder)), ""))
     }
 
-    async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<(), AppError> {
+    async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<()> {
         let mailbox = self.own_mailbox(user, mailbox).await?;
         self.run_command(user, &mailbox, Command::Sync { folder: folder.to_owned() }).await.map(|_| ())
     }
@@ -492,12 +489,12 @@ impl Inbox for Handle {
         user: &MailOwner,
         looking_at: Option<(MailboxId, String)>,
         mark: String,
-    ) -> Result<MailStream, AppError> {
+    ) -> Result<MailStream> {
         let event = self.store.events();
         let looking = match looking_at {
             Some((mailbox, folder)) => {
                 let mailbox = self.own_mailbox(user, mailbox).await?;
-                let folders = self.store.folders(mailbox.institution, mailbox.id).await.or_internal(self)?;
+                let folders = self.store.folders(mailbox.institution, mailbox.id).await?;
                 let known = folder.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == folder);
                 known.then(|| self.mailbox_sync.watch_folder(mailbox.institution, mailbox.id, &folder))
             }
@@ -605,7 +602,7 @@ fn body_view(opened: &ParsedMessage, path: &str) -> BodyView {
 
 impl Services {
     /// Polls mailboxes that nobody watches, a few at a time, so that bounces are noticed and lists are fresh.
-    pub async fn poll_once(&self) -> Result<(), crate::store::StoreError> {
+    pub async fn poll_once(&self) -> std::result::Result<(), crate::store::StoreError> {
         let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
         // As many as the schedule needs, plus a few: after a restart, when all are due, they are spread out.
         let steady = self.store.mailbox_count().await?.saturating_mul(POLL_ROUND_MS) / interval.max(1);

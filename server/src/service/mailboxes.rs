@@ -1,6 +1,8 @@
 //! User Account > Email.
 
-use app::backend::{AttemptStream, Callback, Decision, Mailboxes, ProviderRedirect, SignedIn, Visitor};
+use app::backend::{
+    AttemptStream, Callback, Decision, Mailboxes, NextPage, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor,
+};
 use app::error::AppError;
 use app::model::{
     AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, InstitutionId, MailboxId, MailboxState,
@@ -10,7 +12,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 
 use super::attempts::{NEWEST, PAGE};
-use super::{Handle, OrInternal, Services, address_field};
+use super::{Handle, Services, address_field};
 use crate::diagnosis::{Fault, Reader};
 use crate::store::{Mailbox, NewAttempt, Slot};
 
@@ -53,15 +55,15 @@ impl Services {
     }
 
     /// The user's own personal mailbox.
-    async fn personal_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox, AppError> {
-        let found = self.store.mailbox(user.institution().id, mailbox_id).await.or_internal(self)?;
+    async fn personal_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox> {
+        let found = self.store.mailbox(user.institution().id, mailbox_id).await?;
         found
             .filter(|found| found.user == user.user_id() && found.kind == AttemptKind::Personal)
-            .ok_or(AppError::NotFound)
+            .ok_or_else(|| AppError::NotFound.into())
     }
 
     /// Facts about the user that diagnoses are written for.
-    pub(super) async fn reader_of_mailboxes(&self, user: &SignedIn) -> Result<Reader, AppError> {
+    pub(super) async fn reader_of_mailboxes(&self, user: &SignedIn) -> Result<Reader> {
         Ok(Reader { consent_link: self.consent_link(user.institution()).await?, ..self.reader(user, "") })
     }
 
@@ -81,10 +83,10 @@ impl Services {
     }
 
     /// Deletes a mailbox, its sealed grant and its access token.
-    pub(super) async fn forget_mailbox(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<(), AppError> {
-        let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store.drop_mailbox(&mut tx, institution, mailbox).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+    pub(super) async fn forget_mailbox(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<()> {
+        let mut tx = self.store.begin().await?;
+        self.store.drop_mailbox(&mut tx, institution, mailbox).await?;
+        self.store.commit(tx).await?;
         self.tokens.forget(mailbox);
         Ok(())
     }
@@ -113,20 +115,20 @@ impl Services {
         };
         let mut tx = self.store.begin().await?;
         self.store.add_attempt(&mut tx, mailbox.institution, &new, now).await?;
-        tx.commit().await?;
+        self.store.commit(tx).await?;
         Ok(id)
     }
 }
 
 #[async_trait]
 impl Mailboxes for Handle {
-    async fn account(&self, user: &SignedIn) -> Result<AccountView, AppError> {
+    async fn account(&self, user: &SignedIn) -> Result<AccountView> {
         let institution = user.institution().id;
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
-        let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await.or_internal(self)?;
-        let attempts = self.store.attempts_of(institution, user.user_id(), NEWEST).await.or_internal(self)?;
-        let users = self.store.users(institution).await.or_internal(self)?;
+        let settings = self.store.email_settings(institution).await?;
+        let registration = self.store.registration(institution, Slot::Current).await?;
+        let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await?;
+        let attempts = self.store.attempts_of(institution, user.user_id(), NEWEST).await?;
+        let users = self.store.users(institution).await?;
         let ask = users
             .into_iter()
             .filter(|person| {
@@ -152,7 +154,7 @@ impl Mailboxes for Handle {
         user: &SignedIn,
         kind: AttemptKind,
         before: Option<Timestamp>,
-    ) -> Result<(Vec<AttemptSummary>, bool), AppError> {
+    ) -> Result<(Vec<AttemptSummary>, bool)> {
         let institution = user.institution().id;
         let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
         let found = if kind == AttemptKind::Personal {
@@ -160,41 +162,43 @@ impl Mailboxes for Handle {
         } else {
             self.store.notification_attempts(user.administrator()?.institution().id, page).await
         };
-        let mut summaries = self.summaries(found.or_internal(self)?).await?;
+        let mut summaries = self.summaries(found?).await?;
         let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
         let more = summaries.len() > shown;
         summaries.truncate(shown);
         Ok((summaries, more))
     }
 
-    async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect, AppError> {
+    async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect> {
         let address = address_field(address, "email", "Email address")
             .map_err(|error| AppError::Invalid { fields: vec![error] })?;
         let institution = user.institution().id;
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
+        let settings = self.store.email_settings(institution).await?;
         if !settings.allow_other_address && !address.same_as(user.address()) {
             let text = format!(
                 "Your institution allows only your Entrepost address, {}. Ask an administrator to allow others.",
                 user.address()
             );
-            return Err(AppError::field("email", "Email address", text));
+            return Err(AppError::field("email", "Email address", text).into());
         }
-        let taken = self
-            .store
-            .mailbox_by_address(institution, AttemptKind::Personal, address.as_str())
-            .await
-            .or_internal(self)?;
+        let taken = self.store.mailbox_by_address(institution, AttemptKind::Personal, address.as_str()).await?;
         if taken.is_some_and(|mailbox| mailbox.user != user.user_id()) {
             return Err(AppError::field(
                 "email",
                 "Email address",
                 format!("Another person has connected {address}. Ask an administrator to disconnect it."),
-            ));
+            )
+            .into());
         }
         self.begin_sign_in(user, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
     }
 
-    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, (Notice, String)> {
+    async fn complete(
+        &self,
+        visitor: &Visitor,
+        callback: Callback,
+        run: bool,
+    ) -> std::result::Result<String, TurnedAway> {
         self.complete_sign_in(visitor, callback, run).await
     }
 
@@ -202,12 +206,12 @@ impl Mailboxes for Handle {
         Services::returned(self, visitor, error, description)
     }
 
-    async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView, AppError> {
+    async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView> {
         let attempt = self.attempt_for(user, id).await?;
         self.attempt_view(user, &attempt).await
     }
 
-    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
+    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream> {
         let attempt = self.attempt_for(user, id).await?;
         let following = self.follow_more(user)?;
         if attempt.stage == Stage::Ready {
@@ -219,42 +223,36 @@ impl Mailboxes for Handle {
         })))
     }
 
-    async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream, AppError> {
+    async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream> {
         self.attempt_for(user, id).await?;
         Ok(self.follow_attempt(user.clone(), id))
     }
 
-    async fn decide(
-        &self,
-        user: &SignedIn,
-        visitor: &Visitor,
-        id: AttemptId,
-        decision: Decision,
-    ) -> Result<Result<String, ProviderRedirect>, AppError> {
+    async fn decide(&self, user: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<NextPage> {
         self.decided(user, visitor, id, decision).await
     }
 
-    async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String, AppError> {
-        let mailbox =
-            self.store.mailbox(user.institution().id, mailbox).await.or_internal(self)?.ok_or(AppError::NotFound)?;
+    async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String> {
+        let mailbox = self.store.mailbox(user.institution().id, mailbox).await?.ok_or(AppError::NotFound)?;
         let mine = match mailbox.kind {
             AttemptKind::Personal => mailbox.user == user.user_id(),
             _ => user.administrator().is_ok(),
         };
         if !mine {
-            return Err(AppError::NotFound);
+            return Err(AppError::NotFound.into());
         }
         if mailbox.state == MailboxState::NeedsReconnect {
-            return Err(AppError::refused("Microsoft ended this connection. Press Configure & Test to sign in again."));
+            return Err(
+                AppError::refused("Microsoft ended this connection. Press Configure & Test to sign in again.").into()
+            );
         }
         self.check_attempts(user).await?;
-        let id =
-            self.retest(&mailbox, user.user_id(), (mailbox.kind, &mailbox.address), false).await.or_internal(self)?;
+        let id = self.retest(&mailbox, user.user_id(), (mailbox.kind, &mailbox.address), false).await?;
         self.spawn_run(user.clone(), id);
         Ok(mailbox.kind.path(id))
     }
 
-    async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice, AppError> {
+    async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice> {
         let found = self.personal_mailbox(user, mailbox).await?;
         let mut aliases = Vec::new();
         for one in text.split([',', ';', ' ', '\t', '\r', '\n']).filter(|one| !one.is_empty()) {
@@ -269,13 +267,13 @@ impl Mailboxes for Handle {
         aliases.dedup();
         if aliases.len() > MOST_ALIASES {
             let text = format!("Enter at most {MOST_ALIASES} addresses.");
-            return Err(AppError::field("aliases", "Other addresses", &text));
+            return Err(AppError::field("aliases", "Other addresses", &text).into());
         }
-        self.store.set_aliases(found.institution, mailbox, &aliases, self.clock.now()).await.or_internal(self)?;
+        self.store.set_aliases(found.institution, mailbox, &aliases, self.clock.now()).await?;
         Ok(Notice::new(Tone::Success, "Saved.", "Reply all leaves these addresses out."))
     }
 
-    async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice, AppError> {
+    async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice> {
         let found = self.personal_mailbox(user, mailbox).await?;
         self.forget_mailbox(found.institution, mailbox).await?;
         Ok(Notice::new(

@@ -1,33 +1,35 @@
 //! Implements the traits of `app`.
 
 mod accounts;
+mod actor;
 mod attempts;
 mod background;
 mod checks;
 mod common_passwords;
 mod drafts;
 mod email_config;
+mod error;
 mod flashes;
 mod home;
 mod inbox;
-mod letters;
-mod mail;
 mod mailboxes;
 mod notifications;
+mod outbox;
 mod passwords;
 pub mod quotas;
 mod replies;
+mod send;
 pub mod sessions;
 mod sign_in;
 mod sign_in_throttle;
 
 use std::sync::Arc;
 
-use app::backend::{Administrator, Backend, Institution, SignedIn};
+use app::backend::{Administrator, Backend, Institution, Result, SignedIn};
 use app::error::AppError;
 use app::model::{DraftId, EmailAddress, FieldError, REDIRECT_PATH, Role};
 
-use crate::access_tokens::{TokenError, Tokens};
+use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::concurrency::window_counters::WindowCounters;
@@ -38,9 +40,9 @@ use crate::mail::Trust;
 use crate::mailbox_sync::MailboxSync;
 use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
-use crate::vault::{Vault, VaultError};
+use crate::vault::Vault;
 
-pub use accounts::{AddPerson, invitation_link};
+pub use accounts::{AddPerson, AddPersonError, invitation_link};
 pub use attempts::Watchers;
 pub use background::housekeeping::run_background;
 pub use passwords::Passwords;
@@ -87,9 +89,11 @@ impl Services {
             accounts: Arc::new(handle.clone()),
             email_config: Arc::new(handle.clone()),
             mailboxes: Arc::new(handle.clone()),
-            mail: Arc::new(handle.clone()),
+            drafts: Arc::new(handle.clone()),
+            outbox: Arc::new(handle.clone()),
             inbox: Arc::new(handle.clone()),
-            flashes: Arc::new(handle),
+            flashes: Arc::new(handle.clone()),
+            errors: Arc::new(handle),
         }
     }
 
@@ -130,75 +134,24 @@ impl std::ops::Deref for Handle {
     }
 }
 
-/// An internal failure: the log gets the error and a reference, the user only the reference.
-fn internal(clock: &Clock, error: &dyn std::fmt::Display) -> AppError {
-    let reference = clock.uuid().to_string().split('-').next().unwrap_or_default().to_owned();
-    tracing::error!(reference, "{error}");
-    AppError::Internal { reference }
-}
-
-/// Maps internal errors to what the user is told.
-trait OrInternal<T> {
-    fn or_internal(self, services: &Services) -> Result<T, AppError>;
-}
-
-impl<T> OrInternal<T> for Result<T, crate::store::StoreError> {
-    fn or_internal(self, services: &Services) -> Result<T, AppError> {
-        self.map_err(|error| services.store_trouble(&error))
-    }
-}
-
-impl<T> OrInternal<T> for Result<T, sqlx::Error> {
-    fn or_internal(self, services: &Services) -> Result<T, AppError> {
-        self.map_err(|error| internal(&services.clock, &error))
-    }
-}
-
-impl<T> OrInternal<T> for Result<T, VaultError> {
-    fn or_internal(self, services: &Services) -> Result<T, AppError> {
-        self.map_err(|error| internal(&services.clock, &error))
-    }
-}
-
-impl<T> OrInternal<T> for Result<T, TokenError> {
-    fn or_internal(self, services: &Services) -> Result<T, AppError> {
-        self.map_err(|error| internal(&services.clock, &error))
-    }
-}
-
 impl Services {
-    /// Maps a store failure to what the user is told.
-    fn store_trouble(&self, error: &crate::store::StoreError) -> AppError {
-        if matches!(error, crate::store::StoreError::NoRoom) || error.is_full(self.store.backend()) {
-            tracing::error!("refusing new data: {error}");
-            return AppError::refused(
-                "Nothing was saved: this server's disk is nearly full. Deleting drafts and files frees space. Tell the people who run this server.",
-            );
-        }
-        internal(&self.clock, error)
-    }
-
     /// Checks inside a transaction that the session is still valid.
-    pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, user: &SignedIn) -> Result<Role, AppError> {
+    pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, user: &SignedIn) -> Result<Role> {
         let role = self.store.role_of_session(tx, user.institution().id, (user.session(), user.user_id())).await;
-        role.or_internal(self)?.ok_or(AppError::NotSignedIn)
+        role?.ok_or_else(|| AppError::NotSignedIn.into())
     }
 
     /// Checks inside a transaction that the user is still an administrator: the body, or Microsoft, may have taken long.
-    pub(crate) async fn still_administrator(
-        &self,
-        tx: &mut crate::store::Tx,
-        admin: &Administrator,
-    ) -> Result<(), AppError> {
+    pub(crate) async fn still_administrator(&self, tx: &mut crate::store::Tx, admin: &Administrator) -> Result<()> {
         match self.still_signed_in(tx, admin).await? {
             Role::Administrator => Ok(()),
-            Role::User => Err(AppError::Forbidden),
+            Role::User => Err(AppError::Forbidden.into()),
         }
     }
 }
 
 /// Parses an address of a form field.
-fn address_field(text: &str, field: &str, label: &str) -> Result<EmailAddress, FieldError> {
+fn address_field(text: &str, field: &str, label: &str) -> std::result::Result<EmailAddress, FieldError> {
     EmailAddress::parse(text).map_err(|error| FieldError {
         field: field.into(),
         label: label.into(),

@@ -22,7 +22,7 @@ impl Services {
         to: &str,
         subject: &str,
         text: &str,
-    ) -> Result<Notification, VaultError> {
+    ) -> std::result::Result<Notification, VaultError> {
         let id = DeliveryId(self.clock.uuid());
         let from = self.outbox.default_sender(&institution.slug);
         let body = Body::Notification { to: to.to_owned(), text: text.to_owned() };
@@ -42,7 +42,11 @@ impl Services {
     }
 
     /// Queues it in the given transaction.
-    pub(super) async fn enqueue(&self, tx: &mut Tx, notification: &Notification) -> Result<(), StoreError> {
+    pub(super) async fn enqueue(
+        &self,
+        tx: &mut Tx,
+        notification: &Notification,
+    ) -> std::result::Result<(), StoreError> {
         self.store.enqueue(tx, &notification.queue, &notification.delivery, self.clock.now()).await.map(|_| ())
     }
 }

@@ -79,12 +79,12 @@ impl Passwords {
     pub fn new(clock: Clock) -> Self {
         let running = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let memory = Memory::default();
-        let decoy = hash(&clock, &memory, "a password that nobody has").unwrap_or_default();
+        let decoy = hash(&clock, &memory, "no real password").unwrap_or_default();
         Self { running: Arc::new(Semaphore::new(running)), queue: Arc::default(), clock, memory, decoy }
     }
 
     /// Takes a place in the queue. Some places are reserved for known browsers.
-    pub fn queue(&self, network: IpAddr, is_known: bool) -> Result<QueuePlace, Busy> {
+    pub fn queue(&self, network: IpAddr, is_known: bool) -> std::result::Result<QueuePlace, Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queue.by_network.get(&network).copied().unwrap_or_default();
         let places = if is_known { QUEUE + FOR_KNOWN } else { QUEUE };
@@ -98,7 +98,7 @@ impl Passwords {
 
     /// Takes a place in the queue, waiting for one if necessary. A known browser is not refused because of others behind its network
     /// address.
-    pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> Result<QueuePlace, Busy> {
+    pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> std::result::Result<QueuePlace, Busy> {
         // A known browser counts as a network of its own.
         let network = known.map_or(network, |known| IpAddr::V6(known.into()));
         let end = tokio::time::Instant::now() + PATIENCE;
@@ -114,7 +114,7 @@ impl Passwords {
     ///
     /// # Errors
     /// A text for the log.
-    pub async fn hash(&self, place: QueuePlace, password: &str) -> Result<String, String> {
+    pub async fn hash(&self, place: QueuePlace, password: &str) -> std::result::Result<String, String> {
         let (password, clock, memory) = (Zeroizing::new(password.to_owned()), self.clock.clone(), self.memory.clone());
         self.run(place, move || hash(&clock, &memory, &password)).await?
     }
@@ -123,7 +123,12 @@ impl Passwords {
     ///
     /// # Errors
     /// A text for the log.
-    pub async fn verify(&self, place: QueuePlace, password: &str, hash: Option<String>) -> Result<bool, String> {
+    pub async fn verify(
+        &self,
+        place: QueuePlace,
+        password: &str,
+        hash: Option<String>,
+    ) -> std::result::Result<bool, String> {
         let real = hash.is_some();
         let (password, hash) = (Zeroizing::new(password.to_owned()), hash.unwrap_or_else(|| self.decoy.clone()));
         let memory = self.memory.clone();
@@ -135,7 +140,7 @@ impl Passwords {
         &self,
         place: QueuePlace,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
+    ) -> std::result::Result<T, String> {
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|error| error.to_string())?;
         tokio::task::spawn_blocking(move || {
             let done = work();
@@ -161,7 +166,13 @@ impl Memory {
         done
     }
 
-    fn digest(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], size: usize) -> Result<Output, String> {
+    fn digest(
+        &self,
+        argon2: &Argon2<'_>,
+        password: &str,
+        salt: &[u8],
+        size: usize,
+    ) -> std::result::Result<Output, String> {
         let hashed = Output::init_with(size, |output| {
             self.lend(argon2.params().block_count(), |blocks| {
                 argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, blocks)
@@ -173,7 +184,7 @@ impl Memory {
 }
 
 /// The hash as a PHC string.
-fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String> {
+fn hash(clock: &Clock, memory: &Memory, password: &str) -> std::result::Result<String, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let mut bytes = [0; 16];
     clock.fill(&mut bytes);
@@ -189,7 +200,7 @@ fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String
 }
 
 /// Whether a password matches a PHC string, by the parameters of the string.
-fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
+fn verify(memory: &Memory, password: &str, hash: &str) -> std::result::Result<bool, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let parsed = PasswordHash::new(hash).map_err(failed)?;
     let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else { return Err("a hash without salt".into()) };

@@ -3,39 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use app::backend::{Administrator, SignedIn};
+use app::backend::{Administrator, Result, SignedIn};
 use app::error::AppError;
 use app::model::{UserId, size_in_words};
 
-use super::{OrInternal, Services};
+use super::Services;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-
-/// Quotas, from the settings.
-#[derive(Debug, Clone, Copy)]
-pub struct Quotas {
-    /// Bytes of a user's drafts and attachments.
-    pub draft_bytes: u64,
-    /// The same of an institution.
-    pub draft_bytes_of_institution: u64,
-    /// Waiting messages of a user.
-    pub queued_messages: i64,
-    /// Bytes of them.
-    pub queued_bytes: u64,
-    /// Waiting messages of an institution.
-    pub queued_messages_of_institution: i64,
-    /// Bytes of them.
-    pub queued_bytes_of_institution: u64,
-    /// Runs of Configure & Test by a user within an hour.
-    pub attempts_per_hour: i64,
-    /// The same of an institution.
-    pub attempts_per_hour_of_institution: i64,
-    /// Invitations and new links of an institution within a day.
-    pub invitations_per_day: i64,
-    /// Event streams of a user, in one process.
-    pub streams: usize,
-}
 
 /// Open event streams by user.
 #[derive(Default)]
@@ -61,11 +36,11 @@ impl Drop for Following {
 
 impl Services {
     /// Admits one more event stream of a user.
-    pub fn follow_more(&self, user: &SignedIn) -> Result<Following, AppError> {
+    pub fn follow_more(&self, user: &SignedIn) -> Result<Following> {
         let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(user.user_id()).or_default();
         if *count >= self.config.quotas.streams {
-            return Err(AppError::TooMany { minutes: 1 });
+            return Err(AppError::TooMany { minutes: 1 }.into());
         }
         *count += 1;
         drop(all);
@@ -73,78 +48,81 @@ impl Services {
     }
 
     /// Checks the quota for more draft bytes, up to `beyond` bytes above the limit.
-    pub(super) async fn check_drafts(&self, user: &SignedIn, more: u64, beyond: u64) -> Result<(), AppError> {
+    pub(super) async fn check_drafts(&self, user: &SignedIn, more: u64, beyond: u64) -> Result<()> {
         let (limit, of_institution) = (self.config.quotas.draft_bytes, self.config.quotas.draft_bytes_of_institution);
-        let usage = self.store.draft_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
+        let usage = self.store.draft_usage(user.institution().id, user.user_id()).await?;
         if usage.bytes_of_institution.saturating_add(more) > of_institution.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "All drafts of your institution would exceed {}. Discard drafts you don't need, and tell an administrator.",
                 size_in_words(of_institution)
-            )));
+            )).into());
         }
         if usage.bytes.saturating_add(more) > limit.saturating_add(beyond) {
             return Err(AppError::refused(format!(
                 "Your drafts and their files would exceed {}. Send or discard some first.",
                 size_in_words(limit)
-            )));
+            ))
+            .into());
         }
-        self.store.room_for(more).or_internal(self)
+        Ok(self.store.room_for(more)?)
     }
 
     /// Checks the quota for one more waiting message.
-    pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<(), AppError> {
+    pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<()> {
         let quotas = self.config.quotas;
-        let usage = self.store.queued_usage(user.institution().id, user.user_id()).await.or_internal(self)?;
+        let usage = self.store.queued_usage(user.institution().id, user.user_id()).await?;
         if usage.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
                 "You already have {} messages waiting to be sent. Wait until some are sent, or cancel some under Sent & delivery.",
                 usage.count
-            )));
+            )).into());
         }
         if usage.bytes.saturating_add(bytes) > quotas.queued_bytes {
             return Err(AppError::refused(format!(
                 "Your waiting messages would exceed {}. Wait until some are sent.",
                 size_in_words(quotas.queued_bytes)
-            )));
+            ))
+            .into());
         }
         if usage.count_of_institution >= quotas.queued_messages_of_institution
             || usage.bytes_of_institution.saturating_add(bytes) > quotas.queued_bytes_of_institution
         {
             return Err(AppError::refused(
                 "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
-            ));
+            ).into());
         }
-        self.store.room_for(bytes).or_internal(self)
+        Ok(self.store.room_for(bytes)?)
     }
 
     /// Checks the quota for one more run of Configure & Test.
-    pub(super) async fn check_attempts(&self, user: &SignedIn) -> Result<(), AppError> {
+    pub(super) async fn check_attempts(&self, user: &SignedIn) -> Result<()> {
         let since = self.clock.now().plus_ms(-HOUR_MS);
-        let (count, of_institution) =
-            self.store.attempts_since(user.institution().id, user.user_id(), since).await.or_internal(self)?;
+        let (count, of_institution) = self.store.attempts_since(user.institution().id, user.user_id(), since).await?;
         if of_institution >= self.config.quotas.attempts_per_hour_of_institution {
             return Err(AppError::refused(
                 "Configure & Test was started too often at your institution in the last hour. Wait some minutes, then try again.",
-            ));
+            ).into());
         }
         if count >= self.config.quotas.attempts_per_hour {
             return Err(AppError::refused(format!(
                 "You started Configure & Test {count} times in the last hour. Wait some minutes, then try again."
-            )));
+            ))
+            .into());
         }
         Ok(())
     }
 
     /// Checks the quota for one more invitation or link.
-    pub(super) async fn check_invitations(&self, admin: &Administrator) -> Result<(), AppError> {
+    pub(super) async fn check_invitations(&self, admin: &Administrator) -> Result<()> {
         let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
         // Counts creations: a new link replaces the one before.
-        let (count, _) = self.store.count_sign_in(&subject, now, now.plus_ms(-DAY_MS)).await.or_internal(self)?;
+        let (count, _) = self.store.count_sign_in(&subject, now, now.plus_ms(-DAY_MS)).await?;
         if count > self.config.quotas.invitations_per_day {
             let count = count - 1;
             return Err(AppError::refused(format!(
                 "{count} invitations and links were made in the last day, the limit of this server. Try again tomorrow."
-            )));
+            ))
+            .into());
         }
         Ok(())
     }

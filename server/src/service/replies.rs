@@ -1,13 +1,13 @@
 //! Replies and forwards: recipients, quotes, and forwarded files.
 
-use app::backend::{NewFile, SignedIn};
+use app::backend::{NewFile, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
     ComposeForm, DraftId, EventTime, FormVersion, Invitation, MessageRef, ReplyKind, UtcOffset, size_in_words,
 };
 
+use super::Services;
 use super::drafts::{Body, MOST_FILES};
-use super::{OrInternal, Services};
 use crate::mailbox_sync::Command;
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
 use crate::store::Mailbox;
@@ -17,13 +17,13 @@ const MOST_QUOTED: usize = 100_000;
 
 impl Services {
     /// Begins a reply or forward as a draft, with its quote and (for a forward) the files.
-    pub(super) async fn begin_answer(
+    pub(super) async fn start_reply(
         &self,
         user: &SignedIn,
         place: &MessageRef,
         how: ReplyKind,
         zone: Option<UtcOffset>,
-    ) -> Result<DraftId, AppError> {
+    ) -> Result<DraftId> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let opened = self.open_message(user, &mailbox, place).await?;
         let draft = DraftId(self.clock.uuid());
@@ -53,7 +53,7 @@ impl Services {
         if how == ReplyKind::Forward {
             let copied = self.copy_files(user, draft, (&mailbox, place), &opened).await;
             if let Err(error) = copied {
-                self.throw_away(user, draft).await?;
+                self.discard_draft(user, draft).await?;
                 return Err(error);
             }
         }
@@ -61,8 +61,8 @@ impl Services {
     }
 
     /// The user's own addresses: of mailboxes, sign-in names, further addresses, and of the account.
-    async fn own_addresses(&self, user: &SignedIn, mailbox: &Mailbox) -> Result<Own, AppError> {
-        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await.or_internal(self)?;
+    async fn own_addresses(&self, user: &SignedIn, mailbox: &Mailbox) -> Result<Own> {
+        let mine = self.store.mailboxes_of(user.institution().id, user.user_id()).await?;
         let mut all = vec![mailbox.address.to_lowercase(), user.address().to_lowercase()];
         all.extend(mine.iter().flat_map(|one| [one.address.to_lowercase(), one.sign_in_name.to_lowercase()]));
         all.extend(mine.into_iter().flat_map(|one| one.aliases));
@@ -76,7 +76,7 @@ impl Services {
         draft: DraftId,
         (mailbox, place): (&Mailbox, &MessageRef),
         opened: &ParsedMessage,
-    ) -> Result<(), AppError> {
+    ) -> Result<()> {
         let room = MOST_FILES.saturating_sub(opened.parts.len());
         let pictures = message::pictures::of_html(opened.html.as_deref().unwrap_or_default(), room);
         let total: u64 = opened.parts.iter().map(Part::size).sum();
@@ -85,17 +85,19 @@ impl Services {
             return Err(AppError::refused(format!(
                 "The attachments of this message exceed {} in total: download them, and send them as a link.",
                 size_in_words(self.config.attachment_limit)
-            )));
+            ))
+            .into());
         }
         if opened.parts.len() > MOST_FILES {
             return Err(AppError::refused(format!(
                 "This message has more than {MOST_FILES} attachments: download them, and put them into an archive."
-            )));
+            ))
+            .into());
         }
         for part in &opened.parts {
             let mut reader = self.part_reader(mailbox, place, part);
             let mut bytes = Vec::new();
-            while let Some(some) = reader.next().await.map_err(|error| self.sync_failure(user, mailbox, &error))? {
+            while let Some(some) = reader.next().await.map_err(|error| self.sync_failure(user, mailbox, error))? {
                 bytes.extend(some);
             }
             let file = NewFile { name: part.name.clone(), content_type: part.content_type.clone(), bytes };

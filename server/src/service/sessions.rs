@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use app::backend::{Cookie, Institution, SignedIn};
-use app::error::AppError;
+use app::backend::{Cookie, Institution, Result, SignedIn};
 use app::model::{InstitutionId, SessionId, UserId};
 
-use super::{OrInternal, Services};
+use super::Services;
 use crate::clock::sha256;
 use crate::store::{Result as StoreResult, SessionRow, Tx};
 
@@ -56,9 +55,9 @@ pub(super) async fn open(
 ///
 /// # Errors
 /// [`AppError::Internal`] if the store fails.
-pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<SignedIn>, AppError> {
+pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<SignedIn>> {
     let institution = Arc::new(user.institution().clone());
-    let session = services.store.session_by_id(institution.id, user.session()).await.or_internal(services)?;
+    let session = services.store.session_by_id(institution.id, user.session()).await?;
     signed_in(services, &institution, session).await
 }
 
@@ -66,12 +65,8 @@ pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<Signed
 ///
 /// # Errors
 /// [`AppError::Internal`] if the store fails.
-pub async fn find(
-    services: &Services,
-    institution: &Arc<Institution>,
-    token: &str,
-) -> Result<Option<SignedIn>, AppError> {
-    let session = services.store.session(institution.id, &sha256(token)).await.or_internal(services)?;
+pub async fn find(services: &Services, institution: &Arc<Institution>, token: &str) -> Result<Option<SignedIn>> {
+    let session = services.store.session(institution.id, &sha256(token)).await?;
     signed_in(services, institution, session).await
 }
 
@@ -79,18 +74,18 @@ async fn signed_in(
     services: &Services,
     institution: &Arc<Institution>,
     session: Option<SessionRow>,
-) -> Result<Option<SignedIn>, AppError> {
+) -> Result<Option<SignedIn>> {
     let Some(session) = session else { return Ok(None) };
     let now = services.clock.now();
     if now.since_ms(session.seen_at) > IDLE_MS
         || now.since_ms(session.created_at) > LIFETIME_MS
         || session.user.disabled_at.is_some()
     {
-        services.store.end_session(institution.id, session.id).await.or_internal(services)?;
+        services.store.end_session(institution.id, session.id).await?;
         return Ok(None);
     }
     if now.since_ms(session.seen_at) > TOUCH_MS {
-        services.store.touch_session(institution.id, session.id, now).await.or_internal(services)?;
+        services.store.touch_session(institution.id, session.id, now).await?;
     }
     Ok(Some(SignedIn::from_session(
         session.id,

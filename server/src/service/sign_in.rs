@@ -6,44 +6,73 @@ mod grant;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{Callback, ProviderRedirect, SignedIn, Visitor};
+use app::backend::{BackendError, Callback, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep, Notice, Outcome, Provider,
-    REDIRECT_PATH, Stage, TenantId, Tone,
+    ACCOUNT_PATH, AttemptId, AttemptKind, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep, LOGIN_PATH, Notice,
+    Outcome, Provider, REDIRECT_PATH, Stage, TenantId, Tone,
 };
 
-use super::{OrInternal, Services, internal, sessions};
+use super::{Services, sessions};
 use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, OAuthError, SignIn, Tokens as Granted};
-use crate::store::{Attempt, Check, NewAttempt, Registration, Slot};
+use crate::store::{Attempt, Check, NewAttempt, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 
 /// Delay after which the checks start without a page.
 const START_ANYWAY: Duration = Duration::from_secs(5);
 
-/// A refused sign-in: notice, and the path to continue at.
-type Elsewhere = (Notice, String);
-
 pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
     Place::new("attempts", column, id)
 }
 
+/// A completed sign-in at Microsoft.
+pub(super) struct MicrosoftSignIn {
+    pub(super) granted: Granted,
+    pub(super) identity: Identity,
+    pub(super) registration: Registration,
+}
+
+enum ExchangeError {
+    /// Microsoft refused, or its answer is not valid.
+    Refused(Fault),
+    Backend(BackendError),
+}
+
+impl From<Fault> for ExchangeError {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+impl From<BackendError> for ExchangeError {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}
+
+impl From<StoreError> for ExchangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
 impl Services {
     /// The registration in use; required to connect mailboxes.
-    pub(super) async fn ready_registration(&self, user: &SignedIn) -> Result<Registration, AppError> {
+    pub(super) async fn ready_registration(&self, user: &SignedIn) -> Result<Registration> {
         let institution = user.institution().id;
-        let settings = self.store.email_settings(institution).await.or_internal(self)?;
-        let registration = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
+        let settings = self.store.email_settings(institution).await?;
+        let registration = self.store.registration(institution, Slot::Current).await?;
         match registration {
             Some(registration) if settings.provider == Provider::ExchangeOnline => Ok(registration),
             _ => Err(AppError::refused(if user.administrator().is_ok() {
                 "MS Exchange Online is not set up. Choose it under Email Provider, enter the three values and save."
             } else {
                 "Your institution hasn't set up MS Exchange Online yet. Ask an administrator."
-            })),
+            })
+            .into()),
         }
     }
 
@@ -54,10 +83,10 @@ impl Services {
         visitor: &Visitor,
         (kind, address): (AttemptKind, &str),
         prompt: &'static str,
-    ) -> Result<ProviderRedirect, AppError> {
+    ) -> Result<ProviderRedirect> {
         self.check_attempts(user).await?;
         let registration = self.ready_registration(user).await?;
-        let credentials = self.tokens.credentials(&registration).or_internal(self)?;
+        let credentials = self.tokens.credentials(&registration)?;
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
         let (state, nonce, verifier) =
             (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
@@ -95,15 +124,15 @@ impl Services {
             sign_in: Some((
                 sha256(&state),
                 sha256(&browser),
-                seal("verifier_sealed", &verifier).or_internal(self)?,
-                seal("nonce_sealed", &nonce).or_internal(self)?,
+                seal("verifier_sealed", &verifier)?,
+                seal("nonce_sealed", &nonce)?,
             )),
             mailbox: None,
             callback_expires_at: now.plus_ms(lifetime),
         };
-        let mut tx = self.store.begin().await.or_internal(self)?;
-        self.store.add_attempt(&mut tx, user.institution().id, &new, now).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
+        self.store.add_attempt(&mut tx, user.institution().id, &new, now).await?;
+        self.store.commit(tx).await?;
         Ok(ProviderRedirect {
             url: url.into(),
             cookie: sessions::cookie(self, sessions::BROWSER, &browser, lifetime / 1000),
@@ -116,12 +145,16 @@ impl Services {
         visitor: &Visitor,
         callback: Callback,
         run: bool,
-    ) -> Result<String, Elsewhere> {
+    ) -> std::result::Result<String, TurnedAway> {
         let Some(user) = visitor.person.clone() else {
             let text = "Sign in, then press Configure & Test again. Nothing was connected.";
-            return Err((Notice::new(Tone::Warning, "You've been signed out of Entrepost.", text), "/login".into()));
+            let notice = Notice::new(Tone::Warning, "You've been signed out of Entrepost.", text);
+            return Err(TurnedAway { notice, path: LOGIN_PATH.to_owned() });
         };
-        let failed = |error: AppError| (Notice::problem(&error.to_string()), "/account/email".to_owned());
+        let failed = |error: BackendError| TurnedAway {
+            notice: Notice::problem(&error.told(&**self).to_string()),
+            path: ACCOUNT_PATH.to_owned(),
+        };
         let attempt = match self.claim(visitor, &user, &callback.state).await {
             Ok(attempt) => attempt,
             Err(elsewhere) => {
@@ -141,16 +174,16 @@ impl Services {
             {
                 tracing::error!("{error}");
             }
-            return Err(failed(AppError::Forbidden));
+            return Err(failed(AppError::Forbidden.into()));
         }
         if attempt.kind == AttemptKind::Consent {
             return Err(self.consent_returned(&user, &attempt, &callback).await.map_err(failed)?);
         }
         let path = attempt.kind.path(attempt.id);
-        let outcome = self.exchange(&user, &attempt, callback).await.map_err(failed)?;
-        let signed_in = match outcome {
+        let signed_in = match self.exchange(&user, &attempt, callback).await {
             Ok(signed_in) => signed_in,
-            Err(fault) => {
+            Err(ExchangeError::Backend(error)) => return Err(failed(error)),
+            Err(ExchangeError::Refused(fault)) => {
                 let check = Check {
                     kind: CheckKind::SignIn,
                     status: CheckStatus::Failed,
@@ -179,22 +212,23 @@ impl Services {
     }
 
     /// Explains errors of Microsoft also without a known state; trusts nothing in them.
-    fn with_what_was_said(&self, visitor: &Visitor, callback: &Callback, (mut notice, page): Elsewhere) -> Elsewhere {
+    fn with_what_was_said(&self, visitor: &Visitor, callback: &Callback, turned_away: TurnedAway) -> TurnedAway {
+        let TurnedAway { mut notice, path } = turned_away;
         let described = callback.error_description.as_deref().unwrap_or_default();
         let told = callback.error.as_deref().and_then(|error| self.returned(visitor, error, described));
         if let Some((said, ids)) = told {
             notice.text = format!("{} Microsoft said: {} {} {}", notice.text, said.title, said.text, ids.join(" "));
         }
-        (notice, page)
+        TurnedAway { notice, path }
     }
 
     /// Uses up the state; checks expiry, browser and user.
-    async fn claim(&self, visitor: &Visitor, user: &SignedIn, state: &str) -> Result<Attempt, Elsewhere> {
-        let page = "/account/email".to_owned();
-        let refuse = |title: &str, text: &str| (Notice::new(Tone::Problem, title, text), page.clone());
+    async fn claim(&self, visitor: &Visitor, user: &SignedIn, state: &str) -> std::result::Result<Attempt, TurnedAway> {
+        let to_account = |notice| TurnedAway { notice, path: ACCOUNT_PATH.to_owned() };
+        let refuse = |title: &str, text: &str| to_account(Notice::new(Tone::Problem, title, text));
         let found = self.store.take_state(user.institution().id, &sha256(state)).await;
         let found =
-            found.map_err(|error| (Notice::problem(&internal(&self.clock, &error).to_string()), page.clone()))?;
+            found.map_err(|error| to_account(Notice::problem(&BackendError::from(error).told(self).to_string())))?;
         let Some(attempt) = found else {
             return Err(refuse(
                 "This sign-in is no longer valid.",
@@ -226,68 +260,64 @@ impl Services {
         Err(refuse(title, text))
     }
 
-    async fn consent_returned(
-        &self,
-        user: &SignedIn,
-        attempt: &Attempt,
-        callback: &Callback,
-    ) -> Result<Elsewhere, AppError> {
-        let page = EMAIL_CONFIG_PATH.to_owned();
+    async fn consent_returned(&self, user: &SignedIn, attempt: &Attempt, callback: &Callback) -> Result<TurnedAway> {
+        let to_config = |notice| TurnedAway { notice, path: EMAIL_CONFIG_PATH.to_owned() };
         let granted = callback.error.is_none()
             && callback.admin_consent.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let outcome = if granted { Outcome::Passed } else { Outcome::Failed };
-        self.store
-            .finish_attempt(attempt.institution, attempt.id, outcome, self.clock.now())
-            .await
-            .or_internal(self)?;
+        self.store.finish_attempt(attempt.institution, attempt.id, outcome, self.clock.now()).await?;
         if granted {
-            self.prove_steps(attempt.institution, &[GuideStep::Consent]).await.or_internal(self)?;
+            self.prove_steps(attempt.institution, &[GuideStep::Consent]).await?;
             let text = "Microsoft says consent was granted for everyone. Connecting a mailbox confirms it.";
-            return Ok((Notice::new(Tone::Success, "Admin consent granted.", text), page));
+            return Ok(to_config(Notice::new(Tone::Success, "Admin consent granted.", text)));
         }
         let error = oauth_error(callback);
         let diagnosis = Fault::callback(&error, self.clock.now()).explain(&self.reader(user, ""));
         let text = format!("{} {}", diagnosis.summary, error.error_description.unwrap_or_default());
-        Ok((Notice::new(Tone::Problem, "Admin consent was not granted.", text), page))
+        Ok(to_config(Notice::new(Tone::Problem, "Admin consent was not granted.", text)))
     }
 
-    /// Validates the response, exchanges the code, validates the id_token. The inner error is a fault of the sign-in.
+    /// Validates the response, exchanges the code, validates the id_token.
     async fn exchange(
         &self,
         user: &SignedIn,
         attempt: &Attempt,
         callback: Callback,
-    ) -> Result<Result<(Granted, Identity, Registration), Fault>, AppError> {
+    ) -> std::result::Result<MicrosoftSignIn, ExchangeError> {
         let now = self.clock.now();
         if callback.error.is_some() {
-            return Ok(Err(Fault::callback(&oauth_error(&callback), now)));
+            return Err(Fault::callback(&oauth_error(&callback), now).into());
         }
         let registration = self.ready_registration(user).await?;
         if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
-            return Ok(Err(Fault::new("registration_changed", now, &[])));
+            return Err(Fault::new("registration_changed", now, &[]).into());
         }
-        let credentials = self.tokens.credentials(&registration).or_internal(self)?;
+        let credentials = self.tokens.credentials(&registration).map_err(BackendError::from)?;
         if let Some(iss) = &callback.iss {
             match self.entra.issuer_matches(&credentials.tenant, iss).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    return Ok(Err(Fault::new("issuer_mismatch", now, &[("Issuer", iss.chars().take(200).collect())])));
+                    return Err(
+                        Fault::new("issuer_mismatch", now, &[("Issuer", iss.chars().take(200).collect())]).into()
+                    );
                 }
-                Err(error) => return Ok(Err(Fault::identity(&error, now))),
+                Err(error) => return Err(Fault::identity(&error, now).into()),
             }
         }
         let Some(code) = callback.code.filter(|code| !code.is_empty()).map(Secret::new) else {
-            return Ok(Err(Fault::new("start_over", now, &[("Answer", "no code was returned".into())])));
+            return Err(Fault::new("start_over", now, &[("Answer", "no code was returned".into())]).into());
         };
         let open = |column, sealed: &Option<String>| {
-            self.vault.open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default())
+            self.vault
+                .open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default())
+                .map_err(BackendError::from)
         };
-        let verifier = open("verifier_sealed", &attempt.verifier_sealed).or_internal(self)?;
-        let nonce = open("nonce_sealed", &attempt.nonce_sealed).or_internal(self)?;
+        let verifier = open("verifier_sealed", &attempt.verifier_sealed)?;
+        let nonce = open("nonce_sealed", &attempt.nonce_sealed)?;
         let redirect_uri = self.redirect_uri(&user.institution().public_url);
         let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri).await {
             Ok(granted) => {
-                self.store.set_registration_problem(attempt.institution, None, now).await.or_internal(self)?;
+                self.store.set_registration_problem(attempt.institution, None, now).await?;
                 granted
             }
             Err(error) => {
@@ -295,21 +325,18 @@ impl Services {
                 if error.is_wrong_client() {
                     // It concerns everyone: the pages of administrators say so.
                     let problem = fault.to_json();
-                    self.store
-                        .set_registration_problem(attempt.institution, Some(&problem), now)
-                        .await
-                        .or_internal(self)?;
+                    self.store.set_registration_problem(attempt.institution, Some(&problem), now).await?;
                 }
                 // This sign-in has not connected anything yet.
                 let new = fault.cause == "grant_revoked";
-                return Ok(Err(if new { Fault { cause: "exchange_refused".into(), ..fault } } else { fault }));
+                return Err(if new { Fault { cause: "exchange_refused".into(), ..fault } } else { fault }.into());
             }
         };
         let tenant: TenantId = registration.tenant_id;
         match self.entra.identify(&credentials, tenant, granted.id_token.as_ref(), &nonce).await {
-            Ok(Ok(identity)) => Ok(Ok((granted, identity, registration))),
-            Ok(Err(error)) => Ok(Err(Fault::id_token(&error, now))),
-            Err(error) => Ok(Err(Fault::identity(&error, now))),
+            Ok(Ok(identity)) => Ok(MicrosoftSignIn { granted, identity, registration }),
+            Ok(Err(error)) => Err(Fault::id_token(&error, now).into()),
+            Err(error) => Err(Fault::identity(&error, now).into()),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! a school has one address. A browser in which the user signed in before has its own count, so that guesses from elsewhere do not
 //! lock out the owner.
 
+use app::backend::Result;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use app::backend::Visitor;
 use app::error::AppError;
 use app::model::{InstitutionId, UserId};
 
-use super::{OrInternal, Services, sessions};
+use super::{Services, sessions};
 use crate::clock::sha256;
 use crate::store::User;
 use crate::vault::{Place, Secret};
@@ -108,11 +109,11 @@ impl Services {
     }
 
     /// Delays a sign-in: longer with each failure, and if its network has failed often.
-    pub(super) async fn slow_down(&self, tries: &Tries) -> Result<(), AppError> {
+    pub(super) async fn slow_down(&self, tries: &Tries) -> Result<()> {
         let since = self.clock.now().plus_ms(-WINDOW_MS);
         let own = tries.browser.as_deref().unwrap_or(&tries.pair);
         let failures = if tries.has_account {
-            self.store.sign_in_failures(own, since).await.or_internal(self)?
+            self.store.sign_in_failures(own, since).await?
         } else {
             self.guesses.get(own, since)
         };
@@ -129,35 +130,35 @@ impl Services {
     }
 
     /// Counts an attempt before its check, so that concurrent ones are counted, and refuses it beyond the limits.
-    pub(super) async fn count_try(&self, tries: &Tries) -> Result<(), AppError> {
+    pub(super) async fn count_try(&self, tries: &Tries) -> Result<()> {
         let now = self.clock.now();
         self.guesses.count(&tries.network, now, now.plus_ms(-WINDOW_MS));
         for (subject, limit, window) in tries.refusing() {
             let before = now.plus_ms(-window);
             let (count, began) = if tries.has_account {
-                self.store.count_sign_in(subject, now, before).await.or_internal(self)?
+                self.store.count_sign_in(subject, now, before).await?
             } else {
                 self.guesses.count(subject, now, before)
             };
             if count > limit {
                 let left = window - now.since_ms(began);
-                return Err(AppError::TooMany { minutes: (left / 60_000).max(0) + 1 });
+                return Err(AppError::TooMany { minutes: (left / 60_000).max(0) + 1 }.into());
             }
         }
         Ok(())
     }
 
     /// Takes back the count of a successful attempt.
-    pub(super) async fn forgive(&self, tries: &Tries) -> Result<(), AppError> {
+    pub(super) async fn forgive(&self, tries: &Tries) -> Result<()> {
         if tries.browser.is_some() {
-            self.store.uncount_sign_in(&tries.browser_day).await.or_internal(self)?;
+            self.store.uncount_sign_in(&tries.browser_day).await?;
         }
         self.guesses.uncount(&tries.network);
         for subject in [&tries.account, &tries.day] {
-            self.store.uncount_sign_in(subject).await.or_internal(self)?;
+            self.store.uncount_sign_in(subject).await?;
         }
         for subject in [Some(&tries.pair), tries.browser.as_ref()].into_iter().flatten() {
-            self.store.clear_sign_in(subject).await.or_internal(self)?;
+            self.store.clear_sign_in(subject).await?;
         }
         Ok(())
     }

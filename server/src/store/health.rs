@@ -1,6 +1,7 @@
 //! Health of the database: whether it accepts writes, and the free space. Probed every few seconds in the background on a separate
 //! connection, so that a broken pool does not look like a broken database, and reading the result costs nothing.
 
+use crate::config::DiskSpace;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,19 +40,10 @@ pub struct Health {
     reusable: u64,
 }
 
-/// Settings of disk space.
-#[derive(Debug, Clone, Copy)]
-pub struct Space {
-    /// Bytes reserved for deleting, sessions and work under way: nothing new is stored in them.
-    pub reserve: u64,
-    /// Largest size of the database, in bytes.
-    pub limit: Option<u64>,
-}
-
 #[derive(Debug)]
 pub(super) struct Watch {
     latest: watch::Receiver<Health>,
-    space: Space,
+    space: DiskSpace,
     /// Bytes admitted since the last probe.
     admitted: Arc<AtomicU64>,
     task: tokio::task::AbortHandle,
@@ -66,7 +58,7 @@ impl Drop for Watch {
 struct Probe {
     options: AnyConnectOptions,
     backend: Backend,
-    space: Space,
+    space: DiskSpace,
     /// Kept open between probes: once the last connection to a SQLite database closes on a full disk, it cannot even be read.
     connection: Option<AnyConnection>,
     file: Option<PathBuf>,
@@ -75,7 +67,7 @@ struct Probe {
 
 impl Watch {
     /// Starts the background probe after a first one.
-    pub(super) async fn begin(options: AnyConnectOptions, backend: Backend, space: Space) -> Self {
+    pub(super) async fn begin(options: AnyConnectOptions, backend: Backend, space: DiskSpace) -> Self {
         let mut probe = Probe { options, backend, space, connection: None, file: None, busy: 0 };
         let first = probe.round().await;
         let (told, latest) = watch::channel(first);
@@ -120,7 +112,7 @@ impl Health {
         self.free
     }
 
-    fn is_low(&self, space: Space) -> bool {
+    fn is_low(&self, space: DiskSpace) -> bool {
         self.free.is_some_and(|free| free.saturating_add(self.reusable) < space.reserve.saturating_mul(WARN))
     }
 }
@@ -136,7 +128,7 @@ impl Probe {
             }
             Ok(Err(error)) if error.is_busy(self.backend) && self.busy < BUSY_ROUNDS => self.busy += 1,
             Ok(Err(error)) => {
-                if error.is_full(self.backend) {
+                if error.is_full() {
                     give_ballast_up(self.ballast()).await;
                 }
                 failed = Some(error.to_string());

@@ -17,6 +17,7 @@ mod people;
 mod quotas;
 mod sessions;
 
+use crate::config::DiskSpace;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
 
@@ -25,11 +26,11 @@ pub use backend::{Backend, missing_file};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use events::{Event, subscribe};
-pub use health::{Health, Space};
+pub use health::Health;
 pub use inbox::{FolderChange, FolderRow};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, NewMailbox};
-pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue, Throttle};
+pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue};
 pub use people::{InstitutionRow, Invitation, User};
 pub use sessions::SessionRow;
 
@@ -69,13 +70,8 @@ impl StoreError {
 
     /// Whether the disk is full. SQLite: SQLITE_FULL, SQLITE_IOERR_WRITE (a limit of files or a quota), SQLITE_IOERR_SHMSIZE;
     /// PostgreSQL: disk_full.
-    pub fn is_full(&self, backend: Backend) -> bool {
-        let code = self.code();
-        let full: &[&str] = match backend {
-            Backend::Sqlite => &["13", "778", "4874"],
-            Backend::Postgres => &["53100"],
-        };
-        code.is_some_and(|code| full.contains(&code.as_str()))
+    pub fn is_full(&self) -> bool {
+        self.code().is_some_and(|code| ["13", "778", "4874", "53100"].contains(&code.as_str()))
     }
 
     /// Whether another writer holds the database (SQLITE_BUSY and similar).
@@ -104,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: unreachable, not writable, or newer than this program.
-    pub async fn open(url: &str, space: Space) -> Result<Self> {
+    pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
         let bus = events::Bus::open((backend == Backend::Postgres).then_some(url)).await?;
@@ -118,6 +114,10 @@ impl Store {
             Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
             Backend::Postgres => self.pool.begin().await?,
         })
+    }
+
+    pub async fn commit(&self, tx: Tx) -> Result<()> {
+        Ok(tx.commit().await?)
     }
 
     /// Which database this is.

@@ -92,15 +92,6 @@ pub struct Delivery {
     pub finished_at: Option<Timestamp>,
 }
 
-/// Limits of one sender.
-#[derive(Debug, Clone, Copy)]
-pub struct Throttle {
-    /// SMTP connections at one time.
-    pub connections: i64,
-    pub messages_per_minute: i64,
-    pub recipients_per_day: i64,
-}
-
 /// Result of a claim.
 #[derive(Debug)]
 pub enum Claim {

@@ -159,7 +159,7 @@ impl World {
                     password: Some(PASSWORD),
                     announce: None,
                 };
-                services.add_person(&person).await.unwrap().unwrap();
+                services.add_person(&person).await.unwrap();
             }
             sandbox.world().add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(slug)));
         }
@@ -180,7 +180,7 @@ impl World {
         let parsed = EmailAddress::parse(address).unwrap();
         let person =
             AddPerson { institution, address: &parsed, role: Role::User, password: Some(PASSWORD), announce: None };
-        self.services.add_person(&person).await.unwrap().unwrap();
+        self.services.add_person(&person).await.unwrap();
         self.sandbox.world().add_account(address, address);
         self.seat(address).await
     }

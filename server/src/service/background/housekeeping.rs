@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::SignedIn;
-use app::model::SessionId;
-
+use crate::service::actor::Actor;
 use crate::service::{Services, sessions};
 use crate::store::{Mailbox, StoreError};
 
@@ -46,7 +44,7 @@ pub async fn run_background(services: Arc<Services>) {
 
 impl Services {
     /// One round, for the loop and for tests.
-    pub async fn sweep_once(self: &Arc<Self>) -> Result<(), StoreError> {
+    pub async fn sweep_once(self: &Arc<Self>) -> std::result::Result<(), StoreError> {
         let now = self.clock.now();
         self.store
             .sweep(
@@ -75,22 +73,13 @@ impl Services {
         self.alert_once().await
     }
 
-    async fn test_again(self: &Arc<Self>, mailbox: &Mailbox) -> Result<(), StoreError> {
+    async fn test_again(self: &Arc<Self>, mailbox: &Mailbox) -> std::result::Result<(), StoreError> {
         let institution = self.store.institution(mailbox.institution).await?;
         let owner = self.store.user(mailbox.institution, mailbox.user).await?;
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };
-        let institution = Arc::new(self.institution(row));
-        // Acts for the owner, without a session.
-        let user = SignedIn::from_session(
-            SessionId(uuid::Uuid::nil()),
-            owner.id,
-            institution,
-            owner.address,
-            owner.role,
-            false,
-        );
+        let actor = Actor::Automatic { institution: Arc::new(self.institution(row)), owner_address: owner.address };
         let id = self.retest(mailbox, owner.id, (mailbox.kind, &mailbox.address), true).await?;
-        self.spawn_run(user, id);
+        self.spawn_run(actor, id);
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! The checks of a run. Each result is a row.
 
+use crate::service::actor::Actor;
 use std::time::{Duration, Instant};
 
-use app::backend::SignedIn;
-use app::error::AppError;
+use app::backend::{BackendError, Result};
 use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, InstitutionId, MailboxId, MailboxState, Timestamp};
 
 use crate::access_tokens::{AccessToken, TokenError, Tokens};
@@ -12,8 +12,8 @@ use crate::identity::Identity;
 use crate::mail::{Login, MailError, Step, imap, smtp};
 use crate::mailbox_sync::{Command, Reply, SyncError, find_test_message};
 use crate::message::build::TestMessage;
+use crate::service::Services;
 use crate::service::sign_in::attempt_place;
-use crate::service::{OrInternal, Services, internal};
 use crate::store::{Attempt, Check, Mailbox, Slot};
 use crate::vault::Secret;
 
@@ -47,7 +47,7 @@ impl Through {
         services: &Services,
         (message_id, attempt): (&str, Option<&str>),
         round: u32,
-    ) -> Result<Option<String>, SyncError> {
+    ) -> std::result::Result<Option<String>, SyncError> {
         match self {
             Self::Session(session) => Ok(find_test_message(session, &imap::Mark { message_id, attempt }, round).await?),
             Self::Mailbox(institution, mailbox) => {
@@ -77,7 +77,7 @@ const NOT_ASKED: &str = "not asked again";
 /// A run and its failures so far.
 pub(super) struct Run<'a> {
     services: &'a Services,
-    user: &'a SignedIn,
+    actor: &'a Actor,
     attempt: &'a Attempt,
     pub(super) failed: bool,
     pub(super) unseen: bool,
@@ -85,37 +85,31 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn of(services: &'a Services, user: &'a SignedIn, attempt: &'a Attempt) -> Self {
-        Self { services, user, attempt, failed: false, unseen: false, first_fault: None }
+    pub(super) fn of(services: &'a Services, actor: &'a Actor, attempt: &'a Attempt) -> Self {
+        Self { services, actor, attempt, failed: false, unseen: false, first_fault: None }
     }
 
     fn now(&self) -> Timestamp {
         self.services.clock.now()
     }
 
-    async fn put(
-        &self,
-        kind: CheckKind,
-        status: CheckStatus,
-        detail: &str,
-        took: Option<Duration>,
-    ) -> Result<(), AppError> {
+    async fn put(&self, kind: CheckKind, status: CheckStatus, detail: &str, took: Option<Duration>) -> Result<()> {
         let duration_ms = took.map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         self.services
             .put_check(self.attempt, Check { kind, status, detail: detail.to_owned(), duration_ms, fault: None })
             .await
     }
 
-    async fn running(&self, kind: CheckKind) -> Result<Instant, AppError> {
+    async fn running(&self, kind: CheckKind) -> Result<Instant> {
         self.put(kind, CheckStatus::Running, "", None).await?;
         Ok(Instant::now())
     }
 
-    pub(super) async fn not_run(&self, kind: CheckKind) -> Result<(), AppError> {
+    pub(super) async fn not_run(&self, kind: CheckKind) -> Result<()> {
         self.put(kind, CheckStatus::NotRun, "not run", None).await
     }
 
-    async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<(), AppError> {
+    async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<()> {
         self.failed = true;
         let duration_ms = i64::try_from(since.elapsed().as_millis()).ok();
         let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.to_json()) };
@@ -124,10 +118,7 @@ impl<'a> Run<'a> {
     }
 
     /// The access token, and the refresh token if no mailbox has it yet.
-    pub(super) async fn token(
-        &mut self,
-        mailbox: Option<&Mailbox>,
-    ) -> Result<Option<(AccessToken, Option<Secret>)>, AppError> {
+    pub(super) async fn token(&mut self, mailbox: Option<&Mailbox>) -> Result<Option<(AccessToken, Option<Secret>)>> {
         let kept = self.attempt.subject.is_empty();
         let since = self.running(CheckKind::Token).await?;
         let (services, now) = (self.services, self.now());
@@ -145,11 +136,7 @@ impl<'a> Run<'a> {
                 {
                     let problem = fault.to_json();
                     let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
-                    services
-                        .store
-                        .set_mailbox_state(mailbox.institution, mailbox.id, state, now)
-                        .await
-                        .or_internal(services)?;
+                    services.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
                 }
                 if kept {
                     // Nobody signed in, and the stored grant may be what no longer works.
@@ -159,7 +146,7 @@ impl<'a> Run<'a> {
                 self.fail(CheckKind::Token, fault, String::new(), since).await?;
                 return Ok(None);
             }
-            Err(error) => return Err(internal(&services.clock, &error)),
+            Err(error) => return Err(BackendError::internal(error)),
         };
         if kept {
             self.put(CheckKind::SignIn, CheckStatus::Passed, "you don't need to sign in again", None).await?;
@@ -174,15 +161,12 @@ impl<'a> Run<'a> {
         }
         let detail = token.scopes.as_deref().map_or_else(|| "as asked for".to_owned(), short_scopes);
         self.put(CheckKind::Token, CheckStatus::Passed, &detail, Some(since.elapsed())).await?;
-        services
-            .prove_steps(self.attempt.institution, &[GuideStep::Permissions, GuideStep::Consent])
-            .await
-            .or_internal(services)?;
+        services.prove_steps(self.attempt.institution, &[GuideStep::Permissions, GuideStep::Consent]).await?;
         Ok(Some((token, refresh)))
     }
 
     /// Uses the sealed grant of the attempt.
-    async fn waiting_grant(&self) -> Result<(AccessToken, Secret), TokenError> {
+    async fn waiting_grant(&self) -> std::result::Result<(AccessToken, Secret), TokenError> {
         let (services, attempt) = (self.services, self.attempt);
         let sealed = attempt.grant_sealed.as_deref().ok_or(TokenError::Gone)?;
         let refresh = services.vault.open(&attempt_place("grant_sealed", attempt.id), sealed)?;
@@ -200,7 +184,7 @@ impl<'a> Run<'a> {
         Ok((AccessToken::from(&granted), newest))
     }
 
-    pub(super) async fn smtp(&mut self, route: &Route, token: &AccessToken) -> Result<Option<smtp::Session>, AppError> {
+    pub(super) async fn smtp(&mut self, route: &Route, token: &AccessToken) -> Result<Option<smtp::Session>> {
         let since = self.running(CheckKind::Smtp).await?;
         let server = &self.services.config.microsoft.smtp;
         let login = Login { server, user: &route.sign_in_name, token: &token.secret };
@@ -223,14 +207,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn test_message(
-        &mut self,
-        mut session: smtp::Session,
-        route: &Route,
-    ) -> Result<Option<Sent>, AppError> {
+    pub(super) async fn test_message(&mut self, mut session: smtp::Session, route: &Route) -> Result<Option<Sent>> {
         let since = self.running(CheckKind::TestMessage).await?;
         let services = self.services;
-        let host = services.config.public_url.of(&self.user.institution().slug);
+        let host = services.config.public_url.of(&self.actor.institution().slug);
         let host = url::Url::parse(&host)
             .ok()
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
@@ -240,13 +220,13 @@ impl<'a> Run<'a> {
         let message = TestMessage {
             from: &route.from,
             to: &route.to,
-            institution: &self.user.institution().name,
-            person: self.user.address(),
+            institution: &self.actor.institution().name,
+            person: self.actor.address(),
             at: self.now(),
             attempt: &attempt,
             message_id: &message_id,
         };
-        let message = message.build().map_err(|error| internal(&services.clock, &error))?;
+        let message = message.build().map_err(BackendError::internal)?;
         let server = &services.config.microsoft.smtp;
         match session.send(&message.envelope, &message.bytes).await {
             Ok(_) => {
@@ -269,7 +249,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn imap(&mut self, route: &Route, token: &AccessToken) -> Result<Option<imap::Session>, AppError> {
+    pub(super) async fn imap(&mut self, route: &Route, token: &AccessToken) -> Result<Option<imap::Session>> {
         let since = self.running(CheckKind::Imap).await?;
         let server = &self.services.config.microsoft.imap;
         let login = Login { server, user: &route.sign_in_name, token: &token.secret };
@@ -282,10 +262,7 @@ impl<'a> Run<'a> {
             Ok(session) => {
                 self.put(CheckKind::Imap, CheckStatus::Passed, &server.0, Some(since.elapsed())).await?;
                 if !self.failed {
-                    self.services
-                        .prove_steps(self.attempt.institution, &[GuideStep::Protocols])
-                        .await
-                        .or_internal(self.services)?;
+                    self.services.prove_steps(self.attempt.institution, &[GuideStep::Protocols]).await?;
                 }
                 Ok(Some(session))
             }
@@ -298,7 +275,7 @@ impl<'a> Run<'a> {
     }
 
     /// Looks for the test message in INBOX, Junk, then other folders, until the limit. Returns whether it is in INBOX.
-    pub(super) async fn arrival(&mut self, mut through: Through, sent: &Sent) -> Result<bool, AppError> {
+    pub(super) async fn arrival(&mut self, mut through: Through, sent: &Sent) -> Result<bool> {
         self.running(CheckKind::Arrival).await?;
         let server = &self.services.config.microsoft.imap;
         let attempt = self.attempt.id.to_string();
@@ -349,22 +326,19 @@ impl<'a> Run<'a> {
     }
 
     /// Continue with the typed address: saved only if its message arrived in that INBOX.
-    pub(super) async fn settle_proof(
-        &mut self,
-        find_test_message: bool,
-        refresh: Option<&Secret>,
-    ) -> Result<(), AppError> {
+    pub(super) async fn settle_proof(&mut self, find_test_message: bool, refresh: Option<&Secret>) -> Result<()> {
         let (services, attempt) = (self.services, self.attempt);
         let now = self.now();
         let fault = if find_test_message && let Some(refresh) = refresh {
-            let registration = services.ready_registration(self.user).await?;
+            let user = self.actor.signed_in()?;
+            let registration = services.ready_registration(user).await?;
             let identity = Identity {
                 sign_in_name: attempt.sign_in_name.clone(),
                 names: Vec::new(),
                 email: None,
                 subject: attempt.subject.clone(),
             };
-            if services.keep_grant(self.user, attempt, &identity, refresh, &registration).await?.is_some() {
+            if services.keep_grant(user, attempt, &identity, refresh, &registration).await?.is_some() {
                 let detail =
                     format!("{} signs in as {}, confirmed by the test message", attempt.address, attempt.sign_in_name);
                 return self.put(CheckKind::Identity, CheckStatus::Passed, &detail, None).await;

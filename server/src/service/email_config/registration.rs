@@ -1,5 +1,6 @@
 //! The app registration: verified with Microsoft, sealed, and put into use or stored beside the verified one.
 
+use app::backend::Result;
 use std::collections::BTreeMap;
 
 use app::backend::Administrator;
@@ -10,7 +11,7 @@ use super::form::{Parsed, Values, field};
 use crate::access_tokens::secret_place;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, IdentityError};
-use crate::service::{OrInternal, Services};
+use crate::service::Services;
 use crate::store::{EmailSettings, Registration, Slot};
 use crate::vault::Secret;
 
@@ -76,19 +77,14 @@ impl Services {
     }
 
     /// A new registration with its sealed secret.
-    fn sealed(
-        &self,
-        values: (ClientId, TenantId),
-        secret: &Secret,
-        like: &Registration,
-    ) -> Result<Registration, AppError> {
+    fn sealed(&self, values: (ClientId, TenantId), secret: &Secret, like: &Registration) -> Result<Registration> {
         let mut new = Registration {
             id: RegistrationId(self.clock.uuid()),
             client_id: values.0,
             tenant_id: values.1,
             ..like.clone()
         };
-        new.secret_sealed = self.vault.seal(&secret_place(&new), secret).or_internal(self)?;
+        new.secret_sealed = self.vault.seal(&secret_place(&new), secret)?;
         Ok(new)
     }
 
@@ -99,32 +95,32 @@ impl Services {
         settings: Option<&EmailSettings>,
         new: &Registration,
         ends: bool,
-    ) -> Result<(), AppError> {
+    ) -> Result<()> {
         let (institution, now) = (admin.institution().id, self.clock.now());
-        let theirs = self.store.mailboxes(institution).await.or_internal(self)?;
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let theirs = self.store.mailboxes(institution).await?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         if let Some(settings) = settings {
-            self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
+            self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         }
-        self.store.put_registration(&mut tx, institution, Slot::Current, new, now).await.or_internal(self)?;
-        self.store.drop_registration(&mut tx, institution, Slot::Waiting).await.or_internal(self)?;
+        self.store.put_registration(&mut tx, institution, Slot::Current, new, now).await?;
+        self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
         if ends {
             let problem = Fault::new("registration_changed", now, &[]).to_json();
-            self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
-            self.store.drop_guide_proofs(&mut tx, institution).await.or_internal(self)?;
+            self.store.end_connections(&mut tx, institution, &problem, now).await?;
+            self.store.drop_guide_proofs(&mut tx, institution).await?;
         } else {
-            self.store.test_blocked_now(&mut tx, institution, now).await.or_internal(self)?;
-            self.store.resume_queues(&mut tx, institution, now).await.or_internal(self)?;
+            self.store.test_blocked_now(&mut tx, institution, now).await?;
+            self.store.resume_queues(&mut tx, institution, now).await?;
         }
-        tx.commit().await.or_internal(self)?;
+        self.store.commit(tx).await?;
         self.outbox.wake();
         if ends {
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         }
         if new.verified_at.is_some() {
             let proven = [GuideStep::Register, GuideStep::Ids, GuideStep::Secret];
-            self.prove_steps(institution, &proven).await.or_internal(self)?;
+            self.prove_steps(institution, &proven).await?;
         }
         Ok(())
     }
@@ -134,15 +130,15 @@ impl Services {
         admin: &Administrator,
         settings: Option<&EmailSettings>,
         new: &Registration,
-    ) -> Result<(), AppError> {
+    ) -> Result<()> {
         let (institution, now) = (admin.institution().id, self.clock.now());
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         if let Some(settings) = settings {
-            self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
+            self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         }
-        self.store.put_registration(&mut tx, institution, Slot::Waiting, new, now).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)
+        self.store.put_registration(&mut tx, institution, Slot::Waiting, new, now).await?;
+        Ok(self.store.commit(tx).await?)
     }
 
     /// Uses verified values at once, unless that ends connections without confirmation.
@@ -153,11 +149,11 @@ impl Services {
         (current, mut new): (Option<&Registration>, Registration),
         confirmed: bool,
         renewed: bool,
-    ) -> Result<Flash, AppError> {
+    ) -> Result<Flash> {
         new.verified_at = Some(self.clock.now());
         let ends =
             current.is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
-        let people = self.store.people_connected(admin.institution().id).await.or_internal(self)?;
+        let people = self.store.people_connected(admin.institution().id).await?;
         if ends && people > 0 && !confirmed {
             self.put_waiting(admin, settings, &new).await?;
             return Ok(Flash::notice(question(people)));
@@ -210,27 +206,26 @@ impl Services {
         parsed: &Parsed,
         values: &Values,
         confirmed: bool,
-    ) -> Result<Flash, AppError> {
+    ) -> Result<Flash> {
         let institution = admin.institution().id;
-        let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
+        let current = self.store.registration(institution, Slot::Current).await?;
+        let waiting = self.store.registration(institution, Slot::Waiting).await?;
         let now = self.clock.now();
         let from_waiting = waiting.as_ref().is_some_and(|waiting| waiting.client_id == values.client_id);
         // An empty secret keeps the stored one: of the waiting values if they match, otherwise of those in use.
         let kept = waiting.as_ref().filter(|waiting| waiting.client_id == values.client_id).or(current.as_ref());
         let (secret, stored_at, is_new) = match (&values.secret, kept) {
             (Some(secret), _) => (secret.clone(), now, true),
-            (None, Some(kept)) => (
-                self.vault.open(&secret_place(kept), &kept.secret_sealed).or_internal(self)?,
-                kept.secret_stored_at,
-                false,
-            ),
+            (None, Some(kept)) => {
+                (self.vault.open(&secret_place(kept), &kept.secret_sealed)?, kept.secret_stored_at, false)
+            }
             (None, None) => {
                 return Err(AppError::field(
                     "client_secret",
                     "Client Secret",
                     app::model::RegistrationError::SecretMissing.to_string(),
-                ));
+                )
+                .into());
             }
         };
         let like = Registration {
@@ -251,7 +246,7 @@ impl Services {
                 });
                 if in_use && !is_new && !from_waiting && REFUSES_ALL.contains(&fault.cause.as_str()) {
                     let problem = fault.to_json();
-                    self.store.set_registration_problem(institution, Some(&problem), now).await.or_internal(self)?;
+                    self.store.set_registration_problem(institution, Some(&problem), now).await?;
                 }
                 Ok(self.refused(admin, &fault))
             }
@@ -281,7 +276,7 @@ impl Services {
                     )));
                 }
                 let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
-                let people = self.store.people_connected(institution).await.or_internal(self)?;
+                let people = self.store.people_connected(institution).await?;
                 // Replaces unverified values at once, unless mailboxes are connected with them.
                 let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some() || people > 0);
                 if beside {
@@ -295,15 +290,15 @@ impl Services {
     }
 
     /// Verifies values stored while Microsoft was unreachable.
-    pub(super) async fn verify_registration(&self, admin: &Administrator, confirmed: bool) -> Result<Flash, AppError> {
+    pub(super) async fn verify_registration(&self, admin: &Administrator, confirmed: bool) -> Result<Flash> {
         let institution = admin.institution().id;
-        let current = self.store.registration(institution, Slot::Current).await.or_internal(self)?;
-        let waiting = self.store.registration(institution, Slot::Waiting).await.or_internal(self)?;
+        let current = self.store.registration(institution, Slot::Current).await?;
+        let waiting = self.store.registration(institution, Slot::Waiting).await?;
         let beside = waiting.is_some();
         let Some(candidate) = waiting.or_else(|| current.clone()) else {
-            return Err(AppError::refused("There is nothing to check yet. Fill in the form and save."));
+            return Err(AppError::refused("There is nothing to check yet. Fill in the form and save.").into());
         };
-        let secret = self.vault.open(&secret_place(&candidate), &candidate.secret_sealed).or_internal(self)?;
+        let secret = self.vault.open(&secret_place(&candidate), &candidate.secret_sealed)?;
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
                 let mut flash = self.refused(admin, &fault);
@@ -330,8 +325,8 @@ impl Services {
         title: &str,
         condition: &str,
         typed: BTreeMap<String, String>,
-    ) -> Result<Option<Flash>, AppError> {
-        let people = self.store.people_connected(admin.institution().id).await.or_internal(self)?;
+    ) -> Result<Option<Flash>> {
+        let people = self.store.people_connected(admin.institution().id).await?;
         if people == 0 {
             return Ok(None);
         }
@@ -352,19 +347,19 @@ impl Services {
         settings: &EmailSettings,
         confirmed: bool,
         typed: BTreeMap<String, String>,
-    ) -> Result<Flash, AppError> {
+    ) -> Result<Flash> {
         let institution = admin.institution().id;
         let title = "Stop using MS Exchange Online?";
         if !confirmed && let Some(flash) = self.asks_first(admin, title, "With the system default", typed).await? {
             return Ok(flash);
         }
-        let (theirs, now) = (self.store.mailboxes(institution).await.or_internal(self)?, self.clock.now());
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let (theirs, now) = (self.store.mailboxes(institution).await?, self.clock.now());
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
+        self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         let problem = Fault::new("provider_changed", now, &[]).to_json();
-        self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        self.store.end_connections(&mut tx, institution, &problem, now).await?;
+        self.store.commit(tx).await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "Your institution uses the system default.")))
     }
@@ -376,7 +371,7 @@ impl Services {
         settings: &EmailSettings,
         confirmed: bool,
         typed: BTreeMap<String, String>,
-    ) -> Result<Flash, AppError> {
+    ) -> Result<Flash> {
         let institution = admin.institution().id;
         if !confirmed
             && let Some(flash) =
@@ -384,16 +379,16 @@ impl Services {
         {
             return Ok(flash);
         }
-        let (theirs, now) = (self.store.mailboxes(institution).await.or_internal(self)?, self.clock.now());
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let (theirs, now) = (self.store.mailboxes(institution).await?, self.clock.now());
+        let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.put_email_settings(&mut tx, institution, settings, now).await.or_internal(self)?;
-        self.store.drop_registration(&mut tx, institution, Slot::Current).await.or_internal(self)?;
-        self.store.drop_registration(&mut tx, institution, Slot::Waiting).await.or_internal(self)?;
+        self.store.put_email_settings(&mut tx, institution, settings, now).await?;
+        self.store.drop_registration(&mut tx, institution, Slot::Current).await?;
+        self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
         let problem = Fault::new("registration_changed", now, &[]).to_json();
-        self.store.end_connections(&mut tx, institution, &problem, now).await.or_internal(self)?;
-        self.store.drop_guide_proofs(&mut tx, institution).await.or_internal(self)?;
-        tx.commit().await.or_internal(self)?;
+        self.store.end_connections(&mut tx, institution, &problem, now).await?;
+        self.store.drop_guide_proofs(&mut tx, institution).await?;
+        self.store.commit(tx).await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         Ok(Flash::notice(Notice::new(
             Tone::Success,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use app::backend::{Decision, ProviderRedirect, SignedIn, Visitor};
+use app::backend::{BackendError, Decision, NextPage, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
 
 use super::attempt_place;
 use crate::access_tokens::Tokens;
 use crate::identity::Identity;
-use crate::service::{OrInternal, Services};
+use crate::service::Services;
 use crate::store::{Attempt, Check, Resting};
 
 impl Services {
@@ -20,60 +20,54 @@ impl Services {
         visitor: &Visitor,
         id: AttemptId,
         decision: Decision,
-    ) -> Result<Result<String, ProviderRedirect>, AppError> {
+    ) -> Result<NextPage> {
         let attempt = self.attempt_for(user, id).await?;
         let gone = || {
-            AppError::refused("This sign-in timed out, or you already chose. Press Configure & Test to start again.")
+            let text = "This sign-in timed out, or you already chose. Press Configure & Test to start again.";
+            BackendError::from(AppError::refused(text))
         };
         if attempt.user != user.user_id() {
             return Err(AppError::refused(
                 "Another administrator started this sign-in and has to choose. Press Configure & Test to start your own.",
-            ));
+            ).into());
         }
         if decision == Decision::SignInAgain {
             if attempt.stage != Stage::Deciding || attempt.user != user.user_id() {
                 return Err(gone());
             }
             let departure = self.begin_sign_in(user, visitor, (attempt.kind, &attempt.address), "login").await?;
-            self.store
-                .finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now())
-                .await
-                .or_internal(self)?;
-            return Ok(Err(departure));
+            self.store.finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now()).await?;
+            return Ok(NextPage::Provider(departure));
         }
         let alive = attempt.user == user.user_id()
             && attempt.stage == Stage::Deciding
             && attempt.grant_expires_at.is_some_and(|until| until >= self.clock.now());
         let Some(sealed) = attempt.grant_sealed.as_deref().filter(|_| alive) else { return Err(gone()) };
-        let mut tx = self.store.begin().await.or_internal(self)?;
-        if !self
-            .store
-            .move_attempt(&mut tx, attempt.institution, id, Stage::Deciding, Stage::Ready)
-            .await
-            .or_internal(self)?
-        {
+        let mut tx = self.store.begin().await?;
+        if !self.store.move_attempt(&mut tx, attempt.institution, id, Stage::Deciding, Stage::Ready).await? {
             return Err(gone());
         }
         if decision == Decision::UseSignedIn {
-            let allowed = self.store.email_settings(attempt.institution).await.or_internal(self)?.allow_other_address
+            let allowed = self.store.email_settings(attempt.institution).await?.allow_other_address
                 && attempt.kind == AttemptKind::Personal;
             if !allowed {
-                return Err(AppError::refused("Your institution allows only your Entrepost address."));
+                return Err(AppError::refused("Your institution allows only your Entrepost address.").into());
             }
             if EmailAddress::parse(&attempt.sign_in_name).is_err() {
                 return Err(AppError::refused(
                     "The sign-in name isn't an email address. Enter the mailbox's address and start again.",
-                ));
+                )
+                .into());
             }
         }
         // The `email` claim alone proves nothing: a message must.
         if decision == Decision::UseSignedIn && !attempt.prove_address {
-            tx.commit().await.or_internal(self)?;
+            self.store.commit(tx).await?;
             let registration = self.ready_registration(user).await?;
             if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
                 return Err(gone());
             }
-            let refresh = self.vault.open(&attempt_place("grant_sealed", id), sealed).or_internal(self)?;
+            let refresh = self.vault.open(&attempt_place("grant_sealed", id), sealed)?;
             let identity = Identity {
                 sign_in_name: attempt.sign_in_name.clone(),
                 names: Vec::new(),
@@ -83,7 +77,7 @@ impl Services {
             let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };
             if self.keep_grant(user, &instead, &identity, &refresh, &registration).await?.is_none() {
                 self.end_as_taken(&instead).await?;
-                return Ok(Ok(instead.kind.path(id)));
+                return Ok(NextPage::Path(instead.kind.path(id)));
             }
             let check = Check {
                 kind: CheckKind::Identity,
@@ -106,10 +100,10 @@ impl Services {
                 grant_expires_at: attempt.grant_expires_at,
                 mailbox: None,
             };
-            if !self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await.or_internal(self)? {
-                return Err(AppError::NotSignedIn);
+            if !self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await? {
+                return Err(AppError::NotSignedIn.into());
             }
-            tx.commit().await.or_internal(self)?;
+            self.store.commit(tx).await?;
             let detail = format!("{} signed in; the test message has to confirm {address}", attempt.sign_in_name);
             self.put_check(
                 &attempt,
@@ -125,6 +119,6 @@ impl Services {
         }
         // Without JavaScript nothing else would start the checks; with it, the page finds them running.
         self.spawn_run(user.clone(), id);
-        Ok(Ok(self.attempt_for(user, id).await?.kind.path(id)))
+        Ok(NextPage::Path(self.attempt_for(user, id).await?.kind.path(id)))
     }
 }

@@ -1,14 +1,14 @@
 //! The grant of a sign-in: compares the account with the expected one, and stores the grant.
 
-use app::backend::SignedIn;
+use app::backend::{BackendError, Result, SignedIn};
 use app::error::AppError;
 use app::model::{AttemptKind, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage};
 
-use super::attempt_place;
+use super::{MicrosoftSignIn, attempt_place};
 use crate::access_tokens::{AccessToken, grant_place};
 use crate::diagnosis::Fault;
-use crate::identity::{Identity, Tokens as Granted};
-use crate::service::{OrInternal, Services, internal};
+use crate::identity::Identity;
+use crate::service::Services;
 use crate::store::{Attempt, Check, NewMailbox, Registration, Resting, SendQueue};
 use crate::vault::Secret;
 
@@ -18,8 +18,9 @@ impl Services {
         &self,
         user: &SignedIn,
         attempt: &Attempt,
-        (granted, identity, registration): (Granted, Identity, Registration),
-    ) -> Result<bool, AppError> {
+        signed_in: MicrosoftSignIn,
+    ) -> Result<bool> {
+        let MicrosoftSignIn { granted, identity, registration } = signed_in;
         let now = self.clock.now();
         let passed = |kind, detail: String, duration_ms| Check {
             kind,
@@ -30,7 +31,7 @@ impl Services {
         };
         let sign_in = passed(CheckKind::SignIn, identity.sign_in_name.clone(), Some(now.since_ms(attempt.created_at)));
         self.put_check(attempt, sign_in).await?;
-        self.prove_steps(attempt.institution, &[GuideStep::RedirectUri]).await.or_internal(self)?;
+        self.prove_steps(attempt.institution, &[GuideStep::RedirectUri]).await?;
         let Some(refresh) = granted.refresh.clone() else {
             let fault = Fault::new("no_refresh_token", now, &[("Answer", "no refresh_token".into())]);
             let check = Check {
@@ -44,10 +45,10 @@ impl Services {
             return Ok(false);
         };
         // The expected account, whatever address was typed.
-        if self.store.unlock_mail(attempt.institution, user.user_id(), &identity.subject).await.or_internal(self)? {
+        if self.store.unlock_mail(attempt.institution, user.user_id(), &identity.subject).await? {
             tracing::info!(user = %user.user_id(), "mail is shown again: the Microsoft account signed in");
         }
-        let expected = EmailAddress::parse(&attempt.address).map_err(|error| internal(&self.clock, &error))?;
+        let expected = EmailAddress::parse(&attempt.address).map_err(BackendError::internal)?;
         if !identity.names.iter().any(|name| expected.same_as(name)) {
             // Only the `email` claim names the address: the test message must prove it. Until then no mailbox is stored, so that a claim
             // takes no address.
@@ -82,7 +83,7 @@ impl Services {
     }
 
     /// Another account signed in: keeps its grant sealed on the attempt until the user decides.
-    async fn let_decide(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret) -> Result<(), AppError> {
+    async fn let_decide(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret) -> Result<()> {
         self.rest(attempt, identity, refresh, Stage::Deciding).await?;
         let detail = format!("{} signed in, {} was expected", identity.sign_in_name, attempt.address);
         self.put_check(
@@ -93,13 +94,7 @@ impl Services {
     }
 
     /// Keeps a grant sealed on its attempt until the user decides or the address is proven.
-    async fn rest(
-        &self,
-        attempt: &Attempt,
-        identity: &Identity,
-        refresh: &Secret,
-        stage: Stage,
-    ) -> Result<(), AppError> {
+    async fn rest(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret, stage: Stage) -> Result<()> {
         let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
         let rest = Resting {
             stage,
@@ -107,15 +102,15 @@ impl Services {
             prove_address: stage == Stage::Ready || identity.names.is_empty(),
             sign_in_name: identity.sign_in_name.clone(),
             subject: identity.subject.clone(),
-            grant_sealed: Some(self.vault.seal(&attempt_place("grant_sealed", attempt.id), refresh).or_internal(self)?),
+            grant_sealed: Some(self.vault.seal(&attempt_place("grant_sealed", attempt.id), refresh)?),
             grant_expires_at: Some(self.clock.now().plus_ms(lifetime)),
             mailbox: None,
         };
-        let mut tx = self.store.begin().await.or_internal(self)?;
-        if !self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await.or_internal(self)? {
-            return Err(AppError::NotSignedIn);
+        let mut tx = self.store.begin().await?;
+        if !self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await? {
+            return Err(AppError::NotSignedIn.into());
         }
-        tx.commit().await.or_internal(self)
+        Ok(self.store.commit(tx).await?)
     }
 
     /// Stores the mailbox with its sealed refresh token. `None`: it belongs to another person.
@@ -126,9 +121,9 @@ impl Services {
         identity: &Identity,
         refresh: &Secret,
         registration: &Registration,
-    ) -> Result<Option<MailboxId>, AppError> {
+    ) -> Result<Option<MailboxId>> {
         let (institution, now) = (attempt.institution, self.clock.now());
-        let mut tx = self.store.begin().await.or_internal(self)?;
+        let mut tx = self.store.begin().await?;
         self.still_signed_in(&mut tx, user).await?;
         let new = NewMailbox {
             id: MailboxId(self.clock.uuid()),
@@ -142,17 +137,14 @@ impl Services {
             refresh_token_sealed: String::new(),
             next_test_at: now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000)),
         };
-        let Some(id) = self.store.put_mailbox(&mut tx, institution, &new, now).await.or_internal(self)? else {
+        let Some(id) = self.store.put_mailbox(&mut tx, institution, &new, now).await? else {
             return Ok(None);
         };
-        let sealed = self.vault.seal(&grant_place(id), refresh).or_internal(self)?;
-        self.store.replace_grant(&mut tx, institution, id, &sealed).await.or_internal(self)?;
+        let sealed = self.vault.seal(&grant_place(id), refresh)?;
+        self.store.replace_grant(&mut tx, institution, id, &sealed).await?;
         if attempt.kind == AttemptKind::Personal {
             let queue = SendQueue::of_mailbox(institution, id);
-            self.store
-                .adopt_waiting(&mut tx, &queue, (user.user_id(), &attempt.address), now)
-                .await
-                .or_internal(self)?;
+            self.store.adopt_waiting(&mut tx, &queue, (user.user_id(), &attempt.address), now).await?;
         }
         let rest = Resting {
             // A proof continues; a sign-in waits for its checks.
@@ -166,16 +158,16 @@ impl Services {
             mailbox: Some(id),
         };
         // If the user was disabled meanwhile, the attempt ended: nothing is stored.
-        if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await.or_internal(self)? {
-            return Err(AppError::NotSignedIn);
+        if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await? {
+            return Err(AppError::NotSignedIn.into());
         }
-        tx.commit().await.or_internal(self)?;
+        self.store.commit(tx).await?;
         self.tokens.forget(id);
         Ok(Some(id))
     }
 
     /// Ends an attempt whose address belongs to another person.
-    pub(super) async fn end_as_taken(&self, attempt: &Attempt) -> Result<(), AppError> {
+    pub(super) async fn end_as_taken(&self, attempt: &Attempt) -> Result<()> {
         let fault = Fault::new("address_taken", self.clock.now(), &[("Address", attempt.address.clone())]);
         let check = Check {
             kind: CheckKind::Identity,
@@ -188,10 +180,10 @@ impl Services {
     }
 
     /// Records a failed check and ends the attempt.
-    pub(super) async fn end_with(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
+    pub(super) async fn end_with(&self, attempt: &Attempt, check: Check) -> Result<()> {
         self.put_check(attempt, check).await?;
         for kind in CheckKind::ALL {
-            let checks = self.store.checks(attempt.institution, attempt.id).await.or_internal(self)?;
+            let checks = self.store.checks(attempt.institution, attempt.id).await?;
             if checks
                 .iter()
                 .any(|check| check.kind == kind && matches!(check.status, CheckStatus::Waiting | CheckStatus::Running))
@@ -201,20 +193,17 @@ impl Services {
                 self.put_check(attempt, not_run).await?;
             }
         }
-        self.store
-            .finish_attempt(attempt.institution, attempt.id, Outcome::Failed, self.clock.now())
-            .await
-            .or_internal(self)?;
+        self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Failed, self.clock.now()).await?;
         self.watchers.changed(attempt.id);
         Ok(())
     }
 
     /// Stores the result of a check, wakes the streams, and logs a failure.
-    pub(in crate::service) async fn put_check(&self, attempt: &Attempt, check: Check) -> Result<(), AppError> {
+    pub(in crate::service) async fn put_check(&self, attempt: &Attempt, check: Check) -> Result<()> {
         if let Some(fault) = &check.fault {
             Fault::from_json(fault).log(attempt.id, check.kind.as_str());
         }
-        self.store.put_check(attempt.institution, attempt.id, &check).await.or_internal(self)?;
+        self.store.put_check(attempt.institution, attempt.id, &check).await?;
         self.watchers.changed(attempt.id);
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Claims: taking a due delivery, renewing its lease, recording the outcome, reaping expired leases.
 
+use crate::config::Throttle;
 use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientState, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Claim, Record, SendQueue, Throttle, delivery, forget_sent, select, settle_returned, throttle};
+use super::{Claim, Record, SendQueue, delivery, forget_sent, select, settle_returned, throttle};
 use crate::store::{Result, Store, Tx, id};
 
 /// Pause before checking the daily limit again for a postponed delivery, in milliseconds.

@@ -1,11 +1,12 @@
 //! Throttling of senders. A sender is what the mail server counts: one mailbox, over all send queues that use it (the person's, and
 //! the institution's notifications) and over all replicas.
 
+use crate::config::Throttle;
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{SendQueue, Throttle};
+use super::SendQueue;
 use crate::store::{Result, Store, Tx};
 
 const MINUTE_MS: i64 = 60_000;

@@ -1,0 +1,207 @@
+//! The request that a server function answers.
+
+use std::future::Future;
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use leptos::prelude::{expect_context, use_context};
+use leptos_axum::ResponseOptions;
+
+use crate::backend::{
+    Administrator, Backend, BackendError, Cookie, MailOwner, ProviderRedirect, Result, SignedIn, Visitor,
+};
+use crate::error::AppError;
+use crate::model::{AppPath, Flash, FormName, LOGIN_PATH, Notice, Tone};
+
+/// Marks answers whose status is ours, so that the router can tell them from bodies that could not be read.
+pub const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
+/// Marks a form that failed and whose answer could not be stored either; the router says so.
+pub const NOT_STORED: HeaderName = HeaderName::from_static("x-entrepost-not-stored");
+/// Where the answer's page forwards to; the router makes the page.
+pub const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-provider-redirect");
+
+/// Who is asking, and the services.
+pub struct Request {
+    pub visitor: Visitor,
+    pub backend: Backend,
+    response: ResponseOptions,
+}
+
+/// Parses an id of a form; one that is no id names nothing.
+pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.parse().map_err(|_| AppError::NotFound.into())
+}
+
+impl Request {
+    pub async fn current() -> std::result::Result<Self, AppError> {
+        let response = expect_context::<ResponseOptions>();
+        response.insert_header(HANDLED, HeaderValue::from_static("1"));
+        let visitor = use_context::<Visitor>().ok_or(AppError::NotFound)?;
+        let mut request = Self { visitor, backend: expect_context(), response };
+        request.check_session_again().await;
+        Ok(request)
+    }
+
+    /// Looks the session up again, behind a body that may have taken long: what was true before it decides nothing.
+    pub async fn check_session_again(&mut self) {
+        if let Some(person) = self.visitor.person.take() {
+            self.visitor.person = self.backend.accounts.again(&person).await;
+        }
+    }
+
+    pub fn user(&self) -> Result<SignedIn> {
+        Ok(self.visitor.signed_in()?)
+    }
+
+    pub fn mail_owner(&self) -> Result<MailOwner> {
+        Ok(self.visitor.signed_in()?.mail()?)
+    }
+
+    pub fn administrator(&self) -> Result<Administrator> {
+        Ok(self.visitor.administrator()?)
+    }
+
+    /// Has the browser delete what it stored of this site: pages, and typed text.
+    pub fn clear_site_data(&self) {
+        let name = HeaderName::from_static("clear-site-data");
+        self.response.insert_header(name, HeaderValue::from_static("\"cache\", \"storage\""));
+    }
+
+    pub fn set_cookie(&self, cookie: &Cookie) {
+        if let Ok(value) = HeaderValue::from_str(&cookie.0) {
+            self.response.append_header(header::SET_COOKIE, value);
+        }
+    }
+
+    /// Sends the browser to `path`.
+    pub fn go(&self, path: &str) {
+        let path = if HeaderValue::from_str(path).is_ok() { path } else { "/" };
+        leptos_axum::redirect(path);
+    }
+
+    /// Sends the browser to Microsoft by a page that forwards. A redirect would be bound by `form-action`, and so would every
+    /// further one there (a federated tenant leads on to an unknown host).
+    pub(super) fn redirect_to_provider(&self, redirect: &ProviderRedirect) {
+        self.set_cookie(&redirect.cookie);
+        if let Ok(url) = HeaderValue::from_str(&redirect.url) {
+            self.response.insert_header(PROVIDER_REDIRECT, url);
+        }
+    }
+
+    /// Stores the answer of a form for the next page. `false`: nothing can be stored now.
+    pub async fn leave(&self, form: FormName, mut flash: Flash) -> bool {
+        flash.form = form;
+        match self.backend.flashes.put(&self.visitor, flash).await {
+            Ok(cookie) => {
+                self.set_cookie(&cookie);
+                true
+            }
+            Err(error) => {
+                self.backend.told(error);
+                false
+            }
+        }
+    }
+
+    /// Answers a plain form: the result is stored under the form's name, and the browser goes to `path`. `typed` is what to
+    /// show again after an error, never a secret.
+    pub async fn form(
+        &self,
+        path: &str,
+        form: FormName,
+        typed: &[(&str, &str)],
+        work: impl Future<Output = Result<Flash>>,
+    ) -> std::result::Result<(), AppError> {
+        match work.await {
+            Ok(flash) => {
+                self.leave(form, flash).await;
+                self.go(path);
+            }
+            Err(error) => self.refuse(path, form, typed, error).await,
+        }
+        Ok(())
+    }
+
+    /// As [`Request::form`], for work that answers one notice.
+    pub async fn notice(
+        &self,
+        path: &str,
+        form: FormName,
+        work: impl Future<Output = Result<Notice>>,
+    ) -> std::result::Result<(), AppError> {
+        self.form(path, form, &[], async { work.await.map(Flash::notice) }).await
+    }
+
+    /// As [`Request::form`], for work that answers the next page.
+    pub async fn next(
+        &self,
+        path: &str,
+        form: FormName,
+        work: impl Future<Output = Result<String>>,
+    ) -> std::result::Result<(), AppError> {
+        match work.await {
+            Ok(next) => self.go(&next),
+            Err(error) => self.refuse(path, form, &[], error).await,
+        }
+        Ok(())
+    }
+
+    /// As [`Request::form`], for work that leads to Microsoft.
+    pub async fn provider(
+        &self,
+        path: &str,
+        form: FormName,
+        typed: &[(&str, &str)],
+        work: impl Future<Output = Result<ProviderRedirect>>,
+    ) -> std::result::Result<(), AppError> {
+        match work.await {
+            Ok(redirect) => self.redirect_to_provider(&redirect),
+            Err(error) => self.refuse(path, form, typed, error).await,
+        }
+        Ok(())
+    }
+
+    /// Stores the error of a form for the page, with what was typed.
+    pub async fn refuse(&self, path: &str, form: FormName, typed: &[(&str, &str)], error: BackendError) {
+        let error = self.backend.told(error);
+        if error == AppError::NotSignedIn {
+            self.leave(FormName::SignIn, problem(&error)).await;
+            return self.go(&AppPath::parse(Some(path)).login());
+        }
+        let mut flash = problem(&error);
+        flash.typed = typed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        // A page that says nothing would look as if it had worked: the router answers in its place.
+        if !self.leave(form, flash).await {
+            self.response.insert_header(NOT_STORED, HeaderValue::from_static("1"));
+        }
+        self.go(path);
+    }
+
+    /// The answer of a function that an island calls: its status is the error's.
+    pub fn answer<T>(&self, result: Result<T>) -> std::result::Result<T, AppError> {
+        result.map_err(|error| {
+            let error = self.backend.told(error);
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            self.response.set_status(status);
+            error
+        })
+    }
+
+    /// Signs out: what follows is for the next person at this browser.
+    pub async fn go_to_login(&mut self, notice: Notice) {
+        self.visitor.person = None;
+        self.leave(FormName::SignIn, Flash::notice(notice)).await;
+        self.go(LOGIN_PATH);
+    }
+}
+
+/// An error as the answer of a form.
+fn problem(error: &AppError) -> Flash {
+    match error {
+        AppError::Invalid { fields } => Flash { errors: fields.clone(), ..Flash::default() },
+        AppError::Diagnosed { diagnosis } => Flash {
+            diagnosis: Some((**diagnosis).clone()),
+            ..Flash::notice(Notice::new(Tone::Problem, diagnosis.title.clone(), diagnosis.summary.clone()))
+        },
+        other => Flash::notice(Notice::problem(&other.to_string())),
+    }
+}

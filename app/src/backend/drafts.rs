@@ -1,0 +1,76 @@
+//! Writing messages.
+
+use async_trait::async_trait;
+
+use super::{MailOwner, Result};
+use crate::error::AppError;
+use crate::model::{
+    AttachmentId, AttachmentView, ComposeForm, ComposeView, DraftId, DraftView, Flash, FormVersion, MessageRef, Notice,
+    ReplyKind, UtcOffset,
+};
+
+/// A file that is to be attached.
+pub struct NewFile {
+    /// Its name, as the browser says.
+    pub name: String,
+    /// Its type, as the browser says.
+    pub content_type: String,
+    pub bytes: Vec<u8>,
+}
+
+/// A compose form as it was posted, with its files.
+pub struct PostedDraft {
+    pub form: ComposeForm,
+    pub version: FormVersion,
+    pub files: Vec<NewFile>,
+    /// Files beyond the limit were left out.
+    pub left_out: bool,
+}
+
+impl PostedDraft {
+    pub fn draft(&self) -> Result<DraftId> {
+        self.form.key.parse().map_err(|_| AppError::Malformed.into())
+    }
+}
+
+/// The button of the compose form that was pressed.
+pub enum ComposeAction {
+    Send,
+    Save,
+    Discard,
+    Detach(AttachmentId),
+}
+
+/// The page that answers a compose form.
+pub enum Composed {
+    Outbox(Flash),
+    Drafts(Flash),
+    /// The form again: the message is stored as this draft.
+    Draft(DraftId, Result<Flash>),
+}
+
+/// Drafts: saved while the user types, with attachments.
+#[async_trait]
+pub trait Drafts: Send + Sync {
+    /// What the compose page needs: of a draft, or of a new message.
+    async fn compose(&self, user: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView>;
+    /// Total size of a message's attachments, in bytes.
+    fn attachment_limit(&self) -> u64;
+    /// Carries out the compose form. What was typed and attached is saved first, whatever follows.
+    async fn submit(&self, user: &MailOwner, posted: PostedDraft, action: ComposeAction) -> Result<Composed>;
+    /// Saves while the user types.
+    async fn autosave(&self, user: &MailOwner, form: ComposeForm, version: FormVersion) -> Result<()>;
+    /// Attaches files; answers all attachments.
+    async fn attach(&self, user: &MailOwner, posted: PostedDraft) -> Result<Vec<AttachmentView>>;
+    async fn discard(&self, user: &MailOwner, draft: DraftId) -> Result<Notice>;
+    /// Unsent messages, newest first.
+    async fn list(&self, user: &MailOwner) -> Result<Vec<DraftView>>;
+    /// Starts a reply or a forward; answers its draft. Times in the quote are in the writer's zone.
+    async fn reply(
+        &self,
+        user: &MailOwner,
+        message: &MessageRef,
+        kind: ReplyKind,
+        zone: Option<UtcOffset>,
+    ) -> Result<DraftId>;
+}

@@ -1,0 +1,68 @@
+//! Reading mail.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures::Stream;
+
+use super::{MailOwner, Result};
+use crate::model::{InboxQuery, InboxView, MailAction, MailboxId, MessageRef, MessageView, Notice};
+
+/// What was done with messages of a folder.
+pub struct Acted {
+    /// What to say.
+    pub notice: Notice,
+    /// UIDVALIDITY and UID of the row where one goes on: the message, or the one behind those that are gone.
+    pub row: Option<(u32, u32)>,
+}
+
+/// A file that is downloaded as it comes.
+pub struct Download {
+    pub name: String,
+    pub content_type: String,
+    pub bytes: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
+}
+
+/// Wakes whenever what a person sees of their mail changed.
+pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
+
+/// Reading mail.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// A page of a folder. None: no mailbox is connected.
+    async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>>;
+    async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView>;
+    /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
+    async fn document(&self, user: &MailOwner, place: &MessageRef, nested: &str, remote_images: bool)
+    -> Result<String>;
+    /// An attachment (also of a message within it: its path), or (without a number) the whole message.
+    async fn download(
+        &self,
+        user: &MailOwner,
+        place: &MessageRef,
+        nested: &str,
+        number: Option<usize>,
+    ) -> Result<Download>;
+    /// Does something with messages of a folder. `to` is where [`MailAction::Restore`] moves them.
+    async fn act(
+        &self,
+        user: &MailOwner,
+        place: &MessageRef,
+        uids: &[u32],
+        action: MailAction,
+        to: &str,
+    ) -> Result<Acted>;
+    /// Chooses the folder that deleted messages go to.
+    async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice>;
+    /// Looks into a folder now.
+    async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<()>;
+    /// Stands for what a person sees of their mail now: another one means that something changed.
+    async fn mark(&self, user: &MailOwner) -> String;
+    /// Follows a person's mail from a mark on; while it is followed, what comes into that folder is seen at once. It ends with the session.
+    async fn watch(
+        &self,
+        user: &MailOwner,
+        looking_at: Option<(MailboxId, String)>,
+        mark: String,
+    ) -> Result<MailStream>;
+}

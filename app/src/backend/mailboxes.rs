@@ -1,0 +1,92 @@
+//! User Account > Email.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures::Stream;
+
+use super::{ProviderRedirect, Result, SignedIn, Visitor};
+use crate::model::{AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, MailboxId, Notice, Timestamp};
+
+/// What Microsoft sent back with the browser. All of it is untrusted until the state was checked.
+#[derive(Clone, Default)]
+pub struct Callback {
+    /// The `state` that came back.
+    pub state: String,
+    /// The authorization code.
+    pub code: Option<String>,
+    /// The OAuth error.
+    pub error: Option<String>,
+    pub error_description: Option<String>,
+    /// The issuer, where the authority sends it (RFC 9207).
+    pub iss: Option<String>,
+    /// `True` after admin consent.
+    pub admin_consent: Option<String>,
+}
+
+/// What a person decides when another account than expected signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Sign in again, with the password asked for.
+    SignInAgain,
+    /// Continue with the typed address, saved only if a test message proves it.
+    ContinueWithTyped,
+    /// Connect the address that signed in.
+    UseSignedIn,
+}
+
+/// Snapshots of an attempt, one at each change, ending with the finished one.
+pub type AttemptStream = Pin<Box<dyn Stream<Item = AttemptView> + Send>>;
+
+/// A sign-in that was not completed: what to say, and on which page.
+pub struct TurnedAway {
+    pub notice: Notice,
+    pub path: String,
+}
+
+/// Where a decision leads.
+pub enum NextPage {
+    /// A page of Entrepost.
+    Path(String),
+    Provider(ProviderRedirect),
+}
+
+/// User Account > Email.
+#[async_trait]
+pub trait Mailboxes: Send + Sync {
+    /// Everything the page shows.
+    async fn account(&self, user: &SignedIn) -> Result<AccountView>;
+    /// Attempts for a person's own mailbox, or (for administrators) for notifications: a page of those made before a time,
+    /// newest first, and whether there are more.
+    async fn attempts(
+        &self,
+        user: &SignedIn,
+        kind: AttemptKind,
+        before: Option<Timestamp>,
+    ) -> Result<(Vec<AttemptSummary>, bool)>;
+    /// Begins Configure & Test.
+    async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect>;
+    /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
+    async fn complete(
+        &self,
+        visitor: &Visitor,
+        callback: Callback,
+        run: bool,
+    ) -> std::result::Result<String, TurnedAway>;
+    /// What an error that came to the redirect URI means: its title, what to do, and the ids in it. It may be anybody's word, so
+    /// nothing of its own text is in the answer. None: it says nothing that is known.
+    fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
+    async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView>;
+    /// Starts the checks, if nobody did, and follows them.
+    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
+    /// Follows the checks.
+    async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
+    /// Carries out a decision; answers where to go.
+    async fn decide(&self, user: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<NextPage>;
+    /// Runs the checks again with the grant that is kept; answers where to watch.
+    async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String>;
+    /// Stores the further addresses of a mailbox, as they were typed.
+    async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice>;
+    /// Forgets the tokens.
+    async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice>;
+}

@@ -1,0 +1,105 @@
+//! The traits the server implements, one per area, and the proofs that their methods demand.
+
+mod accounts;
+mod drafts;
+mod email_config;
+mod inbox;
+mod mailboxes;
+mod outbox;
+mod proof;
+
+pub use accounts::Accounts;
+pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
+pub use email_config::{EmailConfig, Home};
+pub use inbox::{Acted, Download, Inbox, MailStream};
+pub use mailboxes::{AttemptStream, Callback, Decision, Mailboxes, NextPage, TurnedAway};
+pub use outbox::Outbox;
+pub use proof::{Administrator, Institution, MailOwner, SignedIn, Visitor};
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::AppError;
+use crate::model::Flash;
+
+/// Why a method failed. [`Backend::told`] turns it into what a person is told.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// Something the person can understand.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// Something for the log.
+    #[error("{0}")]
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl BackendError {
+    pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(error.into())
+    }
+
+    /// What a person is told. An internal error is logged here, once, under the reference that they get.
+    pub fn told(self, log: &dyn ErrorLog) -> AppError {
+        match self {
+            Self::App(error) => error,
+            Self::Internal(error) => AppError::Internal { reference: log.record(&*error) },
+        }
+    }
+}
+
+impl From<serde_json::Error> for BackendError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+pub type Result<T> = std::result::Result<T, BackendError>;
+
+/// A `Set-Cookie` header value.
+pub struct Cookie(pub String);
+
+/// Where to send the browser, and what to leave in it.
+pub struct ProviderRedirect {
+    /// An address at the authority.
+    pub url: String,
+    /// The cookie that binds the attempt to this browser.
+    pub cookie: Cookie,
+}
+
+/// Answers of plain forms, kept for the redirect that follows.
+#[async_trait]
+pub trait Flashes: Send + Sync {
+    /// Keeps an answer; the cookie fetches it.
+    async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie>;
+    /// The cookie that ends an answer which the browser itself holds, so that it is shown once.
+    fn forget(&self, visitor: &Visitor) -> Option<Cookie>;
+    /// Takes the answer, if there is one.
+    async fn take(&self, visitor: &Visitor) -> Option<Flash>;
+}
+
+/// The log of internal errors.
+pub trait ErrorLog: Send + Sync {
+    /// Writes an error; answers the reference by which support finds it.
+    fn record(&self, error: &(dyn std::error::Error + Send + Sync)) -> String;
+}
+
+/// Everything the pages and server functions can ask for.
+#[derive(Clone)]
+pub struct Backend {
+    pub accounts: Arc<dyn Accounts>,
+    pub email_config: Arc<dyn EmailConfig>,
+    pub mailboxes: Arc<dyn Mailboxes>,
+    pub drafts: Arc<dyn Drafts>,
+    pub outbox: Arc<dyn Outbox>,
+    pub inbox: Arc<dyn Inbox>,
+    pub flashes: Arc<dyn Flashes>,
+    pub errors: Arc<dyn ErrorLog>,
+}
+
+impl Backend {
+    /// [`BackendError::told`]
+    pub fn told(&self, error: BackendError) -> AppError {
+        error.told(&*self.errors)
+    }
+}

@@ -1,0 +1,147 @@
+//! Who is asking: each type is a proof that the methods of the traits demand.
+//!
+//! **Architecture invariant:** a method that acts for a person takes [`SignedIn`], [`MailOwner`] or [`Administrator`]. Only the
+//! session layer makes a [`SignedIn`], and only from it come the others; so a server function that forgot to ask who is
+//! there does not compile.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::error::AppError;
+use crate::model::{InstitutionId, Role, SessionId, UserId};
+
+/// The institution that the host name named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Institution {
+    pub id: InstitutionId,
+    /// Its slug, the first label of its host.
+    pub slug: String,
+    pub name: String,
+    /// Its public address, without a trailing slash.
+    pub public_url: String,
+}
+
+/// Whoever sent the request.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// The institution whose host was asked.
+    pub institution: Arc<Institution>,
+    pub person: Option<SignedIn>,
+    /// The network address the request came from.
+    pub address: IpAddr,
+    /// Value of the cookie that fetches a form's answer.
+    pub flash_token: Option<String>,
+    /// Whether JavaScript was seen to run in this browser.
+    pub script: bool,
+    /// Value of the cookie that binds a sign-in at Microsoft to this browser.
+    pub browser_token: Option<String>,
+    /// Value of the cookie of a browser in which somebody signed in before.
+    pub known_browser: Option<String>,
+}
+
+impl Visitor {
+    /// The signed-in person.
+    pub fn signed_in(&self) -> Result<SignedIn, AppError> {
+        self.person.clone().ok_or(AppError::NotSignedIn)
+    }
+
+    /// The signed-in administrator.
+    pub fn administrator(&self) -> Result<Administrator, AppError> {
+        self.signed_in()?.administrator()
+    }
+}
+
+/// Proof that a person of this institution is signed in.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    session: SessionId,
+    user: UserId,
+    institution: Arc<Institution>,
+    address: String,
+    role: Role,
+    mail_locked: bool,
+}
+
+impl SignedIn {
+    /// Made by the session layer, from a session that the store found valid, and by nobody else.
+    pub fn from_session(
+        session: SessionId,
+        user: UserId,
+        institution: Arc<Institution>,
+        address: String,
+        role: Role,
+        mail_locked: bool,
+    ) -> Self {
+        Self { session, user, institution, address, role, mail_locked }
+    }
+
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Who they are.
+    pub fn user_id(&self) -> UserId {
+        self.user
+    }
+
+    /// Where they belong.
+    pub fn institution(&self) -> &Institution {
+        &self.institution
+    }
+
+    /// The account's address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether their mail is hidden until their Microsoft account signs in.
+    pub fn mail_is_locked(&self) -> bool {
+        self.mail_locked
+    }
+
+    /// The proof that they may see their mail.
+    pub fn mail(&self) -> Result<MailOwner, AppError> {
+        if self.mail_locked { Err(AppError::MailLocked) } else { Ok(MailOwner(self.clone())) }
+    }
+
+    /// The stronger proof, if they are an administrator.
+    pub fn administrator(&self) -> Result<Administrator, AppError> {
+        match self.role {
+            Role::Administrator => Ok(Administrator(self.clone())),
+            Role::User => Err(AppError::Forbidden),
+        }
+    }
+}
+
+/// Proof that an administrator of this institution is signed in.
+#[derive(Debug, Clone)]
+pub struct Administrator(SignedIn);
+
+impl std::ops::Deref for Administrator {
+    type Target = SignedIn;
+    fn deref(&self) -> &SignedIn {
+        &self.0
+    }
+}
+
+/// Proof that somebody is signed in whose mail may be shown: nobody else made them a password since their Microsoft account was seen.
+#[derive(Debug, Clone)]
+pub struct MailOwner(SignedIn);
+
+impl MailOwner {
+    /// The weaker proof.
+    pub fn signed_in(&self) -> SignedIn {
+        self.0.clone()
+    }
+}
+
+impl std::ops::Deref for MailOwner {
+    type Target = SignedIn;
+    fn deref(&self) -> &SignedIn {
+        &self.0
+    }
+}

@@ -53,6 +53,22 @@ impl Database {
     }
 }
 
+/// Runs an ignored test of this program in a process of its own, perhaps under another program.
+pub fn alone(test: &str, under: &[&str]) {
+    let this = std::env::current_exe().unwrap();
+    let mut command = match under {
+        [] => std::process::Command::new(this),
+        [program, arguments @ ..] => {
+            let mut command = std::process::Command::new(program);
+            command.args(arguments).arg(this);
+            command
+        }
+    };
+    let run = command.args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
 /// Bytes of this process in memory.
 pub fn memory() -> u64 {
     let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();

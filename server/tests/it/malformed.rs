@@ -1,13 +1,10 @@
 //! Requests that no browser sends, 20,000 of them: each is answered, none with a fault of ours, and nothing is left behind.
-//! A program of its own: its memory is measured.
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Browser, Database, World, memory};
+use crate::common::{Browser, Database, World, alone, memory};
 use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -157,8 +154,14 @@ fn malformed_head(dice: &mut Dice, host: &str) -> Vec<u8> {
     head
 }
 
+#[test]
+fn malformed_requests_are_answered() {
+    alone("malformed::each_is_answered", &[]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_requests_are_answered() {
+#[ignore = "malformed_requests_are_answered runs it in its own process: memory and panics are counted"]
+async fn each_is_answered() {
     let database = Database::sqlite();
     let world = World::start(&database).await;
     let panics = count_panics();

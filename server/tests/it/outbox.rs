@@ -1,11 +1,9 @@
 //! The outbox: what was accepted leaves once, or says why not. Real sockets, both databases.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
-use common::{Browser, Database, Seat, World, location};
 use server::store::SendQueue;
 use sqlx::Connection;
 

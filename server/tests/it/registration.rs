@@ -1,9 +1,7 @@
 //! Save: a new secret, other IDs, values that wait, and refusals that are no field's fault.
 
-mod common;
-
+use crate::common::{Browser, Database, Seat, World};
 use app::model::MailboxState;
-use common::{Browser, Database, Seat, World};
 use server::store::Slot;
 
 const CONFIG: &str = "/institution/config/general/email";

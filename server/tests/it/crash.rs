@@ -4,8 +4,6 @@
 //! `ENTREPOST_CRASH_SEED`, `ENTREPOST_CRASH_MESSAGES` and `ENTREPOST_CRASH_MAILBOXES` choose another run than the short one;
 //! every run prints its seed and its figures.
 
-mod common;
-
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use std::time::{Duration, Instant};
 use app::model::{DeliveryState, MailboxState, Timestamp};
 use sqlx::Connection;
 
-use common::{Browser, Database, PASSWORD, Seat, World, location};
+use crate::common::{Browser, Database, PASSWORD, Seat, World, location};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sandbox::Faults;

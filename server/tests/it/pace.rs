@@ -1,11 +1,9 @@
 //! How fast a mailbox may go: counted over retries, replicas and send queues; and clocks that are set back. Real sockets.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Database, Seat, World};
 use app::model::{DeliveryState, Provider, RecipientKind, Timestamp};
-use common::{Database, Seat, World};
 use server::clock::Clock;
 use server::service::Services;
 use server::store::{Backend, Claim, EmailSettings};

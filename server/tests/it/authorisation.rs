@@ -1,9 +1,7 @@
 //! Every route and every server function × nobody, user, administrator, administrator of another institution.
 
-mod common;
-
+use crate::common::{Browser, Database, World, location};
 use Access::{Forbidden, Home, Login, Missing, Open, Refused};
-use common::{Browser, Database, World, location};
 use leptos::server_fn::axum::server_fn_paths;
 
 /// What a page answers to whom.
@@ -477,7 +475,7 @@ async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
     // Somebody who is signed in completes it first, and is told the same.
     let fields = [("state", "12345"), ("admin_consent", "True"), ("plain", "1")];
     let answer = user.post(&world.url("demo", "/api/complete_sign_in"), &fields).await;
-    assert_eq!(common::location(&answer), "/web/home/emails/msexchangeonlineoauth?admin_consent=True");
+    assert_eq!(crate::common::location(&answer), "/web/home/emails/msexchangeonlineoauth?admin_consent=True");
     let fields = [
         ("state", "12345"),
         ("error", "access_denied"),
@@ -485,7 +483,7 @@ async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
         ("plain", "1"),
     ];
     let answer = user.post(&world.url("demo", "/api/complete_sign_in"), &fields).await;
-    let said = user.get(&world.url("demo", &common::location(&answer))).await.text().await.unwrap();
+    let said = user.get(&world.url("demo", &crate::common::location(&answer))).await.text().await.unwrap();
     assert!(said.contains("is no longer valid") && said.contains("AADSTS65004"), "{said}");
     assert!(said.contains("The permissions were declined.") && !said.contains("EVIL"), "{said}");
 }

@@ -1,9 +1,7 @@
 //! What becomes of messages in the end: to whom they went and to whom not, and what waited for its mailbox. Both databases.
 
-mod common;
-
+use crate::common::{Browser, Database, Seat, World};
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState, Timestamp};
-use common::{Browser, Database, Seat, World};
 use server::clock::Clock;
 use server::store::{Claim, Delivery, Record, SendQueue};
 
@@ -79,7 +77,7 @@ async fn whoever_never_got_it_is_named() {
         let fields = [("delivery", id.to_string())];
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await;
-        let draft = browser.get(&world.url("demo", &common::location(&answer))).await.text().await.unwrap();
+        let draft = browser.get(&world.url("demo", &crate::common::location(&answer))).await.text().await.unwrap();
         assert!(draft.contains(GREY) && !draft.contains("other@demo.example"), "{draft}");
         // Of what everybody got nothing is kept.
         world.sandbox.world().faults = sandbox::Faults::default();

@@ -1,9 +1,7 @@
 //! What time does: sessions, invitations and waiting sign-ins end, grants are renewed, administrators are told.
 
-mod common;
-
+use crate::common::{Browser, Database, PASSWORD, World, location};
 use app::model::{DeliveryState, MailboxState, Timestamp};
-use common::{Browser, Database, PASSWORD, World, location};
 use server::clock::Clock;
 
 const HOUR: i64 = 60 * 60 * 1000;
@@ -291,7 +289,7 @@ async fn notifications_that_waited_leave_when_their_mailbox_passes_its_test() {
     world.sandbox.world().faults.smtp_auth = sandbox::SmtpAuthSwitch::On;
     let mailbox = seat.mailbox.to_string();
     let begun = admin.post(&world.url("demo", "/api/test_pair"), &[("mailbox", &mailbox)]).await;
-    let attempt = common::location(&begun);
+    let attempt = crate::common::location(&begun);
     let id = attempt.rsplit('/').next().unwrap();
     admin.post(&world.url("demo", "/api/run_checks"), &[("attempt", id)]).await.text().await.unwrap();
     assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "{attempt}");

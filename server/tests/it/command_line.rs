@@ -1,13 +1,11 @@
 //! The command line, as the program that people run: answers, exit codes, and what it leaves behind.
 
-mod common;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::common::Database;
 use app::model::{InstitutionId, RegistrationId, Role, TenantId, Timestamp};
-use common::Database;
 use server::access_tokens::secret_place;
 use server::clock::Clock;
 use server::config::{Config, Source};

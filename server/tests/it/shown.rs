@@ -1,8 +1,6 @@
 //! What people see of mail, and what becomes of what they paste: over HTTP, as pages and downloads.
 
-mod common;
-
-use common::{Browser, Database, Seat, World, location};
+use crate::common::{Browser, Database, Seat, World, location};
 
 async fn reader(world: &World) -> (Seat, Browser) {
     let seat = world.seat("user@demo.example").await;
@@ -151,7 +149,7 @@ async fn pasted_values_are_what_they_look_like_in_every_form() {
     };
     let dirty = |text: &str| format!("\u{feff}\u{200b}{}\u{200b}\u{a0}", text.replace('-', "\u{2011}"));
     let admin = Browser::new(&world);
-    let fields = [("email", "\u{200b}admin@demo.example\u{2060}"), ("password", common::PASSWORD)];
+    let fields = [("email", "\u{200b}admin@demo.example\u{2060}"), ("password", crate::common::PASSWORD)];
     assert_eq!(location(&admin.post(&world.url("demo", "/api/sign_in"), &fields).await), "/");
     let secret = format!("\u{200b}{secret}\u{feff}");
     let (client, tenant) = (dirty(&client), dirty(&format!("{{{tenant}}}")));

@@ -1,12 +1,10 @@
 //! Tokens that never die: one refresh at a time, among tasks and among replicas; a refusal is asked for once.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Browser, Database, World};
 use app::backend::SignedIn;
 use app::model::{MailboxState, Role, SessionId};
-use common::{Browser, Database, World};
 use futures::StreamExt;
 use server::service::Services;
 use server::store::{Lease, Mailbox};

@@ -1,16 +1,14 @@
 //! A proxy before the server that gets something wrong: `entrepost doctor` says what.
 
-mod common;
-
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use crate::common::{Browser, Captured, Database, World};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use common::{Browser, Captured, Database, World};
 use server::clock::Clock;
 
 /// What the proxy does, and whom it asks.

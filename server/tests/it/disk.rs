@@ -1,13 +1,11 @@
 //! A disk that fills, for real: a file system of 24 MiB, and a database that may not grow. What cannot be kept is refused in words,
 //! deleting goes on, and with room again the same process does too.
 
-mod common;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Browser, Database, World};
+use crate::common::{Browser, Database, World, alone};
 
 /// Saves a draft of so many letters; answers whether it was kept, and what was said.
 async fn save(browser: &Browser, world: &World, number: u128, letters: usize) -> (bool, String) {
@@ -36,12 +34,7 @@ async fn health(world: &World) -> (u16, String) {
 /// Runs the test below where a small file system can be mounted: in namespaces of its own, which needs no privileges.
 #[test]
 fn a_small_file_system_that_fills() {
-    let this = std::env::current_exe().unwrap();
-    let inner = ["--exact", "on_a_small_file_system", "--ignored", "--nocapture"];
-    let run = Command::new("unshare").args(["--map-root-user", "--mount"]).arg(this).args(inner).output();
-    let run = run.expect("unshare (util-linux) is there");
-    let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    alone("disk::on_a_small_file_system", &["unshare", "--map-root-user", "--mount"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,6 @@
 //! Folders as they come: under names of other languages, without a word on what they are for, and one that does not open.
 
-mod common;
-
-use common::{Browser, Database, Seat, World, location};
+use crate::common::{Browser, Database, Seat, World, location};
 
 fn mail(subject: &str) -> Vec<u8> {
     format!("From: Ann <ann@far.example>\r\nTo: user@demo.example\r\nSubject: {subject}\r\nMessage-ID: <{}@far.example>\r\n\r\nText\r\n", subject.replace(' ', "."))
@@ -25,7 +23,7 @@ async fn reader(world: &World, trash: &str) -> (Seat, Browser) {
 
 async fn page(browser: &Browser, world: &World, path: &str) -> String {
     let (path, _) = path.split_once('#').unwrap_or((path, ""));
-    common::without_bdi(&browser.get(&world.url("demo", path)).await.text().await.unwrap())
+    crate::common::without_bdi(&browser.get(&world.url("demo", path)).await.text().await.unwrap())
 }
 
 async fn listed(browser: &Browser, world: &World, path: &str, subject: &str) -> String {

@@ -1,9 +1,7 @@
 //! What people write is never lost: drafts, forms that come twice or changed, and messages that did not leave.
 
-mod common;
-
+use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{DeliveryState, FormVersion, Timestamp};
-use common::{Browser, Database, Seat, World, location};
 use server::store::SendQueue;
 
 const KEY: &str = "00000000-0000-4000-8000-000000000001";

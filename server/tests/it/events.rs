@@ -1,10 +1,8 @@
 //! The stream of a person's mail: theirs alone, never held back, and over when their session or the server is.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Browser, Database, Seat, World};
+use crate::common::{Browser, Database, Seat, World};
 
 async fn follow(browser: &Browser, world: &World, mailbox: &str) -> reqwest::Response {
     let url = world.url("demo", &format!("/events/mail?mailbox={mailbox}&folder=INBOX&mark=0"));
@@ -96,7 +94,7 @@ async fn a_stop_waits_for_nobody_for_ever() {
     let (services, router) =
         (std::sync::Arc::clone(&world.services), server::http::router(std::sync::Arc::clone(&world.services), site));
     let serving = tokio::spawn(async move { server::http::serve(listener, router, &services).await });
-    let fields = [("email", "user@demo.example"), ("password", common::PASSWORD)];
+    let fields = [("email", "user@demo.example"), ("password", crate::common::PASSWORD)];
     let answer = browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
     let cookies: Vec<&str> = answer
         .headers()

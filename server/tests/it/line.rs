@@ -1,11 +1,9 @@
 //! One IMAP connection for each mailbox, over all replicas: handed over when another one has a question, and shared by those who look.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Database, Seat, World};
+use crate::common::{Database, Seat, World};
 use server::mailbox_sync::{Command, FolderWatch, Reply};
 use server::service::Services;
 use server::store::{Event, Lease};

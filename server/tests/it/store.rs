@@ -1,12 +1,10 @@
 //! The store, on SQLite and on PostgreSQL: the same journeys, the same results.
 
-mod common;
-
+use crate::common::Database;
 use app::model::{
     AttemptId, AttemptKind, CheckKind, CheckStatus, ClientId, InstitutionId, MailboxId, MailboxState, Outcome,
     Provider, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
 };
-use common::Database;
 use server::clock::Clock;
 use server::store::{
     Check, EmailSettings, InstitutionRow, NewAttempt, NewMailbox, Registration, Resting, Slot, Store, User,

@@ -1,10 +1,8 @@
 //! What people without the right to it try, signed in or not: it makes nothing, and what it makes is bounded.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Browser, Captured, Database, World, location, session_cookie};
+use crate::common::{Browser, Captured, Database, World, location, session_cookie};
 use sqlx::{Connection, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -212,7 +210,7 @@ async fn authority_that_ended_while_microsoft_was_asked_counts_no_more() {
 }
 
 /// Somebody who has set a password by a link that an administrator made for a person.
-async fn with_new_link(admin: &Browser, world: &World, seat: &common::Seat) -> Browser {
+async fn with_new_link(admin: &Browser, world: &World, seat: &crate::common::Seat) -> Browser {
     admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &seat.user.to_string())]).await;
     let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
     let link = page.split("/invitation/").nth(1).unwrap();

@@ -1,12 +1,10 @@
 //! Mail servers that mean harm, or are dead: nothing they say is believed before TLS, read without end, or waited for without end.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Browser, Database, World};
+use crate::common::{Browser, Database, World};
 use server::config::Relay;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -1,8 +1,6 @@
 //! Starting: a wrong key is a clear error and never a new key over old data; a second start keeps everything.
 
-mod common;
-
-use common::Database;
+use crate::common::Database;
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::wiring::build;

@@ -1,9 +1,7 @@
 //! Reading mail over real sockets, on both databases: what is known, what is kept, and what is forgotten.
 
-mod common;
-
+use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{AttemptKind, MailboxId};
-use common::{Browser, Database, Seat, World, location};
 use server::mailbox_sync::{Command, Reply};
 use server::store::NewMailbox;
 
@@ -14,7 +12,7 @@ fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
 }
 
 async fn page(browser: &Browser, world: &World, path: &str) -> String {
-    common::without_bdi(&browser.get(&world.url("demo", path)).await.text().await.unwrap())
+    crate::common::without_bdi(&browser.get(&world.url("demo", path)).await.text().await.unwrap())
 }
 
 /// The address of a message in a list.

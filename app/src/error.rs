@@ -11,7 +11,6 @@ use crate::model::{Diagnosis, FieldError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AppError {
-    /// Nobody is signed in, or the session ended.
     #[error("You've been signed out. Sign in, then start again.")]
     NotSignedIn,
     /// Signed in, but not allowed.
@@ -22,31 +21,19 @@ pub enum AppError {
         "Your mail is hidden because your password was reset with a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; your mail then shows again."
     )]
     MailLocked,
-    /// There is no such thing in this institution.
     #[error("We can't find that page. It may have been deleted.")]
     NotFound,
-    /// Invalid fields of a form.
     #[error("{}", fields.first().map_or("Check the form.", |field| field.text.as_str()))]
-    Invalid {
-        /// What is wrong with which field.
-        fields: Vec<FieldError>,
-    },
+    Invalid { fields: Vec<FieldError> },
     /// It cannot be done now, for a reason that the text gives.
     #[error("{text}")]
-    Refused {
-        /// What happened and what to do.
-        text: String,
-    },
+    Refused { text: String },
     /// It cannot be done now, and the diagnosis says why, who mends it, and how.
     ///
     /// What islands ask for never ends so: the browser does not load what would read it.
     #[cfg_attr(feature = "hydrate", serde(skip_deserializing))]
     #[error("{} {}", diagnosis.title, diagnosis.summary)]
-    Diagnosed {
-        /// The whole of it, with the evidence.
-        diagnosis: Box<Diagnosis>,
-    },
-    /// Too many attempts.
+    Diagnosed { diagnosis: Box<Diagnosis> },
     #[error("Too many attempts. Wait {minutes} minutes, then try again.")]
     TooMany {
         /// Minutes until the next attempt.
@@ -55,31 +42,24 @@ pub enum AppError {
     /// The request could not be read.
     #[error("Something went wrong. Reload the page and try again.")]
     Malformed,
-    /// Something failed inside.
     #[error(
         "Something went wrong on our side. Nothing was changed. Try again. If it happens again, give support this reference: {reference}"
     )]
-    Internal {
-        /// Finds the entry in the log.
-        reference: String,
-    },
+    Internal { reference: String },
     /// The browser could not reach Entrepost.
     #[error("Can't reach Entrepost. Check your connection and try again.")]
     Unreachable,
 }
 
 impl AppError {
-    /// One wrong field.
     pub fn field(field: &str, label: &str, text: impl Into<String>) -> Self {
         Self::Invalid { fields: vec![FieldError { field: field.into(), label: label.into(), text: text.into() }] }
     }
 
-    /// A refusal in words.
     pub fn refused(text: impl Into<String>) -> Self {
         Self::Refused { text: text.into() }
     }
 
-    /// The HTTP status of an answer that carries this error.
     pub fn status(&self) -> u16 {
         match self {
             Self::NotSignedIn => 401,

@@ -10,7 +10,6 @@ use crate::pages::{
     NotFound, Outbox, SentMessage, Users,
 };
 
-/// The document.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
     view! {
         <!DOCTYPE html>
@@ -32,7 +31,6 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
     }
 }
 
-/// The routes.
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();

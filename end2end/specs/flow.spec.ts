@@ -1,13 +1,13 @@
 // The whole flow: an administrator configures, a user connects, the test message arrives.
 import { expect, isPlain, open, test } from "../fixtures/test";
-import { ACCOUNT, accept, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, save, signIn, signOut, stop } from "../fixtures/steps";
+import { ACCOUNT, accept, atMicrosoft, CONFIG, configureByHand, connectByHand, fillRegistration, outcome, save, signInByForm, signOut, stop } from "../fixtures/steps";
 
 const CHECKS = ["sign_in", "identity", "token", "smtp", "test_message", "imap", "arrival"];
 
-test("configure, connect, watch every check pass up to the test message", async ({ page, demo }) => {
+test("configureByHand, connectByHand, watch every check pass up to the test message", async ({ page, demo }) => {
   await open(page, demo.url);
   await expect(page).toHaveURL(/\/login/);
-  await signIn(page, demo.url, "admin@demo.example");
+  await signInByForm(page, demo.url, "admin@demo.example");
   await page.locator(".user-button").click();
   await page.locator("#user-menu").getByRole("link", { name: "Institution Config › General › Email" }).click();
   await fillRegistration(page, demo);
@@ -17,7 +17,7 @@ test("configure, connect, watch every check pass up to the test message", async 
   await expect(page.getByText("/web/home/emails/msexchangeonlineoauth").first()).toBeVisible();
   await signOut(page);
 
-  await signIn(page, demo.url, "user@demo.example");
+  await signInByForm(page, demo.url, "user@demo.example");
   await page.locator(".user-button").click();
   await page.locator("#user-menu").getByRole("link", { name: "User Account › Email" }).click();
   await expect(page.getByLabel("Email address")).toHaveValue("user@demo.example");
@@ -56,7 +56,7 @@ test("configure, connect, watch every check pass up to the test message", async 
 });
 
 test("code and state leave the address bar", async ({ page, demo }) => {
-  await configure(page, demo);
+  await configureByHand(page, demo);
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();
   await atMicrosoft(page, "admin@demo.example");
@@ -73,7 +73,7 @@ test("code and state leave the address bar", async ({ page, demo }) => {
 });
 
 test("the guide ticks itself where Microsoft proved a step, and remembers a tick", { tag: "@script" }, async ({ page, demo }) => {
-  await configure(page, demo);
+  await configureByHand(page, demo);
   for (const step of ["register", "ids", "secret"]) await expect(page.locator(`[data-step="${step}"] input`)).toBeChecked();
   await expect(page.locator('[data-step="redirect_uri"] input')).not.toBeChecked();
   await open(page, demo.url + CONFIG);
@@ -93,10 +93,10 @@ test("the guide ticks itself where Microsoft proved a step, and remembers a tick
 });
 
 test("without JavaScript the page of an attempt reloads itself, and the guide has a button", { tag: "@plain" }, async ({ page, demo }) => {
-  await configure(page, demo);
+  await configureByHand(page, demo);
   // Slow enough that the page is shown before the checks are done.
   await demo.faults({ slow_ms: 400 });
-  await connect(page, demo, "admin@demo.example");
+  await connectByHand(page, demo, "admin@demo.example");
   await expect(page.locator(".attempt")).toHaveAttribute("data-stage", "running");
   await demo.faults({ slow_ms: 0 });
   await outcome(page, "passed");
@@ -107,7 +107,7 @@ test("without JavaScript the page of an attempt reloads itself, and the guide ha
 });
 
 test("the checks run to the end on the server even if the tab closes", async ({ page, context, demo }) => {
-  await configure(page, demo);
+  await configureByHand(page, demo);
   await demo.faults({ slow_ms: 400 });
   await page.goto(demo.url + ACCOUNT);
   await page.getByRole("button", { name: "Configure & Test" }).click();

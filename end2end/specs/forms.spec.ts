@@ -1,6 +1,6 @@
 // What each form answers: the focus goes to it, and the title says it, so that nobody has to look for it.
 import { expect, test } from "../fixtures/test";
-import { ACCOUNT, CONFIG, configure, connect, fillRegistration, outcome, signIn, signOut } from "../fixtures/steps";
+import { ACCOUNT, CONFIG, configure, connect, fillRegistration, outcome, signInByForm, signOut } from "../fixtures/steps";
 import type { Page } from "@playwright/test";
 
 const ME = "admin@demo.example";
@@ -28,10 +28,10 @@ test("signing in and out, an invitation", async ({ page, demo, newcomer }) => {
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("button", { name: "Sign in" }).click();
   await said(page, "That didn't work.");
-  await signIn(page, demo.url, ME);
+  await signInByForm(page, demo.url, ME);
   await signOut(page);
   await said(page, "You are signed out.");
-  await signIn(page, demo.url, ME);
+  await signInByForm(page, demo.url, ME);
   await page.goto(`${demo.url}/institution/users`);
   await page.getByLabel("Email", { exact: true }).fill(WRONG);
   await page.getByRole("button", { name: "Invite", exact: true }).click();
@@ -49,7 +49,7 @@ test("signing in and out, an invitation", async ({ page, demo, newcomer }) => {
 });
 
 test("configuration, connecting, further addresses", async ({ page, demo }) => {
-  await signIn(page, demo.url, ME);
+  await signInByForm(page, demo.url, ME);
   await page.goto(demo.url + CONFIG);
   await page.getByLabel("Email Provider").selectOption({ label: "MS Exchange Online" });
   await page.getByLabel("Client ID", { exact: true }).fill("not an id");

@@ -1,6 +1,6 @@
 // Two institutions on one server cannot see or change each other.
 import { expect, test } from "../fixtures/test";
-import { ACCOUNT, CONFIG, configure, connect, outcome, signIn, signOut } from "../fixtures/steps";
+import { ACCOUNT, CONFIG, configure, connect, outcome, signInByForm, signOut } from "../fixtures/steps";
 
 test("accounts, sessions, settings, attempts and people stay apart", async ({ page, demo, context }) => {
   await configure(page, demo);
@@ -16,7 +16,7 @@ test("accounts, sessions, settings, attempts and people stay apart", async ({ pa
   await page.goto(demo.second("/"));
   await expect(page).toHaveURL(/\/login/);
 
-  await signIn(page, demo.second(), "admin@demo.example");
+  await signInByForm(page, demo.second(), "admin@demo.example");
   await page.goto(demo.second(CONFIG));
   await expect(page.getByLabel("Email Provider")).toHaveValue("system_default");
   await page.getByLabel("Email Provider").selectOption({ label: "MS Exchange Online" });

@@ -91,7 +91,7 @@ test("a mailbox that may not send: said before and after writing; the message le
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");
   await page.goto(`${demo.url}/mail/compose`);
-  await expect(page.getByText("What you send as admin@demo.example may have to wait in the outbox")).toBeVisible();
+  await expect(page.getByText("Messages from admin@demo.example may have to wait in the outbox")).toBeVisible();
   await write(page, demo, "other@demo.example", "Blocked");
   await expect(page.getByText("Message queued.")).toBeVisible();
   await expect(message(page, "Blocked")).toContainText("Sending is switched off for this mailbox.");

@@ -1,6 +1,6 @@
 // Sign-in, invitations, roles, disabling.
 import { expect, test } from "../fixtures/test";
-import { ACCOUNT, configure, connect, outcome, PASSWORD, signIn, signOut } from "../fixtures/steps";
+import { ACCOUNT, configure, connect, outcome, PASSWORD, signInByForm, signOut } from "../fixtures/steps";
 
 const USERS = "/institution/users";
 
@@ -19,7 +19,7 @@ test("wrong user and wrong password get one answer; too many are stopped", async
 });
 
 test("an invited person sets a password with the link, once, and gets it by e-mail", async ({ page, demo, newcomer }) => {
-  await signIn(page, demo.url, "admin@demo.example");
+  await signInByForm(page, demo.url, "admin@demo.example");
   await page.goto(demo.url + USERS);
   await page.getByLabel("Email", { exact: true }).fill("other@demo.example");
   await page.getByRole("button", { name: "Invite", exact: true }).click();
@@ -50,7 +50,7 @@ test("an invited person sets a password with the link, once, and gets it by e-ma
 test("disabling signs out and forgets the tokens; the last administrator stays", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
   const theirs = await newcomer();
-  await signIn(theirs, demo.url, "user@demo.example");
+  await signInByForm(theirs, demo.url, "user@demo.example");
   await connect(theirs, demo);
   await outcome(theirs, "passed");
 
@@ -68,7 +68,7 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
   await user.getByText("Change user@demo.example").click();
   await user.getByRole("button", { name: "Enable" }).click();
   await expect(page.getByText("user@demo.example is enabled.")).toBeVisible();
-  await signIn(theirs, demo.url, "user@demo.example");
+  await signInByForm(theirs, demo.url, "user@demo.example");
   await theirs.goto(demo.url + ACCOUNT);
   await expect(theirs.getByRole("heading", { name: "Connect your mailbox", exact: true })).toBeVisible();
   await expect(theirs.getByText("Institution Config")).toHaveCount(0);
@@ -85,7 +85,7 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
 test("a changed role ends the session; an administrator can disconnect a mailbox", async ({ page, demo, newcomer }) => {
   await configure(page, demo);
   const theirs = await newcomer();
-  await signIn(theirs, demo.url, "user@demo.example");
+  await signInByForm(theirs, demo.url, "user@demo.example");
   await connect(theirs, demo);
   await outcome(theirs, "passed");
   await page.goto(demo.url + USERS);

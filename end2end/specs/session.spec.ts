@@ -1,6 +1,6 @@
 // A session that ends while somebody writes takes nothing away.
 import { expect, open, test } from "../fixtures/test";
-import { configure, connect, outcome, signIn } from "../fixtures/steps";
+import { configure, connect, outcome, signInByForm } from "../fixtures/steps";
 
 test("the session ends while a message is written: it is said, and nothing is lost @script", async ({ page, demo }) => {
   await configure(page, demo);
@@ -34,7 +34,7 @@ test("what one person wrote is not shown to the next one in the same tab @script
   await outcome(page, "passed");
   // Another browser's worth: nobody is signed in here, nor at Microsoft.
   await page.context().clearCookies();
-  await signIn(page, demo.url, "user@demo.example");
+  await signInByForm(page, demo.url, "user@demo.example");
   await connect(page, demo);
   await outcome(page, "passed");
   await open(page, `${demo.url}/mail/compose`);
@@ -42,7 +42,7 @@ test("what one person wrote is not shown to the next one in the same tab @script
   await page.context().clearCookies();
   await page.getByLabel("Message", { exact: true }).fill("Marks of class 4.");
   await expect(page.getByText("You've been signed out.")).toBeVisible();
-  await signIn(page, demo.url, "admin@demo.example");
+  await signInByForm(page, demo.url, "admin@demo.example");
   await open(page, `${demo.url}/mail/compose`);
   await expect(page.getByLabel("Subject")).toHaveValue("");
   await expect(page.getByLabel("Message", { exact: true })).toHaveValue("");

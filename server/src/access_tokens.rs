@@ -42,18 +42,13 @@ fn rest_ms(count: u32, jitter: f64) -> i64 {
     rest + (rest as f64 * jitter / 5.0) as i64
 }
 
-/// An access token for SMTP and IMAP.
 #[derive(Clone)]
 pub struct AccessToken {
-    /// The bearer token.
     pub secret: Secret,
-    /// When it ends.
     pub expires_at: Timestamp,
-    /// Granted scopes, if the answer named them.
     pub scopes: Option<Vec<String>>,
 }
 
-/// Why no token is available.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The authority refused or cannot be reached.
@@ -62,13 +57,10 @@ pub enum TokenError {
     /// The mailbox belongs to a registration that is no longer in use.
     #[error("the app registration changed since this mailbox was connected")]
     RegistrationChanged,
-    /// The grant ended; the fault, as JSON.
     #[error("the mailbox needs to be reconnected")]
     NeedsReconnect(Option<String>),
-    /// The mailbox is gone.
     #[error("the mailbox was disconnected")]
     Gone,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A sealed value cannot be opened.
@@ -133,7 +125,6 @@ impl Refused {
     }
 }
 
-/// A token in transit to the other replicas.
 #[derive(Serialize, Deserialize)]
 struct Travelling {
     user: String,
@@ -148,7 +139,6 @@ impl Drop for Travelling {
     }
 }
 
-/// Issues access tokens.
 pub struct Tokens {
     store: Store,
     vault: Arc<Vault>,
@@ -164,7 +154,6 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Tokens {
-    /// Nothing cached yet.
     pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock, tasks: TaskTracker) -> Self {
         Self { store, vault, entra, clock, cache: Mutex::default(), refreshes: KeyedLock::default(), tasks }
     }
@@ -338,7 +327,6 @@ impl Tokens {
         result
     }
 
-    /// Waits for another replica's token.
     async fn awaited(
         &self,
         mailbox: &Mailbox,

@@ -47,7 +47,6 @@ impl Clock {
         }
     }
 
-    /// A new id.
     #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
     pub fn uuid(&self) -> Uuid {
         Uuid::new_v4()

@@ -22,42 +22,27 @@ pub use source::{ConfigError, Source};
 #[derive(Debug, Clone)]
 pub struct Microsoft {
     pub authority: Url,
-    /// Delegated scopes, separated by spaces.
     pub scopes: String,
-    /// Scope of the client-credentials probe.
     pub app_scope: String,
-    /// Host and port of submission.
     pub smtp: (String, u16),
-    /// Host and port of IMAP.
     pub imap: (String, u16),
 }
 
-/// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Address to serve on.
     pub listen: SocketAddr,
-    /// Public addresses.
     pub public_url: PublicUrl,
-    /// SQLite or PostgreSQL.
     pub database_url: Secret,
-    /// The master key itself, if given.
     pub master_key: Option<Secret>,
     /// Path of the key file, which is created if absent.
     pub master_key_file: PathBuf,
-    /// The operator chose the key file.
     pub master_key_given: bool,
-    /// Domain of the default notification senders.
     pub notifications_domain: String,
-    /// Relay of the system default provider.
     pub system_smtp: Option<Relay>,
-    /// Microsoft's hosts.
     pub microsoft: Microsoft,
-    /// Support contact, shown with every diagnosis.
     pub support_contact: Option<String>,
     /// Outbound address of this server, for Conditional Access.
     pub outbound_address: Option<String>,
-    /// PEM of further trusted CAs.
     pub extra_ca: Option<Vec<u8>>,
     /// Header in which a trusted proxy forwards the client address.
     pub client_address_header: Option<http::HeaderName>,
@@ -66,7 +51,6 @@ pub struct Config {
     pub space: DiskSpace,
     /// Browser connections at one time; if unset, as many as the system allows.
     pub connections: Option<usize>,
-    /// Of those, from one network address.
     pub connections_per_address: usize,
     /// Time limit of a sign-in at Microsoft.
     pub sign_in_lifetime: Duration,
@@ -79,7 +63,6 @@ pub struct Config {
     pub attachment_limit: u64,
     /// How long finished messages stay in the outbox.
     pub outbox_kept: Duration,
-    /// Poll interval of mailboxes that nobody watches.
     pub poll_interval: Duration,
 }
 

@@ -22,23 +22,16 @@ const PASSWORD: &str = "demo demo demo";
 /// Ports of the demo; 0 means any free one.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    /// Entrepost.
     pub server: u16,
-    /// The sandbox's Entra and portal.
     pub entra: u16,
-    /// The sandbox's SMTP submission.
     pub smtp: u16,
-    /// The sandbox's IMAP.
     pub imap: u16,
-    /// The sandbox's relay for the system default.
     pub relay: u16,
 }
 
-/// A running demo.
 pub struct Demo {
     pub services: Arc<Services>,
     pub sandbox: Sandbox,
-    /// Address of Entrepost.
     pub listener: tokio::net::TcpListener,
 }
 

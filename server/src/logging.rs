@@ -16,7 +16,6 @@ fn is_own(target: &str) -> bool {
     OWN.contains(&name)
 }
 
-/// Whether a level shows more than INFO.
 fn is_verbose(level: &str) -> bool {
     // An empty level means all.
     let level = level.trim();

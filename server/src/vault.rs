@@ -55,7 +55,6 @@ impl Place {
 
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// No key, or an unreadable one.
     #[error("{0}")]
     Key(String),
     /// The value is not sealed, was changed, or was sealed for another place.
@@ -155,7 +154,6 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Id of the current key.
     pub fn key_id(&self) -> &str {
         self.keys.first().map_or("", |key| key.id.as_str())
     }

@@ -25,7 +25,6 @@ pub enum StartError {
     /// The master key cannot be used.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// Something else.
     #[error("{0}")]
     Other(String),
 }

@@ -40,7 +40,6 @@ pub async fn sign_out() -> Result<(), AppError> {
     Ok(())
 }
 
-/// Sets a password with an invitation link.
 #[server(name = AcceptInvitation, prefix = "/api", endpoint = "accept_invitation")]
 pub async fn accept_invitation(token: String, password: String, repeated: String) -> Result<(), AppError> {
     let request = Request::current().await?;
@@ -72,7 +71,6 @@ pub async fn invite(email: String, role: String) -> Result<(), AppError> {
     request.form(USERS_PATH, FormName::Invite, &[("email", &email), ("role", &role)], work).await
 }
 
-/// Makes a new link to set a password.
 #[server(name = RenewInvitation, prefix = "/api", endpoint = "renew_invitation")]
 pub async fn renew_invitation(user: String) -> Result<(), AppError> {
     let request = Request::current().await?;
@@ -105,7 +103,6 @@ pub async fn dismiss_undelivered(user: String) -> Result<(), AppError> {
     request.notice(USERS_PATH, FormName::Users, work).await
 }
 
-/// Deletes the tokens of another person's mailbox.
 #[server(name = DisconnectPersonsMailbox, prefix = "/api", endpoint = "disconnect_persons_mailbox")]
 pub async fn disconnect_persons_mailbox(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;

@@ -109,7 +109,6 @@ pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
     }
 }
 
-/// Saves while the user types (called by the island).
 #[server(name = SaveDraft, prefix = "/api", endpoint = "save_draft")]
 pub async fn save_draft(
     #[server(default)] mailbox: String,
@@ -146,7 +145,6 @@ pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, Ap
     request.answer(work.await)
 }
 
-/// Starts a reply or a forward.
 #[server(name = AnswerMessage, prefix = "/api", endpoint = "answer_message")]
 pub async fn answer_message(
     mailbox: String,

@@ -66,7 +66,6 @@ pub async fn set_guide_step(step: String, done: bool) -> Result<(), AppError> {
     request.answer(work.await)
 }
 
-/// Ticks exactly these steps of the guide (the plain form).
 #[server(name = SetGuideSteps, prefix = "/api", endpoint = "set_guide_steps")]
 pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<(), AppError> {
     let request = Request::current().await?;
@@ -77,7 +76,6 @@ pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<()
     request.form(EMAIL_CONFIG_PATH, FormName::Guide, &[], work).await
 }
 
-/// Sends the administrator to Microsoft for admin consent.
 #[server(name = StartConsent, prefix = "/api", endpoint = "start_consent")]
 pub async fn start_consent() -> Result<(), AppError> {
     let request = Request::current().await?;
@@ -85,7 +83,6 @@ pub async fn start_consent() -> Result<(), AppError> {
     request.provider(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
 }
 
-/// Configure & Test of the notification mailbox.
 #[server(name = StartNotifications, prefix = "/api", endpoint = "start_notifications")]
 pub async fn start_notifications() -> Result<(), AppError> {
     let request = Request::current().await?;

@@ -10,7 +10,6 @@ use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{Flash, FormName, INBOX_PATH, MESSAGE_PATH, MailAction, MailboxId, MessageRef, escaped};
 
-/// The page of a folder, or of what was found in it.
 #[cfg(feature = "ssr")]
 fn list(mailbox: &str, folder: &str, (number, search): (u32, &str)) -> String {
     let Ok(mailbox) = mailbox.parse::<MailboxId>() else { return INBOX_PATH.to_owned() };
@@ -19,7 +18,6 @@ fn list(mailbox: &str, folder: &str, (number, search): (u32, &str)) -> String {
     format!("{INBOX_PATH}?mailbox={mailbox}&folder={}{number}{search}", escaped(folder))
 }
 
-/// Marks, flags or deletes messages of a folder.
 #[server(name = ActOnMail, prefix = "/api", endpoint = "act_on_mail")]
 pub async fn act_on_mail(
     #[server(default)] mailbox: String,
@@ -57,7 +55,6 @@ pub async fn act_on_mail(
     request.notice(&back, FormName::Inbox, async { acted.map(|acted| acted.notice) }).await
 }
 
-/// Syncs a folder now.
 #[server(name = RefreshMail, prefix = "/api", endpoint = "refresh_mail")]
 pub async fn refresh_mail(
     #[server(default)] mailbox: String,
@@ -72,7 +69,6 @@ pub async fn refresh_mail(
     request.form(&back, FormName::Inbox, &[], work).await
 }
 
-/// Chooses the folder that deleted messages go to.
 #[server(name = ChooseDeletedFolder, prefix = "/api", endpoint = "choose_deleted_folder")]
 pub async fn choose_deleted_folder(
     #[server(default)] mailbox: String,

@@ -79,7 +79,6 @@ pub fn json_line(view: &crate::model::AttemptView) -> String {
     line
 }
 
-/// Sign in as …, Continue with …, or Use this address instead.
 #[server(name = Decide, prefix = "/api", endpoint = "decide")]
 pub async fn decide(attempt: String, decision: String) -> Result<(), AppError> {
     let request = Request::current().await?;
@@ -108,7 +107,6 @@ pub async fn try_again(mailbox: String) -> Result<(), AppError> {
     request.next(ACCOUNT_PATH, FormName::Connect, work).await
 }
 
-/// Stores the further addresses of a mailbox.
 #[server(name = SetAliases, prefix = "/api", endpoint = "set_aliases")]
 pub async fn set_aliases(mailbox: String, #[server(default)] aliases: String) -> Result<(), AppError> {
     let request = Request::current().await?;

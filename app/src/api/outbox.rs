@@ -33,7 +33,6 @@ pub async fn retry_message(delivery: String) -> Result<(), AppError> {
     request.notice(OUTBOX_PATH, FormName::Outbox, work).await
 }
 
-/// Looks for an unconfirmed message in Sent Items.
 #[server(name = CheckSent, prefix = "/api", endpoint = "look_for_message")]
 pub async fn check_sent(delivery: String) -> Result<(), AppError> {
     let request = Request::current().await?;

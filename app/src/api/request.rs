@@ -19,14 +19,12 @@ pub const NOT_STORED: HeaderName = HeaderName::from_static("x-entrepost-not-stor
 /// Where the answer's page forwards to; the router makes the page.
 pub const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-provider-redirect");
 
-/// Who is asking, and the services.
 pub struct Request {
     pub visitor: Visitor,
     pub backend: Backend,
     response: ResponseOptions,
 }
 
-/// Parses an id of a form; one that is no id names nothing.
 pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T> {
     text.parse().map_err(|_| AppError::NotFound.into())
 }
@@ -194,7 +192,6 @@ impl Request {
     }
 }
 
-/// An error as the answer of a form.
 fn problem(error: &AppError) -> Flash {
     match error {
         AppError::Invalid { fields } => Flash { errors: fields.clone(), ..Flash::default() },

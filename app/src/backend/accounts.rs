@@ -5,31 +5,21 @@ use async_trait::async_trait;
 use super::{Administrator, Cookie, Result, SignedIn, Visitor};
 use crate::model::{InvitationView, MailboxId, Notice, Role, UserId, UserRow};
 
-/// Sign-in, people, invitations.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Checks address and password and opens a session.
     async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>>;
     /// The same person, as they are known now; none if their session ended.
     async fn again(&self, user: &SignedIn) -> Option<SignedIn>;
-    /// Ends the visitor's session.
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie>;
-    /// Whose invitation this is.
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView>;
-    /// Sets the password and opens a session.
     async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>>;
-    /// Everybody in the institution.
     async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>>;
-    /// Makes an account and its invitation link.
     async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice>;
-    /// Makes a new invitation link for an existing account.
     async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
-    /// Changes a role.
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice>;
     /// Disables an account (and forgets its tokens), or enables it again.
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice>;
     /// Says no more that emails of Entrepost did not reach somebody.
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
-    /// Forgets the tokens of somebody's mailbox.
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice>;
 }

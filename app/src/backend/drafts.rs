@@ -9,16 +9,12 @@ use crate::model::{
     ReplyKind, UtcOffset,
 };
 
-/// A file that is to be attached.
 pub struct NewFile {
-    /// Its name, as the browser says.
     pub name: String,
-    /// Its type, as the browser says.
     pub content_type: String,
     pub bytes: Vec<u8>,
 }
 
-/// A compose form as it was posted, with its files.
 pub struct PostedDraft {
     pub form: ComposeForm,
     pub version: FormVersion,
@@ -33,7 +29,6 @@ impl PostedDraft {
     }
 }
 
-/// The button of the compose form that was pressed.
 pub enum ComposeAction {
     Send,
     Save,
@@ -41,7 +36,6 @@ pub enum ComposeAction {
     Detach(AttachmentId),
 }
 
-/// The page that answers a compose form.
 pub enum Composed {
     Outbox(Flash),
     Drafts(Flash),
@@ -49,7 +43,6 @@ pub enum Composed {
     Draft(DraftId, Result<Flash>),
 }
 
-/// Drafts: saved while the user types, with attachments.
 #[async_trait]
 pub trait Drafts: Send + Sync {
     /// What the compose page needs: of a draft, or of a new message.
@@ -58,9 +51,7 @@ pub trait Drafts: Send + Sync {
     fn attachment_limit(&self) -> u64;
     /// Carries out the compose form. What was typed and attached is saved first, whatever follows.
     async fn submit(&self, user: &MailOwner, posted: PostedDraft, action: ComposeAction) -> Result<Composed>;
-    /// Saves while the user types.
     async fn autosave(&self, user: &MailOwner, form: ComposeForm, version: FormVersion) -> Result<()>;
-    /// Attaches files; answers all attachments.
     async fn attach(&self, user: &MailOwner, posted: PostedDraft) -> Result<Vec<AttachmentView>>;
     async fn discard(&self, user: &MailOwner, draft: DraftId) -> Result<Notice>;
     /// Unsent messages, newest first.

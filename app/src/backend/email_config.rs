@@ -5,37 +5,27 @@ use async_trait::async_trait;
 use super::{Administrator, ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{EmailConfigForm, EmailConfigView, Flash, GuideStep, MailboxId, Notice};
 
-/// What the home page and the banners say.
 #[derive(Debug, Clone, Default)]
 pub struct Home {
     /// Notices, most urgent first, with the address of the page that mends each.
     pub notices: Vec<(Notice, String, String)>,
 }
 
-/// Institution Config > General > Email.
 #[async_trait]
 pub trait EmailConfig: Send + Sync {
-    /// Everything the page shows.
     async fn view(&self, admin: &Administrator) -> Result<EmailConfigView>;
-    /// Checks the form, then asks Microsoft, then stores.
     async fn save(&self, admin: &Administrator, form: EmailConfigForm) -> Result<Flash>;
     /// Asks Microsoft again about values stored as unverified or waiting. `confirmed`: the administrator agreed that using
     /// the waiting ones ends every connection.
     async fn verify_again(&self, admin: &Administrator, confirmed: bool) -> Result<Flash>;
-    /// Forgets the waiting values.
     async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice>;
-    /// Ticks or unticks one step of the guide.
     async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<()>;
-    /// Ticks exactly these steps.
     async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<()>;
-    /// Begins admin consent at Microsoft.
     async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect>;
     /// Begins Configure & Test of the custom From address's own mailbox.
     async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect>;
     /// Tests a connected mailbox that sends as the custom From address; answers where to watch.
     async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String>;
-    /// No mailbox sends notifications any more.
     async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice>;
-    /// What the home page says.
     async fn home(&self, user: &SignedIn) -> Result<Home>;
 }

@@ -8,15 +8,12 @@ use futures::Stream;
 use super::{MailOwner, Result};
 use crate::model::{InboxQuery, InboxView, MailAction, MailboxId, MessageRef, MessageView, Notice};
 
-/// What was done with messages of a folder.
 pub struct Acted {
-    /// What to say.
     pub notice: Notice,
     /// UIDVALIDITY and UID of the row where one goes on: the message, or the one behind those that are gone.
     pub row: Option<(u32, u32)>,
 }
 
-/// A file that is downloaded as it comes.
 pub struct Download {
     pub name: String,
     pub content_type: String,
@@ -26,7 +23,6 @@ pub struct Download {
 /// Wakes whenever what a person sees of their mail changed.
 pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
-/// Reading mail.
 #[async_trait]
 pub trait Inbox: Send + Sync {
     /// A page of a folder. None: no mailbox is connected.
@@ -52,9 +48,7 @@ pub trait Inbox: Send + Sync {
         action: MailAction,
         to: &str,
     ) -> Result<Acted>;
-    /// Chooses the folder that deleted messages go to.
     async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice>;
-    /// Looks into a folder now.
     async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<()>;
     /// Stands for what a person sees of their mail now: another one means that something changed.
     async fn mark(&self, user: &MailOwner) -> String;

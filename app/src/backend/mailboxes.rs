@@ -13,9 +13,7 @@ use crate::model::{AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptV
 pub struct Callback {
     /// The `state` that came back.
     pub state: String,
-    /// The authorization code.
     pub code: Option<String>,
-    /// The OAuth error.
     pub error: Option<String>,
     pub error_description: Option<String>,
     /// The issuer, where the authority sends it (RFC 9207).
@@ -31,7 +29,6 @@ pub enum Decision {
     SignInAgain,
     /// Continue with the typed address, saved only if a test message proves it.
     ContinueWithTyped,
-    /// Connect the address that signed in.
     UseSignedIn,
 }
 
@@ -44,17 +41,13 @@ pub struct TurnedAway {
     pub path: String,
 }
 
-/// Where a decision leads.
 pub enum NextPage {
-    /// A page of Entrepost.
     Path(String),
     Provider(ProviderRedirect),
 }
 
-/// User Account > Email.
 #[async_trait]
 pub trait Mailboxes: Send + Sync {
-    /// Everything the page shows.
     async fn account(&self, user: &SignedIn) -> Result<AccountView>;
     /// Attempts for a person's own mailbox, or (for administrators) for notifications: a page of those made before a time,
     /// newest first, and whether there are more.
@@ -64,7 +57,6 @@ pub trait Mailboxes: Send + Sync {
         kind: AttemptKind,
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool)>;
-    /// Begins Configure & Test.
     async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect>;
     /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
     async fn complete(
@@ -77,16 +69,12 @@ pub trait Mailboxes: Send + Sync {
     /// nothing of its own text is in the answer. None: it says nothing that is known.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
     async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView>;
-    /// Starts the checks, if nobody did, and follows them.
     async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
-    /// Follows the checks.
     async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
-    /// Carries out a decision; answers where to go.
     async fn decide(&self, user: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<NextPage>;
     /// Runs the checks again with the grant that is kept; answers where to watch.
     async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String>;
     /// Stores the further addresses of a mailbox, as they were typed.
     async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice>;
-    /// Forgets the tokens.
     async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice>;
 }

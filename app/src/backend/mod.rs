@@ -26,10 +26,8 @@ use crate::model::Flash;
 /// Why a method failed. [`Backend::told`] turns it into what a person is told.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// Something the person can understand.
     #[error(transparent)]
     App(#[from] AppError),
-    /// Something for the log.
     #[error("{0}")]
     Internal(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -59,32 +57,24 @@ pub type Result<T> = std::result::Result<T, BackendError>;
 /// A `Set-Cookie` header value.
 pub struct Cookie(pub String);
 
-/// Where to send the browser, and what to leave in it.
 pub struct ProviderRedirect {
-    /// An address at the authority.
     pub url: String,
-    /// The cookie that binds the attempt to this browser.
     pub cookie: Cookie,
 }
 
-/// Answers of plain forms, kept for the redirect that follows.
 #[async_trait]
 pub trait Flashes: Send + Sync {
-    /// Keeps an answer; the cookie fetches it.
     async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie>;
     /// The cookie that ends an answer which the browser itself holds, so that it is shown once.
     fn forget(&self, visitor: &Visitor) -> Option<Cookie>;
-    /// Takes the answer, if there is one.
     async fn take(&self, visitor: &Visitor) -> Option<Flash>;
 }
 
-/// The log of internal errors.
 pub trait ErrorLog: Send + Sync {
     /// Writes an error; answers the reference by which support finds it.
     fn record(&self, error: &(dyn std::error::Error + Send + Sync)) -> String;
 }
 
-/// Everything the pages and server functions can ask for.
 #[derive(Clone)]
 pub struct Backend {
     pub accounts: Arc<dyn Accounts>,

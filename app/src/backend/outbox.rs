@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use super::{MailOwner, Result};
 use crate::model::{DeliveryId, DeliveryView, DraftId, Notice, SentMessageView, Timestamp};
 
-/// Sent messages and their delivery status.
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// A page of messages written before a time, newest first, and whether there are more.
@@ -13,10 +12,8 @@ pub trait Outbox: Send + Sync {
     async fn message(&self, user: &MailOwner, id: DeliveryId) -> Result<SentMessageView>;
     /// Starts a draft from a message that was not delivered; answers it.
     async fn rewrite(&self, user: &MailOwner, id: DeliveryId) -> Result<DraftId>;
-    /// Cancels a waiting message.
     async fn cancel(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice>;
     /// Queues a message again.
     async fn retry(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice>;
-    /// Looks for an unconfirmed message in Sent Items.
     async fn check_sent(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice>;
 }

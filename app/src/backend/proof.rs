@@ -10,7 +10,6 @@ use std::sync::Arc;
 use crate::error::AppError;
 use crate::model::{InstitutionId, Role, SessionId, UserId};
 
-/// The institution that the host name named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Institution {
     pub id: InstitutionId,
@@ -21,15 +20,11 @@ pub struct Institution {
     pub public_url: String,
 }
 
-/// Whoever sent the request.
 #[derive(Debug, Clone)]
 pub struct Visitor {
-    /// The institution whose host was asked.
     pub institution: Arc<Institution>,
     pub person: Option<SignedIn>,
-    /// The network address the request came from.
     pub address: IpAddr,
-    /// Value of the cookie that fetches a form's answer.
     pub flash_token: Option<String>,
     /// Whether JavaScript was seen to run in this browser.
     pub script: bool,
@@ -40,12 +35,10 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    /// The signed-in person.
     pub fn signed_in(&self) -> Result<SignedIn, AppError> {
         self.person.clone().ok_or(AppError::NotSignedIn)
     }
 
-    /// The signed-in administrator.
     pub fn administrator(&self) -> Result<Administrator, AppError> {
         self.signed_in()?.administrator()
     }
@@ -79,7 +72,6 @@ impl SignedIn {
         self.session
     }
 
-    /// Who they are.
     pub fn user_id(&self) -> UserId {
         self.user
     }
@@ -89,7 +81,6 @@ impl SignedIn {
         &self.institution
     }
 
-    /// The account's address.
     pub fn address(&self) -> &str {
         &self.address
     }

@@ -10,10 +10,8 @@ use super::{Banner, DiagnosisSheet, RouteStops, duration};
 use crate::islands::{AttemptLive, SubmitButton};
 use crate::model::{AttemptKind, AttemptView, Choice, FixedBy, MailboxState, Outcome, Remedy, Stage, Tone};
 
-/// The postmark of an arrived test message.
 #[component]
 pub fn Postmark(
-    /// From sending to the mailbox.
     arrival_ms: i64,
     /// The day, as `23 NOV 2026`.
     #[prop(into)]
@@ -32,7 +30,6 @@ pub fn Postmark(
     }
 }
 
-/// A day as a postmark has it.
 pub fn day(milliseconds: i64) -> String {
     let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
     time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000))
@@ -42,12 +39,8 @@ pub fn day(milliseconds: i64) -> String {
         .to_uppercase()
 }
 
-/// A whole attempt.
 #[component]
-pub fn AttemptBody(
-    /// The snapshot.
-    view: AttemptView,
-) -> impl IntoView {
+pub fn AttemptBody(view: AttemptView) -> impl IntoView {
     let (tone, title, text) = headline(&view);
     let arrival = view.arrival_ms();
     let finished_day = day(view.finished_at.unwrap_or(view.created_at).0);

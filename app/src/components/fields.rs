@@ -8,16 +8,13 @@ use crate::model::{Flash, Timestamp};
 /// Frame of one control. Its ids tie hint and error to the control.
 #[component]
 pub fn Field(
-    /// Name, which is also the control's id.
     name: &'static str,
     label: &'static str,
     #[prop(into, optional)] hint: String,
     /// Whether it may stay empty.
     #[prop(optional)]
     optional: bool,
-    /// The form's answer.
     flash: Flash,
-    /// The control.
     children: Children,
 ) -> impl IntoView {
     let error = flash.error(name).map(ToOwned::to_owned);
@@ -35,10 +32,8 @@ pub fn Field(
     }
 }
 
-/// A text control with its frame.
 #[component]
 pub fn TextInput(
-    /// Name, which is also the control's id.
     name: &'static str,
     label: &'static str,
     /// `email`, `password`, `date`, `text`.
@@ -51,22 +46,17 @@ pub fn TextInput(
     /// Greyed text in an empty control.
     #[prop(into, optional)]
     placeholder: String,
-    /// What browsers may fill in.
-    #[prop(default = "off")]
-    autocomplete: &'static str,
+    #[prop(default = "off")] autocomplete: &'static str,
     /// Whether it may stay empty.
     #[prop(optional)]
     optional: bool,
-    /// Whether it shows ids.
-    #[prop(optional)]
-    mono: bool,
+    #[prop(optional)] mono: bool,
     /// Whether it takes addresses: phones show the `@` and no capitals, and what is pasted keeps its lines, each an address.
     #[prop(optional)]
     addresses: bool,
     /// What may be chosen: value and name. Anything else can be typed.
     #[prop(optional)]
     suggestions: Vec<(String, String)>,
-    /// The form's answer.
     flash: Flash,
 ) -> impl IntoView {
     let list = (!suggestions.is_empty()).then(|| format!("{name}-suggestions"));
@@ -125,19 +115,15 @@ pub fn TextInput(
     .into_any()
 }
 
-/// One of a few, as radio buttons.
 #[component]
 pub fn Choice(
-    /// Name of the field.
     name: &'static str,
     legend: &'static str,
     #[prop(into, optional)] hint: String,
-    /// Value and label of each.
     options: Vec<(&'static str, &'static str)>,
     /// The chosen value, unless something else was typed.
     #[prop(into)]
     chosen: String,
-    /// The form's answer.
     flash: Flash,
 ) -> impl IntoView {
     let chosen = flash.typed(name).filter(|typed| !typed.is_empty()).map_or(chosen, ToOwned::to_owned);
@@ -166,14 +152,9 @@ pub fn Choice(
 /// The summary of errors at the top of a form. Each error links to its field.
 #[component]
 pub fn ErrorSummary(
-    /// The form's answer.
     flash: Flash,
-    /// What happened, in a few words.
-    #[prop(default = "Not saved. Check the fields below.")]
-    title: &'static str,
-    /// What that means for what is stored.
-    #[prop(default = "Nothing was saved.")]
-    after: &'static str,
+    #[prop(default = "Not saved. Check the fields below.")] title: &'static str,
+    #[prop(default = "Nothing was saved.")] after: &'static str,
 ) -> impl IntoView {
     (!flash.errors.is_empty()).then(|| {
         view! {
@@ -195,20 +176,13 @@ pub fn ErrorSummary(
     })
 }
 
-/// A small form with one button and hidden values.
 #[component]
 pub fn Submit(
-    /// The server function's address.
     action: &'static str,
-    /// Hidden names and values.
     values: Vec<(&'static str, String)>,
-    /// Label of the button.
-    #[prop(into)]
-    label: String,
+    #[prop(into)] label: String,
     #[prop(default = "button")] class: &'static str,
-    /// What it says while a server elsewhere is asked.
-    #[prop(optional)]
-    busy: &'static str,
+    #[prop(optional)] busy: &'static str,
     /// The browser adds `utc_offset`, its zone's offset at this time, in minutes.
     #[prop(optional_no_strip)]
     zone_at: Option<Timestamp>,
@@ -221,7 +195,7 @@ pub fn Submit(
     view! {
         <form method="post" action=action>
             {values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view()}
-            {zone_at.map(|at| view! { <input type="hidden" name="utc_offset" data-at=at.0/> })}
+            {zone_at.map(|at| view! { <input type="hidden" name="utc_offset" data-at=at.iso()/> })}
             {button}
         </form>
     }

@@ -12,17 +12,12 @@ use crate::model::{Flash, Role, Timestamp};
 use super::Banner;
 use crate::islands::CopyButton;
 
-/// Which part of the navigation is current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// The home page.
     Home,
-    /// Institution Config.
     Institution,
-    /// People of the institution.
     Users,
     Mail,
-    /// User Account.
     Account,
     /// None of them.
     Other,
@@ -41,7 +36,6 @@ fn brand(institution: &str) -> impl IntoView + use<> {
     }
 }
 
-/// The prompt that a form left for this page.
 fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
     flash.notice.clone().map(|notice| {
         let copy = notice.copy.map(|(value, label)| {
@@ -68,31 +62,20 @@ fn window_title(result: Option<String>, title: &str) -> String {
     result.map_or_else(|| format!("{title} · Entrepost"), |result| format!("{result} · {title} · Entrepost"))
 }
 
-/// A page of somebody who is signed in.
 #[component]
 pub fn Layout(
     user: SignedIn,
-    /// The page's title.
-    #[prop(into)]
-    title: String,
+    #[prop(into)] title: String,
     /// Where it stands: `User Account`, `Institution Config › General`.
     #[prop(into, optional)]
     trail: String,
-    /// One sentence below the title.
-    #[prop(into, optional)]
-    lead: String,
-    /// The current part of the navigation.
+    #[prop(into, optional)] lead: String,
     section: Section,
-    /// The answer of a form.
-    #[prop(optional)]
-    flash: Option<Flash>,
-    /// How what the page is about has ended.
-    #[prop(optional_no_strip)]
-    result: Option<String>,
+    #[prop(optional)] flash: Option<Flash>,
+    #[prop(optional_no_strip)] result: Option<String>,
     /// Where the page's list begins: its id, and what it is called.
     #[prop(optional_no_strip)]
     list: Option<(&'static str, &'static str)>,
-    /// The page.
     children: Children,
 ) -> impl IntoView {
     let result = flash.as_ref().and_then(Flash::result).or(result);
@@ -150,15 +133,9 @@ pub fn Layout(
 /// A page of somebody who is not signed in: sign-in, invitation.
 #[component]
 pub fn GuestLayout(
-    /// Whose host it is.
     visitor: Visitor,
-    /// The page's title.
-    #[prop(into)]
-    title: String,
-    /// The answer of a form.
-    #[prop(optional)]
-    flash: Option<Flash>,
-    /// The page.
+    #[prop(into)] title: String,
+    #[prop(optional)] flash: Option<Flash>,
     children: Children,
 ) -> impl IntoView {
     view! {
@@ -181,9 +158,7 @@ pub enum TimeFormat {
     /// `26 November 2026, 21:17 UTC`
     #[default]
     Full,
-    /// In lists: the hour if it is today, else the day.
     Short,
-    /// The hour if it is today, else day and hour.
     Hour,
 }
 
@@ -195,11 +170,10 @@ pub fn Time(at: Timestamp, #[prop(optional)] format: TimeFormat) -> impl IntoVie
     let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
     let day = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
     let hour = time::macros::format_description!("[hour]:[minute] UTC, [day padding:none] [month repr:short]");
-    let machine = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     let (text, name) = match format {
         TimeFormat::Full => (moment.format(words), None),
         TimeFormat::Short => (moment.format(day), Some("short")),
         TimeFormat::Hour => (moment.format(hour), Some("hour")),
     };
-    view! { <time datetime=moment.format(machine).unwrap_or_default() data-format=name>{text.unwrap_or_default()}</time> }
+    view! { <time datetime=at.iso() data-format=name>{text.unwrap_or_default()}</time> }
 }

@@ -3,26 +3,18 @@
 use crate::model::{COMPOSE_PATH, DRAFTS_PATH, INBOX_PATH, OUTBOX_PATH};
 use leptos::prelude::*;
 
-/// Which part of Mail is current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailTab {
-    /// Folders and messages.
     Inbox,
     Message,
     /// What was not sent yet.
     Drafts,
-    /// What became of what was sent.
     Outbox,
-    /// A new message.
     Compose,
 }
 
-/// Links between the parts of Mail.
 #[component]
-pub fn MailNav(
-    /// The current part.
-    place: MailTab,
-) -> impl IntoView {
+pub fn MailNav(place: MailTab) -> impl IntoView {
     // An opened message has a main action of its own.
     let class = if place == MailTab::Message { "button" } else { "button primary" };
     let place = if place == MailTab::Message { MailTab::Inbox } else { place };

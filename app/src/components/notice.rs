@@ -12,23 +12,14 @@ use crate::model::{BEFORE_COMMANDS, Diagnosis, FixedBy, Help, Remedy, Step, Tone
 /// A prompt: what happened, what it means, what is possible now.
 #[component]
 pub fn Banner(
-    /// How it is to be taken.
     tone: Tone,
-    /// The message.
-    #[prop(into)]
-    title: String,
-    /// More.
-    #[prop(into, optional)]
-    text: String,
+    #[prop(into)] title: String,
+    #[prop(into, optional)] text: String,
     /// It was there before the page was opened: nothing to be announced.
     #[prop(optional)]
     standing: bool,
-    /// It answers what was just pressed: the page opens with it.
-    #[prop(optional)]
-    focused: bool,
-    /// Buttons and values.
-    #[prop(optional)]
-    children: Option<Children>,
+    #[prop(optional)] focused: bool,
+    #[prop(optional)] children: Option<Children>,
 ) -> impl IntoView {
     let (class, sign, word, role) = match tone {
         Tone::Success => ("banner ok", "✓", "Success", "status"),
@@ -59,13 +50,7 @@ pub fn Banner(
 
 /// The buttons that go on from what is wrong with a mailbox, where no attempt is shown. Plain markup: it may be replaced.
 #[component]
-pub fn Remedies(
-    /// What fixes it.
-    remedy: Remedy,
-    /// The mailbox's address.
-    #[prop(into)]
-    address: String,
-) -> impl IntoView {
+pub fn Remedies(remedy: Remedy, #[prop(into)] address: String) -> impl IntoView {
     let again = (remedy == Remedy::SignInAgain).then(|| {
         let values = vec![("email", address)];
         view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary"/> }
@@ -113,12 +98,7 @@ fn copyable(text: String, label: &str) -> AnyView {
 
 /// What is wrong, who can fix it, how, and the evidence. What this person can do comes first.
 #[component]
-pub fn DiagnosisSheet(
-    diagnosis: Diagnosis,
-    /// The buttons that go on.
-    #[prop(optional)]
-    children: Option<Children>,
-) -> impl IntoView {
+pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<Children>) -> impl IntoView {
     let Diagnosis {
         cause,
         fixed_by,

@@ -4,7 +4,6 @@ use leptos::prelude::*;
 
 use crate::model::{CheckStatus, CheckView};
 
-/// A duration as people read it.
 pub fn duration(milliseconds: i64) -> String {
     match milliseconds {
         ..1 => "under 1 ms".to_owned(),
@@ -14,7 +13,6 @@ pub fn duration(milliseconds: i64) -> String {
     }
 }
 
-/// The checks, drawn as a letter's route.
 #[component]
 pub fn RouteStops(
     /// The stops, in order.

@@ -7,12 +7,7 @@ use crate::model::{AttachmentView, size_in_words};
 
 /// The file control of the compose form. Without JavaScript the files go with the form.
 #[island]
-pub fn Attachments(
-    /// Those that are attached already.
-    initial: Vec<AttachmentView>,
-    /// Octets that all may have together.
-    limit: u64,
-) -> impl IntoView {
+pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
     let alive = alive();
     let (attached, set_attached) = signal(initial);
     let (progress, set_progress) = signal(None::<u32>);

@@ -9,14 +9,7 @@ use crate::model::{CheckStatus, CheckView};
 
 /// Shows the stops of an attempt that is ready or running, live until it is finished.
 #[island]
-pub fn AttemptLive(
-    /// The attempt.
-    id: String,
-    /// Whether its checks still have to be started.
-    ready: bool,
-    /// The stops that the page was rendered with.
-    initial: Vec<CheckView>,
-) -> impl IntoView {
+pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl IntoView {
     let alive = alive();
     let (checks, set_checks) = signal(initial);
     #[cfg(feature = "hydrate")]
@@ -51,7 +44,6 @@ pub fn AttemptLive(
     }
 }
 
-/// What the island needs of a snapshot.
 #[cfg(feature = "hydrate")]
 #[derive(serde::Deserialize)]
 struct Snapshot {
@@ -59,7 +51,6 @@ struct Snapshot {
     checks: Vec<CheckView>,
 }
 
-/// Shows a snapshot; answers whether it is the last.
 #[cfg(feature = "hydrate")]
 fn show(line: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
     use crate::model::Stage;

@@ -11,10 +11,8 @@ use crate::api::mailboxes::complete_sign_in;
 pub fn CompleteSignIn(
     state: String,
     code: Option<String>,
-    /// OAuth error.
     error: Option<String>,
     error_description: Option<String>,
-    /// Issuer.
     iss: Option<String>,
     admin_consent: Option<String>,
 ) -> impl IntoView {

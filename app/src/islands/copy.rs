@@ -6,15 +6,7 @@ use super::alive;
 
 /// Copies a text to the clipboard. Without JavaScript it is not shown: the text stands beside it.
 #[island]
-pub fn CopyButton(
-    /// What is copied.
-    text: String,
-    /// What the button says it copies.
-    label: String,
-    /// Whether it is the page's main action.
-    #[prop(optional)]
-    primary: Option<bool>,
-) -> impl IntoView {
+pub fn CopyButton(text: String, label: String, #[prop(optional)] primary: Option<bool>) -> impl IntoView {
     let alive = alive();
     let (said, set_said) = signal(label.clone());
     let class = if primary.unwrap_or_default() { "button primary copy" } else { "button copy" };

@@ -4,7 +4,6 @@ use leptos::prelude::*;
 
 use super::alive;
 
-/// Stands in the form it keeps, and says when it did.
 #[island]
 pub fn DraftKeeper() -> impl IntoView {
     let alive = alive();
@@ -63,10 +62,8 @@ mod keep {
     const OWNER: &str = "owner";
     const FIELDS: [&str; 6] = ["key", "to", "cc", "bcc", "subject", "text"];
 
-    /// A form, and what was typed into it since it was kept.
     struct Letter {
         form: HtmlFormElement,
-        /// Counts what was typed.
         version: Cell<u32>,
         unkept: Cell<bool>,
         said: WriteSignal<String>,

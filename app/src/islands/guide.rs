@@ -5,15 +5,12 @@ use leptos::prelude::*;
 use super::alive;
 use crate::api::email_config::set_guide_step;
 
-/// The checkbox of a step.
 #[island]
 pub fn GuideTick(
-    /// Name of the step.
     step: String,
     done: bool,
     /// Whether that is settled: proven, and not to be unticked.
     settled: bool,
-    /// Its label, for assistive technology.
     label: String,
 ) -> impl IntoView {
     let alive = alive();

@@ -45,7 +45,6 @@ mod watch {
         let _ = window().location().reload();
     }
 
-    /// Waits.
     pub(in super::super) async fn sleep(milliseconds: i32) {
         let waited = js_sys::Promise::new(&mut |resolve, _| {
             let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
@@ -53,7 +52,6 @@ mod watch {
         let _ = JsFuture::from(waited).await;
     }
 
-    /// Waits for the next event of a name.
     pub(in super::super) async fn next(target: &web_sys::EventTarget, name: &str) {
         let came = js_sys::Promise::new(&mut |resolve, _| {
             let options = web_sys::AddEventListenerOptions::new();

@@ -6,10 +6,7 @@ use super::alive;
 
 /// Follows `events` while the page is visible, and replaces the element with the id `live`.
 #[island]
-pub fn LiveMail(
-    /// Address of the events.
-    events: String,
-) -> impl IntoView {
+pub fn LiveMail(events: String) -> impl IntoView {
     let alive = alive();
     #[cfg(feature = "hydrate")]
     Effect::new(move |_| {

@@ -7,9 +7,7 @@ use super::alive;
 /// Submits the form it stands in; meanwhile it says what is being done, and a second press does nothing.
 #[island]
 pub fn SubmitButton(
-    /// What it says.
     label: String,
-    /// What it says while the answer is awaited.
     busy: String,
     /// Its class, where it is not the page's main action.
     #[prop(optional)]

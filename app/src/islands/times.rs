@@ -69,8 +69,11 @@ fn fill_utc_offsets(part: &web_sys::Element) {
     use wasm_bindgen::JsCast;
     let Ok(fields) = part.query_selector_all("input[data-at]") else { return };
     for field in (0..fields.length()).filter_map(|at| fields.get(at)?.dyn_into::<web_sys::Element>().ok()) {
-        let at = field.get_attribute("data-at").and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
-        let minutes = -js_sys::Date::new(&at.into()).get_timezone_offset();
-        let _ = field.set_attribute("value", &minutes.to_string());
+        let at = field.get_attribute("data-at").unwrap_or_default();
+        // JavaScript formats the number: Rust's code for floats would weigh 10 kB.
+        let minutes = js_sys::Number::from(-js_sys::Date::new(&at.into()).get_timezone_offset());
+        if let Ok(text) = minutes.to_string_with_radix(10) {
+            let _ = field.set_attribute("value", &String::from(text));
+        }
     }
 }

@@ -12,7 +12,6 @@ pub struct EmailAddress(String);
 /// Why a text is not an e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing was typed.
     #[error("Enter an email address.")]
     Empty,
     /// It is not of the form name@domain.
@@ -39,7 +38,6 @@ impl EmailAddress {
         }
     }
 
-    /// The address as it was typed.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -9,9 +9,7 @@ use super::Diagnosis;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tone {
-    /// It worked.
     Success,
-    /// It worked, but somebody should look.
     Warning,
     /// It did not work.
     Problem,
@@ -19,28 +17,20 @@ pub enum Tone {
     Progress,
 }
 
-/// A prompt at the top of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Success, warning or problem.
     pub tone: Tone,
-    /// The message in a few words.
     pub title: String,
-    /// What it means, and what is possible now.
     pub text: String,
     /// A value to copy (an invitation link), with what the copy button says it copies.
     pub copy: Option<(String, String)>,
-    /// What takes it back.
     #[serde(default)]
     pub undo: Option<Undo>,
 }
 
-/// A form that takes back what was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
-    /// Where it is posted to.
     pub action: String,
-    /// Names and values.
     pub values: Vec<(String, String)>,
 }
 
@@ -59,22 +49,16 @@ impl Notice {
     }
 }
 
-/// What is wrong with one field, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
-    /// The field's name in the form.
     pub field: String,
-    /// The field's label, for the summary.
     pub label: String,
-    /// What to do.
     pub text: String,
 }
 
-/// The forms whose answers a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FormName {
-    /// No form of a certain page.
     #[default]
     #[serde(rename = "")]
     Any,
@@ -95,26 +79,21 @@ pub enum FormName {
 /// The whole answer to a form: kept in a short-lived row, shown once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Flash {
-    /// Which form it answers.
     pub form: FormName,
-    /// The prompt.
     pub notice: Option<Notice>,
     pub errors: Vec<FieldError>,
     /// What was typed, by field name. Never a secret or a password.
     pub typed: BTreeMap<String, String>,
-    /// Why Microsoft refused.
     pub diagnosis: Option<Diagnosis>,
     /// A question that must be answered before the form is carried out: the text and the name of the field that confirms.
     pub question: Option<(String, String)>,
 }
 
 impl Flash {
-    /// The answer of a form that worked.
     pub fn notice(notice: Notice) -> Self {
         Self { notice: Some(notice), ..Self::default() }
     }
 
-    /// The error of one field, if it has one.
     pub fn error(&self, field: &str) -> Option<&str> {
         self.errors.iter().find(|error| error.field == field).map(|error| error.text.as_str())
     }

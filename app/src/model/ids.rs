@@ -25,39 +25,12 @@ macro_rules! id {
     };
 }
 
-id!(
-    /// An institution (a tenant of Entrepost).
-    InstitutionId
-);
-id!(
-    /// A person's account in one institution.
-    UserId
-);
-id!(
-    /// A signed-in browser.
-    SessionId
-);
-id!(
-    /// A connected mailbox.
-    MailboxId
-);
-id!(
-    /// One run of Configure & Test.
-    AttemptId
-);
-id!(
-    /// A stored app registration.
-    RegistrationId
-);
-id!(
-    /// A message of the outbox.
-    DeliveryId
-);
-id!(
-    /// A message that is being written.
-    DraftId
-);
-id!(
-    /// An attachment of a message that is being written.
-    AttachmentId
-);
+id!(InstitutionId);
+id!(UserId);
+id!(SessionId);
+id!(MailboxId);
+id!(AttemptId);
+id!(RegistrationId);
+id!(DeliveryId);
+id!(DraftId);
+id!(AttachmentId);

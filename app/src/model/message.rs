@@ -2,12 +2,9 @@
 
 use super::{Diagnosis, FolderRole, MessageRef, Timestamp};
 
-/// An attachment of a message that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartView {
-    /// Its number within the message.
     pub number: usize,
-    /// Its file name.
     pub name: String,
     /// Bytes, about: it is measured as it was sent.
     pub size: u64,
@@ -15,15 +12,12 @@ pub struct PartView {
     pub damaged: bool,
 }
 
-/// A piece of plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextPiece {
     Words(String),
     /// A link: `http`, `https` or `mailto`.
     Link {
-        /// Where it leads.
         href: String,
-        /// What it says.
         words: String,
     },
 }
@@ -31,49 +25,36 @@ pub enum TextPiece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventTime {
     Instant(Timestamp),
-    /// A whole day, in words.
     Day(String),
     /// A time whose zone is not known, in words.
     Local(String),
 }
 
-/// What an invitation wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvitationKind {
-    /// An answer.
     Request,
     /// Nothing any more: the event does not take place.
     Cancelled,
-    /// It is an answer.
     Reply,
-    /// An event for one's own calendar.
     Event,
 }
 
 /// An invitation (RFC 5546) or event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
-    /// What it wants.
     pub kind: InvitationKind,
-    /// Title.
     pub summary: String,
-    /// Beginning.
     pub start: Option<EventTime>,
     pub end: Option<EventTime>,
-    /// Place.
     pub location: String,
-    /// Who invites.
     pub organizer: String,
-    /// Who is invited.
     pub guests: Vec<String>,
     /// It takes place more than once.
     pub repeats: bool,
-    /// Links, to join for example.
     pub links: Vec<String>,
     pub description: String,
 }
 
-/// What protects a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
     /// Signed, with the text inside the signature. Nothing is verified.
@@ -82,21 +63,14 @@ pub enum Protection {
     Encrypted,
 }
 
-/// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BodyView {
-    /// Plain text.
     pub text: Option<Vec<TextPiece>>,
-    /// Whether there is HTML (shown in a frame of its own).
     pub html: bool,
-    /// Whether the HTML names pictures elsewhere.
     pub remote_images: bool,
     pub invitation: Option<Invitation>,
-    /// What protects it.
     pub protection: Option<Protection>,
-    /// Attachments.
     pub parts: Vec<PartView>,
-    /// Messages within it.
     pub nested: Vec<NestedView>,
     /// Part of the text could not be decoded.
     pub damaged: bool,
@@ -104,7 +78,6 @@ pub struct BodyView {
     pub truncated: bool,
 }
 
-/// A message within a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NestedView {
     /// Where it is: its number, from 1, behind those of the messages around it (`2.1`).
@@ -117,24 +90,17 @@ pub struct NestedView {
     pub body: BodyView,
 }
 
-/// An opened message.
 #[derive(Debug, Clone)]
 pub struct MessageView {
-    /// Where it lies.
     pub place: MessageRef,
-    /// The mailbox's address.
     pub address: String,
     pub role: FolderRole,
-    /// The folder's name, as people read it.
     pub folder_title: String,
-    /// Authors: name and address of each.
     pub from: Vec<(String, String)>,
     pub to: Vec<String>,
     pub cc: Vec<String>,
     pub subject: String,
-    /// When it came in.
     pub received_at: Option<Timestamp>,
-    /// It is marked.
     pub flagged: bool,
     /// What it says; none while it is being fetched.
     pub body: Option<BodyView>,

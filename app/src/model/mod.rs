@@ -61,6 +61,14 @@ impl Timestamp {
     pub fn since_ms(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+    /// `2026-11-26T07:15:04Z`, for `<time>` and scripts.
+    pub fn iso(self) -> String {
+        let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        time::OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000))
+            .ok()
+            .and_then(|at| at.format(format).ok())
+            .unwrap_or_default()
+    }
     /// The time in words, in a zone or in UTC, without seconds: `26 November 2026, 08:15`, `26 November 2026, 07:15 UTC`.
     pub fn text(self, zone: Option<UtcOffset>) -> String {
         let words = time::macros::format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]");
@@ -95,3 +103,33 @@ impl UtcOffset {
         minutes.parse().ok().filter(|minutes| (-12 * 60..=14 * 60).contains(minutes)).map(Self)
     }
 }
+
+/// Gives enums their names in the store, in forms and in markup.
+macro_rules! named {
+    ($($name:ty),*) => {$(
+        impl $name {
+            pub fn as_str(self) -> &'static str {
+                self.into()
+            }
+
+            pub fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+named!(
+    AttemptKind,
+    Stage,
+    Outcome,
+    CheckKind,
+    CheckStatus,
+    FolderRole,
+    DeliveryState,
+    RecipientKind,
+    RecipientState,
+    Provider,
+    GuideStep,
+    Role,
+    MailboxState
+);

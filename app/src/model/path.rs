@@ -41,12 +41,10 @@ impl AppPath {
         Self(if returnable { text.to_owned() } else { "/".to_owned() })
     }
 
-    /// The path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The sign-in page that returns here.
     pub fn login(&self) -> String {
         if self.0 == "/" {
             "/login".to_owned()

@@ -14,12 +14,10 @@ pub enum RegistrationError {
     /// Tenant ID is empty.
     #[error("Tenant ID is missing. In Entra it is called Directory (tenant) ID.")]
     TenantIdMissing,
-    /// Client ID is no GUID.
     #[error(
         "Client ID is a GUID such as 7d1f0a52-3c1b-4b0e-9a55-0c0e7c8a41fd. In Entra it is called Application (client) ID."
     )]
     ClientId,
-    /// Tenant ID is neither a GUID nor a domain.
     #[error(
         "Tenant ID is a GUID, or a domain that is verified in your tenant. In Entra it is called Directory (tenant) ID."
     )]
@@ -50,7 +48,6 @@ fn guid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::parse_str(&text).ok()).flatten()
 }
 
-/// The application (client) ID, a GUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClientId(pub Uuid);
@@ -72,7 +69,6 @@ impl std::fmt::Display for ClientId {
     }
 }
 
-/// The directory (tenant) ID, a GUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(pub Uuid);
@@ -86,9 +82,7 @@ impl std::fmt::Display for TenantId {
 /// What may be pasted as Tenant ID. A domain is resolved to its GUID at Save.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tenant {
-    /// The GUID itself.
     Id(TenantId),
-    /// A domain verified in the tenant, in lower case.
     Domain(String),
 }
 
@@ -141,7 +135,6 @@ impl ClientSecret {
         Ok(Some(Self(text.to_owned())))
     }
 
-    /// Hands the value to whoever seals or sends it.
     pub fn reveal(self) -> String {
         self.0
     }

@@ -4,31 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{AttemptSummary, Diagnosis, MailboxId, MailboxView, Timestamp};
 
-/// How an institution sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// The system's SMTP relay.
     SystemDefault,
     /// Microsoft Exchange Online, with the institution's own app registration.
     ExchangeOnline,
 }
 
 impl Provider {
-    /// The name in forms and in the store.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SystemDefault => "system_default",
-            Self::ExchangeOnline => "exchange_online",
-        }
-    }
-
-    /// The provider of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::SystemDefault, Self::ExchangeOnline].into_iter().find(|provider| provider.as_str() == text)
-    }
-
-    /// The label in the form.
     pub fn label(self) -> &'static str {
         match self {
             Self::SystemDefault => "System default",
@@ -43,9 +28,7 @@ impl Provider {
 pub struct EmailConfigForm {
     /// `system_default` or `exchange_online`.
     pub provider: String,
-    /// Client ID as typed.
     pub client_id: String,
-    /// Tenant ID as typed.
     pub tenant_id: String,
     /// Client Secret as typed.
     pub client_secret: String,
@@ -55,7 +38,6 @@ pub struct EmailConfigForm {
     pub secret_expires_on: String,
     /// `yes` or `no`.
     pub custom_from: String,
-    /// Address as typed.
     pub custom_from_address: String,
     /// `yes` if users may connect an address other than their account's.
     pub allow_other_address: String,
@@ -78,44 +60,32 @@ pub struct RegistrationView {
     pub verified_at: Option<Timestamp>,
 }
 
-/// Where general notifications come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationView {
     pub default_sender: String,
-    /// Whether a custom address is chosen.
     pub custom_from: bool,
     pub custom_from_address: String,
-    /// Whether the operator configured a system SMTP relay.
     pub system_smtp: bool,
     /// The mailbox that sends as the custom address, once tested.
     pub sender: Option<MailboxView>,
-    /// Whether that mailbox passed its test.
     pub ready: bool,
-    /// What is wrong with it.
     pub problem: Option<String>,
-    /// Connected mailboxes that could send as the custom address.
     pub candidates: Vec<(MailboxId, String)>,
     /// Attempts, newest first.
     pub attempts: Vec<AttemptSummary>,
 }
 
-/// The steps of the guide for the Entra portal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum GuideStep {
-    /// Register the app.
     Register,
-    /// Copy client ID and tenant ID.
     Ids,
     /// Create a secret and copy its Value.
     Secret,
-    /// Add the Web platform with the redirect URI.
     RedirectUri,
-    /// Add the API permissions.
     Permissions,
-    /// Grant admin consent.
     Consent,
-    /// Switch on Authenticated SMTP and IMAP.
     Protocols,
 }
 
@@ -124,50 +94,25 @@ impl GuideStep {
     pub const ALL: [Self; 7] =
         [Self::Register, Self::Ids, Self::Secret, Self::RedirectUri, Self::Permissions, Self::Consent, Self::Protocols];
 
-    /// The name in forms and in the store.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Ids => "ids",
-            Self::Secret => "secret",
-            Self::RedirectUri => "redirect_uri",
-            Self::Permissions => "permissions",
-            Self::Consent => "consent",
-            Self::Protocols => "protocols",
-        }
-    }
-
     /// Whether one proof settles it for good. Consent and the switches of mailboxes are proven for one mailbox only.
     pub fn is_settled_by_proof(self) -> bool {
         !matches!(self, Self::Consent | Self::Protocols)
     }
-
-    /// The step of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|step| step.as_str() == text)
-    }
 }
 
-/// A step of the guide and whether it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuideStepView {
     pub step: GuideStep,
-    /// Ticked.
     pub done: bool,
-    /// Ticked by what Microsoft proved.
     pub proven: bool,
 }
 
-/// Everything the page shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailConfigView {
-    /// The chosen provider.
     pub provider: Provider,
-    /// The redirect URI to register.
     pub redirect_uri: String,
     /// The link with which somebody else grants consent, once there is a registration.
     pub consent_link: Option<String>,
-    /// The registration in use.
     pub registration: Option<RegistrationView>,
     /// Why Microsoft refuses the registration in use. While it does, nothing is claimed of it.
     pub refused: Option<Diagnosis>,
@@ -175,7 +120,6 @@ pub struct EmailConfigView {
     pub waiting: Option<RegistrationView>,
     /// Whether users may connect an address other than their account's.
     pub allow_other_address: bool,
-    /// General notifications.
     pub notifications: NotificationView,
     pub guide: Vec<GuideStepView>,
     /// The dates that the portal offers for a new secret's end: value and name.
@@ -184,11 +128,9 @@ pub struct EmailConfigView {
     pub in_global_cloud: bool,
     /// How many mailboxes use Entrepost, and the PowerShell command that switches on what they need.
     pub switches_here: (i64, String),
-    /// The same for the administrator's own.
     pub switches_command: String,
     /// Whether the administrator who looks has connected a mailbox.
     pub own_mailbox_connected: bool,
-    /// How many people have a living connection.
     pub people_connected: i64,
 }
 

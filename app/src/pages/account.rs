@@ -137,7 +137,6 @@ fn not_ready(ask: &[String], administrator: bool) -> AnyView {
     view! { <Banner tone=Tone::Warning title text=whom/> }.into_any()
 }
 
-/// Sign, word and class of a mailbox's state.
 pub(super) fn state_badge(state: MailboxState) -> AnyView {
     let (class, sign, word) = match state {
         MailboxState::Connected => ("badge ok", "●", "Connected"),
@@ -251,7 +250,6 @@ pub(super) fn history(attempts: &[AttemptSummary], all: &'static str) -> AnyView
     .into_any()
 }
 
-/// Attempts, a line each.
 pub(super) fn attempt_lines(attempts: &[AttemptSummary]) -> AnyView {
     let lines = attempts
         .iter()

@@ -115,7 +115,6 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     Some(view! { {expiry} {main} {undated} }.into_any())
 }
 
-/// Values that stand beside the verified ones.
 fn waiting(values: &RegistrationView, people: i64) -> AnyView {
     let accepted = values.verified_at.is_some();
     let text = if accepted {

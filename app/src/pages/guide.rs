@@ -35,7 +35,6 @@ fn blade(config: &EmailConfigView, name: &str, label: &'static str) -> Option<An
     Some(view! { <p><a href=address target="_blank" rel="noreferrer">{label}</a></p> }.into_any())
 }
 
-/// What a step is called, who may do it, and how.
 fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static str, AnyView) {
     match step {
         GuideStep::Register => (
@@ -123,7 +122,6 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
     }
 }
 
-/// The whole guide.
 pub(super) fn guide(config: &EmailConfigView) -> AnyView {
     let steps = config
         .guide

@@ -65,7 +65,6 @@ pub fn Message() -> impl IntoView {
     })
 }
 
-/// The list that a message was opened from.
 struct Origin {
     page: u32,
     search: String,
@@ -79,7 +78,6 @@ impl Origin {
     }
 }
 
-/// Names that others wrote, each of its own direction.
 fn people(all: &[String]) -> AnyView {
     let last = all.len().saturating_sub(1);
     let each = all.iter().enumerate().map(|(at, one)| view! { <bdi>{one.clone()}</bdi>{(at < last).then_some(", ")} });

@@ -44,7 +44,6 @@ use crate::components::{Banner, Layout, Section};
 use crate::error::AppError;
 use crate::model::{AppPath, Flash, Tone};
 
-/// What a page may ask for while it is rendered.
 #[derive(Clone)]
 struct Page {
     visitor: Visitor,
@@ -111,7 +110,6 @@ where
     .into_any()
 }
 
-/// A page for a person whose mail may be shown.
 fn mail_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, MailOwner) -> Fut + Send + 'static,
@@ -134,7 +132,6 @@ where
     })
 }
 
-/// A page for everybody on an institution's host.
 fn open_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page) -> Fut + Send + 'static,

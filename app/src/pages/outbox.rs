@@ -117,7 +117,6 @@ fn badge(message: &DeliveryView) -> AnyView {
     view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
 }
 
-/// What happened when it ended.
 fn end(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Sent => "Sent",

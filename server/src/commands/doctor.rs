@@ -12,7 +12,6 @@ use super::{Missing, public, say};
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One line of the report.
 pub(super) enum Finding {
     Fine(String),
     Note(String),

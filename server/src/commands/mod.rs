@@ -26,9 +26,7 @@ pub async fn services() -> Result<Arc<Services>, StartError> {
 
 /// A file that must be there before what is stored can be looked at or changed.
 pub enum Missing<'a> {
-    /// SQLite's file: nothing was ever stored.
     Database(&'a Path),
-    /// The master key's file.
     Key(&'a Path),
 }
 

@@ -38,7 +38,6 @@ impl WindowCounters {
         self.change(subject, |known| known).filter(|known| known.began >= since).map_or(0, |known| known.count)
     }
 
-    /// Takes one back.
     pub fn uncount(&self, subject: &str) {
         self.change(subject, |known| known.map(|known| Count { count: (known.count - 1).max(0), ..known }));
     }

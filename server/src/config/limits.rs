@@ -25,32 +25,25 @@ pub struct Throttle {
     pub recipients_per_day: i64,
 }
 
-/// Quotas of people and institutions.
 #[derive(Debug, Clone, Copy)]
 pub struct Quotas {
     /// Bytes of a user's drafts and attachments.
     pub draft_bytes: u64,
-    /// The same of an institution.
     pub draft_bytes_of_institution: u64,
-    /// Waiting messages of a user.
     pub queued_messages: i64,
     /// Bytes of them.
     pub queued_bytes: u64,
-    /// Waiting messages of an institution.
     pub queued_messages_of_institution: i64,
     /// Bytes of them.
     pub queued_bytes_of_institution: u64,
     /// Runs of Configure & Test by a user within an hour.
     pub attempts_per_hour: i64,
-    /// The same of an institution.
     pub attempts_per_hour_of_institution: i64,
     /// Invitations and new links of an institution within a day.
     pub invitations_per_day: i64,
-    /// Event streams of a user, in one process.
     pub streams: usize,
 }
 
-/// Settings of disk space.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskSpace {
     /// Bytes reserved for deleting, sessions and work under way: nothing new is stored in them.

@@ -7,7 +7,6 @@ use super::{ConfigError, Source};
 /// Stands for a slug while an address is taken apart: nothing else in it may read like this.
 const SAMPLE: &str = "zz-slug-zz";
 
-/// Where institutions are served.
 #[derive(Debug, Clone)]
 pub struct PublicUrl {
     template: String,

@@ -12,14 +12,10 @@ pub struct Relay {
     credentials: Option<(String, Secret)>,
 }
 
-/// How a relay is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// In the clear.
     None,
-    /// STARTTLS where it is offered.
     Opportunistic,
-    /// STARTTLS, or nothing is sent.
     Required,
     /// TLS from the first octet.
     Wrapped,
@@ -49,17 +45,14 @@ impl Relay {
         Some(Self { server: (host, url.port().unwrap_or(port)), encryption, credentials })
     }
 
-    /// How it is spoken to.
     pub fn encryption(&self) -> Encryption {
         self.encryption
     }
 
-    /// Who signs in there, and the password.
     pub fn credentials(&self) -> Option<(String, &Secret)> {
         self.credentials.as_ref().map(|(user, password)| (user.clone(), password))
     }
 
-    /// Host and port.
     pub fn server(&self) -> &(String, u16) {
         &self.server
     }

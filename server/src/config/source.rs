@@ -15,7 +15,6 @@ pub enum ConfigError {
     /// A value cannot be used.
     #[error("{name} = {value:?}: {expected}")]
     Value {
-        /// The setting.
         name: &'static str,
         /// What was given (never a secret).
         value: String,
@@ -23,12 +22,7 @@ pub enum ConfigError {
     },
     /// The file has an entry that cannot be used.
     #[error("entrepost.toml: {name} {why}")]
-    Entry {
-        /// What stands in the file.
-        name: String,
-        /// Why, and what may be meant.
-        why: String,
-    },
+    Entry { name: String, why: String },
 }
 
 /// Every setting. `_FILE` after a secret names a file that holds it.
@@ -104,7 +98,6 @@ fn objection(name: &str, value: &toml::Value) -> Option<String> {
     }
 }
 
-/// Where a setting may stand.
 pub struct Source {
     environment: BTreeMap<String, String>,
     file: toml::Table,

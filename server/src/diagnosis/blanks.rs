@@ -10,12 +10,10 @@ pub(super) struct Blanks<'a> {
 }
 
 impl Blanks<'_> {
-    /// Whether all that a text names is known.
     pub fn suffice(&self, text: &str) -> bool {
         self.unknown.iter().all(|name| !text.contains(&format!("{{{name}}}")))
     }
 
-    /// A text for people.
     pub fn fill(&self, text: &str) -> String {
         self.with(text, str::to_owned)
     }

@@ -13,22 +13,15 @@ use app::model::{FixedBy, Help, Remedy, Step};
 use super::blanks::Blanks;
 
 pub(super) struct Cause {
-    /// Its stable name.
     pub name: &'static str,
-    /// What it means for the person.
     pub title: &'static str,
-    /// More, for a user.
     pub summary: &'static str,
-    /// More, for an administrator.
     pub administrator_summary: &'static str,
-    /// Who mends it.
     pub fixed_by: FixedBy,
-    /// What to press afterwards.
     pub remedy: Remedy,
     pub steps: &'static [HowTo],
 }
 
-/// A step, before it is filled in.
 pub(super) struct HowTo {
     text: &'static str,
     help: HelpTemplate,
@@ -44,7 +37,6 @@ enum HelpTemplate {
 }
 
 impl HowTo {
-    /// One of several ways to the same end.
     const fn option(self) -> Self {
         Self { is_option: true, ..self }
     }
@@ -64,7 +56,6 @@ impl HowTo {
     }
 }
 
-/// A step in words alone.
 const fn say(text: &'static str) -> HowTo {
     HowTo { text, help: HelpTemplate::None, is_option: false }
 }
@@ -74,12 +65,10 @@ const fn shell(text: &'static str, command: &'static str) -> HowTo {
     HowTo { text, help: HelpTemplate::Command(command), is_option: false }
 }
 
-/// A step with a value to paste.
 const fn value(text: &'static str, value: &'static str) -> HowTo {
     HowTo { text, help: HelpTemplate::Value(value), is_option: false }
 }
 
-/// A step with a page of Microsoft's.
 const fn link(text: &'static str, address: &'static str) -> HowTo {
     HowTo { text, help: HelpTemplate::Link(address), is_option: false }
 }
@@ -102,7 +91,6 @@ fn all() -> impl Iterator<Item = &'static Cause> {
     [registration::CAUSES, sign_in::CAUSES, smtp::CAUSES, imap::CAUSES, bounce::CAUSES, OURS].into_iter().flatten()
 }
 
-/// The names of all causes.
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     all().map(|cause| cause.name)

@@ -21,7 +21,6 @@ pub use rules::{bounce_cause, imap_cause, oauth_cause, smtp_cause};
 /// A fault as it is stored: the cause, and the raw facts. The words are made when somebody looks, for whoever looks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Name of the cause in the table.
     pub cause: String,
     /// Raw answer, codes, ids, time.
     pub facts: Vec<(String, String)>,
@@ -30,18 +29,12 @@ pub struct Fault {
 /// What the texts are filled with, and who reads them.
 #[derive(Debug, Clone, Default)]
 pub struct Reader {
-    /// An administrator reads: the steps are for them.
     pub administrator: bool,
-    /// Somebody reads whose mailbox it is not.
     pub colleague: bool,
-    /// The mailbox's address.
     pub address: String,
-    /// The institution's name.
     pub institution: String,
     pub redirect_uri: String,
-    /// Where support is to be had.
     pub support_contact: Option<String>,
-    /// The institution's public address.
     pub public_url: String,
     /// Where an administrator of the tenant consents, if the registration is known.
     pub consent_link: Option<String>,
@@ -59,7 +52,6 @@ const SIGN_IN_NAME: &str = "Signed in as";
 const CODE: &str = "Code";
 
 impl Fault {
-    /// A fault of that cause with facts.
     pub fn new(cause: &str, at: Timestamp, facts: &[(&str, String)]) -> Self {
         let mut facts: Vec<(String, String)> =
             facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -67,7 +59,6 @@ impl Fault {
         Self { cause: cause.to_owned(), facts }
     }
 
-    /// What the identity platform refused.
     pub fn identity(error: &IdentityError, at: Timestamp) -> Self {
         let cause = match error {
             IdentityError::OAuth { answer, .. } => oauth_cause(answer),
@@ -86,7 +77,6 @@ impl Fault {
         Self::new(cause, at, &facts)
     }
 
-    /// What came back with the browser.
     pub fn callback(error: &OAuthError, at: Timestamp) -> Self {
         let mut facts = Vec::new();
         oauth_facts(error, &mut facts);
@@ -98,29 +88,24 @@ impl Fault {
         Self::new("id_token_invalid", at, &[("Check", error.to_string())])
     }
 
-    /// What an SMTP server refused.
     pub fn smtp(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
         Self::new(smtp_cause(error), at, &mail_facts(error, server))
     }
 
-    /// What an IMAP server refused.
     pub fn imap(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
     }
 
-    /// The fault, with the recipient it is about.
     pub fn of_recipient(mut self, address: &str) -> Self {
         self.facts.push((RECIPIENT.into(), address.to_owned()));
         self
     }
 
-    /// The fault, as one of a folder alone.
     pub fn of_folder(mut self) -> Self {
         self.cause = "imap_folder".into();
         self
     }
 
-    /// The fault, with the name that had signed in.
     pub fn signed_in_as(mut self, name: &str) -> Self {
         self.facts.push((SIGN_IN_NAME.into(), name.to_owned()));
         self
@@ -133,7 +118,6 @@ impl Fault {
         tracing::warn!(%about, step, cause = self.cause, "{facts}");
     }
 
-    /// Stored form.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -143,7 +127,6 @@ impl Fault {
         serde_json::from_str(text).unwrap_or_else(|_| Self { cause: "unknown".into(), facts: Vec::new() })
     }
 
-    /// The diagnosis in words for a reader.
     pub fn explain(&self, reader: &Reader) -> Diagnosis {
         let signed_in_as = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map(|(_, name)| name.as_str());
         // A mailbox that may not send as itself needs no permission to send as itself.
@@ -227,13 +210,11 @@ impl Fault {
         format!("https://login.microsoftonline.com/error{query}")
     }
 
-    /// What to press afterwards.
     pub fn remedy(&self) -> Remedy {
         causes::find(&self.cause).remedy
     }
 }
 
-/// What a person sends to those who can help.
 fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) -> String {
     let mut text = format!(
         "Hello,\n\nI can't use {} in Entrepost ({}, {}). {summary}\n\nPlease:\n",

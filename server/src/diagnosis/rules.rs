@@ -194,7 +194,6 @@ fn of_code(table: &[(&str, &'static str)], code: &str) -> Option<&'static str> {
     SENDER_CODES.iter().chain(table).find(|(known, _)| *known == code).map(|(_, cause)| *cause)
 }
 
-/// The cause of a message that came back.
 pub fn bounce_cause(reason: &str) -> &'static str {
     let (statuses, lower) = (Statuses::of(reason), reason.to_lowercase());
     let by_text = || BOUNCE_TEXTS.iter().find(|(part, _)| lower.contains(part)).map(|(_, cause)| *cause);
@@ -203,7 +202,6 @@ pub fn bounce_cause(reason: &str) -> &'static str {
     first.or_else(|| statuses.find(|code| of_code(BOUNCES, code))).unwrap_or("bounced")
 }
 
-/// The cause of an SMTP failure.
 pub fn smtp_cause(error: &MailError) -> &'static str {
     if !error.answered {
         return match error.step {
@@ -235,7 +233,6 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
     }
 }
 
-/// The cause of an IMAP failure.
 pub fn imap_cause(error: &MailError) -> &'static str {
     if !error.answered {
         return match error.step {

@@ -37,7 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a waiting request checks for a free share.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Largest body of a request to a path.
 fn limit(path: &str, attachments: u64) -> u64 {
     match path {
         path if WITH_FILES.contains(&path) => attachments + BESIDE_FILES,
@@ -57,11 +56,9 @@ pub(super) struct Room {
     shares: Arc<Shares>,
 }
 
-/// Concurrent bodies by user.
 #[derive(Default)]
 struct Shares(Mutex<HashMap<String, usize>>);
 
-/// A share in use; it is returned when dropped.
 struct Share {
     shares: Arc<Shares>,
     whose: String,
@@ -102,7 +99,6 @@ impl Drop for Share {
 }
 
 impl Room {
-    /// Memory for six uploads of the largest size.
     pub(super) fn new(attachments: u64) -> Self {
         let uploads = usize::try_from((attachments + BESIDE_FILES).div_ceil(1024) * 6).unwrap_or(usize::MAX >> 4);
         Self {

@@ -140,18 +140,13 @@ impl Drop for Slot {
     }
 }
 
-/// State of a connection.
 #[derive(Default)]
 struct Activity {
     /// Bytes in both directions.
     moved: AtomicU64,
-    /// Requests received.
     asked: AtomicU64,
-    /// A response is under way.
     requested: AtomicBool,
-    /// A request body is under way.
     reading: AtomicBool,
-    /// It waits for the server rather than the client.
     waits_for_us: AtomicBool,
     /// A request body was not read to its end.
     unread: AtomicBool,

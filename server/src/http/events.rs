@@ -43,7 +43,6 @@ pub(super) async fn attempt(
     }
 }
 
-/// Query of a mail stream.
 #[derive(serde::Deserialize)]
 pub(super) struct Follow {
     mailbox: Option<String>,

@@ -124,7 +124,6 @@ async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) 
     answer
 }
 
-/// Warnings already logged.
 #[derive(Default)]
 pub(super) struct Warned {
     unconfigured: AtomicBool,

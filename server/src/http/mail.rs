@@ -18,7 +18,6 @@ use crate::message::escape::escaped;
 /// Characters that RFC 8187 does not encode in a file name.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
-/// Query: the message, and its part.
 #[derive(serde::Deserialize)]
 pub(super) struct Asked {
     mailbox: String,

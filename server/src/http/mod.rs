@@ -27,19 +27,15 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::service::Services;
 
-/// State of the handlers.
 #[derive(Clone)]
 pub struct AppState {
     pub services: Arc<Services>,
     /// The trait objects behind pages and server functions.
     pub backend: Backend,
-    /// Where the site is.
     pub leptos: LeptosOptions,
     /// Additional `connect-src` of the Content-Security-Policy.
     pub connects_to: &'static str,
-    /// Memory for request bodies.
     room: Arc<body_limit::Room>,
-    /// Warnings already logged.
     warned: Arc<guard::Warned>,
 }
 
@@ -98,7 +94,6 @@ pub fn site() -> Result<LeptosOptions, String> {
         .build())
 }
 
-/// Builds the router.
 pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     // `make dev` reloads pages over a separate port.
     let connects_to = if std::env::var_os("LEPTOS_WATCH").is_some() { "ws://*:3001" } else { "" };

@@ -13,16 +13,12 @@ use super::{Entra, MAX_ANSWER};
 /// Milliseconds for which discovery and keys are kept.
 const KEPT_MS: i64 = 60 * 60 * 1000;
 
-/// What discovery says.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Discovery {
     /// The issuer that id_tokens must name.
     pub issuer: String,
-    /// Where a sign-in begins.
     pub authorization_endpoint: Url,
-    /// Where grants are exchanged.
     pub token_endpoint: Url,
-    /// Where the keys are.
     pub jwks_uri: Url,
 }
 
@@ -77,7 +73,6 @@ impl Entra {
         }
     }
 
-    /// The same, asked now.
     pub(super) async fn discover_fresh(&self, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
         let url = self.at(&[tenant, "v2.0", ".well-known", "openid-configuration"])?;
         let body = self.get(url, "discovery").await?;

@@ -14,7 +14,6 @@ pub struct OAuthError {
     pub error: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_description: Option<String>,
-    /// AADSTS numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_codes: Option<Vec<i64>>,
     /// Microsoft's time of the error.
@@ -24,7 +23,6 @@ pub struct OAuthError {
     pub trace_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// A finer error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suberror: Option<String>,
 }
@@ -70,41 +68,26 @@ impl OAuthError {
 /// Why the identity platform did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 pub enum IdentityError {
-    /// It refused, in the words of OAuth.
     #[error("{answer}")]
     OAuth {
         answer: Box<OAuthError>,
-        /// HTTP status.
         status: u16,
         /// Seconds it asks to wait.
         retry_after: Option<u64>,
     },
     /// No connection, or no answer in time.
     #[error("{what} cannot be reached: {detail}")]
-    Unreachable {
-        /// What was asked.
-        what: Cow<'static, str>,
-        /// Why not.
-        detail: String,
-    },
+    Unreachable { what: Cow<'static, str>, detail: String },
     /// It answered that it cannot answer.
     #[error("{what} answered HTTP {status}")]
     Unavailable {
-        /// What was asked.
         what: Cow<'static, str>,
-        /// HTTP status.
         status: u16,
         /// Seconds it asks to wait.
         retry_after: Option<u64>,
     },
-    /// The answer breaks the protocol.
     #[error("{what}: {detail}")]
-    Protocol {
-        /// What was asked.
-        what: Cow<'static, str>,
-        /// What is wrong.
-        detail: String,
-    },
+    Protocol { what: Cow<'static, str>, detail: String },
 }
 
 impl IdentityError {
@@ -112,7 +95,6 @@ impl IdentityError {
         Self::Protocol { what: what.into(), detail: detail.to_owned() }
     }
 
-    /// Whether the same request may work later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::OAuth { answer, status, .. } => {
@@ -152,7 +134,6 @@ impl IdentityError {
         }
     }
 
-    /// AADSTS numbers, for the help text.
     pub fn codes(&self) -> Vec<i64> {
         match self {
             Self::OAuth { answer, .. } => answer.codes(),

@@ -21,10 +21,8 @@ pub enum IdTokenError {
     /// Its header cannot be read, or it is signed in a way that proves nothing.
     #[error("the id_token is signed with {0}, which is not accepted")]
     Algorithm(String),
-    /// It is no token at all.
     #[error("the id_token cannot be read")]
     Malformed,
-    /// No key of that id.
     #[error("the id_token is signed with a key that the authority does not publish")]
     UnknownKey,
     /// Signature, issuer, audience, or a claim missing.
@@ -32,7 +30,6 @@ pub enum IdTokenError {
     Claim(&'static str),
 }
 
-/// Who signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The sign-in name: `user=` of SMTP and IMAP.
@@ -47,11 +44,8 @@ pub struct Identity {
 
 /// What the token must say.
 pub struct Expected<'a> {
-    /// The discovered issuer.
     pub issuer: &'a str,
-    /// Our client ID.
     pub client_id: ClientId,
-    /// The tenant, where the token names one.
     pub tenant_id: TenantId,
     /// The nonce of the attempt.
     pub nonce: &'a str,

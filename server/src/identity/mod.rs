@@ -51,7 +51,6 @@ type OAuthClient<A, T> = Client<
     T,
 >;
 
-/// Who asks: the three values of a registration.
 #[derive(Clone)]
 pub struct Credentials {
     pub client_id: ClientId,
@@ -60,33 +59,25 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
-/// What a grant brought.
 pub struct Tokens {
-    /// The access token.
     pub access: Secret,
     pub expires_at: Timestamp,
-    /// The (rotated) refresh token.
     pub refresh: Option<Secret>,
     /// Granted scopes; `None` where the answer named none, which means those asked for (RFC 6749, 5.1).
     pub scopes: Option<Vec<String>>,
     pub id_token: Option<Secret>,
 }
 
-/// A sign-in to begin.
 pub struct SignIn<'a> {
-    /// Where the browser comes back to.
     pub redirect_uri: &'a str,
     pub state: &'a str,
     pub nonce: &'a str,
-    /// PKCE verifier.
     pub verifier: &'a Secret,
-    /// The address that is expected.
     pub login_hint: &'a str,
     /// `select_account` or `login`.
     pub prompt: &'static str,
 }
 
-/// The identity platform.
 pub struct Entra {
     http: reqwest::Client,
     microsoft: Microsoft,
@@ -175,7 +166,6 @@ impl Entra {
         Ok(url)
     }
 
-    /// Exchanges an authorization code.
     pub async fn exchange(
         &self,
         credentials: &Credentials,

@@ -8,30 +8,23 @@ use crate::vault::Secret;
 /// The steps of a session, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// TCP and the greeting.
     Connect,
     Tls,
-    /// AUTH or AUTHENTICATE.
     Auth,
-    /// MAIL FROM.
     From,
-    /// RCPT TO.
     Recipient,
     /// DATA, before the whole message was sent.
     Data,
     /// After the final dot: without a reply it is unknown whether the message was accepted.
     AfterData,
     Select,
-    /// SEARCH, LIST.
     Search,
     Fetch,
-    /// STORE, MOVE, EXPUNGE.
     Store,
     Idle,
 }
 
 impl Step {
-    /// Name of the step in the evidence.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -53,9 +46,7 @@ impl Step {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {}{text}", step.name(), code.map(|code| format!("{code} ")).unwrap_or_default())]
 pub struct MailError {
-    /// Where it happened.
     pub step: Step,
-    /// The SMTP reply code.
     pub code: Option<u16>,
     /// The server's reply, or what happened to the connection.
     pub text: String,
@@ -72,7 +63,6 @@ impl MailError {
         Self { step, code: None, text: text.into(), answered: false }
     }
 
-    /// The server refused.
     pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
         Self { step, code, text: text.into(), answered: true }
     }
@@ -88,18 +78,15 @@ impl MailError {
         self
     }
 
-    /// The SMTP reply code.
     pub fn code(&self) -> Option<u16> {
         self.code
     }
 
-    /// The same error with another text.
     #[cfg(test)]
     pub(crate) fn with_text(self, text: &str) -> Self {
         Self { text: text.to_owned(), ..self }
     }
 
-    /// Whether a retry may work.
     pub fn is_transient(&self) -> bool {
         !self.answered || self.code.is_some_and(|code| (400..500).contains(&code)) || self.is_quota()
     }
@@ -127,7 +114,6 @@ impl MailError {
         self.text.contains("AccessTokenExpired")
     }
 
-    /// Whether the server throttles.
     pub fn is_throttled(&self) -> bool {
         self.answered
             && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))

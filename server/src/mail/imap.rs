@@ -19,7 +19,6 @@ use bounded::{Allow, Bounded};
 
 type Inner = async_imap::Session<Bounded<TlsStream<TcpStream>>>;
 
-/// An authenticated IMAP session.
 pub struct Session {
     /// `None` during IDLE, and after an IDLE that broke.
     inner: Option<Inner>,
@@ -33,16 +32,13 @@ pub struct Session {
     can_expunge_by_uid: bool,
 }
 
-/// A selected folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selected {
-    /// How many messages it holds.
     pub exists: u32,
     /// With another UIDVALIDITY, every UID names another message.
     pub uid_validity: u32,
 }
 
-/// Flags of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
     pub seen: bool,
@@ -50,35 +46,27 @@ pub struct Flags {
     pub answered: bool,
 }
 
-/// What a list shows of a message.
 #[derive(Debug, Clone)]
 pub struct Listed {
     pub uid: u32,
     pub flags: Flags,
     /// INTERNALDATE, in milliseconds since 1970.
     pub received_ms: i64,
-    /// Its octets.
     pub size: u32,
-    /// The raw header fields that lists need.
     pub header: Vec<u8>,
 }
 
-/// New place of moved messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
     pub folder: String,
     /// Its UIDVALIDITY.
     pub uid_validity: u32,
-    /// Their UIDs there.
     pub uids: Vec<u32>,
 }
 
-/// A flag that people can set and clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
-    /// Read.
     Seen,
-    /// Marked.
     Flagged,
     Answered,
 }
@@ -95,7 +83,6 @@ impl Flag {
 
 /// How to find a message again.
 pub struct Mark<'a> {
-    /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
     /// Value of `X-Entrepost-Attempt`, in case the server replaced the Message-ID.
     pub attempt: Option<&'a str>,
@@ -228,7 +215,6 @@ impl Session {
         Ok(matches!(told, IdleResponse::NewData(_)))
     }
 
-    /// Logs out; a failure is ignored.
     pub async fn logout(mut self) {
         if let Ok(inner) = self.inner(Allow::LITTLE) {
             let _ = tokio::time::timeout(Duration::from_secs(3), inner.logout()).await;

@@ -18,13 +18,10 @@ const STEP_LIMIT: Duration = Duration::from_secs(30);
 /// Deadline of the reply to a message (RFC 5321, 4.5.3.2.6, recommends ten minutes).
 const DATA_LIMIT: Duration = Duration::from_secs(600);
 
-/// A server and its credentials.
 #[derive(Clone)]
 pub struct Login<'a> {
-    /// Host and port.
     pub server: &'a (String, u16),
     /// Sign-in name (`user=`).
     pub user: &'a str,
-    /// The bearer token.
     pub token: &'a crate::vault::Secret,
 }

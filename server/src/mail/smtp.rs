@@ -15,16 +15,12 @@ use crate::config::{Encryption, Relay};
 
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
 
-/// An authenticated SMTP session.
 pub struct Session {
     connection: AsyncSmtpConnection,
 }
 
-/// The result of an accepted message.
 pub struct Accepted {
-    /// The server's reply to the message.
     pub reply: String,
-    /// Refused recipients, with their replies.
     pub refused: Vec<(String, MailError)>,
 }
 
@@ -178,7 +174,6 @@ impl Session {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
     }
 
-    /// Sends QUIT; a failure is ignored.
     pub async fn quit(mut self) {
         let _ = tokio::time::timeout(Duration::from_secs(3), self.connection.quit()).await;
     }

@@ -1,6 +1,5 @@
 //! Enhanced status codes (RFC 3463) in replies of mail servers.
 
-/// The codes of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statuses<'a> {
     /// The code at the beginning of the text, behind the reply code.

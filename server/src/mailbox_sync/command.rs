@@ -10,28 +10,23 @@ use crate::mail::{MailError, imap};
 use crate::message::ParsedMessage;
 use crate::store::StoreError;
 
-/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// The mail server refused the command or cannot be reached.
     #[error(transparent)]
     Mail(#[from] MailError),
-    /// No access token.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The mailbox must be connected again; the fault, as JSON.
     #[error("the mailbox needs to be reconnected")]
     NeedsReconnect(Option<String>),
-    /// The mailbox is gone.
     #[error("the mailbox was disconnected")]
     Gone,
     /// The message is gone, or the folder has a new UIDVALIDITY.
     #[error("the message no longer exists")]
     NoMessage,
-    /// No folder for deleted messages.
     #[error("the mailbox has no folder for deleted messages")]
     NoTrash,
     /// The queue of this mailbox is full, or the server stops.
@@ -57,11 +52,10 @@ impl SyncError {
 
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Sync a folder.
-    Sync { folder: String },
-    /// Fetch and parse a message.
+    Sync {
+        folder: String,
+    },
     Open {
-        /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
@@ -69,19 +63,14 @@ pub enum Command {
     },
     /// Bytes of a message.
     Bytes {
-        /// Where it lies.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
         uid: u32,
-        /// From here.
         from: u32,
-        /// So many.
         length: u32,
     },
-    /// Set or clear a flag.
     Flag {
-        /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
@@ -91,23 +80,18 @@ pub enum Command {
     },
     /// Move to the folder for deleted messages; from there, expunge.
     Delete {
-        /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
         uids: Vec<u32>,
     },
-    /// Move to another folder.
     Move {
-        /// Where they lie.
         folder: String,
         /// UIDVALIDITY.
         uid_validity: u32,
         uids: Vec<u32>,
-        /// Where they go.
         to: String,
     },
-    /// Search a folder.
     Search {
         folder: String,
         text: String,
@@ -117,23 +101,17 @@ pub enum Command {
     /// Headers beyond the kept ones, by position from the newest.
     Page {
         folder: String,
-        /// Newer messages to skip.
         offset: u32,
-        /// Maximum number of headers.
         limit: u32,
     },
-    /// Look for the test message of Configure & Test.
     Arrived {
-        /// With angle brackets.
         message_id: String,
         /// Value of `X-Entrepost-Attempt`, in case the server replaced the Message-ID.
         attempt: Option<String>,
         /// Number of this look, from 0.
         round: u32,
     },
-    /// Look for a message in Sent Items.
     FindSent {
-        /// With angle brackets.
         message_id: String,
     },
 }
@@ -146,16 +124,13 @@ pub enum Reply {
     Opened(Arc<ParsedMessage>),
     Bytes(Vec<u8>),
     Headers(Listing),
-    /// The folder of the message, if it was found.
     Found(Option<String>),
 }
 
-/// Headers of a folder, as lists show them.
 #[derive(Debug)]
 pub struct Listing {
     /// A page of headers, newest first.
     pub headers: Vec<HeaderView>,
-    /// Number of messages in all.
     pub total: u32,
     /// UIDVALIDITY.
     pub uid_validity: u32,

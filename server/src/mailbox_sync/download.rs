@@ -9,7 +9,6 @@ use app::model::{InstitutionId, MailboxId};
 /// Octets fetched at once.
 const FETCH_CHUNK: u32 = 256 * 1024;
 
-/// Reads a part, or the whole message.
 pub struct PartDownload {
     sync: Arc<MailboxSync>,
     mailbox: (InstitutionId, MailboxId),
@@ -17,7 +16,6 @@ pub struct PartDownload {
     from: u32,
     left: u32,
     decoder: Decoder,
-    /// Octets that are there already.
     ready: Option<Arc<Vec<u8>>>,
 }
 
@@ -36,7 +34,6 @@ impl PartDownload {
         Self { sync, mailbox, at, from, left, decoder: Decoder::new(encoding), ready }
     }
 
-    /// The same, with nothing left to read.
     pub fn ended(self) -> Self {
         Self { left: 0, ready: None, decoder: Decoder::new(Encoding::Identity), ..self }
     }

@@ -20,7 +20,6 @@ const ASK_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// Folders of one mailbox that are known at most.
 const MAX_FOLDERS: usize = 500;
 
-/// Which folders there are.
 pub(super) async fn folders(sync: &MailboxSync, mailbox: &Mailbox, session: &mut Session) -> Result<(), SyncError> {
     let mut found: Vec<(String, FolderRole)> = Vec::new();
     for folder in session.folders().await?.into_iter().filter(|folder| folder.selectable).take(MAX_FOLDERS) {

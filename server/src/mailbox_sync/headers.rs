@@ -7,7 +7,6 @@ use crate::message;
 
 const UNREADABLE: &str = "(The mail server cannot show this message.)";
 
-/// What a list shows of a message.
 pub(super) fn header(listed: &Listed) -> HeaderView {
     let summary = message::header::summary(&listed.header);
     HeaderView {

@@ -133,7 +133,6 @@ impl MailboxSync {
         }
     }
 
-    /// Folders watched on other replicas.
     pub(super) fn watched_elsewhere(&self, mailbox: MailboxId) -> Vec<String> {
         let mut elsewhere = locked(&self.elsewhere);
         elsewhere.retain(|_, at| at.elapsed() < ANNOUNCED_FOR);
@@ -165,7 +164,6 @@ impl MailboxSync {
         .await;
     }
 
-    /// Signals a mailbox's worker, if it is running.
     fn signal_if_running(&self, mailbox: MailboxId, signal: Signal) {
         if let Some(worker) = locked(&self.workers).get(&mailbox) {
             // A worker whose queue is full is asked again.

@@ -43,35 +43,26 @@ const OPENING_MIB: usize = 256;
 /// Bytes of parsed messages kept in memory, over all mailboxes.
 const OPENED_BYTES: usize = 32 * 1024 * 1024;
 
-/// What the worker tasks need.
 pub struct Dependencies {
     /// The database.
     pub store: Store,
-    /// Access tokens.
     pub tokens: Arc<Tokens>,
-    /// Trusted CAs.
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    /// IMAP host and port.
     pub server: (String, u16),
-    /// Tasks that outlive their request.
     pub tasks: TaskTracker,
-    /// Set when the server stops.
     pub stop: CancellationToken,
 }
 
-/// A command and the channel for its reply.
 struct Request {
     command: Command,
-    /// When it was sent.
     at: Instant,
     done: oneshot::Sender<Result<Reply, SyncError>>,
 }
 
 enum Signal {
     Request(Request),
-    /// The set of watched folders changed.
     Look,
     /// Another replica needs the connection: hand it over.
     HandOver,
@@ -86,7 +77,6 @@ struct OpenedMessages {
     bytes: usize,
 }
 
-/// The worker tasks of this process, by mailbox.
 pub struct MailboxSync {
     dependencies: Dependencies,
     workers: Mutex<HashMap<MailboxId, mpsc::Sender<Signal>>>,

@@ -51,14 +51,11 @@ pub(super) struct MailboxWorker {
     pub(super) institution: InstitutionId,
     pub(super) id: MailboxId,
     pub(super) signals: mpsc::Receiver<Signal>,
-    /// A signal that arrived during IDLE.
     pub(super) waiting: Option<Signal>,
     pub(super) open: Option<OpenConnection>,
-    /// Required for a connection.
     pub(super) lease: Option<ConnectionLease>,
     /// Until then the connection stays with the replica that asked for it.
     pub(super) stands_back: Option<Instant>,
-    /// When each folder was last synced.
     pub(super) synced: Vec<(String, Instant)>,
     pub(super) listed: Option<Instant>,
     pub(super) failures: u32,

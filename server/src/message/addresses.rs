@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use app::model::EmailAddress;
 use mail_parser::{Address, MessageParser};
 
-/// An address with its display name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub name: Option<String>,

@@ -13,9 +13,7 @@ use lettre::{Address, Message};
 use super::addresses::Named;
 use crate::message::escape::escaped;
 
-/// A built message.
 pub struct Composed {
-    /// Who gets it.
     pub envelope: Envelope,
     pub bytes: Vec<u8>,
 }
@@ -56,24 +54,17 @@ impl Header for AutoSubmitted {
     }
 }
 
-/// The test message of Configure & Test.
 pub struct TestMessage<'a> {
     pub from: &'a EmailAddress,
-    /// To: the mailbox itself.
     pub to: &'a EmailAddress,
-    /// The institution's name.
     pub institution: &'a str,
-    /// Who started the test.
     pub person: &'a str,
     pub at: Timestamp,
-    /// The attempt's id.
     pub attempt: &'a str,
-    /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
 }
 
 impl TestMessage<'_> {
-    /// Builds it as plain text and simple HTML.
     pub fn build(&self) -> Result<Composed, ComposeError> {
         let when = self.at.utc_text();
         let plain = format!(
@@ -94,7 +85,6 @@ impl TestMessage<'_> {
     }
 }
 
-/// Builds a notification as plain text.
 pub fn notification(
     from: &str,
     to: &str,
@@ -126,24 +116,19 @@ fn finish(message: Result<Message, lettre::error::Error>) -> Result<Composed, Co
     Ok(Composed { envelope: message.envelope().clone(), bytes: message.formatted() })
 }
 
-/// A message that a person wrote.
 pub struct Written<'a> {
     pub from: &'a EmailAddress,
     pub to: &'a [Named],
     pub cc: &'a [Named],
     pub subject: &'a str,
-    /// Plain text.
     pub text: &'a str,
     pub at: Timestamp,
-    /// Its Message-ID, with angle brackets.
     pub message_id: &'a str,
     /// Message-IDs for References, oldest first, with angle brackets.
     pub references: &'a [String],
-    /// Attachments.
     pub files: Vec<File>,
 }
 
-/// An attachment.
 #[derive(Clone)]
 pub struct File {
     pub name: String,

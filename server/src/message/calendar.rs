@@ -93,7 +93,6 @@ fn line(text: &str) -> String {
     direction::shown(&clean.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Names of people, otherwise their addresses.
 fn people(event: &ICalendarComponent, role: &ICalendarProperty) -> Vec<String> {
     let entries = event.properties(role).take(GUESTS);
     let each = entries.map(|entry| {

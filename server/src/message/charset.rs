@@ -273,7 +273,6 @@ pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The charset of the body.
 fn label_of(header: &[u8]) -> Option<String> {
     let field = super::header::Fields(header).get("content-type")?;
     let lower = field.to_ascii_lowercase();

@@ -48,17 +48,12 @@ struct Element {
     name: String,
     attributes: Vec<(String, String)>,
     parent: Option<usize>,
-    /// Text colour, own or inherited.
     colour: [f32; 3],
-    /// The author chose that colour.
     chosen: bool,
-    /// Own background.
     ground: Option<Ground>,
     /// The element with the background behind its text: itself or an ancestor.
     ground_of: Option<usize>,
-    /// The resulting background colour.
     behind: [f32; 3],
-    /// Styles to add.
     more: String,
 }
 
@@ -186,7 +181,6 @@ fn declarations(style: &str) -> impl Iterator<Item = (&str, &str)> {
     style.split(';').filter_map(|one| one.split_once(':')).map(|(name, value)| (name.trim(), value.trim()))
 }
 
-/// An opaque colour.
 fn opaque(value: &str) -> Option<[f32; 3]> {
     let colour = csscolorparser::parse(value).ok()?;
     (colour.a >= 0.5).then_some([colour.r, colour.g, colour.b])
@@ -242,7 +236,6 @@ fn hex(colour: [f32; 3]) -> String {
     csscolorparser::Color::new(r, g, b, 1.0).to_css_hex().to_string()
 }
 
-/// Returns the HTML with readable text.
 pub fn readable(html: &str) -> String {
     let tokenizer = Tokenizer::new(Sink(RefCell::default()), html5ever::tokenizer::TokenizerOpts::default());
     let input = BufferQueue::default();
@@ -280,7 +273,6 @@ fn settle_grounds(pieces: &mut Pieces) {
     }
 }
 
-/// Replaces unreadable text colours.
 fn replace_colours(pieces: &mut Pieces) {
     let mut parents: Vec<usize> = pieces
         .all

@@ -91,11 +91,9 @@ const DECLARATIONS: usize = 200;
 pub(super) const LOST_GROUND: &str = "--lost-ground";
 
 enum Component {
-    /// An allowed token.
     Plain(String),
     Colour(String),
     Gradient(String),
-    /// A picture from a URL.
     Picture,
     Comma,
 }
@@ -242,7 +240,6 @@ fn is_far_outside(value: &[Component]) -> bool {
     number.parse::<f32>().is_ok_and(|number| number <= -500.0 || (number <= -100.0 && !text.ends_with("px")))
 }
 
-/// Keywords of backgrounds other than colours.
 fn known_word(word: &str) -> Option<String> {
     let word = word.to_ascii_lowercase();
     ["inherit", "initial", "unset"].contains(&word.as_str()).then_some(word)

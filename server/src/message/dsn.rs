@@ -5,7 +5,6 @@ use mail_parser::{MessageParser, MimeHeaders, PartType};
 /// Most recipients of one report.
 const MOST: usize = 500;
 
-/// A bounce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounce {
     /// Message-ID of the sent message, with angle brackets.
@@ -14,7 +13,6 @@ pub struct Bounce {
     pub failed: Vec<(String, String)>,
 }
 
-/// Whether a header is that of a report.
 pub(crate) fn is_report(header: &[u8]) -> bool {
     MessageParser::default().parse_headers(header).is_some_and(|message| {
         message.content_type().is_some_and(|kind| {

@@ -61,7 +61,6 @@ fn word(text: &str) -> Option<Word<'_>> {
     Some(Word { charset, bytes, base64, rest })
 }
 
-/// Decodes the encoded words of a text.
 pub fn decoded(text: &str) -> String {
     replaced(text, |decoded, out| out.push_str(decoded))
 }

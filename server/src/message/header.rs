@@ -10,7 +10,6 @@ const FIELD: usize = 1_000;
 /// Addresses of one field that are looked at.
 const ADDRESSES: usize = 500;
 
-/// The fields of a header, as they came.
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -53,7 +52,6 @@ pub fn shown_line(text: &str) -> String {
     direction::shown(&line(text))
 }
 
-/// The text of an unstructured field.
 pub fn text(field: &[u8]) -> String {
     shown_line(&encoded_words::decoded(&super::charset::header_text(field)))
 }
@@ -76,28 +74,22 @@ pub fn parties(field: Option<&Address<'_>>) -> Vec<Party> {
     .collect()
 }
 
-/// Names, or else addresses, for a list.
 pub fn names(all: &[Party]) -> String {
     let named =
         all.iter().map(|party| if party.name.is_empty() { party.address.as_str() } else { party.name.as_str() });
     line(&named.collect::<Vec<_>>().join(", "))
 }
 
-/// What a list shows of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Names of its authors, or else their addresses.
     pub from: String,
     /// Address of the first author.
     pub from_address: String,
-    /// To whom.
     pub recipients: String,
     pub subject: String,
-    /// It seems to have attachments.
     pub attachments: bool,
 }
 
-/// Reads the header of a message.
 pub fn summary(header: &[u8]) -> Summary {
     let normalised = encoded_words::normalised(header);
     let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())

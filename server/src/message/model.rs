@@ -7,14 +7,12 @@ use app::model::{Invitation, Protection, Timestamp};
 /// How the bytes of a part were written (RFC 2045, 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// As they are.
     Identity,
     /// Base64.
     Base64,
     QuotedPrintable,
 }
 
-/// A person or list: a name, an address, or both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Party {
     /// Display name; may be empty.
@@ -26,15 +24,12 @@ pub struct Party {
 /// An attachment: where its bytes are within the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// File name, safe on every system.
     pub name: String,
-    /// Type, as the sender called it.
     pub content_type: String,
     /// First byte.
     pub from: u32,
     /// Bytes, as they were sent.
     pub length: u32,
-    /// How they were written.
     pub encoding: Encoding,
     /// Bytes were lost on the way: it cannot be decoded to its end.
     pub damaged: bool,
@@ -69,16 +64,13 @@ pub struct Picture {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParsedMessage {
-    /// Authors.
     pub from: Vec<Party>,
-    /// Where answers go.
     pub reply_to: Vec<Party>,
     pub to: Vec<Party>,
     pub cc: Vec<Party>,
     pub subject: String,
     /// Date, by its author's clock.
     pub date: Option<Timestamp>,
-    /// Message-ID, with angle brackets.
     pub message_id: Option<String>,
     /// Messages it answers, with angle brackets, oldest first.
     pub references: Vec<String>,
@@ -86,11 +78,8 @@ pub struct ParsedMessage {
     pub text: Option<String>,
     /// HTML with its style sheets, not sanitised.
     pub html: Option<String>,
-    /// Pictures within the HTML.
     pub pictures: Vec<Picture>,
-    /// Attachments.
     pub parts: Vec<Part>,
-    /// An invitation to a meeting, or its answer.
     pub invitation: Option<Invitation>,
     /// Whether it is signed with its text inside, or encrypted.
     pub protection: Option<Protection>,

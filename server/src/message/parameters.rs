@@ -17,12 +17,10 @@ pub struct Parametrised {
 const PIECES: usize = 200;
 
 impl Parametrised {
-    /// A parameter, by its name in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 
-    /// Parses the value of a field, unfolded or not.
     pub fn parse(field: &[u8]) -> Self {
         // Within an encoded word a semicolon is none.
         let field = encoded_words::normalised(field).replace(['\r', '\n'], "");

@@ -44,11 +44,7 @@ const SCANNED: usize = 12 * 1024 * 1024;
 enum Body {
     Text(String),
     Html(String),
-    /// Alternatives of the same content.
-    Alternative {
-        text: Option<String>,
-        html: Option<String>,
-    },
+    Alternative { text: Option<String>, html: Option<String> },
 }
 
 /// A part other than a multipart: its header values and its place.
@@ -95,9 +91,7 @@ struct Parser<'a> {
     out: ParsedMessage,
     /// Parts that may be inline pictures, with their index among the attachments.
     pictures: Vec<(usize, Leaf<'a>)>,
-    /// Text parts declared as attachments.
     texts: Vec<Leaf<'a>>,
-    /// Nesting level of this message.
     level: usize,
 }
 
@@ -231,7 +225,6 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A nested message, named by its subject.
     fn message(&mut self, leaf: &Leaf<'a>) {
         let decoded;
         let raw = if leaf.encoding == Encoding::Identity {
@@ -456,7 +449,6 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Joins bodies to one text and one HTML.
 fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
     let (mut texts, mut pages, mut designed) = (Vec::new(), Vec::new(), false);
     let as_page = |text: &str| format!("<div dir=\"auto\" style=\"white-space:pre-wrap\">{}</div>", escaped(text));
@@ -484,7 +476,6 @@ fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
     (text, designed.then(|| pages.join("<hr>")))
 }
 
-/// Whether HTML shows text or pictures.
 fn says_something(html: &str) -> bool {
     let lower = html.get(..html.len().min(200_000)).unwrap_or(html).to_ascii_lowercase();
     lower.contains("<img") || html.len() > 200_000 || !is_blank(&html_text(html))
@@ -519,7 +510,6 @@ fn keep_bytes(message: &mut ParsedMessage, raw: &[u8], room: &mut usize) {
     }
 }
 
-/// Reads the header fields of a message.
 fn headers(raw: &[u8]) -> ParsedMessage {
     let normalised = super::encoded_words::normalised(raw);
     let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())

@@ -103,7 +103,6 @@ impl TokenSink for ShownPictures {
     }
 }
 
-/// File extension of a picture.
 pub fn ending(content_type: &str) -> &'static str {
     match content_type {
         "image/jpeg" => "jpg",

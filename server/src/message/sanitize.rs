@@ -41,7 +41,6 @@ fn is_remote(url: &str) -> bool {
     url.starts_with("http://") || url.starts_with("https://")
 }
 
-/// Whether HTML has remote pictures.
 pub fn has_remote_images(html: &str) -> bool {
     let lower = html.to_lowercase();
     lower.split("<img").skip(1).any(|tag| {
@@ -105,7 +104,6 @@ fn without_sheets_of_other_media(source: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a media query matches a desktop screen.
 fn is_for_screens(query: &str) -> bool {
     let query = query.to_ascii_lowercase();
     let query = query.trim().trim_start_matches("only ").trim();

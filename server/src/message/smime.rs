@@ -6,11 +6,9 @@ use bcder::{Mode, OctetString, Oid, Tag};
 /// Content of an `application/pkcs7-mime` part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Signed: a MIME entity.
     Signed(Vec<u8>),
     /// Certificates without a message (RFC 8551, 3.8).
     Certificates,
-    /// Encrypted or unsupported.
     Encrypted,
 }
 

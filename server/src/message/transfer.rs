@@ -7,7 +7,6 @@ use super::model::Encoding;
 #[derive(Debug, Clone)]
 pub struct Decoder {
     encoding: Encoding,
-    /// An incomplete line.
     line: Vec<u8>,
     /// Bits of an incomplete base64 group, and its number of characters.
     group: (u32, u8),
@@ -74,7 +73,6 @@ impl Decoder {
         out
     }
 
-    /// Decodes the rest.
     pub fn finish(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         if !self.line.is_empty() {
@@ -272,7 +270,6 @@ fn quoted_printable_line(line: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Decodes a line. Returns whether it ends there.
 fn quoted_printable(text: &[u8], out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     while at < text.len() {

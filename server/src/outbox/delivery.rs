@@ -22,11 +22,9 @@ pub(super) struct AttemptResult {
     pub fault: Option<Fault>,
 }
 
-/// The server that a session is with.
 #[derive(Clone, Copy)]
 pub(super) struct Peer<'a> {
     pub server: &'a (String, u16),
-    /// Sign-in name, if the session is authenticated.
     pub signed_in_as: Option<&'a str>,
 }
 

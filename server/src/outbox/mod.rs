@@ -25,15 +25,10 @@ pub enum Body {
     /// The same as text, where the bytes are UTF-8: a third shorter.
     Text(String),
     /// A notification: built when it is sent, because its sender is chosen then.
-    Notification {
-        to: String,
-        /// Plain text.
-        text: String,
-    },
+    Notification { to: String, text: String },
 }
 
 impl Body {
-    /// The body of a complete message.
     pub fn of(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),
@@ -42,7 +37,6 @@ impl Body {
     }
 }
 
-/// Sealing place of the message of a delivery.
 pub fn body_place(delivery: DeliveryId) -> Place {
     Place::new("deliveries", "body_sealed", delivery)
 }

@@ -10,7 +10,6 @@ use crate::message::build;
 use crate::store::{Delivery, EmailSettings, Mailbox, Result};
 
 impl Outbox {
-    /// The default sender of an institution.
     pub fn default_sender(&self, slug: &str) -> String {
         format!("notifications@{slug}.{}", self.notifications_domain)
     }

@@ -15,16 +15,12 @@ const HELD_MS: i64 = 10 * 60 * 1000;
 pub enum Outcome {
     /// The server accepted the message for at least one recipient.
     Accepted {
-        /// Reply text.
         reply: String,
         accepted: Vec<String>,
-        /// Refused recipients, with the server's replies.
         refused: Vec<(String, MailError)>,
     },
-    /// A step of the session failed.
     Failed {
         error: MailError,
-        /// Refused recipients, if that is the failure.
         refused: Vec<(String, MailError)>,
     },
     /// No token for now: the authority is unreachable or asks to wait.
@@ -34,14 +30,17 @@ pub enum Outcome {
         retry_after: Option<u64>,
     },
     /// No token until a person acts: signs in again, or stores a new secret.
-    Held { answer: String },
+    Held {
+        answer: String,
+    },
     /// It can never be sent: the stored message is unreadable, or its mailbox is gone.
-    Permanent { answer: String },
+    Permanent {
+        answer: String,
+    },
     /// Entrepost stops, and DATA had not begun.
     Released,
 }
 
-/// A finished send attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct SendAttempt {
     /// Counted from 1.
@@ -57,19 +56,15 @@ pub struct SendAttempt {
     pub others_have_it: bool,
 }
 
-/// What follows an attempt.
 #[derive(Debug, PartialEq)]
 pub struct Transition {
-    /// The new state.
     pub state: DeliveryState,
     /// Time of the next attempt, if there is one.
     pub at: Timestamp,
     /// The send queue pauses until then.
     pub pause_queue: Option<Timestamp>,
-    /// The server's reply.
     pub answer: String,
     pub recipients: Vec<(String, RecipientState, String)>,
-    /// Whether it counts as an attempt.
     pub counts: bool,
 }
 

@@ -37,7 +37,6 @@ const MAX_SESSIONS: usize = 32;
 /// Messages after which a queue yields its session to others.
 const MESSAGES_PER_TURN: usize = 20;
 
-/// Sends deliveries.
 pub struct Outbox {
     dependencies: Dependencies,
     wake: Notify,
@@ -47,7 +46,6 @@ pub struct Outbox {
     crowded: AtomicBool,
 }
 
-/// A connection slot of a send queue.
 struct QueueSlot<'a> {
     outbox: &'a Outbox,
     queue: Uuid,
@@ -66,25 +64,18 @@ impl std::ops::Deref for Outbox {
     }
 }
 
-/// What the worker needs.
 pub struct Dependencies {
     /// The database.
     pub store: Store,
     pub vault: Arc<Vault>,
-    /// Access tokens.
     pub tokens: Arc<Tokens>,
-    /// Trusted CAs.
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    /// SMTP host and port of mailboxes.
     pub microsoft_smtp: (String, u16),
-    /// Relay for notifications.
     pub system_smtp: Option<Relay>,
-    /// Domain of the default sender addresses.
     pub notifications_domain: String,
     pub limits: SendLimits,
-    /// Set when the server stops.
     pub stop: CancellationToken,
 }
 

@@ -35,7 +35,6 @@ pub struct AddPerson<'a> {
     pub institution: InstitutionId,
     pub address: &'a EmailAddress,
     pub role: Role,
-    /// A password, instead of an invitation.
     pub password: Option<&'a str>,
     /// Send the invitation by e-mail, as this institution.
     pub announce: Option<&'a Institution>,

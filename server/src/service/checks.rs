@@ -132,7 +132,6 @@ impl Services {
         })
     }
 
-    /// Applies the result of a run to the mailbox.
     async fn settle_mailbox(&self, attempt: &Attempt, outcome: Outcome, fault: Option<&Fault>) -> Result<()> {
         let institution = attempt.institution;
         let attempt = self.store.attempt(institution, attempt.id).await?.ok_or(AppError::NotFound)?;
@@ -195,7 +194,6 @@ impl Services {
         Ok(self.store.set_mailbox_state(institution, id, state, now).await?)
     }
 
-    /// Ticks the guide steps that the run proved.
     pub(super) async fn prove_steps(
         &self,
         institution: app::model::InstitutionId,

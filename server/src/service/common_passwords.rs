@@ -80,7 +80,6 @@ const WORDS: [&str; 76] = [
     "entrepost",
 ];
 
-/// Letters that digits and signs replace.
 fn letter(c: char) -> char {
     match c {
         '0' => 'o',

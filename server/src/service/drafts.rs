@@ -197,7 +197,6 @@ impl Services {
         Ok(self.store.attachments(institution, user.user_id(), draft).await?)
     }
 
-    /// Whether the same file is attached already.
     async fn is_attached(
         &self,
         user: &SignedIn,
@@ -215,7 +214,6 @@ impl Services {
         Ok(false)
     }
 
-    /// The files of a draft, opened.
     pub(super) async fn files(&self, user: &SignedIn, draft: DraftId) -> Result<Vec<File>> {
         let institution = user.institution().id;
         let mut files = Vec::new();

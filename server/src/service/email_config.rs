@@ -56,7 +56,6 @@ impl Services {
     }
 }
 
-/// The command that enables SMTP AUTH and IMAP.
 fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
     let addresses: Vec<String> = addresses.map(powershell).collect();
     let set = "-SmtpClientAuthenticationDisabled $false -ImapEnabled $true";

@@ -48,7 +48,6 @@ impl Services {
         mine.into_iter().find(|mailbox| mailbox.id == mailbox_id).ok_or_else(|| AppError::NotFound.into())
     }
 
-    /// Maps a sync failure to what the user is told.
     pub(super) fn sync_failure(&self, user: &SignedIn, mailbox: &Mailbox, error: SyncError) -> BackendError {
         let app = match error {
             SyncError::NoMessage | SyncError::Gone => AppError::NotFound,
@@ -151,7 +150,6 @@ impl Services {
         });
     }
 
-    /// Whether the session of a stream is still valid.
     pub(super) async fn lives(&self, user: &SignedIn) -> bool {
         let now = self.clock.now();
         let since = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
@@ -188,13 +186,11 @@ fn nothing(folder: &FolderRow) -> Listing {
     Listing { headers: Vec::new(), total: folder.total, uid_validity: folder.uid_validity, looked_through: false }
 }
 
-/// A mail stream.
 struct Watching {
     services: Arc<Services>,
     user: SignedIn,
     event: tokio::sync::broadcast::Receiver<Event>,
     mark: String,
-    /// Ends the watch together with the stream.
     _looking: Option<mailbox_sync::FolderWatch>,
 }
 
@@ -531,7 +527,6 @@ impl Inbox for Handle {
     }
 }
 
-/// The Undo form.
 fn undo(place: &MessageRef, folder: &str, action: &str, (uid_validity, uids): (u32, &[u32]), to: &str) -> Undo {
     let mut values = vec![
         ("mailbox".to_owned(), place.mailbox.to_string()),

@@ -20,7 +20,6 @@ use crate::store::{Mailbox, NewAttempt, Slot};
 const MOST_ALIASES: usize = 50;
 
 impl Services {
-    /// Our text for an error at the redirect URI.
     pub(super) fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)> {
         let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
         let description = cut(description, 2_000);
@@ -54,7 +53,6 @@ impl Services {
         Some((Notice::new(Tone::Problem, diagnosis.title.clone(), text), ids))
     }
 
-    /// The user's own personal mailbox.
     async fn personal_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox> {
         let found = self.store.mailbox(user.institution().id, mailbox_id).await?;
         found

@@ -49,7 +49,6 @@ pub use passwords::Passwords;
 
 /// Everything that services need. Built once, in `wiring`.
 pub struct Services {
-    /// Settings.
     pub config: Config,
     /// The database.
     pub store: Store,
@@ -57,27 +56,19 @@ pub struct Services {
     pub vault: Arc<Vault>,
     /// Time and randomness.
     pub clock: Clock,
-    /// The identity platform.
     pub entra: Arc<Entra>,
-    /// Access tokens.
     pub tokens: Arc<Tokens>,
     pub outbox: Arc<Outbox>,
     pub mailbox_sync: Arc<MailboxSync>,
-    /// Trusted CAs.
     pub trust: Trust,
-    /// Streams by attempt.
     pub watchers: Watchers,
     /// One request at a time for each draft.
     pub draft_locks: KeyedLock<DraftId>,
     /// Failed sign-ins by network, and at accounts that do not exist.
     pub guesses: WindowCounters,
-    /// Open event streams.
     pub streams: Arc<quotas::Streams>,
-    /// Password hashing, bounded.
     pub passwords: Passwords,
-    /// Tasks that outlive their request.
     pub tasks: tokio_util::task::TaskTracker,
-    /// Set when the server stops.
     pub stop: tokio_util::sync::CancellationToken,
 }
 
@@ -102,7 +93,6 @@ impl Services {
         format!("{public_url}{REDIRECT_PATH}")
     }
 
-    /// An institution with its public URL.
     pub fn institution(&self, row: InstitutionRow) -> Institution {
         Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name }
     }
@@ -123,7 +113,6 @@ impl Services {
     }
 }
 
-/// The services behind the traits.
 #[derive(Clone)]
 struct Handle(Arc<Services>);
 
@@ -150,7 +139,6 @@ impl Services {
     }
 }
 
-/// Parses an address of a form field.
 fn address_field(text: &str, field: &str, label: &str) -> std::result::Result<EmailAddress, FieldError> {
     EmailAddress::parse(text).map_err(|error| FieldError {
         field: field.into(),

@@ -8,7 +8,6 @@ use crate::outbox::{Body, body_place};
 use crate::store::{NewDelivery, SendQueue, StoreError, Tx};
 use crate::vault::{Secret, VaultError};
 
-/// A notification to queue.
 pub(super) struct Notification {
     queue: SendQueue,
     delivery: NewDelivery,
@@ -41,7 +40,6 @@ impl Services {
         Ok(Notification { queue: SendQueue::of_notifications(institution.id), delivery })
     }
 
-    /// Queues it in the given transaction.
     pub(super) async fn enqueue(
         &self,
         tx: &mut Tx,

@@ -29,7 +29,6 @@ const FOR_KNOWN: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Hashes and checks passwords.
 pub struct Passwords {
     running: Arc<Semaphore>,
     queue: Arc<Mutex<Queue>>,
@@ -44,11 +43,9 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1024, 2, 1, None).unwrap_or_default())
 }
 
-/// The queue is full, or a network's share of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Busy;
 
-/// Waiting requests by network.
 #[derive(Default)]
 struct Queue {
     all: usize,
@@ -183,7 +180,6 @@ impl Memory {
     }
 }
 
-/// The hash as a PHC string.
 fn hash(clock: &Clock, memory: &Memory, password: &str) -> std::result::Result<String, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let mut bytes = [0; 16];

@@ -12,7 +12,6 @@ use super::Services;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// Open event streams by user.
 #[derive(Default)]
 pub struct Streams(Mutex<HashMap<UserId, usize>>);
 
@@ -35,7 +34,6 @@ impl Drop for Following {
 }
 
 impl Services {
-    /// Admits one more event stream of a user.
     pub fn follow_more(&self, user: &SignedIn) -> Result<Following> {
         let mut all = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(user.user_id()).or_default();
@@ -67,7 +65,6 @@ impl Services {
         Ok(self.store.room_for(more)?)
     }
 
-    /// Checks the quota for one more waiting message.
     pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<()> {
         let quotas = self.config.quotas;
         let usage = self.store.queued_usage(user.institution().id, user.user_id()).await?;

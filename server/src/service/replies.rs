@@ -145,9 +145,7 @@ pub(super) fn written(all: &[Party]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The user's own addresses, in lower case.
 struct Own {
-    /// The mailbox that the message is in.
     first: String,
     all: Vec<String>,
 }

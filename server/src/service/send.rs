@@ -26,7 +26,6 @@ fn wrong(field: &str, label: &str, text: impl Into<String>) -> FieldError {
     FieldError { field: field.into(), label: label.into(), text: text.into() }
 }
 
-/// The parsed recipients.
 struct Envelope {
     to: Vec<Named>,
     cc: Vec<Named>,

@@ -39,7 +39,6 @@ pub fn cookie(services: &Services, name: &str, value: &str, seconds: i64) -> Coo
     ))
 }
 
-/// Opens a session and returns its cookie.
 pub(super) async fn open(
     services: &Services,
     tx: &mut Tx,

@@ -28,7 +28,6 @@ pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
     Place::new("attempts", column, id)
 }
 
-/// A completed sign-in at Microsoft.
 pub(super) struct MicrosoftSignIn {
     pub(super) granted: Granted,
     pub(super) identity: Identity,
@@ -76,7 +75,6 @@ impl Services {
         }
     }
 
-    /// Creates an attempt and the authorization URL.
     pub(super) async fn begin_sign_in(
         &self,
         user: &SignedIn,

@@ -35,7 +35,6 @@ const KNOWN_MS: i64 = 180 * DAY_MS;
 /// Longest delay before a password is checked.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Counters of a sign-in attempt.
 pub(super) struct Tries {
     /// Whether the account exists. Counts of other accounts, and of networks, are kept in memory: anyone can invent them.
     has_account: bool,
@@ -45,12 +44,10 @@ pub(super) struct Tries {
     network: String,
     /// The browser's own counter, if it is known for this account.
     browser: Option<String>,
-    /// Daily counter of all known browsers.
     browser_day: String,
 }
 
 impl Tries {
-    /// Whether it comes from a known browser.
     pub(super) fn is_known(&self) -> bool {
         self.browser.is_some()
     }
@@ -148,7 +145,6 @@ impl Services {
         Ok(())
     }
 
-    /// Takes back the count of a successful attempt.
     pub(super) async fn forgive(&self, tries: &Tries) -> Result<()> {
         if tries.browser.is_some() {
             self.store.uncount_sign_in(&tries.browser_day).await?;
@@ -163,7 +159,6 @@ impl Services {
         Ok(())
     }
 
-    /// Delays a network that tries many links.
     pub(super) async fn count_link(&self, visitor: &Visitor) {
         let (now, subject) = (self.clock.now(), link_subject(visitor.institution.id, visitor.address));
         if self.guesses.count(&subject, now, now.plus_ms(-WINDOW_MS)).0 > PER_NETWORK {
@@ -171,7 +166,6 @@ impl Services {
         }
     }
 
-    /// Takes back the count of a valid link.
     pub(super) fn forgive_link(&self, visitor: &Visitor) {
         self.guesses.uncount(&link_subject(visitor.institution.id, visitor.address));
     }

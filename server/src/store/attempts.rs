@@ -13,25 +13,18 @@ const KEPT: i64 = 200;
 /// How long an attempt may wait for the start of its checks, in milliseconds.
 const READY_MS: i64 = 60 * 60 * 1000;
 
-/// One run of Configure & Test.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub id: AttemptId,
-    /// Whose institution.
     pub institution: InstitutionId,
-    /// Who started it.
     pub user: UserId,
     pub kind: AttemptKind,
     pub stage: Stage,
-    /// The typed address.
     pub address: String,
     /// Only an arrived message proves the address.
     pub prove_address: bool,
-    /// Entrepost started it.
     pub automatic: bool,
-    /// Client ID at the start.
     pub client_id: String,
-    /// Tenant ID at the start.
     pub tenant_id: String,
     /// SHA-256 of the browser's cookie.
     pub browser_sha256: Option<String>,
@@ -42,24 +35,19 @@ pub struct Attempt {
     pub grant_sealed: Option<String>,
     /// Expiry of `grant_sealed`.
     pub grant_expires_at: Option<Timestamp>,
-    /// Who signed in.
     pub sign_in_name: String,
     /// The Microsoft account: `oid@tid`.
     pub subject: String,
     pub mailbox: Option<MailboxId>,
-    /// How it ended.
     pub outcome: Outcome,
-    /// When it was started.
     pub created_at: Timestamp,
     /// Deadline for the redirect from Microsoft.
     pub callback_expires_at: Timestamp,
     /// Lease of the run.
     pub lease_until: Option<Timestamp>,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
 }
 
-/// An attempt to be stored.
 #[derive(Debug, Clone)]
 pub struct NewAttempt {
     pub id: AttemptId,
@@ -68,13 +56,11 @@ pub struct NewAttempt {
     /// `signing_in`, or `ready` with a stored grant.
     pub stage: Stage,
     pub address: String,
-    /// Entrepost started it.
     pub automatic: bool,
     pub client_id: String,
     pub tenant_id: String,
     /// State and browser cookie (hashed), verifier and nonce (sealed) of a sign-in.
     pub sign_in: Option<(String, String, String, String)>,
-    /// The mailbox, and its sign-in name.
     pub mailbox: Option<(MailboxId, String)>,
     /// Deadline for the redirect from Microsoft.
     pub callback_expires_at: Timestamp,
@@ -83,25 +69,19 @@ pub struct NewAttempt {
 /// State of an attempt that waits for a decision or for its checks.
 #[derive(Debug, Clone)]
 pub struct Resting {
-    /// The next stage.
     pub stage: Stage,
-    /// The address from now on.
     pub address: String,
     /// Only an arrived message proves it.
     pub prove_address: bool,
-    /// Who signed in.
     pub sign_in_name: String,
     /// `oid@tid`.
     pub subject: String,
     /// The sealed grant, if no mailbox has it.
     pub grant_sealed: Option<String>,
-    /// Expiry of the grant.
     pub grant_expires_at: Option<Timestamp>,
-    /// The mailbox that holds the grant.
     pub mailbox: Option<MailboxId>,
 }
 
-/// A check of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub kind: CheckKind,
@@ -429,7 +409,6 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("fault")?)).collect()
     }
 
-    /// Records the result of a check.
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
         sqlx::query(
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6

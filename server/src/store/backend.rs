@@ -11,9 +11,7 @@ use super::{Result, StoreError};
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// Embedded, one process.
     Sqlite,
-    /// A server, several replicas.
     Postgres,
 }
 
@@ -75,7 +73,6 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, B
     Ok((pool, backend))
 }
 
-/// The path in a SQLite URL.
 fn sqlite_path(url: &str) -> Option<&str> {
     let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
     path.split('?').next().filter(|path| !path.is_empty())

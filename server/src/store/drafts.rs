@@ -14,14 +14,11 @@ pub struct Draft {
     pub updated_at: Timestamp,
 }
 
-/// An attachment.
 #[derive(Debug, Clone)]
 pub struct NewAttachment {
     pub id: AttachmentId,
-    /// Its file name.
     pub name: String,
     pub content_type: String,
-    /// Its octets.
     pub size: u64,
     /// The octets, sealed.
     pub content_sealed: String,
@@ -193,7 +190,6 @@ impl Store {
         Ok(true)
     }
 
-    /// The attachments of a draft.
     pub async fn attachments(
         &self,
         institution: InstitutionId,
@@ -259,7 +255,6 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Deletes a draft.
     pub async fn drop_draft(
         &self,
         tx: &mut Tx,

@@ -9,16 +9,12 @@ use super::{Result, Store, StoreError, Tx, at, flag, id, named, time};
 /// A registration refused again within this time after the alert is the same incident, in milliseconds: a day.
 const INCIDENT_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Email settings of an institution.
 #[derive(Debug, Clone)]
 pub struct EmailSettings {
     pub provider: Provider,
-    /// Notifications use a custom sender address.
     pub custom_from: bool,
     pub custom_from_address: String,
-    /// The tested mailbox that sends as it.
     pub notification_mailbox: Option<MailboxId>,
-    /// Its last failure.
     pub notification_problem: Option<String>,
     /// Users may connect an address other than their account's.
     pub allow_other_address: bool,
@@ -37,10 +33,8 @@ impl Default for EmailSettings {
     }
 }
 
-/// The two registrations of an institution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
-    /// In use.
     Current,
     /// Waits until Microsoft accepts it.
     Waiting,
@@ -65,16 +59,13 @@ pub struct Registration {
     pub secret_stored_at: Timestamp,
     /// `YYYY-MM-DD`.
     pub secret_expires_on: Option<String>,
-    /// When Microsoft last accepted it.
     pub verified_at: Option<Timestamp>,
 }
 
-/// A step of the guide.
 #[derive(Debug, Clone, Copy)]
 pub struct GuideRow {
     pub step: GuideStep,
     pub done: bool,
-    /// Proven by a run or by Microsoft.
     pub proven: bool,
 }
 
@@ -116,7 +107,6 @@ impl Store {
         })
     }
 
-    /// Saves the settings.
     pub async fn put_email_settings(
         &self,
         tx: &mut Tx,
@@ -143,7 +133,6 @@ impl Store {
         Ok(())
     }
 
-    /// Sets the mailbox that sends notifications.
     pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2")
             .bind(mailbox.map(|id| id.to_string()))
@@ -277,7 +266,6 @@ impl Store {
             .collect()
     }
 
-    /// Unticks steps proven for another registration.
     pub async fn drop_guide_proofs(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
         sqlx::query("DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1")
             .bind(institution.to_string())

@@ -26,11 +26,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Something that other tasks or replicas wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// What a person sees of their mail changed.
     Mail(UserId),
     /// A token refresh ended. The sealed access token passes through and is stored nowhere.
     Token(MailboxId, String),
-    /// A replica needs a mailbox's IMAP connection.
     Wanted(MailboxId, Uuid),
     /// A replica released it.
     Free(MailboxId, Uuid),
@@ -67,11 +65,9 @@ impl Event {
     }
 }
 
-/// Delivers events within this process.
 #[derive(Debug, Clone)]
 pub(super) struct Bus {
     here: broadcast::Sender<Event>,
-    /// Ends with the last clone.
     _listener: Option<Arc<Listener>>,
 }
 
@@ -95,7 +91,6 @@ impl Bus {
     }
 }
 
-/// Splits a text into payloads.
 fn notices(text: &str) -> Vec<String> {
     if text.len() <= MOST {
         return vec![text.to_owned()];
@@ -108,12 +103,10 @@ fn notices(text: &str) -> Vec<String> {
     pieces.into_iter().enumerate().map(|(at, piece)| format!("piece {name} {at} {count} {piece}")).collect()
 }
 
-/// Reassembles payloads.
 #[derive(Default)]
 struct Pieces(std::collections::VecDeque<(String, Vec<Option<String>>)>);
 
 impl Pieces {
-    /// The event that a payload completes.
     fn take(&mut self, notice: &str) -> Option<Event> {
         let Some(rest) = notice.strip_prefix("piece ") else { return Event::parse(notice) };
         let mut words = rest.splitn(4, ' ');
@@ -193,7 +186,6 @@ impl Store {
         let _ = self.bus.here.send(event);
     }
 
-    /// Events from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.bus.here.subscribe()
     }

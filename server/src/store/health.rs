@@ -28,11 +28,9 @@ const NOTHING: u64 = 1024 * 1024;
 /// Free space at which a warning is logged, as a multiple of the reserve.
 const WARN: u64 = 4;
 
-/// Result of the last probe.
 #[derive(Debug, Clone)]
 pub struct Health {
     at: Instant,
-    /// Why writes fail, if they do.
     failed: Option<String>,
     /// Free bytes of the file system; `None` if unknown.
     free: Option<u64>,
@@ -242,12 +240,10 @@ fn make_ballast(_: &Path, _: u64) -> std::io::Result<()> {
 }
 
 impl Store {
-    /// The result of the last probe.
     pub fn health(&self) -> Health {
         self.watch.latest.borrow().clone()
     }
 
-    /// Whether the disk is nearly full.
     pub fn is_low(&self) -> bool {
         self.watch.latest.borrow().is_low(self.watch.space)
     }

@@ -12,7 +12,6 @@ use super::{Mailbox, Result, Store, Tx, at, flag, named, time};
 /// Folders of one mailbox whose headers are kept.
 const KEPT_FOLDERS: i64 = 12;
 
-/// A folder, as of its last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderRow {
     /// Name on the server (modified UTF-7).
@@ -20,22 +19,17 @@ pub struct FolderRow {
     pub role: FolderRole,
     /// UIDVALIDITY; 0 before the first sync.
     pub uid_validity: u32,
-    /// Number of messages.
     pub total: u32,
-    /// Last sync.
     pub synced_at: Option<Timestamp>,
     /// Why this folder cannot be selected: JSON of a [`crate::diagnosis::Fault`].
     pub problem: Option<String>,
 }
 
-/// Changes found by a sync.
 #[derive(Debug, Clone, Default)]
 pub struct FolderChange {
-    /// Removed UIDs.
     pub gone: Vec<u32>,
     /// UIDs with changed flags: seen, flagged, answered.
     pub flags: Vec<(u32, [bool; 3])>,
-    /// New messages.
     pub new: Vec<HeaderView>,
 }
 
@@ -167,7 +161,6 @@ impl Store {
         row.as_ref().map(|row| Ok(header(row)?.uid)).transpose()
     }
 
-    /// A kept header.
     pub async fn header(
         &self,
         institution: InstitutionId,
@@ -322,7 +315,6 @@ impl Store {
         Ok(())
     }
 
-    /// Sets or clears the sync problem of a mailbox.
     pub async fn set_sync_problem(
         &self,
         institution: InstitutionId,
@@ -397,7 +389,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Number of mailboxes.
     pub async fn mailbox_count(&self) -> Result<i64> {
         Ok(sqlx::query("SELECT COUNT(*) FROM mailboxes").fetch_one(&self.pool).await?.try_get(0)?)
     }

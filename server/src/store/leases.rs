@@ -8,14 +8,11 @@ use super::{Result, Store};
 /// What a lease is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// The mailbox's token refresh.
     Refresh,
-    /// Its IMAP connection.
     Connection,
 }
 
 impl Lease {
-    /// Columns of owner and expiry.
     fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Refresh => ("refresh_lease_owner", "refresh_lease_until"),

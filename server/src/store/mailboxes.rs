@@ -10,19 +10,14 @@ use super::{Result, Store, Tx, id, named, time};
 #[derive(Debug, Clone)]
 pub struct Mailbox {
     pub id: MailboxId,
-    /// Whose it is.
     pub institution: InstitutionId,
-    /// Its owner.
     pub user: UserId,
     /// Personal, or the institution's for notifications.
     pub kind: AttemptKind,
-    /// Sender address.
     pub address: String,
     /// Sign-in name (`user=`).
     pub sign_in_name: String,
-    /// Client ID the grant is bound to.
     pub client_id: String,
-    /// Tenant ID the grant is bound to.
     pub tenant_id: String,
     pub state: MailboxState,
     pub refresh_token_sealed: String,
@@ -34,34 +29,25 @@ pub struct Mailbox {
     pub problem: Option<String>,
     /// Why the last sync failed: JSON of a [`crate::diagnosis::Fault`].
     pub sync_problem: Option<String>,
-    /// The chosen folder for deleted messages.
     pub trash_folder: Option<String>,
     /// Further addresses that the owner entered, in lower case.
     pub aliases: Vec<String>,
-    /// Next automatic test.
     pub next_test_at: Option<Timestamp>,
-    /// When all checks last passed.
     pub connected_at: Option<Timestamp>,
 }
 
-/// A mailbox to be stored.
 #[derive(Debug, Clone)]
 pub struct NewMailbox {
     /// Id for a new mailbox; an existing one keeps its id.
     pub id: MailboxId,
-    /// Its owner.
     pub user: UserId,
-    /// Personal or notifications.
     pub kind: AttemptKind,
-    /// Sender address.
     pub address: String,
     /// Sign-in name (`user=`).
     pub sign_in_name: String,
     /// The Microsoft account: `oid@tid`.
     pub subject: String,
-    /// Client ID the grant is bound to.
     pub client_id: String,
-    /// Tenant ID the grant is bound to.
     pub tenant_id: String,
     pub refresh_token_sealed: String,
     /// Next automatic test, in case the current run never ends.
@@ -116,7 +102,6 @@ impl Store {
         row.as_ref().map(mailbox).transpose()
     }
 
-    /// All mailboxes of an institution.
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(select("WHERE institution_id = $1 ORDER BY address_key"))
             .bind(institution.to_string())
@@ -125,7 +110,6 @@ impl Store {
         rows.iter().map(mailbox).collect()
     }
 
-    /// A person's own mailboxes.
     pub async fn mailboxes_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<Mailbox>> {
         let rows = sqlx::query(select(
             "WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",
@@ -248,7 +232,6 @@ impl Store {
         Ok(())
     }
 
-    /// Sets the state and the problem.
     pub async fn set_mailbox_state(
         &self,
         institution: InstitutionId,
@@ -322,7 +305,6 @@ impl Store {
         Ok(())
     }
 
-    /// Number of people with a connected mailbox.
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
         let row = sqlx::query(
             "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'",
@@ -333,7 +315,6 @@ impl Store {
         Ok(row.try_get(0)?)
     }
 
-    /// Stores the further addresses of a mailbox.
     pub async fn set_aliases(
         &self,
         institution: InstitutionId,
@@ -351,7 +332,6 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a mailbox and its grant.
     pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
         sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
             .bind(institution.to_string())

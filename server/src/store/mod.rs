@@ -34,7 +34,6 @@ pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue};
 pub use people::{InstitutionRow, Invitation, User};
 pub use sessions::SessionRow;
 
-/// Errors of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused or cannot be reached.
@@ -48,15 +47,10 @@ pub enum StoreError {
     NoRoom,
     /// A row contains a value that no version of Entrepost writes.
     #[error("the row {row} of {table} cannot be read")]
-    Row {
-        table: &'static str,
-        /// Its id.
-        row: String,
-    },
+    Row { table: &'static str, row: String },
 }
 
 impl StoreError {
-    /// Whether a row with that key exists already.
     pub fn is_duplicate(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
@@ -83,7 +77,6 @@ impl StoreError {
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// A transaction; rolled back when it is dropped.
 pub type Tx = Transaction<'static, Any>;
 
 /// The database.
@@ -108,7 +101,6 @@ impl Store {
         Ok(Self { pool, backend, bus, watch: std::sync::Arc::new(watch) })
     }
 
-    /// Begins a transaction for writing.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self.backend {
             Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
@@ -125,7 +117,6 @@ impl Store {
         self.backend
     }
 
-    /// Ends all connections.
     pub async fn close(&self) {
         self.watch.stop();
         self.pool.close().await;
@@ -138,7 +129,6 @@ impl Store {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// Stores the check row of a key.
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
         sqlx::query(
             "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING",
@@ -203,13 +193,11 @@ const SEALED: [(&str, &str); 9] = [
     ("attachments", "content_sealed"),
 ];
 
-/// Reads an id column.
 fn id<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|_| StoreError::Row { table: column, row: text })
 }
 
-/// Reads a column that names one of a few values.
 fn named<T>(row: &AnyRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
     let text: String = row.try_get(column)?;
     parse(&text).ok_or(StoreError::Row { table: column, row: text })

@@ -27,24 +27,20 @@ pub struct SendQueue {
 }
 
 impl SendQueue {
-    /// The lane of a mailbox.
     pub fn of_mailbox(institution: InstitutionId, mailbox: MailboxId) -> Self {
         Self { id: mailbox.0, institution, mailbox: Some(mailbox) }
     }
 
-    /// The lane of an institution's notifications.
     pub fn of_notifications(institution: InstitutionId) -> Self {
         Self { id: institution.0, institution, mailbox: None }
     }
 }
 
-/// A message to be queued.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
     pub id: DeliveryId,
     /// The writer; none for notifications.
     pub user: Option<UserId>,
-    /// Makes repeated requests one delivery.
     pub idempotency_key: String,
     /// With angle brackets; never changes.
     pub message_id: String,
@@ -57,18 +53,15 @@ pub struct NewDelivery {
     pub recipients: Vec<(RecipientKind, String)>,
 }
 
-/// A delivery: a message on its way out.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     pub id: DeliveryId,
     pub institution: InstitutionId,
     /// The writer; none for notifications.
     pub user: Option<UserId>,
-    /// Its lane.
     pub queue: Uuid,
     /// Id of the claim, if it was claimed; each claim has its own.
     pub lease: Uuid,
-    /// With angle brackets.
     pub message_id: String,
     pub from: String,
     pub subject: String,
@@ -81,23 +74,18 @@ pub struct Delivery {
     pub paused_until: Timestamp,
     /// DATA has begun.
     pub data_started: bool,
-    /// The server's last reply.
     pub answer: String,
     /// JSON of a [`crate::diagnosis::Fault`].
     pub fault: Option<String>,
     pub created_at: Timestamp,
     /// Start of its age, if later than `created_at`.
     pub aging_since: Timestamp,
-    /// When it reached a final state.
     pub finished_at: Option<Timestamp>,
 }
 
-/// Result of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// A claimed delivery.
     Delivery(Box<Delivery>),
-    /// Nothing is due.
     Nothing,
     /// Something is due, but the sender is throttled until this time.
     Throttled(Timestamp),
@@ -105,17 +93,13 @@ pub enum Claim {
     Postponed(Option<UserId>),
 }
 
-/// How a send attempt ended.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// The new state.
     pub state: DeliveryState,
     pub next_attempt_at: Timestamp,
-    /// The server's reply.
     pub answer: String,
     /// JSON of a [`crate::diagnosis::Fault`].
     pub fault: Option<String>,
-    /// Recipients whose state changed.
     pub recipients: Vec<(String, RecipientState, String)>,
     /// Whether it counts as an attempt; a release does not.
     pub counts: bool,

@@ -13,11 +13,9 @@ pub struct InstitutionRow {
     pub name: String,
 }
 
-/// An account.
 #[derive(Debug, Clone)]
 pub struct User {
     pub id: UserId,
-    /// Address, as invited.
     pub address: String,
     pub role: Role,
     /// Argon2id hash (PHC string), once a password is set.
@@ -28,7 +26,6 @@ pub struct User {
 /// An invitation link, without its token.
 #[derive(Debug, Clone)]
 pub struct Invitation {
-    /// Whose.
     pub user: User,
     pub expires_at: Timestamp,
 }
@@ -81,7 +78,6 @@ impl Store {
         .transpose()
     }
 
-    /// All institutions.
     pub async fn institutions(&self) -> Result<Vec<InstitutionRow>> {
         let rows = sqlx::query("SELECT id, slug, name FROM institutions ORDER BY slug").fetch_all(&self.pool).await?;
         rows.iter()
@@ -112,7 +108,6 @@ impl Store {
         Ok(())
     }
 
-    /// All users of an institution, by address.
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
         let rows = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 ORDER BY address_key")
             .bind(institution.to_string())
@@ -121,7 +116,6 @@ impl Store {
         rows.iter().map(user).collect()
     }
 
-    /// The account of an address.
     pub async fn user_by_address(&self, institution: InstitutionId, address: &str) -> Result<Option<User>> {
         let row = sqlx::query(
             "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND address_key = $2",
@@ -133,7 +127,6 @@ impl Store {
         row.as_ref().map(user).transpose()
     }
 
-    /// The account of an id.
     pub async fn user(&self, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
         let row = sqlx::query(
             "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2",
@@ -145,7 +138,6 @@ impl Store {
         row.as_ref().map(user).transpose()
     }
 
-    /// Sets a password hash.
     pub async fn set_password(
         &self,
         tx: &mut Tx,
@@ -162,7 +154,6 @@ impl Store {
         Ok(())
     }
 
-    /// Changes a role.
     pub async fn set_role(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId, role: Role) -> Result<()> {
         sqlx::query("UPDATE users SET role = $1 WHERE institution_id = $2 AND id = $3")
             .bind(role.as_str())
@@ -209,7 +200,6 @@ impl Store {
         Ok(row.try_get(0)?)
     }
 
-    /// Replaces a person's invitation.
     pub async fn put_invitation(
         &self,
         tx: &mut Tx,
@@ -233,7 +223,6 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a person's invitations.
     pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
@@ -253,7 +242,6 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// The invitation of a token, expired or not.
     pub async fn invitation(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<Invitation>> {
         let row = sqlx::query(
             "SELECT u.id, u.address, u.role, u.password_hash, u.disabled_at, i.expires_at FROM invitations i
@@ -267,7 +255,6 @@ impl Store {
         row.map(|row| Ok(Invitation { user: user(&row)?, expires_at: at(&row, "expires_at")? })).transpose()
     }
 
-    /// Expiry of each person's invitation.
     pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
         let rows = sqlx::query("SELECT user_id, expires_at FROM invitations WHERE institution_id = $1")
             .bind(institution.to_string())

@@ -9,20 +9,16 @@ fn bytes(row: &sqlx::any::AnyRow, column: usize) -> Result<u64> {
     Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
 }
 
-/// Usage of a quota.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Of the user.
     pub count: i64,
     pub bytes: u64,
-    /// Of the whole institution.
     pub count_of_institution: i64,
     pub bytes_of_institution: u64,
 }
 
 // OCTET_LENGTH rather than LENGTH, which would read every body to count characters.
 impl Store {
-    /// Drafts and their files.
     pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
         self.usage(
             "SELECT user_id, OCTET_LENGTH(body_sealed)
@@ -34,7 +30,6 @@ impl Store {
         .await
     }
 
-    /// Waiting messages.
     pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
         self.usage(
             "SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries

@@ -15,15 +15,11 @@ const SHORT_WINDOW_MS: i64 = 15 * 60 * 1000;
 /// How long reported incidents are remembered, in milliseconds: 400 days.
 const ALERT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 
-/// A session and its user.
 #[derive(Debug, Clone)]
 pub struct SessionRow {
     pub id: SessionId,
-    /// When it was opened.
     pub created_at: Timestamp,
-    /// When it was last used.
     pub seen_at: Timestamp,
-    /// Whose it is.
     pub user: User,
     /// Mail is hidden until the Microsoft account signs in.
     pub mail_locked: bool,
@@ -50,7 +46,6 @@ fn session(row: &AnyRow) -> Result<SessionRow> {
 }
 
 impl Store {
-    /// Opens a session.
     pub async fn add_session(
         &self,
         tx: &mut Tx,
@@ -70,7 +65,6 @@ impl Store {
         Ok(())
     }
 
-    /// The session of a token, within the institution.
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.token_sha256 = $2");
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
@@ -253,7 +247,6 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Records a use of a session.
     pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
         sqlx::query("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3")
             .bind(now.0)
@@ -273,7 +266,6 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all sessions of a person.
     pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2")
             .bind(institution.to_string())
@@ -311,7 +303,6 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a flash.
     pub async fn put_flash(
         &self,
         institution: InstitutionId,
@@ -390,7 +381,6 @@ impl Store {
         Ok((row.try_get("failures")?, at(&row, "window_started_at")?))
     }
 
-    /// Takes back a count after a success.
     pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
         sqlx::query("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0")
             .bind(subject)

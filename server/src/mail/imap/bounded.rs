@@ -13,10 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Limits until the next [`Bounded::allow`], in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Allow {
-    /// Of one response outside literals.
     pub line: usize,
     pub literal: usize,
-    /// In total.
     pub total: u64,
 }
 
@@ -37,7 +35,6 @@ const OPEN: usize = 32;
 /// Literals in one response: the response is checked again after each.
 const LITERALS: usize = 64;
 
-/// Checks the responses of a server.
 #[derive(Debug)]
 pub struct Bounded<S> {
     inner: S,
@@ -58,10 +55,8 @@ pub struct Bounded<S> {
     given: usize,
 }
 
-/// How a line ends.
 enum End {
     Answer,
-    /// With the announcement of a literal.
     Literal(usize),
 }
 

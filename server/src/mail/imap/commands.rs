@@ -30,7 +30,6 @@ fn newest_first(mut uids: Vec<u32>) -> Vec<u32> {
     uids
 }
 
-/// One response to FETCH.
 #[derive(Default)]
 struct Fetched {
     uid: Option<u32>,
@@ -181,7 +180,6 @@ impl Session {
         Ok(self.select("INBOX").await?.exists)
     }
 
-    /// Selects a folder and returns its state.
     pub async fn select(&mut self, folder: &str) -> Result<Selected, MailError> {
         self.selected = None;
         self.event = true;

@@ -6,10 +6,8 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
-    /// Its name, as the server writes it.
     pub name: String,
     pub role: FolderRole,
-    /// It can be selected.
     pub selectable: bool,
 }
 
@@ -67,7 +65,6 @@ pub fn readable(name: &str) -> String {
     read + rest
 }
 
-/// A quoted string.
 pub(super) fn quoted(text: &str) -> String {
     let clean: String = text.chars().filter(|c| !c.is_control()).collect();
     format!("\"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""))

@@ -17,7 +17,6 @@ struct Alert {
 }
 
 impl Services {
-    /// Queues new alerts of every institution.
     pub(in crate::service) async fn alert_once(&self) -> std::result::Result<(), StoreError> {
         for row in self.store.institutions().await? {
             let told = self.store.told_alerts(row.id).await?;

@@ -43,7 +43,6 @@ pub async fn run_background(services: Arc<Services>) {
 }
 
 impl Services {
-    /// One round, for the loop and for tests.
     pub async fn sweep_once(self: &Arc<Self>) -> std::result::Result<(), StoreError> {
         let now = self.clock.now();
         self.store

@@ -20,20 +20,17 @@ use crate::vault::Secret;
 /// First and longest pause between two searches for the test message.
 const LOOK: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 
-/// Sender and recipient of a test message.
 pub(super) struct Route {
     pub(super) sign_in_name: String,
     pub(super) from: EmailAddress,
     pub(super) to: EmailAddress,
 }
 
-/// A sent test message.
 pub(super) struct Sent {
     message_id: String,
     at: Instant,
 }
 
-/// The connection used to find the test message.
 pub(super) enum Through {
     /// A connection of this run, if no mailbox is stored yet.
     Session(Box<imap::Session>),
@@ -74,7 +71,6 @@ impl Through {
 /// Detail of a check that a test with the stored grant skips.
 const NOT_ASKED: &str = "not asked again";
 
-/// A run and its failures so far.
 pub(super) struct Run<'a> {
     services: &'a Services,
     actor: &'a Actor,

@@ -9,14 +9,12 @@ use crate::clock::Clock;
 use crate::store::{EmailSettings, Registration};
 use crate::vault::Secret;
 
-/// The parsed form.
 pub(super) struct Parsed {
     pub(super) settings: EmailSettings,
     pub(super) registration: Option<Values>,
     pub(super) forget_secret: bool,
 }
 
-/// The parsed values of the registration.
 pub(super) struct Values {
     pub(super) client_id: ClientId,
     pub(super) tenant: Tenant,
@@ -24,7 +22,6 @@ pub(super) struct Values {
     pub(super) expires_on: Option<SecretExpiry>,
 }
 
-/// An error that stands beside its field.
 pub(super) fn field(field: &str, label: &str, text: impl ToString) -> FieldError {
     FieldError { field: field.into(), label: label.into(), text: text.to_string() }
 }

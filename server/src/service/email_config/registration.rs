@@ -15,7 +15,6 @@ use crate::service::Services;
 use crate::store::{EmailSettings, Registration, Slot};
 use crate::vault::Secret;
 
-/// Microsoft's verdict on the values.
 enum Verdict {
     Accepted(TenantId),
     Refused(Fault),

@@ -13,7 +13,6 @@ use crate::service::Services;
 use crate::store::{Attempt, Check, Resting};
 
 impl Services {
-    /// Carries out the decision.
     pub(in crate::service) async fn decided(
         self: &Arc<Self>,
         user: &SignedIn,

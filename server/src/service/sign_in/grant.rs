@@ -179,7 +179,6 @@ impl Services {
         self.end_with(attempt, check).await
     }
 
-    /// Records a failed check and ends the attempt.
     pub(super) async fn end_with(&self, attempt: &Attempt, check: Check) -> Result<()> {
         self.put_check(attempt, check).await?;
         for kind in CheckKind::ALL {

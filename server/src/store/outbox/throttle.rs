@@ -39,7 +39,6 @@ pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) 
     Ok(sender)
 }
 
-/// Whether a sender may go on.
 pub(super) enum Permit {
     Now,
     Later(Timestamp),
@@ -139,7 +138,6 @@ impl Store {
         Ok(())
     }
 
-    /// A connection was closed.
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
         sqlx::query("DELETE FROM smtp_connections WHERE id = $1")
             .bind(connection.to_string())

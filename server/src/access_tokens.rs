@@ -58,7 +58,7 @@ pub enum TokenError {
     #[error("the app registration changed since this mailbox was connected")]
     RegistrationChanged,
     #[error("the mailbox needs to be reconnected")]
-    NeedsReconnect(Option<String>),
+    NeedsReconnect(Option<Fault>),
     #[error("the mailbox was disconnected")]
     Gone,
     #[error(transparent)]
@@ -82,7 +82,7 @@ impl TokenError {
         match self {
             Self::Identity(error) => Fault::identity(error, now),
             Self::RegistrationChanged => Fault::new("registration_changed", now, &[]),
-            Self::NeedsReconnect(Some(problem)) => Fault::from_json(problem),
+            Self::NeedsReconnect(Some(problem)) => problem.clone(),
             other => Fault::new("our_bug", now, &[("Error", other.to_string())]),
         }
     }
@@ -298,11 +298,15 @@ impl Tokens {
                 return Err(error.into());
             }
         }
-        let (owner, of) = (self.clock.uuid(), (mailbox.institution, mailbox.id));
+        let owner = self.clock.uuid();
         let mut waited = false;
         loop {
             let now = self.clock.now();
-            if self.store.lease(Lease::Refresh, of, owner, (now, now.plus_ms(LEASE_MS))).await? {
+            if self
+                .store
+                .lease(Lease::Refresh, mailbox.institution, mailbox.id, owner, now, now.plus_ms(LEASE_MS))
+                .await?
+            {
                 break;
             }
             waited = true;
@@ -378,8 +382,7 @@ impl Tokens {
             let mut tx = self.store.begin().await?;
             // If another writer rotated meanwhile, its token is as good: Microsoft does not revoke older refresh tokens.
             let version = mailbox.grant_version;
-            let stored =
-                self.store.rotate_grant(&mut tx, institution, id, (&sealed, version), self.clock.now()).await?;
+            let stored = self.store.rotate_grant(&mut tx, institution, id, &sealed, version, self.clock.now()).await?;
             tx.commit().await.map_err(StoreError::from)?;
             if !stored {
                 self.store.set_registration_problem(institution, None, self.clock.now()).await?;
@@ -405,14 +408,14 @@ impl Tokens {
         if error.needs_reconnect()
             && newest.as_ref().is_some_and(|newest| newest.grant_version == mailbox.grant_version)
         {
-            let problem = Fault::identity(&error, now).to_json();
-            let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
-            self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
+            let problem = Fault::identity(&error, now);
+            let state = MailboxState::NeedsReconnect;
+            self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, Some(&problem), None, now).await?;
             self.store.publish(Event::Mail(mailbox.user)).await;
             locked(&self.cache).remove(&mailbox.id);
         }
         if error.is_wrong_client() {
-            let problem = Fault::identity(&error, now).to_json();
+            let problem = Fault::identity(&error, now);
             self.store.set_registration_problem(mailbox.institution, Some(&problem), now).await?;
         }
         let count = Refused::of(mailbox).map_or(0, |before| before.count.saturating_add(1));

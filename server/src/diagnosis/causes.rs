@@ -80,8 +80,10 @@ const NDR_LIST: &str =
 const fn cause(
     name: &'static str,
     title: &'static str,
-    (summary, administrator_summary): (&'static str, &'static str),
-    (fixed_by, remedy): (FixedBy, Remedy),
+    summary: &'static str,
+    administrator_summary: &'static str,
+    fixed_by: FixedBy,
+    remedy: Remedy,
     steps: &'static [HowTo],
 ) -> Cause {
     Cause { name, title, summary, administrator_summary, fixed_by, remedy, steps }
@@ -106,11 +108,10 @@ const PROPAGATION: HowTo = say("Wait until it takes effect (minutes, sometimes a
 static UNKNOWN: Cause = cause(
     "unknown",
     "The check failed for an unknown reason.",
-    (
-        "Try again. If it fails again, send the technical details below to support.",
-        "Try again. If it fails again, send the technical details below to support.",
-    ),
-    (Operator, TestAgain),
+    "Try again. If it fails again, send the technical details below to support.",
+    "Try again. If it fails again, send the technical details below to support.",
+    Operator,
+    TestAgain,
     &[],
 );
 
@@ -118,31 +119,28 @@ static OURS: &[Cause] = &[
     cause(
         "interrupted",
         "The test was interrupted.",
-        (
-            "The server restarted or took too long. You don't need to sign in again; just test again.",
-            "The server restarted or took too long. No one has to sign in again.",
-        ),
-        (You, TestAgain),
+        "The server restarted or took too long. You don't need to sign in again; just test again.",
+        "The server restarted or took too long. No one has to sign in again.",
+        You,
+        TestAgain,
         &[say("Press Test again.")],
     ),
     cause(
         "no_room",
         "New mail isn't listed: this server's disk is nearly full.",
-        (
-            "Nothing is lost: it's in your mailbox, and is listed here when there is room.",
-            "New mail stays at Microsoft and is listed when there is room.",
-        ),
-        (Operator, TestAgain),
+        "Nothing is lost: it's in your mailbox, and is listed here when there is room.",
+        "New mail stays at Microsoft and is listed when there is room.",
+        Operator,
+        TestAgain,
         &[say("Free space on the database's disk, or use a larger disk. Deleting drafts and files also helps.")],
     ),
     cause(
         "our_bug",
         "Entrepost made a mistake.",
-        (
-            "This shouldn't happen. Please send the technical details below to support.",
-            "This shouldn't happen. Please send the technical details below to support.",
-        ),
-        (Operator, TestAgain),
+        "This shouldn't happen. Please send the technical details below to support.",
+        "This shouldn't happen. Please send the technical details below to support.",
+        Operator,
+        TestAgain,
         &[],
     ),
 ];

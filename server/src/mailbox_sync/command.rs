@@ -21,7 +21,7 @@ pub enum SyncError {
     Store(#[from] StoreError),
     /// The mailbox must be connected again; the fault, as JSON.
     #[error("the mailbox needs to be reconnected")]
-    NeedsReconnect(Option<String>),
+    NeedsReconnect(Option<Fault>),
     #[error("the mailbox was disconnected")]
     Gone,
     /// The message is gone, or the folder has a new UIDVALIDITY.
@@ -39,7 +39,7 @@ impl SyncError {
         match self {
             Self::Mail(error) => Fault::imap(error, server, now),
             Self::Token(error) => error.fault(now),
-            Self::NeedsReconnect(Some(problem)) => Fault::from_json(problem),
+            Self::NeedsReconnect(Some(problem)) => problem.clone(),
             other => Fault::new("our_bug", now, &[("Error", other.to_string())]),
         }
     }

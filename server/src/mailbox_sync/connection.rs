@@ -1,5 +1,6 @@
 //! Opening the connection of a worker, and what its failures mean.
 
+use crate::diagnosis::Fault;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl MailboxWorker {
             let Some(mailbox) = mailbox.filter(|mailbox| mailbox.sync_problem.is_none()) else { return Ok(()) };
             // Faults of the mailbox itself are part of its state.
             if matches!(error, SyncError::Mail(_) | SyncError::Token(TokenError::Identity(_))) {
-                let problem = error.fault(&self.sync.server, self.sync.clock.now()).to_json();
+                let problem = error.fault(&self.sync.server, self.sync.clock.now());
                 self.store_problem(&mailbox, Some(&problem)).await?;
             }
             Ok::<_, SyncError>(())
@@ -65,7 +66,7 @@ impl MailboxWorker {
     pub(super) async fn tell_folder_trouble(&self, folder: &str, error: &SyncError) {
         let told = async {
             let Some(mailbox) = self.sync.store.mailbox(self.institution, self.id).await? else { return Ok(()) };
-            let problem = error.fault(&self.sync.server, self.sync.clock.now()).of_folder().to_json();
+            let problem = error.fault(&self.sync.server, self.sync.clock.now()).of_folder();
             if self.sync.store.set_folder_problem(self.institution, self.id, folder, &problem).await? {
                 self.sync.store.publish(Event::Mail(mailbox.user)).await;
             }
@@ -76,7 +77,7 @@ impl MailboxWorker {
         }
     }
 
-    pub(super) async fn store_problem(&self, mailbox: &Mailbox, problem: Option<&str>) -> Result<(), SyncError> {
+    pub(super) async fn store_problem(&self, mailbox: &Mailbox, problem: Option<&Fault>) -> Result<(), SyncError> {
         let now = self.sync.clock.now();
         self.sync.store.set_sync_problem(mailbox.institution, mailbox.id, problem, now).await?;
         self.sync.store.publish(Event::Mail(mailbox.user)).await;
@@ -88,9 +89,8 @@ impl MailboxWorker {
         let (sync, now) = (&self.sync, self.sync.clock.now());
         let mailbox = sync.store.mailbox(self.institution, self.id).await?;
         if let Some(mailbox) = mailbox.filter(|mailbox| mailbox.state == MailboxState::Connected) {
-            let problem = error.fault(&sync.server, now).to_json();
-            let state = (MailboxState::Blocked, Some(problem.as_str()), Some(now.plus_ms(60_000)));
-            sync.store.set_mailbox_state(self.institution, self.id, state, now).await?;
+            let (state, problem, next) = (MailboxState::Blocked, error.fault(&sync.server, now), now.plus_ms(60_000));
+            sync.store.set_mailbox_state(self.institution, self.id, state, Some(&problem), Some(next), now).await?;
             sync.store.publish(Event::Mail(mailbox.user)).await;
         }
         Ok(())

@@ -56,7 +56,7 @@ pub(super) async fn folder(
     let role = before.as_ref().map_or(FolderRole::Other, |folder| folder.role);
     let same = before.as_ref().is_some_and(|folder| folder.uid_validity == selected.uid_validity);
     let known: HashMap<u32, HeaderView> = if same {
-        let known = sync.store.headers(institution, id, name, (0, u32::MAX)).await?;
+        let known = sync.store.headers(institution, id, name, 0, u32::MAX).await?;
         known.into_iter().map(|header| (header.uid, header)).collect()
     } else {
         HashMap::new()
@@ -87,7 +87,7 @@ pub(super) async fn folder(
     let mut problem = None;
     if !unknown.is_empty() && sync.store.room_for(unknown.len() as u64 * HEADER_BYTES).is_err() {
         // They stay at the mail server, and are asked for at the next look.
-        problem = Some(Fault::new("no_room", sync.clock.now(), &[]).to_json());
+        problem = Some(Fault::new("no_room", sync.clock.now(), &[]));
         unknown.clear();
     }
     let mut reports = Vec::new();
@@ -129,9 +129,8 @@ pub(super) async fn folder(
         };
         if let Some(bounce) = dsn::parse(&bytes) {
             let now = sync.clock.now();
-            let fault = fault_of(&bounce, now).to_json();
-            let why = (bounce.failed.as_slice(), fault.as_str());
-            event |= sync.store.bounce_delivery(mailbox, &bounce.message_id, why, now).await?;
+            let fault = fault_of(&bounce, now);
+            event |= sync.store.bounce_delivery(mailbox, &bounce.message_id, &bounce.failed, &fault, now).await?;
         }
     }
     sync.store.sync_folder(institution, id, &seen, &change).await?;

@@ -52,8 +52,8 @@ impl Drop for ConnectionLease {
 impl MailboxSync {
     async fn try_lease(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<bool, SyncError> {
         let now = self.clock.now();
-        let until = (now, now.plus_ms(LEASE_MS));
-        Ok(self.store.lease(Lease::Connection, (institution, mailbox), self.owner, until).await?)
+        let until = now.plus_ms(LEASE_MS);
+        Ok(self.store.lease(Lease::Connection, institution, mailbox, self.owner, now, until).await?)
     }
 
     /// Takes the lease if it is free.

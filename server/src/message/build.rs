@@ -88,7 +88,8 @@ impl TestMessage<'_> {
 pub fn notification(
     from: &str,
     to: &str,
-    (subject, message_id): (&str, &str),
+    subject: &str,
+    message_id: &str,
     text: &str,
     at: Timestamp,
 ) -> Result<Composed, ComposeError> {

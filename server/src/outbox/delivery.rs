@@ -65,7 +65,8 @@ impl Outbox {
     pub(super) async fn attempt(
         &self,
         queue: &SendQueue,
-        (delivery, recipients): (&Delivery, &[RecipientView]),
+        delivery: &Delivery,
+        recipients: &[RecipientView],
         open_session: &mut Option<OpenSession>,
     ) -> Result<Option<AttemptResult>> {
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
@@ -78,11 +79,11 @@ impl Outbox {
         let body = opened.and_then(|text| serde_json::from_str::<Body>(text.expose()).ok());
         match (body, queue.mailbox) {
             (Some(Body::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
-                Ok(bytes) => self.through_mailbox(queue, (delivery, &pending), &bytes, open_session).await,
+                Ok(bytes) => self.through_mailbox(queue, delivery, &pending, &bytes, open_session).await,
                 Err(_) => Ok(Some(unreadable())),
             },
             (Some(Body::Text(text)), Some(_)) => {
-                self.through_mailbox(queue, (delivery, &pending), text.as_bytes(), open_session).await
+                self.through_mailbox(queue, delivery, &pending, text.as_bytes(), open_session).await
             }
             (Some(Body::Notification { to, text }), None) => Box::pin(self.notification(delivery, &to, &text)).await,
             _ => Ok(Some(unreadable())),
@@ -92,7 +93,8 @@ impl Outbox {
     async fn through_mailbox(
         &self,
         queue: &SendQueue,
-        (delivery, pending): (&Delivery, &[String]),
+        delivery: &Delivery,
+        pending: &[String],
         bytes: &[u8],
         open_session: &mut Option<OpenSession>,
     ) -> Result<Option<AttemptResult>> {
@@ -119,7 +121,7 @@ impl Outbox {
         }
         let Some(mut open) = open_session.take() else { return Ok(None) };
         let (attempted, usable) =
-            self.submit(delivery, (&envelope, bytes), &mut open.session, self.microsoft(&mailbox)).await?;
+            self.submit(delivery, &envelope, bytes, &mut open.session, self.microsoft(&mailbox)).await?;
         if usable {
             *open_session = Some(open);
         }
@@ -130,7 +132,8 @@ impl Outbox {
     pub(super) async fn submit(
         &self,
         delivery: &Delivery,
-        (envelope, bytes): (&Envelope, &[u8]),
+        envelope: &Envelope,
+        bytes: &[u8],
         session: &mut smtp::Session,
         peer: Peer<'_>,
     ) -> Result<(Option<AttemptResult>, bool)> {
@@ -160,7 +163,7 @@ impl Outbox {
                 (address.clone(), state, error.to_string())
             })
             .collect();
-        if !self.store.start_data(delivery.institution, (delivery.id, delivery.lease), &noted).await? {
+        if !self.store.start_data(delivery.institution, delivery.id, delivery.lease, &noted).await? {
             return Ok((None, session.reset().await.is_ok()));
         }
         match session.hand_over(bytes).await {
@@ -180,7 +183,7 @@ impl Outbox {
     pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<OpenSession, AttemptResult>> {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
-            let fault = mailbox.problem.as_deref().map(Fault::from_json);
+            let fault = mailbox.problem.clone();
             let answer = "the mailbox needs to be reconnected".to_owned();
             return Ok(Err(AttemptResult { outcome: Outcome::Held { answer }, fault }));
         }

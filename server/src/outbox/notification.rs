@@ -64,7 +64,7 @@ impl Outbox {
             Ok(session) => session,
             Err(error) => return Ok(Some(AttemptResult::smtp(error, Vec::new(), peer, self.clock.now()))),
         };
-        let attempted = self.submit_text(delivery, &from, (to, text), &mut session, peer).await?;
+        let attempted = self.submit_text(delivery, &from, to, text, &mut session, peer).await?;
         session.quit().await;
         Ok(attempted)
     }
@@ -96,8 +96,7 @@ impl Outbox {
                 return Ok((Some(attempted), Some(problem)));
             }
         };
-        let attempted =
-            self.submit_text(delivery, &settings.custom_from_address, (to, text), &mut session, peer).await?;
+        let attempted = self.submit_text(delivery, &settings.custom_from_address, to, text, &mut session, peer).await?;
         session.quit().await;
         let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
             Outcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
@@ -110,17 +109,18 @@ impl Outbox {
         &self,
         delivery: &Delivery,
         from: &str,
-        (to, text): (&str, &str),
+        to: &str,
+        text: &str,
         session: &mut smtp::Session,
         peer: Peer<'_>,
     ) -> Result<Option<AttemptResult>> {
-        let headers = (delivery.subject.as_str(), delivery.message_id.as_str());
-        let composed = build::notification(from, to, headers, text, delivery.created_at);
+        let composed =
+            build::notification(from, to, &delivery.subject, &delivery.message_id, text, delivery.created_at);
         let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
             let answer = format!("{from} or {to} cannot stand in a message");
             return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
         };
-        Ok(self.submit(delivery, (&envelope, &message.bytes), session, peer).await?.0)
+        Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.0)
     }
 }
 

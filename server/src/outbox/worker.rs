@@ -1,5 +1,6 @@
 //! The worker: serves due send queues in parallel, each delivery under a lease that is renewed while it is sent.
 
+use crate::diagnosis::Fault;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -208,8 +209,8 @@ impl Outbox {
             if attempts > 0 && self.crowded.load(Ordering::Relaxed) {
                 break;
             }
-            let lease = (self.clock.uuid(), connection, now.plus_ms(LEASE_MS));
-            match self.store.claim_delivery(queue, lease, self.limits.throttle, now).await? {
+            let (owner, until) = (self.clock.uuid(), now.plus_ms(LEASE_MS));
+            match self.store.claim_delivery(queue, owner, connection, until, self.limits.throttle, now).await? {
                 Claim::Nothing => break,
                 Claim::Throttled(until) => {
                     self.store.pause_queue(queue, until).await?;
@@ -222,7 +223,7 @@ impl Outbox {
                 }
                 Claim::Delivery(delivery) => {
                     attempts += 1;
-                    if !self.deliver(queue, (&delivery, connection), &mut open_session).await? {
+                    if !self.deliver(queue, &delivery, connection, &mut open_session).await? {
                         break;
                     }
                 }
@@ -241,14 +242,15 @@ impl Outbox {
     async fn deliver(
         &self,
         queue: &SendQueue,
-        (delivery, connection): (&Delivery, Uuid),
+        delivery: &Delivery,
+        connection: Uuid,
         open_session: &mut Option<OpenSession>,
     ) -> Result<bool> {
         // Loaded before sending: nothing may come between the reply and its record.
         let recipients = self.store.recipients(delivery.institution, delivery.id).await?;
         let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
         let attempted = {
-            let attempt = self.attempt(queue, (delivery, &recipients), open_session);
+            let attempt = self.attempt(queue, delivery, &recipients, open_session);
             tokio::pin!(attempt);
             loop {
                 tokio::select! {
@@ -283,7 +285,7 @@ impl Outbox {
             state: next.state,
             next_attempt_at: next.at,
             answer: next.answer,
-            fault: fault.as_ref().map(crate::diagnosis::Fault::to_json),
+            fault: fault.clone(),
             recipients: next.recipients,
             counts: next.counts,
         };
@@ -292,7 +294,7 @@ impl Outbox {
             self.store.test_sender_now(queue.institution, mailbox, now).await?;
         }
         if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
-            self.block(queue, error, &fault.to_json(), now).await?;
+            self.block(queue, error, fault, now).await?;
         }
         match next.pause_queue {
             Some(until) => self.store.pause_queue(queue, until).await.map(|()| false),
@@ -304,7 +306,7 @@ impl Outbox {
     async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
         let until = Instant::now() + RECORD_RETRY_LIMIT;
         loop {
-            match self.store.record_delivery(delivery.institution, (delivery.id, delivery.lease), record, now).await {
+            match self.store.record_delivery(delivery.institution, delivery.id, delivery.lease, record, now).await {
                 Err(error) if Instant::now() < until => {
                     tracing::error!("cannot record the outcome of a delivery yet, retrying: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -324,14 +326,14 @@ impl Outbox {
     }
 
     /// Blocks a mailbox whose sign-in is refused. Its owner sees that, and it is tested again automatically.
-    async fn block(&self, queue: &SendQueue, error: &MailError, problem: &str, now: Timestamp) -> Result<()> {
+    async fn block(&self, queue: &SendQueue, error: &MailError, problem: &Fault, now: Timestamp) -> Result<()> {
         let (Some(id), Step::Auth, true) = (queue.mailbox, error.step, error.answered && !error.is_transient()) else {
             return Ok(());
         };
         let mailbox = self.store.mailbox(queue.institution, id).await?;
         if mailbox.is_some_and(|mailbox| mailbox.state == MailboxState::Connected) {
-            let state = (MailboxState::Blocked, Some(problem), Some(now));
-            self.store.set_mailbox_state(queue.institution, id, state, now).await?;
+            let state = MailboxState::Blocked;
+            self.store.set_mailbox_state(queue.institution, id, state, Some(problem), Some(now), now).await?;
         }
         Ok(())
     }

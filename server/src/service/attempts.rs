@@ -69,17 +69,12 @@ impl Services {
         let mut reader = self.reader(user, &attempt.address);
         if checks.iter().any(|check| check.fault.is_some()) {
             let causes = self.store.faults_before(institution, attempt).await?;
-            let causes: Vec<_> = causes.iter().map(|fault| Fault::from_json(fault).cause).collect();
-            let now =
-                checks.iter().filter_map(|check| check.fault.as_deref()).map(|fault| Fault::from_json(fault).cause);
-            reader.again = now.into_iter().any(|cause| causes.contains(&cause));
+            let mut now = checks.iter().filter_map(|check| check.fault.as_ref());
+            reader.again = now.any(|fault| causes.iter().any(|before| before.cause == fault.cause));
             reader.consent_link = self.consent_link(user.institution()).await?;
         }
-        let mut diagnoses: Vec<_> = checks
-            .iter()
-            .filter_map(|check| check.fault.as_deref())
-            .map(|fault| Fault::from_json(fault).explain(&reader))
-            .collect();
+        let mut diagnoses: Vec<_> =
+            checks.iter().filter_map(|check| check.fault.as_ref()).map(|fault| fault.explain(&reader)).collect();
         // While an address is being proven, a failure needs no action: the address is not the person's.
         if diagnoses.iter().any(|diagnosis| diagnosis.cause == "address_unproven") {
             diagnoses.retain(|diagnosis| diagnosis.cause == "address_unproven");

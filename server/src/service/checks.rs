@@ -178,8 +178,7 @@ impl Services {
         }
         let Some(mailbox) = self.store.mailbox(institution, id).await? else { return Ok(()) };
         if works {
-            let state = (MailboxState::Connected, None, None);
-            self.store.set_mailbox_state(institution, id, state, now).await?;
+            self.store.set_mailbox_state(institution, id, MailboxState::Connected, None, None, now).await?;
             // Waiting deliveries are sent now.
             self.store.resume_queue(institution, id.0, now).await?;
             self.outbox.wake();
@@ -188,10 +187,8 @@ impl Services {
         if mailbox.state == MailboxState::NeedsReconnect {
             return Ok(());
         }
-        let problem = fault.map(Fault::to_json);
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
-        let state = (MailboxState::Blocked, problem.as_deref(), Some(next));
-        Ok(self.store.set_mailbox_state(institution, id, state, now).await?)
+        Ok(self.store.set_mailbox_state(institution, id, MailboxState::Blocked, fault, Some(next), now).await?)
     }
 
     pub(super) async fn prove_steps(

@@ -172,7 +172,7 @@ impl Services {
             let id = AttachmentId(self.clock.uuid());
             let (name, size) = (file_name(&file.name), file.bytes.len() as u64);
             // A request that was cut off after it arrived: its files are attached already.
-            if version.pressed && self.is_attached(user, &there, (&name, &file.bytes)).await? {
+            if version.pressed && self.is_attached(user, &there, &name, &file.bytes).await? {
                 continue;
             }
             let content = Secret::new(BASE64_STANDARD.encode(&file.bytes));
@@ -197,12 +197,7 @@ impl Services {
         Ok(self.store.attachments(institution, user.user_id(), draft).await?)
     }
 
-    async fn is_attached(
-        &self,
-        user: &SignedIn,
-        there: &[AttachmentView],
-        (name, bytes): (&str, &[u8]),
-    ) -> Result<bool> {
+    async fn is_attached(&self, user: &SignedIn, there: &[AttachmentView], name: &str, bytes: &[u8]) -> Result<bool> {
         for one in there.iter().filter(|one| one.name == name && one.size == bytes.len() as u64) {
             let found = self.store.attachment(user.institution().id, user.user_id(), one.id).await?;
             let Some((_, sealed)) = found else { continue };
@@ -228,7 +223,7 @@ impl Services {
     }
 
     async fn detach(&self, user: &SignedIn, draft: DraftId, attachment_id: AttachmentId) -> Result<Notice> {
-        let dropped = self.store.drop_attachment(user.institution().id, user.user_id(), (draft, attachment_id)).await?;
+        let dropped = self.store.drop_attachment(user.institution().id, user.user_id(), draft, attachment_id).await?;
         if dropped { Ok(Notice::new(Tone::Success, "Attachment removed.", "")) } else { Err(AppError::NotFound.into()) }
     }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::attempts::NEWEST;
 use super::{Handle, Services};
-use crate::diagnosis::{Fault, powershell};
+use crate::diagnosis::powershell;
 use crate::store::{EmailSettings, GuideRow, Mailbox, Registration, Slot};
 use form::parse;
 
@@ -126,7 +126,7 @@ impl EmailConfig for Handle {
                 .store
                 .registration_problem(institution)
                 .await?
-                .map(|(_, problem)| Fault::from_json(&problem).explain(&self.reader(admin, ""))),
+                .map(|(_, problem)| problem.explain(&self.reader(admin, ""))),
             waiting: waiting.as_ref().map(|waiting| self.registration_view(waiting)),
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,
@@ -197,7 +197,7 @@ impl EmailConfig for Handle {
     }
 
     async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect> {
-        self.begin_sign_in(admin, visitor, (AttemptKind::Consent, ""), "consent").await
+        self.begin_sign_in(admin, visitor, AttemptKind::Consent, "", "consent").await
     }
 
     async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect> {
@@ -212,7 +212,7 @@ impl EmailConfig for Handle {
                     "Choose Yes, enter the address and save first.",
                 )
             })?;
-        self.begin_sign_in(admin, visitor, (AttemptKind::Notifications, address.as_str()), "select_account").await
+        self.begin_sign_in(admin, visitor, AttemptKind::Notifications, address.as_str(), "select_account").await
     }
 
     async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String> {
@@ -229,8 +229,7 @@ impl EmailConfig for Handle {
         let found = self.store.mailbox(institution, mailbox).await?;
         let found = found.filter(|found| found.state == MailboxState::Connected).ok_or(AppError::NotFound)?;
         self.check_attempts(admin).await?;
-        let id =
-            self.retest(&found, admin.user_id(), (AttemptKind::Pair, &settings.custom_from_address), false).await?;
+        let id = self.retest(&found, admin.user_id(), AttemptKind::Pair, &settings.custom_from_address, false).await?;
         self.spawn_run(SignedIn::clone(admin), id);
         Ok(AttemptKind::Pair.path(id))
     }

@@ -5,7 +5,6 @@ use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone};
 
 use super::Services;
 use super::background::alerts::REMIND_DAYS;
-use crate::diagnosis::Fault;
 use crate::store::Slot;
 
 impl Services {
@@ -41,7 +40,7 @@ impl Services {
                 _ => {}
             }
             if let Some((_, problem)) = self.store.registration_problem(institution).await? {
-                let diagnosis = Fault::from_json(&problem).explain(&self.reader(user, ""));
+                let diagnosis = problem.explain(&self.reader(user, ""));
                 say(
                     Tone::Problem,
                     "Microsoft rejected our app's credentials.",
@@ -144,7 +143,7 @@ impl Services {
                 ),
                 MailboxState::NeedsReconnect => {
                     // The institution may have ended the connection: then nothing needs to be done at Microsoft.
-                    let fault = mailbox.problem.as_deref().map(Fault::from_json);
+                    let fault = mailbox.problem.as_ref();
                     let why = fault.map(|fault| fault.explain(&self.reader(user, &mailbox.address)));
                     let text = why.map_or_else(
                         || "Microsoft ended the connection.".to_owned(),

@@ -110,7 +110,7 @@ impl Services {
             return Ok(Listing { headers, total, ..found });
         }
         if offset + PAGE <= mailbox_sync::KEPT_HEADERS || folder.total <= mailbox_sync::KEPT_HEADERS {
-            let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, (offset, PAGE)).await;
+            let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, offset, PAGE).await;
             return Ok(Listing { headers: known?, ..nothing(folder) });
         }
         let ask = Command::Page { folder: folder.name.clone(), offset, limit: PAGE };
@@ -152,8 +152,8 @@ impl Services {
 
     pub(super) async fn lives(&self, user: &SignedIn) -> bool {
         let now = self.clock.now();
-        let since = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
-        self.store.session_lives(user.institution().id, user.session(), since).await.unwrap_or(false)
+        let (created, seen) = (now.plus_ms(-sessions::LIFETIME_MS), now.plus_ms(-sessions::IDLE_MS));
+        self.store.session_lives(user.institution().id, user.session(), created, seen).await.unwrap_or(false)
     }
 }
 
@@ -217,7 +217,7 @@ impl Inbox for Handle {
         // The problem of the mailbox, or of its last sync: the list may be out of date.
         let broken = mailbox.state == MailboxState::NeedsReconnect;
         let said = if mailbox.state == MailboxState::Connected { &mailbox.sync_problem } else { &mailbox.problem };
-        let explain = |fault: &String| Fault::from_json(fault).explain(&self.reader(user, &mailbox.address));
+        let explain = |fault: &Fault| fault.explain(&self.reader(user, &mailbox.address));
         let mut problem = said.as_ref().or(mailbox.sync_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
         // The page shows the store at once; its stream delivers what this sync finds.
@@ -448,12 +448,12 @@ impl Inbox for Handle {
         };
         notice.undo = match action {
             _ if changed.is_empty() => None,
-            MailAction::Read => Some(undo(place, &folder, "unread", (uid_validity, &changed), "")),
-            MailAction::Unread => Some(undo(place, &folder, "read", (uid_validity, &changed), "")),
-            MailAction::Flag => Some(undo(place, &folder, "unflag", (uid_validity, &changed), "")),
-            MailAction::Unflag => Some(undo(place, &folder, "flag", (uid_validity, &changed), "")),
+            MailAction::Read => Some(undo(place, &folder, "unread", uid_validity, &changed, "")),
+            MailAction::Unread => Some(undo(place, &folder, "read", uid_validity, &changed, "")),
+            MailAction::Flag => Some(undo(place, &folder, "unflag", uid_validity, &changed, "")),
+            MailAction::Unflag => Some(undo(place, &folder, "flag", uid_validity, &changed, "")),
             MailAction::Delete => {
-                moved.map(|moved| undo(place, &moved.folder, "restore", (moved.uid_validity, &moved.uids), &folder))
+                moved.map(|moved| undo(place, &moved.folder, "restore", moved.uid_validity, &moved.uids, &folder))
             }
             MailAction::Restore => None,
         };
@@ -527,7 +527,7 @@ impl Inbox for Handle {
     }
 }
 
-fn undo(place: &MessageRef, folder: &str, action: &str, (uid_validity, uids): (u32, &[u32]), to: &str) -> Undo {
+fn undo(place: &MessageRef, folder: &str, action: &str, uid_validity: u32, uids: &[u32], to: &str) -> Undo {
     let mut values = vec![
         ("mailbox".to_owned(), place.mailbox.to_string()),
         ("folder".to_owned(), folder.to_owned()),

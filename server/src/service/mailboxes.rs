@@ -76,7 +76,7 @@ impl Services {
             state: mailbox.state,
             connected_at: mailbox.connected_at,
             next_test_at: mailbox.next_test_at,
-            problem: mailbox.problem.as_deref().map(|problem| Fault::from_json(problem).explain(&reader)),
+            problem: mailbox.problem.as_ref().map(|problem| problem.explain(&reader)),
         }
     }
 
@@ -94,7 +94,8 @@ impl Services {
         &self,
         mailbox: &Mailbox,
         user: app::model::UserId,
-        (kind, address): (AttemptKind, &str),
+        kind: AttemptKind,
+        address: &str,
         automatic: bool,
     ) -> crate::store::Result<AttemptId> {
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
@@ -188,7 +189,7 @@ impl Mailboxes for Handle {
             )
             .into());
         }
-        self.begin_sign_in(user, visitor, (AttemptKind::Personal, address.as_str()), "select_account").await
+        self.begin_sign_in(user, visitor, AttemptKind::Personal, address.as_str(), "select_account").await
     }
 
     async fn complete(
@@ -245,7 +246,7 @@ impl Mailboxes for Handle {
             );
         }
         self.check_attempts(user).await?;
-        let id = self.retest(&mailbox, user.user_id(), (mailbox.kind, &mailbox.address), false).await?;
+        let id = self.retest(&mailbox, user.user_id(), mailbox.kind, &mailbox.address, false).await?;
         self.spawn_run(user.clone(), id);
         Ok(mailbox.kind.path(id))
     }

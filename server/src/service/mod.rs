@@ -126,7 +126,7 @@ impl std::ops::Deref for Handle {
 impl Services {
     /// Checks inside a transaction that the session is still valid.
     pub(crate) async fn still_signed_in(&self, tx: &mut crate::store::Tx, user: &SignedIn) -> Result<Role> {
-        let role = self.store.role_of_session(tx, user.institution().id, (user.session(), user.user_id())).await;
+        let role = self.store.role_of_session(tx, user.institution().id, user.session(), user.user_id()).await;
         role?.ok_or_else(|| AppError::NotSignedIn.into())
     }
 

@@ -13,7 +13,6 @@ use super::drafts::Body as Draft;
 use super::replies::written;
 use super::send::waits;
 use super::{Handle, Services};
-use crate::diagnosis::Fault;
 use crate::mailbox_sync::{Command, Reply};
 use crate::message::{self, ParsedMessage, Party};
 use crate::outbox::{Body, body_place};
@@ -66,7 +65,7 @@ impl Services {
             next_attempt_at: next,
             finished_at: delivery.finished_at,
             answer: delivery.answer,
-            problem: delivery.fault.filter(|_| shown).map(|fault| Fault::from_json(&fault).explain(&reader)),
+            problem: delivery.fault.filter(|_| shown).map(|fault| fault.explain(&reader)),
             held,
             keeps_text: !delivery.body_sealed.is_empty(),
         })
@@ -212,7 +211,7 @@ impl Outbox for Handle {
         };
         let (institution, now) = (delivery.institution, self.clock.now());
         let queue = SendQueue::of_mailbox(institution, mailbox.id);
-        if !self.store.retry_delivery(institution, user.user_id(), (id, &queue), now).await? {
+        if !self.store.retry_delivery(institution, user.user_id(), id, &queue, now).await? {
             return Err(AppError::refused("This message is being sent, or was sent.").into());
         }
         self.outbox.wake();

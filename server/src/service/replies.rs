@@ -51,7 +51,7 @@ impl Services {
             (how != ReplyKind::Forward).then(|| (place.mailbox, place.folder.clone(), place.uid_validity, place.uid));
         self.put_body(user, draft, &Body { form, references, answers }, &FormVersion::default()).await?;
         if how == ReplyKind::Forward {
-            let copied = self.copy_files(user, draft, (&mailbox, place), &opened).await;
+            let copied = self.copy_files(user, draft, &mailbox, place, &opened).await;
             if let Err(error) = copied {
                 self.discard_draft(user, draft).await?;
                 return Err(error);
@@ -74,7 +74,8 @@ impl Services {
         &self,
         user: &SignedIn,
         draft: DraftId,
-        (mailbox, place): (&Mailbox, &MessageRef),
+        mailbox: &Mailbox,
+        place: &MessageRef,
         opened: &ParsedMessage,
     ) -> Result<()> {
         let room = MOST_FILES.saturating_sub(opened.parts.len());

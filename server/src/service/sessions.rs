@@ -46,7 +46,7 @@ pub(super) async fn open(
     user: UserId,
 ) -> StoreResult<Cookie> {
     let (id, token) = (SessionId(services.clock.uuid()), services.clock.token());
-    services.store.add_session(tx, institution, user, (id, &sha256(&token)), services.clock.now()).await?;
+    services.store.add_session(tx, institution, user, id, &sha256(&token), services.clock.now()).await?;
     Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
 }
 

@@ -79,7 +79,8 @@ impl Services {
         &self,
         user: &SignedIn,
         visitor: &Visitor,
-        (kind, address): (AttemptKind, &str),
+        kind: AttemptKind,
+        address: &str,
         prompt: &'static str,
     ) -> Result<ProviderRedirect> {
         self.check_attempts(user).await?;
@@ -187,7 +188,7 @@ impl Services {
                     status: CheckStatus::Failed,
                     detail: String::new(),
                     duration_ms: Some(self.clock.now().since_ms(attempt.created_at)),
-                    fault: Some(fault.to_json()),
+                    fault: Some(fault),
                 };
                 self.end_with(&attempt, check).await.map_err(failed)?;
                 return Ok(path);
@@ -322,8 +323,7 @@ impl Services {
                 let fault = Fault::identity(&error, now);
                 if error.is_wrong_client() {
                     // It concerns everyone: the pages of administrators say so.
-                    let problem = fault.to_json();
-                    self.store.set_registration_problem(attempt.institution, Some(&problem), now).await?;
+                    self.store.set_registration_problem(attempt.institution, Some(&fault), now).await?;
                 }
                 // This sign-in has not connected anything yet.
                 let new = fault.cause == "grant_revoked";

@@ -1,12 +1,13 @@
 //! Connection attempts and their checks.
 
+use crate::diagnosis::Fault;
 use app::model::{
     AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Result, Store, Tx, at, flag, id, named, time};
+use super::{Result, Store, Tx, at, fault, flag, id, named, time};
 
 /// Automatic attempts kept per person; older ones are deleted. Attempts started by people are all kept.
 const KEPT: i64 = 200;
@@ -88,8 +89,7 @@ pub struct Check {
     pub status: CheckStatus,
     pub detail: String,
     pub duration_ms: Option<i64>,
-    /// JSON of a [`crate::diagnosis::Fault`].
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
 }
 
 fn attempt(row: &AnyRow) -> Result<Attempt> {
@@ -387,14 +387,14 @@ impl Store {
                     status: named(row, "status", CheckStatus::parse)?,
                     detail: row.try_get("detail")?,
                     duration_ms: row.try_get("duration_ms")?,
-                    fault: row.try_get("fault")?,
+                    fault: fault(row, "fault")?,
                 })
             })
             .collect()
     }
 
     /// Failures of earlier attempts by the same person at the same mailbox.
-    pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<String>> {
+    pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<Fault>> {
         let rows = sqlx::query(
             "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND a.user_id = $2 AND a.address = $3 AND a.created_at < $4 AND c.fault IS NOT NULL
@@ -406,7 +406,7 @@ impl Store {
         .bind(attempt.created_at.0)
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(|row| Ok(row.try_get("fault")?)).collect()
+        Ok(rows.iter().map(|row| fault(row, "fault")).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
@@ -417,7 +417,7 @@ impl Store {
         .bind(check.status.as_str())
         .bind(&check.detail)
         .bind(check.duration_ms)
-        .bind(check.fault.as_deref())
+        .bind(check.fault.as_ref().map(Fault::to_json))
         .bind(attempt_id.to_string())
         .bind(check.kind.as_str())
         .bind(institution.to_string())

@@ -240,7 +240,8 @@ impl Store {
         &self,
         institution: InstitutionId,
         user_id: UserId,
-        (draft, attachment_id): (DraftId, AttachmentId),
+        draft: DraftId,
+        attachment_id: AttachmentId,
     ) -> Result<bool> {
         let done = sqlx::query(
             "DELETE FROM attachments WHERE id = $1 AND draft_id IN (

@@ -1,10 +1,11 @@
 //! Email settings, app registrations, the guide.
 
+use crate::diagnosis::Fault;
 use app::model::{ClientId, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId, TenantId, Timestamp};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Result, Store, StoreError, Tx, at, flag, id, named, time};
+use super::{Result, Store, StoreError, Tx, at, fault, flag, id, named, time};
 
 /// A registration refused again within this time after the alert is the same incident, in milliseconds: a day.
 const INCIDENT_MS: i64 = 24 * 60 * 60 * 1000;
@@ -164,36 +165,41 @@ impl Store {
         row.as_ref().map(registration).transpose()
     }
 
-    /// The last refusal of the registration in use: its id, and the fault as JSON.
-    pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, String)>> {
+    /// The last refusal of the registration in use, with its id.
+    pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, Fault)>> {
         let row = sqlx::query(
             "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL",
         )
         .bind(institution.to_string())
         .fetch_optional(&self.pool)
         .await?;
-        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+        let Some(row) = row else { return Ok(None) };
+        Ok(fault(&row, "problem")?
+            .map(|problem| (row.try_get(0), problem))
+            .map(|(id, problem)| id.map(|id| (id, problem)))
+            .transpose()?)
     }
 
     /// Sets or clears the refusal of the registration in use.
     pub async fn set_registration_problem(
         &self,
         institution: InstitutionId,
-        problem: Option<&str>,
+        problem: Option<&Fault>,
         now: Timestamp,
     ) -> Result<()> {
+        let json = problem.map(Fault::to_json);
         let changed = sqlx::query(
             "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'
              AND (problem IS NULL) <> ($1 IS NULL)",
         )
-        .bind(problem)
+        .bind(&json)
         .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
         if problem.is_some() && changed.rows_affected() == 0 {
             // Refused before: the newest refusal counts.
             sqlx::query("UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'")
-                .bind(problem)
+                .bind(&json)
                 .bind(institution.to_string())
                 .execute(&self.pool)
                 .await?;

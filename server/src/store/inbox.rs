@@ -1,5 +1,6 @@
 //! The local copy of mailboxes: folders, and the newest headers of used folders. Bounded.
 
+use crate::diagnosis::Fault;
 use std::collections::HashSet;
 
 use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, Timestamp};
@@ -7,7 +8,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::mailboxes::claimed;
-use super::{Mailbox, Result, Store, Tx, at, flag, named, time};
+use super::{Mailbox, Result, Store, Tx, at, fault, flag, named, time};
 
 /// Folders of one mailbox whose headers are kept.
 const KEPT_FOLDERS: i64 = 12;
@@ -21,8 +22,8 @@ pub struct FolderRow {
     pub uid_validity: u32,
     pub total: u32,
     pub synced_at: Option<Timestamp>,
-    /// Why this folder cannot be selected: JSON of a [`crate::diagnosis::Fault`].
-    pub problem: Option<String>,
+    /// Why this folder cannot be selected.
+    pub problem: Option<Fault>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -44,7 +45,7 @@ fn folder(row: &AnyRow) -> Result<FolderRow> {
         uid_validity: number(row, "uid_validity")?,
         total: number(row, "total")?,
         synced_at: time(row, "synced_at")?,
-        problem: row.try_get("problem")?,
+        problem: fault(row, "problem")?,
     })
 }
 
@@ -126,7 +127,8 @@ impl Store {
         institution: InstitutionId,
         mailbox: MailboxId,
         folder: &str,
-        (offset, limit): (u32, u32),
+        offset: u32,
+        limit: u32,
     ) -> Result<Vec<HeaderView>> {
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{HEADER} ORDER BY uid DESC LIMIT $4 OFFSET $5")))
             .bind(institution.to_string())
@@ -270,7 +272,7 @@ impl Store {
         .bind(i64::from(seen.uid_validity))
         .bind(i64::from(seen.total))
         .bind(seen.synced_at.map(|at| at.0))
-        .bind(seen.problem.as_deref())
+        .bind(seen.problem.as_ref().map(Fault::to_json))
         .execute(&mut *tx)
         .await?;
         // Bounded: deletes the headers of folders not opened for long.
@@ -319,11 +321,11 @@ impl Store {
         &self,
         institution: InstitutionId,
         mailbox: MailboxId,
-        problem: Option<&str>,
+        problem: Option<&Fault>,
         now: Timestamp,
     ) -> Result<()> {
         sqlx::query("UPDATE mailboxes SET sync_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
-            .bind(problem)
+            .bind(problem.map(Fault::to_json))
             .bind(now.0)
             .bind(institution.to_string())
             .bind(mailbox.to_string())
@@ -338,7 +340,7 @@ impl Store {
         institution: InstitutionId,
         mailbox: MailboxId,
         folder: &str,
-        problem: &str,
+        problem: &Fault,
     ) -> Result<bool> {
         let noted = sqlx::query(
             "UPDATE folders SET problem = $4 WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3 AND problem IS NULL",
@@ -346,7 +348,7 @@ impl Store {
         .bind(institution.to_string())
         .bind(mailbox.to_string())
         .bind(folder)
-        .bind(problem)
+        .bind(problem.to_json())
         .execute(&self.pool)
         .await?;
         Ok(noted.rows_affected() > 0)

@@ -26,9 +26,11 @@ impl Store {
     pub async fn lease(
         &self,
         lease: Lease,
-        (institution, mailbox_id): (InstitutionId, MailboxId),
+        institution: InstitutionId,
+        mailbox_id: MailboxId,
         owner: Uuid,
-        (now, until): (Timestamp, Timestamp),
+        now: Timestamp,
+        until: Timestamp,
     ) -> Result<bool> {
         let (by, end) = lease.columns();
         // Both names are constants of this file.

@@ -1,10 +1,11 @@
 //! Connected mailboxes.
 
+use crate::diagnosis::Fault;
 use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Result, Store, Tx, id, named, time};
+use super::{Result, Store, Tx, fault, id, named, time};
 
 /// A mailbox with its sealed grant.
 #[derive(Debug, Clone)]
@@ -25,10 +26,9 @@ pub struct Mailbox {
     pub grant_version: i64,
     /// The last refusal of the token endpoint and when to ask again: JSON of `access_tokens`.
     pub refresh_refusal: Option<String>,
-    /// JSON of a [`crate::diagnosis::Fault`].
-    pub problem: Option<String>,
-    /// Why the last sync failed: JSON of a [`crate::diagnosis::Fault`].
-    pub sync_problem: Option<String>,
+    pub problem: Option<Fault>,
+    /// Why the last sync failed.
+    pub sync_problem: Option<Fault>,
     pub trash_folder: Option<String>,
     /// Further addresses that the owner entered, in lower case.
     pub aliases: Vec<String>,
@@ -72,8 +72,8 @@ pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
         refresh_token_sealed: row.try_get("refresh_token_sealed")?,
         grant_version: row.try_get("grant_version")?,
         refresh_refusal: row.try_get("refresh_refusal")?,
-        problem: row.try_get("problem")?,
-        sync_problem: row.try_get("sync_problem")?,
+        problem: fault(row, "problem")?,
+        sync_problem: fault(row, "sync_problem")?,
         trash_folder: row.try_get("trash_folder")?,
         aliases: row.try_get::<String, _>("aliases")?.lines().map(ToOwned::to_owned).collect(),
         next_test_at: time(row, "next_test_at")?,
@@ -198,7 +198,8 @@ impl Store {
         tx: &mut Tx,
         institution: InstitutionId,
         mailbox_id: MailboxId,
-        (sealed, version): (&str, i64),
+        sealed: &str,
+        version: i64,
         now: Timestamp,
     ) -> Result<bool> {
         let done = sqlx::query(
@@ -236,7 +237,9 @@ impl Store {
         &self,
         institution: InstitutionId,
         mailbox_id: MailboxId,
-        (state, problem, next_test_at): (MailboxState, Option<&str>, Option<Timestamp>),
+        state: MailboxState,
+        problem: Option<&Fault>,
+        next_test_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<()> {
         let connected_at = (state == MailboxState::Connected).then_some(now.0);
@@ -245,7 +248,7 @@ impl Store {
              WHERE institution_id = $6 AND id = $7",
         )
         .bind(state.as_str())
-        .bind(problem)
+        .bind(problem.map(Fault::to_json))
         .bind(next_test_at.map(|at| at.0))
         .bind(connected_at)
         .bind(now.0)
@@ -261,14 +264,14 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        problem: &str,
+        problem: &Fault,
         now: Timestamp,
     ) -> Result<()> {
         sqlx::query(
             "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2
              WHERE institution_id = $3",
         )
-        .bind(problem)
+        .bind(problem.to_json())
         .bind(now.0)
         .bind(institution.to_string())
         .execute(&mut **tx)

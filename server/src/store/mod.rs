@@ -18,6 +18,7 @@ mod quotas;
 mod sessions;
 
 use crate::config::DiskSpace;
+use crate::diagnosis::Fault;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
 
@@ -206,6 +207,11 @@ fn named<T>(row: &AnyRow, column: &'static str, parse: impl Fn(&str) -> Option<T
 /// Reads a 0/1 column.
 fn flag(row: &AnyRow, column: &'static str) -> Result<bool> {
     Ok(row.try_get::<i64, _>(column)? != 0)
+}
+
+/// Reads a fault; one that cannot be read is shown as unknown rather than not at all.
+fn fault(row: &AnyRow, column: &'static str) -> Result<Option<Fault>> {
+    Ok(row.try_get::<Option<String>, _>(column)?.map(|text| Fault::from_json(&text)))
 }
 
 /// Reads an optional time.

@@ -4,6 +4,7 @@ mod claims;
 mod outcomes;
 mod throttle;
 
+use crate::diagnosis::Fault;
 use outcomes::{forget_sent, settle_returned};
 
 use app::model::{
@@ -14,7 +15,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Result, Store, Tx, at, flag, id, named, time};
+use super::{Result, Store, Tx, at, fault, flag, id, named, time};
 
 /// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +76,7 @@ pub struct Delivery {
     /// DATA has begun.
     pub data_started: bool,
     pub answer: String,
-    /// JSON of a [`crate::diagnosis::Fault`].
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
     pub created_at: Timestamp,
     /// Start of its age, if later than `created_at`.
     pub aging_since: Timestamp,
@@ -98,8 +98,7 @@ pub struct Record {
     pub state: DeliveryState,
     pub next_attempt_at: Timestamp,
     pub answer: String,
-    /// JSON of a [`crate::diagnosis::Fault`].
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
     pub recipients: Vec<(String, RecipientState, String)>,
     /// Whether it counts as an attempt; a release does not.
     pub counts: bool,
@@ -127,7 +126,7 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         paused_until: at(row, "paused_until")?,
         data_started: flag(row, "data_started")?,
         answer: row.try_get("answer")?,
-        fault: row.try_get("fault")?,
+        fault: fault(row, "fault")?,
         created_at: at(row, "created_at")?,
         aging_since: at(row, "aging_since")?,
         finished_at: time(row, "finished_at")?,

@@ -51,7 +51,8 @@ impl Store {
         tx: &mut Tx,
         institution: InstitutionId,
         user_id: UserId,
-        (session, token_sha256): (SessionId, &str),
+        session: SessionId,
+        token_sha256: &str,
         now: Timestamp,
     ) -> Result<()> {
         sqlx::query("INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)")
@@ -90,7 +91,8 @@ impl Store {
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
-        (session_id, user): (SessionId, UserId),
+        session_id: SessionId,
+        user: UserId,
     ) -> Result<Option<app::model::Role>> {
         let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE OF s, u" } else { "" };
         let statement = format!(
@@ -232,7 +234,8 @@ impl Store {
         &self,
         institution: InstitutionId,
         session: SessionId,
-        (created_after, seen_after): (Timestamp, Timestamp),
+        created_after: Timestamp,
+        seen_after: Timestamp,
     ) -> Result<bool> {
         let row = sqlx::query(
             "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id

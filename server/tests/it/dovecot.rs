@@ -541,7 +541,7 @@ async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
         }
         let known = async || {
             let at = (reader.seat.institution, reader.seat.mailbox);
-            let headers = world.services.store.headers(at.0, at.1, "INBOX", (0, 50)).await.unwrap();
+            let headers = world.services.store.headers(at.0, at.1, "INBOX", 0, 50).await.unwrap();
             headers.iter().any(|header| header.subject == subject)
         };
         // Something that was done before may be told meanwhile.

@@ -113,9 +113,9 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
         let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
         let limits = world.services.config.limits.throttle;
-        store.claim_delivery(&queue, (dead, clock.uuid(), now), limits, now).await.unwrap();
+        store.claim_delivery(&queue, dead, clock.uuid(), now, limits, now).await.unwrap();
         let refused = [(GREY.to_owned(), RecipientState::Pending, "451 later".to_owned())];
-        assert!(store.start_data(seat.institution, (id, dead), &refused).await.unwrap());
+        assert!(store.start_data(seat.institution, id, dead, &refused).await.unwrap());
         store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
         assert!(store.prove_sent(seat.institution, id, "found", now).await.unwrap());
         assert_eq!(said(&world, &seat, id).await[1], (GREY.into(), RecipientState::Refused));
@@ -146,8 +146,8 @@ async fn what_waited_for_days_is_as_young_as_new() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database).await;
         let store = &world.services.store;
-        let ended = (MailboxState::NeedsReconnect, None, None);
-        store.set_mailbox_state(seat.institution, seat.mailbox, ended, clock.now()).await.unwrap();
+        let ended = MailboxState::NeedsReconnect;
+        store.set_mailbox_state(seat.institution, seat.mailbox, ended, None, None, clock.now()).await.unwrap();
         world.queue(&seat, 3, "other@demo.example", clock.now()).await;
         run(&world).await;
         clock.advance_ms(5 * DAY_MS);
@@ -203,7 +203,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         assert_ne!(again.mailbox, seat.mailbox);
         let mut tx = store.begin().await.unwrap();
         let queue = SendQueue::of_mailbox(again.institution, again.mailbox);
-        store.adopt_waiting(&mut tx, &queue, (again.user, "User@demo.example"), clock.now()).await.unwrap();
+        store.adopt_waiting(&mut tx, &queue, again.user, "User@demo.example", clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
@@ -212,14 +212,17 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         clock.advance_ms(10);
         world.queue(&again, 1, "other@demo.example", clock.now()).await;
         let (owner, now) = (world.clock.uuid(), clock.now());
-        let lease = (owner, world.clock.uuid(), now.plus_ms(30_000));
-        let claim = store.claim_delivery(&queue, lease, world.services.config.limits.throttle, now).await.unwrap();
+        let (owner_id, connection, until) = (owner, world.clock.uuid(), now.plus_ms(30_000));
+        let claim = store
+            .claim_delivery(&queue, owner_id, connection, until, world.services.config.limits.throttle, now)
+            .await
+            .unwrap();
         let Claim::Delivery(hanging) = claim else { panic!("nothing was due") };
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
         let again = world.seat("user@demo.example").await;
         let mut tx = store.begin().await.unwrap();
         let queue = SendQueue::of_mailbox(again.institution, again.mailbox);
-        store.adopt_waiting(&mut tx, &queue, (again.user, "user@demo.example"), clock.now()).await.unwrap();
+        store.adopt_waiting(&mut tx, &queue, again.user, "user@demo.example", clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         let record = Record {
             state: DeliveryState::Deferred,
@@ -229,7 +232,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
             recipients: Vec::new(),
             counts: true,
         };
-        assert!(store.record_delivery(again.institution, (hanging.id, owner), &record, now).await.unwrap());
+        assert!(store.record_delivery(again.institution, hanging.id, owner, &record, now).await.unwrap());
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 

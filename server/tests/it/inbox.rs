@@ -222,7 +222,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
         let mailbox = seat.mailbox.to_string();
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &mailbox)]).await;
         assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().is_empty());
-        assert!(store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap().is_empty());
+        assert!(store.headers(seat.institution, seat.mailbox, "INBOX", 0, 9).await.unwrap().is_empty());
         assert_eq!(browser.get(&world.url("demo", &href)).await.status(), 404);
     }
 }
@@ -236,7 +236,7 @@ async fn what_is_kept_is_bounded_and_what_lies_beyond_is_still_found() {
         world.sandbox.deliver("user@demo.example", &mail(&format!("Number {number}."), "", "text"));
     }
     listed(&browser, &world, "/mail/inbox", "Number 449.").await;
-    let kept = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, u32::MAX)).await.unwrap();
+    let kept = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", 0, u32::MAX).await.unwrap();
     assert_eq!(kept.len(), 300);
     assert!(page(&browser, &world, "/mail/inbox?page=9").await.contains("Number 0."), "beyond what is kept");
     assert!(page(&browser, &world, "/mail/inbox?page=6").await.contains("Number 150."));
@@ -258,7 +258,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     let (folder, store) = ("INBOX".to_owned(), &world.services.store);
     let row = store.folders(seat.institution, seat.mailbox).await.unwrap().into_iter().find(|row| row.name == folder);
     let uid_validity = row.unwrap().uid_validity;
-    let uid = store.headers(seat.institution, seat.mailbox, &folder, (0, 9)).await.unwrap()[0].uid;
+    let uid = store.headers(seat.institution, seat.mailbox, &folder, 0, 9).await.unwrap()[0].uid;
     let refuse = |command: &str| world.sandbox.world().faults.imap_refused = command.into();
     let cut = |command: &str| world.sandbox.world().faults.imap_cut = command.into();
 
@@ -284,7 +284,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
         404,
         "what is gone is no empty file"
     );
-    assert_eq!(store.headers(seat.institution, seat.mailbox, &folder, (0, 9)).await.unwrap().len(), 1);
+    assert_eq!(store.headers(seat.institution, seat.mailbox, &folder, 0, 9).await.unwrap().len(), 1);
     assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().len() > 3);
 
     // The session ends in the middle of a question: another one answers it.
@@ -414,7 +414,7 @@ async fn mail_is_noticed_though_nobody_looks() {
         let world = World::start_with(&database, clock.clone(), &[("ENTREPOST_POLL_SECONDS", "300".into())]).await;
         let seat = world.seat("user@demo.example").await;
         let count =
-            async || world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap().len();
+            async || world.services.store.headers(seat.institution, seat.mailbox, "INBOX", 0, 9).await.unwrap().len();
         world.sandbox.deliver("user@demo.example", &mail("First", "", "text"));
         world.services.poll_once().await.unwrap();
         world.until(async || count().await == 1).await;
@@ -479,7 +479,7 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
             world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await
         };
         let subjects = async || {
-            let headers = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", (0, 9)).await.unwrap();
+            let headers = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", 0, 9).await.unwrap();
             headers.into_iter().map(|header| (header.uid, header.subject)).collect::<Vec<_>>()
         };
         let deliver = |subject: &str| world.sandbox.deliver("user@demo.example", &mail(subject, "", "text"));
@@ -590,7 +590,7 @@ async fn headers_of_so_many_folders_are_kept() {
         }
         let mut kept = Vec::new();
         for folder in &folders {
-            let headers = world.services.store.headers(seat.institution, seat.mailbox, folder, (0, 9)).await.unwrap();
+            let headers = world.services.store.headers(seat.institution, seat.mailbox, folder, 0, 9).await.unwrap();
             kept.extend(headers.first().map(|header| header.subject.clone()));
         }
         assert_eq!(kept.len(), 12, "{kept:?}");

@@ -23,7 +23,7 @@ fn look(services: &Arc<Services>, seat: &Seat, folder: &str) -> FolderWatch {
 }
 
 async fn listed(world: &World, seat: &Seat, folder: &str) -> usize {
-    world.services.store.headers(seat.institution, seat.mailbox, folder, (0, 99)).await.unwrap().len()
+    world.services.store.headers(seat.institution, seat.mailbox, folder, 0, 99).await.unwrap().len()
 }
 
 async fn search(services: &Arc<Services>, seat: &Seat, text: &str) -> u32 {
@@ -78,9 +78,13 @@ async fn a_replica_that_died_with_the_connection_holds_nobody_up_for_long() {
     let world = World::start_with(&database, clock.clone(), &[]).await;
     let seat = world.seat("user@demo.example").await;
     let (now, dead) = (clock.now(), clock.uuid());
-    let lease = (now, now.plus_ms(30_000));
     assert!(
-        world.services.store.lease(Lease::Connection, (seat.institution, seat.mailbox), dead, lease).await.unwrap()
+        world
+            .services
+            .store
+            .lease(Lease::Connection, seat.institution, seat.mailbox, dead, now, now.plus_ms(30_000))
+            .await
+            .unwrap()
     );
     let mut event = world.services.store.events();
     let services = Arc::clone(&world.services);

@@ -1,5 +1,6 @@
 //! The outbox: what was accepted leaves once, or says why not. Real sockets, both databases.
 
+use server::diagnosis::Fault;
 use std::sync::Arc;
 
 use crate::common::{Browser, Database, Seat, World, location};
@@ -343,7 +344,9 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
             let claim = store
                 .claim_delivery(
                     &queue,
-                    (dead, world.clock.uuid(), now.plus_ms(30_000)),
+                    dead,
+                    world.clock.uuid(),
+                    now.plus_ms(30_000),
                     world.services.config.limits.throttle,
                     now,
                 )
@@ -351,7 +354,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             claimed.push(delivery.id);
         }
-        assert!(store.start_data(seat.institution, (claimed[1], dead), &[]).await.unwrap());
+        assert!(store.start_data(seat.institution, claimed[1], dead, &[]).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
         if store.backend() == server::store::Backend::Postgres {
             // Other replicas may live: only the end of the lease proves that this one does not.
@@ -367,7 +370,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         assert!(unknown.finished_at.unwrap() <= world.clock.now(), "a time that was");
         assert_eq!(arrived(&world, "other@demo.example").len(), 1);
         assert!(
-            !store.start_data(seat.institution, (claimed[0], dead), &[]).await.unwrap(),
+            !store.start_data(seat.institution, claimed[0], dead, &[]).await.unwrap(),
             "who comes back late may not send"
         );
         world.services.stop.cancel();
@@ -396,16 +399,25 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         let failed = [("other@demo.example".to_owned(), "550 5.1.1 nobody".to_owned())];
         let mut claimed = Vec::new();
         for _ in 0..2 {
-            let lease = (owner, world.clock.uuid(), now.plus_ms(30_000));
-            let claim = store.claim_delivery(&queue, lease, world.services.config.limits.throttle, now).await;
+            let (owner_id, connection, until) = (owner, world.clock.uuid(), now.plus_ms(30_000));
+            let claim = store
+                .claim_delivery(&queue, owner_id, connection, until, world.services.config.limits.throttle, now)
+                .await;
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
-            assert!(store.start_data(seat.institution, (delivery.id, owner), &[]).await.unwrap());
+            assert!(store.start_data(seat.institution, delivery.id, owner, &[]).await.unwrap());
             // Whoever got it knows its Message-ID: that is no proof for others.
             let strangers = [("one@far.example".to_owned(), "550 no".to_owned())];
-            let known =
-                store.bounce_delivery(&mailbox, &delivery.message_id, (&strangers[..], "{}"), now).await.unwrap();
+            let known = store
+                .bounce_delivery(&mailbox, &delivery.message_id, &strangers[..], &Fault::new("bounced", now, &[]), now)
+                .await
+                .unwrap();
             assert!(!known, "nobody whom it went to");
-            assert!(store.bounce_delivery(&mailbox, &delivery.message_id, (&failed[..], "{}"), now).await.unwrap());
+            assert!(
+                store
+                    .bounce_delivery(&mailbox, &delivery.message_id, &failed[..], &Fault::new("bounced", now, &[]), now)
+                    .await
+                    .unwrap()
+            );
             let under_way = store.delivery(seat.institution, delivery.id).await.unwrap().unwrap();
             assert_eq!(under_way.state, DeliveryState::Sending, "until its sender says what became of it");
             claimed.push(delivery.id);
@@ -419,7 +431,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             recipients: both.map(|(_, to)| (to, RecipientState::Accepted, "250 accepted".into())).to_vec(),
             counts: true,
         };
-        assert!(store.record_delivery(seat.institution, (claimed[0], owner), &record, now).await.unwrap());
+        assert!(store.record_delivery(seat.institution, claimed[0], owner, &record, now).await.unwrap());
         world.clock.advance_ms(30_001);
         assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
         // Of the other one it is in doubt who got it: that is no reason to forget what it says.
@@ -431,8 +443,8 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             // Its writer can correct the address and send it: the text is still there.
             assert_eq!((delivery.state, delivery.body_sealed.is_empty()), (DeliveryState::Bounced, false));
             assert_eq!(
-                (delivery.answer.as_str(), delivery.fault.as_deref()),
-                ("other@demo.example: 550 5.1.1 nobody", Some("{}"))
+                (delivery.answer.as_str(), delivery.fault.as_ref().map(|fault| fault.cause.as_str())),
+                ("other@demo.example: 550 5.1.1 nobody", Some("bounced"))
             );
             let recipients = store.recipients(seat.institution, which).await.unwrap();
             assert_eq!(
@@ -445,16 +457,28 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         // Tried again, and then the report of the first attempt comes: nobody is left whom it could be sent to.
         world.queue(&seat, 1, "other@demo.example", world.clock.now().plus_ms(5)).await;
         world.clock.advance_ms(10);
-        let lease = (owner, world.clock.uuid(), world.clock.now().plus_ms(30_000));
-        let claim = store.claim_delivery(&queue, lease, world.services.config.limits.throttle, world.clock.now()).await;
+        let (owner_id, connection, until) = (owner, world.clock.uuid(), world.clock.now().plus_ms(30_000));
+        let claim = store
+            .claim_delivery(
+                &queue,
+                owner_id,
+                connection,
+                until,
+                world.services.config.limits.throttle,
+                world.clock.now(),
+            )
+            .await;
         let server::store::Claim::Delivery(again) = claim.unwrap() else { panic!("nothing was due") };
-        assert!(store.start_data(seat.institution, (again.id, owner), &[]).await.unwrap());
+        assert!(store.start_data(seat.institution, again.id, owner, &[]).await.unwrap());
         world.clock.advance_ms(30_001);
         store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap();
+        assert!(store.retry_delivery(seat.institution, seat.user, again.id, &queue, world.clock.now()).await.unwrap());
         assert!(
-            store.retry_delivery(seat.institution, seat.user, (again.id, &queue), world.clock.now()).await.unwrap()
+            store
+                .bounce_delivery(&mailbox, &again.message_id, &failed[..], &Fault::new("bounced", now, &[]), now)
+                .await
+                .unwrap()
         );
-        assert!(store.bounce_delivery(&mailbox, &again.message_id, (&failed[..], "{}"), now).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);
         let again = store.delivery(seat.institution, again.id).await.unwrap().unwrap();
         assert_eq!(again.state, DeliveryState::Bounced);

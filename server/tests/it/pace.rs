@@ -84,9 +84,13 @@ async fn what_another_connection_sent_a_moment_later_counts() {
             let services = &world.services;
             let queues = services.store.due_queues(clock.now(), 1).await.unwrap();
             let claim = async |ahead: i64| {
-                let lease = (clock.uuid(), clock.uuid(), clock.now().plus_ms(60_000));
+                let (owner_id, connection, until) = (clock.uuid(), clock.uuid(), clock.now().plus_ms(60_000));
                 let throttle = services.outbox.limits.throttle;
-                services.store.claim_delivery(&queues[0], lease, throttle, clock.now().plus_ms(ahead)).await.unwrap()
+                services
+                    .store
+                    .claim_delivery(&queues[0], owner_id, connection, until, throttle, clock.now().plus_ms(ahead))
+                    .await
+                    .unwrap()
             };
             for ahead in [20_000, 5] {
                 assert!(matches!(claim(ahead).await, Claim::Delivery(_)), "{limit:?}");

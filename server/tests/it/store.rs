@@ -6,6 +6,7 @@ use app::model::{
     Provider, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
 };
 use server::clock::Clock;
+use server::diagnosis::Fault;
 use server::store::{
     Check, EmailSettings, InstitutionRow, NewAttempt, NewMailbox, Registration, Resting, Slot, Store, User,
 };
@@ -103,10 +104,7 @@ async fn sessions_belong_to_an_institution() {
     for database in Database::both().await {
         let seed = seed(&database).await;
         let mut tx = seed.store.begin().await.unwrap();
-        seed.store
-            .add_session(&mut tx, seed.one, seed.user, (SessionId(seed.clock.uuid()), "token"), NOW)
-            .await
-            .unwrap();
+        seed.store.add_session(&mut tx, seed.one, seed.user, SessionId(seed.clock.uuid()), "token", NOW).await.unwrap();
         tx.commit().await.unwrap();
         assert!(seed.store.session(seed.one, "token").await.unwrap().is_some());
         assert!(seed.store.session(seed.two, "token").await.unwrap().is_none());
@@ -272,12 +270,9 @@ async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
             Some(id),
             "connected again"
         );
-        assert!(seed.store.rotate_grant(&mut tx, seed.one, id, ("second", 1), NOW).await.unwrap());
-        assert!(
-            !seed.store.rotate_grant(&mut tx, seed.one, id, ("late", 1), NOW).await.unwrap(),
-            "somebody was faster"
-        );
-        assert!(!seed.store.rotate_grant(&mut tx, seed.two, id, ("foreign", 2), NOW).await.unwrap());
+        assert!(seed.store.rotate_grant(&mut tx, seed.one, id, "second", 1, NOW).await.unwrap());
+        assert!(!seed.store.rotate_grant(&mut tx, seed.one, id, "late", 1, NOW).await.unwrap(), "somebody was faster");
+        assert!(!seed.store.rotate_grant(&mut tx, seed.two, id, "foreign", 2, NOW).await.unwrap());
         tx.commit().await.unwrap();
         let kept = seed.store.mailbox(seed.one, id).await.unwrap().unwrap();
         assert_eq!(
@@ -287,12 +282,22 @@ async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
         assert!(seed.store.mailbox(seed.two, id).await.unwrap().is_none());
         assert_eq!(seed.store.people_connected(seed.one).await.unwrap(), 1);
 
-        seed.store.set_mailbox_state(seed.one, id, (MailboxState::Blocked, Some("{}"), Some(NOW)), NOW).await.unwrap();
+        seed.store
+            .set_mailbox_state(
+                seed.one,
+                id,
+                MailboxState::Blocked,
+                Some(&Fault::new("unknown", NOW, &[])),
+                Some(NOW),
+                NOW,
+            )
+            .await
+            .unwrap();
         assert_eq!(seed.store.claim_due_tests(NOW, NOW.plus_ms(1000), 5).await.unwrap().len(), 1);
         assert_eq!(seed.store.claim_due_tests(NOW, NOW.plus_ms(1000), 5).await.unwrap().len(), 0, "one claim each");
 
         let mut tx = seed.store.begin().await.unwrap();
-        seed.store.end_connections(&mut tx, seed.one, "{}", NOW).await.unwrap();
+        seed.store.end_connections(&mut tx, seed.one, &Fault::new("unknown", NOW, &[]), NOW).await.unwrap();
         tx.commit().await.unwrap();
         let ended = seed.store.mailbox(seed.one, id).await.unwrap().unwrap();
         assert_eq!((ended.refresh_token_sealed.as_str(), ended.state), ("", MailboxState::NeedsReconnect));

@@ -202,7 +202,7 @@ async fn a_new_condition_needs_the_person_and_administrators_see_it() {
         assert!(refused.needs_reconnect(), "{refused}");
         let after = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(after.state, MailboxState::NeedsReconnect);
-        assert!(after.problem.unwrap().contains("interaction_required"));
+        assert!(after.problem.unwrap().to_json().contains("interaction_required"));
         let admin = Browser::new(&world);
         admin.sign_in(&world, "demo", "admin@demo.example").await;
         let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
@@ -246,9 +246,7 @@ async fn a_replica_that_died_while_it_refreshed_holds_nobody_up_for_long() {
     let store = &world.services.store;
     let now = clock.now();
     let dead = clock.uuid();
-    assert!(
-        store.lease(Lease::Refresh, (seat.institution, seat.mailbox), dead, (now, now.plus_ms(30_000))).await.unwrap()
-    );
+    assert!(store.lease(Lease::Refresh, seat.institution, seat.mailbox, dead, now, now.plus_ms(30_000)).await.unwrap());
     let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
     let tokens = Arc::clone(&world.services.tokens);
     let waiting = tokio::spawn(async move { tokens.access(&mailbox).await.is_ok() });

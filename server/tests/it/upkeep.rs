@@ -337,7 +337,7 @@ async fn every_reply_of_the_table_has_its_cause() {
         let newest =
             world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await.unwrap();
         assert_eq!(newest[0].state, state, "{reply}");
-        assert!(newest[0].fault.as_ref().unwrap().contains(cause), "{reply}: {:?}", newest[0].fault);
+        assert!(newest[0].fault.as_ref().unwrap().cause.contains(cause), "{reply}: {:?}", newest[0].fault);
         assert!(newest[0].answer.contains(&reply[4..]), "{reply}");
         world
             .services

@@ -9,11 +9,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "secret_wrong",
         "The Client Secret is wrong.",
-        (
-            "Microsoft doesn't accept your institution's Client Secret.",
-            "Microsoft doesn't accept this Client Secret. Often the Secret ID was pasted instead of the Value.",
-        ),
-        (Administrator, TestAgain),
+        "Microsoft doesn't accept your institution's Client Secret.",
+        "Microsoft doesn't accept this Client Secret. Often the Secret ID was pasted instead of the Value.",
+        Administrator,
+        TestAgain,
         &[
             say(
                 "In the Entra portal open the app registration, Certificates & secrets, and create a new client secret.",
@@ -26,11 +25,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "secret_expired",
         "The Client Secret has expired.",
-        (
-            "Your institution's access to Microsoft has expired. No one can connect until it's renewed; your sign-in isn't the problem.",
-            "A new one takes effect immediately for every connected mailbox. No one has to sign in again.",
-        ),
-        (Administrator, TestAgain),
+        "Your institution's access to Microsoft has expired. No one can connect until it's renewed; your sign-in isn't the problem.",
+        "A new one takes effect immediately for every connected mailbox. No one has to sign in again.",
+        Administrator,
+        TestAgain,
         &[
             say(
                 "In the Entra portal open the app registration, Certificates & secrets, and create a new client secret.",
@@ -41,11 +39,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "client_unknown",
         "The Client ID is not known in this tenant.",
-        (
-            "Microsoft can't find the app that your institution registered.",
-            "Microsoft finds no app with this Client ID in this tenant: one of Client ID and Tenant ID is wrong, or they belong to different tenants.",
-        ),
-        (Administrator, TestAgain),
+        "Microsoft can't find the app that your institution registered.",
+        "Microsoft finds no app with this Client ID in this tenant: one of Client ID and Tenant ID is wrong, or they belong to different tenants.",
+        Administrator,
+        TestAgain,
         &[
             say("In the Entra portal open App registrations, your app, Overview."),
             say("Copy Application (client) ID and Directory (tenant) ID from that one page into Entrepost, then Save."),
@@ -54,51 +51,46 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "tenant_unknown",
         "The Tenant ID is wrong.",
-        (
-            "Microsoft can't find the tenant that your institution entered.",
-            "Microsoft knows no tenant of this ID or domain.",
-        ),
-        (Administrator, TestAgain),
+        "Microsoft can't find the tenant that your institution entered.",
+        "Microsoft knows no tenant of this ID or domain.",
+        Administrator,
+        TestAgain,
         &[say("In the Entra portal open the app's Overview and copy Directory (tenant) ID into Entrepost, then Save.")],
     ),
     cause(
         "ids_swapped",
         "Client ID and Tenant ID are swapped.",
-        (
-            "Your institution entered the Client ID as Tenant ID and the Tenant ID as Client ID.",
-            "The value under Client ID is a tenant, and the value under Tenant ID isn't.",
-        ),
-        (Administrator, TestAgain),
+        "Your institution entered the Client ID as Tenant ID and the Tenant ID as Client ID.",
+        "The value under Client ID is a tenant, and the value under Tenant ID isn't.",
+        Administrator,
+        TestAgain,
         &[say("Put Application (client) ID under Client ID, Directory (tenant) ID under Tenant ID, then Save.")],
     ),
     cause(
         "other_cloud",
         "This tenant lives in another Microsoft cloud.",
-        (
-            "Your institution's tenant belongs to a national cloud that this server isn't set up for.",
-            "The tenant belongs to a national cloud. The people who run this server have to set its hosts.",
-        ),
-        (Operator, TestAgain),
+        "Your institution's tenant belongs to a national cloud that this server isn't set up for.",
+        "The tenant belongs to a national cloud. The people who run this server have to set its hosts.",
+        Operator,
+        TestAgain,
         &[say("Set ENTREPOST_MICROSOFT_AUTHORITY, _SMTP, _IMAP and _SCOPES to the hosts of that cloud, and restart.")],
     ),
     cause(
         "single_tenant",
         "The app accepts only its own tenant.",
-        (
-            "The app that your institution registered accepts only its own tenant.",
-            "A single-tenant app works only with its own tenant's ID.",
-        ),
-        (Administrator, TestAgain),
+        "The app that your institution registered accepts only its own tenant.",
+        "A single-tenant app works only with its own tenant's ID.",
+        Administrator,
+        TestAgain,
         &[say("Enter the Directory (tenant) ID of the tenant in which the app is registered, then Save.")],
     ),
     cause(
         "federated_credential",
         "The federated credential doesn't match.",
-        (
-            "The app that your institution registered doesn't trust this server yet.",
-            "Microsoft finds no matching federated credential of the app: its issuer, subject or audience differs, or it was saved only minutes ago.",
-        ),
-        (Administrator, TestAgain),
+        "The app that your institution registered doesn't trust this server yet.",
+        "Microsoft finds no matching federated credential of the app: its issuer, subject or audience differs, or it was saved only minutes ago.",
+        Administrator,
+        TestAgain,
         &[
             say("Wait some minutes after saving it: Microsoft needs that long."),
             say(
@@ -109,11 +101,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "client_assertion",
         "Microsoft does not accept this server's signature.",
-        (
-            "The app that your institution registered doesn't know this server's key, or this server's clock is wrong.",
-            "The certificate isn't the one registered for the app, or this server's clock is wrong.",
-        ),
-        (Administrator, TestAgain),
+        "The app that your institution registered doesn't know this server's key, or this server's clock is wrong.",
+        "The certificate isn't the one registered for the app, or this server's clock is wrong.",
+        Administrator,
+        TestAgain,
         &[
             say(
                 "Entra ID › App registrations › the app › Certificates & secrets › Certificates: the thumbprint must be that of this server's certificate.",
@@ -124,22 +115,20 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "tenant_unfit",
         "This tenant isn't for work or school accounts.",
-        (
-            "The tenant that your institution entered doesn't accept these sign-ins.",
-            "The domain, or the tenant it belongs to, doesn't accept sign-ins of work or school accounts.",
-        ),
-        (Administrator, TestAgain),
+        "The tenant that your institution entered doesn't accept these sign-ins.",
+        "The domain, or the tenant it belongs to, doesn't accept sign-ins of work or school accounts.",
+        Administrator,
+        TestAgain,
         &[say("In the Entra portal open the app's Overview and copy Directory (tenant) ID into Entrepost, then Save.")],
     ),
     // --- Redirect URI, permissions, consent
     cause(
         "redirect_uri",
         "The redirect URI is not registered.",
-        (
-            "Microsoft doesn't know the address to send you back to.",
-            "Microsoft compares the redirect URI character by character, and this one is not registered for the app.",
-        ),
-        (Administrator, SignInAgain),
+        "Microsoft doesn't know the address to send you back to.",
+        "Microsoft compares the redirect URI character by character, and this one is not registered for the app.",
+        Administrator,
+        SignInAgain,
         &[value(
             "In the Entra portal open the app, Authentication, platform Web, and add exactly this redirect URI:",
             "{redirect_uri}",
@@ -148,11 +137,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "redirect_spa",
         "The redirect URI is registered for the wrong platform.",
-        (
-            "The address to send you back to is registered for another kind of app.",
-            "The redirect URI is listed under “Single-page application”. Tokens of that platform end after a day.",
-        ),
-        (Administrator, SignInAgain),
+        "The address to send you back to is registered for another kind of app.",
+        "The redirect URI is listed under “Single-page application”. Tokens of that platform end after a day.",
+        Administrator,
+        SignInAgain,
         &[
             say("In the Entra portal open the app, Authentication, and remove the URI under Single-page application."),
             value("Add it under the platform Web:", "{redirect_uri}"),
@@ -161,11 +149,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "service_principal",
         "The app is not yet present in the tenant.",
-        (
-            "An administrator has to add the app to the tenant once.",
-            "The app has no service principal in the tenant. Granting consent creates it.",
-        ),
-        (Administrator, SignInAgain),
+        "An administrator has to add the app to the tenant once.",
+        "The app has no service principal in the tenant. Granting consent creates it.",
+        Administrator,
+        SignInAgain,
         &[
             say(
                 "In the Entra portal open App registrations › your app › API permissions and press Grant admin consent: that creates the service principal.",
@@ -178,11 +165,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "consent_missing",
         "An administrator must allow the app first.",
-        (
-            "An administrator has to approve the permissions to read and send mail. You can't do that yourself.",
-            "Under Microsoft's default policy people can't consent to IMAP themselves: admin consent is needed, once for everyone.",
-        ),
-        (Administrator, SignInAgain),
+        "An administrator has to approve the permissions to read and send mail. You can't do that yourself.",
+        "Under Microsoft's default policy people can't consent to IMAP themselves: admin consent is needed, once for everyone.",
+        Administrator,
+        SignInAgain,
         &[
             say("Press Grant admin consent under Institution Config › General › Email in Entrepost: {config_page}"),
             link("Or open this link to Microsoft; no account in Entrepost is needed for it:", "{consent_link}"),
@@ -192,11 +178,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "permissions_missing",
         "The app lacks a permission.",
-        (
-            "The app that your institution registered isn't allowed to send or receive mail yet.",
-            "The token doesn't allow sending and receiving: the app lacks a delegated permission.",
-        ),
-        (Administrator, SignInAgain),
+        "The app that your institution registered isn't allowed to send or receive mail yet.",
+        "The token doesn't allow sending and receiving: the app lacks a delegated permission.",
+        Administrator,
+        SignInAgain,
         &[
             say(
                 "In the Entra portal open the app, API permissions, Add a permission, Microsoft Graph, Delegated permissions.",
@@ -208,11 +193,10 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "not_assigned",
         "You aren't assigned to the app.",
-        (
-            "Only people assigned to the app can use it.",
-            "The enterprise app requires assignment, and {address} isn't assigned.",
-        ),
-        (Administrator, SignInAgain),
+        "Only people assigned to the app can use it.",
+        "The enterprise app requires assignment, and {address} isn't assigned.",
+        Administrator,
+        SignInAgain,
         &[say("In the Entra portal open Enterprise applications, the app, Users and groups, and add {address}.")],
     ),
 ];

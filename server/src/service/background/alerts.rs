@@ -3,7 +3,7 @@
 use app::backend::Institution;
 use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, SecretExpiry};
 
-use crate::diagnosis::{Fault, Reader};
+use crate::diagnosis::Reader;
 use crate::service::Services;
 use crate::store::{InstitutionRow, Slot, StoreError};
 
@@ -39,8 +39,9 @@ impl Services {
         let url = self.config.public_url.of(&row.slug);
         for mailbox in self.store.mailboxes(row.id).await? {
             // An administrator who changes the registration or provider is asked first, with the number of people concerned.
-            let expected = mailbox.problem.as_deref().map(Fault::from_json);
-            let expected = expected
+            let expected = mailbox
+                .problem
+                .as_ref()
                 .is_some_and(|fault| ["registration_changed", "provider_changed"].contains(&fault.cause.as_str()));
             if mailbox.state == MailboxState::NeedsReconnect && !expected {
                 alerts.push(Alert {
@@ -56,7 +57,7 @@ impl Services {
         }
         if let Some((registration, problem)) = self.store.registration_problem(row.id).await? {
             let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
-            let diagnosis = Fault::from_json(&problem).explain(&reader);
+            let diagnosis = problem.explain(&reader);
             alerts.push(Alert {
                 // Each registration is an incident of its own.
                 incident: format!("refused {registration}"),

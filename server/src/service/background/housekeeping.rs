@@ -77,7 +77,7 @@ impl Services {
         let owner = self.store.user(mailbox.institution, mailbox.user).await?;
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };
         let actor = Actor::Automatic { institution: Arc::new(self.institution(row)), owner_address: owner.address };
-        let id = self.retest(mailbox, owner.id, (mailbox.kind, &mailbox.address), true).await?;
+        let id = self.retest(mailbox, owner.id, mailbox.kind, &mailbox.address, true).await?;
         self.spawn_run(actor, id);
         Ok(())
     }

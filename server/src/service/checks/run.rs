@@ -42,7 +42,8 @@ impl Through {
     async fn look(
         &mut self,
         services: &Services,
-        (message_id, attempt): (&str, Option<&str>),
+        message_id: &str,
+        attempt: Option<&str>,
         round: u32,
     ) -> std::result::Result<Option<String>, SyncError> {
         match self {
@@ -108,7 +109,7 @@ impl<'a> Run<'a> {
     async fn fail(&mut self, kind: CheckKind, fault: Fault, detail: String, since: Instant) -> Result<()> {
         self.failed = true;
         let duration_ms = i64::try_from(since.elapsed().as_millis()).ok();
-        let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.to_json()) };
+        let check = Check { kind, status: CheckStatus::Failed, detail, duration_ms, fault: Some(fault.clone()) };
         self.first_fault.get_or_insert(fault);
         self.services.put_check(self.attempt, check).await
     }
@@ -130,9 +131,8 @@ impl<'a> Run<'a> {
                 if error.needs_reconnect()
                     && let Some(mailbox) = mailbox
                 {
-                    let problem = fault.to_json();
-                    let state = (MailboxState::NeedsReconnect, Some(problem.as_str()), None);
-                    services.store.set_mailbox_state(mailbox.institution, mailbox.id, state, now).await?;
+                    let (institution, state) = (mailbox.institution, MailboxState::NeedsReconnect);
+                    services.store.set_mailbox_state(institution, mailbox.id, state, Some(&fault), None, now).await?;
                 }
                 if kept {
                     // Nobody signed in, and the stored grant may be what no longer works.
@@ -281,7 +281,7 @@ impl<'a> Run<'a> {
         let mut pause = LOOK.0;
         let mut round = 0_u32;
         let found = loop {
-            match through.look(self.services, (&sent.message_id, attempt), round).await {
+            match through.look(self.services, &sent.message_id, attempt, round).await {
                 Ok(Some(folder)) => break Ok(Some(folder)),
                 Ok(None) if sent.at.elapsed() + pause > self.services.config.arrival_limit => break Ok(None),
                 Ok(None) => tokio::time::sleep(pause).await,

@@ -105,7 +105,7 @@ impl Services {
         self.store.put_registration(&mut tx, institution, Slot::Current, new, now).await?;
         self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
         if ends {
-            let problem = Fault::new("registration_changed", now, &[]).to_json();
+            let problem = Fault::new("registration_changed", now, &[]);
             self.store.end_connections(&mut tx, institution, &problem, now).await?;
             self.store.drop_guide_proofs(&mut tx, institution).await?;
         } else {
@@ -145,7 +145,8 @@ impl Services {
         &self,
         admin: &Administrator,
         settings: Option<&EmailSettings>,
-        (current, mut new): (Option<&Registration>, Registration),
+        current: Option<&Registration>,
+        mut new: Registration,
         confirmed: bool,
         renewed: bool,
     ) -> Result<Flash> {
@@ -244,15 +245,14 @@ impl Services {
                         && matches!(&values.tenant, Tenant::Id(tenant) if *tenant == current.tenant_id)
                 });
                 if in_use && !is_new && !from_waiting && REFUSES_ALL.contains(&fault.cause.as_str()) {
-                    let problem = fault.to_json();
-                    self.store.set_registration_problem(institution, Some(&problem), now).await?;
+                    self.store.set_registration_problem(institution, Some(&fault), now).await?;
                 }
                 Ok(self.refused(admin, &fault))
             }
             Verdict::Accepted(tenant_id) => {
                 let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
                 let renewed = is_new && current.is_some();
-                self.take_accepted(admin, Some(&parsed.settings), (current.as_ref(), new), confirmed, renewed).await
+                self.take_accepted(admin, Some(&parsed.settings), current.as_ref(), new, confirmed, renewed).await
             }
             Verdict::Silent(fault) => {
                 let Tenant::Id(tenant_id) = values.tenant else {
@@ -312,7 +312,7 @@ impl Services {
             Verdict::Silent(fault) => Ok(self.silent(admin, &fault, beside)),
             Verdict::Accepted(tenant_id) => {
                 let new = self.sealed((candidate.client_id, tenant_id), &secret, &candidate)?;
-                self.take_accepted(admin, None, (current.as_ref(), new), confirmed, beside).await
+                self.take_accepted(admin, None, current.as_ref(), new, confirmed, beside).await
             }
         }
     }
@@ -356,7 +356,7 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.put_email_settings(&mut tx, institution, settings, now).await?;
-        let problem = Fault::new("provider_changed", now, &[]).to_json();
+        let problem = Fault::new("provider_changed", now, &[]);
         self.store.end_connections(&mut tx, institution, &problem, now).await?;
         self.store.commit(tx).await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
@@ -384,7 +384,7 @@ impl Services {
         self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         self.store.drop_registration(&mut tx, institution, Slot::Current).await?;
         self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
-        let problem = Fault::new("registration_changed", now, &[]).to_json();
+        let problem = Fault::new("registration_changed", now, &[]);
         self.store.end_connections(&mut tx, institution, &problem, now).await?;
         self.store.drop_guide_proofs(&mut tx, institution).await?;
         self.store.commit(tx).await?;

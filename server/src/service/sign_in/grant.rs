@@ -39,7 +39,7 @@ impl Services {
                 status: CheckStatus::Failed,
                 detail: String::new(),
                 duration_ms: None,
-                fault: Some(fault.to_json()),
+                fault: Some(fault),
             };
             self.end_with(attempt, check).await?;
             return Ok(false);
@@ -144,7 +144,7 @@ impl Services {
         self.store.replace_grant(&mut tx, institution, id, &sealed).await?;
         if attempt.kind == AttemptKind::Personal {
             let queue = SendQueue::of_mailbox(institution, id);
-            self.store.adopt_waiting(&mut tx, &queue, (user.user_id(), &attempt.address), now).await?;
+            self.store.adopt_waiting(&mut tx, &queue, user.user_id(), &attempt.address, now).await?;
         }
         let rest = Resting {
             // A proof continues; a sign-in waits for its checks.
@@ -174,7 +174,7 @@ impl Services {
             status: CheckStatus::Failed,
             detail: "connected by another person".into(),
             duration_ms: None,
-            fault: Some(fault.to_json()),
+            fault: Some(fault),
         };
         self.end_with(attempt, check).await
     }
@@ -200,7 +200,7 @@ impl Services {
     /// Stores the result of a check, wakes the streams, and logs a failure.
     pub(in crate::service) async fn put_check(&self, attempt: &Attempt, check: Check) -> Result<()> {
         if let Some(fault) = &check.fault {
-            Fault::from_json(fault).log(attempt.id, check.kind.as_str());
+            fault.log(attempt.id, check.kind.as_str());
         }
         self.store.put_check(attempt.institution, attempt.id, &check).await?;
         self.watchers.changed(attempt.id);

@@ -1,6 +1,7 @@
 //! Claims: taking a due delivery, renewing its lease, recording the outcome, reaping expired leases.
 
 use crate::config::Throttle;
+use crate::diagnosis::Fault;
 use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientState, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -43,7 +44,9 @@ impl Store {
     pub async fn claim_delivery(
         &self,
         queue: &SendQueue,
-        (owner, connection, until): (Uuid, Uuid, Timestamp),
+        owner: Uuid,
+        connection: Uuid,
+        until: Timestamp,
         limits: Throttle,
         now: Timestamp,
     ) -> Result<Claim> {
@@ -72,7 +75,7 @@ impl Store {
                 .await?
                 .try_get(0)?;
         let sender = throttle::lock_sender(&mut tx, queue, now).await?;
-        match throttle::permit(&mut tx, (&sender, connection), recipients, limits, now).await? {
+        match throttle::permit(&mut tx, &sender, connection, recipients, limits, now).await? {
             throttle::Permit::Now => {}
             throttle::Permit::Later(later) => return Ok(Claim::Throttled(later)),
             throttle::Permit::NoConnection => return Ok(Claim::Nothing),
@@ -86,7 +89,7 @@ impl Store {
                 return Ok(Claim::Postponed(found.user));
             }
         }
-        throttle::record_submission(&mut tx, (&sender, found.id), (connection, until), recipients, now).await?;
+        throttle::record_submission(&mut tx, &sender, found.id, connection, until, recipients, now).await?;
         let claimed = sqlx::query(
             // Its age counts from the first attempt, however long it waited before.
             "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
@@ -118,7 +121,8 @@ impl Store {
     pub async fn start_data(
         &self,
         institution: InstitutionId,
-        (delivery_id, owner): (DeliveryId, Uuid),
+        delivery_id: DeliveryId,
+        owner: Uuid,
         refused: &[(String, RecipientState, String)],
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
@@ -165,7 +169,8 @@ impl Store {
     pub async fn record_delivery(
         &self,
         institution: InstitutionId,
-        (delivery_id, owner): (DeliveryId, Uuid),
+        delivery_id: DeliveryId,
+        owner: Uuid,
         record: &Record,
         now: Timestamp,
     ) -> Result<bool> {
@@ -180,7 +185,7 @@ impl Store {
         .bind(record.state.as_str())
         .bind(record.next_attempt_at.0)
         .bind(&record.answer)
-        .bind(record.fault.as_deref())
+        .bind(record.fault.as_ref().map(Fault::to_json))
         .bind(i64::from(record.counts))
         .bind(finished)
         .bind(delivery_id.to_string())
@@ -271,7 +276,8 @@ impl Store {
         &self,
         tx: &mut Tx,
         queue: &SendQueue,
-        (user_id, from): (UserId, &str),
+        user_id: UserId,
+        from: &str,
         now: Timestamp,
     ) -> Result<()> {
         super::put_queue(tx, queue).await?;

@@ -1,5 +1,6 @@
 //! Outcomes known after sending: bounces, cancel and retry, proof from Sent Items.
 
+use crate::diagnosis::Fault;
 use std::collections::HashSet;
 
 use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
@@ -16,7 +17,8 @@ impl Store {
         &self,
         mailbox: &Mailbox,
         message_id: &str,
-        (failed, fault): (&[(String, String)], &str),
+        failed: &[(String, String)],
+        fault: &Fault,
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
@@ -30,7 +32,7 @@ impl Store {
                AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id",
         )
         .bind(answer)
-        .bind(fault)
+        .bind(fault.to_json())
         .bind(mailbox.institution.to_string())
         .bind(mailbox.user.to_string())
         .bind(message_id)
@@ -87,7 +89,8 @@ impl Store {
         &self,
         institution: InstitutionId,
         user_id: UserId,
-        (delivery_id, queue): (DeliveryId, &SendQueue),
+        delivery_id: DeliveryId,
+        queue: &SendQueue,
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;

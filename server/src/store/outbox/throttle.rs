@@ -50,7 +50,8 @@ pub(super) enum Permit {
 /// Whether a sender may submit now, through its own connection.
 pub(super) async fn permit(
     tx: &mut Tx,
-    (sender, connection): (&str, Uuid),
+    sender: &str,
+    connection: Uuid,
     recipients: i64,
     throttle: Throttle,
     now: Timestamp,
@@ -91,8 +92,10 @@ pub(super) async fn permit(
 /// Counts an attempt that begins now, and its connection.
 pub(super) async fn record_submission(
     tx: &mut Tx,
-    (sender, delivery_id): (&str, DeliveryId),
-    (connection, until): (Uuid, Timestamp),
+    sender: &str,
+    delivery_id: DeliveryId,
+    connection: Uuid,
+    until: Timestamp,
     recipients: i64,
     now: Timestamp,
 ) -> Result<()> {

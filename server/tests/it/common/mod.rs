@@ -255,8 +255,7 @@ impl World {
             self.services.vault.seal(&server::access_tokens::grant_place(mailbox), &Secret::new(grant)).unwrap();
         store.replace_grant(&mut tx, institution, mailbox, &sealed).await.unwrap();
         tx.commit().await.unwrap();
-        let state = (MailboxState::Connected, None, None);
-        store.set_mailbox_state(institution, mailbox, state, clock.now()).await.unwrap();
+        store.set_mailbox_state(institution, mailbox, MailboxState::Connected, None, None, clock.now()).await.unwrap();
         self.services.tokens.forget(mailbox);
         Seat { institution, user, mailbox }
     }

@@ -20,7 +20,7 @@ test("the wrong account: says who signed in and who was expected; Sign in as …
   await signIn(page, demo.url, "user@demo.example");
   await demo.faults({ wrong_account: true });
   await connect(page, demo);
-  await expect(page.getByText("other@demo.example signed in, user@demo.example was expected.").first()).toBeVisible();
+  await expect(page.getByText("You signed in as other@demo.example, but this is the mailbox user@demo.example.").first()).toBeVisible();
   await expect(page.getByRole("button", { name: "Use this address instead" })).toHaveCount(0);
   await demo.faults({ wrong_account: false });
   await page.getByRole("button", { name: "Sign in as user@demo.example" }).click();
@@ -75,7 +75,7 @@ test("Continue with an alias of the mailbox: proven by the message, then connect
 test("Continue with an alias whose message arrives elsewhere: not proven, nothing is connected", async ({ page, demo }) => {
   await claimUnproven(page, demo);
   await expect(stop(page, "arrival")).toContainText("in the folder Junk");
-  await expect(stop(page, "identity")).toContainText("secretary@demo.example is not proven");
+  await expect(stop(page, "identity")).toContainText("secretary@demo.example isn't confirmed");
   await page.goto(demo.url + ACCOUNT);
   await expect(page.locator("[data-mailbox]")).toHaveCount(0);
 });
@@ -119,7 +119,7 @@ test("one mailbox belongs to one person", async ({ page, demo }) => {
   await page.goto(demo.url + ACCOUNT);
   await page.getByLabel("Email address").fill("other@demo.example");
   await page.getByRole("button", { name: "Configure & Test" }).click();
-  await expect(page.getByRole("alert").first()).toContainText("is connected by another person");
+  await expect(page.getByRole("alert").first()).toContainText("Another person has connected");
 });
 
 /** Presses Configure & Test, consents, and answers the address that Microsoft sends the browser back to, without going there. */

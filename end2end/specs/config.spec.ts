@@ -128,7 +128,7 @@ test("notifications from a mailbox of their own", async ({ page, demo }) => {
   await accept(page);
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
-  await expect(page.getByText("They come from office.manager@demo.example now.")).toBeVisible();
+  await expect(page.getByText("Sent from office.manager@demo.example.")).toBeVisible();
   await page.goto(`${demo.url}/institution/users`);
   await page.getByLabel("Email", { exact: true }).fill("other@demo.example");
   await page.getByRole("button", { name: "Invite", exact: true }).click();
@@ -145,7 +145,7 @@ test("a shared address through a connected mailbox: the pair is tested with a re
   await page.getByRole("button", { name: "Send a test" }).click();
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
-  await expect(page.getByText("They come from noreply@demo.example now.")).toBeVisible();
+  await expect(page.getByText("Sent from noreply@demo.example.")).toBeVisible();
 });
 
 test("a user cannot open the configuration", async ({ page, demo }) => {

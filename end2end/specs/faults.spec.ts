@@ -18,7 +18,7 @@ const CASES: Case[] = [
   { name: "a temporary error", faults: { smtp_reply: "451 4.3.0 Temporary server error. Please try again later" }, cause: "smtp_later", says: "Microsoft's mail server asks to try again later.", failed: "test_message" },
   { name: "the tenant is blocked", faults: { smtp_reply: "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP" }, cause: "smtp_tenant_blocked", says: /./, failed: "test_message" },
   { name: "IMAP throttled", faults: { imap_throttled: true }, cause: "imap_throttled", says: "Microsoft is slowing this mailbox down.", failed: "imap", notRun: ["arrival"] },
-  { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_itself", says: "This mailbox may not send as user@demo.example.", failed: "test_message" },
+  { name: "Send As denied", faults: { send_as_denied: true }, cause: "send_as_itself", says: "This mailbox isn't allowed to send as user@demo.example.", failed: "test_message" },
   { name: "SMTP.Send missing", faults: { smtp_scope_missing: true }, cause: "permissions_missing", says: "The app lacks a permission.", failed: "token", notRun: ["smtp", "test_message", "imap", "arrival"] },
   { name: "second factor needed", faults: { token_error: 50076 }, cause: "mfa", says: "Microsoft asks for a second factor.", failed: "sign_in" },
   { name: "Conditional Access", faults: { token_error: 53003 }, cause: "conditional_access", says: "A security policy of your institution blocked the sign-in.", failed: "sign_in" },
@@ -26,7 +26,7 @@ const CASES: Case[] = [
 ];
 
 for (const one of CASES) {
-  test(`${one.name}: says what, who mends it, and how`, async ({ page, demo }) => {
+  test(`${one.name}: says what, who can fix it, and how`, async ({ page, demo }) => {
     await configure(page, demo);
     await signOut(page);
     await signIn(page, demo.url, "user@demo.example");
@@ -39,7 +39,7 @@ for (const one of CASES) {
     for (const check of one.notRun ?? []) await expect(stop(page, check)).toContainText("not run");
     // IMAP is checked even if SMTP fails.
     if (one.failed === "smtp") await expect(stop(page, "imap")).toHaveAttribute("data-status", "passed");
-    await page.getByText("Technical details").first().click();
+    await page.locator("summary").filter({ hasText: "Technical details" }).first().click();
     await expect(page.locator(".evidence").first()).toContainText("Time");
     if (!isPlain(page)) await expect(page.getByRole("button", { name: "Copy technical details" }).first()).toBeVisible();
   });
@@ -94,7 +94,7 @@ test("the sign-in is kept: blocked, then Test again passes without a new sign-in
   await expect(page.locator('[data-mailbox="connected"]')).toBeVisible();
 });
 
-test("revoked grants: the mailbox needs reconnecting, and connecting again mends it", async ({ page, demo }) => {
+test("revoked grants: the mailbox needs reconnecting, and connecting again fixes it", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
@@ -165,7 +165,7 @@ test.describe("with a short patience", () => {
   });
 });
 
-test.describe("tested again by itself", () => {
+test.describe("tested again automatically", () => {
   test.use({ environment: { ENTREPOST_RETEST_SECONDS: "1" } });
 
   test("a blocked mailbox that works again is shown as connected", async ({ page, demo }) => {

@@ -79,7 +79,7 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
     await expect(sent).toHaveAttribute("data-state", "sent", { timeout: 1_000 });
   }).toPass();
   await expect(sent).toContainText("Sent to ");
-  await expect(sent).toContainText("nobody@demo.example does not get it");
+  await expect(sent).toContainText("Not delivered to nobody@demo.example");
   await sent.getByRole("link", { name: "Minutes" }).click();
   // A recipient who has it does not get it again: what was written is kept for the other one.
   await expect(page.locator(".mail-text")).toHaveText("Read these at leisure.");

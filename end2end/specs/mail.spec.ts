@@ -64,7 +64,7 @@ test("a throttled mailbox: tried again later, stopped, sent after all; an unknow
   expect(await inbox(demo, "other@demo.example")).toHaveLength(0);
 });
 
-test("a revoked grant: the message waits, and leaves by itself after connecting again", async ({ page, demo }) => {
+test("a revoked grant: the message waits, and is sent automatically after connecting again", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
@@ -83,7 +83,7 @@ test("a revoked grant: the message waits, and leaves by itself after connecting 
   await expect.poll(async () => (await inbox(demo, "other@demo.example")).length).toBe(1);
 });
 
-test("a mailbox that may not send: said before and after writing; the message leaves by itself once that is mended", async ({ page, demo }) => {
+test("a mailbox that may not send: said before and after writing; the message is sent automatically once that is fixed", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
@@ -197,7 +197,7 @@ test("cut after DATA: sent or not? is answered by the sent messages", async ({ p
 test.describe("with short pauses", () => {
   test.use({ environment: { ENTREPOST_RETRY_SECONDS: "1" } });
 
-  test("failure and retry: what was refused leaves once it is mended, what was throttled leaves by itself", async ({ page, demo }) => {
+  test("failure and retry: what was refused leaves once it is fixed, what was throttled is sent automatically", async ({ page, demo }) => {
     await configure(page, demo);
     await connect(page, demo, "admin@demo.example");
     await outcome(page, "passed");

@@ -46,7 +46,7 @@ test.describe("with a support contact", () => {
     await demo.faults({ token_error: 50076 });
     await connect(page, demo, "admin@demo.example");
     await outcome(page, "failed");
-    await page.getByText("Technical details").first().click();
+    await page.locator("summary").filter({ hasText: "Technical details" }).first().click();
     for (const fact of ["AADSTS50076", "Trace ID", "Correlation ID"]) await expect(page.locator(".evidence").first()).toContainText(fact);
     await expect(page.getByText("help@demo.example").first()).toBeVisible();
   });

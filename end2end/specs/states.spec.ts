@@ -145,7 +145,7 @@ test("mail in trouble: the trash asks, a list that is old", async ({ page, demo 
   const offer = page.locator(".mail-row").filter({ hasText: "An offer" });
   await offer.getByRole("checkbox").check();
   await page.getByRole("button", { name: "Delete" }).click();
-  await expect(page.getByText("1 message moved to the deleted ones.")).toBeVisible();
+  await expect(page.getByText("1 message moved to Deleted Items.")).toBeVisible();
   await page.reload();
   await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Deleted Items" }).click();
   await offer.getByRole("checkbox").check();
@@ -185,7 +185,7 @@ test("a notification that came back is seen among the people and at home", async
   await page.goto(`${demo.url}/`);
   await expect(page.getByText("An email from Entrepost wasn't delivered.")).toBeVisible();
   await expect(
-    page.getByText("new.person@far.example did not get it: 550 5.1.1 <new.person@far.example>: nobody has this address.", { exact: true }),
+    page.getByText("It was addressed to new.person@far.example: 550 5.1.1 <new.person@far.example>: nobody has this address.", { exact: true }),
   ).toBeVisible();
   await everyLook(page, "home-not-delivered");
 });

@@ -11,7 +11,7 @@ use crate::error::AppError;
 use crate::model::{Flash, FormName, INBOX_PATH, MESSAGE_PATH, MailAction, MailboxId, MessageRef, escaped};
 
 #[cfg(feature = "ssr")]
-fn list(mailbox: &str, folder: &str, (number, search): (u32, &str)) -> String {
+fn list(mailbox: &str, folder: &str, number: u32, search: &str) -> String {
     let Ok(mailbox) = mailbox.parse::<MailboxId>() else { return INBOX_PATH.to_owned() };
     let number = if number > 1 { format!("&page={number}") } else { String::new() };
     let search = if search.is_empty() { String::new() } else { format!("&search={}", escaped(search)) };
@@ -37,8 +37,8 @@ pub async fn act_on_mail(
             let place = MessageRef { mailbox, folder: folder.clone(), uid_validity: validity, uid: stay };
             (format!("{MESSAGE_PATH}?{}", place.query()), true)
         }
-        _ if to.is_empty() => (list(&mailbox, &folder, (page, &search)), false),
-        _ => (list(&mailbox, &to, (1, "")), false),
+        _ if to.is_empty() => (list(&mailbox, &folder, page, &search), false),
+        _ => (list(&mailbox, &to, 1, ""), false),
     };
     let work = async {
         let (user, mailbox) = (request.mail_owner()?, id(&mailbox)?);
@@ -61,7 +61,7 @@ pub async fn refresh_mail(
     #[server(default)] folder: String,
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let back = list(&mailbox, &folder, (1, ""));
+    let back = list(&mailbox, &folder, 1, "");
     let work = async {
         let (user, mailbox) = (request.mail_owner()?, id(&mailbox)?);
         request.backend.inbox.refresh(&user, mailbox, &folder).await.map(|()| Flash::default())
@@ -75,7 +75,7 @@ pub async fn choose_deleted_folder(
     #[server(default)] folder: String,
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let back = list(&mailbox, "INBOX", (1, ""));
+    let back = list(&mailbox, "INBOX", 1, "");
     let work = async {
         let (user, mailbox) = (request.mail_owner()?, id(&mailbox)?);
         request.backend.inbox.choose_trash(&user, mailbox, &folder).await

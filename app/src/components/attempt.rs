@@ -111,7 +111,7 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
             (
                 Tone::Warning,
                 format!("You signed in as {who}, but this is the mailbox {}.", view.address),
-                text("Nothing has changed yet. Choose what to do."),
+                text("Nothing has changed yet."),
             )
         }
         (Stage::Ready | Stage::Running, _) => (

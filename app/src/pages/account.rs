@@ -36,7 +36,8 @@ pub fn Account() -> impl IntoView {
         let form = if account.provider_ready {
             connect_form(
                 &account.account_address,
-                (connected, !connected && !ended),
+                connected,
+                !connected && !ended,
                 (!account.allow_other_address).then_some(user.institution().name.as_str()),
                 &flash,
             )
@@ -94,7 +95,8 @@ fn explains(attempt: &AttemptView, mailbox: &MailboxView) -> bool {
 /// `main`: nothing on the page wants to be pressed before it.
 fn connect_form(
     address: &str,
-    (connected, main): (bool, bool),
+    connected: bool,
+    main: bool,
     only_own_address_at: Option<&str>,
     flash: &Flash,
 ) -> AnyView {

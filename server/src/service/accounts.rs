@@ -14,7 +14,7 @@ use super::notifications::Notification;
 use super::passwords::{Busy, MAX_LENGTH, MIN_LENGTH};
 use super::{Handle, Services, address_field, sessions};
 use crate::clock::sha256;
-use crate::store::{Event, Invitation, StoreError, Tx, User};
+use crate::store::{Event, Invitation, NewInvitation, StoreError, Tx, User};
 use crate::vault::VaultError;
 
 /// Lifetime of an invitation link, in milliseconds: 72 hours.
@@ -139,8 +139,9 @@ impl Services {
         user: UserId,
     ) -> std::result::Result<String, StoreError> {
         let (token, now) = (self.clock.token(), self.clock.now());
-        let row = (self.clock.uuid(), sha256(&token));
-        self.store.put_invitation(tx, institution, user, (row.0, &row.1), (now, now.plus_ms(INVITATION_MS))).await?;
+        let (id, token_sha256) = (self.clock.uuid(), &sha256(&token));
+        let new = NewInvitation { id, user, token_sha256, created_at: now, expires_at: now.plus_ms(INVITATION_MS) };
+        self.store.put_invitation(tx, institution, &new).await?;
         Ok(token)
     }
 

@@ -8,17 +8,17 @@ use app::backend::{AttemptStream, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
     AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState,
-    Outcome, Stage, Timestamp,
+    Outcome, Stage,
 };
 use futures::stream;
 use tokio::sync::Notify;
 
 use super::Services;
 use crate::diagnosis::Fault;
-use crate::store::Attempt;
+use crate::store::{Attempt, Page};
 
 /// Newest attempts of a person that are loaded.
-pub(super) const NEWEST: (Timestamp, i64) = (Timestamp(i64::MAX), 100);
+pub(super) const NEWEST: Page = Page::newest(100);
 /// Attempts on one page of their list.
 pub(super) const PAGE: i64 = 50;
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Handle, Services};
 use crate::message::build::File;
-use crate::store::NewAttachment;
+use crate::store::{Draft, NewAttachment};
 use crate::vault::{Place, Secret};
 
 /// Automatic drafts of one user.
@@ -96,7 +96,8 @@ impl Services {
             self.check_drafts(user, grown as u64, beyond).await?;
         }
         let most = if version.pressed { MOST_KEPT } else { MOST_DRAFTS };
-        let kept = self.store.put_draft(institution, user.user_id(), (draft, &sealed), version, (most, now)).await?;
+        let row = Draft { id: draft, body_sealed: sealed, updated_at: now };
+        let kept = self.store.put_draft(institution, user.user_id(), &row, version, most).await?;
         if kept {
             return Ok(());
         }

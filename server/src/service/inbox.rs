@@ -18,7 +18,7 @@ use crate::diagnosis::Fault;
 use crate::mail::imap::{self, readable};
 use crate::mailbox_sync::{self, Command, Listing, PartDownload, Reply, SyncError};
 use crate::message::{self, ParsedMessage, Part, Party};
-use crate::store::{Event, FolderRow, Mailbox};
+use crate::store::{Event, FlagChange, FolderRow, Mailbox};
 
 /// Messages on one page.
 const PAGE: u32 = 50;
@@ -138,7 +138,8 @@ impl Services {
             (Arc::clone(&self.mailbox_sync), self.store.clone(), mailbox.clone(), place.clone());
         self.tasks.spawn(async move {
             let (institution, id, uids) = (mailbox.institution, mailbox.id, vec![place.uid]);
-            let noted = store.note_flags(institution, id, (&place.folder, &uids), (Some(true), None, None)).await;
+            let change = FlagChange { seen: Some(true), ..FlagChange::default() };
+            let noted = store.note_flags(institution, id, &place.folder, &uids, change).await;
             let (folder, uid_validity, flag) = (place.folder, place.uid_validity, imap::Flag::Seen);
             let asked = mailbox_sync
                 .execute(institution, id, Command::Flag { folder, uid_validity, uids, flag, set: true })
@@ -393,19 +394,20 @@ impl Inbox for Handle {
         }
         let (folder, uid_validity) = (place.folder.clone(), place.uid_validity);
         let flag = |flag, set| Command::Flag { folder: folder.clone(), uid_validity, uids: uids.clone(), flag, set };
+        let noting = |seen, flagged| FlagChange { seen, flagged, answered: None };
         let (ask, note) = match action {
-            MailAction::Read => (flag(imap::Flag::Seen, true), (Some(true), None, None)),
-            MailAction::Unread => (flag(imap::Flag::Seen, false), (Some(false), None, None)),
-            MailAction::Flag => (flag(imap::Flag::Flagged, true), (None, Some(true), None)),
-            MailAction::Unflag => (flag(imap::Flag::Flagged, false), (None, Some(false), None)),
+            MailAction::Read => (flag(imap::Flag::Seen, true), noting(Some(true), None)),
+            MailAction::Unread => (flag(imap::Flag::Seen, false), noting(Some(false), None)),
+            MailAction::Flag => (flag(imap::Flag::Flagged, true), noting(None, Some(true))),
+            MailAction::Unflag => (flag(imap::Flag::Flagged, false), noting(None, Some(false))),
             MailAction::Delete => {
                 let delete = Command::Delete { folder: folder.clone(), uid_validity, uids: uids.clone() };
-                (delete, (None, None, None))
+                (delete, FlagChange::default())
             }
             MailAction::Restore => {
                 let back =
                     Command::Move { folder: folder.clone(), uid_validity, uids: uids.clone(), to: to.to_owned() };
-                (back, (None, None, None))
+                (back, FlagChange::default())
             }
         };
         let known = self.store.folders(mailbox.institution, mailbox.id).await?;
@@ -416,15 +418,14 @@ impl Inbox for Handle {
         let changed = match action {
             MailAction::Delete | MailAction::Restore => uids.clone(),
             MailAction::Read | MailAction::Unread | MailAction::Flag | MailAction::Unflag => {
-                let as_asked =
-                    self.store.with_flags(mailbox.institution, mailbox.id, (&folder, &uids), (note.0, note.1)).await?;
+                let as_asked = self.store.with_flags(mailbox.institution, mailbox.id, &folder, &uids, note).await?;
                 uids.iter().copied().filter(|uid| !as_asked.contains(uid)).collect()
             }
         };
         let next = self.store.beside(mailbox.institution, mailbox.id, &folder, &uids).await?;
         let answer = self.run_command(user, &mailbox, ask).await?;
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
-            let noted = self.store.note_flags(mailbox.institution, mailbox.id, (&folder, &uids), note).await;
+            let noted = self.store.note_flags(mailbox.institution, mailbox.id, &folder, &uids, note).await;
             noted?;
         }
         self.store.publish(Event::Mail(user.user_id())).await;

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use super::attempts::{NEWEST, PAGE};
 use super::{Handle, Services, address_field};
 use crate::diagnosis::{Fault, Reader};
-use crate::store::{Mailbox, NewAttempt, Slot};
+use crate::store::{Mailbox, NewAttempt, Page, Slot};
 
 /// Further addresses of one mailbox.
 const MOST_ALIASES: usize = 50;
@@ -155,7 +155,7 @@ impl Mailboxes for Handle {
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool)> {
         let institution = user.institution().id;
-        let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
+        let page = Page { before: before.unwrap_or(Timestamp(i64::MAX)), limit: PAGE + 1 };
         let found = if kind == AttemptKind::Personal {
             self.store.attempts_of(institution, user.user_id(), page).await
         } else {

@@ -16,7 +16,7 @@ use super::{Handle, Services};
 use crate::mailbox_sync::{Command, Reply};
 use crate::message::{self, ParsedMessage, Party};
 use crate::outbox::{Body, body_place};
-use crate::store::{Delivery, Event, Mailbox, SendQueue};
+use crate::store::{Delivery, Event, Mailbox, Page, SendQueue};
 
 /// Messages on one page.
 const PAGE: i64 = 30;
@@ -95,7 +95,7 @@ impl Services {
 impl Outbox for Handle {
     async fn list(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool)> {
         let institution = user.institution().id;
-        let page = (before.unwrap_or(Timestamp(i64::MAX)), PAGE + 1);
+        let page = Page { before: before.unwrap_or(Timestamp(i64::MAX)), limit: PAGE + 1 };
         let mut found = self.store.deliveries_of(institution, user.user_id(), page).await?;
         let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
         let more = found.len() > shown;

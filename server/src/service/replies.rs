@@ -10,7 +10,7 @@ use super::Services;
 use super::drafts::{Body, MOST_FILES};
 use crate::mailbox_sync::Command;
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
-use crate::store::Mailbox;
+use crate::store::{FlagChange, Mailbox};
 
 /// Longest quote, in characters.
 const MOST_QUOTED: usize = 100_000;
@@ -118,7 +118,8 @@ impl Services {
         let (mailbox_sync, institution, store) =
             (std::sync::Arc::clone(&self.mailbox_sync), user.institution().id, self.store.clone());
         self.tasks.spawn(async move {
-            let noted = store.note_flags(institution, mailbox, (&folder, &[uid]), (None, None, Some(true))).await;
+            let change = FlagChange { answered: Some(true), ..FlagChange::default() };
+            let noted = store.note_flags(institution, mailbox, &folder, &[uid], change).await;
             if let Err(error) = noted {
                 tracing::warn!("{error}");
             }

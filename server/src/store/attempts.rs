@@ -7,7 +7,7 @@ use app::model::{
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Result, Store, Tx, at, fault, flag, id, named, time};
+use super::{Page, Result, Store, Tx, at, fault, flag, id, named, time};
 
 /// Automatic attempts kept per person; older ones are deleted. Attempts started by people are all kept.
 const KEPT: i64 = 200;
@@ -202,36 +202,27 @@ impl Store {
     }
 
     /// A person's attempts for their own mailboxes before a time, newest first.
-    pub async fn attempts_of(
-        &self,
-        institution: InstitutionId,
-        user_id: UserId,
-        (before, limit): (Timestamp, i64),
-    ) -> Result<Vec<Attempt>> {
+    pub async fn attempts_of(&self, institution: InstitutionId, user_id: UserId, page: Page) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
             "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
         ))
         .bind(institution.to_string())
         .bind(user_id.to_string())
-        .bind(before.0)
-        .bind(limit)
+        .bind(page.before.0)
+        .bind(page.limit)
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(attempt).collect()
     }
 
     /// The institution's attempts for notifications before a time, newest first.
-    pub async fn notification_attempts(
-        &self,
-        institution: InstitutionId,
-        (before, limit): (Timestamp, i64),
-    ) -> Result<Vec<Attempt>> {
+    pub async fn notification_attempts(&self, institution: InstitutionId, page: Page) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(select(
             "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') AND created_at < $2 ORDER BY created_at DESC, id LIMIT $3",
         ))
         .bind(institution.to_string())
-        .bind(before.0)
-        .bind(limit)
+        .bind(page.before.0)
+        .bind(page.limit)
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(attempt).collect()

@@ -35,9 +35,9 @@ impl Store {
         &self,
         institution: InstitutionId,
         user_id: UserId,
-        (draft_id, body_sealed): (DraftId, &str),
-        edit: &FormVersion,
-        (most, now): (i64, Timestamp),
+        draft: &Draft,
+        version: &FormVersion,
+        most: i64,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         // A late save may arrive after the message was sent: it makes no new draft.
@@ -46,7 +46,7 @@ impl Store {
         )
         .bind(institution.to_string())
         .bind(user_id.to_string())
-        .bind(draft_id.to_string())
+        .bind(draft.id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
         if sent.is_some() {
@@ -59,19 +59,19 @@ impl Store {
              ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5, writer = $7, revision = $8
              WHERE drafts.institution_id = $2 AND drafts.user_id = $3 AND NOT (drafts.writer = $7 AND drafts.revision > $8)",
         )
-        .bind(draft_id.to_string())
+        .bind(draft.id.to_string())
         .bind(institution.to_string())
         .bind(user_id.to_string())
-        .bind(body_sealed)
-        .bind(now.0)
+        .bind(&draft.body_sealed)
+        .bind(draft.updated_at.0)
         .bind(most)
-        .bind(&edit.writer)
-        .bind(edit.revision)
+        .bind(&version.writer)
+        .bind(version.revision)
         .execute(&mut *tx)
         .await?;
         let overtaken = done.rows_affected() == 0
             && sqlx::query("SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
-                .bind(draft_id.to_string())
+                .bind(draft.id.to_string())
                 .bind(institution.to_string())
                 .bind(user_id.to_string())
                 .fetch_optional(&mut *tx)

@@ -70,6 +70,14 @@ const HEADER: &str =
     "SELECT uid, from_name, from_address, recipients, subject, received_at, size, seen, flagged, answered,
     attachments FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
 
+/// Flags to set or clear; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlagChange {
+    pub seen: Option<bool>,
+    pub flagged: Option<bool>,
+    pub answered: Option<bool>,
+}
+
 impl Store {
     pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
         let rows = sqlx::query(
@@ -185,8 +193,9 @@ impl Store {
         &self,
         institution: InstitutionId,
         mailbox: MailboxId,
-        (folder, uids): (&str, &[u32]),
-        (seen, flagged): (Option<bool>, Option<bool>),
+        folder: &str,
+        uids: &[u32],
+        flags: FlagChange,
     ) -> Result<HashSet<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(HashSet::new()) };
         let rows = sqlx::query(
@@ -198,8 +207,8 @@ impl Store {
         .bind(folder)
         .bind(i64::from(*lowest))
         .bind(i64::from(*highest))
-        .bind(seen.map(i64::from))
-        .bind(flagged.map(i64::from))
+        .bind(flags.seen.map(i64::from))
+        .bind(flags.flagged.map(i64::from))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(|row| number(row, "uid")).collect()
@@ -294,8 +303,9 @@ impl Store {
         &self,
         institution: InstitutionId,
         mailbox: MailboxId,
-        (folder, uids): (&str, &[u32]),
-        (seen, flagged, answered): (Option<bool>, Option<bool>, Option<bool>),
+        folder: &str,
+        uids: &[u32],
+        change: FlagChange,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         for uid in uids {
@@ -307,9 +317,9 @@ impl Store {
             .bind(mailbox.to_string())
             .bind(folder)
             .bind(i64::from(*uid))
-            .bind(seen.map(i64::from))
-            .bind(flagged.map(i64::from))
-            .bind(answered.map(i64::from))
+            .bind(change.seen.map(i64::from))
+            .bind(change.flagged.map(i64::from))
+            .bind(change.answered.map(i64::from))
             .execute(&mut *tx)
             .await?;
         }

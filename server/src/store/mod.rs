@@ -19,6 +19,7 @@ mod sessions;
 
 use crate::config::DiskSpace;
 use crate::diagnosis::Fault;
+use app::model::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
 
@@ -28,11 +29,11 @@ pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use events::{Event, subscribe};
 pub use health::Health;
-pub use inbox::{FolderChange, FolderRow};
+pub use inbox::{FlagChange, FolderChange, FolderRow};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, NewMailbox};
 pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue};
-pub use people::{InstitutionRow, Invitation, User};
+pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use sessions::SessionRow;
 
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,19 @@ impl StoreError {
 }
 
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A page of a list, newest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    pub before: Timestamp,
+    pub limit: i64,
+}
+
+impl Page {
+    pub const fn newest(limit: i64) -> Self {
+        Self { before: Timestamp(i64::MAX), limit }
+    }
+}
 
 pub type Tx = Transaction<'static, Any>;
 
@@ -215,11 +229,11 @@ fn fault(row: &AnyRow, column: &'static str) -> Result<Option<Fault>> {
 }
 
 /// Reads an optional time.
-fn time(row: &AnyRow, column: &'static str) -> Result<Option<app::model::Timestamp>> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(app::model::Timestamp))
+fn time(row: &AnyRow, column: &'static str) -> Result<Option<Timestamp>> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
 }
 
 /// Reads a time.
-fn at(row: &AnyRow, column: &'static str) -> Result<app::model::Timestamp> {
-    Ok(app::model::Timestamp(row.try_get(column)?))
+fn at(row: &AnyRow, column: &'static str) -> Result<Timestamp> {
+    Ok(Timestamp(row.try_get(column)?))
 }

@@ -15,7 +15,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::{Result, Store, Tx, at, fault, flag, id, named, time};
+use super::{Page, Result, Store, Tx, at, fault, flag, id, named, time};
 
 /// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,7 +230,7 @@ impl Store {
         &self,
         institution: InstitutionId,
         user_id: UserId,
-        (before, limit): (Timestamp, i64),
+        page: Page,
     ) -> Result<Vec<Delivery>> {
         // Lists do not show message bodies, which may be large.
         let listed = COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END AS body_sealed");
@@ -239,8 +239,8 @@ impl Store {
         )))
         .bind(institution.to_string())
         .bind(user_id.to_string())
-        .bind(before.0)
-        .bind(limit)
+        .bind(page.before.0)
+        .bind(page.limit)
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(delivery).collect()

@@ -40,6 +40,14 @@ fn user(row: &AnyRow) -> Result<User> {
     })
 }
 
+pub struct NewInvitation<'a> {
+    pub id: uuid::Uuid,
+    pub user: UserId,
+    pub token_sha256: &'a str,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
 impl Store {
     /// Creates an institution.
     ///
@@ -200,24 +208,17 @@ impl Store {
         Ok(row.try_get(0)?)
     }
 
-    pub async fn put_invitation(
-        &self,
-        tx: &mut Tx,
-        institution: InstitutionId,
-        user_id: UserId,
-        (row_id, token_sha256): (uuid::Uuid, &str),
-        (now, expires_at): (Timestamp, Timestamp),
-    ) -> Result<()> {
-        self.drop_invitations(tx, institution, user_id).await?;
+    pub async fn put_invitation(&self, tx: &mut Tx, institution: InstitutionId, new: &NewInvitation<'_>) -> Result<()> {
+        self.drop_invitations(tx, institution, new.user).await?;
         sqlx::query(
             "INSERT INTO invitations (id, institution_id, user_id, token_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
         )
-        .bind(row_id.to_string())
+        .bind(new.id.to_string())
         .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(token_sha256)
-        .bind(now.0)
-        .bind(expires_at.0)
+        .bind(new.user.to_string())
+        .bind(new.token_sha256)
+        .bind(new.created_at.0)
+        .bind(new.expires_at.0)
         .execute(&mut **tx)
         .await?;
         Ok(())

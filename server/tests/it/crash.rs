@@ -4,13 +4,14 @@
 //! `ENTREPOST_CRASH_SEED`, `ENTREPOST_CRASH_MESSAGES` and `ENTREPOST_CRASH_MAILBOXES` choose another run than the short one;
 //! every run prints its seed and its figures.
 
+use server::store::Page;
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use app::model::{DeliveryState, MailboxState, Timestamp};
+use app::model::{DeliveryState, MailboxState};
 use sqlx::Connection;
 
 use crate::common::{Browser, Database, PASSWORD, Seat, World, location};
@@ -288,7 +289,7 @@ async fn run(database: &Database, name: &str) {
     let fates = async || {
         let mut all = HashMap::new();
         for seat in &seats {
-            let page = (Timestamp(i64::MAX), 1_000_000);
+            let page = Page::newest(1_000_000);
             for one in world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap() {
                 all.insert(one.subject.clone(), one);
             }
@@ -401,7 +402,7 @@ async fn killed_between(database: &Database, strict: bool) {
     let store = &world.services.store;
     let settled = async || {
         let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
-        let page = (Timestamp(i64::MAX), 9);
+        let page = Page::newest(9);
         let all = store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         let done = all.iter().all(|one| matches!(one.state, DeliveryState::Sent | DeliveryState::Unknown));
         done || mailbox.state == MailboxState::NeedsReconnect
@@ -486,7 +487,7 @@ async fn a_graceful_stop_hands_back_what_it_holds() {
     world.sandbox.world().faults.slow_ms = 100;
     world.queue(&seat, 40, "other@demo.example", world.clock.now()).await;
     let store = &world.services.store;
-    let page = (Timestamp(i64::MAX), 100);
+    let page = Page::newest(100);
     let count = async |state| {
         let all = store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         all.iter().filter(|one| one.state == state).count()

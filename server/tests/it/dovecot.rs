@@ -3,6 +3,7 @@
 //! The sandbox plays Exchange, and whoever writes both ends may err in both. Dovecot takes the same tokens (it asks the
 //! sandbox's Entra about them, RFC 7662), hands what is submitted to the sandbox's relay, and shows what lies in its Maildir.
 
+use server::store::Page;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
@@ -12,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Browser, Database, Seat, World, location};
-use app::model::{DeliveryState, Timestamp};
+use app::model::DeliveryState;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -458,7 +459,7 @@ async fn sends(reader: &Reader<'_>) {
     let answer = reader.browser.post_parts(&world.url("demo", "/api/send_message"), &fields, &[]).await;
     assert_eq!(location(&answer), "/mail/outbox");
     assert_eq!(world.services.outbox.run_once().await.unwrap(), 1);
-    let newest = (Timestamp(i64::MAX), 1);
+    let newest = Page::newest(1);
     let sent = world.services.store.deliveries_of(reader.seat.institution, reader.seat.user, newest).await.unwrap();
     assert_eq!(sent[0].state, DeliveryState::Sent, "{}", sent[0].answer);
     let relayed = relayed(world);

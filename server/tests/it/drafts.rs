@@ -1,8 +1,8 @@
 //! What people write is never lost: drafts, forms that come twice or changed, and messages that did not leave.
 
 use crate::common::{Browser, Database, Seat, World, location};
-use app::model::{DeliveryState, FormVersion, Timestamp};
-use server::store::SendQueue;
+use app::model::{DeliveryState, FormVersion};
+use server::store::{Page, SendQueue};
 
 const KEY: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -34,7 +34,7 @@ fn letter<'a>(mailbox: &'a str, text: &'a str, action: &'a str) -> Vec<(&'static
 }
 
 async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
-    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 9)).await;
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(9)).await;
     found.unwrap().into_iter().map(|one| one.state).collect()
 }
 
@@ -164,7 +164,8 @@ async fn drafts_do_not_pile_up_and_a_full_list_refuses_no_letter() {
         let sealed = world.services.vault.seal(&place, &body).unwrap();
         let writer = if number < 150 { String::new() } else { "somebody".into() };
         let edit = FormVersion { writer, ..FormVersion::default() };
-        assert!(store.put_draft(seat.institution, seat.user, (draft, &sealed), &edit, (200, now)).await.unwrap());
+        let row = server::store::Draft { id: draft, body_sealed: sealed, updated_at: now };
+        assert!(store.put_draft(seat.institution, seat.user, &row, &edit, 200).await.unwrap());
     }
     let mailbox = seat.mailbox.to_string();
     let fields = letter(&mailbox, "Text", "");
@@ -186,7 +187,7 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
         let file = [("Grüße.pdf", "application/pdf", b"\xff\x00\r\n".as_slice())];
         browser.post_parts(&url, &letter(&mailbox, "Schöne Worte\r\n.\r\nEnde", "send"), &file).await;
         world.services.store.pause_queue(&queue, world.clock.now().plus_ms(600_000)).await.unwrap();
-        let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await;
+        let found = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1)).await;
         let id = found.unwrap()[0].id.to_string();
         let opened = page(&browser, &world, &format!("/mail/outbox/{id}")).await;
         assert!(

@@ -1,9 +1,9 @@
 //! What becomes of messages in the end: to whom they went and to whom not, and what waited for its mailbox. Both databases.
 
 use crate::common::{Browser, Database, Seat, World};
-use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState, Timestamp};
+use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState};
 use server::clock::Clock;
-use server::store::{Claim, Delivery, Record, SendQueue};
+use server::store::{Claim, Delivery, Page, Record, SendQueue};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const GREY: &str = "grey@outside.example";
@@ -16,7 +16,7 @@ async fn world(database: &Database) -> (World, Clock, Seat) {
 }
 
 async fn newest(world: &World, seat: &Seat) -> Delivery {
-    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await;
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1)).await;
     found.unwrap().remove(0)
 }
 
@@ -156,7 +156,7 @@ async fn what_waited_for_days_is_as_young_as_new() {
         world.sandbox.world().faults.cut_before_data = true;
         assert_eq!(run(&world).await, 3);
         let states = async || {
-            let found = store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 9)).await.unwrap();
+            let found = store.deliveries_of(seat.institution, seat.user, Page::newest(9)).await.unwrap();
             found.into_iter().map(|one| one.state).collect::<Vec<_>>()
         };
         assert_eq!(states().await, [DeliveryState::Deferred; 3], "none is stopped trying at its first attempt");

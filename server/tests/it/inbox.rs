@@ -3,7 +3,7 @@
 use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{AttemptKind, MailboxId};
 use server::mailbox_sync::{Command, Reply};
-use server::store::NewMailbox;
+use server::store::{NewMailbox, Page};
 
 fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
     let id = uuid::Uuid::from_u128(subject.bytes().fold(1, |all, byte| all * 257 % (1 << 100) + u128::from(byte)));
@@ -338,7 +338,7 @@ async fn what_comes_back_is_matched_to_its_message() {
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
         services.poll_once().await.unwrap();
         let newest = async || {
-            let page = (app::model::Timestamp(i64::MAX), 1);
+            let page = Page::newest(1);
             store.deliveries_of(seat.institution, seat.user, page).await.unwrap().remove(0)
         };
         world.until(async || newest().await.state == app::model::DeliveryState::Bounced).await;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
-use server::store::SendQueue;
+use server::store::{Page, SendQueue};
 use sqlx::Connection;
 
 /// Everything of an outbox, newest first: state, attempts, answer.
 async fn fates(world: &World, seat: &Seat) -> Vec<(DeliveryState, i64, String)> {
-    let page = (app::model::Timestamp(i64::MAX), 1000);
+    let page = Page::newest(1000);
     let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
     found.into_iter().map(|one| (one.state, one.attempts, one.answer)).collect()
 }
@@ -68,12 +68,7 @@ async fn a_message_leaves_once_with_everything_where_it_belongs() {
             assert!(body.contains("Line one") && body.contains("line three"), "the lone dot ended nothing: {body}");
         }
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
-        let stored = world
-            .services
-            .store
-            .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
-            .await
-            .unwrap();
+        let stored = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1)).await.unwrap();
         assert_eq!(stored[0].body_sealed, "", "what was sent is not kept");
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
         assert!(page.contains("data-state=\"sent\"") && page.contains("office.manager@demo.example"));
@@ -170,7 +165,7 @@ async fn what_is_not_found_stays_in_doubt() {
         sandbox::Faults { cut_after_data: true, no_sent_copy: true, ..sandbox::Faults::default() };
     write(&browser, &world, &seat, &[("to", "other@demo.example"), ("key", "doubt")]).await;
     world.services.outbox.run_once().await.unwrap();
-    let page = (app::model::Timestamp(i64::MAX), 1);
+    let page = Page::newest(1);
     let id = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap()[0].id.to_string();
     browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &id)]).await;
     let shown = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
@@ -212,12 +207,7 @@ async fn refused_recipients_are_named_and_the_others_get_it() {
     write(&browser, &world, &seat, &[("to", "other@demo.example, nobody@demo.example"), ("key", "some")]).await;
     write(&browser, &world, &seat, &[("to", "nobody@demo.example"), ("key", "none")]).await;
     world.services.outbox.run_once().await.unwrap();
-    let found = world
-        .services
-        .store
-        .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 9))
-        .await
-        .unwrap();
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(9)).await.unwrap();
     let some = found.iter().find(|one| one.state == DeliveryState::Sent).unwrap();
     let recipients = world.services.store.recipients(seat.institution, some.id).await.unwrap();
     assert_eq!(recipients[0].state, RecipientState::Accepted);
@@ -266,12 +256,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         resume().await;
         assert_eq!(outbox.run_once().await.unwrap(), 0, "an unknown one is never sent again by itself");
         assert_eq!(arrived(&world, "admin@demo.example").len(), 1);
-        let unknown = world
-            .services
-            .store
-            .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
-            .await
-            .unwrap();
+        let unknown = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1)).await.unwrap();
         let id = unknown[0].id.to_string();
         browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &id)]).await;
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent, "it lies among the sent ones");
@@ -301,12 +286,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
             .await
             .unwrap();
         write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "e")]).await;
-        let waiting = world
-            .services
-            .store
-            .deliveries_of(seat.institution, seat.user, (app::model::Timestamp(i64::MAX), 1))
-            .await
-            .unwrap();
+        let waiting = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1)).await.unwrap();
         let id = waiting[0].id.to_string();
         browser.post(&world.url("demo", "/api/cancel_message"), &[("delivery", &id)]).await;
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Cancelled);
@@ -554,7 +534,7 @@ async fn a_database_that_goes_away_loses_nothing() {
         let said = answer.text().await.unwrap().contains("Entrepost can't reach its database. Try again in a minute.");
         assert_eq!(said, !allowed);
     }
-    let page = (app::model::Timestamp(i64::MAX), 100);
+    let page = Page::newest(100);
     let settled = async || {
         let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await;
         found.is_ok_and(|found| found.iter().all(|one| one.state.is_final()))

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::common::{Database, Seat, World};
-use app::model::{DeliveryState, Provider, RecipientKind, Timestamp};
+use app::model::{DeliveryState, Provider, RecipientKind};
 use server::clock::Clock;
 use server::service::Services;
-use server::store::{Backend, Claim, EmailSettings};
+use server::store::{Backend, Claim, EmailSettings, Page};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -24,7 +24,7 @@ fn arrived(world: &World, mailbox: &str) -> usize {
 }
 
 async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
-    let found = world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1000)).await;
+    let found = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1000)).await;
     found.unwrap().into_iter().map(|one| one.state).collect()
 }
 
@@ -144,7 +144,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
         send(&services).await;
         assert_eq!(arrived(&world, "other@demo.example"), 3, "the small one left");
-        let page = (Timestamp(i64::MAX), 9);
+        let page = Page::newest(9);
         let all = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         let waiting = all.iter().find(|one| one.subject == "Many").unwrap();
         assert_eq!(waiting.state, DeliveryState::Queued);

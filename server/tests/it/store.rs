@@ -8,7 +8,8 @@ use app::model::{
 use server::clock::Clock;
 use server::diagnosis::Fault;
 use server::store::{
-    Check, EmailSettings, InstitutionRow, NewAttempt, NewMailbox, Registration, Resting, Slot, Store, User,
+    Check, EmailSettings, InstitutionRow, NewAttempt, NewInvitation, NewMailbox, Page, Registration, Resting, Slot,
+    Store, User,
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -122,14 +123,12 @@ async fn an_invitation_is_used_once() {
     for database in Database::both().await {
         let seed = seed(&database).await;
         let mut tx = seed.store.begin().await.unwrap();
-        seed.store
-            .put_invitation(&mut tx, seed.one, seed.user, (seed.clock.uuid(), "old"), (NOW, NOW.plus_ms(10)))
-            .await
-            .unwrap();
-        seed.store
-            .put_invitation(&mut tx, seed.one, seed.user, (seed.clock.uuid(), "new"), (NOW, NOW.plus_ms(10)))
-            .await
-            .unwrap();
+        let invitation = |token_sha256| {
+            let (id, user) = (seed.clock.uuid(), seed.user);
+            NewInvitation { id, user, token_sha256, created_at: NOW, expires_at: NOW.plus_ms(10) }
+        };
+        seed.store.put_invitation(&mut tx, seed.one, &invitation("old")).await.unwrap();
+        seed.store.put_invitation(&mut tx, seed.one, &invitation("new")).await.unwrap();
         tx.commit().await.unwrap();
         assert!(seed.store.invitation(seed.one, "old").await.unwrap().is_none(), "a newer link replaces it");
         assert!(seed.store.invitation(seed.two, "new").await.unwrap().is_none());
@@ -372,11 +371,11 @@ async fn expired_sign_ins_are_ended_and_old_attempts_forgotten() {
         seed.store.sweep_attempts(NOW.plus_ms(700_000)).await.unwrap();
         assert!(seed.store.take_state(seed.one, "state 204").await.unwrap().is_none(), "expired");
         assert!(seed.store.take_state(seed.one, "state 0").await.unwrap().is_none());
-        let newest = seed.store.attempts_of(seed.one, seed.user, (Timestamp(i64::MAX), 100)).await.unwrap();
+        let newest = seed.store.attempts_of(seed.one, seed.user, Page::newest(100)).await.unwrap();
         assert_eq!(newest.len(), 100, "a person's own are kept, the newest are listed");
         assert!(newest.iter().all(|one| one.stage == Stage::Finished && one.verifier_sealed.is_none()));
         let last = newest.last().unwrap().created_at;
-        let earlier = seed.store.attempts_of(seed.one, seed.user, (last, 200)).await.unwrap();
+        let earlier = seed.store.attempts_of(seed.one, seed.user, Page { before: last, limit: 200 }).await.unwrap();
         assert_eq!(earlier.len(), 105, "page by page, all of them are there");
         assert!(earlier.iter().all(|one| one.created_at < last));
     }

@@ -3,6 +3,7 @@
 use crate::common::{Browser, Database, PASSWORD, World, location};
 use app::model::{DeliveryState, MailboxState, Timestamp};
 use server::clock::Clock;
+use server::store::Page;
 
 const HOUR: i64 = 60 * 60 * 1000;
 const DAY: i64 = 24 * HOUR;
@@ -334,8 +335,7 @@ async fn every_reply_of_the_table_has_its_cause() {
         world.clock.advance_ms(1000);
         world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
         world.services.outbox.run_once().await.unwrap();
-        let newest =
-            world.services.store.deliveries_of(seat.institution, seat.user, (Timestamp(i64::MAX), 1)).await.unwrap();
+        let newest = world.services.store.deliveries_of(seat.institution, seat.user, Page::newest(1)).await.unwrap();
         assert_eq!(newest[0].state, state, "{reply}");
         assert!(newest[0].fault.as_ref().unwrap().cause.contains(cause), "{reply}: {:?}", newest[0].fault);
         assert!(newest[0].answer.contains(&reply[4..]), "{reply}");

@@ -8,7 +8,7 @@ SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENV := . .tools/env.sh
 
-.PHONY: help setup build run dev test lint rust-tests browser-tests sizes
+.PHONY: help setup build run dev test test-one lint rust-tests browser-tests sizes
 
 help: ## List the targets
 	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: ## Everything from a bare machine to all tests passed
 lint: ## rustfmt and clippy, warnings denied
 	$(ENV)
 	.tools/test.sh lint
+
+test-one: ## One Rust test or browser spec: make test-one T=retry, make test-one T=specs/inbox.spec.ts
+	.tools/test.sh one "$(T)"
 
 rust-tests: ## Rust tests, on SQLite and on a PostgreSQL server of their own
 	.tools/test.sh rust

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, fast ones first: lint, Rust (SQLite and PostgreSQL), build, sizes, browser. Ends with a count over all suites.
-# With an argument (lint, rust, browser) only that part.
+# With an argument (lint, rust, browser) only that part; "one NAME" runs Rust tests of that name, or one browser spec.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . .tools/env.sh
@@ -48,7 +48,8 @@ lint() {
 rust_tests() {
     say "Rust tests, on SQLite and on a PostgreSQL server of their own"
     start_postgres || { say "FAILED: PostgreSQL did not start"; failed=$((failed + 1)); return; }
-    cargo test --no-fail-fast 2>&1 | tee "$work/rust.log"
+    # Tests wait for servers more than they compute.
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --no-fail-fast "$@" 2>&1 | tee "$work/rust.log"
     local status=${PIPESTATUS[0]} ok bad
     ok=$(grep -E '^test result:' "$work/rust.log" | sed -E 's/.* ([0-9]+) passed.*/\1/' | awk '{ n += $1 } END { print n + 0 }')
     bad=$(grep -E '^test result:' "$work/rust.log" | sed -E 's/.* ([0-9]+) failed.*/\1/' | awk '{ n += $1 } END { print n + 0 }')
@@ -71,6 +72,12 @@ case $part in
     lint) lint ;;
     rust) rust_tests ;;
     browser) browser_tests ;;
+    one)
+        case ${2:?the name of a test, or of a browser spec} in
+            *.spec.ts*) browser_tests "${2#end2end/}" ;;
+            *) rust_tests "$2" ;;
+        esac
+        ;;
     all)
         lint
         rust_tests
@@ -78,7 +85,7 @@ case $part in
         count "sizes" .tools/sizes.sh
         browser_tests
         ;;
-    *) echo "usage: $0 [lint|rust|browser]" >&2; exit 2 ;;
+    *) echo "usage: $0 [lint|rust|browser|one NAME]" >&2; exit 2 ;;
 esac
 
 [ $((passed + failed)) -gt 0 ] || failed=1

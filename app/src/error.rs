@@ -28,7 +28,7 @@ pub enum AppError {
     /// It cannot be done now, for a reason that the text gives.
     #[error("{text}")]
     Refused { text: String },
-    /// It cannot be done now, and the diagnosis says why, who mends it, and how.
+    /// It cannot be done now; the diagnosis says why, who can fix it, and how.
     ///
     /// What islands ask for never ends so: the browser does not load what would read it.
     #[cfg_attr(feature = "hydrate", serde(skip_deserializing))]

@@ -55,7 +55,7 @@ test("Entra unavailable: nothing is connected, and trying again is offered", asy
   await outcome(page, "failed");
   await expect(page.locator(".attempt .banner-title").first()).toContainText("Microsoft is not available right now.");
   await demo.faults({ unavailable: false });
-  await page.getByRole("button", { name: "Test again" }).click();
+  await page.getByRole("button", { name: "Sign in again" }).click();
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
 });

@@ -27,7 +27,7 @@ test("signing in and out, an invitation", async ({ page, demo, newcomer }) => {
   await page.getByLabel("Email").fill(ME);
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await said(page, "That didn't work.");
+  await said(page, "Wrong email or password.");
   await signInByForm(page, demo.url, ME);
   await signOut(page);
   await said(page, "You are signed out.");

@@ -326,7 +326,7 @@ impl Tokens {
         };
         // A lease that cannot be released expires.
         if let Err(error) = self.store.end_lease(Lease::Refresh, mailbox.id, owner).await {
-            tracing::warn!("{error}");
+            tracing::warn!("cannot release the lease of a refresh: {error}");
         }
         result
     }

@@ -1,4 +1,4 @@
-//! What is said of a panic.
+//! Logs a panic.
 
 /// From now on a panic says where, never what: its message could hold anything, a secret too.
 pub fn report_only_places() {

@@ -48,7 +48,7 @@ pub async fn act_on_mail(
     };
     let acted = work.await;
     let back = match &acted {
-        // Where one was in the list, there one goes on.
+        // The list opens at the row where the person was.
         Ok(Acted { row: Some((validity, uid)), .. }) if !stays => format!("{back}#open-{validity}-{uid}"),
         _ => back,
     };

@@ -45,7 +45,7 @@ pub enum Composed {
 
 #[async_trait]
 pub trait Drafts: Send + Sync {
-    /// What the compose page needs: of a draft, or of a new message.
+    /// Data of the compose page, for a draft or a new message.
     async fn compose(&self, user: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView>;
     /// Total size of a message's attachments, in bytes.
     fn attachment_limit(&self) -> u64;

@@ -7,7 +7,7 @@ use crate::model::{EmailConfigForm, EmailConfigView, Flash, GuideStep, MailboxId
 
 #[derive(Debug, Clone, Default)]
 pub struct Home {
-    /// Notices, most urgent first, with the address of the page that mends each.
+    /// Notices, most urgent first, with path and label of the button that fixes each.
     pub notices: Vec<(Notice, String, String)>,
 }
 

@@ -10,7 +10,7 @@ use crate::model::{InboxQuery, InboxView, MailAction, MailboxId, MessageRef, Mes
 
 pub struct Acted {
     pub notice: Notice,
-    /// UIDVALIDITY and UID of the row where one goes on: the message, or the one behind those that are gone.
+    /// UIDVALIDITY and UID of the row to focus: the message, or the one after those that are gone.
     pub row: Option<(u32, u32)>,
 }
 
@@ -20,12 +20,12 @@ pub struct Download {
     pub bytes: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
 }
 
-/// Wakes whenever what a person sees of their mail changed.
+/// Yields whenever the person's mail changed.
 pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// A page of a folder. None: no mailbox is connected.
+    /// A page of a folder. `None`: no mailbox is connected.
     async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>>;
     async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView>;
     /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
@@ -39,7 +39,7 @@ pub trait Inbox: Send + Sync {
         nested: &str,
         number: Option<usize>,
     ) -> Result<Download>;
-    /// Does something with messages of a folder. `to` is where [`MailAction::Restore`] moves them.
+    /// Acts on messages of a folder. [`MailAction::Restore`] moves them to `to`.
     async fn act(
         &self,
         user: &MailOwner,
@@ -50,9 +50,9 @@ pub trait Inbox: Send + Sync {
     ) -> Result<Acted>;
     async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice>;
     async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<()>;
-    /// Stands for what a person sees of their mail now: another one means that something changed.
+    /// A version of the person's mail: it differs after each change.
     async fn mark(&self, user: &MailOwner) -> String;
-    /// Follows a person's mail from a mark on; while it is followed, what comes into that folder is seen at once. It ends with the session.
+    /// Follows a person's mail from a version on, and watches that folder for new messages. It ends with the session.
     async fn watch(
         &self,
         user: &MailOwner,

@@ -58,15 +58,15 @@ pub trait Mailboxes: Send + Sync {
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool)>;
     async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect>;
-    /// Completes the sign-in with what Microsoft sent; answers the page that goes on, or a notice for the account page.
+    /// Completes the sign-in with Microsoft's answer; answers the next page.
     async fn complete(
         &self,
         visitor: &Visitor,
         callback: Callback,
         run: bool,
     ) -> std::result::Result<String, TurnedAway>;
-    /// What an error that came to the redirect URI means: its title, what to do, and the ids in it. It may be anybody's word, so
-    /// nothing of its own text is in the answer. None: it says nothing that is known.
+    /// Explains an error that came to the redirect URI: title, steps, and its ids. It may be forged, so its text is not shown.
+    /// `None`: the error is unknown.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
     async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView>;
     async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;

@@ -30,7 +30,7 @@ pub struct Visitor {
     pub script: bool,
     /// Value of the cookie that binds a sign-in at Microsoft to this browser.
     pub browser_token: Option<String>,
-    /// Value of the cookie of a browser in which somebody signed in before.
+    /// Value of the cookie of a browser that signed in before.
     pub known_browser: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    /// Made by the session layer, from a session that the store found valid, and by nobody else.
+    /// Only the session layer calls this, with a session that the store found valid.
     pub fn from_session(
         session: SessionId,
         user: UserId,
@@ -119,7 +119,7 @@ impl std::ops::Deref for Administrator {
     }
 }
 
-/// Proof that somebody is signed in whose mail may be shown: nobody else made them a password since their Microsoft account was seen.
+/// Proof that a signed-in person may see their mail: no administrator reset their password since their Microsoft account signed in.
 #[derive(Debug, Clone)]
 pub struct MailOwner(SignedIn);
 

@@ -50,14 +50,14 @@ fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
             let values = undo.values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> });
             view! { <form method="post" action=undo.action class="undo">{values.collect_view()}<button class="button small">"Undo"</button></form> }
         });
-        // It answers what was just pressed: there one goes on, by keyboard and by ear.
+        // The answer to the pressed button gets the focus, for keyboards and screen readers.
         view! {
             <Banner focused=true tone=notice.tone title=notice.title text=notice.text>{copy} {undo}</Banner>
         }
     })
 }
 
-/// The title of a window: what a form led to comes first, since that is what is read aloud.
+/// The window title begins with the result of a form: screen readers read it first.
 fn window_title(result: Option<String>, title: &str) -> String {
     result.map_or_else(|| format!("{title} · Entrepost"), |result| format!("{result} · {title} · Entrepost"))
 }
@@ -66,14 +66,14 @@ fn window_title(result: Option<String>, title: &str) -> String {
 pub fn Layout(
     user: SignedIn,
     #[prop(into)] title: String,
-    /// Where it stands: `User Account`, `Institution Config › General`.
+    /// Breadcrumb: `User Account`, `Institution Config › General`.
     #[prop(into, optional)]
     trail: String,
     #[prop(into, optional)] lead: String,
     section: Section,
     #[prop(optional)] flash: Option<Flash>,
     #[prop(optional_no_strip)] result: Option<String>,
-    /// Where the page's list begins: its id, and what it is called.
+    /// Id and name of the page's list, for a skip link.
     #[prop(optional_no_strip)]
     list: Option<(&'static str, &'static str)>,
     children: Children,
@@ -130,7 +130,7 @@ pub fn Layout(
     }
 }
 
-/// A page of somebody who is not signed in: sign-in, invitation.
+/// A page for people who are not signed in: sign-in, invitation.
 #[component]
 pub fn GuestLayout(
     visitor: Visitor,

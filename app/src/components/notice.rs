@@ -48,7 +48,7 @@ pub fn Banner(
     }
 }
 
-/// The buttons that go on from what is wrong with a mailbox, where no attempt is shown. Plain markup: it may be replaced.
+/// Buttons that fix a mailbox's problem, for pages without its attempt. Plain markup: live pages replace it.
 #[component]
 pub fn Remedies(remedy: Remedy, #[prop(into)] address: String) -> impl IntoView {
     let again = (remedy == Remedy::SignInAgain).then(|| {
@@ -137,7 +137,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
             </div>
         }
     });
-    // Where only the host can fix it, the contact is the next step; elsewhere it stands with the details.
+    // If only the host can fix it, the contact is the next step; otherwise it is among the details.
     let (main_contact, other_contact) = if fixed_by == FixedBy::Operator { (contact, None) } else { (None, contact) };
     view! {
         <section class="sheet diagnosis" data-cause=cause>

@@ -119,7 +119,7 @@ mod upload {
             match told {
                 Ok(all) => {
                     attached.set(all);
-                    // They are there: they must not go with the form once more.
+                    // They are uploaded: the form must not send them again.
                     control.set_value("");
                 }
                 Err(error) => problem.set(format!("Not attached. {error}")),

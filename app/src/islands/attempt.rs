@@ -25,7 +25,7 @@ pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl Int
     });
     #[cfg(not(feature = "hydrate"))]
     let _ = (id, ready, set_checks);
-    // The newest result by its name: "SMTP accepts the sign-in, 4 of 7". One region, so that nothing is said twice.
+    // Announces the newest result: "SMTP accepts the sign-in, 4 of 7". One region, so that screen readers read it once.
     let said = move || {
         checks.with(|checks| {
             let is_done = |check: &&CheckView| {

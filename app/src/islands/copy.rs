@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::alive;
 
-/// Copies a text to the clipboard. Without JavaScript it is not shown: the text stands beside it.
+/// Copies a text to the clipboard. Hidden without JavaScript: the text is shown beside it.
 #[island]
 pub fn CopyButton(text: String, label: String, #[prop(optional)] primary: Option<bool>) -> impl IntoView {
     let alive = alive();

@@ -53,7 +53,7 @@ mod keep {
 
     use crate::error::AppError;
 
-    /// What is typed is kept this long after the last letter.
+    /// Delay between the last keystroke and saving.
     const PAUSE: Duration = Duration::from_millis(1_200);
     const ADDRESS: &str = "/api/save_draft";
     /// Where this tab keeps what the server does not have yet.
@@ -81,7 +81,7 @@ mod keep {
                 let letter = Rc::clone(&letter);
                 set_timeout(
                     move || {
-                        // Only after the last letter.
+                        // Only after the last keystroke.
                         if letter.version.get() == mine {
                             leptos::task::spawn_local(letter.keep(mine));
                         }
@@ -100,12 +100,12 @@ mod keep {
                 letter.mirror();
             }
         });
-        // Whoever leaves the page, or puts the phone away, loses nothing.
+        // Saves when the page is left or hidden.
         listen(&document(), "visibilitychange", move || {
             if document().hidden() && letter.unkept.get() {
                 let mine = letter.touch(false);
                 let beacon = |typed| window().navigator().send_beacon_with_opt_url_search_params(ADDRESS, Some(&typed));
-                // A letter that is longer than a beacon takes is sent as ever, as long as the page lives.
+                // A message too long for a beacon is sent by fetch while the page lives.
                 if !letter.typed().is_some_and(|typed| beacon(typed).unwrap_or(false)) {
                     leptos::task::spawn_local(Rc::clone(&letter).keep(mine));
                 }
@@ -125,7 +125,7 @@ mod keep {
             self.version.get()
         }
 
-        /// Numbers what stands in the form: what is sent earlier does not overwrite what is sent later.
+        /// Numbers the saves: an earlier one does not overwrite a later one.
         fn number(&self) -> Option<()> {
             let number = self.form.query_selector("[name=revision]").ok()??.dyn_into::<HtmlInputElement>().ok()?;
             number.set_value(&self.version.get().to_string());

@@ -1,4 +1,4 @@
-//! Loading the page anew without getting in the way of somebody who leaves it: `location.reload()` ends a navigation that has begun,
+//! Reloads a page, but not while it is being left: `location.reload()` ends a navigation that has begun,
 //! and the link that was pressed would do nothing.
 
 /// Notes when a navigation begins. Called once.
@@ -32,7 +32,7 @@ mod watch {
         }
     }
 
-    /// Loads the page anew, unless it is being left.
+    /// Reloads the page, unless it is being left.
     pub(in super::super) async fn reload() {
         loop {
             let rest = BEGAN.get() + IS_NONE_AFTER - js_sys::Date::now();

@@ -1,4 +1,4 @@
-//! A part of the page that follows what happens: at each event the server renders it anew, and it is replaced whole.
+//! The live part of a page: at each event the server renders it again, and it is replaced as a whole.
 
 use leptos::prelude::*;
 
@@ -32,7 +32,7 @@ mod follow {
     /// Milliseconds before a stream that broke is opened again: the first time, and at most.
     const AGAIN: (i32, i32) = (1_000, 60_000);
 
-    /// One stream, and only while somebody can see the page.
+    /// One stream, only while the page is visible.
     pub(super) async fn forever(events: &str) {
         let mut pause = AGAIN.0;
         let mut missed = false;

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::alive;
 
-/// Submits the form it stands in; meanwhile it says what is being done, and a second press does nothing.
+/// Submits its form. Until the answer it shows what happens, and ignores a second press.
 #[island]
 pub fn SubmitButton(
     label: String,

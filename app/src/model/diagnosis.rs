@@ -1,4 +1,4 @@
-//! An error turned into cause, who mends it, the steps, and the evidence to copy.
+//! An error turned into cause, who can fix it, the steps, and the facts to copy.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum FixedBy {
     You,
-    /// Whoever signs in to the mailbox, where somebody else sees the page.
+    /// The person who signs in to the mailbox, if another person sees the page.
     Owner,
     /// An administrator of the institution (in Entra, Exchange or Entrepost).
     Administrator,

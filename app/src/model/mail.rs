@@ -16,7 +16,7 @@ pub enum DeliveryState {
     /// It will not be tried again.
     Failed,
     Bounced,
-    /// The connection broke while the message was handed over: it may or may not have been accepted.
+    /// The connection dropped during DATA: the server may have accepted it.
     Unknown,
     Cancelled,
 }
@@ -90,7 +90,7 @@ pub struct DeliveryView {
     pub problem: Option<Diagnosis>,
     /// Waits because its mailbox must be connected again.
     pub held: bool,
-    /// What it says is kept, so that it can be read and changed: what everybody got is not.
+    /// The text is kept and can be read and edited; it is deleted once every recipient has it.
     pub keeps_text: bool,
 }
 
@@ -158,11 +158,11 @@ pub struct ComposeForm {
 /// Which page sent what is typed, and how often it did: what it sent earlier does not overwrite what it sent later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FormVersion {
-    /// Names the page; empty for what nobody typed.
+    /// Id of the page; empty if no page typed it.
     pub writer: String,
     /// Grows with each time.
     pub revision: i64,
-    /// A button was pressed, by somebody who must not lose what they wrote.
+    /// A button was pressed: the text must not be lost.
     pub pressed: bool,
     pub files: Vec<(String, usize)>,
 }

@@ -33,7 +33,7 @@ pub enum EventTime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvitationKind {
     Request,
-    /// Nothing any more: the event does not take place.
+    /// The event was cancelled.
     Cancelled,
     Reply,
     Event,

@@ -41,10 +41,10 @@ pub use settings::{
 };
 pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow, people};
 
-/// The `state` of a consent link that is handed on: whoever opens it need not be known here.
+/// The `state` of a shared consent link: the person who opens it may be a stranger.
 pub const SHARED_CONSENT: &str = "consent-for-all";
 
-/// What stands in the query of a page that is asked for again by itself, only to show what changed.
+/// Query parameter of requests that refresh the live part of an open page.
 pub const LIVE: &str = "live=1";
 
 /// A moment, in milliseconds since the Unix epoch.

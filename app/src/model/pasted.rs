@@ -1,4 +1,4 @@
-//! What comes along when people copy: characters that nobody sees, and look-alikes.
+//! Removes what copying adds to a value: invisible characters and look-alikes.
 
 /// Whether a character takes no room: it is invisible, and in an address or ID it is never meant.
 fn is_invisible(c: char) -> bool {
@@ -34,7 +34,7 @@ pub fn guid(text: &str) -> String {
     text.trim_matches(['{', '}', '(', ')', '"', '\'', '<', '>']).trim().to_owned()
 }
 
-/// A secret: only what stands around it goes, since anything may be part of it.
+/// A secret: only its surroundings are removed, since any character may be part of it.
 pub fn secret(text: &str) -> &str {
     text.trim_matches(|c| is_blank(c) || is_invisible(c))
 }

@@ -28,7 +28,7 @@ pub struct AppPath(String);
 const MOST: usize = 1_000;
 
 impl AppPath {
-    /// Takes `next` of a sign-in form, which anybody can forge.
+    /// Parses `next` of a sign-in form, which can be forged.
     pub fn parse(text: Option<&str>) -> Self {
         let text = text.unwrap_or("/");
         let (path, query) = text.split_once('?').unwrap_or((text, ""));

@@ -111,7 +111,7 @@ pub struct GuideStepView {
 pub struct EmailConfigView {
     pub provider: Provider,
     pub redirect_uri: String,
-    /// The link with which somebody else grants consent, once there is a registration.
+    /// Link for another person to grant consent, once there is a registration.
     pub consent_link: Option<String>,
     pub registration: Option<RegistrationView>,
     /// Why Microsoft refuses the registration in use. While it does, nothing is claimed of it.

@@ -31,7 +31,7 @@ pub struct MailboxView {
     pub state: MailboxState,
     pub aliases: Vec<String>,
     pub connected_at: Option<Timestamp>,
-    /// When Entrepost tests it again by itself (a blocked one).
+    /// Next automatic test of a blocked mailbox.
     pub next_test_at: Option<Timestamp>,
     pub problem: Option<Diagnosis>,
 }

@@ -92,7 +92,7 @@ fn explains(attempt: &AttemptView, mailbox: &MailboxView) -> bool {
     mailbox.problem.as_ref().is_none_or(|problem| attempt.diagnoses.iter().any(|found| found.cause == problem.cause))
 }
 
-/// `main`: nothing on the page wants to be pressed before it.
+/// `main`: it is the main action of the page.
 fn connect_form(
     address: &str,
     connected: bool,
@@ -215,7 +215,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
     .into_any()
 }
 
-/// Aliases: nothing that Entrepost may ask Microsoft names them.
+/// Aliases, typed by hand: no permission of Entrepost reveals them.
 fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
     let flash = if flash.form == FormName::Aliases { flash.clone() } else { Flash::default() };
     let open = !flash.errors.is_empty();
@@ -236,7 +236,7 @@ fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
 /// Attempts shown beside a form.
 const SHOWN: usize = 10;
 
-/// The newest attempts with their outcomes, and the way to all.
+/// The newest attempts with their outcomes, and a link to all.
 pub(super) fn history(attempts: &[AttemptSummary], all: &'static str) -> AnyView {
     view! {
         <section class="sheet">

@@ -10,7 +10,7 @@ use crate::components::{AttemptBody, Layout, Section};
 use crate::error::AppError;
 use crate::model::{AttemptKind, AttemptView, Outcome, Stage};
 
-/// How it ended, for the title: after the live checks the page loads again, and its title is what is read.
+/// The outcome for the window title: the page loads again after the checks, and screen readers read its title.
 fn outcome_title(attempt: &AttemptView) -> Option<String> {
     let ended = attempt.stage == Stage::Finished;
     ended.then(|| match attempt.outcome {
@@ -27,7 +27,7 @@ pub fn Attempt() -> impl IntoView {
     signed_in_page(move |page, user| async move {
         let flash = page.flash(&[]).await;
         let attempt = page.backend.mailboxes.attempt(&user, id.parse().map_err(|_| AppError::NotFound)?).await?;
-        // One address for each attempt.
+        // Each attempt has one path.
         if attempt.kind.path(attempt.id) != page.uri.path() {
             return Err(AppError::NotFound.into());
         }

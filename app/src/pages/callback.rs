@@ -22,12 +22,12 @@ pub fn Callback() -> impl IntoView {
         if value("state").as_deref() == Some(SHARED_CONSENT) {
             return shared_consent(&page, consent.as_deref(), error, description);
         }
-        // What Microsoft says is said also where nothing can be completed; consent may have been begun in the portal.
+        // Microsoft's message is shown even if nothing can be completed: consent may have begun in the portal.
         if consent.is_some() && (value("state").is_none() || page.visitor.person.is_none()) {
             return shared_consent(&page, consent.as_deref(), error, description);
         }
         let told = error.as_deref().and_then(|error| told(&page, error, description.as_deref()));
-        // A lost session means: start again. The code never travels in a return address.
+        // After a lost session the sign-in starts again: the code never goes into a return address.
         if page.visitor.person.is_none() {
             page.status(401);
             return view! {
@@ -80,7 +80,7 @@ pub fn Callback() -> impl IntoView {
     })
 }
 
-/// The meaning of an error of Microsoft's, in this program's words; of its own only codes and ids.
+/// Explains an error of Microsoft in our words; of its text only codes and ids are shown.
 fn told(page: &Page, error: &str, description: Option<&str>) -> Option<AnyView> {
     let (notice, ids) = page.backend.mailboxes.returned(&page.visitor, error, description.unwrap_or_default())?;
     Some(
@@ -93,8 +93,8 @@ fn told(page: &Page, error: &str, description: Option<&str>) -> Option<AnyView> 
     )
 }
 
-/// Somebody granted consent (or not) by a link that was handed to them, or in the portal. They need not be signed in, and what the
-/// address says changes nothing here: connecting a mailbox proves it.
+/// Answers a shared consent link, or consent in the portal. The person may be a stranger, and the address proves nothing: connecting
+/// a mailbox does.
 fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, description: Option<String>) -> AnyView {
     let visitor = &page.visitor;
     let granted = error.is_none() && consent.is_some_and(|value| value.eq_ignore_ascii_case("true"));

@@ -35,13 +35,13 @@ pub fn Compose() -> impl IntoView {
 fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     let ComposeView { senders, form, writer, attachments, attachment_limit } = view;
     let invalid = flash.error("text").is_some();
-    // An answer knows where it goes: one begins with the text.
+    // A reply has its recipients: typing starts in the text.
     let writing = !form.to.is_empty() && flash.errors.is_empty();
-    // Copies are seldom sent: their fields open by themselves where something stands in them.
+    // Cc and Bcc are rare: their fields are open only if filled in.
     let copies = [&form.cc, &form.bcc].iter().any(|text| !text.is_empty())
         || flash.error("cc").is_some()
         || flash.error("bcc").is_some();
-    // Into such a form goes what the tab kept while the session had ended.
+    // The tab restores text kept from an ended session into a blank form.
     let blank = [&form.to, &form.cc, &form.bcc, &form.subject, &form.text].iter().all(|text| text.trim().is_empty());
     view! {
         {waits(&senders)}
@@ -50,13 +50,13 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
                 <input type="hidden" name="key" value=form.key.clone()/>
                 <input type="hidden" name="writer" value=writer/>
                 <input type="hidden" name="revision" value="0"/>
-                // Shown by the draft keeper once the session has ended.
+                // The draft keeper shows it when the session ended.
                 <div class="signed-out" id="signed-out" role="alert" hidden=true>
                     <span>"You've been signed out. Your message is still here. "</span>
                     <a href=format!("/login?next=/mail/compose%3Fdraft%3D{}", form.key) target="_blank">"Sign in again"</a>
                     <span>" (opens a new tab), then press Send."</span>
                 </div>
-                // Enter in a field presses the first button of the form: it keeps what is written, and sends nothing by mistake.
+                // Enter in a field presses the first button of the form: it saves, and never sends by mistake.
                 <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Save draft"</button>
                 {sender(senders, &form.mailbox, flash)}
                 <TextInput name="to" addresses=true label="To" value=form.to hint="Separate addresses with commas or new lines." flash=flash.clone()/>
@@ -84,13 +84,13 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     .into_any()
 }
 
-/// What waits in the outbox when it is sent now, said before it is written.
+/// Warns, before writing, about mailboxes that cannot send now.
 fn waits(senders: &[MailboxView]) -> AnyView {
     senders
         .iter()
         .filter_map(|mailbox| {
             let problem = mailbox.problem.as_ref().filter(|_| mailbox.state != MailboxState::Connected)?;
-            // A mailbox of which a check fails may be able to send all the same.
+            // A blocked mailbox may still be able to send.
             let wait = if mailbox.state == MailboxState::Blocked { "may have to wait" } else { "will wait" };
             let text = format!("Messages from {} {wait} in the outbox until this is fixed.", mailbox.address);
             Some(view! {

@@ -51,7 +51,7 @@ pub fn EmailConfig() -> impl IntoView {
     })
 }
 
-/// What is known about the stored values, and what to do next. Claims what is proven and no more.
+/// The state of the stored values, and the next step. It claims only what is confirmed.
 fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     let registration = config.registration.as_ref().filter(|_| config.provider == Provider::ExchangeOnline)?;
     let days = registration.secret_days_left;
@@ -76,7 +76,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
         );
     }
     if days.is_some_and(|days| days < 0) {
-        // By its date nothing is right any more, whatever Microsoft accepted before.
+        // After its expiry date the secret is invalid, even if Microsoft accepted it before.
         let accepted = registration.verified_at.map(|at| view! { <p class="quiet">"Last accepted " <Time at/></p> });
         return Some(view! { {expiry} {accepted} }.into_any());
     }

@@ -14,7 +14,7 @@ use crate::model::{
     SEARCHED_TEXTS, Timestamp, Tone, escaped,
 };
 
-/// Seconds after which a page that waits for the mail server is loaded again, where scripts do not do that.
+/// Seconds between reloads of a page that waits for the mail server, without JavaScript.
 pub(super) const RELOAD: &str = "3";
 
 /// `/mail/inbox`
@@ -29,7 +29,7 @@ pub fn Inbox() -> impl IntoView {
     };
     mail_page(move |page, user| async move {
         let flash = page.flash(&[FormName::Inbox]).await;
-        // Before the list: what changes in between is followed, too.
+        // Read before the list, so that changes in between are followed, too.
         let mark = page.backend.inbox.mark(&user).await;
         let Some(view) = page.backend.inbox.inbox(&user, query).await? else {
             return Ok(view! {
@@ -68,7 +68,7 @@ pub fn Inbox() -> impl IntoView {
 }
 
 impl Page {
-    /// Has the browser load the page again, where no script follows what happens.
+    /// Reloads the page in browsers without JavaScript.
     pub(super) fn reload_without_scripts(&self, seconds: &'static str) {
         if !self.visitor.script {
             let name = http::HeaderName::from_static("refresh");
@@ -132,7 +132,7 @@ fn folders(view: &InboxView) -> AnyView {
             })
             .collect_view()
     };
-    // On small screens the list is folded: one looks at messages, seldom at folders.
+    // Folded on small screens, where messages matter more than folders.
     view! {
         <details class="folders-small">
             <summary>"Folders"</summary>
@@ -143,7 +143,7 @@ fn folders(view: &InboxView) -> AnyView {
     .into_any()
 }
 
-/// Where no folder is known to be for deleted messages, and folded in the one that is.
+/// Chooses the folder for deleted messages: shown if none is known, folded inside it otherwise.
 fn deleted_folder(view: &InboxView) -> Option<AnyView> {
     let here = view.folder.role == FolderRole::Trash;
     (view.without_trash || here).then(|| {
@@ -170,7 +170,7 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
     })
 }
 
-/// Said where the mail server cannot search for other letters than ASCII.
+/// Text for servers that search for ASCII only.
 fn partly_searched(search: &str) -> String {
     let other: Vec<String> = search.chars().filter(|c| !c.is_ascii()).map(|c| format!("“{c}”")).collect();
     format!(
@@ -201,14 +201,14 @@ fn search_form(view: &InboxView) -> AnyView {
     .into_any()
 }
 
-/// What changes while somebody looks: everything here is plain markup, so that it can be replaced whole.
+/// The live part of the page: plain markup, so that updates can replace it.
 fn list(view: &InboxView) -> AnyView {
     let problem = view.problem.as_ref().map(|problem| trouble(problem, view.address.clone(), view.as_of));
     if view.headers.is_empty() {
         return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
     }
     let (mailbox, folder) = (view.mailbox, view.folder.name.clone());
-    // From the trash there is no way back: one more press.
+    // Deleting from the trash is final, so it asks.
     let delete = if view.folder.role == FolderRole::Trash {
         view! {
             <details class="confirm" id="delete-for-good">
@@ -254,7 +254,7 @@ fn list(view: &InboxView) -> AnyView {
     .into_any()
 }
 
-/// What stands in the way, and where it is mended. Plain markup: it may appear while somebody looks.
+/// The problem, and the buttons that fix it. Plain markup: live updates may add it.
 pub(super) fn trouble(problem: &Diagnosis, address: String, as_of: Option<Timestamp>) -> AnyView {
     let remedy = problem.remedy;
     view! {
@@ -297,7 +297,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let search = if view.search.is_empty() { String::new() } else { format!("&search={}", escaped(&view.search)) };
     let href = format!("{MESSAGE_PATH}?{}{page}{search}", place.query());
     let subject = if header.subject.is_empty() { "(no subject)".to_owned() } else { header.subject.clone() };
-    // In these folders everything is from oneself: to whom it went says more.
+    // In these folders the recipients say more than the sender.
     let outgoing = matches!(view.folder.role, FolderRole::Sent | FolderRole::Drafts);
     let who = match (outgoing, header.recipients.is_empty(), header.from.is_empty()) {
         (true, false, _) => format!("To {}", header.recipients),

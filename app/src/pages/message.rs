@@ -39,7 +39,7 @@ pub fn Message() -> impl IntoView {
             page.response.insert_header(name, http::HeaderValue::from_static(inbox::RELOAD));
         }
         let subject = if view.subject.is_empty() { "(no subject)".to_owned() } else { view.subject.clone() };
-        // Back to the row, where one goes on.
+        // Back to the row of this message.
         let row = format!("#open-{}-{}", view.place.uid_validity, view.place.uid);
         let back = format!(
             "/mail/inbox?mailbox={}&folder={}{}{row}",
@@ -123,7 +123,7 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
         |action: &str| named(&[("uids[]", &uid), ("action", action), ("page", &page), ("search", &origin.search)]);
     let stay = |action: &str| named(&[("uids[]", &uid), ("action", action), ("stay", &uid)]);
     let (flag, label) = if view.flagged { ("unflag", "Unflag") } else { ("flag", "Flag") };
-    // From here there is no way back: one more press.
+    // Deleting from here is final, so it asks.
     let delete = if view.role == FolderRole::Trash {
         view! {
             <details class="confirm">
@@ -174,13 +174,13 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     .into_any()
 }
 
-/// Pictures from elsewhere: whether they are shown, and where they would be.
+/// Remote images: whether they are shown, and the link that shows them.
 struct Images {
     shown: bool,
     page: String,
 }
 
-/// What a message says, its attachments, and the messages within it.
+/// Text, attachments and nested messages.
 fn content(body: &BodyView, query: &str, images: &Images, as_text: bool) -> AnyView {
     let shown = match (&body.text, body.html && !(as_text && body.text.is_some())) {
         (_, true) => frame(body, query, images),

@@ -50,7 +50,7 @@ struct Page {
     backend: Backend,
     response: ResponseOptions,
     uri: http::Uri,
-    /// A page that is open asks for its part that follows what happens: it takes nothing that is shown once.
+    /// The request refreshes the live part of an open page: it must not take the flash.
     live: bool,
 }
 
@@ -75,7 +75,7 @@ impl Page {
         if forms.contains(&flash.form) {
             return flash;
         }
-        // What a stranger was told about a form belongs to the page of that form; what a person was told may be read anywhere.
+        // A flash for strangers belongs to the page of its form; one for a signed-in person may show anywhere.
         let is_elsewhere = self.visitor.person.is_none() && flash.form != FormName::Any;
         Flash { notice: flash.notice.filter(|_| !is_elsewhere), ..Flash::default() }
     }
@@ -90,7 +90,7 @@ impl Page {
     }
 }
 
-/// A page for whoever is signed in; others are sent to the sign-in page.
+/// A page for signed-in people; others are sent to the sign-in page.
 fn signed_in_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, SignedIn) -> Fut + Send + 'static,

@@ -27,7 +27,7 @@ pub fn Outbox() -> impl IntoView {
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
     mail_page(move |page, user| async move {
         let flash = page.flash(&[FormName::Outbox]).await;
-        // Before the list: what changes in between is followed, too.
+        // Read before the list, so that changes in between are followed, too.
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
         let (messages, more) = page.backend.outbox.list(&user, before).await?;
         if messages.iter().any(is_moving) {
@@ -75,7 +75,7 @@ pub fn SentMessage() -> impl IntoView {
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailTab::Outbox/>
-                // What is over does not change any more: nothing has to be followed.
+                // A final state does not change: nothing to follow.
                 {moving.then(|| view! { <LiveMail events/> })}
                 <div id="live" tabindex="-1">{opened(letter)}</div>
                 <p class="back"><a href=OUTBOX_PATH>"Back to Sent & delivery"</a></p>
@@ -160,7 +160,7 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
     (!refused.is_empty()).then(|| view! { <ul>{refused}</ul> }.into_any())
 }
 
-/// How often it was tried, when it is tried next, and what was answered last.
+/// Attempts so far, the next one, and the last reply.
 fn attempts(message: &DeliveryView) -> AnyView {
     let tried = match (message.next_attempt_at, message.attempts) {
         (Some(at), 0) => Some(view! { <p class="quiet">"Next attempt " <Time at/></p> }.into_any()),
@@ -174,7 +174,7 @@ fn attempts(message: &DeliveryView) -> AnyView {
         message.recipients.iter().any(|one| one.state == RecipientState::Refused && one.answer == message.answer);
     let answer = (!message.answer.is_empty() && message.state != DeliveryState::Sent && !told).then(|| {
         let answer = message.answer.clone();
-        // Before the first attempt nobody answered: it is said why its turn has not come.
+        // Before the first attempt the text is the reason why it waits.
         let label =
             (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Server reply: "</span> });
         view! { <p class="answer">{label}{answer}</p> }
@@ -204,7 +204,7 @@ fn buttons(message: &DeliveryView) -> AnyView {
     .into_any()
 }
 
-/// Where it may have arrived already, a second copy asks once more.
+/// If the message may have arrived, sending a second copy asks first.
 fn retry(may_have_arrived: bool, values: Vec<(&'static str, String)>, id: String) -> AnyView {
     if !may_have_arrived {
         return view! { <Submit action=RetryMessage::PATH values label="Try again"/> }.into_any();
@@ -229,7 +229,7 @@ fn entry(message: DeliveryView) -> AnyView {
                 .then(|| view! { <p><span class="quiet">{label}</span><span class="address">{names}</span></p> })
         })
         .collect_view();
-    // What is wrong in a line; what to do stands where the message is opened. Plain markup: the list is replaced as it changes.
+    // The list shows the problem in one line; the opened message has the steps. Plain markup: live updates replace it.
     let problem = message.problem.as_ref().map(|problem| {
         let (title, href) = (problem.title.clone(), href.clone());
         view! { <p>{title} " " <a href=href>"What to do"</a></p> }

@@ -22,7 +22,7 @@ pub async fn rotate_key() -> Result<(), StartError> {
     if let Some(missing) = Missing::of(&config) {
         return Err(StartError::Other(format!("{missing}. Run this in the directory in which the server runs.")));
     }
-    // A server that runs would go on sealing with the old key.
+    // A running server would keep sealing with the old key.
     if let Err(error) = std::net::TcpListener::bind(config.listen)
         && error.kind() == std::io::ErrorKind::AddrInUse
     {

@@ -56,7 +56,7 @@ pub fn note_unserved(config: &Config, slug: &str) {
     }
 }
 
-/// What points a server at the sandbox: settings to copy, the three values, the accounts.
+/// How to use the sandbox: settings to copy, the three values, the accounts.
 pub fn sandbox_introduction(sandbox: &sandbox::Sandbox, ca: &Path) -> String {
     let ca = std::path::absolute(ca).unwrap_or_else(|_| ca.to_owned());
     let world = sandbox.world();
@@ -93,7 +93,7 @@ Accounts:{accounts}
     )
 }
 
-/// A line for the person at the terminal. Nobody reading (`entrepost doctor | head -1`) is no reason to fail.
+/// Prints a line. A closed pipe (`entrepost doctor | head -1`) is not an error.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

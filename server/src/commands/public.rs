@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What our own pages always say: by this an answer is known for ours.
 const OURS: &str = "'wasm-unsafe-eval'";
 
-/// Asks as a browser does, by the public address, and through whatever stands before this server.
+/// Requests the public address as a browser does, through the proxy.
 pub(super) async fn look(address: &str, extra_ca: Option<&[u8]>) -> Vec<Finding> {
     let failed = |text: String| vec![Finding::Failed(format!("{address}: {text}"))];
     let client = match client(extra_ca) {
@@ -36,7 +36,7 @@ pub(super) async fn look(address: &str, extra_ca: Option<&[u8]>) -> Vec<Finding>
         return failed(format!("another program answers there (status {status}), or removes our headers"));
     }
     let mut findings = changed(&headers);
-    // A form as a browser posts it; nobody is signed in, so it changes nothing.
+    // Posts a form as a browser does; without a session it changes nothing.
     let form = client.post(format!("{address}/api/sign_out")).header(header::ORIGIN, address);
     match form.header(header::ACCEPT, "text/html").header("sec-fetch-site", "same-origin").send().await {
         Ok(answer) if answer.status() == StatusCode::FORBIDDEN => {

@@ -9,10 +9,10 @@ use app::model::Timestamp;
 /// Subjects in one generation. Two generations take about 4 MB.
 const GENERATION: usize = 50_000;
 
-/// Counts of subjects that nobody vouches for: they make no rows in the database. The oldest subjects are forgotten first.
+/// Counts anonymous subjects in bounded memory, without rows. The oldest subjects are evicted first.
 #[derive(Default)]
 pub struct WindowCounters {
-    /// Keyed, so that nobody can choose subjects that meet.
+    /// Keyed hashing, so that clients cannot choose colliding subjects.
     keys: RandomState,
     generations: Mutex<[HashMap<u64, Count>; 2]>,
 }

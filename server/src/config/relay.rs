@@ -17,7 +17,7 @@ pub enum Encryption {
     None,
     Opportunistic,
     Required,
-    /// TLS from the first octet.
+    /// TLS from the first byte.
     Wrapped,
 }
 
@@ -27,7 +27,7 @@ impl Relay {
         let url = Url::parse(text.expose()).ok()?;
         let (encryption, port) = match (url.scheme(), url.query()) {
             ("smtps", None) => (Encryption::Wrapped, 465),
-            // Everybody on the way reads what is sent so: it has to be asked for, but for a relay on this machine.
+            // Plain text can be read on the way, so it must be requested, except for a relay on this machine.
             ("smtp", None) if super::is_loopback(&url) => (Encryption::None, 25),
             ("smtp", Some("tls=none")) => (Encryption::None, 25),
             ("smtp", Some("tls=opportunistic")) => (Encryption::Opportunistic, 587),

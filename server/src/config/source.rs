@@ -1,4 +1,4 @@
-//! Where a setting stands, and what is said of one that cannot be used.
+//! Sources of settings, and errors for those that cannot be used.
 
 use std::collections::BTreeMap;
 

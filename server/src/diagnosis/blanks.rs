@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Names in braces, and their values.
 pub(super) struct Blanks<'a> {
     pub values: Vec<(&'static str, Cow<'a, str>)>,
-    /// Names of which the value only stands for one that is not known.
+    /// Names whose value is unknown and replaced by a phrase.
     pub unknown: Vec<&'static str>,
 }
 
@@ -18,7 +18,7 @@ impl Blanks<'_> {
         self.with(text, str::to_owned)
     }
 
-    /// A command for PowerShell. An address is what somebody typed: it may hold what PowerShell would carry out (`|`, `&`, `$`).
+    /// A command for PowerShell. A typed address may contain characters that PowerShell executes (`|`, `&`, `$`).
     pub fn fill_command(&self, text: &str) -> String {
         self.with(text, powershell)
     }

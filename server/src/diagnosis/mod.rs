@@ -1,4 +1,4 @@
-//! Errors turned into cause, who mends it, steps, and evidence. `causes` and `rules` are data; this file joins them.
+//! Turns errors into cause, who can fix it, steps, and facts. `causes` and `rules` are data; this file joins them.
 
 mod blanks;
 mod causes;
@@ -18,7 +18,7 @@ use blanks::Blanks;
 pub use blanks::powershell;
 pub use rules::{bounce_cause, imap_cause, oauth_cause, smtp_cause};
 
-/// A fault as it is stored: the cause, and the raw facts. The words are made when somebody looks, for whoever looks.
+/// A stored fault: the cause and the raw facts. The words are made for each reader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub cause: String,
@@ -111,7 +111,7 @@ impl Fault {
         self
     }
 
-    /// A line for whoever runs the server: the cause and its facts, which never hold a secret.
+    /// A log line for operators: the cause and its facts, which never contain a secret.
     pub fn log(&self, about: impl std::fmt::Display, step: &str) {
         let facts: Vec<String> = self.facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         let facts = facts.join("; ").replace(char::is_control, " ");
@@ -122,7 +122,7 @@ impl Fault {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Read from the store; what cannot be read is shown as an unknown fault rather than not at all.
+    /// Parses a stored fault; an unreadable one becomes `unknown`.
     pub fn from_json(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|_| Self { cause: "unknown".into(), facts: Vec::new() })
     }
@@ -133,9 +133,9 @@ impl Fault {
         let itself = self.cause == "send_as_denied"
             && signed_in_as.is_some_and(|name| name.eq_ignore_ascii_case(reader.address.trim()));
         let cause = causes::find(if itself { "send_as_itself" } else { &self.cause });
-        // Save concerns no mailbox: nobody's address is known there.
+        // Save concerns no mailbox, so no address is known.
         let mailbox = if reader.address.is_empty() { "the account" } else { reader.address.as_str() };
-        // What was refused of one recipient is about them, not about the sender.
+        // A refusal of one recipient concerns that recipient, not the sender.
         let recipient = self.facts.iter().find(|(name, _)| name == RECIPIENT).map(|(_, address)| address.as_str());
         let address = recipient.unwrap_or(mailbox);
         let trustee = signed_in_as.unwrap_or("the account");
@@ -178,10 +178,10 @@ impl Fault {
             let body = message.replace('\n', "\r\n");
             format!("mailto:?subject={}&body={}", escaped(&format!("Email of {mailbox} in Entrepost")), escaped(&body))
         });
-        // To an administrator, "ask your administrator" would be no help.
+        // "Ask your administrator" would not help an administrator.
         let fixed_by = match cause.fixed_by {
             FixedBy::Administrator if reader.administrator => FixedBy::You,
-            // A teacher does not know who runs the server; an administrator does.
+            // People don't know who runs the server; administrators do.
             FixedBy::Operator if !reader.administrator => FixedBy::Administrator,
             FixedBy::You if reader.colleague => FixedBy::Owner,
             other => other,
@@ -287,7 +287,7 @@ mod tests {
         }
     }
 
-    /// What each diagnosis must name, so that nobody searches for it: places in the portals, commands, reports.
+    /// What each diagnosis must name, so that people need not search: places in the portals, commands, reports.
     #[test]
     fn each_diagnosis_names_what_mends_it() {
         let administrator = Reader { administrator: true, ..user() };

@@ -143,7 +143,7 @@ const SMTP_REPLIES: &[(u16, &str)] = &[
     (552, "message_too_large"),
 ];
 
-/// Parts of a report's text, in lower case → cause, where its code is said for many reasons.
+/// Parts of a report's text, in lower case → cause, for codes with many meanings.
 const BOUNCE_TEXTS: &[(&str, &str)] = &[
     ("spam", "bounce_spam"),
     ("blocklist", "bounce_spam"),

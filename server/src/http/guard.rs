@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use tracing::Instrument;
 
 use app::api::{HANDLED, NOT_STORED, PROVIDER_REDIRECT};
 use app::backend::Visitor;
@@ -28,6 +29,18 @@ pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
 }
 
+/// Names the request in the log. A path may contain a token or a folder's name, so only its beginning is logged.
+pub(super) async fn in_span(request: Request, next: Next) -> Response {
+    let area: String = request.uri().path().split('/').skip(1).take(1).collect();
+    let span = tracing::info_span!(
+        "request",
+        method = %request.method(),
+        area = area.get(..20).unwrap_or(&area),
+        institution = tracing::field::Empty
+    );
+    next.run(request).instrument(span).await
+}
+
 /// Attaches institution and user to the request. Answers 404 for an unknown host, 403 for a foreign origin, and 401 or the sign-in
 /// page for functions that need a session, before reading the body.
 pub(super) async fn visitor(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -51,11 +64,12 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             return unknown_host(&state, at_the_server, &host).await;
         }
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("cannot look up an institution: {error}");
             return unavailable();
         }
     };
     let institution = Arc::new(services.institution(row));
+    tracing::Span::current().record("institution", &institution.slug);
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
         && !is_own_origin(request.headers(), &institution.public_url)
     {

@@ -150,6 +150,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
         // Outermost, so that responses of the other layers have the headers too.
         .layer(from_fn_with_state(state.clone(), security::headers))
+        .layer(from_fn(guard::in_span))
         .with_state(state)
 }
 

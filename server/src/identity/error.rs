@@ -114,7 +114,7 @@ impl IdentityError {
         }) && !self.is_transient()
     }
 
-    /// Whether the registration itself is refused: nobody of the institution can get a token.
+    /// Whether the registration itself is refused: no one at the institution can get a token.
     pub fn is_wrong_client(&self) -> bool {
         self.oauth_error().is_some_and(|error| ["invalid_client", "unauthorized_client"].contains(&error))
     }

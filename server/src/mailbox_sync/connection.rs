@@ -40,7 +40,7 @@ impl MailboxWorker {
         if refused || shut {
             self.open = None;
             if let Err(error) = self.block(error).await {
-                tracing::error!("{error}");
+                tracing::error!("cannot block a mailbox: {error}");
             }
         }
     }
@@ -58,7 +58,7 @@ impl MailboxWorker {
             Ok::<_, SyncError>(())
         };
         if let Err(error) = told.await {
-            tracing::warn!("{error}");
+            tracing::warn!("cannot store why a mailbox fails: {error}");
         }
     }
 
@@ -73,7 +73,7 @@ impl MailboxWorker {
             Ok::<_, SyncError>(())
         };
         if let Err(error) = told.await {
-            tracing::warn!("{error}");
+            tracing::warn!("cannot store why a folder fails: {error}");
         }
     }
 
@@ -117,7 +117,7 @@ impl MailboxWorker {
         }
     }
 
-    /// Whether this replica may use the connection to watch: it holds the lease, or nobody does.
+    /// Whether this replica may watch: it holds the lease, or the lease is free.
     pub(super) async fn may_watch(&mut self) -> Result<bool, SyncError> {
         self.mind_the_right().await;
         if self.lease.is_some() {

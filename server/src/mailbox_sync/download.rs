@@ -38,7 +38,7 @@ impl PartDownload {
         Self { left: 0, ready: None, decoder: Decoder::new(Encoding::Identity), ..self }
     }
 
-    /// The next octets; none at the end.
+    /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SyncError> {
         if let Some(ready) = self.ready.take() {
             return Ok(Some(ready.to_vec()));

@@ -123,7 +123,7 @@ pub(super) async fn folder(
     let mut event = false;
     for uid in reports {
         let bytes = match session.bytes(uid, 0, MAX_DSN).await {
-            // A report that cannot be read keeps nobody from their mail.
+            // An unreadable report must not stop the sync.
             Err(error) if is_of_one(&error) => Vec::new(),
             other => other?.unwrap_or_default(),
         };

@@ -24,7 +24,7 @@ pub(super) fn header(listed: &Listed) -> HeaderView {
     }
 }
 
-/// Whether this stands for a message that the server could not give.
+/// Whether this is the placeholder of a message that the server cannot return.
 pub(super) fn is_unreadable(header: &HeaderView) -> bool {
     header.size == 0 && header.from_address.is_empty() && header.subject == UNREADABLE
 }

@@ -82,7 +82,7 @@ impl MailboxSync {
                         gone.store(true, Ordering::Relaxed);
                         return;
                     }
-                    Err(error) => tracing::warn!("{error}"),
+                    Err(error) => tracing::warn!("cannot renew the lease of a connection: {error}"),
                 }
             }
         });
@@ -129,7 +129,7 @@ impl MailboxSync {
         match self.store.end_lease(Lease::Connection, mailbox, self.owner).await {
             Ok(()) => self.store.publish(Event::Free(mailbox, self.owner)).await,
             // It expires.
-            Err(error) => tracing::warn!("{error}"),
+            Err(error) => tracing::warn!("cannot release the lease of a connection: {error}"),
         }
     }
 

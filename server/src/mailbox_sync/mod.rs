@@ -16,6 +16,7 @@ mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::Instrument;
 
 use app::model::{InstitutionId, MailboxId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -209,7 +210,8 @@ impl MailboxSync {
         let mut workers = locked(&self.workers);
         let start = || {
             let (sender, signals) = mpsc::channel(MAX_WAITING);
-            self.tasks.spawn(worker::MailboxWorker::new(Arc::clone(self), institution, mailbox, signals).run());
+            let worker = worker::MailboxWorker::new(Arc::clone(self), institution, mailbox, signals).run();
+            self.tasks.spawn(worker.instrument(tracing::info_span!("sync", %institution, %mailbox)));
             sender
         };
         let worker = workers.entry(mailbox).or_insert_with(start);

@@ -111,7 +111,7 @@ impl MailboxWorker {
                     self.log_out().await;
                     // A test of the mailbox goes on even if another replica does not answer.
                     if let Err(error) = self.claim().await {
-                        tracing::warn!("{error}");
+                        tracing::warn!("cannot take over a mailbox's connection: {error}");
                     }
                     let _ = hung_up.send(());
                     tokio::select! {

@@ -1,4 +1,4 @@
-//! How much HTML becomes when it is taken apart. Formatting that is never closed is made anew in every block that follows (HTML
+//! How large HTML becomes when it is parsed. Unclosed formatting is repeated in every block that follows (HTML
 //! standard, "reconstruct the active formatting elements"): some hundred kilobytes may become gigabytes. So it is first taken apart
 //! into nothing, and only counted.
 

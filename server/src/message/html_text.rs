@@ -8,14 +8,14 @@ pub fn html_text(html: &str) -> String {
     let html = ["style", "title", "script"].iter().fold(without_comments(html), |html, name| without(&html, name));
     let mut broken = String::with_capacity(html.len());
     let mut rest = html.as_str();
-    // What nobody closes is looked for once.
+    // An unclosed element is searched for once.
     let mut closes_nothing = false;
     while let Some(at) = rest.find('<') {
         let (before, tag) = rest.split_at(at);
         broken.push_str(before);
         let (closes, named) = tag[1..].strip_prefix('/').map_or((false, &tag[1..]), |named| (true, named));
         let name: String = named.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-        // The library knows a line break without attributes, no cells, and takes all of a head that nobody closes.
+        // The library handles neither line breaks with attributes nor cells, and swallows everything after an unclosed head.
         match (name.as_str(), closes) {
             ("br", _) => broken.push_str("<br>"),
             ("td" | "th", true) => broken.push(' '),
@@ -47,7 +47,7 @@ pub fn html_text(html: &str) -> String {
     lines.join("\n")
 }
 
-/// HTML without its comments. One that nobody closes ends with its tag: people wrote what is behind it.
+/// HTML without comments. An unclosed comment ends with its tag: the text after it belongs to the message.
 fn without_comments(html: &str) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;
@@ -84,7 +84,7 @@ fn without(html: &str, name: &str) -> String {
             out.push_str(&html[from..at]);
             continue;
         }
-        // What nobody closes goes on to the end.
+        // An unclosed element extends to the end.
         let end = lower[from..].find(&close).and_then(|end| Some(from + end + lower[from + end..].find('>')? + 1));
         at = end.unwrap_or(html.len());
     }

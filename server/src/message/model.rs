@@ -35,7 +35,7 @@ pub struct Part {
     pub damaged: bool,
     /// The bytes themselves, where they are not to be had by their place: within a signature.
     pub bytes: Option<Arc<Vec<u8>>>,
-    /// It stands in the text, as a picture. It is listed only where a message is forwarded.
+    /// A picture shown in the text. It is listed as an attachment only when forwarding.
     pub shown: bool,
 }
 

@@ -8,7 +8,7 @@ use super::{charset, encoded_words};
 /// A value of a structured field with its parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parametrised {
-    /// What stands before the first semicolon, in lower case.
+    /// The part before the first semicolon, in lower case.
     pub value: String,
     parameters: BTreeMap<String, String>,
 }
@@ -96,7 +96,7 @@ fn split(field: &str) -> Vec<&str> {
         }
     }
     if quoted {
-        // A quote that nobody closed: then none of them counts.
+        // An unclosed quote: then no quote counts.
         return field.split(';').collect();
     }
     pieces.push(&field[from..]);
@@ -115,7 +115,7 @@ fn unquoted(value: &str) -> String {
                 out.push(*next);
                 chars.next();
             }
-            // Behind the closing quote stands nothing, or a comment; else it was none.
+            // Only a comment may follow the closing quote; otherwise it was not one.
             ('"', _) if ["", "("].contains(&first_letter(&inner[at + 1..])) => break,
             _ => out.push(c),
         }

@@ -71,7 +71,7 @@ impl Outbox {
     ) -> Result<Option<AttemptResult>> {
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
-        // Bounces arrived meanwhile for every recipient: nobody is left to send to.
+        // Every recipient bounced meanwhile: no recipient is left.
         if pending.is_empty() {
             return Ok(Some(AttemptResult::plain(Outcome::Released)));
         }

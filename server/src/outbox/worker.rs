@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 
 use app::model::{DeliveryState, MailboxState, RecipientState, Timestamp};
 use tokio::sync::{Notify, Semaphore};
@@ -102,7 +103,7 @@ impl Outbox {
             // SQLite has one process: no lease holder is alive.
             self.reap(Timestamp(i64::MAX)).await;
             if let Err(error) = self.store.end_leases().await {
-                tracing::error!("outbox: {error}");
+                tracing::error!("cannot end the leases of an earlier process: {error}");
             }
         }
         let mut reaped: Option<Instant> = None;
@@ -110,12 +111,12 @@ impl Outbox {
             if reaped.is_none_or(|at| at.elapsed() >= REAP_INTERVAL) {
                 self.reap(self.clock.now()).await;
                 if let Err(error) = self.handle_clock_set_back().await {
-                    tracing::error!("outbox: {error}");
+                    tracing::error!("cannot handle a clock set back: {error}");
                 }
                 reaped = Some(Instant::now());
             }
             if let Err(error) = self.dispatch(&tasks).await {
-                tracing::error!("outbox: {error}");
+                tracing::error!("cannot dispatch deliveries, retrying: {error}");
             }
             tokio::select! {
                 () = self.wake.notified() => {}
@@ -138,7 +139,7 @@ impl Outbox {
         match self.store.reap_deliveries(ended_before, self.clock.now()).await {
             Ok(0) => {}
             Ok(count) => tracing::warn!("{count} deliveries were left by a worker that stopped"),
-            Err(error) => tracing::error!("outbox: {error}"),
+            Err(error) => tracing::error!("cannot recover deliveries of a stopped worker: {error}"),
         }
     }
 
@@ -173,7 +174,7 @@ impl Outbox {
                     // More may be due, or another queue may wait for this session.
                     Ok(1..) => outbox.wake(),
                     Ok(0) => {}
-                    Err(error) => tracing::error!("outbox: {error}"),
+                    Err(error) => tracing::error!("cannot serve a send queue, retrying: {error}"),
                 }
                 drop(session);
             });
@@ -223,7 +224,8 @@ impl Outbox {
                 }
                 Claim::Delivery(delivery) => {
                     attempts += 1;
-                    if !self.deliver(queue, &delivery, connection, &mut open_session).await? {
+                    let span = tracing::info_span!("send", institution = %queue.institution, delivery = %delivery.id);
+                    if !self.deliver(queue, &delivery, connection, &mut open_session).instrument(span).await? {
                         break;
                     }
                 }
@@ -258,10 +260,10 @@ impl Outbox {
                     () = tokio::time::sleep(LEASE_RENEWAL) => {
                         let until = self.clock.now().plus_ms(LEASE_MS);
                         if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
-                            tracing::error!("outbox: {error}");
+                            tracing::error!("cannot renew the lease of a delivery: {error}");
                         }
                         if let Err(error) = self.store.keep_connection(connection, until).await {
-                            tracing::error!("outbox: {error}");
+                            tracing::error!("cannot keep the place of a connection: {error}");
                         }
                     }
                 }

@@ -145,7 +145,7 @@ impl Services {
                 .execute(institution, id, Command::Flag { folder, uid_validity, uids, flag, set: true })
                 .await;
             if let (Err(error), _) | (_, Err(SyncError::Store(error))) = (noted, asked) {
-                tracing::warn!("{error}");
+                tracing::warn!("cannot mark a message as read: {error}");
             }
             store.publish(Event::Mail(mailbox.user)).await;
         });
@@ -597,7 +597,7 @@ fn body_view(opened: &ParsedMessage, path: &str) -> BodyView {
 }
 
 impl Services {
-    /// Polls mailboxes that nobody watches, a few at a time, so that bounces are noticed and lists are fresh.
+    /// Polls mailboxes without open pages, a few at a time, so that bounces are noticed and lists are fresh.
     pub async fn poll_once(&self) -> std::result::Result<(), crate::store::StoreError> {
         let interval = i64::try_from(self.config.poll_interval.as_millis()).unwrap_or(300_000);
         // As many as the schedule needs, plus a few: after a restart, when all are due, they are spread out.

@@ -121,7 +121,7 @@ impl Services {
             let change = FlagChange { answered: Some(true), ..FlagChange::default() };
             let noted = store.note_flags(institution, mailbox, &folder, &[uid], change).await;
             if let Err(error) = noted {
-                tracing::warn!("{error}");
+                tracing::warn!("cannot note a flag in the list: {error}");
             }
             let flag = crate::mail::imap::Flag::Answered;
             let ask = Command::Flag { folder, uid_validity, uids: vec![uid], flag, set: true };

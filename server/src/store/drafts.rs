@@ -20,7 +20,7 @@ pub struct NewAttachment {
     pub name: String,
     pub content_type: String,
     pub size: u64,
-    /// The octets, sealed.
+    /// The content, sealed.
     pub content_sealed: String,
 }
 

@@ -208,7 +208,7 @@ async fn give_ballast_up(path: Option<PathBuf>) {
     tracing::warn!("the disk is full: released the space reserved for deleting ({})", path.display());
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await;
     if let Ok(Err(error)) = removed {
-        tracing::warn!("{error}");
+        tracing::warn!("cannot release the reserved disk space: {error}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What time does: sessions, invitations and waiting sign-ins end, grants are renewed, administrators are told.
 
 use crate::common::{Browser, Database, PASSWORD, World, location};
-use app::model::{DeliveryState, MailboxState, Timestamp};
+use app::model::{DeliveryState, MailboxState};
 use server::clock::Clock;
 use server::store::Page;
 

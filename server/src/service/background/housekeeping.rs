@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use crate::service::actor::Actor;
 use crate::service::{Services, sessions};
@@ -27,13 +28,13 @@ pub async fn run_background(services: Arc<Services>) {
     let mut swept: Option<tokio::time::Instant> = None;
     loop {
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {
-            if let Err(error) = services.sweep_once().await {
-                tracing::error!("housekeeping: {error}");
+            if let Err(error) = services.sweep_once().instrument(tracing::info_span!("housekeeping")).await {
+                tracing::error!("a round of housekeeping failed: {error}");
             }
             swept = Some(tokio::time::Instant::now());
         }
-        if let Err(error) = services.poll_once().await {
-            tracing::error!("housekeeping: {error}");
+        if let Err(error) = services.poll_once().instrument(tracing::info_span!("polling")).await {
+            tracing::error!("a round of polling failed: {error}");
         }
         tokio::select! {
             () = tokio::time::sleep(POLL_ROUND) => {}

@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
                     services.store.set_mailbox_state(institution, mailbox.id, state, Some(&fault), None, now).await?;
                 }
                 if kept {
-                    // Nobody signed in, and the stored grant may be what no longer works.
+                    // This test had no sign-in, and the stored grant may be the cause.
                     self.put(CheckKind::SignIn, CheckStatus::NotRun, NOT_ASKED, None).await?;
                     self.put(CheckKind::Identity, CheckStatus::NotRun, NOT_ASKED, None).await?;
                 }

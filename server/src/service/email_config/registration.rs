@@ -163,7 +163,7 @@ impl Services {
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
-        // Nobody signs in here: causes about accounts concern the tenant.
+        // No account signs in here: causes about accounts concern the tenant.
         let fault = match fault.cause.as_str() {
             "foreign_account" => &Fault { cause: "tenant_unfit".into(), ..fault.clone() },
             _ => fault,
@@ -239,7 +239,7 @@ impl Services {
         };
         match self.ask_microsoft(values.client_id, &values.tenant, &secret).await {
             Verdict::Refused(fault) => {
-                // The unchanged values in use are refused: nobody can sign in.
+                // The unchanged values in use are refused: no one can sign in.
                 let in_use = current.as_ref().is_some_and(|current| {
                     current.client_id == values.client_id
                         && matches!(&values.tenant, Tenant::Id(tenant) if *tenant == current.tenant_id)

@@ -171,7 +171,7 @@ impl Services {
             if let Err(error) =
                 self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await
             {
-                tracing::error!("{error}");
+                tracing::error!("cannot end an attempt: {error}");
             }
             return Err(failed(AppError::Forbidden.into()));
         }
@@ -254,7 +254,7 @@ impl Services {
         if let Err(error) =
             self.store.finish_attempt(attempt.institution, attempt.id, Outcome::Abandoned, self.clock.now()).await
         {
-            tracing::error!("{error}");
+            tracing::error!("cannot end an attempt: {error}");
         }
         Err(refuse(title, text))
     }

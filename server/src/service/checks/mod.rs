@@ -5,6 +5,7 @@ mod run;
 use super::actor::Actor;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 use app::backend::{BackendError, Result};
 use app::error::AppError;
@@ -23,14 +24,15 @@ impl Services {
     pub(super) fn spawn_run(self: &Arc<Self>, actor: impl Into<Actor>, id: AttemptId) {
         let actor = actor.into();
         let services = Arc::clone(self);
-        self.tasks.spawn(async move {
+        let span = tracing::info_span!("checks", institution = %actor.institution().slug, attempt = %id);
+        let run = async move {
             let deadline = services.config.arrival_limit + SLACK;
             let institution = actor.institution().id;
             let until = services.clock.now().plus_ms(i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
             match services.store.lease_attempt(institution, id, until).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => return tracing::error!("{error}"),
+                Err(error) => return tracing::error!("cannot start a test run: {error}"),
             }
             services.watchers.changed(id);
             let run = tokio::select! {
@@ -42,11 +44,12 @@ impl Services {
                 Outcome::Abandoned
             });
             if let Err(error) = services.store.finish_attempt(institution, id, outcome, services.clock.now()).await {
-                tracing::error!("{error}");
+                tracing::error!("cannot finish a test run: {error}");
             }
             services.watchers.changed(id);
             services.watchers.forget(id);
-        });
+        };
+        self.tasks.spawn(run.instrument(span));
     }
 
     async fn run_checks(&self, actor: &Actor, id: AttemptId) -> Result<Outcome> {
@@ -63,7 +66,7 @@ impl Services {
         if let Some((token, refresh)) = token {
             let route = Self::route(&attempt, mailbox.as_ref())?;
             let session = run.smtp(&route, &token).await?;
-            // Nobody watches an automatic test: it writes to the inbox only if everything else works.
+            // An automatic test sends its message only if everything else works.
             let mut inbox =
                 if attempt.automatic { self.inbox_of(&mut run, &attempt, &route, &token).await? } else { None };
             match session {

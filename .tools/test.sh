@@ -49,7 +49,7 @@ rust_tests() {
     say "Rust tests, on SQLite and on a PostgreSQL server of their own"
     start_postgres || { say "FAILED: PostgreSQL did not start"; failed=$((failed + 1)); return; }
     # Tests wait for servers more than they compute.
-    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --no-fail-fast "$@" 2>&1 | tee "$work/rust.log"
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-3} cargo test --no-fail-fast "$@" 2>&1 | tee "$work/rust.log"
     local status=${PIPESTATUS[0]} ok bad
     ok=$(grep -E '^test result:' "$work/rust.log" | sed -E 's/.* ([0-9]+) passed.*/\1/' | awk '{ n += $1 } END { print n + 0 }')
     bad=$(grep -E '^test result:' "$work/rust.log" | sed -E 's/.* ([0-9]+) failed.*/\1/' | awk '{ n += $1 } END { print n + 0 }')

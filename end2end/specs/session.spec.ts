@@ -41,7 +41,7 @@ test("what one person wrote is not shown to the next one in the same tab @script
   await page.getByLabel("Subject").fill("Nobody else's business");
   await page.context().clearCookies();
   await page.getByLabel("Message", { exact: true }).fill("Marks of class 4.");
-  await expect(page.getByText("You've been signed out.")).toBeVisible();
+  await expect(page.locator("#signed-out")).toBeVisible();
   await signInByForm(page, demo.url, "admin@demo.example");
   await open(page, `${demo.url}/mail/compose`);
   await expect(page.getByLabel("Subject")).toHaveValue("");

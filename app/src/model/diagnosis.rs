@@ -45,8 +45,10 @@ pub const BEFORE_COMMANDS: &str = "Connect-ExchangeOnline";
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
     /// Run the checks again with the grant that is kept.
+    #[serde(rename = "try_again")]
     TestAgain,
     /// Sign in at Microsoft again.
+    #[serde(rename = "connect_again")]
     SignInAgain,
 }
 
@@ -67,6 +69,7 @@ pub struct Diagnosis {
     pub cause: String,
     pub title: String,
     pub summary: String,
+    #[serde(rename = "mender")]
     pub fixed_by: FixedBy,
     pub steps: Vec<Step>,
     pub remedy: Remedy,

@@ -21,6 +21,7 @@ mod limits;
 mod line;
 mod malformed;
 mod messages;
+mod migration;
 mod outbox;
 mod pace;
 mod proxy;

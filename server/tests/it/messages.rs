@@ -604,5 +604,5 @@ fn rules_within_media_rules_and_places_outside_the_page() {
     let deep = "@media screen{".repeat(20_000);
     let began = std::time::Instant::now();
     let _ = html(&format!("<style>{deep}</style><p>x</p>"));
-    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
 }

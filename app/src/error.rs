@@ -21,7 +21,7 @@ pub enum AppError {
         "Your mail is hidden because your password was reset with a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; your mail then shows again."
     )]
     MailLocked,
-    #[error("We can't find that page. It may have been deleted.")]
+    #[error("We can't find that. It may have been deleted.")]
     NotFound,
     #[error("{}", fields.first().map_or("Check the form.", |field| field.text.as_str()))]
     Invalid { fields: Vec<FieldError> },
@@ -34,7 +34,7 @@ pub enum AppError {
     #[cfg_attr(feature = "hydrate", serde(skip_deserializing))]
     #[error("{} {}", diagnosis.title, diagnosis.summary)]
     Diagnosed { diagnosis: Box<Diagnosis> },
-    #[error("Too many attempts. Wait {minutes} minutes, then try again.")]
+    #[error("Too many attempts. Wait {minutes} {}, then try again.", if *minutes == 1 { "minute" } else { "minutes" })]
     TooMany {
         /// Minutes until the next attempt.
         minutes: i64,
@@ -80,7 +80,7 @@ impl FromServerFnError for AppError {
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
         match error {
-            // Deserialization: on the server a body that could not be read; in the browser an answer that no Entrepost gave.
+            // Unreadable body on the server; unexpected response in the browser.
             ServerFnErrorErr::Args(_)
             | ServerFnErrorErr::MissingArg(_)
             | ServerFnErrorErr::UnsupportedRequestMethod(_)

@@ -40,9 +40,6 @@ fn other(error: &dyn std::fmt::Display) -> StartError {
 }
 
 /// Starts the sandbox, builds the services, adds missing seed data.
-///
-/// # Errors
-/// [`StartError`]: a port is in use, or data is unreadable.
 pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) -> Result<Demo, StartError> {
     let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let listen = listen.unwrap_or_else(|| here(ports.server));

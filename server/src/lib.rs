@@ -1,4 +1,4 @@
-//! The server: every side effect of Entrepost. `http → service → {outbox, mailbox_sync, access_tokens} → {identity, mail, store, vault} → message`.
+//! The server: every side effect of Entrepost. `server/ARCHITECTURE.md` has the map and the order of the modules.
 
 pub mod access_tokens;
 pub mod clock;

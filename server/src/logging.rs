@@ -23,9 +23,6 @@ fn is_verbose(level: &str) -> bool {
 }
 
 /// The filter of `ENTREPOST_LOG`, without records that may contain secrets.
-///
-/// # Errors
-/// It is no filter.
 pub fn filter(wanted: &str) -> Result<EnvFilter, ParseError> {
     // Errors quote the directive as written.
     EnvFilter::try_new(wanted)?;

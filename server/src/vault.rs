@@ -107,9 +107,6 @@ impl Vault {
     }
 
     /// Reads the key file; creates it with mode 0600 if it is absent and `may_create`.
-    ///
-    /// # Errors
-    /// [`VaultError::Key`]: unreadable, readable by others, or absent over existing data.
     pub fn from_file(path: &Path, may_create: bool, clock: Clock) -> Result<Self, VaultError> {
         let failed =
             |what: &str, error: &dyn fmt::Display| VaultError::Key(format!("{what} {}: {error}", path.display()));
@@ -135,9 +132,6 @@ impl Vault {
     }
 
     /// Inserts a new key before the others in the file; it seals from now on.
-    ///
-    /// # Errors
-    /// [`VaultError::Key`] if the file cannot be read or written.
     pub fn rotate_file(path: &Path, clock: Clock) -> Result<Self, VaultError> {
         let failed = |error: &dyn fmt::Display| VaultError::Key(format!("{}: {error}", path.display()));
         let old = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| failed(&error))?);
@@ -159,9 +153,6 @@ impl Vault {
     }
 
     /// Seals a secret for its place.
-    ///
-    /// # Errors
-    /// [`VaultError::Broken`], which the cipher gives only for values beyond 256 GiB.
     pub fn seal(&self, place: &Place, secret: &Secret) -> Result<String, VaultError> {
         let key = self.keys.first().ok_or(VaultError::Broken)?;
         let mut nonce = [0; 24];

@@ -77,7 +77,7 @@ async fn read(data: MultipartData, limit: u64) -> BackendResult<(PostedDraft, St
 #[server(name = SendMessage, prefix = "/api", endpoint = "send_message", input = MultipartFormData)]
 pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
     let mut request = Request::current().await?;
-    // Strangers are refused before anything is read. Reading may take long, so the session is looked up again behind it.
+    // Refuses anonymous requests before reading; checks the session again after.
     let posted = match request.user() {
         Ok(_) => read(data, request.backend.drafts.attachment_limit()).await,
         Err(error) => Err(error),

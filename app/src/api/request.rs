@@ -39,7 +39,7 @@ impl Request {
         Ok(request)
     }
 
-    /// Looks the session up again, behind a body that may have taken long: what was true before it decides nothing.
+    /// Reloads the session after a slow body.
     pub async fn check_session_again(&mut self) {
         if let Some(person) = self.visitor.person.take() {
             self.visitor.person = self.backend.accounts.again(&person).await;
@@ -76,8 +76,7 @@ impl Request {
         leptos_axum::redirect(path);
     }
 
-    /// Sends the browser to Microsoft by a page that forwards. A redirect would be bound by `form-action`, and so would every
-    /// further one there (a federated tenant leads on to an unknown host).
+    /// Forwards by a refresh page: form-action would block redirects to unknown hosts.
     pub(super) fn redirect_to_provider(&self, redirect: &ProviderRedirect) {
         self.set_cookie(&redirect.cookie);
         if let Ok(url) = HeaderValue::from_str(&redirect.url) {
@@ -167,7 +166,7 @@ impl Request {
         }
         let mut flash = problem(&error);
         flash.typed = typed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        // A page that says nothing would look as if it had worked: the router answers in its place.
+        // Without a message the page would look successful; the router answers.
         if !self.leave(form, flash).await {
             self.response.insert_header(NOT_STORED, HeaderValue::from_static("1"));
         }

@@ -63,7 +63,7 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
         })
         .collect_view();
     let kept = (!view.diagnoses.is_empty() && view.grant_kept && view.mailbox_state == Some(MailboxState::Blocked))
-        .then(|| view! { <p class="quiet">"You don't need to sign in again. We'll retest every hour and show the result here."</p> });
+        .then(|| view! { <p class="quiet">"You don't need to sign in again. We'll retest automatically and show the result here."</p> });
     let nothing_else =
         view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
     let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::SignInAgain)}</div></section> });

@@ -51,7 +51,7 @@ pub fn TextInput(
     #[prop(optional)]
     optional: bool,
     #[prop(optional)] mono: bool,
-    /// Whether it takes addresses: phones show the `@` and no capitals, and what is pasted keeps its lines, each an address.
+    /// Email keyboard, no capitals; pasted lines stay separate.
     #[prop(optional)]
     addresses: bool,
     /// What may be chosen: value and name. Anything else can be typed.

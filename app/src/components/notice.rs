@@ -15,7 +15,7 @@ pub fn Banner(
     tone: Tone,
     #[prop(into)] title: String,
     #[prop(into, optional)] text: String,
-    /// It was there before the page was opened: nothing to be announced.
+    /// Present at page load: not announced.
     #[prop(optional)]
     standing: bool,
     #[prop(optional)] focused: bool,
@@ -126,7 +126,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
         ),
     };
     let list = (!steps.is_empty()).then(|| step_list(steps));
-    // An administrator's steps stand folded below a user's message; one's own steps stand open above the buttons.
+    // Users see the administrator's steps folded, their own open.
     let (own_steps, other_steps) = if asks_administrator { (None, list) } else { (list, None) };
     let text = evidence.as_text();
     let contact = support_contact.map(|contact| {

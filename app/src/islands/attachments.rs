@@ -67,7 +67,7 @@ mod upload {
 
     type Signals = (WriteSignal<Vec<AttachmentView>>, WriteSignal<Option<u32>>, WriteSignal<String>);
 
-    /// fetch tells nothing of how far an upload is: XMLHttpRequest does.
+    /// fetch reports no upload progress; XMLHttpRequest does.
     pub(super) fn start(input: &HtmlInputElement, limit: u64, (attached, progress, problem): Signals) {
         problem.set(String::new());
         let (Some(files), Some(form)) = (input.files(), input.form()) else { return };
@@ -93,7 +93,7 @@ mod upload {
         if let Ok(upload) = request.upload() {
             upload.set_onprogress(Some(moved.as_ref().unchecked_ref()));
         }
-        // What is sent meanwhile would go without these files, or with them twice.
+        // Submitting now would lose or duplicate these files.
         let hold = move |form: &web_sys::HtmlFormElement, held: bool| {
             let Ok(buttons) = form.query_selector_all("button") else { return };
             for at in 0..buttons.length() {

@@ -26,7 +26,7 @@ pub fn DraftKeeper() -> impl IntoView {
     }
 }
 
-/// Forgets what this tab kept, on the pages that show that it was sent or put away.
+/// Deletes this tab's copy once the message is sent or saved.
 pub fn forget_what_was_sent() {
     #[cfg(feature = "hydrate")]
     {
@@ -145,7 +145,7 @@ mod keep {
             storage()?.set_item(MIRROR, &String::from(typed.to_string())).ok()
         }
 
-        /// Puts what this tab kept into the form: the same one, or one in which nothing is written yet.
+        /// Restores this tab's copy into the same draft or a blank form.
         fn restore(&self) -> Option<()> {
             let kept = storage()?.get_item(MIRROR).ok()??;
             let kept = UrlSearchParams::new_with_str(&kept).ok()?;
@@ -167,7 +167,7 @@ mod keep {
             Some(())
         }
 
-        /// Says at the top of the form that the session has ended, or no more.
+        /// Shows or hides the signed-out bar.
         fn show_signed_out(&self, out: bool) -> Option<bool> {
             self.form.query_selector(".signed-out").ok()??.toggle_attribute_with_force("hidden", !out).ok()
         }

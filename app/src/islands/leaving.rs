@@ -17,7 +17,7 @@ mod watch {
     use leptos::prelude::window;
     use wasm_bindgen_futures::JsFuture;
 
-    /// Milliseconds after which a navigation that began and left the page where it is was none: a download, or no answer.
+    /// After this, a navigation that didn't leave was a download or failed.
     const IS_NONE_AFTER: f64 = 10_000.0;
 
     thread_local! {

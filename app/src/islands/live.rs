@@ -82,12 +82,12 @@ mod follow {
             .and_then(|page| page.get_element_by_id("live"));
         let old = document().get_element_by_id("live");
         match (old, new) {
-            // An island that comes in is not alive, and a page without this part is another page: sign in, say.
+            // New islands aren't hydrated; a page without this region is another page.
             (Some(old), Some(new)) if new.query_selector("leptos-island").ok().flatten().is_none() => {
                 swap(&old, &new);
                 true
             }
-            // What one reads is not taken away for news of something else.
+            // Same text: keep the page.
             (Some(old), Some(new)) if reads_alike(&old, &new) => true,
             _ => {
                 reload().await;
@@ -108,7 +108,7 @@ mod follow {
         let address = format!("{path}{query}{sign}{}", crate::model::LIVE);
         let answer = JsFuture::from(window().fetch_with_str(&address)).await.ok()?;
         let answer: web_sys::Response = answer.dyn_into().ok()?;
-        // A server that is restarted, or the proxy before it, has nothing to show: what is here stays, and is asked for again.
+        // Server restarting or proxy error: keep the content, retry.
         if answer.status() >= 429 {
             return None;
         }
@@ -139,7 +139,7 @@ mod follow {
                         .find(|element| key(element) == key_before)
                 })
             };
-            // What is gone leaves one at the beginning of what changed, and not of the page.
+            // If the focused element is gone, focus the live region.
             let element = by_id.or_else(alike).unwrap_or_else(|| old.clone());
             if let Ok(element) = element.dyn_into::<web_sys::HtmlElement>() {
                 let _ = element.focus();
@@ -148,7 +148,7 @@ mod follow {
         show_local_times();
     }
 
-    /// What a control without an id is known by: itself, or the small form it belongs to.
+    /// Identifies a control without an id by its HTML or its form's.
     fn key(element: &web_sys::Element) -> String {
         let form = element.closest("form:not(.messages-sheet)").ok().flatten();
         form.unwrap_or_else(|| element.clone()).outer_html()

@@ -63,7 +63,7 @@ pub(super) fn show_times_within(part: &web_sys::Element) {
     }
 }
 
-/// Fills in the zone's offset at the time that a hidden field names, so that the server can write times as this person reads them.
+/// Fills in the zone offset, so the server can write local times.
 #[cfg(feature = "hydrate")]
 fn fill_utc_offsets(part: &web_sys::Element) {
     use wasm_bindgen::JsCast;

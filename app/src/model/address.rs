@@ -21,9 +21,6 @@ pub enum AddressError {
 
 impl EmailAddress {
     /// Parses what a person typed or pasted.
-    ///
-    /// # Errors
-    /// [`AddressError`] in words for the person.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = pasted::identifier(text);
         let text = text.as_str();

@@ -143,7 +143,7 @@ pub struct AttemptView {
     /// The diagnoses of failed checks, in their order.
     pub diagnoses: Vec<Diagnosis>,
     pub choice: Option<Choice>,
-    /// Whether Try again needs no new sign-in.
+    /// Whether a test needs no new sign-in.
     pub grant_kept: bool,
     pub mailbox: Option<MailboxId>,
     pub mailbox_state: Option<MailboxState>,

@@ -42,7 +42,7 @@ impl DeliveryState {
         matches!(self, Self::Queued | Self::Deferred)
     }
 
-    /// Whether it can be queued again. Of an unknown one its writer decides: it may arrive twice.
+    /// Whether it can be queued again; an unknown one may arrive twice.
     pub fn can_retry(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::Unknown)
     }
@@ -118,7 +118,7 @@ pub fn size_in_words(bytes: u64) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeView {
     pub senders: Vec<MailboxView>,
-    /// What is written so far. Its key makes a form that is sent twice one message, and names the draft.
+    /// The form. Its key names the draft and makes a repeated submission one message.
     pub form: ComposeForm,
     pub writer: String,
     pub attachments: Vec<AttachmentView>,
@@ -155,7 +155,7 @@ pub struct ComposeForm {
     pub key: String,
 }
 
-/// Which page sent what is typed, and how often it did: what it sent earlier does not overwrite what it sent later.
+/// Page and counter of a save: older saves never overwrite newer ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FormVersion {
     /// Id of the page; empty if no page typed it.

@@ -86,7 +86,7 @@ pub struct NestedView {
     pub to: String,
     pub subject: String,
     pub date: Option<Timestamp>,
-    /// What it says. Its attachments are within the one that it is.
+    /// Its content; attachments of a nested message are in its own body.
     pub body: BodyView,
 }
 

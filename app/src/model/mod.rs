@@ -104,6 +104,15 @@ impl UtcOffset {
     }
 }
 
+/// `today`, `in 1 day`, `in 12 days`
+pub fn in_days(days: i64) -> String {
+    match days {
+        ..=0 => "today".to_owned(),
+        1 => "in 1 day".to_owned(),
+        _ => format!("in {days} days"),
+    }
+}
+
 /// Gives enums their names in the store, in forms and in markup.
 macro_rules! named {
     ($($name:ty),*) => {$(

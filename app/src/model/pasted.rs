@@ -1,6 +1,6 @@
 //! Removes what copying adds to a value: invisible characters and look-alikes.
 
-/// Whether a character takes no room: it is invisible, and in an address or ID it is never meant.
+/// Invisible characters, never intended in an address or ID.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
@@ -20,7 +20,7 @@ pub fn identifier(text: &str) -> String {
             '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => '-',
             '\u{ff20}' | '\u{fe6b}' => '@',
             '\u{ff0e}' => '.',
-            // A line end is one still: it separates addresses, and must not get into a header.
+            // Line ends separate addresses; they must not reach a header.
             c if is_blank(c) && !matches!(c, '\n' | '\r' | '\t') => ' ',
             c => c,
         })

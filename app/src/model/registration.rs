@@ -53,8 +53,6 @@ fn guid(text: &str) -> Option<Uuid> {
 pub struct ClientId(pub Uuid);
 
 impl ClientId {
-    /// # Errors
-    /// [`RegistrationError::ClientIdMissing`] if it is empty, [`RegistrationError::ClientId`] if it is no GUID.
     pub fn parse(text: &str) -> Result<Self, RegistrationError> {
         if pasted::guid(text).is_empty() {
             return Err(RegistrationError::ClientIdMissing);
@@ -87,9 +85,6 @@ pub enum Tenant {
 }
 
 impl Tenant {
-    /// # Errors
-    /// [`RegistrationError::TenantId`] or [`RegistrationError::TenantIdMissing`], or [`RegistrationError::SharedTenant`] for
-    /// the endpoints that stand for all tenants.
     pub fn parse(text: &str) -> Result<Self, RegistrationError> {
         let text = pasted::guid(text).to_lowercase();
         if text.is_empty() {
@@ -118,9 +113,6 @@ pub struct ClientSecret(String);
 
 impl ClientSecret {
     /// Parses a pasted value; `None` if nothing was typed.
-    ///
-    /// # Errors
-    /// [`RegistrationError::SecretId`] for a GUID, [`RegistrationError::SecretBlanks`] for broken copies.
     pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
         let text = pasted::secret(text);
         if text.is_empty() {
@@ -149,9 +141,6 @@ impl SecretExpiry {
         time::macros::format_description!("[year]-[month]-[day]");
 
     /// Parses a date as a browser's date field sends it; `None` if empty.
-    ///
-    /// # Errors
-    /// [`RegistrationError::Expiry`] if it is no date.
     pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
         let text = pasted::identifier(text);
         if text.is_empty() {
@@ -160,7 +149,7 @@ impl SecretExpiry {
         time::Date::parse(&text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
     }
 
-    /// The days on which a secret made now ends by the portal's choices, each with its name.
+    /// Expiry dates the portal offers for a secret made now.
     pub fn choices(now: super::Timestamp) -> Vec<(String, String)> {
         let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)

@@ -114,7 +114,7 @@ pub struct EmailConfigView {
     /// Link for another person to grant consent, once there is a registration.
     pub consent_link: Option<String>,
     pub registration: Option<RegistrationView>,
-    /// Why Microsoft refuses the registration in use. While it does, nothing is claimed of it.
+    /// Why Microsoft rejects the registration; replaces any other status.
     pub refused: Option<Diagnosis>,
     /// Values that wait, unused, until Microsoft accepts them.
     pub waiting: Option<RegistrationView>,
@@ -135,7 +135,7 @@ pub struct EmailConfigView {
 }
 
 impl EmailConfigView {
-    /// Whether a connection has shown right what Save cannot ask about: redirect URI, permissions, consent.
+    /// Whether a connection confirmed what Save can't check.
     pub fn connection_proven(&self) -> bool {
         [GuideStep::RedirectUri, GuideStep::Permissions, GuideStep::Consent]
             .iter()

@@ -77,8 +77,7 @@ pub fn Account() -> impl IntoView {
     })
 }
 
-/// Whether an attempt's checks may have led to the state a mailbox has now: one that was refused before it came to the mailbox
-/// (another account signed in, say) leaves a connected one as it is.
+/// Whether this attempt explains the mailbox's state.
 fn concerns(attempt: &AttemptSummary, mailbox: &MailboxView) -> bool {
     let led_here = match mailbox.state {
         MailboxState::Connected => matches!(attempt.outcome, Outcome::Passed | Outcome::NotSeen),
@@ -87,7 +86,7 @@ fn concerns(attempt: &AttemptSummary, mailbox: &MailboxView) -> bool {
     led_here && attempt.stage == Stage::Finished && attempt.address.eq_ignore_ascii_case(&mailbox.address)
 }
 
-/// Whether the checks say the same as the mailbox's problem: what stopped a message later is no failed check.
+/// Whether the diagnoses include the mailbox's problem.
 fn explains(attempt: &AttemptView, mailbox: &MailboxView) -> bool {
     mailbox.problem.as_ref().is_none_or(|problem| attempt.diagnoses.iter().any(|found| found.cause == problem.cause))
 }

@@ -1,7 +1,7 @@
 //! Institution Config > General > Email, for administrators.
 
 use crate::api::email_config::{DiscardWaiting, SaveEmailConfig, VerifyAgain};
-use crate::model::{ACCOUNT_PATH, FormName};
+use crate::model::{ACCOUNT_PATH, FormName, in_days};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
@@ -56,7 +56,7 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
     let registration = config.registration.as_ref().filter(|_| config.provider == Provider::ExchangeOnline)?;
     let days = registration.secret_days_left;
     let expiry = days.filter(|days| *days <= 30).map(|days| {
-        let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires in {days} days.")) };
+        let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires {}.", in_days(days))) };
         view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect immediately for everyone."/> }
     });
     // What Microsoft refuses now outranks what it accepted once.
@@ -97,14 +97,14 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             let text = saved.map_or_else(|| rest.to_owned(), |notice| format!("{} {rest}", notice.text));
             view! {
                 <Banner focused={saved.is_some()} tone=Tone::Success title="Microsoft accepted the credentials." text>
-                    <p class="quiet">"Verified " <Time at/></p>
+                    <p class="quiet">"Last accepted " <Time at/></p>
                     {connect}
                 </Banner>
             }
             .into_any()
         }
         None => view! {
-            <Banner tone=Tone::Warning title="Saved, but not checked." text="Microsoft hasn't accepted them yet.">
+            <Banner tone=Tone::Warning title="Saved, but not checked." text="Microsoft hasn't accepted these values yet.">
                 <form method="post" action=VerifyAgain::PATH>
                     <SubmitButton label="Check again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned()/>
                 </form>
@@ -212,7 +212,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                     Some(at) => view! { "Secret saved " <Time at/> ". Leave blank to keep it." }.into_any(),
                     None => "The Value, not the Secret ID. Entra shows it only once.".into_any(),
                 }}
-                {(flash.typed("client_id").is_some() && !removing).then_some(" For safety the page doesn't keep it: paste it again.")}
+                {(flash.typed("client_id").is_some() && !removing).then_some(" The secret you just pasted isn't kept on the page: paste it again.")}
             </p>
             {error.map(|error| view! { <p class="error" id="client_secret-error">{error}</p> })}
             <input

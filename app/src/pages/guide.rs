@@ -96,7 +96,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Exchange Administrator",
             view! {
                 <p>"Authenticated SMTP is off in tenants made since 2020; OAuth does not bypass that switch."</p>
-                <p><strong>"Option A"</strong> ", recommended by Microsoft: only the people who use Entrepost. Microsoft 365 admin center › Users › Active users › the person › Mail › Manage email apps: tick Authenticated SMTP and IMAP. Or all at once with the command below."</p>
+                <p><strong>"Option A"</strong> ", recommended by Microsoft: only the people who use Entrepost. Microsoft 365 admin center › Users › Active users › the person › Mail › Manage email apps: tick Authenticated SMTP and IMAP. Or all together with the command below."</p>
                 <p><strong>"Option B"</strong> ": the whole tenant. Exchange admin center › Settings › Mail flow: untick “Turn off SMTP AUTH protocol for your organization”."</p>
                 <details>
                     <summary>"Show the commands"</summary>

@@ -172,7 +172,9 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
 
 /// Text for servers that search for ASCII only.
 fn partly_searched(search: &str) -> String {
-    let other: Vec<String> = search.chars().filter(|c| !c.is_ascii()).map(|c| format!("“{c}”")).collect();
+    let mut other: Vec<String> = search.chars().filter(|c| !c.is_ascii()).map(|c| format!("“{c}”")).collect();
+    other.sort_unstable();
+    other.dedup();
     format!(
         "The mail server can't search for {}. We searched names and subjects of the newest {SEARCHED_HEADERS} messages and \
         the text of up to {SEARCHED_TEXTS}. Older messages may be missing.",

@@ -176,7 +176,7 @@ fn attempts(message: &DeliveryView) -> AnyView {
         let answer = message.answer.clone();
         // Before the first attempt the text is the reason why it waits.
         let label =
-            (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Server reply: "</span> });
+            (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Last result: "</span> });
         view! { <p class="answer">{label}{answer}</p> }
     });
     view! { {tried} {answer} }.into_any()
@@ -185,8 +185,8 @@ fn attempts(message: &DeliveryView) -> AnyView {
 fn buttons(message: &DeliveryView) -> AnyView {
     let (state, id) = (message.state, message.id.to_string());
     let values = move || vec![("delivery", id.clone())];
+    let some_have_it = message.recipients.iter().any(|one| one.state == RecipientState::Accepted);
     let rewrite = (state.is_final() && message.keeps_text).then(|| {
-        let some_have_it = matches!(state, DeliveryState::Sent | DeliveryState::Bounced);
         let label = if some_have_it { "Correct and send to the rest" } else { "Edit and resend" };
         view! { <Submit action=RewriteMessage::PATH values=values() label/> }
     });

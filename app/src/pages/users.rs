@@ -108,7 +108,7 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
             {undelivered.map(|why| view! {
                 <p><span class="badge bad">"✕ Not delivered"</span>
                     " Our last email wasn't delivered. Check the address, or copy a link and send it yourself."</p>
-                <p class="quiet">"Reply of the mail server: " {why}</p>
+                <p class="quiet">"Reason: " {why}</p>
                 <div class="actions"><Submit action=DismissUndelivered::PATH values=vec![("user", user.clone())] label="Dismiss" class="button small"/></div>
             })}
             {boxes}

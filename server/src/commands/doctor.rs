@@ -30,9 +30,6 @@ impl Finding {
 }
 
 /// Prints what is there and what is not.
-///
-/// # Errors
-/// Something is not as serving needs it.
 pub async fn doctor() -> Result<(), StartError> {
     let config = Config::read(&Source::from_process()?)?;
     let mut failures = stored(&config).await?;
@@ -43,7 +40,7 @@ pub async fn doctor() -> Result<(), StartError> {
     Finding::Note(match &config.outbound_address {
         Some(address) => format!("ENTREPOST_OUTBOUND_ADDRESS is {address}: Conditional Access has to trust it"),
         None => {
-            "no ENTREPOST_OUTBOUND_ADDRESS: administrators are not told which address Conditional Access judges".into()
+            "no ENTREPOST_OUTBOUND_ADDRESS: administrators are not told which address Conditional Access checks".into()
         }
     })
     .print();
@@ -72,7 +69,7 @@ pub async fn doctor() -> Result<(), StartError> {
     }
 }
 
-/// What database and key hold; nothing is made. Answers how many findings are failures.
+/// Reports database and key, creates nothing; returns the failures.
 async fn stored(config: &Config) -> Result<usize, StartError> {
     if let Some(missing) = Missing::of(config) {
         // The database's file comes first: where only the key is missing, SQLite has one.

@@ -8,9 +8,6 @@ use server::wiring::{StartError, build};
 use super::{Missing, say};
 
 /// Makes a new key, and seals everything with it.
-///
-/// # Errors
-/// [`StartError`]; what was sealed with the old key can still be opened, since the file keeps it.
 pub async fn rotate_key() -> Result<(), StartError> {
     let config = Config::read(&Source::from_process()?)?;
     if config.master_key.is_some() {

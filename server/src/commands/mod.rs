@@ -24,14 +24,14 @@ pub async fn services() -> Result<Arc<Services>, StartError> {
     build(Config::read(&Source::from_process()?)?, Clock::system()).await
 }
 
-/// A file that must be there before what is stored can be looked at or changed.
+/// Files required before stored data is read or changed.
 pub enum Missing<'a> {
     Database(&'a Path),
     Key(&'a Path),
 }
 
 impl<'a> Missing<'a> {
-    /// What is missing first, if anything is.
+    /// The first missing file.
     pub fn of(config: &'a Config) -> Option<Self> {
         let key = config.master_key.is_none().then_some(config.master_key_file.as_path()).filter(|path| !path.exists());
         missing_file(config.database_url.expose()).map(Self::Database).or(key.map(Self::Key))

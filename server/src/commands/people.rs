@@ -16,9 +16,6 @@ use super::{Missing, note_unserved, say, services};
 const NAME_LENGTH: usize = 200;
 
 /// Adds an institution and its first administrator.
-///
-/// # Errors
-/// [`StartError`], saying which argument is wrong; then nothing is stored.
 pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin: bool) -> Result<(), StartError> {
     check_slug(slug)?;
     let name = name.trim();
@@ -53,9 +50,6 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
 }
 
 /// Adds a person; one who was invited but has set no password gets a new link.
-///
-/// # Errors
-/// [`StartError`]: no such institution, or the person has an account with a password.
 pub async fn add_user(slug: &str, address: &str, admin: bool, password_stdin: bool) -> Result<(), StartError> {
     let (address, password) = (parse_address(address)?, read_password(password_stdin)?);
     let config = Config::read(&Source::from_process()?)?;

@@ -8,7 +8,7 @@ use super::doctor::Finding;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What our own pages always say: by this an answer is known for ours.
+/// A policy value that marks our own pages.
 const OURS: &str = "'wasm-unsafe-eval'";
 
 /// Requests the public address as a browser does, through the proxy.

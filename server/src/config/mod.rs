@@ -173,9 +173,6 @@ fn database_url(source: &Source) -> Result<Secret, ConfigError> {
 
 impl Config {
     /// Reads all settings.
-    ///
-    /// # Errors
-    /// [`ConfigError`], naming the first invalid setting.
     pub fn read(source: &Source) -> Result<Self, ConfigError> {
         let authority = source.parsed(
             "ENTREPOST_MICROSOFT_AUTHORITY",

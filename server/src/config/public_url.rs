@@ -4,7 +4,7 @@ use url::Url;
 
 use super::{ConfigError, Source};
 
-/// Stands for a slug while an address is taken apart: nothing else in it may read like this.
+/// Placeholder for the slug while parsing; must not occur otherwise.
 const SAMPLE: &str = "zz-slug-zz";
 
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl PublicUrl {
         };
         match (&default_institution, template.contains("{institution}")) {
             (None, false) => Err(wrong(
-                "{institution} must stand in the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution",
+                "{institution} must be part of the host, unless ENTREPOST_DEFAULT_INSTITUTION names the only institution",
             )),
             (Some(_), true) => Err(wrong("with ENTREPOST_DEFAULT_INSTITUTION the address has no {institution}")),
             _ => Ok(Self { template, default_institution }),
@@ -50,7 +50,7 @@ impl PublicUrl {
         self.default_institution.as_deref()
     }
 
-    /// What is wrong if the only institution that is served is none of those there are.
+    /// Error if the only served institution doesn't exist.
     pub fn unserved(&self, slugs: &[&str]) -> Option<String> {
         let only = self.default_institution().filter(|only| !slugs.contains(only))?;
         let there =

@@ -90,7 +90,7 @@ fn nearest(name: &str) -> &'static str {
 fn objection(name: &str, value: &toml::Value) -> Option<String> {
     let expected = "expects a text in quotes, a whole number, true or false";
     match value {
-        toml::Value::Table(_) => Some("is a section; settings stand at the top of the file, without one".into()),
+        toml::Value::Table(_) => Some("is a section; settings belong at the top of the file, without one".into()),
         _ if name == LOG || name.starts_with("LEPTOS_") => Some("is read from the environment only".into()),
         _ if !is_setting(name) => Some(format!("is not a setting; did you mean {}?", nearest(name))),
         toml::Value::String(_) | toml::Value::Integer(_) | toml::Value::Boolean(_) => None,
@@ -158,7 +158,7 @@ impl Source {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        // Hosts, addresses and numbers are copied from elsewhere: what came along unseen is no part of them.
+        // Strips invisible characters from pasted values.
         let value = pasted::identifier(&self.get(name).unwrap_or_else(|| default.to_owned()));
         parse(&value).ok_or_else(|| ConfigError::Value { name, value, expected: expected.to_owned() })
     }

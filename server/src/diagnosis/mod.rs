@@ -217,9 +217,12 @@ impl Fault {
 
 fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) -> String {
     let mut text = format!(
-        "Hello,\n\nI can't use {} in Entrepost ({}, {}). {summary}\n\nPlease:\n",
+        "Hello,\n\nI can't use {} in Entrepost ({}, {}). {summary}\n",
         reader.address, reader.institution, reader.public_url
     );
+    if !steps.is_empty() {
+        text.push_str("\nPlease:\n");
+    }
     for (at, step) in steps.iter().enumerate() {
         let _ = writeln!(text, "{}. {}", at + 1, step.text);
         if let Some(help) = &step.help {

@@ -155,11 +155,10 @@ const BOUNCE_TEXTS: &[(&str, &str)] = &[
     ("no such user", "recipient_unknown"),
     ("recipient address rejected: access denied", "recipient_unknown"),
 ];
-/// The codes that are said for many reasons. Exchange Online says 5.4.1 of a recipient that is not in its directory, others of a
-/// domain without a mail server.
+/// Codes with several causes.
 const VAGUE: &[&str] = &["5.7.1", "5.7.0", "5.4.1", "5.0.0", "5.5.0"];
 
-/// Any other code of a report (RFC 3464) → cause. They are about the recipient's side, and ask nobody to connect a mailbox again.
+/// Other report codes: the recipient's side; no new sign-in helps.
 const BOUNCES: &[(&str, &str)] = &[
     ("5.1.10", "recipient_unknown"),
     ("5.1.1", "recipient_unknown"),

@@ -46,9 +46,6 @@ impl FromRef<AppState> for LeptosOptions {
 }
 
 /// Directory of the built site: `LEPTOS_SITE_ROOT`, `site` beside the program or above it, or `target/site`.
-///
-/// # Errors
-/// A text that says what to build.
 pub fn site() -> Result<LeptosOptions, String> {
     let program = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
     let candidates = match std::env::var_os("LEPTOS_SITE_ROOT") {

@@ -81,7 +81,7 @@ impl Entra {
         discovery.check(&self.microsoft.authority, tenant)?;
         let discovery = Arc::new(discovery);
         let mut cache = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only what was verified is asked for often; a bound keeps typing errors from filling the memory.
+        // Caches verified tenants only, bounded against mistyped names.
         if cache.len() > 10_000 {
             cache.clear();
         }

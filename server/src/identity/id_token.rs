@@ -87,8 +87,6 @@ impl Audience {
 }
 
 /// Checks an id_token against the keys and what it must say. Pure: time is given.
-///
-/// # Errors
 /// [`IdTokenError`]; [`IdTokenError::UnknownKey`] may mean that the keys are old.
 pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<Identity, IdTokenError> {
     let header = decode_header(token).map_err(|_| IdTokenError::Malformed)?;
@@ -171,9 +169,6 @@ fn claim_error(kind: &jsonwebtoken::errors::ErrorKind) -> IdTokenError {
 
 impl Entra {
     /// Validates an id_token against the tenant's published keys.
-    ///
-    /// # Errors
-    /// The outer one if keys cannot be had, the inner one if the token does not hold.
     pub async fn identify(
         &self,
         credentials: &Credentials,
@@ -198,9 +193,6 @@ impl Entra {
     }
 
     /// Whether an `iss` that came with the callback is the tenant's (RFC 9207).
-    ///
-    /// # Errors
-    /// [`IdentityError`] if discovery fails.
     pub async fn issuer_matches(&self, tenant: &str, iss: &str) -> Result<bool, IdentityError> {
         Ok(self.discover(tenant).await?.issuer == iss)
     }

@@ -27,7 +27,7 @@ pub use discovery::Discovery;
 pub use error::{IdentityError, OAuthError, describe};
 pub use id_token::{Expected, IdTokenError, Identity, validate};
 
-/// Octets of an answer that are read; a token response is a few kilobytes.
+/// Response limit in bytes.
 const MAX_ANSWER: usize = 512 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -88,9 +88,6 @@ pub struct Entra {
 
 impl Entra {
     /// Prepares the HTTP client: own CAs beside the usual ones, no redirects (they could carry a secret elsewhere).
-    ///
-    /// # Errors
-    /// The CA file is no PEM.
     pub fn new(microsoft: Microsoft, extra_ca: Option<&[u8]>, clock: Clock) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -116,9 +113,6 @@ impl Entra {
     }
 
     /// The address at the authority that begins a sign-in.
-    ///
-    /// # Errors
-    /// [`IdentityError`] if discovery fails.
     pub async fn authorize_url(&self, credentials: &Credentials, sign_in: &SignIn<'_>) -> Result<Url, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(sign_in.redirect_uri)?);
@@ -138,9 +132,6 @@ impl Entra {
     }
 
     /// The address of admin consent for the delegated scopes.
-    ///
-    /// # Errors
-    /// [`IdentityError::Protocol`] if the authority's address cannot carry it.
     pub fn admin_consent_url(
         &self,
         client_id: ClientId,

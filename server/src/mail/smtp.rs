@@ -60,9 +60,6 @@ fn words(response: &Response) -> String {
 
 impl Session {
     /// Connects, upgrades to TLS, authenticates.
-    ///
-    /// # Errors
-    /// [`MailError`] with the step that failed.
     pub async fn open(login: &Login<'_>, trust: &Trust) -> Result<Self, MailError> {
         let connection = submission::connect(login.server, Encryption::Required, trust).await?;
         let mut session = Self { connection };
@@ -71,9 +68,6 @@ impl Session {
     }
 
     /// A session with the system relay, with TLS and authentication according to its URL.
-    ///
-    /// # Errors
-    /// [`MailError`] with the step that failed.
     pub async fn open_relay(relay: &Relay, trust: &Trust) -> Result<Self, MailError> {
         let mut connection = submission::connect(relay.server(), relay.encryption(), trust).await?;
         if let Some((user, password)) = relay.credentials() {
@@ -106,8 +100,6 @@ impl Session {
     }
 
     /// Submits a message.
-    ///
-    /// # Errors
     /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Accepted, MailError> {
         let refused = self.address(envelope, message).await?;
@@ -157,8 +149,6 @@ impl Session {
     }
 
     /// Second half: DATA and the message. Returns the server's reply.
-    ///
-    /// # Errors
     /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
     pub async fn hand_over(&mut self, message: &[u8]) -> Result<String, MailError> {
         limited(Step::Data, STEP_LIMIT, self.connection.command(Data)).await?;
@@ -167,8 +157,6 @@ impl Session {
     }
 
     /// Aborts a begun submission (RSET), so that the session can be reused.
-    ///
-    /// # Errors
     /// [`MailError`]: the session is unusable then.
     pub async fn reset(&mut self) -> Result<(), MailError> {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())

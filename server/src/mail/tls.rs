@@ -12,8 +12,6 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// # Errors
-    /// The file is no PEM.
     pub fn new(extra: Option<Vec<u8>>) -> Result<Self, String> {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(pem) = &extra {

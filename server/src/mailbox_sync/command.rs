@@ -19,7 +19,7 @@ pub enum SyncError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The mailbox must be connected again; the fault, as JSON.
+    /// The owner must sign in again; carries the fault.
     #[error("the mailbox needs to be reconnected")]
     NeedsReconnect(Option<Fault>),
     #[error("the mailbox was disconnected")]

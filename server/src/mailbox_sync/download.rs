@@ -6,7 +6,7 @@ use super::{Command, MailboxSync, Reply, SyncError};
 use crate::message::{Decoder, Encoding, Part};
 use app::model::{InstitutionId, MailboxId};
 
-/// Octets fetched at once.
+/// Bytes per fetch.
 const FETCH_CHUNK: u32 = 256 * 1024;
 
 pub struct PartDownload {

@@ -11,11 +11,11 @@ use crate::mail::imap::{Listed, Session};
 use crate::message::dsn::{self, Bounce};
 use crate::store::{Event, FolderChange, FolderRow, Mailbox};
 
-/// Octets of a delivery status notification that are looked at.
+/// Bytes of a report that are parsed.
 const MAX_DSN: u32 = 256 * 1024;
 /// Room that a header takes, in bytes.
 const HEADER_BYTES: u64 = 1024;
-/// How long a message that the server could not give is not asked for again (an hour).
+/// An unreadable message is skipped for an hour.
 const ASK_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// Folders of one mailbox that are known at most.
 const MAX_FOLDERS: usize = 500;
@@ -42,7 +42,7 @@ pub(super) async fn folders(sync: &MailboxSync, mailbox: &Mailbox, session: &mut
     Ok(())
 }
 
-/// Looks into a folder, and tells those who look at it if something changed.
+/// Syncs a folder and notifies its viewers.
 pub(super) async fn folder(
     sync: &MailboxSync,
     mailbox: &Mailbox,
@@ -102,7 +102,7 @@ pub(super) async fn folder(
             }
             change.new.push(headers::header(listed));
         }
-        // Known by its number at least: it is not asked for at every look.
+        // Stored by UID, so it isn't requested at every sync.
         let refused = newest.iter().filter(|(uid, _)| refused.contains(uid));
         change.new.extend(refused.map(|(uid, flags)| headers::unreadable(*uid, *flags, sync.clock.now())));
     }
@@ -153,13 +153,12 @@ fn fault_of(bounce: &Bounce, at: Timestamp) -> Fault {
     }
 }
 
-/// Whether a message is what was refused, and not the session or the mailbox.
+/// Whether one message was refused, not the session.
 fn is_of_one(error: &MailError) -> bool {
     error.answered && !error.is_throttled() && !error.is_token_expired()
 }
 
-/// What a list shows of some messages, and those that the server cannot give: they keep nobody from the others. Where it gives
-/// none of them, `proof` is asked for, one that it gave before: if not even that comes, it is not the messages.
+/// Listed rows and refused UIDs; if all fail, `proof` tells whether the session is at fault.
 pub(super) async fn listed(
     session: &mut Session,
     uids: &[u32],

@@ -29,7 +29,7 @@ pub(super) fn is_unreadable(header: &HeaderView) -> bool {
     header.size == 0 && header.from_address.is_empty() && header.subject == UNREADABLE
 }
 
-/// What a list shows of a message that the server has, and cannot give.
+/// Row of a message the server can't return.
 pub(super) fn unreadable(uid: u32, flags: Flags, now: Timestamp) -> HeaderView {
     HeaderView {
         uid,

@@ -12,11 +12,10 @@ use crate::message::{self, ParsedMessage, html_text};
 
 /// Octets of each.
 const SEARCHED_BYTES: u32 = 128 * 1024;
-/// Letters that the server is asked for, at least: fewer are in every message.
+/// Fewest ASCII letters to ask for; fewer match everything.
 const MIN_ASCII_LETTERS: usize = 2;
 
-/// Messages of the open folder that hold a text, newest first: those whose people or subject do, of the newest ones that lists
-/// show; and those whose text does, of the newest ones that hold its ASCII letters.
+/// Matches, newest first: by header in the kept ones, by text in the newest.
 pub(super) async fn look_through(session: &mut Session, exists: u32, text: &str) -> Result<Vec<HeaderView>, MailError> {
     let wanted = text.to_lowercase();
     let newest: Vec<u32> = session.newest(exists, KEPT_HEADERS).await?.into_iter().map(|(uid, _)| uid).collect();

@@ -17,9 +17,6 @@ const MOST: usize = 2_000;
 const MOST_TYPED: usize = 200_000;
 
 /// Parses a list separated by commas, semicolons or line ends. A group (`Staff: a@x.example, b@x.example;`) becomes its members.
-///
-/// # Errors
-/// A text for the user that names the invalid address.
 pub fn parse_list(text: &str) -> Result<Vec<Named>, String> {
     if text.len() > MOST_TYPED {
         return Err("A message can't have this many addresses.".into());

@@ -56,7 +56,7 @@ pub fn text(field: &[u8]) -> String {
     shown_line(&encoded_words::decoded(&super::charset::header_text(field)))
 }
 
-/// Whom a field names. Entries without name and address are none.
+/// Names and addresses in a field; empty entries are skipped.
 pub fn parties(field: Option<&Address<'_>>) -> Vec<Party> {
     let each = field.into_iter().flat_map(Address::iter).take(ADDRESSES);
     each.map(|one| {

@@ -13,9 +13,9 @@ use html5ever::{Attribute, ExpandedName, LocalName, ParseOpts, QualName, ns, par
 
 /// Elements of a message that is shown as it was designed.
 const ELEMENTS: usize = 50_000;
-/// How long it may take: formatting that is left open is compared with all that is open already. Letters take milliseconds.
+/// Time limit; real messages take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Octets between two looks at the count: what one of them adds is bounded by it.
+/// Bytes between two checks of the count.
 const PIECE: usize = 256;
 
 /// Counts elements, and keeps none.

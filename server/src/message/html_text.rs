@@ -3,7 +3,7 @@
 /// Elements that end a line.
 const BLOCKS: [&str; 11] = ["h1", "h2", "h3", "h4", "h5", "h6", "div", "li", "tr", "blockquote", "table"];
 
-/// HTML as text. What style sheets and titles say is no text.
+/// Without style sheets and titles.
 pub fn html_text(html: &str) -> String {
     let html = ["style", "title", "script"].iter().fold(without_comments(html), |html, name| without(&html, name));
     let mut broken = String::with_capacity(html.len());
@@ -37,7 +37,7 @@ pub fn html_text(html: &str) -> String {
     }
     broken.push_str(rest);
     let text = mail_parser::decoders::html::html_to_text(&broken);
-    // Paragraphs of mail programs are nested: more than one empty line is none of the text.
+    // Collapses empty lines of nested paragraphs.
     let mut lines: Vec<&str> = Vec::new();
     for line in text.lines().map(str::trim_end) {
         if !line.trim().is_empty() || lines.last().is_some_and(|last| !last.trim().is_empty()) {

@@ -117,7 +117,7 @@ impl Outbox {
         let composed =
             build::notification(from, to, &delivery.subject, &delivery.message_id, text, delivery.created_at);
         let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
-            let answer = format!("{from} or {to} cannot stand in a message");
+            let answer = format!("{from} or {to} is not valid in a message");
             return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
         };
         Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.0)

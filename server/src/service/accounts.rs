@@ -146,9 +146,6 @@ impl Services {
     }
 
     /// Checks length, and refuses passwords that are tried first.
-    ///
-    /// # Errors
-    /// [`AppError`], saying what is expected.
     pub fn check_new_password(&self, address: &str, password: &str) -> Result<()> {
         if password.chars().count() < MIN_LENGTH {
             let text = format!("Use at least {MIN_LENGTH} characters. Several words in a row are easy to remember.");

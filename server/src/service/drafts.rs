@@ -107,11 +107,11 @@ impl Services {
                 return Ok(());
             }
             return Err(AppError::refused(
-                "this message was already sent. Press Send or Save draft to make it a new one.",
+                "This message was already sent. Press Send or Save draft to make it a new one.",
             )
             .into());
         }
-        Err(AppError::refused(format!("you already have {most} drafts. Send or discard some first.")).into())
+        Err(AppError::refused(format!("You already have {most} drafts. Send or discard some first.")).into())
     }
 
     /// Whether a message with the key of this form was queued already, and with the same content.

@@ -1,7 +1,7 @@
 //! The home page: what needs attention, and what works.
 
 use app::backend::{Home, Result, SignedIn};
-use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone};
+use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone, in_days};
 
 use super::Services;
 use super::background::alerts::REMIND_DAYS;
@@ -63,7 +63,7 @@ impl Services {
                 Some(days) if days <= REMIND_DAYS[0] => say(
                     Tone::Warning,
                     "The Client Secret expires soon.",
-                    format!("It expires in {days} days. A new one takes effect immediately for everyone."),
+                    format!("It expires {}. A new one takes effect immediately for everyone.", in_days(days)),
                     config(),
                     "Renew the secret",
                 ),

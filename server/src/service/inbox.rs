@@ -431,17 +431,18 @@ impl Inbox for Handle {
         self.store.publish(Event::Mail(user.user_id())).await;
         let in_trash = find_folder(&known, &folder).role == FolderRole::Trash;
         let count = if uids.len() == 1 { "1 message".to_owned() } else { format!("{} messages", uids.len()) };
+        let moved = if let Reply::Moved(moved) = answer { moved } else { None };
+        let deleted = moved.as_ref().map_or_else(|| "Deleted Items".to_owned(), |moved| readable(&moved.folder));
         let done = match action {
             MailAction::Read => format!("{count} marked as read."),
             MailAction::Unread => format!("{count} marked as unread."),
             MailAction::Flag => format!("{count} flagged."),
             MailAction::Unflag => format!("{count} no longer flagged."),
             MailAction::Delete if in_trash => format!("{count} deleted permanently."),
-            MailAction::Delete => format!("{count} moved to Deleted Items."),
+            MailAction::Delete => format!("{count} moved to {deleted}."),
             MailAction::Restore => format!("{count} moved back."),
         };
         let mut notice = Notice::new(Tone::Success, done, "");
-        let moved = if let Reply::Moved(moved) = answer { moved } else { None };
         let row = match action {
             MailAction::Delete => next.map(|uid| (uid_validity, uid)),
             MailAction::Restore => moved.as_ref().and_then(|moved| Some((moved.uid_validity, *moved.uids.first()?))),

@@ -138,7 +138,9 @@ impl Outbox for Handle {
             return Err(AppError::refused("This message is still being sent. Cancel sending first.").into());
         }
         let Some((raw, opened)) = self.content(&delivery).await? else {
-            return Err(AppError::refused("The sent copy is in Sent Items.").into());
+            return Err(
+                AppError::refused("This message was sent, so its text isn't kept. The copy is in Sent Items.").into()
+            );
         };
         let recipients = self.store.recipients(delivery.institution, id).await?;
         // If some recipients have it, the draft goes only to the others.

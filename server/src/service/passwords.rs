@@ -108,18 +108,12 @@ impl Passwords {
     }
 
     /// Hashes a password.
-    ///
-    /// # Errors
-    /// A text for the log.
     pub async fn hash(&self, place: QueuePlace, password: &str) -> std::result::Result<String, String> {
         let (password, clock, memory) = (Zeroizing::new(password.to_owned()), self.clock.clone(), self.memory.clone());
         self.run(place, move || hash(&clock, &memory, &password)).await?
     }
 
     /// Whether a password matches. Without a hash it takes the same time and answers no.
-    ///
-    /// # Errors
-    /// A text for the log.
     pub async fn verify(
         &self,
         place: QueuePlace,

@@ -51,9 +51,6 @@ pub(super) async fn open(
 }
 
 /// Looks the user up again: a request may wait long for its body.
-///
-/// # Errors
-/// [`AppError::Internal`] if the store fails.
 pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<SignedIn>> {
     let institution = Arc::new(user.institution().clone());
     let session = services.store.session_by_id(institution.id, user.session()).await?;
@@ -61,9 +58,6 @@ pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<Signed
 }
 
 /// The user of a session cookie, in this institution.
-///
-/// # Errors
-/// [`AppError::Internal`] if the store fails.
 pub async fn find(services: &Services, institution: &Arc<Institution>, token: &str) -> Result<Option<SignedIn>> {
     let session = services.store.session(institution.id, &sha256(token)).await?;
     signed_in(services, institution, session).await

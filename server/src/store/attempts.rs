@@ -1,6 +1,7 @@
 //! Connection attempts and their checks.
 
 use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use app::model::{
     AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId,
 };
@@ -143,38 +144,25 @@ impl Store {
             Some((state, browser, verifier, nonce)) => (Some(state), Some(browser), Some(verifier), Some(nonce)),
             None => (None, None, None, None),
         };
-        sqlx::query(
+        sql!(
             "INSERT INTO attempts (id, institution_id, user_id, kind, stage, address, automatic, client_id, tenant_id, state_sha256,
                browser_sha256, verifier_sealed, nonce_sealed, mailbox_id, sign_in_name, created_at, callback_expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+            new.id, institution, new.user, new.kind, new.stage, new.address, new.automatic, new.client_id,
+            new.tenant_id, state.map(String::as_str), browser.map(String::as_str), verifier.map(String::as_str),
+            nonce.map(String::as_str), new.mailbox.as_ref().map(|(id, _)| id.to_string()),
+            new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()), now, new.callback_expires_at
         )
-        .bind(new.id.to_string())
-        .bind(institution.to_string())
-        .bind(new.user.to_string())
-        .bind(new.kind.as_str())
-        .bind(new.stage.as_str())
-        .bind(&new.address)
-        .bind(i64::from(new.automatic))
-        .bind(&new.client_id)
-        .bind(&new.tenant_id)
-        .bind(state.map(String::as_str))
-        .bind(browser.map(String::as_str))
-        .bind(verifier.map(String::as_str))
-        .bind(nonce.map(String::as_str))
-        .bind(new.mailbox.as_ref().map(|(id, _)| id.to_string()))
-        .bind(new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()))
-        .bind(now.0)
-        .bind(new.callback_expires_at.0)
         .execute(&mut **tx)
         .await?;
         if new.kind != AttemptKind::Consent {
             for (position, kind) in CheckKind::ALL.into_iter().enumerate() {
-                sqlx::query("INSERT INTO checks (attempt_id, position, kind, status) VALUES ($1, $2, $3, 'waiting')")
-                    .bind(new.id.to_string())
-                    .bind(i64::try_from(position).unwrap_or_default())
-                    .bind(kind.as_str())
-                    .execute(&mut **tx)
-                    .await?;
+                sql!(
+                    "INSERT INTO checks (attempt_id, position, kind, status) VALUES ($1, $2, $3, 'waiting')";
+                    new.id, i64::try_from(position).unwrap_or_default(), kind
+                )
+                .execute(&mut **tx)
+                .await?;
             }
         }
         Ok(())
@@ -182,20 +170,19 @@ impl Store {
 
     /// Uses up a state: returns its attempt once.
     pub async fn take_state(&self, institution: InstitutionId, state_sha256: &str) -> Result<Option<Attempt>> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = sql!(
+            sqlx::AssertSqlSafe(format!(
             "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in' RETURNING {COLUMNS}"
-        )))
-        .bind(institution.to_string())
-        .bind(state_sha256)
+        ));
+            institution, state_sha256
+        )
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(attempt).transpose()
     }
 
     pub async fn attempt(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Option<Attempt>> {
-        let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
-            .bind(institution.to_string())
-            .bind(attempt_id.to_string())
+        let row = sql!(select("WHERE institution_id = $1 AND id = $2"); institution, attempt_id)
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(attempt).transpose()
@@ -203,13 +190,12 @@ impl Store {
 
     /// A person's attempts for their own mailboxes before a time, newest first.
     pub async fn attempts_of(&self, institution: InstitutionId, user_id: UserId, page: Page) -> Result<Vec<Attempt>> {
-        let rows = sqlx::query(select(
+        let rows = sql!(
+            select(
             "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
-        ))
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(page.before.0)
-        .bind(page.limit)
+        );
+            institution, user_id, page.before, page.limit
+        )
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(attempt).collect()
@@ -217,12 +203,12 @@ impl Store {
 
     /// The institution's attempts for notifications before a time, newest first.
     pub async fn notification_attempts(&self, institution: InstitutionId, page: Page) -> Result<Vec<Attempt>> {
-        let rows = sqlx::query(select(
+        let rows = sql!(
+            select(
             "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') AND created_at < $2 ORDER BY created_at DESC, id LIMIT $3",
-        ))
-        .bind(institution.to_string())
-        .bind(page.before.0)
-        .bind(page.limit)
+        );
+            institution, page.before, page.limit
+        )
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(attempt).collect()
@@ -237,21 +223,13 @@ impl Store {
         attempt_id: AttemptId,
         rest: &Resting,
     ) -> Result<bool> {
-        let done = sqlx::query(
+        let done = sql!(
             "UPDATE attempts SET stage = $1, address = $2, prove_address = $3, sign_in_name = $4, subject = $5, grant_sealed = $6,
                grant_expires_at = $7, mailbox_id = $8, verifier_sealed = NULL, nonce_sealed = NULL, browser_sha256 = NULL
-             WHERE institution_id = $9 AND id = $10 AND stage <> 'finished'",
+             WHERE institution_id = $9 AND id = $10 AND stage <> 'finished'";
+            rest.stage, rest.address, rest.prove_address, rest.sign_in_name, rest.subject, rest.grant_sealed,
+            rest.grant_expires_at, rest.mailbox, institution, attempt_id
         )
-        .bind(rest.stage.as_str())
-        .bind(&rest.address)
-        .bind(i64::from(rest.prove_address))
-        .bind(&rest.sign_in_name)
-        .bind(&rest.subject)
-        .bind(rest.grant_sealed.as_deref())
-        .bind(rest.grant_expires_at.map(|at| at.0))
-        .bind(rest.mailbox.map(|id| id.to_string()))
-        .bind(institution.to_string())
-        .bind(attempt_id.to_string())
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -266,13 +244,12 @@ impl Store {
         from: Stage,
         to: Stage,
     ) -> Result<bool> {
-        let done = sqlx::query("UPDATE attempts SET stage = $1 WHERE institution_id = $2 AND id = $3 AND stage = $4")
-            .bind(to.as_str())
-            .bind(institution.to_string())
-            .bind(attempt_id.to_string())
-            .bind(from.as_str())
-            .execute(&mut **tx)
-            .await?;
+        let done = sql!(
+            "UPDATE attempts SET stage = $1 WHERE institution_id = $2 AND id = $3 AND stage = $4";
+            to, institution, attempt_id, from
+        )
+        .execute(&mut **tx)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -283,10 +260,10 @@ impl Store {
         attempt_id: AttemptId,
         until: Timestamp,
     ) -> Result<bool> {
-        let done = sqlx::query("UPDATE attempts SET stage = 'running', lease_until = $1 WHERE institution_id = $2 AND id = $3 AND stage = 'ready'")
-            .bind(until.0)
-            .bind(institution.to_string())
-            .bind(attempt_id.to_string())
+        let done = sql!(
+            "UPDATE attempts SET stage = 'running', lease_until = $1 WHERE institution_id = $2 AND id = $3 AND stage = 'ready'";
+            until, institution, attempt_id
+        )
             .execute(&self.pool)
             .await?;
         Ok(done.rows_affected() == 1)
@@ -300,14 +277,11 @@ impl Store {
         outcome: Outcome,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
+        sql!(
             "UPDATE attempts SET stage = 'finished', outcome = $1, finished_at = $2, grant_sealed = NULL, verifier_sealed = NULL,
-               nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'",
+               nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'";
+            outcome, now, institution, attempt_id
         )
-        .bind(outcome.as_str())
-        .bind(now.0)
-        .bind(institution.to_string())
-        .bind(attempt_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -321,13 +295,11 @@ impl Store {
         user_id: UserId,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
+        sql!(
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
-               nonce_sealed = NULL, state_sha256 = NULL WHERE institution_id = $2 AND user_id = $3 AND stage <> 'finished'",
+               nonce_sealed = NULL, state_sha256 = NULL WHERE institution_id = $2 AND user_id = $3 AND stage <> 'finished'";
+            now, institution, user_id
         )
-        .bind(now.0)
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -336,39 +308,33 @@ impl Store {
     /// Ends abandoned attempts: sign-ins without a redirect, decisions not made, runs whose process died.
     /// Also deletes old attempts beyond those kept per person.
     pub async fn sweep_attempts(&self, now: Timestamp) -> Result<()> {
-        sqlx::query(
+        sql!(
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL
              WHERE (stage = 'signing_in' AND callback_expires_at < $1) OR (stage IN ('deciding', 'ready') AND grant_expires_at < $1)
-                OR (stage = 'running' AND lease_until < $1) OR (stage = 'ready' AND created_at < $2)",
+                OR (stage = 'running' AND lease_until < $1) OR (stage = 'ready' AND created_at < $2)";
+            now, now.plus_ms(-READY_MS)
         )
-        .bind(now.0)
-        .bind(now.plus_ms(-READY_MS).0)
         .execute(&self.pool)
         .await?;
         let mut tx = self.begin().await?;
         let old = "SELECT id FROM attempts a WHERE stage = 'finished' AND automatic = 1 AND (SELECT COUNT(*) FROM attempts b
              WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.automatic = 1 AND b.created_at > a.created_at) >= $1";
-        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})")))
-            .bind(KEPT)
+        sql!(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})")); KEPT)
             .execute(&mut *tx)
             .await?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})")))
-            .bind(KEPT)
-            .execute(&mut *tx)
-            .await?;
+        sql!(sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})")); KEPT).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// The checks of an attempt, in order.
     pub async fn checks(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Vec<Check>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT c.kind, c.status, c.detail, c.duration_ms, c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
-             WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position",
+             WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position";
+            institution, attempt_id
         )
-        .bind(institution.to_string())
-        .bind(attempt_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -386,32 +352,23 @@ impl Store {
 
     /// Failures of earlier attempts by the same person at the same mailbox.
     pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<Fault>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND a.user_id = $2 AND a.address = $3 AND a.created_at < $4 AND c.fault IS NOT NULL
-             ORDER BY a.created_at DESC LIMIT 20",
+             ORDER BY a.created_at DESC LIMIT 20";
+            institution, attempt.user, attempt.address, attempt.created_at
         )
-        .bind(institution.to_string())
-        .bind(attempt.user.to_string())
-        .bind(&attempt.address)
-        .bind(attempt.created_at.0)
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.iter().map(|row| fault(row, "fault")).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
-        sqlx::query(
+        sql!(
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6
-             AND EXISTS (SELECT 1 FROM attempts WHERE id = $5 AND institution_id = $7)",
+             AND EXISTS (SELECT 1 FROM attempts WHERE id = $5 AND institution_id = $7)";
+            check.status, check.detail, check.duration_ms, check.fault, attempt_id, check.kind, institution
         )
-        .bind(check.status.as_str())
-        .bind(&check.detail)
-        .bind(check.duration_ms)
-        .bind(check.fault.as_ref().map(Fault::to_json))
-        .bind(attempt_id.to_string())
-        .bind(check.kind.as_str())
-        .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())

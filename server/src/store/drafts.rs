@@ -1,5 +1,6 @@
 //! Drafts and their attachments.
 
+use crate::store::sql::sql;
 use app::model::{AttachmentId, AttachmentView, DeliveryId, DraftId, FormVersion, InstitutionId, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -41,42 +42,34 @@ impl Store {
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         // A late save may arrive after the message was sent: it makes no new draft.
-        let sent = sqlx::query(
-            "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
+        let sent = sql!(
+            "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1";
+            institution, user_id, draft.id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(draft.id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
         if sent.is_some() {
             return Ok(false);
         }
-        let done = sqlx::query(
+        let done = sql!(
             "INSERT INTO drafts (id, institution_id, user_id, body_sealed, created_at, updated_at, writer, revision)
              SELECT $1, $2, $3, $4, $5, $5, $7, $8
              WHERE (SELECT COUNT(*) FROM drafts WHERE institution_id = $2 AND user_id = $3 AND id <> $1) < $6
              ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5, writer = $7, revision = $8
-             WHERE drafts.institution_id = $2 AND drafts.user_id = $3 AND NOT (drafts.writer = $7 AND drafts.revision > $8)",
+             WHERE drafts.institution_id = $2 AND drafts.user_id = $3 AND NOT (drafts.writer = $7 AND drafts.revision > $8)";
+            draft.id, institution, user_id, draft.body_sealed, draft.updated_at, most, version.writer,
+            version.revision
         )
-        .bind(draft.id.to_string())
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(&draft.body_sealed)
-        .bind(draft.updated_at.0)
-        .bind(most)
-        .bind(&version.writer)
-        .bind(version.revision)
         .execute(&mut *tx)
         .await?;
         let overtaken = done.rows_affected() == 0
-            && sqlx::query("SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
-                .bind(draft.id.to_string())
-                .bind(institution.to_string())
-                .bind(user_id.to_string())
-                .fetch_optional(&mut *tx)
-                .await?
-                .is_some();
+            && sql!(
+                "SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3";
+                draft.id, institution, user_id
+            )
+            .fetch_optional(&mut *tx)
+            .await?
+            .is_some();
         tx.commit().await?;
         Ok(done.rows_affected() == 1 || overtaken)
     }
@@ -88,12 +81,10 @@ impl Store {
         user_id: UserId,
         key: &str,
     ) -> Result<Option<(DeliveryId, String)>> {
-        let row = sqlx::query(
-            "SELECT id, form_sealed FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1",
+        let row = sql!(
+            "SELECT id, form_sealed FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1";
+            institution, user_id, key
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(key)
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok((id(&row, "id")?, row.try_get("form_sealed")?))).transpose()
@@ -106,19 +97,17 @@ impl Store {
             "DELETE FROM attachments WHERE draft_id IN (SELECT id FROM drafts WHERE writer = '' AND updated_at < $1)",
             "DELETE FROM drafts WHERE writer = '' AND updated_at < $1",
         ] {
-            sqlx::query(statement).bind(before.0).execute(&mut *tx).await?;
+            sql!(statement; before).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
     pub async fn draft(&self, institution: InstitutionId, user_id: UserId, draft_id: DraftId) -> Result<Option<Draft>> {
-        let row = sqlx::query(
-            "SELECT id, body_sealed, updated_at FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3",
+        let row = sql!(
+            "SELECT id, body_sealed, updated_at FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3";
+            institution, user_id, draft_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(draft_id.to_string())
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(draft).transpose()
@@ -126,12 +115,11 @@ impl Store {
 
     /// A person's drafts, newest first, with the number of attachments.
     pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, usize)>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT id, body_sealed, updated_at, (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id) AS files
-             FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id",
+             FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id";
+            institution, user_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -151,39 +139,30 @@ impl Store {
         let size = i64::try_from(new.size).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         // The lock makes concurrent uploads count together.
-        let locked = sqlx::query(
-            "UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3",
+        let locked = sql!(
+            "UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3";
+            institution, user_id, draft_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(draft_id.to_string())
         .execute(&mut *tx)
         .await?;
         if locked.rows_affected() == 0 {
             return Ok(false);
         }
-        let row = sqlx::query(
-            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT), COALESCE(MAX(position), -1) FROM attachments WHERE draft_id = $1",
+        let row = sql!(
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT), COALESCE(MAX(position), -1) FROM attachments WHERE draft_id = $1";
+            draft_id
         )
-        .bind(draft_id.to_string())
         .fetch_one(&mut *tx)
         .await?;
         let (taken, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if taken.saturating_add(size) > i64::try_from(limit).unwrap_or(i64::MAX) {
             return Ok(false);
         }
-        sqlx::query(
+        sql!(
             "INSERT INTO attachments (id, institution_id, draft_id, position, name, content_type, size, content_sealed)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+            new.id, institution, draft_id, last + 1, new.name, new.content_type, size, new.content_sealed
         )
-        .bind(new.id.to_string())
-        .bind(institution.to_string())
-        .bind(draft_id.to_string())
-        .bind(last + 1)
-        .bind(&new.name)
-        .bind(&new.content_type)
-        .bind(size)
-        .bind(&new.content_sealed)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -196,13 +175,11 @@ impl Store {
         user_id: UserId,
         draft_id: DraftId,
     ) -> Result<Vec<AttachmentView>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT a.id, a.name, a.size FROM attachments a JOIN drafts d ON d.id = a.draft_id
-             WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position",
+             WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position";
+            institution, user_id, draft_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(draft_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -223,13 +200,11 @@ impl Store {
         user_id: UserId,
         attachment_id: AttachmentId,
     ) -> Result<Option<(String, String)>> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT a.content_type, a.content_sealed FROM attachments a JOIN drafts d ON d.id = a.draft_id
-             WHERE d.institution_id = $1 AND d.user_id = $2 AND a.id = $3",
+             WHERE d.institution_id = $1 AND d.user_id = $2 AND a.id = $3";
+            institution, user_id, attachment_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(attachment_id.to_string())
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
@@ -243,14 +218,11 @@ impl Store {
         draft: DraftId,
         attachment_id: AttachmentId,
     ) -> Result<bool> {
-        let done = sqlx::query(
+        let done = sql!(
             "DELETE FROM attachments WHERE id = $1 AND draft_id IN (
-               SELECT id FROM drafts WHERE id = $2 AND institution_id = $3 AND user_id = $4)",
+               SELECT id FROM drafts WHERE id = $2 AND institution_id = $3 AND user_id = $4)";
+            attachment_id, draft, institution, user_id
         )
-        .bind(attachment_id.to_string())
-        .bind(draft.to_string())
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -263,21 +235,19 @@ impl Store {
         user_id: UserId,
         draft_id: DraftId,
     ) -> Result<bool> {
-        sqlx::query(
+        sql!(
             "DELETE FROM attachments WHERE draft_id IN (
-               SELECT id FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3)",
+               SELECT id FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3)";
+            draft_id, institution, user_id
         )
-        .bind(draft_id.to_string())
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .execute(&mut **tx)
         .await?;
-        let done = sqlx::query("DELETE FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3")
-            .bind(draft_id.to_string())
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
-            .execute(&mut **tx)
-            .await?;
+        let done = sql!(
+            "DELETE FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3";
+            draft_id, institution, user_id
+        )
+        .execute(&mut **tx)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 }

@@ -1,6 +1,7 @@
 //! Email settings, app registrations, the guide.
 
 use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use app::model::{ClientId, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId, TenantId, Timestamp};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -42,7 +43,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Current => "current",
             Self::Waiting => "waiting",
@@ -89,11 +90,11 @@ fn registration(row: &AnyRow) -> Result<Registration> {
 impl Store {
     /// The settings; the defaults if none were saved.
     pub async fn email_settings(&self, institution: InstitutionId) -> Result<EmailSettings> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT provider, custom_from, custom_from_address, notification_mailbox_id, notification_problem, allow_other_address
-             FROM email_settings WHERE institution_id = $1",
+             FROM email_settings WHERE institution_id = $1";
+            institution
         )
-        .bind(institution.to_string())
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(EmailSettings::default()) };
@@ -115,29 +116,24 @@ impl Store {
         new: &EmailSettings,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
+        sql!(
             "INSERT INTO email_settings (institution_id, provider, custom_from, custom_from_address, notification_mailbox_id,
                notification_problem, allow_other_address, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (institution_id) DO UPDATE SET provider = $2, custom_from = $3, custom_from_address = $4,
-               notification_mailbox_id = $5, notification_problem = $6, allow_other_address = $7, updated_at = $8",
+               notification_mailbox_id = $5, notification_problem = $6, allow_other_address = $7, updated_at = $8";
+            institution, new.provider, new.custom_from, new.custom_from_address, new.notification_mailbox,
+            new.notification_problem, new.allow_other_address, now
         )
-        .bind(institution.to_string())
-        .bind(new.provider.as_str())
-        .bind(i64::from(new.custom_from))
-        .bind(&new.custom_from_address)
-        .bind(new.notification_mailbox.map(|id| id.to_string()))
-        .bind(new.notification_problem.as_deref())
-        .bind(i64::from(new.allow_other_address))
-        .bind(now.0)
         .execute(&mut **tx)
         .await?;
         Ok(())
     }
 
     pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
-        sqlx::query("UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2")
-            .bind(mailbox.map(|id| id.to_string()))
-            .bind(institution.to_string())
+        sql!(
+            "UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2";
+            mailbox, institution
+        )
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -145,21 +141,18 @@ impl Store {
 
     /// Sets or clears the failure of the notification mailbox.
     pub async fn set_notification_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
-        sqlx::query("UPDATE email_settings SET notification_problem = $1 WHERE institution_id = $2")
-            .bind(problem)
-            .bind(institution.to_string())
+        sql!("UPDATE email_settings SET notification_problem = $1 WHERE institution_id = $2"; problem, institution)
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
     pub async fn registration(&self, institution: InstitutionId, slot: Slot) -> Result<Option<Registration>> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT id, client_id, tenant_id, secret_sealed, secret_stored_at, secret_expires_on, verified_at
-             FROM app_registrations WHERE institution_id = $1 AND slot = $2",
+             FROM app_registrations WHERE institution_id = $1 AND slot = $2";
+            institution, slot
         )
-        .bind(institution.to_string())
-        .bind(slot.as_str())
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(registration).transpose()
@@ -167,10 +160,10 @@ impl Store {
 
     /// The last refusal of the registration in use, with its id.
     pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, Fault)>> {
-        let row = sqlx::query(
-            "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL",
+        let row = sql!(
+            "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL";
+            institution
         )
-        .bind(institution.to_string())
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
@@ -188,29 +181,28 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         let json = problem.map(Fault::to_json);
-        let changed = sqlx::query(
+        let changed = sql!(
             "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'
-             AND (problem IS NULL) <> ($1 IS NULL)",
+             AND (problem IS NULL) <> ($1 IS NULL)";
+            json, institution
         )
-        .bind(&json)
-        .bind(institution.to_string())
         .execute(&self.pool)
         .await?;
         if problem.is_some() && changed.rows_affected() == 0 {
             // Refused before: the newest refusal counts.
-            sqlx::query("UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'")
-                .bind(&json)
-                .bind(institution.to_string())
-                .execute(&self.pool)
-                .await?;
+            sql!(
+                "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'";
+                json, institution
+            )
+            .execute(&self.pool)
+            .await?;
         }
         if changed.rows_affected() > 0 && problem.is_some() {
             // A new incident, unless the same one comes and goes.
-            sqlx::query(
-                "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2",
+            sql!(
+                "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2";
+                institution, now.plus_ms(-INCIDENT_MS)
             )
-            .bind(institution.to_string())
-            .bind(now.plus_ms(-INCIDENT_MS).0)
             .execute(&self.pool)
             .await?;
         }
@@ -227,20 +219,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         self.drop_registration(tx, institution, slot).await?;
-        sqlx::query(
+        sql!(
             "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, secret_sealed, secret_stored_at,
-               secret_expires_on, verified_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+               secret_expires_on, verified_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            new.id, institution, slot, new.client_id, new.tenant_id, new.secret_sealed, new.secret_stored_at,
+            new.secret_expires_on, new.verified_at, now
         )
-        .bind(new.id.to_string())
-        .bind(institution.to_string())
-        .bind(slot.as_str())
-        .bind(new.client_id.to_string())
-        .bind(new.tenant_id.to_string())
-        .bind(&new.secret_sealed)
-        .bind(new.secret_stored_at.0)
-        .bind(new.secret_expires_on.as_deref())
-        .bind(new.verified_at.map(|at| at.0))
-        .bind(now.0)
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -248,17 +232,14 @@ impl Store {
 
     /// Deletes a registration and its secret.
     pub async fn drop_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot) -> Result<()> {
-        sqlx::query("DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2")
-            .bind(institution.to_string())
-            .bind(slot.as_str())
+        sql!("DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2"; institution, slot)
             .execute(&mut **tx)
             .await?;
         Ok(())
     }
 
     pub async fn guide(&self, institution: InstitutionId) -> Result<Vec<GuideRow>> {
-        let rows = sqlx::query("SELECT step, done, proven FROM guide_steps WHERE institution_id = $1")
-            .bind(institution.to_string())
+        let rows = sql!("SELECT step, done, proven FROM guide_steps WHERE institution_id = $1"; institution)
             .fetch_all(&self.pool)
             .await?;
         rows.iter()
@@ -273,24 +254,19 @@ impl Store {
     }
 
     pub async fn drop_guide_proofs(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
-        sqlx::query("DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1")
-            .bind(institution.to_string())
+        sql!("DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1"; institution)
             .execute(&mut **tx)
             .await?;
         Ok(())
     }
 
     pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
-        sqlx::query(
+        sql!(
             "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (institution_id, step) DO UPDATE SET done = $3, updated_at = $5,
-               proven = CASE WHEN $4 = 1 THEN 1 ELSE guide_steps.proven END",
+               proven = CASE WHEN $4 = 1 THEN 1 ELSE guide_steps.proven END";
+            institution, row.step, row.done, row.proven, now
         )
-        .bind(institution.to_string())
-        .bind(row.step.as_str())
-        .bind(i64::from(row.done))
-        .bind(i64::from(row.proven))
-        .bind(now.0)
         .execute(&self.pool)
         .await?;
         Ok(())

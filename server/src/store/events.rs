@@ -2,6 +2,7 @@
 //!
 //! Events may be lost when a connection breaks, so every subscriber also polls.
 
+use crate::store::sql::sql;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -172,9 +173,7 @@ impl Store {
     pub async fn publish(&self, event: Event) {
         if self.backend == super::Backend::Postgres {
             for notice in notices(&event.to_text()) {
-                let sent: Result<_> = sqlx::query("SELECT CAST(pg_notify($1, $2) AS TEXT)")
-                    .bind(CHANNEL)
-                    .bind(notice)
+                let sent: Result<_> = sql!("SELECT CAST(pg_notify($1, $2) AS TEXT)"; CHANNEL, notice)
                     .execute(&self.pool)
                     .await
                     .map_err(Into::into);

@@ -1,6 +1,7 @@
 //! The local copy of mailboxes: folders, and the newest headers of used folders. Bounded.
 
 use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use std::collections::HashSet;
 
 use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, Timestamp};
@@ -80,11 +81,10 @@ pub struct FlagChange {
 
 impl Store {
     pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
-        let rows = sqlx::query(
-            "SELECT name, role, uid_validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position",
+        let rows = sql!(
+            "SELECT name, role, uid_validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position";
+            institution, mailbox
         )
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(folder).collect()
@@ -104,24 +104,15 @@ impl Store {
                 "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3",
                 "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
             ] {
-                sqlx::query(statement)
-                    .bind(institution.to_string())
-                    .bind(mailbox.to_string())
-                    .bind(&old.name)
-                    .execute(&mut *tx)
-                    .await?;
+                sql!(statement; institution, mailbox, old.name).execute(&mut *tx).await?;
             }
         }
         for (position, (name, role)) in names.iter().enumerate() {
-            sqlx::query(
+            sql!(
                 "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (mailbox_id, name) DO UPDATE SET position = $4, role = $5",
+                 ON CONFLICT (mailbox_id, name) DO UPDATE SET position = $4, role = $5";
+                mailbox, institution, name, i64::try_from(position).unwrap_or(i64::MAX), role
             )
-            .bind(mailbox.to_string())
-            .bind(institution.to_string())
-            .bind(name)
-            .bind(i64::try_from(position).unwrap_or(i64::MAX))
-            .bind(role.as_str())
             .execute(&mut *tx)
             .await?;
         }
@@ -138,14 +129,12 @@ impl Store {
         offset: u32,
         limit: u32,
     ) -> Result<Vec<HeaderView>> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{HEADER} ORDER BY uid DESC LIMIT $4 OFFSET $5")))
-            .bind(institution.to_string())
-            .bind(mailbox.to_string())
-            .bind(folder)
-            .bind(i64::from(limit))
-            .bind(i64::from(offset))
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sql!(
+            sqlx::AssertSqlSafe(format!("{HEADER} ORDER BY uid DESC LIMIT $4 OFFSET $5"));
+            institution, mailbox, folder, limit, offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(header).collect()
     }
 
@@ -158,14 +147,12 @@ impl Store {
         uids: &[u32],
     ) -> Result<Option<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(None) };
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = sql!(
+            sqlx::AssertSqlSafe(format!(
             "{HEADER} AND (uid < $4 OR uid > $5) ORDER BY CASE WHEN uid < $4 THEN 0 ELSE 1 END, CASE WHEN uid < $4 THEN -uid ELSE uid END LIMIT 1"
-        )))
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
-        .bind(folder)
-        .bind(i64::from(*lowest))
-        .bind(i64::from(*highest))
+        ));
+            institution, mailbox, folder, lowest, highest
+        )
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(|row| Ok(header(row)?.uid)).transpose()
@@ -178,11 +165,7 @@ impl Store {
         folder: &str,
         uid: u32,
     ) -> Result<Option<HeaderView>> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{HEADER} AND uid = $4")))
-            .bind(institution.to_string())
-            .bind(mailbox.to_string())
-            .bind(folder)
-            .bind(i64::from(uid))
+        let row = sql!(sqlx::AssertSqlSafe(format!("{HEADER} AND uid = $4")); institution, mailbox, folder, uid)
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(header).transpose()
@@ -198,17 +181,11 @@ impl Store {
         flags: FlagChange,
     ) -> Result<HashSet<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(HashSet::new()) };
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid BETWEEN $4 AND $5
-             AND seen = COALESCE($6, seen) AND flagged = COALESCE($7, flagged)",
+             AND seen = COALESCE($6, seen) AND flagged = COALESCE($7, flagged)";
+            institution, mailbox, folder, lowest, highest, flags.seen, flags.flagged
         )
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
-        .bind(folder)
-        .bind(i64::from(*lowest))
-        .bind(i64::from(*highest))
-        .bind(flags.seen.map(i64::from))
-        .bind(flags.flagged.map(i64::from))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(|row| number(row, "uid")).collect()
@@ -216,12 +193,10 @@ impl Store {
 
     /// Number of unread messages among the kept ones of a folder.
     pub async fn unread(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Result<u32> {
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS unread FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0",
+        let row = sql!(
+            "SELECT COUNT(*) AS unread FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0";
+            institution, mailbox, folder
         )
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
-        .bind(folder)
         .fetch_one(&self.pool)
         .await?;
         number(&row, "unread")
@@ -236,16 +211,12 @@ impl Store {
         change: &FolderChange,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let key =
-            |statement| sqlx::query(statement).bind(institution.to_string()).bind(mailbox.to_string()).bind(&seen.name);
-        sqlx::query(
+        let key = |statement| sql!(statement; institution, mailbox, seen.name);
+        sql!(
             "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, 0, $4)
-             ON CONFLICT (mailbox_id, name) DO NOTHING",
+             ON CONFLICT (mailbox_id, name) DO NOTHING";
+            mailbox, institution, seen.name, seen.role
         )
-        .bind(mailbox.to_string())
-        .bind(institution.to_string())
-        .bind(&seen.name)
-        .bind(seen.role.as_str())
         .execute(&mut *tx)
         .await?;
         let before =
@@ -285,13 +256,11 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         // Bounded: deletes the headers of folders not opened for long.
-        sqlx::query(
+        sql!(
             "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder NOT IN (
-               SELECT name FROM folders WHERE mailbox_id = $2 AND synced_at IS NOT NULL ORDER BY synced_at DESC LIMIT $3)",
+               SELECT name FROM folders WHERE mailbox_id = $2 AND synced_at IS NOT NULL ORDER BY synced_at DESC LIMIT $3)";
+            institution, mailbox, KEPT_FOLDERS
         )
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
-        .bind(KEPT_FOLDERS)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -309,17 +278,11 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         for uid in uids {
-            sqlx::query(
+            sql!(
                 "UPDATE headers SET seen = COALESCE($5, seen), flagged = COALESCE($6, flagged), answered = COALESCE($7, answered)
-                 WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4",
+                 WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
+                institution, mailbox, folder, uid, change.seen, change.flagged, change.answered
             )
-            .bind(institution.to_string())
-            .bind(mailbox.to_string())
-            .bind(folder)
-            .bind(i64::from(*uid))
-            .bind(change.seen.map(i64::from))
-            .bind(change.flagged.map(i64::from))
-            .bind(change.answered.map(i64::from))
             .execute(&mut *tx)
             .await?;
         }
@@ -334,13 +297,12 @@ impl Store {
         problem: Option<&Fault>,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET sync_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
-            .bind(problem.map(Fault::to_json))
-            .bind(now.0)
-            .bind(institution.to_string())
-            .bind(mailbox.to_string())
-            .execute(&self.pool)
-            .await?;
+        sql!(
+            "UPDATE mailboxes SET sync_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4";
+            problem, now, institution, mailbox
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -352,13 +314,10 @@ impl Store {
         folder: &str,
         problem: &Fault,
     ) -> Result<bool> {
-        let noted = sqlx::query(
-            "UPDATE folders SET problem = $4 WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3 AND problem IS NULL",
+        let noted = sql!(
+            "UPDATE folders SET problem = $4 WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3 AND problem IS NULL";
+            institution, mailbox, folder, problem
         )
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
-        .bind(folder)
-        .bind(problem.to_json())
         .execute(&self.pool)
         .await?;
         Ok(noted.rows_affected() > 0)
@@ -373,14 +332,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let chosen = sqlx::query(
+        let chosen = sql!(
             "UPDATE mailboxes SET trash_folder = $3, updated_at = $4 WHERE institution_id = $1 AND id = $2
-             AND EXISTS (SELECT 1 FROM folders WHERE mailbox_id = $2 AND name = $3 AND role IN ('other', 'trash'))",
+             AND EXISTS (SELECT 1 FROM folders WHERE mailbox_id = $2 AND name = $3 AND role IN ('other', 'trash'))";
+            institution, mailbox, folder, now
         )
-        .bind(institution.to_string())
-        .bind(mailbox.to_string())
-        .bind(folder)
-        .bind(now.0)
         .execute(&mut *tx)
         .await?;
         if chosen.rows_affected() == 0 {
@@ -390,12 +346,7 @@ impl Store {
             "UPDATE folders SET role = 'other' WHERE institution_id = $1 AND mailbox_id = $2 AND role = 'trash' AND name <> $3",
             "UPDATE folders SET role = 'trash' WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
         ] {
-            sqlx::query(statement)
-                .bind(institution.to_string())
-                .bind(mailbox.to_string())
-                .bind(folder)
-                .execute(&mut *tx)
-                .await?;
+            sql!(statement; institution, mailbox, folder).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(true)
@@ -407,13 +358,14 @@ impl Store {
 
     /// Claims a mailbox that is due for polling, for one replica.
     pub async fn claim_due_poll(&self, now: Timestamp, next: Timestamp) -> Result<Option<Mailbox>> {
-        let row = sqlx::query(claimed(
+        let row = sql!(
+            claimed(
             "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
              AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT 1)
              AND next_poll_at <= $2",
-        ))
-        .bind(next.0)
-        .bind(now.0)
+        );
+            next, now
+        )
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(super::mailboxes::mailbox).transpose()
@@ -426,7 +378,7 @@ pub(super) async fn clear(tx: &mut Tx, institution: InstitutionId, mailbox: Mail
         "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2",
         "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2",
     ] {
-        sqlx::query(statement).bind(institution.to_string()).bind(mailbox.to_string()).execute(&mut **tx).await?;
+        sql!(statement; institution, mailbox).execute(&mut **tx).await?;
     }
     Ok(())
 }
@@ -438,25 +390,14 @@ async fn put_header(
     folder: &str,
     new: &HeaderView,
 ) -> Result<()> {
-    sqlx::query(
+    sql!(
         "INSERT INTO headers (mailbox_id, institution_id, folder, uid, from_name, from_address, recipients, subject, received_at,
            size, seen, flagged, answered, attachments) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-         ON CONFLICT (mailbox_id, folder, uid) DO UPDATE SET seen = $11, flagged = $12, answered = $13",
+         ON CONFLICT (mailbox_id, folder, uid) DO UPDATE SET seen = $11, flagged = $12, answered = $13";
+        mailbox, institution, folder, new.uid, if new.from == new.from_address { "" } else { &new.from },
+        new.from_address, new.recipients, new.subject, new.received_at, new.size, new.seen, new.flagged, new.answered,
+        new.attachments
     )
-    .bind(mailbox.to_string())
-    .bind(institution.to_string())
-    .bind(folder)
-    .bind(i64::from(new.uid))
-    .bind(if new.from == new.from_address { "" } else { &new.from })
-    .bind(&new.from_address)
-    .bind(&new.recipients)
-    .bind(&new.subject)
-    .bind(new.received_at.0)
-    .bind(new.size)
-    .bind(i64::from(new.seen))
-    .bind(i64::from(new.flagged))
-    .bind(i64::from(new.answered))
-    .bind(i64::from(new.attachments))
     .execute(&mut **tx)
     .await?;
     Ok(())

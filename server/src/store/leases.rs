@@ -1,5 +1,6 @@
 //! Leases held by one task of one replica at a time: on the token refresh of a mailbox, and on its IMAP connection.
 
+use crate::store::sql::sql;
 use app::model::{InstitutionId, MailboxId, Timestamp};
 use uuid::Uuid;
 
@@ -38,12 +39,7 @@ impl Store {
             "UPDATE mailboxes SET {by} = $1, {end} = $2
              WHERE institution_id = $3 AND id = $4 AND ({by} IS NULL OR {by} = $1 OR {end} < $5)"
         );
-        let done = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(owner.to_string())
-            .bind(until.0)
-            .bind(institution.to_string())
-            .bind(mailbox_id.to_string())
-            .bind(now.0)
+        let done = sql!(sqlx::AssertSqlSafe(statement); owner, until, institution, mailbox_id, now)
             .execute(&self.pool)
             .await?;
         Ok(done.rows_affected() == 1)
@@ -54,11 +50,7 @@ impl Store {
         let (by, _) = lease.columns();
         // The name is a constant of this file.
         let statement = format!("UPDATE mailboxes SET {by} = NULL WHERE id = $1 AND {by} = $2");
-        sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(mailbox_id.to_string())
-            .bind(owner.to_string())
-            .execute(&self.pool)
-            .await?;
+        sql!(sqlx::AssertSqlSafe(statement); mailbox_id, owner).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -77,12 +69,12 @@ impl Store {
         mailbox_id: MailboxId,
         refusal: Option<&str>,
     ) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_refusal = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(refusal)
-            .bind(institution.to_string())
-            .bind(mailbox_id.to_string())
-            .execute(&self.pool)
-            .await?;
+        sql!(
+            "UPDATE mailboxes SET refresh_refusal = $1 WHERE institution_id = $2 AND id = $3";
+            refusal, institution, mailbox_id
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 }

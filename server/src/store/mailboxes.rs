@@ -1,6 +1,7 @@
 //! Connected mailboxes.
 
 use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -94,28 +95,23 @@ pub(super) fn claimed(statement: &'static str) -> sqlx::AssertSqlSafe<String> {
 
 impl Store {
     pub async fn mailbox(&self, institution: InstitutionId, mailbox_id: MailboxId) -> Result<Option<Mailbox>> {
-        let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
-            .bind(institution.to_string())
-            .bind(mailbox_id.to_string())
+        let row = sql!(select("WHERE institution_id = $1 AND id = $2"); institution, mailbox_id)
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(mailbox).transpose()
     }
 
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(select("WHERE institution_id = $1 ORDER BY address_key"))
-            .bind(institution.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sql!(select("WHERE institution_id = $1 ORDER BY address_key"); institution).fetch_all(&self.pool).await?;
         rows.iter().map(mailbox).collect()
     }
 
     pub async fn mailboxes_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(select(
-            "WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",
-        ))
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
+        let rows = sql!(
+            select("WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",);
+            institution, user_id
+        )
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(mailbox).collect()
@@ -127,12 +123,12 @@ impl Store {
         kind: AttemptKind,
         address: &str,
     ) -> Result<Option<Mailbox>> {
-        let row = sqlx::query(select("WHERE institution_id = $1 AND purpose = $2 AND address_key = $3"))
-            .bind(institution.to_string())
-            .bind(kind.as_str())
-            .bind(address.to_lowercase())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sql!(
+            select("WHERE institution_id = $1 AND purpose = $2 AND address_key = $3");
+            institution, kind, address.to_lowercase()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
         row.as_ref().map(mailbox).transpose()
     }
 
@@ -146,39 +142,26 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<MailboxId>> {
         // An address belongs to one person, and so does its Microsoft account, which may have several addresses.
-        let theirs = sqlx::query(
-            "SELECT 1 FROM mailboxes WHERE institution_id = $1 AND subject = $2 AND user_id <> $3 AND purpose = 'personal'",
+        let theirs = sql!(
+            "SELECT 1 FROM mailboxes WHERE institution_id = $1 AND subject = $2 AND user_id <> $3 AND purpose = 'personal'";
+            institution, new.subject, new.user
         )
-        .bind(institution.to_string())
-        .bind(&new.subject)
-        .bind(new.user.to_string())
         .fetch_optional(&mut **tx)
         .await?;
         if new.kind == AttemptKind::Personal && theirs.is_some() {
             return Ok(None);
         }
-        let row = sqlx::query(
+        let row = sql!(
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
                tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
                client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, sync_problem = NULL, next_test_at = $13, updated_at = $12,
                refreshed_at = $12
-             WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id",
+             WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id";
+            new.id, institution, new.user, new.kind, new.address, new.address.to_lowercase(), new.sign_in_name,
+            new.subject, new.client_id, new.tenant_id, new.refresh_token_sealed, now, new.next_test_at
         )
-        .bind(new.id.to_string())
-        .bind(institution.to_string())
-        .bind(new.user.to_string())
-        .bind(new.kind.as_str())
-        .bind(&new.address)
-        .bind(new.address.to_lowercase())
-        .bind(&new.sign_in_name)
-        .bind(&new.subject)
-        .bind(&new.client_id)
-        .bind(&new.tenant_id)
-        .bind(&new.refresh_token_sealed)
-        .bind(now.0)
-        .bind(new.next_test_at.0)
         .fetch_optional(&mut **tx)
         .await?;
         let stored: Option<MailboxId> = row.as_ref().map(|row| id(row, "id")).transpose()?;
@@ -202,15 +185,11 @@ impl Store {
         version: i64,
         now: Timestamp,
     ) -> Result<bool> {
-        let done = sqlx::query(
+        let done = sql!(
             "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refreshed_at = $5, refresh_refusal = NULL
-             WHERE institution_id = $2 AND id = $3 AND grant_version = $4",
+             WHERE institution_id = $2 AND id = $3 AND grant_version = $4";
+            sealed, institution, mailbox_id, version, now
         )
-        .bind(sealed)
-        .bind(institution.to_string())
-        .bind(mailbox_id.to_string())
-        .bind(version)
-        .bind(now.0)
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -224,10 +203,10 @@ impl Store {
         mailbox_id: MailboxId,
         sealed: &str,
     ) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL WHERE institution_id = $2 AND id = $3")
-            .bind(sealed)
-            .bind(institution.to_string())
-            .bind(mailbox_id.to_string())
+        sql!(
+            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL WHERE institution_id = $2 AND id = $3";
+            sealed, institution, mailbox_id
+        )
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -243,17 +222,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         let connected_at = (state == MailboxState::Connected).then_some(now.0);
-        sqlx::query(
+        sql!(
             "UPDATE mailboxes SET state = $1, problem = $2, next_test_at = $3, connected_at = COALESCE($4, connected_at), updated_at = $5
-             WHERE institution_id = $6 AND id = $7",
+             WHERE institution_id = $6 AND id = $7";
+            state, problem, next_test_at, connected_at, now, institution, mailbox_id
         )
-        .bind(state.as_str())
-        .bind(problem.map(Fault::to_json))
-        .bind(next_test_at.map(|at| at.0))
-        .bind(connected_at)
-        .bind(now.0)
-        .bind(institution.to_string())
-        .bind(mailbox_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -267,13 +240,11 @@ impl Store {
         problem: &Fault,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
+        sql!(
             "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2
-             WHERE institution_id = $3",
+             WHERE institution_id = $3";
+            problem, now, institution
         )
-        .bind(problem.to_json())
-        .bind(now.0)
-        .bind(institution.to_string())
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -281,11 +252,12 @@ impl Store {
 
     /// Schedules tests of the blocked mailboxes of an institution now.
     pub async fn test_blocked_now(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked'")
-            .bind(now.0)
-            .bind(institution.to_string())
-            .execute(&mut **tx)
-            .await?;
+        sql!(
+            "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked'";
+            now, institution
+        )
+        .execute(&mut **tx)
+        .await?;
         Ok(())
     }
 
@@ -296,23 +268,21 @@ impl Store {
         mailbox_id: MailboxId,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
+        sql!(
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
-             AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'",
+             AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'";
+            now, institution, mailbox_id
         )
-        .bind(now.0)
-        .bind(institution.to_string())
-        .bind(mailbox_id.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
-        let row = sqlx::query(
-            "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'",
+        let row = sql!(
+            "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'";
+            institution
         )
-        .bind(institution.to_string())
         .fetch_one(&self.pool)
         .await?;
         Ok(row.try_get(0)?)
@@ -325,26 +295,24 @@ impl Store {
         aliases: &[String],
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET aliases = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4")
-            .bind(aliases.join("\n"))
-            .bind(now.0)
-            .bind(institution.to_string())
-            .bind(mailbox.to_string())
-            .execute(&self.pool)
-            .await?;
+        sql!(
+            "UPDATE mailboxes SET aliases = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4";
+            aliases.join("\n"), now, institution, mailbox
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
     pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
-        sqlx::query("UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2")
-            .bind(institution.to_string())
-            .bind(mailbox_id.to_string())
+        sql!(
+            "UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2";
+            institution, mailbox_id
+        )
             .execute(&mut **tx)
             .await?;
         super::inbox::clear(tx, institution, mailbox_id).await?;
-        let done = sqlx::query("DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(mailbox_id.to_string())
+        let done = sql!("DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2"; institution, mailbox_id)
             .execute(&mut **tx)
             .await?;
         Ok(done.rows_affected() == 1)
@@ -357,9 +325,7 @@ impl Store {
         institution: InstitutionId,
         user_id: UserId,
     ) -> Result<Vec<MailboxId>> {
-        let rows = sqlx::query("SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        let rows = sql!("SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
             .fetch_all(&mut **tx)
             .await?;
         let theirs: Vec<MailboxId> = rows.iter().map(|row| id(row, "id")).collect::<Result<_>>()?;
@@ -371,13 +337,13 @@ impl Store {
 
     /// Claims blocked mailboxes that are due for a test; each goes to one replica.
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(claimed(
+        let rows = sql!(
+            claimed(
             "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state = 'blocked' AND next_test_at <= $2
              ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2",
-        ))
-        .bind(next.0)
-        .bind(now.0)
-        .bind(limit)
+        );
+            next, now, limit
+        )
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(mailbox).collect()
@@ -386,13 +352,13 @@ impl Store {
     /// Claims mailboxes whose grant was last renewed before a time, and sets the renewal to `note`; each goes to one replica. A failed
     /// renewal is due again soon.
     pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sqlx::query(claimed(
+        let rows = sql!(
+            claimed(
             "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
              AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2",
-        ))
-        .bind(note.0)
-        .bind(before.0)
-        .bind(limit)
+        );
+            note, before, limit
+        )
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(mailbox).collect()
@@ -400,10 +366,8 @@ impl Store {
 
     /// Incidents already reported to the administrators of an institution.
     pub async fn told_alerts(&self, institution: InstitutionId) -> Result<Vec<String>> {
-        let rows = sqlx::query("SELECT incident FROM alerts WHERE institution_id = $1")
-            .bind(institution.to_string())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sql!("SELECT incident FROM alerts WHERE institution_id = $1"; institution).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
@@ -415,12 +379,10 @@ impl Store {
         incident: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        let done = sqlx::query(
-            "INSERT INTO alerts (institution_id, incident, created_at) VALUES ($1, $2, $3) ON CONFLICT (institution_id, incident) DO NOTHING",
+        let done = sql!(
+            "INSERT INTO alerts (institution_id, incident, created_at) VALUES ($1, $2, $3) ON CONFLICT (institution_id, incident) DO NOTHING";
+            institution, incident, now
         )
-        .bind(institution.to_string())
-        .bind(incident)
-        .bind(now.0)
         .execute(&mut **tx)
         .await?;
         Ok(done.rows_affected() == 1)

@@ -16,12 +16,15 @@ mod outbox;
 mod people;
 mod quotas;
 mod sessions;
+mod sql;
 
 use crate::config::DiskSpace;
 use crate::diagnosis::Fault;
 use app::model::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
+
+use sql::sql;
 
 pub use attempts::{Attempt, Check, NewAttempt, Resting};
 pub use backend::{Backend, missing_file};
@@ -105,9 +108,6 @@ pub struct Store {
 
 impl Store {
     /// Connects and migrates.
-    ///
-    /// # Errors
-    /// [`StoreError`]: unreachable, not writable, or newer than this program.
     pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
@@ -145,12 +145,10 @@ impl Store {
     }
 
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING",
+        sql!(
+            "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING";
+            key_id, sealed, now
         )
-        .bind(key_id)
-        .bind(sealed)
-        .bind(now)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -158,7 +156,7 @@ impl Store {
 
     /// Deletes the check rows of all other keys: after a rotation nothing is sealed with them.
     pub async fn keep_only_vault_check(&self, key_id: &str) -> Result<()> {
-        sqlx::query("DELETE FROM vault_checks WHERE key_id <> $1").bind(key_id).execute(&self.pool).await?;
+        sql!("DELETE FROM vault_checks WHERE key_id <> $1"; key_id).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -179,7 +177,7 @@ impl Store {
     pub async fn sealed_value(&self, table: &str, column: &str, row: &str) -> Result<Option<String>> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else { return Ok(None) };
         let statement = format!("SELECT {column} FROM {table} WHERE id = $1");
-        let found = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(row).fetch_optional(&self.pool).await?;
+        let found = sql!(sqlx::AssertSqlSafe(statement); row).fetch_optional(&self.pool).await?;
         Ok(found.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
     }
 

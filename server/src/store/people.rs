@@ -1,5 +1,6 @@
 //! Institutions, users, invitations.
 
+use crate::store::sql::sql;
 use app::model::{InstitutionId, Role, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -50,25 +51,20 @@ pub struct NewInvitation<'a> {
 
 impl Store {
     /// Creates an institution.
-    ///
-    /// # Errors
     /// [`super::StoreError`]; a duplicate if the slug exists.
     pub async fn add_institution(&self, tx: &mut Tx, new: &InstitutionRow, now: Timestamp) -> Result<()> {
-        sqlx::query("INSERT INTO institutions (id, slug, name, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(new.id.to_string())
-            .bind(&new.slug)
-            .bind(&new.name)
-            .bind(now.0)
-            .execute(&mut **tx)
-            .await?;
+        sql!(
+            "INSERT INTO institutions (id, slug, name, created_at) VALUES ($1, $2, $3, $4)";
+            new.id, new.slug, new.name, now
+        )
+        .execute(&mut **tx)
+        .await?;
         Ok(())
     }
 
     pub async fn institution_by_slug(&self, slug: &str) -> Result<Option<InstitutionRow>> {
-        let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE slug = $1")
-            .bind(slug)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row =
+            sql!("SELECT id, slug, name FROM institutions WHERE slug = $1"; slug).fetch_optional(&self.pool).await?;
         row.map(|row| {
             Ok(InstitutionRow { id: id(&row, "id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
         })
@@ -76,8 +72,7 @@ impl Store {
     }
 
     pub async fn institution(&self, institution_id: InstitutionId) -> Result<Option<InstitutionRow>> {
-        let row = sqlx::query("SELECT id, slug, name FROM institutions WHERE id = $1")
-            .bind(institution_id.to_string())
+        let row = sql!("SELECT id, slug, name FROM institutions WHERE id = $1"; institution_id)
             .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
@@ -96,51 +91,43 @@ impl Store {
     }
 
     /// Creates an account without a password.
-    ///
-    /// # Errors
     /// [`super::StoreError`]; a duplicate if the address has one.
     pub async fn add_user(&self, tx: &mut Tx, institution: InstitutionId, new: &User, now: Timestamp) -> Result<()> {
-        sqlx::query(
+        sql!(
             "INSERT INTO users (id, institution_id, address, address_key, role, password_hash, disabled_at, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)",
+             VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)";
+            new.id, institution, new.address, new.address.to_lowercase(), new.role, new.password_hash, now
         )
-        .bind(new.id.to_string())
-        .bind(institution.to_string())
-        .bind(&new.address)
-        .bind(new.address.to_lowercase())
-        .bind(new.role.as_str())
-        .bind(new.password_hash.as_deref())
-        .bind(now.0)
         .execute(&mut **tx)
         .await?;
         Ok(())
     }
 
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
-        let rows = sqlx::query("SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 ORDER BY address_key")
-            .bind(institution.to_string())
+        let rows = sql!(
+            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 ORDER BY address_key";
+            institution
+        )
             .fetch_all(&self.pool)
             .await?;
         rows.iter().map(user).collect()
     }
 
     pub async fn user_by_address(&self, institution: InstitutionId, address: &str) -> Result<Option<User>> {
-        let row = sqlx::query(
-            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND address_key = $2",
+        let row = sql!(
+            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND address_key = $2";
+            institution, address.trim().to_lowercase()
         )
-        .bind(institution.to_string())
-        .bind(address.trim().to_lowercase())
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(user).transpose()
     }
 
     pub async fn user(&self, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
-        let row = sqlx::query(
-            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2",
+        let row = sql!(
+            "SELECT id, address, role, password_hash, disabled_at FROM users WHERE institution_id = $1 AND id = $2";
+            institution, user_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(user).transpose()
@@ -153,20 +140,14 @@ impl Store {
         user_id: UserId,
         hash: &str,
     ) -> Result<()> {
-        sqlx::query("UPDATE users SET password_hash = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(hash)
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        sql!("UPDATE users SET password_hash = $1 WHERE institution_id = $2 AND id = $3"; hash, institution, user_id)
             .execute(&mut **tx)
             .await?;
         Ok(())
     }
 
     pub async fn set_role(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId, role: Role) -> Result<()> {
-        sqlx::query("UPDATE users SET role = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(role.as_str())
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        sql!("UPDATE users SET role = $1 WHERE institution_id = $2 AND id = $3"; role, institution, user_id)
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -180,10 +161,7 @@ impl Store {
         user_id: UserId,
         at: Option<Timestamp>,
     ) -> Result<()> {
-        sqlx::query("UPDATE users SET disabled_at = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(at.map(|at| at.0))
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        sql!("UPDATE users SET disabled_at = $1 WHERE institution_id = $2 AND id = $3"; at, institution, user_id)
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -193,16 +171,12 @@ impl Store {
     /// that removes one, with locked rows, so that two administrators cannot remove each other.
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
         // A write to the institution's row serialises these transactions on PostgreSQL; SQLite serialises all writes.
-        sqlx::query("UPDATE institutions SET name = name WHERE id = $1")
-            .bind(institution.to_string())
-            .execute(&mut **tx)
-            .await?;
-        let row = sqlx::query(
+        sql!("UPDATE institutions SET name = name WHERE id = $1"; institution).execute(&mut **tx).await?;
+        let row = sql!(
             "SELECT COUNT(*) FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
-             AND password_hash IS NOT NULL AND id <> $2",
+             AND password_hash IS NOT NULL AND id <> $2";
+            institution, besides
         )
-        .bind(institution.to_string())
-        .bind(besides.to_string())
         .fetch_one(&mut **tx)
         .await?;
         Ok(row.try_get(0)?)
@@ -210,24 +184,17 @@ impl Store {
 
     pub async fn put_invitation(&self, tx: &mut Tx, institution: InstitutionId, new: &NewInvitation<'_>) -> Result<()> {
         self.drop_invitations(tx, institution, new.user).await?;
-        sqlx::query(
-            "INSERT INTO invitations (id, institution_id, user_id, token_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        sql!(
+            "INSERT INTO invitations (id, institution_id, user_id, token_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
+            new.id, institution, new.user, new.token_sha256, new.created_at, new.expires_at
         )
-        .bind(new.id.to_string())
-        .bind(institution.to_string())
-        .bind(new.user.to_string())
-        .bind(new.token_sha256)
-        .bind(new.created_at.0)
-        .bind(new.expires_at.0)
         .execute(&mut **tx)
         .await?;
         Ok(())
     }
 
     pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
-        sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        sql!("DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -235,30 +202,27 @@ impl Store {
 
     /// Uses up an invitation. `false`: it was used already.
     pub async fn use_invitation(&self, tx: &mut Tx, institution: InstitutionId, token_sha256: &str) -> Result<bool> {
-        let done = sqlx::query("DELETE FROM invitations WHERE institution_id = $1 AND token_sha256 = $2")
-            .bind(institution.to_string())
-            .bind(token_sha256)
-            .execute(&mut **tx)
-            .await?;
+        let done =
+            sql!("DELETE FROM invitations WHERE institution_id = $1 AND token_sha256 = $2"; institution, token_sha256)
+                .execute(&mut **tx)
+                .await?;
         Ok(done.rows_affected() == 1)
     }
 
     pub async fn invitation(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<Invitation>> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT u.id, u.address, u.role, u.password_hash, u.disabled_at, i.expires_at FROM invitations i
              JOIN users u ON u.id = i.user_id AND u.institution_id = i.institution_id
-             WHERE i.institution_id = $1 AND i.token_sha256 = $2",
+             WHERE i.institution_id = $1 AND i.token_sha256 = $2";
+            institution, token_sha256
         )
-        .bind(institution.to_string())
-        .bind(token_sha256)
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok(Invitation { user: user(&row)?, expires_at: at(&row, "expires_at")? })).transpose()
     }
 
     pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
-        let rows = sqlx::query("SELECT user_id, expires_at FROM invitations WHERE institution_id = $1")
-            .bind(institution.to_string())
+        let rows = sql!("SELECT user_id, expires_at FROM invitations WHERE institution_id = $1"; institution)
             .fetch_all(&self.pool)
             .await?;
         rows.iter().map(|row| Ok((id(row, "user_id")?, at(row, "expires_at")?))).collect()

@@ -1,5 +1,6 @@
 //! Usage, for quotas.
 
+use crate::store::sql::sql;
 use app::model::{InstitutionId, Timestamp, UserId};
 use sqlx::Row;
 
@@ -41,13 +42,14 @@ impl Store {
     }
 
     async fn usage(&self, of: &'static str, institution: InstitutionId, user: UserId) -> Result<Usage> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT),
+        let row = sql!(
+            sqlx::AssertSqlSafe(format!(
+                "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT),
                     CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN size ELSE 0 END), 0) AS BIGINT),
                     CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM ({of}) AS used",
-        )))
-        .bind(institution.to_string())
-        .bind(user.to_string())
+            ));
+            institution, user
+        )
         .fetch_one(&self.pool)
         .await?;
         Ok(Usage {
@@ -65,13 +67,11 @@ impl Store {
         user: UserId,
         since: Timestamp,
     ) -> Result<(i64, i64)> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT)
-             FROM attempts WHERE institution_id = $1 AND automatic = 0 AND created_at >= $3",
+             FROM attempts WHERE institution_id = $1 AND automatic = 0 AND created_at >= $3";
+            institution, user, since
         )
-        .bind(institution.to_string())
-        .bind(user.to_string())
-        .bind(since.0)
         .fetch_one(&self.pool)
         .await?;
         Ok((row.try_get(0)?, row.try_get(1)?))

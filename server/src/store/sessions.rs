@@ -1,5 +1,6 @@
 //! Sessions, form answers, failed sign-ins.
 
+use crate::store::sql::sql;
 use app::model::{InstitutionId, SessionId, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -55,12 +56,10 @@ impl Store {
         token_sha256: &str,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query("INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)")
-            .bind(session.to_string())
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
-            .bind(token_sha256)
-            .bind(now.0)
+        sql!(
+            "INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)";
+            session, institution, user_id, token_sha256, now
+        )
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -68,21 +67,13 @@ impl Store {
 
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.token_sha256 = $2");
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(institution.to_string())
-            .bind(token_sha256)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sql!(sqlx::AssertSqlSafe(statement); institution, token_sha256).fetch_optional(&self.pool).await?;
         row.as_ref().map(session).transpose()
     }
 
     pub async fn session_by_id(&self, institution: InstitutionId, session_id: SessionId) -> Result<Option<SessionRow>> {
         let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.id = $2");
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(institution.to_string())
-            .bind(session_id.to_string())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sql!(sqlx::AssertSqlSafe(statement); institution, session_id).fetch_optional(&self.pool).await?;
         row.as_ref().map(session).transpose()
     }
 
@@ -99,22 +90,18 @@ impl Store {
             "SELECT u.role FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
              WHERE s.institution_id = $1 AND s.id = $2 AND u.id = $3 AND u.disabled_at IS NULL{lock}"
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(institution.to_string())
-            .bind(session_id.to_string())
-            .bind(user.to_string())
-            .fetch_optional(&mut **tx)
-            .await?;
+        let row = sql!(sqlx::AssertSqlSafe(statement); institution, session_id, user).fetch_optional(&mut **tx).await?;
         row.as_ref().map(|row| named(row, "role", app::model::Role::parse)).transpose()
     }
 
     /// Hides a person's mail until the Microsoft account of one of their mailboxes signs in. `false`: they never had a mailbox.
     pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
-        let rows = sqlx::query("SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
-            .fetch_all(&mut **tx)
-            .await?;
+        let rows = sql!(
+            "SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id";
+            institution, user_id
+        )
+        .fetch_all(&mut **tx)
+        .await?;
         let mut subjects =
             rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<std::result::Result<Vec<_>, _>>()?;
         // Mailboxes disconnected before count too.
@@ -126,20 +113,18 @@ impl Store {
             return Ok(false);
         }
         // An existing lock may name accounts that no mailbox has any more: it stays.
-        sqlx::query("UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
-            .bind(subjects.join("\n"))
-            .execute(&mut **tx)
-            .await?;
+        sql!(
+            "UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2";
+            institution, user_id, subjects.join("\n")
+        )
+        .execute(&mut **tx)
+        .await?;
         Ok(true)
     }
 
     /// Microsoft accounts that signed in to a person's mailboxes.
     async fn subjects(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<Vec<String>> {
-        let row = sqlx::query("SELECT subjects FROM users WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        let row = sql!("SELECT subjects FROM users WHERE institution_id = $1 AND id = $2"; institution, user_id)
             .fetch_optional(&mut **tx)
             .await?;
         let all = row.map(|row| row.try_get::<String, _>(0)).transpose()?.unwrap_or_default();
@@ -158,12 +143,12 @@ impl Store {
         all.retain(|known| known != subject);
         all.insert(0, subject.to_owned());
         all.truncate(MOST_SUBJECTS);
-        sqlx::query("UPDATE users SET subjects = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(all.join("\n"))
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
-            .execute(&mut **tx)
-            .await?;
+        sql!(
+            "UPDATE users SET subjects = $1 WHERE institution_id = $2 AND id = $3";
+            all.join("\n"), institution, user_id
+        )
+        .execute(&mut **tx)
+        .await?;
         Ok(())
     }
 
@@ -179,30 +164,21 @@ impl Store {
         let statement = format!(
             "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL{lock}"
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
-            .bind(hash)
-            .fetch_optional(&mut **tx)
-            .await?;
+        let row = sql!(sqlx::AssertSqlSafe(statement); institution, user_id, hash).fetch_optional(&mut **tx).await?;
         Ok(row.is_some())
     }
 
     /// Unlocks a person's mail if the Microsoft account is one that the lock names.
     pub async fn unlock_mail(&self, institution: InstitutionId, user_id: UserId, subject: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        let row = sql!("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2"; institution, user_id)
             .fetch_optional(&mut *tx)
             .await?;
         let lock = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten();
         if !lock.is_some_and(|lock| !subject.is_empty() && lock.lines().any(|known| known == subject)) {
             return Ok(false);
         }
-        sqlx::query("UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        sql!("UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2"; institution, user_id)
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
@@ -211,21 +187,22 @@ impl Store {
 
     /// Failures of a subject in a window that began after a time.
     pub async fn sign_in_failures(&self, subject: &str, since: Timestamp) -> Result<i64> {
-        let row = sqlx::query("SELECT failures FROM sign_in_failures WHERE subject = $1 AND window_started_at >= $2")
-            .bind(subject)
-            .bind(since.0)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sql!(
+            "SELECT failures FROM sign_in_failures WHERE subject = $1 AND window_started_at >= $2";
+            subject, since
+        )
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
     }
 
     pub async fn sessions_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<SessionId>> {
-        let rows =
-            sqlx::query("SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at")
-                .bind(institution.to_string())
-                .bind(user_id.to_string())
-                .fetch_all(&self.pool)
-                .await?;
+        let rows = sql!(
+            "SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at";
+            institution, user_id
+        )
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(|row| id(row, "id")).collect()
     }
 
@@ -237,42 +214,32 @@ impl Store {
         created_after: Timestamp,
         seen_after: Timestamp,
     ) -> Result<bool> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id
-             WHERE s.institution_id = $1 AND s.id = $2 AND s.created_at > $3 AND s.seen_at > $4 AND u.disabled_at IS NULL",
+             WHERE s.institution_id = $1 AND s.id = $2 AND s.created_at > $3 AND s.seen_at > $4 AND u.disabled_at IS NULL";
+            institution, session, created_after, seen_after
         )
-        .bind(institution.to_string())
-        .bind(session.to_string())
-        .bind(created_after.0)
-        .bind(seen_after.0)
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.is_some())
     }
 
     pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3")
-            .bind(now.0)
-            .bind(institution.to_string())
-            .bind(session.to_string())
+        sql!("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3"; now, institution, session)
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
     pub async fn end_session(&self, institution: InstitutionId, session: SessionId) -> Result<()> {
-        sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND id = $2")
-            .bind(institution.to_string())
-            .bind(session.to_string())
+        sql!("DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
     pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
-        sqlx::query("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2")
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
+        sql!("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -286,23 +253,23 @@ impl Store {
         session_seen_before: Timestamp,
         failures_before: Timestamp,
     ) -> Result<()> {
-        sqlx::query("DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2")
-            .bind(session_created_before.0)
-            .bind(session_seen_before.0)
-            .execute(&self.pool)
-            .await?;
-        sqlx::query("DELETE FROM flashes WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
-        // Most windows are short, which bounds this table.
-        sqlx::query(
-            "DELETE FROM sign_in_failures WHERE window_started_at < $1
-                OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'",
+        sql!(
+            "DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2";
+            session_created_before, session_seen_before
         )
-        .bind(failures_before.0)
-        .bind(now.plus_ms(-SHORT_WINDOW_MS).0)
         .execute(&self.pool)
         .await?;
-        sqlx::query("DELETE FROM invitations WHERE expires_at < $1").bind(now.0).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM alerts WHERE created_at < $1").bind(now.0 - ALERT_MS).execute(&self.pool).await?;
+        sql!("DELETE FROM flashes WHERE expires_at < $1"; now).execute(&self.pool).await?;
+        // Most windows are short, which bounds this table.
+        sql!(
+            "DELETE FROM sign_in_failures WHERE window_started_at < $1
+                OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'";
+            failures_before, now.plus_ms(-SHORT_WINDOW_MS)
+        )
+        .execute(&self.pool)
+        .await?;
+        sql!("DELETE FROM invitations WHERE expires_at < $1"; now).execute(&self.pool).await?;
+        sql!("DELETE FROM alerts WHERE created_at < $1"; now.0 - ALERT_MS).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -314,25 +281,20 @@ impl Store {
         body: &str,
         expires_at: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
+        sql!(
             "INSERT INTO flashes (token_sha256, institution_id, user_id, body, expires_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (token_sha256) DO UPDATE SET body = $4, expires_at = $5",
+             ON CONFLICT (token_sha256) DO UPDATE SET body = $4, expires_at = $5";
+            token_sha256, institution, user_id, body, expires_at
         )
-        .bind(token_sha256)
-        .bind(institution.to_string())
-        .bind(user_id.map(|user_id| user_id.to_string()))
-        .bind(body)
-        .bind(expires_at.0)
         .execute(&self.pool)
         .await?;
         if let Some(user_id) = user_id {
             // Unread flashes: a person has a few tabs.
-            sqlx::query(
+            sql!(
                 "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2 AND token_sha256 NOT IN (
-                   SELECT token_sha256 FROM flashes WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)",
+                   SELECT token_sha256 FROM flashes WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)";
+                institution, user_id
             )
-            .bind(institution.to_string())
-            .bind(user_id.to_string())
             .execute(&self.pool)
             .await?;
         }
@@ -347,11 +309,10 @@ impl Store {
         token_sha256: &str,
         now: Timestamp,
     ) -> Result<Option<String>> {
-        let row = sqlx::query(
-            "DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at",
+        let row = sql!(
+            "DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at";
+            token_sha256, institution
         )
-        .bind(token_sha256)
-        .bind(institution.to_string())
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
@@ -369,24 +330,21 @@ impl Store {
         now: Timestamp,
         window_before: Timestamp,
     ) -> Result<(i64, Timestamp)> {
-        let row = sqlx::query(
+        let row = sql!(
             "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, 1)
              ON CONFLICT (subject) DO UPDATE SET
                failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN 1 ELSE sign_in_failures.failures + 1 END,
                window_started_at = CASE WHEN sign_in_failures.window_started_at < $3 THEN $2 ELSE sign_in_failures.window_started_at END
-             RETURNING failures, window_started_at",
+             RETURNING failures, window_started_at";
+            subject, now, window_before
         )
-        .bind(subject)
-        .bind(now.0)
-        .bind(window_before.0)
         .fetch_one(&self.pool)
         .await?;
         Ok((row.try_get("failures")?, at(&row, "window_started_at")?))
     }
 
     pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
-        sqlx::query("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0")
-            .bind(subject)
+        sql!("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0"; subject)
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -394,7 +352,7 @@ impl Store {
 
     /// Clears the failures of a subject after a success.
     pub async fn clear_sign_in(&self, subject: &str) -> Result<()> {
-        sqlx::query("DELETE FROM sign_in_failures WHERE subject = $1").bind(subject).execute(&self.pool).await?;
+        sql!("DELETE FROM sign_in_failures WHERE subject = $1"; subject).execute(&self.pool).await?;
         Ok(())
     }
 }

@@ -433,7 +433,7 @@ async fn what_is_a_colleagues_is_worth_nothing() {
                 };
                 let to = location(&answer);
                 let page = browser.get(&world.url(slug, &to)).await.text().await.unwrap();
-                let refused = ["banner bad", "id=\"errors\"", "We can't find that page. It may have been deleted."];
+                let refused = ["banner bad", "id=\"errors\"", "We can't find that. It may have been deleted."];
                 assert!(refused.iter().any(|text| page.contains(text)), "{name} at {slug} is refused");
             }
         }

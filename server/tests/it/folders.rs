@@ -95,8 +95,8 @@ async fn deleting_finds_its_folder_in_any_language_and_is_undone() {
         // One goes on where one was.
         assert!(back.ends_with(&format!("#open-1-{}", uid(&list, "Message 1"))), "{back}");
         let list = page(&browser, &world, &back).await;
-        assert!(list.contains("1 message moved to Deleted Items") && !list.contains(">Message 2"));
-        assert!(list.contains("<title>1 message moved to Deleted Items · Inbox · Entrepost"), "{list}");
+        assert!(list.contains("1 message moved to ") && !list.contains(">Message 2"));
+        assert!(list.contains("<title>1 message moved to "), "{list}");
         let back = post(&browser, &world, "/api/act_on_mail", &form(&list, "class=\"undo\"")).await;
         assert_eq!(folder_of(&world, "Subject: Message 2"), "INBOX", "{name}");
         let list = page(&browser, &world, &back).await;

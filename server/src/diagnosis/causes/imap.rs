@@ -36,7 +36,7 @@ pub(super) static CAUSES: &[Cause] = &[
         You,
         SignInAgain,
         &[
-            say("Press Sign in again and use the account that owns the mailbox."),
+            say("Sign in again with the account that owns the mailbox."),
             say(
                 "If it happens again, ask an administrator to check the permission IMAP.AccessAsUser.All, admin consent, and IMAP under Manage email apps.",
             ),

@@ -41,7 +41,7 @@ impl HowTo {
         Self { is_option: true, ..self }
     }
 
-    /// The step with its blanks filled in; none where what it shows is not known.
+    /// `None` if a value it shows is unknown.
     pub fn filled(&self, blanks: &Blanks) -> Option<Step> {
         let help = match self.help {
             HelpTemplate::None => None,
@@ -103,7 +103,7 @@ pub(super) fn find(name: &str) -> &'static Cause {
     all().find(|cause| cause.name == name).unwrap_or(&UNKNOWN)
 }
 
-const PROPAGATION: HowTo = say("Wait until it takes effect (minutes, sometimes an hour), then press Test again.");
+const PROPAGATION: HowTo = say("Wait until it takes effect (minutes, sometimes an hour), then test again.");
 
 static UNKNOWN: Cause = cause(
     "unknown",
@@ -123,7 +123,7 @@ static OURS: &[Cause] = &[
         "The server restarted or took too long. No one has to sign in again.",
         You,
         TestAgain,
-        &[say("Press Test again.")],
+        &[say("Test again.")],
     ),
     cause(
         "no_room",

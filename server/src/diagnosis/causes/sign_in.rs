@@ -13,7 +13,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The permissions were declined at Microsoft.",
         You,
         SignInAgain,
-        &[say("Press Configure & Test again and choose Accept when Microsoft asks.")],
+        &[say("Sign in again and choose Accept when Microsoft asks.")],
     ),
     cause(
         "foreign_account",
@@ -22,7 +22,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The account that signed in isn't in the tenant.",
         You,
         SignInAgain,
-        &[say("Press Configure & Test again and pick the account of your institution.")],
+        &[say("Sign in again and pick the account of your institution.")],
     ),
     cause(
         "wrong_password",
@@ -31,7 +31,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The user name or password was wrong.",
         You,
         SignInAgain,
-        &[say("Press Configure & Test again and sign in with your institution's password.")],
+        &[say("Sign in again with your institution's password.")],
     ),
     cause(
         "account_disabled",
@@ -49,7 +49,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "They have to sign in again and complete the second step.",
         You,
         SignInAgain,
-        &[say("Press Sign in again and follow Microsoft's steps to the end.")],
+        &[say("Sign in again and follow Microsoft's steps to the end.")],
     ),
     cause(
         "conditional_access",
@@ -75,7 +75,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "A policy asks for a new sign-in from time to time. They just have to sign in again.",
         You,
         SignInAgain,
-        &[say("Press Sign in again.")],
+        &[say("Sign in again.")],
     ),
     cause(
         "device_policy",
@@ -85,7 +85,7 @@ pub(super) static CAUSES: &[Cause] = &[
         You,
         SignInAgain,
         &[
-            say("On a device of your institution, press Sign in again."),
+            say("Sign in again on a device of your institution."),
             say(
                 "If you have none, ask an administrator to check the policy: Entra ID › Monitoring & health › Sign-in logs names it.",
             ),
@@ -109,7 +109,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The account is locked after failed sign-ins. It unlocks automatically, or an administrator resets the password.",
         You,
         SignInAgain,
-        &[say("Wait some minutes, sign in once at Microsoft's own page, then press Sign in again.")],
+        &[say("Wait some minutes, sign in once at Microsoft's own page, then sign in again.")],
     ),
     cause(
         "password_expired",
@@ -118,7 +118,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "Their Microsoft password has expired.",
         You,
         SignInAgain,
-        &[say("Sign in at Microsoft's own page, set a new password, then press Sign in again.")],
+        &[say("Sign in at Microsoft's own page, set a new password, then sign in again.")],
     ),
     cause(
         "exchange_missing",
@@ -164,7 +164,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "They have to sign in again.",
         You,
         SignInAgain,
-        &[say("Press Sign in again.")],
+        &[say("Sign in again.")],
     ),
     cause(
         "grant_revoked",
@@ -173,7 +173,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The grant expired or was withdrawn (reset password, revoked sessions). They have to sign in again.",
         You,
         SignInAgain,
-        &[say("Press Sign in again.")],
+        &[say("Sign in again.")],
     ),
     cause(
         "start_over",
@@ -182,7 +182,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The code was already used, or belongs to another sign-in. If it happens again, it's a bug of Entrepost.",
         You,
         SignInAgain,
-        &[say("Press Configure & Test again.")],
+        &[say("Sign in again.")],
     ),
     cause(
         "id_token_invalid",
@@ -200,7 +200,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The callback's `iss` isn't the tenant's issuer.",
         You,
         SignInAgain,
-        &[say("Press Configure & Test again.")],
+        &[say("Sign in again.")],
     ),
     cause(
         "no_refresh_token",
@@ -241,7 +241,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "Connections are bound to Client ID and Tenant ID, so this one ended. They have to sign in again.",
         You,
         SignInAgain,
-        &[say("Press Sign in again.")],
+        &[say("Sign in again.")],
     ),
     cause(
         "provider_changed",
@@ -262,7 +262,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "Its answer is unknown to Entrepost. They have to sign in again; the technical details are below.",
         You,
         SignInAgain,
-        &[say("Press Configure & Test and sign in again.")],
+        &[say("Sign in again.")],
     ),
     // --- The authority
     cause(

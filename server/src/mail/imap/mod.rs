@@ -132,9 +132,6 @@ fn info(text: &str) -> &str {
 
 impl Session {
     /// Connects with TLS and signs in.
-    ///
-    /// # Errors
-    /// [`MailError`] with the step that failed.
     pub async fn open(login: &Login<'_>, trust: &Trust) -> Result<Self, MailError> {
         let (host, port) = login.server;
         let connect = tokio::time::timeout(STEP_LIMIT, TcpStream::connect((host.clone(), *port))).await;
@@ -189,8 +186,6 @@ impl Session {
     }
 
     /// Waits in IDLE until the server reports a change (`true`), the time is over, or `interrupted` completes.
-    ///
-    /// # Errors
     /// [`MailError`]: the session is unusable then.
     pub async fn idle(&mut self, limit: Duration, interrupted: impl Future<Output = ()>) -> Result<bool, MailError> {
         let mut inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;

@@ -27,9 +27,6 @@ pub(super) fn field(field: &str, label: &str, text: impl ToString) -> FieldError
 }
 
 /// Parses the form.
-///
-/// # Errors
-/// One error per invalid field.
 pub(super) fn parse(
     form: EmailConfigForm,
     old: &EmailSettings,

@@ -305,7 +305,7 @@ impl Services {
                 flash.notice = Some(Notice::new(
                     Tone::Problem,
                     "Microsoft rejected these values.",
-                    "They stay saved, but unchecked. Correct them below and save.",
+                    "They stay saved. Correct them below and save.",
                 ));
                 Ok(flash)
             }

@@ -216,7 +216,7 @@ impl Services {
         let described = callback.error_description.as_deref().unwrap_or_default();
         let told = callback.error.as_deref().and_then(|error| self.returned(visitor, error, described));
         if let Some((said, ids)) = told {
-            notice.text = format!("{} Microsoft said: {} {} {}", notice.text, said.title, said.text, ids.join(" "));
+            notice.text = format!("{} Reason: {} {} {}", notice.text, said.title, said.text, ids.join(" "));
         }
         TurnedAway { notice, path }
     }

@@ -1,7 +1,7 @@
 //! Claims: taking a due delivery, renewing its lease, recording the outcome, reaping expired leases.
 
 use crate::config::Throttle;
-use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientState, Timestamp, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -27,13 +27,12 @@ fn queue(row: &AnyRow) -> Result<SendQueue> {
 impl Store {
     /// Send queues with due deliveries, the longest-waiting first.
     pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT id, institution_id, mailbox_id FROM send_queues WHERE paused_until <= $1 AND EXISTS (
                SELECT 1 FROM deliveries d WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
-             ORDER BY served_at LIMIT $2",
+             ORDER BY served_at LIMIT $2";
+            now, limit
         )
-        .bind(now.0)
-        .bind(limit)
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(queue).collect()
@@ -51,26 +50,26 @@ impl Store {
         now: Timestamp,
     ) -> Result<Claim> {
         let mut tx = self.begin().await?;
-        let locked =
-            sqlx::query("UPDATE send_queues SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id")
-                .bind(now.0)
-                .bind(queue.id.to_string())
-                .fetch_optional(&mut *tx)
-                .await?;
+        let locked = sql!(
+            "UPDATE send_queues SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id";
+            now, queue.id
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
         if locked.is_none() {
             return Ok(Claim::Nothing);
         }
-        let due = sqlx::query(select(
+        let due = sql!(
+            select(
             "WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND next_attempt_at <= $2 ORDER BY created_at, id LIMIT 1",
-        ))
-        .bind(queue.id.to_string())
-        .bind(now.0)
+        );
+            queue.id, now
+        )
         .fetch_optional(&mut *tx)
         .await?;
         let Some(mut found) = due.as_ref().map(delivery).transpose()? else { return Ok(Claim::Nothing) };
         let recipients: i64 =
-            sqlx::query("SELECT COUNT(*) FROM recipients WHERE delivery_id = $1 AND state = 'pending'")
-                .bind(found.id.to_string())
+            sql!("SELECT COUNT(*) FROM recipients WHERE delivery_id = $1 AND state = 'pending'"; found.id)
                 .fetch_one(&mut *tx)
                 .await?
                 .try_get(0)?;
@@ -90,17 +89,14 @@ impl Store {
             }
         }
         throttle::record_submission(&mut tx, &sender, found.id, connection, until, recipients, now).await?;
-        let claimed = sqlx::query(
+        let claimed = sql!(
             // Its age counts from the first attempt, however long it waited before.
             "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
                answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
-             WHERE id = $4 AND state IN ('queued', 'deferred')",
+             WHERE id = $4 AND state IN ('queued', 'deferred')";
+            owner, until, now, found.id
         )
-        .bind(owner.to_string())
-        .bind(until.0)
-        .bind(now.0)
-        .bind(found.id.to_string())
         .execute(&mut *tx)
         .await?;
         // Its writer cancelled it a moment ago.
@@ -126,19 +122,16 @@ impl Store {
         refused: &[(String, RecipientState, String)],
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query(
-            "UPDATE deliveries SET data_started = 1 WHERE institution_id = $3 AND id = $1 AND state = 'sending' AND lease_owner = $2",
+        let done = sql!(
+            "UPDATE deliveries SET data_started = 1 WHERE institution_id = $3 AND id = $1 AND state = 'sending' AND lease_owner = $2";
+            delivery_id, owner, institution
         )
-        .bind(delivery_id.to_string())
-        .bind(owner.to_string())
-        .bind(institution.to_string())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query("UPDATE recipients SET answer = '' WHERE delivery_id = $1 AND state = 'pending'")
-            .bind(delivery_id.to_string())
+        sql!("UPDATE recipients SET answer = '' WHERE delivery_id = $1 AND state = 'pending'"; delivery_id)
             .execute(&mut *tx)
             .await?;
         put_recipients(&mut tx, delivery_id, refused).await?;
@@ -154,11 +147,10 @@ impl Store {
         owner: Uuid,
         until: Timestamp,
     ) -> Result<()> {
-        sqlx::query("UPDATE deliveries SET lease_until = $1 WHERE institution_id = $4 AND id = $2 AND state = 'sending' AND lease_owner = $3")
-            .bind(until.0)
-            .bind(delivery_id.to_string())
-            .bind(owner.to_string())
-            .bind(institution.to_string())
+        sql!(
+            "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $4 AND id = $2 AND state = 'sending' AND lease_owner = $3";
+            until, delivery_id, owner, institution
+        )
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -176,21 +168,14 @@ impl Store {
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         let finished = record.state.is_final().then_some(now.0);
-        let done = sqlx::query(
+        let done = sql!(
             "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
                finished_at = $6, lease_owner = NULL, lease_until = NULL,
                aging_since = CASE WHEN $10 = 1 THEN $11 ELSE aging_since END
-             WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9",
+             WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9";
+            record.state, record.next_attempt_at, record.answer, record.fault, record.counts, finished, delivery_id,
+            owner, institution
         )
-        .bind(record.state.as_str())
-        .bind(record.next_attempt_at.0)
-        .bind(&record.answer)
-        .bind(record.fault.as_ref().map(Fault::to_json))
-        .bind(i64::from(record.counts))
-        .bind(finished)
-        .bind(delivery_id.to_string())
-        .bind(owner.to_string())
-        .bind(institution.to_string())
         // Held: it could not be sent until now.
         .bind(i64::from(record.state == DeliveryState::Queued && !record.counts))
         .bind(now.0)
@@ -213,20 +198,18 @@ impl Store {
     /// unknown otherwise.
     pub async fn reap_deliveries(&self, ended_before: Timestamp, now: Timestamp) -> Result<u64> {
         let mut tx = self.begin().await?;
-        let again = sqlx::query(
+        let again = sql!(
             "UPDATE deliveries SET state = 'queued', next_attempt_at = $1, lease_owner = NULL, lease_until = NULL
-             WHERE state = 'sending' AND lease_until < $2 AND data_started = 0",
+             WHERE state = 'sending' AND lease_until < $2 AND data_started = 0";
+            now, ended_before
         )
-        .bind(now.0)
-        .bind(ended_before.0)
         .execute(&mut *tx)
         .await?;
-        let unknown = sqlx::query(
+        let unknown = sql!(
             "UPDATE deliveries SET state = 'unknown', attempts = attempts + 1, finished_at = $1, lease_owner = NULL, lease_until = NULL
-             WHERE state = 'sending' AND lease_until < $2 AND data_started = 1",
+             WHERE state = 'sending' AND lease_until < $2 AND data_started = 1";
+            now, ended_before
         )
-        .bind(now.0)
-        .bind(ended_before.0)
         .execute(&mut *tx)
         .await?;
         let reaped = again.rows_affected() + unknown.rows_affected();
@@ -265,7 +248,7 @@ impl Store {
             ("UPDATE mailboxes SET next_poll_at = $1 WHERE next_poll_at > $1", now),
             ("UPDATE mailboxes SET next_test_at = $1 WHERE state = 'blocked' AND next_test_at > $1", now),
         ] {
-            sqlx::query(statement).bind(until.0).execute(&mut *tx).await?;
+            sql!(statement; until).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -281,17 +264,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         super::put_queue(tx, queue).await?;
-        sqlx::query(
+        sql!(
             // Including one that is being sent: if that fails, it is retried where it can be sent.
             "UPDATE deliveries SET send_queue_id = $1, next_attempt_at = $2, aging_since = $2 WHERE institution_id = $3 AND user_id = $4
              AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred', 'sending')
-             AND NOT EXISTS (SELECT 1 FROM send_queues l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.send_queue_id)",
+             AND NOT EXISTS (SELECT 1 FROM send_queues l JOIN mailboxes m ON m.id = l.mailbox_id WHERE l.id = deliveries.send_queue_id)";
+            queue.id, now, queue.institution, user_id, from
         )
-        .bind(queue.id.to_string())
-        .bind(now.0)
-        .bind(queue.institution.to_string())
-        .bind(user_id.to_string())
-        .bind(from)
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -299,12 +278,10 @@ impl Store {
 
     /// Pauses a send queue until a time.
     pub async fn pause_queue(&self, queue: &SendQueue, until: Timestamp) -> Result<()> {
-        sqlx::query(
-            "UPDATE send_queues SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1",
+        sql!(
+            "UPDATE send_queues SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1";
+            until, queue.id, queue.institution
         )
-        .bind(until.0)
-        .bind(queue.id.to_string())
-        .bind(queue.institution.to_string())
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -313,16 +290,14 @@ impl Store {
     /// Makes the waiting deliveries of a queue due now.
     pub async fn resume_queue(&self, institution: InstitutionId, which: Uuid, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE send_queues SET paused_until = 0 WHERE id = $1 AND institution_id = $2")
-            .bind(which.to_string())
-            .bind(institution.to_string())
+        sql!("UPDATE send_queues SET paused_until = 0 WHERE id = $1 AND institution_id = $2"; which, institution)
             .execute(&mut *tx)
             .await?;
         // Its age does not count the time in which it could not be sent.
-        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'")
-            .bind(now.0)
-            .bind(which.to_string())
-            .bind(institution.to_string())
+        sql!(
+            "UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'";
+            now, which, institution
+        )
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
@@ -332,13 +307,13 @@ impl Store {
     /// Makes the waiting deliveries of an institution due now: its registration works again.
     pub async fn resume_queues(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
         // Queues first: every transaction locks in this order.
-        sqlx::query("UPDATE send_queues SET paused_until = 0 WHERE institution_id = $1")
-            .bind(institution.to_string())
+        sql!("UPDATE send_queues SET paused_until = 0 WHERE institution_id = $1"; institution)
             .execute(&mut **tx)
             .await?;
-        sqlx::query("UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE institution_id = $2 AND state = 'deferred'")
-            .bind(now.0)
-            .bind(institution.to_string())
+        sql!(
+            "UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE institution_id = $2 AND state = 'deferred'";
+            now, institution
+        )
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -352,7 +327,7 @@ impl Store {
                WHERE (user_id IS NULL AND finished_at < $1) OR (user_id IS NOT NULL AND finished_at < $2))",
             "DELETE FROM deliveries WHERE (user_id IS NULL AND finished_at < $1) OR (user_id IS NOT NULL AND finished_at < $2)",
         ] {
-            sqlx::query(statement).bind(notifications.0).bind(written.0).execute(&mut *tx).await?;
+            sql!(statement; notifications, written).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -362,13 +337,12 @@ impl Store {
 /// Postpones a delivery that exceeds the daily limit. It is checked before there can be room: the limit may be raised.
 async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: Timestamp) -> Result<()> {
     let most = limits.recipients_per_day;
-    sqlx::query(
+    sql!(
         "UPDATE deliveries SET next_attempt_at = $1, answer = CASE WHEN attempts = 0 THEN $2 ELSE answer END
-         WHERE id = $3 AND state IN ('queued', 'deferred')",
+         WHERE id = $3 AND state IN ('queued', 'deferred')";
+        now.plus_ms(FULL_MS), format!("Waiting: this mailbox can write to {most} recipients in 24 hours."),
+        delivery_id
     )
-    .bind(now.plus_ms(FULL_MS).0)
-    .bind(format!("Waiting: this mailbox can write to {most} recipients in 24 hours."))
-    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -377,11 +351,10 @@ async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: T
 /// Replies about recipients that are still pending.
 async fn put_recipients(tx: &mut Tx, delivery_id: DeliveryId, said: &[(String, RecipientState, String)]) -> Result<()> {
     for (address, state, answer) in said {
-        sqlx::query("UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'")
-            .bind(state.as_str())
-            .bind(answer)
-            .bind(delivery_id.to_string())
-            .bind(address)
+        sql!(
+            "UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'";
+            state, answer, delivery_id, address
+        )
             .execute(&mut **tx)
             .await?;
     }

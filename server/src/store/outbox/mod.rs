@@ -5,6 +5,7 @@ mod outcomes;
 mod throttle;
 
 use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use outcomes::{forget_sent, settle_returned};
 
 use app::model::{
@@ -142,72 +143,59 @@ impl Store {
     /// Queues a delivery in the given transaction. `false`: its idempotency key exists already.
     pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
         put_queue(tx, queue).await?;
-        let done = sqlx::query(
+        let done = sql!(
             "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
                body_sealed, form_sealed, state, next_attempt_at, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, 'queued', $10, $10)
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT DO NOTHING";
+            new.id, queue.institution, new.user, queue.id, new.idempotency_key, new.message_id, new.from, new.subject,
+            new.body_sealed, now, new.form_sealed
         )
-        .bind(new.id.to_string())
-        .bind(queue.institution.to_string())
-        .bind(new.user.map(|user| user.to_string()))
-        .bind(queue.id.to_string())
-        .bind(&new.idempotency_key)
-        .bind(&new.message_id)
-        .bind(&new.from)
-        .bind(&new.subject)
-        .bind(&new.body_sealed)
-        .bind(now.0)
-        .bind(&new.form_sealed)
         .execute(&mut **tx)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
         for (position, (kind, address)) in new.recipients.iter().enumerate() {
-            sqlx::query("INSERT INTO recipients (delivery_id, position, kind, address) VALUES ($1, $2, $3, $4)")
-                .bind(new.id.to_string())
-                .bind(i64::try_from(position).unwrap_or(i64::MAX))
-                .bind(kind.as_str())
-                .bind(address)
-                .execute(&mut **tx)
-                .await?;
+            sql!(
+                "INSERT INTO recipients (delivery_id, position, kind, address) VALUES ($1, $2, $3, $4)";
+                new.id, i64::try_from(position).unwrap_or(i64::MAX), kind, address
+            )
+            .execute(&mut **tx)
+            .await?;
         }
         Ok(true)
     }
 
     /// A mark of what a person sees of their mail: outbox and kept headers. It changes whenever they do.
     pub async fn mail_mark(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
                COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT),
                CAST(COALESCE(SUM(next_attempt_at), 0) AS BIGINT) FROM deliveries WHERE institution_id = $1 AND user_id = $2
                AND (state IN ('queued', 'sending', 'deferred') OR id IN (SELECT id FROM deliveries WHERE institution_id = $1 AND user_id = $2
-                 ORDER BY created_at DESC LIMIT 100))",
+                 ORDER BY created_at DESC LIMIT 100))";
+            institution, user_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .fetch_one(&self.pool)
         .await?;
         let mut mark: Vec<i64> = (0..7).map(|at| row.try_get(at)).collect::<std::result::Result<_, _>>()?;
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT COUNT(*), CAST(COALESCE(SUM(h.uid), 0) AS BIGINT), CAST(COALESCE(SUM(h.seen + 2 * h.flagged + 4 * h.answered), 0) AS BIGINT)
-             FROM headers h JOIN mailboxes m ON m.id = h.mailbox_id WHERE m.institution_id = $1 AND m.user_id = $2",
+             FROM headers h JOIN mailboxes m ON m.id = h.mailbox_id WHERE m.institution_id = $1 AND m.user_id = $2";
+            institution, user_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .fetch_one(&self.pool)
         .await?;
         for at in 0..3 {
             mark.push(row.try_get(at)?);
         }
-        let row = sqlx::query(
+        let row = sql!(
             "SELECT COUNT(*), CAST(COALESCE(SUM(updated_at), 0) AS BIGINT), (SELECT COUNT(*) FROM folders f JOIN mailboxes m ON m.id = f.mailbox_id
                WHERE m.institution_id = $1 AND m.user_id = $2 AND f.synced_at IS NOT NULL)
-             FROM mailboxes WHERE institution_id = $1 AND user_id = $2",
+             FROM mailboxes WHERE institution_id = $1 AND user_id = $2";
+            institution, user_id
         )
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
         .fetch_one(&self.pool)
         .await?;
         for at in 0..3 {
@@ -217,9 +205,7 @@ impl Store {
     }
 
     pub async fn delivery(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Option<Delivery>> {
-        let row = sqlx::query(select("WHERE institution_id = $1 AND id = $2"))
-            .bind(institution.to_string())
-            .bind(delivery_id.to_string())
+        let row = sql!(select("WHERE institution_id = $1 AND id = $2"); institution, delivery_id)
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(delivery).transpose()
@@ -234,25 +220,23 @@ impl Store {
     ) -> Result<Vec<Delivery>> {
         // Lists do not show message bodies, which may be large.
         let listed = COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END AS body_sealed");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql!(
+            sqlx::AssertSqlSafe(format!(
             "SELECT {listed} FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
-        )))
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(page.before.0)
-        .bind(page.limit)
+        ));
+            institution, user_id, page.before, page.limit
+        )
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(delivery).collect()
     }
 
     pub async fn recipients(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Vec<RecipientView>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT r.kind, r.address, r.state, r.answer FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
-             WHERE d.institution_id = $1 AND r.delivery_id = $2 ORDER BY r.position",
+             WHERE d.institution_id = $1 AND r.delivery_id = $2 ORDER BY r.position";
+            institution, delivery_id
         )
-        .bind(institution.to_string())
-        .bind(delivery_id.to_string())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -269,12 +253,10 @@ impl Store {
 }
 
 async fn put_queue(tx: &mut Tx, queue: &SendQueue) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+    sql!(
+        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
+        queue.id, queue.institution, queue.mailbox
     )
-    .bind(queue.id.to_string())
-    .bind(queue.institution.to_string())
-    .bind(queue.mailbox.map(|mailbox| mailbox.to_string()))
     .execute(&mut **tx)
     .await?;
     Ok(())

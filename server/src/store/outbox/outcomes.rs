@@ -1,6 +1,7 @@
 //! Outcomes known after sending: bounces, cancel and retry, proof from Sent Items.
 
 use crate::diagnosis::Fault;
+use crate::store::sql::sql;
 use std::collections::HashSet;
 
 use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
@@ -25,29 +26,24 @@ impl Store {
         let Some(failed) = named_recipients(&mut tx, mailbox, message_id, failed).await? else { return Ok(false) };
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
         // A second report may name other recipients; the first report's text is kept. The lock makes concurrent records visible.
-        let row = sqlx::query(
+        let row = sql!(
             "UPDATE deliveries SET bounce_answer = COALESCE(bounce_answer, $1), bounce_fault = COALESCE(bounce_fault, $2)
              WHERE institution_id = $3 AND (user_id = $4 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
                  WHERE e.institution_id = $3 AND e.notification_mailbox_id = $6))
-               AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id",
+               AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id";
+            answer, fault, mailbox.institution, mailbox.user, message_id, mailbox.id
         )
-        .bind(answer)
-        .bind(fault.to_json())
-        .bind(mailbox.institution.to_string())
-        .bind(mailbox.user.to_string())
-        .bind(message_id)
-        .bind(mailbox.id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
         let Some(row) = row else { return Ok(false) };
         let which: DeliveryId = id(&row, "id")?;
         for (address, reason) in &failed {
-            sqlx::query("UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND address = $3")
-                .bind(reason)
-                .bind(which.to_string())
-                .bind(address)
-                .execute(&mut *tx)
-                .await?;
+            sql!(
+                "UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND address = $3";
+                reason, which, address
+            )
+            .execute(&mut *tx)
+            .await?;
         }
         settle_returned(&mut tx, which, now).await?;
         tx.commit().await?;
@@ -64,16 +60,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<DeliveryState>> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query(
+        let row = sql!(
             "UPDATE deliveries SET finished_at = $1, answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                state = CASE WHEN EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'accepted')
                  THEN 'sent' ELSE 'cancelled' END
-             WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred') RETURNING state",
+             WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred') RETURNING state";
+            now, institution, user_id, delivery_id
         )
-        .bind(now.0)
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(delivery_id.to_string())
         .fetch_optional(&mut *tx)
         .await?;
         let state = row.as_ref().map(|row| named(row, "state", DeliveryState::parse)).transpose()?;
@@ -95,25 +88,21 @@ impl Store {
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         put_queue(&mut tx, queue).await?;
-        let done = sqlx::query(
+        let done = sql!(
             "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
                answer = '', fault = NULL, bounce_answer = NULL, bounce_fault = NULL, send_queue_id = $2
-             WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')",
+             WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')";
+            now, queue.id, institution, user_id, delivery_id
         )
-        .bind(now.0)
-        .bind(queue.id.to_string())
-        .bind(institution.to_string())
-        .bind(user_id.to_string())
-        .bind(delivery_id.to_string())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query(
-            "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state = 'refused'",
+        sql!(
+            "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state = 'refused'";
+            delivery_id
         )
-        .bind(delivery_id.to_string())
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -129,23 +118,20 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query(
+        let done = sql!(
             "UPDATE deliveries SET state = 'sent', answer = $1, fault = NULL, finished_at = $2
-             WHERE institution_id = $3 AND id = $4 AND state = 'unknown'",
+             WHERE institution_id = $3 AND id = $4 AND state = 'unknown'";
+            answer, now, institution, delivery_id
         )
-        .bind(answer)
-        .bind(now.0)
-        .bind(institution.to_string())
-        .bind(delivery_id.to_string())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 1 {
             // Recipients refused in that session have a reply recorded.
-            sqlx::query(
+            sql!(
                 "UPDATE recipients SET state = CASE WHEN answer = '' THEN 'accepted' ELSE 'refused' END
-                 WHERE delivery_id = $1 AND state = 'pending'",
+                 WHERE delivery_id = $1 AND state = 'pending'";
+                delivery_id
             )
-            .bind(delivery_id.to_string())
             .execute(&mut *tx)
             .await?;
             forget_sent(&mut tx, delivery_id, answer).await?;
@@ -157,11 +143,11 @@ impl Store {
 
     /// Kept notifications that did not arrive: address and reason, the newest per address.
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id",
+             WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id";
+            institution
         )
-        .bind(institution.to_string())
         .fetch_all(&self.pool)
         .await?;
         let (mut seen, mut undelivered) = (HashSet::new(), Vec::new());
@@ -180,11 +166,11 @@ impl Store {
 impl Store {
     /// Forgets undelivered notifications to an address: the person signed in, or an administrator dismissed them.
     pub async fn forget_undelivered(&self, tx: &mut Tx, institution: InstitutionId, address: &str) -> Result<()> {
-        let rows = sqlx::query(
+        let rows = sql!(
             "SELECT d.id, r.address FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.state IN ('failed', 'bounced')",
+             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.state IN ('failed', 'bounced')";
+            institution
         )
-        .bind(institution.to_string())
         .fetch_all(&mut **tx)
         .await?;
         for row in &rows {
@@ -193,7 +179,7 @@ impl Store {
                 continue;
             }
             for delete in ["DELETE FROM recipients WHERE delivery_id = $1", "DELETE FROM deliveries WHERE id = $1"] {
-                sqlx::query(delete).bind(&which).execute(&mut **tx).await?;
+                sql!(delete; which).execute(&mut **tx).await?;
             }
         }
         Ok(())
@@ -203,21 +189,19 @@ impl Store {
 /// A delivery with a bounce is bounced once its sending ended, or once no recipient is pending or in doubt. Until then it keeps its
 /// state. The text of a person's message is kept.
 pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: Timestamp) -> Result<()> {
-    let settled = sqlx::query(
+    let settled = sql!(
         "UPDATE deliveries SET state = 'bounced', answer = bounce_answer, fault = bounce_fault, finished_at = $1,
              body_sealed = CASE WHEN user_id IS NULL THEN '' ELSE body_sealed END
          WHERE id = $2 AND bounce_fault IS NOT NULL AND (state = 'sent'
            OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
-           OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))",
+           OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))";
+        now, delivery_id
     )
-    .bind(now.0)
-    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     if settled.rows_affected() == 1 {
         // Recipients refused in that session have a reply recorded.
-        sqlx::query("UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'")
-            .bind(delivery_id.to_string())
+        sql!("UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'"; delivery_id)
             .execute(&mut **tx)
             .await?;
     }
@@ -232,11 +216,10 @@ async fn named_recipients(
     message_id: &str,
     failed: &[(String, String)],
 ) -> Result<Option<Vec<(String, String)>>> {
-    let rows = sqlx::query(
-        "SELECT r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id WHERE d.institution_id = $1 AND d.message_id = $2",
+    let rows = sql!(
+        "SELECT r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id WHERE d.institution_id = $1 AND d.message_id = $2";
+        mailbox.institution, message_id
     )
-    .bind(mailbox.institution.to_string())
-    .bind(message_id)
     .fetch_all(&mut **tx)
     .await?;
     let addresses: Vec<String> =
@@ -255,19 +238,18 @@ async fn named_recipients(
 
 /// Finishes a sent delivery: pending recipients do not get it, and the text is kept only for those who did not.
 pub(super) async fn forget_sent(tx: &mut Tx, delivery_id: DeliveryId, why: &str) -> Result<()> {
-    sqlx::query(
+    sql!(
         "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END
-         WHERE delivery_id = $2 AND state = 'pending'",
+         WHERE delivery_id = $2 AND state = 'pending'";
+        why, delivery_id
     )
-    .bind(why)
-    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
-    sqlx::query(
+    sql!(
         "UPDATE deliveries SET body_sealed = '' WHERE id = $1
-           AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $1 AND state = 'refused'))",
+           AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $1 AND state = 'refused'))";
+        delivery_id
     )
-    .bind(delivery_id.to_string())
     .execute(&mut **tx)
     .await?;
     Ok(())

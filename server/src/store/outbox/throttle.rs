@@ -2,6 +2,7 @@
 //! the institution's notifications) and over all replicas.
 
 use crate::config::Throttle;
+use crate::store::sql::sql;
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use sqlx::Row;
 use uuid::Uuid;
@@ -18,24 +19,24 @@ const AHEAD_MS: i64 = 60_000;
 /// The sender of a queue. Its row stays locked until the transaction ends, so that replicas count together.
 pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) -> Result<String> {
     let row = match queue.mailbox {
-        Some(mailbox) => sqlx::query(
-            "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2",
-        )
-        .bind(queue.institution.to_string())
-        .bind(mailbox.to_string()),
-        None => sqlx::query(
+        Some(mailbox) => sql!(
+            "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2";
+            queue.institution, mailbox
+        ),
+        None => sql!(
             "SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name) FROM mailboxes m JOIN email_settings s ON s.notification_mailbox_id = m.id
-             WHERE s.institution_id = $1 AND s.custom_from = 1 AND m.state <> 'needs_reconnect'",
-        )
-        .bind(queue.institution.to_string()),
+             WHERE s.institution_id = $1 AND s.custom_from = 1 AND m.state <> 'needs_reconnect'";
+            queue.institution
+        ),
     };
     let named: Option<String> = row.fetch_optional(&mut **tx).await?.map(|row| row.try_get(0)).transpose()?;
     let sender = named.unwrap_or_else(|| queue.id.to_string());
-    sqlx::query("INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2")
-        .bind(&sender)
-        .bind(now.0)
-        .execute(&mut **tx)
-        .await?;
+    sql!(
+        "INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2";
+        sender, now
+    )
+    .execute(&mut **tx)
+    .await?;
     Ok(sender)
 }
 
@@ -56,32 +57,30 @@ pub(super) async fn permit(
     throttle: Throttle,
     now: Timestamp,
 ) -> Result<Permit> {
-    let row = sqlx::query("SELECT COUNT(*) FROM smtp_connections WHERE sender = $1 AND until >= $2 AND id <> $3")
-        .bind(sender)
-        .bind(now.0)
-        .bind(connection.to_string())
-        .fetch_one(&mut **tx)
-        .await?;
+    let row = sql!(
+        "SELECT COUNT(*) FROM smtp_connections WHERE sender = $1 AND until >= $2 AND id <> $3";
+        sender, now, connection
+    )
+    .fetch_one(&mut **tx)
+    .await?;
     if row.try_get::<i64, _>(0)? >= throttle.connections {
         return Ok(Permit::NoConnection);
     }
-    let row = sqlx::query("SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3")
-        .bind(sender)
-        .bind(now.0 - MINUTE_MS)
-        .bind(now.0 + AHEAD_MS)
-        .fetch_one(&mut **tx)
-        .await?;
+    let row = sql!(
+        "SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3";
+        sender, now.0 - MINUTE_MS, now.0 + AHEAD_MS
+    )
+    .fetch_one(&mut **tx)
+    .await?;
     if row.try_get::<i64, _>(0)? >= throttle.messages_per_minute {
         let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
         return Ok(Permit::Later(Timestamp(oldest + MINUTE_MS + 1)));
     }
-    let row = sqlx::query(
+    let row = sql!(
         "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM submissions
-         WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0",
+         WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0";
+        sender, now.0 - DAY_MS, now.0 + AHEAD_MS
     )
-    .bind(sender)
-    .bind(now.0 - DAY_MS)
-    .bind(now.0 + AHEAD_MS)
     .fetch_one(&mut **tx)
     .await?;
     let taken: i64 = row.try_get(0)?;
@@ -99,19 +98,16 @@ pub(super) async fn record_submission(
     recipients: i64,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query("INSERT INTO smtp_connections (id, sender, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3")
-        .bind(connection.to_string())
-        .bind(sender)
-        .bind(until.0)
+    sql!(
+        "INSERT INTO smtp_connections (id, sender, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3";
+        connection, sender, until
+    )
         .execute(&mut **tx)
         .await?;
-    sqlx::query(
-        "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    sql!(
+        "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+        delivery_id, now, sender, recipients
     )
-    .bind(delivery_id.to_string())
-    .bind(now.0)
-    .bind(sender)
-    .bind(recipients)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -119,12 +115,11 @@ pub(super) async fn record_submission(
 
 /// An attempt whose DATA never began addressed no recipients.
 pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, delivery_id: DeliveryId) -> Result<()> {
-    sqlx::query(
+    sql!(
         "UPDATE submissions SET recipients = 0 WHERE delivery_id = $1
-         AND at = (SELECT started_at FROM deliveries WHERE institution_id = $2 AND id = $1 AND data_started = 0)",
+         AND at = (SELECT started_at FROM deliveries WHERE institution_id = $2 AND id = $1 AND data_started = 0)";
+        delivery_id, institution
     )
-    .bind(delivery_id.to_string())
-    .bind(institution.to_string())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -133,30 +128,23 @@ pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, 
 impl Store {
     /// Renews the lease of an open connection.
     pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE smtp_connections SET until = $1 WHERE id = $2")
-            .bind(until.0)
-            .bind(connection.to_string())
-            .execute(&self.pool)
-            .await?;
+        sql!("UPDATE smtp_connections SET until = $1 WHERE id = $2"; until, connection).execute(&self.pool).await?;
         Ok(())
     }
 
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
-        sqlx::query("DELETE FROM smtp_connections WHERE id = $1")
-            .bind(connection.to_string())
-            .execute(&self.pool)
-            .await?;
+        sql!("DELETE FROM smtp_connections WHERE id = $1"; connection).execute(&self.pool).await?;
         Ok(())
     }
 
     /// Deletes what no limit counts any more.
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
-        sqlx::query("DELETE FROM submissions WHERE at < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM smtp_connections WHERE until < $1").bind(now.0 - DAY_MS).execute(&self.pool).await?;
-        sqlx::query(
-            "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)",
+        sql!("DELETE FROM submissions WHERE at < $1"; now.0 - DAY_MS).execute(&self.pool).await?;
+        sql!("DELETE FROM smtp_connections WHERE until < $1"; now.0 - DAY_MS).execute(&self.pool).await?;
+        sql!(
+            "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)";
+            now.0 - DAY_MS
         )
-        .bind(now.0 - DAY_MS)
         .execute(&self.pool)
         .await?;
         Ok(())

@@ -66,7 +66,7 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
   await expect(page).toHaveURL(/\/mail\/outbox\/[0-9a-f-]+$/);
   await expect(page.getByRole("heading", { name: "Minutes" })).toBeVisible();
   await expect(page.locator(".mail-text")).toHaveText("Read these carefully.");
-  await expect(page.getByText("Server reply:")).toBeVisible();
+  await expect(page.getByText("Last result:")).toBeVisible();
   if (!isPlain(page)) await everyLook(page, "letter-failed");
   await demo.faults({ smtp_reply: "" });
   await page.getByRole("button", { name: "Edit and resend" }).click();

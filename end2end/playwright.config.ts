@@ -1,7 +1,7 @@
 import { defineConfig } from "@playwright/test";
 import type { Options } from "./fixtures/test";
 
-// Every journey is walked twice: with JavaScript, and without it (but for what only the one or the other can show).
+// Each test runs with and without JavaScript, unless its tag limits it to one.
 export default defineConfig<Options>({
   testDir: "specs",
   outputDir: "results",

@@ -1,4 +1,4 @@
-// Another account than the typed one signs in; sign-in name and address differ; replayed, foreign and expired state.
+// Sign-in with a different account; sign-in name differs from address; replayed, foreign and expired state.
 import type { Page } from "@playwright/test";
 import type { Demo } from "../fixtures/demo";
 import { expect, test } from "../fixtures/test";
@@ -222,7 +222,7 @@ test.describe("after the time limit", () => {
 
   test("an expired state is refused", async ({ page, demo, context }) => {
     await configure(page, demo);
-    // The cookie expires with the state; the server must refuse even if it comes.
+    // The cookie expires with the state; the server must refuse the state even with it.
     let cookie = "";
     page.on("response", async (response) => {
       const set = (await response.allHeaders())["set-cookie"] ?? "";
@@ -245,7 +245,7 @@ test("behind a proxy that hides referrers one signs in and configures all the sa
   page.on("request", (request) => {
     if (request.method() === "POST") void request.allHeaders().then((headers) => origins.add(headers["origin"] ?? ""));
   });
-  // What a proxy's `Referrer-Policy: no-referrer` makes of each page.
+  // Origin and Referer as a proxy with `Referrer-Policy: no-referrer` causes.
   await page.addInitScript(() =>
     document.addEventListener("DOMContentLoaded", () => {
       if (!location.hostname.startsWith("demo.")) return;
@@ -271,7 +271,7 @@ test("an address that somebody claimed and did not prove stays free for the one 
   await colleague.goto(demo.url + ACCOUNT);
   await colleague.getByLabel("Email address").fill("secretary@demo.example");
   await colleague.getByRole("button", { name: "Configure & Test" }).click();
-  // That account has consented before.
+  // The account has already consented.
   await atMicrosoft(colleague, "office.manager@demo.example");
   await comeBack(colleague);
   await colleague.getByRole("button", { name: "Continue with secretary@demo.example" }).click();

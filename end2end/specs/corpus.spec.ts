@@ -1,4 +1,4 @@
-// Mail as it comes, as people see it: text, colours that can be read, pictures, direction. The messages are those of the server's tests.
+// Real-world messages in the browser: text, readable colours, pictures, direction. The messages are the server tests' corpus.
 import { expect, open, test } from "../fixtures/test";
 import { configure, connect, outcome } from "../fixtures/steps";
 import { readFile } from "node:fs/promises";
@@ -12,7 +12,7 @@ async function raw(name: string): Promise<string> {
 
 async function look(page: Page, url: string, subject: string): Promise<void> {
   await open(page, `${url}/mail/inbox`);
-  // The row has a time too: only the subject is matched.
+  // The row contains a time too, so only the subject is matched.
   const titled = page.locator(".mail-subject").filter({ hasText: subject });
   await page.locator(".mail-row").filter({ has: titled }).getByRole("link").click();
   await expect(page.getByRole("heading", { level: 1 })).toContainText(subject);
@@ -111,7 +111,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(page.getByRole("link", { name: "https://example.org/confirm?token=abc.def&x=(1)" })).toBeVisible();
   await expect(page.getByRole("link", { name: "help@example.org" })).toHaveAttribute("href", "mailto:help@example.org");
 
-  // Attachments are whole, whatever their base64 looked like.
+  // Attachments are complete even with broken base64.
   for (const subject of ["22 Every line", "23 A stray mark"]) {
     await look(page, demo.url, subject);
     await expect(page.getByText("Damaged in transit")).toHaveCount(0);
@@ -120,7 +120,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
     expect(bytes.subarray(0, 8).toString("latin1")).toBe("%PDF-1.4");
     expect(bytes.subarray(-6).toString("latin1")).toBe("%%EOF\n");
   }
-  // Answers go to addresses, and none to oneself.
+  // Replies go to valid addresses and never to the reader.
   await look(page, demo.url, "41 Reply-To is only a name");
   await page.getByRole("button", { name: "Reply", exact: true }).click();
   await expect(page.getByLabel("To", { exact: true })).toHaveValue("Ada Brook <ada@example.org>");
@@ -129,7 +129,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(page.getByLabel("To", { exact: true })).toHaveValue("Ada Brook <ada@example.org>");
   await expect(page.getByLabel("Cc", { exact: false }).first()).toHaveValue("kai@example.org");
 
-  // What stands in the text goes along when it is forwarded.
+  // Inline pictures are included when forwarding.
   await look(page, demo.url, "03 Scan of the form");
   await drawn(frame.locator("img"));
   await page.getByRole("button", { name: "Forward" }).click();
@@ -137,7 +137,7 @@ test("the corpus as people see it @script", async ({ page, demo }) => {
   await expect(page.getByText("scan.png")).toBeVisible();
 });
 
-// Written as people's programs write them: colour and ground in attributes, in capitals, in shorthands, by class, on the body, half clear.
+// Colours as mail programs write them: in attributes, capitals, shorthands, classes, on the body, translucent.
 const COLOURED: Record<string, string> = {
   "white on a table's ground": '<table BGCOLOR="#003366"><tr><td><FONT COLOR="white">Read me</FONT></td></tr></table>',
   "body attributes": '<html><body bgcolor="#102030" text="#f0f0f0"><p>Read me</p></body></html>',

@@ -1,4 +1,4 @@
-// Letters on their way out: how far a file is, what is kept when somebody leaves, and what did not leave.
+// Delivery: upload progress, text kept when leaving the page, failed messages.
 import { everyLook } from "../fixtures/looks";
 import { configure, connect, outcome } from "../fixtures/steps";
 import { expect, isPlain, open, test } from "../fixtures/test";
@@ -42,7 +42,7 @@ test("whoever leaves while writing loses no letter @script", async ({ page, demo
   await open(page, `${demo.url}/mail/compose`);
   await page.getByLabel("Subject").fill("Cut short");
   await page.getByLabel("Message").fill("The last word");
-  // At once: the pause after which it is kept by itself is not over.
+  // Immediately, before the autosave delay has passed.
   await page.goto(`${demo.url}/`);
   await expect(async () => {
     await page.goto(`${demo.url}/mail/drafts`);
@@ -81,7 +81,7 @@ test("a letter that failed is opened, read, changed and sent", async ({ page, de
   await expect(sent).toContainText("Sent to ");
   await expect(sent).toContainText("Not delivered to nobody@demo.example");
   await sent.getByRole("link", { name: "Minutes" }).click();
-  // A recipient who has it does not get it again: what was written is kept for the other one.
+  // Recipients who have the message don't get it again; the retry goes to the others.
   await expect(page.locator(".mail-text")).toHaveText("Read these at leisure.");
   if (!isPlain(page)) await everyLook(page, "letter-partly-sent");
   await page.getByRole("button", { name: "Correct and send to the rest" }).click();

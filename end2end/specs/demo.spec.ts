@@ -6,7 +6,7 @@ import { CONFIG, configure, connect, outcome } from "../fixtures/steps";
 test("Ctrl-C stops both, and a second start keeps the data", async ({ page, demo }) => {
   await configure(page, demo);
   const app = await demo.registration();
-  // A browser asks for the icon when it likes: whoever has left the page asks for nothing.
+  // Icon requests may be cancelled by navigation.
   await page.goto("about:blank");
   expect(await demo.interrupt()).toBe(0);
   await expect(fetch(demo.portal)).rejects.toThrow();
@@ -41,7 +41,7 @@ test("a copy of program, hash.txt and site runs wherever it lies", async ({ page
   }
 });
 
-// A browser of its own: that requests fail while nobody serves is what this is about.
+// A separate browser context: requests fail here on purpose, while the server is down.
 test("an open inbox goes on after a restart of the server, without a reload", async ({ browser, demo }) => {
   const context = await browser.newContext();
   const page = await context.newPage();

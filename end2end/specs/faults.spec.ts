@@ -1,4 +1,4 @@
-// Every fault that Configure & Test can meet, with its diagnosis.
+// Faults in Configure & Test and their diagnoses.
 import { expect, isPlain, test } from "../fixtures/test";
 import { accept, ACCOUNT, atMicrosoft, configure, connect, decline, outcome, pick, signIn, signOut, stop } from "../fixtures/steps";
 
@@ -103,7 +103,7 @@ test("revoked grants: the mailbox needs reconnecting, and connecting again fixes
   await outcome(page, "failed");
   await expect(page.locator(".diagnosis").first()).toHaveAttribute("data-cause", "grant_revoked");
   await expect(page).toHaveTitle(/^Failed · /);
-  // Nothing is ticked that the answer denies.
+  // The guide ticks no step that the response contradicts.
   await expect(page.locator('.stop[data-status="passed"]')).toHaveCount(0);
   await expect(page.locator('.stop[data-check="sign_in"]')).toContainText("not asked again");
   await page.goto(demo.url + ACCOUNT);

@@ -66,7 +66,7 @@ test("code and state leave the address bar", async ({ page, demo }) => {
   await page.waitForURL(/\/attempts\//);
   await outcome(page, "passed");
   expect(addresses.some((address) => /code=.*state=/.test(address)), "Microsoft sent them in the address").toBe(true);
-  // They leave at once, before anything is asked of the server; without JavaScript they stay until the button is pressed.
+  // The parameters are removed at once, before any request; without JavaScript they stay until the button is pressed.
   if (!isPlain(page)) expect(addresses).toContain(`${demo.url}/web/home/emails/msexchangeonlineoauth`);
   expect(addresses.at(-1)).not.toMatch(/code=|state=/);
   expect(await page.evaluate(() => document.referrer)).not.toMatch(/code=/);
@@ -94,7 +94,7 @@ test("the guide ticks itself where Microsoft proved a step, and remembers a tick
 
 test("without JavaScript the page of an attempt reloads itself, and the guide has a button", { tag: "@plain" }, async ({ page, demo }) => {
   await configureByHand(page, demo);
-  // Slow enough that the page is shown before the checks are done.
+  // Slow enough to see the page before the checks finish.
   await demo.faults({ slow_ms: 400 });
   await connectByHand(page, demo, "admin@demo.example");
   await expect(page.locator(".attempt")).toHaveAttribute("data-stage", "running");

@@ -1,4 +1,4 @@
-// What each form answers: the focus goes to it, and the title says it, so that nobody has to look for it.
+// Form results: focus moves to the message, and the page title repeats it.
 import { expect, test } from "../fixtures/test";
 import { ACCOUNT, CONFIG, configure, connect, fillRegistration, outcome, signInByForm, signOut } from "../fixtures/steps";
 import type { Page } from "@playwright/test";

@@ -1,4 +1,4 @@
-// Reading mail: what comes in appears, is read, answered, sorted; whatever it is made of, it does no harm.
+// Inbox: new mail appears, is read, answered, moved; hostile content does no harm.
 import { expect, isPlain, open, test } from "../fixtures/test";
 import { configure, connect, outcome, signIn } from "../fixtures/steps";
 import type { Demo } from "../fixtures/demo";
@@ -64,12 +64,12 @@ test("compose, an answer from there appears automatically, and is answered", asy
   const sent = await received(demo, "other@demo.example", "Timetable");
 
   await inbox(page, demo);
-  // Whoever received it answers, in the portal.
+  // The recipient replies in the portal.
   const there = await newcomer();
   await there.goto(`${demo.portal}/portal/mail/${sent.id}`);
   await there.locator("textarea").fill("Thank you, Grüße!");
   const began = Date.now();
-  // By the keyboard: a click may fall beside the button while the frame above it is still being laid out.
+  // By keyboard: the frame above is still being laid out, so a click could miss.
   await Promise.all([
     there.waitForRequest((request) => request.method() === "POST" && request.url().endsWith("/reply")),
     there.getByRole("button", { name: "Send the answer" }).press("Enter"),
@@ -107,7 +107,7 @@ test("attachments both ways", async ({ page, demo }) => {
     { name: "plan ä.bin", mimeType: "application/octet-stream", buffer: file },
     { name: "note.txt", mimeType: "text/plain", buffer: Buffer.from("Hello") },
   ]);
-  // Without JavaScript they go with the form, and are there once it is kept.
+  // Without JavaScript, files are uploaded with the form and listed once it is saved.
   if (isPlain(page)) await page.getByRole("button", { name: "Save draft" }).click();
   await expect(page.locator(".attachments li")).toHaveCount(2);
   await page.getByRole("button", { name: "Remove note.txt" }).click();
@@ -131,7 +131,7 @@ test("attachments both ways", async ({ page, demo }) => {
   expect(download.suggestedFilename()).toBe("Stundenpläne.pdf");
   expect((await readFile(await download.path())).equals(file), "the same octets").toBe(true);
 
-  // Forwarded: the file goes along.
+  // Forwarding includes the attachment.
   await page.getByRole("button", { name: "Forward" }).click();
   await expect(page.getByLabel("Subject")).toHaveValue("Fwd: With a file");
   await expect(page.locator(".attachments li")).toHaveCount(1);
@@ -202,7 +202,7 @@ test("flag, mark unread, delete, search, folders and pages", async ({ page, demo
   await row(page, "Message 55.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Mark read" }).click();
   await expect(row(page, "Message 55.")).not.toContainText("Unread");
-  // Nothing is selected: there is nothing to press.
+  // Without a selection the buttons are disabled.
   await expect(page.getByRole("button", { name: "Delete" })).toBeHidden();
   await row(page, "Message 53.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Delete" }).click();
@@ -210,7 +210,7 @@ test("flag, mark unread, delete, search, folders and pages", async ({ page, demo
   await expect(row(page, "Message 53.")).toHaveCount(0);
   await page.getByRole("navigation", { name: "Folders" }).getByRole("link", { name: "Deleted Items" }).click();
   await appears(page, row(page, "Message 53."));
-  // From here there is no way back: it asks once more.
+  // Deleting for good asks for confirmation.
   await row(page, "Message 53.").getByRole("checkbox").check();
   await page.locator("summary", { hasText: "Delete permanently" }).click();
   await page.getByRole("button", { name: "Yes, delete permanently" }).click();
@@ -248,7 +248,7 @@ test("HTML of strangers: shown without its scripts, and pictures elsewhere only 
   const frame = page.frameLocator("iframe.mail-frame");
   await expect(frame.getByRole("heading", { name: "Big news" })).toBeVisible();
   await expect(frame.locator("script, form, button, iframe, style:not(head style)")).toHaveCount(0);
-  // Sanitised or not, nothing runs there: by the frame, and by the document's own policy should it be opened alone.
+  // Scripts never run: neither in the sandboxed frame nor, by its own policy, in the document opened directly.
   const sandbox = await page.locator("iframe.mail-frame").getAttribute("sandbox");
   expect(sandbox).not.toContain("allow-scripts");
   expect(sandbox).not.toContain("allow-same-origin");
@@ -277,7 +277,7 @@ test("a picture that came with the message is shown in its place", async ({ page
   await row(page, "Pictured").getByRole("link").click();
   const picture = page.frameLocator("iframe.mail-frame").locator("img");
   await expect(picture).toHaveAttribute("src", /^data:image\/png;base64,/);
-  // A picture that the policy kept away would have no height of its own.
+  // A picture blocked by the policy would have no natural height.
   await expect.poll(async () => (await picture.boundingBox())?.height).toBe(40);
   await expect(page.getByText("dot.png"), "it is no attachment").toHaveCount(0);
 });
@@ -306,7 +306,7 @@ test("what comes back is matched to its message", async ({ page, demo }) => {
   await page.getByLabel("Subject").fill("Far away");
   await page.getByRole("button", { name: "Send" }).click();
   await expect(page).toHaveURL(/\/mail\/outbox/);
-  // It may come back before anybody has looked.
+  // The connection may be back before the page is read.
   await expect(page.locator(".delivery").first()).toHaveAttribute("data-state", /^(sent|bounced)$/);
   await inbox(page, demo);
   await appears(page, row(page, "Undeliverable"));
@@ -386,7 +386,7 @@ test("signing out ends the stream of events @script", async ({ page, demo, newco
   await other.locator(".user-button").click();
   await other.getByRole("button", { name: "Sign out" }).click();
   await expect(other.getByText("You are signed out.")).toBeVisible();
-  // The page that was open notices, and asks to sign in.
+  // The open page notices and asks to sign in.
   await expect(page).toHaveURL(/\/login/);
 });
 
@@ -398,14 +398,14 @@ test("after each action one is where one was, and it can be undone", async ({ pa
   const focused = (subject: string) =>
     expect.poll(() => page.evaluate(() => document.activeElement?.closest(".mail-row")?.textContent ?? "")).toContain(subject);
 
-  // There and back: the row is in view, and has the focus.
+  // Going back focuses the row and scrolls it into view.
   await row(page, "Number 10.").getByRole("link").click();
   await expect(page.getByRole("heading", { name: "Number 10." })).toBeVisible();
   await page.getByRole("link", { name: "Back to Inbox" }).click();
   await expect(row(page, "Number 10.")).toBeInViewport();
   await focused("Number 10.");
 
-  // Marked: one is at the first of them.
+  // After marking, the first selected row has the focus.
   await row(page, "Number 12.").getByRole("checkbox").check();
   await row(page, "Number 11.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Flag", exact: true }).click();
@@ -413,7 +413,7 @@ test("after each action one is where one was, and it can be undone", async ({ pa
   await expect(page.getByText("2 messages flagged.")).toBeInViewport();
   await focused("Number 12.");
 
-  // Deleted: at the next one; and it comes back.
+  // After deleting, the next row has the focus; undo restores the message.
   await row(page, "Number 12.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Delete" }).click();
   await expect(page.getByText("1 message moved to Deleted Items.")).toBeInViewport();
@@ -451,7 +451,7 @@ test("what arrives takes the focus from nobody @script", async ({ page, demo }) 
   await demo.deliver(ME, mail("Third.", "text"));
   await appears(page, row(page, "Third."));
   expect(await focused()).toContain("First.");
-  // A button of the selection, too; what is ticked stays so.
+  // The same for a selection button; ticked rows stay ticked.
   await row(page, "First.").getByRole("checkbox").check();
   await page.getByRole("button", { name: "Flag", exact: true }).focus();
   await demo.deliver(ME, mail("Fourth.", "text"));

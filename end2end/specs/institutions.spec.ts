@@ -10,7 +10,7 @@ test("accounts, sessions, settings, attempts and people stay apart", async ({ pa
   const cookies = await context.cookies(demo.url);
   await signOut(page);
 
-  // The session of one is nothing in the other.
+  // A session of one institution is invalid in the other.
   const session = cookies.find((cookie) => cookie.name === "entrepost_session")!;
   await context.addCookies([{ name: session.name, value: session.value, url: demo.second() }]);
   await page.goto(demo.second("/"));

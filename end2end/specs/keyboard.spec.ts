@@ -1,4 +1,4 @@
-// The keyboard alone suffices: nobody has to touch a mouse from the sign-in to the connected mailbox.
+// Keyboard only, from sign-in to the connected mailbox.
 import type { Locator, Page } from "@playwright/test";
 import { expect, open, test } from "../fixtures/test";
 import { ACCOUNT, CONFIG, outcome, PASSWORD, AT_MICROSOFT, comeBack } from "../fixtures/steps";
@@ -45,7 +45,7 @@ test("the keyboard alone suffices for configuring, connecting and the list of pe
 
   await open(page, demo.url + ACCOUNT);
   await press(page, "Configure & Test");
-  // Microsoft's own page is not ours to judge: only the way back is.
+  // Microsoft's page isn't checked, only the return.
   await page.getByLabel("Email or sign-in name").fill("admin@demo.example");
   await page.getByLabel("Password").fill(AT_MICROSOFT);
   await page.keyboard.press("Enter");

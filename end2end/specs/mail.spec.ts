@@ -110,7 +110,7 @@ test("a link that was pressed is followed, though news would load the page anew 
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   await open(page, `${demo.url}/mail/outbox`);
-  // The page says when it has dealt with an answer: nothing can be evaluated in it while it is being left.
+  // An event marks the handled response: scripts can't be evaluated during navigation.
   await page.evaluate(() => {
     const text = Response.prototype.text;
     Response.prototype.text = async function () {
@@ -119,7 +119,7 @@ test("a link that was pressed is followed, though news would load the page anew 
       return read;
     };
   });
-  // The server takes its time for what was pressed.
+  // Delays the server's response.
   let press!: () => void;
   let release!: () => void;
   const pressed = new Promise<void>((resolve) => (press = resolve));
@@ -129,7 +129,7 @@ test("a link that was pressed is followed, though news would load the page anew 
     await released;
     await route.continue();
   });
-  // A page that lost its live part, as after signing out elsewhere, is loaded anew.
+  // A page without its live region, as after signing out elsewhere, is reloaded.
   await page.route("**/mail/outbox?live=1", (route) => route.fulfill({ contentType: "text/html", body: "<p>Sign in</p>" }));
   await page.locator("a[href='/mail/compose']").first().click({ noWaitAfter: true });
   await pressed;
@@ -171,7 +171,7 @@ test("addresses as they are pasted: a column, a table, one behind the other @scr
     await expect(sent).toHaveAttribute("data-state", "sent");
     for (const address of ["other@", "user@", "office.manager@"]) await expect(sent).toContainText(`${address}demo.example`);
   }
-  // What is wrong is named, and nothing that was pasted is lost.
+  // The invalid address is named; the pasted text stays.
   const wrong = "other@demo.example\nnot an address\nuser@demo.example";
   await paste(wrong);
   await page.getByLabel("Subject").fill("Not sent");
@@ -212,7 +212,7 @@ test.describe("with short pauses", () => {
     await write(page, demo, "other@demo.example", "Throttled");
     await expect(message(page, "Throttled")).toHaveAttribute("data-state", "deferred");
     await demo.faults({ throttled: false });
-    // Nobody has to reload; without JavaScript, nobody has to press anything.
+    // The page updates itself, without JavaScript too.
     await expect(async () => {
       if (isPlain(page)) await page.reload();
       await expect(message(page, "Throttled")).toHaveAttribute("data-state", "sent", { timeout: 1_000 });

@@ -64,7 +64,7 @@ test("disabling signs out and forgets the tokens; the last administrator stays",
   await theirs.goto(demo.url + ACCOUNT);
   await expect(theirs).toHaveURL(/\/login/);
   await expect(theirs.getByText("Forgot your password?")).toBeVisible();
-  // Enabled again, they sign in with the password they had; the mailbox has to be connected anew.
+  // After re-enabling, the password still works; the mailbox must be connected again.
   await user.getByText("Change user@demo.example").click();
   await user.getByRole("button", { name: "Enable" }).click();
   await expect(page.getByText("user@demo.example is enabled.")).toBeVisible();

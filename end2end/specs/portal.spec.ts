@@ -1,4 +1,4 @@
-// The sandbox's portal, as a newcomer uses it; and what the pages hand over to the clipboard.
+// The sandbox's portal, and texts copied to the clipboard.
 import { expect, open, test } from "../fixtures/test";
 import { ACCOUNT, configure, connect, CONFIG, outcome } from "../fixtures/steps";
 
@@ -16,7 +16,7 @@ test("the portal: a fault is switched on, mail is read rendered and raw, a redir
 
   await page.getByRole("link", { name: "Entrepost test for Demo College" }).first().click();
   await expect(page.getByText("X-Entrepost-Attempt")).toBeVisible();
-  // The frame runs no script, not even a test's: what it shows is asked for beside it.
+  // The frame runs no scripts, not even the test's: its document is requested separately.
   const source = await page.getByTitle("The message as HTML").getAttribute("src");
   expect(await (await page.request.get(new URL(source!, page.url()).href)).text()).toContain("<strong>admin@demo.example</strong>");
 

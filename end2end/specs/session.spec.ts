@@ -1,4 +1,4 @@
-// A session that ends while somebody writes takes nothing away.
+// Session expiry during writing: no text is lost.
 import { expect, open, test } from "../fixtures/test";
 import { configure, connect, outcome, signInByForm } from "../fixtures/steps";
 
@@ -23,7 +23,7 @@ test("the session ends while a message is written: it is said, and nothing is lo
   await expect(page.getByLabel("Subject")).toHaveValue("Written before");
   await page.getByRole("button", { name: "Send" }).click();
   await expect(page).toHaveURL(/\/mail\/outbox/);
-  // What was sent is not brought back into the next one.
+  // A sent message isn't restored into the next one.
   await open(page, `${demo.url}/mail/compose`);
   await expect(page.getByLabel("Message", { exact: true })).toHaveValue("");
 });
@@ -32,7 +32,7 @@ test("what one person wrote is not shown to the next one in the same tab @script
   await configure(page, demo);
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
-  // Another browser's worth: nobody is signed in here, nor at Microsoft.
+  // A fresh browser context: signed in neither here nor at Microsoft.
   await page.context().clearCookies();
   await signInByForm(page, demo.url, "user@demo.example");
   await connect(page, demo);

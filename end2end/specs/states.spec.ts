@@ -1,4 +1,4 @@
-// axe on the states that people seldom see: refusals, ends, and things that wait.
+// axe on rare states: refusals, final states, waiting states.
 import { everyLook } from "../fixtures/looks";
 import { expect, test } from "../fixtures/test";
 import { accept, ACCOUNT, allowOther, atMicrosoft, begin, CONFIG, configure, connect, customFrom, outcome, signIn } from "../fixtures/steps";
@@ -78,7 +78,7 @@ test("the institution's own trouble: a refused registration, a failing sender", 
   await page.goto(`${demo.url}/`);
   await expect(page.getByText("Microsoft rejected our app's credentials.")).toBeVisible();
   await everyLook(page, "home-refused-registration");
-  // The page that mends it says the same, and nothing on it says otherwise.
+  // The page with the fix shows the same message and no contradicting one.
   await page.goto(demo.url + CONFIG);
   await expect(page.getByText("The Client Secret has expired.").first()).toBeVisible();
   await expect(page.getByText("Last accepted")).toBeVisible();
@@ -120,7 +120,7 @@ test("mail that waits: several senders, held, stopped", async ({ page, demo }) =
     await expect(page.getByRole("heading", { name: subject, exact: true })).toBeVisible();
   };
   await write("Held");
-  // What helps stands in the card.
+  // The card contains the steps to fix it.
   await expect(page.getByRole("button", { name: "Sign in again" })).toBeVisible();
   await write("Cancelled");
   await page.getByRole("button", { name: "Cancel sending" }).first().click();
@@ -174,7 +174,7 @@ test("a notification that came back is seen among the people and at home", async
   await page.goto(`${demo.url}/institution/users`);
   await page.getByLabel("Email", { exact: true }).fill("new.person@far.example");
   await page.getByRole("button", { name: "Invite", exact: true }).click();
-  // Whoever leaves a page before it has answered may have asked for nothing.
+  // A navigation away before the response may cancel the request.
   await expect(page.getByText("new.person@far.example is invited.")).toBeVisible();
   await expect(async () => {
     await page.goto(`${demo.url}/mail/inbox`);

@@ -58,10 +58,12 @@ pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
 #[cfg(feature = "hydrate")]
 mod upload {
     use leptos::prelude::{Set, WriteSignal};
+    use leptos::server_fn::ServerFn;
     use wasm_bindgen::JsCast;
     use wasm_bindgen::prelude::Closure;
     use web_sys::{FormData, HtmlInputElement, ProgressEvent, XmlHttpRequest};
 
+    use crate::api::drafts::AttachFiles;
     use crate::error::AppError;
     use crate::model::{AttachmentView, size_in_words};
 
@@ -80,7 +82,7 @@ mod upload {
         }
         // The whole form: what is typed is kept with the files.
         let (Ok(data), Ok(request)) = (FormData::new_with_form(&form), XmlHttpRequest::new()) else { return };
-        if files.length() == 0 || request.open("POST", "/api/attach_files").is_err() {
+        if files.length() == 0 || request.open("POST", AttachFiles::PATH).is_err() {
             return;
         }
         let moved = Closure::<dyn Fn(ProgressEvent)>::new(move |event: ProgressEvent| {

@@ -46,23 +46,24 @@ mod keep {
 
     use js_sys::Reflect;
     use leptos::prelude::{Set, WriteSignal, document, set_timeout, window};
+    use leptos::server_fn::ServerFn;
     use wasm_bindgen::prelude::Closure;
     use wasm_bindgen::{JsCast, JsValue};
     use wasm_bindgen_futures::JsFuture;
     use web_sys::{FormData, HtmlFormElement, HtmlInputElement, RequestInit, Response, UrlSearchParams};
 
+    use crate::api::drafts::SaveDraft;
     use crate::error::AppError;
 
     /// Delay between the last keystroke and saving.
     const PAUSE: Duration = Duration::from_millis(1_200);
-    const ADDRESS: &str = "/api/save_draft";
     /// Where this tab keeps what the server does not have yet.
     const MIRROR: &str = "entrepost-draft";
     /// Whose it is: the next person in this tab sees nothing of it.
     const OWNER: &str = "owner";
     const FIELDS: [&str; 6] = ["key", "to", "cc", "bcc", "subject", "text"];
 
-    struct Letter {
+    struct Editor {
         form: HtmlFormElement,
         version: Cell<u32>,
         unkept: Cell<bool>,
@@ -71,19 +72,19 @@ mod keep {
 
     pub(super) fn follow(form: web_sys::Element, said: WriteSignal<String>) {
         let Ok(form) = form.dyn_into::<HtmlFormElement>() else { return };
-        let letter = Rc::new(Letter { form, version: Cell::new(0), unkept: Cell::new(false), said });
-        letter.restore();
-        listen(&letter.form, "input", {
-            let letter = Rc::clone(&letter);
+        let editor = Rc::new(Editor { form, version: Cell::new(0), unkept: Cell::new(false), said });
+        editor.restore();
+        listen(&editor.form, "input", {
+            let editor = Rc::clone(&editor);
             move || {
-                let mine = letter.touch(true);
-                letter.mirror();
-                let letter = Rc::clone(&letter);
+                let mine = editor.touch(true);
+                editor.mirror();
+                let editor = Rc::clone(&editor);
                 set_timeout(
                     move || {
                         // Only after the last keystroke.
-                        if letter.version.get() == mine {
-                            leptos::task::spawn_local(letter.keep(mine));
+                        if editor.version.get() == mine {
+                            leptos::task::spawn_local(editor.keep(mine));
                         }
                     },
                     PAUSE,
@@ -91,23 +92,24 @@ mod keep {
             }
         });
         // A form that is being sent keeps itself.
-        listen(&letter.form, "submit", {
-            let letter = Rc::clone(&letter);
+        listen(&editor.form, "submit", {
+            let editor = Rc::clone(&editor);
             move || {
-                letter.touch(false);
-                letter.number();
+                editor.touch(false);
+                editor.number();
                 // Should the session have ended, the answer is the sign-in page, and the way back leads here.
-                letter.mirror();
+                editor.mirror();
             }
         });
         // Saves when the page is left or hidden.
         listen(&document(), "visibilitychange", move || {
-            if document().hidden() && letter.unkept.get() {
-                let mine = letter.touch(false);
-                let beacon = |typed| window().navigator().send_beacon_with_opt_url_search_params(ADDRESS, Some(&typed));
+            if document().hidden() && editor.unkept.get() {
+                let mine = editor.touch(false);
+                let beacon =
+                    |typed| window().navigator().send_beacon_with_opt_url_search_params(SaveDraft::PATH, Some(&typed));
                 // A message too long for a beacon is sent by fetch while the page lives.
-                if !letter.typed().is_some_and(|typed| beacon(typed).unwrap_or(false)) {
-                    leptos::task::spawn_local(Rc::clone(&letter).keep(mine));
+                if !editor.typed().is_some_and(|typed| beacon(typed).unwrap_or(false)) {
+                    leptos::task::spawn_local(Rc::clone(&editor).keep(mine));
                 }
             }
         });
@@ -118,7 +120,7 @@ mod keep {
         let _ = target.add_event_listener_with_callback(event, listener.unchecked_ref());
     }
 
-    impl Letter {
+    impl Editor {
         fn touch(&self, unkept: bool) -> u32 {
             self.unkept.set(unkept);
             self.version.set(self.version.get() + 1);
@@ -210,7 +212,7 @@ mod keep {
         let asked = RequestInit::new();
         asked.set_method("POST");
         asked.set_body(typed);
-        let answer = JsFuture::from(window().fetch_with_str_and_init(ADDRESS, &asked)).await;
+        let answer = JsFuture::from(window().fetch_with_str_and_init(SaveDraft::PATH, &asked)).await;
         let answer: Response = answer.map_err(|_| AppError::Unreachable)?.unchecked_into();
         if answer.ok() {
             return Ok(());

@@ -46,7 +46,7 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     view! {
         {waits(&senders)}
         <section class="sheet compose">
-            <form method="post" action=SendMessage::PATH enctype="multipart/form-data" id="letter" data-blank=blank data-owner=writer_id.to_string()>
+            <form method="post" action=SendMessage::PATH enctype="multipart/form-data" data-blank=blank data-owner=writer_id.to_string()>
                 <input type="hidden" name="key" value=form.key.clone()/>
                 <input type="hidden" name="writer" value=writer/>
                 <input type="hidden" name="revision" value="0"/>

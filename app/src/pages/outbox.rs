@@ -66,18 +66,18 @@ pub fn SentMessage() -> impl IntoView {
     mail_page(move |page, user| async move {
         let flash = page.flash(&[FormName::Outbox]).await;
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
-        let letter = page.backend.outbox.message(&user, id.ok_or(AppError::NotFound)?).await?;
-        let moving = !letter.delivery.state.is_final();
-        if is_moving(&letter.delivery) {
+        let sent = page.backend.outbox.message(&user, id.ok_or(AppError::NotFound)?).await?;
+        let moving = !sent.delivery.state.is_final();
+        if is_moving(&sent.delivery) {
             page.reload_without_scripts(RELOAD);
         }
-        let title = subject(&letter.delivery);
+        let title = subject(&sent.delivery);
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
                 <MailNav place=MailTab::Outbox/>
                 // A final state does not change: nothing to follow.
                 {moving.then(|| view! { <LiveMail events/> })}
-                <div id="live" tabindex="-1">{opened(letter)}</div>
+                <div id="live" tabindex="-1">{opened(sent)}</div>
                 <p class="back"><a href=OUTBOX_PATH>"Back to Sent & delivery"</a></p>
             </Layout>
         }
@@ -254,8 +254,8 @@ fn entry(message: DeliveryView) -> AnyView {
     .into_any()
 }
 
-fn opened(letter: SentMessageView) -> AnyView {
-    let SentMessageView { delivery: message, message_id, text, files, sent_folder } = letter;
+fn opened(sent: SentMessageView) -> AnyView {
+    let SentMessageView { delivery: message, message_id, text, files, sent_folder } = sent;
     let lines = [(RecipientKind::To, "To"), (RecipientKind::Cc, "Cc"), (RecipientKind::Bcc, "Bcc")]
         .into_iter()
         .filter_map(|(kind, label)| {

@@ -16,7 +16,7 @@ use crate::html::{escape, page};
 use crate::token;
 use crate::world::{Authorization, Code, now, random};
 
-/// Seconds an authorization code lives.
+/// Lifetime of an authorization code, in seconds.
 const CODE_LIFETIME: i64 = 600;
 const BROWSER_COOKIE: &str = "sandbox_browser";
 
@@ -95,7 +95,7 @@ struct AuthorizeQuery {
     prompt: String,
 }
 
-/// An error that stays at Microsoft, since there is no redirect URI to trust.
+/// An error page at the authority: the redirect URI isn't trusted.
 fn stuck(aadsts: u32, text: &str) -> Response {
     let body = format!(
         "<section><h1>Sign in</h1><p class=\"error\">Sorry, but we’re having trouble signing you in.</p><p>AADSTS{aadsts}: {}</p></section>",

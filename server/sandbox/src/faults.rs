@@ -1,12 +1,12 @@
-//! Faults on demand. The portal's switches and `/sandbox/faults` set the same values.
+//! Injected faults, set by the portal and `/sandbox/faults`.
 
 use serde::{Deserialize, Serialize};
 
-/// Which switch turns authenticated SMTP off.
+/// What disables authenticated SMTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmtpAuthSwitch {
-    /// None: it is on.
+    /// Nothing: it is enabled.
     #[default]
     On,
     /// Off for the mailbox.
@@ -17,7 +17,7 @@ pub enum SmtpAuthSwitch {
     SecurityDefaults,
 }
 
-/// Where accepted mail goes.
+/// Destination of accepted mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
@@ -25,13 +25,13 @@ pub enum Delivery {
     Inbox,
     /// Junk Email.
     Junk,
-    /// A folder of the person's own.
+    /// A folder created by the user.
     Folder,
-    /// Nowhere: it waits in a queue for ever.
+    /// Nowhere: queued forever.
     Nowhere,
 }
 
-/// Every switch. All off is a healthy tenant.
+/// All faults. The default is a healthy tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
@@ -43,17 +43,17 @@ pub struct Faults {
     pub imap_disabled: bool,
     /// Consent is missing and only an administrator may grant it (AADSTS90094).
     pub consent_missing: bool,
-    /// Whoever signs in, `other@demo.example` comes out.
+    /// Every sign-in returns `other@demo.example`.
     pub wrong_account: bool,
     /// SMTP answers 432 4.3.2.
     pub throttled: bool,
-    /// This recipient is refused for now (451), as servers do that do not know a sender yet.
+    /// This recipient is deferred (451), as by greylisting.
     pub greylisted: String,
-    /// Every SMTP and IMAP answer takes this many milliseconds.
+    /// Delay of each SMTP and IMAP response, in milliseconds.
     pub slow_ms: u64,
     /// The SMTP connection is cut in the middle of DATA.
     pub cut_in_data: bool,
-    /// The SMTP connection is cut after the message was taken, before the answer.
+    /// The SMTP connection is cut after accepting the message, before the reply.
     pub cut_after_data: bool,
     /// The SMTP connection is cut at MAIL FROM.
     pub cut_before_data: bool,
@@ -65,50 +65,50 @@ pub struct Faults {
     pub send_as_denied: bool,
     /// The token comes without SMTP.Send.
     pub smtp_scope_missing: bool,
-    /// The token endpoint refuses codes and refresh tokens with this AADSTS number, where it is not 0.
+    /// AADSTS number returned for codes and refresh tokens; 0 for none.
     pub token_error: u32,
-    /// The token endpoint refuses client credentials with this AADSTS number, where it is not 0.
+    /// AADSTS number returned for client credentials; 0 for none.
     pub app_error: u32,
-    /// MAIL FROM is answered with this reply, where it is not empty: `550 5.7.708 …`.
+    /// Reply to MAIL FROM, such as `550 5.7.708 …`; empty for none.
     pub smtp_reply: String,
-    /// Errors carry no AADSTS number and none of Microsoft's fields, as other OpenID providers answer.
+    /// Errors have no AADSTS number or Microsoft fields, as with other OpenID providers.
     pub plain_errors: bool,
-    /// A gateway gives every message a Message-ID of its own on the way to its recipients.
+    /// A gateway replaces each Message-ID.
     pub message_id_replaced: bool,
-    /// SMTP does not offer SMTPUTF8: addresses with other letters than ASCII are not taken.
+    /// SMTP doesn't offer SMTPUTF8: non-ASCII addresses are refused.
     pub no_smtputf8: bool,
-    /// Where accepted mail goes.
+    /// Destination of accepted mail.
     pub delivery: Delivery,
-    /// What was accepted comes back to its sender as a delivery status notification.
+    /// Accepted messages bounce with a delivery status notification.
     pub bounced: bool,
     /// SELECT is answered with `Suggested Backoff Time: 1500 milliseconds`.
     pub imap_throttled: bool,
     /// Sent messages leave no copy in Sent Items.
     pub no_sent_copy: bool,
-    /// The token endpoint gives a new refresh token, but its answer never comes.
+    /// The token endpoint rotates the refresh token, and its response is lost.
     pub token_withheld: bool,
-    /// The next time that this IMAP command comes, the connection is cut without a word.
+    /// The next IMAP command of this name cuts the connection.
     pub imap_dropped: String,
-    /// This IMAP command (`FETCH`, say) is refused with NO.
+    /// This IMAP command (such as `FETCH`) gets NO.
     pub imap_refused: String,
-    /// Discovery names another issuer.
+    /// Discovery has another issuer.
     pub foreign_issuer: bool,
-    /// SELECT of this folder is refused with NO.
+    /// SELECT of this folder gets NO.
     pub imap_folder_refused: String,
-    /// FETCH of the header fields of the message with this UID is refused with NO, where it is not 0.
+    /// FETCH of this UID's header fields gets NO; 0 for none.
     pub imap_broken_uid: u32,
-    /// The next time that this IMAP command comes, the session ends as when its token does.
+    /// The next IMAP command of this name ends the session as an expired token does.
     pub imap_cut: String,
-    /// The token endpoint answers after this many milliseconds.
+    /// Delay of the token endpoint, in milliseconds.
     pub token_slow_ms: u64,
-    /// The token endpoint answers 429 and asks for two minutes of patience.
+    /// The token endpoint returns 429 with Retry-After: 120.
     pub token_busy: bool,
-    /// Access tokens are longer by so many characters, as those of accounts in many groups are.
+    /// Extra length of access tokens, as for accounts in many groups.
     pub token_padding: usize,
-    /// A refresh token that was used is revoked, as strict providers do (Microsoft does not).
+    /// Used refresh tokens are revoked, as strict providers do (Microsoft doesn't).
     pub strict_rotation: bool,
-    /// SMTP refuses every sign-in, and its answer echoes what it was sent.
+    /// SMTP refuses authentication and echoes its input.
     pub auth_echo: bool,
-    /// Access tokens live for so many seconds, where it is not 0.
+    /// Lifetime of access tokens in seconds; 0 for the default.
     pub token_seconds: i64,
 }

@@ -1,6 +1,6 @@
-//! Pages as strings: the stand-in needs no framework.
+//! Pages as strings, without a framework.
 
-/// Text made safe inside elements and attributes.
+/// Escapes text for elements and attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,9 +1,9 @@
 //! The sandbox: a local stand-in for Entra ID and Exchange Online.
 //!
-//! It speaks only wire protocols (HTTP, SMTP, IMAP) on loopback, reproduces Microsoft's errors, limits and token
-//! rotation, and takes faults on demand. Nothing in Entrepost recognises it.
+//! It speaks HTTP, SMTP and IMAP on loopback, reproduces Microsoft's errors, limits and token
+//! rotation, and injects faults. Nothing in Entrepost recognises it.
 //!
-//! **Architecture invariant:** no crate of the product is used here, so that a mistake cannot agree with itself.
+//! **Architecture invariant:** uses no crate of the product, so both don't share a mistake.
 
 #![allow(clippy::disallowed_methods, reason = "the stand-in is another world, with a clock and dice of its own")]
 
@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 pub use faults::{Delivery, Faults, SmtpAuthSwitch};
 pub use world::{Account, App, Folder, Mail, World};
 
-/// Where the sandbox listens and keeps its data.
+/// Addresses to listen on, and the data directory.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Entra ID and the portal, plain HTTP.
@@ -38,24 +38,24 @@ pub struct Config {
     pub smtp: SocketAddr,
     /// IMAP with implicit TLS.
     pub imap: SocketAddr,
-    /// A relay without sign-in, as a system default might be.
+    /// A relay without authentication, as for a system default.
     pub relay: SocketAddr,
-    /// Where accounts, mail and keys are kept; in memory only if `None`.
+    /// Directory of accounts, mail and keys; in memory if `None`.
     pub data: Option<PathBuf>,
 }
 
 impl Config {
-    /// Free ports, nothing kept: for tests.
+    /// Free ports, in memory: for tests.
     pub fn ephemeral() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self { entra: any, smtp: any, imap: any, relay: any, data: None }
     }
 }
 
-/// Why the sandbox did not start.
+/// Errors on starting.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address that others could reach.
+    /// An address other than loopback.
     #[error("the sandbox listens on loopback only, and {0} is not a loopback address")]
     NotLoopback(SocketAddr),
     /// A port is taken.
@@ -63,21 +63,21 @@ pub enum Error {
         "{address} for the sandbox's {part}: {source}. Is another sandbox running? Choose another port with --{part}-port (0 takes a free one)."
     )]
     Port {
-        /// What should listen there.
+        /// The service.
         part: &'static str,
         address: SocketAddr,
-        /// Why it failed.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file cannot be read or written.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The kept state cannot be read.
+    /// The stored state is unreadable.
     #[error("{path} cannot be read ({reason}); delete it to start with an empty sandbox")]
     State {
         /// The file.
@@ -85,15 +85,15 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A key or certificate could not be made.
+    /// Generating a key or certificate failed.
     #[error("making keys: {0}")]
     Keys(String),
 }
 
-/// What all parts share.
+/// Shared by all services.
 pub(crate) struct Shared {
     world: Mutex<World>,
-    /// Woken whenever mail arrived or flags changed: IDLE waits for it.
+    /// Notified when mail arrives or flags change, for IDLE.
     pub(crate) changed: Notify,
     pub(crate) authority: String,
     pub(crate) acceptor: tokio_rustls::TlsAcceptor,
@@ -102,12 +102,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The state. A panic elsewhere must not make the stand-in unusable, so poisoning is ignored.
+    /// The state. Ignores poisoning: a panic elsewhere must not block the sandbox.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The switches as they are now.
+    /// The current faults.
     pub(crate) fn faults(&self) -> Faults {
         self.world().faults.clone()
     }
@@ -201,27 +201,27 @@ impl Sandbox {
         })
     }
 
-    /// The authority's address (`http://localhost:PORT`), which is the portal's too.
+    /// The authority's and the portal's address (`http://localhost:PORT`).
     pub fn authority(&self) -> &str {
         &self.shared.authority
     }
 
-    /// Where Entra listens.
+    /// Entra's address.
     pub fn entra_addr(&self) -> SocketAddr {
         self.entra
     }
 
-    /// Where SMTP listens. Its certificate names `localhost`.
+    /// SMTP's address. Its certificate is for `localhost`.
     pub fn smtp_addr(&self) -> SocketAddr {
         self.smtp
     }
 
-    /// Where IMAP listens. Its certificate names `localhost`.
+    /// IMAP's address. Its certificate is for `localhost`.
     pub fn imap_addr(&self) -> SocketAddr {
         self.imap
     }
 
-    /// Where the relay listens, without TLS.
+    /// The relay's address, without TLS.
     pub fn relay_addr(&self) -> SocketAddr {
         self.relay
     }
@@ -236,19 +236,19 @@ impl Sandbox {
         self.shared.world()
     }
 
-    /// Puts a message into somebody's INBOX, as mail from elsewhere comes in: whoever waits with IDLE is told.
+    /// Delivers an external message to an INBOX and notifies IDLE.
     pub fn deliver(&self, address: &str, raw: &[u8]) {
         self.shared.world().deliver(address, "INBOX", raw);
         self.shared.changed.notify_waiters();
     }
 
-    /// Ends every IMAP session, as when its token expired.
+    /// Ends all IMAP sessions, as expired tokens do.
     pub fn end_imap_sessions(&self) {
         self.shared.world().end_imap_sessions();
         self.shared.changed.notify_waiters();
     }
 
-    /// Ends every connection and keeps the data.
+    /// Closes all connections and saves the data.
     pub async fn stop(self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -286,7 +286,7 @@ where
             tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    // A client that went away is no event worth a log line.
+                    // Closed connections aren't logged.
                     _ = session => {}
                 }
             });

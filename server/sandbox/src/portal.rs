@@ -1,4 +1,4 @@
-//! The portal: the registered app, the accounts, the mail, the switches. The same over HTTP for tests.
+//! The portal: app registration, accounts, mail, faults; with an HTTP API for tests.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Refuses requests that a web page elsewhere could have made: the Host must be loopback, an Origin the sandbox's own.
+/// Refuses cross-site requests: Host must be loopback, Origin the sandbox's own.
 pub(crate) async fn only_from_here(request: Request, next: Next) -> Response {
     let allowed = {
         let text = |name| request.headers().get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
@@ -209,7 +209,7 @@ async fn set_faults_form(State(shared): State<Arc<Shared>>, Form(fields): Form<V
     }
 }
 
-/// Sets the switches that `change` names. The others are switched off (`whole`) or left.
+/// Sets the faults in `change`. With `whole` the others are reset.
 fn apply(shared: &Shared, change: &Value, whole: bool) -> Result<Faults, String> {
     let mut world = shared.world();
     let base = if whole { Faults::default() } else { world.faults.clone() };
@@ -236,7 +236,7 @@ async fn set_faults(State(shared): State<Arc<Shared>>, Json(change): Json<Value>
     }
 }
 
-/// Switches all faults off, revokes consent and signs everybody out: a fresh start for a test.
+/// Resets faults, consent and sessions for a test.
 async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
     let mut world = shared.world();
     world.faults = Faults::default();
@@ -248,7 +248,7 @@ async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// The app is registered anew: another Client ID, the same secret. Grants of the old one stay bound to it.
+/// Replaces the app: a new Client ID with the same secret. Grants stay bound to the old one.
 async fn new_client_id(State(shared): State<Arc<Shared>>) -> StatusCode {
     let mut world = shared.world();
     world.app.client_id = uuid::Uuid::new_v4();
@@ -319,7 +319,7 @@ async fn mail(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Resp
     let subject = parsed.as_ref().and_then(|message| message.subject()).unwrap_or("(no subject)");
     let text = parsed.as_ref().and_then(|message| message.body_text(0)).unwrap_or_default();
     let id = escape(&id);
-    // A copy of what one sent is nothing to answer.
+    // Copies of sent mail can't be replied to.
     let answer = if place.1 == "Sent Items" {
         "<p class=\"soft\">This is the sender's own copy. To answer, open the one that was received.</p>".to_owned()
     } else {
@@ -345,7 +345,7 @@ struct Reply {
     text: String,
 }
 
-/// The mailbox a message lies in answers it.
+/// Replies from the mailbox that has the message.
 async fn reply(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Form(form): Form<Reply>) -> Response {
     let mut world = shared.world();
     let found = world.mails().into_iter().find(|(_, _, mail)| mail.id.to_string() == id);
@@ -358,7 +358,7 @@ async fn reply(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Form(f
         |name: &str| parsed.as_ref().and_then(|message| message.header_raw(name)).map(one_line).unwrap_or_default();
     let to = parsed.as_ref().and_then(|message| message.from()?.first()?.address().map(one_line)).unwrap_or_default();
     let subject = parsed.as_ref().and_then(|message| message.subject()).map(one_line).unwrap_or_default();
-    // Somebody outside answers from the address that the message went to.
+    // External recipients reply from the address the message went to.
     let outside = || parsed.as_ref().and_then(|message| message.to()?.first()?.address().map(one_line));
     let from = if mailbox == "(outside)" { outside().unwrap_or_default() } else { mailbox };
     let (answered, references) = (header("Message-ID"), header("References"));
@@ -383,7 +383,7 @@ struct Deliver {
     raw: String,
 }
 
-/// Mail from elsewhere comes in.
+/// Delivers external mail.
 async fn deliver(State(shared): State<Arc<Shared>>, Json(mail): Json<Deliver>) -> StatusCode {
     shared.world().deliver(&mail.to, "INBOX", mail.raw.as_bytes());
     shared.changed.notify_waiters();

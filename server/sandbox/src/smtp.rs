@@ -1,4 +1,4 @@
-//! SMTP submission as Exchange Online does it: STARTTLS, AUTH XOAUTH2, limits, replies of its table.
+//! SMTP submission like Exchange Online's: STARTTLS, AUTH XOAUTH2, limits, replies.
 
 use std::io;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::faults::{Delivery, SmtpAuthSwitch};
 use crate::token::access_upn;
 use crate::world::now;
 
-/// Octets Exchange Online announces as SIZE.
+/// Exchange Online's SIZE, in bytes.
 const MAX_SIZE: usize = 157_286_400;
-/// Concurrent submissions a mailbox may have.
+/// Limit of concurrent submissions per mailbox.
 const MAX_SESSIONS: usize = 3;
 const MAX_RECIPIENTS: usize = 500;
-/// Recipients a mailbox may write to in a day.
+/// Limit of recipients per mailbox and day.
 const MAX_PER_DAY: usize = 10_000;
-/// Seconds of a day.
+/// Seconds per day.
 const DAY: i64 = 86_400;
 const MAX_LINE: usize = 64 * 1024;
 
@@ -39,7 +39,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<
     Ok(())
 }
 
-/// The relay: takes mail for anybody without a sign-in, and knows none of the faults of submission.
+/// The relay: accepts any mail without authentication, without faults.
 pub(crate) async fn serve_relay(shared: Arc<Shared>, stream: TcpStream) -> io::Result<()> {
     let mut session = Session::new(shared, stream, true);
     session.relay = true;
@@ -59,14 +59,14 @@ struct Session<S> {
     stream: S,
     buffer: Vec<u8>,
     secure: bool,
-    /// Mail is taken without a sign-in.
+    /// Accepts mail without authentication.
     relay: bool,
     upn: Option<String>,
     /// Counts against the limit of concurrent submissions of this mailbox.
     counted: Option<Counted>,
     from: Option<String>,
     to: Vec<String>,
-    /// A message that comes in chunks (RFC 3030), so far.
+    /// Chunks of a message so far (RFC 3030).
     chunks: Vec<u8>,
 }
 
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let request = Request::parse(&mut line.iter()).map(Request::into_owned);
             match request {
                 Ok(Request::Quit) => {
-                    // Whoever is told that it is over may open another one at once.
+                    // Freed before the reply: the client may reconnect at once.
                     self.counted = None;
                     self.reply("221 2.0.0 Service closing transmission channel").await?;
                     return Ok(End::Quit);
@@ -334,10 +334,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.take(&from, &recipients, &body).await
     }
 
-    /// A part of a message, announced by its length: CHUNKING is offered, and some use it where it is.
+    /// A chunk of given length (BDAT): used by clients that see CHUNKING.
     async fn chunk(&mut self, size: usize, is_last: bool) -> io::Result<()> {
         if size > MAX_SIZE.saturating_sub(self.chunks.len()) {
-            // Reading on would take what follows for commands.
+            // The rest would be read as commands.
             self.reply("552 5.3.4 Message size exceeds fixed maximum message size").await?;
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -366,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.take(&from, &to, &body).await
     }
 
-    /// A whole message: it is delivered, or refused as Exchange does it after DATA.
+    /// Delivers a complete message, or refuses it as Exchange does after DATA.
     async fn take(&mut self, from: &str, recipients: &[String], body: &[u8]) -> io::Result<()> {
         let Some(upn) = self.upn.clone() else {
             for recipient in recipients {
@@ -415,14 +415,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 world.deliver(recipient, folder, replaced.as_deref().unwrap_or(body));
             }
         }
-        // Exchange keeps the copy in Sent Items by itself, unless that was switched off.
+        // Exchange stores the copy in Sent Items, unless that is switched off.
         if !world.faults.no_sent_copy {
             world.deliver(upn, "Sent Items", body);
         }
     }
 }
 
-/// A delivery status notification (RFC 3464), as a server far away writes it.
+/// A delivery status notification (RFC 3464) of a remote server.
 fn report(sender: &str, recipients: &[String], body: &[u8]) -> Vec<u8> {
     let end = body.windows(4).position(|four| four == b"\r\n\r\n").map_or(body.len(), |at| at + 2);
     let headers = String::from_utf8_lossy(&body[..end]);
@@ -441,7 +441,7 @@ fn report(sender: &str, recipients: &[String], body: &[u8]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The message with a Message-ID of another system's.
+/// The message with a replaced Message-ID.
 fn with_another_message_id(body: &[u8]) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = body.split_inclusive(|octet| *octet == b'\n').collect();
     let own = format!("Message-ID: <{}@gateway.example>\r\n", uuid::Uuid::new_v4());
@@ -454,7 +454,7 @@ fn with_another_message_id(body: &[u8]) -> Vec<u8> {
     lines.concat()
 }
 
-/// One open submission of a mailbox; ends with the connection, however that ends.
+/// An open submission of a mailbox; ends on drop.
 struct Counted {
     shared: Arc<Shared>,
     upn: String,

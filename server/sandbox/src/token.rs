@@ -18,7 +18,7 @@ use crate::Shared;
 use crate::world::{Access, Grant, World, now, random};
 
 const KEY_ID: &str = "sandbox-1";
-/// Seconds an access token lives; Microsoft's live 60 to 90 minutes.
+/// Lifetime of an access token, in seconds; Microsoft's is 60 to 90 minutes.
 const ACCESS_LIFETIME: i64 = 3600;
 
 pub(crate) fn make_key() -> Result<String, String> {
@@ -31,12 +31,12 @@ pub(crate) fn keys(world: &World) -> Result<JwkSet, jsonwebtoken::errors::Error>
     let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256)?;
     jwk.common.key_id = Some(KEY_ID.into());
     jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    // As Microsoft's keys: without `alg`.
+    // Like Microsoft's keys, without `alg`.
     jwk.common.key_algorithm = None;
     Ok(JwkSet { keys: vec![jwk] })
 }
 
-/// An error in Microsoft's form, or in that of other OpenID providers.
+/// An error in Microsoft's format, or another OpenID provider's.
 pub(crate) fn error(shared: &Shared, status: StatusCode, error: &str, aadsts: u32, text: &str) -> Response {
     let stamp = time::OffsetDateTime::now_utc();
     let body = if shared.faults().plain_errors {
@@ -81,7 +81,7 @@ pub(crate) async fn endpoint(
     Form(request): Form<TokenRequest>,
 ) -> Response {
     let faults = shared.faults();
-    // Decided at once, said late: what is lost on the way was given all the same.
+    // Decided now, sent later: a lost response has still rotated the token.
     let answer = answered(&shared, &tenant, &headers, request);
     let slow = faults.slow_ms + faults.token_slow_ms;
     if slow > 0 {
@@ -163,7 +163,7 @@ pub(crate) struct Introspection {
     token: String,
 }
 
-/// RFC 7662: for mail servers of others that take these tokens.
+/// Introspection (RFC 7662), for third-party mail servers.
 pub(crate) async fn introspect(State(shared): State<Arc<Shared>>, Form(asked): Form<Introspection>) -> Response {
     let world = shared.world();
     let found = world.access.get(&asked.token).filter(|access| access.expires_at > now() && !access.upn.is_empty());
@@ -291,7 +291,7 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
     Ok(body)
 }
 
-/// Whether a token is good for a protocol, and whose it is. Used by SMTP and IMAP.
+/// Validates a token for SMTP or IMAP; returns its account.
 pub(crate) fn access_upn(world: &World, token: &str, scope_end: &str) -> Option<String> {
     let access = world.access.get(token)?;
     (access.expires_at > now() && access.scopes.iter().any(|scope| scope.ends_with(scope_end)))

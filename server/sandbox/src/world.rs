@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::faults::Faults;
 
-/// Newest messages kept in one folder; older ones are forgotten.
+/// Newest messages kept per folder.
 const FOLDER_LIMIT: usize = 500;
 
 /// The registered app.
@@ -20,16 +20,16 @@ pub struct App {
     /// Application (client) ID.
     pub client_id: Uuid,
     pub name: String,
-    /// Secret ID, which people paste by mistake.
+    /// Secret ID, often pasted by mistake.
     pub secret_id: Uuid,
     pub secret_value: String,
     /// Registered redirect URIs of the Web platform.
     pub redirect_uris: Vec<String>,
-    /// Whether an administrator consented for everybody.
+    /// Whether an administrator consented for the organization.
     pub admin_consent: bool,
 }
 
-/// A person, or a shared mailbox that cannot sign in.
+/// A user, or a shared mailbox that can't sign in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Account {
     /// Sign-in name (UPN).
@@ -48,7 +48,7 @@ pub struct Account {
     pub oid: Uuid,
     /// Other addresses it may send as.
     pub send_as: Vec<String>,
-    /// Whether this person consented to the app.
+    /// Whether this user consented to the app.
     pub consented: bool,
     /// Folders by name.
     pub folders: BTreeMap<String, Folder>,
@@ -80,13 +80,13 @@ pub struct Folder {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mail {
     pub uid: u32,
-    /// Names it in the portal.
+    /// Its id in the portal.
     pub id: Uuid,
     /// Seconds since the epoch.
     pub received_at: i64,
     /// IMAP flags, as written on the wire.
     pub flags: Vec<String>,
-    /// The bytes as they were submitted.
+    /// The submitted bytes.
     #[serde(with = "base64_bytes")]
     pub raw: Vec<u8>,
 }
@@ -103,7 +103,7 @@ mod base64_bytes {
     }
 }
 
-/// A refresh token and what it stands for.
+/// A refresh token and its grant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub upn: String,
@@ -119,7 +119,7 @@ pub(crate) struct Access {
     pub expires_at: i64,
 }
 
-/// A request to the authorize endpoint, waiting for the person.
+/// A pending request to the authorize endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorization {
     pub redirect_uri: String,
@@ -128,7 +128,7 @@ pub(crate) struct Authorization {
     pub scopes: Vec<String>,
     pub challenge: String,
     pub login_hint: String,
-    /// Who signed in, once somebody did.
+    /// The account that signed in.
     pub upn: Option<String>,
 }
 
@@ -143,7 +143,7 @@ pub(crate) struct Code {
     pub verifier: String,
 }
 
-/// Everything the sandbox knows.
+/// The whole state.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct World {
     /// Directory (tenant) ID.
@@ -151,13 +151,13 @@ pub struct World {
     /// A domain verified in the tenant.
     pub tenant_domain: String,
     pub app: App,
-    /// Everybody.
+    /// All accounts.
     pub accounts: Vec<Account>,
     /// Mail to addresses outside the tenant.
     pub outside: Folder,
     /// The switches.
     pub faults: Faults,
-    /// How often the token endpoint was asked, by grant type. Tests count with it.
+    /// Requests to the token endpoint, by grant type; read by tests.
     pub token_requests: BTreeMap<String, u64>,
     pub(crate) key_pem: String,
     pub(crate) grants: HashMap<String, Grant>,
@@ -166,28 +166,28 @@ pub struct World {
     pub(crate) authorizations: HashMap<String, Authorization>,
     #[serde(skip)]
     pub(crate) codes: HashMap<String, Code>,
-    /// Browsers and who is signed in there.
+    /// Signed-in account by browser.
     #[serde(skip)]
     pub(crate) browsers: HashMap<String, Vec<String>>,
-    /// Open SMTP sessions by UPN, how many there were at most at one time, and how many there were.
+    /// By UPN: open SMTP sessions, highest concurrency, total.
     #[serde(skip)]
     pub smtp_sessions: HashMap<String, (usize, usize, usize)>,
-    /// Open IMAP sessions by UPN, and how many there were at most.
+    /// By UPN: open IMAP sessions, highest concurrency.
     #[serde(skip)]
     pub imap_sessions: HashMap<String, (usize, usize)>,
-    /// How often a folder was to be opened over IMAP, whether it was or not. Tests count with it.
+    /// SELECT commands, successful or not; read by tests.
     #[serde(skip)]
     pub imap_selects: u64,
-    /// Counts how often all IMAP sessions were ended.
+    /// Incremented to end all IMAP sessions.
     #[serde(skip)]
     pub(crate) imap_generation: u64,
     /// Messages a mailbox may submit in a minute.
     #[serde(default = "messages_per_minute")]
     pub messages_per_minute: usize,
-    /// When each mailbox submitted lately (seconds), for the limit of messages a minute.
+    /// Recent submissions by mailbox (seconds), for the limit per minute.
     #[serde(skip)]
     pub(crate) submissions: HashMap<String, Vec<i64>>,
-    /// Recipients of each mailbox on a day (days since the epoch), for the limit of 10,000.
+    /// Recipients by mailbox and day (days since the epoch), for the limit of 10,000.
     #[serde(skip)]
     pub sent_today: HashMap<String, (i64, usize)>,
     #[serde(skip)]
@@ -204,14 +204,14 @@ pub(crate) fn now() -> i64 {
     time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// An unguessable name.
+/// A random name.
 pub(crate) fn random(prefix: &str) -> String {
     let bytes: [u8; 32] = rand::rng().random();
     format!("{prefix}{}", base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 impl World {
-    /// A healthy tenant with the demo's accounts. `key_pem` may be empty: then a signing key is made.
+    /// A healthy tenant with the demo's accounts. An empty `key_pem` generates a signing key.
     pub(crate) fn seeded(key_pem: String) -> Result<Self, Error> {
         let key_pem = if key_pem.is_empty() { crate::token::make_key().map_err(Error::Keys)? } else { key_pem };
         let account = |upn: &str, address: &str, name: &str| Account {
@@ -249,7 +249,7 @@ impl World {
             accounts: vec![
                 admin,
                 account("user@demo.example", "user@demo.example", "Demo User"),
-                // In many schools the sign-in name is not the mail address.
+                // Schools often have sign-in names that differ from the address.
                 account("t.teacher@demo-school.example", "teacher@demo.example", "Demo Teacher"),
                 office,
                 account("other@demo.example", "other@demo.example", "Other Person"),
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    /// Writes the state beside itself, then renames: a crash leaves the old one whole.
+    /// Writes to a temporary file, then renames: a crash keeps the old state.
     pub(crate) fn save_if_changed(&mut self, directory: &Path) -> std::io::Result<()> {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
@@ -297,7 +297,7 @@ impl World {
         std::fs::rename(new, path)
     }
 
-    /// Says that the state must be kept.
+    /// Requests saving the state.
     pub fn touch(&mut self) {
         self.dirty = true;
     }
@@ -310,7 +310,7 @@ impl World {
         }
     }
 
-    /// A refresh token for somebody, as a sign-in with these scopes would bring.
+    /// A refresh token as a sign-in with these scopes returns.
     pub fn grant(&mut self, upn: &str, scopes: &str) -> String {
         let token = random("refresh.");
         let scopes = scopes.split(' ').map(ToOwned::to_owned).collect();
@@ -319,7 +319,7 @@ impl World {
         token
     }
 
-    /// Adds a person with an own mailbox.
+    /// Adds a user with a mailbox.
     pub fn add_account(&mut self, address: &str, name: &str) {
         let Some(like) = self.accounts.iter().find(|account| account.password.is_some()) else { return };
         let mut new = like.clone();
@@ -330,13 +330,13 @@ impl World {
         self.dirty = true;
     }
 
-    /// Revokes every grant there is now.
+    /// Revokes all grants.
     pub fn revoke_all(&mut self) {
         self.grants.values_mut().for_each(|grant| grant.revoked = true);
         self.dirty = true;
     }
 
-    /// The account that signs in with this name (or address, as Entra allows).
+    /// Finds an account by sign-in name (or address, as Entra does).
     pub fn account_by_sign_in(&self, name: &str) -> Option<&Account> {
         let name = name.trim().to_lowercase();
         self.accounts
@@ -344,7 +344,7 @@ impl World {
             .find(|account| account.upn.to_lowercase() == name || account.address.to_lowercase() == name)
     }
 
-    /// The account whose mailbox has this address.
+    /// Finds an account by mailbox address.
     pub fn account_by_address(&self, address: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.owns(address))
     }
@@ -353,12 +353,12 @@ impl World {
         self.accounts.iter_mut().find(|account| account.upn.eq_ignore_ascii_case(upn))
     }
 
-    /// Whether an address belongs to the tenant's domain.
+    /// Whether an address is in the tenant's domain.
     pub(crate) fn is_local(&self, address: &str) -> bool {
         address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(&self.tenant_domain))
     }
 
-    /// Puts a message into a folder of whoever has the address; outside the tenant's domain it is only kept for the portal.
+    /// Delivers to a folder of the address's mailbox; external mail is only listed in the portal.
     pub fn deliver(&mut self, address: &str, folder: &str, raw: &[u8]) {
         self.dirty = true;
         let name = folder;
@@ -372,7 +372,7 @@ impl World {
             None => &mut self.outside,
         };
         folder.add(raw);
-        // What one sent oneself is no news.
+        // Copies of sent mail aren't unread.
         if name == "Sent Items"
             && let Some(mail) = folder.mails.last_mut()
         {
@@ -380,18 +380,18 @@ impl World {
         }
     }
 
-    /// Every access token there is now is over.
+    /// Expires all access tokens.
     pub fn expire_tokens(&mut self) {
         self.access.clear();
         self.dirty = true;
     }
 
-    /// Ends every IMAP session, as when its token expired.
+    /// Ends all IMAP sessions, as expired tokens do.
     pub fn end_imap_sessions(&mut self) {
         self.imap_generation += 1;
     }
 
-    /// Makes the folders of a mailbox anew: another UIDVALIDITY, other UIDs.
+    /// Recreates a mailbox's folders: new UIDVALIDITY and UIDs.
     pub fn renumber(&mut self, address: &str) {
         self.dirty = true;
         let upn = self.account_by_address(address).map(|account| account.upn.clone());
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    /// Every message with the mailbox and folder it lies in, newest first.
+    /// All messages with mailbox and folder, newest first.
     pub fn mails(&self) -> Vec<(String, String, &Mail)> {
         let inside = self.accounts.iter().flat_map(|account| {
             account.folders.iter().flat_map(|(name, folder)| {
@@ -431,7 +431,7 @@ impl Folder {
 }
 
 impl World {
-    /// Every token and code that was ever given out and is still known: what must not be found anywhere else.
+    /// All known tokens and codes, which must not be found elsewhere.
     pub fn every_token(&self) -> Vec<String> {
         let proofs = self.codes.values().flat_map(|code| [&code.verifier, &code.authorization.nonce]);
         let tokens = self.grants.keys().chain(self.access.keys()).chain(self.codes.keys());

@@ -4,21 +4,25 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use app::api::accounts::{AcceptInvitation, SignIn, SignOut};
+use app::api::drafts::{AttachFiles, SaveDraft, SendMessage};
+use app::api::mailboxes::CompleteSignIn;
 use app::backend::Visitor;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use leptos::server_fn::ServerFn;
 use tokio::sync::Semaphore;
 
 use super::AppState;
 use super::guard::{plain, text};
 
 /// Server functions that take files.
-const WITH_FILES: [&str; 2] = ["/api/send_message", "/api/attach_files"];
+const WITH_FILES: [&str; 2] = [SendMessage::PATH, AttachFiles::PATH];
 /// Server functions that need no session.
-pub(super) const OPEN: [&str; 4] = ["/api/sign_in", "/api/sign_out", "/api/accept_invitation", "/api/complete_sign_in"];
+pub(super) const OPEN: [&str; 4] = [SignIn::PATH, SignOut::PATH, AcceptInvitation::PATH, CompleteSignIn::PATH];
 /// Largest other body, in bytes.
 const FORM: u64 = 256 * 1024;
 /// Largest body without a session: an address and a password, or the answer of Microsoft, whose code has some kilobytes.
@@ -41,7 +45,7 @@ fn limit(path: &str, attachments: u64) -> u64 {
     match path {
         path if WITH_FILES.contains(&path) => attachments + BESIDE_FILES,
         // A message as typed: form encoding multiplies its characters.
-        "/api/save_draft" => BESIDE_FILES,
+        SaveDraft::PATH => BESIDE_FILES,
         path if OPEN.contains(&path) => OPEN_FORM,
         _ => FORM,
     }

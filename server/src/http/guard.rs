@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tracing::Instrument;
 
+use app::api::drafts::{AttachFiles, SaveDraft, SendMessage};
+use app::api::email_config::SetGuideStep;
+use app::api::mailboxes::RunChecks;
 use app::api::{HANDLED, NOT_STORED, PROVIDER_REDIRECT};
 use app::backend::Visitor;
 use app::error::AppError;
-use app::model::{AppPath, Flash, FormName, Notice};
+use app::model::{AppPath, COMPOSE_PATH, Flash, FormName, Notice};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use leptos::server_fn::ServerFn;
 use leptos::server_fn::error::FromServerFnError;
 
 use super::AppState;
@@ -107,7 +111,7 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
         let page = text(request.headers(), header::REFERER);
         let page = page.and_then(|page| page.strip_prefix(&visitor.institution.public_url)).map(ToOwned::to_owned);
         // If a proxy removes it: the message waits in the tab, on that page.
-        let page = page.or_else(|| (path == "/api/send_message").then(|| "/mail/compose".to_owned()));
+        let page = page.or_else(|| (path == SendMessage::PATH).then(|| COMPOSE_PATH.to_owned()));
         return to_login(&state, &visitor, page.as_deref()).await;
     }
     request.extensions_mut().insert(visitor);
@@ -123,7 +127,7 @@ fn unavailable() -> Response {
 }
 
 /// Server functions called by islands: they answer with a status instead of a page.
-const BY_ISLAND: [&str; 4] = ["/api/set_guide_step", "/api/run_checks", "/api/save_draft", "/api/attach_files"];
+const BY_ISLAND: [&str; 4] = [SetGuideStep::PATH, RunChecks::PATH, SaveDraft::PATH, AttachFiles::PATH];
 
 /// Redirects a form posted without a session to the sign-in page, and back to its page afterwards.
 async fn to_login(state: &AppState, visitor: &Visitor, came_from: Option<&str>) -> Response {
@@ -263,7 +267,7 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
 }
 
 /// A page that refreshes to the authority: a redirect would be subject to `form-action`.
-fn departure(answer: &Response, url: &HeaderValue) -> Response {
+fn redirect_page(answer: &Response, url: &HeaderValue) -> Response {
     let address = url.to_str().unwrap_or_default();
     let safe = escaped(address);
     let mut page =
@@ -293,7 +297,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
         );
     }
     if let Some(url) = response.headers_mut().remove(PROVIDER_REDIRECT) {
-        return departure(&response, &url);
+        return redirect_page(&response, &url);
     }
     let handled = response.headers_mut().remove(HANDLED).is_some();
     if handled || !response.headers().contains_key("serverfnerror") {

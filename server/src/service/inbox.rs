@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::api::inbox::ActOnMail;
 use app::backend::{Acted, BackendError, Download, Inbox, MailOwner, MailStream, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
@@ -11,6 +12,7 @@ use app::model::{
 };
 use async_trait::async_trait;
 use futures::stream;
+use leptos::server_fn::ServerFn;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Handle, Services, sessions};
@@ -479,7 +481,7 @@ impl Inbox for Handle {
     }
 
     async fn mark(&self, user: &MailOwner) -> String {
-        self.store.mail_mark(user.institution().id, user.user_id()).await.unwrap_or_default()
+        self.store.mail_version(user.institution().id, user.user_id()).await.unwrap_or_default()
     }
 
     async fn watch(
@@ -505,7 +507,7 @@ impl Inbox for Handle {
                     return None;
                 }
                 let store = &watching.services.store;
-                let now = store.mail_mark(watching.user.institution().id, watching.user.user_id()).await.ok()?;
+                let now = store.mail_version(watching.user.institution().id, watching.user.user_id()).await.ok()?;
                 if now != watching.mark {
                     watching.mark = now;
                     return Some(((), watching));
@@ -540,7 +542,7 @@ fn undo(place: &MessageRef, folder: &str, action: &str, uid_validity: u32, uids:
         values.push(("to".to_owned(), to.to_owned()));
     }
     values.extend(uids.iter().map(|uid| ("uids[]".to_owned(), uid.to_string())));
-    Undo { action: "/api/act_on_mail".to_owned(), values }
+    Undo { action: ActOnMail::PATH.to_owned(), values }
 }
 
 /// Names, or addresses where there is none, separated by commas.

@@ -1,4 +1,4 @@
-//! What people without the right to it try, signed in or not: it makes nothing, and what it makes is bounded.
+//! Attempts without permission, signed in or not: they change nothing and use bounded resources.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ async fn count(database: &Database, table: &str) -> i64 {
     sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_one(&mut connection).await.unwrap().get(0)
 }
 
-/// A raw request, as far as its head and what is given of its body.
+/// A raw request: headers and the start of a body.
 async fn begin(world: &World, path: &str, headers: &str, length: usize, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
     let head = format!(
@@ -54,14 +54,14 @@ async fn strangers_make_no_rows_and_what_they_typed_stays_small() {
         let again = browser.get(&world.url("demo", "/login")).await.text().await.unwrap();
         assert!(!again.contains("Wrong email or password."), "it is shown once");
     }
-    // The answer of one institution means nothing at another.
+    // A response of one institution is invalid at another.
     let other = browser.get(&world.url("second", "/login")).await.text().await.unwrap();
     assert!(!other.contains("Wrong email or password."));
     for path in ["/api/invite", "/api/act_on_mail", "/api/configure_and_test"] {
         assert_eq!(location(&browser.post(&world.url("demo", path), &[("email", "x")]).await), "/login");
     }
     assert_eq!(count(&database, "flashes").await, 0, "strangers made rows");
-    // Nor do addresses that they invent, nor links: no table grows.
+    // Invented addresses and links store no rows.
     let before = rows(&database).await;
     for number in 0..8 {
         let email = format!("nobody{number}@demo.example");
@@ -72,7 +72,7 @@ async fn strangers_make_no_rows_and_what_they_typed_stays_small() {
         browser.get(&world.url("demo", &format!("/oauth/callback?state={number}&code=x"))).await;
     }
     assert_eq!(rows(&database).await, before);
-    // An account that does not exist is refused like one that does.
+    // Unknown accounts get the same response as known ones.
     let tried = async |email: &str| {
         let mut last = String::new();
         for _ in 0..9 {
@@ -85,7 +85,7 @@ async fn strangers_make_no_rows_and_what_they_typed_stays_small() {
     assert_eq!((tried("nobody@demo.example").await, tried("user@demo.example").await), (true, true));
 }
 
-/// How many rows each table has.
+/// Row counts by table.
 async fn rows(database: &Database) -> Vec<(String, i64)> {
     let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'probes' ORDER BY name");
@@ -103,7 +103,7 @@ async fn rows(database: &Database) -> Vec<(String, i64)> {
 async fn a_strangers_body_is_not_read() {
     let database = Database::sqlite();
     let world = World::start(&database).await;
-    // Four megabytes are announced, and nothing is sent.
+    // A Content-Length of 4 MB without a body.
     let stream = begin(&world, "/api/save_draft", "Accept: application/json\r\n", 4_000_000, "").await;
     let begun = Instant::now();
     assert!(answer(stream).await.starts_with("HTTP/1.1 401"), "before the body");
@@ -121,7 +121,7 @@ async fn authority_that_ended_while_the_body_came_counts_no_more() {
         async || format!("Accept: text/html\r\nCookie: {}\r\n", session_cookie(&world, "admin@demo.example").await);
     let seat = world.seat("user@demo.example").await;
     let (user, mailbox) = (seat.user, seat.mailbox);
-    // Everything that an administrator decides about, as it is stored.
+    // Stored settings that only administrators change.
     let stored = async || {
         let person = store.user_by_address(institution, "user@demo.example").await.unwrap().unwrap();
         let settings = store.email_settings(institution).await.unwrap();
@@ -140,7 +140,7 @@ async fn authority_that_ended_while_the_body_came_counts_no_more() {
             ("save_email_config", "provider=system_default&custom_from=no&confirm_disconnect=yes".to_owned()),
         ] {
             let mut stream = begin(&world, &format!("/api/{path}"), &cookie().await, body.len(), &body[..5]).await;
-            // The server has the head, and waits for the rest.
+            // The server has the headers and waits for the body.
             world.until(async || count(&database, "sessions").await > 0).await;
             let mut tx = store.begin().await.unwrap();
             match how {
@@ -161,7 +161,7 @@ async fn authority_that_ended_while_the_body_came_counts_no_more() {
     }
 }
 
-/// The same while Microsoft takes its time to check what an administrator saves.
+/// The same while Save waits for Microsoft.
 #[tokio::test]
 async fn authority_that_ended_while_microsoft_was_asked_counts_no_more() {
     let database = Database::sqlite();
@@ -209,7 +209,7 @@ async fn authority_that_ended_while_microsoft_was_asked_counts_no_more() {
     }
 }
 
-/// Somebody who has set a password by a link that an administrator made for a person.
+/// Sets a password by an administrator's invitation link.
 async fn with_new_link(admin: &Browser, world: &World, seat: &crate::common::Seat) -> Browser {
     admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &seat.user.to_string())]).await;
     let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
@@ -221,7 +221,7 @@ async fn with_new_link(admin: &Browser, world: &World, seat: &crate::common::Sea
     thief
 }
 
-/// Configure & Test, up to where Microsoft's answer is taken; what the drafts answer then.
+/// Configure & Test up to Microsoft's response; returns the page of drafts afterwards.
 async fn signs_in(person: &Browser, world: &World, name: &str) -> u16 {
     let fields = [("email", "user@demo.example")];
     let authorize = location(&person.post(&world.url("demo", "/api/configure_and_test"), &fields).await);
@@ -258,20 +258,20 @@ async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_
     let refused = thief.post(&world.url("demo", "/api/cancel_message"), &[("delivery", &seat.user.to_string())]).await;
     let told = thief.get(&world.url("demo", &location(&refused))).await;
     assert_eq!(told.status().as_u16(), 403);
-    // What waited goes on.
+    // Waiting messages leave.
     world.services.outbox.run_once().await.unwrap();
     assert!(world.sandbox.world().mails().iter().any(|(to, _, _)| to == "other@demo.example"), "it arrived");
-    // It is logged, and the person is told.
+    // Logged, and the user is notified.
     assert_eq!(logged.count("a password was set with a link"), 1);
     let told = world.sandbox.world().mails().into_iter().any(|(to, _, mail)| {
         let text = String::from_utf8_lossy(&mail.raw).into_owned();
         to == "user@demo.example" && text.contains("was changed") && text.contains("If this wasn't you")
     });
     assert!(told, "{:?}", world.sandbox.world().mails().len());
-    // Another account of the same school, signed in at Microsoft, opens nothing; the mailbox's own does.
+    // A different account of the same institution unlocks nothing; the mailbox's own does.
     assert_eq!(signs_in(&thief, &world, "other@demo.example").await, 403);
     assert_eq!(signs_in(&thief, &world, "user@demo.example").await, 200);
-    // Disconnecting the mailbox first, or disabling the person for a moment, is no way around it.
+    // Disconnecting first, or disabling the user in between, doesn't bypass it.
     assert_eq!(thief.get(&world.url("demo", "/mail/drafts")).await.status().as_u16(), 200);
     let mailbox = seat.mailbox.to_string();
     admin.post(&world.url("demo", "/api/disconnect_persons_mailbox"), &[("mailbox", &mailbox)]).await;
@@ -285,7 +285,7 @@ async fn a_new_password_by_link_shows_no_mail_until_the_microsoft_account_signs_
     assert_eq!(signs_in(&thief, &world, "user@demo.example").await, 200);
 }
 
-/// What one person may make is bounded by every way there is to make it.
+/// Every way of creating something counts towards the user's limit.
 #[tokio::test]
 async fn quotas_have_no_gaps() {
     let database = Database::sqlite();
@@ -309,7 +309,7 @@ async fn quotas_have_no_gaps() {
         let page = says(&admin, "/api/renew_invitation", "user", &person).await;
         assert_eq!(page.contains("the limit of this server"), number >= 2, "{number}");
     }
-    // What somebody may not do keeps nothing of what they sent for it.
+    // A refused request stores nothing of its body.
     for path in ["/api/invite", "/api/configure_and_test", "/api/set_aliases"] {
         let long = "x".repeat(100_000);
         let fields = [("email", long.as_str()), ("role", "user"), ("aliases", &long), ("mailbox", &mailbox)];

@@ -1,10 +1,10 @@
-//! Every route and every server function × nobody, user, administrator, administrator of another institution.
+//! Every route and server function × anonymous, user, administrator, administrator of another institution.
 
 use crate::common::{Browser, Database, World, location};
 use Access::{Forbidden, Home, Login, Missing, Open, Refused};
 use leptos::server_fn::axum::server_fn_paths;
 
-/// What a page answers to whom.
+/// Expected response of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     /// The page.
@@ -15,9 +15,9 @@ enum Access {
     Forbidden,
     /// 404.
     Missing,
-    /// 401 or 400: a page that says why it does nothing.
+    /// 401 or 400, with a reason.
     Refused(u16),
-    /// The home page: signed in already.
+    /// The home page: already signed in.
     Home,
 }
 
@@ -47,7 +47,7 @@ async fn every_page() {
     let attempt = format!("/account/email/attempts/{unknown}");
     let begun = notification_attempt(&world, &admin).await;
     let notification = format!("/institution/config/general/email/attempts/{begun}");
-    // A page of the institution `demo`, asked by: nobody, a user, an administrator, an administrator of `second`.
+    // Columns: anonymous, user, administrator, administrator of `second`, at `demo`.
     let table: Vec<(&str, [Access; 4])> = vec![
         ("/", [Login, Open, Open, Login]),
         ("/login", [Open, Home, Home, Open]),
@@ -89,7 +89,7 @@ async fn every_page() {
             assert_eq!(page(browser, &world.url("demo", path)).await, *wanted, "{path} asked by {who}");
         }
     }
-    // What is no page answers 401 and 404.
+    // Other routes answer 401 and 404.
     let message = format!("mailbox={unknown}&folder=INBOX&validity=1&uid=1");
     for path in [
         format!("/events/attempts/{unknown}"),
@@ -103,7 +103,7 @@ async fn every_page() {
             assert_eq!(browser.get(&world.url("demo", &path)).await.status().as_u16(), status, "{path}");
         }
     }
-    // An attempt for notifications is every administrator's, and no user's.
+    // A notification attempt belongs to all administrators and no users.
     let events = format!("/events/attempts/{begun}");
     for (browser, status) in [(&nobody, 401), (&user, 404), (&admin, 200), (&foreign, 401)] {
         assert_eq!(browser.get(&world.url("demo", &events)).await.status().as_u16(), status);
@@ -120,7 +120,7 @@ async fn every_page() {
     assert_eq!(run.status(), 404);
 }
 
-/// Begins Configure & Test of the institution's notification mailbox; answers the attempt.
+/// Starts Configure & Test of the notification mailbox; returns the attempt.
 async fn notification_attempt(world: &World, admin: &Browser) -> String {
     let seat = world.seat("admin@demo.example").await;
     let store = &world.services.store;
@@ -201,7 +201,7 @@ async fn every_server_function() {
         let name = path.trim_start_matches("/api/");
         assert!(table.iter().any(|(known, _, _)| *known == name), "the table lacks {path}");
     }
-    // Called by islands: they answer with a status. The others are forms: they answer with a redirect and a message.
+    // Islands get a status; forms get a redirect and a message.
     let by_island = ["set_guide_step", "run_checks", "save_draft", "attach_files"];
     let with_files = ["send_message", "attach_files"];
     for (name, may, fields) in &table {
@@ -276,7 +276,7 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
         let answer = browser.http.post(&url).header("accept", "text/html").header(header, &value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
     }
-    // Behind a proxy that hides referrers the origin is `null`: the browser's own word decides then, and only then.
+    // A proxy that hides referrers makes Origin `null`: then, and only then, Sec-Fetch-Site decides.
     for (origin, site, status) in [
         ("null", "cross-site", 403),
         ("null", "same-site", 403),
@@ -288,7 +288,7 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
         let answer = asked.header("sec-fetch-site", site).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{origin}, {site}");
     }
-    // A body that cannot be read: 400, for forms and for islands. A stranger's is not read at all.
+    // Unreadable bodies: 400 for forms and islands. Anonymous bodies aren't read.
     let refused = browser.post(&world.url("demo", "/api/set_guide_step"), &[("step", "%FF")]).await;
     assert_eq!(refused.status().as_u16(), 401);
     browser.sign_in(&world, "demo", "admin@demo.example").await;
@@ -307,7 +307,7 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
             assert_eq!(answer.status().as_u16(), 400, "{accept}: {body}");
         }
     }
-    // A form that should have parts and has none, or is too large.
+    // Multipart forms that aren't, or are too large.
     for name in ["send_message", "attach_files"] {
         let answer = browser.post(&world.url("demo", &format!("/api/{name}")), &[("key", "x")]).await;
         assert_eq!(answer.status().as_u16(), 415, "{name}");
@@ -327,7 +327,7 @@ async fn another_origin_is_refused_and_bad_input_is_no_internal_error() {
     assert!(!answer.headers().contains_key("x-entrepost-handled"));
 }
 
-/// The real ids of one institution, in the hands of an administrator of another, on their own host.
+/// Valid ids of one institution, used by an administrator of another on their own host.
 #[tokio::test]
 async fn ids_of_another_institution_are_worth_nothing() {
     use app::model::{AttemptKind, MailboxId};
@@ -446,7 +446,7 @@ async fn what_is_a_colleagues_is_worth_nothing() {
     }
 }
 
-/// What Microsoft sends back is understood also without a sign-in that runs here; of its own words only codes and ids are shown.
+/// Redirects from Microsoft are handled without a running sign-in too; only codes and ids of its text are shown.
 #[tokio::test]
 async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
     let database = Database::sqlite();
@@ -472,7 +472,7 @@ async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
         }
         assert!(page(browser, "admin_consent=False").await.contains("Consent was not granted."));
     }
-    // Somebody who is signed in completes it first, and is told the same.
+    // A signed-in user completes it first and sees the same.
     let fields = [("state", "12345"), ("admin_consent", "True"), ("plain", "1")];
     let answer = user.post(&world.url("demo", "/api/complete_sign_in"), &fields).await;
     assert_eq!(crate::common::location(&answer), "/web/home/emails/msexchangeonlineoauth?admin_consent=True");
@@ -488,7 +488,7 @@ async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
     assert!(said.contains("The permissions were declined.") && !said.contains("EVIL"), "{said}");
 }
 
-/// An operator on this machine is told which host came and which are known; nobody else is.
+/// Loopback requests with an unknown host see it and the known hosts; others don't.
 #[tokio::test]
 async fn a_request_for_an_unknown_host_tells_an_operator() {
     let database = Database::sqlite();

@@ -1,4 +1,4 @@
-//! The command line, as the program that people run: answers, exit codes, and what it leaves behind.
+//! The command line: output, exit codes, files.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ struct Answer {
     err: String,
 }
 
-/// Runs the program in a directory, with these settings and nothing else of ours.
+/// Runs the program in a directory with only these settings.
 fn run(directory: &Path, settings: &[(&str, &str)], arguments: &[&str], input: &str) -> Answer {
     let mut child = Command::new(env!("CARGO_BIN_EXE_entrepost"))
         .args(arguments)
@@ -93,7 +93,7 @@ fn wrong_arguments_and_settings_leave_nothing_behind() {
     let broken = run(here.path(), &[], &["doctor"], "");
     assert!(broken.err.contains("line 2") && !broken.err.contains("marked"), "{}", broken.err);
     std::fs::remove_file(here.path().join("entrepost.toml")).unwrap();
-    // Only the refused password came as far as the database, which holds no institution.
+    // Only the refused password reached the database, which has no institution.
     let added = run(here.path(), &[], &ADD, "");
     assert!(added.success, "{}", added.err);
 }
@@ -189,7 +189,7 @@ async fn a_rotated_key_seals_everything_anew() {
 
     let answer = run(here.path(), &settings, &["key", "rotate"], "");
     assert!(answer.success && answer.out.contains("re-encrypted one secret"), "{}{}", answer.out, answer.err);
-    // The old key is not needed any more.
+    // The old key is no longer needed.
     let keys = std::fs::read_to_string(&key).unwrap();
     let newest = keys.lines().next().unwrap();
     std::fs::write(&key, format!("{newest}\n")).unwrap();

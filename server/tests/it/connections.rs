@@ -1,4 +1,4 @@
-//! Connections that are held: silent ones, slow ones, too many. They end, and leave room for others.
+//! Held connections: silent, slow, too many. They are closed and make room for others.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ const SOME: usize = 16 * 1024 * 1024;
 const LARGE: usize = 1024 * 1024 * 1024;
 static ANSWER_DROPPED: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
-/// An answer that says when it is dropped.
+/// A response body that reports when it is dropped.
 struct Large(usize);
 
 impl futures::Stream for Large {
@@ -35,7 +35,7 @@ impl Drop for Large {
     }
 }
 
-/// A byte five times a second.
+/// Five bytes per second.
 fn ticks() -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
     futures::stream::unfold((), async |()| {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -88,7 +88,7 @@ async fn silence_and_trickles_end() {
         let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await.expect("it ends");
         assert!(begun.elapsed() < Duration::from_secs(6), "{sent:?}: {:?}", begun.elapsed());
     }
-    // A byte now and then does not help for ever.
+    // Occasional bytes don't extend the deadline forever.
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
     let begun = Instant::now();
@@ -126,7 +126,7 @@ async fn one_address_does_not_take_every_connection_and_gives_its_places_back() 
         }
         assert!(begun.elapsed() < Duration::from_secs(10), "the places did not come back");
     }
-    // Held connections of every kind keep nobody from stopping.
+    // Held connections of any kind don't block shutdown.
     let mut held = Vec::new();
     for sent in [
         "",
@@ -146,7 +146,7 @@ async fn one_address_does_not_take_every_connection_and_gives_its_places_back() 
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
-/// Connections from this machine, which a proxy's are too, are given up when they ask nothing.
+/// Idle loopback connections, such as a proxy's, are closed when others need room.
 #[tokio::test]
 async fn silence_from_this_machine_ends_too() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -163,13 +163,13 @@ async fn silence_from_this_machine_ends_too() {
     assert!(kept.read(&mut buf).await.unwrap() > 0);
     let ended = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut buf)).await.expect("it ends");
     assert_eq!(ended.unwrap_or(0), 0);
-    // What has asked something may ask again.
+    // A connection that has sent a request may send another.
     kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert!(kept.read(&mut buf).await.unwrap() > 0);
     stop.cancel();
 }
 
-/// More silent connections than a process may have files by default (1,024), from many addresses: the next one is answered at once.
+/// More silent connections than the default file limit (1,024), from many addresses: the next request is answered at once.
 #[tokio::test]
 async fn more_silence_than_a_process_has_files_by_default_keeps_nobody_out() {
     let room = connections::room_for_connections();
@@ -191,7 +191,7 @@ async fn more_silence_than_a_process_has_files_by_default_keeps_nobody_out() {
     stop.cancel();
 }
 
-/// Somebody who asks for much and reads nothing keeps the answer only for so long.
+/// A client that reads nothing keeps its response for a limited time.
 #[tokio::test]
 async fn an_answer_that_nobody_reads_ends() {
     let limits = Limits { write: Duration::from_millis(500), ..short() };
@@ -201,7 +201,7 @@ async fn an_answer_that_nobody_reads_ends() {
     let mut first = [0; 64];
     stream.read_exact(&mut first).await.unwrap();
     assert!(first.starts_with(b"HTTP/1.1 200"));
-    // Nothing is read meanwhile: what the network holds arrives, and then the end.
+    // Nothing is read meanwhile: buffered data arrives, then the end.
     let dropped = tokio::time::timeout(Duration::from_secs(10), ANSWER_DROPPED.notified()).await;
     dropped.expect("the server gave up");
     let mut rest = Vec::new();
@@ -209,7 +209,7 @@ async fn an_answer_that_nobody_reads_ends() {
     assert!(rest.len() < LARGE / 2, "{} bytes", rest.len());
 }
 
-/// Somebody who reads slowly, but reads, gets all of it.
+/// A slow but reading client gets the whole response.
 #[tokio::test]
 async fn a_slow_reader_gets_everything() {
     let (address, _stop, _) = serve(Limits { write: Duration::from_millis(500), ..short() }).await;
@@ -226,7 +226,7 @@ async fn a_slow_reader_gets_everything() {
     assert!(read > SOME, "{read}");
 }
 
-/// A head that comes byte by byte ends also behind a first request, and from a proxy; one that rests between two requests does not.
+/// Slow headers time out on later requests and from proxies too; idle keep-alive doesn't.
 #[tokio::test]
 async fn a_head_that_trickles_ends_behind_a_first_request_too() {
     for loopback_free in [false, true] {
@@ -238,7 +238,7 @@ async fn a_head_that_trickles_ends_behind_a_first_request_too() {
             stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
             assert!(stream.read(&mut buf).await.unwrap() > 0);
             if loopback_free {
-                // Longer than a head may take.
+                // Longer than the header timeout.
                 tokio::time::sleep(Duration::from_millis(600)).await;
             }
         }
@@ -256,7 +256,7 @@ async fn a_head_that_trickles_ends_behind_a_first_request_too() {
     }
 }
 
-/// An answer that comes bit by bit, as a stream of events does, is not idle: it outlives every deadline of the client's silence.
+/// A response sent bit by bit, such as an event stream, isn't idle and outlives the timeouts.
 #[tokio::test]
 async fn a_stream_of_events_is_not_idle() {
     let (address, _stop, _) = serve(short()).await;

@@ -1,8 +1,8 @@
-//! The crash harness: a real process on real sockets, killed at random moments, against a mail server that cuts, throttles,
-//! refuses and lets tokens expire. What was accepted arrives once, or says why not, or says that nobody knows.
+//! Crash tests: a real process, killed at random moments, with a mail server that cuts connections, throttles, rejects and
+//! expires tokens. An accepted message arrives once, fails with a reason, or is reported as unknown.
 //!
-//! `ENTREPOST_CRASH_SEED`, `ENTREPOST_CRASH_MESSAGES` and `ENTREPOST_CRASH_MAILBOXES` choose another run than the short one;
-//! every run prints its seed and its figures.
+//! `ENTREPOST_CRASH_SEED`, `ENTREPOST_CRASH_MESSAGES` and `ENTREPOST_CRASH_MAILBOXES` configure longer runs; each run prints its
+//! seed and figures.
 
 use server::store::Page;
 use std::collections::HashMap;
@@ -24,10 +24,10 @@ fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// One kill for so many messages, at least.
+/// Messages per kill, at most.
 const MESSAGES_PER_KILL: usize = 15;
 
-/// The program, serving a world's database; it can be killed and started again at the same port.
+/// The program on a test database; it can be killed and restarted on the same port.
 struct Server {
     world: Arc<World>,
     port: u16,
@@ -45,7 +45,7 @@ impl Server {
         };
         let site = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(site.path().join("pkg")).unwrap();
-        // Files named as the build that left its hashes beside the program names them.
+        // Asset names from the build's hash file.
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_entrepost"));
         let hashes = std::fs::read_to_string(program.with_file_name("hash.txt")).ok();
         for kind in ["js", "css"] {
@@ -74,7 +74,7 @@ impl Server {
         self.world.until(async || http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())).await;
     }
 
-    /// SIGKILL: nothing of it can prepare.
+    /// SIGKILL: no chance to clean up.
     async fn kill(&self) {
         let mut child = self.child.lock().await;
         child.kill().unwrap();
@@ -87,16 +87,16 @@ impl Server {
         self.answers().await;
     }
 
-    /// Starts it with files that cannot grow beyond so many kilobytes more than the database has now.
+    /// Starts it with a file size limit of the database's size plus some kilobytes.
     async fn start_with_files_of(&self, kilobytes: u64) {
         let url = self.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").map(|(_, url)| url.clone());
         let url = url.unwrap();
-        // The journal begins anew: what stood in it would be above the limit already.
+        // The journal is emptied: it could exceed the limit already.
         let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut database).await.unwrap();
         let file = url.trim_start_matches("sqlite://").to_owned();
         let limit = std::fs::metadata(file).unwrap().len() / 1024 + kilobytes;
-        // Without the signal a write beyond the limit fails, as on a full disk.
+        // With SIGXFSZ ignored, a write over the limit fails as on a full disk.
         let script = format!("trap '' XFSZ; ulimit -S -f {limit}; exec \"$0\" serve");
         *self.child.lock().await = Command::new("bash")
             .args(["-c", &script, env!("CARGO_BIN_EXE_entrepost")])
@@ -112,7 +112,7 @@ impl Server {
         self.answers().await;
     }
 
-    /// Lifts the limit of files of the running process: there is room again.
+    /// Lifts the running process's file size limit.
     async fn lift_limit_of_files(&self) {
         let pid = self.child.lock().await.id().to_string();
         let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
@@ -125,7 +125,7 @@ impl Server {
             .map_or(0, |answer| answer.status().as_u16())
     }
 
-    /// SIGTERM, as a service manager sends it; answers how long it took.
+    /// SIGTERM; returns the time until exit.
     async fn terminate(&self) -> Duration {
         let mut child = self.child.lock().await;
         let began = Instant::now();
@@ -171,7 +171,7 @@ fn spawn(settings: &[(&'static str, String)], world: &World) -> Child {
         .unwrap()
 }
 
-/// Posts a message as the compose page does; whether it was accepted.
+/// Posts a message; returns whether it was accepted.
 async fn post(server: &Server, browser: &Browser, seat: &Seat, to: &str, subject: &str, key: &str) -> bool {
     answered(server, browser, seat, to, subject, key).await.is_ok_and(|answer| location(&answer) == "/mail/outbox")
 }
@@ -196,11 +196,11 @@ async fn answered(
     request.send().await
 }
 
-/// One person's messages: each is posted until it was accepted, with the same key each time.
+/// One user's messages: each is posted with the same key until accepted.
 async fn write(server: &Server, (seat, browser): (&Seat, &Browser), number: usize, count: usize, people: &[String]) {
     for message in 0..count {
         let to = match message % 10 {
-            // Nobody has this address: it must fail, with the reason.
+            // An unknown recipient: it must fail with a reason.
             9 => "nobody@demo.example".to_owned(),
             _ => people[(number + message) % people.len()].clone(),
         };
@@ -212,7 +212,7 @@ async fn write(server: &Server, (seat, browser): (&Seat, &Browser), number: usiz
     }
 }
 
-/// Faults and kills at random moments, until told to stop.
+/// Causes faults and kills at random moments until stopped.
 async fn harm(server: &Server, seed: u64, stop: &AtomicBool) {
     let mut dice = StdRng::seed_from_u64(seed);
     while !stop.load(Ordering::Relaxed) {
@@ -231,7 +231,7 @@ async fn harm(server: &Server, seed: u64, stop: &AtomicBool) {
         let cuts = fault.cut_before_data || fault.cut_in_data || fault.cut_after_data;
         sandbox.world().faults = fault;
         if cuts {
-            // A cut leaves every message that is under way in doubt: it lasts a moment.
+            // Short: a cut makes every message in transit unknown.
             tokio::time::sleep(Duration::from_millis(15)).await;
             sandbox.world().faults = Faults::default();
         }
@@ -278,14 +278,14 @@ async fn run(database: &Database, name: &str) {
     let writing = writers.map(|(number, writer)| write(&server, writer, number, each, &people));
     let busy = async {
         futures::future::join_all(writing).await;
-        // Harm goes on for a while: what is queued now leaves through it.
+        // Faults last for a while, so that later messages meet them too.
         let enough = async || server.kills.load(Ordering::Relaxed) >= messages / MESSAGES_PER_KILL;
         world.until_longer(Duration::from_secs(600), enough).await;
         stop.store(true, Ordering::Relaxed);
     };
     tokio::join!(harm(&server, seed, &stop), busy);
 
-    // From here on nothing is broken: everything comes to its end.
+    // No more faults: everything must finish.
     let fates = async || {
         let mut all = HashMap::new();
         for seat in &seats {
@@ -363,11 +363,11 @@ async fn nothing_is_lost_and_nothing_arrives_twice_on_postgresql() {
     run(&Database::postgres().await, "PostgreSQL").await;
 }
 
-/// The rotated token may be lost with the process that was given it: then the mailbox recovers, or says that it must be connected
-/// again. It never just stops.
+/// A process may die with the rotated token it received: the mailbox recovers, or must be connected again. It never stops
+/// silently.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_the_token_and_its_commit_a_mailbox_recovers_or_says_so() {
-    // Side by side: another replica's lease is waited for, as nobody knows that it died.
+    // Parallel: another replica's lease must expire first, since its death is unknown.
     let (once, strictly) = (Database::both().await, Database::both().await);
     let cases =
         once.iter().map(|one| killed_between(one, false)).chain(strictly.iter().map(|one| killed_between(one, true)));
@@ -382,7 +382,7 @@ async fn killed_between(database: &Database, strict: bool) {
     {
         let mut world = world.sandbox.world();
         world.faults.strict_rotation = strict;
-        // It rotates, and the answer never gets there: as if the process died before it could store what it was given.
+        // The token rotates, and the response is lost, as if the process died before storing it.
         world.faults.token_withheld = true;
         world.expire_tokens();
     }
@@ -412,19 +412,19 @@ async fn killed_between(database: &Database, strict: bool) {
     if strict {
         assert_eq!(state().await, MailboxState::NeedsReconnect, "the rotated token is lost, and that is said");
     } else {
-        // Microsoft leaves the older token valid: it works again, perhaps after a test by itself.
+        // Microsoft keeps the older token valid: it works again, perhaps after an automatic test.
         world.until_longer(Duration::from_secs(120), async || state().await == MailboxState::Connected).await;
     }
 }
 
-/// A disk that is full: what cannot be kept is refused in words, what was accepted leaves, and nothing is half there.
+/// A full disk: writes are refused with a message, accepted messages leave, nothing is half stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_loses_nothing_that_was_accepted() {
     let database = Database::sqlite();
     let world = Arc::new(World::start(&database).await);
     let seat = world.seat("user@demo.example").await;
     world.sandbox.world().messages_per_minute = usize::MAX;
-    // Nothing leaves meanwhile: every message has to be kept.
+    // No sending meanwhile: every message must be stored.
     let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "1000000"), ("ENTREPOST_RETRY_SECONDS", "1")];
     let server = Server::start(Arc::clone(&world), &settings).await;
     let browser = server.browser("user@demo.example").await;
@@ -445,16 +445,16 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
         }
     }
     assert!(!refused.is_empty(), "the disk was never full");
-    // What could not be kept is said in words, on a page from which one goes back to what was typed.
+    // Refusals are shown on a page that leads back to the typed text.
     let (key, subject) = &refused[0];
     let answer = answered(&server, &browser, &seat, "other@demo.example", subject, key).await.unwrap();
     assert_eq!(answer.status(), 503);
     let words = answer.text().await.unwrap();
     assert!(words.contains("its disk is full") && words.contains("your text is still in the form"), "{words}");
-    // It goes on answering: with words, and no fault of the program.
+    // It keeps responding with messages and no 500.
     let page = browser.get(&server.url("/login")).await;
     assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503, "{}", page.status());
-    // It says so to who watches over it; and with room again the same process goes on, on every connection.
+    // /health reports it; with room again the same process recovers, on every connection.
     world.until(async || server.health().await == 503).await;
     server.lift_limit_of_files().await;
     world.until(async || server.health().await == 200).await;

@@ -1,5 +1,5 @@
-//! A disk that fills, for real: a file system of 24 MiB, and a database that may not grow. What cannot be kept is refused in words,
-//! deleting goes on, and with room again the same process does too.
+//! A full disk: a file system of 24 MiB, and a database with a page limit. Writes are refused with a clear message, deleting works,
+//! and the same process recovers once there is room.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::common::{Browser, Database, World, alone};
 
-/// Saves a draft of so many letters; answers whether it was kept, and what was said.
+/// Saves a draft of a given length; returns whether it was saved, and the message.
 async fn save(browser: &Browser, world: &World, number: u128, letters: usize) -> (bool, String) {
     let (key, text) = (uuid::Uuid::from_u128(number + 1).to_string(), "x".repeat(letters));
     let fields = [("key", key.as_str()), ("subject", "Draft"), ("text", &text)];
@@ -31,7 +31,7 @@ async fn health(world: &World) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Runs the test below where a small file system can be mounted: in namespaces of its own, which needs no privileges.
+/// Runs the next test in its own mount namespace, which needs no privileges.
 #[test]
 fn a_small_file_system_that_fills() {
     alone("disk::on_a_small_file_system", &["unshare", "--map-root-user", "--mount"]);
@@ -51,7 +51,7 @@ async fn on_a_small_file_system() {
     let browser = Browser::new(&world);
     browser.sign_in(&world, "demo", "user@demo.example").await;
 
-    // Nearly full: nothing new is taken in, and it is said; the database is not hurt.
+    // Nearly full: new data is refused with a message; the database stays intact.
     let mut drafts = 0;
     let said = loop {
         let (kept, said) = save(&browser, &world, drafts, 200_000).await;
@@ -61,13 +61,13 @@ async fn on_a_small_file_system() {
         } else if health(&world).await.1.contains("nearly full") {
             break said;
         } else {
-            // Much came at once: how much room that took is found out in some seconds.
+            // Free space is measured every few seconds.
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     };
     assert!(said.contains("Deleting drafts and files frees space."), "{said}");
     assert_eq!(health(&world).await.0, 200);
-    // Less than is kept for deleting: new mail stays where it is, and its folder says so.
+    // Only the reserve for deleting is left: new mail isn't stored, and its folder says so.
     let free = rustix::fs::statvfs(place.path()).unwrap();
     let rest = usize::try_from(free.f_bavail * free.f_frsize).unwrap() - 1_500_000;
     std::fs::write(place.path().join("other"), vec![1; rest]).unwrap();
@@ -80,14 +80,14 @@ async fn on_a_small_file_system() {
     };
     assert!(look().await.contains("New mail isn't listed"), "it is said");
 
-    // Full to the last byte, by others: no page is a fault of ours, and whoever watches is told.
+    // Completely full: no page returns a 500, and /health reports it.
     let filler = place.path().join("filler");
     fill(&filler);
     assert!(!save(&browser, &world, 1_000, 10).await.0, "there is no room");
     let page = browser.get(&world.url("demo", "/login")).await;
     assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503);
 
-    // With room again the same process goes on: deleting first, then everything.
+    // With room again the same process recovers: deleting first, then writing.
     std::fs::remove_file(&filler).unwrap();
     std::fs::remove_file(place.path().join("other")).unwrap();
     world.until_longer(std::time::Duration::from_secs(60), async || health(&world).await.0 == 200).await;
@@ -98,7 +98,7 @@ async fn on_a_small_file_system() {
     world.until(async || look().await.contains("Late")).await;
 }
 
-/// Takes every byte there is.
+/// Fills the file system.
 fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     for size in [1024 * 1024, 4096, 1] {
@@ -107,11 +107,11 @@ fn fill(path: &Path) {
     }
 }
 
-/// SQLite ends a transaction itself when it is full; the connection that this happened on is of no more use.
+/// SQLite rolls back by itself when full; the connection must not be reused in a transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_may_not_grow_goes_on_once_there_is_room() {
     let database = Database::sqlite();
-    // No reserve: what is full is the database itself (PRAGMA max_page_count).
+    // The database itself is full (PRAGMA max_page_count).
     let settings =
         [("ENTREPOST_DATABASE_BYTES", (3 * 1024 * 1024).to_string()), ("ENTREPOST_DISK_RESERVE_BYTES", "0".to_owned())];
     let world = World::start_with(&database, server::clock::Clock::system(), &settings).await;
@@ -128,7 +128,7 @@ async fn a_database_that_may_not_grow_goes_on_once_there_is_room() {
         assert!(drafts < 200, "it never ends");
     };
     assert!(said.contains("disk is nearly full") || said.contains("its disk is full"), "{said}");
-    // Many at one time, so that every connection of the pool meets it.
+    // Concurrent, so that every connection of the pool meets it.
     let many = (0..20).map(|number| save(&browser, &world, 500 + number, 60_000));
     assert!(futures::future::join_all(many).await.iter().all(|(kept, _)| !kept));
     for number in 0..drafts {

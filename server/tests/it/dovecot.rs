@@ -1,7 +1,7 @@
-//! A real mail server that nobody here wrote: Dovecot, its IMAP and its submission service, as Debian packages them.
+//! Dovecot, as Debian packages it: its IMAP server and its submission service.
 //!
-//! The sandbox plays Exchange, and whoever writes both ends may err in both. Dovecot takes the same tokens (it asks the
-//! sandbox's Entra about them, RFC 7662), hands what is submitted to the sandbox's relay, and shows what lies in its Maildir.
+//! The sandbox plays Exchange, and an error may be in both ends of our own code. Dovecot validates the same tokens (by the
+//! sandbox's introspection endpoint, RFC 7662), relays submissions to the sandbox, and stores mail in a Maildir.
 
 use server::store::Page;
 use std::collections::HashSet;
@@ -23,11 +23,11 @@ use server::mail::{Login, Step, imap, smtp};
 use server::vault::Secret;
 
 const PERSON: &str = "user@demo.example";
-/// What Dovecot calls itself.
+/// Dovecot's greeting.
 const HOSTNAME: &str = "dovecot.demo.example";
 
-/// Dovecot with everything it needs, in a directory of its own. Not running yet: its ports and its CA are known before the
-/// sandbox is, and the sandbox's ports go into its settings.
+/// A configured Dovecot in its own directory, not started: the sandbox needs its ports and CA first, and its configuration needs
+/// the sandbox's ports.
 struct Dovecot {
     program: PathBuf,
     directory: tempfile::TempDir,
@@ -84,7 +84,7 @@ impl Dovecot {
         fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
     }
 
-    /// Starts it, and waits until both ports answer.
+    /// Starts it and waits for both ports.
     async fn start(&mut self, world: &World) {
         let tenant = world.sandbox.world().tenant_id;
         let introspection = format!(
@@ -119,8 +119,8 @@ impl Dovecot {
         let (imap, submission) = (self.imap, self.submission);
         let (run, log, home, oauth2) = (self.path("run"), self.path("log"), self.path("%u"), self.path("oauth2.conf"));
         let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
-        // Nobody guesses passwords here: a failure is told at once.
-        // Who is not root can neither become somebody else nor change the root directory.
+        // No guessing protection: failures are reported without delay.
+        // Without root it can't change user or root directory.
         let (alone, chroot) = match Account::own() {
             Account { uid: 0, .. } => (String::new(), ""),
             Account { name, group, .. } => (
@@ -211,13 +211,13 @@ service submission-login {{
         )
     }
 
-    /// Its log, for whoever reads a failure.
+    /// Its log, for failure messages.
     fn said(&self) -> String {
         let read = |name: &str| fs::read_to_string(self.path(name)).unwrap_or_default();
         read("out") + &read("log")
     }
 
-    /// Puts a message into the person's Maildir, as a delivery agent does: whole or not at all, lines ending as files' do.
+    /// Delivers to the Maildir as a delivery agent does: atomically, with LF line ends.
     fn deliver(&self, raw: &str) {
         let name = format!("{}.localhost", Clock::system().uuid());
         let (written, arrived) = (self.maildir().join("tmp").join(&name), self.maildir().join("new").join(&name));
@@ -226,11 +226,11 @@ service submission-login {{
         fs::rename(written, arrived).unwrap();
     }
 
-    /// Names of the files of a folder that somebody saw, and whose text holds something. Flags stand in the name.
+    /// File names of seen messages that contain a text. The name contains the flags.
     fn files(&self, folder: &str, holding: &str) -> Vec<String> {
         let Ok(found) = fs::read_dir(self.maildir().join(folder).join("cur")) else { return Vec::new() };
         let found = found.map(|entry| entry.unwrap());
-        // It may be moved between the look at the directory and the look at the file.
+        // The file may be moved after the directory was listed.
         let holds = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(holding));
         found.filter(|entry| holds(entry.path())).map(|entry| entry.file_name().into_string().unwrap()).collect()
     }
@@ -242,7 +242,7 @@ impl Drop for Dovecot {
             eprintln!("What Dovecot said:\n{}", self.said());
         }
         if let Some(mut child) = self.running.take() {
-            // Asked politely it ends its processes, too.
+            // SIGTERM ends its child processes too.
             let stop = Command::new(program("doveadm")).args(["-c", &self.path("dovecot.conf"), "stop"]).status();
             if !stop.is_ok_and(|status| status.success()) {
                 let _ = child.kill();
@@ -252,7 +252,7 @@ impl Drop for Dovecot {
     }
 }
 
-/// A program of the Dovecot packages. Administrators' programs are seldom on a user's PATH.
+/// A program of the Dovecot packages; sbin is often not on PATH.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(PathBuf::from));
@@ -273,7 +273,7 @@ struct Account {
 }
 
 impl Account {
-    /// Who runs the test.
+    /// The account that runs the test.
     fn own() -> Self {
         let own = fs::metadata("/proc/self").unwrap();
         let named = |file: &str, id: u32| {
@@ -286,7 +286,7 @@ impl Account {
         Self { name: named("/etc/passwd", uid), group: named("/etc/group", gid), uid, gid }
     }
 
-    /// Whom mail belongs to: Dovecot never gives it to root.
+    /// Owner of the mail: Dovecot refuses root.
     fn of_mail() -> Self {
         let own = Self::own();
         if own.uid != 0 {
@@ -299,13 +299,13 @@ impl Account {
     }
 }
 
-/// Makes a path the property of whom mail belongs to.
+/// Gives a path to the mail's owner.
 fn give(path: &Path) {
     let mail = Account::of_mail();
     chown(path, Some(mail.uid), Some(mail.gid)).unwrap();
 }
 
-/// The delivery agent of Dovecot's host: what the relay took for the person goes into their Maildir.
+/// Delivery agent: moves relayed messages of the user into their Maildir.
 async fn deliver_what_was_relayed(world: &World, dovecot: &Dovecot) -> Infallible {
     let (mut delivered, mut tick) = (HashSet::new(), tokio::time::interval(Duration::from_millis(50)));
     loop {
@@ -318,14 +318,14 @@ async fn deliver_what_was_relayed(world: &World, dovecot: &Dovecot) -> Infallibl
     }
 }
 
-/// What the relay took for the person so far.
+/// Messages relayed to the user so far.
 fn relayed(world: &World) -> Vec<(uuid::Uuid, String)> {
     let world = world.sandbox.world();
     let mails = world.mails().into_iter().filter(|(address, folder, _)| address == PERSON && folder == "INBOX");
     mails.map(|(_, _, mail)| (mail.id, String::from_utf8(mail.raw.clone()).unwrap())).collect()
 }
 
-/// A person at the inbox.
+/// A user reading their inbox.
 struct Reader<'a> {
     world: &'a World,
     browser: Browser,
@@ -343,7 +343,7 @@ impl Reader<'_> {
         format!("/mail/inbox?mailbox={}&folder={name}", self.seat.mailbox)
     }
 
-    /// The page of a folder as soon as it lists a subject.
+    /// A folder's page, once it lists a subject.
     async fn listed(&self, folder: &str, subject: &str) -> String {
         self.world.until(async || row(&self.page(&self.folder(folder)).await, subject).is_some()).await;
         self.page(&self.folder(folder)).await
@@ -353,7 +353,7 @@ impl Reader<'_> {
         let row = row(page, subject).unwrap();
         let fields = [
             ("mailbox", &*self.seat.mailbox.to_string()),
-            // In the form of the messages, after that of the search.
+            // In the list's form, after the search form.
             (
                 "folder",
                 &*attribute(page.rsplit_once("action=\"/api/act_on_mail\"").unwrap().1, "name=\"folder\" value"),
@@ -367,19 +367,19 @@ impl Reader<'_> {
     }
 }
 
-/// The row of a message in the page of a folder.
+/// A message's row in a folder's page.
 fn row<'a>(page: &'a str, subject: &str) -> Option<&'a str> {
     let rows = page.split("<li ").filter_map(|rest| rest.split("</li>").next()).filter(|row| row.contains("mail-row"));
     rows.into_iter().find(|row| row.contains(&format!("class=\"mail-subject\">{subject}<")))
 }
 
-/// The first value of an attribute, as the browser reads it.
+/// First value of an attribute, unescaped.
 fn attribute(markup: &str, name: &str) -> String {
     let (_, rest) = markup.split_once(&format!("{name}=\"")).unwrap_or_else(|| panic!("no {name} in {markup}"));
     rest.split('"').next().unwrap().replace("&amp;", "&")
 }
 
-/// A message from elsewhere, with octets as a file.
+/// An external message with an attachment.
 fn with_attachment(file: &[u8]) -> String {
     let lines: String = BASE64_STANDARD
         .encode(file)
@@ -436,7 +436,7 @@ async fn entrepost_sends_and_receives_through_dovecot() {
     world.services.store.close().await;
 }
 
-/// Both protocols carry the reason of a failure as a challenge that has to be answered before the failure comes.
+/// SMTP and IMAP send the reason as a challenge, which must be answered before the failure arrives.
 async fn a_wrong_token_is_refused(world: &World) {
     let (servers, wrong) = (&world.services.config.microsoft, Secret::new("not a token".to_owned()));
     let login = |server| Login { server, user: PERSON, token: &wrong };
@@ -468,7 +468,7 @@ async fn sends(reader: &Reader<'_>) {
 }
 
 async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
-    // Large enough to be fetched in several pieces.
+    // Large enough for several fetches.
     let file: Vec<u8> = (0_u32..600_000).map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()[0]).collect();
     dovecot.deliver(&with_attachment(&file));
     let (own, plan) = ("Grüße an mich", "Plan für Görlitz");
@@ -498,7 +498,7 @@ async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
         );
     }
 
-    // What was opened is marked as read by itself, without the page waiting for that.
+    // Opening marks as read without delaying the page.
     let (in_inbox, in_trash) =
         (|| dovecot.files("", "plan@away.example"), || dovecot.files(".Trash", "plan@away.example"));
     let flagged = |with: &[char]| in_inbox().iter().any(|name| with.iter().all(|flag| flags(name).contains(*flag)));
@@ -514,24 +514,24 @@ async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
     assert!(row(&page, plan).is_none(), "{page}");
     let page = reader.listed("Trash", plan).await;
     assert!(in_inbox().is_empty() && in_trash().len() == 1);
-    // From there it is gone for good (UID EXPUNGE).
+    // Deleting there is permanent (UID EXPUNGE).
     reader.act(&page, plan, "delete").await;
     reader.world.until(async || in_trash().is_empty()).await;
 }
 
-/// Flags of a message, as they stand in the name of its file.
+/// A message's flags, from its file name.
 fn flags(name: &str) -> &str {
     name.split_once(":2,").map_or("", |(_, flags)| flags)
 }
 
-/// Who looks at a folder is told at once, because the connection waits with IDLE: nothing else looks into it meanwhile.
-/// That holds for what comes while the connection is busy elsewhere, too: IDLE does not tell of it any more.
+/// New mail appears at once, since the connection waits with IDLE. That includes mail that arrives while the connection is busy:
+/// IDLE doesn't report it afterwards.
 async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
     let world = reader.world;
     let path = format!("/events/mail?mailbox={}&folder=INBOX&mark=x", reader.seat.mailbox);
     let mut events = reader.browser.get(&world.url("demo", &path)).await;
     assert_eq!(events.status(), 200);
-    // The mark is no longer the newest: that is told first.
+    // A stale version returns at once.
     next_event(&mut events).await;
     for (subject, busy) in [("The first", false), ("The second", false), ("Meanwhile", true), ("The last", false)] {
         let since = Instant::now();
@@ -545,7 +545,7 @@ async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
             let headers = world.services.store.headers(at.0, at.1, "INBOX", 0, 50).await.unwrap();
             headers.iter().any(|header| header.subject == subject)
         };
-        // Something that was done before may be told meanwhile.
+        // An earlier change may be reported first.
         loop {
             next_event(&mut events).await;
             if known().await {
@@ -563,7 +563,7 @@ async fn next_event(events: &mut reqwest::Response) {
     tokio::time::timeout(Duration::from_secs(10), next).await.expect("an event within ten seconds");
 }
 
-/// Configure & Test, again: token, SMTP, test message, IMAP, arrival.
+/// Configure & Test again: token, SMTP, test message, IMAP, arrival.
 async fn is_tested(reader: &Reader<'_>, dovecot: &Dovecot) {
     let world = reader.world;
     let mailbox = reader.seat.mailbox.to_string();

@@ -1,4 +1,4 @@
-//! What people write is never lost: drafts, forms that come twice or changed, and messages that did not leave.
+//! Written text is never lost: drafts, repeated or changed submissions, failed messages.
 
 use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{DeliveryState, FormVersion};
@@ -18,7 +18,7 @@ async fn page(browser: &Browser, world: &World, path: &str) -> String {
     browser.get(&world.url("demo", path)).await.text().await.unwrap()
 }
 
-/// The letter as its form posts it.
+/// The compose form as posted.
 fn letter<'a>(mailbox: &'a str, text: &'a str, action: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![
         ("mailbox", mailbox),
@@ -38,12 +38,12 @@ async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
     found.unwrap().into_iter().map(|one| one.state).collect()
 }
 
-/// A letter of another page.
+/// The same message from another page.
 fn keyed<'a>(letter: &[(&'static str, &'a str)], key: &'a str) -> Vec<(&'static str, &'a str)> {
     letter.iter().map(|(name, value)| (*name, if *name == "key" { key } else { value })).collect()
 }
 
-/// Presses that overlap, as those of somebody impatient do: one message, its file once; and no word that is lost.
+/// Overlapping submissions: one message, its file once, no lost text.
 #[tokio::test(flavor = "multi_thread")]
 async fn presses_that_overlap_are_one_message() {
     for database in Database::both().await {
@@ -56,7 +56,7 @@ async fn presses_that_overlap_are_one_message() {
         for answer in futures::future::join_all(presses).await {
             assert_eq!(location(&answer), "/mail/outbox");
         }
-        // A press that was cut off after its file had come.
+        // A submission cut off after its file arrived.
         let another = "00000000-0000-4000-8000-000000000002";
         for action in ["save", "send"] {
             browser.post_parts(&url, &keyed(&letter(&mailbox, "Two", action), another), &file).await;
@@ -71,7 +71,7 @@ async fn presses_that_overlap_are_one_message() {
                 .collect()
         };
         assert_eq!(files, [1, 1]);
-        // With other words meanwhile: one leaves, and the other is kept.
+        // With a changed text: one is sent, the other kept.
         let third = "00000000-0000-4000-8000-000000000003";
         let (first, second) = (keyed(&one, third), keyed(&letter(&mailbox, "Other words", "send"), third));
         let (first, second) =
@@ -96,7 +96,7 @@ async fn what_was_sent_and_then_changed_is_another_message() {
             assert_eq!(location(&answer), "/mail/outbox");
         }
         assert_eq!(states(&world, &seat).await.len(), 1, "pressed twice is one message");
-        // The same page once more, with other words: nobody decided to send those.
+        // The same page again with a changed text: kept, not sent.
         let answer = browser.post_parts(&url, &letter(&mailbox, "Second thoughts", "send"), &file).await;
         let back = location(&answer);
         assert!(back.starts_with("/mail/compose?draft=") && !back.contains(KEY), "{back}");
@@ -104,7 +104,7 @@ async fn what_was_sent_and_then_changed_is_another_message() {
         assert!(shown.contains("You already sent this message.") && shown.contains("Second thoughts"), "{shown}");
         assert!(shown.contains("a.txt"));
         assert_eq!(states(&world, &seat).await.len(), 1);
-        // What an open page keeps by itself says that it is too late.
+        // A late autosave is told that the message was sent.
         let fields = letter(&mailbox, "Third", "");
         let answer = browser.post(&world.url("demo", "/api/save_draft"), &fields[..8]).await;
         assert_eq!(answer.status(), 409);
@@ -120,7 +120,7 @@ async fn files_that_are_too_large_cost_no_word() {
     let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
     let large = vec![b'x'; 5_000];
     let files = [("small.txt", "text/plain", b"fits".as_slice()), ("large.bin", "application/pdf", large.as_slice())];
-    // The files may stand before the text, too.
+    // Files may precede the text fields.
     let answer = browser.post_parts(&url, &letter(&mailbox, "Every word", "send"), &files).await;
     let back = location(&answer);
     assert_eq!(back, format!("/mail/compose?draft={KEY}"));
@@ -146,7 +146,7 @@ async fn what_was_typed_earlier_does_not_overwrite_what_was_typed_later() {
         assert!(save("one", "1", "older").await.contains("newer"), "it was overtaken on its way");
         assert!(save("one", "3", "newest").await.contains("newest"));
         assert!(save("two", "1", "elsewhere").await.contains("elsewhere"), "another page counts for itself");
-        // A letter as long as a message may be, in letters that take much room in a form.
+        // A message of the maximum length, in characters that form encoding multiplies.
         let long = "Ж".repeat(400_000);
         assert!(save("two", "2", &long).await.contains(&long[..1_000]));
     }
@@ -173,7 +173,7 @@ async fn drafts_do_not_pile_up_and_a_full_list_refuses_no_letter() {
     assert_eq!(answer.status(), 409, "what keeps itself has a limit");
     let url = world.url("demo", "/api/send_message");
     assert_eq!(location(&browser.post_parts(&url, &letter(&mailbox, "Text", "send"), &[]).await), "/mail/outbox");
-    // Answers that nobody wrote go by themselves, what somebody wrote stays.
+    // Unchanged prefilled replies expire; changed ones stay.
     store.sweep_drafts(now.plus_ms(1)).await.unwrap();
     assert_eq!(store.drafts(seat.institution, seat.user).await.unwrap().len(), 50);
 }
@@ -202,7 +202,7 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
         let shown = page(&browser, &world, &draft).await;
         assert!(shown.contains("Schöne Worte") && shown.contains("Grüße.pdf"), "{shown}");
         assert!(shown.contains("Other Person") && shown.contains("admin@demo.example"));
-        // Nobody else's hands.
+        // Other users have no access.
         let foreign = Browser::new(&world);
         foreign.sign_in(&world, "demo", "admin@demo.example").await;
         assert_eq!(foreign.get(&world.url("demo", &format!("/mail/outbox/{id}"))).await.status(), 404);

@@ -1,4 +1,4 @@
-//! The stream of a person's mail: theirs alone, never held back, and over when their session or the server is.
+//! The event stream: only the user's own events, never delayed, ended with the session or the server.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn signed_in(world: &World) -> (Seat, Browser) {
     (seat, browser)
 }
 
-/// Reads until the stream ends; answers how often it told of something.
+/// Reads until the stream ends; returns the number of events.
 async fn to_its_end(mut answer: reqwest::Response) -> usize {
     let mut text = String::new();
     let read = async {
@@ -38,7 +38,7 @@ async fn a_stream_is_ones_own_and_not_compressed() {
     assert_eq!(header("content-type").as_deref(), Some("text/event-stream"));
     assert_eq!(header("content-encoding"), None);
     assert_eq!(header("x-accel-buffering").as_deref(), Some("no"));
-    // The same mailbox, asked for by somebody else of the same institution, by nobody, and of another institution.
+    // The same mailbox, requested by a colleague, without a session, and from another institution.
     let colleague = Browser::new(&world);
     colleague.sign_in(&world, "demo", "admin@demo.example").await;
     assert_eq!(follow(&colleague, &world, &seat.mailbox.to_string()).await.status(), 404);
@@ -65,7 +65,7 @@ async fn a_stream_ends_when_its_person_may_no_longer_sign_in() {
     }
 }
 
-/// A session that ended without a word (it expired, or the word was lost) is noticed within half a minute.
+/// An ended session is noticed within 30 seconds, even without a notification.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_a_session_of_which_nobody_tells() {
     let database = Database::sqlite();

@@ -1,4 +1,4 @@
-//! Folders as they come: under names of other languages, without a word on what they are for, and one that does not open.
+//! Folders with localised names, without special-use flags, and one that can't be opened.
 
 use crate::common::{Browser, Database, Seat, World, location};
 
@@ -7,7 +7,7 @@ fn mail(subject: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A person whose folder for deleted mail has this name on the wire, and no special use.
+/// A mailbox whose deleted-items folder has this name and no special-use flag.
 async fn reader(world: &World, trash: &str) -> (Seat, Browser) {
     {
         let mut sandbox = world.sandbox.world();
@@ -31,13 +31,13 @@ async fn listed(browser: &Browser, world: &World, path: &str, subject: &str) -> 
     page(browser, world, path).await
 }
 
-/// The number of a message in a list.
+/// A message's UID in a list.
 fn uid(list: &str, subject: &str) -> String {
     let (before, _) = list.split_once(&format!("<span class=\"mail-subject\">{subject}")).expect("it is listed");
     before.rsplit_once("data-uid=\"").unwrap().1.split('"').next().unwrap().to_owned()
 }
 
-/// What a form of a page posts, up to its end.
+/// A form's fields as posted.
 fn form(page: &str, class: &str) -> Vec<(String, String)> {
     let form =
         page.split_once(class).unwrap_or_else(|| panic!("no {class}: {page}")).1.split_once("</form>").unwrap().0;
@@ -71,7 +71,7 @@ fn folder_of(world: &World, subject: &str) -> String {
     found.map(|(name, _)| name.clone()).unwrap_or_default()
 }
 
-/// Outlook's names in some of its languages, in modified UTF-7 (RFC 3501, 5.1.3): deleted mail goes there, and comes back.
+/// Outlook's names in several languages, in modified UTF-7 (RFC 3501, 5.1.3): deleted mail moves there, and undo restores it.
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_finds_its_folder_in_any_language_and_is_undone() {
     for name in [
@@ -92,7 +92,7 @@ async fn deleting_finds_its_folder_in_any_language_and_is_undone() {
         let middle = uid(&list, "Message 2");
         let back = post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&middle], "delete")).await;
         assert_eq!(folder_of(&world, "Subject: Message 2"), name);
-        // One goes on where one was.
+        // The list returns to the same position.
         assert!(back.ends_with(&format!("#open-1-{}", uid(&list, "Message 1"))), "{back}");
         let list = page(&browser, &world, &back).await;
         assert!(list.contains("1 message moved to ") && !list.contains(">Message 2"));
@@ -105,7 +105,7 @@ async fn deleting_finds_its_folder_in_any_language_and_is_undone() {
     }
 }
 
-/// What was marked is taken back, all of it.
+/// Undo restores all marked messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn marks_are_undone() {
     let database = Database::sqlite();
@@ -127,7 +127,7 @@ async fn marks_are_undone() {
         post(&browser, &world, "/api/act_on_mail", &form(&list, "class=\"undo\"")).await;
         assert_eq!(flags(), ["", ""], "{action}");
     }
-    // What was read before stays so.
+    // Messages read before stay read.
     post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&one], "read")).await;
     let back = post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&one, &two], "read")).await;
     let list = page(&browser, &world, &back).await;
@@ -135,7 +135,7 @@ async fn marks_are_undone() {
     assert_eq!(flags(), ["\\Seen", ""]);
 }
 
-/// Where no name says it, nothing is deleted until the person has chosen; and the choice is kept.
+/// Without a known deleted-items folder, deleting asks for one first and remembers the choice.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_for_deleted_mail_can_be_chosen() {
     for database in Database::both().await {
@@ -160,14 +160,14 @@ async fn the_folder_for_deleted_mail_can_be_chosen() {
         );
         post(&browser, &world, "/api/act_on_mail", &acting(&seat, &[&old], "delete")).await;
         assert_eq!(folder_of(&world, "Subject: Old"), "Ablage P");
-        // It can be changed, there where it is seen.
+        // The choice can be changed where it is shown.
         let path = format!("/mail/inbox?mailbox={}&folder=Ablage%20P", seat.mailbox);
         let list = page(&browser, &world, &path).await;
         assert!(list.contains("Choose another folder for deleted messages") && list.contains("id=\"deleted-folder\""));
     }
 }
 
-/// A folder that the server refuses says so itself; the mailbox and its other folders work.
+/// A refused folder shows its error; the mailbox and its other folders work.
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_of_a_folder_stays_with_it() {
     for database in Database::both().await {
@@ -184,7 +184,7 @@ async fn trouble_of_a_folder_stays_with_it() {
             let page = page(&browser, &world, path).await;
             assert!(!page.contains(refused) && !page.contains("needs_reconnect"), "{path}: {page}");
         }
-        // It ends with its cause.
+        // The error ends with its cause.
         world.sandbox.world().faults.imap_folder_refused = String::new();
         world.until(async || !page(&browser, &world, &projects).await.contains(refused)).await;
     }

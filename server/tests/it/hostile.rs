@@ -1,4 +1,4 @@
-//! Mail servers that mean harm, or are dead: nothing they say is believed before TLS, read without end, or waited for without end.
+//! Hostile and dead mail servers: nothing is trusted before TLS, reads and waits are bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ async fn replies_before_tls_are_not_believed() {
     let trust = server::mail::Trust::new(None).unwrap();
     let error = server::mail::smtp::Session::open(&login, &trust).await.err().unwrap();
     assert!(!error.answered && error.text.contains("after its answer"), "{}", error.text);
-    // A relay is spoken to in the same way, whether it has to offer TLS or may.
+    // The same for required and opportunistic TLS.
     for tls in ["required", "opportunistic"] {
         let relay = format!("smtp://name:password@localhost:{}?tls={tls}", server.1);
         let relay = Relay::parse(&server::vault::Secret::new(relay)).unwrap();
@@ -40,8 +40,8 @@ async fn replies_before_tls_are_not_believed() {
     }
 }
 
-/// A mail server with a certificate for `localhost` that says one thing after TLS, then more and more. Answers its port, its CA, and
-/// how many bytes it got rid of.
+/// A mail server with a certificate for `localhost` that sends a greeting, then endless data. Returns its port, CA, and the count of
+/// bytes sent.
 async fn hostile(greeting: &'static str, says: &'static [u8]) -> (u16, String, Arc<AtomicUsize>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (pem, key) = (made.cert.pem(), made.signing_key.serialize_der());
@@ -86,7 +86,7 @@ async fn hostile(greeting: &'static str, says: &'static [u8]) -> (u16, String, A
     (port, pem, written)
 }
 
-/// What a mail server says without end is not read without end, and none of it ends the process.
+/// Endless responses: reads are bounded, and the process survives.
 #[tokio::test]
 async fn what_a_hostile_mail_server_says_is_bounded() {
     let nested: &'static [u8] =
@@ -119,7 +119,7 @@ async fn what_a_hostile_mail_server_says_is_bounded() {
     }
 }
 
-/// A mail server that takes connections and never says a word: a page says so in time, and nothing else waits for it.
+/// A silent mail server: the page reports a timeout, and nothing else waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_from_a_dead_server_ends_in_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! id_token validation against every single tampered field.
+//! id_token validation against each tampered field.
 
 use app::model::{ClientId, TenantId, Timestamp};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -74,7 +74,7 @@ fn every_tampered_claim_is_refused() {
         ("iss", Value::Null),
         ("aud", json!("00000000-0000-0000-0000-000000000000")),
         ("aud", json!([])),
-        // A further audience, and nobody says whom it was made for (OpenID Connect Core, 3.1.3.7).
+        // A second audience without `azp` (OpenID Connect Core, 3.1.3.7).
         ("aud", json!([CLIENT, "00000000-0000-0000-0000-000000000000"])),
         ("aud", Value::Null),
         ("exp", json!(NOW - 301)),
@@ -120,7 +120,7 @@ fn every_tampered_signature_is_refused() {
     assert_eq!(check(&signed(&keys.mine, Some("k2"), &claims()), &keys.published), Err(IdTokenError::UnknownKey));
     assert!(check(&signed(&keys.mine, None, &claims()), &keys.published).is_ok(), "one key needs no name");
 
-    // Every claim, changed under the signature that was good for what stood there.
+    // Each claim changed under the original signature.
     let all = claims();
     for field in all.as_object().unwrap().keys() {
         let mut changed = all.clone();

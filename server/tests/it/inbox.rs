@@ -1,4 +1,4 @@
-//! Reading mail over real sockets, on both databases: what is known, what is kept, and what is forgotten.
+//! The inbox over real sockets, on both databases: what is listed, stored, and deleted.
 
 use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{AttemptKind, MailboxId};
@@ -15,7 +15,7 @@ async fn page(browser: &Browser, world: &World, path: &str) -> String {
     crate::common::without_bdi(&browser.get(&world.url("demo", path)).await.text().await.unwrap())
 }
 
-/// The address of a message in a list.
+/// A message's address in a list.
 fn link(list: &str, subject: &str) -> String {
     let (before, _) = list.split_once(&format!("<span class=\"mail-subject\">{subject}")).expect("it is listed");
     let (_, href) = before.rsplit_once("href=\"").unwrap();
@@ -87,7 +87,7 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
         let draft = page(&browser, &world, &location(&answer)).await;
         assert!(draft.contains("Fwd: With a file") && draft.contains("all.zip") && draft.contains("3.0 MB"));
 
-        // Opened is read; another UIDVALIDITY is another message.
+        // Opening marks as read; with another UIDVALIDITY it is another message.
         world.until(async || !page(&browser, &world, "/mail/inbox").await.contains("Unread: </span>Ann")).await;
         let act = async |uid_validity: &str, action: &str| {
             let fields = [
@@ -109,7 +109,7 @@ async fn a_message_is_listed_opened_downloaded_answered_and_deleted() {
     }
 }
 
-/// An answer to everybody goes to everybody but oneself, in the chain of what it answers.
+/// Reply all: to all but oneself, with threading headers.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_to_everybody() {
     let database = Database::sqlite();
@@ -117,7 +117,7 @@ async fn an_answer_to_everybody() {
     let (seat, browser) = reader(&world).await;
     let more =
         "Cc: Cy <other@demo.example>, USER@demo.example, x17@Old.School.example\r\nReferences: <root@far.example>";
-    // An alias under which nobody would know them.
+    // An alias that others don't know.
     let aliases = async |text: &str| {
         let mailbox = seat.mailbox.to_string();
         let fields = [("mailbox", mailbox.as_str()), ("aliases", text)];
@@ -172,7 +172,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
         let href = link(&list, "Private");
         assert!(page(&browser, &world, &href).await.contains("secret"));
 
-        // The same mailbox, connected anew by another account: nothing of the first one's mail is seen.
+        // The same address connected with a different account: none of the earlier mail is shown.
         let store = &world.services.store;
         let (grant, tenant, client) = {
             let mut world = world.sandbox.world();
@@ -201,7 +201,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
         world.sandbox.deliver("other@demo.example", &mail("Theirs", "", "other"));
         let list = listed(&browser, &world, "/mail/inbox", "Theirs").await;
         assert!(!list.contains("Private"));
-        // Which folders there are was forgotten too: what is deleted now is moved all the same, and not gone for good.
+        // The folder list was deleted too: deleting still moves messages instead of removing them.
         let other = link(&list, "Theirs");
         let query: Vec<(String, String)> =
             url::Url::parse(&world.url("demo", &other)).unwrap().query_pairs().into_owned().collect();
@@ -218,7 +218,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
         }
         assert!(!page(&browser, &world, &href).await.contains("secret"), "not even by its address");
 
-        // Disconnected: nothing is left at all.
+        // Disconnected: all rows are deleted.
         let mailbox = seat.mailbox.to_string();
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &mailbox)]).await;
         assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().is_empty());
@@ -244,8 +244,7 @@ async fn what_is_kept_is_bounded_and_what_lies_beyond_is_still_found() {
     assert_eq!(world.sandbox.world().imap_sessions["user@demo.example"].1, 1, "one connection");
 }
 
-/// A command that is refused, or cut short by the end of the session, is a failure: nothing known is forgotten for it, and nothing
-/// is said to be done.
+/// A refused or interrupted command is an error: stored data stays, and no success is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_not_taken_for_empty_or_done() {
     let database = Database::sqlite();
@@ -287,7 +286,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     assert_eq!(store.headers(seat.institution, seat.mailbox, &folder, 0, 9).await.unwrap().len(), 1);
     assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().len() > 3);
 
-    // The session ends in the middle of a question: another one answers it.
+    // The session ends during a command: it is repeated on a new one.
     for command in ["SELECT", "FETCH", "SEARCH"] {
         cut(command);
         assert!(
@@ -295,7 +294,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
             "{command}"
         );
     }
-    // Or it is gone without a word.
+    // Or it disappears silently.
     world.sandbox.world().faults.imap_dropped = "FETCH".into();
     assert!(ask(Command::Sync { folder: folder.clone() }).await.is_ok());
     cut("FETCH");
@@ -303,7 +302,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 
-/// What is downloaded leaves as it comes in: nothing waits until all of it is there, and nothing keeps it.
+/// Downloads are streamed, not buffered.
 #[tokio::test(flavor = "multi_thread")]
 async fn downloads_leave_as_they_come_in() {
     let database = Database::sqlite();
@@ -314,7 +313,7 @@ async fn downloads_leave_as_they_come_in() {
     let download = world.url("demo", &link(&list, "Large").replace("/mail/message?", "/mail/message/raw?"));
     let mut answer = browser.get(&download).await;
     let mut bytes = answer.chunk().await.unwrap().unwrap().len();
-    // The mail server gives no more: what was not fetched by now cannot come.
+    // The mail server sends no more: bytes not fetched yet can't arrive.
     world.sandbox.world().faults.imap_refused = "FETCH".into();
     let cut = loop {
         match answer.chunk().await {
@@ -326,7 +325,7 @@ async fn downloads_leave_as_they_come_in() {
     assert!(cut && bytes < 40 * 1024 * 1024, "{bytes} octets");
 }
 
-/// What comes back (RFC 3464) is matched to its message: a person's, and a notification.
+/// Delivery reports (RFC 3464) are matched to their message: a user's, and a notification.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_is_matched_to_its_message() {
     for database in Database::both().await {
@@ -345,7 +344,7 @@ async fn what_comes_back_is_matched_to_its_message() {
         let told = store.recipients(seat.institution, newest().await.id).await.unwrap();
         assert_eq!(told[0].state, app::model::RecipientState::Refused);
 
-        // An invitation that leaves through the institution's mailbox, and comes back there.
+        // A bounced invitation of the institution's mailbox.
         let settings = server::store::EmailSettings {
             provider: app::model::Provider::ExchangeOnline,
             custom_from: true,
@@ -367,7 +366,7 @@ async fn what_comes_back_is_matched_to_its_message() {
         assert!(home.contains("An email from Entrepost wasn't delivered.") && home.contains("new.person@far.example"));
         let users = page(&admin, &world, "/institution/users").await;
         assert_eq!(users.matches("Not delivered").count(), 1);
-        // A new one that arrives ends that.
+        // A delivered new invitation clears it.
         world.sandbox.world().faults.bounced = false;
         let who =
             store.user_by_address(seat.institution, "new.person@far.example").await.unwrap().unwrap().id.to_string();
@@ -375,7 +374,7 @@ async fn what_comes_back_is_matched_to_its_message() {
         services.outbox.run_once().await.unwrap();
         assert!(!page(&admin, &world, "/institution/users").await.contains("Not delivered"));
 
-        // So does an administrator who has read it, and the person who comes in by the link nevertheless.
+        // So does an administrator's dismissal, and the user accepting the link anyway.
         for ends in ["dismissed", "signed in"] {
             world.sandbox.world().faults.bounced = true;
             let answer = admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who)]).await;
@@ -406,7 +405,7 @@ async fn what_comes_back_is_matched_to_its_message() {
     }
 }
 
-/// Nobody looks: each mailbox is looked into when its time has come, and not before.
+/// Without viewers, each mailbox is synced at its interval.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_noticed_though_nobody_looks() {
     for database in Database::both().await {
@@ -434,7 +433,7 @@ async fn mail_is_noticed_though_nobody_looks() {
     }
 }
 
-/// Exchange searches for ASCII only: for other letters it is asked for what it knows, and looked into what it finds.
+/// Exchange searches ASCII only: other texts are searched in what an ASCII part matches.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_that_the_server_does_not_know_are_found() {
     let database = Database::sqlite();
@@ -467,7 +466,7 @@ async fn letters_that_the_server_does_not_know_are_found() {
     assert_eq!(world.sandbox.world().imap_sessions["user@demo.example"].1, 1, "one connection");
 }
 
-/// A message that the server has and cannot give keeps nobody from the others.
+/// A message the server can't return doesn't block others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_message_is_listed_and_the_others_go_on() {
     for database in Database::both().await {
@@ -488,7 +487,7 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
             ask().await.unwrap();
             subjects().await[0].0
         };
-        // Alone among the new ones, and among others.
+        // As the only new message, and among others.
         world.sandbox.world().faults.imap_broken_uid = first + 1;
         deliver("Broken");
         ask().await.unwrap();
@@ -503,7 +502,7 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
         assert!(world.sandbox.world().imap_selects <= selects + 1);
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.sync_problem, None);
-        // Later the server can give it.
+        // Later the server can return it.
         world.sandbox.world().faults.imap_broken_uid = 0;
         clock.advance_ms(60 * 60 * 1000 + 1);
         ask().await.unwrap();
@@ -512,7 +511,7 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
     }
 }
 
-/// After a long time off all mailboxes are due: they are looked into a few at a time, and then not all at the same moment again.
+/// After long downtime all mailboxes are due: they are synced a few at a time, then spread over the interval.
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_never_come_as_a_storm() {
     for database in Database::both().await {
@@ -545,7 +544,7 @@ async fn polls_never_come_as_a_storm() {
     }
 }
 
-/// A server that asks for patience is left alone that long, and asked again by itself.
+/// A throttling server is left alone for the requested time, then tried automatically.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_patience_that_a_server_asks_for_is_kept() {
     let database = Database::sqlite();
@@ -571,7 +570,7 @@ async fn the_patience_that_a_server_asks_for_is_kept() {
     assert_eq!(world.sandbox.world().imap_selects, selects + 1, "asked once, when the time was over");
 }
 
-/// Of folders that nobody opened for long, nothing is kept.
+/// Rows of folders that weren't opened for long are deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_of_so_many_folders_are_kept() {
     for database in Database::both().await {
@@ -622,7 +621,7 @@ async fn a_draft_is_its_writers_alone_and_ends_with_the_message() {
         let file = [("a.txt", "text/plain", b"content".as_slice())];
         browser.post_parts(&url, &write("save"), &file).await;
         assert!(page(&browser, &world, "/mail/drafts").await.contains("Mine alone"));
-        // Somebody else's hands on its id: nothing is seen, changed or thrown away.
+        // Another user's requests with its id see, change and delete nothing.
         let draft = format!("/mail/compose?draft={key}");
         assert!(!page(&colleague, &world, &draft).await.contains("Mine alone"));
         for action in ["save", "send", "discard"] {
@@ -630,7 +629,7 @@ async fn a_draft_is_its_writers_alone_and_ends_with_the_message() {
         }
         let mine = page(&browser, &world, &draft).await;
         assert!(mine.contains("Mine alone") && mine.contains("a.txt") && mine.matches("Remove a.txt").count() == 1);
-        // Sent, and sent once more: one message, and no draft; what was typed last and comes late makes none either.
+        // Sent twice: one message, no draft; a late autosave creates none either.
         for _ in 0..2 {
             let answer = browser.post_parts(&url, &write("send"), &[]).await;
             assert_eq!(location(&answer), "/mail/outbox");

@@ -1,4 +1,4 @@
-//! One IMAP connection for each mailbox, over all replicas: handed over when another one has a question, and shared by those who look.
+//! One IMAP connection per mailbox over all replicas: handed over on demand, and shared by viewers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn mail(subject: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Open connections of the mailbox, and the most there were.
+/// A mailbox's open connections, and the highest count.
 fn connections(world: &World) -> (usize, usize) {
     world.sandbox.world().imap_sessions.get("user@demo.example").copied().unwrap_or_default()
 }
@@ -41,13 +41,13 @@ async fn replicas_share_one_connection() {
     let (here, there) = (Arc::clone(&world.services), world.replica().await);
     let within = Duration::from_secs(5);
 
-    // Both look: one of them is connected, and tells the other.
+    // Two viewers on two replicas: one connection serves both.
     let mut event = there.store.events();
     let _mine = look(&here, &seat, "INBOX");
     world.sandbox.deliver("user@demo.example", &mail("First"));
     world.until(async || listed(&world, &seat, "INBOX").await == 1).await;
     let theirs = look(&there, &seat, "Sent Items");
-    // A folder that only the other one looks at is looked into, too.
+    // A folder only the other replica views is synced too.
     let sent_is_known = async || {
         let folders = there.store.folders(seat.institution, seat.mailbox).await.unwrap();
         folders.iter().any(|folder| folder.name == "Sent Items" && folder.synced_at.is_some())
@@ -59,13 +59,13 @@ async fn replicas_share_one_connection() {
     tokio::time::timeout(within, told).await.expect("the other replica hears of new mail");
     assert_eq!(connections(&world), (1, 1));
 
-    // Questions on both, at the same time: each gets the connection in its turn.
+    // Concurrent commands on both: each gets the connection in turn.
     for _ in 0..3 {
         let (a, b) = tokio::join!(search(&here, &seat, "First"), search(&there, &seat, "Second"));
         assert_eq!((a, b), (1, 1));
     }
     drop(theirs);
-    // Whoever looks has it back soon, and mail is live again.
+    // The viewing replica gets it back, and updates are live again.
     world.sandbox.deliver("user@demo.example", &mail("Third"));
     world.until_longer(within * 2, async || listed(&world, &seat, "INBOX").await == 3).await;
     assert_eq!(connections(&world).1, 1, "never two at a time");

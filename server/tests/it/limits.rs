@@ -1,4 +1,4 @@
-//! What one person, and one institution, may have: the limit is said in words, and what was typed is not lost.
+//! Limits of a user and an institution: a clear message, and typed text isn't lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn start(settings: &[(&'static str, &str)]) -> (Database, World, Seat, Bro
     (database, world, seat, browser)
 }
 
-/// Presses Send, or another button of the form, with a file of so many bytes, and answers the page that follows.
+/// Submits the compose form by a given button, with a file of a given size; returns the next page.
 async fn press(browser: &Browser, world: &World, seat: &Seat, action: &str, text: &str, file: usize) -> String {
     let (key, mailbox) = (world.clock.uuid().to_string(), seat.mailbox.to_string());
     let fields = [
@@ -67,7 +67,7 @@ async fn the_queue_has_limits_for_each_person_and_for_all() {
         ),
     ] {
         let (_database, world, seat, browser) = start(&[(setting, value)]).await;
-        // Nothing leaves in this test: nobody runs the outbox.
+        // No sending in this test: the outbox doesn't run.
         for _ in 0..2 {
             let queued = press(&browser, &world, &seat, "send", "first", 60_000).await;
             assert!(queued.contains("data-state=\"queued\""), "{setting}: {queued}");
@@ -96,8 +96,8 @@ async fn pages_that_follow_have_a_limit_and_give_their_places_back() {
     world.until(async || follow().await.status().as_u16() == 200).await;
 }
 
-/// Twenty-four files of 20 MB that come in at one time, each but for its last byte: only some of them are in memory, the others wait,
-/// are told that much is being sent, and may come again.
+/// 24 concurrent uploads of 20 MB, each missing its last byte: only some are in memory, the others wait and are told to try again
+/// later.
 #[test]
 fn bodies_that_come_at_one_time_are_bounded_in_memory() {
     alone("limits::many_large_bodies", &[]);
@@ -129,7 +129,7 @@ async fn many_large_bodies() {
             );
             stream.write_all(head.as_bytes()).await.unwrap();
             let (mut read, mut write) = stream.into_split();
-            // As much as it takes, up to the last byte: who has no room takes none.
+            // Sends as much as the server reads, up to the last byte; without room it reads nothing.
             tokio::spawn(async move {
                 static SOME: [u8; 65_536] = [7; 65_536];
                 let mut left = LENGTH - 500;

@@ -1,5 +1,5 @@
-//! Journeys through the real parts: sockets, databases, browsers' requests, and servers that others wrote. One program for all, so
-//! that it is linked once and its tests share the machine's cores.
+//! Journeys through real sockets, databases and servers by others. One test program: it's linked once, and its tests share the
+//! cores.
 
 mod common;
 

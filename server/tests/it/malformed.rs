@@ -1,4 +1,4 @@
-//! Requests that no browser sends, 20,000 of them: each is answered, none with a fault of ours, and nothing is left behind.
+//! 20,000 malformed requests: each gets a response other than 500, and nothing is left behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Numbers that look random, and are the same in each run.
+/// Reproducible pseudo-random numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -82,7 +82,7 @@ const BODIES: &[&str] = &[
     "mailbox=00000000-0000-0000-0000-000000000000&validity=4294967296&action=delete",
 ];
 
-/// Heads that are no HTTP, or hardly.
+/// Broken HTTP request heads.
 const HEADS: &[&str] = &[
     "GET / HTTP/1.1\r\nHost: HOST\r\nContent-Length: -1\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
@@ -107,7 +107,7 @@ const HEADS: &[&str] = &[
     "\u{16}\u{3}\u{1}\u{2}\0",
 ];
 
-/// The status of the answer; none where the connection was closed without one.
+/// The response status; none if the connection was closed without one.
 async fn raw(port: u16, bytes: Vec<u8>) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(&bytes).await.ok()?;
@@ -181,7 +181,7 @@ async fn each_is_answered() {
         let heads: Vec<_> = (0..10).map(|_| malformed_head(&mut dice, &host)).collect();
         let sent = stream::iter(heads).map(async |head| {
             let status = raw(world.port, head.clone()).await;
-            // To a method or a version that HTTP has and we do not, HTTP's own answers are right: 501, 505.
+            // Unsupported methods and versions may get 501 and 505.
             let fine = status.is_none_or(|status| status < 500 || [501, 505].contains(&status));
             assert!(fine, "{status:?}: {}", String::from_utf8_lossy(&head));
         });

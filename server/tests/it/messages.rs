@@ -1,4 +1,4 @@
-//! Mail as it comes: messages that others reported, and what a person must see of each. The messages are in `messages/`.
+//! Real-world messages and what must be shown of each. The messages are in `messages/`.
 
 use app::model::{EventTime, InvitationKind, Protection, TextPiece, Timestamp};
 use server::message::{self, ParsedMessage, header};
@@ -6,7 +6,7 @@ use server::message::{self, ParsedMessage, header};
 fn raw(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/messages/{name}.eml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    // The wire has CRLF.
+    // SMTP uses CRLF.
     let mut wire = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         match line {
@@ -394,7 +394,7 @@ fn nothing_of_the_corpus_runs_loads_or_escapes() {
             }
             assert!(remote || !body.contains("src=\"http"), "{body}");
         }
-        // Cut anywhere, it is still no reason to fail.
+        // Truncation anywhere must not fail.
         for cut in (0..raw.len()).step_by(97) {
             let _ = message::document(&message::parse(&raw[..cut], true), false);
         }
@@ -402,12 +402,12 @@ fn nothing_of_the_corpus_runs_loads_or_escapes() {
     assert!(count >= 18, "{count} messages");
 }
 
-/// What gateways, scanners and careless programs make of a message is still read.
+/// Messages broken by gateways, scanners and careless programs stay readable.
 #[test]
 fn sloppy_messages_are_read() {
     use base64::prelude::{BASE64_STANDARD, Engine};
     let text = |raw: &str| parsed(raw).text.unwrap_or_default().trim().to_owned();
-    // Types and encodings without semicolons, with comments, or that lie about parts.
+    // Content types and encodings without semicolons, with comments, or wrong.
     let html = body_of(&parsed("Content-Type: text/html charset=utf-8\n\n<p>Hello <b>you</b></p>\n"));
     assert!(html.contains("<b>you</b>"), "{html}");
     for encoding in ["base64 (x)", "base64;", "\"base64\"", " BASE64 "] {
@@ -417,7 +417,7 @@ fn sloppy_messages_are_read() {
     let partless =
         body_of(&parsed("Content-Type: multipart/mixed; boundary=x\n\n<!DOCTYPE html><p>Hello <b>you</b></p>\n"));
     assert!(partless.contains("<b>you</b>"), "{partless}");
-    // Base64 with a blank line before it, with lines of 77, and with words behind it.
+    // Base64 with a blank line before it, lines of 77, text after it.
     let words = "Grüße aus Köln, und noch viel mehr Worte, damit es mehrere Zeilen sind. ".repeat(4);
     let encoded = BASE64_STANDARD.encode(&words);
     let lines = |size: usize| {
@@ -435,16 +435,16 @@ fn sloppy_messages_are_read() {
     for footer in ["Checked by AVG", "Virus free.", "\nDisclaimer"] {
         assert_eq!(text(&format!("{head}{}\n{footer}\n", BASE64_STANDARD.encode("Grüße"))), "Grüße", "{footer}");
     }
-    // A character that was replaced shifts what follows: it is said.
+    // A replaced character shifts the rest: a note says so.
     let broken = format!(
         "Content-Type: application/zip; name=a.zip\nContent-Transfer-Encoding: base64\n\n{}\n",
         encoded.replacen('R', "*", 1)
     );
     assert!(parsed(&broken).parts[0].damaged);
-    // Of several forms the one that says something.
+    // The alternative with content is shown.
     let empty = "Content-Type: multipart/alternative; boundary=b\n\n--b\nContent-Type: text/plain\n\nWords\n--b\nContent-Type: text/html\n\n<html><body></body></html>\n--b--\n";
     assert_eq!((text(empty).as_str(), parsed(empty).html), ("Words", None));
-    // A named text that stands in the letter is read there, and one that is named only if nothing else is.
+    // A named inline text is shown; a text attachment only if there is no other text.
     let inline = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Disposition: inline; filename=letter.txt\n\nDear all\n--b\nContent-Type: text/plain\n\nlist footer\n--b--\n";
     assert!(text(inline).starts_with("Dear all") && text(inline).contains("list footer"), "{}", text(inline));
     assert_eq!(parsed(inline).parts.len(), 1);
@@ -467,7 +467,7 @@ fn names_and_subjects_are_read_as_they_come() {
     assert_eq!((message.subject.as_str(), message.text.as_deref()), ("家长会", Some("家长会")));
 }
 
-/// What is for paper or for telephones hides nothing here, and what is hidden stays hidden.
+/// Print and handheld rules hide nothing; hidden text stays hidden.
 #[test]
 fn style_sheets_of_other_media_and_titles_are_no_letter() {
     let html = |html: &str| body_of(&parsed(&format!("Content-Type: text/html; charset=utf-8\n\n{html}\n")));
@@ -480,7 +480,7 @@ fn style_sheets_of_other_media_and_titles_are_no_letter() {
         "<p style=\"background:linear-gradient(90deg,#f00,#00f);-webkit-background-clip:text;color:transparent\">Gradient</p><p style=\"color:rgba(0,0,0,0)\">Nothing</p>",
     );
     for paragraph in clear.split("<p ").skip(1) {
-        // The last declaration counts.
+        // The last declaration wins.
         assert!(paragraph.split('>').next().unwrap().rsplit("color:").next().unwrap().starts_with('#'), "{clear}");
     }
 }
@@ -522,7 +522,7 @@ fn links_of_plain_text_are_found_without_a_scheme_and_end_before_other_letters()
     assert_eq!(links("https://x.example/a（こちら）"), ["https://x.example/a"]);
 }
 
-/// A part whose label, or whose place, is not what it is: it is shown, or listed, and never lost.
+/// A part with a wrong type or place is shown or listed, never lost.
 #[test]
 fn nothing_vanishes_from_page_and_list_alike() {
     let png = "iVBORw0KGgoAAAANSUhEUg==";
@@ -582,7 +582,7 @@ fn nothing_vanishes_from_page_and_list_alike() {
     assert_eq!(listed, ["second.png"], "a second picture of the same id is listed");
 }
 
-/// Rules for screens count, copies for other programs do not.
+/// Screen rules apply; copies for other programs don't.
 #[test]
 fn rules_within_media_rules_and_places_outside_the_page() {
     let html = |html: &str| body_of(&parsed(&format!("Content-Type: text/html; charset=utf-8\n\n{html}\n")));

@@ -1,4 +1,4 @@
-//! A database that an earlier version filled is brought up to date: no row is lost, every sealed value opens, every stored name is known.
+//! Migrates a database filled by an earlier version: no row lost, every sealed value opens, every stored name known.
 
 use app::model::DeliveryState::{Cancelled, Deferred, Failed, Sent, Unknown};
 use app::model::{
@@ -14,7 +14,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 
 use crate::common::Database;
 
-/// Tables of version 8, and their names afterwards.
+/// Tables of version 8 and their current names.
 const TABLES: [(&str, &str); 25] = [
     ("vault_checks", "vault_checks"),
     ("institutions", "institutions"),
@@ -53,7 +53,7 @@ async fn texts(connection: &mut AnyConnection, statement: &'static str) -> Vec<S
     rows.iter().map(|row| row.try_get(0).unwrap()).collect()
 }
 
-/// A database at version 8 with the rows that it wrote; answers how many each table has.
+/// A version 8 database with its rows; returns the row counts.
 async fn filled(connection: &mut AnyConnection) -> Vec<i64> {
     sqlx::migrate!("./migrations").run_to(8, &mut *connection).await.unwrap();
     for line in include_str!("../databases/version-8.sql").lines().filter(|line| !line.starts_with("--")) {
@@ -87,7 +87,7 @@ async fn what_version_8_stored_is_read() {
             assert_eq!(count(&mut connection, new).await, rows, "{old} is {new}");
         }
 
-        // Every sealed value opens, by the same key, in its place.
+        // Sealed values open with the same key and context.
         let vault = Vault::from_text(include_str!("../databases/version-8.key"), Clock::system()).unwrap();
         let places = store.sealed_places().await.unwrap();
         for column in ["secret_sealed", "refresh_token_sealed", "verifier_sealed", "nonce_sealed", "grant_sealed"] {
@@ -106,7 +106,7 @@ async fn what_version_8_stored_is_read() {
             }
         }
 
-        // Faults that are stored as JSON, and answers of forms.
+        // Stored faults and form results, as JSON.
         let faults = texts(
             &mut connection,
             "SELECT fault FROM checks WHERE fault IS NOT NULL UNION ALL SELECT fault FROM deliveries WHERE fault IS NOT NULL
@@ -123,7 +123,7 @@ async fn what_version_8_stored_is_read() {
             assert!(flash.form != FormName::Any && flash.notice.is_some());
         }
 
-        // Names of states, and what the store makes of the rows.
+        // State names, as the store reads them.
         let institution: InstitutionId =
             texts(&mut connection, "SELECT id FROM institutions WHERE slug = 'demo'").await[0].parse().unwrap();
         let users = store.users(institution).await.unwrap();

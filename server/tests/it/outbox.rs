@@ -131,7 +131,7 @@ async fn a_server_without_smtputf8_is_not_given_what_it_cannot_take() {
     assert!(String::from_utf8_lossy(&world.outside.mails[0].raw).contains("pupil@schule.example"));
 }
 
-/// A long line of plain letters, dots at the beginnings of lines, and line ends of every kind.
+/// Long lines, dots at line starts, and every kind of line end.
 #[tokio::test]
 async fn plain_text_arrives_as_it_was_written() {
     let database = Database::sqlite();
@@ -153,7 +153,7 @@ async fn plain_text_arrives_as_it_was_written() {
     assert_eq!(arrived(&world, "admin@demo.example").len(), 1);
 }
 
-/// Not found among the sent messages: that proves nothing, since such copies can be switched off.
+/// Missing from Sent Items: proves nothing, since those copies can be switched off.
 #[tokio::test]
 async fn what_is_not_found_stays_in_doubt() {
     let database = Database::sqlite();
@@ -230,7 +230,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
             world.services.store.resume_queue(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
         };
 
-        // Throttled: later, for the whole mailbox.
+        // Throttled: the whole mailbox waits.
         world.sandbox.world().faults = sandbox::Faults { throttled: true, ..sandbox::Faults::default() };
         write(&browser, &world, &seat, &[("to", "other@demo.example"), ("key", "a")]).await;
         write(&browser, &world, &seat, &[("to", "other@demo.example"), ("key", "b")]).await;
@@ -243,7 +243,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         assert_eq!(outbox.run_once().await.unwrap(), 2);
         assert!(fates(&world, &seat).await.iter().all(|one| one.0 == DeliveryState::Sent));
 
-        // Cut before DATA: nothing left, so it is tried again. Cut later: nobody knows.
+        // Cut before DATA: retried. Cut later: unknown.
         world.sandbox.world().faults = sandbox::Faults { cut_before_data: true, ..sandbox::Faults::default() };
         write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "c")]).await;
         outbox.run_once().await.unwrap();
@@ -261,7 +261,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         browser.post(&world.url("demo", "/api/look_for_message"), &[("delivery", &id)]).await;
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent, "it lies among the sent ones");
 
-        // Revoked: it waits for the person, however long that takes, and leaves after connecting again.
+        // Revoked: waits without a limit, leaves after reconnecting.
         world.sandbox.world().revoke_all();
         world.services.tokens.forget(seat.mailbox);
         write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "d")]).await;
@@ -278,7 +278,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         assert_eq!(outbox.run_once().await.unwrap(), 1);
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
 
-        // Stopped, and sent after all.
+        // Stopped, but sent after all.
         world
             .services
             .store
@@ -295,7 +295,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         outbox.run_once().await.unwrap();
         assert_eq!(fates(&world, &seat).await[0].0, DeliveryState::Sent);
 
-        // Nobody else may touch it.
+        // Other users can't access it.
         let foreign = Browser::new(&world);
         foreign.sign_in(&world, "demo", "admin@demo.example").await;
         for call in ["cancel_message", "retry_message", "look_for_message"] {
@@ -316,7 +316,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         let seat = world.seat("user@demo.example").await;
         let store = &world.services.store;
         world.queue(&seat, 2, "other@demo.example", world.clock.now()).await;
-        // Two claims of a process that is no more: one before the first octet, one after it.
+        // Two claims of a dead process: before DATA and after.
         let (dead, now) = (world.clock.uuid(), world.clock.now());
         let queue = server::store::SendQueue::of_mailbox(seat.institution, seat.mailbox);
         let mut claimed = Vec::new();
@@ -337,7 +337,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         assert!(store.start_data(seat.institution, claimed[1], dead, &[]).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
         if store.backend() == server::store::Backend::Postgres {
-            // Other replicas may live: only the end of the lease proves that this one does not.
+            // Other replicas may be alive: only an expired lease proves that this one is dead.
             world.clock.advance_ms(30_001);
         }
         let running = tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
@@ -359,7 +359,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
     }
 }
 
-/// A report can be read before the process that sent its message has recorded that, or died: it counts all the same.
+/// A report may arrive before its message's result is recorded; it counts.
 #[tokio::test]
 async fn what_comes_back_before_its_sending_is_recorded_came_back() {
     for database in Database::both().await {
@@ -385,7 +385,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
                 .await;
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             assert!(store.start_data(seat.institution, delivery.id, owner, &[]).await.unwrap());
-            // Whoever got it knows its Message-ID: that is no proof for others.
+            // Every recipient knows the Message-ID, so it proves nothing for other reports.
             let strangers = [("one@far.example".to_owned(), "550 no".to_owned())];
             let known = store
                 .bounce_delivery(&mailbox, &delivery.message_id, &strangers[..], &Fault::new("bounced", now, &[]), now)
@@ -402,7 +402,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             assert_eq!(under_way.state, DeliveryState::Sending, "until its sender says what became of it");
             claimed.push(delivery.id);
         }
-        // One is recorded as accepted, the other one's sender dies.
+        // One is recorded as accepted, the sender of the other dies.
         let record = server::store::Record {
             state: DeliveryState::Sent,
             next_attempt_at: now,
@@ -414,13 +414,13 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         assert!(store.record_delivery(seat.institution, claimed[0], owner, &record, now).await.unwrap());
         world.clock.advance_ms(30_001);
         assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
-        // Of the other one it is in doubt who got it: that is no reason to forget what it says.
+        // With an unknown result the text is kept.
         let doubtful = store.delivery(seat.institution, claimed[1]).await.unwrap().unwrap();
         assert_eq!((doubtful.state, doubtful.body_sealed.is_empty()), (DeliveryState::Unknown, false));
         assert!(store.prove_sent(seat.institution, claimed[1], "found", world.clock.now()).await.unwrap());
         for which in claimed {
             let delivery = store.delivery(seat.institution, which).await.unwrap().unwrap();
-            // Its writer can correct the address and send it: the text is still there.
+            // The text is kept, so the address can be corrected.
             assert_eq!((delivery.state, delivery.body_sealed.is_empty()), (DeliveryState::Bounced, false));
             assert_eq!(
                 (delivery.answer.as_str(), delivery.fault.as_ref().map(|fault| fault.cause.as_str())),
@@ -434,7 +434,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             assert_eq!(recipients[1].state, RecipientState::Accepted);
         }
 
-        // Tried again, and then the report of the first attempt comes: nobody is left whom it could be sent to.
+        // Tried again, then the first attempt's report arrives: no recipients are left.
         world.queue(&seat, 1, "other@demo.example", world.clock.now().plus_ms(5)).await;
         world.clock.advance_ms(10);
         let (owner_id, connection, until) = (owner, world.clock.uuid(), world.clock.now().plus_ms(30_000));
@@ -488,7 +488,7 @@ async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
             told.retain(|(state, _, _)| !matches!(state, DeliveryState::Queued));
             panic!("{} arrived; {told:?}", arrived(&world, "other@demo.example").len());
         }
-        // The limit holds: nothing was throttled, and the rest waits for the next minute.
+        // The limit holds: no throttling; the rest waits for the next minute.
         for (state, _, answer) in fates(&world, &busy).await {
             assert!(!matches!(state, DeliveryState::Deferred | DeliveryState::Failed), "{answer}");
         }
@@ -500,7 +500,7 @@ async fn a_mailbox_keeps_its_pace_and_a_full_one_delays_nobody() {
     }
 }
 
-/// The database goes away again and again while messages leave: none is lost, none leaves twice.
+/// The database repeatedly disappears during sending: no message is lost or sent twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_goes_away_loses_nothing() {
     let database = Database::postgres().await;
@@ -519,7 +519,7 @@ async fn a_database_that_goes_away_loses_nothing() {
             .await
             .unwrap();
     }
-    // As long as it is away, pages say so.
+    // Pages report the outage.
     let browser = Browser::new(&world);
     for (allowed, status) in [(false, 503), (true, 302)] {
         let alter = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {allowed}");
@@ -550,7 +550,7 @@ async fn a_database_that_goes_away_loses_nothing() {
     assert!(known >= 20, "what became of a message is recorded once the database is there again: {known}");
 }
 
-/// The clock jumps two hours ahead while a message leaves: whoever thinks its sender dead does not send it again.
+/// The clock jumps two hours ahead during sending: the lease looks expired, but the message isn't sent twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_sends_nothing_twice() {
     let database = Database::sqlite();
@@ -571,7 +571,7 @@ async fn a_clock_that_jumps_sends_nothing_twice() {
     world.until(async || fates(&world, &seat).await[0].0 == DeliveryState::Sending).await;
     clock.advance_ms(2 * 60 * 60 * 1000);
     store.reap_deliveries(clock.now(), clock.now()).await.unwrap();
-    // The same process claims it again, while the first claim goes on: only one of them may hand it over.
+    // The same process claims it again during the first claim: only one may hand it over.
     let again = Arc::clone(&world.services.outbox);
     let again = tokio::spawn(async move { again.run_once().await.unwrap() });
     sending.await.unwrap();

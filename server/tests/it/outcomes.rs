@@ -1,4 +1,4 @@
-//! What becomes of messages in the end: to whom they went and to whom not, and what waited for its mailbox. Both databases.
+//! Final results: recipients that got a message and those that didn't; messages waiting for a mailbox. Both databases.
 
 use crate::common::{Browser, Database, Seat, World};
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState};
@@ -24,13 +24,13 @@ async fn run(world: &World) -> usize {
     world.services.outbox.run_once().await.unwrap()
 }
 
-/// Who has it, and who not.
+/// Recipients by state.
 async fn said(world: &World, seat: &Seat, delivery_id: DeliveryId) -> Vec<(String, RecipientState)> {
     let found = world.services.store.recipients(seat.institution, delivery_id).await.unwrap();
     found.into_iter().map(|one| (one.address, one.state)).collect()
 }
 
-/// Queues a message to somebody who gets it and to somebody whose server does not want it yet.
+/// Queues a message to an accepting and a deferring recipient.
 async fn to_two(world: &World, seat: &Seat) -> DeliveryId {
     let to = [(RecipientKind::To, "other@demo.example".to_owned()), (RecipientKind::Cc, GREY.to_owned())];
     let mut tx = world.services.store.begin().await.unwrap();
@@ -58,10 +58,10 @@ async fn whoever_never_got_it_is_named() {
             said(&world, &seat, id).await,
             [accepted("other@demo.example"), (GREY.into(), RecipientState::Pending)]
         );
-        // One server that wants patience holds up nothing else.
+        // A deferring server delays nothing else.
         world.queue(&seat, 1, "admin@demo.example", clock.now()).await;
         assert_eq!(run(&world).await, 1);
-        // Given up in the end: it was sent, and not to everybody.
+        // Finally failed for one recipient, sent to the other.
         clock.advance_ms(4 * DAY_MS);
         run(&world).await;
         let found = store.delivery(seat.institution, id).await.unwrap().unwrap();
@@ -72,14 +72,14 @@ async fn whoever_never_got_it_is_named() {
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
         assert!(page.contains("Not delivered to ") && page.contains("Sent to "));
-        // What was written is kept for them, and goes to them alone.
+        // The text is kept for the failed recipient; the retry goes only there.
         assert!(page.contains("Correct and send to the rest"), "{page}");
         let fields = [("delivery", id.to_string())];
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = browser.post(&world.url("demo", "/api/rewrite_message"), &fields).await;
         let draft = browser.get(&world.url("demo", &crate::common::location(&answer))).await.text().await.unwrap();
         assert!(draft.contains(GREY) && !draft.contains("other@demo.example"), "{draft}");
-        // Of what everybody got nothing is kept.
+        // Text of completely accepted messages is deleted.
         world.sandbox.world().faults = sandbox::Faults::default();
         let id = to_two(&world, &seat).await;
         clock.advance_ms(10);
@@ -107,7 +107,7 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         );
         assert!(!store.delivery(seat.institution, id).await.unwrap().unwrap().body_sealed.is_empty());
 
-        // The same for a process that died: who was refused was noted before the first octet left.
+        // The same after a crash: refusals are recorded before DATA.
         world.sandbox.world().faults = sandbox::Faults::default();
         let id = to_two(&world, &seat).await;
         let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
@@ -167,7 +167,7 @@ async fn what_waited_for_days_is_as_young_as_new() {
     }
 }
 
-/// How long a message is tried is a setting.
+/// The retry period is a setting.
 #[tokio::test]
 async fn a_message_is_given_up_at_the_age_that_was_set() {
     let database = Database::sqlite();
@@ -186,7 +186,7 @@ async fn a_message_is_given_up_at_the_age_that_was_set() {
     assert_eq!(newest(&world, &seat).await.state, DeliveryState::Failed);
 }
 
-/// Disconnected with a message waiting, and connected again: it leaves by itself.
+/// A message waiting at a disconnected mailbox leaves once it's connected again.
 #[tokio::test]
 async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
     for database in Database::both().await {
@@ -208,7 +208,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 
-        // One that was being sent meanwhile moves along: should that fail, it is tried again where it can leave.
+        // A message being sent meanwhile moves to the new mailbox for its retries.
         clock.advance_ms(10);
         world.queue(&again, 1, "other@demo.example", clock.now()).await;
         let (owner, now) = (world.clock.uuid(), clock.now());
@@ -236,7 +236,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 
-        // Never connected again: in the end it says so, and can be sent later.
+        // Never connected again: it fails in the end, and can be sent again.
         clock.advance_ms(10);
         world.queue(&again, 1, "other@demo.example", clock.now()).await;
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;

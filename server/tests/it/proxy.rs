@@ -1,4 +1,4 @@
-//! A proxy before the server that gets something wrong: `entrepost doctor` says what.
+//! Misconfigured reverse proxies, as `entrepost doctor` reports them.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use server::clock::Clock;
 
-/// What the proxy does, and whom it asks.
+/// The proxy's fault and its upstream.
 #[derive(Clone, Default)]
 struct Proxy {
     upstream: Arc<Mutex<u16>>,
@@ -49,7 +49,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     response
 }
 
-/// What an operator has to know of a proxy, or of a wrong address, is in the log, and does not fill it.
+/// Proxy and host problems are logged for the operator, rate limited.
 #[tokio::test]
 async fn what_is_warned_of_is_warned_of_once() {
     for (settings, header, words) in [

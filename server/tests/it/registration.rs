@@ -1,4 +1,4 @@
-//! Save: a new secret, other IDs, values that wait, and refusals that are no field's fault.
+//! Save: a new secret, other IDs, unchecked values, and errors that belong to no field.
 
 use crate::common::{Browser, Database, Seat, World};
 use app::model::MailboxState;
@@ -28,7 +28,7 @@ async fn start(database: &Database) -> (World, Seat, Browser, Values) {
     (world, seat, admin, values)
 }
 
-/// Saves as the form does; answers the page that comes next.
+/// Posts the form; returns the page it leads to.
 async fn save(world: &World, admin: &Browser, values: &Values, more: &[(&str, &str)]) -> String {
     let mut fields = vec![
         ("provider", "exchange_online"),
@@ -188,7 +188,7 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
         let after = world.services.store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
         assert_eq!(after.id, before.id, "nothing stored has changed");
     }
-    // These are the tenant's, and its field is shown.
+    // Tenant errors are shown at its field.
     for (code, says) in [(50059, "The Tenant ID is wrong."), (500_208, "for work or school accounts")] {
         world.sandbox.world().faults = sandbox::Faults { app_error: code, ..sandbox::Faults::default() };
         let page = save(&world, &admin, &values, &[]).await;
@@ -204,10 +204,10 @@ async fn ids_in_each_others_field_are_recognised() {
         Values { client: values.tenant.clone(), tenant: values.client.clone(), secret: values.secret.clone() };
     let page = save(&world, &admin, &swapped, &[]).await;
     assert!(page.contains("Client ID and Tenant ID are swapped."), "{page}");
-    // Exchanged, the secret would still be wrong; the places are what to mend first.
+    // A secret swapped with an ID: the fields are reported, not the secret.
     let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..swapped }, &[]).await;
     assert!(page.contains("are swapped"), "{page}");
-    // Nothing more is claimed than is known: an ID that no tenant has ever seen was not exchanged.
+    // An unknown tenant doesn't prove that fields were swapped.
     let (client, tenant) = (values.tenant.clone(), uuid::Uuid::from_u128(9).to_string());
     let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
     assert!(page.contains("The Tenant ID is wrong.") && !page.contains("are swapped"), "{page}");
@@ -226,7 +226,7 @@ async fn configure_and_test_while_microsoft_is_away_shows_the_whole_diagnosis() 
     assert!(page.contains("Microsoft is not available right now.") && page.contains("Technical details"), "{page}");
 }
 
-/// Administrators are told 30, 14, 7 and 1 days before a secret ends, and when it has ended: once each.
+/// Administrators are notified 30, 14, 7 and 1 days before a secret expires, and after: once each.
 #[tokio::test]
 async fn the_end_of_a_secret_is_told_in_time_and_a_missing_date_is_asked_for() {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;

@@ -1,12 +1,12 @@
-//! No secret or token leaves the process or lies in the database in the clear: the whole flow with marked secrets, then a search
-//! through everything that was answered, logged and stored.
+//! No secret or token leaves the process or is stored in the clear: the whole flow with marked secrets, then a search through all
+//! responses, logs and tables.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::common::{Browser, Captured, Database, PASSWORD, World, alone, location};
 use sandbox::SmtpAuthSwitch;
 
-/// Everything that was answered: headers and bodies.
+/// All responses: headers and bodies.
 #[derive(Default)]
 struct Answers(String);
 
@@ -25,7 +25,7 @@ async fn connect(browser: &Browser, world: &World, answers: &mut Answers) -> Str
     connect_as(browser, world, answers, ("admin@demo.example", "admin@demo.example")).await.1
 }
 
-/// Connects an address, signing in with a name; answers the attempt's path and its page at rest.
+/// Connects an address, signing in with a name; returns the attempt's path and its final page.
 async fn connect_as(
     browser: &Browser,
     world: &World,
@@ -35,11 +35,11 @@ async fn connect_as(
     let answer = browser.post(&world.url("demo", "/api/configure_and_test"), &[("email", address)]).await;
     let authorize = location(&answer);
     assert!(authorize.starts_with(world.sandbox.authority()), "{authorize}");
-    // What goes to the authority in the address is no secret of ours: state, nonce and challenge.
+    // The authorization URL contains no secrets of ours: state, nonce and challenge.
     let back = browser.at_microsoft(world, &authorize, name).await;
     let query: Vec<(String, String)> = url::Url::parse(&back).unwrap().query_pairs().into_owned().collect();
     let page = browser.get(&back).await;
-    // The page that Microsoft calls has the code in its address, and may show it in its form; nothing after it may.
+    // The redirect page has the code in its URL and form; no later page may.
     assert_eq!(page.status().as_u16(), 200);
     let mut fields: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     fields.push(("plain", "1"));
@@ -50,7 +50,7 @@ async fn connect_as(
     (attempt, page)
 }
 
-/// The page of an attempt once it is finished, or waits for a decision.
+/// The attempt's page once it is finished or waits for a decision.
 async fn rest(browser: &Browser, world: &World, answers: &mut Answers, attempt: &str) -> String {
     loop {
         let page = answers.take(browser.get(&world.url("demo", attempt)).await).await;
@@ -58,7 +58,7 @@ async fn rest(browser: &Browser, world: &World, answers: &mut Answers, attempt: 
             return page;
         }
         if page.contains("data-stage=\"finished\"") {
-            // The live answers of the same attempt.
+            // The attempt's event stream.
             let id = attempt.rsplit('/').next().unwrap();
             answers.take(browser.get(&world.url("demo", &format!("/events/attempts/{id}"))).await).await;
             answers.take(browser.post(&world.url("demo", "/api/run_checks"), &[("attempt", id)]).await).await;
@@ -68,7 +68,7 @@ async fn rest(browser: &Browser, world: &World, answers: &mut Answers, attempt: 
     }
 }
 
-/// Signs in with another account than the typed one, and decides.
+/// Signs in with a different account, and decides.
 async fn decide(
     browser: &Browser,
     world: &World,
@@ -94,7 +94,7 @@ fn nothing_secret_gets_out() {
 async fn with_marked_secrets() {
     let captured = Captured::default();
     let writer = captured.clone();
-    // The cookie store is that of the browser, which runs in this process only here.
+    // The cookie jar is the client's, which runs in this process only in tests.
     tracing_subscriber::fmt()
         .with_ansi(false)
         .with_env_filter(server::logging::filter("trace").unwrap())
@@ -134,7 +134,7 @@ async fn with_marked_secrets() {
         answers.0.contains("The Client Secret is wrong.") && answers.0.contains("Microsoft accepted the credentials.")
     );
 
-    // It works; then faults at every step, so that every error path speaks.
+    // Success first, then a fault at each step, to cover every error path.
     let page = connect(&browser, &world, &mut answers).await;
     assert!(page.contains("data-outcome=\"passed\""), "{page}");
     world.sandbox.world().faults.smtp_auth = SmtpAuthSwitch::Mailbox;
@@ -144,7 +144,7 @@ async fn with_marked_secrets() {
     world.sandbox.world().faults =
         sandbox::Faults { imap_disabled: true, throttled: true, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
-    // A mail server that echoes what it was sent.
+    // A mail server that echoes its input.
     world.sandbox.world().faults = sandbox::Faults { auth_echo: true, ..sandbox::Faults::default() };
     let echoed = connect(&browser, &world, &mut answers).await;
     assert!(echoed.contains("[removed]"), "{echoed}");
@@ -153,13 +153,13 @@ async fn with_marked_secrets() {
     world.sandbox.world().faults = sandbox::Faults { token_error: 50076, ..sandbox::Faults::default() };
     connect(&browser, &world, &mut answers).await;
     world.sandbox.world().faults = sandbox::Faults::default();
-    // Another account than the typed one: the grant waits on the attempt; the address is proven, refused, or changed.
+    // A different account: the grant is kept at the attempt; the address is proven, refused, or changed.
     let alias = ("secretary@demo.example", "office.manager@demo.example");
     assert!(decide(&browser, &world, &mut answers, alias, "continue").await.contains("data-outcome=\"passed\""));
     let foreign = ("admin@demo.example", "other@demo.example");
     assert!(decide(&browser, &world, &mut answers, foreign, "continue").await.contains("data-outcome=\"failed\""));
     assert!(decide(&browser, &world, &mut answers, foreign, "instead").await.contains("data-outcome=\"passed\""));
-    // What people write is nobody else's business: a draft with a file, then the same message queued.
+    // Written text is secret too: a draft with a file, then the same message queued.
     let (text, content) = ("MARKED-text-of-a-letter", "MARKED-content-of-a-file");
     let mine = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
     let user = world.services.store.user_by_address(mine, "admin@demo.example").await.unwrap().unwrap().id;
@@ -178,13 +178,13 @@ async fn with_marked_secrets() {
         let answer = browser.post_parts(&world.url("demo", "/api/send_message"), &fields, &files).await;
         assert_eq!(answer.status().as_u16(), 302);
     }
-    // A bug whose message holds a secret.
+    // A panic message with a secret.
     let message = secret.clone();
     let hook = std::panic::take_hook();
     server::panics::report_only_places();
     tokio::spawn(async move { panic!("{message}") }).await.unwrap_err();
     std::panic::set_hook(hook);
-    // An invitation link works like a password: only the page that answers shows it.
+    // An invitation link works like a password: only the response that creates it shows it.
     let answer =
         browser.post(&world.url("demo", "/api/invite"), &[("email", "other@demo.example"), ("role", "user")]).await;
     answers.take(answer).await;
@@ -233,7 +233,7 @@ async fn with_marked_secrets() {
     for secret in marked.iter().filter(|secret| !secret.starts_with("http")) {
         assert!(!sent.contains(secret) || *secret == invitation, "a message holds {secret}");
     }
-    // As XOAUTH2 carries them, in base64, at each of its three alignments.
+    // In base64 as in XOAUTH2, at each of the three alignments.
     let encoded = |secret: &str| -> Vec<String> {
         (0..3)
             .map(|skip| BASE64_STANDARD.encode(&secret.as_bytes()[skip..secret.len() - (secret.len() - skip) % 3]))

@@ -1,4 +1,4 @@
-//! What people see of mail, and what becomes of what they paste: over HTTP, as pages and downloads.
+//! Display of messages and handling of pasted text: over HTTP, as pages and downloads.
 
 use crate::common::{Browser, Database, Seat, World, location};
 
@@ -23,7 +23,7 @@ async fn text(browser: &Browser, world: &World, path: &str) -> String {
     browser.get(&world.url("demo", path)).await.text().await.unwrap()
 }
 
-/// The address of the newest message, once it is listed.
+/// The newest message's address, once listed.
 async fn newest(browser: &Browser, world: &World, count: usize) -> String {
     let listed = async || text(browser, world, "/mail/inbox").await;
     world.until(async || listed().await.matches("class=\"mail-row").count() == count).await;
@@ -48,7 +48,7 @@ async fn letters_of_other_scripts_are_quoted_and_names_turn_nothing_around_them(
     let draft = location(&browser.post(&world.url("demo", "/api/answer_message"), &fields).await);
     let shown = text(&browser, &world, &draft).await;
     assert!(shown.contains("> 各位家长：") && shown.contains("Re: 家长会通知"), "{shown}");
-    // Names that would turn the text around them, here and in what is opened.
+    // Bidi control characters in names, in lists and opened messages.
     let raw = "From: \"\u{202e}nna\u{202c}\" <a@far.example>\r\nSubject: \u{202e}gnp.exe\r\n\r\nx\r\n";
     world.sandbox.deliver("user@demo.example", raw.as_bytes());
     let href = newest(&browser, &world, 2).await;
@@ -80,7 +80,7 @@ async fn an_alias_of_ones_own_gets_no_answer_and_other_scripts_are_found() {
     assert!(!found().await.contains("43 To an alias"));
 }
 
-/// A message within a message is opened in place, and so is what it brings along.
+/// A nested message is opened in place, with its attachments.
 #[tokio::test(flavor = "multi_thread")]
 async fn nested_messages_are_opened_where_they_are() {
     let database = Database::sqlite();
@@ -137,7 +137,7 @@ async fn what_is_damaged_or_closed_says_so_and_scripts_are_no_scripts() {
     }
 }
 
-/// What was copied along with an address, an ID or a secret does not make it wrong: in every form that takes one.
+/// Invisible characters pasted with an address, ID or secret are accepted in every form.
 #[tokio::test(flavor = "multi_thread")]
 async fn pasted_values_are_what_they_look_like_in_every_form() {
     let database = Database::sqlite();
@@ -188,7 +188,7 @@ async fn pasted_values_are_what_they_look_like_in_every_form() {
     let answer = user.post_parts(&world.url("demo", "/api/send_message"), &fields, &[]).await;
     let outbox = text(&user, &world, &location(&answer)).await;
     assert!(outbox.contains("other@demo.example") && outbox.contains("ann@demo.example"), "{outbox}");
-    // Words of people keep theirs: Persian and emoji need joiners.
+    // Texts keep theirs: Persian and emoji need joiners.
     assert!(outbox.contains("a\u{200c}b"), "{outbox}");
 }
 
@@ -202,7 +202,7 @@ async fn signing_out_leaves_nothing_in_the_browser() {
     assert!(said.contains("\"cache\"") && said.contains("\"storage\""), "{said}");
 }
 
-/// An authority whose discovery names another issuer is not believed, and nothing is stored.
+/// Discovery with another issuer is rejected, and nothing is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_issuer_is_not_believed() {
     let database = Database::sqlite();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// Words of a dialect. None stands in a text that people see; each has a plain one.
+/// Unidiomatic words; shown texts use the plain alternative.
 const REFUSED: &[&str] = &[
     "mend",
     "mends",
@@ -79,7 +79,7 @@ fn sources(directory: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Every string of the code and of its error messages, without documentation and the module of its own tests.
+/// String literals and error texts, without documentation and unit tests.
 fn strings(tokens: TokenStream, found: &mut Vec<String>) {
     let mut before: Option<TokenTree> = None;
     let mut is_test = false;
@@ -157,7 +157,7 @@ fn what_people_see_is_plain_english() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The floors of the server, from the top. A module uses its own floor and those below.
+/// Layers of the server, from the top. A module uses its own layer and those below.
 const FLOORS: [&[&str]; 10] = [
     &["demo"],
     &["wiring"],
@@ -171,7 +171,7 @@ const FLOORS: [&[&str]; 10] = [
     &["config", "vault", "message", "concurrency", "clock", "logging", "panics"],
 ];
 
-/// What a file names: `crate::a::b`, also within `use crate::{a, b::c}`.
+/// Modules a file names: `crate::a::b`, also in `use crate::{a, b::c}`.
 fn uses(tokens: TokenStream, prefix: &[String], found: &mut BTreeSet<Vec<String>>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut path: Vec<String> = prefix.to_vec();
@@ -239,7 +239,7 @@ fn dependencies_point_downwards_and_the_pure_modules_stay_pure() {
             }
         }
     }
-    // No circle, on a floor either: what is used by nothing that is left goes first.
+    // No cycles, within a layer either: removes modules that no remaining module uses.
     let mut left: BTreeSet<String> = FLOORS.concat().iter().map(ToString::to_string).collect();
     loop {
         let free: Vec<String> = left

@@ -1,4 +1,4 @@
-//! Starting: a wrong key is a clear error and never a new key over old data; a second start keeps everything.
+//! Starting: a wrong key is a clear error and never creates a new key over existing data; a second start keeps everything.
 
 use crate::common::Database;
 use server::clock::Clock;
@@ -25,12 +25,12 @@ async fn a_wrong_or_missing_key_stops_the_start() {
         assert_eq!(again.vault.key_id(), id);
         again.store.close().await;
 
-        // Another key file does not exist: none is made over existing data.
+        // A missing key file isn't created over existing data.
         let error = build(config(&database, &other), Clock::system()).await.err().unwrap().to_string();
         assert!(error.contains("missing"), "{error}");
         assert!(!other.exists());
 
-        // Another key: refused by name.
+        // A wrong key is reported.
         let empty = Database::sqlite();
         build(config(&empty, &other), Clock::system()).await.unwrap().store.close().await;
         let error = build(config(&database, &other), Clock::system()).await.err().unwrap().to_string();

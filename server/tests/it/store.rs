@@ -1,4 +1,4 @@
-//! The store, on SQLite and on PostgreSQL: the same journeys, the same results.
+//! The store on SQLite and PostgreSQL: same steps, same results.
 
 use crate::common::Database;
 use app::model::{

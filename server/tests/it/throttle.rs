@@ -1,4 +1,4 @@
-//! How fast a mailbox may go: counted over retries, replicas and send queues; and clocks that are set back. Real sockets.
+//! A mailbox's sending rate: counted over retries, replicas and send queues; and clocks set back.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
     found.unwrap().into_iter().map(|one| one.state).collect()
 }
 
-/// Every replica sends what it may, all at the same time, until none of them may any more.
+/// Sends on all replicas until the limit is reached.
 async fn send(replicas: &[Arc<Services>]) {
     loop {
         let sending = replicas.iter().map(|services| services.outbox.run_once());
@@ -39,7 +39,7 @@ async fn send(replicas: &[Arc<Services>]) {
     }
 }
 
-/// The mailbox of a seat is the institution's for notifications, too.
+/// Makes the seat's mailbox the notification mailbox too.
 async fn notifications_leave_through(world: &World, seat: &Seat) {
     let (store, now) = (&world.services.store, world.clock.now());
     let settings = EmailSettings {
@@ -71,8 +71,7 @@ async fn messages_a_minute_are_counted_over_all_replicas() {
     }
 }
 
-/// A connection that took its time first and had the lock last, or a replica whose clock is a little behind, counts what others sent
-/// by a later time.
+/// A slow claim, or a replica whose clock is behind, counts submissions with a later time.
 #[tokio::test]
 async fn what_another_connection_sent_a_moment_later_counts() {
     let limits = [("ENTREPOST_MESSAGES_PER_MINUTE", "2"), ("ENTREPOST_RECIPIENTS_PER_DAY", "2")];
@@ -109,7 +108,7 @@ async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
         if world.services.store.backend() == Backend::Postgres {
             replicas.push(world.replica().await);
         }
-        // What never began to leave addressed nobody.
+        // Messages that never reached RCPT count no recipients.
         world.sandbox.world().faults.cut_before_data = true;
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
         send(&replicas).await;
@@ -128,7 +127,7 @@ async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
     }
 }
 
-/// A message with more recipients than the day has room for waits; smaller ones go on.
+/// A message with more recipients than are left today waits; smaller ones go on.
 #[tokio::test]
 async fn a_message_to_many_holds_up_none_to_few() {
     for database in Database::both().await {
@@ -149,7 +148,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
         let waiting = all.iter().find(|one| one.subject == "Many").unwrap();
         assert_eq!(waiting.state, DeliveryState::Queued);
         assert!(waiting.answer.contains("3 recipients in 24 hours"), "{}", waiting.answer);
-        // But not for ever: once it has waited for hours, they wait for it.
+        // After some hours, smaller ones wait for it.
         for _ in 0..4 {
             clock.advance_ms(DAY_MS / 4);
             world.queue(&seat, 1, "other@demo.example", clock.now()).await;
@@ -159,7 +158,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
     }
 }
 
-/// Three connections at a time, whoever sends: two replicas, letters and notifications. Each carries many messages.
+/// Three connections at a time over replicas and queues, each for many messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_connections_carry_everything() {
     for database in Database::both().await {
@@ -187,7 +186,7 @@ async fn three_connections_carry_everything() {
             .await;
         let (_, most, all) = world.sandbox.world().smtp_sessions["user@demo.example"];
         assert!((1..=3).contains(&most), "{most} at a time");
-        // A notification has a session of its own.
+        // Notifications have their own session.
         assert!(all < 10 + 20, "{all} sessions for 50 messages");
         for services in &replicas {
             services.stop.cancel();
@@ -198,7 +197,7 @@ async fn three_connections_carry_everything() {
     }
 }
 
-/// A session is kept from one message to the next, but not beyond the end of its token.
+/// A session is reused for the next message, but not beyond its token's expiry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_token() {
     let database = Database::sqlite();
@@ -206,7 +205,7 @@ async fn a_session_ends_with_its_token() {
     let seat = world.seat("user@demo.example").await;
     {
         let mut world = world.sandbox.world();
-        // A minute before its end a token is not used any more: each session lasts a second.
+        // A token isn't used in its last minute, so each session lasts a second.
         world.faults.token_seconds = 61;
         world.faults.slow_ms = 25;
     }
@@ -218,7 +217,7 @@ async fn a_session_ends_with_its_token() {
     assert!((2..20).contains(&sessions), "{sessions} sessions for 20 messages");
 }
 
-/// More senders are busy than there are sessions: who comes next waits for a message of theirs, not for all of them.
+/// More senders than sessions: a waiting one gets the next free session.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_busy_mailboxes_let_another_one_have_its_turn() {
     let database = Database::sqlite();
@@ -285,7 +284,7 @@ async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
     }
 }
 
-/// The clock was two days ahead and is mended while a message waits for its next attempt: it does not wait for two days.
+/// The clock was two days ahead and is corrected while a message waits: it doesn't wait two days.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_back_holds_nothing_up() {
     for database in Database::both().await {

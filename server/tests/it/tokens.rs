@@ -1,4 +1,4 @@
-//! Tokens that never die: one refresh at a time, among tasks and among replicas; a refusal is asked for once.
+//! Tokens: one refresh at a time among tasks and replicas; a rejection is requested once.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use futures::StreamExt;
 use server::service::Services;
 use server::store::{Lease, Mailbox};
 
-/// So many senders need a token at the same moment; answers how many got one.
+/// A number of concurrent token requests; returns how many succeeded.
 async fn senders(services: &[Arc<Services>], mailbox: &Mailbox, count: usize) -> usize {
     let asking = (0..count).map(|number| {
         let (tokens, mailbox) = (Arc::clone(&services[number % services.len()].tokens), mailbox.clone());
@@ -27,7 +27,7 @@ async fn two_hundred_senders_make_one_request() {
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 200).await, 200);
         assert_eq!(world.refreshes(), 1);
-        // The rotated token is what is stored by then.
+        // The rotated token is stored by then.
         let after = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(after.grant_version, mailbox.grant_version + 1);
         assert_ne!(after.refresh_token_sealed, mailbox.refresh_token_sealed);
@@ -43,11 +43,11 @@ async fn two_replicas_make_one_request_too() {
     let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
     assert_eq!(senders(&replicas, &mailbox, 200).await, 200);
     assert_eq!(world.refreshes(), 1);
-    // Handed on in memory: no column of the database holds it.
+    // Access tokens are shared in memory: no column has them.
     assert_eq!(senders(&replicas, &mailbox, 20).await, 20);
     assert_eq!(world.refreshes(), 1);
 
-    // So is one that is longer than a notice of the database may be.
+    // So are tokens longer than a PostgreSQL notification.
     world.sandbox.world().faults.token_padding = 20_000;
     replicas.iter().for_each(|services| services.tokens.forget(seat.mailbox));
     assert_eq!(senders(&replicas, &mailbox, 200).await, 200);
@@ -74,7 +74,7 @@ async fn a_refusal_is_asked_for_once_and_ends_with_a_new_grant() {
     }
 }
 
-/// A token that was taken back before its time: two hundred who hold it make one request.
+/// A token revoked early: 200 holders cause one request.
 #[tokio::test]
 async fn two_hundred_who_were_refused_make_one_request() {
     let database = Database::sqlite();
@@ -94,7 +94,7 @@ async fn two_hundred_who_were_refused_make_one_request() {
     assert_eq!(world.refreshes(), 2, "the first one, and one more");
 }
 
-/// Whoever asked may give up, or the server stop: the answer of the authority is stored all the same.
+/// The caller gives up, or the server stops: the response is stored anyway.
 #[tokio::test]
 async fn a_renewal_that_nobody_waits_for_is_stored() {
     let database = Database::sqlite();
@@ -118,7 +118,7 @@ async fn a_renewal_that_nobody_waits_for_is_stored() {
     assert!(world.services.tokens.access(&after).await.is_ok(), "the grant that was stored is the one that works");
 }
 
-/// A token is renewed some minutes before its end: nobody meets one that ends under their hands.
+/// Tokens are renewed some minutes before they expire.
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends() {
     let database = Database::sqlite();
@@ -136,7 +136,7 @@ async fn a_token_is_renewed_before_it_ends() {
     assert!(clock.now() < first.expires_at && second.expires_at > first.expires_at);
 }
 
-/// After a long time off, grants are renewed a few at a time.
+/// After long downtime, grants are renewed a few at a time.
 #[tokio::test]
 async fn renewals_never_come_as_a_storm() {
     let database = Database::sqlite();
@@ -152,7 +152,7 @@ async fn renewals_never_come_as_a_storm() {
     }
 }
 
-/// As long as the authority does not answer, it is asked less and less often, and once it answers, at once again.
+/// Requests to an unreachable authority back off, and resume once it responds.
 #[tokio::test]
 async fn an_authority_in_trouble_is_asked_less_and_less_often() {
     for database in Database::both().await {
@@ -165,7 +165,7 @@ async fn an_authority_in_trouble_is_asked_less_and_less_often() {
         assert_eq!(senders(&services, &mailbox, 1).await, 1);
         clock.advance_ms(6 * 60 * 1000);
         world.sandbox.world().faults.unavailable = true;
-        // Half a second, doubled each time, and a fifth more at most.
+        // Half a second, doubled each time, plus up to a fifth.
         let mut rest = 500;
         for asked in 2..=10 {
             assert_eq!(senders(&services, &mailbox, 3).await, 0);
@@ -189,7 +189,7 @@ async fn an_authority_in_trouble_is_asked_less_and_less_often() {
     }
 }
 
-/// A condition that the institution set since (another factor, say) ends the connection as a revoked grant does.
+/// A new Conditional Access requirement ends the connection as a revoked grant does.
 #[tokio::test]
 async fn a_new_condition_needs_the_person_and_administrators_see_it() {
     for database in Database::both().await {
@@ -214,7 +214,7 @@ async fn a_new_condition_needs_the_person_and_administrators_see_it() {
     }
 }
 
-/// Retry-After is obeyed by all replicas, whichever of them was asked for patience.
+/// All replicas obey Retry-After.
 #[tokio::test]
 async fn patience_is_asked_of_all_replicas() {
     let database = Database::postgres().await;
@@ -290,7 +290,7 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
     let _: SessionId = session;
 }
 
-/// A secret that is refused is one incident of the institution, however many mailboxes meet it; it ends when it is taken again.
+/// A rejected secret is one incident of the institution; it ends when the secret is accepted again.
 #[tokio::test]
 async fn a_refused_registration_is_one_incident() {
     for database in Database::both().await {
@@ -334,7 +334,7 @@ async fn a_refused_registration_is_one_incident() {
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
         assert!(!home.contains("Microsoft rejected our app's credentials."));
 
-        // What comes and goes is the same incident; the next one is told again, however soon the first one was over.
+        // A flapping problem is one incident; the next incident is notified, however short the first was.
         for (hours, mails) in [(1, 1), (24, 2)] {
             world.sandbox.world().faults.secret_expired = false;
             ask().await;

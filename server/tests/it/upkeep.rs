@@ -1,4 +1,4 @@
-//! What time does: sessions, invitations and waiting sign-ins end, grants are renewed, administrators are told.
+//! Time: sessions, invitations and pending sign-ins expire, grants are renewed, administrators are notified.
 
 use crate::common::{Browser, Database, PASSWORD, World, location};
 use app::model::{DeliveryState, MailboxState};
@@ -8,7 +8,7 @@ use server::store::Page;
 const HOUR: i64 = 60 * 60 * 1000;
 const DAY: i64 = 24 * HOUR;
 
-/// A world whose clock stands at the machine's time until it is moved.
+/// A harness with a movable clock.
 async fn world(database: &Database, settings: &[(&'static str, String)]) -> World {
     let clock = Clock::manual(Clock::system().now());
     World::start_with(database, clock, settings).await
@@ -144,7 +144,7 @@ async fn https_makes_cookies_secure_and_the_policy_is_strict() {
         policy,
         "each page has a nonce of its own"
     );
-    // What is no page has the headers too.
+    // Other responses have the headers too.
     for path in ["/healthz", "/pkg/missing.js"] {
         let answer = browser.get(&world.url("demo", path)).await;
         assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"), "{path}");
@@ -169,7 +169,7 @@ async fn a_grant_that_nobody_uses_is_renewed_every_week() {
         assert_ne!(second, first, "renewed, and the rotated token is stored");
         world.services.sweep_once().await.unwrap();
         assert_eq!(grant().await, second, "once");
-        // Entra is down: the next try comes soon, and the grant is kept.
+        // Entra is down: retried soon, and the grant is kept.
         world.clock.advance_ms(7 * DAY + 1);
         world.sandbox.world().faults = sandbox::Faults { unavailable: true, ..sandbox::Faults::default() };
         world.services.sweep_once().await.unwrap();
@@ -204,7 +204,7 @@ async fn administrators_are_told_once_of_each_incident() {
         assert!(mails[0].contains("From: notifications@demo.mail.localhost"));
         let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
-        // Connected, and ended again: another incident.
+        // Connected and disconnected again: another incident.
         world.seat("user@demo.example").await;
         world.sandbox.world().revoke_all();
         world.clock.advance_ms(8 * DAY);
@@ -354,7 +354,7 @@ async fn guesses_are_stopped_where_they_come_from_and_nobody_is_locked_out() {
     let proxied = [("ENTREPOST_CLIENT_ADDRESS_HEADER", "X-Forwarded-For".to_owned())];
     let world = world(&database, &proxied).await;
     let browser = Browser::new(&world);
-    // The proxy adds the address it sees at the end; whatever stands before it is the client's own word.
+    // The proxy appends the address it sees; earlier entries come from the client.
     let sign_in = async |number: usize, from: &str, address: &str, password: &str| {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("email", address), ("password", password)])
@@ -375,27 +375,27 @@ async fn guesses_are_stopped_where_they_come_from_and_nobody_is_locked_out() {
         }
         browser.get(&world.url("demo", "/login")).await.text().await.unwrap()
     };
-    // Eight guesses of one account from one network: the ninth is not looked at, with the right password either.
+    // Eight failures of an account from a network: the ninth is refused, even with the right password.
     for number in 0..8 {
         let page = sign_in(number, "203.0.113.7:5123", "user@demo.example", "wrong").await;
         assert!(page.contains("Wrong email or password."), "try {number}");
     }
     let stopped = sign_in(9, "203.0.113.7", "user@demo.example", PASSWORD).await;
     assert!(stopped.contains("Too many attempts."), "with the right password too");
-    // Nobody else is kept out by it: not from another network, nor a colleague behind the same one.
+    // No one else is blocked: from other networks, or colleagues on the same one.
     assert_eq!(sign_in(10, "203.0.113.8", "user@demo.example", PASSWORD).await, "in", "the neighbour is not stopped");
     assert_eq!(sign_in(11, "203.0.113.7", "admin@demo.example", PASSWORD).await, "in", "nor is a colleague");
-    // That was a browser in which the administrator signed in: it has a count of its own, wherever it is used.
+    // A browser the administrator has used has its own count, on any network.
     for number in 0..9 {
         sign_in(number, "203.0.113.9", "admin@demo.example", "wrong").await;
     }
     assert_eq!(sign_in(12, "203.0.113.9", "admin@demo.example", PASSWORD).await, "in", "a known browser");
-    // Known for one account, it is no better than any other for another one.
+    // It counts as known for that account only.
     for number in 0..8 {
         sign_in(number, "203.0.113.9", "user@demo.example", "wrong").await;
     }
     assert_ne!(sign_in(8, "203.0.113.9", "user@demo.example", PASSWORD).await, "in", "with the right password too");
-    // A network that failed often is slowed down, and refuses no right password.
+    // A network with many failures is slowed down, but right passwords work.
     let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
     let now = world.clock.now();
     for _ in 0..61 {
@@ -411,7 +411,7 @@ async fn guesses_are_stopped_where_they_come_from_and_nobody_is_locked_out() {
         asked.header("x-forwarded-for", "203.0.113.20").header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(location(&asked.body(body).send().await.unwrap()), "/", "a right password is right");
     assert!(began.elapsed() >= std::time::Duration::from_secs(1), "it waited: {:?}", began.elapsed());
-    // An account takes so many guesses a day, wherever they come from.
+    // An account has a daily limit of failures over all networks.
     let account = server::clock::sha256("user@demo.example");
     for _ in 0..300 {
         let day = format!("day:{institution}:{account}");

@@ -26,12 +26,12 @@ pub(super) fn names(asked: MacroOrMessageDataItemNames<'static>, uid: bool) -> V
     names
 }
 
-/// Whether fetching this marks the message as read.
+/// Whether fetching it marks as read.
 pub(super) fn sets_seen(name: &Name<'_>) -> bool {
     matches!(name, Item::BodyExt { peek: false, .. } | Item::Rfc822 | Item::Rfc822Text)
 }
 
-/// Whether this needs the message itself.
+/// Whether it needs the message's bytes.
 pub(super) fn reads(name: &Name<'_>) -> bool {
     matches!(name, Item::BodyExt { .. } | Item::Rfc822 | Item::Rfc822Text | Item::Rfc822Header)
 }
@@ -41,7 +41,7 @@ pub(super) fn flags(flags: &[String]) -> MessageDataItem<'static> {
 }
 
 fn text(bytes: &[u8]) -> NString<'static> {
-    // A literal has no NUL.
+    // Literals can't contain NUL.
     let clean: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     NString::try_from(clean).unwrap_or_default()
 }
@@ -148,7 +148,7 @@ fn envelope(raw: &[u8]) -> Option<Envelope<'static>> {
     })
 }
 
-/// The flags as FETCH shows them.
+/// Flags as in FETCH responses.
 fn wire_flags(flags: &[String]) -> Vec<FlagFetch<'static>> {
     flags
         .iter()

@@ -34,7 +34,7 @@ impl Session {
         self.ok(tag, None, "LIST completed.").await
     }
 
-    /// Reads the signed-in account; nothing of one that is gone.
+    /// Reads the signed-in account, if it still exists.
     fn with_account<T>(&self, read: impl FnOnce(&crate::Account) -> T) -> T
     where
         T: Default,
@@ -43,7 +43,7 @@ impl Session {
         self.upn.as_deref().and_then(|upn| world.account_by_sign_in(upn)).map(read).unwrap_or_default()
     }
 
-    /// Reads a folder of the signed-in account, if there is one of that name.
+    /// Reads a folder of the signed-in account, if it exists.
     pub(super) fn with_folder<T>(&self, folder: &str, read: impl FnOnce(&crate::Folder) -> T) -> Option<T> {
         let world = self.shared.world();
         self.upn

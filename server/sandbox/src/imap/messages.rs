@@ -1,4 +1,4 @@
-//! Messages of the selected folder: SEARCH, FETCH, STORE, MOVE, EXPUNGE, and IDLE's news of them.
+//! Messages of the selected folder: SEARCH, FETCH, STORE, MOVE, EXPUNGE, IDLE.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -20,7 +20,7 @@ use super::{Session, fetch, search};
 use crate::world::Mail;
 
 impl Session {
-    /// Tells the client of messages that came and went since it was last told.
+    /// Reports messages added and removed since the last report.
     pub(super) async fn announce(&mut self) -> io::Result<()> {
         let Some(selected) = &self.selected else { return Ok(()) };
         let folder = selected.folder.clone();
@@ -42,7 +42,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sequence number, UID of what a sequence set names, as the client knows them.
+    /// Sequence number and UID of a set's messages, as the client knows them.
     pub(super) fn resolve(&self, set: &SequenceSet, uid: bool) -> Vec<(u32, u32)> {
         let Some(selected) = &self.selected else { return Vec::new() };
         let numbered =
@@ -193,7 +193,7 @@ impl Session {
             return self.no(tag, &format!("{target} doesn't exist.")).await;
         }
         if !to.is_empty() {
-            // RFC 6851, 4.3: before the messages are gone.
+            // RFC 6851, 4.3: COPYUID precedes the EXPUNGE responses.
             let told = format!("* OK [COPYUID {validity} {} {}] Moved\r\n", from.join(","), to.join(","));
             self.stream.write_all(told.as_bytes()).await?;
         }
@@ -202,7 +202,7 @@ impl Session {
         self.ok(tag, None, "MOVE completed.").await
     }
 
-    /// Of those that are marked, all or only some.
+    /// Expunges marked messages, optionally only given UIDs.
     pub(super) async fn expunge(&mut self, only: Option<Vec<u32>>) -> io::Result<()> {
         {
             let (Some(upn), Some(selected)) = (self.upn.clone(), &self.selected) else { return Ok(()) };
@@ -222,7 +222,7 @@ impl Session {
         self.stream.write_all(b"+ IDLE accepted, awaiting DONE command.\r\n").await?;
         self.stream.flush().await?;
         loop {
-            // Registered before looking, so that nothing between the look and the wait is missed.
+            // Registered before checking, to miss no notification.
             let changed = shared.changed.notified();
             if self.is_over() {
                 self.end().await?;

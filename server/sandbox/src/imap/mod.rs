@@ -1,4 +1,4 @@
-//! IMAP as Exchange Online does it: implicit TLS, AUTHENTICATE XOAUTH2, the commands a mail client needs.
+//! IMAP like Exchange Online's: implicit TLS, AUTHENTICATE XOAUTH2, the commands of mail clients.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ mod messages;
 mod search;
 
 const MAX_BUFFER: usize = 64 * 1024 * 1024;
-/// The only charset that SEARCH takes.
+/// The only charset that SEARCH supports.
 const US_ASCII: &str = "US-ASCII";
 
 /// One connection, from the greeting to LOGOUT.
@@ -53,7 +53,7 @@ fn charset_name<'a>(charset: &'a Charset<'_>) -> &'a str {
 
 struct Selected {
     folder: String,
-    /// UIDs by sequence number, as the client was told.
+    /// UIDs by sequence number, as reported to the client.
     uids: Vec<u32>,
 }
 
@@ -68,7 +68,7 @@ struct Session {
     counted: Option<Counted>,
 }
 
-/// One open session of a mailbox; ends with the connection, however that ends.
+/// An open session of a mailbox; ends on drop.
 struct Counted {
     shared: Arc<Shared>,
     upn: String,
@@ -207,7 +207,7 @@ impl Session {
         }
     }
 
-    /// Whether the session was ended from elsewhere.
+    /// Whether the session was ended by the sandbox.
     fn is_over(&self) -> bool {
         self.upn.is_some() && self.shared.world().imap_generation != self.generation
     }
@@ -218,7 +218,7 @@ impl Session {
         self.stream.shutdown().await
     }
 
-    /// Refuses a command, or ends the session at it, where it was told to. `true`: it did.
+    /// Applies faults to a command: NO, or the end of the session. `true` if it did.
     async fn faulty(&mut self, command: &Command<'static>) -> io::Result<bool> {
         let name = command.body.name();
         if self.upn.is_some() && self.shared.faults().imap_cut == name {
@@ -271,7 +271,7 @@ impl Session {
                 self.selected = None;
                 self.ok(&tag, None, "CLOSE completed.").await
             }
-            // As Exchange does: no letters beyond ASCII.
+            // As Exchange: ASCII only.
             CommandBody::Search { charset: Some(charset), .. }
                 if !charset_name(&charset).eq_ignore_ascii_case(US_ASCII) =>
             {

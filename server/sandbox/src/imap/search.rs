@@ -1,4 +1,4 @@
-//! SEARCH: which messages a key names.
+//! SEARCH keys.
 
 use std::num::NonZeroU32;
 
@@ -8,14 +8,14 @@ use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
 use super::messages::has;
 use crate::world::Mail;
 
-/// Where a message stands in its folder.
+/// A message's position in its folder.
 pub(super) struct Context {
     pub seq: u32,
     pub largest_seq: usize,
     pub largest_uid: u32,
 }
 
-/// Whether a sequence set names a number. Never expands ranges: a client may send `1:4294967295`.
+/// Whether a sequence set contains a number. Ranges aren't expanded: clients may send `1:4294967295`.
 pub(super) fn in_set(set: &SequenceSet, number: u32, largest: NonZeroU32) -> bool {
     let value = |bound: &SeqOrUid| match bound {
         SeqOrUid::Value(value) => value.get(),

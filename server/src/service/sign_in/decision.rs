@@ -34,9 +34,9 @@ impl Services {
             if attempt.stage != Stage::Deciding || attempt.user != user.user_id() {
                 return Err(gone());
             }
-            let departure = self.begin_sign_in(user, visitor, attempt.kind, &attempt.address, "login").await?;
+            let redirect = self.begin_sign_in(user, visitor, attempt.kind, &attempt.address, "login").await?;
             self.store.finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now()).await?;
-            return Ok(NextPage::Provider(departure));
+            return Ok(NextPage::Provider(redirect));
         }
         let alive = attempt.user == user.user_id()
             && attempt.stage == Stage::Deciding

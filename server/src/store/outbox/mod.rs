@@ -168,7 +168,7 @@ impl Store {
     }
 
     /// A mark of what a person sees of their mail: outbox and kept headers. It changes whenever they do.
-    pub async fn mail_mark(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
+    pub async fn mail_version(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
         let row = sql!(
             "SELECT COUNT(*), CAST(COALESCE(SUM(attempts), 0) AS BIGINT), COALESCE(MAX(created_at), 0), COALESCE(MAX(started_at), 0),
                COALESCE(MAX(finished_at), 0), CAST(COALESCE(SUM(LENGTH(state)), 0) AS BIGINT),

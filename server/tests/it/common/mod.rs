@@ -1,4 +1,4 @@
-//! One harness: a sandbox, a fresh database, the real router on a real socket.
+//! Test harness: a sandbox, a fresh database, the real router on a real socket.
 #![allow(dead_code, reason = "every journey uses a part of it")]
 
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use sqlx::Connection;
 
 pub const PASSWORD: &str = "demo demo demo";
 
-/// A database of its own, gone with the value.
+/// A database, deleted on drop.
 pub struct Database {
     pub url: String,
     _directory: tempfile::TempDir,
@@ -53,7 +53,7 @@ impl Database {
     }
 }
 
-/// Runs an ignored test of this program in a process of its own, perhaps under another program.
+/// Runs an ignored test of this program as a child process, optionally through another program.
 pub fn alone(test: &str, under: &[&str]) {
     let this = std::env::current_exe().unwrap();
     let mut command = match under {
@@ -69,13 +69,13 @@ pub fn alone(test: &str, under: &[&str]) {
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Bytes of this process in memory.
+/// Resident memory of this process, in bytes.
 pub fn memory() -> u64 {
     let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();
     statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-/// The session cookie of a new sign-in at `demo`, for requests that are written by hand.
+/// The session cookie of a new sign-in at `demo`, for raw requests.
 pub async fn session_cookie(world: &World, address: &str) -> String {
     let fields = [("email", address), ("password", PASSWORD)];
     let answer = Browser::new(world).post(&world.url("demo", "/api/sign_in"), &fields).await;
@@ -84,7 +84,7 @@ pub async fn session_cookie(world: &World, address: &str) -> String {
     cookies.find(|cookie| cookie.starts_with("entrepost_session")).unwrap().to_owned()
 }
 
-/// What is logged.
+/// Captured log output.
 #[derive(Clone, Default)]
 pub struct Captured(pub Arc<Mutex<Vec<u8>>>);
 
@@ -99,12 +99,12 @@ impl std::io::Write for Captured {
 }
 
 impl Captured {
-    /// How often something was logged.
+    /// Number of lines that contain a text.
     pub fn count(&self, what: &str) -> usize {
         String::from_utf8_lossy(&self.0.lock().unwrap()).matches(what).count()
     }
 
-    /// Catches what this thread logs: everything, in a test with one thread.
+    /// Captures this thread's log: complete in a single-threaded test.
     pub fn of_this_thread(level: &str) -> (Self, tracing::subscriber::DefaultGuard) {
         let captured = Self::default();
         let writer = captured.clone();
@@ -118,12 +118,12 @@ impl Captured {
     }
 }
 
-/// A page without the elements that keep what others wrote from turning what stands around it.
+/// The page without bidi isolation elements.
 pub fn without_bdi(page: &str) -> String {
     page.replace("<bdi>", "").replace("</bdi>", "")
 }
 
-/// Entrepost and its sandbox, running.
+/// A running Entrepost and its sandbox.
 pub struct World {
     pub sandbox: Sandbox,
     pub services: Arc<Services>,
@@ -138,7 +138,7 @@ impl World {
         Self::start_with(database, Clock::system(), &[]).await
     }
 
-    /// With a clock of the test's, and settings that replace the usual ones.
+    /// With a test clock and changed settings.
     pub async fn start_with(database: &Database, clock: Clock, more: &[(&'static str, String)]) -> Self {
         let sandbox = Sandbox::start(sandbox::Config::ephemeral()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ impl World {
         Self { sandbox, services, clock, port, directory, settings }
     }
 
-    /// Makes somebody of `demo` with a mailbox at the sandbox, and connects it.
+    /// Creates a `demo` user with a sandbox mailbox, and connects it.
     pub async fn newcomer(&self, address: &str) -> Seat {
         let institution = self.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
         let parsed = EmailAddress::parse(address).unwrap();
@@ -201,18 +201,18 @@ impl World {
         self.seat(address).await
     }
 
-    /// Another replica: services of its own on the same database, with the same key. It serves no pages.
+    /// Another replica: services on the same database and key, without HTTP.
     pub async fn replica(&self) -> Arc<Services> {
         let config = Config::read(&Source::of(&self.settings)).unwrap();
         server::wiring::build(config, self.clock.clone()).await.unwrap()
     }
 
-    /// How often the token endpoint was asked to refresh.
+    /// Number of refresh requests to the token endpoint.
     pub fn refreshes(&self) -> u64 {
         self.sandbox.world().token_requests.get("refresh_token").copied().unwrap_or_default()
     }
 
-    /// Somebody of `demo` with a connected mailbox, as if every check had passed.
+    /// A `demo` user with a connected mailbox, stored directly.
     pub async fn seat(&self, address: &str) -> Seat {
         let (store, clock) = (&self.services.store, &self.clock);
         let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
@@ -260,7 +260,7 @@ impl World {
         Seat { institution, user, mailbox }
     }
 
-    /// Queues messages as a person of that seat would have written them.
+    /// Queues messages as the seat's user.
     pub async fn queue(&self, seat: &Seat, count: usize, to: &str, at: Timestamp) {
         let mut tx = self.services.store.begin().await.unwrap();
         for number in 0..count {
@@ -270,7 +270,7 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    /// Queues one message, to whomever.
+    /// Queues one message.
     pub async fn queue_one(
         &self,
         tx: &mut Tx,
@@ -312,7 +312,7 @@ impl World {
         new.id
     }
 
-    /// Queues a notification of a seat's institution to `admin@demo.example`.
+    /// Queues a notification of the seat's institution to `admin@demo.example`.
     pub async fn queue_notification(&self, seat: &Seat) {
         let to = "admin@demo.example".to_owned();
         let new = NewDelivery {
@@ -326,7 +326,7 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    /// A delivery with a body and nothing else.
+    /// A delivery with a body only.
     fn sealed(&self, body: &Body) -> NewDelivery {
         let id = DeliveryId(self.clock.uuid());
         let body = Secret::new(serde_json::to_string(body).unwrap());
@@ -343,12 +343,12 @@ impl World {
         }
     }
 
-    /// Waits until something is so.
+    /// Waits for a condition.
     pub async fn until(&self, is_so: impl AsyncFn() -> bool) {
         self.until_longer(std::time::Duration::from_secs(60), is_so).await;
     }
 
-    /// The same, with another patience.
+    /// The same with a given timeout.
     pub async fn until_longer(&self, limit: std::time::Duration, is_so: impl AsyncFn() -> bool) {
         let waiting = async {
             while !is_so().await {
@@ -363,7 +363,7 @@ impl World {
     }
 }
 
-/// Somebody with a connected mailbox.
+/// A user with a connected mailbox.
 #[derive(Clone, Copy)]
 pub struct Seat {
     pub institution: InstitutionId,
@@ -377,7 +377,7 @@ impl Drop for World {
     }
 }
 
-/// A browser without JavaScript: cookies, forms, redirects that are followed one by one.
+/// An HTTP client with cookies and forms; it doesn't follow redirects by itself.
 pub struct Browser {
     pub http: reqwest::Client,
 }
@@ -387,9 +387,9 @@ impl Browser {
         Self::at(world.port)
     }
 
-    /// A browser for whoever serves at a port.
+    /// A client for a port.
     pub fn at(port: u16) -> Self {
-        // `*.localhost` resolves to loopback in browsers; here it is said explicitly.
+        // `*.localhost` resolves to loopback in browsers; here it's configured.
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let http = reqwest::Client::builder()
             .cookie_store(true)
@@ -406,7 +406,7 @@ impl Browser {
         self.http.get(url).header("accept", "text/html").send().await.unwrap()
     }
 
-    /// Posts a form as a page of the same origin does.
+    /// Posts a same-origin form.
     pub async fn post(&self, url: &str, fields: &[(&str, &str)]) -> reqwest::Response {
         let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -421,7 +421,7 @@ impl Browser {
             .unwrap()
     }
 
-    /// Posts a form with parts, as one with files is.
+    /// Posts a multipart form.
     pub async fn post_parts(
         &self,
         url: &str,
@@ -445,7 +445,7 @@ impl Browser {
         assert_eq!(location(&answer), "/", "{address} signs in");
     }
 
-    /// Signs in at the sandbox as a person would; answers the address that Microsoft sends the browser back to.
+    /// Signs in at the sandbox; returns the redirect URL.
     pub async fn at_microsoft(&self, world: &World, authorize: &str, name: &str) -> String {
         let page = self.get(authorize).await.text().await.unwrap();
         let between = |page: &str, from: &str| page.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
@@ -468,7 +468,7 @@ impl Browser {
     }
 }
 
-/// Where an answer leads: a redirect, or a page that forwards (to the authority).
+/// Target of a redirect, or of a page that forwards to the authority.
 pub fn location(answer: &reqwest::Response) -> String {
     let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let forwards = || Some(header("refresh")?.strip_prefix("0;url=")?.to_owned());

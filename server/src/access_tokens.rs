@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::concurrency::backoff::Backoff;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
@@ -29,18 +30,10 @@ const FRESH_MS: i64 = 2_000;
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a published token may take to arrive.
 const HANDED_ON: Duration = Duration::from_secs(1);
-/// Pause after a refusal: the first, and the longest.
-const FIRST_REST_MS: i64 = 500;
-const LONGEST_REST_MS: i64 = 60_000;
+/// Pauses after refusals.
+const BACKOFF: Backoff = Backoff { first_ms: 500, longest_ms: 60_000 };
 /// Longest Retry-After that is obeyed.
 const MOST_REST_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// Doubles with each refusal, with 20 % jitter.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of a minute")]
-fn rest_ms(count: u32, jitter: f64) -> i64 {
-    let rest = (FIRST_REST_MS << count.min(10)).min(LONGEST_REST_MS);
-    rest + (rest as f64 * jitter / 5.0) as i64
-}
 
 #[derive(Clone)]
 pub struct AccessToken {
@@ -420,7 +413,8 @@ impl Tokens {
         }
         let count = Refused::of(mailbox).map_or(0, |before| before.count.saturating_add(1));
         let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);
-        let rest = if error.is_transient() { rest_ms(count, self.clock.jitter()) } else { FIRST_REST_MS };
+        let rest =
+            if error.is_transient() { BACKOFF.pause_ms(count, 0, self.clock.jitter()) } else { BACKOFF.first_ms };
         let until = now.plus_ms(rest.max(asked.saturating_mul(1000)).min(MOST_REST_MS));
         let refused = serde_json::to_string(&Refused { error: error.clone(), count, until }).ok();
         if newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version) {

@@ -26,6 +26,9 @@ pub struct Notice {
     pub copy: Option<(String, String)>,
     #[serde(default)]
     pub undo: Option<Undo>,
+    /// Shown in the page's status banner instead of at the top.
+    #[serde(default)]
+    pub in_status: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +40,7 @@ pub struct Undo {
 impl Notice {
     /// A notice without a value to copy.
     pub fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { tone, title: title.into(), text: text.into(), copy: None, undo: None }
+        Self { tone, title: title.into(), text: text.into(), copy: None, undo: None, in_status: false }
     }
 
     /// What went wrong: the first sentence is the title.

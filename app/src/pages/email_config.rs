@@ -14,9 +14,6 @@ use crate::components::{
 use crate::islands::{CopyButton, SubmitButton};
 use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
 
-/// Title of the prompt of an accepted Save.
-const ACCEPTED: &str = "Microsoft accepted the credentials.";
-
 /// `/institution/config/general/email`
 #[component]
 pub fn EmailConfig() -> impl IntoView {
@@ -25,7 +22,7 @@ pub fn EmailConfig() -> impl IntoView {
         let config = page.backend.email_config.view(&admin).await?;
         // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
         let result = flash.result();
-        let saved = flash.notice.take_if(|notice| notice.title == ACCEPTED && config.registration.is_some());
+        let saved = flash.notice.take_if(|notice| notice.in_status && config.registration.is_some());
         let banner = status(&config, saved.as_ref());
         let waiting = config.waiting.as_ref().map(|values| waiting(values, config.people_connected));
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });

@@ -1,4 +1,5 @@
 //! Concurrency helpers that several layers use.
 
+pub mod backoff;
 pub mod keyed_lock;
 pub mod window_counters;

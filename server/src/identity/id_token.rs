@@ -167,6 +167,15 @@ fn claim_error(kind: &jsonwebtoken::errors::ErrorKind) -> IdTokenError {
     }
 }
 
+/// Errors of [`Entra::identify`].
+#[derive(Debug, thiserror::Error)]
+pub enum IdentifyError {
+    #[error(transparent)]
+    Token(#[from] IdTokenError),
+    #[error(transparent)]
+    Entra(#[from] IdentityError),
+}
+
 impl Entra {
     /// Validates an id_token against the tenant's published keys.
     pub async fn identify(
@@ -175,8 +184,8 @@ impl Entra {
         tenant_id: TenantId,
         token: Option<&Secret>,
         nonce: &Secret,
-    ) -> Result<Result<Identity, IdTokenError>, IdentityError> {
-        let Some(token) = token else { return Ok(Err(IdTokenError::Missing)) };
+    ) -> Result<Identity, IdentifyError> {
+        let Some(token) = token else { return Err(IdTokenError::Missing.into()) };
         let discovery = self.discover(&credentials.tenant).await?;
         let expected = Expected {
             issuer: &discovery.issuer,
@@ -187,9 +196,9 @@ impl Entra {
         };
         let first = validate(token.expose(), &*self.keys(&discovery, false).await?, &expected);
         if first != Err(IdTokenError::UnknownKey) {
-            return Ok(first);
+            return Ok(first?);
         }
-        Ok(validate(token.expose(), &*self.keys(&discovery, true).await?, &expected))
+        Ok(validate(token.expose(), &*self.keys(&discovery, true).await?, &expected)?)
     }
 
     /// Whether an `iss` that came with the callback is the tenant's (RFC 9207).

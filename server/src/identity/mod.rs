@@ -25,7 +25,7 @@ use crate::vault::Secret;
 
 pub use discovery::Discovery;
 pub use error::{IdentityError, OAuthError, describe};
-pub use id_token::{Expected, IdTokenError, Identity, validate};
+pub use id_token::{Expected, IdTokenError, IdentifyError, Identity, validate};
 
 /// Response limit in bytes.
 const MAX_ANSWER: usize = 512 * 1024;

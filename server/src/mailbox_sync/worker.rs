@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::lease::ConnectionLease;
 use super::{Command, MailboxSync, Reply, Request, Signal, SyncError};
+use crate::concurrency::backoff::Backoff;
 use crate::mail::imap::Session;
 use crate::mail::{MailError, Step};
 
@@ -20,8 +21,8 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
 pub(super) const RESYNC_INTERVAL: Duration = Duration::from_secs(90);
 /// Poll interval for open folders other than the one IDLE watches.
 pub(super) const OTHER_FOLDERS_POLL: Duration = Duration::from_secs(10);
-/// Pause before reconnecting: the first, and the longest.
-pub(super) const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// Pauses before reconnecting.
+const RECONNECT: Backoff = Backoff { first_ms: 500, longest_ms: 60_000 };
 /// Syncs of one folder in a row, when more arrived meanwhile, before the connection goes into IDLE.
 pub(super) const SYNC_ROUNDS: usize = 3;
 /// Pause after a server could not be reached.
@@ -188,21 +189,16 @@ impl MailboxWorker {
         }
     }
 
-    /// Doubles with each failure, with 20 % jitter; never shorter than the server asks for.
     pub(super) fn pause(&mut self, error: &SyncError) -> Duration {
-        let doubled = RECONNECT_PAUSE.0.saturating_mul(1 << self.failures.min(7)).min(RECONNECT_PAUSE.1);
-        self.failures = self.failures.saturating_add(1);
-        let asked = match error {
-            SyncError::Mail(error) => error.backoff_ms().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+        let least_ms = match error {
+            SyncError::Mail(error) => error.backoff_ms().unwrap_or(0),
+            // The user must act first: reading the store is cheap, asking the server isn't.
+            SyncError::NeedsReconnect(_) | SyncError::Gone => RECONNECT.longest_ms / 4,
             _ => 0,
         };
-        let least = match error {
-            // The person must act first: reading the store is cheap, asking the server is not.
-            SyncError::NeedsReconnect(_) | SyncError::Gone => RECONNECT_PAUSE.1 / 4,
-            _ => Duration::ZERO,
-        };
-        let pause = doubled.mul_f64(1.0 + self.sync.clock.jitter() / 5.0);
-        pause.max(least).max(Duration::from_millis(asked))
+        let pause = RECONNECT.pause_ms(self.failures, least_ms, self.sync.clock.jitter());
+        self.failures = self.failures.saturating_add(1);
+        Duration::from_millis(u64::try_from(pause).unwrap_or_default())
     }
 
     pub(super) async fn watch(&mut self, looked: &[String]) -> Result<Option<Signal>, SyncError> {

@@ -54,6 +54,19 @@ pub(super) struct OpenSession {
     until: Timestamp,
 }
 
+pub(super) enum Opened {
+    Session(OpenSession),
+    /// The result of an attempt that got no session.
+    Failed(AttemptResult),
+}
+
+pub(super) struct Submitted {
+    /// `None` if the claim was lost.
+    pub(super) result: Option<AttemptResult>,
+    /// Whether the session can carry another message.
+    reusable: bool,
+}
+
 impl OpenSession {
     pub(super) async fn quit(self) {
         self.session.quit().await;
@@ -115,20 +128,19 @@ impl Outbox {
                 old.session.quit().await;
             }
             match self.open(&mailbox).await? {
-                Ok(session) => *open_session = Some(session),
-                Err(attempted) => return Ok(Some(attempted)),
+                Opened::Session(session) => *open_session = Some(session),
+                Opened::Failed(result) => return Ok(Some(result)),
             }
         }
         let Some(mut open) = open_session.take() else { return Ok(None) };
-        let (attempted, usable) =
-            self.submit(delivery, &envelope, bytes, &mut open.session, self.microsoft(&mailbox)).await?;
-        if usable {
+        let submitted = self.submit(delivery, &envelope, bytes, &mut open.session, self.microsoft(&mailbox)).await?;
+        if submitted.reusable {
             *open_session = Some(open);
         }
-        Ok(attempted)
+        Ok(submitted.result)
     }
 
-    /// MAIL, RCPT, the record that DATA begins, DATA. The flag says whether the session can carry another message.
+    /// MAIL, RCPT, the record that DATA begins, DATA.
     pub(super) async fn submit(
         &self,
         delivery: &Delivery,
@@ -136,25 +148,25 @@ impl Outbox {
         bytes: &[u8],
         session: &mut smtp::Session,
         peer: Peer<'_>,
-    ) -> Result<(Option<AttemptResult>, bool)> {
+    ) -> Result<Submitted> {
         let failed = |error, refused| Some(AttemptResult::smtp(error, refused, peer, self.clock.now()));
         let refused = match session.address(envelope, bytes).await {
             Ok(refused) => refused,
             Err(error) => {
                 // A refusal leaves the session usable; a broken connection does not.
-                let usable = error.answered && error.code() != Some(421) && session.reset().await.is_ok();
-                return Ok((failed(error, Vec::new()), usable));
+                let reusable = error.answered && error.code() != Some(421) && session.reset().await.is_ok();
+                return Ok(Submitted { result: failed(error, Vec::new()), reusable });
             }
         };
         if refused.len() == envelope.to().len() {
-            let usable = session.reset().await.is_ok();
+            let reusable = session.reset().await.is_ok();
             let error =
                 refused.first().map(|(_, error)| MailError::refused(Step::Recipient, error.code(), error.text.clone()));
             let error = error.unwrap_or_else(|| MailError::refused(Step::Recipient, Some(550), "no recipient"));
-            return Ok((failed(error, refused), usable));
+            return Ok(Submitted { result: failed(error, refused), reusable });
         }
         if self.stop.is_cancelled() {
-            return Ok((Some(AttemptResult::plain(Outcome::Released)), false));
+            return Ok(Submitted { result: Some(AttemptResult::plain(Outcome::Released)), reusable: false });
         }
         let noted: Vec<_> = refused
             .iter()
@@ -164,33 +176,34 @@ impl Outbox {
             })
             .collect();
         if !self.store.start_data(delivery.institution, delivery.id, delivery.lease, &noted).await? {
-            return Ok((None, session.reset().await.is_ok()));
+            return Ok(Submitted { result: None, reusable: session.reset().await.is_ok() });
         }
         match session.hand_over(bytes).await {
             Ok(reply) => {
                 let accepted = envelope.to().iter().map(ToString::to_string);
                 let accepted = accepted.filter(|to| !refused.iter().any(|(refused, _)| refused == to)).collect();
-                Ok((Some(AttemptResult::plain(Outcome::Accepted { reply, accepted, refused })), true))
+                let result = Some(AttemptResult::plain(Outcome::Accepted { reply, accepted, refused }));
+                Ok(Submitted { result, reusable: true })
             }
             Err(error) => {
-                let usable = error.answered && error.code() != Some(421);
-                Ok((failed(error, refused), usable))
+                let reusable = error.answered && error.code() != Some(421);
+                Ok(Submitted { result: failed(error, refused), reusable })
             }
         }
     }
 
-    /// An authenticated session of a mailbox, or the outcome that prevents one.
-    pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<std::result::Result<OpenSession, AttemptResult>> {
+    /// Opens an authenticated session of a mailbox.
+    pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<Opened> {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
             let fault = mailbox.problem.clone();
             let answer = "the mailbox needs to be reconnected".to_owned();
-            return Ok(Err(AttemptResult { outcome: Outcome::Held { answer }, fault }));
+            return Ok(Opened::Failed(AttemptResult { outcome: Outcome::Held { answer }, fault }));
         }
         let token = match self.tokens.access(mailbox).await {
             Ok(token) => token,
             Err(TokenError::Store(error)) => return Err(error),
-            Err(error) => return Ok(Err(no_token(&error, now))),
+            Err(error) => return Ok(Opened::Failed(no_token(&error, now))),
         };
         let opened = self.sign_in(mailbox, &token).await;
         let (token, opened) = match opened {
@@ -202,19 +215,19 @@ impl Outbox {
                     }
                     Ok(None) => (token, Err(error)),
                     Err(TokenError::Store(error)) => return Err(error),
-                    Err(error) => return Ok(Err(no_token(&error, now))),
+                    Err(error) => return Ok(Opened::Failed(no_token(&error, now))),
                 }
             }
             other => (token, other),
         };
         match opened {
-            Ok(session) => Ok(Ok(OpenSession { session, until: token.expires_at.plus_ms(-60_000) })),
+            Ok(session) => Ok(Opened::Session(OpenSession { session, until: token.expires_at.plus_ms(-60_000) })),
             Err(error) => {
                 if error.step == Step::Auth && error.answered {
                     // Only the token may be revoked: the next attempt gets a new one.
                     self.tokens.forget(mailbox.id);
                 }
-                Ok(Err(AttemptResult::smtp(error, Vec::new(), self.microsoft(mailbox), now)))
+                Ok(Opened::Failed(AttemptResult::smtp(error, Vec::new(), self.microsoft(mailbox), now)))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use app::model::MailboxState;
 
-use super::delivery::{AttemptResult, Peer, envelope};
+use super::delivery::{AttemptResult, Opened, Peer, envelope};
 use super::retry_policy::Outcome;
 use super::worker::Outbox;
 use crate::mail::{MailError, Step, smtp};
@@ -84,8 +84,8 @@ impl Outbox {
         };
         let peer = self.microsoft(&mailbox);
         let mut session = match self.open(&mailbox).await? {
-            Ok(open) => open.session,
-            Err(attempted) => {
+            Opened::Session(open) => open.session,
+            Opened::Failed(attempted) => {
                 let problem = match &attempted.outcome {
                     Outcome::Failed { error, .. } => error.to_string(),
                     Outcome::NoToken { answer, .. } | Outcome::Held { answer } | Outcome::Permanent { answer } => {
@@ -120,7 +120,7 @@ impl Outbox {
             let answer = format!("{from} or {to} is not valid in a message");
             return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
         };
-        Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.0)
+        Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.result)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use app::model::{DeliveryState, RecipientState, Timestamp};
 
+use crate::concurrency::backoff::Backoff;
 use crate::mail::{MailError, Step};
 
 const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;
@@ -181,13 +182,11 @@ fn retry(attempt: SendAttempt, answer: String, wait_ms: Option<i64>, queue: bool
     }
 }
 
-/// Doubles with each attempt, with 20 % jitter; never shorter than the server asks for.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds of an hour")]
 fn pause(attempt: SendAttempt, wait_ms: Option<i64>) -> i64 {
-    let doublings = u32::try_from((attempt.number - 1).clamp(0, 16)).unwrap_or(16);
+    let failures = u32::try_from((attempt.number - 1).max(0)).unwrap_or(u32::MAX);
     let asked = wait_ms.unwrap_or(0).min(LONGEST_WAIT_MS);
-    let pause = attempt.first_pause_ms.saturating_mul(1_i64 << doublings).min(LONGEST_PAUSE_MS).max(asked);
-    pause + (pause as f64 * attempt.jitter.clamp(0.0, 1.0) / 5.0) as i64
+    let backoff = Backoff { first_ms: attempt.first_pause_ms, longest_ms: LONGEST_PAUSE_MS };
+    backoff.pause_ms(failures, asked, attempt.jitter)
 }
 
 #[cfg(test)]

@@ -404,7 +404,7 @@ fn accepted(renewed: bool) -> Notice {
     } else {
         "Microsoft accepts Client ID, Tenant ID and secret."
     };
-    Notice::new(Tone::Success, "Microsoft accepted the credentials.", text)
+    Notice { in_status: true, ..Notice::new(Tone::Success, "Microsoft accepted the credentials.", text) }
 }
 
 fn question(people: i64) -> Notice {

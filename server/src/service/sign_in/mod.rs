@@ -17,7 +17,7 @@ use super::{Services, sessions};
 use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
-use crate::identity::{Identity, OAuthError, SignIn, Tokens as Granted};
+use crate::identity::{IdentifyError, Identity, OAuthError, SignIn, Tokens as Granted};
 use crate::store::{Attempt, Check, NewAttempt, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 
@@ -331,11 +331,12 @@ impl Services {
             }
         };
         let tenant: TenantId = registration.tenant_id;
-        match self.entra.identify(&credentials, tenant, granted.id_token.as_ref(), &nonce).await {
-            Ok(Ok(identity)) => Ok(MicrosoftSignIn { granted, identity, registration }),
-            Ok(Err(error)) => Err(Fault::id_token(&error, now).into()),
-            Err(error) => Err(Fault::identity(&error, now).into()),
-        }
+        let identified = self.entra.identify(&credentials, tenant, granted.id_token.as_ref(), &nonce).await;
+        let identity = identified.map_err(|error| match error {
+            IdentifyError::Token(error) => Fault::id_token(&error, now),
+            IdentifyError::Entra(error) => Fault::identity(&error, now),
+        })?;
+        Ok(MicrosoftSignIn { granted, identity, registration })
     }
 }
 

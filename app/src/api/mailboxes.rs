@@ -1,7 +1,6 @@
 //! User Account > Email, and the page that Microsoft sends the browser back to.
 
 use leptos::prelude::*;
-use leptos::server_fn::codec::{StreamingText, TextStream};
 
 #[cfg(feature = "ssr")]
 use super::request::{Request, id};
@@ -50,33 +49,12 @@ pub async fn complete_sign_in(
     Ok(path)
 }
 
-/// Starts the checks of an attempt once and streams a snapshot of it at each change: JSON lines, ASCII only.
-#[server(name = RunChecks, prefix = "/api", endpoint = "run_checks", output = StreamingText)]
-pub async fn run_checks(attempt: String) -> Result<TextStream<AppError>, AppError> {
+/// Starts the checks of an attempt once (called by the island).
+#[server(name = RunChecks, prefix = "/api", endpoint = "run_checks")]
+pub async fn run_checks(attempt: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.mailboxes.run(&request.user()?, id(&attempt)?).await };
-    let stream = request.answer(work.await)?;
-    Ok(TextStream::new(futures::StreamExt::map(stream, |view| Ok(crate::api::mailboxes::json_line(&view)))))
-}
-
-/// An attempt as one line of ASCII: chunks of the stream may be cut between any two bytes.
-#[cfg(feature = "ssr")]
-pub fn json_line(view: &crate::model::AttemptView) -> String {
-    use std::fmt::Write;
-    let json = serde_json::to_string(view).unwrap_or_default();
-    let mut line = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        if c.is_ascii() {
-            line.push(c);
-        } else {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                let _ = write!(line, "\\u{unit:04x}");
-            }
-        }
-    }
-    line.push('\n');
-    line
+    request.answer(work.await)
 }
 
 #[server(name = Decide, prefix = "/api", endpoint = "decide")]

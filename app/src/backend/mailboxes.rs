@@ -69,7 +69,8 @@ pub trait Mailboxes: Send + Sync {
     /// `None`: the error is unknown.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
     async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView>;
-    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
+    /// Starts the checks of a ready attempt.
+    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<()>;
     async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
     async fn decide(&self, user: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<NextPage>;
     /// Runs the checks again with the grant that is kept; answers where to watch.

@@ -1,5 +1,4 @@
-//! The live attempt: starts the checks once and follows them; a reloaded page follows by server-sent events. At the end the
-//! server renders what it means.
+//! The live attempt: starts the checks and follows them by server-sent events; a finished attempt is rendered by the server.
 
 use leptos::prelude::*;
 
@@ -16,11 +15,17 @@ pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl Int
     Effect::new(move |_| {
         let id = id.clone();
         leptos::task::spawn_local(async move {
-            // The stream may break (a restart, a lost connection): what is left is followed by events.
-            let done = ready && follow_stream(&id, set_checks).await;
-            if done || follow_events(&id, set_checks).await {
-                super::leaving::reload().await;
+            // Repeats until both succeed: the server may restart, or the connection fail.
+            let mut pause = RECONNECT_MS.0;
+            loop {
+                let started = !ready || crate::api::mailboxes::run_checks(id.clone()).await.is_ok();
+                if started && follow(&id, set_checks).await {
+                    break;
+                }
+                super::leaving::sleep(pause).await;
+                pause = (pause * 2).min(RECONNECT_MS.1);
             }
+            super::leaving::reload().await;
         });
     });
     #[cfg(not(feature = "hydrate"))]
@@ -44,6 +49,10 @@ pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl Int
     }
 }
 
+/// Milliseconds before following again: the first time, and at most.
+#[cfg(feature = "hydrate")]
+const RECONNECT_MS: (i32, i32) = (1_000, 60_000);
+
 #[cfg(feature = "hydrate")]
 #[derive(serde::Deserialize)]
 struct Snapshot {
@@ -51,39 +60,19 @@ struct Snapshot {
     checks: Vec<CheckView>,
 }
 
+/// Shows each snapshot. `false`: the connection ended before the attempt did.
 #[cfg(feature = "hydrate")]
-fn show(line: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
+async fn follow(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
     use crate::model::Stage;
-    let Ok(snapshot) = serde_json::from_str::<Snapshot>(line) else { return false };
-    set_checks.set(snapshot.checks);
-    !matches!(snapshot.stage, Stage::Ready | Stage::Running)
-}
-
-#[cfg(feature = "hydrate")]
-async fn follow_stream(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
-    use futures::StreamExt;
-    let Ok(stream) = crate::api::mailboxes::run_checks(id.to_owned()).await else { return false };
-    let (mut stream, mut rest) = (stream.into_inner(), String::new());
-    while let Some(Ok(chunk)) = stream.next().await {
-        rest.push_str(&chunk);
-        while let Some(end) = rest.find('\n') {
-            let line: String = rest.drain(..=end).collect();
-            if show(line.trim_end(), set_checks) {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-#[cfg(feature = "hydrate")]
-async fn follow_events(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
     use futures::StreamExt;
     use gloo_net::eventsource::futures::EventSource;
     let Ok(mut source) = EventSource::new(&format!("/events/attempts/{id}")) else { return false };
     let Ok(mut messages) = source.subscribe("message") else { return false };
     while let Some(Ok((_, message))) = messages.next().await {
-        if message.data().as_string().is_some_and(|line| show(&line, set_checks)) {
+        let text = message.data().as_string().unwrap_or_default();
+        let Ok(snapshot) = serde_json::from_str::<Snapshot>(&text) else { return false };
+        set_checks.set(snapshot.checks);
+        if !matches!(snapshot.stage, Stage::Ready | Stage::Running) {
             return true;
         }
     }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use app::api::mailboxes::json_line;
 use app::backend::Visitor;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -33,7 +32,7 @@ pub(super) async fn attempt(
             let stream = stream.inspect(move |_| {
                 let _ = &following;
             });
-            let events = stream.map(|view| Ok::<_, Infallible>(Event::default().data(json_line(&view).trim_end())));
+            let events = stream.map(|view| Event::default().json_data(&view));
             live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
         }
         Err(error) => {

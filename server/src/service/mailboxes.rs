@@ -9,7 +9,6 @@ use app::model::{
     MailboxView, Notice, Provider, Role, Stage, Timestamp, Tone,
 };
 use async_trait::async_trait;
-use futures::StreamExt;
 
 use super::attempts::{NEWEST, PAGE};
 use super::{Handle, Services, address_field};
@@ -210,16 +209,11 @@ impl Mailboxes for Handle {
         self.attempt_view(user, &attempt).await
     }
 
-    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream> {
-        let attempt = self.attempt_for(user, id).await?;
-        let following = self.follow_more(user)?;
-        if attempt.stage == Stage::Ready {
+    async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<()> {
+        if self.attempt_for(user, id).await?.stage == Stage::Ready {
             self.spawn_run(user.clone(), id);
         }
-        let stream = self.follow_attempt(user.clone(), id);
-        Ok(Box::pin(stream.inspect(move |_| {
-            let _ = &following;
-        })))
+        Ok(())
     }
 
     async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream> {

@@ -292,7 +292,9 @@ async fn notifications_that_waited_leave_when_their_mailbox_passes_its_test() {
     let begun = admin.post(&world.url("demo", "/api/test_pair"), &[("mailbox", &mailbox)]).await;
     let attempt = crate::common::location(&begun);
     let id = attempt.rsplit('/').next().unwrap();
-    admin.post(&world.url("demo", "/api/run_checks"), &[("attempt", id)]).await.text().await.unwrap();
+    admin.post(&world.url("demo", "/api/run_checks"), &[("attempt", id)]).await;
+    // The stream ends with the attempt.
+    admin.get(&world.url("demo", &format!("/events/attempts/{id}"))).await.text().await.unwrap();
     assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "{attempt}");
     let world = world.sandbox.world();
     let arrived = world.mails().iter().any(|(to, folder, mail)| {

@@ -1,237 +1,21 @@
-//! Sign-in, invitations, users.
+//! Sign-in and users.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use app::backend::{Accounts, Administrator, BackendError, Cookie, Institution, Result, SignedIn, Visitor};
+use app::backend::{Accounts, Administrator, BackendError, Cookie, Result, SignedIn, Visitor};
 use app::error::AppError;
-use app::model::{
-    EmailAddress, InstitutionId, InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow, pasted,
-};
+use app::model::{InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow, pasted};
 use async_trait::async_trait;
 
-use super::common_passwords::is_common;
-use super::notifications::Notification;
-use super::passwords::{Busy, MAX_LENGTH, MIN_LENGTH};
+use super::invitations::{AddPerson, AddPersonError};
+use super::password_policy::busy;
+use super::passwords::{Busy, MAX_LENGTH};
 use super::{Handle, Services, address_field, sessions};
 use crate::clock::sha256;
-use crate::store::{Event, Invitation, NewInvitation, StoreError, Tx, User};
-use crate::vault::VaultError;
+use crate::store::{Event, User};
 
-/// Lifetime of an invitation link, in milliseconds: 72 hours.
-const INVITATION_MS: i64 = 72 * 60 * 60 * 1000;
 /// Longest address that is looked up, in bytes (RFC 5321, 4.5.3.1.3).
 const MOST_ADDRESS: usize = 254;
 
-fn busy() -> AppError {
-    AppError::refused("Too many people are signing in right now. Try again in a few seconds.")
-}
-
-pub fn invitation_link(public_url: &str, token: &str) -> String {
-    format!("{public_url}/invitation/{token}")
-}
-
-/// A new account, for the command line and the invitation form.
-pub struct AddPerson<'a> {
-    pub institution: InstitutionId,
-    pub address: &'a EmailAddress,
-    pub role: Role,
-    pub password: Option<&'a str>,
-    /// Send the invitation by e-mail, as this institution.
-    pub announce: Option<&'a Institution>,
-}
-
-/// Whether a password is one word surrounded by digits and signs.
-fn is_padded(password: &str, word: &str) -> bool {
-    password.replace(word, "").chars().all(|c| !c.is_alphabetic())
-}
-
-/// Why a person was not added.
-#[derive(Debug, thiserror::Error)]
-pub enum AddPersonError {
-    #[error("the address already has an account")]
-    Exists,
-    #[error(transparent)]
-    Other(#[from] BackendError),
-}
-
-impl From<StoreError> for AddPersonError {
-    fn from(error: StoreError) -> Self {
-        if error.is_duplicate() { Self::Exists } else { Self::Other(error.into()) }
-    }
-}
-
 impl Services {
-    /// Creates an account and returns the invitation's token, unless a password was given.
-    pub async fn add_person(&self, new: &AddPerson<'_>) -> std::result::Result<Option<String>, AddPersonError> {
-        let mut tx = self.store.begin().await?;
-        let token = self.add_person_within(&mut tx, new).await?;
-        self.store.commit(tx).await?;
-        self.outbox.wake();
-        Ok(token)
-    }
-
-    /// As [`Services::add_person`], inside a transaction that does more.
-    pub async fn add_person_within(
-        &self,
-        tx: &mut Tx,
-        new: &AddPerson<'_>,
-    ) -> std::result::Result<Option<String>, AddPersonError> {
-        let password_hash = match new.password {
-            None => None,
-            Some(password) => Some(self.hash_new_password(new.address.as_str(), password).await?),
-        };
-        let now = self.clock.now();
-        let user = User {
-            id: UserId(self.clock.uuid()),
-            address: new.address.to_string(),
-            role: new.role,
-            password_hash,
-            disabled_at: None,
-        };
-        self.store.add_user(tx, new.institution, &user, now).await?;
-        if user.password_hash.is_some() {
-            return Ok(None);
-        }
-        let token = self.put_invitation(tx, new.institution, user.id).await?;
-        if let Some(institution) = new.announce {
-            let message = self.link_message(institution, new.address.as_str(), &token, false);
-            self.enqueue(tx, &message.map_err(BackendError::from)?).await?;
-        }
-        Ok(Some(token))
-    }
-
-    /// As [`Services::add_person`], for an invited user without a password: a new link, or the password.
-    pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Option<String>> {
-        let institution = again.institution;
-        let found = self.store.user_by_address(institution, again.address.as_str()).await?;
-        let Some(user) = found.filter(|user| user.password_hash.is_none() && user.disabled_at.is_none()) else {
-            return Err(AppError::refused(format!(
-                "{} already has an account: an administrator makes a new link under Institution › Users. If no administrator is left, add one: user add SLUG ADDRESS --admin",
-                again.address
-            ))
-            .into());
-        };
-        let hash = match again.password {
-            None => None,
-            Some(password) => Some(self.hash_new_password(again.address.as_str(), password).await?),
-        };
-        let mut tx = self.store.begin().await?;
-        // A new link never removes a role: the only administrator may request it.
-        if again.role == Role::Administrator {
-            self.store.set_role(&mut tx, institution, user.id, again.role).await?;
-        }
-        let token = match hash {
-            Some(hash) => {
-                self.store.set_password(&mut tx, institution, user.id, &hash).await?;
-                self.store.drop_invitations(&mut tx, institution, user.id).await?;
-                None
-            }
-            None => Some(self.put_invitation(&mut tx, institution, user.id).await?),
-        };
-        self.store.commit(tx).await?;
-        Ok(token)
-    }
-
-    async fn put_invitation(
-        &self,
-        tx: &mut Tx,
-        institution: InstitutionId,
-        user: UserId,
-    ) -> std::result::Result<String, StoreError> {
-        let (token, now) = (self.clock.token(), self.clock.now());
-        let (id, token_sha256) = (self.clock.uuid(), &sha256(&token));
-        let new = NewInvitation { id, user, token_sha256, created_at: now, expires_at: now.plus_ms(INVITATION_MS) };
-        self.store.put_invitation(tx, institution, &new).await?;
-        Ok(token)
-    }
-
-    /// Checks length, and refuses passwords that are tried first.
-    pub fn check_new_password(&self, address: &str, password: &str) -> Result<()> {
-        if password.chars().count() < MIN_LENGTH {
-            let text = format!("Use at least {MIN_LENGTH} characters. Several words in a row are easy to remember.");
-            return Err(AppError::field("password", "Password", text).into());
-        }
-        if password.len() > MAX_LENGTH {
-            return Err(AppError::field("password", "Password", format!("Use at most {MAX_LENGTH} characters.")).into());
-        }
-        let guess = password.trim().to_lowercase();
-        let own = address.to_lowercase();
-        if own.contains(&guess)
-            || own.split(['@', '.', '-', '_']).any(|word| word.len() > 4 && is_padded(&guess, word))
-            || is_common(&guess)
-        {
-            let text = "This password is too easy to guess. Several words in a row are easy to remember.";
-            return Err(AppError::field("password", "Password", text).into());
-        }
-        Ok(())
-    }
-
-    async fn hash_new_password(&self, address: &str, password: &str) -> Result<String> {
-        self.check_new_password(address, password)?;
-        let turn = self.passwords.queue(IpAddr::V4(Ipv4Addr::UNSPECIFIED), true).map_err(|Busy| busy())?;
-        self.passwords.hash(turn, password).await.map_err(BackendError::internal)
-    }
-
-    async fn valid_invitation(&self, visitor: &Visitor, token: &str) -> Result<Invitation> {
-        let found = self.store.invitation(visitor.institution.id, &sha256(token)).await?;
-        found
-            .filter(|found| found.expires_at >= self.clock.now() && found.user.disabled_at.is_none())
-            .ok_or_else(|| AppError::NotFound.into())
-    }
-
-    /// The email with the link: an invitation, or a password reset.
-    fn link_message(
-        &self,
-        institution: &Institution,
-        address: &str,
-        token: &str,
-        has_password: bool,
-    ) -> std::result::Result<Notification, VaultError> {
-        let (name, link) = (&institution.name, invitation_link(&institution.public_url, token));
-        let (subject, what, otherwise) = if has_password {
-            (
-                format!("A new password for Entrepost at {name}"),
-                format!(
-                    "an administrator of {name} made this link for you. Use it within 72 hours to set a new password for Entrepost:"
-                ),
-                "Until you use it, your password stays the same.",
-            )
-        } else {
-            (
-                format!("Your invitation to Entrepost at {name}"),
-                format!("{name} invited you to Entrepost. Use this link within 72 hours to set your password:"),
-                "If you didn't expect it, ignore this message.",
-            )
-        };
-        let text = format!("Hello,\n\n{what}\n\n{link}\n\nThe link works once. {otherwise}\n");
-        self.notification(institution, address, &subject, &text)
-    }
-
-    /// The institution, if notifications can be sent; otherwise nothing is queued.
-    async fn announcer<'a>(&self, admin: &'a Administrator) -> Result<Option<(&'a Institution, String)>> {
-        let institution = admin.institution();
-        let sender = self.outbox.sender(institution.id, &institution.slug).await?;
-        Ok(sender.map(|from| (institution, from)))
-    }
-
-    /// Shows an invitation link, and whether it is also sent by email.
-    fn invitation_notice(admin: &Administrator, address: &str, token: &str, title: &str, from: Option<&str>) -> Notice {
-        let link = invitation_link(&admin.institution().public_url, token);
-        let (tone, said) = match from {
-            Some(from) => (
-                Tone::Success,
-                format!("We've emailed it to {address}, from {from}. You can also copy the link and send it yourself."),
-            ),
-            None => (
-                Tone::Warning,
-                "This server can't send email (no system SMTP is set). Copy the link and send it yourself.".to_owned(),
-            ),
-        };
-        let mut notice = Notice::new(tone, title, format!("The link works once, for 72 hours. {said}"));
-        notice.copy = Some((link, "Copy invitation link".into()));
-        notice
-    }
-
     async fn person(&self, admin: &Administrator, user: UserId) -> Result<User> {
         self.store.user(admin.institution().id, user).await?.ok_or_else(|| AppError::NotFound.into())
     }
@@ -310,17 +94,7 @@ impl Accounts for Handle {
         // Another person may have the link: the user's mail stays locked until their Microsoft account signs in.
         if self.store.lock_mail(&mut tx, institution, user.id).await? {
             tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a password was set with a link: mail is hidden until the same Microsoft account signs in");
-            let text = [
-                format!("Hello,\n\nyour password for Entrepost at {} was reset ", visitor.institution.name),
-                "with a link that an administrator made.\n\n".to_owned(),
-                "Your mail is hidden until you sign in at Microsoft again: open Entrepost, ".to_owned(),
-                "then User Account > Email, and press Configure & Test. ".to_owned(),
-                "Messages you already sent are still delivered.\n\nIf this wasn't you, tell your institution.\n"
-                    .to_owned(),
-            ]
-            .concat();
-            let subject = format!("Your password for Entrepost at {} was changed", visitor.institution.name);
-            let message = self.notification(&visitor.institution, &user.address, &subject, &text)?;
+            let message = self.password_reset_message(&visitor.institution, &user.address)?;
             if can_tell {
                 self.enqueue(&mut tx, &message).await?;
             }

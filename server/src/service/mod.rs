@@ -12,9 +12,11 @@ mod error;
 mod flashes;
 mod home;
 mod inbox;
+mod invitations;
 mod mailboxes;
 mod notifications;
 mod outbox;
+mod password_policy;
 mod passwords;
 pub mod quotas;
 mod replies;
@@ -42,9 +44,9 @@ use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
 use crate::vault::Vault;
 
-pub use accounts::{AddPerson, AddPersonError, invitation_link};
 pub use attempts::Watchers;
 pub use background::housekeeping::run_background;
+pub use invitations::{AddPerson, AddPersonError, invitation_link};
 pub use passwords::Passwords;
 
 /// Everything that services need. Built once, in `wiring`.

@@ -1,4 +1,4 @@
-//! What a person is told when something cannot be done. The server makes it, pages and islands show it.
+//! Errors shown to users.
 
 use leptos::server_fn::codec::JsonEncoding;
 use leptos::server_fn::error::{FromServerFnError, ServerFnErrorErr};
@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Diagnosis, FieldError};
 
-/// An error in words for the person who sees it. It never carries a secret or an internal text:
-/// what went wrong inside is in the log, found by the reference.
+/// Never contains secrets or internal texts: internal errors are in the log, with the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AppError {
@@ -16,7 +15,7 @@ pub enum AppError {
     /// Signed in, but not allowed.
     #[error("Only administrators can do this.")]
     Forbidden,
-    /// The person's password was set by a link of an administrator's.
+    /// The password was set by an administrator's link.
     #[error(
         "Your mail is hidden because your password was reset with a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; your mail then shows again."
     )]
@@ -25,28 +24,22 @@ pub enum AppError {
     NotFound,
     #[error("{}", fields.first().map_or("Check the form.", |field| field.text.as_str()))]
     Invalid { fields: Vec<FieldError> },
-    /// It cannot be done now, for a reason that the text gives.
     #[error("{text}")]
     Refused { text: String },
-    /// It cannot be done now; the diagnosis says why, who can fix it, and how.
-    ///
-    /// What islands ask for never ends so: the browser does not load what would read it.
+    /// Never returned to islands, which lack the deserializer.
     #[cfg_attr(feature = "hydrate", serde(skip_deserializing))]
     #[error("{} {}", diagnosis.title, diagnosis.summary)]
     Diagnosed { diagnosis: Box<Diagnosis> },
     #[error("Too many attempts. Wait {minutes} {}, then try again.", if *minutes == 1 { "minute" } else { "minutes" })]
-    TooMany {
-        /// Minutes until the next attempt.
-        minutes: i64,
-    },
-    /// The request could not be read.
+    TooMany { minutes: i64 },
+    /// An unreadable request.
     #[error("Something went wrong. Reload the page and try again.")]
     Malformed,
     #[error(
         "Something went wrong on our side. Nothing was changed. Try again. If it happens again, give support this reference: {reference}"
     )]
     Internal { reference: String },
-    /// The browser could not reach Entrepost.
+    /// A network error in the browser.
     #[error("Can't reach Entrepost. Check your connection and try again.")]
     Unreachable,
 }

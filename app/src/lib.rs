@@ -1,8 +1,8 @@
-//! What people see, and the contract: domain types, validation, pages, islands, server functions, and the traits that the
+//! Pages, islands, server functions, domain types with validation, and the traits that the
 //! server implements.
 //!
-//! **Architecture invariant:** nothing here names sqlx, lettre or oauth2, and no type holds a secret but the form field on its
-//! way in; so a secret cannot reach WebAssembly. Pages exist on the server only; the browser gets the islands.
+//! **Architecture invariant:** nothing here uses sqlx, lettre or oauth2, and no type contains a secret except the posted form,
+//! so secrets can't reach WebAssembly. Pages are compiled for the server only; the browser gets the islands.
 
 #![recursion_limit = "512"]
 

@@ -1,4 +1,4 @@
-//! The document and the routes. Every route is rendered whole before it is sent, so that it works without JavaScript.
+//! The document and the routes. Routes are rendered completely before sending, so that they work without JavaScript.
 
 use leptos::prelude::*;
 use leptos_meta::{MetaTags, provide_meta_context};

@@ -1,8 +1,8 @@
-//! What the browser loads: the islands of `app`, and nothing else.
+//! The browser's module: the islands of `app`.
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// Called by the page's loader once the module is ready.
+/// Called by the page once the module is loaded.
 #[wasm_bindgen]
 pub fn hydrate() {
     app::islands::forget_what_was_sent();

@@ -96,7 +96,7 @@ pub fn secret_place(registration: &Registration) -> Place {
     Place::new("app_registrations", "secret_sealed", registration.id)
 }
 
-/// A cached token and its account: a mailbox connected by another account meanwhile must not use it.
+/// A cached token and its account: never used for a mailbox since connected with another account.
 struct Cached {
     user: String,
     token: AccessToken,

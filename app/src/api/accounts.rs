@@ -8,7 +8,7 @@ use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{AppPath, Flash, FormName, Notice, Role, Tone, USERS_PATH};
 
-/// Longest address that is shown again, in characters.
+/// Longest address shown again, in characters.
 #[cfg(feature = "ssr")]
 const MAX_ADDRESS: usize = 254;
 
@@ -53,7 +53,7 @@ pub async fn accept_invitation(token: String, password: String, repeated: String
             cookies.iter().for_each(|cookie| request.set_cookie(cookie));
             request.go("/");
         }
-        // A token is the sender's own, but still goes back only if it has the form of one.
+        // Redirects only to a well-formed token.
         Err(error) => {
             let safe: String =
                 token.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').take(100).collect();
@@ -95,7 +95,6 @@ pub async fn set_disabled(user: String, disabled: bool) -> Result<(), AppError> 
     request.notice(USERS_PATH, FormName::Users, work).await
 }
 
-/// Ends the notice that an email of Entrepost was not delivered.
 #[server(name = DismissUndelivered, prefix = "/api", endpoint = "dismiss_undelivered")]
 pub async fn dismiss_undelivered(user: String) -> Result<(), AppError> {
     let request = Request::current().await?;

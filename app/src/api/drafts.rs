@@ -19,8 +19,8 @@ use crate::model::{
 #[cfg(feature = "ssr")]
 const MAX_TEXT: usize = 2 * 1024 * 1024;
 
-/// Reads a compose form as it comes in, and the button that was pressed. Files beyond the limit are left out: what was typed
-/// is not lost for them.
+/// Reads a compose form and the pressed button. Files beyond the limit are left out, so that the text
+/// isn't lost.
 #[cfg(feature = "ssr")]
 async fn read(data: MultipartData, limit: u64) -> BackendResult<(PostedDraft, String)> {
     let mut fields = data.into_inner().ok_or(AppError::Malformed)?;
@@ -63,7 +63,7 @@ async fn read(data: MultipartData, limit: u64) -> BackendResult<(PostedDraft, St
             }
             continue;
         };
-        // A browser sends an empty file where none was chosen.
+        // Browsers send an empty file if none was chosen.
         if !name.is_empty() || !bytes.is_empty() {
             room -= bytes.len();
             version.files.push((name.clone(), bytes.len()));
@@ -73,7 +73,7 @@ async fn read(data: MultipartData, limit: u64) -> BackendResult<(PostedDraft, St
     Ok((PostedDraft { form, version, files, left_out }, action))
 }
 
-/// Sends a message, saves or discards it, or removes an attachment, as the pressed button says.
+/// Sends, saves or discards a message, or removes an attachment, depending on the button.
 #[server(name = SendMessage, prefix = "/api", endpoint = "send_message", input = MultipartFormData)]
 pub async fn send_message(data: MultipartData) -> Result<(), AppError> {
     let mut request = Request::current().await?;
@@ -128,7 +128,7 @@ pub async fn save_draft(
     request.answer(work.await)
 }
 
-/// Attaches files as soon as they are chosen (called by the island); answers all attachments.
+/// Uploads chosen files (called by the island); returns all attachments.
 #[server(name = AttachFiles, prefix = "/api", endpoint = "attach_files", input = MultipartFormData)]
 pub async fn attach_files(data: MultipartData) -> Result<Vec<AttachmentView>, AppError> {
     let mut request = Request::current().await?;

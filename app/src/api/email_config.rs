@@ -91,7 +91,6 @@ pub async fn start_notifications() -> Result<(), AppError> {
     request.provider(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
 }
 
-/// Tests a connected mailbox that sends as the custom From address.
 #[server(name = TestPair, prefix = "/api", endpoint = "test_pair")]
 pub async fn test_pair(mailbox: String) -> Result<(), AppError> {
     let request = Request::current().await?;

@@ -1,4 +1,4 @@
-//! Reading mail: what people do with messages.
+//! Actions on messages.
 
 use leptos::prelude::*;
 
@@ -31,7 +31,7 @@ pub async fn act_on_mail(
     #[server(default)] to: String,
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
-    // Back to the message that is open, or to the list.
+    // Returns to the open message, or to the list.
     let (back, stays) = match mailbox.parse() {
         Ok(mailbox) if stay > 0 => {
             let place = MessageRef { mailbox, folder: folder.clone(), uid_validity: validity, uid: stay };
@@ -48,7 +48,7 @@ pub async fn act_on_mail(
     };
     let acted = work.await;
     let back = match &acted {
-        // The list opens at the row where the person was.
+        // Returns to the same row of the list.
         Ok(Acted { row: Some((validity, uid)), .. }) if !stays => format!("{back}#open-{validity}-{uid}"),
         _ => back,
     };

@@ -1,4 +1,4 @@
-//! User Account > Email, and the page that Microsoft sends the browser back to.
+//! User Account > Email, and the redirect URI.
 
 use leptos::prelude::*;
 
@@ -17,7 +17,7 @@ pub async fn configure_and_test(email: String) -> Result<(), AppError> {
     request.provider(ACCOUNT_PATH, FormName::Connect, &[("email", &email)], work).await
 }
 
-/// Completes a sign-in (called by the island); answers the page to go to.
+/// Completes a sign-in (called by the island); returns the next page.
 #[server(name = CompleteSignIn, prefix = "/api", endpoint = "complete_sign_in")]
 pub async fn complete_sign_in(
     #[server(default)] state: String,
@@ -30,7 +30,7 @@ pub async fn complete_sign_in(
 ) -> Result<String, AppError> {
     let request = Request::current().await?;
     let callback = Callback { state, code, error, error_description, iss, admin_consent };
-    // Without JavaScript no island will ask for the checks, so they start here.
+    // Without JavaScript the checks start here.
     let path = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
         Ok(path) => path,
         Err(TurnedAway { notice, path }) => {

@@ -1,7 +1,7 @@
-//! Server functions, one file per area: they parse the form, ask for the proof of who is there, and call a trait.
+//! Server functions, one file per area: they parse the form, check the session, and call a trait.
 //!
-//! Forms post to them directly, with and without JavaScript: such a function ends in a redirect to a fixed path,
-//! and its answer waits in a short-lived row ([`crate::model::Flash`]). `__err` in an address is never read.
+//! Forms post to them, with and without JavaScript: such a function ends in a redirect to a fixed path,
+//! and its result is stored in a short-lived row ([`crate::model::Flash`]). `__err` in an address is ignored.
 
 #![allow(clippy::too_many_arguments, reason = "one argument is one field of a form")]
 

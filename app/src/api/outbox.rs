@@ -8,7 +8,6 @@ use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{COMPOSE_PATH, FormName, OUTBOX_PATH};
 
-/// Starts a draft from a message that was not delivered.
 #[server(name = RewriteMessage, prefix = "/api", endpoint = "rewrite_message")]
 pub async fn rewrite_message(delivery: String) -> Result<(), AppError> {
     let request = Request::current().await?;

@@ -1,4 +1,4 @@
-//! The request that a server function answers.
+//! The request of a server function.
 
 use std::future::Future;
 
@@ -12,11 +12,11 @@ use crate::backend::{
 use crate::error::AppError;
 use crate::model::{AppPath, Flash, FormName, LOGIN_PATH, Notice, Tone};
 
-/// Marks answers whose status is ours, so that the router can tell them from bodies that could not be read.
+/// Marks responses with our status; others come from unreadable bodies.
 pub const HANDLED: HeaderName = HeaderName::from_static("x-entrepost-handled");
-/// Marks a form that failed and whose answer could not be stored either; the router says so.
+/// Marks a failed form whose result couldn't be stored; the router shows it.
 pub const NOT_STORED: HeaderName = HeaderName::from_static("x-entrepost-not-stored");
-/// Where the answer's page forwards to; the router makes the page.
+/// Target of a forwarding page, which the router renders.
 pub const PROVIDER_REDIRECT: HeaderName = HeaderName::from_static("x-entrepost-provider-redirect");
 
 pub struct Request {
@@ -58,7 +58,7 @@ impl Request {
         Ok(self.visitor.administrator()?)
     }
 
-    /// Has the browser delete what it stored of this site: pages, and typed text.
+    /// Makes the browser delete stored pages and typed text.
     pub fn clear_site_data(&self) {
         let name = HeaderName::from_static("clear-site-data");
         self.response.insert_header(name, HeaderValue::from_static("\"cache\", \"storage\""));
@@ -70,7 +70,7 @@ impl Request {
         }
     }
 
-    /// Sends the browser to `path`.
+    /// Redirects to `path`.
     pub fn go(&self, path: &str) {
         let path = if HeaderValue::from_str(path).is_ok() { path } else { "/" };
         leptos_axum::redirect(path);
@@ -84,7 +84,7 @@ impl Request {
         }
     }
 
-    /// Stores the answer of a form for the next page. `false`: nothing can be stored now.
+    /// Stores a form's result for the next page. `false` if storing failed.
     pub async fn leave(&self, form: FormName, mut flash: Flash) -> bool {
         flash.form = form;
         match self.backend.flashes.put(&self.visitor, flash).await {
@@ -99,8 +99,8 @@ impl Request {
         }
     }
 
-    /// Answers a plain form: the result is stored under the form's name, and the browser goes to `path`. `typed` is what to
-    /// show again after an error, never a secret.
+    /// Answers a plain form: stores the result under the form's name and redirects to `path`. `typed` is shown
+    /// again after an error; never a secret.
     pub async fn form(
         &self,
         path: &str,
@@ -118,7 +118,7 @@ impl Request {
         Ok(())
     }
 
-    /// As [`Request::form`], for work that answers one notice.
+    /// [`Request::form`] for work that returns a notice.
     pub async fn notice(
         &self,
         path: &str,
@@ -128,7 +128,7 @@ impl Request {
         self.form(path, form, &[], async { work.await.map(Flash::notice) }).await
     }
 
-    /// As [`Request::form`], for work that answers the next page.
+    /// [`Request::form`] for work that returns the next page.
     pub async fn next(
         &self,
         path: &str,
@@ -142,7 +142,7 @@ impl Request {
         Ok(())
     }
 
-    /// As [`Request::form`], for work that leads to Microsoft.
+    /// [`Request::form`] for work that leads to Microsoft.
     pub async fn provider(
         &self,
         path: &str,
@@ -157,7 +157,7 @@ impl Request {
         Ok(())
     }
 
-    /// Stores the error of a form for the page, with what was typed.
+    /// Stores a form's error and typed values.
     pub async fn refuse(&self, path: &str, form: FormName, typed: &[(&str, &str)], error: BackendError) {
         let error = self.backend.told(error);
         if error == AppError::NotSignedIn {
@@ -173,7 +173,7 @@ impl Request {
         self.go(path);
     }
 
-    /// The answer of a function that an island calls: its status is the error's.
+    /// Answers an island: the status is the error's.
     pub fn answer<T>(&self, result: Result<T>) -> std::result::Result<T, AppError> {
         result.map_err(|error| {
             let error = self.backend.told(error);
@@ -183,7 +183,7 @@ impl Request {
         })
     }
 
-    /// Signs out: what follows is for the next person at this browser.
+    /// Signs out; the notice is for the next user of this browser.
     pub async fn go_to_login(&mut self, notice: Notice) {
         self.visitor.person = None;
         self.leave(FormName::SignIn, Flash::notice(notice)).await;

@@ -8,7 +8,7 @@ use crate::model::{InvitationView, MailboxId, Notice, Role, UserId, UserRow};
 #[async_trait]
 pub trait Accounts: Send + Sync {
     async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>>;
-    /// The same person with their current role; `None` if the session ended.
+    /// The same user with their current role; `None` if the session ended.
     async fn again(&self, user: &SignedIn) -> Option<SignedIn>;
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie>;
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView>;
@@ -17,9 +17,9 @@ pub trait Accounts: Send + Sync {
     async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice>;
     async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice>;
-    /// Disables an account (and deletes its tokens), or enables it again.
+    /// Disabling an account deletes its tokens.
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice>;
-    /// Dismisses the notice about undelivered emails to a person.
+    /// Dismisses the notice about undelivered emails.
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice>;
 }

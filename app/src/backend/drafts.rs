@@ -19,7 +19,7 @@ pub struct PostedDraft {
     pub form: ComposeForm,
     pub version: FormVersion,
     pub files: Vec<NewFile>,
-    /// Files beyond the limit were left out.
+    /// Whether files beyond the limit were left out.
     pub left_out: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum ComposeAction {
 pub enum Composed {
     Outbox(Flash),
     Drafts(Flash),
-    /// The form again: the message is stored as this draft.
+    /// Shows the form again: the message is stored as this draft.
     Draft(DraftId, Result<Flash>),
 }
 
@@ -49,14 +49,14 @@ pub trait Drafts: Send + Sync {
     async fn compose(&self, user: &MailOwner, draft: Option<DraftId>) -> Result<ComposeView>;
     /// Total size of a message's attachments, in bytes.
     fn attachment_limit(&self) -> u64;
-    /// Carries out the compose form. What was typed and attached is saved first, whatever follows.
+    /// Executes the compose form. Text and files are saved first.
     async fn submit(&self, user: &MailOwner, posted: PostedDraft, action: ComposeAction) -> Result<Composed>;
     async fn autosave(&self, user: &MailOwner, form: ComposeForm, version: FormVersion) -> Result<()>;
     async fn attach(&self, user: &MailOwner, posted: PostedDraft) -> Result<Vec<AttachmentView>>;
     async fn discard(&self, user: &MailOwner, draft: DraftId) -> Result<Notice>;
     /// Unsent messages, newest first.
     async fn list(&self, user: &MailOwner) -> Result<Vec<DraftView>>;
-    /// Starts a reply or a forward; answers its draft. Times in the quote are in the writer's zone.
+    /// Starts the draft of a reply or forward. Times in the quote are in the writer's zone.
     async fn reply(
         &self,
         user: &MailOwner,

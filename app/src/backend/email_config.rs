@@ -7,7 +7,7 @@ use crate::model::{EmailConfigForm, EmailConfigView, Flash, GuideStep, MailboxId
 
 #[derive(Debug, Clone, Default)]
 pub struct Home {
-    /// Notices, most urgent first, with path and label of the button that fixes each.
+    /// Notices, most urgent first, with path and label of a button to fix each.
     pub notices: Vec<(Notice, String, String)>,
 }
 
@@ -15,16 +15,16 @@ pub struct Home {
 pub trait EmailConfig: Send + Sync {
     async fn view(&self, admin: &Administrator) -> Result<EmailConfigView>;
     async fn save(&self, admin: &Administrator, form: EmailConfigForm) -> Result<Flash>;
-    /// Asks Microsoft again about values stored as unverified or waiting. `confirmed`: the administrator agreed that using
-    /// the waiting ones ends every connection.
+    /// Checks unverified or waiting values again. `confirmed`: the administrator agreed that using
+    /// waiting ones ends all connections.
     async fn verify_again(&self, admin: &Administrator, confirmed: bool) -> Result<Flash>;
     async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice>;
     async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<()>;
     async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<()>;
     async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect>;
-    /// Begins Configure & Test of the custom From address's own mailbox.
+    /// Starts Configure & Test of the custom From address's mailbox.
     async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect>;
-    /// Tests a connected mailbox that sends as the custom From address; answers where to watch.
+    /// Tests a connected mailbox that sends as the custom From address; returns the attempt's path.
     async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String>;
     async fn disconnect_notifications(&self, admin: &Administrator) -> Result<Notice>;
     async fn home(&self, user: &SignedIn) -> Result<Home>;

@@ -10,7 +10,7 @@ use crate::model::{InboxQuery, InboxView, MailAction, MailboxId, MessageRef, Mes
 
 pub struct Acted {
     pub notice: Notice,
-    /// UIDVALIDITY and UID of the row to focus: the message, or the one after those that are gone.
+    /// UIDVALIDITY and UID of the row to focus: the message, or the next one if it was removed.
     pub row: Option<(u32, u32)>,
 }
 
@@ -20,7 +20,7 @@ pub struct Download {
     pub bytes: Pin<Box<dyn Stream<Item = std::io::Result<Vec<u8>>> + Send>>,
 }
 
-/// Yields whenever the person's mail changed.
+/// Yields at each change of the user's mail.
 pub type MailStream = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
 #[async_trait]
@@ -28,10 +28,10 @@ pub trait Inbox: Send + Sync {
     /// A page of a folder. `None`: no mailbox is connected.
     async fn inbox(&self, user: &MailOwner, query: InboxQuery) -> Result<Option<InboxView>>;
     async fn message(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView>;
-    /// The HTML of a message (or of one within it: its path), sanitised, as a document for a frame of its own.
+    /// Sanitised HTML of a message (or, by path, of a nested one), as a document for a frame.
     async fn document(&self, user: &MailOwner, place: &MessageRef, nested: &str, remote_images: bool)
     -> Result<String>;
-    /// An attachment (also of a message within it: its path), or (without a number) the whole message.
+    /// An attachment (by path, of a nested message), or without a number the whole message.
     async fn download(
         &self,
         user: &MailOwner,
@@ -50,9 +50,9 @@ pub trait Inbox: Send + Sync {
     ) -> Result<Acted>;
     async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice>;
     async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<()>;
-    /// A version of the person's mail: it differs after each change.
+    /// Version of the user's mail; changes with each update.
     async fn mark(&self, user: &MailOwner) -> String;
-    /// Follows a person's mail from a version on, and watches that folder for new messages. It ends with the session.
+    /// Follows the user's mail from a version, and watches a folder for new messages. Ends with the session.
     async fn watch(
         &self,
         user: &MailOwner,

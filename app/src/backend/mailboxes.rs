@@ -8,34 +8,33 @@ use futures::Stream;
 use super::{ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, MailboxId, Notice, Timestamp};
 
-/// What Microsoft sent back with the browser. All of it is untrusted until the state was checked.
+/// Parameters of the redirect from Microsoft. Untrusted until the state is checked.
 #[derive(Clone, Default)]
 pub struct Callback {
-    /// The `state` that came back.
     pub state: String,
     pub code: Option<String>,
     pub error: Option<String>,
     pub error_description: Option<String>,
-    /// The issuer, where the authority sends it (RFC 9207).
+    /// Issuer, if the authority sends it (RFC 9207).
     pub iss: Option<String>,
     /// `True` after admin consent.
     pub admin_consent: Option<String>,
 }
 
-/// What a person decides when another account than expected signed in.
+/// The user's decision when a different account signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Sign in again, with the password asked for.
+    /// Sign in again, with a password prompt.
     SignInAgain,
     /// Continue with the typed address, saved only if a test message proves it.
     ContinueWithTyped,
     UseSignedIn,
 }
 
-/// Snapshots of an attempt, one at each change, ending with the finished one.
+/// Snapshots of an attempt, one per change, ending with the finished one.
 pub type AttemptStream = Pin<Box<dyn Stream<Item = AttemptView> + Send>>;
 
-/// A sign-in that was not completed: what to say, and on which page.
+/// An uncompleted sign-in: the notice, and the page for it.
 pub struct TurnedAway {
     pub notice: Notice,
     pub path: String,
@@ -49,7 +48,7 @@ pub enum NextPage {
 #[async_trait]
 pub trait Mailboxes: Send + Sync {
     async fn account(&self, user: &SignedIn) -> Result<AccountView>;
-    /// Attempts for a person's own mailbox, or (for administrators) for notifications: a page of those made before a time,
+    /// Attempts for the user's mailbox, or (for administrators) for notifications: a page of those before a time,
     /// newest first, and whether there are more.
     async fn attempts(
         &self,
@@ -58,14 +57,14 @@ pub trait Mailboxes: Send + Sync {
         before: Option<Timestamp>,
     ) -> Result<(Vec<AttemptSummary>, bool)>;
     async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect>;
-    /// Completes the sign-in with Microsoft's answer; answers the next page.
+    /// Completes the sign-in; returns the next page.
     async fn complete(
         &self,
         visitor: &Visitor,
         callback: Callback,
         run: bool,
     ) -> std::result::Result<String, TurnedAway>;
-    /// Explains an error that came to the redirect URI: title, steps, and its ids. It may be forged, so its text is not shown.
+    /// Explains an error at the redirect URI: title, steps, ids. It may be forged, so its text is not shown.
     /// `None`: the error is unknown.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;
     async fn attempt(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptView>;
@@ -73,9 +72,9 @@ pub trait Mailboxes: Send + Sync {
     async fn run(&self, user: &SignedIn, id: AttemptId) -> Result<()>;
     async fn follow(&self, user: &SignedIn, id: AttemptId) -> Result<AttemptStream>;
     async fn decide(&self, user: &SignedIn, visitor: &Visitor, id: AttemptId, decision: Decision) -> Result<NextPage>;
-    /// Runs the checks again with the grant that is kept; answers where to watch.
+    /// Runs the checks again with the stored grant; returns the attempt's path.
     async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String>;
-    /// Stores the further addresses of a mailbox, as they were typed.
+    /// Stores a mailbox's aliases, as typed.
     async fn set_aliases(&self, user: &SignedIn, mailbox: MailboxId, text: &str) -> Result<Notice>;
     async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice>;
 }

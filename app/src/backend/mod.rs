@@ -1,4 +1,4 @@
-//! The traits the server implements, one per area, and the proofs that their methods demand.
+//! The traits the server implements, one per area, and the proofs their methods require.
 
 mod accounts;
 mod drafts;
@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use crate::error::AppError;
 use crate::model::Flash;
 
-/// Why a method failed. [`Backend::told`] turns it into what a person is told.
+/// Errors of the methods. [`Backend::told`] makes what is shown.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     #[error(transparent)]
@@ -37,7 +37,7 @@ impl BackendError {
         Self::Internal(error.into())
     }
 
-    /// What a person is told. An internal error is logged here, once, under the reference that they get.
+    /// The error to show. Internal errors are logged here, once, with the reference shown.
     pub fn told(self, log: &dyn ErrorLog) -> AppError {
         match self {
             Self::App(error) => error,
@@ -65,13 +65,13 @@ pub struct ProviderRedirect {
 #[async_trait]
 pub trait Flashes: Send + Sync {
     async fn put(&self, visitor: &Visitor, flash: Flash) -> Result<Cookie>;
-    /// The cookie that ends an answer which the browser itself holds, so that it is shown once.
+    /// The cookie that deletes a flash stored in the browser, so that it is shown once.
     fn forget(&self, visitor: &Visitor) -> Option<Cookie>;
     async fn take(&self, visitor: &Visitor) -> Option<Flash>;
 }
 
 pub trait ErrorLog: Send + Sync {
-    /// Writes an error; answers the reference by which support finds it.
+    /// Logs an error; returns its reference for support.
     fn record(&self, error: &(dyn std::error::Error + Send + Sync)) -> String;
 }
 

@@ -10,7 +10,7 @@ pub trait Outbox: Send + Sync {
     /// A page of messages written before a time, newest first, and whether there are more.
     async fn list(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool)>;
     async fn message(&self, user: &MailOwner, id: DeliveryId) -> Result<SentMessageView>;
-    /// Starts a draft from a message that was not delivered; answers it.
+    /// Starts a draft from an undelivered message.
     async fn rewrite(&self, user: &MailOwner, id: DeliveryId) -> Result<DraftId>;
     async fn cancel(&self, user: &MailOwner, id: DeliveryId) -> Result<Notice>;
     /// Queues a message again.

@@ -1,8 +1,8 @@
-//! Who is asking: each type is a proof that the methods of the traits demand.
+//! Authorisation: each type proves what a trait method requires.
 //!
-//! **Architecture invariant:** a method that acts for a person takes [`SignedIn`], [`MailOwner`] or [`Administrator`]. Only the
-//! session layer makes a [`SignedIn`], and only from it come the others; so a server function that forgot to ask who is
-//! there does not compile.
+//! **Architecture invariant:** methods that act for a user take [`SignedIn`], [`MailOwner`] or [`Administrator`]. Only the
+//! session layer creates a [`SignedIn`], and the others come only from it, so a server function without a session check
+//! does not compile.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::model::{InstitutionId, Role, SessionId, UserId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Institution {
     pub id: InstitutionId,
-    /// Its slug, the first label of its host.
+    /// First label of its host.
     pub slug: String,
     pub name: String,
-    /// Its public address, without a trailing slash.
+    /// Without a trailing slash.
     pub public_url: String,
 }
 
@@ -26,11 +26,11 @@ pub struct Visitor {
     pub person: Option<SignedIn>,
     pub address: IpAddr,
     pub flash_token: Option<String>,
-    /// Whether JavaScript was seen to run in this browser.
+    /// Whether JavaScript has run in this browser.
     pub script: bool,
     /// Value of the cookie that binds a sign-in at Microsoft to this browser.
     pub browser_token: Option<String>,
-    /// Value of the cookie of a browser that signed in before.
+    /// Value of the cookie that marks a browser as known.
     pub known_browser: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Visitor {
     }
 }
 
-/// Proof that a person of this institution is signed in.
+/// Proof that a user of this institution is signed in.
 #[derive(Debug, Clone)]
 pub struct SignedIn {
     session: SessionId,
@@ -56,7 +56,7 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    /// Only the session layer calls this, with a session that the store found valid.
+    /// For the session layer, with a valid session.
     pub fn from_session(
         session: SessionId,
         user: UserId,
@@ -76,7 +76,6 @@ impl SignedIn {
         self.user
     }
 
-    /// Where they belong.
     pub fn institution(&self) -> &Institution {
         &self.institution
     }
@@ -94,12 +93,12 @@ impl SignedIn {
         self.mail_locked
     }
 
-    /// The proof that they may see their mail.
+    /// Proves that they may see their mail.
     pub fn mail(&self) -> Result<MailOwner, AppError> {
         if self.mail_locked { Err(AppError::MailLocked) } else { Ok(MailOwner(self.clone())) }
     }
 
-    /// The stronger proof, if they are an administrator.
+    /// Proves that they are an administrator.
     pub fn administrator(&self) -> Result<Administrator, AppError> {
         match self.role {
             Role::Administrator => Ok(Administrator(self.clone())),
@@ -119,12 +118,11 @@ impl std::ops::Deref for Administrator {
     }
 }
 
-/// Proof that a signed-in person may see their mail: no administrator reset their password since their Microsoft account signed in.
+/// Proof that a user may see their mail: no administrator reset their password since their last Microsoft sign-in.
 #[derive(Debug, Clone)]
 pub struct MailOwner(SignedIn);
 
 impl MailOwner {
-    /// The weaker proof.
     pub fn signed_in(&self) -> SignedIn {
         self.0.clone()
     }

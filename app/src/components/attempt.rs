@@ -1,4 +1,4 @@
-//! A connection attempt: the route, the postmark, the choice, the diagnoses.
+//! A connection attempt: checks, postmark, choice, diagnoses.
 
 use crate::api::email_config::{StartNotifications, TestPair};
 use crate::api::mailboxes::{ConfigureAndTest, Decide, TryAgain};
@@ -69,7 +69,7 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
     let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::SignInAgain)}</div></section> });
     let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen))
         .then(|| after(&view));
-    // While it runs, an island shows the checks; the result is a page rendered by the server.
+    // While it runs, an island shows the checks; the server renders the result.
     let stops = if matches!(view.stage, Stage::Ready | Stage::Running) {
         view! { <AttemptLive id=view.id.to_string() ready=view.stage == Stage::Ready initial=view.checks.clone()/> }
             .into_any()
@@ -79,7 +79,7 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
     view! {
         <div class="columns attempt" data-stage=view.stage.as_str() data-outcome=view.outcome.as_str()>
             <div class="main-column">
-                // The page loads again when the checks end, and opens with their result.
+                // The page reloads when the checks end, with the result focused.
                 <Banner focused={matches!(view.stage, Stage::Finished | Stage::Deciding)} tone title text/>
                 {choice}
                 {diagnoses}
@@ -181,7 +181,7 @@ fn sign_in_again(view: &AttemptView, class: &'static str) -> AnyView {
 }
 
 fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
-    // If another person has to act first, testing again is not the main action.
+    // If someone else has to act first, testing again isn't the main action.
     let others = view
         .diagnoses
         .first()

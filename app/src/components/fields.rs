@@ -5,15 +5,13 @@ use leptos::prelude::*;
 use crate::islands::SubmitButton;
 use crate::model::{Flash, Timestamp};
 
-/// Frame of one control. Its ids tie hint and error to the control.
+/// Frame of one control, with its hint and error.
 #[component]
 pub fn Field(
     name: &'static str,
     label: &'static str,
     #[prop(into, optional)] hint: String,
-    /// Whether it may stay empty.
-    #[prop(optional)]
-    optional: bool,
+    #[prop(optional)] optional: bool,
     flash: Flash,
     children: Children,
 ) -> impl IntoView {
@@ -39,22 +37,18 @@ pub fn TextInput(
     /// `email`, `password`, `date`, `text`.
     #[prop(default = "text")]
     kind: &'static str,
-    /// Value, unless something else was typed.
+    /// Value, unless another was typed.
     #[prop(into, optional)]
     value: String,
     #[prop(into, optional)] hint: String,
-    /// Greyed text in an empty control.
-    #[prop(into, optional)]
-    placeholder: String,
+    #[prop(into, optional)] placeholder: String,
     #[prop(default = "off")] autocomplete: &'static str,
-    /// Whether it may stay empty.
-    #[prop(optional)]
-    optional: bool,
+    #[prop(optional)] optional: bool,
     #[prop(optional)] mono: bool,
     /// Email keyboard, no capitals; pasted lines stay separate.
     #[prop(optional)]
     addresses: bool,
-    /// What may be chosen: value and name. Anything else can be typed.
+    /// Suggestions: value and name.
     #[prop(optional)]
     suggestions: Vec<(String, String)>,
     flash: Flash,
@@ -121,7 +115,7 @@ pub fn Choice(
     legend: &'static str,
     #[prop(into, optional)] hint: String,
     options: Vec<(&'static str, &'static str)>,
-    /// The chosen value, unless something else was typed.
+    /// Value, unless another was posted.
     #[prop(into)]
     chosen: String,
     flash: Flash,

@@ -1,4 +1,4 @@
-//! The frame of every page.
+//! Layout of every page.
 
 use crate::api::accounts::SignOut;
 use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, USERS_PATH};
@@ -19,7 +19,6 @@ pub enum Section {
     Users,
     Mail,
     Account,
-    /// None of them.
     Other,
 }
 
@@ -50,14 +49,14 @@ fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
             let values = undo.values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> });
             view! { <form method="post" action=undo.action class="undo">{values.collect_view()}<button class="button small">"Undo"</button></form> }
         });
-        // The answer to the pressed button gets the focus, for keyboards and screen readers.
+        // The result of the pressed button gets the focus.
         view! {
             <Banner focused=true tone=notice.tone title=notice.title text=notice.text>{copy} {undo}</Banner>
         }
     })
 }
 
-/// The window title begins with the result of a form: screen readers read it first.
+/// The title begins with a form's result: screen readers read it first.
 fn window_title(result: Option<String>, title: &str) -> String {
     result.map_or_else(|| format!("{title} · Entrepost"), |result| format!("{result} · {title} · Entrepost"))
 }
@@ -130,7 +129,7 @@ pub fn Layout(
     }
 }
 
-/// A page for people who are not signed in: sign-in, invitation.
+/// Layout of pages without a session: sign-in, invitation.
 #[component]
 pub fn GuestLayout(
     visitor: Visitor,
@@ -152,7 +151,6 @@ pub fn GuestLayout(
     }
 }
 
-/// How a [`Time`] is written.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum TimeFormat {
     /// `26 November 2026, 21:17 UTC`
@@ -162,7 +160,7 @@ pub enum TimeFormat {
     Hour,
 }
 
-/// A time. Rendered in UTC; the browser shows it in the person's zone, with the zone on hover.
+/// A time. Rendered in UTC; the browser converts it to its zone, named on hover.
 #[component]
 pub fn Time(at: Timestamp, #[prop(optional)] format: TimeFormat) -> impl IntoView {
     let moment =

@@ -1,4 +1,4 @@
-//! The parts of Mail.
+//! Tabs of Mail.
 
 use crate::model::{COMPOSE_PATH, DRAFTS_PATH, INBOX_PATH, OUTBOX_PATH};
 use leptos::prelude::*;
@@ -7,7 +7,6 @@ use leptos::prelude::*;
 pub enum MailTab {
     Inbox,
     Message,
-    /// What was not sent yet.
     Drafts,
     Outbox,
     Compose,
@@ -15,7 +14,7 @@ pub enum MailTab {
 
 #[component]
 pub fn MailNav(place: MailTab) -> impl IntoView {
-    // An opened message has a main action of its own.
+    // An opened message has its own main action.
     let class = if place == MailTab::Message { "button" } else { "button primary" };
     let place = if place == MailTab::Message { MailTab::Inbox } else { place };
     let here = move |this: MailTab| (this == place).then_some("page");

@@ -1,4 +1,4 @@
-//! Markup without state. All but the route exists on the server only.
+//! Stateless markup. All but the route is rendered on the server only.
 
 #[cfg(feature = "ssr")]
 mod attempt;

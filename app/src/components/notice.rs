@@ -1,4 +1,4 @@
-//! Prompts and diagnoses. Sign, word and colour together: colour never speaks alone.
+//! Notices and diagnoses, marked by sign, word and colour.
 
 use crate::api::mailboxes::ConfigureAndTest;
 use crate::model::ACCOUNT_PATH;
@@ -9,7 +9,7 @@ use super::Submit;
 use crate::islands::CopyButton;
 use crate::model::{BEFORE_COMMANDS, Diagnosis, FixedBy, Help, Remedy, Step, Tone};
 
-/// A prompt: what happened, what it means, what is possible now.
+/// A notice: what happened, what it means, what to do.
 #[component]
 pub fn Banner(
     tone: Tone,
@@ -48,7 +48,7 @@ pub fn Banner(
     }
 }
 
-/// Buttons that fix a mailbox's problem, for pages without its attempt. Plain markup: live pages replace it.
+/// Buttons that fix a mailbox's problem. Plain markup: live updates replace it.
 #[component]
 pub fn Remedies(remedy: Remedy, #[prop(into)] address: String) -> impl IntoView {
     let again = (remedy == Remedy::SignInAgain).then(|| {
@@ -96,7 +96,7 @@ fn copyable(text: String, label: &str) -> AnyView {
     .into_any()
 }
 
-/// What is wrong, who can fix it, how, and the evidence. What this person can do comes first.
+/// What is wrong, who can fix it, how, and details. The viewer's own steps come first.
 #[component]
 pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<Children>) -> impl IntoView {
     let Diagnosis {
@@ -137,7 +137,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
             </div>
         }
     });
-    // If only the host can fix it, the contact is the next step; otherwise it is among the details.
+    // If only the operator can fix it, the contact is the next step; otherwise it's in the details.
     let (main_contact, other_contact) = if fixed_by == FixedBy::Operator { (contact, None) } else { (None, contact) };
     view! {
         <section class="sheet diagnosis" data-cause=cause>

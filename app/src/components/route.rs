@@ -1,4 +1,4 @@
-//! The route with its stops: shown by pages, and live by the island of a running attempt.
+//! The list of checks: rendered by pages, and live by the island.
 
 use leptos::prelude::*;
 
@@ -14,10 +14,7 @@ pub fn duration(milliseconds: i64) -> String {
 }
 
 #[component]
-pub fn RouteStops(
-    /// The stops, in order.
-    checks: Vec<CheckView>,
-) -> impl IntoView {
+pub fn RouteStops(checks: Vec<CheckView>) -> impl IntoView {
     view! {
         <ol class="route">
             {checks

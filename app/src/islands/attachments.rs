@@ -1,11 +1,11 @@
-//! Files of a message: sent to the server as soon as they are chosen, with their progress.
+//! Attachments: uploaded when chosen, with progress.
 
 use leptos::prelude::*;
 
 use super::alive;
 use crate::model::{AttachmentView, size_in_words};
 
-/// The file control of the compose form. Without JavaScript the files go with the form.
+/// The file control of the compose form. Without JavaScript, files are sent with the form.
 #[island]
 pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
     let alive = alive();
@@ -80,14 +80,14 @@ mod upload {
             input.set_value("");
             return;
         }
-        // The whole form: what is typed is kept with the files.
+        // Sends the whole form, so that the text is saved too.
         let (Ok(data), Ok(request)) = (FormData::new_with_form(&form), XmlHttpRequest::new()) else { return };
         if files.length() == 0 || request.open("POST", AttachFiles::PATH).is_err() {
             return;
         }
         let moved = Closure::<dyn Fn(ProgressEvent)>::new(move |event: ProgressEvent| {
             if event.length_computable() {
-                // Whole numbers: writing a fraction would bring its own kilobytes.
+                // Integers: formatting floats would add kilobytes.
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
                 progress.set(Some((event.loaded() / event.total() * 100.0) as u32));
             }
@@ -121,7 +121,7 @@ mod upload {
             match told {
                 Ok(all) => {
                     attached.set(all);
-                    // They are uploaded: the form must not send them again.
+                    // Uploaded files must not be sent again with the form.
                     control.set_value("");
                 }
                 Err(error) => problem.set(format!("Not attached. {error}")),

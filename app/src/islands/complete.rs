@@ -1,4 +1,4 @@
-//! The redirect URI's island: completes the sign-in, and takes code and state out of the address bar at once.
+//! The redirect URI's island: completes the sign-in and removes code and state from the address bar.
 
 use leptos::prelude::*;
 
@@ -6,7 +6,7 @@ use super::alive;
 #[cfg(feature = "hydrate")]
 use crate::api::mailboxes::complete_sign_in;
 
-/// Completes a sign-in with what Microsoft sent, then goes to the attempt's page.
+/// Completes a sign-in, then opens the attempt's page.
 #[island]
 pub fn CompleteSignIn(
     state: String,

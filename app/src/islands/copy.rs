@@ -1,4 +1,4 @@
-//! A button that copies, and says what it copies.
+//! A copy button.
 
 use leptos::prelude::*;
 
@@ -15,7 +15,7 @@ pub fn CopyButton(text: String, label: String, #[prop(optional)] primary: Option
         {
             let (text, label) = (text.clone(), label.clone());
             leptos::task::spawn_local(async move {
-                // Browsers have a clipboard only on https and on this machine itself.
+                // Browsers allow the clipboard on https and localhost only.
                 let copied = window().is_secure_context() && {
                     let written = window().navigator().clipboard().write_text(&text);
                     wasm_bindgen_futures::JsFuture::from(written).await.is_ok()

@@ -57,9 +57,9 @@ mod keep {
 
     /// Delay between the last keystroke and saving.
     const PAUSE: Duration = Duration::from_millis(1_200);
-    /// Where this tab keeps what the server does not have yet.
+    /// Session storage key of unsaved text.
     const MIRROR: &str = "entrepost-draft";
-    /// Whose it is: the next person in this tab sees nothing of it.
+    /// The text's owner: it isn't shown to another user of this tab.
     const OWNER: &str = "owner";
     const FIELDS: [&str; 6] = ["key", "to", "cc", "bcc", "subject", "text"];
 
@@ -91,13 +91,13 @@ mod keep {
                 );
             }
         });
-        // A form that is being sent keeps itself.
+        // A submitted form saves itself.
         listen(&editor.form, "submit", {
             let editor = Rc::clone(&editor);
             move || {
                 editor.touch(false);
                 editor.number();
-                // Should the session have ended, the answer is the sign-in page, and the way back leads here.
+                // If the session has ended, the sign-in page leads back here.
                 editor.mirror();
             }
         });
@@ -107,7 +107,7 @@ mod keep {
                 let mine = editor.touch(false);
                 let beacon =
                     |typed| window().navigator().send_beacon_with_opt_url_search_params(SaveDraft::PATH, Some(&typed));
-                // A message too long for a beacon is sent by fetch while the page lives.
+                // Texts too long for a beacon are sent by fetch.
                 if !editor.typed().is_some_and(|typed| beacon(typed).unwrap_or(false)) {
                     leptos::task::spawn_local(Rc::clone(&editor).keep(mine));
                 }
@@ -127,7 +127,7 @@ mod keep {
             self.version.get()
         }
 
-        /// Numbers the saves: an earlier one does not overwrite a later one.
+        /// Numbers the saves, so that none overwrites a later one.
         fn number(&self) -> Option<()> {
             let number = self.form.query_selector("[name=revision]").ok()??.dyn_into::<HtmlInputElement>().ok()?;
             number.set_value(&self.version.get().to_string());
@@ -140,7 +140,7 @@ mod keep {
             UrlSearchParams::new_with_str_sequence_sequence(&typed).ok()
         }
 
-        /// Keeps what is typed in this tab until the server has it.
+        /// Stores the text in this tab until the server has it.
         fn mirror(&self) -> Option<()> {
             let typed = self.typed()?;
             typed.append(OWNER, &self.form.get_attribute("data-owner")?);

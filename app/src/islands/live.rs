@@ -1,4 +1,4 @@
-//! The live part of a page: at each event the server renders it again, and it is replaced as a whole.
+//! The live region of a page: at each event the server renders it again, and it is replaced.
 
 use leptos::prelude::*;
 
@@ -29,7 +29,7 @@ mod follow {
     use super::super::leaving::{next, reload, sleep};
     use super::super::times::{show_local_times, show_times_within};
 
-    /// Milliseconds before a stream that broke is opened again: the first time, and at most.
+    /// Milliseconds before reconnecting: the first time, and at most.
     const AGAIN: (i32, i32) = (1_000, 60_000);
 
     /// One stream, only while the page is visible.
@@ -73,7 +73,7 @@ mod follow {
         }
     }
 
-    /// Asks for the page as it is now. `false`: it is loaded whole instead.
+    /// Fetches the current page. `false` if the page is reloaded instead.
     async fn replace() -> bool {
         let Some(text) = page().await else { return true };
         let parser = web_sys::DomParser::new().ok();
@@ -115,7 +115,7 @@ mod follow {
         JsFuture::from(answer.text().ok()?).await.ok()?.as_string()
     }
 
-    /// Replaces the content; what is ticked, open or focused stays so.
+    /// Replaces the content; keeps checked, open and focused elements.
     fn swap(old: &web_sys::Element, new: &web_sys::Element) {
         let active = document().active_element().filter(|element| old.contains(Some(element)));
         let focused = active.as_ref().map(|element| (element.id(), element.tag_name(), key(element)));

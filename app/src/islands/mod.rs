@@ -1,4 +1,4 @@
-//! The only code that runs in the browser. Each island marks itself when it is alive, so that tests need not guess.
+//! The only code that runs in the browser. Each island marks itself once hydrated, for tests.
 
 mod attachments;
 mod attempt;

@@ -1,10 +1,10 @@
-//! A submit button that shows that something happens.
+//! A submit button that shows progress.
 
 use leptos::prelude::*;
 
 use super::alive;
 
-/// Submits its form. Until the answer it shows what happens, and ignores a second press.
+/// Submits its form. Until the response it shows progress and ignores further presses.
 #[island]
 pub fn SubmitButton(
     label: String,
@@ -29,7 +29,7 @@ pub fn SubmitButton(
                 button.and_then(|button| button.form()).is_none_or(|form| form.no_validate() || form.check_validity());
             if valid {
                 set_waiting.set(true);
-                // A page that is shown again from the history is not waiting.
+                // A page restored from the history isn't waiting.
                 let _ = window_event_listener(leptos::ev::pageshow, move |_| set_waiting.set(false));
             }
         }

@@ -1,6 +1,6 @@
-//! What every page gets once the module is there: times in the person's zone, and the mark that scripts run.
+//! On every page: times in the browser's zone, and a cookie that shows that scripts run.
 
-/// Leaves a cookie that says that scripts run here: pages that reload themselves without JavaScript need not.
+/// Sets a cookie that shows that scripts run: pages then don't reload themselves.
 pub fn mark_script() {
     #[cfg(feature = "hydrate")]
     {
@@ -12,7 +12,7 @@ pub fn mark_script() {
     }
 }
 
-/// Rewrites every `<time>` outside islands to the person's zone and language, with the zone on hover.
+/// Rewrites every `<time>` outside islands in the browser's zone, with the zone on hover.
 pub fn show_local_times() {
     #[cfg(feature = "hydrate")]
     if let Some(page) = leptos::prelude::document().document_element() {
@@ -20,7 +20,7 @@ pub fn show_local_times() {
     }
 }
 
-/// The same for a part, also one that is not in the page yet.
+/// The same within an element, attached or not.
 #[cfg(feature = "hydrate")]
 pub(super) fn show_times_within(part: &web_sys::Element) {
     use wasm_bindgen::JsCast;

@@ -1,26 +1,24 @@
-//! E-mail addresses as people type them.
+//! Email addresses.
 
 use serde::{Deserialize, Serialize};
 
 use super::pasted;
 
-/// A syntactically valid e-mail address (RFC 5321 mailbox, RFC 6531 for international ones), blanks around it removed.
+/// A syntactically valid, trimmed address (RFC 5321; RFC 6531 for international ones).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EmailAddress(String);
 
-/// Why a text is not an e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     #[error("Enter an email address.")]
     Empty,
-    /// It is not of the form name@domain.
     #[error("This is not an email address. It looks like name@school.example.")]
     Malformed,
 }
 
 impl EmailAddress {
-    /// Parses what a person typed or pasted.
+    /// Parses typed or pasted text.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = pasted::identifier(text);
         let text = text.as_str();
@@ -39,12 +37,11 @@ impl EmailAddress {
         &self.0
     }
 
-    /// The form by which addresses are compared: Exchange ignores case in both parts.
+    /// Key for comparison: Exchange ignores case in both parts.
     pub fn key(&self) -> String {
         self.0.to_lowercase()
     }
 
-    /// Whether `other` names the same mailbox.
     pub fn same_as(&self, other: &str) -> bool {
         self.key() == pasted::identifier(other).to_lowercase()
     }

@@ -28,11 +28,10 @@ impl AttemptKind {
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     SigningIn,
-    /// Another account than expected signed in: the person decides.
+    /// A different account signed in: the user decides.
     Deciding,
     Ready,
     Running,
-    /// It has an outcome.
     Finished,
 }
 
@@ -40,17 +39,16 @@ pub enum Stage {
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It has not ended.
     Pending,
     Passed,
-    /// Sent and accepted, but not seen in the mailbox within two minutes: no failure.
+    /// Sent, but not seen in the mailbox within two minutes: not a failure.
     NotSeen,
     Failed,
-    /// The person did not come back from Microsoft, or the run was interrupted.
+    /// The user didn't return from Microsoft, or the run was interrupted.
     Abandoned,
 }
 
-/// The stops of the route, in their order.
+/// Checks in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -65,7 +63,7 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
-    /// All stops in order.
+    /// In order.
     pub const ALL: [Self; 7] =
         [Self::SignIn, Self::Identity, Self::Token, Self::Smtp, Self::TestMessage, Self::Imap, Self::Arrival];
 
@@ -102,13 +100,12 @@ impl CheckKind {
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
-    /// Its turn has not come.
     Waiting,
     Running,
     Passed,
     Failed,
     NotRun,
-    /// The test message was not seen in time, which is no failure.
+    /// The test message wasn't seen in time: not a failure.
     Unseen,
 }
 
@@ -117,20 +114,18 @@ pub struct CheckView {
     pub kind: CheckKind,
     pub status: CheckStatus,
     pub detail: String,
-    /// How long it took, in milliseconds.
     pub duration_ms: Option<i64>,
 }
 
-/// What the person may do when another account than expected signed in.
+/// Options when a different account signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     pub signed_in_as: String,
     pub may_use_instead: bool,
-    /// Until when the sign-in waits.
     pub expires_at: Timestamp,
 }
 
-/// An attempt as its page shows it. A whole snapshot is sent at each change, so that a reader can start anywhere.
+/// An attempt as shown. Each change sends a complete snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptView {
     pub id: AttemptId,
@@ -138,9 +133,8 @@ pub struct AttemptView {
     pub stage: Stage,
     pub outcome: Outcome,
     pub address: String,
-    /// The stops, in order.
     pub checks: Vec<CheckView>,
-    /// The diagnoses of failed checks, in their order.
+    /// Diagnoses of failed checks, in order.
     pub diagnoses: Vec<Diagnosis>,
     pub choice: Option<Choice>,
     /// Whether a test needs no new sign-in.
@@ -149,12 +143,12 @@ pub struct AttemptView {
     pub mailbox_state: Option<MailboxState>,
     pub created_at: Timestamp,
     pub finished_at: Option<Timestamp>,
-    /// Whether the reader is an administrator: the steps come first.
+    /// Whether the viewer is an administrator: they see the steps first.
     pub for_administrator: bool,
 }
 
 impl AttemptView {
-    /// How long the test message took from sending to the mailbox, in milliseconds.
+    /// Delivery time of the test message, in milliseconds.
     pub fn arrival_ms(&self) -> Option<i64> {
         self.checks
             .iter()

@@ -1,4 +1,4 @@
-//! An error turned into cause, who can fix it, the steps, and the facts to copy.
+//! An error's cause, who can fix it, the steps, and details to copy.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum FixedBy {
     You,
-    /// The person who signs in to the mailbox, if another person sees the page.
+    /// The mailbox's user, as seen by others.
     Owner,
     /// An administrator of the institution (in Entra, Exchange or Entrepost).
     Administrator,
@@ -34,17 +34,17 @@ impl Help {
 pub struct Step {
     pub text: String,
     pub help: Option<Help>,
-    /// One of several ways to the same end, rather than one step after the other.
+    /// An alternative to the other steps, instead of a sequence.
     pub is_option: bool,
 }
 
-/// What every command needs first.
+/// Commands that must run first.
 pub const BEFORE_COMMANDS: &str = "Connect-ExchangeOnline";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// Run the checks again with the grant that is kept.
+    /// Run the checks again with the stored grant.
     #[serde(rename = "try_again")]
     TestAgain,
     /// Sign in at Microsoft again.
@@ -54,7 +54,7 @@ pub enum Remedy {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Name and value, in the order in which they are shown.
+    /// Name and value, in display order.
     pub facts: Vec<(String, String)>,
 }
 

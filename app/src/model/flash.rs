@@ -1,19 +1,17 @@
-//! What a form says after its redirect.
+//! Results of forms, shown after the redirect.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::Diagnosis;
 
-/// How a notice is to be taken. Colour never speaks alone: each has a sign and a word.
+/// Kind of a notice, shown by sign, word and colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tone {
     Success,
     Warning,
-    /// It did not work.
     Problem,
-    /// It is not over yet.
     Progress,
 }
 
@@ -22,7 +20,7 @@ pub struct Notice {
     pub tone: Tone,
     pub title: String,
     pub text: String,
-    /// A value to copy (an invitation link), with what the copy button says it copies.
+    /// A value to copy (an invitation link), and the copy button's name for it.
     pub copy: Option<(String, String)>,
     #[serde(default)]
     pub undo: Option<Undo>,
@@ -38,12 +36,11 @@ pub struct Undo {
 }
 
 impl Notice {
-    /// A notice without a value to copy.
     pub fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
         Self { tone, title: title.into(), text: text.into(), copy: None, undo: None, in_status: false }
     }
 
-    /// What went wrong: the first sentence is the title.
+    /// An error: its first sentence is the title.
     pub fn problem(text: &str) -> Self {
         match text.split_once(". ") {
             Some((title, rest)) => Self::new(Tone::Problem, format!("{title}."), rest),
@@ -79,16 +76,16 @@ pub enum FormName {
     Inbox,
 }
 
-/// The whole answer to a form: kept in a short-lived row, shown once.
+/// A form's result: stored in a short-lived row, shown once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Flash {
     pub form: FormName,
     pub notice: Option<Notice>,
     pub errors: Vec<FieldError>,
-    /// What was typed, by field name. Never a secret or a password.
+    /// Typed values by field name, never secrets or passwords.
     pub typed: BTreeMap<String, String>,
     pub diagnosis: Option<Diagnosis>,
-    /// A question that must be answered before the form is carried out: the text and the name of the field that confirms.
+    /// A question to confirm first: the text, and the name of the confirming field.
     pub question: Option<(String, String)>,
 }
 
@@ -101,7 +98,7 @@ impl Flash {
         self.errors.iter().find(|error| error.field == field).map(|error| error.text.as_str())
     }
 
-    /// What the title of the page says of it first.
+    /// Prefix of the page title.
     pub fn result(&self) -> Option<String> {
         if self.errors.is_empty() {
             self.notice.as_ref().map(|notice| notice.title.trim_end_matches('.').to_owned())
@@ -110,7 +107,7 @@ impl Flash {
         }
     }
 
-    /// What was typed into a field, if the form is shown again.
+    /// A field's typed value, if the form is shown again.
     pub fn typed(&self, field: &str) -> Option<&str> {
         self.typed.get(field).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Identifiers. Each is a UUID made by Entrepost before the row is stored; the types keep them apart.
+//! Identifiers: UUIDs generated before the row is stored.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

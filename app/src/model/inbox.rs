@@ -1,10 +1,10 @@
-//! Folders and messages of a mailbox, as pages show them.
+//! Folders and messages of a mailbox.
 
 use serde::{Deserialize, Serialize};
 
-/// Headers that are kept of a folder, newest first, and searched where the server knows ASCII only.
+/// Newest headers stored per folder; searched if the server supports ASCII only.
 pub const SEARCHED_HEADERS: u32 = 300;
-/// Messages whose text is fetched and searched there.
+/// Newest messages whose text is searched then.
 pub const SEARCHED_TEXTS: usize = 50;
 
 use super::{Diagnosis, MailboxId, Timestamp};
@@ -23,7 +23,7 @@ pub enum FolderRole {
 }
 
 impl FolderRole {
-    /// All of them, in the order in which lists show them.
+    /// In display order.
     pub const ALL: [Self; 7] =
         [Self::Inbox, Self::Drafts, Self::Sent, Self::Archive, Self::Junk, Self::Trash, Self::Other];
 }
@@ -41,7 +41,6 @@ pub struct HeaderView {
     pub from: String,
     pub from_address: String,
     pub recipients: String,
-    /// Subject; empty if it has none.
     pub subject: String,
     pub received_at: Timestamp,
     pub size: i64,
@@ -53,13 +52,13 @@ pub struct HeaderView {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InboxQuery {
-    /// The mailbox; the person's first, if none is named.
+    /// By default the user's first.
     pub mailbox: Option<MailboxId>,
-    /// The folder; INBOX, if none is named.
+    /// By default INBOX.
     pub folder: Option<String>,
-    /// The page, from 1.
+    /// From 1.
     pub page: u32,
-    /// What is searched for; empty: everything is listed.
+    /// Search text; empty lists everything.
     pub search: String,
 }
 
@@ -69,20 +68,19 @@ pub struct InboxView {
     pub mailbox: MailboxId,
     pub address: String,
     pub folders: Vec<FolderView>,
-    /// None of them is known to be for deleted messages.
+    /// Whether no folder for deleted messages is known.
     pub without_trash: bool,
     pub folder: FolderView,
-    /// UIDVALIDITY of the folder.
     pub uid_validity: u32,
-    /// A page of its messages, newest first.
+    /// Newest first.
     pub headers: Vec<HeaderView>,
-    /// The page, from 1.
+    /// From 1.
     pub page: u32,
     pub pages: u32,
     pub total: u32,
     pub unread: u32,
     pub search: String,
-    /// The mail server could not search for that: only some messages were looked through.
+    /// Whether only some messages were searched, since the server couldn't.
     pub looked_through: bool,
     pub fetching: bool,
     pub as_of: Option<Timestamp>,
@@ -93,7 +91,7 @@ pub struct InboxView {
 pub struct MessageRef {
     pub mailbox: MailboxId,
     pub folder: String,
-    /// UIDVALIDITY: a message of another one is another message.
+    /// UIDVALIDITY: with another value the UID means another message.
     pub uid_validity: u32,
     pub uid: u32,
 }

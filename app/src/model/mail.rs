@@ -1,4 +1,4 @@
-//! Messages and their fate, as pages show them.
+//! Sent messages and drafts.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,9 @@ pub enum DeliveryState {
     Queued,
     Sending,
     Sent,
-    /// It did not work for now; it is tried again.
+    /// Failed temporarily; it is retried.
     Deferred,
-    /// It will not be tried again.
+    /// Failed permanently.
     Failed,
     Bounced,
     /// The connection dropped during DATA: the server may have accepted it.
@@ -22,7 +22,6 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Sending,
@@ -68,7 +67,6 @@ pub enum RecipientState {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientView {
-    /// To, Cc or Bcc.
     pub kind: RecipientKind,
     pub address: String,
     pub state: RecipientState,
@@ -88,7 +86,7 @@ pub struct DeliveryView {
     pub finished_at: Option<Timestamp>,
     pub answer: String,
     pub problem: Option<Diagnosis>,
-    /// Waits because its mailbox must be connected again.
+    /// Waits for its mailbox to be connected again.
     pub held: bool,
     /// The text is kept and can be read and edited; it is deleted once every recipient has it.
     pub keeps_text: bool,
@@ -158,22 +156,22 @@ pub struct ComposeForm {
 /// Page and counter of a save: older saves never overwrite newer ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FormVersion {
-    /// Id of the page; empty if no page typed it.
+    /// Id of the page; empty if prefilled.
     pub writer: String,
-    /// Grows with each time.
+    /// Grows with each save.
     pub revision: i64,
-    /// A button was pressed: the text must not be lost.
+    /// A submitted form: the text must not be lost.
     pub pressed: bool,
     pub files: Vec<(String, usize)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resubmission {
-    /// Nothing: it is posted for the first time.
+    /// Not seen before.
     Nothing,
-    /// It was queued as it is: a second press.
+    /// Already queued, unchanged: submitted twice.
     Same,
-    /// It was queued and changed since: another message, under this key.
+    /// Already queued, but changed since: another message, under this key.
     Changed(DraftId),
 }
 

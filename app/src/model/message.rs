@@ -1,4 +1,4 @@
-//! An opened message, as pages show it.
+//! An opened message.
 
 use super::{Diagnosis, FolderRole, MessageRef, Timestamp};
 
@@ -6,9 +6,9 @@ use super::{Diagnosis, FolderRole, MessageRef, Timestamp};
 pub struct PartView {
     pub number: usize,
     pub name: String,
-    /// Bytes, about: it is measured as it was sent.
+    /// Approximate size in bytes, from the encoded size.
     pub size: u64,
-    /// Bytes of it were lost on the way.
+    /// Whether bytes were lost in transit.
     pub damaged: bool,
 }
 
@@ -26,14 +26,13 @@ pub enum TextPiece {
 pub enum EventTime {
     Instant(Timestamp),
     Day(String),
-    /// A time whose zone is not known, in words.
+    /// A time in an unknown zone, in words.
     Local(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvitationKind {
     Request,
-    /// The event was cancelled.
     Cancelled,
     Reply,
     Event,
@@ -49,7 +48,6 @@ pub struct Invitation {
     pub location: String,
     pub organizer: String,
     pub guests: Vec<String>,
-    /// It takes place more than once.
     pub repeats: bool,
     pub links: Vec<String>,
     pub description: String,
@@ -57,9 +55,9 @@ pub struct Invitation {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// Signed, with the text inside the signature. Nothing is verified.
+    /// Signed, with the text inside the signature, which isn't verified.
     Signed,
-    /// Encrypted: only Outlook, with the person's key, can open it.
+    /// Encrypted: needs a mail program with the recipient's key.
     Encrypted,
 }
 
@@ -80,7 +78,7 @@ pub struct BodyView {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NestedView {
-    /// Where it is: its number, from 1, behind those of the messages around it (`2.1`).
+    /// Path: numbers from 1, outer messages first (`2.1`).
     pub path: String,
     pub from: String,
     pub to: String,
@@ -102,8 +100,8 @@ pub struct MessageView {
     pub subject: String,
     pub received_at: Option<Timestamp>,
     pub flagged: bool,
-    /// What it says; none while it is being fetched.
+    /// `None` while it is being fetched.
     pub body: Option<BodyView>,
-    /// Why it cannot be shown.
+    /// The error if it can't be shown.
     pub problem: Option<Diagnosis>,
 }

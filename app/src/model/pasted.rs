@@ -1,4 +1,4 @@
-//! Removes what copying adds to a value: invisible characters and look-alikes.
+//! Cleans pasted values of invisible and look-alike characters.
 
 /// Invisible characters, never intended in an address or ID.
 fn is_invisible(c: char) -> bool {
@@ -6,12 +6,12 @@ fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
-/// Whether a character looks like a blank.
+/// Whether a character looks like a space.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{2800}' | '\u{3164}')
 }
 
-/// An address, ID or host: without invisible characters, with plain hyphens and blanks, without blanks around it.
+/// An address, ID or host: without invisible characters, with plain hyphens and spaces, trimmed.
 pub fn identifier(text: &str) -> String {
     let plain: String = text
         .chars()
@@ -34,7 +34,7 @@ pub fn guid(text: &str) -> String {
     text.trim_matches(['{', '}', '(', ')', '"', '\'', '<', '>']).trim().to_owned()
 }
 
-/// A secret: only its surroundings are removed, since any character may be part of it.
+/// A secret: only trimmed, since any character may be part of it.
 pub fn secret(text: &str) -> &str {
     text.trim_matches(|c| is_blank(c) || is_invisible(c))
 }

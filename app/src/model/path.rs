@@ -1,14 +1,13 @@
-//! Addresses inside the application that a person may be sent back to.
+//! Paths of the application.
 
 use super::escaped;
 
-// The pages' paths, as the routes in `shell.rs` have them.
+// The routes in `shell.rs`.
 
 pub const HOME_PATH: &str = "/";
 pub const LOGIN_PATH: &str = "/login";
 pub const ACCOUNT_PATH: &str = "/account/email";
 pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
-/// Institution Config > General > Email, where an administrator saves the registration.
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
 pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/attempts";
 pub const USERS_PATH: &str = "/institution/users";
@@ -17,18 +16,18 @@ pub const MESSAGE_PATH: &str = "/mail/message";
 pub const COMPOSE_PATH: &str = "/mail/compose";
 pub const DRAFTS_PATH: &str = "/mail/drafts";
 pub const OUTBOX_PATH: &str = "/mail/outbox";
-/// Where Microsoft sends a browser back to: the path of the redirect URI.
+/// Path of the redirect URI.
 pub const REDIRECT_PATH: &str = "/web/home/emails/msexchangeonlineoauth";
 
-/// A path of this application, perhaps with a query: what a sign-in may return to. Anything else becomes the home page.
+/// A path with optional query that a sign-in may return to. Anything else becomes the home page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppPath(String);
 
-/// Longest address that is returned to, in bytes: a folder's name may be long.
+/// Maximum length in bytes; folder names may be long.
 const MOST: usize = 1_000;
 
 impl AppPath {
-    /// Parses `next` of a sign-in form, which can be forged.
+    /// Parses `next` of a sign-in form, which may be forged.
     pub fn parse(text: Option<&str>) -> Self {
         let text = text.unwrap_or("/");
         let (path, query) = text.split_once('?').unwrap_or((text, ""));

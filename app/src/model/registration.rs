@@ -1,17 +1,15 @@
-//! The three values of an app registration, as an administrator pastes them.
+//! Values of an app registration, as pasted.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::pasted;
 
-/// Why a pasted value cannot be right. Each text says what to do.
+/// Errors in pasted values. Each text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
-    /// Client ID is empty.
     #[error("Client ID is missing. In Entra it is called Application (client) ID.")]
     ClientIdMissing,
-    /// Tenant ID is empty.
     #[error("Tenant ID is missing. In Entra it is called Directory (tenant) ID.")]
     TenantIdMissing,
     #[error(
@@ -27,18 +25,14 @@ pub enum RegistrationError {
         "“{0}” means every tenant, so Entrepost couldn't tell your accounts from others. Paste the Directory (tenant) ID."
     )]
     SharedTenant(String),
-    /// A GUID was pasted as the secret.
     #[error(
         "This is the Secret ID, paste the Value. In Entra the Value is left of the Secret ID and is shown only once. If it is masked, create a new secret."
     )]
     SecretId,
-    /// No secret was given and none is stored.
     #[error("Client Secret is missing: paste its Value.")]
     SecretMissing,
-    /// The secret has blanks or control characters inside.
     #[error("A client secret has no spaces or line breaks. Copy the Value again with the copy button in Entra.")]
     SecretBlanks,
-    /// The date cannot be read or is past.
     #[error("Enter a date in the future, as Entra shows it under Expires.")]
     Expiry,
 }
@@ -77,7 +71,7 @@ impl std::fmt::Display for TenantId {
     }
 }
 
-/// What may be pasted as Tenant ID. A domain is resolved to its GUID at Save.
+/// A Tenant ID as pasted. A domain is resolved to its GUID at Save.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tenant {
     Id(TenantId),
@@ -107,7 +101,7 @@ impl Tenant {
     }
 }
 
-/// The client secret's Value on its way in. It has no `Debug`, `Display` or `Serialize`, so it cannot leave again by accident.
+/// A posted client secret. Without `Debug`, `Display` and `Serialize`, so that it can't leak.
 #[derive(Clone)]
 pub struct ClientSecret(String);
 
@@ -132,7 +126,7 @@ impl ClientSecret {
     }
 }
 
-/// The day on which a secret expires (`YYYY-MM-DD`).
+/// A secret's expiry date (`YYYY-MM-DD`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SecretExpiry(pub time::Date);
 
@@ -140,7 +134,7 @@ impl SecretExpiry {
     const FORMAT: &'static [time::format_description::BorrowedFormatItem<'static>] =
         time::macros::format_description!("[year]-[month]-[day]");
 
-    /// Parses a date as a browser's date field sends it; `None` if empty.
+    /// Parses a date field; `None` if empty.
     pub fn parse(text: &str) -> Result<Option<Self>, RegistrationError> {
         let text = pasted::identifier(text);
         if text.is_empty() {
@@ -149,7 +143,7 @@ impl SecretExpiry {
         time::Date::parse(&text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
     }
 
-    /// Expiry dates the portal offers for a secret made now.
+    /// Expiry dates the portal offers for a new secret.
     pub fn choices(now: super::Timestamp) -> Vec<(String, String)> {
         let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)

@@ -22,7 +22,7 @@ impl Provider {
     }
 }
 
-/// The form as it was posted. The one place where a secret is in the contract: on its way in.
+/// The posted form, which contains a secret.
 /// No `Debug`, so that it cannot be printed.
 #[derive(Clone, Default)]
 pub struct EmailConfigForm {
@@ -41,7 +41,7 @@ pub struct EmailConfigForm {
     pub custom_from_address: String,
     /// `yes` if users may connect an address other than their account's.
     pub allow_other_address: String,
-    /// `yes` once the administrator agreed that every mailbox must be connected again.
+    /// `yes` if the administrator agreed that every mailbox must be connected again.
     pub confirm_disconnect: String,
 }
 
@@ -50,11 +50,9 @@ pub struct EmailConfigForm {
 pub struct RegistrationView {
     pub client_id: String,
     pub tenant_id: String,
-    /// Since when a secret is stored.
     pub secret_stored_at: Timestamp,
     /// `YYYY-MM-DD`.
     pub secret_expires_on: Option<String>,
-    /// Days until then.
     pub secret_days_left: Option<i64>,
     /// When Microsoft last accepted the three values; `None` is `unverified`.
     pub verified_at: Option<Timestamp>,
@@ -66,7 +64,7 @@ pub struct NotificationView {
     pub custom_from: bool,
     pub custom_from_address: String,
     pub system_smtp: bool,
-    /// The mailbox that sends as the custom address, once tested.
+    /// The tested mailbox that sends as the custom address.
     pub sender: Option<MailboxView>,
     pub ready: bool,
     pub problem: Option<String>,
@@ -81,7 +79,6 @@ pub struct NotificationView {
 pub enum GuideStep {
     Register,
     Ids,
-    /// Create a secret and copy its Value.
     Secret,
     RedirectUri,
     Permissions,
@@ -90,11 +87,11 @@ pub enum GuideStep {
 }
 
 impl GuideStep {
-    /// All steps in order.
+    /// In order.
     pub const ALL: [Self; 7] =
         [Self::Register, Self::Ids, Self::Secret, Self::RedirectUri, Self::Permissions, Self::Consent, Self::Protocols];
 
-    /// Whether one proof settles it for good. Consent and the switches of mailboxes are proven for one mailbox only.
+    /// Whether one proof is final. Consent and protocols are proven for one mailbox only.
     pub fn is_settled_by_proof(self) -> bool {
         !matches!(self, Self::Consent | Self::Protocols)
     }
@@ -111,25 +108,25 @@ pub struct GuideStepView {
 pub struct EmailConfigView {
     pub provider: Provider,
     pub redirect_uri: String,
-    /// Link for another person to grant consent, once there is a registration.
+    /// Link for another administrator to grant consent, once a registration is stored.
     pub consent_link: Option<String>,
     pub registration: Option<RegistrationView>,
     /// Why Microsoft rejects the registration; replaces any other status.
     pub refused: Option<Diagnosis>,
-    /// Values that wait, unused, until Microsoft accepts them.
+    /// Unused values until Microsoft accepts them.
     pub waiting: Option<RegistrationView>,
     /// Whether users may connect an address other than their account's.
     pub allow_other_address: bool,
     pub notifications: NotificationView,
     pub guide: Vec<GuideStepView>,
-    /// The dates that the portal offers for a new secret's end: value and name.
+    /// Expiry dates the portal offers for a new secret: value and name.
     pub secret_lifetimes: Vec<(String, String)>,
-    /// Whether the authority is that of the global cloud, whose portal is known.
+    /// Whether the authority is the global cloud's.
     pub in_global_cloud: bool,
-    /// How many mailboxes use Entrepost, and the PowerShell command that switches on what they need.
+    /// Number of mailboxes here, and the PowerShell command that enables their protocols.
     pub switches_here: (i64, String),
     pub switches_command: String,
-    /// Whether the administrator who looks has connected a mailbox.
+    /// Whether the viewing administrator has connected a mailbox.
     pub own_mailbox_connected: bool,
     pub people_connected: i64,
 }
@@ -144,7 +141,7 @@ impl EmailConfigView {
 }
 
 impl EmailConfigForm {
-    /// What may be shown again after an error: everything but the secret.
+    /// Values to show again after an error: all but the secret.
     pub fn typed(&self) -> [(&'static str, &str); 8] {
         [
             ("provider", &self.provider),

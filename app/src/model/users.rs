@@ -1,4 +1,4 @@
-//! People and their mailboxes, as pages show them.
+//! Users and their mailboxes.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,11 +58,11 @@ pub struct UserRow {
     pub address: String,
     pub role: Role,
     pub has_password: bool,
-    /// Whether an invitation waits, and until when.
+    /// Expiry of a pending invitation.
     pub invited_until: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
     pub mailboxes: Vec<MailboxView>,
-    /// Why the last email of Entrepost did not get to them.
+    /// Why Entrepost's last email to them wasn't delivered.
     pub undelivered: Option<String>,
 }
 

@@ -164,7 +164,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
         view! { <Submit action=TryAgain::PATH values=vec![("mailbox", id.clone())] label="Test again" busy="Starting…"/> }
             .into_any()
     };
-    // A check that failed beside the first one has to be fixed too.
+    // Further failed checks have to be fixed too.
     let others = attempt
         .iter()
         .filter(|_| state == MailboxState::Blocked)
@@ -214,7 +214,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
     .into_any()
 }
 
-/// Aliases, typed by hand: no permission of Entrepost reveals them.
+/// Aliases, typed by hand: no permission of Entrepost reads them.
 fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
     let flash = if flash.form == FormName::Aliases { flash.clone() } else { Flash::default() };
     let open = !flash.errors.is_empty();

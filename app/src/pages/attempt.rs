@@ -1,4 +1,4 @@
-//! One attempt, live; it can be reloaded.
+//! A connection attempt, live.
 
 use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH};
 use http::{HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! Every attempt, page by page.
+//! All attempts, paged.
 
 use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH};
 use leptos::prelude::*;

@@ -1,4 +1,4 @@
-//! The redirect URI: a page whose GET changes nothing. Its island (or its one button) completes the sign-in.
+//! The redirect URI: its GET changes nothing. The island (or the button) completes the sign-in.
 
 use crate::api::mailboxes::CompleteSignIn;
 use crate::model::ACCOUNT_PATH;
@@ -93,7 +93,7 @@ fn told(page: &Page, error: &str, description: Option<&str>) -> Option<AnyView> 
     )
 }
 
-/// Answers a shared consent link, or consent in the portal. The person may be a stranger, and the address proves nothing: connecting
+/// Result of a shared consent link, or of consent in the portal. Anyone may open it, and the parameters prove nothing: connecting
 /// a mailbox does.
 fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, description: Option<String>) -> AnyView {
     let visitor = &page.visitor;

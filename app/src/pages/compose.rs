@@ -1,4 +1,4 @@
-//! Writing a message.
+//! The compose page.
 
 use crate::api::drafts::SendMessage;
 use crate::model::{ACCOUNT_PATH, FormName};
@@ -35,7 +35,7 @@ pub fn Compose() -> impl IntoView {
 fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     let ComposeView { senders, form, writer, attachments, attachment_limit } = view;
     let invalid = flash.error("text").is_some();
-    // A reply has its recipients: typing starts in the text.
+    // Replies start in the text.
     let writing = !form.to.is_empty() && flash.errors.is_empty();
     // Cc and Bcc are rare: their fields are open only if filled in.
     let copies = [&form.cc, &form.bcc].iter().any(|text| !text.is_empty())
@@ -56,7 +56,7 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
                     <a href=format!("/login?next=/mail/compose%3Fdraft%3D{}", form.key) target="_blank">"Sign in again"</a>
                     <span>" (opens a new tab), then press Send."</span>
                 </div>
-                // Enter in a field presses the first button of the form: it saves, and never sends by mistake.
+                // Enter presses the form's first button: it saves instead of sending by mistake.
                 <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Save draft"</button>
                 {sender(senders, &form.mailbox, flash)}
                 <TextInput name="to" addresses=true label="To" value=form.to hint="Separate addresses with commas or new lines." flash=flash.clone()/>

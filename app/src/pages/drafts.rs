@@ -1,4 +1,4 @@
-//! What was written and not sent.
+//! Drafts.
 
 use crate::api::drafts::DiscardDraft;
 use crate::model::{COMPOSE_PATH, FormName};

@@ -16,7 +16,7 @@ fn copyable(text: &str, label: &str) -> AnyView {
     .into_any()
 }
 
-/// A command that names many mailboxes: it is copied, and not shown whole.
+/// Long commands are abbreviated; copying copies all.
 fn long_command(text: &str, label: &str) -> AnyView {
     let text = text.to_owned();
     view! {

@@ -1,4 +1,4 @@
-//! The home page: what needs attention, and what works.
+//! The home page: problems and status.
 
 use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, USERS_PATH};
 use leptos::prelude::*;

@@ -1,4 +1,4 @@
-//! A folder of a mailbox: the newest messages, paging, search, and what people do with several at once.
+//! A folder of a mailbox: messages, paging, search, bulk actions.
 
 use crate::api::inbox::{ActOnMail, ChooseDeletedFolder, RefreshMail};
 use crate::model::{ACCOUNT_PATH, FormName, INBOX_PATH, MESSAGE_PATH};

@@ -1,4 +1,4 @@
-//! The one-time link with which a person sets a password.
+//! The one-time link to set a password.
 
 use crate::api::accounts::AcceptInvitation;
 use crate::model::{FormName, LOGIN_PATH};

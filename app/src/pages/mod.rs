@@ -1,4 +1,4 @@
-//! One file per route. A page asks who is there, calls a trait, and shows what it says.
+//! One file per route. A page checks the session, calls a trait, and shows the result.
 
 mod account;
 mod attempt;
@@ -61,7 +61,7 @@ impl Page {
         Some(Self { visitor: use_context()?, backend: use_context()?, response: use_context()?, uri, live })
     }
 
-    /// The answer of a form, if one was left; field errors and typed values only for the forms of this page.
+    /// A form's result, if any; field errors and typed values only for this page's forms.
     async fn flash(&self, forms: &[FormName]) -> Flash {
         if self.live {
             return Flash::default();
@@ -75,7 +75,7 @@ impl Page {
         if forms.contains(&flash.form) {
             return flash;
         }
-        // A flash for strangers belongs to the page of its form; one for a signed-in person may show anywhere.
+        // A flash without a session belongs to its form's page; with a session it may be shown anywhere.
         let is_elsewhere = self.visitor.person.is_none() && flash.form != FormName::Any;
         Flash { notice: flash.notice.filter(|_| !is_elsewhere), ..Flash::default() }
     }
@@ -90,7 +90,7 @@ impl Page {
     }
 }
 
-/// A page for signed-in people; others are sent to the sign-in page.
+/// A page for signed-in users; others get the sign-in page.
 fn signed_in_page<F, Fut>(render: F) -> AnyView
 where
     F: FnOnce(Page, SignedIn) -> Fut + Send + 'static,

@@ -1,4 +1,4 @@
-//! Where general notifications come from: the part of the page below the form.
+//! The notification mailbox section.
 
 use crate::api::email_config::{DisconnectNotifications, StartNotifications, TestPair};
 use crate::model::EMAIL_CONFIG_ATTEMPTS_PATH;
@@ -10,7 +10,7 @@ use crate::components::{Banner, Submit};
 use crate::islands::SubmitButton;
 use crate::model::{NotificationView, Tone};
 
-/// Sender, test, and the banner that says when nothing can be sent.
+/// Sender, test, and a banner if nothing can be sent.
 pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> AnyView {
     let works = view.ready && view.custom_from;
     let nothing = !view.system_smtp && !works;

@@ -18,7 +18,7 @@ use crate::model::{
     Tone, escaped, size_in_words,
 };
 
-/// Seconds after which a page with something under way is loaded again.
+/// Reload interval in seconds while something is in progress.
 const RELOAD: &str = "4";
 
 /// `/mail/outbox`

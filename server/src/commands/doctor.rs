@@ -29,7 +29,6 @@ impl Finding {
     }
 }
 
-/// Prints what is there and what is not.
 pub async fn doctor() -> Result<(), StartError> {
     let config = Config::read(&Source::from_process()?)?;
     let mut failures = stored(&config).await?;

@@ -65,7 +65,7 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
 }
 
-/// What is not as it left here.
+/// Responses changed on the way.
 fn changed(headers: &HeaderMap) -> Vec<String> {
     let mut findings = Vec::new();
     // Of several, the last one counts (Referrer Policy, 4.1).

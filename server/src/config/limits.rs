@@ -1,4 +1,4 @@
-//! Limits that operators can set: quotas, disk space, throttling and retries. Limits that one module uses stand there.
+//! Limits that operators can set: quotas, disk space, throttling, retries. Limits of a single module are defined there.
 
 use std::time::Duration;
 

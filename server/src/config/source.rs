@@ -16,7 +16,7 @@ pub enum ConfigError {
     #[error("{name} = {value:?}: {expected}")]
     Value {
         name: &'static str,
-        /// What was given (never a secret).
+        /// The value, never a secret.
         value: String,
         expected: String,
     },

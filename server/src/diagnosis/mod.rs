@@ -38,7 +38,7 @@ pub struct Reader {
     pub public_url: String,
     /// Where an administrator of the tenant consents, if the registration is known.
     pub consent_link: Option<String>,
-    /// The address this server connects from, which Conditional Access judges.
+    /// This server's outgoing address, which Conditional Access checks.
     pub outbound_address: Option<String>,
     /// The same failed before: what a person can do alone did not help.
     pub again: bool,

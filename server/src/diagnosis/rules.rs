@@ -92,7 +92,7 @@ pub fn oauth_cause(error: &OAuthError) -> &'static str {
     by_number.or_else(by_error).unwrap_or("authority_refused")
 }
 
-/// A part of an SMTP server's text → cause (MICROSOFT: "SMTP submission"). Texts are told apart where one code has several.
+/// Part of an SMTP server's text → cause (MICROSOFT: "SMTP submission"), where one code has several.
 const SMTP_TEXTS: &[(&str, &str)] = &[
     ("SmtpClientAuthentication is disabled for the Tenant", "smtp_auth_tenant"),
     ("SmtpClientAuthentication is disabled", "smtp_auth_mailbox"),
@@ -212,7 +212,7 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
         };
     }
     let by_text = SMTP_TEXTS.iter().find(|(part, _)| error.text.contains(part)).map(|(_, cause)| *cause);
-    // Whose mailbox is full depends on whom the server speaks of.
+    // The address in the text decides whose mailbox is full.
     if error.step == Step::Recipient && Statuses::of(&error.text).find(|code| (code == "5.2.2").then_some(())).is_some()
     {
         return "bounce_full";
@@ -352,7 +352,7 @@ mod tests {
             (&[700_027, 700_024], "client_assertion"),
         ] {
             for number in numbers {
-                // Numbers that the error carries, and those that stand in its text alone.
+                // Numbers of the error's fields, and those only in its text.
                 for error in [
                     OAuthError {
                         error: "invalid_grant".into(),

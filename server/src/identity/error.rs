@@ -1,4 +1,4 @@
-//! What the identity platform refused, and predicates for decisions. Only `diagnosis` looks at numbers and texts.
+//! Errors of the identity platform, and predicates for decisions. Only `diagnosis` reads numbers and texts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -65,7 +65,7 @@ impl OAuthError {
     }
 }
 
-/// Why the identity platform did not do what was asked.
+/// Errors of the identity platform.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 pub enum IdentityError {
     #[error("{answer}")]

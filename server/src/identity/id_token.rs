@@ -86,7 +86,7 @@ impl Audience {
     }
 }
 
-/// Checks an id_token against the keys and what it must say. Pure: time is given.
+/// Validates an id_token. Pure: the time is a parameter.
 /// [`IdTokenError`]; [`IdTokenError::UnknownKey`] may mean that the keys are old.
 pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<Identity, IdTokenError> {
     let header = decode_header(token).map_err(|_| IdTokenError::Malformed)?;
@@ -132,7 +132,7 @@ pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<I
     if claims.azp.as_ref().is_some_and(|azp| *azp != expected.client_id.to_string()) {
         return Err(IdTokenError::Claim("it was issued for another application (azp)"));
     }
-    // OpenID Connect Core, 3.1.3.7: a token for further audiences says for whom it was issued.
+    // OpenID Connect Core, 3.1.3.7: with several audiences, `azp` names the client.
     if claims.aud.has_others(&expected.client_id.to_string()) && claims.azp.is_none() {
         return Err(IdTokenError::Claim("it was issued for further applications (aud)"));
     }

@@ -1,5 +1,5 @@
 //! The identity platform: discovery, authorize URL, grants, id_token validation. Any OpenID provider will do;
-//! what is Microsoft's own (error numbers, trace ids) is kept as evidence and never decides anything.
+//! Microsoft's error numbers and trace ids are kept as details and decide nothing.
 
 mod discovery;
 mod error;

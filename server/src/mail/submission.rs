@@ -106,7 +106,7 @@ impl Reply {
     }
 }
 
-/// Reads one reply (RFC 5321, 4.2) and refuses bytes behind it.
+/// Reads one reply (RFC 5321, 4.2) and refuses bytes after it.
 async fn reply(tcp: &mut TcpStream, step: Step) -> Result<Reply, MailError> {
     let broken = |text: &str| MailError::network(step, text.to_owned());
     let mut bytes = Vec::new();

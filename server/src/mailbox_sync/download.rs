@@ -1,4 +1,4 @@
-//! Octets of a message as they are downloaded: fetched piece by piece, decoded on the way, never whole in memory.
+//! Downloads of messages: fetched in chunks, decoded while streaming, never whole in memory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Looking into a folder: what came, what went, which flags changed; and what came back.
+//! Syncs a folder: new messages, removed messages, changed flags, bounces.
 
 use std::collections::HashMap;
 
@@ -119,7 +119,7 @@ pub(super) async fn folder(
         synced_at: Some(sync.clock.now()),
         problem,
     };
-    // Before the headers are known: what is cut short in between is looked at again.
+    // Before the headers are stored: an interrupted sync is repeated.
     let mut event = false;
     for uid in reports {
         let bytes = match session.bytes(uid, 0, MAX_DSN).await {
@@ -141,7 +141,7 @@ pub(super) async fn folder(
     Ok(())
 }
 
-/// The fault, as if the mail server had refused at once.
+/// The fault, as if the mail server had refused the connection.
 fn fault_of(bounce: &Bounce, at: Timestamp) -> Fault {
     let reason = bounce.failed.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
     let facts: Vec<(&str, String)> =

@@ -161,7 +161,7 @@ impl MailboxSync {
         answer.await.unwrap_or(Err(SyncError::Busy))
     }
 
-    /// Watches a folder: new messages are noticed at once.
+    /// Watches a folder for new messages.
     #[must_use]
     pub fn watch_folder(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> FolderWatch {
         *locked(&self.watches).entry(mailbox).or_default().entry(folder.to_owned()).or_default() += 1;

@@ -1,5 +1,5 @@
-//! Searching where the server knows no letters beyond ASCII, as Exchange Online does not (`BADCHARSET (US-ASCII)`): it is asked
-//! for the letters it knows, and what it finds is looked into here.
+//! Search on servers that support ASCII only, such as Exchange Online (`BADCHARSET (US-ASCII)`): the server searches for the ASCII
+//! part, and this module filters the results.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::mail::MailError;
 use crate::mail::imap::Session;
 use crate::message::{self, ParsedMessage, html_text};
 
-/// Octets of each.
+/// Bytes of each.
 const SEARCHED_BYTES: u32 = 128 * 1024;
 /// Fewest ASCII letters to ask for; fewer match everything.
 const MIN_ASCII_LETTERS: usize = 2;

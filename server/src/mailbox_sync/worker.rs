@@ -110,7 +110,7 @@ impl MailboxWorker {
                 }
                 Some(Signal::Hold(hung_up, given_back)) => {
                     self.log_out().await;
-                    // A test of the mailbox goes on even if another replica does not answer.
+                    // A test of the mailbox continues even if another replica doesn't respond.
                     if let Err(error) = self.claim().await {
                         tracing::warn!("cannot take over a mailbox's connection: {error}");
                     }
@@ -225,7 +225,7 @@ impl MailboxWorker {
         let mut signal = None;
         let limit = if beside.is_empty() { IDLE_TIMEOUT } else { OTHER_FOLDERS_POLL };
         let waited = open.session.idle(limit, async { signal = signals.recv().await }).await;
-        // Whatever happens to the connection, commands that arrived meanwhile get a reply.
+        // Commands that arrived meanwhile get a reply in any case.
         self.waiting = signal;
         if waited? {
             self.sync(first).await?;

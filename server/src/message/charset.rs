@@ -48,7 +48,7 @@ pub fn decode(label: Option<&str>, bytes: &[u8]) -> String {
         return text.into_owned();
     }
     if encoding == UTF_8 {
-        // A letter cut at the end does not make the label wrong.
+        // A truncated last character doesn't disprove the label.
         return if is_utf8(bytes) { text.into_owned() } else { guess(bytes) };
     }
     if is_utf8(bytes) { guess(bytes) } else { text.into_owned() }
@@ -81,7 +81,7 @@ fn is_label_of(label: &str, encoding: &'static Encoding) -> bool {
     Encoding::for_label(label.trim().as_bytes()) == Some(encoding)
 }
 
-/// Whether bytes are UTF-8, except for a letter cut at the end. A single byte behind ASCII belongs to another charset.
+/// Whether bytes are UTF-8, except for a truncated last character. A single byte after ASCII means another charset.
 fn is_utf8(bytes: &[u8]) -> bool {
     match std::str::from_utf8(bytes) {
         Ok(_) => true,
@@ -239,7 +239,7 @@ fn hz(bytes: &[u8]) -> String {
                 plain.push(b'~');
                 at += 1;
             }
-            // The line goes on.
+            // Folded line.
             (b'~', Some(b'\n')) if !chinese => at += 1,
             (b'~', Some(b'\r')) if !chinese && bytes.get(at + 2) == Some(&b'\n') => at += 2,
             (byte @ (b'\r' | b'\n'), _) => {
@@ -287,7 +287,7 @@ fn label_of(header: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Each name of the WHATWG encoding standard that stands for letters, with a text that it can write.
+    /// Each charset label of the WHATWG encoding standard, with a text it can encode.
     #[test]
     fn every_charset_of_the_encoding_standard_is_read() {
         for (label, text) in [
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(decode(Some("iso-8859-1"), latin), "Grüße aus Köln");
         assert_eq!(decode(None, b"\x1b$B;~4V3d\x1b(B"), "時間割");
         assert_eq!(decode(None, b"\x1b$)C\x0e=C0#G%\x0f"), "시간표");
-        // UTF-8 under any label of one byte a letter, and with something else behind it.
+        // UTF-8 under any single-byte label, and mixed with other bytes.
         for label in ["iso-8859-15", "windows-1251", "koi8-r", "iso-8859-2", "windows-1250"] {
             assert_eq!(decode(Some(label), "Grüße aus Köln".as_bytes()), "Grüße aus Köln", "{label}");
         }
@@ -390,13 +390,13 @@ mod tests {
             );
         }
         assert_eq!(decode(Some("utf-8"), b"\x1b$B;~4V3d\x1b(B"), "時間割");
-        // One letter at the end is no letter that is cut off.
+        // A single byte at the end isn't a truncated character.
         for label in [None, Some("iso-8859-1"), Some("utf-8")] {
             assert_eq!(decode(label, b"Andr\xe9"), "André", "{label:?}");
         }
         let twice = b"\x1b$B;~4V3d\x1b(B\x1b$B;~4V3d\x1b(B";
         assert_eq!(decode(Some("iso-2022-jp"), twice), "時間割時間割");
-        // A letter that is cut off at the end does not change what the others are.
+        // A truncated last character doesn't change the others.
         let cut = &"Grüße aus Köln, ü".as_bytes()[..18];
         assert!(decode(Some("utf-8"), cut).starts_with("Grüße aus Köln"), "{}", decode(Some("utf-8"), cut));
     }

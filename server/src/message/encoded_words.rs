@@ -18,7 +18,7 @@ const CHARSET: usize = 60;
 /// Longest word, in bytes. RFC 2047, 2, allows 75; programs that never fold write whole subjects into one.
 const WORD: usize = 5_000;
 
-/// One encoded word: its charset, its bytes, and the text behind it.
+/// One encoded word: charset, bytes, and the text after it.
 struct Word<'a> {
     charset: &'a str,
     bytes: Vec<u8>,

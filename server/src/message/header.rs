@@ -1,4 +1,4 @@
-//! Header fields: where they are, whom they name, what they say.
+//! Header fields: position, addresses, text.
 
 use mail_parser::{Address, MessageParser};
 
@@ -7,7 +7,7 @@ use super::{direction, encoded_words, parameters};
 
 /// Characters of one header field that are kept.
 const FIELD: usize = 1_000;
-/// Addresses of one field that are looked at.
+/// Addresses read per field.
 const ADDRESSES: usize = 500;
 
 pub struct Fields<'a>(pub &'a [u8]);

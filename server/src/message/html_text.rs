@@ -71,7 +71,7 @@ fn without_comments(html: &str) -> String {
     out
 }
 
-/// HTML without elements of one name, and what is in them.
+/// HTML without elements of one name and their content.
 fn without(html: &str, name: &str) -> String {
     let lower = html.to_ascii_lowercase();
     let (open, close) = (format!("<{name}"), format!("</{name}"));

@@ -1,5 +1,5 @@
-//! Parameters of Content-Type and Content-Disposition (RFC 2045, 5.1; RFC 2231), as they are written in practice: without quotes
-//! around blanks, with encoded words, with bytes beyond ASCII. mail-parser ends such a value at the first blank.
+//! Parameters of Content-Type and Content-Disposition (RFC 2045, 5.1; RFC 2231), as written in practice: unquoted spaces, encoded
+//! words, non-ASCII bytes. mail-parser ends such a value at the first space.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl Parametrised {
         let field = encoded_words::normalised(field).replace(['\r', '\n'], "");
         let mut pieces = split(&field).into_iter();
         let value = pieces.next().unwrap_or_default().trim();
-        // Without a semicolon, or with a comment, behind it.
+        // Without a semicolon, or followed by a comment.
         let (value, behind) = value.split_at(value.find([' ', '\t', '(', ',']).unwrap_or(value.len()));
         let (value, behind) = (value.to_lowercase(), Some(behind.trim()).filter(|behind| behind.contains('=')));
         let mut plain: BTreeMap<String, String> = BTreeMap::new();

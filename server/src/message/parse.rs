@@ -455,7 +455,7 @@ fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
     for body in bodies {
         match body {
             Body::Text(text) => {
-                // Text beside HTML is part of the content.
+                // Text next to HTML is part of the content.
                 if !is_blank(&text) {
                     pages.push(as_page(&text));
                 }

@@ -1,4 +1,4 @@
-//! One send attempt. No transaction is open meanwhile.
+//! One send attempt, outside any transaction.
 
 use app::model::{MailboxState, RecipientState, RecipientView, Timestamp};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -84,7 +84,7 @@ impl Outbox {
     ) -> Result<Option<AttemptResult>> {
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
-        // Every recipient bounced meanwhile: no recipient is left.
+        // Every recipient has bounced: none is left.
         if pending.is_empty() {
             return Ok(Some(AttemptResult::plain(Outcome::Released)));
         }

@@ -1,4 +1,4 @@
-//! Reading mail: lists from the store at once, bodies on demand, own mailboxes only.
+//! The inbox: lists from the store, bodies on demand, own mailboxes only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,7 +223,7 @@ impl Inbox for Handle {
         let explain = |fault: &Fault| fault.explain(&self.reader(user, &mailbox.address));
         let mut problem = said.as_ref().or(mailbox.sync_problem.as_ref()).or(folder.problem.as_ref()).map(explain);
         let fetching = folder.synced_at.is_none();
-        // The page shows the store at once; its stream delivers what this sync finds.
+        // The page shows stored rows immediately; its stream delivers the results of this sync.
         let old = folder.synced_at.is_none_or(|at| self.clock.now().since_ms(at) > FRESH_MS);
         if old && !broken {
             self.look_into(mailbox, &folder.name);
@@ -277,7 +277,7 @@ impl Inbox for Handle {
         let ask = Command::Open { folder: place.folder.clone(), uid_validity: place.uid_validity, uid: place.uid };
         let mailbox_sync = Arc::clone(&self.mailbox_sync);
         let id = mailbox.id;
-        // The fetch goes on even if the page stops waiting: the next page finds the message.
+        // The fetch continues after the page's timeout: the next page finds the message.
         let fetching = self.tasks.spawn(async move { mailbox_sync.execute(institution, id, ask).await });
         let (opened, problem) = match tokio::time::timeout(PATIENCE, fetching).await {
             Ok(Ok(Ok(Reply::Opened(opened)))) => (Some(opened), None),

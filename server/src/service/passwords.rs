@@ -72,7 +72,7 @@ impl Drop for QueuePlace {
 }
 
 impl Passwords {
-    /// Runs as many hashes at once as there are processors.
+    /// Runs at most one hash per processor at a time.
     pub fn new(clock: Clock) -> Self {
         let running = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let memory = Memory::default();

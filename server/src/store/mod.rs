@@ -181,7 +181,7 @@ impl Store {
         Ok(found.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
     }
 
-    /// Replaces a sealed value if it did not change meanwhile.
+    /// Replaces a sealed value unless it has changed.
     pub async fn reseal(&self, table: &str, column: &str, row: &str, old: &str, new: &str) -> Result<bool> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else {
             return Ok(false);

@@ -112,7 +112,7 @@ impl Store {
         if subjects.is_empty() {
             return Ok(false);
         }
-        // An existing lock may name accounts that no mailbox has any more: it stays.
+        // An existing lock may name accounts without a mailbox: it stays.
         sql!(
             "UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2";
             institution, user_id, subjects.join("\n")

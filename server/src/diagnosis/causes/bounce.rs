@@ -1,4 +1,4 @@
-//! Messages that came back.
+//! Bounces.
 
 use super::{Cause, cause, say};
 use app::model::FixedBy::{Administrator, You};

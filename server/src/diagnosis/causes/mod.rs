@@ -28,7 +28,7 @@ pub(super) struct HowTo {
     is_option: bool,
 }
 
-/// What a step shows beside its text, before it is filled in.
+/// What a step shows with its text, before placeholders are replaced.
 enum HelpTemplate {
     None,
     Command(&'static str),

@@ -185,7 +185,7 @@ impl Session {
         Ok(inner)
     }
 
-    /// Waits in IDLE until the server reports a change (`true`), the time is over, or `interrupted` completes.
+    /// Waits in IDLE until the server reports a change (`true`), the time limit, or `interrupted`.
     /// [`MailError`]: the session is unusable then.
     pub async fn idle(&mut self, limit: Duration, interrupted: impl Future<Output = ()>) -> Result<bool, MailError> {
         let mut inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;

@@ -108,7 +108,7 @@ impl Services {
         Ok(outcome)
     }
 
-    /// The IMAP check. It takes the one connection of the mailbox meanwhile.
+    /// The IMAP check, on the mailbox's one connection.
     async fn inbox_of(
         &self,
         run: &mut Run<'_>,
@@ -141,7 +141,7 @@ impl Services {
         let Some(id) = attempt.mailbox else { return Ok(()) };
         let works = matches!(outcome, Outcome::Passed | Outcome::NotSeen);
         if works && attempt.kind != AttemptKind::Personal {
-            // Only for the tested address: another may have been chosen meanwhile.
+            // Only for the tested address: it may have been changed.
             let settings = self.store.email_settings(institution).await?;
             // The test takes time: the user must still be an administrator.
             let by = self.store.user(institution, attempt.user).await?;

@@ -34,7 +34,7 @@ pub(super) struct Sent {
 pub(super) enum Through {
     /// A connection of this run, if no mailbox is stored yet.
     Session(Box<imap::Session>),
-    /// The mailbox's worker, so that reading mail goes on meanwhile.
+    /// The mailbox's worker, so that the inbox keeps working.
     Mailbox(InstitutionId, MailboxId),
 }
 

@@ -301,7 +301,7 @@ impl Services {
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
                 let mut flash = self.refused(admin, &fault);
-                // The diagnosis beside it gives the reason.
+                // The diagnosis next to it gives the reason.
                 flash.notice = Some(Notice::new(
                     Tone::Problem,
                     "Microsoft rejected these values.",

@@ -157,7 +157,7 @@ impl Services {
             grant_expires_at: None,
             mailbox: Some(id),
         };
-        // If the user was disabled meanwhile, the attempt ended: nothing is stored.
+        // If the user was disabled, the attempt has ended: nothing is stored.
         if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await? {
             return Err(AppError::NotSignedIn.into());
         }

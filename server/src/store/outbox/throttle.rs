@@ -137,7 +137,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what no limit counts any more.
+    /// Deletes counts outside all windows.
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
         sql!("DELETE FROM submissions WHERE at < $1"; now.0 - DAY_MS).execute(&self.pool).await?;
         sql!("DELETE FROM smtp_connections WHERE until < $1"; now.0 - DAY_MS).execute(&self.pool).await?;

@@ -322,7 +322,7 @@ async fn downloads_leave_as_they_come_in() {
             Err(_) => break true,
         }
     };
-    assert!(cut && bytes < 40 * 1024 * 1024, "{bytes} octets");
+    assert!(cut && bytes < 40 * 1024 * 1024, "{bytes} bytes");
 }
 
 /// Delivery reports (RFC 3464) are matched to their message: a user's, and a notification.

@@ -100,7 +100,7 @@ async fn other_letters_and_long_lines_arrive_as_they_were_written() {
     let world = world.sandbox.world();
     let raw = &world.outside.mails[0].raw;
     let longest = raw.split(|octet| *octet == b'\n').map(<[u8]>::len).max().unwrap();
-    assert!(longest <= 998, "{longest} octets in a line");
+    assert!(longest <= 998, "{longest} bytes in a line");
     let parsed = mail_parser::MessageParser::default().parse(raw).unwrap();
     assert_eq!(parsed.subject().unwrap(), subject.trim());
     assert_eq!(parsed.to().unwrap().first().unwrap().address().unwrap(), "schüler@schule.example");

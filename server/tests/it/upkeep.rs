@@ -1,6 +1,6 @@
 //! Time: sessions, invitations and pending sign-ins expire, grants are renewed, administrators are notified.
 
-use crate::common::{Browser, Database, PASSWORD, World, location};
+use crate::common::{Browser, Database, PASSWORD, Seat, World, location};
 use app::model::{DeliveryState, MailboxState};
 use server::clock::Clock;
 use server::store::Page;
@@ -234,17 +234,23 @@ async fn without_a_relay_nothing_is_queued_and_the_pages_say_so() {
     assert_eq!(world.services.outbox.run_once().await.unwrap(), 0);
 }
 
+/// Makes the seat's mailbox the notification mailbox, with a custom From address.
+async fn notify_from(world: &World, seat: &Seat, address: &str) {
+    let store = &world.services.store;
+    let mut settings = store.email_settings(seat.institution).await.unwrap();
+    (settings.custom_from, settings.custom_from_address) = (true, address.into());
+    settings.notification_mailbox = Some(seat.mailbox);
+    let mut tx = store.begin().await.unwrap();
+    store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_failing_notification_mailbox_is_named_and_the_relay_steps_in() {
     let database = Database::sqlite();
     let world = world(&database, &[]).await;
     let seat = world.seat("user@demo.example").await;
-    let mut settings = world.services.store.email_settings(seat.institution).await.unwrap();
-    (settings.custom_from, settings.custom_from_address) = (true, "user@demo.example".into());
-    settings.notification_mailbox = Some(seat.mailbox);
-    let mut tx = world.services.store.begin().await.unwrap();
-    world.services.store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
-    tx.commit().await.unwrap();
+    notify_from(&world, &seat, "user@demo.example").await;
     let admin = Browser::new(&world);
     admin.sign_in(&world, "demo", "admin@demo.example").await;
     let invite = async |address: &str| {
@@ -274,12 +280,7 @@ async fn notifications_that_waited_leave_when_their_mailbox_passes_its_test() {
     let database = Database::sqlite();
     let world = world(&database, &[("ENTREPOST_SYSTEM_SMTP_URL", String::new())]).await;
     let seat = world.seat("admin@demo.example").await;
-    let mut settings = world.services.store.email_settings(seat.institution).await.unwrap();
-    (settings.custom_from, settings.custom_from_address) = (true, "noreply@demo.example".into());
-    settings.notification_mailbox = Some(seat.mailbox);
-    let mut tx = world.services.store.begin().await.unwrap();
-    world.services.store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
-    tx.commit().await.unwrap();
+    notify_from(&world, &seat, "noreply@demo.example").await;
     let admin = Browser::new(&world);
     admin.sign_in(&world, "demo", "admin@demo.example").await;
     world.sandbox.world().faults.smtp_auth = sandbox::SmtpAuthSwitch::Mailbox;

@@ -17,7 +17,7 @@ pub enum AppError {
     Forbidden,
     /// The password was set by an administrator's link.
     #[error(
-        "Your mail is hidden because your password was reset with a link. Open User Account > Email and press Configure & Test to sign in at Microsoft; your mail then shows again."
+        "Your mail is hidden because your password was reset with a link. Open User Account › Email and press Configure & Test to sign in at Microsoft; your mail then shows again."
     )]
     MailLocked,
     #[error("We can't find that. It may have been deleted.")]

@@ -376,7 +376,7 @@ impl Tokens {
             // If another writer rotated meanwhile, its token is as good: Microsoft does not revoke older refresh tokens.
             let version = mailbox.grant_version;
             let stored = self.store.rotate_grant(&mut tx, institution, id, &sealed, version, self.clock.now()).await?;
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             if !stored {
                 self.store.set_registration_problem(institution, None, self.clock.now()).await?;
                 // The person may have connected again with another account: then this token must not be cached.

@@ -107,7 +107,7 @@ async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartEr
     let institution = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: slug.into(), name: name.into() };
     let mut tx = services.store.begin().await?;
     services.store.add_institution(&mut tx, &institution, services.clock.now()).await?;
-    tx.commit().await.map_err(crate::store::StoreError::from)?;
+    tx.commit().await?;
     for (address, role) in [("admin@demo.example", Role::Administrator), ("user@demo.example", Role::User)] {
         let address = EmailAddress::parse(address).map_err(|error| other(&error))?;
         let person = AddPerson {

@@ -71,8 +71,7 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
         .then(|| after(&view));
     // While it runs, an island shows the checks; the server renders the result.
     let stops = if matches!(view.stage, Stage::Ready | Stage::Running) {
-        view! { <AttemptLive id=view.id.to_string() ready=view.stage == Stage::Ready initial=view.checks.clone()/> }
-            .into_any()
+        view! { <AttemptLive id=view.id.to_string() initial=view.checks.clone()/> }.into_any()
     } else {
         view! { <RouteStops checks=view.checks.clone()/> }.into_any()
     };
@@ -107,10 +106,10 @@ fn headline(view: &AttemptView) -> (Tone, String, String) {
             text("Complete the sign-in in the window where it was started."),
         ),
         (Stage::Deciding, _) => {
-            let who = view.choice.as_ref().map_or("", |choice| choice.signed_in_as.as_str());
+            let account = view.choice.as_ref().map_or("", |choice| choice.signed_in_as.as_str());
             (
                 Tone::Warning,
-                format!("You signed in as {who}, but this is the mailbox {}.", view.address),
+                format!("You signed in as {account}, but this is the mailbox {}.", view.address),
                 text("Nothing has changed yet."),
             )
         }

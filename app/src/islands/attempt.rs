@@ -4,11 +4,13 @@ use leptos::prelude::*;
 
 use super::alive;
 use crate::components::RouteStops;
+#[cfg(feature = "hydrate")]
+use crate::error::AppError;
 use crate::model::{CheckStatus, CheckView};
 
 /// Shows the stops of an attempt that is ready or running, live until it is finished.
 #[island]
-pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl IntoView {
+pub fn AttemptLive(id: String, initial: Vec<CheckView>) -> impl IntoView {
     let alive = alive();
     let (checks, set_checks) = signal(initial);
     #[cfg(feature = "hydrate")]
@@ -18,9 +20,16 @@ pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl Int
             // Repeats until both succeed: the server may restart, or the connection fail.
             let mut pause = RECONNECT_MS.0;
             loop {
-                let started = !ready || crate::api::mailboxes::run_checks(id.clone()).await.is_ok();
-                if started && follow(&id, set_checks).await {
-                    break;
+                let followed = match crate::api::mailboxes::run_checks(id.clone()).await {
+                    Ok(()) => follow(&id, set_checks).await,
+                    // The page says so: sign-in, or not found.
+                    Err(AppError::NotSignedIn | AppError::Forbidden | AppError::NotFound) => Followed::ToTheEnd,
+                    Err(_) => Followed::NotAtAll,
+                };
+                match followed {
+                    Followed::ToTheEnd => break,
+                    Followed::Partly => pause = RECONNECT_MS.0,
+                    Followed::NotAtAll => {}
                 }
                 super::leaving::sleep(pause).await;
                 pause = (pause * 2).min(RECONNECT_MS.1);
@@ -29,7 +38,7 @@ pub fn AttemptLive(id: String, ready: bool, initial: Vec<CheckView>) -> impl Int
         });
     });
     #[cfg(not(feature = "hydrate"))]
-    let _ = (id, ready, set_checks);
+    let _ = (id, set_checks);
     // Announces the newest result: "SMTP accepts the sign-in, 4 of 7". One region, so that screen readers read it once.
     let said = move || {
         checks.with(|checks| {
@@ -60,21 +69,31 @@ struct Snapshot {
     checks: Vec<CheckView>,
 }
 
-/// Shows each snapshot. `false`: the connection ended before the attempt did.
 #[cfg(feature = "hydrate")]
-async fn follow(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> bool {
+enum Followed {
+    ToTheEnd,
+    /// The connection ended before the attempt did.
+    Partly,
+    NotAtAll,
+}
+
+/// Shows each snapshot.
+#[cfg(feature = "hydrate")]
+async fn follow(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> Followed {
     use crate::model::Stage;
     use futures::StreamExt;
     use gloo_net::eventsource::futures::EventSource;
-    let Ok(mut source) = EventSource::new(&format!("/events/attempts/{id}")) else { return false };
-    let Ok(mut messages) = source.subscribe("message") else { return false };
+    let mut followed = Followed::NotAtAll;
+    let Ok(mut source) = EventSource::new(&format!("/events/attempts/{id}")) else { return followed };
+    let Ok(mut messages) = source.subscribe("message") else { return followed };
     while let Some(Ok((_, message))) = messages.next().await {
         let text = message.data().as_string().unwrap_or_default();
-        let Ok(snapshot) = serde_json::from_str::<Snapshot>(&text) else { return false };
+        let Ok(snapshot) = serde_json::from_str::<Snapshot>(&text) else { break };
         set_checks.set(snapshot.checks);
         if !matches!(snapshot.stage, Stage::Ready | Stage::Running) {
-            return true;
+            return Followed::ToTheEnd;
         }
+        followed = Followed::Partly;
     }
-    false
+    followed
 }

@@ -1,5 +1,6 @@
 //! Folders and messages of a mailbox.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 /// Newest headers stored per folder; searched if the server supports ASCII only.
@@ -109,16 +110,9 @@ impl MessageRef {
 }
 
 pub fn escaped(text: &str) -> String {
-    use std::fmt::Write;
-    let mut query = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            query.push(char::from(byte));
-        } else {
-            let _ = write!(query, "%{byte:02X}");
-        }
-    }
-    query
+    // RFC 3986, 2.3: unreserved characters stay.
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

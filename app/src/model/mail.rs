@@ -137,7 +137,7 @@ pub struct DraftView {
     pub id: DraftId,
     pub to: String,
     pub subject: String,
-    pub attachments: usize,
+    pub attachments: u32,
     pub updated_at: Timestamp,
 }
 

@@ -40,7 +40,7 @@ pub struct MailboxView {
 pub struct AccountView {
     pub account_address: String,
     pub provider_ready: bool,
-    pub ask: Vec<String>,
+    pub administrators: Vec<String>,
     /// Whether another address than the account's may be connected.
     pub allow_other_address: bool,
     pub mailboxes: Vec<MailboxView>,

@@ -53,7 +53,7 @@ pub fn Account() -> impl IntoView {
                 )
                 .into_any()
         } else {
-            not_ready(&account.ask, user.administrator().is_ok())
+            not_ready(&account.administrators, user.administrator().is_ok())
         };
         let boxes = shown
             .into_iter()
@@ -124,7 +124,7 @@ fn connect_form(
     .into_any()
 }
 
-fn not_ready(ask: &[String], administrator: bool) -> AnyView {
+fn not_ready(administrators: &[String], administrator: bool) -> AnyView {
     let title = "Your institution hasn't set up MS Exchange Online yet.";
     if administrator {
         return view! {
@@ -134,7 +134,11 @@ fn not_ready(ask: &[String], administrator: bool) -> AnyView {
         }
         .into_any();
     }
-    let whom = if ask.is_empty() { "Ask an administrator.".to_owned() } else { format!("Ask {}.", ask.join(" or ")) };
+    let whom = if administrators.is_empty() {
+        "Ask an administrator.".to_owned()
+    } else {
+        format!("Ask {}.", administrators.join(" or "))
+    };
     view! { <Banner tone=Tone::Warning title text=whom/> }.into_any()
 }
 

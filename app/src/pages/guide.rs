@@ -126,18 +126,18 @@ pub(super) fn guide(config: &EmailConfigView) -> AnyView {
     let steps = config
         .guide
         .iter()
-        .map(|GuideStepView { step: which, done, proven }| {
-            let (title, who, body) = step(*which, config);
-            let by = match (*proven, *which) {
+        .map(|GuideStepView { step: guide_step, done, proven }| {
+            let (title, who, body) = step(*guide_step, config);
+            let by = match (*proven, *guide_step) {
                 (false, _) => format!("Who: {who}"),
                 // One person's own consent proves no more than that.
                 (true, GuideStep::Consent) => format!("Checked ✓ for at least one mailbox · Who: {who}"),
                 (true, _) => format!("Checked ✓ · Who: {who}"),
             };
             view! {
-                <li class="guide-step" class:done=*done data-step=which.as_str()>
-                    <div class="guide-tick"><GuideTick step=which.as_str().to_owned() done=*done settled={*proven && which.is_settled_by_proof()} label=format!("Done: {title}")/></div>
-                    <details class="guide-body" open=!*done || *which == GuideStep::Consent>
+                <li class="guide-step" class:done=*done data-step=guide_step.as_str()>
+                    <div class="guide-tick"><GuideTick step=guide_step.as_str().to_owned() done=*done settled={*proven && guide_step.is_settled_by_proof()} label=format!("Done: {title}")/></div>
+                    <details class="guide-body" open=!*done || *guide_step == GuideStep::Consent>
                         <summary><h3>{title}</h3> <span class="quiet">{by}</span></summary>
                         {body}
                     </details>

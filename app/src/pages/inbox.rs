@@ -301,7 +301,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let subject = if header.subject.is_empty() { "(no subject)".to_owned() } else { header.subject.clone() };
     // In these folders the recipients say more than the sender.
     let outgoing = matches!(view.folder.role, FolderRole::Sent | FolderRole::Drafts);
-    let who = match (outgoing, header.recipients.is_empty(), header.from.is_empty()) {
+    let correspondent = match (outgoing, header.recipients.is_empty(), header.from.is_empty()) {
         (true, false, _) => format!("To {}", header.recipients),
         (_, _, true) => "(no sender)".to_owned(),
         _ => header.from.clone(),
@@ -314,7 +314,7 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
             <a href=href id=format!("open-{}-{uid}", view.uid_validity)>
                 <span class="mail-who">
                     {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}
-                    <bdi>{who}</bdi>
+                    <bdi>{correspondent}</bdi>
                 </span>
                 <span class="mail-subject"><bdi>{subject}</bdi></span>
                 <span class="mail-marks">

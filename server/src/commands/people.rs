@@ -44,7 +44,7 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
     let person = AddPerson { institution: row.id, address: &address, role, password, announce: None };
     let added = services.add_person_within(&mut tx, &person).await;
     let token = added.map_err(|error| StartError::Other(error.to_string()))?;
-    services.store.commit(tx).await?;
+    tx.commit().await?;
     introduce(&services, &row, &address, token);
     Ok(())
 }

@@ -2,4 +2,5 @@
 
 pub mod backoff;
 pub mod keyed_lock;
+pub mod lease;
 pub mod window_counters;

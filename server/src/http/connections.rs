@@ -144,7 +144,7 @@ impl Drop for Slot {
 struct Activity {
     /// Bytes in both directions.
     moved: AtomicU64,
-    asked: AtomicU64,
+    requests: AtomicU64,
     requested: AtomicBool,
     reading: AtomicBool,
     waits_for_us: AtomicBool,
@@ -203,13 +203,13 @@ impl AsyncRead for Socket {
         let (this, before) = (self.get_mut(), buf.filled().len());
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         this.activity.moved.fetch_add((buf.filled().len() - before) as u64, Relaxed);
-        let asked = this.activity.asked.load(Relaxed);
-        if this.activity.requested.load(Relaxed) || this.in_head.is_some_and(|before| before != asked) {
+        let requests = this.activity.requests.load(Relaxed);
+        if this.activity.requested.load(Relaxed) || this.in_head.is_some_and(|before| before != requests) {
             this.in_head = None;
         }
         if polled.is_ready() {
             if !this.activity.requested.load(Relaxed) && this.in_head.is_none() {
-                this.in_head = Some(asked);
+                this.in_head = Some(requests);
                 this.head_timer.as_mut().reset(Instant::now() + this.head);
             }
             return polled;
@@ -366,7 +366,7 @@ impl Drop for ResponseBody {
 /// Ends if no request came in time.
 async fn silent(activity: &Activity, limit: Duration) {
     sleep(limit).await;
-    if activity.asked.load(Relaxed) > 0 {
+    if activity.requests.load(Relaxed) > 0 {
         std::future::pending::<()>().await;
     }
 }
@@ -378,7 +378,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     let (known, bounds) = (Arc::clone(&activity), Arc::clone(&limits));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let activity = Arc::clone(&known);
-        activity.asked.fetch_add(1, Relaxed);
+        activity.requests.fetch_add(1, Relaxed);
         activity.requested.store(true, Relaxed);
         activity.reading.store(!request.body().is_end_stream(), Relaxed);
         activity.waits_for_us.store(true, Relaxed);

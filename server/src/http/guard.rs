@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use tracing::Instrument;
 
 use app::api::drafts::{AttachFiles, SaveDraft, SendMessage};
 use app::api::email_config::SetGuideStep;
@@ -17,9 +16,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-
+use cookie::Cookie;
 use leptos::server_fn::ServerFn;
 use leptos::server_fn::error::FromServerFnError;
+use tracing::Instrument;
 
 use super::AppState;
 use crate::message::escape::escaped;
@@ -48,6 +48,10 @@ pub(super) async fn in_span(request: Request, next: Next) -> Response {
 /// Attaches institution and user to the request. Answers 404 for an unknown host, 403 for a foreign origin, and 401 or the sign-in
 /// page for functions that need a session, before reading the body.
 pub(super) async fn visitor(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    // A target in authority form (RFC 9112, 3.2.3) has no path; only CONNECT may use it.
+    if request.uri().path_and_query().is_none() {
+        return plain(StatusCode::BAD_REQUEST, "Something went wrong", "The address of this request has no path.");
+    }
     let services = &state.services;
     let host = text(request.headers(), header::HOST).unwrap_or_default().to_owned();
     let row = match services.config.public_url.slug(&host) {
@@ -203,13 +207,9 @@ fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
 const MOST_COOKIE: usize = 2_000;
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('=').map(ToOwned::to_owned))
-        .filter(|value| !value.is_empty() && value.len() <= MOST_COOKIE)
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let found = all.flat_map(Cookie::split_parse).flatten().find(|cookie| cookie.name() == name)?;
+    Some(found.value()).filter(|value| !value.is_empty() && value.len() <= MOST_COOKIE).map(ToOwned::to_owned)
 }
 
 /// Headers in which proxies forward client addresses.
@@ -293,7 +293,7 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
         return plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nothing was saved",
-            "Entrepost can't save anything now: it can't reach its database, or its disk is full. Go back: your text is still in the form. Try again in a minute. If it keeps failing, tell the people who run this server.",
+            "Entrepost can't save anything now: it can't reach its database, or its disk is full. Go back: your text is still in the form. Try again in a minute. If it keeps failing, contact your Entrepost host.",
         );
     }
     if let Some(url) = response.headers_mut().remove(PROVIDER_REDIRECT) {
@@ -316,7 +316,7 @@ pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Resp
     let mut response = plain(
         StatusCode::INTERNAL_SERVER_ERROR,
         "Something went wrong on our side",
-        "Try again. If it happens again, tell the people who run this server.",
+        "Try again. If it happens again, contact your Entrepost host.",
     );
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -19,7 +19,7 @@ use crate::message::escape::escaped;
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 #[derive(serde::Deserialize)]
-pub(super) struct Asked {
+pub(super) struct MessageQuery {
     mailbox: String,
     folder: String,
     validity: u32,
@@ -30,7 +30,7 @@ pub(super) struct Asked {
     images: Option<String>,
 }
 
-impl Asked {
+impl MessageQuery {
     fn place(&self) -> Option<MessageRef> {
         let mailbox = self.mailbox.parse().ok()?;
         Some(MessageRef { mailbox, folder: self.folder.clone(), uid_validity: self.validity, uid: self.uid })
@@ -43,28 +43,28 @@ fn trouble(error: &AppError) -> Response {
 }
 
 /// Checks the session before parsing the query: requests without a session learn nothing.
-fn asked_by(
+fn requested_message(
     visitor: &Visitor,
-    asked: Result<Query<Asked>, QueryRejection>,
-) -> Result<(MailOwner, MessageRef, Asked), AppError> {
+    query: Result<Query<MessageQuery>, QueryRejection>,
+) -> Result<(MailOwner, MessageRef, MessageQuery), AppError> {
     let user = visitor.signed_in()?.mail()?;
-    let Query(asked) = asked.map_err(|_| AppError::NotFound)?;
-    let place = asked.place().ok_or(AppError::NotFound)?;
-    Ok((user, place, asked))
+    let Query(query) = query.map_err(|_| AppError::NotFound)?;
+    let place = query.place().ok_or(AppError::NotFound)?;
+    Ok((user, place, query))
 }
 
 /// The HTML body of a message. Its policy allows no scripts, no loading, and no access to pages or cookies of this site.
 pub(super) async fn document(
     State(state): State<AppState>,
     Extension(visitor): Extension<Visitor>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    query: Result<Query<MessageQuery>, QueryRejection>,
 ) -> Response {
-    let (user, place, asked) = match asked_by(&visitor, asked) {
+    let (user, place, query) = match requested_message(&visitor, query) {
         Ok(found) => found,
         Err(error) => return trouble(&error),
     };
-    let remote_images = asked.images.as_deref() == Some("shown");
-    match state.backend.inbox.document(&user, &place, &asked.nested, remote_images).await {
+    let remote_images = query.images.as_deref() == Some("shown");
+    match state.backend.inbox.document(&user, &place, &query.nested, remote_images).await {
         Ok(document) => {
             let images = if remote_images { "data: https: http:" } else { "data:" };
             let policy = format!(
@@ -104,13 +104,13 @@ fn harmless_type(content_type: &str) -> HeaderValue {
 pub(super) async fn download(
     State(state): State<AppState>,
     Extension(visitor): Extension<Visitor>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    query: Result<Query<MessageQuery>, QueryRejection>,
 ) -> Response {
-    let (user, place, asked) = match asked_by(&visitor, asked) {
+    let (user, place, query) = match requested_message(&visitor, query) {
         Ok(found) => found,
         Err(error) => return trouble(&error),
     };
-    match state.backend.inbox.download(&user, &place, &asked.nested, asked.number).await {
+    match state.backend.inbox.download(&user, &place, &query.nested, query.number).await {
         Ok(file) => {
             let name = utf8_percent_encode(&file.name, NAME);
             let mut headers = HeaderMap::new();

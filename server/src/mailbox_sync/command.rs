@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use app::model::HeaderView;
+use app::model::{HeaderView, MessageRef};
 
 use crate::access_tokens::TokenError;
 use crate::diagnosis::Fault;
@@ -50,46 +50,34 @@ impl SyncError {
     }
 }
 
+/// Messages of one folder.
+#[derive(Debug, Clone)]
+pub struct MessageSet {
+    pub folder: String,
+    pub uid_validity: u32,
+    pub uids: Vec<u32>,
+}
+
 #[derive(Debug, Clone)]
 pub enum Command {
     Sync {
         folder: String,
     },
-    Open {
-        folder: String,
-        /// UIDVALIDITY.
-        uid_validity: u32,
-        uid: u32,
-    },
-    /// Bytes of a message.
+    Open(MessageRef),
     Bytes {
-        folder: String,
-        /// UIDVALIDITY.
-        uid_validity: u32,
-        uid: u32,
+        message: MessageRef,
         from: u32,
         length: u32,
     },
     Flag {
-        folder: String,
-        /// UIDVALIDITY.
-        uid_validity: u32,
-        uids: Vec<u32>,
+        messages: MessageSet,
         flag: imap::Flag,
         set: bool,
     },
     /// Move to the folder for deleted messages; from there, expunge.
-    Delete {
-        folder: String,
-        /// UIDVALIDITY.
-        uid_validity: u32,
-        uids: Vec<u32>,
-    },
+    Delete(MessageSet),
     Move {
-        folder: String,
-        /// UIDVALIDITY.
-        uid_validity: u32,
-        uids: Vec<u32>,
+        messages: MessageSet,
         to: String,
     },
     Search {

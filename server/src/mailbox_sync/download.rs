@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::{Command, MailboxSync, Reply, SyncError};
 use crate::message::{Decoder, Encoding, Part};
-use app::model::{InstitutionId, MailboxId};
+use app::model::{InstitutionId, MessageRef};
 
 /// Bytes per fetch.
 const FETCH_CHUNK: u32 = 256 * 1024;
 
 pub struct PartDownload {
     sync: Arc<MailboxSync>,
-    mailbox: (InstitutionId, MailboxId),
-    at: (String, u32, u32),
+    institution: InstitutionId,
+    message: MessageRef,
     from: u32,
     left: u32,
     decoder: Decoder,
@@ -20,18 +20,13 @@ pub struct PartDownload {
 }
 
 impl PartDownload {
-    /// A reader of a part, or (without one) of the whole message. `at`: folder, UIDVALIDITY, UID.
-    pub fn new(
-        sync: Arc<MailboxSync>,
-        mailbox: (InstitutionId, MailboxId),
-        at: (String, u32, u32),
-        part: Option<&Part>,
-    ) -> Self {
+    /// Reads a part, or without one the whole message.
+    pub fn new(sync: Arc<MailboxSync>, institution: InstitutionId, message: MessageRef, part: Option<&Part>) -> Self {
         let (from, left, encoding) =
             part.map_or((0, u32::MAX, Encoding::Identity), |part| (part.from, part.length, part.encoding));
         let ready = part.and_then(|part| part.bytes.clone());
         let left = if ready.is_some() { 0 } else { left };
-        Self { sync, mailbox, at, from, left, decoder: Decoder::new(encoding), ready }
+        Self { sync, institution, message, from, left, decoder: Decoder::new(encoding), ready }
     }
 
     pub fn ended(self) -> Self {
@@ -49,9 +44,8 @@ impl PartDownload {
                 return Ok((!last.is_empty()).then_some(last));
             }
             let length = self.left.min(FETCH_CHUNK);
-            let (folder, uid_validity, uid) = self.at.clone();
-            let command = Command::Bytes { folder, uid_validity, uid, from: self.from, length };
-            let Reply::Bytes(bytes) = self.sync.execute(self.mailbox.0, self.mailbox.1, command).await? else {
+            let command = Command::Bytes { message: self.message.clone(), from: self.from, length };
+            let Reply::Bytes(bytes) = self.sync.execute(self.institution, self.message.mailbox, command).await? else {
                 return Err(SyncError::NoMessage);
             };
             let got = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

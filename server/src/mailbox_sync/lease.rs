@@ -5,13 +5,14 @@
 //! replica without it. With SQLite there is only one process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use app::model::{InstitutionId, MailboxId};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Command, MailboxSync, Request, Signal, SyncError, locked};
+use crate::concurrency::lease::renewing;
 use crate::store::{Backend, Event, Lease, subscribe};
 
 /// A lease ends this long after its last renewal, in milliseconds.
@@ -29,7 +30,7 @@ const ANNOUNCED_FOR: Duration = Duration::from_secs(45);
 /// A held lease. Release it with [`MailboxSync::release_lease`]; otherwise it expires.
 pub(super) struct ConnectionLease {
     renewing: Option<tokio::task::AbortHandle>,
-    lost: Arc<AtomicBool>,
+    lost: CancellationToken,
     /// It was requested from another replica, which wants it back soon.
     pub wanted_back: bool,
 }
@@ -37,7 +38,7 @@ pub(super) struct ConnectionLease {
 impl ConnectionLease {
     /// Whether another replica took it because it was not renewed in time.
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.is_cancelled()
     }
 }
 
@@ -63,29 +64,29 @@ impl MailboxSync {
         mailbox: MailboxId,
     ) -> Result<Option<ConnectionLease>, SyncError> {
         if self.store.backend() == Backend::Sqlite {
-            return Ok(Some(ConnectionLease { renewing: None, lost: Arc::default(), wanted_back: false }));
+            return Ok(Some(ConnectionLease { renewing: None, lost: CancellationToken::new(), wanted_back: false }));
         }
         if !self.try_lease(institution, mailbox).await? {
             return Ok(None);
         }
         locked(&self.leased).insert(mailbox);
-        let lost = Arc::new(AtomicBool::new(false));
-        let (sync, gone) = (Arc::downgrade(self), Arc::clone(&lost));
-        let renewing = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RENEW_INTERVAL).await;
-                let Some(sync) = sync.upgrade() else { return };
+        let lost = CancellationToken::new();
+        let (sync, gone) = (Arc::downgrade(self), lost.clone());
+        let renew = move || {
+            let (sync, gone) = (sync.upgrade(), gone.clone());
+            async move {
+                let Some(sync) = sync else { return gone.cancel() };
                 match sync.try_lease(institution, mailbox).await {
                     Ok(true) => {}
                     Ok(false) => {
                         locked(&sync.leased).remove(&mailbox);
-                        gone.store(true, Ordering::Relaxed);
-                        return;
+                        gone.cancel();
                     }
                     Err(error) => tracing::warn!("cannot renew the lease of a connection: {error}"),
                 }
             }
-        });
+        };
+        let renewing = tokio::spawn(renewing(lost.clone().cancelled_owned(), RENEW_INTERVAL, renew));
         Ok(Some(ConnectionLease { renewing: Some(renewing.abort_handle()), lost, wanted_back: false }))
     }
 
@@ -108,7 +109,7 @@ impl MailboxSync {
                 if self.store.mailbox(institution, mailbox).await?.is_none() {
                     return Err(SyncError::Gone);
                 }
-                self.store.publish(Event::Wanted(mailbox, self.owner)).await;
+                self.store.publish(Event::ConnectionWanted(mailbox, self.owner)).await;
                 asked = Some(Instant::now());
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -127,7 +128,7 @@ impl MailboxSync {
         }
         locked(&self.leased).remove(&mailbox);
         match self.store.end_lease(Lease::Connection, mailbox, self.owner).await {
-            Ok(()) => self.store.publish(Event::Free(mailbox, self.owner)).await,
+            Ok(()) => self.store.publish(Event::ConnectionReleased(mailbox, self.owner)).await,
             // It expires.
             Err(error) => tracing::warn!("cannot release the lease of a connection: {error}"),
         }
@@ -141,7 +142,7 @@ impl MailboxSync {
 
     /// Announces a watched folder to the holder of the connection.
     pub(super) async fn announce_watch(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) {
-        self.store.publish(Event::Looked(institution, mailbox, self.owner, folder.to_owned())).await;
+        self.store.publish(Event::FolderWatched(institution, mailbox, self.owner, folder.to_owned())).await;
     }
 
     /// Handles events of other replicas until the store is closed.
@@ -149,10 +150,14 @@ impl MailboxSync {
         let (event, this) = (self.store.events(), Arc::downgrade(&self));
         drop(self);
         subscribe(event, this, |this, event| match event {
-            Event::Wanted(mailbox, who) if who != this.owner => this.signal_if_running(mailbox, Signal::HandOver),
-            Event::Free(mailbox, who) if who != this.owner => this.signal_if_running(mailbox, Signal::Look),
-            Event::Looked(institution, mailbox, who, folder)
-                if who != this.owner && locked(&this.leased).contains(&mailbox) =>
+            Event::ConnectionWanted(mailbox, owner) if owner != this.owner => {
+                this.signal_if_running(mailbox, Signal::HandOver);
+            }
+            Event::ConnectionReleased(mailbox, owner) if owner != this.owner => {
+                this.signal_if_running(mailbox, Signal::Look);
+            }
+            Event::FolderWatched(institution, mailbox, owner, folder)
+                if owner != this.owner && locked(&this.leased).contains(&mailbox) =>
             {
                 locked(&this.elsewhere).insert((mailbox, folder.clone()), Instant::now());
                 let (done, _) = tokio::sync::oneshot::channel();

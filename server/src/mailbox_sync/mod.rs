@@ -31,7 +31,7 @@ use crate::mail::Trust;
 use crate::message::ParsedMessage;
 use crate::store::Store;
 
-pub use command::{Command, Listing, Reply, SyncError};
+pub use command::{Command, Listing, MessageSet, Reply, SyncError};
 pub use download::PartDownload;
 pub use operations::find_test_message;
 

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::model::{FolderRole, HeaderView};
+use app::model::{FolderRole, HeaderView, MessageRef};
 use tokio::time::Instant;
 
 use super::worker::{FETCH_CHUNK, MAX_SHOWN, MailboxWorker};
 use crate::mail::MailError;
 use crate::mail::imap::{Mark, Session};
-use crate::mailbox_sync::{Command, Listing, Reply, SyncError, folders, headers, search};
+use crate::mailbox_sync::{Command, Listing, MessageSet, Reply, SyncError, folders, headers, search};
 use crate::message::{self, ParsedMessage};
 
 impl MailboxWorker {
@@ -22,22 +22,22 @@ impl MailboxWorker {
                 Ok(Reply::Done)
             }
             Command::Sync { folder } => self.sync(folder).await.map(|()| Reply::Done),
-            Command::Open { folder, uid_validity, uid } => {
-                self.opened(folder, *uid_validity, *uid).await.map(Reply::Opened)
-            }
-            Command::Bytes { folder, uid_validity, uid, from, length } => {
-                let session = self.at(folder, *uid_validity).await?;
-                let bytes = session.bytes(*uid, *from, (*length).min(FETCH_CHUNK)).await?;
+            Command::Open(message) => self.open(message).await.map(Reply::Opened),
+            Command::Bytes { message, from, length } => {
+                let session = self.at(&message.folder, message.uid_validity).await?;
+                let bytes = session.bytes(message.uid, *from, (*length).min(FETCH_CHUNK)).await?;
                 bytes.map(Reply::Bytes).ok_or(SyncError::NoMessage)
             }
-            Command::Flag { folder, uid_validity, uids, flag, set } => {
-                self.at(folder, *uid_validity).await?.flag(uids, *flag, *set).await?;
+            Command::Flag { messages, flag, set } => {
+                let session = self.at(&messages.folder, messages.uid_validity).await?;
+                session.flag(&messages.uids, *flag, *set).await?;
                 Ok(Reply::Done)
             }
-            Command::Delete { folder, uid_validity, uids } => self.delete(folder, *uid_validity, uids).await,
-            Command::Move { folder, uid_validity, uids, to } => {
-                let moved = self.at(folder, *uid_validity).await?.move_to(uids, to).await?;
-                self.sync(folder).await?;
+            Command::Delete(messages) => self.delete(messages).await,
+            Command::Move { messages, to } => {
+                let session = self.at(&messages.folder, messages.uid_validity).await?;
+                let moved = session.move_to(&messages.uids, to).await?;
+                self.sync(&messages.folder).await?;
                 self.sync(to).await?;
                 Ok(Reply::Moved(moved))
             }
@@ -101,12 +101,9 @@ impl MailboxWorker {
         Ok(session)
     }
 
-    pub(super) async fn opened(
-        &mut self,
-        folder: &str,
-        uid_validity: u32,
-        uid: u32,
-    ) -> Result<Arc<ParsedMessage>, SyncError> {
+    async fn open(&mut self, message: &MessageRef) -> Result<Arc<ParsedMessage>, SyncError> {
+        let MessageRef { folder, uid_validity, uid, .. } = message;
+        let (uid_validity, uid) = (*uid_validity, *uid);
         // The key contains the account: another account's message must never be found under it.
         let mailbox = self.mailbox().await?;
         let key = format!("{}\0{}\0{uid_validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
@@ -142,7 +139,7 @@ impl MailboxWorker {
         Ok(opened)
     }
 
-    pub(super) async fn delete(&mut self, folder: &str, uid_validity: u32, uids: &[u32]) -> Result<Reply, SyncError> {
+    async fn delete(&mut self, messages: &MessageSet) -> Result<Reply, SyncError> {
         // Asks the server rather than the store, so that nothing is expunged by mistake.
         let chosen = self.mailbox().await?.trash_folder;
         let session = self.session().await?;
@@ -150,14 +147,14 @@ impl MailboxWorker {
         let chosen = folders.iter().find(|one| one.selectable && Some(&one.name) == chosen.as_ref());
         let trash = chosen.or_else(|| folders.iter().find(|one| one.role == FolderRole::Trash));
         let trash = trash.map(|one| one.name.clone()).ok_or(SyncError::NoTrash)?;
-        let session = self.at(folder, uid_validity).await?;
-        let moved = if trash == folder {
-            session.erase(uids).await?;
+        let session = self.at(&messages.folder, messages.uid_validity).await?;
+        let moved = if trash == messages.folder {
+            session.erase(&messages.uids).await?;
             None
         } else {
-            session.move_to(uids, &trash).await?
+            session.move_to(&messages.uids, &trash).await?
         };
-        self.sync(folder).await?;
+        self.sync(&messages.folder).await?;
         Ok(Reply::Moved(moved))
     }
 

@@ -48,11 +48,11 @@ fn word(text: &str) -> Option<Word<'_>> {
     let bytes = match encoding {
         // Continued in another parameter (RFC 2231): the pieces are joined first.
         'b' if data.contains(['"', ';']) => return None,
-        'b' => transfer::decode(Encoding::Base64, base64.as_deref().unwrap_or_default().as_bytes()).0,
+        'b' => transfer::decode(Encoding::Base64, base64.as_deref().unwrap_or_default().as_bytes()).bytes,
         'q' => {
             // Blanks at the end of a line are data.
             let data = data.replace("\r\n", "").replace('\n', "").replace(['_', ' '], "=20");
-            transfer::decode(Encoding::QuotedPrintable, data.as_bytes()).0
+            transfer::decode(Encoding::QuotedPrintable, data.as_bytes()).bytes
         }
         _ => return None,
     };
@@ -80,10 +80,10 @@ pub fn normalised(header: &[u8]) -> String {
 fn joined(charset: &str, before: &[u8], behind: &[u8], base64: (String, &str)) -> Option<(Vec<u8>, String)> {
     let encoding = encoding_rs::Encoding::for_label(charset.as_bytes())?;
     let is_clean = |bytes: &[u8]| encoding.decode_without_bom_handling_and_without_replacement(bytes).is_some();
-    let alone = transfer::decode(Encoding::Base64, base64.0.as_bytes()).0.len();
+    let alone = transfer::decode(Encoding::Base64, base64.0.as_bytes()).bytes.len();
     let text = base64.0 + base64.1;
     let mut whole = before[..before.len() - alone].to_vec();
-    whole.extend(transfer::decode(Encoding::Base64, text.as_bytes()).0);
+    whole.extend(transfer::decode(Encoding::Base64, text.as_bytes()).bytes);
     (is_clean(&whole) && !is_clean(&[before, behind].concat())).then_some((whole, text))
 }
 

@@ -41,6 +41,6 @@ pub fn bytes_of(raw: &[u8], part: &Part) -> Vec<u8> {
     let (from, to) = (part.from as usize, part.from.saturating_add(part.length) as usize);
     match &part.bytes {
         Some(bytes) => bytes.to_vec(),
-        None => decode(part.encoding, raw.get(from..to.min(raw.len())).unwrap_or_default()).0,
+        None => decode(part.encoding, raw.get(from..to.min(raw.len())).unwrap_or_default()).bytes,
     }
 }

@@ -39,7 +39,7 @@ pub fn of_data_url(url: &str) -> Option<(&'static str, Vec<u8>)> {
     let head = head.get(5..)?.to_ascii_lowercase();
     let unescaped: Cow<'_, [u8]> = percent_encoding::percent_decode_str(data).into();
     let bytes = if head.trim_end().ends_with("base64") {
-        transfer::decode(Encoding::Base64, &unescaped).0
+        transfer::decode(Encoding::Base64, &unescaped).bytes
     } else {
         unescaped.into_owned()
     };

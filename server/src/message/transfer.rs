@@ -296,12 +296,19 @@ fn quoted_printable(text: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Decodes a whole part. The flag says whether bytes were lost.
-pub fn decode(encoding: Encoding, bytes: &[u8]) -> (Vec<u8>, bool) {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    pub bytes: Vec<u8>,
+    /// Bytes were lost on the way.
+    pub lost: bool,
+}
+
+/// Decodes a whole part.
+pub fn decode(encoding: Encoding, bytes: &[u8]) -> Decoded {
     let mut decoder = Decoder::new(encoding);
     let mut all = decoder.push(bytes);
     all.extend(decoder.finish());
-    (all, decoder.lost())
+    Decoded { bytes: all, lost: decoder.lost() }
 }
 
 /// Whether decoding base64 loses bytes.
@@ -352,19 +359,31 @@ mod tests {
         let file: Vec<u8> = (0..=255).cycle().take(3_000).collect();
         for size in [55, 56, 57] {
             let padded: String = file.chunks(size).map(|chunk| BASE64_STANDARD.encode(chunk) + "\r\n").collect();
-            assert_eq!(decode(Encoding::Base64, padded.as_bytes()), (file.clone(), false), "{size}");
+            assert_eq!(
+                decode(Encoding::Base64, padded.as_bytes()),
+                Decoded { bytes: file.clone(), lost: false },
+                "{size}"
+            );
         }
         let encoded = lines(&BASE64_STANDARD.encode(&file), 76);
         for stray in ["!", "\0", "*\r\n", " ", "\u{fffd}"] {
             let mut dirty = encoded.clone();
             dirty.insert_str(100, stray);
-            assert_eq!(decode(Encoding::Base64, dirty.as_bytes()).0, file, "{stray:?}");
-            assert_eq!(decode(Encoding::Base64, format!("{encoded}{stray}").as_bytes()).0, file, "{stray:?}");
+            assert_eq!(decode(Encoding::Base64, dirty.as_bytes()).bytes, file, "{stray:?}");
+            assert_eq!(decode(Encoding::Base64, format!("{encoded}{stray}").as_bytes()).bytes, file, "{stray:?}");
         }
-        assert_eq!(decode(Encoding::Base64, b"QUI"), (b"AB".to_vec(), false));
-        assert_eq!(decode(Encoding::Base64, b"QUJDRA"), (b"ABCD".to_vec(), false));
-        assert_eq!(decode(Encoding::Base64, b"QUJDQR=="), (b"ABCA".to_vec(), false), "bits too many");
-        assert_eq!(decode(Encoding::Base64, b"QUJDR"), (b"ABC".to_vec(), true), "a byte is lost, and it is said");
+        assert_eq!(decode(Encoding::Base64, b"QUI"), Decoded { bytes: b"AB".to_vec(), lost: false });
+        assert_eq!(decode(Encoding::Base64, b"QUJDRA"), Decoded { bytes: b"ABCD".to_vec(), lost: false });
+        assert_eq!(
+            decode(Encoding::Base64, b"QUJDQR=="),
+            Decoded { bytes: b"ABCA".to_vec(), lost: false },
+            "bits too many"
+        );
+        assert_eq!(
+            decode(Encoding::Base64, b"QUJDR"),
+            Decoded { bytes: b"ABC".to_vec(), lost: true },
+            "a byte is lost, and it is said"
+        );
     }
 
     #[test]
@@ -376,7 +395,7 @@ mod tests {
             "\r\n_______________________________________________\r\nlist mailing list\r\n",
             "This message was scanned by a gateway, and is clean.\r\n",
         ] {
-            let (decoded, _) = decode(Encoding::Base64, format!("{encoded}{footer}").as_bytes());
+            let decoded = decode(Encoding::Base64, format!("{encoded}{footer}").as_bytes()).bytes;
             assert_eq!(String::from_utf8_lossy(&decoded), text, "{footer}");
         }
     }
@@ -421,11 +440,11 @@ mod tests {
             ("one line", encoded.clone()),
             ("a blank in each line", lines(&encoded, 76).replace("\r\n", " \r\n ").replace("Njc4", "Nj c4")),
         ] {
-            let (decoded, is_lost) = decode(Encoding::Base64, wire.as_bytes());
+            let Decoded { bytes: decoded, lost: is_lost } = decode(Encoding::Base64, wire.as_bytes());
             assert!(decoded == file, "{what}: {} of {} bytes", decoded.len(), file.len());
             assert!(!is_lost, "{what}");
         }
-        let (decoded, _) = decode(Encoding::Base64, b"Dear parents,\r\nsee you on Monday.\r\n");
+        let decoded = decode(Encoding::Base64, b"Dear parents,\r\nsee you on Monday.\r\n").bytes;
         assert_eq!(String::from_utf8_lossy(&decoded), "Dear parents,\r\nsee you on Monday.\r\n", "it is no base64");
     }
 
@@ -438,7 +457,7 @@ mod tests {
             ("end=", "end"),
             ("blanks \t \r\nnext", "blanks\r\nnext"),
         ] {
-            let (decoded, _) = decode(Encoding::QuotedPrintable, wire.as_bytes());
+            let decoded = decode(Encoding::QuotedPrintable, wire.as_bytes()).bytes;
             assert_eq!(String::from_utf8_lossy(&decoded), text, "{wire}");
         }
     }

@@ -1,5 +1,6 @@
 //! The worker: serves due send queues in parallel, each delivery under a lease that is renewed while it is sent.
 
+use crate::concurrency::lease;
 use crate::diagnosis::Fault;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -251,24 +252,17 @@ impl Outbox {
         // Loaded before sending: nothing may come between the reply and its record.
         let recipients = self.store.recipients(delivery.institution, delivery.id).await?;
         let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
-        let attempted = {
-            let attempt = self.attempt(queue, delivery, &recipients, open_session);
-            tokio::pin!(attempt);
-            loop {
-                tokio::select! {
-                    attempted = &mut attempt => break attempted?,
-                    () = tokio::time::sleep(LEASE_RENEWAL) => {
-                        let until = self.clock.now().plus_ms(LEASE_MS);
-                        if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
-                            tracing::error!("cannot renew the lease of a delivery: {error}");
-                        }
-                        if let Err(error) = self.store.keep_connection(connection, until).await {
-                            tracing::error!("cannot keep the place of a connection: {error}");
-                        }
-                    }
-                }
+        let renew = || async {
+            let until = self.clock.now().plus_ms(LEASE_MS);
+            if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
+                tracing::error!("cannot renew the lease of a delivery: {error}");
+            }
+            if let Err(error) = self.store.keep_connection(connection, until).await {
+                tracing::error!("cannot keep the place of a connection: {error}");
             }
         };
+        let attempt = Box::pin(self.attempt(queue, delivery, &recipients, open_session));
+        let attempted = lease::renewing(attempt, LEASE_RENEWAL, renew).await?;
         let Some(AttemptResult { outcome, fault }) = attempted else { return Ok(true) };
         let now = self.clock.now();
         let next = transition(

@@ -51,7 +51,7 @@ impl Accounts for Handle {
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         // Sign-in starts a new session and ends the old one.
         if let Some(old) = &visitor.person {
             self.store.end_session(institution, old.session()).await?;
@@ -101,7 +101,7 @@ impl Accounts for Handle {
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.outbox.wake();
         self.forgive_link(visitor);
         self.forgive(&self.tries(visitor, &user.address, Some(&user))).await?;
@@ -117,7 +117,7 @@ impl Accounts for Handle {
         let reader = self.reader_of_mailboxes(admin).await?;
         let now = self.clock.now();
         let until = |user: UserId| -> Option<Timestamp> {
-            invitations.iter().find(|(who, until)| *who == user && *until >= now).map(|(_, until)| *until)
+            invitations.iter().find(|(invited, until)| *invited == user && *until >= now).map(|(_, until)| *until)
         };
         Ok(users
             .into_iter()
@@ -166,7 +166,7 @@ impl Accounts for Handle {
             }
             Err(AddPersonError::Other(error)) => return Err(error),
         };
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.outbox.wake();
         let title = format!("{address} is invited.");
         Ok(Services::invitation_notice(admin, address.as_str(), &token, &title, from))
@@ -187,7 +187,7 @@ impl Accounts for Handle {
             let message = self.link_message(institution, &person.address, &token, has_password)?;
             self.enqueue(&mut tx, &message).await?;
         }
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.outbox.wake();
         tracing::info!(by = %admin.user_id(), user = %user, institution = %admin.institution().slug, "an administrator made a new link");
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
@@ -207,7 +207,7 @@ impl Accounts for Handle {
         }
         self.store.set_role(&mut tx, institution, user, role).await?;
         self.store.end_sessions_of(&mut tx, institution, user).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.store.publish(Event::Mail(user)).await;
         let what = if role == Role::Administrator { "an administrator" } else { "a user" };
         Ok(Notice::new(Tone::Success, format!("{} is now {what}.", person.address), "They have to sign in again."))
@@ -219,7 +219,7 @@ impl Accounts for Handle {
         self.still_administrator(&mut tx, admin).await?;
         if !disabled {
             self.store.set_disabled(&mut tx, institution, user, None).await?;
-            self.store.commit(tx).await?;
+            tx.commit().await?;
             return Ok(Notice::new(
                 Tone::Success,
                 format!("{} is enabled.", person.address),
@@ -240,7 +240,7 @@ impl Accounts for Handle {
         self.store.abandon_attempts_of(&mut tx, institution, user, now).await?;
         // After their attempts: a run about to store a mailbox has done so, or finds its attempt ended.
         let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         self.store.publish(Event::Mail(user)).await;
         Ok(Notice::new(
@@ -255,7 +255,7 @@ impl Accounts for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         Ok(Notice::new(Tone::Success, format!("Dismissed for {}.", person.address), ""))
     }
 
@@ -264,7 +264,7 @@ impl Accounts for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.drop_mailbox(&mut tx, found.institution, mailbox).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.tokens.forget(mailbox);
         Ok(Notice::new(
             Tone::Success,

@@ -231,7 +231,7 @@ impl Services {
     pub(super) async fn discard_draft(&self, user: &SignedIn, draft: DraftId) -> Result<Notice> {
         let mut tx = self.store.begin().await?;
         self.store.drop_draft(&mut tx, user.institution().id, user.user_id(), draft).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         Ok(Notice::new(Tone::Success, "Draft discarded.", ""))
     }
 }

@@ -13,7 +13,7 @@ impl From<StoreError> for BackendError {
         if matches!(error, StoreError::NoRoom) || error.is_full() {
             tracing::error!("refusing new data: {error}");
             return AppError::refused(
-                "Nothing was saved: this server's disk is nearly full. Deleting drafts and files frees space. Tell the people who run this server.",
+                "Nothing was saved: this server's disk is nearly full. Deleting drafts and files frees space. Contact your Entrepost host.",
             )
             .into();
         }

@@ -47,7 +47,7 @@ impl Services {
     pub async fn add_person(&self, new: &AddPerson<'_>) -> std::result::Result<Option<String>, AddPersonError> {
         let mut tx = self.store.begin().await?;
         let token = self.add_person_within(&mut tx, new).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.outbox.wake();
         Ok(token)
     }
@@ -110,7 +110,7 @@ impl Services {
             }
             None => Some(self.put_invitation(&mut tx, institution, user.id).await?),
         };
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         Ok(token)
     }
 

@@ -83,7 +83,7 @@ impl Services {
     pub(super) async fn forget_mailbox(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<()> {
         let mut tx = self.store.begin().await?;
         self.store.drop_mailbox(&mut tx, institution, mailbox).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.tokens.forget(mailbox);
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Services {
         };
         let mut tx = self.store.begin().await?;
         self.store.add_attempt(&mut tx, mailbox.institution, &new, now).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         Ok(id)
     }
 }
@@ -127,7 +127,7 @@ impl Mailboxes for Handle {
         let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await?;
         let attempts = self.store.attempts_of(institution, user.user_id(), NEWEST).await?;
         let users = self.store.users(institution).await?;
-        let ask = users
+        let administrators = users
             .into_iter()
             .filter(|person| {
                 person.role == Role::Administrator && person.disabled_at.is_none() && person.id != user.user_id()
@@ -140,7 +140,7 @@ impl Mailboxes for Handle {
         Ok(AccountView {
             account_address: user.address().to_owned(),
             provider_ready,
-            ask,
+            administrators,
             allow_other_address: settings.allow_other_address,
             mailboxes: mailboxes.iter().map(|mailbox| Services::mailbox_view(user, mailbox, &reader)).collect(),
             attempts: self.summaries(attempts).await?,

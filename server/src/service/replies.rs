@@ -8,7 +8,7 @@ use app::model::{
 
 use super::Services;
 use super::drafts::{Body, MOST_FILES};
-use crate::mailbox_sync::Command;
+use crate::mailbox_sync::{Command, MessageSet};
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
 use crate::store::{FlagChange, Mailbox};
 
@@ -96,7 +96,7 @@ impl Services {
             .into());
         }
         for part in &opened.parts {
-            let mut reader = self.part_reader(mailbox, place, part);
+            let mut reader = self.download_part(mailbox, place, Some(part));
             let mut bytes = Vec::new();
             while let Some(some) = reader.next().await.map_err(|error| self.sync_failure(user, mailbox, error))? {
                 bytes.extend(some);
@@ -124,8 +124,9 @@ impl Services {
                 tracing::warn!("cannot note a flag in the list: {error}");
             }
             let flag = crate::mail::imap::Flag::Answered;
-            let ask = Command::Flag { folder, uid_validity, uids: vec![uid], flag, set: true };
-            if let Err(error) = mailbox_sync.execute(institution, mailbox, ask).await {
+            let messages = MessageSet { folder, uid_validity, uids: vec![uid] };
+            let flag = Command::Flag { messages, flag, set: true };
+            if let Err(error) = mailbox_sync.execute(institution, mailbox, flag).await {
                 tracing::debug!("cannot mark a message as answered: {error}");
             }
         });
@@ -272,12 +273,12 @@ fn quoted(how: ReplyKind, opened: &ParsedMessage, zone: Option<UtcOffset>) -> St
         _ => text,
     };
     let text: String = text.replace("\r\n", "\n").chars().take(MOST_QUOTED).collect();
-    let who = super::inbox::joined(&opened.from);
+    let sender = super::inbox::joined(&opened.from);
     let when = opened.date.map(|at| at.text(zone)).unwrap_or_default();
     if how == ReplyKind::Forward {
         let to = written(&opened.to);
         return format!(
-            "\n\n---------- Forwarded message ----------\nFrom: {who}\nDate: {when}\nSubject: {}\nTo: {to}\n\n{text}",
+            "\n\n---------- Forwarded message ----------\nFrom: {sender}\nDate: {when}\nSubject: {}\nTo: {to}\n\n{text}",
             opened.subject
         );
     }
@@ -285,7 +286,7 @@ fn quoted(how: ReplyKind, opened: &ParsedMessage, zone: Option<UtcOffset>) -> St
         .trim_end()
         .lines()
         .map(|line| if line.starts_with('>') { format!(">{line}") } else { format!("> {line}") });
-    let before = if when.is_empty() { format!("{who} wrote:") } else { format!("On {when}, {who} wrote:") };
+    let before = if when.is_empty() { format!("{sender} wrote:") } else { format!("On {when}, {sender} wrote:") };
     format!("\n\n{before}\n{}\n", lines.collect::<Vec<_>>().join("\n"))
 }
 

@@ -91,7 +91,7 @@ pub(super) fn waits(mailbox: &Mailbox) -> Option<Notice> {
         // Perhaps only reading fails; the delivery will show.
         MailboxState::Blocked => (
             "Message queued.",
-            "A check of this mailbox failed. If that stops this message, we'll send it when the mailbox is fixed: see User Account > Email.",
+            "A check of this mailbox failed. If that stops this message, we'll send it when the mailbox is fixed: see User Account › Email.",
         ),
     };
     Some(Notice::new(Tone::Warning, title, text))
@@ -162,7 +162,7 @@ impl Services {
         let mut tx = self.store.begin().await?;
         let queued = self.store.enqueue(&mut tx, &queue, &new, now).await?;
         self.store.drop_draft(&mut tx, institution, user.user_id(), draft).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         if queued {
             self.mark_answered(user, &draft_body);
         }

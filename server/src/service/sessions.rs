@@ -32,11 +32,13 @@ pub fn cookie_name(services: &Services, name: &str) -> String {
 
 /// A cookie for a number of seconds; 0 removes it.
 pub fn cookie(services: &Services, name: &str, value: &str, seconds: i64) -> Cookie {
-    let secure = if services.config.public_url.is_https() { "; Secure" } else { "" };
-    Cookie(format!(
-        "{}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}",
-        cookie_name(services, name)
-    ))
+    let cookie = cookie::Cookie::build((cookie_name(services, name), value))
+        .http_only(true)
+        .same_site(cookie::SameSite::Lax)
+        .path("/")
+        .max_age(time::Duration::seconds(seconds))
+        .secure(services.config.public_url.is_https());
+    Cookie(cookie.to_string())
 }
 
 pub(super) async fn open(

@@ -1,14 +1,12 @@
 //! Connection attempts and their checks.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::sql;
+use crate::store::sql::{changed, columns, execute, fetch_all, fetch_optional, returning, select};
 use app::model::{
     AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId,
 };
-use sqlx::Row;
-use sqlx::any::AnyRow;
 
-use super::{Page, Result, Store, Tx, at, fault, flag, id, named, time};
+use super::{Page, Result, Store, Tx};
 
 /// Automatic attempts kept per person; older ones are deleted. Attempts started by people are all kept.
 const KEPT: i64 = 200;
@@ -93,43 +91,10 @@ pub struct Check {
     pub fault: Option<Fault>,
 }
 
-fn attempt(row: &AnyRow) -> Result<Attempt> {
-    let mailbox: Option<String> = row.try_get("mailbox_id")?;
-    Ok(Attempt {
-        id: id(row, "id")?,
-        institution: id(row, "institution_id")?,
-        user: id(row, "user_id")?,
-        kind: named(row, "kind", AttemptKind::parse)?,
-        stage: named(row, "stage", Stage::parse)?,
-        address: row.try_get("address")?,
-        prove_address: flag(row, "prove_address")?,
-        automatic: flag(row, "automatic")?,
-        client_id: row.try_get("client_id")?,
-        tenant_id: row.try_get("tenant_id")?,
-        browser_sha256: row.try_get("browser_sha256")?,
-        verifier_sealed: row.try_get("verifier_sealed")?,
-        nonce_sealed: row.try_get("nonce_sealed")?,
-        grant_sealed: row.try_get("grant_sealed")?,
-        grant_expires_at: time(row, "grant_expires_at")?,
-        sign_in_name: row.try_get("sign_in_name")?,
-        subject: row.try_get("subject")?,
-        mailbox: mailbox.and_then(|text| text.parse().ok()),
-        outcome: named(row, "outcome", Outcome::parse)?,
-        created_at: at(row, "created_at")?,
-        callback_expires_at: at(row, "callback_expires_at")?,
-        lease_until: time(row, "lease_until")?,
-        finished_at: time(row, "finished_at")?,
-    })
-}
-
-const COLUMNS: &str = "id, institution_id, user_id, kind, stage, address, prove_address, automatic, client_id, tenant_id,
-    browser_sha256, verifier_sealed, nonce_sealed, grant_sealed, grant_expires_at, sign_in_name, subject, mailbox_id, outcome,
-    created_at, callback_expires_at, lease_until, finished_at";
-
-fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
-    // Both parts are constants of this file.
-    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM attempts {condition}"))
-}
+columns!(Attempt: id, institution = "institution_id", user = "user_id", kind, stage, address, prove_address, automatic, client_id,
+    tenant_id, browser_sha256, verifier_sealed, nonce_sealed, grant_sealed, grant_expires_at, sign_in_name, subject,
+    mailbox = "mailbox_id", outcome, created_at, callback_expires_at, lease_until, finished_at);
+columns!(Check: kind = "c.kind", status, detail, duration_ms, fault);
 
 impl Store {
     /// Stores an attempt and its seven waiting checks (none for consent).
@@ -144,7 +109,7 @@ impl Store {
             Some((state, browser, verifier, nonce)) => (Some(state), Some(browser), Some(verifier), Some(nonce)),
             None => (None, None, None, None),
         };
-        sql!(
+        execute!(&mut **tx,
             "INSERT INTO attempts (id, institution_id, user_id, kind, stage, address, automatic, client_id, tenant_id, state_sha256,
                browser_sha256, verifier_sealed, nonce_sealed, mailbox_id, sign_in_name, created_at, callback_expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
@@ -152,17 +117,13 @@ impl Store {
             new.tenant_id, state.map(String::as_str), browser.map(String::as_str), verifier.map(String::as_str),
             nonce.map(String::as_str), new.mailbox.as_ref().map(|(id, _)| id.to_string()),
             new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()), now, new.callback_expires_at
-        )
-        .execute(&mut **tx)
-        .await?;
+        )?;
         if new.kind != AttemptKind::Consent {
             for (position, kind) in CheckKind::ALL.into_iter().enumerate() {
-                sql!(
+                execute!(&mut **tx,
                     "INSERT INTO checks (attempt_id, position, kind, status) VALUES ($1, $2, $3, 'waiting')";
                     new.id, i64::try_from(position).unwrap_or_default(), kind
-                )
-                .execute(&mut **tx)
-                .await?;
+                )?;
             }
         }
         Ok(())
@@ -170,48 +131,37 @@ impl Store {
 
     /// Uses up a state: returns its attempt once.
     pub async fn take_state(&self, institution: InstitutionId, state_sha256: &str) -> Result<Option<Attempt>> {
-        let row = sql!(
-            sqlx::AssertSqlSafe(format!(
-            "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in' RETURNING {COLUMNS}"
-        ));
+        fetch_optional!(&self.pool,
+            returning::<Attempt>(
+                "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in'"
+            );
             institution, state_sha256
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(attempt).transpose()
     }
 
     pub async fn attempt(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Option<Attempt>> {
-        let row = sql!(select("WHERE institution_id = $1 AND id = $2"); institution, attempt_id)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.as_ref().map(attempt).transpose()
+        fetch_optional!(&self.pool,
+            select::<Attempt>("FROM attempts WHERE institution_id = $1 AND id = $2");
+            institution, attempt_id
+        )
     }
 
     /// A person's attempts for their own mailboxes before a time, newest first.
     pub async fn attempts_of(&self, institution: InstitutionId, user_id: UserId, page: Page) -> Result<Vec<Attempt>> {
-        let rows = sql!(
-            select(
-            "WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4",
-        );
+        fetch_all!(&self.pool,
+            select::<Attempt>("FROM attempts
+             WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4");
             institution, user_id, page.before, page.limit
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(attempt).collect()
     }
 
     /// The institution's attempts for notifications before a time, newest first.
     pub async fn notification_attempts(&self, institution: InstitutionId, page: Page) -> Result<Vec<Attempt>> {
-        let rows = sql!(
-            select(
-            "WHERE institution_id = $1 AND kind IN ('notifications', 'pair') AND created_at < $2 ORDER BY created_at DESC, id LIMIT $3",
-        );
+        fetch_all!(&self.pool,
+            select::<Attempt>("FROM attempts
+             WHERE institution_id = $1 AND kind IN ('notifications', 'pair') AND created_at < $2 ORDER BY created_at DESC, id LIMIT $3");
             institution, page.before, page.limit
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(attempt).collect()
     }
 
     /// Moves an attempt to its next stage with the result of the sign-in; deletes verifier and nonce. `false`: it has ended meanwhile
@@ -223,16 +173,14 @@ impl Store {
         attempt_id: AttemptId,
         rest: &Resting,
     ) -> Result<bool> {
-        let done = sql!(
+        let rows = changed!(&mut **tx,
             "UPDATE attempts SET stage = $1, address = $2, prove_address = $3, sign_in_name = $4, subject = $5, grant_sealed = $6,
                grant_expires_at = $7, mailbox_id = $8, verifier_sealed = NULL, nonce_sealed = NULL, browser_sha256 = NULL
              WHERE institution_id = $9 AND id = $10 AND stage <> 'finished'";
             rest.stage, rest.address, rest.prove_address, rest.sign_in_name, rest.subject, rest.grant_sealed,
             rest.grant_expires_at, rest.mailbox, institution, attempt_id
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 
     /// Moves an attempt out of stage `from`, if it is there: of two requests only one succeeds.
@@ -244,13 +192,11 @@ impl Store {
         from: Stage,
         to: Stage,
     ) -> Result<bool> {
-        let done = sql!(
+        let rows = changed!(&mut **tx,
             "UPDATE attempts SET stage = $1 WHERE institution_id = $2 AND id = $3 AND stage = $4";
             to, institution, attempt_id, from
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 
     /// Starts the run of a ready attempt for one caller.
@@ -260,13 +206,11 @@ impl Store {
         attempt_id: AttemptId,
         until: Timestamp,
     ) -> Result<bool> {
-        let done = sql!(
+        let rows = changed!(&self.pool,
             "UPDATE attempts SET stage = 'running', lease_until = $1 WHERE institution_id = $2 AND id = $3 AND stage = 'ready'";
             until, institution, attempt_id
-        )
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 
     /// Ends an attempt and deletes its sealed values.
@@ -277,14 +221,12 @@ impl Store {
         outcome: Outcome,
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "UPDATE attempts SET stage = 'finished', outcome = $1, finished_at = $2, grant_sealed = NULL, verifier_sealed = NULL,
-               nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'";
+               nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL
+                WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'";
             outcome, now, institution, attempt_id
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 
     /// Ends every open attempt of a person and deletes their sealed values.
@@ -295,82 +237,58 @@ impl Store {
         user_id: UserId,
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
+        execute!(&mut **tx,
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL WHERE institution_id = $2 AND user_id = $3 AND stage <> 'finished'";
             now, institution, user_id
         )
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
     }
 
     /// Ends abandoned attempts: sign-ins without a redirect, decisions not made, runs whose process died.
     /// Also deletes old attempts beyond those kept per person.
     pub async fn sweep_attempts(&self, now: Timestamp) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL
-             WHERE (stage = 'signing_in' AND callback_expires_at < $1) OR (stage IN ('deciding', 'ready') AND grant_expires_at < $1)
+             WHERE (stage = 'signing_in' AND callback_expires_at < $1) OR (stage IN ('deciding', 'ready')
+              AND grant_expires_at < $1)
                 OR (stage = 'running' AND lease_until < $1) OR (stage = 'ready' AND created_at < $2)";
             now, now.plus_ms(-READY_MS)
-        )
-        .execute(&self.pool)
-        .await?;
+        )?;
         let mut tx = self.begin().await?;
-        let old = "SELECT id FROM attempts a WHERE stage = 'finished' AND automatic = 1 AND (SELECT COUNT(*) FROM attempts b
-             WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.automatic = 1 AND b.created_at > a.created_at) >= $1";
-        sql!(sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})")); KEPT)
-            .execute(&mut *tx)
-            .await?;
-        sql!(sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})")); KEPT).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(())
+        let old =
+            "SELECT id FROM attempts a WHERE stage = 'finished' AND automatic = 1 AND (SELECT COUNT(*) FROM attempts b
+             WHERE b.institution_id = a.institution_id AND b.user_id = a.user_id AND b.automatic = 1
+              AND b.created_at > a.created_at) >= $1";
+        execute!(&mut *tx, sqlx::AssertSqlSafe(format!("DELETE FROM checks WHERE attempt_id IN ({old})")); KEPT)?;
+        execute!(&mut *tx, sqlx::AssertSqlSafe(format!("DELETE FROM attempts WHERE id IN ({old})")); KEPT)?;
+        tx.commit().await
     }
 
     /// The checks of an attempt, in order.
     pub async fn checks(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Vec<Check>> {
-        let rows = sql!(
-            "SELECT c.kind, c.status, c.detail, c.duration_ms, c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
-             WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position";
+        fetch_all!(&self.pool,
+            select::<Check>("FROM checks c JOIN attempts a ON a.id = c.attempt_id
+             WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position");
             institution, attempt_id
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Check {
-                    kind: named(row, "kind", CheckKind::parse)?,
-                    status: named(row, "status", CheckStatus::parse)?,
-                    detail: row.try_get("detail")?,
-                    duration_ms: row.try_get("duration_ms")?,
-                    fault: fault(row, "fault")?,
-                })
-            })
-            .collect()
     }
 
     /// Failures of earlier attempts by the same person at the same mailbox.
     pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<Fault>> {
-        let rows = sql!(
+        fetch_all!(&self.pool,
             "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND a.user_id = $2 AND a.address = $3 AND a.created_at < $4 AND c.fault IS NOT NULL
              ORDER BY a.created_at DESC LIMIT 20";
             institution, attempt.user, attempt.address, attempt.created_at
         )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.iter().map(|row| fault(row, "fault")).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6
              AND EXISTS (SELECT 1 FROM attempts WHERE id = $5 AND institution_id = $7)";
             check.status, check.detail, check.duration_ms, check.fault, attempt_id, check.kind, institution
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 }

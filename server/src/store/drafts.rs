@@ -1,11 +1,9 @@
 //! Drafts and their attachments.
 
-use crate::store::sql::sql;
+use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, select};
 use app::model::{AttachmentId, AttachmentView, DeliveryId, DraftId, FormVersion, InstitutionId, Timestamp, UserId};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 
-use super::{Result, Store, Tx, at, id};
+use super::{Result, Store, Tx};
 
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -25,9 +23,8 @@ pub struct NewAttachment {
     pub content_sealed: String,
 }
 
-fn draft(row: &AnyRow) -> Result<Draft> {
-    Ok(Draft { id: id(row, "id")?, body_sealed: row.try_get("body_sealed")?, updated_at: at(row, "updated_at")? })
-}
+columns!(Draft: id, body_sealed, updated_at);
+columns!(AttachmentView: id = "a.id", name, size);
 
 impl Store {
     /// Saves a draft, unless the same page saved a later version. `false`: it was sent already, belongs to another person, or they have
@@ -42,36 +39,28 @@ impl Store {
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         // A late save may arrive after the message was sent: it makes no new draft.
-        let sent = sql!(
+        let sent: Option<i64> = fetch_optional!(&mut *tx,
             "SELECT 1 FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1";
             institution, user_id, draft.id
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
+        )?;
         if sent.is_some() {
             return Ok(false);
         }
-        let done = sql!(
+        let rows = changed!(&mut *tx,
             "INSERT INTO drafts (id, institution_id, user_id, body_sealed, created_at, updated_at, writer, revision)
              SELECT $1, $2, $3, $4, $5, $5, $7, $8
              WHERE (SELECT COUNT(*) FROM drafts WHERE institution_id = $2 AND user_id = $3 AND id <> $1) < $6
              ON CONFLICT (id) DO UPDATE SET body_sealed = $4, updated_at = $5, writer = $7, revision = $8
              WHERE drafts.institution_id = $2 AND drafts.user_id = $3 AND NOT (drafts.writer = $7 AND drafts.revision > $8)";
-            draft.id, institution, user_id, draft.body_sealed, draft.updated_at, most, version.writer,
-            version.revision
-        )
-        .execute(&mut *tx)
-        .await?;
-        let overtaken = done.rows_affected() == 0
-            && sql!(
-                "SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3";
-                draft.id, institution, user_id
-            )
-            .fetch_optional(&mut *tx)
-            .await?
-            .is_some();
+            draft.id, institution, user_id, draft.body_sealed, draft.updated_at, most, version.writer, version.revision
+        )?;
+        let exists: Option<i64> = fetch_optional!(&mut *tx,
+            "SELECT 1 FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3";
+            draft.id, institution, user_id
+        )?;
         tx.commit().await?;
-        Ok(done.rows_affected() == 1 || overtaken)
+        // If nothing changed, the page saved a later version.
+        Ok(rows == 1 || exists.is_some())
     }
 
     /// The queued message with that key, and the sealed digest of its form.
@@ -81,13 +70,10 @@ impl Store {
         user_id: UserId,
         key: &str,
     ) -> Result<Option<(DeliveryId, String)>> {
-        let row = sql!(
+        fetch_optional!(&self.pool,
             "SELECT id, form_sealed FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1";
             institution, user_id, key
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| Ok((id(&row, "id")?, row.try_get("form_sealed")?))).transpose()
     }
 
     /// Deletes replies begun before a time in which nothing was written.
@@ -97,34 +83,25 @@ impl Store {
             "DELETE FROM attachments WHERE draft_id IN (SELECT id FROM drafts WHERE writer = '' AND updated_at < $1)",
             "DELETE FROM drafts WHERE writer = '' AND updated_at < $1",
         ] {
-            sql!(statement; before).execute(&mut *tx).await?;
+            execute!(&mut *tx, statement; before)?;
         }
-        tx.commit().await?;
-        Ok(())
+        tx.commit().await
     }
 
     pub async fn draft(&self, institution: InstitutionId, user_id: UserId, draft_id: DraftId) -> Result<Option<Draft>> {
-        let row = sql!(
-            "SELECT id, body_sealed, updated_at FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3";
+        fetch_optional!(&self.pool,
+            select::<Draft>("FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3");
             institution, user_id, draft_id
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(draft).transpose()
     }
 
     /// A person's drafts, newest first, with the number of attachments.
-    pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, usize)>> {
-        let rows = sql!(
-            "SELECT id, body_sealed, updated_at, (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id) AS files
-             FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id";
+    pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, u32)>> {
+        fetch_all!(&self.pool,
+            select::<Draft>(", (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id)
+             FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id");
             institution, user_id
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| Ok((draft(row)?, usize::try_from(row.try_get::<i64, _>("files")?).unwrap_or_default())))
-            .collect()
     }
 
     /// Attaches a file within a total limit. `false`: no such draft, or no space.
@@ -139,32 +116,25 @@ impl Store {
         let size = i64::try_from(new.size).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         // The lock makes concurrent uploads count together.
-        let locked = sql!(
+        let locked = changed!(&mut *tx,
             "UPDATE drafts SET updated_at = updated_at WHERE institution_id = $1 AND user_id = $2 AND id = $3";
             institution, user_id, draft_id
-        )
-        .execute(&mut *tx)
-        .await?;
-        if locked.rows_affected() == 0 {
+        )?;
+        if locked == 0 {
             return Ok(false);
         }
-        let row = sql!(
+        let (taken, last): (i64, i64) = fetch_one!(&mut *tx,
             "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT), COALESCE(MAX(position), -1) FROM attachments WHERE draft_id = $1";
             draft_id
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        let (taken, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        )?;
         if taken.saturating_add(size) > i64::try_from(limit).unwrap_or(i64::MAX) {
             return Ok(false);
         }
-        sql!(
+        execute!(&mut *tx,
             "INSERT INTO attachments (id, institution_id, draft_id, position, name, content_type, size, content_sealed)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
             new.id, institution, draft_id, last + 1, new.name, new.content_type, size, new.content_sealed
-        )
-        .execute(&mut *tx)
-        .await?;
+        )?;
         tx.commit().await?;
         Ok(true)
     }
@@ -175,22 +145,11 @@ impl Store {
         user_id: UserId,
         draft_id: DraftId,
     ) -> Result<Vec<AttachmentView>> {
-        let rows = sql!(
-            "SELECT a.id, a.name, a.size FROM attachments a JOIN drafts d ON d.id = a.draft_id
-             WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position";
+        fetch_all!(&self.pool,
+            select::<AttachmentView>("FROM attachments a JOIN drafts d ON d.id = a.draft_id
+             WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position");
             institution, user_id, draft_id
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(AttachmentView {
-                    id: id(row, "id")?,
-                    name: row.try_get("name")?,
-                    size: u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or_default(),
-                })
-            })
-            .collect()
     }
 
     /// Type and sealed content of an attachment.
@@ -200,14 +159,11 @@ impl Store {
         user_id: UserId,
         attachment_id: AttachmentId,
     ) -> Result<Option<(String, String)>> {
-        let row = sql!(
+        fetch_optional!(&self.pool,
             "SELECT a.content_type, a.content_sealed FROM attachments a JOIN drafts d ON d.id = a.draft_id
              WHERE d.institution_id = $1 AND d.user_id = $2 AND a.id = $3";
             institution, user_id, attachment_id
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 
     /// Removes an attachment. `false`: it does not exist.
@@ -218,14 +174,12 @@ impl Store {
         draft: DraftId,
         attachment_id: AttachmentId,
     ) -> Result<bool> {
-        let done = sql!(
+        let rows = changed!(&self.pool,
             "DELETE FROM attachments WHERE id = $1 AND draft_id IN (
                SELECT id FROM drafts WHERE id = $2 AND institution_id = $3 AND user_id = $4)";
             attachment_id, draft, institution, user_id
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 
     pub async fn drop_draft(
@@ -235,19 +189,15 @@ impl Store {
         user_id: UserId,
         draft_id: DraftId,
     ) -> Result<bool> {
-        sql!(
+        execute!(&mut **tx,
             "DELETE FROM attachments WHERE draft_id IN (
                SELECT id FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3)";
             draft_id, institution, user_id
-        )
-        .execute(&mut **tx)
-        .await?;
-        let done = sql!(
+        )?;
+        let rows = changed!(&mut **tx,
             "DELETE FROM drafts WHERE id = $1 AND institution_id = $2 AND user_id = $3";
             draft_id, institution, user_id
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Events may be lost when a connection breaks, so every subscriber also polls.
 
-use crate::store::sql::sql;
+use crate::store::sql::execute;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ pub enum Event {
     Mail(UserId),
     /// A token refresh ended. The sealed access token passes through and is stored nowhere.
     Token(MailboxId, String),
-    Wanted(MailboxId, Uuid),
+    ConnectionWanted(MailboxId, Uuid),
     /// A replica released it.
-    Free(MailboxId, Uuid),
+    ConnectionReleased(MailboxId, Uuid),
     /// A folder is watched on a replica without the connection: its holder syncs that folder.
-    Looked(InstitutionId, MailboxId, Uuid, String),
+    FolderWatched(InstitutionId, MailboxId, Uuid, String),
 }
 
 impl Event {
@@ -42,9 +42,11 @@ impl Event {
         match self {
             Self::Mail(user) => format!("mail {user}"),
             Self::Token(mailbox, sealed) => format!("token {mailbox} {sealed}"),
-            Self::Wanted(mailbox, who) => format!("wanted {mailbox} {who}"),
-            Self::Free(mailbox, who) => format!("free {mailbox} {who}"),
-            Self::Looked(institution, mailbox, who, folder) => format!("looked {institution} {mailbox} {who} {folder}"),
+            Self::ConnectionWanted(mailbox, owner) => format!("wanted {mailbox} {owner}"),
+            Self::ConnectionReleased(mailbox, owner) => format!("free {mailbox} {owner}"),
+            Self::FolderWatched(institution, mailbox, owner, folder) => {
+                format!("looked {institution} {mailbox} {owner} {folder}")
+            }
         }
     }
 
@@ -53,13 +55,17 @@ impl Event {
         match (words.next()?, words.next()?, words.next()) {
             ("mail", user, None) => Some(Self::Mail(user.parse().ok()?)),
             ("token", mailbox, Some(sealed)) => Some(Self::Token(mailbox.parse().ok()?, sealed.to_owned())),
-            ("wanted", mailbox, Some(who)) => Some(Self::Wanted(mailbox.parse().ok()?, who.parse().ok()?)),
-            ("free", mailbox, Some(who)) => Some(Self::Free(mailbox.parse().ok()?, who.parse().ok()?)),
+            ("wanted", mailbox, Some(owner)) => {
+                Some(Self::ConnectionWanted(mailbox.parse().ok()?, owner.parse().ok()?))
+            }
+            ("free", mailbox, Some(owner)) => {
+                Some(Self::ConnectionReleased(mailbox.parse().ok()?, owner.parse().ok()?))
+            }
             ("looked", institution, Some(mailbox)) => {
                 let (institution, mailbox) = (institution.parse().ok()?, mailbox.parse().ok()?);
                 // The rest is the folder name, which may contain blanks.
-                let (who, folder) = text.splitn(4, ' ').nth(3)?.split_once(' ')?;
-                Some(Self::Looked(institution, mailbox, who.parse().ok()?, folder.to_owned()))
+                let (owner, folder) = text.splitn(4, ' ').nth(3)?.split_once(' ')?;
+                Some(Self::FolderWatched(institution, mailbox, owner.parse().ok()?, folder.to_owned()))
             }
             _ => None,
         }
@@ -131,12 +137,16 @@ impl Pieces {
 }
 
 /// Calls the handler for each event while its owner lives and the store is open. Events missed by a slow subscriber are lost.
-pub async fn subscribe<T>(mut event: broadcast::Receiver<Event>, who: Weak<T>, mut told: impl FnMut(&Arc<T>, Event)) {
+pub async fn subscribe<T>(
+    mut event: broadcast::Receiver<Event>,
+    subscriber: Weak<T>,
+    mut told: impl FnMut(&Arc<T>, Event),
+) {
     loop {
         let heard = event.recv().await;
-        let Some(who) = who.upgrade() else { return };
+        let Some(subscriber) = subscriber.upgrade() else { return };
         match heard {
-            Ok(event) => told(&who, event),
+            Ok(event) => told(&subscriber, event),
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
@@ -173,10 +183,7 @@ impl Store {
     pub async fn publish(&self, event: Event) {
         if self.backend == super::Backend::Postgres {
             for notice in notices(&event.to_text()) {
-                let sent: Result<_> = sql!("SELECT CAST(pg_notify($1, $2) AS TEXT)"; CHANNEL, notice)
-                    .execute(&self.pool)
-                    .await
-                    .map_err(Into::into);
+                let sent = execute!(&self.pool, "SELECT CAST(pg_notify($1, $2) AS TEXT)"; CHANNEL, notice);
                 if let Err(error) = sent {
                     tracing::warn!("cannot notify other replicas: {error}");
                 }
@@ -199,9 +206,9 @@ mod tests {
         for event in [
             Event::Mail(UserId(uuid::Uuid::from_u128(1))),
             Event::Token(MailboxId(uuid::Uuid::from_u128(2)), "v1.key.c2VhbGVk".into()),
-            Event::Wanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
-            Event::Free(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
-            Event::Looked(
+            Event::ConnectionWanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            Event::ConnectionReleased(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            Event::FolderWatched(
                 InstitutionId(Uuid::from_u128(1)),
                 MailboxId(Uuid::from_u128(2)),
                 Uuid::from_u128(4),

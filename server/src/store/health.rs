@@ -2,13 +2,14 @@
 //! connection, so that a broken pool does not look like a broken database, and reading the result costs nothing.
 
 use crate::config::DiskSpace;
+use crate::store::sql::{execute, fetch_one};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyConnection, Connection, Row};
+use sqlx::{AnyConnection, Connection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -156,21 +157,20 @@ impl Probe {
     async fn write(&mut self) -> Result<u64> {
         let mut fresh = AnyConnection::connect_with(&self.options).await?;
         backend::prepare(&mut fresh, self.backend, self.space.limit).await?;
-        sqlx::query(
-            "INSERT INTO probes (id, probed_at) VALUES ('store', 1) ON CONFLICT (id) DO UPDATE SET probed_at = probes.probed_at + 1",
-        )
-        .execute(&mut fresh)
-        .await?;
+        execute!(
+            &mut fresh,
+            "INSERT INTO probes (id, probed_at)
+             VALUES ('store', 1) ON CONFLICT (id) DO UPDATE SET probed_at = probes.probed_at + 1"
+        )?;
         let mut reusable = 0;
         if self.backend == Backend::Sqlite {
-            let row = sqlx::query(
+            let (file, bytes): (String, u64) = fetch_one!(
+                &mut fresh,
                 "SELECT (SELECT file FROM pragma_database_list WHERE name = 'main'),
-                        (SELECT page_size FROM pragma_page_size) * (SELECT freelist_count FROM pragma_freelist_count)",
-            )
-            .fetch_one(&mut fresh)
-            .await?;
-            self.file = Some(PathBuf::from(row.try_get::<String, _>(0)?)).filter(|file| !file.as_os_str().is_empty());
-            reusable = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
+                        (SELECT page_size FROM pragma_page_size) * (SELECT freelist_count FROM pragma_freelist_count)"
+            )?;
+            self.file = Some(PathBuf::from(file)).filter(|file| !file.as_os_str().is_empty());
+            reusable = bytes;
         }
         if let Some(before) = self.connection.replace(fresh) {
             before.close().await?;

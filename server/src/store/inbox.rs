@@ -1,15 +1,12 @@
 //! The local copy of mailboxes: folders, and the newest headers of used folders. Bounded.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::sql;
+use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, returning, select};
 use std::collections::HashSet;
 
 use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, Timestamp};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 
-use super::mailboxes::claimed;
-use super::{Mailbox, Result, Store, Tx, at, fault, flag, named, time};
+use super::{Mailbox, Result, Store, Tx};
 
 /// Folders of one mailbox whose headers are kept.
 const KEPT_FOLDERS: i64 = 12;
@@ -35,41 +32,9 @@ pub struct FolderChange {
     pub new: Vec<HeaderView>,
 }
 
-fn number(row: &AnyRow, column: &'static str) -> Result<u32> {
-    Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
-}
-
-fn folder(row: &AnyRow) -> Result<FolderRow> {
-    Ok(FolderRow {
-        name: row.try_get("name")?,
-        role: named(row, "role", FolderRole::parse)?,
-        uid_validity: number(row, "uid_validity")?,
-        total: number(row, "total")?,
-        synced_at: time(row, "synced_at")?,
-        problem: fault(row, "problem")?,
-    })
-}
-
-fn header(row: &AnyRow) -> Result<HeaderView> {
-    let (name, address): (String, String) = (row.try_get("from_name")?, row.try_get("from_address")?);
-    Ok(HeaderView {
-        uid: number(row, "uid")?,
-        from: if name.is_empty() { address.clone() } else { name },
-        from_address: address,
-        recipients: row.try_get("recipients")?,
-        subject: row.try_get("subject")?,
-        received_at: at(row, "received_at")?,
-        size: row.try_get("size")?,
-        seen: flag(row, "seen")?,
-        flagged: flag(row, "flagged")?,
-        answered: flag(row, "answered")?,
-        attachments: flag(row, "attachments")?,
-    })
-}
-
-const HEADER: &str =
-    "SELECT uid, from_name, from_address, recipients, subject, received_at, size, seen, flagged, answered,
-    attachments FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
+columns!(FolderRow: name, role, uid_validity, total, synced_at, problem);
+columns!(HeaderView: uid, from = "COALESCE(NULLIF(from_name, ''), from_address)", from_address, recipients, subject, received_at, size,
+    seen, flagged, answered, attachments);
 
 /// Flags to set or clear; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,15 +44,18 @@ pub struct FlagChange {
     pub answered: Option<bool>,
 }
 
+impl FolderChange {
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.flags.is_empty() && self.new.is_empty()
+    }
+}
+
 impl Store {
     pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
-        let rows = sql!(
-            "SELECT name, role, uid_validity, total, synced_at, problem FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position";
+        fetch_all!(&self.pool,
+            select::<FolderRow>("FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position");
             institution, mailbox
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(folder).collect()
     }
 
     /// Stores the list of folders; deletes the copies of removed ones.
@@ -104,20 +72,20 @@ impl Store {
                 "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3",
                 "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
             ] {
-                sql!(statement; institution, mailbox, old.name).execute(&mut *tx).await?;
+                execute!(&mut *tx, statement; institution, mailbox, old.name)?;
             }
         }
         for (position, (name, role)) in names.iter().enumerate() {
-            sql!(
+            execute!(&mut *tx,
                 "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, $4, $5)
                  ON CONFLICT (mailbox_id, name) DO UPDATE SET position = $4, role = $5";
                 mailbox, institution, name, i64::try_from(position).unwrap_or(i64::MAX), role
-            )
-            .execute(&mut *tx)
-            .await?;
+            )?;
         }
-        tx.commit().await?;
-        Ok(())
+        if !known.iter().map(|row| (&row.name, row.role)).eq(names.iter().map(|(name, role)| (name, *role))) {
+            tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        }
+        tx.commit().await
     }
 
     /// Kept headers of a folder, newest first.
@@ -129,13 +97,11 @@ impl Store {
         offset: u32,
         limit: u32,
     ) -> Result<Vec<HeaderView>> {
-        let rows = sql!(
-            sqlx::AssertSqlSafe(format!("{HEADER} ORDER BY uid DESC LIMIT $4 OFFSET $5"));
+        fetch_all!(&self.pool,
+            select::<HeaderView>("FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3
+             ORDER BY uid DESC LIMIT $4 OFFSET $5");
             institution, mailbox, folder, limit, offset
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(header).collect()
     }
 
     /// The kept message after these in the list, or before them at its end.
@@ -147,15 +113,11 @@ impl Store {
         uids: &[u32],
     ) -> Result<Option<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(None) };
-        let row = sql!(
-            sqlx::AssertSqlSafe(format!(
-            "{HEADER} AND (uid < $4 OR uid > $5) ORDER BY CASE WHEN uid < $4 THEN 0 ELSE 1 END, CASE WHEN uid < $4 THEN -uid ELSE uid END LIMIT 1"
-        ));
+        fetch_optional!(&self.pool,
+            "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND (uid < $4 OR uid > $5)
+             ORDER BY CASE WHEN uid < $4 THEN 0 ELSE 1 END, CASE WHEN uid < $4 THEN -uid ELSE uid END LIMIT 1";
             institution, mailbox, folder, lowest, highest
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(|row| Ok(header(row)?.uid)).transpose()
     }
 
     pub async fn header(
@@ -165,10 +127,10 @@ impl Store {
         folder: &str,
         uid: u32,
     ) -> Result<Option<HeaderView>> {
-        let row = sql!(sqlx::AssertSqlSafe(format!("{HEADER} AND uid = $4")); institution, mailbox, folder, uid)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.as_ref().map(header).transpose()
+        fetch_optional!(&self.pool,
+            select::<HeaderView>("FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4");
+            institution, mailbox, folder, uid
+        )
     }
 
     /// Those of the given messages that already have these flags.
@@ -181,25 +143,20 @@ impl Store {
         flags: FlagChange,
     ) -> Result<HashSet<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(HashSet::new()) };
-        let rows = sql!(
+        let uids: Vec<u32> = fetch_all!(&self.pool,
             "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid BETWEEN $4 AND $5
              AND seen = COALESCE($6, seen) AND flagged = COALESCE($7, flagged)";
             institution, mailbox, folder, lowest, highest, flags.seen, flags.flagged
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(|row| number(row, "uid")).collect()
+        )?;
+        Ok(uids.into_iter().collect())
     }
 
     /// Number of unread messages among the kept ones of a folder.
     pub async fn unread(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Result<u32> {
-        let row = sql!(
-            "SELECT COUNT(*) AS unread FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0";
+        fetch_one!(&self.pool,
+            "SELECT COUNT(*) FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0";
             institution, mailbox, folder
         )
-        .fetch_one(&self.pool)
-        .await?;
-        number(&row, "unread")
     }
 
     /// Stores the result of a sync. With another UIDVALIDITY, deletes the copy of the folder first.
@@ -211,60 +168,53 @@ impl Store {
         change: &FolderChange,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let key = |statement| sql!(statement; institution, mailbox, seen.name);
-        sql!(
+        execute!(&mut *tx,
             "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, 0, $4)
              ON CONFLICT (mailbox_id, name) DO NOTHING";
             mailbox, institution, seen.name, seen.role
-        )
-        .execute(&mut *tx)
-        .await?;
-        let before =
-            key("SELECT uid_validity FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
-                .fetch_one(&mut *tx)
-                .await?;
-        if number(&before, "uid_validity")? != seen.uid_validity {
-            key("DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3")
-                .execute(&mut *tx)
-                .await?;
+        )?;
+        let before: FolderRow = fetch_one!(&mut *tx,
+            select::<FolderRow>("FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3");
+            institution, mailbox, seen.name
+        )?;
+        let same = FolderRow { role: before.role, synced_at: before.synced_at, ..seen.clone() } == before;
+        if !same || !change.is_empty() || before.synced_at.is_none() {
+            tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        }
+        if before.uid_validity != seen.uid_validity {
+            execute!(&mut *tx,
+                "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
+                institution, mailbox, seen.name
+            )?;
         }
         for uid in &change.gone {
-            key("DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4")
-                .bind(i64::from(*uid))
-                .execute(&mut *tx)
-                .await?;
+            execute!(&mut *tx,
+                "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
+                institution, mailbox, seen.name, uid
+            )?;
         }
-        for (uid, [seen, flagged, answered]) in &change.flags {
-            key("UPDATE headers SET seen = $5, flagged = $6, answered = $7
-                 WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4")
-            .bind(i64::from(*uid))
-            .bind(i64::from(*seen))
-            .bind(i64::from(*flagged))
-            .bind(i64::from(*answered))
-            .execute(&mut *tx)
-            .await?;
+        for (uid, [is_seen, flagged, answered]) in &change.flags {
+            execute!(&mut *tx,
+                "UPDATE headers SET seen = $5, flagged = $6, answered = $7
+                 WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
+                institution, mailbox, seen.name, uid, is_seen, flagged, answered
+            )?;
         }
         for new in &change.new {
             put_header(&mut tx, institution, mailbox, &seen.name, new).await?;
         }
-        key("UPDATE folders SET uid_validity = $4, total = $5, synced_at = $6, problem = $7
-             WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3")
-        .bind(i64::from(seen.uid_validity))
-        .bind(i64::from(seen.total))
-        .bind(seen.synced_at.map(|at| at.0))
-        .bind(seen.problem.as_ref().map(Fault::to_json))
-        .execute(&mut *tx)
-        .await?;
+        execute!(&mut *tx,
+            "UPDATE folders SET uid_validity = $4, total = $5, synced_at = $6, problem = $7
+             WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3";
+            institution, mailbox, seen.name, seen.uid_validity, seen.total, seen.synced_at, seen.problem
+        )?;
         // Bounded: deletes the headers of folders not opened for long.
-        sql!(
+        execute!(&mut *tx,
             "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder NOT IN (
                SELECT name FROM folders WHERE mailbox_id = $2 AND synced_at IS NOT NULL ORDER BY synced_at DESC LIMIT $3)";
             institution, mailbox, KEPT_FOLDERS
-        )
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(())
+        )?;
+        tx.commit().await
     }
 
     /// Applies flags that a user changed, before the next sync.
@@ -278,16 +228,14 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         for uid in uids {
-            sql!(
+            execute!(&mut *tx,
                 "UPDATE headers SET seen = COALESCE($5, seen), flagged = COALESCE($6, flagged), answered = COALESCE($7, answered)
                  WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
                 institution, mailbox, folder, uid, change.seen, change.flagged, change.answered
-            )
-            .execute(&mut *tx)
-            .await?;
+            )?;
         }
-        tx.commit().await?;
-        Ok(())
+        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.commit().await
     }
 
     pub async fn set_sync_problem(
@@ -297,13 +245,13 @@ impl Store {
         problem: Option<&Fault>,
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
+        let mut tx = self.begin().await?;
+        execute!(&mut *tx,
             "UPDATE mailboxes SET sync_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4";
             problem, now, institution, mailbox
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        )?;
+        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.commit().await
     }
 
     /// Sets the problem of one folder. `false`: it was set already.
@@ -314,13 +262,16 @@ impl Store {
         folder: &str,
         problem: &Fault,
     ) -> Result<bool> {
-        let noted = sql!(
+        let mut tx = self.begin().await?;
+        let rows = changed!(&mut *tx,
             "UPDATE folders SET problem = $4 WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3 AND problem IS NULL";
             institution, mailbox, folder, problem
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(noted.rows_affected() > 0)
+        )?;
+        if rows > 0 {
+            tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        }
+        tx.commit().await?;
+        Ok(rows > 0)
     }
 
     /// Sets the folder for deleted messages. `false`: no such folder.
@@ -332,43 +283,38 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let chosen = sql!(
+        let chosen = changed!(&mut *tx,
             "UPDATE mailboxes SET trash_folder = $3, updated_at = $4 WHERE institution_id = $1 AND id = $2
              AND EXISTS (SELECT 1 FROM folders WHERE mailbox_id = $2 AND name = $3 AND role IN ('other', 'trash'))";
             institution, mailbox, folder, now
-        )
-        .execute(&mut *tx)
-        .await?;
-        if chosen.rows_affected() == 0 {
+        )?;
+        if chosen == 0 {
             return Ok(false);
         }
         for statement in [
             "UPDATE folders SET role = 'other' WHERE institution_id = $1 AND mailbox_id = $2 AND role = 'trash' AND name <> $3",
             "UPDATE folders SET role = 'trash' WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
         ] {
-            sql!(statement; institution, mailbox, folder).execute(&mut *tx).await?;
+            execute!(&mut *tx, statement; institution, mailbox, folder)?;
         }
+        tx.mail_changed_of_mailbox(institution, mailbox).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     pub async fn mailbox_count(&self) -> Result<i64> {
-        Ok(sqlx::query("SELECT COUNT(*) FROM mailboxes").fetch_one(&self.pool).await?.try_get(0)?)
+        fetch_one!(&self.pool, "SELECT COUNT(*) FROM mailboxes")
     }
 
     /// Claims a mailbox that is due for polling, for one replica.
     pub async fn claim_due_poll(&self, now: Timestamp, next: Timestamp) -> Result<Option<Mailbox>> {
-        let row = sql!(
-            claimed(
-            "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
-             AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT 1)
-             AND next_poll_at <= $2",
-        );
+        fetch_optional!(&self.pool,
+            returning::<Mailbox>(
+                "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
+                 AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT 1) AND next_poll_at <= $2"
+            );
             next, now
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(super::mailboxes::mailbox).transpose()
     }
 }
 
@@ -378,7 +324,7 @@ pub(super) async fn clear(tx: &mut Tx, institution: InstitutionId, mailbox: Mail
         "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2",
         "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2",
     ] {
-        sql!(statement; institution, mailbox).execute(&mut **tx).await?;
+        execute!(&mut **tx, statement; institution, mailbox)?;
     }
     Ok(())
 }
@@ -390,15 +336,13 @@ async fn put_header(
     folder: &str,
     new: &HeaderView,
 ) -> Result<()> {
-    sql!(
+    execute!(&mut **tx,
         "INSERT INTO headers (mailbox_id, institution_id, folder, uid, from_name, from_address, recipients, subject, received_at,
            size, seen, flagged, answered, attachments) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          ON CONFLICT (mailbox_id, folder, uid) DO UPDATE SET seen = $11, flagged = $12, answered = $13";
         mailbox, institution, folder, new.uid, if new.from == new.from_address { "" } else { &new.from },
         new.from_address, new.recipients, new.subject, new.received_at, new.size, new.seen, new.flagged, new.answered,
         new.attachments
-    )
-    .execute(&mut **tx)
-    .await?;
+    )?;
     Ok(())
 }

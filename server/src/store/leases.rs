@@ -1,6 +1,6 @@
 //! Leases held by one task of one replica at a time: on the token refresh of a mailbox, and on its IMAP connection.
 
-use crate::store::sql::sql;
+use crate::store::sql::{changed, execute};
 use app::model::{InstitutionId, MailboxId, Timestamp};
 use uuid::Uuid;
 
@@ -39,10 +39,7 @@ impl Store {
             "UPDATE mailboxes SET {by} = $1, {end} = $2
              WHERE institution_id = $3 AND id = $4 AND ({by} IS NULL OR {by} = $1 OR {end} < $5)"
         );
-        let done = sql!(sqlx::AssertSqlSafe(statement); owner, until, institution, mailbox_id, now)
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(changed!(&self.pool, sqlx::AssertSqlSafe(statement); owner, until, institution, mailbox_id, now)? == 1)
     }
 
     /// Releases a lease.
@@ -50,16 +47,16 @@ impl Store {
         let (by, _) = lease.columns();
         // The name is a constant of this file.
         let statement = format!("UPDATE mailboxes SET {by} = NULL WHERE id = $1 AND {by} = $2");
-        sql!(sqlx::AssertSqlSafe(statement); mailbox_id, owner).execute(&self.pool).await?;
-        Ok(())
+        execute!(&self.pool, sqlx::AssertSqlSafe(statement); mailbox_id, owner)
     }
 
     /// Ends every lease at start: with one process, no holder is alive.
     pub async fn end_leases(&self) -> Result<()> {
-        sqlx::query("UPDATE mailboxes SET refresh_lease_owner = NULL, connection_lease_owner = NULL WHERE refresh_lease_owner IS NOT NULL OR connection_lease_owner IS NOT NULL")
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        execute!(
+            &self.pool,
+            "UPDATE mailboxes SET refresh_lease_owner = NULL, connection_lease_owner = NULL
+             WHERE refresh_lease_owner IS NOT NULL OR connection_lease_owner IS NOT NULL"
+        )
     }
 
     /// Records a refusal of the token endpoint, so that it is not asked again.
@@ -69,12 +66,9 @@ impl Store {
         mailbox_id: MailboxId,
         refusal: Option<&str>,
     ) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "UPDATE mailboxes SET refresh_refusal = $1 WHERE institution_id = $2 AND id = $3";
             refusal, institution, mailbox_id
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 }

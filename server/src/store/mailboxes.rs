@@ -1,12 +1,10 @@
 //! Connected mailboxes.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::sql;
+use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, returning, select};
 use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 
-use super::{Result, Store, Tx, fault, id, named, time};
+use super::{Result, Store, Tx};
 
 /// A mailbox with its sealed grant.
 #[derive(Debug, Clone)]
@@ -55,66 +53,28 @@ pub struct NewMailbox {
     pub next_test_at: Timestamp,
 }
 
-const COLUMNS: &str = "id, institution_id, user_id, purpose, address, sign_in_name, client_id, tenant_id, state,
-    refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases,
-    next_test_at, connected_at";
-
-pub(super) fn mailbox(row: &AnyRow) -> Result<Mailbox> {
-    Ok(Mailbox {
-        id: id(row, "id")?,
-        institution: id(row, "institution_id")?,
-        user: id(row, "user_id")?,
-        kind: named(row, "purpose", AttemptKind::parse)?,
-        address: row.try_get("address")?,
-        sign_in_name: row.try_get("sign_in_name")?,
-        client_id: row.try_get("client_id")?,
-        tenant_id: row.try_get("tenant_id")?,
-        state: named(row, "state", MailboxState::parse)?,
-        refresh_token_sealed: row.try_get("refresh_token_sealed")?,
-        grant_version: row.try_get("grant_version")?,
-        refresh_refusal: row.try_get("refresh_refusal")?,
-        problem: fault(row, "problem")?,
-        sync_problem: fault(row, "sync_problem")?,
-        trash_folder: row.try_get("trash_folder")?,
-        aliases: row.try_get::<String, _>("aliases")?.lines().map(ToOwned::to_owned).collect(),
-        next_test_at: time(row, "next_test_at")?,
-        connected_at: time(row, "connected_at")?,
-    })
-}
-
-fn select(condition: &'static str) -> sqlx::AssertSqlSafe<String> {
-    // Both parts are constants of this file.
-    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM mailboxes {condition}"))
-}
-
-/// A statement that claims mailboxes and returns them.
-pub(super) fn claimed(statement: &'static str) -> sqlx::AssertSqlSafe<String> {
-    // Both parts are constants of the store.
-    sqlx::AssertSqlSafe(format!("{statement} RETURNING {COLUMNS}"))
-}
+columns!(Mailbox: id, institution = "institution_id", user = "user_id", kind = "purpose", address, sign_in_name, client_id, tenant_id,
+    state, refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases, next_test_at,
+    connected_at);
 
 impl Store {
     pub async fn mailbox(&self, institution: InstitutionId, mailbox_id: MailboxId) -> Result<Option<Mailbox>> {
-        let row = sql!(select("WHERE institution_id = $1 AND id = $2"); institution, mailbox_id)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.as_ref().map(mailbox).transpose()
+        fetch_optional!(&self.pool,
+            select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND id = $2");
+            institution, mailbox_id
+        )
     }
 
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
-        let rows =
-            sql!(select("WHERE institution_id = $1 ORDER BY address_key"); institution).fetch_all(&self.pool).await?;
-        rows.iter().map(mailbox).collect()
+        fetch_all!(&self.pool, select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 ORDER BY address_key"); institution)
     }
 
     pub async fn mailboxes_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<Mailbox>> {
-        let rows = sql!(
-            select("WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key",);
+        fetch_all!(&self.pool,
+            select::<Mailbox>("FROM mailboxes
+             WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key");
             institution, user_id
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(mailbox).collect()
     }
 
     pub async fn mailbox_by_address(
@@ -123,13 +83,10 @@ impl Store {
         kind: AttemptKind,
         address: &str,
     ) -> Result<Option<Mailbox>> {
-        let row = sql!(
-            select("WHERE institution_id = $1 AND purpose = $2 AND address_key = $3");
+        fetch_optional!(&self.pool,
+            select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND purpose = $2 AND address_key = $3");
             institution, kind, address.to_lowercase()
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(mailbox).transpose()
     }
 
     /// Stores a grant in a new mailbox, or in the same person's existing one. `None`: address or account belong to another person.
@@ -142,16 +99,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<MailboxId>> {
         // An address belongs to one person, and so does its Microsoft account, which may have several addresses.
-        let theirs = sql!(
+        let theirs: Option<i64> = fetch_optional!(&mut **tx,
             "SELECT 1 FROM mailboxes WHERE institution_id = $1 AND subject = $2 AND user_id <> $3 AND purpose = 'personal'";
             institution, new.subject, new.user
-        )
-        .fetch_optional(&mut **tx)
-        .await?;
+        )?;
         if new.kind == AttemptKind::Personal && theirs.is_some() {
             return Ok(None);
         }
-        let row = sql!(
+        let stored: Option<MailboxId> = fetch_optional!(&mut **tx,
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
                tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12)
@@ -161,13 +116,11 @@ impl Store {
              WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id";
             new.id, institution, new.user, new.kind, new.address, new.address.to_lowercase(), new.sign_in_name,
             new.subject, new.client_id, new.tenant_id, new.refresh_token_sealed, now, new.next_test_at
-        )
-        .fetch_optional(&mut **tx)
-        .await?;
-        let stored: Option<MailboxId> = row.as_ref().map(|row| id(row, "id")).transpose()?;
+        )?;
         if let Some(stored) = stored {
             // Possibly another account than before: its mail must not be seen.
             super::inbox::clear(tx, institution, stored).await?;
+            tx.mail_changed(institution, new.user);
             if new.kind == AttemptKind::Personal {
                 self.remember_subject(tx, institution, new.user, &new.subject).await?;
             }
@@ -185,14 +138,12 @@ impl Store {
         version: i64,
         now: Timestamp,
     ) -> Result<bool> {
-        let done = sql!(
+        let rows = changed!(&mut **tx,
             "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refreshed_at = $5, refresh_refusal = NULL
              WHERE institution_id = $2 AND id = $3 AND grant_version = $4";
             sealed, institution, mailbox_id, version, now
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 
     /// Replaces the grant of a new mailbox, whose sealing place is known only after it was stored.
@@ -203,13 +154,11 @@ impl Store {
         mailbox_id: MailboxId,
         sealed: &str,
     ) -> Result<()> {
-        sql!(
-            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL WHERE institution_id = $2 AND id = $3";
+        execute!(&mut **tx,
+            "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL
+             WHERE institution_id = $2 AND id = $3";
             sealed, institution, mailbox_id
         )
-            .execute(&mut **tx)
-            .await?;
-        Ok(())
     }
 
     pub async fn set_mailbox_state(
@@ -222,14 +171,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         let connected_at = (state == MailboxState::Connected).then_some(now.0);
-        sql!(
+        let mut tx = self.begin().await?;
+        execute!(&mut *tx,
             "UPDATE mailboxes SET state = $1, problem = $2, next_test_at = $3, connected_at = COALESCE($4, connected_at), updated_at = $5
              WHERE institution_id = $6 AND id = $7";
             state, problem, next_test_at, connected_at, now, institution, mailbox_id
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        )?;
+        tx.mail_changed_of_mailbox(institution, mailbox_id).await?;
+        tx.commit().await
     }
 
     /// Ends every connection of an institution: deletes the grants; people must sign in again.
@@ -240,25 +189,20 @@ impl Store {
         problem: &Fault,
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
+        execute!(&mut **tx,
             "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2
              WHERE institution_id = $3";
             problem, now, institution
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
+        )?;
+        tx.mail_changed_of_institution(institution).await
     }
 
     /// Schedules tests of the blocked mailboxes of an institution now.
     pub async fn test_blocked_now(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
-        sql!(
+        execute!(&mut **tx,
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked'";
             now, institution
         )
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
     }
 
     /// Schedules a test of a blocked mailbox now, because a message was sent through it.
@@ -268,24 +212,18 @@ impl Store {
         mailbox_id: MailboxId,
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
              AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'";
             now, institution, mailbox_id
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
-        let row = sql!(
+        fetch_one!(&self.pool,
             "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'";
             institution
         )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.try_get(0)?)
     }
 
     pub async fn set_aliases(
@@ -295,27 +233,28 @@ impl Store {
         aliases: &[String],
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
+        let mut tx = self.begin().await?;
+        execute!(&mut *tx,
             "UPDATE mailboxes SET aliases = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4";
             aliases.join("\n"), now, institution, mailbox
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        )?;
+        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.commit().await
     }
 
     pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
-        sql!(
-            "UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL WHERE institution_id = $1 AND notification_mailbox_id = $2";
+        execute!(&mut **tx,
+            "UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL
+             WHERE institution_id = $1 AND notification_mailbox_id = $2";
             institution, mailbox_id
-        )
-            .execute(&mut **tx)
-            .await?;
+        )?;
         super::inbox::clear(tx, institution, mailbox_id).await?;
-        let done = sql!("DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2"; institution, mailbox_id)
-            .execute(&mut **tx)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        tx.mail_changed_of_mailbox(institution, mailbox_id).await?;
+        let rows = changed!(&mut **tx,
+            "DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2";
+            institution, mailbox_id
+        )?;
+        Ok(rows == 1)
     }
 
     /// Deletes the mailboxes of a person and returns their ids.
@@ -325,10 +264,10 @@ impl Store {
         institution: InstitutionId,
         user_id: UserId,
     ) -> Result<Vec<MailboxId>> {
-        let rows = sql!("SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
-            .fetch_all(&mut **tx)
-            .await?;
-        let theirs: Vec<MailboxId> = rows.iter().map(|row| id(row, "id")).collect::<Result<_>>()?;
+        let theirs: Vec<MailboxId> = fetch_all!(&mut **tx,
+            "SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2";
+            institution, user_id
+        )?;
         for mailbox in &theirs {
             self.drop_mailbox(tx, institution, *mailbox).await?;
         }
@@ -337,38 +276,31 @@ impl Store {
 
     /// Claims blocked mailboxes that are due for a test; each goes to one replica.
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sql!(
-            claimed(
-            "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state = 'blocked' AND next_test_at <= $2
-             ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2",
-        );
+        fetch_all!(&self.pool,
+            returning::<Mailbox>(
+                "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes
+                 WHERE state = 'blocked' AND next_test_at <= $2
+             ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2"
+            );
             next, now, limit
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(mailbox).collect()
     }
 
     /// Claims mailboxes whose grant was last renewed before a time, and sets the renewal to `note`; each goes to one replica. A failed
     /// renewal is due again soon.
     pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        let rows = sql!(
-            claimed(
-            "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
-             AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2",
-        );
+        fetch_all!(&self.pool,
+            returning::<Mailbox>(
+                "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
+             AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2"
+            );
             note, before, limit
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(mailbox).collect()
     }
 
     /// Incidents already reported to the administrators of an institution.
     pub async fn told_alerts(&self, institution: InstitutionId) -> Result<Vec<String>> {
-        let rows =
-            sql!("SELECT incident FROM alerts WHERE institution_id = $1"; institution).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        fetch_all!(&self.pool, "SELECT incident FROM alerts WHERE institution_id = $1"; institution)
     }
 
     /// Records a reported incident. `false`: it was reported before.
@@ -379,12 +311,11 @@ impl Store {
         incident: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        let done = sql!(
-            "INSERT INTO alerts (institution_id, incident, created_at) VALUES ($1, $2, $3) ON CONFLICT (institution_id, incident) DO NOTHING";
+        let rows = changed!(&mut **tx,
+            "INSERT INTO alerts (institution_id, incident, created_at)
+             VALUES ($1, $2, $3) ON CONFLICT (institution_id, incident) DO NOTHING";
             institution, incident, now
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        )?;
+        Ok(rows == 1)
     }
 }

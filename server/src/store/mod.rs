@@ -17,14 +17,13 @@ mod people;
 mod quotas;
 mod sessions;
 mod sql;
+mod transaction;
 
 use crate::config::DiskSpace;
-use crate::diagnosis::Fault;
 use app::model::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Row, Transaction};
+use sqlx::AnyPool;
 
-use sql::sql;
+use sql::{changed, execute, fetch_all, fetch_optional};
 
 pub use attempts::{Attempt, Check, NewAttempt, Resting};
 pub use backend::{Backend, missing_file};
@@ -38,6 +37,7 @@ pub use mailboxes::{Mailbox, NewMailbox};
 pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue};
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use sessions::SessionRow;
+pub use transaction::Tx;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -50,9 +50,9 @@ pub enum StoreError {
     /// The disk is nearly full: the rest is reserved for deleting.
     #[error("the disk of the database is nearly full")]
     NoRoom,
-    /// A row contains a value that no version of Entrepost writes.
-    #[error("the row {row} of {table} cannot be read")]
-    Row { table: &'static str, row: String },
+    /// A value that no version of Entrepost writes.
+    #[error("the stored {kind} {value:?} cannot be read")]
+    Value { kind: &'static str, value: String },
 }
 
 impl StoreError {
@@ -95,8 +95,6 @@ impl Page {
     }
 }
 
-pub type Tx = Transaction<'static, Any>;
-
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -116,17 +114,6 @@ impl Store {
         Ok(Self { pool, backend, bus, watch: std::sync::Arc::new(watch) })
     }
 
-    pub async fn begin(&self) -> Result<Tx> {
-        Ok(match self.backend {
-            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Backend::Postgres => self.pool.begin().await?,
-        })
-    }
-
-    pub async fn commit(&self, tx: Tx) -> Result<()> {
-        Ok(tx.commit().await?)
-    }
-
     /// Which database this is.
     pub fn backend(&self) -> Backend {
         self.backend
@@ -139,25 +126,19 @@ impl Store {
 
     /// The sealed check rows: key id and sealed value.
     pub async fn vault_checks(&self) -> Result<Vec<(String, String)>> {
-        let rows =
-            sqlx::query("SELECT key_id, sealed FROM vault_checks ORDER BY created_at").fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        fetch_all!(&self.pool, "SELECT key_id, sealed FROM vault_checks ORDER BY created_at")
     }
 
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING";
             key_id, sealed, now
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 
     /// Deletes the check rows of all other keys: after a rotation nothing is sealed with them.
     pub async fn keep_only_vault_check(&self, key_id: &str) -> Result<()> {
-        sql!("DELETE FROM vault_checks WHERE key_id <> $1"; key_id).execute(&self.pool).await?;
-        Ok(())
+        execute!(&self.pool, "DELETE FROM vault_checks WHERE key_id <> $1"; key_id)
     }
 
     /// Places of all sealed values, for key rotation: table, column, row.
@@ -166,9 +147,8 @@ impl Store {
         for (table, column) in SEALED {
             let statement = format!("SELECT id FROM {table} WHERE {column} IS NOT NULL AND {column} <> ''");
             // Both names are constants of this file.
-            for row in sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(&self.pool).await? {
-                all.push((table, column, row.try_get(0)?));
-            }
+            let rows: Vec<String> = fetch_all!(&self.pool, sqlx::AssertSqlSafe(statement))?;
+            all.extend(rows.into_iter().map(|row| (table, column, row)));
         }
         Ok(all)
     }
@@ -177,8 +157,8 @@ impl Store {
     pub async fn sealed_value(&self, table: &str, column: &str, row: &str) -> Result<Option<String>> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else { return Ok(None) };
         let statement = format!("SELECT {column} FROM {table} WHERE id = $1");
-        let found = sql!(sqlx::AssertSqlSafe(statement); row).fetch_optional(&self.pool).await?;
-        Ok(found.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten())
+        let found: Option<Option<String>> = fetch_optional!(&self.pool, sqlx::AssertSqlSafe(statement); row)?;
+        Ok(found.flatten())
     }
 
     /// Replaces a sealed value unless it has changed.
@@ -187,9 +167,7 @@ impl Store {
             return Ok(false);
         };
         let statement = format!("UPDATE {table} SET {column} = $1 WHERE id = $2 AND {column} = $3");
-        let update = sqlx::query(sqlx::AssertSqlSafe(statement));
-        let done = update.bind(new).bind(row).bind(old).execute(&self.pool).await?;
-        Ok(done.rows_affected() == 1)
+        Ok(changed!(&self.pool, sqlx::AssertSqlSafe(statement); new, row, old)? == 1)
     }
 }
 
@@ -205,33 +183,3 @@ const SEALED: [(&str, &str); 9] = [
     ("drafts", "body_sealed"),
     ("attachments", "content_sealed"),
 ];
-
-fn id<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T> {
-    let text: String = row.try_get(column)?;
-    text.parse().map_err(|_| StoreError::Row { table: column, row: text })
-}
-
-fn named<T>(row: &AnyRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
-    let text: String = row.try_get(column)?;
-    parse(&text).ok_or(StoreError::Row { table: column, row: text })
-}
-
-/// Reads a 0/1 column.
-fn flag(row: &AnyRow, column: &'static str) -> Result<bool> {
-    Ok(row.try_get::<i64, _>(column)? != 0)
-}
-
-/// Reads a fault; one that cannot be read is shown as unknown rather than not at all.
-fn fault(row: &AnyRow, column: &'static str) -> Result<Option<Fault>> {
-    Ok(row.try_get::<Option<String>, _>(column)?.map(|text| Fault::from_json(&text)))
-}
-
-/// Reads an optional time.
-fn time(row: &AnyRow, column: &'static str) -> Result<Option<Timestamp>> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
-}
-
-/// Reads a time.
-fn at(row: &AnyRow, column: &'static str) -> Result<Timestamp> {
-    Ok(Timestamp(row.try_get(column)?))
-}

@@ -1,12 +1,10 @@
 //! Sessions, form answers, failed sign-ins.
 
-use crate::store::sql::sql;
+use crate::store::sql::{columns, execute, fetch_all, fetch_one, fetch_optional, select};
 use app::model::{InstitutionId, SessionId, Timestamp, UserId};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 
 use super::people::User;
-use super::{Result, Store, Tx, at, id, named, time};
+use super::{Result, Store, Tx};
 
 /// Microsoft accounts remembered per person.
 const MOST_SUBJECTS: usize = 20;
@@ -26,25 +24,8 @@ pub struct SessionRow {
     pub mail_locked: bool,
 }
 
-const SESSION: &str =
-    "SELECT s.id AS session_id, s.created_at, s.seen_at, u.id, u.address, u.role, u.password_hash, u.disabled_at, u.mail_lock
-     FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id";
-
-fn session(row: &AnyRow) -> Result<SessionRow> {
-    Ok(SessionRow {
-        id: id(row, "session_id")?,
-        created_at: at(row, "created_at")?,
-        seen_at: at(row, "seen_at")?,
-        mail_locked: row.try_get::<Option<String>, _>("mail_lock")?.is_some(),
-        user: User {
-            id: id(row, "id")?,
-            address: row.try_get("address")?,
-            role: named(row, "role", app::model::Role::parse)?,
-            password_hash: None,
-            disabled_at: time(row, "disabled_at")?,
-        },
-    })
-}
+columns!(SessionRow: id = "s.id", created_at = "s.created_at", seen_at, user = "u.id, address, role, CAST(NULL AS TEXT), disabled_at",
+    mail_locked = "CAST(CASE WHEN mail_lock IS NULL THEN 0 ELSE 1 END AS BIGINT)");
 
 impl Store {
     pub async fn add_session(
@@ -56,25 +37,27 @@ impl Store {
         token_sha256: &str,
         now: Timestamp,
     ) -> Result<()> {
-        sql!(
-            "INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)";
+        execute!(&mut **tx,
+            "INSERT INTO sessions (id, institution_id, user_id, token_sha256, created_at, seen_at)
+             VALUES ($1, $2, $3, $4, $5, $5)";
             session, institution, user_id, token_sha256, now
         )
-            .execute(&mut **tx)
-            .await?;
-        Ok(())
     }
 
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
-        let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.token_sha256 = $2");
-        let row = sql!(sqlx::AssertSqlSafe(statement); institution, token_sha256).fetch_optional(&self.pool).await?;
-        row.as_ref().map(session).transpose()
+        fetch_optional!(&self.pool,
+            select::<SessionRow>("FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
+             WHERE s.institution_id = $1 AND s.token_sha256 = $2");
+            institution, token_sha256
+        )
     }
 
     pub async fn session_by_id(&self, institution: InstitutionId, session_id: SessionId) -> Result<Option<SessionRow>> {
-        let statement = format!("{SESSION} WHERE s.institution_id = $1 AND s.id = $2");
-        let row = sql!(sqlx::AssertSqlSafe(statement); institution, session_id).fetch_optional(&self.pool).await?;
-        row.as_ref().map(session).transpose()
+        fetch_optional!(&self.pool,
+            select::<SessionRow>("FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
+             WHERE s.institution_id = $1 AND s.id = $2");
+            institution, session_id
+        )
     }
 
     /// The role of a session's user, locked within the acting transaction. `None`: the session ended.
@@ -90,20 +73,15 @@ impl Store {
             "SELECT u.role FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
              WHERE s.institution_id = $1 AND s.id = $2 AND u.id = $3 AND u.disabled_at IS NULL{lock}"
         );
-        let row = sql!(sqlx::AssertSqlSafe(statement); institution, session_id, user).fetch_optional(&mut **tx).await?;
-        row.as_ref().map(|row| named(row, "role", app::model::Role::parse)).transpose()
+        fetch_optional!(&mut **tx, sqlx::AssertSqlSafe(statement); institution, session_id, user)
     }
 
     /// Hides a person's mail until the Microsoft account of one of their mailboxes signs in. `false`: they never had a mailbox.
     pub async fn lock_mail(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
-        let rows = sql!(
+        let mut subjects: Vec<String> = fetch_all!(&mut **tx,
             "SELECT subject FROM mailboxes WHERE institution_id = $1 AND user_id = $2 ORDER BY id";
             institution, user_id
-        )
-        .fetch_all(&mut **tx)
-        .await?;
-        let mut subjects =
-            rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<std::result::Result<Vec<_>, _>>()?;
+        )?;
         // Mailboxes disconnected before count too.
         subjects.extend(self.subjects(tx, institution, user_id).await?);
         subjects.retain(|subject| !subject.is_empty());
@@ -113,22 +91,20 @@ impl Store {
             return Ok(false);
         }
         // An existing lock may name accounts without a mailbox: it stays.
-        sql!(
+        execute!(&mut **tx,
             "UPDATE users SET mail_lock = COALESCE(mail_lock, $3) WHERE institution_id = $1 AND id = $2";
             institution, user_id, subjects.join("\n")
-        )
-        .execute(&mut **tx)
-        .await?;
+        )?;
         Ok(true)
     }
 
     /// Microsoft accounts that signed in to a person's mailboxes.
     async fn subjects(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<Vec<String>> {
-        let row = sql!("SELECT subjects FROM users WHERE institution_id = $1 AND id = $2"; institution, user_id)
-            .fetch_optional(&mut **tx)
-            .await?;
-        let all = row.map(|row| row.try_get::<String, _>(0)).transpose()?.unwrap_or_default();
-        Ok(all.lines().map(ToOwned::to_owned).collect())
+        let all: Option<String> = fetch_optional!(&mut **tx,
+            "SELECT subjects FROM users WHERE institution_id = $1 AND id = $2";
+            institution, user_id
+        )?;
+        Ok(all.unwrap_or_default().lines().map(ToOwned::to_owned).collect())
     }
 
     /// Remembers a Microsoft account that signed in to a person's mailbox.
@@ -143,13 +119,10 @@ impl Store {
         all.retain(|known| known != subject);
         all.insert(0, subject.to_owned());
         all.truncate(MOST_SUBJECTS);
-        sql!(
+        execute!(&mut **tx,
             "UPDATE users SET subjects = $1 WHERE institution_id = $2 AND id = $3";
             all.join("\n"), institution, user_id
         )
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
     }
 
     /// Whether the password hash is still current and the account enabled, within the transaction that opens the session.
@@ -164,46 +137,42 @@ impl Store {
         let statement = format!(
             "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL{lock}"
         );
-        let row = sql!(sqlx::AssertSqlSafe(statement); institution, user_id, hash).fetch_optional(&mut **tx).await?;
+        let row: Option<i64> = fetch_optional!(&mut **tx, sqlx::AssertSqlSafe(statement); institution, user_id, hash)?;
         Ok(row.is_some())
     }
 
     /// Unlocks a person's mail if the Microsoft account is one that the lock names.
     pub async fn unlock_mail(&self, institution: InstitutionId, user_id: UserId, subject: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let row = sql!("SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2"; institution, user_id)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let lock = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?.flatten();
-        if !lock.is_some_and(|lock| !subject.is_empty() && lock.lines().any(|known| known == subject)) {
+        let lock: Option<Option<String>> = fetch_optional!(&mut *tx,
+            "SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2";
+            institution, user_id
+        )?;
+        if !lock.flatten().is_some_and(|lock| !subject.is_empty() && lock.lines().any(|known| known == subject)) {
             return Ok(false);
         }
-        sql!("UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2"; institution, user_id)
-            .execute(&mut *tx)
-            .await?;
+        execute!(&mut *tx,
+            "UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2";
+            institution, user_id
+        )?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// Failures of a subject in a window that began after a time.
     pub async fn sign_in_failures(&self, subject: &str, since: Timestamp) -> Result<i64> {
-        let row = sql!(
+        let failures: Option<i64> = fetch_optional!(&self.pool,
             "SELECT failures FROM sign_in_failures WHERE subject = $1 AND window_started_at >= $2";
             subject, since
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+        )?;
+        Ok(failures.unwrap_or_default())
     }
 
     pub async fn sessions_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<SessionId>> {
-        let rows = sql!(
+        fetch_all!(&self.pool,
             "SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at";
             institution, user_id
         )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(|row| id(row, "id")).collect()
     }
 
     /// Whether a session is valid, without counting as a use.
@@ -214,35 +183,27 @@ impl Store {
         created_after: Timestamp,
         seen_after: Timestamp,
     ) -> Result<bool> {
-        let row = sql!(
+        let row: Option<i64> = fetch_optional!(&self.pool,
             "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id
              WHERE s.institution_id = $1 AND s.id = $2 AND s.created_at > $3 AND s.seen_at > $4 AND u.disabled_at IS NULL";
             institution, session, created_after, seen_after
-        )
-        .fetch_optional(&self.pool)
-        .await?;
+        )?;
         Ok(row.is_some())
     }
 
     pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
-        sql!("UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3"; now, institution, session)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        execute!(&self.pool,
+            "UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3";
+            now, institution, session
+        )
     }
 
     pub async fn end_session(&self, institution: InstitutionId, session: SessionId) -> Result<()> {
-        sql!("DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        execute!(&self.pool, "DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
     }
 
     pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
-        sql!("DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
-            .execute(&mut **tx)
-            .await?;
-        Ok(())
+        execute!(&mut **tx, "DELETE FROM sessions WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
     }
 
     /// Deletes expired sessions, flashes, failure counts and invitations.
@@ -253,24 +214,19 @@ impl Store {
         session_seen_before: Timestamp,
         failures_before: Timestamp,
     ) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2";
             session_created_before, session_seen_before
-        )
-        .execute(&self.pool)
-        .await?;
-        sql!("DELETE FROM flashes WHERE expires_at < $1"; now).execute(&self.pool).await?;
+        )?;
+        execute!(&self.pool, "DELETE FROM flashes WHERE expires_at < $1"; now)?;
         // Most windows are short, which bounds this table.
-        sql!(
+        execute!(&self.pool,
             "DELETE FROM sign_in_failures WHERE window_started_at < $1
                 OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'";
             failures_before, now.plus_ms(-SHORT_WINDOW_MS)
-        )
-        .execute(&self.pool)
-        .await?;
-        sql!("DELETE FROM invitations WHERE expires_at < $1"; now).execute(&self.pool).await?;
-        sql!("DELETE FROM alerts WHERE created_at < $1"; now.0 - ALERT_MS).execute(&self.pool).await?;
-        Ok(())
+        )?;
+        execute!(&self.pool, "DELETE FROM invitations WHERE expires_at < $1"; now)?;
+        execute!(&self.pool, "DELETE FROM alerts WHERE created_at < $1"; now.0 - ALERT_MS)
     }
 
     pub async fn put_flash(
@@ -281,22 +237,19 @@ impl Store {
         body: &str,
         expires_at: Timestamp,
     ) -> Result<()> {
-        sql!(
+        execute!(&self.pool,
             "INSERT INTO flashes (token_sha256, institution_id, user_id, body, expires_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (token_sha256) DO UPDATE SET body = $4, expires_at = $5";
             token_sha256, institution, user_id, body, expires_at
-        )
-        .execute(&self.pool)
-        .await?;
+        )?;
         if let Some(user_id) = user_id {
             // Unread flashes: a person has a few tabs.
-            sql!(
+            execute!(&self.pool,
                 "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2 AND token_sha256 NOT IN (
-                   SELECT token_sha256 FROM flashes WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)";
+                   SELECT token_sha256 FROM flashes
+                    WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)";
                 institution, user_id
-            )
-            .execute(&self.pool)
-            .await?;
+            )?;
         }
         Ok(())
     }
@@ -309,17 +262,13 @@ impl Store {
         token_sha256: &str,
         now: Timestamp,
     ) -> Result<Option<String>> {
-        let row = sql!(
+        let taken: Option<(String, Option<UserId>, Timestamp)> = fetch_optional!(&self.pool,
             "DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at";
             token_sha256, institution
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let owner: Option<String> = row.try_get("user_id")?;
+        )?;
         // Stored before signing in, or by the same user.
-        let fits = owner.is_none() || owner == user_id.map(|user_id| user_id.to_string());
-        Ok((fits && at(&row, "expires_at")? >= now).then(|| row.try_get("body")).transpose()?)
+        let fits = |owner: Option<UserId>| owner.is_none() || owner == user_id;
+        Ok(taken.filter(|(_, owner, expires_at)| fits(*owner) && *expires_at >= now).map(|(body, ..)| body))
     }
 
     /// Counts a sign-in attempt of a subject. Returns the count of the current window, this one included, and its start. A window older
@@ -330,7 +279,7 @@ impl Store {
         now: Timestamp,
         window_before: Timestamp,
     ) -> Result<(i64, Timestamp)> {
-        let row = sql!(
+        fetch_one!(&self.pool,
             "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, 1)
              ON CONFLICT (subject) DO UPDATE SET
                failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN 1 ELSE sign_in_failures.failures + 1 END,
@@ -338,21 +287,17 @@ impl Store {
              RETURNING failures, window_started_at";
             subject, now, window_before
         )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok((row.try_get("failures")?, at(&row, "window_started_at")?))
     }
 
     pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
-        sql!("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0"; subject)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        execute!(&self.pool,
+            "UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0";
+            subject
+        )
     }
 
     /// Clears the failures of a subject after a success.
     pub async fn clear_sign_in(&self, subject: &str) -> Result<()> {
-        sql!("DELETE FROM sign_in_failures WHERE subject = $1"; subject).execute(&self.pool).await?;
-        Ok(())
+        execute!(&self.pool, "DELETE FROM sign_in_failures WHERE subject = $1"; subject)
     }
 }

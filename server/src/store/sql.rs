@@ -1,12 +1,17 @@
-//! Queries with their values: `sql!("… $1 … $2"; id, now)`.
+//! Queries with their values: `execute!(executor, "… $1 … $2"; id, now)?`, and rows as structs or tuples.
+//!
+//! sqlx derives rows only of types that decode themselves. Ids and names belong to `app`, and optional ones are foreign types.
 
 use app::model::{
     AttachmentId, AttemptId, AttemptKind, CheckKind, CheckStatus, ClientId, DeliveryId, DeliveryState, DraftId,
     FolderRole, GuideStep, InstitutionId, MailboxId, MailboxState, Outcome, Provider, RecipientKind, RecipientState,
     RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
 };
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Decode, Row, Type};
 use uuid::Uuid;
 
+use super::{Result, StoreError};
 use crate::diagnosis::Fault;
 
 /// A value as both databases store it: text, or a 64-bit integer.
@@ -18,24 +23,84 @@ pub(super) trait Value {
 }
 
 /// [`sqlx::query`] with values bound in their order.
-macro_rules! sql {
-    ($text:expr; $($value:expr),*) => {
-        sqlx::query($text)$(.bind($crate::store::sql::Value::sql(&$value)))*
+macro_rules! query {
+    ($text:expr $(; $($value:expr),*)?) => {
+        sqlx::query($text)$($(.bind($crate::store::sql::Value::sql(&$value)))*)?
     };
 }
-pub(super) use sql;
 
-macro_rules! text {
-    ($($name:ty),*) => {$(
+/// Runs a statement.
+macro_rules! execute {
+    ($($statement:tt)*) => { $crate::store::sql::changed!($($statement)*).map(|_| ()) };
+}
+
+/// Runs a statement, and returns the number of changed rows.
+macro_rules! changed {
+    ($executor:expr, $($query:tt)*) => {{
+        let done = $crate::store::sql::query!($($query)*).execute($executor).await;
+        done.map(|done| done.rows_affected()).map_err($crate::store::StoreError::from)
+    }};
+}
+
+/// Reads all rows; the type of a row is the caller's.
+macro_rules! fetch_all {
+    ($executor:expr, $($query:tt)*) => {{
+        let rows = $crate::store::sql::query!($($query)*).fetch_all($executor).await;
+        $crate::store::sql::read_all(rows)
+    }};
+}
+
+/// Reads the first row, if there is one.
+macro_rules! fetch_optional {
+    ($executor:expr, $($query:tt)*) => {{
+        let row = $crate::store::sql::query!($($query)*).fetch_optional($executor).await;
+        $crate::store::sql::read_optional(row)
+    }};
+}
+
+macro_rules! fetch_one {
+    ($executor:expr, $($query:tt)*) => {{
+        let row = $crate::store::sql::query!($($query)*).fetch_one($executor).await;
+        $crate::store::sql::read_one(row)
+    }};
+}
+
+/// The columns of a struct: the names of its fields, or the expression behind a field. They are selected and read in this order.
+macro_rules! columns {
+    ($name:ident: $first:ident $(= $first_column:literal)? $(, $field:ident $(= $column:literal)?)* $(,)?) => {
+        impl $crate::store::sql::FromRow for $name {
+            const COLUMNS: &'static str = concat!(
+                $crate::store::sql::columns!(@ $first $($first_column)?)
+                $(, ", ", $crate::store::sql::columns!(@ $field $($column)?))*
+            );
+            fn from_row(row: &mut $crate::store::sql::Cursor<'_>) -> $crate::store::Result<Self> {
+                Ok(Self { $first: row.next()? $(, $field: row.next()?)* })
+            }
+        }
+    };
+    (@ $field:ident) => { stringify!($field) };
+    (@ $field:ident $column:literal) => { $column };
+}
+pub(super) use {changed, columns, execute, fetch_all, fetch_one, fetch_optional, query};
+
+macro_rules! ids {
+    ($($name:ident),*) => {$(
         impl Value for $name {
             type Sql<'a> = String;
             fn sql(&self) -> String {
                 self.to_string()
             }
         }
+        impl Column for $name {
+            type Sql = String;
+            fn read(text: String) -> Result<Self> {
+                let id = text.parse::<Uuid>().map($name);
+                id.map_err(|_| StoreError::Value { kind: stringify!($name), value: text })
+            }
+        }
     )*};
 }
-text!(
+ids!(
     AttachmentId,
     AttemptId,
     ClientId,
@@ -46,9 +111,22 @@ text!(
     MailboxId,
     RegistrationId,
     SessionId,
-    UserId,
-    Uuid
+    UserId
 );
+
+impl Value for Uuid {
+    type Sql<'a> = String;
+    fn sql(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Column for Uuid {
+    type Sql = String;
+    fn read(text: String) -> Result<Self> {
+        text.parse().map_err(|_| StoreError::Value { kind: "Uuid", value: text })
+    }
+}
 
 macro_rules! named {
     ($($name:ty),*) => {$(
@@ -58,10 +136,15 @@ macro_rules! named {
                 self.as_str()
             }
         }
+        impl Column for $name {
+            type Sql = String;
+            fn read(text: String) -> Result<Self> {
+                Self::parse(&text).ok_or(StoreError::Value { kind: stringify!($name), value: text })
+            }
+        }
     )*};
 }
 named!(
-    super::Slot,
     AttemptKind,
     CheckKind,
     CheckStatus,
@@ -88,6 +171,13 @@ macro_rules! integer {
     )*};
 }
 integer!(i64, u32, bool);
+
+impl Value for super::Slot {
+    type Sql<'a> = &'static str;
+    fn sql(&self) -> &'static str {
+        self.as_str()
+    }
+}
 
 impl Value for Timestamp {
     type Sql<'a> = i64;
@@ -135,4 +225,142 @@ impl<T: Value> Value for Option<T> {
     fn sql(&self) -> Option<T::Sql<'_>> {
         self.as_ref().map(Value::sql)
     }
+}
+
+/// The columns of a struct, and the rest of the statement.
+pub(super) fn select<T: FromRow>(rest: &'static str) -> AssertSqlSafe<String> {
+    // Both parts are constants of the store.
+    AssertSqlSafe(format!("SELECT {} {rest}", T::COLUMNS))
+}
+
+/// A statement that changes rows and returns them.
+pub(super) fn returning<T: FromRow>(statement: &'static str) -> AssertSqlSafe<String> {
+    // Both parts are constants of the store.
+    AssertSqlSafe(format!("{statement} RETURNING {}", T::COLUMNS))
+}
+
+/// A value as it is read.
+pub(super) trait Column: Sized {
+    type Sql: for<'r> Decode<'r, sqlx::Any> + Type<sqlx::Any>;
+    fn read(value: Self::Sql) -> Result<Self>;
+}
+
+impl Column for i64 {
+    type Sql = i64;
+    fn read(value: i64) -> Result<Self> {
+        Ok(value)
+    }
+}
+
+impl Column for u32 {
+    type Sql = i64;
+    fn read(value: i64) -> Result<Self> {
+        value.try_into().map_err(|_| StoreError::Value { kind: "u32", value: value.to_string() })
+    }
+}
+
+impl Column for u64 {
+    type Sql = i64;
+    fn read(value: i64) -> Result<Self> {
+        value.try_into().map_err(|_| StoreError::Value { kind: "u64", value: value.to_string() })
+    }
+}
+
+impl Column for bool {
+    type Sql = i64;
+    fn read(value: i64) -> Result<Self> {
+        Ok(value != 0)
+    }
+}
+
+impl Column for String {
+    type Sql = String;
+    fn read(value: String) -> Result<Self> {
+        Ok(value)
+    }
+}
+
+impl Column for Timestamp {
+    type Sql = i64;
+    fn read(value: i64) -> Result<Self> {
+        Ok(Self(value))
+    }
+}
+
+/// One a line.
+impl Column for Vec<String> {
+    type Sql = String;
+    fn read(value: String) -> Result<Self> {
+        Ok(value.lines().map(ToOwned::to_owned).collect())
+    }
+}
+
+/// One that cannot be read is shown as unknown.
+impl Column for Fault {
+    type Sql = String;
+    fn read(value: String) -> Result<Self> {
+        Ok(Self::from_json(&value))
+    }
+}
+
+impl<T: Column> Column for Option<T>
+where
+    Option<T::Sql>: for<'r> Decode<'r, sqlx::Any> + Type<sqlx::Any>,
+{
+    type Sql = Option<T::Sql>;
+    fn read(value: Option<T::Sql>) -> Result<Self> {
+        value.map(T::read).transpose()
+    }
+}
+
+/// Reads the columns of a row in their order.
+pub(super) struct Cursor<'r> {
+    row: &'r AnyRow,
+    at: usize,
+}
+
+impl Cursor<'_> {
+    pub(super) fn next<T: FromRow>(&mut self) -> Result<T> {
+        T::from_row(self)
+    }
+}
+
+pub(super) trait FromRow: Sized {
+    /// The columns of a SELECT.
+    const COLUMNS: &'static str = "*";
+    fn from_row(row: &mut Cursor<'_>) -> Result<Self>;
+}
+
+impl<T: Column> FromRow for T {
+    fn from_row(row: &mut Cursor<'_>) -> Result<Self> {
+        let value = row.row.try_get(row.at)?;
+        row.at += 1;
+        T::read(value)
+    }
+}
+
+macro_rules! tuple {
+    ($($name:ident),*) => {
+        impl<$($name: FromRow),*> FromRow for ($($name,)*) {
+            fn from_row(row: &mut Cursor<'_>) -> Result<Self> {
+                Ok(($(row.next::<$name>()?,)*))
+            }
+        }
+    };
+}
+tuple!(A, B);
+tuple!(A, B, C);
+tuple!(A, B, C, D);
+tuple!(A, B, C, D, E);
+
+pub(super) fn read_all<T: FromRow>(rows: sqlx::Result<Vec<AnyRow>>) -> Result<Vec<T>> {
+    rows?.iter().map(|row| T::from_row(&mut Cursor { row, at: 0 })).collect()
+}
+
+pub(super) fn read_optional<T: FromRow>(row: sqlx::Result<Option<AnyRow>>) -> Result<Option<T>> {
+    row?.map(|row| T::from_row(&mut Cursor { row: &row, at: 0 })).transpose()
+}
+
+pub(super) fn read_one<T: FromRow>(row: sqlx::Result<AnyRow>) -> Result<T> {
+    T::from_row(&mut Cursor { row: &row?, at: 0 })
 }

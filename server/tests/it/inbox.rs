@@ -1,8 +1,8 @@
 //! The inbox over real sockets, on both databases: what is listed, stored, and deleted.
 
 use crate::common::{Browser, Database, Seat, World, location};
-use app::model::{AttemptKind, MailboxId};
-use server::mailbox_sync::{Command, Reply};
+use app::model::{AttemptKind, MailboxId, MessageRef};
+use server::mailbox_sync::{Command, MessageSet, Reply};
 use server::store::{NewMailbox, Page};
 
 fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
@@ -258,24 +258,24 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     let row = store.folders(seat.institution, seat.mailbox).await.unwrap().into_iter().find(|row| row.name == folder);
     let uid_validity = row.unwrap().uid_validity;
     let uid = store.headers(seat.institution, seat.mailbox, &folder, 0, 9).await.unwrap()[0].uid;
+    let message = MessageRef { mailbox: seat.mailbox, folder: folder.clone(), uid_validity, uid };
+    let messages = MessageSet { folder: folder.clone(), uid_validity, uids: vec![uid] };
     let refuse = |command: &str| world.sandbox.world().faults.imap_refused = command.into();
     let cut = |command: &str| world.sandbox.world().faults.imap_cut = command.into();
 
     refuse("FETCH");
     assert!(ask(Command::Sync { folder: folder.clone() }).await.is_err());
-    assert!(ask(Command::Bytes { folder: folder.clone(), uid_validity, uid, from: 0, length: 9 }).await.is_err());
+    assert!(ask(Command::Bytes { message: message.clone(), from: 0, length: 9 }).await.is_err());
     let download = href.replace("/mail/message?", "/mail/message/raw?");
     let status = async |path: &str| browser.get(&world.url("demo", path)).await.status();
     assert!(!status(&download).await.is_success(), "no broken file");
     refuse("LIST");
-    assert!(ask(Command::Delete { folder: folder.clone(), uid_validity, uids: vec![uid] }).await.is_err());
+    assert!(ask(Command::Delete(messages.clone())).await.is_err());
     refuse("SEARCH");
     assert!(ask(Command::Search { folder: folder.clone(), text: "word".into(), most: 9 }).await.is_err());
     refuse("STORE");
     let flag = server::mail::imap::Flag::Flagged;
-    assert!(
-        ask(Command::Flag { folder: folder.clone(), uid_validity, uids: vec![uid], flag, set: true }).await.is_err()
-    );
+    assert!(ask(Command::Flag { messages, flag, set: true }).await.is_err());
     refuse("");
     assert_eq!(status(&download).await, 200);
     assert_eq!(
@@ -298,7 +298,7 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     world.sandbox.world().faults.imap_dropped = "FETCH".into();
     assert!(ask(Command::Sync { folder: folder.clone() }).await.is_ok());
     cut("FETCH");
-    let Reply::Opened(opened) = ask(Command::Open { folder, uid_validity, uid }).await.unwrap() else { panic!() };
+    let Reply::Opened(opened) = ask(Command::Open(message)).await.unwrap() else { panic!() };
     assert_eq!(opened.text.as_ref().unwrap().trim_end().len(), 500_000, "to its end, or to what is shown");
 }
 

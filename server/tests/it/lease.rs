@@ -89,7 +89,7 @@ async fn a_replica_that_died_with_the_connection_holds_nobody_up_for_long() {
     let mut event = world.services.store.events();
     let services = Arc::clone(&world.services);
     let asked = tokio::spawn(async move { search(&services, &seat, "nothing").await });
-    while !matches!(event.recv().await.unwrap(), Event::Wanted(mailbox, _) if mailbox == seat.mailbox) {}
+    while !matches!(event.recv().await.unwrap(), Event::ConnectionWanted(mailbox, _) if mailbox == seat.mailbox) {}
     assert_eq!(connections(&world).1, 0, "the lease is respected");
     clock.advance_ms(30_001);
     assert_eq!(asked.await.unwrap(), 0);

@@ -91,6 +91,7 @@ const HEADS: &[&str] = &[
     "POST /api/sign_in HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
     "GET /\u{1} HTTP/1.1\r\nHost: HOST\r\n\r\n",
     "GET http://[::1 HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "GET HOST HTTP/1.1\r\nHost: HOST\r\n\r\n",
     "GET * HTTP/1.1\r\nHost: HOST\r\n\r\n",
     "GET / HTTP/1.1\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: \r\n\r\n",

@@ -70,7 +70,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "other_cloud",
         "This tenant lives in another Microsoft cloud.",
         "Your institution's tenant belongs to a national cloud that this server isn't set up for.",
-        "The tenant belongs to a national cloud. The people who run this server have to set its hosts.",
+        "The tenant belongs to a national cloud. Your Entrepost host has to set its addresses.",
         Operator,
         TestAgain,
         &[say("Set ENTREPOST_MICROSOFT_AUTHORITY, _SMTP, _IMAP and _SCOPES to the hosts of that cloud, and restart.")],
@@ -109,7 +109,7 @@ pub(super) static CAUSES: &[Cause] = &[
             say(
                 "Entra ID › App registrations › the app › Certificates & secrets › Certificates: the thumbprint must be that of this server's certificate.",
             ),
-            say("Ask the person who runs this server to check its clock."),
+            say("Ask your Entrepost host to check the clock of this server."),
         ],
     ),
     cause(
@@ -158,7 +158,7 @@ pub(super) static CAUSES: &[Cause] = &[
                 "In the Entra portal open App registrations › your app › API permissions and press Grant admin consent: that creates the service principal.",
             ),
             say(
-                "If the values are already saved, Grant admin consent on Institution Config > General > Email does the same.",
+                "If the values are already saved, Grant admin consent on Institution Config › General › Email does the same.",
             ),
         ],
     ),

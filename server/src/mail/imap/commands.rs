@@ -144,10 +144,7 @@ impl Session {
                             _ => Err(MailError::refused(step, None, format!("BAD {words}"))),
                         };
                     }
-                    Response::Data { status: Status::Bye, outcome } => {
-                        let words = outcome.information.as_deref().unwrap_or_default();
-                        return Err(MailError::network(step, format!("the server ended the session: {words}")));
-                    }
+                    Response::Data { status: Status::Bye, outcome } => return Err(super::ended(step, outcome)),
                     answer => {
                         // An unsolicited response: messages arrived or left.
                         let told = matches!(
@@ -397,11 +394,11 @@ impl Session {
     /// Expunges messages of the selected folder. Without UID EXPUNGE (RFC 4315) they only get \Deleted: messages flagged by other
     /// programs must not be expunged with them.
     pub async fn erase(&mut self, uids: &[u32]) -> Result<(), MailError> {
-        let which = set_of(uids);
-        self.exchange(Step::Store, Allow::LITTLE, &format!("UID STORE {which} +FLAGS.SILENT (\\Deleted)"), |_| {})
+        let set = set_of(uids);
+        self.exchange(Step::Store, Allow::LITTLE, &format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), |_| {})
             .await?;
         if self.can_expunge_by_uid {
-            self.exchange(Step::Store, Allow::LITTLE, &format!("UID EXPUNGE {which}"), |_| {}).await?;
+            self.exchange(Step::Store, Allow::LITTLE, &format!("UID EXPUNGE {set}"), |_| {}).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_imap::extensions::idle::IdleResponse;
+use async_imap::imap_proto::{Outcome, Response, Status};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -117,6 +118,12 @@ fn explain(step: Step, error: &async_imap::error::Error) -> MailError {
     }
 }
 
+/// BYE: the server ends the session (RFC 3501, 7.1.5).
+fn ended(step: Step, outcome: &Outcome<'_>) -> MailError {
+    let words = outcome.information.as_deref().unwrap_or_default();
+    MailError::network(step, format!("the server ended the session: {words}"))
+}
+
 const NOT_UNDERSTOOD: &str = "its answer could not be understood";
 
 /// The text of an error, without quoted input that could not be parsed: it may be mail.
@@ -200,11 +207,10 @@ impl Session {
                 () = tokio::time::sleep(limit) => IdleResponse::Timeout,
             }
         };
-        if let IdleResponse::NewData(data) = &told {
-            let said = format!("{:?}", data.parsed());
-            if said.contains("Bye") {
-                return Err(MailError::network(Step::Idle, format!("the server ended the session: {said}")));
-            }
+        if let IdleResponse::NewData(data) = &told
+            && let Response::Data { status: Status::Bye, outcome } = data.parsed()
+        {
+            return Err(ended(Step::Idle, outcome));
         }
         self.inner = Some(limited(Step::Idle, handle.done()).await?);
         Ok(matches!(told, IdleResponse::NewData(_)))

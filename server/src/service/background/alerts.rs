@@ -108,7 +108,7 @@ impl Services {
                 Err(error) => tracing::error!("cannot seal an alert: {error}"),
             }
         }
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.outbox.wake();
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+
 use tracing::Instrument;
 
+use super::polling;
 use crate::service::actor::Actor;
 use crate::service::{Services, sessions};
 use crate::store::{Mailbox, StoreError};
@@ -20,9 +22,6 @@ const UNWRITTEN_MS: i64 = 24 * 60 * 60 * 1000;
 /// Pause after a failed renewal, in milliseconds.
 const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
-/// Interval between rounds of polling.
-const POLL_ROUND: Duration = Duration::from_millis(crate::service::inbox::POLL_ROUND_MS.unsigned_abs());
-
 /// Runs until the server stops.
 pub async fn run_background(services: Arc<Services>) {
     let mut swept: Option<tokio::time::Instant> = None;
@@ -37,7 +36,7 @@ pub async fn run_background(services: Arc<Services>) {
             tracing::error!("a round of polling failed: {error}");
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL_ROUND) => {}
+            () = tokio::time::sleep(polling::ROUND) => {}
             () = services.stop.cancelled() => return,
         }
     }

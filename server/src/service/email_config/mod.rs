@@ -170,7 +170,7 @@ impl EmailConfig for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.drop_registration(&mut tx, admin.institution().id, Slot::Waiting).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         Ok(Notice::new(Tone::Success, "New values discarded.", "The current values stay in use."))
     }
 
@@ -238,7 +238,7 @@ impl EmailConfig for Handle {
         let institution = admin.institution().id;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         let mailboxes = self.store.mailboxes(institution).await?;
         for mailbox in mailboxes.iter().filter(|mailbox| mailbox.kind == AttemptKind::Notifications) {
             self.forget_mailbox(institution, mailbox.id).await?;

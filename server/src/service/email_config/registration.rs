@@ -112,7 +112,7 @@ impl Services {
             self.store.test_blocked_now(&mut tx, institution, now).await?;
             self.store.resume_queues(&mut tx, institution, now).await?;
         }
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.outbox.wake();
         if ends {
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
@@ -137,7 +137,7 @@ impl Services {
             self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         }
         self.store.put_registration(&mut tx, institution, Slot::Waiting, new, now).await?;
-        Ok(self.store.commit(tx).await?)
+        Ok(tx.commit().await?)
     }
 
     /// Uses verified values at once, unless that ends connections without confirmation.
@@ -329,9 +329,9 @@ impl Services {
         if people == 0 {
             return Ok(None);
         }
-        let who = app::model::people(people);
+        let concerned = app::model::people(people);
         let text = format!(
-            "{condition} every connection ends: {who} must sign in again later. Tick “Yes, end the connections” and save again."
+            "{condition} every connection ends: {concerned} must sign in again later. Tick “Yes, end the connections” and save again."
         );
         let mut flash = Flash::notice(Notice::new(Tone::Warning, title, text));
         flash.question = Some(("Yes, end the connections".into(), "confirm_disconnect".into()));
@@ -358,7 +358,7 @@ impl Services {
         self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         let problem = Fault::new("provider_changed", now, &[]);
         self.store.end_connections(&mut tx, institution, &problem, now).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "Your institution uses the system default.")))
     }
@@ -387,7 +387,7 @@ impl Services {
         let problem = Fault::new("registration_changed", now, &[]);
         self.store.end_connections(&mut tx, institution, &problem, now).await?;
         self.store.drop_guide_proofs(&mut tx, institution).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         Ok(Flash::notice(Notice::new(
             Tone::Success,
@@ -408,9 +408,9 @@ fn accepted(renewed: bool) -> Notice {
 }
 
 fn question(people: i64) -> Notice {
-    let who = app::model::people(people);
+    let concerned = app::model::people(people);
     let text = format!(
-        "But connections are bound to Client ID and Tenant ID: with the new ones, {who} must sign in again. The current values stay in use until you choose below."
+        "But connections are bound to Client ID and Tenant ID: with the new ones, {concerned} must sign in again. The current values stay in use until you choose below."
     );
     Notice::new(Tone::Warning, "Microsoft accepts the new values.", text)
 }

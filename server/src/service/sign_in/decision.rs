@@ -61,7 +61,7 @@ impl Services {
         }
         // The `email` claim alone proves nothing: a message must.
         if decision == Decision::UseSignedIn && !attempt.prove_address {
-            self.store.commit(tx).await?;
+            tx.commit().await?;
             let registration = self.ready_registration(user).await?;
             if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
                 return Err(gone());
@@ -102,7 +102,7 @@ impl Services {
             if !self.store.rest_attempt(&mut tx, attempt.institution, id, &rest).await? {
                 return Err(AppError::NotSignedIn.into());
             }
-            self.store.commit(tx).await?;
+            tx.commit().await?;
             let detail = format!("{} signed in; the test message has to confirm {address}", attempt.sign_in_name);
             self.put_check(
                 &attempt,

@@ -110,7 +110,7 @@ impl Services {
         if !self.store.rest_attempt(&mut tx, attempt.institution, attempt.id, &rest).await? {
             return Err(AppError::NotSignedIn.into());
         }
-        Ok(self.store.commit(tx).await?)
+        Ok(tx.commit().await?)
     }
 
     /// Stores the mailbox with its sealed refresh token. `None`: it belongs to another person.
@@ -161,7 +161,7 @@ impl Services {
         if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await? {
             return Err(AppError::NotSignedIn.into());
         }
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         self.tokens.forget(id);
         Ok(Some(id))
     }

@@ -131,7 +131,7 @@ impl Services {
         };
         let mut tx = self.store.begin().await?;
         self.store.add_attempt(&mut tx, user.institution().id, &new, now).await?;
-        self.store.commit(tx).await?;
+        tx.commit().await?;
         Ok(ProviderRedirect {
             url: url.into(),
             cookie: sessions::cookie(self, sessions::BROWSER, &browser, lifetime / 1000),

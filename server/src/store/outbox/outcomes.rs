@@ -1,14 +1,13 @@
 //! Outcomes known after sending: bounces, cancel and retry, proof from Sent Items.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::sql;
+use crate::store::sql::{changed, execute, fetch_all, fetch_optional};
 use std::collections::HashSet;
 
 use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
-use sqlx::Row;
 
 use super::{SendQueue, put_queue};
-use crate::store::{Mailbox, Result, Store, Tx, id, named};
+use crate::store::{Mailbox, Result, Store, Tx};
 
 impl Store {
     /// Records a bounce that arrived in the mailbox a message was sent from (for notifications, the institution's): who did not get it,
@@ -26,26 +25,22 @@ impl Store {
         let Some(failed) = named_recipients(&mut tx, mailbox, message_id, failed).await? else { return Ok(false) };
         let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
         // A second report may name other recipients; the first report's text is kept. The lock makes concurrent records visible.
-        let row = sql!(
+        let bounced: Option<(DeliveryId, Option<UserId>)> = fetch_optional!(&mut *tx,
             "UPDATE deliveries SET bounce_answer = COALESCE(bounce_answer, $1), bounce_fault = COALESCE(bounce_fault, $2)
              WHERE institution_id = $3 AND (user_id = $4 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
                  WHERE e.institution_id = $3 AND e.notification_mailbox_id = $6))
-               AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id";
+               AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id, user_id";
             answer, fault, mailbox.institution, mailbox.user, message_id, mailbox.id
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(row) = row else { return Ok(false) };
-        let which: DeliveryId = id(&row, "id")?;
+        )?;
+        let Some((delivery_id, writer)) = bounced else { return Ok(false) };
         for (address, reason) in &failed {
-            sql!(
+            execute!(&mut *tx,
                 "UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND address = $3";
-                reason, which, address
-            )
-            .execute(&mut *tx)
-            .await?;
+                reason, delivery_id, address
+            )?;
         }
-        settle_returned(&mut tx, which, now).await?;
+        settle_returned(&mut tx, delivery_id, now).await?;
+        tx.mail_changed(mailbox.institution, writer);
         tx.commit().await?;
         Ok(true)
     }
@@ -60,19 +55,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<DeliveryState>> {
         let mut tx = self.begin().await?;
-        let row = sql!(
+        let state: Option<DeliveryState> = fetch_optional!(&mut *tx,
             "UPDATE deliveries SET finished_at = $1, answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                state = CASE WHEN EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'accepted')
                  THEN 'sent' ELSE 'cancelled' END
              WHERE institution_id = $2 AND user_id = $3 AND id = $4 AND state IN ('queued', 'deferred') RETURNING state";
             now, institution, user_id, delivery_id
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let state = row.as_ref().map(|row| named(row, "state", DeliveryState::parse)).transpose()?;
+        )?;
         if state == Some(DeliveryState::Sent) {
             forget_sent(&mut tx, delivery_id, "cancelled before it was sent to them").await?;
         }
+        tx.mail_changed(institution, user_id);
         tx.commit().await?;
         Ok(state)
     }
@@ -88,23 +81,20 @@ impl Store {
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         put_queue(&mut tx, queue).await?;
-        let done = sql!(
+        let rows = changed!(&mut *tx,
             "UPDATE deliveries SET state = 'queued', attempts = 0, next_attempt_at = $1, created_at = $1, aging_since = 0, finished_at = NULL,
                answer = '', fault = NULL, bounce_answer = NULL, bounce_fault = NULL, send_queue_id = $2
              WHERE institution_id = $3 AND user_id = $4 AND id = $5 AND state IN ('failed', 'cancelled', 'unknown')";
             now, queue.id, institution, user_id, delivery_id
-        )
-        .execute(&mut *tx)
-        .await?;
-        if done.rows_affected() == 0 {
+        )?;
+        if rows == 0 {
             return Ok(false);
         }
-        sql!(
+        execute!(&mut *tx,
             "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state = 'refused'";
             delivery_id
-        )
-        .execute(&mut *tx)
-        .await?;
+        )?;
+        tx.mail_changed(institution, user_id);
         tx.commit().await?;
         Ok(true)
     }
@@ -118,42 +108,36 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let done = sql!(
+        let proven: Option<Option<UserId>> = fetch_optional!(&mut *tx,
             "UPDATE deliveries SET state = 'sent', answer = $1, fault = NULL, finished_at = $2
-             WHERE institution_id = $3 AND id = $4 AND state = 'unknown'";
+             WHERE institution_id = $3 AND id = $4 AND state = 'unknown' RETURNING user_id";
             answer, now, institution, delivery_id
-        )
-        .execute(&mut *tx)
-        .await?;
-        if done.rows_affected() == 1 {
+        )?;
+        if let Some(writer) = proven {
             // Recipients refused in that session have a reply recorded.
-            sql!(
+            execute!(&mut *tx,
                 "UPDATE recipients SET state = CASE WHEN answer = '' THEN 'accepted' ELSE 'refused' END
                  WHERE delivery_id = $1 AND state = 'pending'";
                 delivery_id
-            )
-            .execute(&mut *tx)
-            .await?;
+            )?;
             forget_sent(&mut tx, delivery_id, answer).await?;
             settle_returned(&mut tx, delivery_id, now).await?;
+            tx.mail_changed(institution, writer);
         }
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(proven.is_some())
     }
 
     /// Kept notifications that did not arrive: address and reason, the newest per address.
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
-        let rows = sql!(
-            "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
+        let all: Vec<(String, DeliveryState, String)> = fetch_all!(&self.pool,
+            "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer
+             FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
              WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id";
             institution
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        )?;
         let (mut seen, mut undelivered) = (HashSet::new(), Vec::new());
-        for row in &rows {
-            let (address, answer): (String, String) = (row.try_get("address")?, row.try_get("answer")?);
-            let state = named(row, "state", DeliveryState::parse)?;
+        for (address, state, answer) in all {
             let newest = seen.insert(address.to_lowercase());
             if newest && matches!(state, DeliveryState::Failed | DeliveryState::Bounced) {
                 undelivered.push((address, answer));
@@ -166,20 +150,14 @@ impl Store {
 impl Store {
     /// Forgets undelivered notifications to an address: the person signed in, or an administrator dismissed them.
     pub async fn forget_undelivered(&self, tx: &mut Tx, institution: InstitutionId, address: &str) -> Result<()> {
-        let rows = sql!(
+        let all: Vec<(DeliveryId, String)> = fetch_all!(&mut **tx,
             "SELECT d.id, r.address FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
              WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.state IN ('failed', 'bounced')";
             institution
-        )
-        .fetch_all(&mut **tx)
-        .await?;
-        for row in &rows {
-            let (which, known): (String, String) = (row.try_get("id")?, row.try_get("address")?);
-            if known.to_lowercase() != address.to_lowercase() {
-                continue;
-            }
+        )?;
+        for (delivery_id, _) in all.iter().filter(|(_, known)| known.to_lowercase() == address.to_lowercase()) {
             for delete in ["DELETE FROM recipients WHERE delivery_id = $1", "DELETE FROM deliveries WHERE id = $1"] {
-                sql!(delete; which).execute(&mut **tx).await?;
+                execute!(&mut **tx, delete; delivery_id)?;
             }
         }
         Ok(())
@@ -189,21 +167,22 @@ impl Store {
 /// A delivery with a bounce is bounced once its sending ended, or once no recipient is pending or in doubt. Until then it keeps its
 /// state. The text of a person's message is kept.
 pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: Timestamp) -> Result<()> {
-    let settled = sql!(
+    let settled = changed!(&mut **tx,
         "UPDATE deliveries SET state = 'bounced', answer = bounce_answer, fault = bounce_fault, finished_at = $1,
              body_sealed = CASE WHEN user_id IS NULL THEN '' ELSE body_sealed END
          WHERE id = $2 AND bounce_fault IS NOT NULL AND (state = 'sent'
-           OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
-           OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $2 AND state = 'pending'))";
+           OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients
+            WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
+           OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients
+            WHERE delivery_id = $2 AND state = 'pending'))";
         now, delivery_id
-    )
-    .execute(&mut **tx)
-    .await?;
-    if settled.rows_affected() == 1 {
+    )?;
+    if settled == 1 {
         // Recipients refused in that session have a reply recorded.
-        sql!("UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'"; delivery_id)
-            .execute(&mut **tx)
-            .await?;
+        execute!(&mut **tx,
+            "UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'";
+            delivery_id
+        )?;
     }
     Ok(())
 }
@@ -216,14 +195,11 @@ async fn named_recipients(
     message_id: &str,
     failed: &[(String, String)],
 ) -> Result<Option<Vec<(String, String)>>> {
-    let rows = sql!(
-        "SELECT r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id WHERE d.institution_id = $1 AND d.message_id = $2";
+    let addresses: Vec<String> = fetch_all!(&mut **tx,
+        "SELECT r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
+         WHERE d.institution_id = $1 AND d.message_id = $2";
         mailbox.institution, message_id
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    let addresses: Vec<String> =
-        rows.iter().map(|row| row.try_get("address")).collect::<std::result::Result<_, _>>()?;
+    )?;
     let named = failed.iter().filter_map(|(address, reason)| {
         let known = addresses.iter().find(|known| known.to_lowercase() == address.to_lowercase())?;
         Some((known.clone(), reason.clone()))
@@ -238,19 +214,15 @@ async fn named_recipients(
 
 /// Finishes a sent delivery: pending recipients do not get it, and the text is kept only for those who did not.
 pub(super) async fn forget_sent(tx: &mut Tx, delivery_id: DeliveryId, why: &str) -> Result<()> {
-    sql!(
+    execute!(&mut **tx,
         "UPDATE recipients SET state = 'refused', answer = CASE WHEN answer = '' THEN $1 ELSE answer END
          WHERE delivery_id = $2 AND state = 'pending'";
         why, delivery_id
-    )
-    .execute(&mut **tx)
-    .await?;
-    sql!(
+    )?;
+    execute!(&mut **tx,
         "UPDATE deliveries SET body_sealed = '' WHERE id = $1
            AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = $1 AND state = 'refused'))";
         delivery_id
-    )
-    .execute(&mut **tx)
-    .await?;
+    )?;
     Ok(())
 }

@@ -2,9 +2,8 @@
 //! the institution's notifications) and over all replicas.
 
 use crate::config::Throttle;
-use crate::store::sql::sql;
+use crate::store::sql::{execute, fetch_one, fetch_optional};
 use app::model::{DeliveryId, InstitutionId, Timestamp};
-use sqlx::Row;
 use uuid::Uuid;
 
 use super::SendQueue;
@@ -18,25 +17,23 @@ const AHEAD_MS: i64 = 60_000;
 
 /// The sender of a queue. Its row stays locked until the transaction ends, so that replicas count together.
 pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) -> Result<String> {
-    let row = match queue.mailbox {
-        Some(mailbox) => sql!(
+    let named: Option<String> = match queue.mailbox {
+        Some(mailbox) => fetch_optional!(&mut **tx,
             "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2";
             queue.institution, mailbox
-        ),
-        None => sql!(
-            "SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name) FROM mailboxes m JOIN email_settings s ON s.notification_mailbox_id = m.id
+        )?,
+        None => fetch_optional!(&mut **tx,
+            "SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name)
+             FROM mailboxes m JOIN email_settings s ON s.notification_mailbox_id = m.id
              WHERE s.institution_id = $1 AND s.custom_from = 1 AND m.state <> 'needs_reconnect'";
             queue.institution
-        ),
+        )?,
     };
-    let named: Option<String> = row.fetch_optional(&mut **tx).await?.map(|row| row.try_get(0)).transpose()?;
     let sender = named.unwrap_or_else(|| queue.id.to_string());
-    sql!(
+    execute!(&mut **tx,
         "INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2";
         sender, now
-    )
-    .execute(&mut **tx)
-    .await?;
+    )?;
     Ok(sender)
 }
 
@@ -57,33 +54,25 @@ pub(super) async fn permit(
     throttle: Throttle,
     now: Timestamp,
 ) -> Result<Permit> {
-    let row = sql!(
+    let open: i64 = fetch_one!(&mut **tx,
         "SELECT COUNT(*) FROM smtp_connections WHERE sender = $1 AND until >= $2 AND id <> $3";
         sender, now, connection
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    if row.try_get::<i64, _>(0)? >= throttle.connections {
+    )?;
+    if open >= throttle.connections {
         return Ok(Permit::NoConnection);
     }
-    let row = sql!(
+    let (sent, oldest): (i64, Option<i64>) = fetch_one!(&mut **tx,
         "SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3";
         sender, now.0 - MINUTE_MS, now.0 + AHEAD_MS
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    if row.try_get::<i64, _>(0)? >= throttle.messages_per_minute {
-        let oldest: i64 = row.try_get::<Option<i64>, _>(1)?.unwrap_or(now.0);
-        return Ok(Permit::Later(Timestamp(oldest + MINUTE_MS + 1)));
+    )?;
+    if sent >= throttle.messages_per_minute {
+        return Ok(Permit::Later(Timestamp(oldest.unwrap_or(now.0) + MINUTE_MS + 1)));
     }
-    let row = sql!(
+    let taken: i64 = fetch_one!(&mut **tx,
         "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM submissions
          WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0";
         sender, now.0 - DAY_MS, now.0 + AHEAD_MS
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    let taken: i64 = row.try_get(0)?;
+    )?;
     let full = taken > 0 && taken.saturating_add(recipients) > throttle.recipients_per_day;
     Ok(if full { Permit::Full } else { Permit::Now })
 }
@@ -98,55 +87,45 @@ pub(super) async fn record_submission(
     recipients: i64,
     now: Timestamp,
 ) -> Result<()> {
-    sql!(
-        "INSERT INTO smtp_connections (id, sender, until) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3";
+    execute!(&mut **tx,
+        "INSERT INTO smtp_connections (id, sender, until)
+         VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3";
         connection, sender, until
-    )
-        .execute(&mut **tx)
-        .await?;
-    sql!(
+    )?;
+    execute!(&mut **tx,
         "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
         delivery_id, now, sender, recipients
-    )
-    .execute(&mut **tx)
-    .await?;
+    )?;
     Ok(())
 }
 
 /// An attempt whose DATA never began addressed no recipients.
 pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, delivery_id: DeliveryId) -> Result<()> {
-    sql!(
+    execute!(&mut **tx,
         "UPDATE submissions SET recipients = 0 WHERE delivery_id = $1
          AND at = (SELECT started_at FROM deliveries WHERE institution_id = $2 AND id = $1 AND data_started = 0)";
         delivery_id, institution
-    )
-    .execute(&mut **tx)
-    .await?;
+    )?;
     Ok(())
 }
 
 impl Store {
     /// Renews the lease of an open connection.
     pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
-        sql!("UPDATE smtp_connections SET until = $1 WHERE id = $2"; until, connection).execute(&self.pool).await?;
-        Ok(())
+        execute!(&self.pool, "UPDATE smtp_connections SET until = $1 WHERE id = $2"; until, connection)
     }
 
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
-        sql!("DELETE FROM smtp_connections WHERE id = $1"; connection).execute(&self.pool).await?;
-        Ok(())
+        execute!(&self.pool, "DELETE FROM smtp_connections WHERE id = $1"; connection)
     }
 
     /// Deletes counts outside all windows.
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
-        sql!("DELETE FROM submissions WHERE at < $1"; now.0 - DAY_MS).execute(&self.pool).await?;
-        sql!("DELETE FROM smtp_connections WHERE until < $1"; now.0 - DAY_MS).execute(&self.pool).await?;
-        sql!(
+        execute!(&self.pool, "DELETE FROM submissions WHERE at < $1"; now.0 - DAY_MS)?;
+        execute!(&self.pool, "DELETE FROM smtp_connections WHERE until < $1"; now.0 - DAY_MS)?;
+        execute!(&self.pool,
             "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)";
             now.0 - DAY_MS
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 }

@@ -3,18 +3,25 @@
 //! mail-parser finds the parts. This module decides what they are, because mail-parser treats text as an attachment if it has a
 //! name, a broken encoding, or an unexpected place: the first readable part is the text.
 
+mod body;
+mod headers;
+mod leaf;
+mod nested;
+
 use std::fmt::Write;
-use std::sync::Arc;
 
-use app::model::{Protection, Timestamp};
-use mail_parser::{HeaderValue, Message, MessageParser, PartType};
+use app::model::Protection;
+use mail_parser::{Message, MessageParser, PartType};
 
+use self::body::{Body, TextAndHtml, is_blank, joined, says_something};
+use self::headers::headers;
+use self::leaf::{Leaf, LeafText, begins_as_page};
+use self::nested::{keep_bytes, shift};
 use super::file_name::file_name;
 use super::header::{self, Fields};
 use super::html_text::html_text;
 use super::model::{Encoding, ParsedMessage, Part, Picture};
-use super::parameters::Parametrised;
-use super::{calendar, charset, flowed, html_complexity, pictures, smime, transfer};
+use super::{calendar, charset, html_complexity, pictures, smime, transfer};
 use crate::message::escape::escaped;
 
 /// Longest shown text, in characters.
@@ -39,51 +46,6 @@ const MESSAGES: usize = 20;
 const SCANS: usize = 10;
 /// Their total size, in bytes: a phone photo has up to 12 MB.
 const SCANNED: usize = 12 * 1024 * 1024;
-
-/// Readable parts, in order.
-enum Body {
-    Text(String),
-    Html(String),
-    Alternative { text: Option<String>, html: Option<String> },
-}
-
-/// A part other than a multipart: its header values and its place.
-struct Leaf<'a> {
-    kind: Parametrised,
-    disposition: Parametrised,
-    encoding: Encoding,
-    content_id: Option<String>,
-    from: u32,
-    bytes: &'a [u8],
-}
-
-impl Leaf<'_> {
-    fn decoded(&self) -> (Vec<u8>, bool) {
-        transfer::decode(self.encoding, self.bytes)
-    }
-
-    fn name(&self) -> Option<&str> {
-        let names = [self.disposition.get("filename"), self.kind.get("name")];
-        names.into_iter().flatten().find(|name| !name.trim().is_empty())
-    }
-
-    fn is_attachment(&self) -> bool {
-        self.disposition.value == "attachment" || self.name().is_some()
-    }
-
-    fn text(&self) -> (String, bool) {
-        let (bytes, lost) = self.decoded();
-        let label = self.kind.get("charset").and_then(|label| label.split([' ', '(', ';', ',']).next());
-        let is_page = self.kind.value.starts_with("multipart/") && begins_as_page(&bytes);
-        if self.kind.value == "text/html" || is_page {
-            return (charset::decode_html(label, &bytes), lost);
-        }
-        let text = charset::decode(label, &bytes);
-        let is_flowed = self.kind.get("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
-        let del_sp = self.kind.get("delsp").is_some_and(|del_sp| del_sp.eq_ignore_ascii_case("yes"));
-        (if is_flowed { flowed::unflowed(&text, del_sp) } else { text }, lost)
-    }
-}
 
 struct Parser<'a> {
     raw: &'a [u8],
@@ -118,13 +80,6 @@ fn parse_at(raw: &[u8], truncated: bool, level: usize) -> ParsedMessage {
     parser.finish(bodies)
 }
 
-/// Whether a text has only blanks and invisible characters.
-fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| {
-        c.is_whitespace() || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
-    })
-}
-
 /// Whether bytes begin with the header of a message (RFC 5322, 3.6).
 fn is_message(bytes: &[u8]) -> bool {
     let header = String::from_utf8_lossy(&bytes[..bytes.len().min(16 * 1024)]).to_ascii_lowercase();
@@ -136,54 +91,15 @@ fn has_ending(name: &str, ending: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, known)| known.eq_ignore_ascii_case(ending))
 }
 
-/// Whether bytes begin like an HTML page.
-fn begins_as_page(bytes: &[u8]) -> bool {
-    let start = bytes.trim_ascii_start();
-    let start = start[..start.len().min(16)].to_ascii_lowercase();
-    start.starts_with(b"<html") || start.starts_with(b"<!doctype html")
-}
-
 fn slice(raw: &[u8], from: u32, to: u32) -> &[u8] {
     raw.get(from as usize..(to as usize).min(raw.len())).unwrap_or_default()
 }
 
 impl<'a> Parser<'a> {
-    fn leaf(&self, id: u32) -> Option<Leaf<'a>> {
-        let part = self.message.parts.get(id as usize)?;
-        let fields = Fields(slice(self.raw, part.offset_header, part.offset_body));
-        let mut kind = Parametrised::parse(fields.get("content-type").unwrap_or_default());
-        if !kind.value.contains('/') {
-            // RFC 2045, 5.2: a missing or unreadable type means plain text.
-            kind.value = String::from(if kind.value == "html" { "text/html" } else { "text/plain" });
-        }
-        let encoding =
-            fields.get("content-transfer-encoding").map(|value| String::from_utf8_lossy(value).to_lowercase());
-        let first = |value: &str| -> String {
-            let value = value.trim().trim_matches('"');
-            value.chars().take_while(|c| c.is_alphanumeric() || *c == '-').collect()
-        };
-        let encoding = match encoding.as_deref().map(first).as_deref() {
-            Some("base64") => Encoding::Base64,
-            Some("quoted-printable") => Encoding::QuotedPrintable,
-            _ => Encoding::Identity,
-        };
-        let content_id = fields.get("content-id").map(|id| String::from_utf8_lossy(id).trim().to_owned());
-        Some(Leaf {
-            kind,
-            disposition: Parametrised::parse(fields.get("content-disposition").unwrap_or_default()),
-            encoding,
-            content_id: content_id.map(|id| id.trim_matches(['<', '>']).to_owned()).filter(|id| !id.is_empty()),
-            from: part.offset_body,
-            bytes: slice(self.raw, part.offset_body, part.offset_end),
-        })
-    }
-
     fn walk(&mut self, id: u32, depth: usize, bodies: &mut Vec<Body>) {
         let message = self.message;
-        let (Some(part), Some(leaf)) = (message.parts.get(id as usize), self.leaf(id)) else { return };
-        if depth > DEPTH {
-            return;
-        }
+        let Some(part) = message.parts.get(id as usize).filter(|_| depth <= DEPTH) else { return };
+        let leaf = Leaf::new(self.raw, part);
         match &part.body {
             PartType::Multipart(children) if leaf.kind.value == "multipart/alternative" => {
                 self.alternative(children, depth, bodies);
@@ -207,21 +123,22 @@ impl<'a> Parser<'a> {
         for child in children {
             let mut found = Vec::new();
             self.walk(*child, depth + 1, &mut found);
-            let (found_text, found_html) = joined(found);
-            match found_html {
+            let found = joined(found);
+            let found_text = found.text.filter(|text| !is_blank(text));
+            match found.html {
                 // An empty alternative does not count.
                 Some(found) if html.is_none() || says_something(&found) => {
                     html = Some(found);
-                    text = text.or(found_text.filter(|text| !is_blank(text)));
+                    text = text.or(found_text);
                 }
-                _ => text = text.or(found_text.filter(|text| !is_blank(text))),
+                _ => text = text.or(found_text),
             }
         }
         if text.is_some() && html.as_deref().is_some_and(|html| !says_something(html)) {
             html = None;
         }
         if text.is_some() || html.is_some() {
-            bodies.push(Body::Alternative { text, html });
+            bodies.push(Body::Alternative(TextAndHtml { text, html }));
         }
     }
 
@@ -230,7 +147,7 @@ impl<'a> Parser<'a> {
         let raw = if leaf.encoding == Encoding::Identity {
             leaf.bytes
         } else {
-            decoded = leaf.decoded().0;
+            decoded = leaf.decoded().bytes;
             &decoded
         };
         let fields = Fields(raw);
@@ -260,7 +177,8 @@ impl<'a> Parser<'a> {
                 self.protected(&leaf, bodies);
             }
             "application/octet-stream" | "text/plain"
-                if leaf.name().is_some_and(|name| has_ending(name.trim(), "eml")) && is_message(&leaf.decoded().0) =>
+                if leaf.name().is_some_and(|name| has_ending(name.trim(), "eml"))
+                    && is_message(&leaf.decoded().bytes) =>
             {
                 self.message(&leaf);
             }
@@ -269,7 +187,7 @@ impl<'a> Parser<'a> {
             // Mislabelled: a picture by its first bytes, with a Content-ID.
             kind if kind.starts_with("text/")
                 && leaf.content_id.is_some()
-                && pictures::raster_type(&leaf.decoded().0).is_some() =>
+                && pictures::raster_type(&leaf.decoded().bytes).is_some() =>
             {
                 self.attach(&leaf, leaf.name().unwrap_or_default(), "application/octet-stream");
                 self.pictures.push((self.out.parts.len().saturating_sub(1), leaf));
@@ -299,7 +217,7 @@ impl<'a> Parser<'a> {
     }
 
     fn calendar(&mut self, leaf: Leaf<'a>) {
-        let (text, lost) = leaf.text();
+        let LeafText { text, lost } = leaf.text();
         self.out.damaged |= lost;
         let found = calendar::invitation(&text);
         let (is_shown, is_unreadable) = (found.is_some() && !leaf.is_attachment(), found.is_none());
@@ -316,7 +234,7 @@ impl<'a> Parser<'a> {
     }
 
     fn body(&mut self, leaf: &Leaf<'_>) -> Body {
-        let (text, lost) = leaf.text();
+        let LeafText { text, lost } = leaf.text();
         self.out.damaged |= lost;
         let is_page = leaf.kind.value.starts_with("multipart/") && begins_as_page(text.as_bytes());
         if leaf.kind.value == "text/html" || is_page { Body::Html(text) } else { Body::Text(text) }
@@ -324,7 +242,7 @@ impl<'a> Parser<'a> {
 
     fn protected(&mut self, leaf: &Leaf<'a>, bodies: &mut Vec<Body>) {
         self.attach(leaf, leaf.name().unwrap_or("smime.p7m"), &leaf.kind.value);
-        let opened = if self.level < NESTED { smime::open(&leaf.decoded().0) } else { smime::Content::Encrypted };
+        let opened = if self.level < NESTED { smime::open(&leaf.decoded().bytes) } else { smime::Content::Encrypted };
         let content = match opened {
             smime::Content::Signed(content) => content,
             smime::Content::Certificates => return,
@@ -339,7 +257,7 @@ impl<'a> Parser<'a> {
         keep_bytes(&mut inner, &content, &mut room);
         bodies.extend(match (inner.text, inner.html) {
             (None, None) => None,
-            (text, html) => Some(Body::Alternative { text, html }),
+            (text, html) => Some(Body::Alternative(TextAndHtml { text, html })),
         });
         self.out.invitation = self.out.invitation.take().or(inner.invitation);
         self.out.pictures.extend(inner.pictures);
@@ -370,18 +288,12 @@ impl<'a> Parser<'a> {
     }
 
     fn finish(mut self, mut bodies: Vec<Body>) -> ParsedMessage {
-        let readable = |bodies: &[Body]| {
-            bodies.iter().any(|body| match body {
-                Body::Text(text) => !is_blank(text),
-                Body::Html(html) => says_something(html),
-                Body::Alternative { text, html } => text.is_some() || html.as_deref().is_some_and(says_something),
-            })
-        };
+        let readable = |bodies: &[Body]| bodies.iter().any(Body::is_readable);
         // Readable text is shown, whatever its disposition.
         if !readable(&bodies)
             && self.out.invitation.is_none()
-            && let Some((leaf, (text, lost))) =
-                self.texts.iter().map(|leaf| (leaf, leaf.text())).find(|(_, (text, _))| !is_blank(text))
+            && let Some((leaf, LeafText { text, lost })) =
+                self.texts.iter().map(|leaf| (leaf, leaf.text())).find(|(_, read)| !is_blank(&read.text))
         {
             self.out.damaged |= lost;
             bodies.push(if leaf.kind.value == "text/html" { Body::Html(text) } else { Body::Text(text) });
@@ -389,7 +301,7 @@ impl<'a> Parser<'a> {
         if !readable(&bodies) {
             bodies.extend(self.scans().map(Body::Html));
         }
-        let (text, html) = joined(bodies);
+        let TextAndHtml { text, html } = joined(bodies);
         let html = html.map(|html| cut(&html, HTML));
         // Empty HTML, or HTML made to be slow, is shown as text.
         let (html, as_text) = match html {
@@ -412,7 +324,7 @@ impl<'a> Parser<'a> {
         let mut html = String::new();
         let mut room = SCANNED;
         for (at, leaf) in self.pictures.iter().take(PARTS) {
-            let (bytes, _) = leaf.decoded();
+            let bytes = leaf.decoded().bytes;
             let Some(content_type) = pictures::raster_type(&bytes).filter(|_| bytes.len() <= room) else { continue };
             room -= bytes.len();
             let id = format!("scan-{at}@entrepost.invalid");
@@ -434,7 +346,7 @@ impl<'a> Parser<'a> {
             if !named.contains(&id) {
                 continue;
             }
-            let (bytes, _) = leaf.decoded();
+            let bytes = leaf.decoded().bytes;
             let Some(content_type) = pictures::raster_type(&bytes).filter(|_| bytes.len() <= room) else { continue };
             room -= bytes.len();
             // A second part of the same id is not shown, so it stays in the list.
@@ -447,107 +359,6 @@ impl<'a> Parser<'a> {
             }
         }
     }
-}
-
-fn joined(bodies: Vec<Body>) -> (Option<String>, Option<String>) {
-    let (mut texts, mut pages, mut designed) = (Vec::new(), Vec::new(), false);
-    let as_page = |text: &str| format!("<div dir=\"auto\" style=\"white-space:pre-wrap\">{}</div>", escaped(text));
-    for body in bodies {
-        match body {
-            Body::Text(text) => {
-                // Text next to HTML is part of the content.
-                if !is_blank(&text) {
-                    pages.push(as_page(&text));
-                }
-                texts.push(text);
-            }
-            Body::Html(html) => {
-                designed = true;
-                pages.push(html);
-            }
-            Body::Alternative { text, html } => {
-                designed |= html.is_some();
-                pages.extend(html.or(text.as_deref().map(as_page)));
-                texts.extend(text);
-            }
-        }
-    }
-    let text = (!texts.is_empty()).then(|| texts.join("\n\n"));
-    (text, designed.then(|| pages.join("<hr>")))
-}
-
-fn says_something(html: &str) -> bool {
-    let lower = html.get(..html.len().min(200_000)).unwrap_or(html).to_ascii_lowercase();
-    lower.contains("<img") || html.len() > 200_000 || !is_blank(&html_text(html))
-}
-
-/// Shifts places in a nested message to places in the whole message; an encoded message has none.
-fn shift(message: &mut ParsedMessage, by: Option<u32>) {
-    for part in &mut message.parts {
-        match by {
-            Some(by) => part.from = part.from.saturating_add(by),
-            None => part.length = 0,
-        }
-    }
-    message.parts.retain(|part| part.length > 0 || part.bytes.is_some());
-    for nested in &mut message.nested {
-        shift(nested, by);
-    }
-}
-
-/// Keeps the bytes of attachments without a place in the raw message.
-fn keep_bytes(message: &mut ParsedMessage, raw: &[u8], room: &mut usize) {
-    for part in message.parts.iter_mut().filter(|part| part.bytes.is_none()) {
-        let (bytes, _) = transfer::decode(part.encoding, slice(raw, part.from, part.from.saturating_add(part.length)));
-        if let Some(left) = room.checked_sub(bytes.len()) {
-            *room = left;
-            part.bytes = Some(Arc::new(bytes));
-        }
-    }
-    message.parts.retain(|part| part.bytes.is_some());
-    for nested in &mut message.nested {
-        keep_bytes(nested, raw, room);
-    }
-}
-
-fn headers(raw: &[u8]) -> ParsedMessage {
-    let normalised = super::encoded_words::normalised(raw);
-    let Some(parsed) = MessageParser::default().parse_headers(&normalised).filter(|parsed| !parsed.parts.is_empty())
-    else {
-        return ParsedMessage::default();
-    };
-    let mut references = ids(parsed.references());
-    if references.is_empty() {
-        references = ids(parsed.in_reply_to());
-    }
-    ParsedMessage {
-        from: header::parties(parsed.from()),
-        reply_to: header::parties(parsed.reply_to()),
-        to: header::parties(parsed.to()),
-        cc: header::parties(parsed.cc()),
-        subject: header::shown_line(parsed.subject().unwrap_or_default()),
-        date: parsed.date().map(|date| Timestamp(date.to_timestamp().saturating_mul(1000))),
-        message_id: parsed.message_id().map(header::line).filter(|id| is_id(id)).map(|id| format!("<{id}>")),
-        references,
-        ..ParsedMessage::default()
-    }
-}
-
-fn ids(value: &HeaderValue<'_>) -> Vec<String> {
-    let bare: Vec<&str> = match value {
-        HeaderValue::Text(text) => vec![text],
-        HeaderValue::TextList(list) => list.iter().map(AsRef::as_ref).collect(),
-        _ => Vec::new(),
-    };
-    // Shortens long References in the middle, which RFC 5322 permits.
-    let skip = bare.len().saturating_sub(20);
-    let kept = bare.iter().enumerate().filter(|(at, _)| *at == 0 || *at > skip).map(|(_, id)| id);
-    kept.map(|id| header::line(id)).filter(|id| is_id(id)).map(|id| format!("<{id}>")).collect()
-}
-
-/// Whether a text is valid between the angle brackets of a Message-ID.
-fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.len() < 300 && id.is_ascii() && !id.contains(['<', '>', ' ', ',', '"', '\\'])
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -651,7 +462,7 @@ mod tests {
         ] {
             let opened = parse(raw, false);
             assert!(opened.subject.len() <= 4_000 && opened.parts.len() <= PARTS && opened.to.len() <= 500);
-            let _ = super::super::sanitize::document(&opened, false);
+            let _ = crate::message::sanitize::document(&opened, false);
             let _ = header::summary(raw);
         }
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());

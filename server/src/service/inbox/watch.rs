@@ -1,0 +1,72 @@
+//! The stream of changes of a user's mail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::backend::{MailOwner, MailStream, Result, SignedIn};
+use app::model::MailboxId;
+use futures::stream;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Services;
+use crate::mailbox_sync;
+use crate::store::Event;
+
+/// How often a mail stream checks its session, and whether it missed events.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+struct Watching {
+    services: Arc<Services>,
+    user: SignedIn,
+    event: tokio::sync::broadcast::Receiver<Event>,
+    mark: String,
+    _folder: Option<mailbox_sync::FolderWatch>,
+}
+
+impl Services {
+    pub(super) async fn watch_mail(
+        self: &Arc<Self>,
+        user: &MailOwner,
+        looking_at: Option<(MailboxId, String)>,
+        mark: String,
+    ) -> Result<MailStream> {
+        let event = self.store.events();
+        let watched = match looking_at {
+            Some((mailbox, folder)) => {
+                let mailbox = self.own_mailbox(user, mailbox).await?;
+                let folders = self.store.folders(mailbox.institution, mailbox.id).await?;
+                let known = folder.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == folder);
+                known.then(|| self.mailbox_sync.watch_folder(mailbox.institution, mailbox.id, &folder))
+            }
+            None => None,
+        };
+        let start = Watching { services: Arc::clone(self), user: user.signed_in(), event, mark, _folder: watched };
+        Ok(Box::pin(stream::unfold(start, |mut watching| async move {
+            loop {
+                if !watching.services.lives(&watching.user).await {
+                    return None;
+                }
+                let store = &watching.services.store;
+                let now = store.mail_version(watching.user.institution().id, watching.user.user_id()).await.ok()?;
+                if now != watching.mark {
+                    watching.mark = now;
+                    return Some(((), watching));
+                }
+                let end = tokio::time::Instant::now() + CHECK_INTERVAL;
+                loop {
+                    let heard = tokio::select! {
+                        heard = watching.event.recv() => heard,
+                        () = tokio::time::sleep_until(end) => break,
+                        () = watching.services.stop.cancelled() => return None,
+                    };
+                    match heard {
+                        Ok(Event::Mail(changed)) if changed == watching.user.user_id() => break,
+                        Ok(_) => {}
+                        Err(RecvError::Lagged(_)) => break,
+                        Err(RecvError::Closed) => return None,
+                    }
+                }
+            }
+        })))
+    }
+}

@@ -1,0 +1,83 @@
+//! Transactions, and the versions of users' mail that they raise.
+
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+
+use app::model::{InstitutionId, MailboxId, UserId};
+use sqlx::{Any, AnyConnection, Transaction};
+
+use super::sql::{execute, fetch_all, fetch_optional};
+use super::{Backend, Result, Store};
+
+/// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
+/// ids, so that no two transactions wait for each other.
+pub struct Tx {
+    inner: Transaction<'static, Any>,
+    changed: BTreeSet<(InstitutionId, UserId)>,
+}
+
+impl Deref for Tx {
+    type Target = AnyConnection;
+    fn deref(&self) -> &AnyConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.inner
+    }
+}
+
+impl Tx {
+    /// Notes that what a user sees of their mail changed. Notifications have no user.
+    pub(super) fn mail_changed(&mut self, institution: InstitutionId, user: impl Into<Option<UserId>>) {
+        self.changed.extend(user.into().map(|user| (institution, user)));
+    }
+
+    pub(super) async fn mail_changed_of_mailbox(&mut self, institution: InstitutionId, id: MailboxId) -> Result<()> {
+        let owner: Option<UserId> = fetch_optional!(&mut **self,
+            "SELECT user_id FROM mailboxes WHERE institution_id = $1 AND id = $2";
+            institution, id
+        )?;
+        self.mail_changed(institution, owner);
+        Ok(())
+    }
+
+    pub(super) async fn mail_changed_of_institution(&mut self, institution: InstitutionId) -> Result<()> {
+        let users: Vec<UserId> =
+            fetch_all!(&mut **self, "SELECT id FROM users WHERE institution_id = $1"; institution)?;
+        self.changed.extend(users.into_iter().map(|user| (institution, user)));
+        Ok(())
+    }
+
+    pub async fn commit(mut self) -> Result<()> {
+        for (institution, user) in std::mem::take(&mut self.changed) {
+            execute!(&mut *self,
+                "INSERT INTO mail_versions (user_id, institution_id, version) VALUES ($1, $2, 1)
+                 ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1";
+                user, institution
+            )?;
+        }
+        Ok(self.inner.commit().await?)
+    }
+}
+
+impl Store {
+    pub async fn begin(&self) -> Result<Tx> {
+        let inner = match self.backend {
+            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Backend::Postgres => self.pool.begin().await?,
+        };
+        Ok(Tx { inner, changed: BTreeSet::new() })
+    }
+
+    /// The version of what a user sees of their mail: folders, headers, outbox, and the state of their mailboxes.
+    pub async fn mail_version(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
+        let version: Option<i64> = fetch_optional!(&self.pool,
+            "SELECT version FROM mail_versions WHERE institution_id = $1 AND user_id = $2";
+            institution, user_id
+        )?;
+        Ok(version.unwrap_or_default().to_string())
+    }
+}

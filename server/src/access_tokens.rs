@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::model::{ClientId, InstitutionId, MailboxId, MailboxState, Timestamp};
+use app::model::{ClientId, MailboxId, MailboxState, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use tokio_util::task::TaskTracker;
@@ -17,7 +17,7 @@ use crate::concurrency::backoff::Backoff;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
-use crate::store::{Backend, Event, Lease, Mailbox, Registration, Slot, Store, StoreError, subscribe};
+use crate::store::{Backend, Event, Lease, Mailbox, MailboxKey, Registration, Slot, Store, StoreError, subscribe};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// A token is refreshed this long before it expires, in milliseconds.
@@ -286,7 +286,7 @@ impl Tokens {
             if let Some(token) = self.cached(mailbox) {
                 return Ok(token);
             }
-            let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
+            let newest = self.store.mailbox(mailbox.key()).await?.ok_or(TokenError::Gone)?;
             if let Some(error) = self.refused(&newest) {
                 return Err(error.into());
             }
@@ -295,18 +295,14 @@ impl Tokens {
         let mut waited = false;
         loop {
             let now = self.clock.now();
-            if self
-                .store
-                .lease(Lease::Refresh, mailbox.institution, mailbox.id, owner, now, now.plus_ms(LEASE_MS))
-                .await?
-            {
+            if self.store.lease(Lease::Refresh, mailbox.key(), owner, now, now.plus_ms(LEASE_MS)).await? {
                 break;
             }
             waited = true;
             if let Some(token) = self.awaited(mailbox, LOOK, fresh).await {
                 return Ok(token);
             }
-            let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?.ok_or(TokenError::Gone)?;
+            let newest = self.store.mailbox(mailbox.key()).await?.ok_or(TokenError::Gone)?;
             if let Some(error) = self.refused(&newest).filter(|_| !always) {
                 return Err(error.into());
             }
@@ -315,7 +311,7 @@ impl Tokens {
         let other = if waited { self.awaited(mailbox, HANDED_ON, fresh).await } else { None };
         let result = match other {
             Some(token) => Ok(token),
-            None => self.refresh(mailbox.institution, mailbox.id, always).await,
+            None => self.refresh(mailbox.key(), always).await,
         };
         // A lease that cannot be released expires.
         if let Err(error) = self.store.end_lease(Lease::Refresh, mailbox.id, owner).await {
@@ -342,14 +338,9 @@ impl Tokens {
         }
     }
 
-    async fn refresh(
-        &self,
-        institution: InstitutionId,
-        id: MailboxId,
-        always: bool,
-    ) -> Result<AccessToken, TokenError> {
+    async fn refresh(&self, key: MailboxKey, always: bool) -> Result<AccessToken, TokenError> {
         // Read again: the previous refresh may have rotated the grant, or learned that it ended.
-        let mailbox = self.store.mailbox(institution, id).await?.ok_or(TokenError::Gone)?;
+        let mailbox = self.store.mailbox(key).await?.ok_or(TokenError::Gone)?;
         if let Some(error) = self.refused(&mailbox).filter(|_| !always) {
             return Err(error.into());
         }
@@ -357,38 +348,38 @@ impl Tokens {
             return Err(TokenError::NeedsReconnect(mailbox.problem));
         }
         let registration =
-            self.store.registration(institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
+            self.store.registration(key.institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
         if registration.client_id.to_string() != mailbox.client_id
             || registration.tenant_id.to_string() != mailbox.tenant_id
         {
             return Err(TokenError::RegistrationChanged);
         }
         let credentials = self.credentials(&registration)?;
-        let refresh = self.vault.open(&grant_place(id), &mailbox.refresh_token_sealed)?;
+        let refresh = self.vault.open(&grant_place(key.id), &mailbox.refresh_token_sealed)?;
         let granted = match self.entra.refresh(&credentials, &refresh).await {
             Ok(granted) => granted,
             Err(error) => return Err(self.note_refusal(&mailbox, error).await?),
         };
         // First: nothing may come between the answer and storing it.
         if let Some(rotated) = &granted.refresh {
-            let sealed = self.vault.seal(&grant_place(id), rotated)?;
+            let sealed = self.vault.seal(&grant_place(key.id), rotated)?;
             let mut tx = self.store.begin().await?;
             // If another writer rotated meanwhile, its token is as good: Microsoft does not revoke older refresh tokens.
             let version = mailbox.grant_version;
-            let stored = self.store.rotate_grant(&mut tx, institution, id, &sealed, version, self.clock.now()).await?;
+            let stored = self.store.rotate_grant(&mut tx, key, &sealed, version, self.clock.now()).await?;
             tx.commit().await?;
             if !stored {
-                self.store.set_registration_problem(institution, None, self.clock.now()).await?;
+                self.store.set_registration_problem(key.institution, None, self.clock.now()).await?;
                 // The person may have connected again with another account: then this token must not be cached.
                 return Ok(AccessToken::from(&granted));
             }
         }
-        self.store.set_registration_problem(institution, None, self.clock.now()).await?;
+        self.store.set_registration_problem(key.institution, None, self.clock.now()).await?;
         if mailbox.refresh_refusal.is_some() {
-            self.store.set_refresh_refusal(institution, id, None).await?;
+            self.store.set_refresh_refusal(key, None).await?;
         }
         let token = AccessToken::from(&granted);
-        self.remember(id, &mailbox.sign_in_name, token.clone());
+        self.remember(key.id, &mailbox.sign_in_name, token.clone());
         self.hand_on(&mailbox, &token).await;
         Ok(token)
     }
@@ -397,13 +388,13 @@ impl Tokens {
     async fn note_refusal(&self, mailbox: &Mailbox, error: IdentityError) -> Result<TokenError, StoreError> {
         let now = self.clock.now();
         // The person may have connected again meanwhile: the refused grant is outdated then.
-        let newest = self.store.mailbox(mailbox.institution, mailbox.id).await?;
+        let newest = self.store.mailbox(mailbox.key()).await?;
         if error.needs_reconnect()
             && newest.as_ref().is_some_and(|newest| newest.grant_version == mailbox.grant_version)
         {
             let problem = Fault::identity(&error, now);
             let state = MailboxState::NeedsReconnect;
-            self.store.set_mailbox_state(mailbox.institution, mailbox.id, state, Some(&problem), None, now).await?;
+            self.store.set_mailbox_state(mailbox.key(), state, Some(&problem), None, now).await?;
             self.store.publish(Event::Mail(mailbox.user)).await;
             locked(&self.cache).remove(&mailbox.id);
         }
@@ -418,7 +409,7 @@ impl Tokens {
         let until = now.plus_ms(rest.max(asked.saturating_mul(1000)).min(MOST_REST_MS));
         let refused = serde_json::to_string(&Refused { error: error.clone(), count, until }).ok();
         if newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version) {
-            self.store.set_refresh_refusal(mailbox.institution, mailbox.id, refused.as_deref()).await?;
+            self.store.set_refresh_refusal(mailbox.key(), refused.as_deref()).await?;
         }
         Ok(error.into())
     }

@@ -26,35 +26,9 @@ enum Command {
     /// Serve institutions with the settings of the environment and entrepost.toml
     Serve,
     /// Start sandbox and server together, everything seeded, to look around
-    Demo {
-        /// Port of the sandbox's Entra and portal (0: any free one)
-        #[arg(long, default_value_t = 3100)]
-        entra_port: u16,
-        /// Port of the sandbox's SMTP submission
-        #[arg(long, default_value_t = 3125)]
-        smtp_port: u16,
-        /// Port of the sandbox's IMAP
-        #[arg(long, default_value_t = 3193)]
-        imap_port: u16,
-        /// Port of the sandbox's relay
-        #[arg(long, default_value_t = 3126)]
-        relay_port: u16,
-    },
+    Demo(SandboxPorts),
     /// Start the stand-in for Entra ID and Exchange Online alone, on loopback
-    Sandbox {
-        /// Port of Entra and portal
-        #[arg(long, default_value_t = 3100)]
-        entra_port: u16,
-        /// Port of SMTP submission
-        #[arg(long, default_value_t = 3125)]
-        smtp_port: u16,
-        /// Port of IMAP
-        #[arg(long, default_value_t = 3193)]
-        imap_port: u16,
-        /// Port of the relay
-        #[arg(long, default_value_t = 3126)]
-        relay_port: u16,
-    },
+    Sandbox(SandboxPorts),
     /// Institutions
     #[command(subcommand)]
     Institution(InstitutionCommand),
@@ -66,6 +40,22 @@ enum Command {
     Key(KeyCommand),
     /// Check settings, database, key, and the way to Microsoft
     Doctor,
+}
+
+#[derive(clap::Args)]
+struct SandboxPorts {
+    /// Port of the sandbox's Entra and portal (0: any free one)
+    #[arg(long = "entra-port", default_value_t = 3100)]
+    entra: u16,
+    /// Port of the sandbox's SMTP submission
+    #[arg(long = "smtp-port", default_value_t = 3125)]
+    smtp: u16,
+    /// Port of the sandbox's IMAP
+    #[arg(long = "imap-port", default_value_t = 3193)]
+    imap: u16,
+    /// Port of the sandbox's relay
+    #[arg(long = "relay-port", default_value_t = 3126)]
+    relay: u16,
 }
 
 #[derive(Subcommand)]
@@ -161,7 +151,7 @@ async fn run(command: Command) -> Result<(), StartError> {
             tracing::info!("serving {} on {listen}", services.config.public_url.of("{institution}"));
             serve(services, listener, site).await
         }
-        Command::Demo { entra_port, smtp_port, imap_port, relay_port } => {
+        Command::Demo(SandboxPorts { entra, smtp, imap, relay }) => {
             let site = http::site().map_err(StartError::Other)?;
             let source = Source::from_process()?;
             let listen = match source.get("ENTREPOST_LISTEN") {
@@ -170,21 +160,21 @@ async fn run(command: Command) -> Result<(), StartError> {
                     StartError::Other(format!("ENTREPOST_LISTEN = {text}: an address and a port are expected"))
                 })?),
             };
-            let ports = Ports { server: 3000, entra: entra_port, smtp: smtp_port, imap: imap_port, relay: relay_port };
+            let ports = Ports { server: 3000, entra, smtp, imap, relay };
             let demo = demo::start(ports, listen, &source).await?;
             commands::say(&demo.introduction());
             serve(Arc::clone(&demo.services), demo.listener, site).await?;
             demo.sandbox.stop().await;
             Ok(())
         }
-        Command::Sandbox { entra_port, smtp_port, imap_port, relay_port } => {
+        Command::Sandbox(SandboxPorts { entra, smtp, imap, relay }) => {
             let here = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
             let data = std::path::PathBuf::from("data/sandbox");
             let config = sandbox::Config {
-                entra: here(entra_port),
-                smtp: here(smtp_port),
-                imap: here(imap_port),
-                relay: here(relay_port),
+                entra: here(entra),
+                smtp: here(smtp),
+                imap: here(imap),
+                relay: here(relay),
                 data: Some(data.clone()),
             };
             let sandbox =
@@ -208,25 +198,15 @@ async fn run(command: Command) -> Result<(), StartError> {
 }
 
 async fn stop_signal() {
-    let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
-    {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut terminated) => {
-                tokio::select! {
-                    _ = interrupted => {}
-                    _ = terminated.recv() => {}
-                }
-            }
-            Err(_) => {
-                let _ = interrupted.await;
-            }
+    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
         }
+        return;
     }
-    #[cfg(not(unix))]
-    {
-        let _ = interrupted.await;
-    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn serve(

@@ -30,7 +30,7 @@ pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T> {
 }
 
 impl Request {
-    pub async fn current() -> std::result::Result<Self, AppError> {
+    pub async fn current() -> Result<Self, AppError> {
         let response = expect_context::<ResponseOptions>();
         response.insert_header(HANDLED, HeaderValue::from_static("1"));
         let visitor = use_context::<Visitor>().ok_or(AppError::NotFound)?;
@@ -107,7 +107,7 @@ impl Request {
         form: FormName,
         typed: &[(&str, &str)],
         work: impl Future<Output = Result<Flash>>,
-    ) -> std::result::Result<(), AppError> {
+    ) -> Result<(), AppError> {
         match work.await {
             Ok(flash) => {
                 self.leave(form, flash).await;
@@ -124,7 +124,7 @@ impl Request {
         path: &str,
         form: FormName,
         work: impl Future<Output = Result<Notice>>,
-    ) -> std::result::Result<(), AppError> {
+    ) -> Result<(), AppError> {
         self.form(path, form, &[], async { work.await.map(Flash::notice) }).await
     }
 
@@ -134,7 +134,7 @@ impl Request {
         path: &str,
         form: FormName,
         work: impl Future<Output = Result<String>>,
-    ) -> std::result::Result<(), AppError> {
+    ) -> Result<(), AppError> {
         match work.await {
             Ok(next) => self.go(&next),
             Err(error) => self.refuse(path, form, &[], error).await,
@@ -149,7 +149,7 @@ impl Request {
         form: FormName,
         typed: &[(&str, &str)],
         work: impl Future<Output = Result<ProviderRedirect>>,
-    ) -> std::result::Result<(), AppError> {
+    ) -> Result<(), AppError> {
         match work.await {
             Ok(redirect) => self.redirect_to_provider(&redirect),
             Err(error) => self.refuse(path, form, typed, error).await,
@@ -174,7 +174,7 @@ impl Request {
     }
 
     /// Answers an island: the status is the error's.
-    pub fn answer<T>(&self, result: Result<T>) -> std::result::Result<T, AppError> {
+    pub fn answer<T>(&self, result: Result<T>) -> Result<T, AppError> {
         result.map_err(|error| {
             let error = self.backend.told(error);
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use futures::Stream;
 
-use super::{ProviderRedirect, Result, SignedIn, Visitor};
+use super::{ListPage, ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, MailboxId, Notice, Timestamp};
 
 /// Parameters of the redirect from Microsoft. Untrusted until the state is checked.
@@ -48,22 +48,16 @@ pub enum NextPage {
 #[async_trait]
 pub trait Mailboxes: Send + Sync {
     async fn account(&self, user: &SignedIn) -> Result<AccountView>;
-    /// Attempts for the user's mailbox, or (for administrators) for notifications: a page of those before a time,
-    /// newest first, and whether there are more.
+    /// Attempts for the user's mailbox, or (for administrators) for notifications, before a time.
     async fn attempts(
         &self,
         user: &SignedIn,
         kind: AttemptKind,
         before: Option<Timestamp>,
-    ) -> Result<(Vec<AttemptSummary>, bool)>;
+    ) -> Result<ListPage<AttemptSummary>>;
     async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect>;
     /// Completes the sign-in; returns the next page.
-    async fn complete(
-        &self,
-        visitor: &Visitor,
-        callback: Callback,
-        run: bool,
-    ) -> std::result::Result<String, TurnedAway>;
+    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, TurnedAway>;
     /// Explains an error at the redirect URI: title, steps, ids. It may be forged, so its text is not shown.
     /// `None`: the error is unknown.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;

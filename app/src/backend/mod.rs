@@ -52,7 +52,23 @@ impl From<serde_json::Error> for BackendError {
     }
 }
 
-pub type Result<T> = std::result::Result<T, BackendError>;
+pub type Result<T, E = BackendError> = std::result::Result<T, E>;
+
+/// One page of a list, newest first.
+pub struct ListPage<T> {
+    pub rows: Vec<T>,
+    /// Whether older rows follow.
+    pub more: bool,
+}
+
+impl<T> ListPage<T> {
+    /// From the rows found when one more than `limit` was asked for.
+    pub fn new(mut rows: Vec<T>, limit: usize) -> Self {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Self { rows, more }
+    }
+}
 
 /// A `Set-Cookie` header value.
 pub struct Cookie(pub String);

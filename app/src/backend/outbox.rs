@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{MailOwner, Result};
+use super::{ListPage, MailOwner, Result};
 use crate::model::{DeliveryId, DeliveryView, DraftId, Notice, SentMessageView, Timestamp};
 
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// A page of messages written before a time, newest first, and whether there are more.
-    async fn list(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool)>;
+    /// Messages written before a time.
+    async fn list(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<ListPage<DeliveryView>>;
     async fn message(&self, user: &MailOwner, id: DeliveryId) -> Result<SentMessageView>;
     /// Starts a draft from an undelivered message.
     async fn rewrite(&self, user: &MailOwner, id: DeliveryId) -> Result<DraftId>;

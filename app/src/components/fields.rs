@@ -148,7 +148,7 @@ pub fn Choice(
 pub fn ErrorSummary(
     flash: Flash,
     #[prop(default = "Not saved. Check the fields below.")] title: &'static str,
-    #[prop(default = "Nothing was saved.")] after: &'static str,
+    #[prop(optional)] after: &'static str,
 ) -> impl IntoView {
     (!flash.errors.is_empty()).then(|| {
         view! {
@@ -163,7 +163,7 @@ pub fn ErrorSummary(
                             .map(|error| view! { <li><a href=format!("#{}", error.field)>{error.label} ": " {error.text}</a></li> })
                             .collect_view()}
                     </ul>
-                    <p>{after}</p>
+                    {(!after.is_empty()).then(|| view! { <p>{after}</p> })}
                 </div>
             </div>
         }

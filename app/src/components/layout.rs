@@ -57,8 +57,9 @@ fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
 }
 
 /// The title begins with a form's result: screen readers read it first.
-fn window_title(result: Option<String>, title: &str) -> String {
-    result.map_or_else(|| format!("{title} · Entrepost"), |result| format!("{result} · {title} · Entrepost"))
+fn window_title(result: Option<String>, title: &str, trail: &str) -> String {
+    let parts = [result.as_deref().unwrap_or_default(), title, trail, "Entrepost"];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
 }
 
 #[component]
@@ -85,7 +86,7 @@ pub fn Layout(
     let current = move |this: Section| (section == this).then_some("page");
     let institution = user.institution().name.clone();
     view! {
-        <Title text=window_title(result, &title)/>
+        <Title text=window_title(result, &title, &trail)/>
         <a class="skip" href="#content">"Skip to content"</a>
         {list.map(|(id, name)| view! { <a class="skip" href=format!("#{id}")>"Skip to " {name}</a> })}
         <header class="top">
@@ -138,7 +139,7 @@ pub fn GuestLayout(
     children: Children,
 ) -> impl IntoView {
     view! {
-        <Title text=window_title(flash.as_ref().and_then(Flash::result), &title)/>
+        <Title text=window_title(flash.as_ref().and_then(Flash::result), &title, "")/>
         <div class="band" aria-hidden="true"></div>
         <main id="content" class="entrance">
             {brand(&visitor.institution.name)}

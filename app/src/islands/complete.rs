@@ -43,7 +43,7 @@ pub fn CompleteSignIn(
                 None => view! { <p class="working" role="status"><span class="spinner" aria-hidden="true"></span>"Completing the sign-in…"</p> }.into_any(),
                 Some(text) => view! {
                     <p class="error" role="alert">{text}</p>
-                    <p><a class="button" href="/account/email">"Start again"</a></p>
+                    <p><a class="button" href=crate::model::ACCOUNT_PATH>"Start again"</a></p>
                 }.into_any(),
             }}
         </div>

@@ -30,9 +30,10 @@ pub fn DraftKeeper() -> impl IntoView {
 pub fn forget_what_was_sent() {
     #[cfg(feature = "hydrate")]
     {
+        use crate::model::{DRAFTS_PATH, OUTBOX_PATH};
         let path = window().location().pathname().unwrap_or_default();
         let said = document().query_selector(".banner.said:not(.bad)").ok().flatten().is_some();
-        if said && (path.starts_with("/mail/outbox") || path.starts_with("/mail/drafts")) {
+        if said && (path.starts_with(OUTBOX_PATH) || path.starts_with(DRAFTS_PATH)) {
             keep::forget_mirror();
         }
     }

@@ -17,8 +17,8 @@ pub enum AttemptKind {
 impl AttemptKind {
     pub fn path(self, id: AttemptId) -> String {
         match self {
-            Self::Personal => format!("/account/email/attempts/{id}"),
-            _ => format!("/institution/config/general/email/attempts/{id}"),
+            Self::Personal => format!("{}/{id}", super::ACCOUNT_ATTEMPTS_PATH),
+            _ => format!("{}/{id}", super::EMAIL_CONFIG_ATTEMPTS_PATH),
         }
     }
 }

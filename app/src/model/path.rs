@@ -1,8 +1,6 @@
-//! Paths of the application.
+//! Paths of the pages. The routes in `shell.rs` repeat them, because `path!` takes only literals; a test compares both.
 
 use super::escaped;
-
-// The routes in `shell.rs`.
 
 pub const HOME_PATH: &str = "/";
 pub const LOGIN_PATH: &str = "/login";
@@ -13,6 +11,11 @@ pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/
 pub const USERS_PATH: &str = "/institution/users";
 pub const INBOX_PATH: &str = "/mail/inbox";
 pub const MESSAGE_PATH: &str = "/mail/message";
+/// HTML of a message, for a frame.
+pub const MESSAGE_DOCUMENT_PATH: &str = "/mail/message/document";
+pub const MESSAGE_ATTACHMENT_PATH: &str = "/mail/message/attachment";
+/// The whole message.
+pub const MESSAGE_RAW_PATH: &str = "/mail/message/raw";
 pub const COMPOSE_PATH: &str = "/mail/compose";
 pub const DRAFTS_PATH: &str = "/mail/drafts";
 pub const OUTBOX_PATH: &str = "/mail/outbox";

@@ -6,6 +6,7 @@ use leptos_router::hooks::{use_location, use_query_map};
 
 use super::account::attempt_lines;
 use super::signed_in_page;
+use crate::backend::ListPage;
 use crate::components::{Layout, Section};
 use crate::model::{AttemptKind, Timestamp};
 
@@ -16,7 +17,7 @@ pub fn Attempts() -> impl IntoView {
     let before = use_query_map().get_untracked().get("before").and_then(|text| text.parse().ok()).map(Timestamp);
     let kind = if path.starts_with("/institution/") { AttemptKind::Notifications } else { AttemptKind::Personal };
     signed_in_page(move |page, user| async move {
-        let (attempts, more) = page.backend.mailboxes.attempts(&user, kind, before).await?;
+        let ListPage { rows: attempts, more } = page.backend.mailboxes.attempts(&user, kind, before).await?;
         let (trail, section, back) = match kind {
             AttemptKind::Personal => ("User Account › Email", Section::Account, ACCOUNT_PATH),
             _ => ("Institution Config › General › Email", Section::Institution, EMAIL_CONFIG_PATH),

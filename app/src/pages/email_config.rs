@@ -34,7 +34,7 @@ pub fn EmailConfig() -> impl IntoView {
             <Layout user=(*admin).clone() title="Email" trail="Institution Config › General" lead="How your institution sends and receives email. People then connect their own mailboxes." section=Section::Institution flash=flash.clone() result>
                 <div class="columns">
                     <div class="main-column">
-                        <ErrorSummary flash/>
+                        <ErrorSummary flash after="Nothing was saved."/>
                         {diagnosis}
                         {banner}
                         {waiting}

@@ -23,7 +23,7 @@ pub fn Invitation() -> impl IntoView {
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
                         <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
-                        <ErrorSummary flash/>
+                        <ErrorSummary flash title="Password not set. Check the fields below."/>
                         <form method="post" action=AcceptInvitation::PATH>
                             <input type="hidden" name="token" value=token/>
                             <input type="hidden" autocomplete="username" value=invitation.address/>

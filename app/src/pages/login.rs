@@ -26,7 +26,7 @@ pub fn Login() -> impl IntoView {
         let fields = flash.clone();
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
-                <ErrorSummary flash/>
+                <ErrorSummary flash title="Not signed in. Check the fields below."/>
                 {is_writing.then(|| view! { <p>"Your message is waiting: sign in to get it back."</p> })}
                 <form method="post" action=SignIn::PATH>
                     <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>

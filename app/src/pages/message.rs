@@ -2,7 +2,6 @@
 
 use crate::api::drafts::AnswerMessage;
 use crate::api::inbox::ActOnMail;
-use crate::model::{FormName, MESSAGE_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
@@ -11,8 +10,9 @@ use super::{inbox, mail_page};
 use crate::components::{Layout, MailNav, MailTab, Section, Submit, Time};
 use crate::error::AppError;
 use crate::model::{
-    BodyView, EventTime, FolderRole, Invitation, InvitationKind, MessageRef, MessageView, NestedView, Protection,
-    TextPiece, escaped, size_in_words,
+    BodyView, EventTime, FolderRole, FormName, INBOX_PATH, Invitation, InvitationKind, MESSAGE_ATTACHMENT_PATH,
+    MESSAGE_DOCUMENT_PATH, MESSAGE_PATH, MESSAGE_RAW_PATH, MessageRef, MessageView, NestedView, Protection, TextPiece,
+    escaped, size_in_words,
 };
 
 /// `/mail/message`
@@ -42,7 +42,7 @@ pub fn Message() -> impl IntoView {
         // Back to the row of this message.
         let row = format!("#open-{}-{}", view.place.uid_validity, view.place.uid);
         let back = format!(
-            "/mail/inbox?mailbox={}&folder={}{}{row}",
+            "{INBOX_PATH}?mailbox={}&folder={}{}{row}",
             view.place.mailbox,
             escaped(&view.place.folder),
             origin.query()
@@ -168,7 +168,7 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
         {content(body, &query, &images, as_text)}
         <p class="opened-foot quiet">
             {other}
-            <a href=format!("/mail/message/raw?{query}") download="">"Download original (.eml)"</a>
+            <a href=format!("{MESSAGE_RAW_PATH}?{query}") download="">"Download original (.eml)"</a>
         </p>
     }
     .into_any()
@@ -317,7 +317,7 @@ fn frame(body: &BodyView, query: &str, images: &Images) -> AnyView {
         }
     });
     let shown = if images.shown { "&images=shown" } else { "" };
-    let source = format!("/mail/message/document?{query}{shown}");
+    let source = format!("{MESSAGE_DOCUMENT_PATH}?{query}{shown}");
     view! {
         {blocked}
         <iframe
@@ -337,7 +337,7 @@ fn parts(body: &BodyView, query: &str) -> Option<AnyView> {
             .parts
             .iter()
             .map(|part| {
-                let href = format!("/mail/message/attachment?{query}&number={}", part.number);
+                let href = format!("{MESSAGE_ATTACHMENT_PATH}?{query}&number={}", part.number);
                 let (name, size) = (part.name.clone(), size_in_words(part.size));
                 let damaged = part.damaged.then(|| {
                     view! { <span class="damaged">" Damaged in transit: part of it is lost."</span> }

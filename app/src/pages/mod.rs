@@ -115,10 +115,7 @@ where
     F: FnOnce(Page, MailOwner) -> Fut + Send + 'static,
     Fut: Future<Output = Result<AnyView>> + Send + 'static,
 {
-    signed_in_page(move |page, user| async move {
-        let owner = user.mail()?;
-        render(page, owner).await
-    })
+    signed_in_page(|page, user| async move { render(page, user.mail()?).await })
 }
 
 fn administrator_page<F, Fut>(render: F) -> AnyView
@@ -126,10 +123,7 @@ where
     F: FnOnce(Page, Administrator) -> Fut + Send + 'static,
     Fut: Future<Output = Result<AnyView>> + Send + 'static,
 {
-    signed_in_page(move |page, user| async move {
-        let admin = user.administrator()?;
-        render(page, admin).await
-    })
+    signed_in_page(|page, user| async move { render(page, user.administrator()?).await })
 }
 
 fn open_page<F, Fut>(render: F) -> AnyView

@@ -8,6 +8,7 @@ use leptos::server_fn::ServerFn;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::mail_page;
+use crate::backend::ListPage;
 use crate::components::{
     Banner, DiagnosisSheet, Layout, MailNav, MailTab, Remedies, Section, Submit, Time, TimeFormat,
 };
@@ -29,7 +30,7 @@ pub fn Outbox() -> impl IntoView {
         let flash = page.flash(&[FormName::Outbox]).await;
         // Read before the list, so that changes in between are followed, too.
         let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
-        let (messages, more) = page.backend.outbox.list(&user, before).await?;
+        let ListPage { rows: messages, more } = page.backend.outbox.list(&user, before).await?;
         if messages.iter().any(is_moving) {
             page.reload_without_scripts(RELOAD);
         }
@@ -154,7 +155,15 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
         .filter(|one| one.state == RecipientState::Refused)
         .map(|one| {
             let (address, answer) = (one.address.clone(), one.answer.clone());
-            view! { <li>"Not delivered to " <span class="address">{address}</span> ": " {answer}</li> }
+            // RFC 3463, 3.2: X.1.1 is an unknown mailbox; Exchange also uses X.1.10.
+            let is_unknown = answer.split([' ', ':']).any(|word| matches!(word, "5.1.1" | "5.1.10"));
+            let reason = if is_unknown {
+                view! { "no such address." <details><summary>"Technical details"</summary>{answer}</details> }
+                    .into_any()
+            } else {
+                answer.into_any()
+            };
+            view! { <li>"Not delivered to " <span class="address">{address}</span> ": " {reason}</li> }
         })
         .collect();
     (!refused.is_empty()).then(|| view! { <ul>{refused}</ul> }.into_any())

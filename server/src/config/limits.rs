@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::source::Source;
-use super::{BYTES, COUNT, ConfigError, SECONDS, many, positive, seconds};
+use super::{ConfigError, Source};
 
 /// Limits of sending. Defaults are those of Exchange Online.
 #[derive(Debug, Clone, Copy)]
@@ -56,12 +55,12 @@ impl SendLimits {
     pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {
         Ok(Self {
             throttle: Throttle {
-                connections: source.parsed("ENTREPOST_SMTP_CONNECTIONS", "3", COUNT, positive)?,
-                messages_per_minute: source.parsed("ENTREPOST_MESSAGES_PER_MINUTE", "30", COUNT, positive)?,
-                recipients_per_day: source.parsed("ENTREPOST_RECIPIENTS_PER_DAY", "10000", COUNT, positive)?,
+                connections: source.count("ENTREPOST_SMTP_CONNECTIONS", "3")?,
+                messages_per_minute: source.count("ENTREPOST_MESSAGES_PER_MINUTE", "30")?,
+                recipients_per_day: source.count("ENTREPOST_RECIPIENTS_PER_DAY", "10000")?,
             },
-            max_age: source.parsed("ENTREPOST_MESSAGE_SECONDS", "259200", SECONDS, seconds)?,
-            first_pause: source.parsed("ENTREPOST_RETRY_SECONDS", "60", SECONDS, seconds)?,
+            max_age: source.seconds("ENTREPOST_MESSAGE_SECONDS", "259200")?,
+            first_pause: source.seconds("ENTREPOST_RETRY_SECONDS", "60")?,
         })
     }
 }
@@ -69,36 +68,16 @@ impl SendLimits {
 impl Quotas {
     pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {
         Ok(Self {
-            draft_bytes: source.parsed("ENTREPOST_DRAFT_BYTES", "250000000", BYTES, |text| text.parse().ok())?,
-            draft_bytes_of_institution: source.parsed(
-                "ENTREPOST_DRAFT_BYTES_OF_INSTITUTION",
-                "20000000000",
-                BYTES,
-                |text| text.parse().ok(),
-            )?,
-            queued_messages: source.parsed("ENTREPOST_QUEUED_MESSAGES", "1000", COUNT, positive)?,
-            queued_bytes: source.parsed("ENTREPOST_QUEUED_BYTES", "500000000", BYTES, |text| text.parse().ok())?,
-            queued_messages_of_institution: source.parsed(
-                "ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION",
-                "50000",
-                COUNT,
-                positive,
-            )?,
-            queued_bytes_of_institution: source.parsed(
-                "ENTREPOST_QUEUED_BYTES_OF_INSTITUTION",
-                "20000000000",
-                BYTES,
-                |text| text.parse().ok(),
-            )?,
-            attempts_per_hour: source.parsed("ENTREPOST_ATTEMPTS_PER_HOUR", "60", COUNT, positive)?,
-            attempts_per_hour_of_institution: source.parsed(
-                "ENTREPOST_ATTEMPTS_PER_HOUR_OF_INSTITUTION",
-                "3000",
-                COUNT,
-                positive,
-            )?,
-            invitations_per_day: source.parsed("ENTREPOST_INVITATIONS_PER_DAY", "2000", COUNT, positive)?,
-            streams: source.parsed("ENTREPOST_OPEN_PAGES", "30", COUNT, many)?,
+            draft_bytes: source.bytes("ENTREPOST_DRAFT_BYTES", "250000000")?,
+            draft_bytes_of_institution: source.bytes("ENTREPOST_DRAFT_BYTES_OF_INSTITUTION", "20000000000")?,
+            queued_messages: source.count("ENTREPOST_QUEUED_MESSAGES", "1000")?,
+            queued_bytes: source.bytes("ENTREPOST_QUEUED_BYTES", "500000000")?,
+            queued_messages_of_institution: source.count("ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION", "50000")?,
+            queued_bytes_of_institution: source.bytes("ENTREPOST_QUEUED_BYTES_OF_INSTITUTION", "20000000000")?,
+            attempts_per_hour: source.count("ENTREPOST_ATTEMPTS_PER_HOUR", "60")?,
+            attempts_per_hour_of_institution: source.count("ENTREPOST_ATTEMPTS_PER_HOUR_OF_INSTITUTION", "3000")?,
+            invitations_per_day: source.count("ENTREPOST_INVITATIONS_PER_DAY", "2000")?,
+            streams: source.count("ENTREPOST_OPEN_PAGES", "30")?,
         })
     }
 }
@@ -106,11 +85,9 @@ impl Quotas {
 impl DiskSpace {
     pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {
         Ok(Self {
-            reserve: source.parsed("ENTREPOST_DISK_RESERVE_BYTES", "134217728", BYTES, |text| text.parse().ok())?,
+            reserve: source.bytes("ENTREPOST_DISK_RESERVE_BYTES", "134217728")?,
             limit: source
-                .get("ENTREPOST_DATABASE_BYTES")
-                .map(|_| source.parsed("ENTREPOST_DATABASE_BYTES", "", BYTES, |text| text.parse().ok()))
-                .transpose()?,
+                .optional("ENTREPOST_DATABASE_BYTES", |source| source.bytes("ENTREPOST_DATABASE_BYTES", ""))?,
         })
     }
 }

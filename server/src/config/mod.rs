@@ -104,26 +104,6 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-const COUNT: &str = "a whole number, 1 or more, is expected";
-const BYTES: &str = "a number of bytes is expected";
-const SECONDS: &str = "a whole number of seconds, 1 or more, is expected";
-
-fn positive(text: &str) -> Option<i64> {
-    text.parse().ok().filter(|count| *count > 0)
-}
-
-fn many(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|count| *count > 0)
-}
-
-fn days(text: &str) -> Option<Duration> {
-    text.parse::<u64>().ok().filter(|days| (1..=36_500).contains(days)).map(|days| Duration::from_secs(days * 86_400))
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    text.parse::<u64>().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
-}
-
 /// The database URL. A PostgreSQL server on another machine must use TLS with a valid certificate, unless the URL says otherwise
 /// (`sslmode=…`, as in libpq).
 fn database_url(source: &Source) -> Result<Secret, ConfigError> {
@@ -183,14 +163,14 @@ impl Config {
                 (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))).then_some(url)
             },
         )?;
-        let extra_ca = match source.get("ENTREPOST_EXTRA_CA_FILE") {
-            None => None,
-            Some(path) => Some(std::fs::read(&path).map_err(|error| ConfigError::Value {
+        let extra_ca = source.optional("ENTREPOST_EXTRA_CA_FILE", |source| {
+            let path = source.get("ENTREPOST_EXTRA_CA_FILE").unwrap_or_default();
+            std::fs::read(&path).map_err(|error| ConfigError::Value {
                 name: "ENTREPOST_EXTRA_CA_FILE",
                 value: path,
                 expected: error.to_string(),
-            })?),
-        };
+            })
+        })?;
         let scopes = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid profile email";
         let text = |name, default: &str| source.get(name).unwrap_or_else(|| default.to_owned());
         let server = "a host and a port, such as smtp.office365.com:587";
@@ -202,14 +182,10 @@ impl Config {
                 expected: "an address is expected such as smtp://user:password@relay.example?tls=required, with special characters of the password percent-encoded; ?tls=none sends everything in the clear".into(),
             })?),
         };
-        let client_address_header = match source.get("ENTREPOST_CLIENT_ADDRESS_HEADER") {
-            None => None,
-            Some(value) => Some(value.parse().map_err(|_| ConfigError::Value {
-                name: "ENTREPOST_CLIENT_ADDRESS_HEADER",
-                value,
-                expected: "the name of a header is expected, such as X-Forwarded-For".into(),
-            })?),
-        };
+        let header = "the name of a header is expected, such as X-Forwarded-For";
+        let client_address_header = source.optional("ENTREPOST_CLIENT_ADDRESS_HEADER", |source| {
+            source.parsed("ENTREPOST_CLIENT_ADDRESS_HEADER", "", header, |text| text.parse().ok())
+        })?;
         let listen: SocketAddr = source.parsed(
             "ENTREPOST_LISTEN",
             "127.0.0.1:3000",
@@ -247,13 +223,11 @@ impl Config {
             quotas: Quotas::read(source)?,
             space: DiskSpace::read(source)?,
             connections: source
-                .get("ENTREPOST_CONNECTIONS")
-                .map(|_| source.parsed("ENTREPOST_CONNECTIONS", "", COUNT, many))
-                .transpose()?,
-            connections_per_address: source.parsed("ENTREPOST_CONNECTIONS_PER_ADDRESS", "1024", COUNT, many)?,
-            sign_in_lifetime: source.parsed("ENTREPOST_SIGN_IN_SECONDS", "600", SECONDS, seconds)?,
-            arrival_limit: source.parsed("ENTREPOST_ARRIVAL_SECONDS", "120", SECONDS, seconds)?,
-            retest_interval: source.parsed("ENTREPOST_RETEST_SECONDS", "3600", SECONDS, seconds)?,
+                .optional("ENTREPOST_CONNECTIONS", |source| source.count("ENTREPOST_CONNECTIONS", ""))?,
+            connections_per_address: source.count("ENTREPOST_CONNECTIONS_PER_ADDRESS", "1024")?,
+            sign_in_lifetime: source.seconds("ENTREPOST_SIGN_IN_SECONDS", "600")?,
+            arrival_limit: source.seconds("ENTREPOST_ARRIVAL_SECONDS", "120")?,
+            retest_interval: source.seconds("ENTREPOST_RETEST_SECONDS", "3600")?,
             limits: SendLimits::read(source)?,
             attachment_limit: source.parsed(
                 "ENTREPOST_ATTACHMENT_BYTES",
@@ -265,9 +239,14 @@ impl Config {
                 "ENTREPOST_OUTBOX_DAYS",
                 "90",
                 "a whole number of days, 1 or more, is expected",
-                days,
+                |text| {
+                    text.parse::<u64>()
+                        .ok()
+                        .filter(|days| (1..=36_500).contains(days))
+                        .map(|days| Duration::from_secs(days * 86_400))
+                },
             )?,
-            poll_interval: source.parsed("ENTREPOST_POLL_SECONDS", "300", SECONDS, seconds)?,
+            poll_interval: source.seconds("ENTREPOST_POLL_SECONDS", "300")?,
         })
     }
 }

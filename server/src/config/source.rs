@@ -1,6 +1,8 @@
 //! Sources of settings, and errors for those that cannot be used.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
 
 use app::model::pasted;
 
@@ -161,6 +163,34 @@ impl Source {
         // Strips invisible characters from pasted values.
         let value = pasted::identifier(&self.get(name).unwrap_or_else(|| default.to_owned()));
         parse(&value).ok_or_else(|| ConfigError::Value { name, value, expected: expected.to_owned() })
+    }
+
+    /// A whole number, 1 or more.
+    pub(super) fn count<T: FromStr + Default + PartialOrd>(
+        &self,
+        name: &'static str,
+        default: &str,
+    ) -> Result<T, ConfigError> {
+        let positive = |text: &str| text.parse().ok().filter(|count| *count > T::default());
+        self.parsed(name, default, "a whole number, 1 or more, is expected", positive)
+    }
+
+    pub(super) fn bytes(&self, name: &'static str, default: &str) -> Result<u64, ConfigError> {
+        self.parsed(name, default, "a number of bytes is expected", |text| text.parse().ok())
+    }
+
+    pub(super) fn seconds(&self, name: &'static str, default: &str) -> Result<Duration, ConfigError> {
+        let seconds = |text: &str| text.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        self.parsed(name, default, "a whole number of seconds, 1 or more, is expected", seconds)
+    }
+
+    /// A setting without a default.
+    pub(super) fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Self) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.get(name).map(|_| read(self)).transpose()
     }
 
     /// A secret: the value, or the file that `{name}_FILE` names.

@@ -3,19 +3,38 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use app::backend::Visitor;
-use axum::Extension;
+use app::backend::{Result, Visitor};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
+use axum::{BoxError, Extension};
+use futures::{Stream, StreamExt};
 
 use super::AppState;
 
-/// Proxies must not buffer events; nginx does by default.
-fn live(events: impl IntoResponse) -> Response {
-    ([("x-accel-buffering", "no")], events).into_response()
+/// Sends the events of a stream, which holds its place among the user's streams.
+fn live<T, E: Into<BoxError>>(
+    state: &AppState,
+    place: impl Send + 'static,
+    stream: Result<impl Stream<Item = T> + Send + 'static>,
+    event: impl Fn(T) -> std::result::Result<Event, E> + Send + 'static,
+) -> Response {
+    match stream {
+        Ok(stream) => {
+            let events = stream.map(move |item| {
+                let _ = &place;
+                event(item)
+            });
+            let events = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+            // Proxies must not buffer events; nginx does by default.
+            ([("x-accel-buffering", "no")], events).into_response()
+        }
+        Err(error) => {
+            let status = state.backend.told(error).status();
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+        }
+    }
 }
 
 /// Streams an attempt until it ends.
@@ -26,20 +45,9 @@ pub(super) async fn attempt(
 ) -> Response {
     let Ok(user) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
     let Ok(id) = id.parse() else { return StatusCode::NOT_FOUND.into_response() };
-    let Ok(following) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    match state.backend.mailboxes.follow(&user, id).await {
-        Ok(stream) => {
-            let stream = stream.inspect(move |_| {
-                let _ = &following;
-            });
-            let events = stream.map(|view| Event::default().json_data(&view));
-            live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
-        }
-        Err(error) => {
-            let status = state.backend.told(error).status();
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
-        }
-    }
+    let Ok(place) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
+    let stream = state.backend.mailboxes.follow(&user, id).await;
+    live(&state, place, stream, |view| Event::default().json_data(&view))
 }
 
 #[derive(serde::Deserialize)]
@@ -63,18 +71,7 @@ pub(super) async fn mail(
         (Some(Err(_)), _) => return StatusCode::NOT_FOUND.into_response(),
         _ => None,
     };
-    let Ok(following) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    match state.backend.inbox.watch(&user, looking_at, follow.mark).await {
-        Ok(stream) => {
-            let stream = stream.inspect(move |()| {
-                let _ = &following;
-            });
-            let events = stream.map(|()| Ok::<_, Infallible>(Event::default().data("changed")));
-            live(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
-        }
-        Err(error) => {
-            let status = state.backend.told(error).status();
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
-        }
-    }
+    let Ok(place) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
+    let stream = state.backend.inbox.watch(&user, looking_at, follow.mark).await;
+    live(&state, place, stream, |()| Ok::<_, Infallible>(Event::default().data("changed")))
 }

@@ -3,10 +3,9 @@
 use app::backend::{MailOwner, Visitor};
 use app::error::AppError;
 use app::model::MessageRef;
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -42,27 +41,32 @@ fn trouble(error: &AppError) -> Response {
     plain(status, "This can't be shown", &escaped(&error.to_string()))
 }
 
-/// Checks the session before parsing the query: requests without a session learn nothing.
-fn requested_message(
-    visitor: &Visitor,
-    query: Result<Query<MessageQuery>, QueryRejection>,
-) -> Result<(MailOwner, MessageRef, MessageQuery), AppError> {
-    let user = visitor.signed_in()?.mail()?;
-    let Query(query) = query.map_err(|_| AppError::NotFound)?;
-    let place = query.place().ok_or(AppError::NotFound)?;
-    Ok((user, place, query))
+/// A message that the signed-in user requests. The session is checked before the query: requests without one learn nothing.
+pub(super) struct RequestedMessage {
+    user: MailOwner,
+    place: MessageRef,
+    query: MessageQuery,
+}
+
+impl FromRequestParts<AppState> for RequestedMessage {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Response> {
+        let visitor = parts.extensions.get::<Visitor>().ok_or(AppError::NotSignedIn);
+        let user =
+            visitor.and_then(Visitor::signed_in).and_then(|user| user.mail()).map_err(|error| trouble(&error))?;
+        let query = Query::<MessageQuery>::try_from_uri(&parts.uri).ok().map(|Query(query)| query);
+        let found = query.and_then(|query| Some((query.place()?, query)));
+        let (place, query) = found.ok_or_else(|| trouble(&AppError::NotFound))?;
+        Ok(Self { user, place, query })
+    }
 }
 
 /// The HTML body of a message. Its policy allows no scripts, no loading, and no access to pages or cookies of this site.
 pub(super) async fn document(
     State(state): State<AppState>,
-    Extension(visitor): Extension<Visitor>,
-    query: Result<Query<MessageQuery>, QueryRejection>,
+    RequestedMessage { user, place, query }: RequestedMessage,
 ) -> Response {
-    let (user, place, query) = match requested_message(&visitor, query) {
-        Ok(found) => found,
-        Err(error) => return trouble(&error),
-    };
     let remote_images = query.images.as_deref() == Some("shown");
     match state.backend.inbox.document(&user, &place, &query.nested, remote_images).await {
         Ok(document) => {
@@ -103,13 +107,8 @@ fn harmless_type(content_type: &str) -> HeaderValue {
 /// An attachment, or without a number the whole message: always a download, never displayed by the browser.
 pub(super) async fn download(
     State(state): State<AppState>,
-    Extension(visitor): Extension<Visitor>,
-    query: Result<Query<MessageQuery>, QueryRejection>,
+    RequestedMessage { user, place, query }: RequestedMessage,
 ) -> Response {
-    let (user, place, query) = match requested_message(&visitor, query) {
-        Ok(found) => found,
-        Err(error) => return trouble(&error),
-    };
     match state.backend.inbox.download(&user, &place, &query.nested, query.number).await {
         Ok(file) => {
             let name = utf8_percent_encode(&file.name, NAME);

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use app::backend::{Backend, Visitor};
+use app::model::{MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderValue, Request, StatusCode, header};
@@ -125,9 +126,9 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
         .route("/events/attempts/{id}", get(events::attempt))
         .route("/events/mail", get(events::mail))
-        .route("/mail/message/document", get(mail::document))
-        .route("/mail/message/attachment", get(mail::download))
-        .route("/mail/message/raw", get(mail::download))
+        .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
+        .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))
+        .route(MESSAGE_RAW_PATH, get(mail::download))
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
         .layer(from_fn(guard::answers))
         .layer(from_fn_with_state(state.clone(), body_limit::with_room))

@@ -33,7 +33,7 @@ impl MailboxWorker {
             self.open = None;
         }
         if failure.is_token_expired() || (failure.step == Step::Auth && failure.answered) {
-            self.sync.tokens.forget(self.id);
+            self.sync.tokens.forget(self.key.id);
         }
         let refused = failure.answered && !failure.is_throttled() && failure.step == Step::Auth;
         let shut = failure.answered && failure.text.contains("authenticated but not connected");
@@ -48,7 +48,7 @@ impl MailboxWorker {
     /// Stores why the mailbox cannot be synced, for the page that lists it.
     pub(super) async fn record_problem(&self, error: &SyncError) {
         let told = async {
-            let mailbox = self.sync.store.mailbox(self.institution, self.id).await?;
+            let mailbox = self.sync.store.mailbox(self.key).await?;
             let Some(mailbox) = mailbox.filter(|mailbox| mailbox.sync_problem.is_none()) else { return Ok(()) };
             // Faults of the mailbox itself are part of its state.
             if matches!(error, SyncError::Mail(_) | SyncError::Token(TokenError::Identity(_))) {
@@ -65,9 +65,9 @@ impl MailboxWorker {
     /// Stores why one folder cannot be opened, for that folder only.
     pub(super) async fn tell_folder_trouble(&self, folder: &str, error: &SyncError) {
         let told = async {
-            let Some(mailbox) = self.sync.store.mailbox(self.institution, self.id).await? else { return Ok(()) };
+            let Some(mailbox) = self.sync.store.mailbox(self.key).await? else { return Ok(()) };
             let problem = error.fault(&self.sync.server, self.sync.clock.now()).of_folder();
-            if self.sync.store.set_folder_problem(self.institution, self.id, folder, &problem).await? {
+            if self.sync.store.set_folder_problem(self.key, folder, &problem).await? {
                 self.sync.store.publish(Event::Mail(mailbox.user)).await;
             }
             Ok::<_, SyncError>(())
@@ -79,7 +79,7 @@ impl MailboxWorker {
 
     pub(super) async fn store_problem(&self, mailbox: &Mailbox, problem: Option<&Fault>) -> Result<(), SyncError> {
         let now = self.sync.clock.now();
-        self.sync.store.set_sync_problem(mailbox.institution, mailbox.id, problem, now).await?;
+        self.sync.store.set_sync_problem(mailbox.key(), problem, now).await?;
         self.sync.store.publish(Event::Mail(mailbox.user)).await;
         Ok(())
     }
@@ -87,10 +87,10 @@ impl MailboxWorker {
     /// Blocks a mailbox whose sign-in the server refuses. Its owner sees that, and it is tested again automatically.
     pub(super) async fn block(&self, error: &SyncError) -> Result<(), SyncError> {
         let (sync, now) = (&self.sync, self.sync.clock.now());
-        let mailbox = sync.store.mailbox(self.institution, self.id).await?;
+        let mailbox = sync.store.mailbox(self.key).await?;
         if let Some(mailbox) = mailbox.filter(|mailbox| mailbox.state == MailboxState::Connected) {
             let (state, problem, next) = (MailboxState::Blocked, error.fault(&sync.server, now), now.plus_ms(60_000));
-            sync.store.set_mailbox_state(self.institution, self.id, state, Some(&problem), Some(next), now).await?;
+            sync.store.set_mailbox_state(self.key, state, Some(&problem), Some(next), now).await?;
             sync.store.publish(Event::Mail(mailbox.user)).await;
         }
         Ok(())
@@ -105,7 +105,7 @@ impl MailboxWorker {
     pub(super) async fn hang_up(&mut self) {
         self.log_out().await;
         if let Some(lease) = self.lease.take() {
-            self.sync.release_lease(self.id, lease).await;
+            self.sync.release_lease(self.key.id, lease).await;
         }
     }
 
@@ -127,7 +127,7 @@ impl MailboxWorker {
             return Ok(false);
         }
         self.stands_back = None;
-        self.lease = self.sync.lease(self.institution, self.id).await?;
+        self.lease = self.sync.lease(self.key).await?;
         Ok(self.lease.is_some())
     }
 
@@ -135,13 +135,13 @@ impl MailboxWorker {
     pub(super) async fn claim(&mut self) -> Result<(), SyncError> {
         self.mind_the_right().await;
         if self.lease.is_none() {
-            self.lease = Some(self.sync.demand_lease(self.institution, self.id).await?);
+            self.lease = Some(self.sync.demand_lease(self.key).await?);
         }
         Ok(())
     }
 
     pub(super) async fn mailbox(&self) -> Result<Mailbox, SyncError> {
-        let found = self.sync.store.mailbox(self.institution, self.id).await?;
+        let found = self.sync.store.mailbox(self.key).await?;
         let mailbox = found.ok_or(SyncError::Gone)?;
         if mailbox.state == MailboxState::NeedsReconnect {
             return Err(SyncError::NeedsReconnect(mailbox.problem));

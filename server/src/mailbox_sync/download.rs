@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Command, MailboxSync, Reply, SyncError};
 use crate::message::{Decoder, Encoding, Part};
+use crate::store::MailboxKey;
 use app::model::{InstitutionId, MessageRef};
 
 /// Bytes per fetch.
@@ -45,7 +46,11 @@ impl PartDownload {
             }
             let length = self.left.min(FETCH_CHUNK);
             let command = Command::Bytes { message: self.message.clone(), from: self.from, length };
-            let Reply::Bytes(bytes) = self.sync.execute(self.institution, self.message.mailbox, command).await? else {
+            let Reply::Bytes(bytes) = self
+                .sync
+                .execute(MailboxKey { institution: self.institution, id: self.message.mailbox }, command)
+                .await?
+            else {
                 return Err(SyncError::NoMessage);
             };
             let got = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -38,7 +38,7 @@ pub(super) async fn folders(sync: &MailboxSync, mailbox: &Mailbox, session: &mut
         }
     }
     found.sort_by_key(|(name, role)| (FolderRole::ALL.iter().position(|one| one == role), name.to_lowercase()));
-    sync.store.put_folders(mailbox.institution, mailbox.id, &found).await?;
+    sync.store.put_folders(mailbox.key(), &found).await?;
     Ok(())
 }
 
@@ -49,14 +49,14 @@ pub(super) async fn folder(
     session: &mut Session,
     name: &str,
 ) -> Result<(), SyncError> {
-    let (institution, id) = (mailbox.institution, mailbox.id);
+    let key = mailbox.key();
     let selected = session.select(name).await?;
     let newest = session.newest(selected.exists, KEPT_HEADERS).await?;
-    let before = sync.store.folders(institution, id).await?.into_iter().find(|folder| folder.name == name);
+    let before = sync.store.folders(key).await?.into_iter().find(|folder| folder.name == name);
     let role = before.as_ref().map_or(FolderRole::Other, |folder| folder.role);
     let same = before.as_ref().is_some_and(|folder| folder.uid_validity == selected.uid_validity);
     let known: HashMap<u32, HeaderView> = if same {
-        let known = sync.store.headers(institution, id, name, 0, u32::MAX).await?;
+        let known = sync.store.headers(key, name, 0, u32::MAX).await?;
         known.into_iter().map(|header| (header.uid, header)).collect()
     } else {
         HashMap::new()
@@ -133,7 +133,7 @@ pub(super) async fn folder(
             event |= sync.store.bounce_delivery(mailbox, &bounce.message_id, &bounce.failed, &fault, now).await?;
         }
     }
-    sync.store.sync_folder(institution, id, &seen, &change).await?;
+    sync.store.sync_folder(key, &seen, &change).await?;
     event |= changed || before.is_none_or(|folder| folder.synced_at.is_none());
     if event {
         sync.store.publish(Event::Mail(mailbox.user)).await;

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::model::{InstitutionId, MailboxId};
+use app::model::MailboxId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, MailboxSync, Request, Signal, SyncError, locked};
 use crate::concurrency::lease::renewing;
-use crate::store::{Backend, Event, Lease, subscribe};
+use crate::store::{Backend, Event, Lease, MailboxKey, subscribe};
 
 /// A lease ends this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
@@ -51,35 +51,31 @@ impl Drop for ConnectionLease {
 }
 
 impl MailboxSync {
-    async fn try_lease(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<bool, SyncError> {
+    async fn try_lease(&self, mailbox: MailboxKey) -> Result<bool, SyncError> {
         let now = self.clock.now();
         let until = now.plus_ms(LEASE_MS);
-        Ok(self.store.lease(Lease::Connection, institution, mailbox, self.owner, now, until).await?)
+        Ok(self.store.lease(Lease::Connection, mailbox, self.owner, now, until).await?)
     }
 
     /// Takes the lease if it is free.
-    pub(super) async fn lease(
-        self: &Arc<Self>,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-    ) -> Result<Option<ConnectionLease>, SyncError> {
+    pub(super) async fn lease(self: &Arc<Self>, mailbox: MailboxKey) -> Result<Option<ConnectionLease>, SyncError> {
         if self.store.backend() == Backend::Sqlite {
             return Ok(Some(ConnectionLease { renewing: None, lost: CancellationToken::new(), wanted_back: false }));
         }
-        if !self.try_lease(institution, mailbox).await? {
+        if !self.try_lease(mailbox).await? {
             return Ok(None);
         }
-        locked(&self.leased).insert(mailbox);
+        locked(&self.leased).insert(mailbox.id);
         let lost = CancellationToken::new();
         let (sync, gone) = (Arc::downgrade(self), lost.clone());
         let renew = move || {
             let (sync, gone) = (sync.upgrade(), gone.clone());
             async move {
                 let Some(sync) = sync else { return gone.cancel() };
-                match sync.try_lease(institution, mailbox).await {
+                match sync.try_lease(mailbox).await {
                     Ok(true) => {}
                     Ok(false) => {
-                        locked(&sync.leased).remove(&mailbox);
+                        locked(&sync.leased).remove(&mailbox.id);
                         gone.cancel();
                     }
                     Err(error) => tracing::warn!("cannot renew the lease of a connection: {error}"),
@@ -91,14 +87,10 @@ impl MailboxSync {
     }
 
     /// Takes the lease, asking its holder for it.
-    pub(super) async fn demand_lease(
-        self: &Arc<Self>,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-    ) -> Result<ConnectionLease, SyncError> {
+    pub(super) async fn demand_lease(self: &Arc<Self>, mailbox: MailboxKey) -> Result<ConnectionLease, SyncError> {
         let (end, mut asked) = (Instant::now() + WAIT_LIMIT, None::<Instant>);
         loop {
-            if let Some(mut lease) = self.lease(institution, mailbox).await? {
+            if let Some(mut lease) = self.lease(mailbox).await? {
                 lease.wanted_back = asked.is_some();
                 return Ok(lease);
             }
@@ -106,10 +98,10 @@ impl MailboxSync {
                 return Err(SyncError::Busy);
             }
             if asked.is_none_or(|at| at.elapsed() >= REQUEST_INTERVAL) {
-                if self.store.mailbox(institution, mailbox).await?.is_none() {
+                if self.store.mailbox(mailbox).await?.is_none() {
                     return Err(SyncError::Gone);
                 }
-                self.store.publish(Event::ConnectionWanted(mailbox, self.owner)).await;
+                self.store.publish(Event::ConnectionWanted(mailbox.id, self.owner)).await;
                 asked = Some(Instant::now());
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -141,8 +133,8 @@ impl MailboxSync {
     }
 
     /// Announces a watched folder to the holder of the connection.
-    pub(super) async fn announce_watch(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) {
-        self.store.publish(Event::FolderWatched(institution, mailbox, self.owner, folder.to_owned())).await;
+    pub(super) async fn announce_watch(&self, mailbox: MailboxKey, folder: &str) {
+        self.store.publish(Event::FolderWatched(mailbox.institution, mailbox.id, self.owner, folder.to_owned())).await;
     }
 
     /// Handles events of other replicas until the store is closed.
@@ -156,13 +148,13 @@ impl MailboxSync {
             Event::ConnectionReleased(mailbox, owner) if owner != this.owner => {
                 this.signal_if_running(mailbox, Signal::Look);
             }
-            Event::FolderWatched(institution, mailbox, owner, folder)
-                if owner != this.owner && locked(&this.leased).contains(&mailbox) =>
+            Event::FolderWatched(institution, id, owner, folder)
+                if owner != this.owner && locked(&this.leased).contains(&id) =>
             {
-                locked(&this.elsewhere).insert((mailbox, folder.clone()), Instant::now());
+                locked(&this.elsewhere).insert((id, folder.clone()), Instant::now());
                 let (done, _) = tokio::sync::oneshot::channel();
                 let request = Request { command: Command::Sync { folder }, at: Instant::now(), done };
-                let _ = this.send_signal(institution, mailbox, Signal::Request(request));
+                let _ = this.send_signal(MailboxKey { institution, id }, Signal::Request(request));
             }
             _ => {}
         })

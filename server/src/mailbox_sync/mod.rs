@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Instrument;
 
-use app::model::{InstitutionId, MailboxId};
+use app::model::MailboxId;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::mail::Trust;
 use crate::message::ParsedMessage;
-use crate::store::Store;
+use crate::store::{MailboxKey, Store};
 
 pub use command::{Command, Listing, MessageSet, Reply, SyncError};
 pub use download::PartDownload;
@@ -107,8 +107,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A watched folder; the watch ends when this is dropped.
 pub struct FolderWatch {
     sync: Arc<MailboxSync>,
-    institution: InstitutionId,
-    mailbox: MailboxId,
+    mailbox: MailboxKey,
     folder: String,
 }
 
@@ -116,17 +115,17 @@ impl Drop for FolderWatch {
     fn drop(&mut self) {
         {
             let mut watches = locked(&self.sync.watches);
-            if let Some(folders) = watches.get_mut(&self.mailbox) {
+            if let Some(folders) = watches.get_mut(&self.mailbox.id) {
                 if let Some(count) = folders.get_mut(&self.folder) {
                     *count -= 1;
                 }
                 folders.retain(|_, count| *count > 0);
                 if folders.is_empty() {
-                    watches.remove(&self.mailbox);
+                    watches.remove(&self.mailbox.id);
                 }
             }
         }
-        let _ = self.sync.send_signal(self.institution, self.mailbox, Signal::Look);
+        let _ = self.sync.send_signal(self.mailbox, Signal::Look);
     }
 }
 
@@ -148,14 +147,9 @@ impl MailboxSync {
     }
 
     /// Sends a command to the worker and waits for the reply.
-    pub async fn execute(
-        self: &Arc<Self>,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        command: Command,
-    ) -> Result<Reply, SyncError> {
+    pub async fn execute(self: &Arc<Self>, mailbox: MailboxKey, command: Command) -> Result<Reply, SyncError> {
         let (done, answer) = oneshot::channel();
-        if !self.send_signal(institution, mailbox, Signal::Request(Request { command, at: Instant::now(), done })) {
+        if !self.send_signal(mailbox, Signal::Request(Request { command, at: Instant::now(), done })) {
             return Err(SyncError::Busy);
         }
         answer.await.unwrap_or(Err(SyncError::Busy))
@@ -163,19 +157,19 @@ impl MailboxSync {
 
     /// Watches a folder for new messages.
     #[must_use]
-    pub fn watch_folder(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> FolderWatch {
-        *locked(&self.watches).entry(mailbox).or_default().entry(folder.to_owned()).or_default() += 1;
-        let _ = self.send_signal(institution, mailbox, Signal::Look);
-        FolderWatch { sync: Arc::clone(self), institution, mailbox, folder: folder.to_owned() }
+    pub fn watch_folder(self: &Arc<Self>, mailbox: MailboxKey, folder: &str) -> FolderWatch {
+        *locked(&self.watches).entry(mailbox.id).or_default().entry(folder.to_owned()).or_default() += 1;
+        let _ = self.send_signal(mailbox, Signal::Look);
+        FolderWatch { sync: Arc::clone(self), mailbox, folder: folder.to_owned() }
     }
 
     /// Takes the mailbox's one connection from its worker.
-    pub async fn hold_connection(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId) -> HeldConnection {
+    pub async fn hold_connection(self: &Arc<Self>, mailbox: MailboxKey) -> HeldConnection {
         let (hung_up, waits) = oneshot::channel();
         let (held, given_back) = oneshot::channel();
         let mut signal = Signal::Hold(hung_up, given_back);
         // Waits however busy the worker is: a mailbox never has two connections.
-        while let Err(back) = self.try_send_signal(institution, mailbox, signal) {
+        while let Err(back) = self.try_send_signal(mailbox, signal) {
             let Some(back) = back.filter(|_| !self.stop.is_cancelled()) else { return HeldConnection(held) };
             signal = back;
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -193,28 +187,26 @@ impl MailboxSync {
     }
 
     /// Signals the mailbox's worker, starting it if necessary. `false`: its queue is full, or the server stops.
-    fn send_signal(self: &Arc<Self>, institution: InstitutionId, mailbox: MailboxId, signal: Signal) -> bool {
-        self.try_send_signal(institution, mailbox, signal).is_ok()
+    fn send_signal(self: &Arc<Self>, mailbox: MailboxKey, signal: Signal) -> bool {
+        self.try_send_signal(mailbox, signal).is_ok()
     }
 
     /// As `send_signal`, but returns the signal that was not delivered, unless it was lost with a worker that ended.
-    fn try_send_signal(
-        self: &Arc<Self>,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        signal: Signal,
-    ) -> Result<(), Option<Signal>> {
+    fn try_send_signal(self: &Arc<Self>, mailbox: MailboxKey, signal: Signal) -> Result<(), Option<Signal>> {
         if self.stop.is_cancelled() {
             return Err(Some(signal));
         }
         let mut workers = locked(&self.workers);
         let start = || {
             let (sender, signals) = mpsc::channel(MAX_WAITING);
-            let worker = worker::MailboxWorker::new(Arc::clone(self), institution, mailbox, signals).run();
-            self.tasks.spawn(worker.instrument(tracing::info_span!("sync", %institution, %mailbox)));
+            let worker = worker::MailboxWorker::new(Arc::clone(self), mailbox, signals).run();
+            self.tasks
+                .spawn(worker.instrument(
+                    tracing::info_span!("sync", institution = %mailbox.institution, mailbox = %mailbox.id),
+                ));
             sender
         };
-        let worker = workers.entry(mailbox).or_insert_with(start);
+        let worker = workers.entry(mailbox.id).or_insert_with(start);
         // A worker that panicked leaves its sender behind.
         if worker.is_closed() {
             *worker = start();

@@ -18,7 +18,7 @@ impl MailboxWorker {
         match command {
             // Another replica holds the connection: it syncs, and its event reaches this replica too.
             Command::Sync { folder } if !self.may_watch().await? => {
-                self.sync.announce_watch(self.institution, self.id, folder).await;
+                self.sync.announce_watch(self.key, folder).await;
                 Ok(Reply::Done)
             }
             Command::Sync { folder } => self.sync(folder).await.map(|()| Reply::Done),
@@ -106,7 +106,7 @@ impl MailboxWorker {
         let (uid_validity, uid) = (*uid_validity, *uid);
         // The key contains the account: another account's message must never be found under it.
         let mailbox = self.mailbox().await?;
-        let key = format!("{}\0{}\0{uid_validity}\0{uid}\0{folder}", self.id, mailbox.sign_in_name);
+        let key = format!("{}\0{}\0{uid_validity}\0{uid}\0{folder}", self.key.id, mailbox.sign_in_name);
         if let Some(opened) = self.sync.opened_messages(&key) {
             return Ok(opened);
         }

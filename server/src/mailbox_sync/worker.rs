@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::model::{InstitutionId, MailboxId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -12,6 +11,7 @@ use super::{Command, MailboxSync, Reply, Request, Signal, SyncError};
 use crate::concurrency::backoff::Backoff;
 use crate::mail::imap::Session;
 use crate::mail::{MailError, Step};
+use crate::store::MailboxKey;
 
 /// How long an unused connection is kept.
 pub(super) const KEEP_UNUSED: Duration = Duration::from_secs(20);
@@ -49,8 +49,7 @@ pub(super) struct OpenConnection {
 
 pub(super) struct MailboxWorker {
     pub(super) sync: Arc<MailboxSync>,
-    pub(super) institution: InstitutionId,
-    pub(super) id: MailboxId,
+    pub(super) key: MailboxKey,
     pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) waiting: Option<Signal>,
     pub(super) open: Option<OpenConnection>,
@@ -65,16 +64,10 @@ pub(super) struct MailboxWorker {
 }
 
 impl MailboxWorker {
-    pub(super) fn new(
-        sync: Arc<MailboxSync>,
-        institution: InstitutionId,
-        id: MailboxId,
-        signals: mpsc::Receiver<Signal>,
-    ) -> Self {
+    pub(super) fn new(sync: Arc<MailboxSync>, key: MailboxKey, signals: mpsc::Receiver<Signal>) -> Self {
         Self {
             sync,
-            institution,
-            id,
+            key,
             signals,
             waiting: None,
             open: None,
@@ -90,10 +83,10 @@ impl MailboxWorker {
     pub(super) async fn run(mut self) {
         let stop = self.sync.stop.clone();
         loop {
-            let mut looked = self.sync.watched_folders(self.id);
+            let mut looked = self.sync.watched_folders(self.key.id);
             // The holder of the connection also watches for other replicas.
             if self.lease.is_some() {
-                let elsewhere = self.sync.watched_elsewhere(self.id);
+                let elsewhere = self.sync.watched_elsewhere(self.key.id);
                 looked.extend(elsewhere.into_iter().filter(|folder| !looked.contains(folder)).collect::<Vec<_>>());
                 looked.sort_by_key(|folder| !folder.eq_ignore_ascii_case("INBOX"));
             }
@@ -125,7 +118,7 @@ impl MailboxWorker {
                         self.hang_up().await;
                     } else {
                         // A renewal that was under way at the release may have taken the lease again.
-                        self.sync.release_connection(self.id).await;
+                        self.sync.release_connection(self.key.id).await;
                     }
                     self.stands_back = Some(Instant::now() + YIELD_AFTER_HANDOVER);
                 }
@@ -134,7 +127,7 @@ impl MailboxWorker {
                 // Idle for long enough.
                 None if self.open.is_some() || self.lease.is_some() => self.hang_up().await,
                 None => {
-                    if self.sync.retire(self.id, &mut self.signals) {
+                    if self.sync.retire(self.key.id, &mut self.signals) {
                         return;
                     }
                 }
@@ -157,7 +150,7 @@ impl MailboxWorker {
             Ok(true) => {}
             Ok(false) => {
                 for folder in looked {
-                    self.sync.announce_watch(self.institution, self.id, folder).await;
+                    self.sync.announce_watch(self.key, folder).await;
                 }
                 let patience = self.stands_back.map_or(ANNOUNCE_INTERVAL, |until| {
                     until.saturating_duration_since(Instant::now()) + Duration::from_millis(50)

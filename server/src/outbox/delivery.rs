@@ -11,7 +11,7 @@ use super::{Body, body_place};
 use crate::access_tokens::{AccessToken, TokenError};
 use crate::diagnosis::Fault;
 use crate::mail::{Login, MailError, Step, smtp};
-use crate::store::{Delivery, Mailbox, Result, SendQueue};
+use crate::store::{Delivery, Mailbox, MailboxKey, Result, SendQueue};
 
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;
@@ -112,7 +112,7 @@ impl Outbox {
         open_session: &mut Option<OpenSession>,
     ) -> Result<Option<AttemptResult>> {
         let mailbox = match queue.mailbox {
-            Some(id) => self.store.mailbox(queue.institution, id).await?,
+            Some(id) => self.store.mailbox(MailboxKey { institution: queue.institution, id }).await?,
             None => None,
         };
         let Some(mailbox) = mailbox else {
@@ -236,7 +236,7 @@ impl Outbox {
         Peer { server: &self.microsoft_smtp, signed_in_as: Some(&mailbox.sign_in_name) }
     }
 
-    async fn sign_in(&self, mailbox: &Mailbox, token: &AccessToken) -> std::result::Result<smtp::Session, MailError> {
+    async fn sign_in(&self, mailbox: &Mailbox, token: &AccessToken) -> Result<smtp::Session, MailError> {
         let login = Login { server: &self.microsoft_smtp, user: &mailbox.sign_in_name, token: &token.secret };
         smtp::Session::open(&login, &self.trust).await
     }

@@ -7,7 +7,7 @@ use super::retry_policy::Outcome;
 use super::worker::Outbox;
 use crate::mail::{MailError, Step, smtp};
 use crate::message::build;
-use crate::store::{Delivery, EmailSettings, Mailbox, Result};
+use crate::store::{Delivery, EmailSettings, Mailbox, MailboxKey, Result};
 
 impl Outbox {
     pub fn default_sender(&self, slug: &str) -> String {
@@ -29,7 +29,7 @@ impl Outbox {
         settings: &EmailSettings,
     ) -> Result<Option<Mailbox>> {
         let Some(id) = settings.notification_mailbox.filter(|_| settings.custom_from) else { return Ok(None) };
-        let mailbox = self.store.mailbox(institution, id).await?;
+        let mailbox = self.store.mailbox(MailboxKey { institution, id }).await?;
         Ok(mailbox.filter(|mailbox| mailbox.state != MailboxState::NeedsReconnect))
     }
 
@@ -42,7 +42,8 @@ impl Outbox {
         let institution = delivery.institution;
         let settings = self.store.email_settings(institution).await?;
         if settings.custom_from && settings.notification_mailbox.is_some() {
-            let (attempted, problem) = self.through_notification_mailbox(delivery, &settings, to, text).await?;
+            let MailboxAttempt { attempted, problem } =
+                self.through_notification_mailbox(delivery, &settings, to, text).await?;
             // The sentence it begins ends with a full stop.
             let problem = problem.map(|problem| problem.trim_end_matches('.').to_owned());
             if settings.notification_problem != problem {
@@ -69,18 +70,17 @@ impl Outbox {
         Ok(attempted)
     }
 
-    /// The attempt, and the fault of the mailbox (as opposed to the message), if any.
     async fn through_notification_mailbox(
         &self,
         delivery: &Delivery,
         settings: &EmailSettings,
         to: &str,
         text: &str,
-    ) -> Result<(Option<AttemptResult>, Option<String>)> {
+    ) -> Result<MailboxAttempt> {
         let Some(mailbox) = self.sending_mailbox(delivery.institution, settings).await? else {
             let answer = "the notification mailbox needs to be reconnected".to_owned();
             let attempted = AttemptResult { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
-            return Ok((Some(attempted), Some(answer)));
+            return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(answer) });
         };
         let peer = self.microsoft(&mailbox);
         let mut session = match self.open(&mailbox).await? {
@@ -93,7 +93,7 @@ impl Outbox {
                     }
                     Outcome::Accepted { .. } | Outcome::Released => String::new(),
                 };
-                return Ok((Some(attempted), Some(problem)));
+                return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(problem) });
             }
         };
         let attempted = self.submit_text(delivery, &settings.custom_from_address, to, text, &mut session, peer).await?;
@@ -102,7 +102,7 @@ impl Outbox {
             Outcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
             _ => None,
         });
-        Ok((attempted, problem))
+        Ok(MailboxAttempt { attempted, problem })
     }
 
     async fn submit_text(
@@ -122,6 +122,13 @@ impl Outbox {
         };
         Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.result)
     }
+}
+
+/// An attempt through the notification mailbox.
+struct MailboxAttempt {
+    attempted: Option<AttemptResult>,
+    /// The fault of the mailbox, as opposed to the message.
+    problem: Option<String>,
 }
 
 /// A refused recipient, or a connection lost during DATA, is no fault of the mailbox.

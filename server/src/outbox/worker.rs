@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Relay;
 use crate::config::SendLimits;
 use crate::mail::{MailError, Step, Trust};
-use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
+use crate::store::{Backend, Claim, Delivery, Event, MailboxKey, Record, Result, SendQueue, Store};
 use crate::vault::Vault;
 
 /// A lease expires this long after its last renewal, in milliseconds.
@@ -287,7 +287,7 @@ impl Outbox {
         };
         self.record(delivery, &record, now).await?;
         if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox) {
-            self.store.test_sender_now(queue.institution, mailbox, now).await?;
+            self.store.test_sender_now(MailboxKey { institution: queue.institution, id: mailbox }, now).await?;
         }
         if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
             self.block(queue, error, fault, now).await?;
@@ -326,10 +326,18 @@ impl Outbox {
         let (Some(id), Step::Auth, true) = (queue.mailbox, error.step, error.answered && !error.is_transient()) else {
             return Ok(());
         };
-        let mailbox = self.store.mailbox(queue.institution, id).await?;
+        let mailbox = self.store.mailbox(MailboxKey { institution: queue.institution, id }).await?;
         if mailbox.is_some_and(|mailbox| mailbox.state == MailboxState::Connected) {
             let state = MailboxState::Blocked;
-            self.store.set_mailbox_state(queue.institution, id, state, Some(problem), Some(now), now).await?;
+            self.store
+                .set_mailbox_state(
+                    MailboxKey { institution: queue.institution, id },
+                    state,
+                    Some(problem),
+                    Some(now),
+                    now,
+                )
+                .await?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::password_policy::busy;
 use super::passwords::{Busy, MAX_LENGTH};
 use super::{Handle, Services, address_field, sessions};
 use crate::clock::sha256;
-use crate::store::{Event, User};
+use crate::store::{Event, MailboxKey, User};
 
 /// Longest address that is looked up, in bytes (RFC 5321, 4.5.3.1.3).
 const MOST_ADDRESS: usize = 254;
@@ -260,10 +260,14 @@ impl Accounts for Handle {
     }
 
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice> {
-        let found = self.store.mailbox(admin.institution().id, mailbox).await?.ok_or(AppError::NotFound)?;
+        let found = self
+            .store
+            .mailbox(MailboxKey { institution: admin.institution().id, id: mailbox })
+            .await?
+            .ok_or(AppError::NotFound)?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.drop_mailbox(&mut tx, found.institution, mailbox).await?;
+        self.store.drop_mailbox(&mut tx, MailboxKey { institution: found.institution, id: mailbox }).await?;
         tx.commit().await?;
         self.tokens.forget(mailbox);
         Ok(Notice::new(

@@ -15,12 +15,12 @@ use tokio::sync::Notify;
 
 use super::Services;
 use crate::diagnosis::Fault;
-use crate::store::{Attempt, Page};
+use crate::store::{Attempt, MailboxKey, Page};
 
 /// Newest attempts of a person that are loaded.
 pub(super) const NEWEST: Page = Page::newest(100);
 /// Attempts on one page of their list.
-pub(super) const PAGE: i64 = 50;
+pub(super) const PAGE: usize = 50;
 
 /// Poll interval for an attempt that runs on another replica.
 const POLL: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ impl Services {
             diagnoses.push(Fault::new("interrupted", attempt.finished_at.unwrap_or(now), &[]).explain(&reader));
         }
         let mailbox = match attempt.mailbox {
-            Some(id) => self.store.mailbox(institution, id).await?,
+            Some(id) => self.store.mailbox(MailboxKey { institution, id }).await?,
             None => None,
         };
         let choice = (stage == Stage::Deciding).then_some(attempt.grant_expires_at).flatten().map(|expires_at| {

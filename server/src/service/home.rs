@@ -1,7 +1,9 @@
 //! The home page: what needs attention, and what works.
 
 use app::backend::{Home, Result, SignedIn};
-use app::model::{EMAIL_CONFIG_PATH, MailboxState, Notice, Provider, Tone, in_days};
+use app::model::{
+    ACCOUNT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MailboxState, Notice, Provider, Tone, USERS_PATH, in_days,
+};
 
 use super::Services;
 use super::background::alerts::REMIND_DAYS;
@@ -80,14 +82,15 @@ impl Services {
             }
             let undelivered = self.store.undelivered_notifications(institution).await?;
             if let Some((address, why)) = undelivered.first() {
-                let others = if undelivered.len() > 1 { " Users shows the others." } else { "" };
-                say(
-                    Tone::Warning,
-                    "An email from Entrepost wasn't delivered.",
-                    format!("It was addressed to {address}: {}.{others}", why.trim_end_matches('.')),
-                    "/institution/users".into(),
-                    "Open Users",
-                );
+                let why = format!("{address}: {}.", why.trim_end_matches('.'));
+                let (title, text) = match undelivered.len() {
+                    1 => ("An email from Entrepost wasn't delivered.".to_owned(), format!("It was addressed to {why}")),
+                    count => (
+                        format!("{count} emails from Entrepost weren't delivered."),
+                        format!("The newest was to {why}"),
+                    ),
+                };
+                say(Tone::Warning, &title, text, USERS_PATH.into(), "Open Users");
             }
             let mailboxes = self.store.mailboxes(institution).await?;
             let sender = mailboxes.iter().find(|mailbox| Some(mailbox.id) == settings.notification_mailbox);
@@ -105,16 +108,15 @@ impl Services {
             }
             let stuck = mailboxes.iter().filter(|mailbox| mailbox.state != MailboxState::Connected).count();
             if stuck > 0 {
-                let what = if stuck == 1 {
-                    "1 mailbox doesn't work.".to_owned()
-                } else {
-                    format!("{stuck} mailboxes don't work.")
+                let (title, action) = match stuck {
+                    1 => ("1 mailbox doesn't work.".to_owned(), "See the mailbox".to_owned()),
+                    count => (format!("{count} mailboxes don't work."), format!("See the {count} mailboxes")),
                 };
-                say(Tone::Warning, &what, "Users shows which.".into(), "/institution/users".into(), "Open Users");
+                say(Tone::Warning, &title, String::new(), USERS_PATH.into(), &action);
             }
         }
         let mine = self.store.mailboxes_of(institution, user.user_id()).await?;
-        let account = || "/account/email".to_owned();
+        let account = || ACCOUNT_PATH.to_owned();
         let ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         if mine.is_empty() && ready {
             say(
@@ -131,7 +133,7 @@ impl Services {
                     Tone::Success,
                     &format!("{} is connected.", mailbox.address),
                     "You can send and receive in Entrepost.".into(),
-                    "/mail/inbox".to_owned(),
+                    INBOX_PATH.to_owned(),
                     "Open inbox",
                 ),
                 MailboxState::Blocked => say(

@@ -44,7 +44,7 @@ impl From<StoreError> for AddPersonError {
 
 impl Services {
     /// Creates an account and returns the invitation's token, unless a password was given.
-    pub async fn add_person(&self, new: &AddPerson<'_>) -> std::result::Result<Option<String>, AddPersonError> {
+    pub async fn add_person(&self, new: &AddPerson<'_>) -> Result<Option<String>, AddPersonError> {
         let mut tx = self.store.begin().await?;
         let token = self.add_person_within(&mut tx, new).await?;
         tx.commit().await?;
@@ -53,11 +53,7 @@ impl Services {
     }
 
     /// As [`Services::add_person`], inside a transaction that does more.
-    pub async fn add_person_within(
-        &self,
-        tx: &mut Tx,
-        new: &AddPerson<'_>,
-    ) -> std::result::Result<Option<String>, AddPersonError> {
+    pub async fn add_person_within(&self, tx: &mut Tx, new: &AddPerson<'_>) -> Result<Option<String>, AddPersonError> {
         let password_hash = match new.password {
             None => None,
             Some(password) => Some(self.hash_new_password(new.address.as_str(), password).await?),
@@ -119,7 +115,7 @@ impl Services {
         tx: &mut Tx,
         institution: InstitutionId,
         user: UserId,
-    ) -> std::result::Result<String, StoreError> {
+    ) -> Result<String, StoreError> {
         let (token, now) = (self.clock.token(), self.clock.now());
         let (id, token_sha256) = (self.clock.uuid(), &sha256(&token));
         let new = NewInvitation { id, user, token_sha256, created_at: now, expires_at: now.plus_ms(INVITATION_MS) };
@@ -141,7 +137,7 @@ impl Services {
         address: &str,
         token: &str,
         has_password: bool,
-    ) -> std::result::Result<Notification, VaultError> {
+    ) -> Result<Notification, VaultError> {
         let (name, link) = (&institution.name, invitation_link(&institution.public_url, token));
         let (subject, what, otherwise) = if has_password {
             (
@@ -167,7 +163,7 @@ impl Services {
         &self,
         institution: &Institution,
         address: &str,
-    ) -> std::result::Result<Notification, VaultError> {
+    ) -> Result<Notification, VaultError> {
         let name = &institution.name;
         let text = format!(
             "Hello,\n\nyour password for Entrepost at {name} was reset with a link that an administrator made.\n\n\

@@ -1,19 +1,20 @@
 //! User Account > Email.
 
 use app::backend::{
-    AttemptStream, Callback, Decision, Mailboxes, NextPage, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor,
+    AttemptStream, Callback, Decision, ListPage, Mailboxes, NextPage, ProviderRedirect, Result, SignedIn, TurnedAway,
+    Visitor,
 };
 use app::error::AppError;
 use app::model::{
-    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, InstitutionId, MailboxId, MailboxState,
-    MailboxView, Notice, Provider, Role, Stage, Timestamp, Tone,
+    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, MailboxId, MailboxState, MailboxView, Notice,
+    Provider, Role, Stage, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
 use super::attempts::{NEWEST, PAGE};
 use super::{Handle, Services, address_field};
 use crate::diagnosis::{Fault, Reader};
-use crate::store::{Mailbox, NewAttempt, Page, Slot};
+use crate::store::{Mailbox, MailboxKey, NewAttempt, Page, Slot};
 
 /// Further addresses of one mailbox.
 const MOST_ALIASES: usize = 50;
@@ -53,7 +54,7 @@ impl Services {
     }
 
     async fn personal_mailbox(&self, user: &SignedIn, mailbox_id: MailboxId) -> Result<Mailbox> {
-        let found = self.store.mailbox(user.institution().id, mailbox_id).await?;
+        let found = self.store.mailbox(MailboxKey { institution: user.institution().id, id: mailbox_id }).await?;
         found
             .filter(|found| found.user == user.user_id() && found.kind == AttemptKind::Personal)
             .ok_or_else(|| AppError::NotFound.into())
@@ -80,11 +81,11 @@ impl Services {
     }
 
     /// Deletes a mailbox, its sealed grant and its access token.
-    pub(super) async fn forget_mailbox(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<()> {
+    pub(super) async fn forget_mailbox(&self, mailbox: MailboxKey) -> Result<()> {
         let mut tx = self.store.begin().await?;
-        self.store.drop_mailbox(&mut tx, institution, mailbox).await?;
+        self.store.drop_mailbox(&mut tx, mailbox).await?;
         tx.commit().await?;
-        self.tokens.forget(mailbox);
+        self.tokens.forget(mailbox.id);
         Ok(())
     }
 
@@ -152,19 +153,15 @@ impl Mailboxes for Handle {
         user: &SignedIn,
         kind: AttemptKind,
         before: Option<Timestamp>,
-    ) -> Result<(Vec<AttemptSummary>, bool)> {
+    ) -> Result<ListPage<AttemptSummary>> {
         let institution = user.institution().id;
-        let page = Page { before: before.unwrap_or(Timestamp(i64::MAX)), limit: PAGE + 1 };
+        let page = Page::before(before, PAGE + 1);
         let found = if kind == AttemptKind::Personal {
             self.store.attempts_of(institution, user.user_id(), page).await
         } else {
             self.store.notification_attempts(user.administrator()?.institution().id, page).await
         };
-        let mut summaries = self.summaries(found?).await?;
-        let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
-        let more = summaries.len() > shown;
-        summaries.truncate(shown);
-        Ok((summaries, more))
+        Ok(ListPage::new(self.summaries(found?).await?, PAGE))
     }
 
     async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect> {
@@ -191,12 +188,7 @@ impl Mailboxes for Handle {
         self.begin_sign_in(user, visitor, AttemptKind::Personal, address.as_str(), "select_account").await
     }
 
-    async fn complete(
-        &self,
-        visitor: &Visitor,
-        callback: Callback,
-        run: bool,
-    ) -> std::result::Result<String, TurnedAway> {
+    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, TurnedAway> {
         self.complete_sign_in(visitor, callback, run).await
     }
 
@@ -226,7 +218,11 @@ impl Mailboxes for Handle {
     }
 
     async fn try_again(&self, user: &SignedIn, mailbox: MailboxId) -> Result<String> {
-        let mailbox = self.store.mailbox(user.institution().id, mailbox).await?.ok_or(AppError::NotFound)?;
+        let mailbox = self
+            .store
+            .mailbox(MailboxKey { institution: user.institution().id, id: mailbox })
+            .await?
+            .ok_or(AppError::NotFound)?;
         let mine = match mailbox.kind {
             AttemptKind::Personal => mailbox.user == user.user_id(),
             _ => user.administrator().is_ok(),
@@ -262,13 +258,15 @@ impl Mailboxes for Handle {
             let text = format!("Enter at most {MOST_ALIASES} addresses.");
             return Err(AppError::field("aliases", "Other addresses", &text).into());
         }
-        self.store.set_aliases(found.institution, mailbox, &aliases, self.clock.now()).await?;
+        self.store
+            .set_aliases(MailboxKey { institution: found.institution, id: mailbox }, &aliases, self.clock.now())
+            .await?;
         Ok(Notice::new(Tone::Success, "Saved.", "Reply all leaves these addresses out."))
     }
 
     async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice> {
         let found = self.personal_mailbox(user, mailbox).await?;
-        self.forget_mailbox(found.institution, mailbox).await?;
+        self.forget_mailbox(MailboxKey { institution: found.institution, id: mailbox }).await?;
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disconnected.", found.address),

@@ -141,7 +141,7 @@ impl Services {
     }
 }
 
-fn address_field(text: &str, field: &str, label: &str) -> std::result::Result<EmailAddress, FieldError> {
+fn address_field(text: &str, field: &str, label: &str) -> Result<EmailAddress, FieldError> {
     EmailAddress::parse(text).map_err(|error| FieldError {
         field: field.into(),
         label: label.into(),

@@ -21,7 +21,7 @@ impl Services {
         to: &str,
         subject: &str,
         text: &str,
-    ) -> std::result::Result<Notification, VaultError> {
+    ) -> Result<Notification, VaultError> {
         let id = DeliveryId(self.clock.uuid());
         let from = self.outbox.default_sender(&institution.slug);
         let body = Body::Notification { to: to.to_owned(), text: text.to_owned() };
@@ -40,11 +40,7 @@ impl Services {
         Ok(Notification { queue: SendQueue::of_notifications(institution.id), delivery })
     }
 
-    pub(super) async fn enqueue(
-        &self,
-        tx: &mut Tx,
-        notification: &Notification,
-    ) -> std::result::Result<(), StoreError> {
+    pub(super) async fn enqueue(&self, tx: &mut Tx, notification: &Notification) -> Result<(), StoreError> {
         self.store.enqueue(tx, &notification.queue, &notification.delivery, self.clock.now()).await.map(|_| ())
     }
 }

@@ -1,10 +1,10 @@
 //! Sent messages as their writer sees them: delivery status, content while it is kept, and what can be done with each.
 
-use app::backend::{BackendError, MailOwner, NewFile, Outbox, Result, SignedIn};
+use app::backend::{BackendError, ListPage, MailOwner, NewFile, Outbox, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
-    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, FolderRole, FormVersion, MailboxState, Notice,
-    RecipientKind, RecipientState, SentMessageView, Timestamp, Tone, escaped,
+    ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, FolderRole, FormVersion, INBOX_PATH, MailboxState,
+    Notice, RecipientKind, RecipientState, SentMessageView, Timestamp, Tone, escaped,
 };
 use async_trait::async_trait;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -19,7 +19,7 @@ use crate::outbox::{Body, body_place};
 use crate::store::{Delivery, Event, Mailbox, Page, SendQueue};
 
 /// Messages on one page.
-const PAGE: i64 = 30;
+const PAGE: usize = 30;
 
 impl Services {
     pub(super) async fn own_delivery(&self, user: &SignedIn, id: DeliveryId) -> Result<Delivery> {
@@ -93,19 +93,16 @@ impl Services {
 
 #[async_trait]
 impl Outbox for Handle {
-    async fn list(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<(Vec<DeliveryView>, bool)> {
+    async fn list(&self, user: &MailOwner, before: Option<Timestamp>) -> Result<ListPage<DeliveryView>> {
         let institution = user.institution().id;
-        let page = Page { before: before.unwrap_or(Timestamp(i64::MAX)), limit: PAGE + 1 };
-        let mut found = self.store.deliveries_of(institution, user.user_id(), page).await?;
-        let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
-        let more = found.len() > shown;
-        found.truncate(shown);
+        let found = self.store.deliveries_of(institution, user.user_id(), Page::before(before, PAGE + 1)).await?;
+        let ListPage { rows: found, more } = ListPage::new(found, PAGE);
         let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await?;
         let mut views = Vec::with_capacity(found.len());
         for delivery in found {
             views.push(self.delivery_view(user, delivery, &mailboxes).await?);
         }
-        Ok((views, more))
+        Ok(ListPage { rows: views, more })
     }
 
     async fn message(&self, user: &MailOwner, id: DeliveryId) -> Result<SentMessageView> {
@@ -122,9 +119,9 @@ impl Outbox for Handle {
         };
         let sent_folder = match self.mailbox_of(user, &delivery).await? {
             Some(mailbox) => {
-                let folders = self.store.folders(mailbox.institution, mailbox.id).await?;
+                let folders = self.store.folders(mailbox.key()).await?;
                 let sent = folders.into_iter().find(|folder| folder.role == FolderRole::Sent);
-                sent.map(|sent| format!("/mail/inbox?mailbox={}&folder={}", mailbox.id, escaped(&sent.name)))
+                sent.map(|sent| format!("{INBOX_PATH}?mailbox={}&folder={}", mailbox.id, escaped(&sent.name)))
             }
             None => None,
         };
@@ -212,7 +209,7 @@ impl Outbox for Handle {
             return Err(AppError::refused(format!("{} isn't connected. Connect it first.", delivery.from)).into());
         };
         let (institution, now) = (delivery.institution, self.clock.now());
-        let queue = SendQueue::of_mailbox(institution, mailbox.id);
+        let queue = SendQueue::of_mailbox(mailbox.key());
         if !self.store.retry_delivery(institution, user.user_id(), id, &queue, now).await? {
             return Err(AppError::refused("This message is being sent, or was sent.").into());
         }
@@ -233,7 +230,7 @@ impl Outbox for Handle {
         let recipients = self.store.recipients(delivery.institution, id).await?;
         let some_had_it = recipients.iter().any(|one| one.state == RecipientState::Accepted);
         let asked = Command::FindSent { message_id: delivery.message_id.clone() };
-        let looked = self.mailbox_sync.execute(mailbox.institution, mailbox.id, asked).await;
+        let looked = self.mailbox_sync.execute(mailbox.key(), asked).await;
         match looked {
             Ok(Reply::Found(Some(_))) if some_had_it => Ok(Notice::new(
                 Tone::Warning,

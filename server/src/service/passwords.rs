@@ -81,7 +81,7 @@ impl Passwords {
     }
 
     /// Takes a place in the queue. Some places are reserved for known browsers.
-    pub fn queue(&self, network: IpAddr, is_known: bool) -> std::result::Result<QueuePlace, Busy> {
+    pub fn queue(&self, network: IpAddr, is_known: bool) -> Result<QueuePlace, Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queue.by_network.get(&network).copied().unwrap_or_default();
         let places = if is_known { QUEUE + FOR_KNOWN } else { QUEUE };
@@ -95,7 +95,7 @@ impl Passwords {
 
     /// Takes a place in the queue, waiting for one if necessary. A known browser is not refused because of others behind its network
     /// address.
-    pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> std::result::Result<QueuePlace, Busy> {
+    pub async fn wait_for_place(&self, network: IpAddr, known: Option<u128>) -> Result<QueuePlace, Busy> {
         // A known browser counts as a network of its own.
         let network = known.map_or(network, |known| IpAddr::V6(known.into()));
         let end = tokio::time::Instant::now() + PATIENCE;
@@ -108,18 +108,13 @@ impl Passwords {
     }
 
     /// Hashes a password.
-    pub async fn hash(&self, place: QueuePlace, password: &str) -> std::result::Result<String, String> {
+    pub async fn hash(&self, place: QueuePlace, password: &str) -> Result<String, String> {
         let (password, clock, memory) = (Zeroizing::new(password.to_owned()), self.clock.clone(), self.memory.clone());
         self.run(place, move || hash(&clock, &memory, &password)).await?
     }
 
     /// Whether a password matches. Without a hash it takes the same time and answers no.
-    pub async fn verify(
-        &self,
-        place: QueuePlace,
-        password: &str,
-        hash: Option<String>,
-    ) -> std::result::Result<bool, String> {
+    pub async fn verify(&self, place: QueuePlace, password: &str, hash: Option<String>) -> Result<bool, String> {
         let real = hash.is_some();
         let (password, hash) = (Zeroizing::new(password.to_owned()), hash.unwrap_or_else(|| self.decoy.clone()));
         let memory = self.memory.clone();
@@ -131,7 +126,7 @@ impl Passwords {
         &self,
         place: QueuePlace,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> std::result::Result<T, String> {
+    ) -> Result<T, String> {
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|error| error.to_string())?;
         tokio::task::spawn_blocking(move || {
             let done = work();
@@ -157,13 +152,7 @@ impl Memory {
         done
     }
 
-    fn digest(
-        &self,
-        argon2: &Argon2<'_>,
-        password: &str,
-        salt: &[u8],
-        size: usize,
-    ) -> std::result::Result<Output, String> {
+    fn digest(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], size: usize) -> Result<Output, String> {
         let hashed = Output::init_with(size, |output| {
             self.lend(argon2.params().block_count(), |blocks| {
                 argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, blocks)
@@ -174,7 +163,7 @@ impl Memory {
     }
 }
 
-fn hash(clock: &Clock, memory: &Memory, password: &str) -> std::result::Result<String, String> {
+fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let mut bytes = [0; 16];
     clock.fill(&mut bytes);
@@ -190,7 +179,7 @@ fn hash(clock: &Clock, memory: &Memory, password: &str) -> std::result::Result<S
 }
 
 /// Whether a password matches a PHC string, by the parameters of the string.
-fn verify(memory: &Memory, password: &str, hash: &str) -> std::result::Result<bool, String> {
+fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let parsed = PasswordHash::new(hash).map_err(failed)?;
     let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else { return Err("a hash without salt".into()) };

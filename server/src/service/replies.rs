@@ -10,7 +10,7 @@ use super::Services;
 use super::drafts::{Body, MOST_FILES};
 use crate::mailbox_sync::{Command, MessageSet};
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
-use crate::store::{FlagChange, Mailbox};
+use crate::store::{FlagChange, Mailbox, MailboxKey};
 
 /// Longest quote, in characters.
 const MOST_QUOTED: usize = 100_000;
@@ -119,14 +119,14 @@ impl Services {
             (std::sync::Arc::clone(&self.mailbox_sync), user.institution().id, self.store.clone());
         self.tasks.spawn(async move {
             let change = FlagChange { answered: Some(true), ..FlagChange::default() };
-            let noted = store.note_flags(institution, mailbox, &folder, &[uid], change).await;
+            let noted = store.note_flags(MailboxKey { institution, id: mailbox }, &folder, &[uid], change).await;
             if let Err(error) = noted {
                 tracing::warn!("cannot note a flag in the list: {error}");
             }
             let flag = crate::mail::imap::Flag::Answered;
             let messages = MessageSet { folder, uid_validity, uids: vec![uid] };
             let flag = Command::Flag { messages, flag, set: true };
-            if let Err(error) = mailbox_sync.execute(institution, mailbox, flag).await {
+            if let Err(error) = mailbox_sync.execute(MailboxKey { institution, id: mailbox }, flag).await {
                 tracing::debug!("cannot mark a message as answered: {error}");
             }
         });

@@ -33,7 +33,7 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn parse(form: &ComposeForm) -> std::result::Result<Self, Vec<FieldError>> {
+    fn parse(form: &ComposeForm) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut list = |name: &str, label: &str, text: &str| {
             parse_list(text).unwrap_or_else(|error| {
@@ -158,7 +158,7 @@ impl Services {
             recipients,
         };
         drop(body);
-        let queue = SendQueue::of_mailbox(institution, mailbox.id);
+        let queue = SendQueue::of_mailbox(mailbox.key());
         let mut tx = self.store.begin().await?;
         let queued = self.store.enqueue(&mut tx, &queue, &new, now).await?;
         self.store.drop_draft(&mut tx, institution, user.user_id(), draft).await?;

@@ -181,10 +181,7 @@ impl Store {
 
     /// Deletes a registration and its secret.
     pub async fn drop_registration(&self, tx: &mut Tx, institution: InstitutionId, slot: Slot) -> Result<()> {
-        execute!(&mut **tx,
-            "DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2";
-            institution, slot
-        )
+        execute!(&mut **tx, "DELETE FROM app_registrations WHERE institution_id = $1 AND slot = $2"; institution, slot)
     }
 
     pub async fn guide(&self, institution: InstitutionId) -> Result<Vec<GuideRow>> {

@@ -4,9 +4,9 @@ use crate::diagnosis::Fault;
 use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, returning, select};
 use std::collections::HashSet;
 
-use app::model::{FolderRole, HeaderView, InstitutionId, MailboxId, Timestamp};
+use app::model::{FolderRole, HeaderView, Timestamp};
 
-use super::{Mailbox, Result, Store, Tx};
+use super::{Mailbox, MailboxKey, Result, Store, Tx};
 
 /// Folders of one mailbox whose headers are kept.
 const KEPT_FOLDERS: i64 = 12;
@@ -51,93 +51,68 @@ impl FolderChange {
 }
 
 impl Store {
-    pub async fn folders(&self, institution: InstitutionId, mailbox: MailboxId) -> Result<Vec<FolderRow>> {
+    pub async fn folders(&self, mailbox: MailboxKey) -> Result<Vec<FolderRow>> {
         fetch_all!(&self.pool,
             select::<FolderRow>("FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position");
-            institution, mailbox
+            mailbox.institution, mailbox.id
         )
     }
 
     /// Stores the list of folders; deletes the copies of removed ones.
-    pub async fn put_folders(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        names: &[(String, FolderRole)],
-    ) -> Result<()> {
-        let known = self.folders(institution, mailbox).await?;
+    pub async fn put_folders(&self, mailbox: MailboxKey, names: &[(String, FolderRole)]) -> Result<()> {
+        let known = self.folders(mailbox).await?;
         let mut tx = self.begin().await?;
         for old in known.iter().filter(|old| !names.iter().any(|(name, _)| *name == old.name)) {
             for statement in [
                 "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3",
                 "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
             ] {
-                execute!(&mut *tx, statement; institution, mailbox, old.name)?;
+                execute!(&mut *tx, statement; mailbox.institution, mailbox.id, old.name)?;
             }
         }
         for (position, (name, role)) in names.iter().enumerate() {
             execute!(&mut *tx,
                 "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, $4, $5)
                  ON CONFLICT (mailbox_id, name) DO UPDATE SET position = $4, role = $5";
-                mailbox, institution, name, i64::try_from(position).unwrap_or(i64::MAX), role
+                mailbox.id, mailbox.institution, name, i64::try_from(position).unwrap_or(i64::MAX), role
             )?;
         }
         if !known.iter().map(|row| (&row.name, row.role)).eq(names.iter().map(|(name, role)| (name, *role))) {
-            tx.mail_changed_of_mailbox(institution, mailbox).await?;
+            tx.mail_changed_of_mailbox(mailbox).await?;
         }
         tx.commit().await
     }
 
     /// Kept headers of a folder, newest first.
-    pub async fn headers(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        folder: &str,
-        offset: u32,
-        limit: u32,
-    ) -> Result<Vec<HeaderView>> {
+    pub async fn headers(&self, mailbox: MailboxKey, folder: &str, offset: u32, limit: u32) -> Result<Vec<HeaderView>> {
         fetch_all!(&self.pool,
             select::<HeaderView>("FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3
              ORDER BY uid DESC LIMIT $4 OFFSET $5");
-            institution, mailbox, folder, limit, offset
+            mailbox.institution, mailbox.id, folder, limit, offset
         )
     }
 
     /// The kept message after these in the list, or before them at its end.
-    pub async fn beside(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        folder: &str,
-        uids: &[u32],
-    ) -> Result<Option<u32>> {
+    pub async fn beside(&self, mailbox: MailboxKey, folder: &str, uids: &[u32]) -> Result<Option<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(None) };
         fetch_optional!(&self.pool,
             "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND (uid < $4 OR uid > $5)
              ORDER BY CASE WHEN uid < $4 THEN 0 ELSE 1 END, CASE WHEN uid < $4 THEN -uid ELSE uid END LIMIT 1";
-            institution, mailbox, folder, lowest, highest
+            mailbox.institution, mailbox.id, folder, lowest, highest
         )
     }
 
-    pub async fn header(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        folder: &str,
-        uid: u32,
-    ) -> Result<Option<HeaderView>> {
+    pub async fn header(&self, mailbox: MailboxKey, folder: &str, uid: u32) -> Result<Option<HeaderView>> {
         fetch_optional!(&self.pool,
             select::<HeaderView>("FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4");
-            institution, mailbox, folder, uid
+            mailbox.institution, mailbox.id, folder, uid
         )
     }
 
     /// Those of the given messages that already have these flags.
     pub async fn with_flags(
         &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
+        mailbox: MailboxKey,
         folder: &str,
         uids: &[u32],
         flags: FlagChange,
@@ -146,147 +121,116 @@ impl Store {
         let uids: Vec<u32> = fetch_all!(&self.pool,
             "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid BETWEEN $4 AND $5
              AND seen = COALESCE($6, seen) AND flagged = COALESCE($7, flagged)";
-            institution, mailbox, folder, lowest, highest, flags.seen, flags.flagged
+            mailbox.institution, mailbox.id, folder, lowest, highest, flags.seen, flags.flagged
         )?;
         Ok(uids.into_iter().collect())
     }
 
     /// Number of unread messages among the kept ones of a folder.
-    pub async fn unread(&self, institution: InstitutionId, mailbox: MailboxId, folder: &str) -> Result<u32> {
+    pub async fn unread(&self, mailbox: MailboxKey, folder: &str) -> Result<u32> {
         fetch_one!(&self.pool,
             "SELECT COUNT(*) FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0";
-            institution, mailbox, folder
+            mailbox.institution, mailbox.id, folder
         )
     }
 
     /// Stores the result of a sync. With another UIDVALIDITY, deletes the copy of the folder first.
-    pub async fn sync_folder(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        seen: &FolderRow,
-        change: &FolderChange,
-    ) -> Result<()> {
+    pub async fn sync_folder(&self, mailbox: MailboxKey, seen: &FolderRow, change: &FolderChange) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut *tx,
             "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, 0, $4)
              ON CONFLICT (mailbox_id, name) DO NOTHING";
-            mailbox, institution, seen.name, seen.role
+            mailbox.id, mailbox.institution, seen.name, seen.role
         )?;
         let before: FolderRow = fetch_one!(&mut *tx,
             select::<FolderRow>("FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3");
-            institution, mailbox, seen.name
+            mailbox.institution, mailbox.id, seen.name
         )?;
         let same = FolderRow { role: before.role, synced_at: before.synced_at, ..seen.clone() } == before;
         if !same || !change.is_empty() || before.synced_at.is_none() {
-            tx.mail_changed_of_mailbox(institution, mailbox).await?;
+            tx.mail_changed_of_mailbox(mailbox).await?;
         }
         if before.uid_validity != seen.uid_validity {
             execute!(&mut *tx,
                 "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3";
-                institution, mailbox, seen.name
+                mailbox.institution, mailbox.id, seen.name
             )?;
         }
         for uid in &change.gone {
             execute!(&mut *tx,
                 "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
-                institution, mailbox, seen.name, uid
+                mailbox.institution, mailbox.id, seen.name, uid
             )?;
         }
         for (uid, [is_seen, flagged, answered]) in &change.flags {
             execute!(&mut *tx,
                 "UPDATE headers SET seen = $5, flagged = $6, answered = $7
                  WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
-                institution, mailbox, seen.name, uid, is_seen, flagged, answered
+                mailbox.institution, mailbox.id, seen.name, uid, is_seen, flagged, answered
             )?;
         }
         for new in &change.new {
-            put_header(&mut tx, institution, mailbox, &seen.name, new).await?;
+            put_header(&mut tx, mailbox, &seen.name, new).await?;
         }
         execute!(&mut *tx,
             "UPDATE folders SET uid_validity = $4, total = $5, synced_at = $6, problem = $7
              WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3";
-            institution, mailbox, seen.name, seen.uid_validity, seen.total, seen.synced_at, seen.problem
+            mailbox.institution, mailbox.id, seen.name, seen.uid_validity, seen.total, seen.synced_at, seen.problem
         )?;
         // Bounded: deletes the headers of folders not opened for long.
         execute!(&mut *tx,
             "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder NOT IN (
                SELECT name FROM folders WHERE mailbox_id = $2 AND synced_at IS NOT NULL ORDER BY synced_at DESC LIMIT $3)";
-            institution, mailbox, KEPT_FOLDERS
+            mailbox.institution, mailbox.id, KEPT_FOLDERS
         )?;
         tx.commit().await
     }
 
     /// Applies flags that a user changed, before the next sync.
-    pub async fn note_flags(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        folder: &str,
-        uids: &[u32],
-        change: FlagChange,
-    ) -> Result<()> {
+    pub async fn note_flags(&self, mailbox: MailboxKey, folder: &str, uids: &[u32], change: FlagChange) -> Result<()> {
         let mut tx = self.begin().await?;
         for uid in uids {
             execute!(&mut *tx,
                 "UPDATE headers SET seen = COALESCE($5, seen), flagged = COALESCE($6, flagged), answered = COALESCE($7, answered)
                  WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4";
-                institution, mailbox, folder, uid, change.seen, change.flagged, change.answered
+                mailbox.institution, mailbox.id, folder, uid, change.seen, change.flagged, change.answered
             )?;
         }
-        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.mail_changed_of_mailbox(mailbox).await?;
         tx.commit().await
     }
 
-    pub async fn set_sync_problem(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        problem: Option<&Fault>,
-        now: Timestamp,
-    ) -> Result<()> {
+    pub async fn set_sync_problem(&self, mailbox: MailboxKey, problem: Option<&Fault>, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut *tx,
             "UPDATE mailboxes SET sync_problem = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4";
-            problem, now, institution, mailbox
+            problem, now, mailbox.institution, mailbox.id
         )?;
-        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.mail_changed_of_mailbox(mailbox).await?;
         tx.commit().await
     }
 
     /// Sets the problem of one folder. `false`: it was set already.
-    pub async fn set_folder_problem(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        folder: &str,
-        problem: &Fault,
-    ) -> Result<bool> {
+    pub async fn set_folder_problem(&self, mailbox: MailboxKey, folder: &str, problem: &Fault) -> Result<bool> {
         let mut tx = self.begin().await?;
         let rows = changed!(&mut *tx,
             "UPDATE folders SET problem = $4 WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3 AND problem IS NULL";
-            institution, mailbox, folder, problem
+            mailbox.institution, mailbox.id, folder, problem
         )?;
         if rows > 0 {
-            tx.mail_changed_of_mailbox(institution, mailbox).await?;
+            tx.mail_changed_of_mailbox(mailbox).await?;
         }
         tx.commit().await?;
         Ok(rows > 0)
     }
 
     /// Sets the folder for deleted messages. `false`: no such folder.
-    pub async fn set_trash_folder(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        folder: &str,
-        now: Timestamp,
-    ) -> Result<bool> {
+    pub async fn set_trash_folder(&self, mailbox: MailboxKey, folder: &str, now: Timestamp) -> Result<bool> {
         let mut tx = self.begin().await?;
         let chosen = changed!(&mut *tx,
             "UPDATE mailboxes SET trash_folder = $3, updated_at = $4 WHERE institution_id = $1 AND id = $2
              AND EXISTS (SELECT 1 FROM folders WHERE mailbox_id = $2 AND name = $3 AND role IN ('other', 'trash'))";
-            institution, mailbox, folder, now
+            mailbox.institution, mailbox.id, folder, now
         )?;
         if chosen == 0 {
             return Ok(false);
@@ -295,9 +239,9 @@ impl Store {
             "UPDATE folders SET role = 'other' WHERE institution_id = $1 AND mailbox_id = $2 AND role = 'trash' AND name <> $3",
             "UPDATE folders SET role = 'trash' WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
         ] {
-            execute!(&mut *tx, statement; institution, mailbox, folder)?;
+            execute!(&mut *tx, statement; mailbox.institution, mailbox.id, folder)?;
         }
-        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.mail_changed_of_mailbox(mailbox).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -319,28 +263,22 @@ impl Store {
 }
 
 /// Deletes the copy of a mailbox: it was removed, or another account signed in.
-pub(super) async fn clear(tx: &mut Tx, institution: InstitutionId, mailbox: MailboxId) -> Result<()> {
+pub(super) async fn clear(tx: &mut Tx, mailbox: MailboxKey) -> Result<()> {
     for statement in [
         "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2",
         "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2",
     ] {
-        execute!(&mut **tx, statement; institution, mailbox)?;
+        execute!(&mut **tx, statement; mailbox.institution, mailbox.id)?;
     }
     Ok(())
 }
 
-async fn put_header(
-    tx: &mut Tx,
-    institution: InstitutionId,
-    mailbox: MailboxId,
-    folder: &str,
-    new: &HeaderView,
-) -> Result<()> {
+async fn put_header(tx: &mut Tx, mailbox: MailboxKey, folder: &str, new: &HeaderView) -> Result<()> {
     execute!(&mut **tx,
         "INSERT INTO headers (mailbox_id, institution_id, folder, uid, from_name, from_address, recipients, subject, received_at,
            size, seen, flagged, answered, attachments) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          ON CONFLICT (mailbox_id, folder, uid) DO UPDATE SET seen = $11, flagged = $12, answered = $13";
-        mailbox, institution, folder, new.uid, if new.from == new.from_address { "" } else { &new.from },
+        mailbox.id, mailbox.institution, folder, new.uid, if new.from == new.from_address { "" } else { &new.from },
         new.from_address, new.recipients, new.subject, new.received_at, new.size, new.seen, new.flagged, new.answered,
         new.attachments
     )?;

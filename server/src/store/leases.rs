@@ -1,10 +1,10 @@
 //! Leases held by one task of one replica at a time: on the token refresh of a mailbox, and on its IMAP connection.
 
 use crate::store::sql::{changed, execute};
-use app::model::{InstitutionId, MailboxId, Timestamp};
+use app::model::{MailboxId, Timestamp};
 use uuid::Uuid;
 
-use super::{Result, Store};
+use super::{MailboxKey, Result, Store};
 
 /// What a lease is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,7 @@ impl Store {
     pub async fn lease(
         &self,
         lease: Lease,
-        institution: InstitutionId,
-        mailbox_id: MailboxId,
+        mailbox: MailboxKey,
         owner: Uuid,
         now: Timestamp,
         until: Timestamp,
@@ -39,7 +38,8 @@ impl Store {
             "UPDATE mailboxes SET {by} = $1, {end} = $2
              WHERE institution_id = $3 AND id = $4 AND ({by} IS NULL OR {by} = $1 OR {end} < $5)"
         );
-        Ok(changed!(&self.pool, sqlx::AssertSqlSafe(statement); owner, until, institution, mailbox_id, now)? == 1)
+        Ok(changed!(&self.pool, sqlx::AssertSqlSafe(statement); owner, until, mailbox.institution, mailbox.id, now)?
+            == 1)
     }
 
     /// Releases a lease.
@@ -60,15 +60,10 @@ impl Store {
     }
 
     /// Records a refusal of the token endpoint, so that it is not asked again.
-    pub async fn set_refresh_refusal(
-        &self,
-        institution: InstitutionId,
-        mailbox_id: MailboxId,
-        refusal: Option<&str>,
-    ) -> Result<()> {
+    pub async fn set_refresh_refusal(&self, mailbox: MailboxKey, refusal: Option<&str>) -> Result<()> {
         execute!(&self.pool,
             "UPDATE mailboxes SET refresh_refusal = $1 WHERE institution_id = $2 AND id = $3";
-            refusal, institution, mailbox_id
+            refusal, mailbox.institution, mailbox.id
         )
     }
 }

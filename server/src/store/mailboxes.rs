@@ -6,6 +6,13 @@ use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp,
 
 use super::{Result, Store, Tx};
 
+/// A mailbox, with the institution that every query names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxKey {
+    pub institution: InstitutionId,
+    pub id: MailboxId,
+}
+
 /// A mailbox with its sealed grant.
 #[derive(Debug, Clone)]
 pub struct Mailbox {
@@ -57,11 +64,17 @@ columns!(Mailbox: id, institution = "institution_id", user = "user_id", kind = "
     state, refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases, next_test_at,
     connected_at);
 
+impl Mailbox {
+    pub fn key(&self) -> MailboxKey {
+        MailboxKey { institution: self.institution, id: self.id }
+    }
+}
+
 impl Store {
-    pub async fn mailbox(&self, institution: InstitutionId, mailbox_id: MailboxId) -> Result<Option<Mailbox>> {
+    pub async fn mailbox(&self, mailbox: MailboxKey) -> Result<Option<Mailbox>> {
         fetch_optional!(&self.pool,
             select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND id = $2");
-            institution, mailbox_id
+            mailbox.institution, mailbox.id
         )
     }
 
@@ -119,7 +132,7 @@ impl Store {
         )?;
         if let Some(stored) = stored {
             // Possibly another account than before: its mail must not be seen.
-            super::inbox::clear(tx, institution, stored).await?;
+            super::inbox::clear(tx, MailboxKey { institution, id: stored }).await?;
             tx.mail_changed(institution, new.user);
             if new.kind == AttemptKind::Personal {
                 self.remember_subject(tx, institution, new.user, &new.subject).await?;
@@ -132,8 +145,7 @@ impl Store {
     pub async fn rotate_grant(
         &self,
         tx: &mut Tx,
-        institution: InstitutionId,
-        mailbox_id: MailboxId,
+        mailbox: MailboxKey,
         sealed: &str,
         version: i64,
         now: Timestamp,
@@ -141,30 +153,23 @@ impl Store {
         let rows = changed!(&mut **tx,
             "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refreshed_at = $5, refresh_refusal = NULL
              WHERE institution_id = $2 AND id = $3 AND grant_version = $4";
-            sealed, institution, mailbox_id, version, now
+            sealed, mailbox.institution, mailbox.id, version, now
         )?;
         Ok(rows == 1)
     }
 
     /// Replaces the grant of a new mailbox, whose sealing place is known only after it was stored.
-    pub async fn replace_grant(
-        &self,
-        tx: &mut Tx,
-        institution: InstitutionId,
-        mailbox_id: MailboxId,
-        sealed: &str,
-    ) -> Result<()> {
+    pub async fn replace_grant(&self, tx: &mut Tx, mailbox: MailboxKey, sealed: &str) -> Result<()> {
         execute!(&mut **tx,
             "UPDATE mailboxes SET refresh_token_sealed = $1, grant_version = grant_version + 1, refresh_refusal = NULL
              WHERE institution_id = $2 AND id = $3";
-            sealed, institution, mailbox_id
+            sealed, mailbox.institution, mailbox.id
         )
     }
 
     pub async fn set_mailbox_state(
         &self,
-        institution: InstitutionId,
-        mailbox_id: MailboxId,
+        mailbox: MailboxKey,
         state: MailboxState,
         problem: Option<&Fault>,
         next_test_at: Option<Timestamp>,
@@ -175,9 +180,9 @@ impl Store {
         execute!(&mut *tx,
             "UPDATE mailboxes SET state = $1, problem = $2, next_test_at = $3, connected_at = COALESCE($4, connected_at), updated_at = $5
              WHERE institution_id = $6 AND id = $7";
-            state, problem, next_test_at, connected_at, now, institution, mailbox_id
+            state, problem, next_test_at, connected_at, now, mailbox.institution, mailbox.id
         )?;
-        tx.mail_changed_of_mailbox(institution, mailbox_id).await?;
+        tx.mail_changed_of_mailbox(mailbox).await?;
         tx.commit().await
     }
 
@@ -206,16 +211,11 @@ impl Store {
     }
 
     /// Schedules a test of a blocked mailbox now, because a message was sent through it.
-    pub async fn test_sender_now(
-        &self,
-        institution: InstitutionId,
-        mailbox_id: MailboxId,
-        now: Timestamp,
-    ) -> Result<()> {
+    pub async fn test_sender_now(&self, mailbox: MailboxKey, now: Timestamp) -> Result<()> {
         execute!(&self.pool,
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
              AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'";
-            now, institution, mailbox_id
+            now, mailbox.institution, mailbox.id
         )
     }
 
@@ -226,33 +226,27 @@ impl Store {
         )
     }
 
-    pub async fn set_aliases(
-        &self,
-        institution: InstitutionId,
-        mailbox: MailboxId,
-        aliases: &[String],
-        now: Timestamp,
-    ) -> Result<()> {
+    pub async fn set_aliases(&self, mailbox: MailboxKey, aliases: &[String], now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut *tx,
             "UPDATE mailboxes SET aliases = $1, updated_at = $2 WHERE institution_id = $3 AND id = $4";
-            aliases.join("\n"), now, institution, mailbox
+            aliases.join("\n"), now, mailbox.institution, mailbox.id
         )?;
-        tx.mail_changed_of_mailbox(institution, mailbox).await?;
+        tx.mail_changed_of_mailbox(mailbox).await?;
         tx.commit().await
     }
 
-    pub async fn drop_mailbox(&self, tx: &mut Tx, institution: InstitutionId, mailbox_id: MailboxId) -> Result<bool> {
+    pub async fn drop_mailbox(&self, tx: &mut Tx, mailbox: MailboxKey) -> Result<bool> {
         execute!(&mut **tx,
             "UPDATE email_settings SET notification_mailbox_id = NULL, notification_problem = NULL
              WHERE institution_id = $1 AND notification_mailbox_id = $2";
-            institution, mailbox_id
+            mailbox.institution, mailbox.id
         )?;
-        super::inbox::clear(tx, institution, mailbox_id).await?;
-        tx.mail_changed_of_mailbox(institution, mailbox_id).await?;
+        super::inbox::clear(tx, mailbox).await?;
+        tx.mail_changed_of_mailbox(mailbox).await?;
         let rows = changed!(&mut **tx,
             "DELETE FROM mailboxes WHERE institution_id = $1 AND id = $2";
-            institution, mailbox_id
+            mailbox.institution, mailbox.id
         )?;
         Ok(rows == 1)
     }
@@ -269,7 +263,7 @@ impl Store {
             institution, user_id
         )?;
         for mailbox in &theirs {
-            self.drop_mailbox(tx, institution, *mailbox).await?;
+            self.drop_mailbox(tx, MailboxKey { institution, id: *mailbox }).await?;
         }
         Ok(theirs)
     }

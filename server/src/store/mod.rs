@@ -33,7 +33,7 @@ pub use events::{Event, subscribe};
 pub use health::Health;
 pub use inbox::{FlagChange, FolderChange, FolderRow};
 pub use leases::Lease;
-pub use mailboxes::{Mailbox, NewMailbox};
+pub use mailboxes::{Mailbox, MailboxKey, NewMailbox};
 pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue};
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use sessions::SessionRow;
@@ -80,7 +80,7 @@ impl StoreError {
     }
 }
 
-pub type Result<T> = std::result::Result<T, StoreError>;
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// A page of a list, newest first.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,10 @@ pub struct Page {
 impl Page {
     pub const fn newest(limit: i64) -> Self {
         Self { before: Timestamp(i64::MAX), limit }
+    }
+
+    pub fn before(time: Option<Timestamp>, limit: usize) -> Self {
+        Self { before: time.unwrap_or(Timestamp(i64::MAX)), limit: i64::try_from(limit).unwrap_or(i64::MAX) }
     }
 }
 

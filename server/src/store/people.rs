@@ -74,10 +74,7 @@ impl Store {
     }
 
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
-        fetch_all!(&self.pool,
-            select::<User>("FROM users WHERE institution_id = $1 ORDER BY address_key");
-            institution
-        )
+        fetch_all!(&self.pool, select::<User>("FROM users WHERE institution_id = $1 ORDER BY address_key"); institution)
     }
 
     pub async fn user_by_address(&self, institution: InstitutionId, address: &str) -> Result<Option<User>> {
@@ -150,10 +147,7 @@ impl Store {
     }
 
     pub async fn drop_invitations(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
-        execute!(&mut **tx,
-            "DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2";
-            institution, user_id
-        )
+        execute!(&mut **tx, "DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2"; institution, user_id)
     }
 
     /// Uses up an invitation. `false`: it was used already.
@@ -175,9 +169,6 @@ impl Store {
     }
 
     pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
-        fetch_all!(&self.pool,
-            "SELECT user_id, expires_at FROM invitations WHERE institution_id = $1";
-            institution
-        )
+        fetch_all!(&self.pool, "SELECT user_id, expires_at FROM invitations WHERE institution_id = $1"; institution)
     }
 }

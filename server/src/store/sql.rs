@@ -84,7 +84,7 @@ macro_rules! columns {
 pub(super) use {changed, columns, execute, fetch_all, fetch_one, fetch_optional, query};
 
 macro_rules! ids {
-    ($($name:ident),*) => {$(
+    ($($name:ident)*) => {$(
         impl Value for $name {
             type Sql<'a> = String;
             fn sql(&self) -> String {
@@ -101,16 +101,7 @@ macro_rules! ids {
     )*};
 }
 ids!(
-    AttachmentId,
-    AttemptId,
-    ClientId,
-    TenantId,
-    DeliveryId,
-    DraftId,
-    InstitutionId,
-    MailboxId,
-    RegistrationId,
-    SessionId,
+    AttachmentId AttemptId ClientId TenantId DeliveryId DraftId InstitutionId MailboxId RegistrationId SessionId
     UserId
 );
 
@@ -129,7 +120,7 @@ impl Column for Uuid {
 }
 
 macro_rules! named {
-    ($($name:ty),*) => {$(
+    ($($name:ty)*) => {$(
         impl Value for $name {
             type Sql<'a> = &'static str;
             fn sql(&self) -> &'static str {
@@ -145,19 +136,8 @@ macro_rules! named {
     )*};
 }
 named!(
-    AttemptKind,
-    CheckKind,
-    CheckStatus,
-    DeliveryState,
-    FolderRole,
-    GuideStep,
-    MailboxState,
-    Outcome,
-    Provider,
-    RecipientKind,
-    RecipientState,
-    Role,
-    Stage
+    AttemptKind CheckKind CheckStatus DeliveryState FolderRole GuideStep MailboxState Outcome Provider
+    RecipientKind RecipientState Role Stage
 );
 
 macro_rules! integer {
@@ -193,19 +173,17 @@ impl Value for Fault {
     }
 }
 
-impl Value for String {
-    type Sql<'a> = &'a str;
-    fn sql(&self) -> &str {
-        self
-    }
+macro_rules! text {
+    ($($name:ty)*) => {$(
+        impl Value for $name {
+            type Sql<'a> = &'a str;
+            fn sql(&self) -> &str {
+                self
+            }
+        }
+    )*};
 }
-
-impl Value for str {
-    type Sql<'a> = &'a str;
-    fn sql(&self) -> &str {
-        self
-    }
-}
+text!(String str);
 
 impl<T: Value + ?Sized> Value for &T {
     type Sql<'a>
@@ -245,63 +223,37 @@ pub(super) trait Column: Sized {
     fn read(value: Self::Sql) -> Result<Self>;
 }
 
-impl Column for i64 {
-    type Sql = i64;
-    fn read(value: i64) -> Result<Self> {
-        Ok(value)
-    }
+macro_rules! column {
+    ($name:ty: $sql:ty, $read:expr) => {
+        impl Column for $name {
+            type Sql = $sql;
+            fn read(value: $sql) -> Result<Self> {
+                let read: fn($sql) -> Self = $read;
+                Ok(read(value))
+            }
+        }
+    };
 }
+column!(i64: i64, |value| value);
+column!(bool: i64, |value| value != 0);
+column!(Timestamp: i64, Timestamp);
+column!(String: String, |value| value);
+// One a line.
+column!(Vec<String>: String, |value| value.lines().map(ToOwned::to_owned).collect());
+// One that cannot be read is shown as unknown.
+column!(Fault: String, |value| Fault::from_json(&value));
 
-impl Column for u32 {
-    type Sql = i64;
-    fn read(value: i64) -> Result<Self> {
-        value.try_into().map_err(|_| StoreError::Value { kind: "u32", value: value.to_string() })
-    }
+macro_rules! unsigned {
+    ($($name:ty),*) => {$(
+        impl Column for $name {
+            type Sql = i64;
+            fn read(value: i64) -> Result<Self> {
+                value.try_into().map_err(|_| StoreError::Value { kind: stringify!($name), value: value.to_string() })
+            }
+        }
+    )*};
 }
-
-impl Column for u64 {
-    type Sql = i64;
-    fn read(value: i64) -> Result<Self> {
-        value.try_into().map_err(|_| StoreError::Value { kind: "u64", value: value.to_string() })
-    }
-}
-
-impl Column for bool {
-    type Sql = i64;
-    fn read(value: i64) -> Result<Self> {
-        Ok(value != 0)
-    }
-}
-
-impl Column for String {
-    type Sql = String;
-    fn read(value: String) -> Result<Self> {
-        Ok(value)
-    }
-}
-
-impl Column for Timestamp {
-    type Sql = i64;
-    fn read(value: i64) -> Result<Self> {
-        Ok(Self(value))
-    }
-}
-
-/// One a line.
-impl Column for Vec<String> {
-    type Sql = String;
-    fn read(value: String) -> Result<Self> {
-        Ok(value.lines().map(ToOwned::to_owned).collect())
-    }
-}
-
-/// One that cannot be read is shown as unknown.
-impl Column for Fault {
-    type Sql = String;
-    fn read(value: String) -> Result<Self> {
-        Ok(Self::from_json(&value))
-    }
-}
+unsigned!(u32, u64);
 
 impl<T: Column> Column for Option<T>
 where

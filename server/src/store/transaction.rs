@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
-use app::model::{InstitutionId, MailboxId, UserId};
+use app::model::{InstitutionId, UserId};
 use sqlx::{Any, AnyConnection, Transaction};
 
 use super::sql::{execute, fetch_all, fetch_optional};
-use super::{Backend, Result, Store};
+use super::{Backend, MailboxKey, Result, Store};
 
 /// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
 /// ids, so that no two transactions wait for each other.
@@ -35,12 +35,12 @@ impl Tx {
         self.changed.extend(user.into().map(|user| (institution, user)));
     }
 
-    pub(super) async fn mail_changed_of_mailbox(&mut self, institution: InstitutionId, id: MailboxId) -> Result<()> {
+    pub(super) async fn mail_changed_of_mailbox(&mut self, mailbox: MailboxKey) -> Result<()> {
         let owner: Option<UserId> = fetch_optional!(&mut **self,
             "SELECT user_id FROM mailboxes WHERE institution_id = $1 AND id = $2";
-            institution, id
+            mailbox.institution, mailbox.id
         )?;
-        self.mail_changed(institution, owner);
+        self.mail_changed(mailbox.institution, owner);
         Ok(())
     }
 

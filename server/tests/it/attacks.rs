@@ -1,5 +1,6 @@
 //! Attempts without permission, signed in or not: they change nothing and use bounded resources.
 
+use server::store::MailboxKey;
 use std::time::{Duration, Instant};
 
 use crate::common::{Browser, Captured, Database, World, location, session_cookie};
@@ -126,7 +127,7 @@ async fn authority_that_ended_while_the_body_came_counts_no_more() {
         let person = store.user_by_address(institution, "user@demo.example").await.unwrap().unwrap();
         let settings = store.email_settings(institution).await.unwrap();
         let late = store.user_by_address(institution, "late@demo.example").await.unwrap().is_some();
-        let connected = store.mailbox(institution, mailbox).await.unwrap().is_some();
+        let connected = store.mailbox(MailboxKey { institution, id: mailbox }).await.unwrap().is_some();
         format!("{person:?} {settings:?} {late} {connected}")
     };
     let before = stored().await;

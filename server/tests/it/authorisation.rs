@@ -3,6 +3,7 @@
 use crate::common::{Browser, Database, World, location};
 use Access::{Forbidden, Home, Login, Missing, Open, Refused};
 use leptos::server_fn::axum::server_fn_paths;
+use server::store::MailboxKey;
 
 /// Expected response of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -354,8 +355,13 @@ async fn ids_of_another_institution_are_worth_nothing() {
         let mut tx = store.begin().await.unwrap();
         let mailbox = store.put_mailbox(&mut tx, demo, &new, now).await.unwrap().unwrap();
         tx.commit().await.unwrap();
-        let before =
-            format!("{:?}", (store.mailbox(demo, mailbox).await.unwrap(), store.user(demo, user).await.unwrap()));
+        let before = format!(
+            "{:?}",
+            (
+                store.mailbox(MailboxKey { institution: demo, id: mailbox }).await.unwrap(),
+                store.user(demo, user).await.unwrap()
+            )
+        );
 
         let foreign = Browser::new(&world);
         foreign.sign_in(&world, "second", "admin@demo.example").await;
@@ -376,8 +382,13 @@ async fn ids_of_another_institution_are_worth_nothing() {
             let page = foreign.get(&world.url("second", &to)).await.text().await.unwrap();
             assert!(page.contains("banner bad") || page.contains("id=\"errors\""), "{name} is refused");
         }
-        let after =
-            format!("{:?}", (store.mailbox(demo, mailbox).await.unwrap(), store.user(demo, user).await.unwrap()));
+        let after = format!(
+            "{:?}",
+            (
+                store.mailbox(MailboxKey { institution: demo, id: mailbox }).await.unwrap(),
+                store.user(demo, user).await.unwrap()
+            )
+        );
         assert_eq!(before, after);
         assert!(store.invitations(demo).await.unwrap().is_empty());
     }
@@ -437,7 +448,7 @@ async fn what_is_a_colleagues_is_worth_nothing() {
                 assert!(refused.iter().any(|text| page.contains(text)), "{name} at {slug} is refused");
             }
         }
-        let kept = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap();
+        let kept = world.services.store.mailbox(seat.key()).await.unwrap();
         assert!(kept.is_some_and(|kept| kept.state == app::model::MailboxState::Connected));
         let after = owner.get(&world.url("demo", &path)).await.text().await.unwrap().len();
         assert_eq!(before, after);

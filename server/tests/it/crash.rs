@@ -348,7 +348,7 @@ async fn run(database: &Database, name: &str) {
     assert!(sent > 0 && failed > 0);
     assert!(unknown * 3 <= sent, "what is in doubt is the exception: {unknown} of {sent} (seed {seed})");
     for seat in &seats {
-        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_ne!(mailbox.state, MailboxState::NeedsReconnect, "no grant was lost (seed {seed})");
     }
 }
@@ -401,14 +401,14 @@ async fn killed_between(database: &Database, strict: bool) {
     }
     let store = &world.services.store;
     let settled = async || {
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         let page = Page::newest(9);
         let all = store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         let done = all.iter().all(|one| matches!(one.state, DeliveryState::Sent | DeliveryState::Unknown));
         done || mailbox.state == MailboxState::NeedsReconnect
     };
     world.until(settled).await;
-    let state = async || store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().state;
+    let state = async || store.mailbox(seat.key()).await.unwrap().unwrap().state;
     if strict {
         assert_eq!(state().await, MailboxState::NeedsReconnect, "the rotated token is lost, and that is said");
     } else {

@@ -75,7 +75,7 @@ async fn on_a_small_file_system() {
     world.sandbox.deliver("user@demo.example", b"From: a@far.example\r\nSubject: Late\r\n\r\nx\r\n");
     let look = async || {
         let ask = server::mailbox_sync::Command::Sync { folder: "INBOX".into() };
-        world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
+        world.services.mailbox_sync.execute(seat.key(), ask).await.unwrap();
         browser.get(&world.url("demo", "/mail/inbox")).await.text().await.unwrap()
     };
     assert!(look().await.contains("New mail isn't listed"), "it is said");

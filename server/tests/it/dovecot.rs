@@ -541,8 +541,7 @@ async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
             assert!(page.contains("match “nothing”"), "{page}");
         }
         let known = async || {
-            let at = (reader.seat.institution, reader.seat.mailbox);
-            let headers = world.services.store.headers(at.0, at.1, "INBOX", 0, 50).await.unwrap();
+            let headers = world.services.store.headers(reader.seat.key(), "INBOX", 0, 50).await.unwrap();
             headers.iter().any(|header| header.subject == subject)
         };
         // An earlier change may be reported first.

@@ -74,12 +74,14 @@ async fn presses_that_overlap_are_one_message() {
         // With a changed text: one is sent, the other kept.
         let third = "00000000-0000-4000-8000-000000000003";
         let (first, second) = (keyed(&one, third), keyed(&letter(&mailbox, "Other words", "send"), third));
-        let (first, second) =
-            tokio::join!(browser.post_parts(&url, &first, &[]), browser.post_parts(&url, &second, &[]));
+        // Two browsers: each keeps the answer to its own press.
+        let other = Browser::new(&world);
+        other.sign_in(&world, "demo", "user@demo.example").await;
+        let (first, second) = tokio::join!(browser.post_parts(&url, &first, &[]), other.post_parts(&url, &second, &[]));
         let (first, second) = (location(&first), location(&second));
-        let kept = if first == "/mail/outbox" { second } else { first };
+        let (kept, its_browser) = if first == "/mail/outbox" { (second, &other) } else { (first, &browser) };
         assert!(kept.starts_with("/mail/compose?draft="), "{kept}");
-        assert!(page(&browser, &world, &kept).await.contains("You already sent this message."));
+        assert!(page(its_browser, &world, &kept).await.contains("You already sent this message."));
         assert_eq!(states(&world, &seat).await.len(), 3);
         world.services.store.close().await;
     }
@@ -183,7 +185,7 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
     for database in Database::both().await {
         let (world, seat, browser) = writer(&database, &[]).await;
         let (mailbox, url) = (seat.mailbox.to_string(), world.url("demo", "/api/send_message"));
-        let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        let queue = SendQueue::of_mailbox(seat.key());
         let file = [("Grüße.pdf", "application/pdf", b"\xff\x00\r\n".as_slice())];
         browser.post_parts(&url, &letter(&mailbox, "Schöne Worte\r\n.\r\nEnde", "send"), &file).await;
         world.services.store.pause_queue(&queue, world.clock.now().plus_ms(600_000)).await.unwrap();

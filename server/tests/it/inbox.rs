@@ -3,7 +3,7 @@
 use crate::common::{Browser, Database, Seat, World, location};
 use app::model::{AttemptKind, MailboxId, MessageRef};
 use server::mailbox_sync::{Command, MessageSet, Reply};
-use server::store::{NewMailbox, Page};
+use server::store::{MailboxKey, NewMailbox, Page};
 
 fn mail(subject: &str, more: &str, body: &str) -> Vec<u8> {
     let id = uuid::Uuid::from_u128(subject.bytes().fold(1, |all, byte| all * 257 % (1 << 100) + u128::from(byte)));
@@ -196,7 +196,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
         assert_eq!(same, seat.mailbox);
         let place = server::access_tokens::grant_place(same);
         let sealed = world.services.vault.seal(&place, &server::vault::Secret::new(grant)).unwrap();
-        store.replace_grant(&mut tx, seat.institution, same, &sealed).await.unwrap();
+        store.replace_grant(&mut tx, MailboxKey { institution: seat.institution, id: same }, &sealed).await.unwrap();
         tx.commit().await.unwrap();
         world.sandbox.deliver("other@demo.example", &mail("Theirs", "", "other"));
         let list = listed(&browser, &world, "/mail/inbox", "Theirs").await;
@@ -221,8 +221,8 @@ async fn what_was_seen_is_gone_with_the_connection() {
         // Disconnected: all rows are deleted.
         let mailbox = seat.mailbox.to_string();
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &mailbox)]).await;
-        assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().is_empty());
-        assert!(store.headers(seat.institution, seat.mailbox, "INBOX", 0, 9).await.unwrap().is_empty());
+        assert!(store.folders(seat.key()).await.unwrap().is_empty());
+        assert!(store.headers(seat.key(), "INBOX", 0, 9).await.unwrap().is_empty());
         assert_eq!(browser.get(&world.url("demo", &href)).await.status(), 404);
     }
 }
@@ -236,7 +236,7 @@ async fn what_is_kept_is_bounded_and_what_lies_beyond_is_still_found() {
         world.sandbox.deliver("user@demo.example", &mail(&format!("Number {number}."), "", "text"));
     }
     listed(&browser, &world, "/mail/inbox", "Number 449.").await;
-    let kept = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", 0, u32::MAX).await.unwrap();
+    let kept = world.services.store.headers(seat.key(), "INBOX", 0, u32::MAX).await.unwrap();
     assert_eq!(kept.len(), 300);
     assert!(page(&browser, &world, "/mail/inbox?page=9").await.contains("Number 0."), "beyond what is kept");
     assert!(page(&browser, &world, "/mail/inbox?page=6").await.contains("Number 150."));
@@ -253,11 +253,11 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
     world.sandbox.deliver("user@demo.example", &mail("Kept", "", &"word ".repeat(200_000)));
     let list = listed(&browser, &world, "/mail/inbox", "Kept").await;
     let href = link(&list, "Kept");
-    let ask = async |ask: Command| world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await;
+    let ask = async |ask: Command| world.services.mailbox_sync.execute(seat.key(), ask).await;
     let (folder, store) = ("INBOX".to_owned(), &world.services.store);
-    let row = store.folders(seat.institution, seat.mailbox).await.unwrap().into_iter().find(|row| row.name == folder);
+    let row = store.folders(seat.key()).await.unwrap().into_iter().find(|row| row.name == folder);
     let uid_validity = row.unwrap().uid_validity;
-    let uid = store.headers(seat.institution, seat.mailbox, &folder, 0, 9).await.unwrap()[0].uid;
+    let uid = store.headers(seat.key(), &folder, 0, 9).await.unwrap()[0].uid;
     let message = MessageRef { mailbox: seat.mailbox, folder: folder.clone(), uid_validity, uid };
     let messages = MessageSet { folder: folder.clone(), uid_validity, uids: vec![uid] };
     let refuse = |command: &str| world.sandbox.world().faults.imap_refused = command.into();
@@ -283,8 +283,8 @@ async fn what_is_refused_is_not_taken_for_empty_or_done() {
         404,
         "what is gone is no empty file"
     );
-    assert_eq!(store.headers(seat.institution, seat.mailbox, &folder, 0, 9).await.unwrap().len(), 1);
-    assert!(store.folders(seat.institution, seat.mailbox).await.unwrap().len() > 3);
+    assert_eq!(store.headers(seat.key(), &folder, 0, 9).await.unwrap().len(), 1);
+    assert!(store.folders(seat.key()).await.unwrap().len() > 3);
 
     // The session ends during a command: it is repeated on a new one.
     for command in ["SELECT", "FETCH", "SEARCH"] {
@@ -361,7 +361,7 @@ async fn what_comes_back_is_matched_to_its_message() {
         admin.post(&world.url("demo", "/api/invite"), &fields).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
         let ask = Command::Sync { folder: "INBOX".into() };
-        services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
+        services.mailbox_sync.execute(seat.key(), ask).await.unwrap();
         let home = page(&admin, &world, "/").await;
         assert!(home.contains("An email from Entrepost wasn't delivered.") && home.contains("new.person@far.example"));
         let users = page(&admin, &world, "/institution/users").await;
@@ -381,7 +381,7 @@ async fn what_comes_back_is_matched_to_its_message() {
             let link = page(&admin, &world, &location(&answer)).await;
             services.outbox.run_once().await.unwrap();
             let ask = Command::Sync { folder: "INBOX".into() };
-            services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
+            services.mailbox_sync.execute(seat.key(), ask).await.unwrap();
             assert!(page(&admin, &world, "/institution/users").await.contains("Not delivered"));
             world.sandbox.world().faults.bounced = false;
             if ends == "dismissed" {
@@ -412,8 +412,7 @@ async fn mail_is_noticed_though_nobody_looks() {
         let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
         let world = World::start_with(&database, clock.clone(), &[("ENTREPOST_POLL_SECONDS", "300".into())]).await;
         let seat = world.seat("user@demo.example").await;
-        let count =
-            async || world.services.store.headers(seat.institution, seat.mailbox, "INBOX", 0, 9).await.unwrap().len();
+        let count = async || world.services.store.headers(seat.key(), "INBOX", 0, 9).await.unwrap().len();
         world.sandbox.deliver("user@demo.example", &mail("First", "", "text"));
         world.services.poll_once().await.unwrap();
         world.until(async || count().await == 1).await;
@@ -475,10 +474,10 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
         let (seat, _) = reader(&world).await;
         let ask = async || {
             let ask = Command::Sync { folder: "INBOX".into() };
-            world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await
+            world.services.mailbox_sync.execute(seat.key(), ask).await
         };
         let subjects = async || {
-            let headers = world.services.store.headers(seat.institution, seat.mailbox, "INBOX", 0, 9).await.unwrap();
+            let headers = world.services.store.headers(seat.key(), "INBOX", 0, 9).await.unwrap();
             headers.into_iter().map(|header| (header.uid, header.subject)).collect::<Vec<_>>()
         };
         let deliver = |subject: &str| world.sandbox.deliver("user@demo.example", &mail(subject, "", "text"));
@@ -500,7 +499,7 @@ async fn a_broken_message_is_listed_and_the_others_go_on() {
         let selects = world.sandbox.world().imap_selects;
         ask().await.unwrap();
         assert!(world.sandbox.world().imap_selects <= selects + 1);
-        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(mailbox.sync_problem, None);
         // Later the server can return it.
         world.sandbox.world().faults.imap_broken_uid = 0;
@@ -552,7 +551,7 @@ async fn the_patience_that_a_server_asks_for_is_kept() {
     let (seat, _) = reader(&world).await;
     let ask = async || {
         let ask = Command::Sync { folder: "INBOX".into() };
-        world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await
+        world.services.mailbox_sync.execute(seat.key(), ask).await
     };
     ask().await.unwrap();
     let opened = world.sandbox.world().imap_selects;
@@ -585,11 +584,11 @@ async fn headers_of_so_many_folders_are_kept() {
         }
         for folder in folders.iter().chain([&folders[0]]) {
             let ask = Command::Sync { folder: folder.clone() };
-            world.services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap();
+            world.services.mailbox_sync.execute(seat.key(), ask).await.unwrap();
         }
         let mut kept = Vec::new();
         for folder in &folders {
-            let headers = world.services.store.headers(seat.institution, seat.mailbox, folder, 0, 9).await.unwrap();
+            let headers = world.services.store.headers(seat.key(), folder, 0, 9).await.unwrap();
             kept.extend(headers.first().map(|header| header.subject.clone()));
         }
         assert_eq!(kept.len(), 12, "{kept:?}");

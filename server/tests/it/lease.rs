@@ -19,16 +19,16 @@ fn connections(world: &World) -> (usize, usize) {
 }
 
 fn look(services: &Arc<Services>, seat: &Seat, folder: &str) -> FolderWatch {
-    services.mailbox_sync.watch_folder(seat.institution, seat.mailbox, folder)
+    services.mailbox_sync.watch_folder(seat.key(), folder)
 }
 
 async fn listed(world: &World, seat: &Seat, folder: &str) -> usize {
-    world.services.store.headers(seat.institution, seat.mailbox, folder, 0, 99).await.unwrap().len()
+    world.services.store.headers(seat.key(), folder, 0, 99).await.unwrap().len()
 }
 
 async fn search(services: &Arc<Services>, seat: &Seat, text: &str) -> u32 {
     let ask = Command::Search { folder: "INBOX".into(), text: text.into(), most: 9 };
-    match services.mailbox_sync.execute(seat.institution, seat.mailbox, ask).await.unwrap() {
+    match services.mailbox_sync.execute(seat.key(), ask).await.unwrap() {
         Reply::Headers(found) => found.total,
         other => panic!("{other:?}"),
     }
@@ -49,7 +49,7 @@ async fn replicas_share_one_connection() {
     let theirs = look(&there, &seat, "Sent Items");
     // A folder only the other replica views is synced too.
     let sent_is_known = async || {
-        let folders = there.store.folders(seat.institution, seat.mailbox).await.unwrap();
+        let folders = there.store.folders(seat.key()).await.unwrap();
         folders.iter().any(|folder| folder.name == "Sent Items" && folder.synced_at.is_some())
     };
     world.until_longer(within, sent_is_known).await;
@@ -78,14 +78,7 @@ async fn a_replica_that_died_with_the_connection_holds_nobody_up_for_long() {
     let world = World::start_with(&database, clock.clone(), &[]).await;
     let seat = world.seat("user@demo.example").await;
     let (now, dead) = (clock.now(), clock.uuid());
-    assert!(
-        world
-            .services
-            .store
-            .lease(Lease::Connection, seat.institution, seat.mailbox, dead, now, now.plus_ms(30_000))
-            .await
-            .unwrap()
-    );
+    assert!(world.services.store.lease(Lease::Connection, seat.key(), dead, now, now.plus_ms(30_000)).await.unwrap());
     let mut event = world.services.store.events();
     let services = Arc::clone(&world.services);
     let asked = tokio::spawn(async move { search(&services, &seat, "nothing").await });

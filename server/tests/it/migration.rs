@@ -154,7 +154,7 @@ async fn what_version_8_stored_is_read() {
         assert!([Stage::SigningIn, Stage::Deciding, Stage::Finished].iter().all(|stage| reached.contains(stage)));
         assert!([Outcome::Passed, Outcome::Failed].iter().all(|outcome| outcomes.contains(outcome)), "{outcomes:?}");
         for mailbox in &mailboxes {
-            let folders = store.folders(institution, mailbox.id).await.unwrap();
+            let folders = store.folders(mailbox.key()).await.unwrap();
             assert!(folders.iter().any(|folder| folder.uid_validity > 0));
         }
     }

@@ -268,7 +268,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         outbox.run_once().await.unwrap();
         let (state, attempts, _) = fates(&world, &seat).await.remove(0);
         assert_eq!((state, attempts), (DeliveryState::Queued, 0));
-        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
         let page = browser.get(&world.url("demo", "/mail/outbox")).await.text().await.unwrap();
         assert!(page.contains("Waiting for you to reconnect"));
@@ -282,7 +282,7 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         world
             .services
             .store
-            .pause_queue(&SendQueue::of_mailbox(seat.institution, seat.mailbox), world.clock.now().plus_ms(60_000))
+            .pause_queue(&SendQueue::of_mailbox(seat.key()), world.clock.now().plus_ms(60_000))
             .await
             .unwrap();
         write(&browser, &world, &seat, &[("to", "admin@demo.example"), ("key", "e")]).await;
@@ -318,7 +318,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         world.queue(&seat, 2, "other@demo.example", world.clock.now()).await;
         // Two claims of a dead process: before DATA and after.
         let (dead, now) = (world.clock.uuid(), world.clock.now());
-        let queue = server::store::SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        let queue = server::store::SendQueue::of_mailbox(seat.key());
         let mut claimed = Vec::new();
         for _ in 0..2 {
             let claim = store
@@ -374,8 +374,8 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         }
         tx.commit().await.unwrap();
         let (owner, now) = (world.clock.uuid(), world.clock.now());
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
-        let queue = server::store::SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
+        let queue = server::store::SendQueue::of_mailbox(seat.key());
         let failed = [("other@demo.example".to_owned(), "550 5.1.1 nobody".to_owned())];
         let mut claimed = Vec::new();
         for _ in 0..2 {
@@ -557,12 +557,7 @@ async fn a_clock_that_jumps_sends_nothing_twice() {
     let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
     let world = World::start_with(&database, clock.clone(), &[]).await;
     let seat = world.seat("user@demo.example").await;
-    world
-        .services
-        .tokens
-        .access(&world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap())
-        .await
-        .unwrap();
+    world.services.tokens.access(&world.services.store.mailbox(seat.key()).await.unwrap().unwrap()).await.unwrap();
     world.sandbox.world().faults.slow_ms = 150;
     world.queue(&seat, 1, "other@demo.example", clock.now()).await;
     let outbox = Arc::clone(&world.services.outbox);

@@ -111,7 +111,7 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         world.sandbox.world().faults = sandbox::Faults::default();
         let id = to_two(&world, &seat).await;
         let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
-        let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        let queue = SendQueue::of_mailbox(seat.key());
         let limits = world.services.config.limits.throttle;
         store.claim_delivery(&queue, dead, clock.uuid(), now, limits, now).await.unwrap();
         let refused = [(GREY.to_owned(), RecipientState::Pending, "451 later".to_owned())];
@@ -147,7 +147,7 @@ async fn what_waited_for_days_is_as_young_as_new() {
         let (world, clock, seat) = world(&database).await;
         let store = &world.services.store;
         let ended = MailboxState::NeedsReconnect;
-        store.set_mailbox_state(seat.institution, seat.mailbox, ended, None, None, clock.now()).await.unwrap();
+        store.set_mailbox_state(seat.key(), ended, None, None, clock.now()).await.unwrap();
         world.queue(&seat, 3, "other@demo.example", clock.now()).await;
         run(&world).await;
         clock.advance_ms(5 * DAY_MS);
@@ -202,7 +202,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         let again = world.seat("user@demo.example").await;
         assert_ne!(again.mailbox, seat.mailbox);
         let mut tx = store.begin().await.unwrap();
-        let queue = SendQueue::of_mailbox(again.institution, again.mailbox);
+        let queue = SendQueue::of_mailbox(again.key());
         store.adopt_waiting(&mut tx, &queue, again.user, "User@demo.example", clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(run(&world).await, 1);
@@ -221,7 +221,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
         let again = world.seat("user@demo.example").await;
         let mut tx = store.begin().await.unwrap();
-        let queue = SendQueue::of_mailbox(again.institution, again.mailbox);
+        let queue = SendQueue::of_mailbox(again.key());
         store.adopt_waiting(&mut tx, &queue, again.user, "user@demo.example", clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         let record = Record {

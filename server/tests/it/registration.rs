@@ -43,7 +43,7 @@ async fn save(world: &World, admin: &Browser, values: &Values, more: &[(&str, &s
 }
 
 async fn proves(world: &World, seat: &Seat) -> bool {
-    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
     world.services.tokens.prove(&mailbox).await.is_ok()
 }
 
@@ -66,7 +66,7 @@ async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
         assert!(proves(&world, &seat).await);
         assert!(!home().await.contains(refused), "the incident is over");
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 1, "what waited leaves at once");
-        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::Connected, "a wrong secret is the institution's, not the mailbox's");
         world.services.store.close().await;
     }
@@ -84,12 +84,12 @@ async fn other_ids_end_every_connection_but_only_after_asking() {
         let store = &world.services.store;
         let current = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
         assert_ne!(current.client_id.0, other, "the old ones stay in use until somebody decides");
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::Connected);
         admin.post(&world.url("demo", "/api/verify_again"), &[("confirm_disconnect", "yes")]).await;
         let current = store.registration(seat.institution, Slot::Current).await.unwrap().unwrap();
         assert_eq!(current.client_id.0, other);
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!((mailbox.state, mailbox.refresh_token_sealed.as_str()), (MailboxState::NeedsReconnect, ""));
         world.services.sweep_once().await.unwrap();
         assert_eq!(
@@ -114,7 +114,7 @@ async fn the_system_default_ends_every_connection_but_only_after_asking() {
         let confirmed: Vec<_> = default.into_iter().chain([("confirm_disconnect", "yes")]).collect();
         admin.post(&address, &confirmed).await;
         let store = &world.services.store;
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!((mailbox.state, mailbox.refresh_token_sealed.as_str()), (MailboxState::NeedsReconnect, ""));
         let user = Browser::new(&world);
         user.sign_in(&world, "demo", "user@demo.example").await;

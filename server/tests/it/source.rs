@@ -255,3 +255,20 @@ fn dependencies_point_downwards_and_the_pure_modules_stay_pure() {
     assert!(left.is_empty(), "a circle: {left:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// `path!` takes only literals, so the routes repeat the constants of the model.
+#[test]
+fn every_path_of_a_page_has_its_route() {
+    let read =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
+    let (paths, routes) = (read("app/src/model/path.rs"), read("app/src/shell.rs") + &read("server/src/http/mod.rs"));
+    let constants = paths
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.strip_suffix("\";")?.split_once(": &str = \""));
+    let mut count = 0;
+    for (name, path) in constants {
+        count += 1;
+        assert!(routes.contains(&format!("path!(\"{path}\")")) || routes.contains(&format!("route({name}")), "{name}");
+    }
+    assert!(count > 10, "{count}");
+}

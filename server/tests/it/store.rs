@@ -8,8 +8,8 @@ use app::model::{
 use server::clock::Clock;
 use server::diagnosis::Fault;
 use server::store::{
-    Check, EmailSettings, InstitutionRow, NewAttempt, NewInvitation, NewMailbox, Page, Registration, Resting, Slot,
-    Store, User,
+    Check, EmailSettings, InstitutionRow, MailboxKey, NewAttempt, NewInvitation, NewMailbox, Page, Registration,
+    Resting, Slot, Store, User,
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -269,22 +269,32 @@ async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
             Some(id),
             "connected again"
         );
-        assert!(seed.store.rotate_grant(&mut tx, seed.one, id, "second", 1, NOW).await.unwrap());
-        assert!(!seed.store.rotate_grant(&mut tx, seed.one, id, "late", 1, NOW).await.unwrap(), "somebody was faster");
-        assert!(!seed.store.rotate_grant(&mut tx, seed.two, id, "foreign", 2, NOW).await.unwrap());
+        assert!(
+            seed.store.rotate_grant(&mut tx, MailboxKey { institution: seed.one, id }, "second", 1, NOW).await.unwrap()
+        );
+        assert!(
+            !seed.store.rotate_grant(&mut tx, MailboxKey { institution: seed.one, id }, "late", 1, NOW).await.unwrap(),
+            "somebody was faster"
+        );
+        assert!(
+            !seed
+                .store
+                .rotate_grant(&mut tx, MailboxKey { institution: seed.two, id }, "foreign", 2, NOW)
+                .await
+                .unwrap()
+        );
         tx.commit().await.unwrap();
-        let kept = seed.store.mailbox(seed.one, id).await.unwrap().unwrap();
+        let kept = seed.store.mailbox(MailboxKey { institution: seed.one, id }).await.unwrap().unwrap();
         assert_eq!(
             (kept.refresh_token_sealed.as_str(), kept.grant_version, kept.state),
             ("second", 2, MailboxState::Blocked)
         );
-        assert!(seed.store.mailbox(seed.two, id).await.unwrap().is_none());
+        assert!(seed.store.mailbox(MailboxKey { institution: seed.two, id }).await.unwrap().is_none());
         assert_eq!(seed.store.people_connected(seed.one).await.unwrap(), 1);
 
         seed.store
             .set_mailbox_state(
-                seed.one,
-                id,
+                MailboxKey { institution: seed.one, id },
                 MailboxState::Blocked,
                 Some(&Fault::new("unknown", NOW, &[])),
                 Some(NOW),
@@ -298,7 +308,7 @@ async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
         let mut tx = seed.store.begin().await.unwrap();
         seed.store.end_connections(&mut tx, seed.one, &Fault::new("unknown", NOW, &[]), NOW).await.unwrap();
         tx.commit().await.unwrap();
-        let ended = seed.store.mailbox(seed.one, id).await.unwrap().unwrap();
+        let ended = seed.store.mailbox(MailboxKey { institution: seed.one, id }).await.unwrap().unwrap();
         assert_eq!((ended.refresh_token_sealed.as_str(), ended.state), ("", MailboxState::NeedsReconnect));
         assert_eq!(seed.store.people_connected(seed.one).await.unwrap(), 0);
     }

@@ -24,11 +24,11 @@ async fn two_hundred_senders_make_one_request() {
         let world = World::start(&database).await;
         let seat = world.seat("user@demo.example").await;
         world.sandbox.world().faults.token_slow_ms = 300;
-        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 200).await, 200);
         assert_eq!(world.refreshes(), 1);
         // The rotated token is stored by then.
-        let after = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let after = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(after.grant_version, mailbox.grant_version + 1);
         assert_ne!(after.refresh_token_sealed, mailbox.refresh_token_sealed);
     }
@@ -40,7 +40,7 @@ async fn two_replicas_make_one_request_too() {
     let seat = world.seat("user@demo.example").await;
     let replicas = [Arc::clone(&world.services), world.replica().await];
     world.sandbox.world().faults.token_slow_ms = 300;
-    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
     assert_eq!(senders(&replicas, &mailbox, 200).await, 200);
     assert_eq!(world.refreshes(), 1);
     // Access tokens are shared in memory: no column has them.
@@ -62,14 +62,14 @@ async fn a_refusal_is_asked_for_once_and_ends_with_a_new_grant() {
         world.sandbox.world().faults.grants_revoked = true;
         world.sandbox.world().faults.token_slow_ms = 100;
         let store = &world.services.store;
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 200).await, 0);
         assert_eq!(world.refreshes(), 1, "nobody asks again for the same no");
-        let ended = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let ended = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(ended.state, MailboxState::NeedsReconnect);
         world.sandbox.world().faults.grants_revoked = false;
         let seat = world.seat("user@demo.example").await;
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(senders(&[Arc::clone(&world.services)], &mailbox, 3).await, 3);
     }
 }
@@ -81,7 +81,7 @@ async fn two_hundred_who_were_refused_make_one_request() {
     let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
     let world = World::start_with(&database, clock.clone(), &[]).await;
     let seat = world.seat("user@demo.example").await;
-    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
     let held = world.services.tokens.access(&mailbox).await.unwrap();
     clock.advance_ms(60_000);
     world.sandbox.world().faults.token_slow_ms = 200;
@@ -101,7 +101,7 @@ async fn a_renewal_that_nobody_waits_for_is_stored() {
     let world = World::start(&database).await;
     let seat = world.seat("user@demo.example").await;
     let store = &world.services.store;
-    let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
     world.sandbox.world().faults.token_slow_ms = 300;
     world.sandbox.world().faults.strict_rotation = true;
     let asking = {
@@ -112,7 +112,7 @@ async fn a_renewal_that_nobody_waits_for_is_stored() {
     asking.abort();
     world.services.tasks.close();
     world.services.tasks.wait().await;
-    let after = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let after = store.mailbox(seat.key()).await.unwrap().unwrap();
     assert_eq!(after.grant_version, mailbox.grant_version + 1);
     world.services.tokens.forget(seat.mailbox);
     assert!(world.services.tokens.access(&after).await.is_ok(), "the grant that was stored is the one that works");
@@ -125,7 +125,7 @@ async fn a_token_is_renewed_before_it_ends() {
     let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
     let world = World::start_with(&database, clock.clone(), &[]).await;
     let seat = world.seat("user@demo.example").await;
-    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
     let first = world.services.tokens.access(&mailbox).await.unwrap();
     clock.advance_ms(54 * 60 * 1000);
     world.services.tokens.access(&mailbox).await.unwrap();
@@ -160,7 +160,7 @@ async fn an_authority_in_trouble_is_asked_less_and_less_often() {
         let world = World::start_with(&database, clock.clone(), &[]).await;
         let seat = world.seat("user@demo.example").await;
         let (services, store) = ([Arc::clone(&world.services)], &world.services.store);
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         world.sandbox.world().faults.token_seconds = 10 * 60;
         assert_eq!(senders(&services, &mailbox, 1).await, 1);
         clock.advance_ms(6 * 60 * 1000);
@@ -197,10 +197,10 @@ async fn a_new_condition_needs_the_person_and_administrators_see_it() {
         let seat = world.seat("user@demo.example").await;
         world.sandbox.world().faults.token_error = 50076;
         let store = &world.services.store;
-        let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         let refused = world.services.tokens.access(&mailbox).await.err().unwrap();
         assert!(refused.needs_reconnect(), "{refused}");
-        let after = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let after = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(after.state, MailboxState::NeedsReconnect);
         assert!(after.problem.unwrap().to_json().contains("interaction_required"));
         let admin = Browser::new(&world);
@@ -222,7 +222,7 @@ async fn patience_is_asked_of_all_replicas() {
     let world = World::start_with(&database, clock.clone(), &[]).await;
     let seat = world.seat("user@demo.example").await;
     let replicas = [Arc::clone(&world.services), world.replica().await];
-    let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
     world.sandbox.world().faults.token_busy = true;
     assert_eq!(senders(&replicas, &mailbox, 20).await, 0);
     assert_eq!(world.refreshes(), 1);
@@ -233,7 +233,7 @@ async fn patience_is_asked_of_all_replicas() {
     clock.advance_ms(2_000);
     assert_eq!(senders(&replicas, &mailbox, 20).await, 20);
     assert_eq!(world.refreshes(), 2);
-    let after = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    let after = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
     assert_eq!((after.state, after.refresh_refusal), (MailboxState::Connected, None));
 }
 
@@ -246,8 +246,8 @@ async fn a_replica_that_died_while_it_refreshed_holds_nobody_up_for_long() {
     let store = &world.services.store;
     let now = clock.now();
     let dead = clock.uuid();
-    assert!(store.lease(Lease::Refresh, seat.institution, seat.mailbox, dead, now, now.plus_ms(30_000)).await.unwrap());
-    let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+    assert!(store.lease(Lease::Refresh, seat.key(), dead, now, now.plus_ms(30_000)).await.unwrap());
+    let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
     let tokens = Arc::clone(&world.services.tokens);
     let waiting = tokio::spawn(async move { tokens.access(&mailbox).await.is_ok() });
     tokio::task::yield_now().await;
@@ -304,7 +304,7 @@ async fn a_refused_registration_is_one_incident() {
         let store = &world.services.store;
         let ask = async || {
             for seat in &seats {
-                let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+                let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
                 let _ = world.services.tokens.prove(&mailbox).await;
             }
         };
@@ -326,7 +326,7 @@ async fn a_refused_registration_is_one_incident() {
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
         assert!(home.contains("Microsoft rejected our app's credentials."));
         for seat in &seats {
-            let mailbox = store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+            let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
             assert_eq!(mailbox.state, MailboxState::Connected, "nobody has to connect again");
         }
         world.sandbox.world().faults.secret_expired = false;

@@ -157,7 +157,7 @@ async fn a_grant_that_nobody_uses_is_renewed_every_week() {
         let world = world(&database, &[]).await;
         let seat = world.seat("user@demo.example").await;
         let grant = async || {
-            let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+            let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
             mailbox.refresh_token_sealed
         };
         let first = grant().await;
@@ -202,7 +202,7 @@ async fn administrators_are_told_once_of_each_incident() {
         assert_eq!(mails.len(), 1, "one e-mail, not three");
         assert!(mails[0].contains("Subject: user@demo.example needs to be reconnected"));
         assert!(mails[0].contains("From: notifications@demo.mail.localhost"));
-        let mailbox = world.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
         // Connected and disconnected again: another incident.
         world.seat("user@demo.example").await;

@@ -17,7 +17,7 @@ struct Alert {
 }
 
 impl Services {
-    pub(in crate::service) async fn alert_once(&self) -> std::result::Result<(), StoreError> {
+    pub(in crate::service) async fn alert_once(&self) -> Result<(), StoreError> {
         for row in self.store.institutions().await? {
             let told = self.store.told_alerts(row.id).await?;
             let mut alerts = self.alerts(&row).await?;
@@ -34,7 +34,7 @@ impl Services {
         Ok(())
     }
 
-    async fn alerts(&self, row: &InstitutionRow) -> std::result::Result<Vec<Alert>, StoreError> {
+    async fn alerts(&self, row: &InstitutionRow) -> Result<Vec<Alert>, StoreError> {
         let mut alerts = Vec::new();
         let url = self.config.public_url.of(&row.slug);
         for mailbox in self.store.mailboxes(row.id).await? {
@@ -93,7 +93,7 @@ impl Services {
     }
 
     /// Queues an alert for every administrator, and records it.
-    async fn tell(&self, institution: &Institution, alert: &Alert) -> std::result::Result<(), StoreError> {
+    async fn tell(&self, institution: &Institution, alert: &Alert) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
         if !self.store.note_alert(&mut tx, institution.id, &alert.incident, self.clock.now()).await? {
             return Ok(());

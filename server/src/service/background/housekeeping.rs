@@ -43,7 +43,7 @@ pub async fn run_background(services: Arc<Services>) {
 }
 
 impl Services {
-    pub async fn sweep_once(self: &Arc<Self>) -> std::result::Result<(), StoreError> {
+    pub async fn sweep_once(self: &Arc<Self>) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.store
             .sweep(
@@ -72,7 +72,7 @@ impl Services {
         self.alert_once().await
     }
 
-    async fn test_again(self: &Arc<Self>, mailbox: &Mailbox) -> std::result::Result<(), StoreError> {
+    async fn test_again(self: &Arc<Self>, mailbox: &Mailbox) -> Result<(), StoreError> {
         let institution = self.store.institution(mailbox.institution).await?;
         let owner = self.store.user(mailbox.institution, mailbox.user).await?;
         let (Some(row), Some(owner)) = (institution, owner) else { return Ok(()) };

@@ -14,7 +14,7 @@ use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, Mai
 use super::Services;
 use crate::access_tokens::AccessToken;
 use crate::diagnosis::Fault;
-use crate::store::{Attempt, Mailbox};
+use crate::store::{Attempt, Mailbox, MailboxKey};
 use run::{Route, Run, Through};
 
 /// Deadline of a run without the search for the test message.
@@ -56,7 +56,7 @@ impl Services {
         let institution = actor.institution().id;
         let attempt = self.store.attempt(institution, id).await?.ok_or(AppError::NotFound)?;
         let mailbox = match attempt.mailbox {
-            Some(mailbox) => self.store.mailbox(institution, mailbox).await?,
+            Some(mailbox) => self.store.mailbox(MailboxKey { institution, id: mailbox }).await?,
             None => None,
         };
         let mut run = Run::of(self, actor, &attempt);
@@ -119,10 +119,11 @@ impl Services {
         let Some(mailbox) = attempt.mailbox else {
             return Ok(run.imap(route, token).await?.map(|session| Through::Session(Box::new(session))));
         };
-        let _held = self.mailbox_sync.hold_connection(attempt.institution, mailbox).await;
+        let key = MailboxKey { institution: attempt.institution, id: mailbox };
+        let _held = self.mailbox_sync.hold_connection(key).await;
         let Some(session) = run.imap(route, token).await? else { return Ok(None) };
         session.logout().await;
-        Ok(Some(Through::Mailbox(attempt.institution, mailbox)))
+        Ok(Some(Through::Mailbox(key)))
     }
 
     fn route(attempt: &Attempt, mailbox: Option<&Mailbox>) -> Result<Route> {
@@ -179,9 +180,11 @@ impl Services {
         if attempt.kind == AttemptKind::Pair {
             return Ok(());
         }
-        let Some(mailbox) = self.store.mailbox(institution, id).await? else { return Ok(()) };
+        let Some(mailbox) = self.store.mailbox(MailboxKey { institution, id }).await? else { return Ok(()) };
         if works {
-            self.store.set_mailbox_state(institution, id, MailboxState::Connected, None, None, now).await?;
+            self.store
+                .set_mailbox_state(MailboxKey { institution, id }, MailboxState::Connected, None, None, now)
+                .await?;
             // Waiting deliveries are sent now.
             self.store.resume_queue(institution, id.0, now).await?;
             self.outbox.wake();
@@ -191,7 +194,10 @@ impl Services {
             return Ok(());
         }
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
-        Ok(self.store.set_mailbox_state(institution, id, MailboxState::Blocked, fault, Some(next), now).await?)
+        Ok(self
+            .store
+            .set_mailbox_state(MailboxKey { institution, id }, MailboxState::Blocked, fault, Some(next), now)
+            .await?)
     }
 
     pub(super) async fn prove_steps(

@@ -4,7 +4,7 @@ use crate::service::actor::Actor;
 use std::time::{Duration, Instant};
 
 use app::backend::{BackendError, Result};
-use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, InstitutionId, MailboxId, MailboxState, Timestamp};
+use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxState, Timestamp};
 
 use crate::access_tokens::{AccessToken, TokenError, Tokens};
 use crate::diagnosis::Fault;
@@ -14,7 +14,7 @@ use crate::mailbox_sync::{Command, Reply, SyncError, find_test_message};
 use crate::message::build::TestMessage;
 use crate::service::Services;
 use crate::service::sign_in::attempt_place;
-use crate::store::{Attempt, Check, Mailbox, Slot};
+use crate::store::{Attempt, Check, Mailbox, MailboxKey, Slot};
 use crate::vault::Secret;
 
 /// First and longest pause between two searches for the test message.
@@ -35,7 +35,7 @@ pub(super) enum Through {
     /// A connection of this run, if no mailbox is stored yet.
     Session(Box<imap::Session>),
     /// The mailbox's worker, so that the inbox keeps working.
-    Mailbox(InstitutionId, MailboxId),
+    Mailbox(MailboxKey),
 }
 
 impl Through {
@@ -45,16 +45,12 @@ impl Through {
         message_id: &str,
         attempt: Option<&str>,
         round: u32,
-    ) -> std::result::Result<Option<String>, SyncError> {
+    ) -> Result<Option<String>, SyncError> {
         match self {
             Self::Session(session) => Ok(find_test_message(session, &imap::Mark { message_id, attempt }, round).await?),
-            Self::Mailbox(institution, mailbox) => {
+            Self::Mailbox(mailbox) => {
                 let (message_id, attempt) = (message_id.to_owned(), attempt.map(ToOwned::to_owned));
-                match services
-                    .mailbox_sync
-                    .execute(*institution, *mailbox, Command::Arrived { message_id, attempt, round })
-                    .await?
-                {
+                match services.mailbox_sync.execute(*mailbox, Command::Arrived { message_id, attempt, round }).await? {
                     Reply::Found(folder) => Ok(folder),
                     _ => Ok(None),
                 }
@@ -131,8 +127,8 @@ impl<'a> Run<'a> {
                 if error.needs_reconnect()
                     && let Some(mailbox) = mailbox
                 {
-                    let (institution, state) = (mailbox.institution, MailboxState::NeedsReconnect);
-                    services.store.set_mailbox_state(institution, mailbox.id, state, Some(&fault), None, now).await?;
+                    let state = MailboxState::NeedsReconnect;
+                    services.store.set_mailbox_state(mailbox.key(), state, Some(&fault), None, now).await?;
                 }
                 if kept {
                     // This test had no sign-in, and the stored grant may be the cause.
@@ -162,7 +158,7 @@ impl<'a> Run<'a> {
     }
 
     /// Uses the sealed grant of the attempt.
-    async fn waiting_grant(&self) -> std::result::Result<(AccessToken, Secret), TokenError> {
+    async fn waiting_grant(&self) -> Result<(AccessToken, Secret), TokenError> {
         let (services, attempt) = (self.services, self.attempt);
         let sealed = attempt.grant_sealed.as_deref().ok_or(TokenError::Gone)?;
         let refresh = services.vault.open(&attempt_place("grant_sealed", attempt.id), sealed)?;

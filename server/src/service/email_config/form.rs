@@ -32,7 +32,7 @@ pub(super) fn parse(
     old: &EmailSettings,
     stored: Option<&Registration>,
     clock: &Clock,
-) -> std::result::Result<Parsed, Vec<FieldError>> {
+) -> Result<Parsed, Vec<FieldError>> {
     let mut errors = Vec::new();
     let provider = Provider::parse(&form.provider);
     if provider.is_none() {

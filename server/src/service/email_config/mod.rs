@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::attempts::NEWEST;
 use super::{Handle, Services};
 use crate::diagnosis::powershell;
-use crate::store::{EmailSettings, GuideRow, Mailbox, Registration, Slot};
+use crate::store::{EmailSettings, GuideRow, Mailbox, MailboxKey, Registration, Slot};
 use form::parse;
 
 impl Services {
@@ -226,7 +226,7 @@ impl EmailConfig for Handle {
             )
             .into());
         }
-        let found = self.store.mailbox(institution, mailbox).await?;
+        let found = self.store.mailbox(MailboxKey { institution, id: mailbox }).await?;
         let found = found.filter(|found| found.state == MailboxState::Connected).ok_or(AppError::NotFound)?;
         self.check_attempts(admin).await?;
         let id = self.retest(&found, admin.user_id(), AttemptKind::Pair, &settings.custom_from_address, false).await?;
@@ -241,7 +241,7 @@ impl EmailConfig for Handle {
         tx.commit().await?;
         let mailboxes = self.store.mailboxes(institution).await?;
         for mailbox in mailboxes.iter().filter(|mailbox| mailbox.kind == AttemptKind::Notifications) {
-            self.forget_mailbox(institution, mailbox.id).await?;
+            self.forget_mailbox(mailbox.key()).await?;
         }
         self.store.set_notification_mailbox(institution, None).await?;
         Ok(Notice::new(

@@ -347,19 +347,11 @@ impl Services {
         confirmed: bool,
         typed: BTreeMap<String, String>,
     ) -> Result<Flash> {
-        let institution = admin.institution().id;
         let title = "Stop using MS Exchange Online?";
         if !confirmed && let Some(flash) = self.asks_first(admin, title, "With the system default", typed).await? {
             return Ok(flash);
         }
-        let (theirs, now) = (self.store.mailboxes(institution).await?, self.clock.now());
-        let mut tx = self.store.begin().await?;
-        self.still_administrator(&mut tx, admin).await?;
-        self.store.put_email_settings(&mut tx, institution, settings, now).await?;
-        let problem = Fault::new("provider_changed", now, &[]);
-        self.store.end_connections(&mut tx, institution, &problem, now).await?;
-        tx.commit().await?;
-        theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
+        self.end_connections(admin, settings, "provider_changed").await?;
         Ok(Flash::notice(Notice::new(Tone::Success, "Saved.", "Your institution uses the system default.")))
     }
 
@@ -371,29 +363,36 @@ impl Services {
         confirmed: bool,
         typed: BTreeMap<String, String>,
     ) -> Result<Flash> {
-        let institution = admin.institution().id;
         if !confirmed
             && let Some(flash) =
                 self.asks_first(admin, "Remove the Client Secret?", "Without the secret", typed).await?
         {
             return Ok(flash);
         }
-        let (theirs, now) = (self.store.mailboxes(institution).await?, self.clock.now());
-        let mut tx = self.store.begin().await?;
-        self.still_administrator(&mut tx, admin).await?;
-        self.store.put_email_settings(&mut tx, institution, settings, now).await?;
-        self.store.drop_registration(&mut tx, institution, Slot::Current).await?;
-        self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
-        let problem = Fault::new("registration_changed", now, &[]);
-        self.store.end_connections(&mut tx, institution, &problem, now).await?;
-        self.store.drop_guide_proofs(&mut tx, institution).await?;
-        tx.commit().await?;
-        theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
+        self.end_connections(admin, settings, "registration_changed").await?;
         Ok(Flash::notice(Notice::new(
             Tone::Success,
             "Client Secret removed.",
             "The app registration was removed, too.",
         )))
+    }
+
+    /// Saves the settings and ends every connection. If the registration changes, deletes it and its secret.
+    async fn end_connections(&self, admin: &Administrator, settings: &EmailSettings, cause: &str) -> Result<()> {
+        let institution = admin.institution().id;
+        let (mailboxes, now) = (self.store.mailboxes(institution).await?, self.clock.now());
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        self.store.put_email_settings(&mut tx, institution, settings, now).await?;
+        if cause == "registration_changed" {
+            self.store.drop_registration(&mut tx, institution, Slot::Current).await?;
+            self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
+            self.store.drop_guide_proofs(&mut tx, institution).await?;
+        }
+        self.store.end_connections(&mut tx, institution, &Fault::new(cause, now, &[]), now).await?;
+        tx.commit().await?;
+        mailboxes.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
+        Ok(())
     }
 }
 

@@ -42,7 +42,7 @@ impl Services {
                 (Command::Move { messages: messages.clone(), to: to.to_owned() }, FlagChange::default())
             }
         };
-        let known = self.store.folders(mailbox.institution, mailbox.id).await?;
+        let known = self.store.folders(mailbox.key()).await?;
         if action == MailAction::Restore && !known.iter().any(|row| row.name == to) {
             return Err(AppError::NotFound.into());
         }
@@ -50,14 +50,14 @@ impl Services {
         let changed = match action {
             MailAction::Delete | MailAction::Restore => uids.clone(),
             MailAction::Read | MailAction::Unread | MailAction::Flag | MailAction::Unflag => {
-                let as_asked = self.store.with_flags(mailbox.institution, mailbox.id, folder, &uids, note).await?;
+                let as_asked = self.store.with_flags(mailbox.key(), folder, &uids, note).await?;
                 uids.iter().copied().filter(|uid| !as_asked.contains(uid)).collect()
             }
         };
-        let next = self.store.beside(mailbox.institution, mailbox.id, folder, &uids).await?;
+        let next = self.store.beside(mailbox.key(), folder, &uids).await?;
         let answer = self.run_command(user, &mailbox, command).await?;
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
-            self.store.note_flags(mailbox.institution, mailbox.id, folder, &uids, note).await?;
+            self.store.note_flags(mailbox.key(), folder, &uids, note).await?;
         }
         self.store.publish(Event::Mail(user.user_id())).await;
         let in_trash = find_folder(&known, folder).role == FolderRole::Trash;

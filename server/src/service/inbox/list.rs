@@ -31,7 +31,7 @@ impl Services {
         let Some(mailbox) = mailbox else { return Ok(None) };
         let search: String = query.search.trim().chars().filter(|c| !c.is_control()).take(MOST_SEARCHED).collect();
         let query = InboxQuery { page: query.page.max(1), search, ..query };
-        let folders = self.store.folders(institution, mailbox.id).await?;
+        let folders = self.store.folders(mailbox.key()).await?;
         let wanted = query.folder.as_deref().unwrap_or("INBOX");
         let known =
             folders.is_empty() || wanted.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == wanted);
@@ -63,7 +63,7 @@ impl Services {
             }
             Err(error) => return Err(error),
         };
-        let unread = self.store.unread(institution, mailbox.id, &folder.name).await?;
+        let unread = self.store.unread(mailbox.key(), &folder.name).await?;
         let mut views: Vec<FolderView> = folders.iter().map(folder_view).collect();
         if views.is_empty() {
             views.push(folder_view(&folder));
@@ -108,7 +108,7 @@ impl Services {
             return Ok(Listing { headers, total, ..found });
         }
         if offset + PAGE <= mailbox_sync::KEPT_HEADERS || folder.total <= mailbox_sync::KEPT_HEADERS {
-            let known = self.store.headers(mailbox.institution, mailbox.id, &folder.name, offset, PAGE).await;
+            let known = self.store.headers(mailbox.key(), &folder.name, offset, PAGE).await;
             return Ok(Listing { headers: known?, ..nothing(folder) });
         }
         let command = Command::Page { folder: folder.name.clone(), offset, limit: PAGE };
@@ -120,10 +120,9 @@ impl Services {
 
     /// Starts a sync without waiting for it.
     pub(in crate::service) fn start_sync(&self, mailbox: &Mailbox, folder: &str) {
-        let (mailbox_sync, institution, id, folder) =
-            (Arc::clone(&self.mailbox_sync), mailbox.institution, mailbox.id, folder.to_owned());
+        let (mailbox_sync, key, folder) = (Arc::clone(&self.mailbox_sync), mailbox.key(), folder.to_owned());
         self.tasks.spawn(async move {
-            if let Err(error) = mailbox_sync.execute(institution, id, Command::Sync { folder }).await {
+            if let Err(error) = mailbox_sync.execute(key, Command::Sync { folder }).await {
                 // The problem is stored with the mailbox, for its page.
                 tracing::debug!("cannot sync a folder: {error}");
             }

@@ -49,7 +49,7 @@ impl Services {
     }
 
     async fn run_command(&self, user: &SignedIn, mailbox: &Mailbox, command: Command) -> Result<Reply> {
-        let executed = self.mailbox_sync.execute(mailbox.institution, mailbox.id, command);
+        let executed = self.mailbox_sync.execute(mailbox.key(), command);
         match tokio::time::timeout(DEADLINE, executed).await {
             Ok(reply) => reply.map_err(|error| self.sync_failure(user, mailbox, error)),
             Err(_) => Err(not_answering()),
@@ -135,7 +135,7 @@ impl Inbox for Handle {
     async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice> {
         let mailbox = self.own_mailbox(user, mailbox).await?;
         let now = self.clock.now();
-        let chosen = self.store.set_trash_folder(mailbox.institution, mailbox.id, folder, now).await?;
+        let chosen = self.store.set_trash_folder(mailbox.key(), folder, now).await?;
         if !chosen {
             return Err(AppError::refused("Deleted messages can't go to that folder. Choose another one.").into());
         }

@@ -12,7 +12,7 @@ use super::{DEADLINE, Services, find_folder, folder_view, not_answering};
 use crate::mail::imap;
 use crate::mailbox_sync::{Command, MessageSet, PartDownload, Reply, SyncError};
 use crate::message::{self, ParsedMessage, Part, Party};
-use crate::store::{Event, FlagChange, Mailbox};
+use crate::store::{Event, FlagChange, Mailbox, MailboxKey};
 
 /// How long a page waits for a message before it says that it is loading.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,13 +21,14 @@ impl Services {
     pub(super) async fn message_view(&self, user: &MailOwner, place: &MessageRef) -> Result<MessageView> {
         let mailbox = self.own_mailbox(user, place.mailbox).await?;
         let (institution, now) = (mailbox.institution, self.clock.now());
-        let folders = self.store.folders(institution, mailbox.id).await?;
+        let folders = self.store.folders(mailbox.key()).await?;
         let folder = find_folder(&folders, &place.folder);
-        let header = self.store.header(institution, mailbox.id, &place.folder, place.uid).await?;
+        let header = self.store.header(mailbox.key(), &place.folder, place.uid).await?;
         let header = header.filter(|_| folder.uid_validity == place.uid_validity);
         let (mailbox_sync, id, open) = (Arc::clone(&self.mailbox_sync), mailbox.id, Command::Open(place.clone()));
         // The fetch continues after the page's timeout: the next page finds the message.
-        let fetching = self.tasks.spawn(async move { mailbox_sync.execute(institution, id, open).await });
+        let fetching =
+            self.tasks.spawn(async move { mailbox_sync.execute(MailboxKey { institution, id }, open).await });
         let (opened, problem) = match tokio::time::timeout(PATIENCE, fetching).await {
             Ok(Ok(Ok(Reply::Opened(opened)))) => (Some(opened), None),
             Ok(Ok(Err(error))) => match self.sync_failure(user, &mailbox, error) {
@@ -152,12 +153,12 @@ impl Services {
         let (mailbox_sync, store, mailbox, place) =
             (Arc::clone(&self.mailbox_sync), self.store.clone(), mailbox.clone(), place.clone());
         self.tasks.spawn(async move {
-            let (institution, id, uids) = (mailbox.institution, mailbox.id, vec![place.uid]);
+            let (key, uids) = (mailbox.key(), vec![place.uid]);
             let change = FlagChange { seen: Some(true), ..FlagChange::default() };
-            let noted = store.note_flags(institution, id, &place.folder, &uids, change).await;
+            let noted = store.note_flags(key, &place.folder, &uids, change).await;
             let messages = MessageSet { folder: place.folder, uid_validity: place.uid_validity, uids };
             let flag = Command::Flag { messages, flag: imap::Flag::Seen, set: true };
-            let flagged = mailbox_sync.execute(institution, id, flag).await;
+            let flagged = mailbox_sync.execute(key, flag).await;
             if let (Err(error), _) | (_, Err(SyncError::Store(error))) = (noted, flagged) {
                 tracing::warn!("cannot mark a message as read: {error}");
             }

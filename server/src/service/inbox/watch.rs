@@ -34,9 +34,9 @@ impl Services {
         let watched = match looking_at {
             Some((mailbox, folder)) => {
                 let mailbox = self.own_mailbox(user, mailbox).await?;
-                let folders = self.store.folders(mailbox.institution, mailbox.id).await?;
+                let folders = self.store.folders(mailbox.key()).await?;
                 let known = folder.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == folder);
-                known.then(|| self.mailbox_sync.watch_folder(mailbox.institution, mailbox.id, &folder))
+                known.then(|| self.mailbox_sync.watch_folder(mailbox.key(), &folder))
             }
             None => None,
         };

@@ -9,7 +9,7 @@ use crate::access_tokens::{AccessToken, grant_place};
 use crate::diagnosis::Fault;
 use crate::identity::Identity;
 use crate::service::Services;
-use crate::store::{Attempt, Check, NewMailbox, Registration, Resting, SendQueue};
+use crate::store::{Attempt, Check, MailboxKey, NewMailbox, Registration, Resting, SendQueue};
 use crate::vault::Secret;
 
 impl Services {
@@ -141,9 +141,9 @@ impl Services {
             return Ok(None);
         };
         let sealed = self.vault.seal(&grant_place(id), refresh)?;
-        self.store.replace_grant(&mut tx, institution, id, &sealed).await?;
+        self.store.replace_grant(&mut tx, MailboxKey { institution, id }, &sealed).await?;
         if attempt.kind == AttemptKind::Personal {
-            let queue = SendQueue::of_mailbox(institution, id);
+            let queue = SendQueue::of_mailbox(MailboxKey { institution, id });
             self.store.adopt_waiting(&mut tx, &queue, user.user_id(), &attempt.address, now).await?;
         }
         let rest = Resting {

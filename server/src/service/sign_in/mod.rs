@@ -144,7 +144,7 @@ impl Services {
         visitor: &Visitor,
         callback: Callback,
         run: bool,
-    ) -> std::result::Result<String, TurnedAway> {
+    ) -> Result<String, TurnedAway> {
         let Some(user) = visitor.person.clone() else {
             let text = "Sign in, then press Configure & Test again. Nothing was connected.";
             let notice = Notice::new(Tone::Warning, "You've been signed out of Entrepost.", text);
@@ -222,7 +222,7 @@ impl Services {
     }
 
     /// Uses up the state; checks expiry, browser and user.
-    async fn claim(&self, visitor: &Visitor, user: &SignedIn, state: &str) -> std::result::Result<Attempt, TurnedAway> {
+    async fn claim(&self, visitor: &Visitor, user: &SignedIn, state: &str) -> Result<Attempt, TurnedAway> {
         let to_account = |notice| TurnedAway { notice, path: ACCOUNT_PATH.to_owned() };
         let refuse = |title: &str, text: &str| to_account(Notice::new(Tone::Problem, title, text));
         let found = self.store.take_state(user.institution().id, &sha256(state)).await;
@@ -282,7 +282,7 @@ impl Services {
         user: &SignedIn,
         attempt: &Attempt,
         callback: Callback,
-    ) -> std::result::Result<MicrosoftSignIn, ExchangeError> {
+    ) -> Result<MicrosoftSignIn, ExchangeError> {
         let now = self.clock.now();
         if callback.error.is_some() {
             return Err(Fault::callback(&oauth_error(&callback), now).into());

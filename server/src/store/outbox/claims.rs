@@ -6,7 +6,7 @@ use app::model::{DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientS
 use uuid::Uuid;
 
 use super::{Claim, Delivery, Record, SendQueue, forget_sent, settle_returned, throttle};
-use crate::store::{Result, Store, Tx};
+use crate::store::{MailboxKey, Result, Store, Tx};
 
 /// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
 const FULL_MS: i64 = 10 * 60 * 1000;
@@ -253,7 +253,7 @@ impl Store {
             until, queue.id, queue.institution
         )?;
         if let Some(mailbox) = queue.mailbox {
-            tx.mail_changed_of_mailbox(queue.institution, mailbox).await?;
+            tx.mail_changed_of_mailbox(MailboxKey { institution: queue.institution, id: mailbox }).await?;
         }
         tx.commit().await
     }
@@ -271,7 +271,7 @@ impl Store {
              WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'";
             now, queue_id, institution
         )?;
-        tx.mail_changed_of_mailbox(institution, MailboxId(queue_id)).await?;
+        tx.mail_changed_of_mailbox(MailboxKey { institution, id: MailboxId(queue_id) }).await?;
         tx.commit().await
     }
 

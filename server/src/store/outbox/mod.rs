@@ -14,7 +14,7 @@ use app::model::{
 };
 use uuid::Uuid;
 
-use super::{Page, Result, Store, Tx};
+use super::{MailboxKey, Page, Result, Store, Tx};
 
 /// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct SendQueue {
 }
 
 impl SendQueue {
-    pub fn of_mailbox(institution: InstitutionId, mailbox: MailboxId) -> Self {
-        Self { id: mailbox.0, institution, mailbox: Some(mailbox) }
+    pub fn of_mailbox(mailbox: MailboxKey) -> Self {
+        Self { id: mailbox.id.0, institution: mailbox.institution, mailbox: Some(mailbox.id) }
     }
 
     pub fn of_notifications(institution: InstitutionId) -> Self {

@@ -15,7 +15,9 @@ use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{Body, body_place};
 use server::service::{AddPerson, Services};
-use server::store::{EmailSettings, InstitutionRow, NewDelivery, NewMailbox, Registration, SendQueue, Slot, Tx};
+use server::store::{
+    EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, Registration, SendQueue, Slot, Tx,
+};
 use server::vault::Secret;
 use sqlx::Connection;
 
@@ -253,9 +255,18 @@ impl World {
         let mailbox = store.put_mailbox(&mut tx, institution, &new, clock.now()).await.unwrap().unwrap();
         let sealed =
             self.services.vault.seal(&server::access_tokens::grant_place(mailbox), &Secret::new(grant)).unwrap();
-        store.replace_grant(&mut tx, institution, mailbox, &sealed).await.unwrap();
+        store.replace_grant(&mut tx, MailboxKey { institution, id: mailbox }, &sealed).await.unwrap();
         tx.commit().await.unwrap();
-        store.set_mailbox_state(institution, mailbox, MailboxState::Connected, None, None, clock.now()).await.unwrap();
+        store
+            .set_mailbox_state(
+                MailboxKey { institution, id: mailbox },
+                MailboxState::Connected,
+                None,
+                None,
+                clock.now(),
+            )
+            .await
+            .unwrap();
         self.services.tokens.forget(mailbox);
         Seat { institution, user, mailbox }
     }
@@ -280,7 +291,7 @@ impl World {
         at: Timestamp,
     ) -> DeliveryId {
         let clock = &self.clock;
-        let from = self.services.store.mailbox(seat.institution, seat.mailbox).await.unwrap().unwrap().address;
+        let from = self.services.store.mailbox(seat.key()).await.unwrap().unwrap().address;
         let from = EmailAddress::parse(&from).unwrap();
         let to: Vec<Named> = recipients
             .iter()
@@ -307,7 +318,7 @@ impl World {
             recipients: recipients.to_vec(),
             ..self.sealed(&body)
         };
-        let queue = SendQueue::of_mailbox(seat.institution, seat.mailbox);
+        let queue = SendQueue::of_mailbox(seat.key());
         assert!(self.services.store.enqueue(tx, &queue, &new, at).await.unwrap());
         new.id
     }
@@ -369,6 +380,12 @@ pub struct Seat {
     pub institution: InstitutionId,
     pub user: UserId,
     pub mailbox: MailboxId,
+}
+
+impl Seat {
+    pub fn key(&self) -> server::store::MailboxKey {
+        server::store::MailboxKey { institution: self.institution, id: self.mailbox }
+    }
 }
 
 impl Drop for World {

@@ -4,30 +4,32 @@
 //! reads, and for shutdown. A proxy on loopback, or one that forwards client addresses, stands for many clients: its connections
 //! are limited in total only.
 
+mod body;
+mod socket;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::{BoxError, Router};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use self::body::{RequestBody, ResponseBody};
+use self::socket::{Activity, Socket};
 use super::guard::network;
 
 #[derive(Debug, Clone)]
@@ -140,229 +142,6 @@ impl Drop for Slot {
     }
 }
 
-#[derive(Default)]
-struct Activity {
-    /// Bytes in both directions.
-    moved: AtomicU64,
-    requests: AtomicU64,
-    requested: AtomicBool,
-    reading: AtomicBool,
-    waits_for_us: AtomicBool,
-    /// A request body was not read to its end.
-    unread: AtomicBool,
-}
-
-/// A socket with deadlines.
-struct Socket {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-    write: Duration,
-    timer: Pin<Box<Sleep>>,
-    /// Deadline for a request's head from its first byte.
-    head: Duration,
-    head_timer: Pin<Box<Sleep>>,
-    /// Set while a head is being received: the number of requests before it.
-    in_head: Option<u64>,
-    /// Since when writing blocks.
-    stalled: Option<Instant>,
-    /// Total time that writing was blocked, and bytes written.
-    waited: Duration,
-    written: u64,
-    ended: bool,
-}
-
-/// Minimum average rate at which a client must read a blocked response, in bytes per second.
-const READ_RATE: u64 = 1024;
-
-impl Socket {
-    fn watched(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(done) = polled {
-            if let Some(since) = self.stalled.take() {
-                self.waited += since.elapsed();
-            }
-            if let Ok(count) = &done {
-                self.activity.moved.fetch_add(*count as u64, Relaxed);
-                self.written += *count as u64;
-            }
-            return Poll::Ready(done);
-        }
-        if self.stalled.is_none() {
-            self.stalled = Some(Instant::now());
-            // A client that reads a little now and then must reach this average.
-            let allowed = self.write * 2 + Duration::from_secs(self.written / READ_RATE);
-            let patience = allowed.saturating_sub(self.waited).min(self.write);
-            self.timer.as_mut().reset(Instant::now() + patience);
-        }
-        ready!(self.timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let (this, before) = (self.get_mut(), buf.filled().len());
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.activity.moved.fetch_add((buf.filled().len() - before) as u64, Relaxed);
-        let requests = this.activity.requests.load(Relaxed);
-        if this.activity.requested.load(Relaxed) || this.in_head.is_some_and(|before| before != requests) {
-            this.in_head = None;
-        }
-        if polled.is_ready() {
-            if !this.activity.requested.load(Relaxed) && this.in_head.is_none() {
-                this.in_head = Some(requests);
-                this.head_timer.as_mut().reset(Instant::now() + this.head);
-            }
-            return polled;
-        }
-        // hyper's deadline starts with the previous response, and a proxy's connections may be idle long between requests.
-        if this.in_head.is_some() {
-            ready!(this.head_timer.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
-    }
-}
-
-/// How long an unread body is drained: a client cut off while sending never reads the response.
-const LINGER: Duration = Duration::from_secs(2);
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.watched(cx, polled)
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, all: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, all);
-        this.watched(cx, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.ended {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            this.ended = true;
-            this.timer.as_mut().reset(Instant::now() + LINGER);
-        }
-        while this.activity.unread.load(Relaxed) && this.timer.as_mut().poll(cx).is_pending() {
-            let mut bytes = [0; 8_192];
-            let mut buf = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                _ => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the body came too slowly")]
-struct TooSlow;
-
-/// A request's body. Only time spent waiting for the client counts.
-struct RequestBody {
-    body: Incoming,
-    activity: Arc<Activity>,
-    limits: Arc<Limits>,
-    timer: Pin<Box<Sleep>>,
-    since: Option<Instant>,
-    waited: Duration,
-    arrived: u64,
-    ended: bool,
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        this.activity.waits_for_us.store(polled.is_ready(), Relaxed);
-        if let Poll::Ready(frame) = polled {
-            if let Some(since) = this.since.take() {
-                this.waited += since.elapsed();
-            }
-            match &frame {
-                Some(Ok(frame)) => this.arrived += frame.data_ref().map_or(0, Bytes::len) as u64,
-                _ => {
-                    this.ended = true;
-                    this.activity.reading.store(false, Relaxed);
-                }
-            }
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        if this.since.is_none() {
-            let allowed = this.limits.grace + Duration::from_secs(this.arrived / this.limits.rate.max(1));
-            let patience = allowed.saturating_sub(this.waited).min(this.limits.pause);
-            this.since = Some(Instant::now());
-            this.timer.as_mut().reset(Instant::now() + patience);
-        }
-        ready!(this.timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(TooSlow.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        self.activity.reading.store(false, Relaxed);
-        if !self.ended && !self.body.is_end_stream() {
-            self.activity.unread.store(true, Relaxed);
-        }
-    }
-}
-
-struct ResponseBody {
-    body: Body,
-    activity: Arc<Activity>,
-}
-
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        this.activity.waits_for_us.store(polled.is_pending(), Relaxed);
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        self.activity.waits_for_us.store(false, Relaxed);
-        self.activity.requested.store(false, Relaxed);
-    }
-}
-
 /// Ends if no request came in time.
 async fn silent(activity: &Activity, limit: Duration) {
     sleep(limit).await;
@@ -383,16 +162,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
         activity.reading.store(!request.body().is_end_stream(), Relaxed);
         activity.waits_for_us.store(true, Relaxed);
         activity.unread.store(false, Relaxed);
-        let mut request = request.map(|body| RequestBody {
-            body,
-            activity: Arc::clone(&activity),
-            limits: Arc::clone(&bounds),
-            timer: Box::pin(sleep(Duration::ZERO)),
-            since: None,
-            waited: Duration::ZERO,
-            arrived: 0,
-            ended: false,
-        });
+        let mut request = request.map(|body| RequestBody::new(body, Arc::clone(&activity), Arc::clone(&bounds)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let answer = router.clone().call(request);
         async move {
@@ -401,19 +171,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
             answer.map(|answer| answer.map(|body| ResponseBody { body, activity }))
         }
     });
-    let socket = Socket {
-        stream,
-        activity: Arc::clone(&activity),
-        write: limits.write,
-        timer: Box::pin(sleep(Duration::ZERO)),
-        head: limits.head,
-        head_timer: Box::pin(sleep(Duration::ZERO)),
-        in_head: None,
-        stalled: None,
-        waited: Duration::ZERO,
-        written: 0,
-        ended: false,
-    };
+    let socket = Socket::new(stream, Arc::clone(&activity), limits.write, limits.head);
     let first_head = limits.head;
     let head = if limits.has_no_share(peer.ip()) { limits.idle } else { limits.head };
     let mut serving = pin!(

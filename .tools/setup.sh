@@ -113,10 +113,17 @@ if [ "$want" = test ]; then
         say "installing Dovecot (a mail server nobody here wrote, for the tests)"
         apt_install dovecot-imapd dovecot-submissiond || die "Dovecot: apt-get install dovecot-imapd dovecot-submissiond failed"
     fi
-    if ! command -v chromium >/dev/null && [ -z "${ENTREPOST_CHROMIUM:-}" ]; then
-        can_apt || die "Chromium. On Debian: apt-get install chromium; elsewhere set ENTREPOST_CHROMIUM to its path"
-        say "installing Chromium (browser tests)"
-        apt_install chromium fonts-liberation fonts-noto-color-emoji || die "Chromium: apt-get install chromium failed"
+    if ! command -v chromium-headless-shell >/dev/null && [ -z "${ENTREPOST_CHROMIUM:-}" ]; then
+        # Where it is not packaged, the whole browser serves.
+        if can_apt; then
+            say "installing Chromium without a window (browser tests)"
+            apt_install chromium-headless-shell fonts-liberation fonts-noto-color-emoji || say "chromium-headless-shell is not available"
+        fi
+        if ! command -v chromium-headless-shell >/dev/null && ! command -v chromium >/dev/null; then
+            can_apt || die "Chromium. On Debian: apt-get install chromium; elsewhere set ENTREPOST_CHROMIUM to its path"
+            say "installing Chromium (browser tests)"
+            apt_install chromium fonts-liberation fonts-noto-color-emoji || die "Chromium: apt-get install chromium failed"
+        fi
     fi
 fi
 say "tools are ready: $(rustc --version | cut -d' ' -f1,2), wasm-bindgen $locked, cargo-leptos $cargo_leptos_version, node $(node --version)"

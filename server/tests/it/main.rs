@@ -33,3 +33,4 @@ mod store;
 mod throttle;
 mod tokens;
 mod upkeep;
+mod versions;

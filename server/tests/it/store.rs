@@ -12,17 +12,17 @@ use server::store::{
     Resting, Slot, Store, User,
 };
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-struct Seed {
-    store: Store,
-    clock: Clock,
-    one: InstitutionId,
-    two: InstitutionId,
-    user: UserId,
+pub struct Seed {
+    pub store: Store,
+    pub clock: Clock,
+    pub one: InstitutionId,
+    pub two: InstitutionId,
+    pub user: UserId,
 }
 
-async fn seed(database: &Database) -> Seed {
+pub async fn seed(database: &Database) -> Seed {
     let (store, clock) = (
         Store::open(&database.url, server::config::DiskSpace { reserve: 0, limit: None }).await.unwrap(),
         Clock::system(),
@@ -47,7 +47,7 @@ async fn seed(database: &Database) -> Seed {
     Seed { store, clock, one, two, user }
 }
 
-fn mailbox(seed: &Seed, user: UserId) -> NewMailbox {
+pub fn mailbox(seed: &Seed, user: UserId) -> NewMailbox {
     NewMailbox {
         id: MailboxId(seed.clock.uuid()),
         user,

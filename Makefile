@@ -33,8 +33,8 @@ test: ## Everything from a bare machine to all tests passed
 	.tools/setup.sh test
 	.tools/test.sh
 
-lint: ## rustfmt and clippy, warnings denied
-	$(ENV)
+lint: ## Formats, unused dependencies, clippy with warnings denied
+	.tools/setup.sh test
 	.tools/test.sh lint
 
 test-one: ## One Rust test or browser spec: make test-one T=retry, make test-one T=specs/inbox.spec.ts

@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 want=${1:-build}
 cargo_leptos_version=0.3.11
+leptosfmt_version=0.1.33
+machete_version=0.9.2
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 die() { printf '\033[1;31mmissing:\033[0m %s\n' "$*" >&2; exit 1; }
@@ -103,6 +105,14 @@ fi
 
 # --- What only the tests need ---------------------------------------------------------------------------------------
 if [ "$want" = test ]; then
+    lint_tool() { # lint_tool CRATE VERSION FOUND
+        [ "$3" = "$2" ] && return
+        say "installing $1 $2 (about a minute)"
+        CARGO_TARGET_DIR=$(mktemp -d) CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --debug --locked --force "$1" --version "$2" ||
+            die "$1 $2 (cargo install failed, see above)"
+    }
+    lint_tool leptosfmt "$leptosfmt_version" "$(leptosfmt --version 2>/dev/null | cut -d' ' -f2)"
+    lint_tool cargo-machete "$machete_version" "$(cargo machete --version 2>/dev/null)"
     if ! ls -d /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
         can_apt || die "PostgreSQL (initdb, pg_ctl). On Debian: apt-get install postgresql"
         say "installing PostgreSQL (a throw-away server for the tests)"

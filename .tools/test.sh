@@ -41,6 +41,8 @@ start_postgres() {
 
 lint() {
     count "rustfmt" cargo fmt --all --check
+    count "leptosfmt" leptosfmt --max-width 160 --quiet --check "app/src/**/*.rs"
+    count "cargo-machete: no unused dependency" cargo machete
     count "clippy: server, sandbox, app" cargo clippy --quiet --all-targets -- -D warnings
     count "clippy: frontend" cargo clippy --quiet -p frontend --target wasm32-unknown-unknown -- -D warnings
 }

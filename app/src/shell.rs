@@ -15,17 +15,17 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
         <!DOCTYPE html>
         <html lang="en">
             <head>
-                <meta charset="utf-8"/>
-                <meta name="viewport" content="width=device-width, initial-scale=1"/>
-                <meta name="color-scheme" content="light dark"/>
-                <link rel="icon" type="image/svg+xml" href="/favicon.svg"/>
-                <AutoReload options=options.clone()/>
-                <HydrationScripts options=options.clone() islands=true/>
-                <leptos_meta::HashedStylesheet options id="style"/>
-                <MetaTags/>
+                <meta charset="utf-8" />
+                <meta name="viewport" content="width=device-width, initial-scale=1" />
+                <meta name="color-scheme" content="light dark" />
+                <link rel="icon" type="image/svg+xml" href="/favicon.svg" />
+                <AutoReload options=options.clone() />
+                <HydrationScripts options=options.clone() islands=true />
+                <leptos_meta::HashedStylesheet options id="style" />
+                <MetaTags />
             </head>
             <body>
-                <App/>
+                <App />
             </body>
         </html>
     }
@@ -38,23 +38,23 @@ pub fn App() -> impl IntoView {
     view! {
         <Router>
             <Routes fallback=NotFound>
-                <Route path=path!("/") view=Home ssr=mode.clone()/>
-                <Route path=path!("/login") view=Login ssr=mode.clone()/>
-                <Route path=path!("/invitation/:token") view=Invitation ssr=mode.clone()/>
-                <Route path=path!("/institution/config/general/email") view=EmailConfig ssr=mode.clone()/>
-                <Route path=path!("/institution/config/general/email/attempts") view=Attempts ssr=mode.clone()/>
-                <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone()/>
-                <Route path=path!("/institution/users") view=Users ssr=mode.clone()/>
-                <Route path=path!("/account/email") view=Account ssr=mode.clone()/>
-                <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone()/>
-                <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone()/>
-                <Route path=path!("/mail/inbox") view=Inbox ssr=mode.clone()/>
-                <Route path=path!("/mail/message") view=Message ssr=mode.clone()/>
-                <Route path=path!("/mail/compose") view=Compose ssr=mode.clone()/>
-                <Route path=path!("/mail/drafts") view=Drafts ssr=mode.clone()/>
-                <Route path=path!("/mail/outbox") view=Outbox ssr=mode.clone()/>
-                <Route path=path!("/mail/outbox/:id") view=SentMessage ssr=mode.clone()/>
-                <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode/>
+                <Route path=path!("/") view=Home ssr=mode.clone() />
+                <Route path=path!("/login") view=Login ssr=mode.clone() />
+                <Route path=path!("/invitation/:token") view=Invitation ssr=mode.clone() />
+                <Route path=path!("/institution/config/general/email") view=EmailConfig ssr=mode.clone() />
+                <Route path=path!("/institution/config/general/email/attempts") view=Attempts ssr=mode.clone() />
+                <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone() />
+                <Route path=path!("/institution/users") view=Users ssr=mode.clone() />
+                <Route path=path!("/account/email") view=Account ssr=mode.clone() />
+                <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone() />
+                <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone() />
+                <Route path=path!("/mail/inbox") view=Inbox ssr=mode.clone() />
+                <Route path=path!("/mail/message") view=Message ssr=mode.clone() />
+                <Route path=path!("/mail/compose") view=Compose ssr=mode.clone() />
+                <Route path=path!("/mail/drafts") view=Drafts ssr=mode.clone() />
+                <Route path=path!("/mail/outbox") view=Outbox ssr=mode.clone() />
+                <Route path=path!("/mail/outbox/:id") view=SentMessage ssr=mode.clone() />
+                <Route path=path!("/web/home/emails/msexchangeonlineoauth") view=Callback ssr=mode />
             </Routes>
         </Router>
     }

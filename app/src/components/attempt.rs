@@ -54,7 +54,7 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
         .map(|(at, diagnosis)| {
             let retry = (at == 0).then(|| retry_form(&view, diagnosis.remedy));
             let heading = (many && at > 0).then(|| {
-                view! { <Banner tone=Tone::Problem title=diagnosis.title.clone() text=diagnosis.summary.clone()/> }
+                view! { <Banner tone=Tone::Problem title=diagnosis.title.clone() text=diagnosis.summary.clone() /> }
             });
             view! {
                 {heading}
@@ -66,20 +66,26 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
         .then(|| view! { <p class="quiet">"You don't need to sign in again. We'll retest automatically and show the result here."</p> });
     let nothing_else =
         view.stage == Stage::Finished && view.diagnoses.is_empty() && matches!(view.outcome, Outcome::Abandoned);
-    let start_over = nothing_else.then(|| view! { <section class="sheet"><div class="actions">{retry_form(&view, Remedy::SignInAgain)}</div></section> });
+    let start_over = nothing_else.then(|| {
+        view! {
+            <section class="sheet">
+                <div class="actions">{retry_form(&view, Remedy::SignInAgain)}</div>
+            </section>
+        }
+    });
     let done = (view.stage == Stage::Finished && matches!(view.outcome, Outcome::Passed | Outcome::NotSeen))
         .then(|| after(&view));
     // While it runs, an island shows the checks; the server renders the result.
     let stops = if matches!(view.stage, Stage::Ready | Stage::Running) {
-        view! { <AttemptLive id=view.id.to_string() initial=view.checks.clone()/> }.into_any()
+        view! { <AttemptLive id=view.id.to_string() initial=view.checks.clone() /> }.into_any()
     } else {
-        view! { <RouteStops checks=view.checks.clone()/> }.into_any()
+        view! { <RouteStops checks=view.checks.clone() /> }.into_any()
     };
     view! {
         <div class="columns attempt" data-stage=view.stage.as_str() data-outcome=view.outcome.as_str()>
             <div class="main-column">
                 // The page reloads when the checks end, with the result focused.
-                <Banner focused={matches!(view.stage, Stage::Finished | Stage::Deciding)} tone title text/>
+                <Banner focused=matches!(view.stage, Stage::Finished | Stage::Deciding) tone title text />
                 {choice}
                 {diagnoses}
                 {kept}
@@ -91,7 +97,7 @@ pub fn AttemptBody(view: AttemptView) -> impl IntoView {
                     <h2 class="address">{view.address.clone()}</h2>
                     {stops}
                 </section>
-                {arrival.map(|ms| view! { <Postmark arrival_ms=ms day=finished_day/> })}
+                {arrival.map(|ms| view! { <Postmark arrival_ms=ms day=finished_day /> })}
             </div>
         </div>
     }
@@ -164,15 +170,15 @@ fn sign_in_again(view: &AttemptView, class: &'static str) -> AnyView {
     if view.kind == AttemptKind::Personal {
         view! {
             <form method="post" action=ConfigureAndTest::PATH>
-                <input type="hidden" name="email" value=view.address.clone()/>
-                <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
+                <input type="hidden" name="email" value=view.address.clone() />
+                <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned() />
             </form>
         }
         .into_any()
     } else {
         view! {
             <form method="post" action=StartNotifications::PATH>
-                <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
+                <SubmitButton label=label.to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned() />
             </form>
         }
         .into_any()
@@ -190,7 +196,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
         let mailbox = view.mailbox.map(|id| id.to_string()).unwrap_or_default();
         return view! {
             <form method="post" action=TestPair::PATH>
-                <input type="hidden" name="mailbox" value=mailbox/>
+                <input type="hidden" name="mailbox" value=mailbox />
                 <button class=primary>"Test again"</button>
             </form>
         }
@@ -200,7 +206,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
     match (kept, remedy) {
         (Some(mailbox), Remedy::TestAgain) => view! {
             <form method="post" action=TryAgain::PATH>
-                <input type="hidden" name="mailbox" value=mailbox.to_string()/>
+                <input type="hidden" name="mailbox" value=mailbox.to_string() />
                 <button class=primary>"Test again"</button>
             </form>
         }
@@ -215,8 +221,10 @@ fn choice_form(view: &AttemptView, choice: &Choice) -> AnyView {
     let option = |decision: &'static str, class: &'static str, label: String, hint: String| {
         view! {
             <form method="post" action=Decide::PATH class="decision">
-                <input type="hidden" name="attempt" value=id.clone()/>
-                <button class=class name="decision" value=decision>{label}</button>
+                <input type="hidden" name="attempt" value=id.clone() />
+                <button class=class name="decision" value=decision>
+                    {label}
+                </button>
                 <p class="quiet">{hint}</p>
             </form>
         }
@@ -224,8 +232,21 @@ fn choice_form(view: &AttemptView, choice: &Choice) -> AnyView {
     view! {
         <section class="sheet choice">
             <h2>"Choose what to do"</h2>
-            {option("again", "button primary", format!("Sign in as {typed}"), "Microsoft asks for the password again. Choose this if you picked the wrong account.".to_owned())}
-            {option("continue", "button", format!("Continue with {typed}"), format!("Choose this if {typed} is another address of {}'s mailbox. Entrepost saves it only after a test message from {typed} has arrived there.", choice.signed_in_as))}
+            {option(
+                "again",
+                "button primary",
+                format!("Sign in as {typed}"),
+                "Microsoft asks for the password again. Choose this if you picked the wrong account.".to_owned(),
+            )}
+            {option(
+                "continue",
+                "button",
+                format!("Continue with {typed}"),
+                format!(
+                    "Choose this if {typed} is another address of {}'s mailbox. Entrepost saves it only after a test message from {typed} has arrived there.",
+                    choice.signed_in_as,
+                ),
+            )}
             {choice.may_use_instead.then(|| option("instead", "button", "Use this address instead".to_owned(), format!("Connects {}.", choice.signed_in_as)))}
         </section>
     }
@@ -237,7 +258,11 @@ fn after(view: &AttemptView) -> AnyView {
     if view.kind != AttemptKind::Personal {
         return view! {
             <section class="sheet">
-                <div class="actions"><a class="button primary" href=EMAIL_CONFIG_PATH>"Back to the email settings"</a></div>
+                <div class="actions">
+                    <a class="button primary" href=EMAIL_CONFIG_PATH>
+                        "Back to the email settings"
+                    </a>
+                </div>
             </section>
         }
         .into_any();
@@ -247,11 +272,17 @@ fn after(view: &AttemptView) -> AnyView {
             <h2>"You're all set"</h2>
             <p>"You can now send and receive as " <strong>{view.address.clone()}</strong> ". Entrepost renews its permission automatically."</p>
             <div class="actions">
-                <a class="button primary" href=COMPOSE_PATH>"Write a message"</a>
-                <a class="button" href=INBOX_PATH>"Open inbox"</a>
-                <a class="button" href=ACCOUNT_PATH>"Show my mailbox"</a>
+                <a class="button primary" href=COMPOSE_PATH>
+                    "Write a message"
+                </a>
+                <a class="button" href=INBOX_PATH>
+                    "Open inbox"
+                </a>
+                <a class="button" href=ACCOUNT_PATH>
+                    "Show my mailbox"
+                </a>
                 <form method="post" action=TryAgain::PATH>
-                    <input type="hidden" name="mailbox" value=mailbox/>
+                    <input type="hidden" name="mailbox" value=mailbox />
                     <button class="button">"Test again"</button>
                 </form>
             </div>

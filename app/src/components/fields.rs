@@ -19,12 +19,23 @@ pub fn Field(
     let invalid = error.is_some();
     view! {
         <div class="field" class:invalid=invalid>
-            <label for=name>
-                {label}
-                {optional.then(|| view! { <span class="optional">" (optional)"</span> })}
-            </label>
-            {(!hint.is_empty()).then(|| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
-            {error.map(|error| view! { <p class="error" id=format!("{name}-error")>{error}</p> })}
+            <label for=name>{label} {optional.then(|| view! { <span class="optional">" (optional)"</span> })}</label>
+            {(!hint.is_empty())
+                .then(|| {
+                    view! {
+                        <p class="hint" id=format!("{name}-hint")>
+                            {hint}
+                        </p>
+                    }
+                })}
+            {error
+                .map(|error| {
+                    view! {
+                        <p class="error" id=format!("{name}-error")>
+                            {error}
+                        </p>
+                    }
+                })}
             {children()}
         </div>
     }
@@ -125,14 +136,21 @@ pub fn Choice(
     view! {
         <fieldset class="field" aria-describedby=described>
             <legend>{legend}</legend>
-            {(!hint.is_empty()).then(|| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
+            {(!hint.is_empty())
+                .then(|| {
+                    view! {
+                        <p class="hint" id=format!("{name}-hint")>
+                            {hint}
+                        </p>
+                    }
+                })}
             <div class="radios">
                 {options
                     .into_iter()
                     .map(|(value, label)| {
                         view! {
                             <label class="radio">
-                                <input type="radio" id=format!("{name}-{value}") name=name value=value checked=chosen == value/>
+                                <input type="radio" id=format!("{name}-{value}") name=name value=value checked=chosen == value />
                                 <span>{label}</span>
                             </label>
                         }
@@ -153,14 +171,25 @@ pub fn ErrorSummary(
     (!flash.errors.is_empty()).then(|| {
         view! {
             <div class="banner bad" role="alert" tabindex="-1" autofocus id="errors">
-                <span class="banner-sign" aria-hidden="true">"✕"</span>
+                <span class="banner-sign" aria-hidden="true">
+                    "✕"
+                </span>
                 <div class="banner-body">
-                    <p class="banner-title"><span class="visually-hidden">"Problem: "</span>{title}</p>
+                    <p class="banner-title">
+                        <span class="visually-hidden">"Problem: "</span>
+                        {title}
+                    </p>
                     <ul class="plain">
                         {flash
                             .errors
                             .into_iter()
-                            .map(|error| view! { <li><a href=format!("#{}", error.field)>{error.label} ": " {error.text}</a></li> })
+                            .map(|error| {
+                                view! {
+                                    <li>
+                                        <a href=format!("#{}", error.field)>{error.label} ": " {error.text}</a>
+                                    </li>
+                                }
+                            })
                             .collect_view()}
                     </ul>
                     {(!after.is_empty()).then(|| view! { <p>{after}</p> })}
@@ -184,12 +213,12 @@ pub fn Submit(
     let button = if busy.is_empty() {
         view! { <button class=class>{label}</button> }.into_any()
     } else {
-        view! { <SubmitButton label busy=busy.to_owned() class=class.to_owned()/> }.into_any()
+        view! { <SubmitButton label busy=busy.to_owned() class=class.to_owned() /> }.into_any()
     };
     view! {
         <form method="post" action=action>
-            {values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> }).collect_view()}
-            {zone_at.map(|at| view! { <input type="hidden" name="utc_offset" data-at=at.iso()/> })}
+            {values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value /> }).collect_view()}
+            {zone_at.map(|at| view! { <input type="hidden" name="utc_offset" data-at=at.iso() /> })}
             {button}
         </form>
     }

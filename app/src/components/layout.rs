@@ -26,8 +26,8 @@ fn brand(institution: &str) -> impl IntoView + use<> {
     view! {
         <a class="brand" href="/">
             <svg viewBox="0 0 26 20" width="26" height="20" aria-hidden="true">
-                <rect x="1" y="1" width="24" height="18" rx="3" fill="none" stroke="currentColor" stroke-width="2"/>
-                <path d="M2.5 3.5 13 12 23.5 3.5" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round"/>
+                <rect x="1" y="1" width="24" height="18" rx="3" fill="none" stroke="currentColor" stroke-width="2" />
+                <path d="M2.5 3.5 13 12 23.5 3.5" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round" />
             </svg>
             <strong>"Entrepost"</strong>
             <span class="brand-institution">{institution.to_owned()}</span>
@@ -41,17 +41,26 @@ fn prompt(flash: &Flash) -> Option<impl IntoView + use<>> {
             view! {
                 <div class="copyable">
                     <code>{value.clone()}</code>
-                    <CopyButton text=value label/>
+                    <CopyButton text=value label />
                 </div>
             }
         });
         let undo = notice.undo.map(|undo| {
-            let values = undo.values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value/> });
-            view! { <form method="post" action=undo.action class="undo">{values.collect_view()}<button class="button small">"Undo"</button></form> }
+            let values =
+                undo.values.into_iter().map(|(name, value)| view! { <input type="hidden" name=name value=value /> });
+            view! {
+                <form method="post" action=undo.action class="undo">
+                    {values.collect_view()}
+                    <button class="button small">"Undo"</button>
+                </form>
+            }
         });
         // The result of the pressed button gets the focus.
         view! {
-            <Banner focused=true tone=notice.tone title=notice.title text=notice.text>{copy} {undo}</Banner>
+            <Banner focused=true tone=notice.tone title=notice.title text=notice.text>
+                {copy}
+                {undo}
+            </Banner>
         }
     })
 }
@@ -86,36 +95,62 @@ pub fn Layout(
     let current = move |this: Section| (section == this).then_some("page");
     let institution = user.institution().name.clone();
     view! {
-        <Title text=window_title(result, &title, &trail)/>
-        <a class="skip" href="#content">"Skip to content"</a>
-        {list.map(|(id, name)| view! { <a class="skip" href=format!("#{id}")>"Skip to " {name}</a> })}
+        <Title text=window_title(result, &title, &trail) />
+        <a class="skip" href="#content">
+            "Skip to content"
+        </a>
+        {list
+            .map(|(id, name)| {
+                view! {
+                    <a class="skip" href=format!("#{id}")>
+                        "Skip to "
+                        {name}
+                    </a>
+                }
+            })}
         <header class="top">
             <div class="band" aria-hidden="true"></div>
             <div class="top-row">
-                {brand(&institution)}
-                <nav aria-label="Main">
-                    <a href="/" aria-current=current(Section::Home)>"Home"</a>
-                    <a href=INBOX_PATH aria-current=current(Section::Mail)>"Mail"</a>
-                    {admin.then(|| view! {
-                        <a href=EMAIL_CONFIG_PATH aria-current=current(Section::Institution)>"Institution"</a>
-                        <a href=USERS_PATH aria-current=current(Section::Users)>"Users"</a>
-                    })}
-                </nav>
-                <div class="user">
+                {brand(&institution)} <nav aria-label="Main">
+                    <a href="/" aria-current=current(Section::Home)>
+                        "Home"
+                    </a>
+                    <a href=INBOX_PATH aria-current=current(Section::Mail)>
+                        "Mail"
+                    </a>
+                    {admin
+                        .then(|| {
+                            view! {
+                                <a href=EMAIL_CONFIG_PATH aria-current=current(Section::Institution)>
+                                    "Institution"
+                                </a>
+                                <a href=USERS_PATH aria-current=current(Section::Users)>
+                                    "Users"
+                                </a>
+                            }
+                        })}
+                </nav> <div class="user">
                     <button type="button" class="user-button" popovertarget="user-menu">
                         <span class="visually-hidden">"Account menu: "</span>
-                        <span class="avatar" aria-hidden="true">{initial}</span>
+                        <span class="avatar" aria-hidden="true">
+                            {initial}
+                        </span>
                         <span class="user-name">{name}</span>
                         <span aria-hidden="true">"▾"</span>
                     </button>
                     <div id="user-menu" class="menu" popover="auto">
                         <p class="quiet menu-who">{address}</p>
                         <a href=ACCOUNT_PATH>"User Account › Email"</a>
-                        {admin.then(|| view! {
-                            <a href=EMAIL_CONFIG_PATH>"Institution Config › General › Email"</a>
-                            <a href=USERS_PATH>"Institution › Users"</a>
-                        })}
-                        <form method="post" action=SignOut::PATH><button>"Sign out"</button></form>
+                        {admin
+                            .then(|| {
+                                view! {
+                                    <a href=EMAIL_CONFIG_PATH>"Institution Config › General › Email"</a>
+                                    <a href=USERS_PATH>"Institution › Users"</a>
+                                }
+                            })}
+                        <form method="post" action=SignOut::PATH>
+                            <button>"Sign out"</button>
+                        </form>
                     </div>
                 </div>
             </div>
@@ -139,7 +174,7 @@ pub fn GuestLayout(
     children: Children,
 ) -> impl IntoView {
     view! {
-        <Title text=window_title(flash.as_ref().and_then(Flash::result), &title, "")/>
+        <Title text=window_title(flash.as_ref().and_then(Flash::result), &title, "") />
         <div class="band" aria-hidden="true"></div>
         <main id="content" class="entrance">
             {brand(&visitor.institution.name)}
@@ -174,5 +209,9 @@ pub fn Time(at: Timestamp, #[prop(optional)] format: TimeFormat) -> impl IntoVie
         TimeFormat::Short => (moment.format(day), Some("short")),
         TimeFormat::Hour => (moment.format(hour), Some("hour")),
     };
-    view! { <time datetime=at.iso() data-format=name>{text.unwrap_or_default()}</time> }
+    view! {
+        <time datetime=at.iso() data-format=name>
+            {text.unwrap_or_default()}
+        </time>
+    }
 }

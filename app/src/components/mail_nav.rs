@@ -21,11 +21,24 @@ pub fn MailNav(place: MailTab) -> impl IntoView {
     view! {
         <div class="mail-nav">
             <nav aria-label="Mail">
-                <a href=INBOX_PATH aria-current=here(MailTab::Inbox)>"Inbox"</a>
-                <a href=DRAFTS_PATH aria-current=here(MailTab::Drafts)>"Drafts"</a>
-                <a href=OUTBOX_PATH aria-current=here(MailTab::Outbox)>"Sent & delivery"</a>
+                <a href=INBOX_PATH aria-current=here(MailTab::Inbox)>
+                    "Inbox"
+                </a>
+                <a href=DRAFTS_PATH aria-current=here(MailTab::Drafts)>
+                    "Drafts"
+                </a>
+                <a href=OUTBOX_PATH aria-current=here(MailTab::Outbox)>
+                    "Sent & delivery"
+                </a>
             </nav>
-            {(place != MailTab::Compose).then(|| view! { <a class=class href=COMPOSE_PATH>"New message"</a> })}
+            {(place != MailTab::Compose)
+                .then(|| {
+                    view! {
+                        <a class=class href=COMPOSE_PATH>
+                            "New message"
+                        </a>
+                    }
+                })}
         </div>
     }
 }

@@ -28,14 +28,10 @@ pub fn Banner(
         Tone::Progress => ("banner progress", "…", "In progress", "status"),
     };
     view! {
-        <div
-            class=class
-            class:said=focused
-            role=(!standing).then_some(role)
-            tabindex=focused.then_some("-1")
-            autofocus=focused
-        >
-            <span class="banner-sign" aria-hidden="true">{sign}</span>
+        <div class=class class:said=focused role=(!standing).then_some(role) tabindex=focused.then_some("-1") autofocus=focused>
+            <span class="banner-sign" aria-hidden="true">
+                {sign}
+            </span>
             <div class="banner-body">
                 <p class="banner-title">
                     <span class="visually-hidden">{word} ": "</span>
@@ -53,9 +49,14 @@ pub fn Banner(
 pub fn Remedies(remedy: Remedy, #[prop(into)] address: String) -> impl IntoView {
     let again = (remedy == Remedy::SignInAgain).then(|| {
         let values = vec![("email", address)];
-        view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary"/> }
+        view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary" /> }
     });
-    view! { {again} <a class="button" href=ACCOUNT_PATH>"User Account › Email"</a> }
+    view! {
+        {again}
+        <a class="button" href=ACCOUNT_PATH>
+            "User Account › Email"
+        </a>
+    }
 }
 
 fn step_list(steps: Vec<Step>) -> impl IntoView {
@@ -65,8 +66,10 @@ fn step_list(steps: Vec<Step>) -> impl IntoView {
         Help::Value(value) => copyable(value, "Copy value"),
         Help::Link(address) => view! {
             <div class="copyable">
-                <a href=address.clone() target="_blank" rel="noreferrer">{address.clone()}</a>
-                <CopyButton text=address label="Copy link".to_owned()/>
+                <a href=address.clone() target="_blank" rel="noreferrer">
+                    {address.clone()}
+                </a>
+                <CopyButton text=address label="Copy link".to_owned() />
             </div>
         }
         .into_any(),
@@ -75,23 +78,34 @@ fn step_list(steps: Vec<Step>) -> impl IntoView {
         .into_iter()
         .map(|step| {
             let class = if step.is_option { "option" } else { "" };
-            view! { <li class=class><p>{step.text}</p>{step.help.map(help)}</li> }
+            view! {
+                <li class=class>
+                    <p>{step.text}</p>
+                    {step.help.map(help)}
+                </li>
+            }
         })
         .collect_view();
     view! {
         <ol class="steps">{items}</ol>
-        {has_command.then(|| view! {
-            <div class="before-commands">
-                <p class="quiet">"The commands are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
-                {copyable(BEFORE_COMMANDS.to_owned(), "Copy command")}
-            </div>
-        })}
+        {has_command
+            .then(|| {
+                view! {
+                    <div class="before-commands">
+                        <p class="quiet">"The commands are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
+                        {copyable(BEFORE_COMMANDS.to_owned(), "Copy command")}
+                    </div>
+                }
+            })}
     }
 }
 
 fn copyable(text: String, label: &str) -> AnyView {
     view! {
-        <div class="copyable"><code>{text.clone()}</code><CopyButton text label=label.to_owned()/></div>
+        <div class="copyable">
+            <code>{text.clone()}</code>
+            <CopyButton text label=label.to_owned() />
+        </div>
     }
     .into_any()
 }
@@ -133,7 +147,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
         view! {
             <div class="copyable">
                 <span>"Support: " <strong>{contact.clone()}</strong></span>
-                <CopyButton text=contact label="Copy support contact".to_owned()/>
+                <CopyButton text=contact label="Copy support contact".to_owned() />
             </div>
         }
     });
@@ -146,38 +160,63 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
             {own_steps}
             {main_contact}
             <div class="actions">
-                {message_for_administrator.clone().map(|message| view! {
-                    <CopyButton text=message label="Copy message for the administrator".to_owned() primary=asks_administrator/>
-                })}
+                {message_for_administrator
+                    .clone()
+                    .map(|message| view! { <CopyButton text=message label="Copy message for the administrator".to_owned() primary=asks_administrator /> })}
                 {children.map(|children| children())}
-                {mailto.map(|mailto| view! { <a class="button" href=mailto>"Write in your email program"</a> })}
-                {teams_share.map(|share| view! { <a class="button" href=share target="_blank" rel="noopener noreferrer">"Share in Teams"</a> })}
+                {mailto
+                    .map(|mailto| {
+                        view! {
+                            <a class="button" href=mailto>
+                                "Write in your email program"
+                            </a>
+                        }
+                    })}
+                {teams_share
+                    .map(|share| {
+                        view! {
+                            <a class="button" href=share target="_blank" rel="noopener noreferrer">
+                                "Share in Teams"
+                            </a>
+                        }
+                    })}
             </div>
-            {may_ask.then(|| view! {
-                <p class="quiet">"This failed before, too. If it fails again, send the message below to your administrator."</p>
-            })}
-            {message_for_administrator.map(|message| view! {
-                <details>
-                    <summary>"The message"</summary>
-                    <pre>{message}</pre>
-                </details>
-            })}
-            {other_steps.map(|steps| view! {
-                <details>
-                    <summary>"Steps for the administrator"</summary>
-                    {steps}
-                </details>
-            })}
+            {may_ask.then(|| view! { <p class="quiet">"This failed before, too. If it fails again, send the message below to your administrator."</p> })}
+            {message_for_administrator
+                .map(|message| {
+                    view! {
+                        <details>
+                            <summary>"The message"</summary>
+                            <pre>{message}</pre>
+                        </details>
+                    }
+                })}
+            {other_steps
+                .map(|steps| {
+                    view! {
+                        <details>
+                            <summary>"Steps for the administrator"</summary>
+                            {steps}
+                        </details>
+                    }
+                })}
             <details>
                 <summary>"Technical details"</summary>
                 <dl class="evidence">
                     {evidence
                         .facts
                         .into_iter()
-                        .map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> })
+                        .map(|(name, value)| {
+                            view! {
+                                <div>
+                                    <dt>{name}</dt>
+                                    <dd>{value}</dd>
+                                </div>
+                            }
+                        })
                         .collect_view()}
                 </dl>
-                <CopyButton text=text label="Copy technical details".to_owned()/>
+                <CopyButton text=text label="Copy technical details".to_owned() />
                 {other_contact}
             </details>
         </section>

@@ -32,12 +32,11 @@ pub fn RouteStops(checks: Vec<CheckView>) -> impl IntoView {
                     let detail = if not_run { "not run".to_owned() } else { check.detail };
                     view! {
                         <li class="stop" data-check=check.kind.as_str() data-status=check.status.as_str()>
-                            <span class="stop-sign" aria-hidden="true">{sign}</span>
+                            <span class="stop-sign" aria-hidden="true">
+                                {sign}
+                            </span>
                             <div class="stop-body">
-                                <p class="stop-title">
-                                    {check.kind.label(check.status)}
-                                    <span class="visually-hidden">" (" {word} ")"</span>
-                                </p>
+                                <p class="stop-title">{check.kind.label(check.status)} <span class="visually-hidden">" (" {word} ")"</span></p>
                                 {(!detail.is_empty()).then(|| view! { <p class="stop-detail">{detail}</p> })}
                             </div>
                             {check.duration_ms.map(|ms| view! { <span class="stop-time">{duration(ms)}</span> })}

@@ -23,7 +23,11 @@ pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
     };
     view! {
         <div class="files" data-hydrated=move || alive.get().then_some("true")>
-            <p class="hint" id="files-hint">"Up to " {size_in_words(limit)} " in total."</p>
+            <p class="hint" id="files-hint">
+                "Up to "
+                {size_in_words(limit)}
+                " in total."
+            </p>
             <ul class="attachments">
                 {move || {
                     attached
@@ -36,21 +40,31 @@ pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
                                 <li>
                                     <span class="attachment-name">{one.name}</span>
                                     <span class="quiet">{size}</span>
-                                    <button class="button small" name="action" value=format!("remove:{}", one.id) aria-label=label>"Remove"</button>
+                                    <button class="button small" name="action" value=format!("remove:{}", one.id) aria-label=label>
+                                        "Remove"
+                                    </button>
                                 </li>
                             }
                         })
                         .collect_view()
                 }}
             </ul>
-            <input type="file" id="files" name="files" multiple=true node_ref=input on:change=chosen aria-describedby="files-hint"/>
-            {move || progress.get().map(|done| view! {
-                <label class="uploading">
-                    <span>"Attaching… " {done} " %"</span>
-                    <progress max="100" value=done></progress>
-                </label>
-            })}
-            <p class="error" role="alert">{problem}</p>
+            <input type="file" id="files" name="files" multiple=true node_ref=input on:change=chosen aria-describedby="files-hint" />
+            {move || {
+                progress
+                    .get()
+                    .map(|done| {
+                        view! {
+                            <label class="uploading">
+                                <span>"Attaching… " {done} " %"</span>
+                                <progress max="100" value=done></progress>
+                            </label>
+                        }
+                    })
+            }}
+            <p class="error" role="alert">
+                {problem}
+            </p>
         </div>
     }
 }

@@ -51,9 +51,12 @@ pub fn AttemptLive(id: String, initial: Vec<CheckView>) -> impl IntoView {
         })
     };
     view! {
-        <div data-hydrated=move || alive.get().then_some("true")>
-            {move || view! { <RouteStops checks=checks.get()/> }}
-            <p class="visually-hidden" role="status">{said}</p>
+        <div data-hydrated=move || {
+            alive.get().then_some("true")
+        }>
+            {move || view! { <RouteStops checks=checks.get() /> }} <p class="visually-hidden" role="status">
+                {said}
+            </p>
         </div>
     }
 }

@@ -38,13 +38,32 @@ pub fn CompleteSignIn(
     #[cfg(not(feature = "hydrate"))]
     let _ = (state, code, error, error_description, iss, admin_consent, set_problem);
     view! {
-        <div data-hydrated=move || alive.get().then_some("true")>
+        <div data-hydrated=move || {
+            alive.get().then_some("true")
+        }>
             {move || match problem.get() {
-                None => view! { <p class="working" role="status"><span class="spinner" aria-hidden="true"></span>"Completing the sign-in…"</p> }.into_any(),
-                Some(text) => view! {
-                    <p class="error" role="alert">{text}</p>
-                    <p><a class="button" href=crate::model::ACCOUNT_PATH>"Start again"</a></p>
-                }.into_any(),
+                None => {
+                    view! {
+                        <p class="working" role="status">
+                            <span class="spinner" aria-hidden="true"></span>
+                            "Completing the sign-in…"
+                        </p>
+                    }
+                        .into_any()
+                }
+                Some(text) => {
+                    view! {
+                        <p class="error" role="alert">
+                            {text}
+                        </p>
+                        <p>
+                            <a class="button" href=crate::model::ACCOUNT_PATH>
+                                "Start again"
+                            </a>
+                        </p>
+                    }
+                        .into_any()
+                }
             }}
         </div>
     }

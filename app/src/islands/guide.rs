@@ -43,6 +43,8 @@ pub fn GuideTick(
             on:change=change
             data-hydrated=move || alive.get().then_some("true")
         />
-        <span class="error" role="alert">{move || failed.get().then_some("Not saved. Try again.")}</span>
+        <span class="error" role="alert">
+            {move || failed.get().then_some("Not saved. Try again.")}
+        </span>
     }
 }

@@ -37,12 +37,7 @@ pub fn SubmitButton(
         let _ = set_waiting;
     };
     view! {
-        <button
-            class=class
-            on:click=press
-            aria-busy=move || waiting.get().then_some("true")
-            data-hydrated=move || alive.get().then_some("true")
-        >
+        <button class=class on:click=press aria-busy=move || waiting.get().then_some("true") data-hydrated=move || alive.get().then_some("true")>
             {move || if waiting.get() { busy.clone() } else { label.clone() }}
         </button>
     }

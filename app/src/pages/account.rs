@@ -48,9 +48,15 @@ pub fn Account() -> impl IntoView {
             // The mailbox's own diagnosis says why, and who can fix it.
             user.administrator()
                 .is_ok()
-                .then(
-                    || view! { <p><a class="button primary" href=EMAIL_CONFIG_PATH>"Open Institution Config"</a></p> },
-                )
+                .then(|| {
+                    view! {
+                        <p>
+                            <a class="button primary" href=EMAIL_CONFIG_PATH>
+                                "Open Institution Config"
+                            </a>
+                        </p>
+                    }
+                })
                 .into_any()
         } else {
             not_ready(&account.administrators, user.administrator().is_ok())
@@ -59,18 +65,25 @@ pub fn Account() -> impl IntoView {
             .into_iter()
             .map(|(mailbox, attempt)| mailbox_sheet(mailbox, attempt, account.provider_ready, &flash))
             .collect_view();
-        let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis/> });
+        let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis /> });
         let attempts = history(&account.attempts, ACCOUNT_ATTEMPTS_PATH);
         Ok(view! {
-            <Layout user title="Email" trail="User Account" lead="Connect your mailbox once, then send and receive in Entrepost." section=Section::Account flash=flash.clone()>
-                <ErrorSummary title={if flash.form == FormName::Aliases { "Not saved. Check the addresses below." } else { "Not connected. Check the email address." }} flash/>
+            <Layout
+                user
+                title="Email"
+                trail="User Account"
+                lead="Connect your mailbox once, then send and receive in Entrepost."
+                section=Section::Account
+                flash=flash.clone()
+            >
+                <ErrorSummary
+                    title=if flash.form == FormName::Aliases { "Not saved. Check the addresses below." } else { "Not connected. Check the email address." }
+                    flash
+                />
                 {diagnosis}
                 <div class="columns">
                     <div class="main-column">{boxes} {form}</div>
-                    <div class="side-column">
-                        {postmark.map(|(ms, at)| view! { <Postmark arrival_ms=ms day=day(at.0)/> })}
-                        {attempts}
-                    </div>
+                    <div class="side-column">{postmark.map(|(ms, at)| view! { <Postmark arrival_ms=ms day=day(at.0) /> })} {attempts}</div>
                 </div>
             </Layout>
         }.into_any())
@@ -113,9 +126,9 @@ fn connect_form(
         <section class="sheet">
             <h2>{title}</h2>
             <form method="post" action=ConfigureAndTest::PATH>
-                <TextInput name="email" label="Email address" kind="email" autocomplete="email" value=address.to_owned() hint=hint flash=flash.clone()/>
+                <TextInput name="email" label="Email address" kind="email" autocomplete="email" value=address.to_owned() hint=hint flash=flash.clone() />
                 <div class="actions">
-                    <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned()/>
+                    <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class=class.to_owned() />
                     <p class="quiet">"You'll sign in with your Microsoft account. You can stay signed in elsewhere."</p>
                 </div>
             </form>
@@ -129,7 +142,11 @@ fn not_ready(administrators: &[String], administrator: bool) -> AnyView {
     if administrator {
         return view! {
             <Banner tone=Tone::Warning title text="You are an administrator: three values of an app registration are all it takes.">
-                <p><a class="button primary" href=EMAIL_CONFIG_PATH>"Set it up"</a></p>
+                <p>
+                    <a class="button primary" href=EMAIL_CONFIG_PATH>
+                        "Set it up"
+                    </a>
+                </p>
             </Banner>
         }
         .into_any();
@@ -139,7 +156,7 @@ fn not_ready(administrators: &[String], administrator: bool) -> AnyView {
     } else {
         format!("Ask {}.", administrators.join(" or "))
     };
-    view! { <Banner tone=Tone::Warning title text=whom/> }.into_any()
+    view! { <Banner tone=Tone::Warning title text=whom /> }.into_any()
 }
 
 pub(super) fn state_badge(state: MailboxState) -> AnyView {
@@ -148,7 +165,13 @@ pub(super) fn state_badge(state: MailboxState) -> AnyView {
         MailboxState::Blocked => ("badge warning", "!", "Blocked"),
         MailboxState::NeedsReconnect => ("badge bad", "✕", "Needs reconnect"),
     };
-    view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
+    view! {
+        <span class=class>
+            <span aria-hidden="true">{sign} " "</span>
+            {word}
+        </span>
+    }
+    .into_any()
 }
 
 /// `ready`: the institution can connect mailboxes now.
@@ -156,16 +179,31 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
     let MailboxView { id, address, sign_in_name, aliases, state, connected_at, next_test_at, problem } = mailbox;
     let id = id.to_string();
     let banner = match (state, &problem) {
-        (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="The test message was sent but hasn't arrived yet. Entrepost renews its permission automatically."/> }.into_any(),
-        (MailboxState::Connected, _) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="Every check passed. Entrepost renews its permission automatically."/> }.into_any(),
-        (MailboxState::Blocked, None) => view! { <Banner tone=Tone::Warning title="Your mailbox hasn't passed its test yet." text="Press Test again to see whether it works."/> }.into_any(),
-        (_, Some(problem)) => view! { <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/> }.into_any(),
-        (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft ended the connection." text="Sign in again; it takes a minute."/> }.into_any(),
+        (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! {
+            <Banner
+                tone=Tone::Success
+                title="Your mailbox is connected."
+                text="The test message was sent but hasn't arrived yet. Entrepost renews its permission automatically."
+            />
+        }.into_any(),
+        (MailboxState::Connected, _) => view! { <Banner tone=Tone::Success title="Your mailbox is connected." text="Every check passed. Entrepost renews its permission automatically." /> }.into_any(),
+        (MailboxState::Blocked, None) => view! { <Banner tone=Tone::Warning title="Your mailbox hasn't passed its test yet." text="Press Test again to see whether it works." /> }.into_any(),
+        (_, Some(problem)) => view! { <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone() /> }.into_any(),
+        (MailboxState::NeedsReconnect, None) => view! { <Banner tone=Tone::Problem title="Microsoft ended the connection." text="Sign in again; it takes a minute." /> }.into_any(),
     };
     let again = if state == MailboxState::NeedsReconnect {
-        view! { <Submit action=ConfigureAndTest::PATH values=vec![("email", address.clone())] label="Sign in again" busy="Going to Microsoft…" class="button primary"/> }.into_any()
+        view! {
+            <Submit
+                action=ConfigureAndTest::PATH
+                values=vec![("email", address.clone())]
+                label="Sign in again"
+                busy="Going to Microsoft…"
+                class="button primary"
+            />
+        }
+        .into_any()
     } else {
-        view! { <Submit action=TryAgain::PATH values=vec![("mailbox", id.clone())] label="Test again" busy="Starting…"/> }
+        view! { <Submit action=TryAgain::PATH values=vec![("mailbox", id.clone())] label="Test again" busy="Starting…" /> }
             .into_any()
     };
     // Further failed checks have to be fixed too.
@@ -176,12 +214,12 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
         .filter(|other| problem.as_ref().is_some_and(|problem| problem.cause != other.cause))
         .map(|other| {
             view! {
-                <Banner tone=Tone::Problem title=other.title.clone() text=other.summary.clone()/>
-                <DiagnosisSheet diagnosis=other/>
+                <Banner tone=Tone::Problem title=other.title.clone() text=other.summary.clone() />
+                <DiagnosisSheet diagnosis=other />
             }
         })
         .collect_view();
-    let sheet = problem.map(|problem| view! { <DiagnosisSheet diagnosis=problem/> });
+    let sheet = problem.map(|problem| view! { <DiagnosisSheet diagnosis=problem /> });
     let differs = !sign_in_name.eq_ignore_ascii_case(&address);
     view! {
         <div class="stack" data-mailbox=state.as_str()>
@@ -194,21 +232,38 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                         <h2 class="address">{address.clone()}</h2>
                         <p class="quiet">
                             "MS Exchange Online"
-                            {connected_at.map(|at| view! { ", connected " <Time at/> })}
-                            {differs.then(|| view! { ", signs in as " {sign_in_name} })}
+                            {connected_at
+                                .map(|at| {
+                                    view! {
+                                        ", connected "
+                                        <Time at />
+                                    }
+                                })}
+                            {differs
+                                .then(|| {
+                                    view! {
+                                        ", signs in as "
+                                        {sign_in_name}
+                                    }
+                                })}
                         </p>
-                        {next_test_at.map(|at| view! { <p class="quiet">"You don't need to sign in again. We'll retest automatically: " <Time at/> "."</p> })}
+                        {next_test_at.map(|at| view! { <p class="quiet">"You don't need to sign in again. We'll retest automatically: " <Time at /> "."</p> })}
                     </div>
                     {state_badge(state)}
                 </div>
-                {attempt.map(|attempt| view! { <RouteStops checks=attempt.checks/> })}
+                {attempt.map(|attempt| view! { <RouteStops checks=attempt.checks /> })}
                 <div class="actions">
-                    {(state == MailboxState::Connected).then(|| view! { <a class="button primary" href=COMPOSE_PATH>"Write a message"</a> })}
-                    {ready.then_some(again)}
-                    <details class="confirm">
+                    {(state == MailboxState::Connected)
+                        .then(|| {
+                            view! {
+                                <a class="button primary" href=COMPOSE_PATH>
+                                    "Write a message"
+                                </a>
+                            }
+                        })} {ready.then_some(again)} <details class="confirm">
                         <summary class="danger">"Disconnect"</summary>
                         <p>"Entrepost deletes the tokens of " {address} ". You can connect it again at any time."</p>
-                        <Submit action=Disconnect::PATH values=vec![("mailbox", id.clone())] label="Yes, disconnect" class="button danger"/>
+                        <Submit action=Disconnect::PATH values=vec![("mailbox", id.clone())] label="Yes, disconnect" class="button danger" />
                     </details>
                 </div>
                 {other_addresses(id, &aliases, flash)}
@@ -227,9 +282,11 @@ fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
         <details class="more" open=open>
             <summary>"Other addresses of this mailbox"</summary>
             <form method="post" action=SetAliases::PATH>
-                <input type="hidden" name="mailbox" value=id/>
-                <TextInput name="aliases" label="Other addresses" addresses=true optional=true value=aliases.join(", ") hint flash/>
-                <div class="actions"><button class="button">"Save"</button></div>
+                <input type="hidden" name="mailbox" value=id />
+                <TextInput name="aliases" label="Other addresses" addresses=true optional=true value=aliases.join(", ") hint flash />
+                <div class="actions">
+                    <button class="button">"Save"</button>
+                </div>
             </form>
         </details>
     }
@@ -244,12 +301,15 @@ pub(super) fn history(attempts: &[AttemptSummary], all: &'static str) -> AnyView
     view! {
         <section class="sheet">
             <h2>"Attempts"</h2>
-            {if attempts.is_empty() {
-                view! { <p class="quiet">"None yet."</p> }.into_any()
-            } else {
-                attempt_lines(&attempts[..attempts.len().min(SHOWN)])
-            }}
-            {(attempts.len() > SHOWN).then(|| view! { <p><a href=all>"All attempts"</a></p> })}
+            {if attempts.is_empty() { view! { <p class="quiet">"None yet."</p> }.into_any() } else { attempt_lines(&attempts[..attempts.len().min(SHOWN)]) }}
+            {(attempts.len() > SHOWN)
+                .then(|| {
+                    view! {
+                        <p>
+                            <a href=all>"All attempts"</a>
+                        </p>
+                    }
+                })}
         </section>
     }
     .into_any()
@@ -273,7 +333,14 @@ pub(super) fn attempt_lines(attempts: &[AttemptSummary]) -> AnyView {
             let path = attempt.kind.path(attempt.id);
             let by_itself = attempt.automatic.then_some(" (automatic)");
             let (at, address) = (attempt.created_at, attempt.address.clone());
-            view! { <li><a href=path><Time at/></a> <span>{address} ": " {outcome} {by_itself}</span></li> }
+            view! {
+                <li>
+                    <a href=path>
+                        <Time at />
+                    </a>
+                    <span>{address} ": " {outcome} {by_itself}</span>
+                </li>
+            }
         })
         .collect_view();
     view! { <ul class="history">{lines}</ul> }.into_any()

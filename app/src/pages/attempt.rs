@@ -43,8 +43,10 @@ pub fn Attempt() -> impl IntoView {
         let result = outcome_title(&attempt);
         Ok(view! {
             <Layout user title="Configure & Test" trail section flash result>
-                <AttemptBody view=attempt/>
-                <p class="back"><a href=back>"Back to Email"</a></p>
+                <AttemptBody view=attempt />
+                <p class="back">
+                    <a href=back>"Back to Email"</a>
+                </p>
             </Layout>
         }
         .into_any())

@@ -26,14 +26,24 @@ pub fn Attempts() -> impl IntoView {
         Ok(view! {
             <Layout user title="Attempts" trail section lead="All tests of this mailbox, newest first.">
                 <section class="sheet">
-                    {if attempts.is_empty() {
-                        view! { <p class="quiet">"No tests yet."</p> }.into_any()
-                    } else {
-                        attempt_lines(&attempts)
-                    }}
+                    {if attempts.is_empty() { view! { <p class="quiet">"No tests yet."</p> }.into_any() } else { attempt_lines(&attempts) }}
                     <nav class="actions" aria-label="Pages">
-                        {earlier.map(|href| view! { <a class="button" href=href>"Earlier attempts"</a> })}
-                        {before.map(|_| view! { <a class="button" href=path.clone()>"Newest attempts"</a> })}
+                        {earlier
+                            .map(|href| {
+                                view! {
+                                    <a class="button" href=href>
+                                        "Earlier attempts"
+                                    </a>
+                                }
+                            })}
+                        {before
+                            .map(|_| {
+                                view! {
+                                    <a class="button" href=path.clone()>
+                                        "Newest attempts"
+                                    </a>
+                                }
+                            })}
                         <a href=back>"Back"</a>
                     </nav>
                 </section>

@@ -32,9 +32,17 @@ pub fn Callback() -> impl IntoView {
             page.status(401);
             return view! {
                 <GuestLayout visitor=page.visitor.clone() title="You've been signed out">
-                    <Banner tone=Tone::Warning title="Your Entrepost session ended." text="Sign in, then press Configure & Test again. Nothing was connected."/>
+                    <Banner
+                        tone=Tone::Warning
+                        title="Your Entrepost session ended."
+                        text="Sign in, then press Configure & Test again. Nothing was connected."
+                    />
                     {told}
-                    <p><a class="button primary" href="/login?next=/account/email">"Sign in"</a></p>
+                    <p>
+                        <a class="button primary" href="/login?next=/account/email">
+                            "Sign in"
+                        </a>
+                    </p>
                 </GuestLayout>
             }
             .into_any();
@@ -43,9 +51,13 @@ pub fn Callback() -> impl IntoView {
             page.status(400);
             return view! {
                 <GuestLayout visitor=page.visitor.clone() title="Nothing to complete">
-                    <Banner tone=Tone::Warning title="Microsoft sends you to this page after signing in." text="Press Configure & Test to start."/>
+                    <Banner tone=Tone::Warning title="Microsoft sends you to this page after signing in." text="Press Configure & Test to start." />
                     {told}
-                    <p><a class="button primary" href=ACCOUNT_PATH>"Open User Account › Email"</a></p>
+                    <p>
+                        <a class="button primary" href=ACCOUNT_PATH>
+                            "Open User Account › Email"
+                        </a>
+                    </p>
                 </GuestLayout>
             }
             .into_any();
@@ -58,18 +70,18 @@ pub fn Callback() -> impl IntoView {
             ("admin_consent", &consent),
         ]
         .into_iter()
-        .filter_map(|(name, value)| value.clone().map(|value| view! { <input type="hidden" name=name value=value/> }))
+        .filter_map(|(name, value)| value.clone().map(|value| view! { <input type="hidden" name=name value=value /> }))
         .collect_view();
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Back from Microsoft">
                 <div class="with-script">
-                    <CompleteSignIn state=state.clone() code error error_description=description iss admin_consent=consent/>
+                    <CompleteSignIn state=state.clone() code error error_description=description iss admin_consent=consent />
                 </div>
                 <div class="without-script">
                     <form method="post" action=CompleteSignIn::PATH>
-                        <input type="hidden" name="state" value=state/>
+                        <input type="hidden" name="state" value=state />
                         {plain}
-                        <input type="hidden" name="plain" value="1"/>
+                        <input type="hidden" name="plain" value="1" />
                         <p>"One step left."</p>
                         <button class="button primary">"Complete the sign-in"</button>
                     </form>
@@ -113,7 +125,7 @@ fn shared_consent(page: &Page, consent: Option<&str>, error: Option<String>, des
     let why = error.as_deref().and_then(|error| told(page, error, description.as_deref()));
     view! {
         <GuestLayout visitor=visitor.clone() title="Back from Microsoft">
-            <Banner tone title text/>
+            <Banner tone title text />
             {why}
             <p class="quiet">"You can close this page."</p>
         </GuestLayout>

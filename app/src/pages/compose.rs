@@ -23,8 +23,8 @@ pub fn Compose() -> impl IntoView {
         let body = if view.senders.is_empty() { inbox::not_connected() } else { form(view, user.user_id(), &flash) };
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailTab::Compose/>
-                <ErrorSummary flash title="Your message wasn't sent." after="We saved it as a draft."/>
+                <MailNav place=MailTab::Compose />
+                <ErrorSummary flash title="Your message wasn't sent." after="We saved it as a draft." />
                 {body}
             </Layout>
         }
@@ -47,36 +47,54 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
         {waits(&senders)}
         <section class="sheet compose">
             <form method="post" action=SendMessage::PATH enctype="multipart/form-data" data-blank=blank data-owner=writer_id.to_string()>
-                <input type="hidden" name="key" value=form.key.clone()/>
-                <input type="hidden" name="writer" value=writer/>
-                <input type="hidden" name="revision" value="0"/>
+                <input type="hidden" name="key" value=form.key.clone() />
+                <input type="hidden" name="writer" value=writer />
+                <input type="hidden" name="revision" value="0" />
                 // The draft keeper shows it when the session ended.
                 <div class="signed-out" id="signed-out" role="alert" hidden=true>
                     <span>"You've been signed out. Your message is still here. "</span>
-                    <a href=format!("/login?next=/mail/compose%3Fdraft%3D{}", form.key) target="_blank">"Sign in again"</a>
+                    <a href=format!("/login?next=/mail/compose%3Fdraft%3D{}", form.key) target="_blank">
+                        "Sign in again"
+                    </a>
                     <span>" (opens a new tab), then press Send."</span>
                 </div>
                 // Enter presses the form's first button: it saves instead of sending by mistake.
-                <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">"Save draft"</button>
+                <button class="visually-hidden" name="action" value="save" tabindex="-1" aria-hidden="true">
+                    "Save draft"
+                </button>
                 {sender(senders, &form.mailbox, flash)}
-                <TextInput name="to" addresses=true label="To" value=form.to hint="Separate addresses with commas or new lines." flash=flash.clone()/>
+                <TextInput name="to" addresses=true label="To" value=form.to hint="Separate addresses with commas or new lines." flash=flash.clone() />
                 <details class="copies" open=copies>
                     <summary>"Cc and Bcc"</summary>
-                    <TextInput name="cc" addresses=true label="Cc" value=form.cc optional=true flash=flash.clone()/>
-                    <TextInput name="bcc" addresses=true label="Bcc" value=form.bcc optional=true hint="Other recipients won't see these addresses." flash=flash.clone()/>
+                    <TextInput name="cc" addresses=true label="Cc" value=form.cc optional=true flash=flash.clone() />
+                    <TextInput
+                        name="bcc"
+                        addresses=true
+                        label="Bcc"
+                        value=form.bcc
+                        optional=true
+                        hint="Other recipients won't see these addresses."
+                        flash=flash.clone()
+                    />
                 </details>
-                <TextInput name="subject" label="Subject" value=form.subject optional=true flash=flash.clone()/>
+                <TextInput name="subject" label="Subject" value=form.subject optional=true flash=flash.clone() />
                 <Field name="text" label="Message" flash=flash.clone()>
-                    <textarea id="text" name="text" rows="14" dir="auto" autofocus=writing aria-invalid=invalid.then_some("true")>{form.text}</textarea>
+                    <textarea id="text" name="text" rows="14" dir="auto" autofocus=writing aria-invalid=invalid.then_some("true")>
+                        {form.text}
+                    </textarea>
                 </Field>
                 <Field name="files" label="Attachments" optional=true flash=flash.clone()>
-                    <Attachments initial=attachments limit=attachment_limit/>
+                    <Attachments initial=attachments limit=attachment_limit />
                 </Field>
                 <div class="actions">
-                    <SubmitButton label="Send".to_owned() busy="Sending…".to_owned()/>
-                    <button class="button" name="action" value="save">"Save draft"</button>
-                    <button class="button danger" name="action" value="discard">"Discard"</button>
-                    <DraftKeeper/>
+                    <SubmitButton label="Send".to_owned() busy="Sending…".to_owned() />
+                    <button class="button" name="action" value="save">
+                        "Save draft"
+                    </button>
+                    <button class="button danger" name="action" value="discard">
+                        "Discard"
+                    </button>
+                    <DraftKeeper />
                 </div>
             </form>
         </section>
@@ -95,7 +113,9 @@ fn waits(senders: &[MailboxView]) -> AnyView {
             let text = format!("Messages from {} {wait} in the outbox until this is fixed.", mailbox.address);
             Some(view! {
                 <Banner tone=Tone::Warning title=problem.title.clone() text>
-                    <p><a href=ACCOUNT_PATH>"What to do"</a></p>
+                    <p>
+                        <a href=ACCOUNT_PATH>"What to do"</a>
+                    </p>
                 </Banner>
             })
         })
@@ -107,8 +127,11 @@ fn sender(senders: Vec<MailboxView>, chosen: &str, flash: &Flash) -> AnyView {
     if let [only] = senders.as_slice() {
         let (id, address) = (only.id.to_string(), only.address.clone());
         return view! {
-            <input type="hidden" name="mailbox" value=id/>
-            <p class="from"><span class="quiet">"From "</span><span class="address">{address}</span></p>
+            <input type="hidden" name="mailbox" value=id />
+            <p class="from">
+                <span class="quiet">"From "</span>
+                <span class="address">{address}</span>
+            </p>
         }
         .into_any();
     }
@@ -121,7 +144,11 @@ fn sender(senders: Vec<MailboxView>, chosen: &str, flash: &Flash) -> AnyView {
                     .map(|MailboxView { id, address, .. }| {
                         let value = id.to_string();
                         let selected = value == chosen;
-                        view! { <option value=value selected=selected>{address}</option> }
+                        view! {
+                            <option value=value selected=selected>
+                                {address}
+                            </option>
+                        }
                     })
                     .collect_view()}
             </select>

@@ -17,14 +17,24 @@ pub fn Drafts() -> impl IntoView {
         let drafts = page.backend.drafts.list(&user).await?;
         let empty = drafts.is_empty();
         Ok(view! {
-            <Layout user=user.signed_in() title="Drafts" trail="Mail" lead="Unsent messages. Drafts save automatically." section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailTab::Drafts/>
-                {empty.then(|| view! {
-                    <section class="sheet empty">
-                        <p class="empty-title">"No drafts"</p>
-                        <p class="quiet">"Messages you start writing are saved here."</p>
-                    </section>
-                })}
+            <Layout
+                user=user.signed_in()
+                title="Drafts"
+                trail="Mail"
+                lead="Unsent messages. Drafts save automatically."
+                section=Section::Mail
+                flash=flash.clone()
+            >
+                <MailNav place=MailTab::Drafts />
+                {empty
+                    .then(|| {
+                        view! {
+                            <section class="sheet empty">
+                                <p class="empty-title">"No drafts"</p>
+                                <p class="quiet">"Messages you start writing are saved here."</p>
+                            </section>
+                        }
+                    })}
                 <ul class="deliveries">{drafts.into_iter().map(draft).collect_view()}</ul>
             </Layout>
         }
@@ -36,8 +46,14 @@ fn draft(draft: DraftView) -> AnyView {
     let id = draft.id.to_string();
     let subject = if draft.subject.trim().is_empty() { "(no subject)".to_owned() } else { draft.subject };
     let href = format!("{COMPOSE_PATH}?draft={id}");
-    let to = (!draft.to.trim().is_empty())
-        .then(|| view! { <p><span class="quiet">"To "</span><span class="address">{draft.to}</span></p> });
+    let to = (!draft.to.trim().is_empty()).then(|| {
+        view! {
+            <p>
+                <span class="quiet">"To "</span>
+                <span class="address">{draft.to}</span>
+            </p>
+        }
+    });
     let attachments = match draft.attachments {
         0 => None,
         1 => Some("1 attachment".to_owned()),
@@ -45,12 +61,20 @@ fn draft(draft: DraftView) -> AnyView {
     };
     view! {
         <li class="sheet delivery">
-            <div class="sheet-head"><h2><a href=href.clone()><bdi>{subject}</bdi></a></h2></div>
+            <div class="sheet-head">
+                <h2>
+                    <a href=href.clone()>
+                        <bdi>{subject}</bdi>
+                    </a>
+                </h2>
+            </div>
             {to}
-            <p class="quiet">"Saved " <Time at=draft.updated_at/> {attachments.map(|text| format!(" · {text}"))}</p>
+            <p class="quiet">"Saved " <Time at=draft.updated_at /> {attachments.map(|text| format!(" · {text}"))}</p>
             <div class="actions">
-                <a class="button" href=href>"Continue editing"</a>
-                <Submit action=DiscardDraft::PATH values=vec![("draft", id)] label="Discard" class="button danger"/>
+                <a class="button" href=href>
+                    "Continue editing"
+                </a>
+                <Submit action=DiscardDraft::PATH values=vec![("draft", id)] label="Discard" class="button danger" />
             </div>
         </li>
     }

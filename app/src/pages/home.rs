@@ -30,7 +30,11 @@ pub fn Home() -> impl IntoView {
             .map(|(notice, path, action)| {
                 view! {
                     <Banner standing=true tone=notice.tone title=notice.title text=notice.text>
-                        <p><a class="button" href=path>{action}</a></p>
+                        <p>
+                            <a class="button" href=path>
+                                {action}
+                            </a>
+                        </p>
                     </Banner>
                 }
             })
@@ -39,13 +43,26 @@ pub fn Home() -> impl IntoView {
             <Layout user title="Home" lead section=Section::Home flash>
                 <div class="stack">{notices} {empty}</div>
                 <nav class="tiles" aria-label="Pages">
-                    <a class="tile" href=ACCOUNT_PATH><strong>"User Account › Email"</strong><span>"Connect and test your mailbox."</span></a>
-                    {admin.then(|| view! {
-                        <a class="tile" href=EMAIL_CONFIG_PATH><strong>"Institution Config › General › Email"</strong><span>"How the institution sends and receives."</span></a>
-                        <a class="tile" href=USERS_PATH><strong>"Institution › Users"</strong><span>"Invite people, see who is connected."</span></a>
-                    })}
+                    <a class="tile" href=ACCOUNT_PATH>
+                        <strong>"User Account › Email"</strong>
+                        <span>"Connect and test your mailbox."</span>
+                    </a>
+                    {admin
+                        .then(|| {
+                            view! {
+                                <a class="tile" href=EMAIL_CONFIG_PATH>
+                                    <strong>"Institution Config › General › Email"</strong>
+                                    <span>"How the institution sends and receives."</span>
+                                </a>
+                                <a class="tile" href=USERS_PATH>
+                                    <strong>"Institution › Users"</strong>
+                                    <span>"Invite people, see who is connected."</span>
+                                </a>
+                            }
+                        })}
                 </nav>
             </Layout>
-        }.into_any())
+        }
+        .into_any())
     })
 }

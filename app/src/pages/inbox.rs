@@ -34,7 +34,7 @@ pub fn Inbox() -> impl IntoView {
         let Some(view) = page.backend.inbox.inbox(&user, query).await? else {
             return Ok(view! {
                 <Layout user=user.signed_in() title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
-                    <MailNav place=MailTab::Inbox/>
+                    <MailNav place=MailTab::Inbox />
                     {not_connected()}
                 </Layout>
             }
@@ -52,13 +52,13 @@ pub fn Inbox() -> impl IntoView {
         );
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone() list=Some(("live", "messages"))>
-                <MailNav place=MailTab::Inbox/>
+                <MailNav place=MailTab::Inbox />
                 <div class="mail-columns">
                     <div class="mail-side">{mailboxes(&view)} {folders(&view)} {deleted_folder(&view)}</div>
                     <div class="mail-main">
-                        {search_form(&view)}
-                        <LiveMail events/>
-                        <div id="live" tabindex="-1">{list(&view)}</div>
+                        {search_form(&view)} <LiveMail events /> <div id="live" tabindex="-1">
+                            {list(&view)}
+                        </div>
                     </div>
                 </div>
             </Layout>
@@ -80,7 +80,11 @@ impl Page {
 pub(super) fn not_connected() -> AnyView {
     view! {
         <Banner tone=Tone::Warning title="No mailbox connected yet." text="Connect yours first: it takes a minute. Then you can send and receive here.">
-            <p><a class="button primary" href=ACCOUNT_PATH>"Connect my mailbox"</a></p>
+            <p>
+                <a class="button primary" href=ACCOUNT_PATH>
+                    "Connect my mailbox"
+                </a>
+            </p>
         </Banner>
     }
     .into_any()
@@ -102,10 +106,21 @@ fn mailboxes(view: &InboxView) -> AnyView {
         .map(|(id, name)| {
             let (href, name) = (format!("{INBOX_PATH}?mailbox={id}"), name.clone());
             let here = (*id == current).then_some("page");
-            view! { <li><a href=href aria-current=here>{name}</a></li> }
+            view! {
+                <li>
+                    <a href=href aria-current=here>
+                        {name}
+                    </a>
+                </li>
+            }
         })
         .collect_view();
-    view! { <nav aria-label="Mailboxes"><ul class="folders">{links}</ul></nav> }.into_any()
+    view! {
+        <nav aria-label="Mailboxes">
+            <ul class="folders">{links}</ul>
+        </nav>
+    }
+    .into_any()
 }
 
 fn sign(role: FolderRole) -> &'static str {
@@ -128,7 +143,16 @@ fn folders(view: &InboxView) -> AnyView {
             .map(|folder| {
                 let here = (folder.name == current).then_some("page");
                 let (href, title, sign) = (address(mailbox, &folder.name), folder.title.clone(), sign(folder.role));
-                view! { <li><a href=href aria-current=here><span aria-hidden="true" class="folder-sign">{sign}</span>{title}</a></li> }
+                view! {
+                    <li>
+                        <a href=href aria-current=here>
+                            <span aria-hidden="true" class="folder-sign">
+                                {sign}
+                            </span>
+                            {title}
+                        </a>
+                    </li>
+                }
             })
             .collect_view()
     };
@@ -138,7 +162,9 @@ fn folders(view: &InboxView) -> AnyView {
             <summary>"Folders"</summary>
             <ul class="folders">{links(&view.folders)}</ul>
         </details>
-        <nav aria-label="Folders" class="folders-wide"><ul class="folders">{links(&view.folders)}</ul></nav>
+        <nav aria-label="Folders" class="folders-wide">
+            <ul class="folders">{links(&view.folders)}</ul>
+        </nav>
     }
     .into_any()
 }
@@ -150,20 +176,31 @@ fn deleted_folder(view: &InboxView) -> Option<AnyView> {
         let may_be = |role| matches!(role, FolderRole::Other | FolderRole::Trash);
         let options = view.folders.iter().filter(|folder| may_be(folder.role)).map(|folder| {
             let is_it = folder.role == FolderRole::Trash;
-            view! { <option value=folder.name.clone() selected=is_it>{folder.title.clone()}</option> }
+            view! {
+                <option value=folder.name.clone() selected=is_it>
+                    {folder.title.clone()}
+                </option>
+            }
         });
         let form = view! {
             <form method="post" action=ChooseDeletedFolder::PATH class="sheet deleted-folder">
-                <input type="hidden" name="mailbox" value=view.mailbox.to_string()/>
+                <input type="hidden" name="mailbox" value=view.mailbox.to_string() />
                 <label for="deleted-folder">"Folder for deleted messages"</label>
-                <select id="deleted-folder" name="folder">{options.collect_view()}</select>
+                <select id="deleted-folder" name="folder">
+                    {options.collect_view()}
+                </select>
                 <button class="button small">"Choose"</button>
             </form>
         }
         .into_any();
         if here {
-            view! { <details class="more"><summary>"Choose another folder for deleted messages"</summary>{form}</details> }
-                .into_any()
+            view! {
+                <details class="more">
+                    <summary>"Choose another folder for deleted messages"</summary>
+                    {form}
+                </details>
+            }
+            .into_any()
         } else {
             form
         }
@@ -187,14 +224,18 @@ fn search_form(view: &InboxView) -> AnyView {
     let label = format!("Search in {}", view.folder.title);
     let all = (!search.is_empty()).then(|| {
         let href = address(view.mailbox, &view.folder.name);
-        view! { <a class="button" href=href>"Show all"</a> }
+        view! {
+            <a class="button" href=href>
+                "Show all"
+            </a>
+        }
     });
     view! {
         <search>
             <form method="get" action=INBOX_PATH class="search">
-                <input type="hidden" name="mailbox" value=mailbox/>
-                <input type="hidden" name="folder" value=folder/>
-                <input type="search" name="search" value=search aria-label=label.clone() placeholder=label maxlength="200"/>
+                <input type="hidden" name="mailbox" value=mailbox />
+                <input type="hidden" name="folder" value=folder />
+                <input type="search" name="search" value=search aria-label=label.clone() placeholder=label maxlength="200" />
                 <button class="button">"Search"</button>
                 {all}
             </form>
@@ -207,7 +248,11 @@ fn search_form(view: &InboxView) -> AnyView {
 fn list(view: &InboxView) -> AnyView {
     let problem = view.problem.as_ref().map(|problem| trouble(problem, view.address.clone(), view.as_of));
     if view.headers.is_empty() {
-        return view! { {problem} <section class="sheet empty">{empty(view)}</section> }.into_any();
+        return view! {
+            {problem}
+            <section class="sheet empty">{empty(view)}</section>
+        }
+        .into_any();
     }
     let (mailbox, folder) = (view.mailbox, view.folder.name.clone());
     // Deleting from the trash is final, so it asks.
@@ -216,12 +261,19 @@ fn list(view: &InboxView) -> AnyView {
             <details class="confirm" id="delete-for-good">
                 <summary class="danger">"Delete permanently"</summary>
                 <p>"You can't undo this."</p>
-                <button class="button small danger" name="action" value="delete">"Yes, delete permanently"</button>
+                <button class="button small danger" name="action" value="delete">
+                    "Yes, delete permanently"
+                </button>
             </details>
         }
         .into_any()
     } else {
-        view! { <button class="button small" name="action" value="delete">"Delete"</button> }.into_any()
+        view! {
+            <button class="button small" name="action" value="delete">
+                "Delete"
+            </button>
+        }
+        .into_any()
     };
     let rows = view.headers.iter().map(|header| row(view, header)).collect_view();
     let unread = (view.search.is_empty() && view.unread > 0).then(|| format!(", {} unread", view.unread));
@@ -234,18 +286,30 @@ fn list(view: &InboxView) -> AnyView {
     view! {
         {problem}
         <form method="post" action=ActOnMail::PATH class="sheet messages-sheet">
-            <input type="hidden" name="mailbox" value=mailbox.to_string()/>
-            <input type="hidden" name="folder" value=folder/>
-            <input type="hidden" name="validity" value=view.uid_validity.to_string()/>
-            <input type="hidden" name="page" value=view.page.to_string()/>
-            <input type="hidden" name="search" value=view.search.clone()/>
+            <input type="hidden" name="mailbox" value=mailbox.to_string() />
+            <input type="hidden" name="folder" value=folder />
+            <input type="hidden" name="validity" value=view.uid_validity.to_string() />
+            <input type="hidden" name="page" value=view.page.to_string() />
+            <input type="hidden" name="search" value=view.search.clone() />
             <div class="messages-head">
-                <p class="quiet" role="status">{count}{unread}{view.looked_through.then(|| format!(". {}", partly_searched(&view.search)))}</p>
+                <p class="quiet" role="status">
+                    {count}
+                    {unread}
+                    {view.looked_through.then(|| format!(". {}", partly_searched(&view.search)))}
+                </p>
                 <div class="bulk" role="group" aria-label="With the selected messages">
-                    <button class="button small" name="action" value="read">"Mark read"</button>
-                    <button class="button small" name="action" value="unread">"Mark unread"</button>
-                    <button class="button small" name="action" value="flag">"Flag"</button>
-                    <button class="button small" name="action" value="unflag">"Unflag"</button>
+                    <button class="button small" name="action" value="read">
+                        "Mark read"
+                    </button>
+                    <button class="button small" name="action" value="unread">
+                        "Mark unread"
+                    </button>
+                    <button class="button small" name="action" value="flag">
+                        "Flag"
+                    </button>
+                    <button class="button small" name="action" value="unflag">
+                        "Unflag"
+                    </button>
                     {delete}
                 </div>
             </div>
@@ -261,8 +325,10 @@ pub(super) fn trouble(problem: &Diagnosis, address: String, as_of: Option<Timest
     let remedy = problem.remedy;
     view! {
         <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()>
-            {as_of.map(|at| view! { <p class="quiet">"Last updated " <Time at format=TimeFormat::Hour/> "."</p> })}
-            <div class="actions"><Remedies remedy address/></div>
+            {as_of.map(|at| view! { <p class="quiet">"Last updated " <Time at format=TimeFormat::Hour /> "."</p> })}
+            <div class="actions">
+                <Remedies remedy address />
+            </div>
         </Banner>
     }
     .into_any()
@@ -283,9 +349,18 @@ fn empty(view: &InboxView) -> AnyView {
     };
     let refresh = (!view.fetching && view.problem.is_none() && view.search.is_empty()).then(|| {
         let values = vec![("mailbox", view.mailbox.to_string()), ("folder", view.folder.name.clone())];
-        view! { <div class="without-script"><Submit action=RefreshMail::PATH values label="Check for new mail"/></div> }
+        view! {
+            <div class="without-script">
+                <Submit action=RefreshMail::PATH values label="Check for new mail" />
+            </div>
+        }
     });
-    view! { <p class="empty-title">{title}</p><p class="quiet">{text}</p>{refresh} }.into_any()
+    view! {
+        <p class="empty-title">{title}</p>
+        <p class="quiet">{text}</p>
+        {refresh}
+    }
+    .into_any()
 }
 
 fn row(view: &InboxView, header: &HeaderView) -> AnyView {
@@ -310,19 +385,55 @@ fn row(view: &InboxView, header: &HeaderView) -> AnyView {
     let unread = !header.seen && !outgoing;
     view! {
         <li class="mail-row" class:unread=unread data-uid=uid.clone()>
-            <label class="pick"><input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{}-{uid}", view.uid_validity) aria-label=select/></label>
+            <label class="pick">
+                <input type="checkbox" name="uids[]" value=uid.clone() id=format!("pick-{}-{uid}", view.uid_validity) aria-label=select />
+            </label>
             <a href=href id=format!("open-{}-{uid}", view.uid_validity)>
                 <span class="mail-who">
-                    {unread.then(|| view! { <span class="unread-dot" aria-hidden="true">"●"</span><span class="visually-hidden">"Unread: "</span> })}
-                    <bdi>{correspondent}</bdi>
+                    {unread
+                        .then(|| {
+                            view! {
+                                <span class="unread-dot" aria-hidden="true">
+                                    "●"
+                                </span>
+                                <span class="visually-hidden">"Unread: "</span>
+                            }
+                        })} <bdi>{correspondent}</bdi>
                 </span>
-                <span class="mail-subject"><bdi>{subject}</bdi></span>
+                <span class="mail-subject">
+                    <bdi>{subject}</bdi>
+                </span>
                 <span class="mail-marks">
-                    {header.answered.then(|| view! { <span aria-hidden="true">"↩"</span><span class="visually-hidden">" Answered"</span> })}
-                    {header.attachments.then(|| view! { <span aria-hidden="true">"📎"</span><span class="visually-hidden">" Has attachments"</span> })}
-                    {header.flagged.then(|| view! { <span class="flagged" aria-hidden="true">"⚑"</span><span class="visually-hidden">" Flagged"</span> })}
+                    {header
+                        .answered
+                        .then(|| {
+                            view! {
+                                <span aria-hidden="true">"↩"</span>
+                                <span class="visually-hidden">" Answered"</span>
+                            }
+                        })}
+                    {header
+                        .attachments
+                        .then(|| {
+                            view! {
+                                <span aria-hidden="true">"📎"</span>
+                                <span class="visually-hidden">" Has attachments"</span>
+                            }
+                        })}
+                    {header
+                        .flagged
+                        .then(|| {
+                            view! {
+                                <span class="flagged" aria-hidden="true">
+                                    "⚑"
+                                </span>
+                                <span class="visually-hidden">" Flagged"</span>
+                            }
+                        })}
                 </span>
-                <span class="mail-time"><Time at=header.received_at format=TimeFormat::Short/></span>
+                <span class="mail-time">
+                    <Time at=header.received_at format=TimeFormat::Short />
+                </span>
             </a>
         </li>
     }
@@ -334,8 +445,20 @@ fn pages(view: &InboxView) -> Option<AnyView> {
         let base = address(view.mailbox, &view.folder.name);
         let search = if view.search.is_empty() { String::new() } else { format!("&search={}", escaped(&view.search)) };
         let link = |page: u32| format!("{base}&page={page}{search}");
-        let newer = (view.page > 1).then(|| view! { <a class="button" href=link(view.page - 1)>"Newer"</a> });
-        let older = (view.page < view.pages).then(|| view! { <a class="button" href=link(view.page + 1)>"Older"</a> });
+        let newer = (view.page > 1).then(|| {
+            view! {
+                <a class="button" href=link(view.page - 1)>
+                    "Newer"
+                </a>
+            }
+        });
+        let older = (view.page < view.pages).then(|| {
+            view! {
+                <a class="button" href=link(view.page + 1)>
+                    "Older"
+                </a>
+            }
+        });
         let (page, pages) = (view.page, view.pages);
         view! {
             <nav class="actions" aria-label="Pages">

@@ -23,13 +23,20 @@ pub fn Invitation() -> impl IntoView {
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
                         <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
-                        <ErrorSummary flash title="Password not set. Check the fields below."/>
+                        <ErrorSummary flash title="Password not set. Check the fields below." />
                         <form method="post" action=AcceptInvitation::PATH>
-                            <input type="hidden" name="token" value=token/>
-                            <input type="hidden" autocomplete="username" value=invitation.address/>
-                            <TextInput name="password" label="Password" kind="password" autocomplete="new-password" hint="At least 12 characters. Several words in a row are easy to remember." flash=fields.clone()/>
-                            <TextInput name="repeated" label="Confirm password" kind="password" autocomplete="new-password" flash=fields/>
-                            <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned()/>
+                            <input type="hidden" name="token" value=token />
+                            <input type="hidden" autocomplete="username" value=invitation.address />
+                            <TextInput
+                                name="password"
+                                label="Password"
+                                kind="password"
+                                autocomplete="new-password"
+                                hint="At least 12 characters. Several words in a row are easy to remember."
+                                flash=fields.clone()
+                            />
+                            <TextInput name="repeated" label="Confirm password" kind="password" autocomplete="new-password" flash=fields />
+                            <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned() />
                         </form>
                     </GuestLayout>
                 }
@@ -39,8 +46,16 @@ pub fn Invitation() -> impl IntoView {
                 page.status(page.backend.told(error).status());
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="This link does not work">
-                        <Banner tone=Tone::Problem title="It was already used, has expired, or was replaced by a newer one." text="Ask your administrator for a new link. If you already have a password, sign in with it."/>
-                        <p><a class="button" href=LOGIN_PATH>"Go to the sign-in page"</a></p>
+                        <Banner
+                            tone=Tone::Problem
+                            title="It was already used, has expired, or was replaced by a newer one."
+                            text="Ask your administrator for a new link. If you already have a password, sign in with it."
+                        />
+                        <p>
+                            <a class="button" href=LOGIN_PATH>
+                                "Go to the sign-in page"
+                            </a>
+                        </p>
                     </GuestLayout>
                 }
                 .into_any()

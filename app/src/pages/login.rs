@@ -26,13 +26,13 @@ pub fn Login() -> impl IntoView {
         let fields = flash.clone();
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
-                <ErrorSummary flash title="Not signed in. Check the fields below."/>
+                <ErrorSummary flash title="Not signed in. Check the fields below." />
                 {is_writing.then(|| view! { <p>"Your message is waiting: sign in to get it back."</p> })}
                 <form method="post" action=SignIn::PATH>
-                    <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone()/>
-                    <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields/>
-                    <input type="hidden" name="next" value=next.as_str().to_owned()/>
-                    <SubmitButton label="Sign in".to_owned() busy="Signing in…".to_owned()/>
+                    <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone() />
+                    <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields />
+                    <input type="hidden" name="next" value=next.as_str().to_owned() />
+                    <SubmitButton label="Sign in".to_owned() busy="Signing in…".to_owned() />
                 </form>
                 <details class="forgot">
                     <summary>"Forgot your password?"</summary>

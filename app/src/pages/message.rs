@@ -51,14 +51,12 @@ pub fn Message() -> impl IntoView {
         let problem = view.problem.as_ref().map(|problem| inbox::trouble(problem, view.address.clone(), None));
         Ok(view! {
             <Layout user=user.signed_in() title=subject trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailTab::Message/>
+                <MailNav place=MailTab::Message />
                 {problem}
-                <article class="sheet opened">
-                    {head(&view)}
-                    {actions(&view, &origin)}
-                    {body(&view, remote_images, as_text)}
-                </article>
-                <p class="back"><a href=back>"Back to " {folder}</a></p>
+                <article class="sheet opened">{head(&view)} {actions(&view, &origin)} {body(&view, remote_images, as_text)}</article>
+                <p class="back">
+                    <a href=back>"Back to " {folder}</a>
+                </p>
             </Layout>
         }
         .into_any())
@@ -80,7 +78,12 @@ impl Origin {
 
 fn people(all: &[String]) -> AnyView {
     let last = all.len().saturating_sub(1);
-    let each = all.iter().enumerate().map(|(at, one)| view! { <bdi>{one.clone()}</bdi>{(at < last).then_some(", ")} });
+    let each = all.iter().enumerate().map(|(at, one)| {
+        view! {
+            <bdi>{one.clone()}</bdi>
+            {(at < last).then_some(", ")}
+        }
+    });
     each.collect_view().into_any()
 }
 
@@ -90,16 +93,52 @@ fn head(view: &MessageView) -> AnyView {
         let both = !name.is_empty() && !address.is_empty() && name != address;
         view! {
             <bdi>{if name.is_empty() { address.clone() } else { name }}</bdi>
-            {both.then(|| view! { " " <span class="quiet address">"<" <bdi>{address}</bdi> ">"</span> })}
+            {both
+                .then(|| {
+                    view! {
+                        " "
+                        <span class="quiet address">"<" <bdi>{address}</bdi> ">"</span>
+                    }
+                })}
             {(at < last).then_some(", ")}
         }
     });
     view! {
         <dl class="opened-head">
-            <div><dt>"From"</dt><dd>{from.collect_view()}</dd></div>
-            {(!view.to.is_empty()).then(|| view! { <div><dt>"To"</dt><dd>{people(&view.to)}</dd></div> })}
-            {(!view.cc.is_empty()).then(|| view! { <div><dt>"Cc"</dt><dd>{people(&view.cc)}</dd></div> })}
-            {view.received_at.map(|at| view! { <div><dt>"Received"</dt><dd><Time at/></dd></div> })}
+            <div>
+                <dt>"From"</dt>
+                <dd>{from.collect_view()}</dd>
+            </div>
+            {(!view.to.is_empty())
+                .then(|| {
+                    view! {
+                        <div>
+                            <dt>"To"</dt>
+                            <dd>{people(&view.to)}</dd>
+                        </div>
+                    }
+                })}
+            {(!view.cc.is_empty())
+                .then(|| {
+                    view! {
+                        <div>
+                            <dt>"Cc"</dt>
+                            <dd>{people(&view.cc)}</dd>
+                        </div>
+                    }
+                })}
+            {view
+                .received_at
+                .map(|at| {
+                    view! {
+                        <div>
+                            <dt>"Received"</dt>
+                            <dd>
+                                <Time at />
+                            </dd>
+                        </div>
+                    }
+                })}
         </dl>
     }
     .into_any()
@@ -129,20 +168,20 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
             <details class="confirm">
                 <summary class="danger">"Delete permanently"</summary>
                 <p>"You can't undo this."</p>
-                <Submit action=ActOnMail::PATH values=act("delete") label="Yes, delete permanently" class="button danger"/>
+                <Submit action=ActOnMail::PATH values=act("delete") label="Yes, delete permanently" class="button danger" />
             </details>
         }
         .into_any()
     } else {
-        view! { <Submit action=ActOnMail::PATH values=act("delete") label="Delete" class="button danger"/> }.into_any()
+        view! { <Submit action=ActOnMail::PATH values=act("delete") label="Delete" class="button danger" /> }.into_any()
     };
     view! {
         <div class="actions opened-actions">
-            <Submit action=AnswerMessage::PATH values=answer("reply") zone_at=view.received_at label="Reply" class="button primary" busy="Opening…"/>
-            <Submit action=AnswerMessage::PATH values=answer("reply_all") zone_at=view.received_at label="Reply all" busy="Opening…"/>
-            <Submit action=AnswerMessage::PATH values=answer("forward") zone_at=view.received_at label="Forward" busy="Opening…"/>
-            <Submit action=ActOnMail::PATH values=act("unread") label="Mark unread"/>
-            <Submit action=ActOnMail::PATH values=stay(flag) label=label/>
+            <Submit action=AnswerMessage::PATH values=answer("reply") zone_at=view.received_at label="Reply" class="button primary" busy="Opening…" />
+            <Submit action=AnswerMessage::PATH values=answer("reply_all") zone_at=view.received_at label="Reply all" busy="Opening…" />
+            <Submit action=AnswerMessage::PATH values=answer("forward") zone_at=view.received_at label="Forward" busy="Opening…" />
+            <Submit action=ActOnMail::PATH values=act("unread") label="Mark unread" />
+            <Submit action=ActOnMail::PATH values=stay(flag) label=label />
             {delete}
         </div>
     }
@@ -152,7 +191,12 @@ fn actions(view: &MessageView, origin: &Origin) -> AnyView {
 fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     let Some(body) = &view.body else {
         let text = if view.problem.is_some() { "Can't load this message right now." } else { "Loading the message…" };
-        return view! { <p class="quiet" role="status">{text}</p> }.into_any();
+        return view! {
+            <p class="quiet" role="status">
+                {text}
+            </p>
+        }
+        .into_any();
     };
     let query = view.place.query();
     let other = (body.html && body.text.is_some()).then(|| {
@@ -167,8 +211,9 @@ fn body(view: &MessageView, remote_images: bool, as_text: bool) -> AnyView {
     view! {
         {content(body, &query, &images, as_text)}
         <p class="opened-foot quiet">
-            {other}
-            <a href=format!("{MESSAGE_RAW_PATH}?{query}") download="">"Download original (.eml)"</a>
+            {other} <a href=format!("{MESSAGE_RAW_PATH}?{query}") download="">
+                "Download original (.eml)"
+            </a>
         </p>
     }
     .into_any()
@@ -192,12 +237,8 @@ fn content(body: &BodyView, query: &str, images: &Images, as_text: bool) -> AnyV
         {body.protection.map(protection)}
         {body.invitation.as_ref().map(invitation)}
         {shown}
-        {body.damaged.then(|| view! {
-            <p class="quiet">"Part of this text was damaged in transit and can't be read."</p>
-        })}
-        {body.truncated.then(|| view! {
-            <p class="quiet">"Message truncated. Download it to see the rest."</p>
-        })}
+        {body.damaged.then(|| view! { <p class="quiet">"Part of this text was damaged in transit and can't be read."</p> })}
+        {body.truncated.then(|| view! { <p class="quiet">"Message truncated. Download it to see the rest."</p> })}
         {parts(body, query)}
         {nested}
     }
@@ -207,11 +248,19 @@ fn content(body: &BodyView, query: &str, images: &Images, as_text: bool) -> AnyV
 fn plain(text: &[TextPiece]) -> AnyView {
     let pieces = text.iter().cloned().map(|piece| match piece {
         TextPiece::Words(words) => view! { {words} }.into_any(),
-        TextPiece::Link { href, words } => {
-            view! { <a href=href target="_blank" rel="noopener noreferrer nofollow">{words}</a> }.into_any()
+        TextPiece::Link { href, words } => view! {
+            <a href=href target="_blank" rel="noopener noreferrer nofollow">
+                {words}
+            </a>
         }
+        .into_any(),
     });
-    view! { <pre class="mail-text" dir="auto">{pieces.collect_view()}</pre> }.into_any()
+    view! {
+        <pre class="mail-text" dir="auto">
+            {pieces.collect_view()}
+        </pre>
+    }
+    .into_any()
 }
 
 fn without_text(body: &BodyView) -> AnyView {
@@ -226,11 +275,17 @@ fn without_text(body: &BodyView) -> AnyView {
 fn protection(kind: Protection) -> AnyView {
     match kind {
         Protection::Encrypted => view! {
-            <p class="mail-note"><strong>"This message is encrypted."</strong> " Open it in Outlook, where your key is."</p>
+            <p class="mail-note">
+                <strong>"This message is encrypted."</strong>
+                " Open it in Outlook, where your key is."
+            </p>
         }
         .into_any(),
         Protection::Signed => view! {
-            <p class="mail-note"><strong>"Signed, not verified."</strong> " Entrepost shows the signed text but doesn't check the signature."</p>
+            <p class="mail-note">
+                <strong>"Signed, not verified."</strong>
+                " Entrepost shows the signed text but doesn't check the signature."
+            </p>
         }
         .into_any(),
     }
@@ -238,7 +293,7 @@ fn protection(kind: Protection) -> AnyView {
 
 fn event_time(at: &EventTime) -> AnyView {
     match at.clone() {
-        EventTime::Instant(at) => view! { <Time at/> }.into_any(),
+        EventTime::Instant(at) => view! { <Time at /> }.into_any(),
         EventTime::Day(words) | EventTime::Local(words) => view! { {words} }.into_any(),
     }
 }
@@ -252,35 +307,73 @@ fn invitation(event: &Invitation) -> AnyView {
     };
     let start = event.start.as_ref().map(event_time);
     let end = event.end.as_ref().filter(|end| event.start.as_ref() != Some(*end)).map(event_time);
-    let guests =
-        (!event.guests.is_empty()).then(|| view! { <div><dt>"Who"</dt><dd>{people(&event.guests)}</dd></div> });
+    let guests = (!event.guests.is_empty()).then(|| {
+        view! {
+            <div>
+                <dt>"Who"</dt>
+                <dd>{people(&event.guests)}</dd>
+            </div>
+        }
+    });
     let links = event.links.iter().cloned().map(|link| {
         let words = link.clone();
-        view! { <a href=link target="_blank" rel="noopener noreferrer nofollow">{words}</a> }
+        view! {
+            <a href=link target="_blank" rel="noopener noreferrer nofollow">
+                {words}
+            </a>
+        }
     });
-    let links = (!event.links.is_empty())
-        .then(|| view! { <div><dt>"Link"</dt><dd class="mail-links">{links.collect_view()}</dd></div> });
+    let links = (!event.links.is_empty()).then(|| {
+        view! {
+            <div>
+                <dt>"Link"</dt>
+                <dd class="mail-links">{links.collect_view()}</dd>
+            </div>
+        }
+    });
     let row = |name: &'static str, value: &str| {
-        (!value.is_empty()).then(|| view! { <div><dt>{name}</dt><dd><bdi>{value.to_owned()}</bdi></dd></div> })
+        (!value.is_empty()).then(|| {
+            view! {
+                <div>
+                    <dt>{name}</dt>
+                    <dd>
+                        <bdi>{value.to_owned()}</bdi>
+                    </dd>
+                </div>
+            }
+        })
     };
     view! {
         <section class="invitation" aria-labelledby="invitation-title">
             <h2 id="invitation-title">{title} ": " <bdi>{event.summary.clone()}</bdi></h2>
             <dl class="opened-head">
-                {start.map(|start| view! {
-                    <div>
-                        <dt>"When"</dt>
-                        <dd>{start} {end.map(|end| view! { " – " {end} })} {event.repeats.then_some(" (repeats)")}</dd>
-                    </div>
-                })}
-                {row("Where", &event.location)}
-                {row("Organizer", &event.organizer)}
-                {guests}
-                {links}
+                {start
+                    .map(|start| {
+                        view! {
+                            <div>
+                                <dt>"When"</dt>
+                                <dd>
+                                    {start}
+                                    {end
+                                        .map(|end| {
+                                            view! {
+                                                " – "
+                                                {end}
+                                            }
+                                        })} {event.repeats.then_some(" (repeats)")}
+                                </dd>
+                            </div>
+                        }
+                    })} {row("Where", &event.location)} {row("Organizer", &event.organizer)} {guests} {links}
             </dl>
-            {(!event.description.trim().is_empty()).then(|| view! {
-                <pre class="mail-text" dir="auto">{event.description.clone()}</pre>
-            })}
+            {(!event.description.trim().is_empty())
+                .then(|| {
+                    view! {
+                        <pre class="mail-text" dir="auto">
+                            {event.description.clone()}
+                        </pre>
+                    }
+                })}
             <p class="quiet">"Reply in Outlook or Teams: that adds it to your calendar."</p>
         </section>
     }
@@ -291,15 +384,34 @@ fn message_within(nested: &NestedView, query: &str, images: &Images) -> AnyView 
     let subject = if nested.subject.is_empty() { "(no subject)".to_owned() } else { nested.subject.clone() };
     let query = format!("{query}&nested={}", nested.path);
     let row = |name: &'static str, value: &str| {
-        (!value.is_empty()).then(|| view! { <div><dt>{name}</dt><dd><bdi>{value.to_owned()}</bdi></dd></div> })
+        (!value.is_empty()).then(|| {
+            view! {
+                <div>
+                    <dt>{name}</dt>
+                    <dd>
+                        <bdi>{value.to_owned()}</bdi>
+                    </dd>
+                </div>
+            }
+        })
     };
     view! {
         <details class="message-within">
             <summary>"Message: " <bdi>{subject}</bdi></summary>
             <dl class="opened-head">
-                {row("From", &nested.from)}
-                {row("To", &nested.to)}
-                {nested.date.map(|at| view! { <div><dt>"Date"</dt><dd><Time at/></dd></div> })}
+                {row("From", &nested.from)} {row("To", &nested.to)}
+                {nested
+                    .date
+                    .map(|at| {
+                        view! {
+                            <div>
+                                <dt>"Date"</dt>
+                                <dd>
+                                    <Time at />
+                                </dd>
+                            </div>
+                        }
+                    })}
             </dl>
             {content(&nested.body, &query, images, false)}
         </details>
@@ -312,7 +424,9 @@ fn frame(body: &BodyView, query: &str, images: &Images) -> AnyView {
         view! {
             <p class="images-blocked">
                 <span>"Remote images are blocked to protect your privacy."</span>
-                <a class="button small" href=images.page.clone()>"Load images"</a>
+                <a class="button small" href=images.page.clone()>
+                    "Load images"
+                </a>
             </p>
         }
     });
@@ -320,13 +434,7 @@ fn frame(body: &BodyView, query: &str, images: &Images) -> AnyView {
     let source = format!("{MESSAGE_DOCUMENT_PATH}?{query}{shown}");
     view! {
         {blocked}
-        <iframe
-            class="mail-frame"
-            title="The message"
-            sandbox="allow-popups allow-popups-to-escape-sandbox"
-            referrerpolicy="no-referrer"
-            src=source
-        ></iframe>
+        <iframe class="mail-frame" title="The message" sandbox="allow-popups allow-popups-to-escape-sandbox" referrerpolicy="no-referrer" src=source></iframe>
     }
     .into_any()
 }
@@ -342,7 +450,15 @@ fn parts(body: &BodyView, query: &str) -> Option<AnyView> {
                 let damaged = part.damaged.then(|| {
                     view! { <span class="damaged">" Damaged in transit: part of it is lost."</span> }
                 });
-                view! { <li><a href=href download=""><bdi>{name}</bdi></a> <span class="quiet">{size}</span>{damaged}</li> }
+                view! {
+                    <li>
+                        <a href=href download="">
+                            <bdi>{name}</bdi>
+                        </a>
+                        <span class="quiet">{size}</span>
+                        {damaged}
+                    </li>
+                }
             })
             .collect_view();
         view! {

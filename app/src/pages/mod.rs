@@ -149,11 +149,22 @@ fn trouble(page: &Page, user: SignedIn, error: &AppError) -> AnyView {
     let locked = matches!(error, AppError::MailLocked);
     view! {
         <Layout user title section=Section::Other>
-            <Banner tone=Tone::Problem title=text/>
-            {locked.then(|| view! {
-                <p><a class="button primary" href=ACCOUNT_PATH>"User Account › Email"</a></p>
-            })}
-            <p><a class="button" href="/">"Go to the home page"</a></p>
+            <Banner tone=Tone::Problem title=text />
+            {locked
+                .then(|| {
+                    view! {
+                        <p>
+                            <a class="button primary" href=ACCOUNT_PATH>
+                                "User Account › Email"
+                            </a>
+                        </p>
+                    }
+                })}
+            <p>
+                <a class="button" href="/">
+                    "Go to the home page"
+                </a>
+            </p>
         </Layout>
     }
     .into_any()

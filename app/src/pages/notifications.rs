@@ -15,7 +15,13 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
     let works = view.ready && view.custom_from;
     let nothing = !view.system_smtp && !works;
     let banner = if nothing {
-        Some(view! { <Banner tone=Tone::Warning title="Notifications can't be sent." text="This server has no system SMTP and no tested notification mailbox. Copy invitation links and send them yourself."/> }.into_any())
+        Some(view! {
+            <Banner
+                tone=Tone::Warning
+                title="Notifications can't be sent."
+                text="This server has no system SMTP and no tested notification mailbox. Copy invitation links and send them yourself."
+            />
+        }.into_any())
     } else {
         view.problem.clone().filter(|_| view.custom_from).map(|problem| {
             let text = format!(
@@ -26,7 +32,7 @@ pub(super) fn notifications(view: &NotificationView, exchange_ready: bool) -> An
                     "Without a system SMTP none are sent."
                 }
             );
-            view! { <Banner tone=Tone::Problem title="The notification mailbox doesn't work." text/> }.into_any()
+            view! { <Banner tone=Tone::Problem title="The notification mailbox doesn't work." text /> }.into_any()
         })
     };
     let custom = view.custom_from.then(|| custom(view, exchange_ready));
@@ -56,7 +62,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
                 {state_badge(mailbox.state)}
                 <details class="confirm">
                     <summary class="danger">"Stop using this mailbox"</summary>
-                    <Submit action=DisconnectNotifications::PATH values=vec![] label="Yes, stop" class="button danger"/>
+                    <Submit action=DisconnectNotifications::PATH values=vec![] label="Yes, stop" class="button danger" />
                 </details>
             </div>
         }
@@ -68,9 +74,11 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
                 <div class="field">
                     <label for="mailbox">"Send through a connected mailbox"</label>
                     <p class="hint">"For a shared address, which can't sign in. The mailbox needs the Send As permission."</p>
-                    <select id="mailbox" name="mailbox">{options}</select>
+                    <select id="mailbox" name="mailbox">
+                        {options}
+                    </select>
                 </div>
-                <SubmitButton label="Send a test".to_owned() busy="Starting…".to_owned() class="button".to_owned()/>
+                <SubmitButton label="Send a test".to_owned() busy="Starting…".to_owned() class="button".to_owned() />
             </form>
         }
     });
@@ -78,7 +86,7 @@ fn custom(view: &NotificationView, exchange_ready: bool) -> AnyView {
         {sender}
         <form method="post" action=StartNotifications::PATH>
             <p>"If " <strong>{address.clone()}</strong> " is a mailbox, connect it: sign in at Microsoft as that mailbox."</p>
-            <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class="button".to_owned()/>
+            <SubmitButton label="Configure & Test".to_owned() busy="Going to Microsoft…".to_owned() class="button".to_owned() />
         </form>
         {pair}
     }

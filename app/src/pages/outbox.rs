@@ -38,20 +38,44 @@ pub fn Outbox() -> impl IntoView {
             messages.last().filter(|_| more).map(|last| format!("{OUTBOX_PATH}?before={}", last.created_at.0));
         let empty = messages.is_empty();
         Ok(view! {
-            <Layout user=user.signed_in() title="Sent & delivery" trail="Mail" lead="Messages you sent from Entrepost, with delivery status." section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailTab::Outbox/>
-                <LiveMail events/>
+            <Layout
+                user=user.signed_in()
+                title="Sent & delivery"
+                trail="Mail"
+                lead="Messages you sent from Entrepost, with delivery status."
+                section=Section::Mail
+                flash=flash.clone()
+            >
+                <MailNav place=MailTab::Outbox />
+                <LiveMail events />
                 <div id="live" tabindex="-1">
-                    {empty.then(|| view! {
-                        <section class="sheet empty">
-                            <p class="empty-title">"No messages yet."</p>
-                            <p class="quiet">"Messages you send appear here with their delivery status."</p>
-                        </section>
-                    })}
+                    {empty
+                        .then(|| {
+                            view! {
+                                <section class="sheet empty">
+                                    <p class="empty-title">"No messages yet."</p>
+                                    <p class="quiet">"Messages you send appear here with their delivery status."</p>
+                                </section>
+                            }
+                        })}
                     <ul class="deliveries">{messages.into_iter().map(entry).collect_view()}</ul>
                     <nav class="actions" aria-label="Pages">
-                        {earlier.map(|href| view! { <a class="button" href=href>"Earlier messages"</a> })}
-                        {before.map(|_| view! { <a class="button" href=OUTBOX_PATH>"Newest messages"</a> })}
+                        {earlier
+                            .map(|href| {
+                                view! {
+                                    <a class="button" href=href>
+                                        "Earlier messages"
+                                    </a>
+                                }
+                            })}
+                        {before
+                            .map(|_| {
+                                view! {
+                                    <a class="button" href=OUTBOX_PATH>
+                                        "Newest messages"
+                                    </a>
+                                }
+                            })}
                     </nav>
                 </div>
             </Layout>
@@ -75,11 +99,15 @@ pub fn SentMessage() -> impl IntoView {
         let title = subject(&sent.delivery);
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone()>
-                <MailNav place=MailTab::Outbox/>
+                <MailNav place=MailTab::Outbox />
                 // A final state does not change: nothing to follow.
-                {moving.then(|| view! { <LiveMail events/> })}
-                <div id="live" tabindex="-1">{opened(sent)}</div>
-                <p class="back"><a href=OUTBOX_PATH>"Back to Sent & delivery"</a></p>
+                {moving.then(|| view! { <LiveMail events /> })}
+                <div id="live" tabindex="-1">
+                    {opened(sent)}
+                </div>
+                <p class="back">
+                    <a href=OUTBOX_PATH>"Back to Sent & delivery"</a>
+                </p>
             </Layout>
         }
         .into_any())
@@ -106,16 +134,28 @@ fn badge(message: &DeliveryView) -> AnyView {
             ("badge warning", "!", format!("Sent to {} of {all}", all - refused).into_any())
         }
         (DeliveryState::Sent, _) => ("badge ok", "✓", text("Sent")),
-        (DeliveryState::Deferred, Some(at)) => {
-            ("badge warning", "!", view! { "Will retry at " <Time at format=TimeFormat::Hour/> }.into_any())
-        }
+        (DeliveryState::Deferred, Some(at)) => (
+            "badge warning",
+            "!",
+            view! {
+                "Will retry at "
+                <Time at format=TimeFormat::Hour />
+            }
+            .into_any(),
+        ),
         (DeliveryState::Deferred, None) => ("badge warning", "!", text("Will retry")),
         (DeliveryState::Failed, _) => ("badge bad", "✕", text("Failed")),
         (DeliveryState::Bounced, _) => ("badge bad", "✕", text("Bounced")),
         (DeliveryState::Unknown, _) => ("badge warning", "?", text("Not confirmed")),
         (DeliveryState::Cancelled, _) => ("badge", "–", text("Cancelled")),
     };
-    view! { <span class=class><span aria-hidden="true">{sign} " "</span>{word}</span> }.into_any()
+    view! {
+        <span class=class>
+            <span aria-hidden="true">{sign} " "</span>
+            {word}
+        </span>
+    }
+    .into_any()
 }
 
 fn end(state: DeliveryState) -> &'static str {
@@ -158,8 +198,14 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
             // RFC 3463, 3.2: X.1.1 is an unknown mailbox; Exchange also uses X.1.10.
             let is_unknown = answer.split([' ', ':']).any(|word| matches!(word, "5.1.1" | "5.1.10"));
             let reason = if is_unknown {
-                view! { "no such address." <details><summary>"Technical details"</summary>{answer}</details> }
-                    .into_any()
+                view! {
+                    "no such address."
+                    <details>
+                        <summary>"Technical details"</summary>
+                        {answer}
+                    </details>
+                }
+                .into_any()
             } else {
                 answer.into_any()
             };
@@ -172,10 +218,10 @@ fn refusals(message: &DeliveryView) -> Option<AnyView> {
 /// Attempts so far, the next one, and the last reply.
 fn attempts(message: &DeliveryView) -> AnyView {
     let tried = match (message.next_attempt_at, message.attempts) {
-        (Some(at), 0) => Some(view! { <p class="quiet">"Next attempt " <Time at/></p> }.into_any()),
-        (Some(at), 1) => Some(view! { <p class="quiet">"Tried once; next attempt " <Time at/></p> }.into_any()),
+        (Some(at), 0) => Some(view! { <p class="quiet">"Next attempt " <Time at /></p> }.into_any()),
+        (Some(at), 1) => Some(view! { <p class="quiet">"Tried once; next attempt " <Time at /></p> }.into_any()),
         (Some(at), count) => {
-            Some(view! { <p class="quiet">"Tried " {count} " times; next attempt " <Time at/></p> }.into_any())
+            Some(view! { <p class="quiet">"Tried " {count} " times; next attempt " <Time at /></p> }.into_any())
         }
         (None, _) => None,
     };
@@ -188,7 +234,11 @@ fn attempts(message: &DeliveryView) -> AnyView {
             (message.attempts > 0 || message.held).then(|| view! { <span class="quiet">"Last result: "</span> });
         view! { <p class="answer">{label}{answer}</p> }
     });
-    view! { {tried} {answer} }.into_any()
+    view! {
+        {tried}
+        {answer}
+    }
+    .into_any()
 }
 
 fn buttons(message: &DeliveryView) -> AnyView {
@@ -197,16 +247,16 @@ fn buttons(message: &DeliveryView) -> AnyView {
     let some_have_it = message.recipients.iter().any(|one| one.state == RecipientState::Accepted);
     let rewrite = (state.is_final() && message.keeps_text).then(|| {
         let label = if some_have_it { "Correct and send to the rest" } else { "Edit and resend" };
-        view! { <Submit action=RewriteMessage::PATH values=values() label/> }
+        view! { <Submit action=RewriteMessage::PATH values=values() label /> }
     });
     let connect = message.held.then(|| {
         let values = vec![("email", message.from.clone())];
-        view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary"/> }
+        view! { <Submit action=ConfigureAndTest::PATH values label="Sign in again" class="button primary" /> }
     });
     view! {
         {connect}
-        {(state == DeliveryState::Unknown).then(|| view! { <Submit action=CheckSent::PATH values=values() label="Check Sent Items"/> })}
-        {state.can_cancel().then(|| view! { <Submit action=CancelMessage::PATH values=values() label="Cancel sending"/> })}
+        {(state == DeliveryState::Unknown).then(|| view! { <Submit action=CheckSent::PATH values=values() label="Check Sent Items" /> })}
+        {state.can_cancel().then(|| view! { <Submit action=CancelMessage::PATH values=values() label="Cancel sending" /> })}
         {state.can_retry().then(|| retry(state == DeliveryState::Unknown, values(), format!("again-{}", message.id)))}
         {rewrite}
     }
@@ -216,13 +266,13 @@ fn buttons(message: &DeliveryView) -> AnyView {
 /// If the message may have arrived, sending a second copy asks first.
 fn retry(may_have_arrived: bool, values: Vec<(&'static str, String)>, id: String) -> AnyView {
     if !may_have_arrived {
-        return view! { <Submit action=RetryMessage::PATH values label="Try again"/> }.into_any();
+        return view! { <Submit action=RetryMessage::PATH values label="Try again" /> }.into_any();
     }
     view! {
         <details class="confirm" id=id>
             <summary>"Send again anyway"</summary>
             <p>"The recipient may get it twice."</p>
-            <Submit action=RetryMessage::PATH values label="Yes, send it again" class="button danger"/>
+            <Submit action=RetryMessage::PATH values label="Yes, send it again" class="button danger" />
         </details>
     }
     .into_any()
@@ -234,8 +284,14 @@ fn entry(message: DeliveryView) -> AnyView {
         .into_iter()
         .filter_map(|(kind, label)| {
             let names = people(&message.recipients, kind);
-            (!names.is_empty())
-                .then(|| view! { <p><span class="quiet">{label}</span><span class="address">{names}</span></p> })
+            (!names.is_empty()).then(|| {
+                view! {
+                    <p>
+                        <span class="quiet">{label}</span>
+                        <span class="address">{names}</span>
+                    </p>
+                }
+            })
         })
         .collect_view();
     // The list shows the problem in one line; the opened message has the steps. Plain markup: live updates replace it.
@@ -247,9 +303,13 @@ fn entry(message: DeliveryView) -> AnyView {
         <li class="sheet delivery" data-state=message.state.as_str()>
             <div class="sheet-head">
                 <div>
-                    <h2><a href=href><bdi>{subject(&message)}</bdi></a></h2>
+                    <h2>
+                        <a href=href>
+                            <bdi>{subject(&message)}</bdi>
+                        </a>
+                    </h2>
                     {lines}
-                    <p class="quiet">"From " {message.from.clone()} ", written " <Time at=message.created_at/></p>
+                    <p class="quiet">"From " {message.from.clone()} ", written " <Time at=message.created_at /></p>
                 </div>
                 <div>{badge(&message)}</div>
             </div>
@@ -269,13 +329,30 @@ fn opened(sent: SentMessageView) -> AnyView {
         .into_iter()
         .filter_map(|(kind, label)| {
             let names = people(&message.recipients, kind);
-            (!names.is_empty()).then(|| view! { <div><dt>{label}</dt><dd class="address">{names}</dd></div> })
+            (!names.is_empty()).then(|| {
+                view! {
+                    <div>
+                        <dt>{label}</dt>
+                        <dd class="address">{names}</dd>
+                    </div>
+                }
+            })
         })
         .collect_view();
     let kept = match text {
-        Some(text) => view! { <pre class="mail-text" dir="auto">{text}</pre> }.into_any(),
+        Some(text) => view! {
+            <pre class="mail-text" dir="auto">
+                {text}
+            </pre>
+        }
+        .into_any(),
         None => {
-            let open = sent_folder.map(|href| view! { " " <a href=href>"Open it"</a> });
+            let open = sent_folder.map(|href| {
+                view! {
+                    " "
+                    <a href=href>"Open it"</a>
+                }
+            });
             view! { <p class="quiet">"The sent copy is in Sent Items." {open}</p> }.into_any()
         }
     };
@@ -288,11 +365,33 @@ fn opened(sent: SentMessageView) -> AnyView {
             <p>{badge(&message)}</p>
             {explanation(&message).map(|why| view! { <p>{why}</p> })}
             <dl class="opened-head">
-                <div><dt>"From"</dt><dd class="address">{message.from.clone()}</dd></div>
+                <div>
+                    <dt>"From"</dt>
+                    <dd class="address">{message.from.clone()}</dd>
+                </div>
                 {lines}
-                <div><dt>"Written"</dt><dd><Time at=message.created_at/></dd></div>
-                {message.finished_at.map(|at| view! { <div><dt>{end(message.state)}</dt><dd><Time at/></dd></div> })}
-                <div><dt>"Message-ID"</dt><dd class="address">{message_id}</dd></div>
+                <div>
+                    <dt>"Written"</dt>
+                    <dd>
+                        <Time at=message.created_at />
+                    </dd>
+                </div>
+                {message
+                    .finished_at
+                    .map(|at| {
+                        view! {
+                            <div>
+                                <dt>{end(message.state)}</dt>
+                                <dd>
+                                    <Time at />
+                                </dd>
+                            </div>
+                        }
+                    })}
+                <div>
+                    <dt>"Message-ID"</dt>
+                    <dd class="address">{message_id}</dd>
+                </div>
             </dl>
             {refusals(&message)}
             {attempts(&message)}
@@ -302,21 +401,27 @@ fn opened(sent: SentMessageView) -> AnyView {
     view! {
         <div class="stack">
             {about}
-            {message.problem.map(|problem| view! {
-                <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()/>
-                <DiagnosisSheet diagnosis=problem.clone()>
-                    <Remedies remedy=problem.remedy address=message.from.clone()/>
-                </DiagnosisSheet>
-            })}
-            <section class="sheet opened" aria-labelledby="text-title">
+            {message
+                .problem
+                .map(|problem| {
+                    view! {
+                        <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone() />
+                        <DiagnosisSheet diagnosis=problem.clone()>
+                            <Remedies remedy=problem.remedy address=message.from.clone() />
+                        </DiagnosisSheet>
+                    }
+                })} <section class="sheet opened" aria-labelledby="text-title">
                 <h2 id="text-title">"The message"</h2>
                 {kept}
-                {(!files.is_empty()).then(|| view! {
-                    <section class="opened-parts" aria-labelledby="attachments-title">
-                        <h2 id="attachments-title">"Attachments"</h2>
-                        <ul class="attachments">{files}</ul>
-                    </section>
-                })}
+                {(!files.is_empty())
+                    .then(|| {
+                        view! {
+                            <section class="opened-parts" aria-labelledby="attachments-title">
+                                <h2 id="attachments-title">"Attachments"</h2>
+                                <ul class="attachments">{files}</ul>
+                            </section>
+                        }
+                    })}
             </section>
         </div>
     }

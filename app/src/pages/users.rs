@@ -24,8 +24,15 @@ pub fn Users() -> impl IntoView {
         let rows = people.into_iter().map(|person| row(person, viewer)).collect_view();
         let fields = flash.clone();
         Ok(view! {
-            <Layout user=(*admin).clone() title="Users" trail="Institution" lead="Who can sign in, and whose mailbox works." section=Section::Users flash=flash.clone()>
-                <ErrorSummary flash title="No invitation sent. Check the email address."/>
+            <Layout
+                user=(*admin).clone()
+                title="Users"
+                trail="Institution"
+                lead="Who can sign in, and whose mailbox works."
+                section=Section::Users
+                flash=flash.clone()
+            >
+                <ErrorSummary flash title="No invitation sent. Check the email address." />
                 <div class="columns">
                     <div class="main-column">
                         <section class="sheet">
@@ -37,9 +44,15 @@ pub fn Users() -> impl IntoView {
                         <section class="sheet">
                             <h2>"Invite people"</h2>
                             <form method="post" action=Invite::PATH>
-                                <TextInput name="email" label="Email" kind="email" hint="They get a link to set a password." flash=fields.clone()/>
-                                <Choice name="role" legend="Role" options=vec![("user", "User"), ("administrator", "Administrator")] chosen="user" flash=fields/>
-                                <SubmitButton label="Invite".to_owned() busy="Inviting…".to_owned()/>
+                                <TextInput name="email" label="Email" kind="email" hint="They get a link to set a password." flash=fields.clone() />
+                                <Choice
+                                    name="role"
+                                    legend="Role"
+                                    options=vec![("user", "User"), ("administrator", "Administrator")]
+                                    chosen="user"
+                                    flash=fields
+                                />
+                                <SubmitButton label="Invite".to_owned() busy="Inviting…".to_owned() />
                             </form>
                         </section>
                     </div>
@@ -53,9 +66,21 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
     let UserRow { id, address, role, has_password, invited_until, disabled_at, mailboxes, undelivered } = person;
     let user = id.to_string();
     let state = match (disabled_at, has_password, invited_until) {
-        (Some(at), _, _) => view! { <span class="badge bad">"✕ Disabled"</span> <span class="quiet">" since " <Time at/></span> }.into_any(),
-        (None, true, Some(at)) => view! { <span class="badge ok">"✓ Active"</span> <span class="quiet">" new password link works until " <Time at/></span> }.into_any(),
-        (None, false, Some(at)) => view! { <span class="badge warning">"! Invited"</span> <span class="quiet">" link works until " <Time at/></span> }.into_any(),
+        (Some(at), _, _) => view! {
+            <span class="badge bad">"✕ Disabled"</span>
+            <span class="quiet">" since " <Time at /></span>
+        }
+        .into_any(),
+        (None, true, Some(at)) => view! {
+            <span class="badge ok">"✓ Active"</span>
+            <span class="quiet">" new password link works until " <Time at /></span>
+        }
+        .into_any(),
+        (None, false, Some(at)) => view! {
+            <span class="badge warning">"! Invited"</span>
+            <span class="quiet">" link works until " <Time at /></span>
+        }
+        .into_any(),
         (None, true, None) => view! { <span class="badge ok">"✓ Active"</span> }.into_any(),
         (None, false, None) => view! { <span class="badge warning">"! The invitation has expired"</span> }.into_any(),
     };
@@ -75,7 +100,7 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                         <details class="more">
                             <summary>{problem.title.clone()}</summary>
                             <p>{problem.summary.clone()}</p>
-                            <DiagnosisSheet diagnosis=problem/>
+                            <DiagnosisSheet diagnosis=problem />
                         </details>
                     }
                 });
@@ -87,7 +112,12 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                         <details class="confirm">
                             <summary class="danger">"Disconnect " {address}</summary>
                             <p>"Entrepost deletes its tokens. Its owner can connect it again."</p>
-                            <Submit action=DisconnectPersonsMailbox::PATH values=vec![("mailbox", id.to_string())] label="Yes, disconnect" class="button danger"/>
+                            <Submit
+                                action=DisconnectPersonsMailbox::PATH
+                                values=vec![("mailbox", id.to_string())]
+                                label="Yes, disconnect"
+                                class="button danger"
+                            />
                         </details>
                     </div>
                 }
@@ -105,24 +135,43 @@ fn row(person: UserRow, viewer: UserId) -> AnyView {
                 </div>
                 <div>{state}</div>
             </div>
-            {undelivered.map(|why| view! {
-                <p><span class="badge bad">"✕ Not delivered"</span>
-                    " Our last email wasn't delivered. Check the address, or copy a link and send it yourself."</p>
-                <p class="quiet">"Reason: " {why}</p>
-                <div class="actions"><Submit action=DismissUndelivered::PATH values=vec![("user", user.clone())] label="Dismiss" class="button small"/></div>
-            })}
+            {undelivered
+                .map(|why| {
+                    view! {
+                        <p>
+                            <span class="badge bad">"✕ Not delivered"</span>
+                            " Our last email wasn't delivered. Check the address, or copy a link and send it yourself."
+                        </p>
+                        <p class="quiet">"Reason: " {why}</p>
+                        <div class="actions">
+                            <Submit action=DismissUndelivered::PATH values=vec![("user", user.clone())] label="Dismiss" class="button small" />
+                        </div>
+                    }
+                })}
             {boxes}
             <details class="more">
                 <summary>"Change " {label}</summary>
                 <div class="actions">
-                    {(!disabled).then(|| view! {
-                        <Submit action=RenewInvitation::PATH values=vec![("user", user.clone())] label="New password link"/>
-                        <Submit action=SetRole::PATH values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change/>
-                    })}
+                    {(!disabled)
+                        .then(|| {
+                            view! {
+                                <Submit action=RenewInvitation::PATH values=vec![("user", user.clone())] label="New password link" />
+                                <Submit action=SetRole::PATH values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change />
+                            }
+                        })}
                     {if disabled {
-                        view! { <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "false".to_owned())] label="Enable"/> }.into_any()
+                        view! { <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "false".to_owned())] label="Enable" /> }
+                            .into_any()
                     } else {
-                        view! { <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger"/> }.into_any()
+                        view! {
+                            <Submit
+                                action=SetDisabled::PATH
+                                values=vec![("user", user.clone()), ("disabled", "true".to_owned())]
+                                label="Disable"
+                                class="button danger"
+                            />
+                        }
+                            .into_any()
                     }}
                 </div>
                 <p class="quiet">"Disabling signs them out and deletes the tokens of their mailboxes."</p>

@@ -13,10 +13,23 @@ use lettre::transport::smtp::response::Response;
 
 use crate::config::{Encryption, Relay};
 
+use super::submission::Connected;
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
+
+/// Commands that leave together where the server allows it (RFC 2920). Bounds what the replies take before they are read.
+const GROUP: usize = 20;
 
 pub struct Session {
     connection: AsyncSmtpConnection,
+    pipelining: bool,
+}
+
+/// A submission that ended before its message was sent.
+pub struct NotBegun {
+    pub error: MailError,
+    pub refused: Vec<(String, MailError)>,
+    /// Whether the session can carry another message.
+    pub reusable: bool,
 }
 
 pub struct Accepted {
@@ -61,21 +74,24 @@ fn words(response: &Response) -> String {
 impl Session {
     /// Connects, upgrades to TLS, authenticates.
     pub async fn open(login: &Login<'_>, trust: &Trust) -> Result<Self, MailError> {
-        let connection = submission::connect(login.server, Encryption::Required, trust).await?;
-        let mut session = Self { connection };
+        let mut session = Self::of(submission::connect(login.server, Encryption::Required, trust).await?);
         session.sign_in(login).await.map_err(|error| error.without(login.token, login.user))?;
         Ok(session)
     }
 
     /// A session with the system relay, with TLS and authentication according to its URL.
     pub async fn open_relay(relay: &Relay, trust: &Trust) -> Result<Self, MailError> {
-        let mut connection = submission::connect(relay.server(), relay.encryption(), trust).await?;
+        let mut session = Self::of(submission::connect(relay.server(), relay.encryption(), trust).await?);
         if let Some((user, password)) = relay.credentials() {
             let credentials = Credentials::new(user, password.expose().to_owned());
-            let auth = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials);
+            let auth = session.connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials);
             limited(Step::Auth, STEP_LIMIT, auth).await?;
         }
-        Ok(Self { connection })
+        Ok(session)
+    }
+
+    fn of(Connected { connection, pipelining }: Connected) -> Self {
+        Self { connection, pipelining }
     }
 
     async fn sign_in(&mut self, login: &Login<'_>) -> Result<(), MailError> {
@@ -102,22 +118,37 @@ impl Session {
     /// Submits a message.
     /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Accepted, MailError> {
-        let refused = self.address(envelope, message).await?;
-        if refused.len() == envelope.to().len() {
-            let first = refused.into_iter().next().map(|(_, error)| error);
-            return Err(first.unwrap_or_else(|| MailError::refused(Step::Recipient, None, "no recipient")));
-        }
-        let reply = self.hand_over(message).await?;
+        let refused = self.begin(envelope, message).await.map_err(|not_begun| not_begun.error)?;
+        let reply = self.message(message).await?;
         Ok(Accepted { reply, refused })
     }
 
-    /// First half of a submission: MAIL FROM and every RCPT TO. Returns the refused recipients. Nothing is sent yet: if all were
-    /// refused, or the message must not be sent, end it with [`Session::reset`].
-    pub async fn address(
-        &mut self,
-        envelope: &Envelope,
-        message: &[u8],
-    ) -> Result<Vec<(String, MailError)>, MailError> {
+    /// First half of a submission: MAIL, every RCPT, and DATA. Returns the refused recipients. The server waits for the message
+    /// then; if it must not be sent, drop the session: a final dot would send an empty message.
+    pub async fn begin(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Vec<(String, MailError)>, NotBegun> {
+        let from =
+            self.mail(envelope, message).map_err(|error| NotBegun { error, refused: Vec::new(), reusable: true })?;
+        let recipients = envelope.to().len();
+        let mut commands = vec![(Step::From, from.to_string())];
+        commands
+            .extend(envelope.to().iter().map(|to| (Step::Recipient, Rcpt::new(to.clone(), Vec::new()).to_string())));
+        commands.push((Step::Data, Data.to_string()));
+        let mut replies: Vec<Result<Response, MailError>> = Vec::with_capacity(commands.len());
+        for group in commands.chunks(if self.pipelining { GROUP } else { 1 }) {
+            let sent = replies.len();
+            let refused_all = sent > recipients && replies[1..].iter().all(Result::is_err);
+            if replies.first().is_some_and(Result::is_err) || refused_all {
+                break;
+            }
+            self.exchange(group, &mut replies).await;
+            if replies.last().is_some_and(|reply| reply.as_ref().is_err_and(|error| !error.answered)) {
+                break;
+            }
+        }
+        self.begun(envelope, replies).await
+    }
+
+    fn mail(&self, envelope: &Envelope, message: &[u8]) -> Result<Mail, MailError> {
         let mut parameters = Vec::new();
         if !message.is_ascii() && self.connection.server_info().supports_feature(Extension::EightBitMime) {
             parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
@@ -134,31 +165,88 @@ impl Session {
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
-        let from = Mail::new(envelope.from().cloned(), parameters);
-        limited(Step::From, STEP_LIMIT, self.connection.command(from)).await?;
-        let mut refused = Vec::new();
-        for to in envelope.to() {
-            match limited(Step::Recipient, STEP_LIMIT, self.connection.command(Rcpt::new(to.clone(), Vec::new()))).await
-            {
-                Ok(_) => {}
-                Err(error) if error.answered => refused.push((to.to_string(), error)),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(refused)
+        Ok(Mail::new(envelope.from().cloned(), parameters))
     }
 
-    /// Second half: DATA and the message. Returns the server's reply.
-    /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
-    pub async fn hand_over(&mut self, message: &[u8]) -> Result<String, MailError> {
-        limited(Step::Data, STEP_LIMIT, self.connection.command(Data)).await?;
+    /// Sends commands together and reads a reply to each, up to the first that does not come.
+    async fn exchange(&mut self, commands: &[(Step, String)], replies: &mut Vec<Result<Response, MailError>>) {
+        let together: String = commands.iter().map(|(_, command)| command.as_str()).collect();
+        for (number, (step, _)) in commands.iter().enumerate() {
+            let reply = match number {
+                0 => limited(*step, STEP_LIMIT, self.connection.command(&together)).await,
+                _ => limited(*step, STEP_LIMIT, self.connection.read_response()).await,
+            };
+            let lost = reply.as_ref().is_err_and(|error| !error.answered);
+            replies.push(reply);
+            if lost {
+                return;
+            }
+        }
+    }
+
+    /// What the replies to MAIL, RCPT and DATA mean together.
+    async fn begun(
+        &mut self,
+        envelope: &Envelope,
+        replies: Vec<Result<Response, MailError>>,
+    ) -> Result<Vec<(String, MailError)>, NotBegun> {
+        let mut replies = replies.into_iter();
+        let mail = replies.next();
+        let (mut refused, mut lost) = (Vec::new(), None);
+        for (to, reply) in envelope.to().iter().zip(replies.by_ref()) {
+            match reply {
+                Ok(_) => {}
+                Err(error) if error.answered => refused.push((to.to_string(), error)),
+                Err(error) => lost = Some(error),
+            }
+        }
+        let data = replies.next();
+        let waits = matches!(data, Some(Ok(_)));
+        // Behind a refused MAIL the other replies say nothing (RFC 2920, 3.1).
+        if let Some(Err(error)) = mail {
+            let reusable = error.answered && error.code() != Some(421) && !waits && self.reset().await.is_ok();
+            return Err(NotBegun { error, refused: Vec::new(), reusable });
+        }
+        if let Some(error) = lost {
+            return Err(NotBegun { error, refused: Vec::new(), reusable: false });
+        }
+        if refused.len() == envelope.to().len() {
+            let error = refused.first().map(|(_, error)| error.clone());
+            let error = error.unwrap_or_else(|| MailError::refused(Step::Recipient, Some(550), "no recipient"));
+            // A server that waits for a message to nobody gets none: a lone dot (RFC 2920, 3.1).
+            let reusable = if waits { self.lone_dot().await } else { self.reset().await.is_ok() };
+            return Err(NotBegun { error, refused, reusable });
+        }
+        match data {
+            Some(Ok(_)) => Ok(refused),
+            Some(Err(error)) => {
+                let reusable = error.answered && error.code() != Some(421) && self.reset().await.is_ok();
+                Err(NotBegun { error, refused, reusable })
+            }
+            None => {
+                let error = MailError::network(Step::Data, "the connection was lost");
+                Err(NotBegun { error, refused, reusable: false })
+            }
+        }
+    }
+
+    async fn lone_dot(&mut self) -> bool {
+        match limited(Step::Data, STEP_LIMIT, self.connection.command(".\r\n")).await {
+            Ok(_) => true,
+            Err(error) => error.answered && error.code() != Some(421),
+        }
+    }
+
+    /// Second half: the message. Returns the server's reply.
+    /// [`MailError`]; without a reply it is unknown whether the message was accepted.
+    pub async fn message(&mut self, message: &[u8]) -> Result<String, MailError> {
         let reply = limited(Step::AfterData, DATA_LIMIT, self.connection.message(message)).await?;
         Ok(words(&reply))
     }
 
     /// Aborts a begun submission (RSET), so that the session can be reused.
     /// [`MailError`]: the session is unusable then.
-    pub async fn reset(&mut self) -> Result<(), MailError> {
+    async fn reset(&mut self) -> Result<(), MailError> {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
     }
 

@@ -1,9 +1,9 @@
-//! Opens an SMTP connection up to TLS: speaks greeting, EHLO and STARTTLS on the bare socket.
+//! Opens an SMTP connection up to TLS and EHLO, and hands it to lettre.
 //!
 //! lettre would keep bytes behind the reply to STARTTLS in its buffer and take them for replies inside TLS: an attacker on the path
 //! could make refused messages look sent (CVE-2011-0411 and similar). So no byte may follow that reply, and lettre gets a stream
-//! that is encrypted already. lettre awaits a greeting, which does not follow STARTTLS (RFC 3207, 4.2), so the stream begins with
-//! a synthetic one.
+//! that is encrypted already. Of the extensions in the reply to EHLO it does not know PIPELINING, so EHLO is sent here as well:
+//! the stream answers lettre's EHLO with the reply that was read.
 
 use std::fmt;
 use std::io;
@@ -23,18 +23,34 @@ use crate::config::Encryption;
 /// Largest reply, in bytes. RFC 5321, 4.5.3.1.5, allows 512 per line; lettre parses the whole reply again with each line.
 const REPLY: usize = 16 * 1024;
 
-/// A stream that prepends a greeting, and bounds each reply: lettre counts bytes of a reply only at the end of a line.
+/// The end of a message.
+const DOT: &[u8] = b"\r\n.\r\n";
+/// Bytes of a message that wait for its end, so that both leave together.
+const COALESCED: usize = 64 * 1024;
+
+/// A stream that begins with a greeting and a reply to EHLO, bounds each reply (lettre counts bytes of a reply only at the end of a
+/// line), and sends a message and its final dot together (lettre writes them apart, and flushes each).
 struct Greeted<S> {
-    greeting: &'static [u8],
+    greeting: Vec<u8>,
+    /// lettre's EHLO was answered by the greeting: it is not sent.
+    hello_taken: bool,
     peer: SocketAddr,
     inner: S,
     /// Bytes read since something was last written.
     replied: usize,
+    /// The last reply was 354: what follows is a message.
+    in_message: bool,
+    pending: Vec<u8>,
 }
 
 impl<S> Greeted<S> {
-    fn new(greeting: &'static [u8], peer: SocketAddr, inner: S) -> Self {
-        Self { greeting, peer, inner, replied: 0 }
+    fn new(hello: &Reply, peer: SocketAddr, inner: S) -> Self {
+        let mut greeting = b"220 ready\r\n".to_vec();
+        for (number, line) in hello.lines.iter().enumerate() {
+            let mark = if number + 1 == hello.lines.len() { ' ' } else { '-' };
+            greeting.extend_from_slice(format!("{}{mark}{line}\r\n", hello.code).as_bytes());
+        }
+        Self { greeting, hello_taken: false, peer, inner, replied: 0, in_message: false, pending: Vec::new() }
     }
 }
 
@@ -44,17 +60,33 @@ impl<S> fmt::Debug for Greeted<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Greeted<S> {
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.pending))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.pending.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.greeting.is_empty() {
-            let (now, later) = self.greeting.split_at(self.greeting.len().min(buf.remaining()));
-            buf.put_slice(now);
-            self.greeting = later;
+            let count = self.greeting.len().min(buf.remaining());
+            buf.put_slice(&self.greeting[..count]);
+            self.greeting.drain(..count);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.replied += buf.filled().len() - before;
+        let read = &buf.filled()[before..];
+        self.replied += read.len();
+        // Also as the last of several replies that came together.
+        self.in_message = read.starts_with(b"354") || read.windows(4).any(|four| four == b"\n354");
         if self.replied > REPLY {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long")));
         }
@@ -65,10 +97,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.replied = 0;
+        if !self.hello_taken {
+            self.hello_taken = true;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        if self.in_message && self.pending.len() + bytes.len() <= COALESCED {
+            self.pending.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        ready!(self.poll_pending(cx))?;
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_whole = self.pending.ends_with(DOT) || self.pending == DOT[2..];
+        if self.in_message && !self.pending.is_empty() && !is_whole {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_pending(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
@@ -107,12 +153,12 @@ impl Reply {
 }
 
 /// Reads one reply (RFC 5321, 4.2) and refuses bytes after it.
-async fn reply(tcp: &mut TcpStream, step: Step) -> Result<Reply, MailError> {
+async fn reply(stream: &mut (impl AsyncRead + Unpin), step: Step) -> Result<Reply, MailError> {
     let broken = |text: &str| MailError::network(step, text.to_owned());
     let mut bytes = Vec::new();
     loop {
         let mut buf = [0; 4_096];
-        let count = tcp.read(&mut buf).await.map_err(|error| broken(&error.to_string()))?;
+        let count = stream.read(&mut buf).await.map_err(|error| broken(&error.to_string()))?;
         if count == 0 {
             return Err(broken("the connection was closed"));
         }
@@ -143,9 +189,22 @@ async fn reply(tcp: &mut TcpStream, step: Step) -> Result<Reply, MailError> {
     }
 }
 
-async fn command(tcp: &mut TcpStream, step: Step, line: &str) -> Result<Reply, MailError> {
-    tcp.write_all(line.as_bytes()).await.map_err(|error| MailError::network(step, error.to_string()))?;
-    reply(tcp, step).await
+async fn command<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    step: Step,
+    line: &str,
+) -> Result<Reply, MailError> {
+    let written = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.flush().await
+    };
+    written.await.map_err(|error| MailError::network(step, error.to_string()))?;
+    reply(stream, step).await
+}
+
+async fn hello<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Reply, MailError> {
+    let line = format!("EHLO {}\r\n", ClientId::default());
+    command(stream, Step::Connect, &line).await?.expect(Step::Connect, 250)
 }
 
 /// Returns the stream if no byte follows the reply. Asks the system, because the readiness that tokio knows may be outdated.
@@ -158,13 +217,19 @@ fn silent(tcp: TcpStream) -> Result<TcpStream, MailError> {
     }
 }
 
+/// A connection up to EHLO.
+pub(super) struct Connected {
+    pub(super) connection: AsyncSmtpConnection,
+    /// The server announced PIPELINING (RFC 2920) in its last reply to EHLO.
+    pub(super) pipelining: bool,
+}
+
 /// Connects with the configured TLS and hands the stream to lettre.
 pub(super) async fn connect(
     (host, port): &(String, u16),
     encryption: Encryption,
     trust: &Trust,
-) -> Result<AsyncSmtpConnection, MailError> {
-    let hello = ClientId::default();
+) -> Result<Connected, MailError> {
     let mut tcp = within(Step::Connect, async {
         TcpStream::connect((host.as_str(), *port))
             .await
@@ -172,7 +237,7 @@ pub(super) async fn connect(
     })
     .await?;
     let peer = tcp.peer_addr().map_err(|error| MailError::network(Step::Connect, error.to_string()))?;
-    // Otherwise the end of a message waits for a delayed acknowledgement.
+    // Otherwise a command waits for a delayed acknowledgement.
     let _ = tcp.set_nodelay(true);
     let upgraded = async |tcp: TcpStream| {
         let name = rustls::pki_types::ServerName::try_from(host.clone())
@@ -184,40 +249,46 @@ pub(super) async fn connect(
         .await
     };
     if encryption == Encryption::Wrapped {
-        let inner = upgraded(tcp).await?;
-        return hand_over(Greeted::new(b"", peer, inner), &hello).await;
+        let mut tls = upgraded(tcp).await?;
+        let offered = within(Step::Connect, async {
+            reply(&mut tls, Step::Connect).await?.expect(Step::Connect, 220)?;
+            hello(&mut tls).await
+        });
+        let offered = offered.await?;
+        return hand_over(&offered, peer, tls).await;
     }
     let offered = within(Step::Connect, async {
         reply(&mut tcp, Step::Connect).await?.expect(Step::Connect, 220)?;
-        let greeting = command(&mut tcp, Step::Connect, &format!("EHLO {hello}\r\n")).await?;
-        Ok(greeting.expect(Step::Connect, 250)?.offers("STARTTLS"))
+        hello(&mut tcp).await
     })
     .await?;
     let wanted = match encryption {
-        Encryption::Required if !offered => {
+        Encryption::Required if !offered.offers("STARTTLS") => {
             return Err(MailError::refused(Step::Tls, None, "the server does not offer STARTTLS"));
         }
         Encryption::Required => true,
-        Encryption::Opportunistic => offered,
+        Encryption::Opportunistic => offered.offers("STARTTLS"),
         Encryption::None | Encryption::Wrapped => false,
     };
     if !wanted {
-        return hand_over(Greeted::new(GREETING, peer, tcp), &hello).await;
+        return hand_over(&offered, peer, tcp).await;
     }
     within(Step::Tls, async { command(&mut tcp, Step::Tls, "STARTTLS\r\n").await?.expect(Step::Tls, 220) }).await?;
-    let inner = upgraded(silent(tcp)?).await?;
-    hand_over(Greeted::new(GREETING, peer, inner), &hello).await
+    let mut tls = upgraded(silent(tcp)?).await?;
+    let offered = within(Step::Connect, hello(&mut tls)).await?;
+    hand_over(&offered, peer, tls).await
 }
 
-const GREETING: &[u8] = b"220 ready\r\n";
-
-async fn hand_over<S>(stream: Greeted<S>, hello: &ClientId) -> Result<AsyncSmtpConnection, MailError>
+async fn hand_over<S>(offered: &Reply, peer: SocketAddr, stream: S) -> Result<Connected, MailError>
 where
     S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
 {
-    within(Step::Connect, async {
-        let connecting = AsyncSmtpConnection::connect_with_transport(Box::new(stream), hello);
+    let pipelining = offered.offers("PIPELINING");
+    let stream = Box::new(Greeted::new(offered, peer, stream));
+    let connection = within(Step::Connect, async {
+        let name = ClientId::default();
+        let connecting = AsyncSmtpConnection::connect_with_transport(stream, &name);
         connecting.await.map_err(|error| explain(Step::Connect, &error))
-    })
-    .await
+    });
+    Ok(Connected { connection: connection.await?, pipelining })
 }

@@ -10,7 +10,8 @@ use super::worker::Outbox;
 use super::{Body, body_place};
 use crate::access_tokens::{AccessToken, TokenError};
 use crate::diagnosis::Fault;
-use crate::mail::{Login, MailError, Step, smtp};
+use crate::mail::smtp::{self, NotBegun};
+use crate::mail::{Login, MailError, Step};
 use crate::store::{Delivery, Mailbox, MailboxKey, Result, SendQueue};
 
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
@@ -140,7 +141,7 @@ impl Outbox {
         Ok(submitted.result)
     }
 
-    /// MAIL, RCPT, the record that DATA begins, DATA.
+    /// MAIL, RCPT and DATA, the record that DATA begins, the message.
     pub(super) async fn submit(
         &self,
         delivery: &Delivery,
@@ -150,21 +151,13 @@ impl Outbox {
         peer: Peer<'_>,
     ) -> Result<Submitted> {
         let failed = |error, refused| Some(AttemptResult::smtp(error, refused, peer, self.clock.now()));
-        let refused = match session.address(envelope, bytes).await {
+        let refused = match session.begin(envelope, bytes).await {
             Ok(refused) => refused,
-            Err(error) => {
-                // A refusal leaves the session usable; a broken connection does not.
-                let reusable = error.answered && error.code() != Some(421) && session.reset().await.is_ok();
-                return Ok(Submitted { result: failed(error, Vec::new()), reusable });
+            Err(NotBegun { error, refused, reusable }) => {
+                return Ok(Submitted { result: failed(error, refused), reusable });
             }
         };
-        if refused.len() == envelope.to().len() {
-            let reusable = session.reset().await.is_ok();
-            let error =
-                refused.first().map(|(_, error)| MailError::refused(Step::Recipient, error.code(), error.text.clone()));
-            let error = error.unwrap_or_else(|| MailError::refused(Step::Recipient, Some(550), "no recipient"));
-            return Ok(Submitted { result: failed(error, refused), reusable });
-        }
+        // From here on the server waits for the message. A session that does not send it must be closed.
         if self.stop.is_cancelled() {
             return Ok(Submitted { result: Some(AttemptResult::plain(Outcome::Released)), reusable: false });
         }
@@ -176,9 +169,9 @@ impl Outbox {
             })
             .collect();
         if !self.store.start_data(delivery.institution, delivery.id, delivery.lease, &noted).await? {
-            return Ok(Submitted { result: None, reusable: session.reset().await.is_ok() });
+            return Ok(Submitted { result: None, reusable: false });
         }
-        match session.hand_over(bytes).await {
+        match session.message(bytes).await {
             Ok(reply) => {
                 let accepted = envelope.to().iter().map(ToString::to_string);
                 let accepted = accepted.filter(|to| !refused.iter().any(|(refused, _)| refused == to)).collect();

@@ -23,6 +23,7 @@ mod messages;
 mod migration;
 mod outbox;
 mod outcomes;
+mod pipelining;
 mod proxy;
 mod registration;
 mod secrets;

@@ -14,6 +14,12 @@ pub struct Acted {
     pub row: Option<(u32, u32)>,
 }
 
+/// A folder that a page shows.
+pub struct OpenFolder {
+    pub mailbox: MailboxId,
+    pub folder: String,
+}
+
 pub struct Download {
     pub name: String,
     pub content_type: String,
@@ -53,10 +59,5 @@ pub trait Inbox: Send + Sync {
     /// Version of the user's mail; changes with each update.
     async fn mark(&self, user: &MailOwner) -> String;
     /// Follows the user's mail from a version, and watches a folder for new messages. Ends with the session.
-    async fn watch(
-        &self,
-        user: &MailOwner,
-        looking_at: Option<(MailboxId, String)>,
-        mark: String,
-    ) -> Result<MailStream>;
+    async fn watch(&self, user: &MailOwner, open: Option<OpenFolder>, mark: String) -> Result<MailStream>;
 }

@@ -11,7 +11,7 @@ mod proof;
 pub use accounts::Accounts;
 pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
 pub use email_config::{EmailConfig, Home};
-pub use inbox::{Acted, Download, Inbox, MailStream};
+pub use inbox::{Acted, Download, Inbox, MailStream, OpenFolder};
 pub use mailboxes::{AttemptStream, Callback, Decision, Mailboxes, NextPage, TurnedAway};
 pub use outbox::Outbox;
 pub use proof::{Administrator, Institution, MailOwner, SignedIn, Visitor};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use server::clock::Clock;
-use server::config::{Config, Source};
+use server::config::{Config, ServerAddress, Source};
 use server::http;
 use server::wiring::{StartError, build};
 
@@ -49,10 +49,10 @@ pub async fn doctor() -> Result<(), StartError> {
     };
     failures += usize::from(site.print());
     let microsoft = &config.microsoft;
-    let authority = (
-        microsoft.authority.host_str().unwrap_or_default().to_owned(),
-        microsoft.authority.port_or_known_default().unwrap_or(443),
-    );
+    let authority = ServerAddress {
+        host: microsoft.authority.host_str().unwrap_or_default().to_owned(),
+        port: microsoft.authority.port_or_known_default().unwrap_or(443),
+    };
     for (what, server) in [("authority", &authority), ("SMTP", &microsoft.smtp), ("IMAP", &microsoft.imap)] {
         failures += usize::from(reach(what, server).await.print());
     }
@@ -106,11 +106,11 @@ async fn stored(config: &Config) -> Result<usize, StartError> {
     Ok(failures)
 }
 
-async fn reach(what: &str, (host, port): &(String, u16)) -> Finding {
-    let connect = tokio::net::TcpStream::connect((host.as_str(), *port));
+async fn reach(what: &str, server: &ServerAddress) -> Finding {
+    let connect = tokio::net::TcpStream::connect((server.host.as_str(), server.port));
     match tokio::time::timeout(PATIENCE, connect).await {
-        Ok(Ok(_)) => Finding::Fine(format!("{what} {host}:{port} can be reached")),
-        Ok(Err(error)) => Finding::Failed(format!("{what} {host}:{port}: {error}")),
-        Err(_) => Finding::Failed(format!("{what} {host}:{port}: no answer within {} seconds", PATIENCE.as_secs())),
+        Ok(Ok(_)) => Finding::Fine(format!("{what} {server} can be reached")),
+        Ok(Err(error)) => Finding::Failed(format!("{what} {server}: {error}")),
+        Err(_) => Finding::Failed(format!("{what} {server}: no answer within {} seconds", PATIENCE.as_secs())),
     }
 }

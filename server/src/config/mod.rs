@@ -24,8 +24,8 @@ pub struct Microsoft {
     pub authority: Url,
     pub scopes: String,
     pub app_scope: String,
-    pub smtp: (String, u16),
-    pub imap: (String, u16),
+    pub smtp: ServerAddress,
+    pub imap: ServerAddress,
 }
 
 #[derive(Debug, Clone)]
@@ -89,10 +89,25 @@ fn outbound_address(source: &Source) -> Result<Option<String>, ConfigError> {
     Ok(Some(parts.join(", ")))
 }
 
-fn host_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    (!host.is_empty() && !host.contains(['/', ' '])).then_some(())?;
-    Some((host.to_owned(), port.parse().ok()?))
+/// Host and port of a mail server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+impl ServerAddress {
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        (!host.is_empty() && !host.contains(['/', ' '])).then_some(())?;
+        Some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -213,8 +228,18 @@ impl Config {
                 authority,
                 scopes: text("ENTREPOST_MICROSOFT_SCOPES", scopes),
                 app_scope: text("ENTREPOST_MICROSOFT_APP_SCOPE", "https://outlook.office365.com/.default"),
-                smtp: source.parsed("ENTREPOST_MICROSOFT_SMTP", "smtp.office365.com:587", server, host_port)?,
-                imap: source.parsed("ENTREPOST_MICROSOFT_IMAP", "outlook.office365.com:993", server, host_port)?,
+                smtp: source.parsed(
+                    "ENTREPOST_MICROSOFT_SMTP",
+                    "smtp.office365.com:587",
+                    server,
+                    ServerAddress::parse,
+                )?,
+                imap: source.parsed(
+                    "ENTREPOST_MICROSOFT_IMAP",
+                    "outlook.office365.com:993",
+                    server,
+                    ServerAddress::parse,
+                )?,
             },
             support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
             outbound_address: outbound_address(source)?,
@@ -335,6 +360,6 @@ mod tests {
         }
         assert!(read(&[("ENTREPOST_MICROSOFT_AUTHORITY", "http://localhost:3100")]).is_ok());
         let relay = read(&[("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:pass@relay.example?tls=required")]).unwrap();
-        assert_eq!(relay.system_smtp.unwrap().server(), &("relay.example".to_owned(), 587));
+        assert_eq!(relay.system_smtp.unwrap().server(), &ServerAddress { host: "relay.example".to_owned(), port: 587 });
     }
 }

@@ -1,5 +1,6 @@
 //! The relay of the system default provider.
 
+use super::ServerAddress;
 use url::Url;
 
 use crate::vault::Secret;
@@ -7,7 +8,7 @@ use crate::vault::Secret;
 /// The relay of the system default provider: an address with its credentials.
 #[derive(Debug, Clone)]
 pub struct Relay {
-    server: (String, u16),
+    server: ServerAddress,
     encryption: Encryption,
     credentials: Option<(String, Secret)>,
 }
@@ -42,7 +43,7 @@ impl Relay {
             (user, password) => Some((decoded(user)?, Secret::new(decoded(password.unwrap_or_default())?))),
         };
         let host = url.host_str().filter(|host| !host.is_empty())?.to_owned();
-        Some(Self { server: (host, url.port().unwrap_or(port)), encryption, credentials })
+        Some(Self { server: ServerAddress { host, port: url.port().unwrap_or(port) }, encryption, credentials })
     }
 
     pub fn encryption(&self) -> Encryption {
@@ -53,7 +54,7 @@ impl Relay {
         self.credentials.as_ref().map(|(user, password)| (user.clone(), password))
     }
 
-    pub fn server(&self) -> &(String, u16) {
+    pub fn server(&self) -> &ServerAddress {
         &self.server
     }
 }

@@ -10,6 +10,7 @@ use app::model::{BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedB
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use crate::config::ServerAddress;
 use crate::identity::{IdTokenError, IdentityError, OAuthError};
 use crate::mail::MailError;
 
@@ -88,11 +89,11 @@ impl Fault {
         Self::new("id_token_invalid", at, &[("Check", error.to_string())])
     }
 
-    pub fn smtp(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
+    pub fn smtp(error: &MailError, server: &ServerAddress, at: Timestamp) -> Self {
         Self::new(smtp_cause(error), at, &mail_facts(error, server))
     }
 
-    pub fn imap(error: &MailError, server: &(String, u16), at: Timestamp) -> Self {
+    pub fn imap(error: &MailError, server: &ServerAddress, at: Timestamp) -> Self {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
     }
 
@@ -251,9 +252,9 @@ fn oauth_facts(error: &OAuthError, facts: &mut Vec<(&'static str, String)>) {
     facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
 }
 
-fn mail_facts(error: &MailError, server: &(String, u16)) -> Vec<(&'static str, String)> {
+fn mail_facts(error: &MailError, server: &ServerAddress) -> Vec<(&'static str, String)> {
     let answer = error.code().map_or_else(|| error.text.clone(), |code| format!("{code} {}", error.text));
-    vec![("Server", format!("{}:{}", server.0, server.1)), ("Step", error.step.name().to_owned()), ("Answer", answer)]
+    vec![("Server", server.to_string()), ("Step", error.step.name().to_owned()), ("Answer", answer)]
 }
 
 #[cfg(test)]

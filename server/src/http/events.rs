@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use app::backend::{Result, Visitor};
+use app::backend::{OpenFolder, Result, Visitor};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -66,12 +66,12 @@ pub(super) async fn mail(
 ) -> Response {
     let Ok(user) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
     let Ok(user) = user.mail() else { return StatusCode::FORBIDDEN.into_response() };
-    let looking_at = match (follow.mailbox.as_deref().map(str::parse), follow.folder) {
-        (Some(Ok(mailbox)), Some(folder)) => Some((mailbox, folder)),
+    let open = match (follow.mailbox.as_deref().map(str::parse), follow.folder) {
+        (Some(Ok(mailbox)), Some(folder)) => Some(OpenFolder { mailbox, folder }),
         (Some(Err(_)), _) => return StatusCode::NOT_FOUND.into_response(),
         _ => None,
     };
     let Ok(place) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    let stream = state.backend.inbox.watch(&user, looking_at, follow.mark).await;
+    let stream = state.backend.inbox.watch(&user, open, follow.mark).await;
     live(&state, place, stream, |()| Ok::<_, Infallible>(Event::default().data("changed")))
 }

@@ -24,17 +24,24 @@ pub struct Session {
     pipelining: bool,
 }
 
+/// A recipient whom the server refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub recipient: String,
+    pub error: MailError,
+}
+
 /// A submission that ended before its message was sent.
 pub struct NotBegun {
     pub error: MailError,
-    pub refused: Vec<(String, MailError)>,
+    pub refused: Vec<Refused>,
     /// Whether the session can carry another message.
     pub reusable: bool,
 }
 
 pub struct Accepted {
     pub reply: String,
-    pub refused: Vec<(String, MailError)>,
+    pub refused: Vec<Refused>,
 }
 
 async fn limited<T>(
@@ -125,7 +132,7 @@ impl Session {
 
     /// First half of a submission: MAIL, every RCPT, and DATA. Returns the refused recipients. The server waits for the message
     /// then; if it must not be sent, drop the session: a final dot would send an empty message.
-    pub async fn begin(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Vec<(String, MailError)>, NotBegun> {
+    pub async fn begin(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Vec<Refused>, NotBegun> {
         let from =
             self.mail(envelope, message).map_err(|error| NotBegun { error, refused: Vec::new(), reusable: true })?;
         let recipients = envelope.to().len();
@@ -189,14 +196,14 @@ impl Session {
         &mut self,
         envelope: &Envelope,
         replies: Vec<Result<Response, MailError>>,
-    ) -> Result<Vec<(String, MailError)>, NotBegun> {
+    ) -> Result<Vec<Refused>, NotBegun> {
         let mut replies = replies.into_iter();
         let mail = replies.next();
         let (mut refused, mut lost) = (Vec::new(), None);
         for (to, reply) in envelope.to().iter().zip(replies.by_ref()) {
             match reply {
                 Ok(_) => {}
-                Err(error) if error.answered => refused.push((to.to_string(), error)),
+                Err(error) if error.answered => refused.push(Refused { recipient: to.to_string(), error }),
                 Err(error) => lost = Some(error),
             }
         }
@@ -211,7 +218,7 @@ impl Session {
             return Err(NotBegun { error, refused: Vec::new(), reusable: false });
         }
         if refused.len() == envelope.to().len() {
-            let error = refused.first().map(|(_, error)| error.clone());
+            let error = refused.first().map(|refused| refused.error.clone());
             let error = error.unwrap_or_else(|| MailError::refused(Step::Recipient, Some(550), "no recipient"));
             // A server that waits for a message to nobody gets none: a lone dot (RFC 2920, 3.1).
             let reusable = if waits { self.lone_dot().await } else { self.reset().await.is_ok() };

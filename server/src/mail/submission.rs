@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use super::smtp::explain;
 use super::{MailError, STEP_LIMIT, Step, Trust};
 use crate::config::Encryption;
+use crate::config::ServerAddress;
 
 /// Largest reply, in bytes. RFC 5321, 4.5.3.1.5, allows 512 per line; lettre parses the whole reply again with each line.
 const REPLY: usize = 16 * 1024;
@@ -226,7 +227,7 @@ pub(super) struct Connected {
 
 /// Connects with the configured TLS and hands the stream to lettre.
 pub(super) async fn connect(
-    (host, port): &(String, u16),
+    ServerAddress { host, port }: &ServerAddress,
     encryption: Encryption,
     trust: &Trust,
 ) -> Result<Connected, MailError> {

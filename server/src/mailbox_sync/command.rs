@@ -5,6 +5,7 @@ use std::sync::Arc;
 use app::model::{HeaderView, MessageRef};
 
 use crate::access_tokens::TokenError;
+use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
 use crate::mail::{MailError, imap};
 use crate::message::ParsedMessage;
@@ -35,7 +36,7 @@ pub enum SyncError {
 }
 
 impl SyncError {
-    pub fn fault(&self, server: &(String, u16), now: app::model::Timestamp) -> Fault {
+    pub fn fault(&self, server: &ServerAddress, now: app::model::Timestamp) -> Fault {
         match self {
             Self::Mail(error) => Fault::imap(error, server, now),
             Self::Token(error) => error.fault(now),

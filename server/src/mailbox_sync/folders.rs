@@ -7,7 +7,7 @@ use app::model::{FolderRole, HeaderView, Timestamp};
 use super::{KEPT_HEADERS, MailboxSync, SyncError, headers};
 use crate::diagnosis::{Fault, bounce_cause};
 use crate::mail::MailError;
-use crate::mail::imap::{Listed, Session};
+use crate::mail::imap::{Folder, Listed, Session};
 use crate::message::dsn::{self, Bounce};
 use crate::store::{Event, FolderChange, FolderRow, Mailbox};
 
@@ -21,23 +21,25 @@ const ASK_AGAIN_MS: i64 = 60 * 60 * 1000;
 const MAX_FOLDERS: usize = 500;
 
 pub(super) async fn folders(sync: &MailboxSync, mailbox: &Mailbox, session: &mut Session) -> Result<(), SyncError> {
-    let mut found: Vec<(String, FolderRole)> = Vec::new();
+    let mut found: Vec<Folder> = Vec::new();
     for folder in session.folders().await?.into_iter().filter(|folder| folder.selectable).take(MAX_FOLDERS) {
         // A second folder of a role is one of the person's own.
-        let taken = folder.role != FolderRole::Other && found.iter().any(|(_, role)| *role == folder.role);
-        found.push((folder.name, if taken { FolderRole::Other } else { folder.role }));
+        let taken = folder.role != FolderRole::Other && found.iter().any(|other| other.role == folder.role);
+        found.push(Folder { role: if taken { FolderRole::Other } else { folder.role }, ..folder });
     }
     // What the person chose outranks what the server says.
-    if let Some(chosen) = mailbox.trash_folder.as_ref().filter(|chosen| found.iter().any(|(name, _)| name == *chosen)) {
-        for (name, role) in &mut found {
-            match (name == chosen, *role) {
-                (true, _) => *role = FolderRole::Trash,
-                (false, FolderRole::Trash) => *role = FolderRole::Other,
+    if let Some(chosen) = mailbox.trash_folder.as_ref().filter(|name| found.iter().any(|folder| folder.name == **name))
+    {
+        for folder in &mut found {
+            match (folder.name == *chosen, folder.role) {
+                (true, _) => folder.role = FolderRole::Trash,
+                (false, FolderRole::Trash) => folder.role = FolderRole::Other,
                 _ => {}
             }
         }
     }
-    found.sort_by_key(|(name, role)| (FolderRole::ALL.iter().position(|one| one == role), name.to_lowercase()));
+    found
+        .sort_by_key(|folder| (FolderRole::ALL.iter().position(|one| *one == folder.role), folder.name.to_lowercase()));
     sync.store.put_folders(mailbox.key(), &found).await?;
     Ok(())
 }
@@ -143,12 +145,16 @@ pub(super) async fn folder(
 
 /// The fault, as if the mail server had refused the connection.
 fn fault_of(bounce: &Bounce, at: Timestamp) -> Fault {
-    let reason = bounce.failed.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
-    let facts: Vec<(&str, String)> =
-        bounce.failed.iter().take(10).map(|(address, reason)| ("Bounced", format!("{address}: {reason}"))).collect();
+    let reason = bounce.failed.first().map(|failed| failed.reason.as_str()).unwrap_or_default();
+    let facts: Vec<(&str, String)> = bounce
+        .failed
+        .iter()
+        .take(10)
+        .map(|failed| ("Bounced", format!("{}: {}", failed.address, failed.reason)))
+        .collect();
     let fault = Fault::new(bounce_cause(reason), at, &facts);
     match bounce.failed.first() {
-        Some((recipient, _)) => fault.of_recipient(recipient),
+        Some(failed) => fault.of_recipient(&failed.address),
         None => fault,
     }
 }

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
+use crate::config::ServerAddress;
 use crate::mail::Trust;
 use crate::message::ParsedMessage;
 use crate::store::{MailboxKey, Store};
@@ -51,7 +52,7 @@ pub struct Dependencies {
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    pub server: (String, u16),
+    pub server: ServerAddress,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
 }

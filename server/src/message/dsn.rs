@@ -9,8 +9,14 @@ const MOST: usize = 500;
 pub struct Bounce {
     /// Message-ID of the sent message, with angle brackets.
     pub message_id: String,
-    /// Recipients that did not get it, with reasons.
-    pub failed: Vec<(String, String)>,
+    pub failed: Vec<FailedRecipient>,
+}
+
+/// A recipient that did not get the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRecipient {
+    pub address: String,
+    pub reason: String,
 }
 
 pub(crate) fn is_report(header: &[u8]) -> bool {
@@ -74,7 +80,8 @@ pub(crate) fn parse(raw: &[u8]) -> Option<Bounce> {
         // The diagnostic code usually contains the status.
         let reason = if said.contains(status) { said.to_owned() } else { format!("{status} {said}").trim().to_owned() };
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(500).collect();
-        failed.push((typed(value("original-recipient").unwrap_or(recipient)).to_owned(), reason));
+        let address = typed(value("original-recipient").unwrap_or(recipient)).to_owned();
+        failed.push(FailedRecipient { address, reason });
     }
     if failed.is_empty() {
         return None;
@@ -114,7 +121,13 @@ mod tests {
             assert!(is_report(raw.as_bytes()));
             let bounce = parse(raw.as_bytes()).unwrap();
             assert_eq!(bounce.message_id, "<one@demo.example>", "{kind}");
-            assert_eq!(bounce.failed, [("somebody@x.example".to_owned(), "550 5.1.1 no such person here".to_owned())]);
+            assert_eq!(
+                bounce.failed,
+                [FailedRecipient {
+                    address: "somebody@x.example".to_owned(),
+                    reason: "550 5.1.1 no such person here".to_owned()
+                }]
+            );
         }
     }
 

@@ -77,11 +77,11 @@ pub fn normalised(header: &[u8]) -> String {
 
 /// The bytes of two words whose base64 was split within a group, and their joined text. `None`: each word is whole by itself, as
 /// encoders without pads write them.
-fn joined(charset: &str, before: &[u8], behind: &[u8], base64: (String, &str)) -> Option<(Vec<u8>, String)> {
+fn joined(charset: &str, before: &[u8], behind: &[u8], first: String, second: &str) -> Option<(Vec<u8>, String)> {
     let encoding = encoding_rs::Encoding::for_label(charset.as_bytes())?;
     let is_clean = |bytes: &[u8]| encoding.decode_without_bom_handling_and_without_replacement(bytes).is_some();
-    let alone = transfer::decode(Encoding::Base64, base64.0.as_bytes()).bytes.len();
-    let text = base64.0 + base64.1;
+    let alone = transfer::decode(Encoding::Base64, first.as_bytes()).bytes.len();
+    let text = first + second;
     let mut whole = before[..before.len() - alone].to_vec();
     whole.extend(transfer::decode(Encoding::Base64, text.as_bytes()).bytes);
     (is_clean(&whole) && !is_clean(&[before, behind].concat())).then_some((whole, text))
@@ -110,7 +110,7 @@ fn replaced(text: &str, mut put: impl FnMut(&str, &mut String)) -> String {
         while let Some(next) = Some(rest.trim_start()).filter(|next| next.starts_with("=?")).and_then(word) {
             let is_same = next.charset.eq_ignore_ascii_case(charset);
             let joined = match (base64.filter(|base64| is_same && is_cut(base64)), &next.base64) {
-                (Some(before), Some(behind)) => joined(charset, &bytes, &next.bytes, (before, behind)),
+                (Some(before), Some(behind)) => joined(charset, &bytes, &next.bytes, before, behind),
                 _ => None,
             };
             match (joined, next.base64) {

@@ -23,6 +23,7 @@ mod sanitize;
 mod smime;
 mod transfer;
 
+pub use dsn::FailedRecipient;
 pub use file_name::file_name;
 pub use flowed::pieces;
 pub use html_text::html_text;

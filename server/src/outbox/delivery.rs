@@ -9,10 +9,11 @@ use super::retry_policy::Outcome;
 use super::worker::Outbox;
 use super::{Body, body_place};
 use crate::access_tokens::{AccessToken, TokenError};
+use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
-use crate::mail::smtp::{self, NotBegun};
-use crate::mail::{Login, MailError, Step};
-use crate::store::{Delivery, Mailbox, MailboxKey, Result, SendQueue};
+use crate::mail::smtp::{self, NotBegun, Refused};
+use crate::mail::{Login, MailError, RecipientReply, Step};
+use crate::store::{Delivery, Mailbox, Result, SendQueue};
 
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;
@@ -25,7 +26,7 @@ pub(super) struct AttemptResult {
 
 #[derive(Clone, Copy)]
 pub(super) struct Peer<'a> {
-    pub server: &'a (String, u16),
+    pub server: &'a ServerAddress,
     pub signed_in_as: Option<&'a str>,
 }
 
@@ -34,14 +35,14 @@ impl AttemptResult {
         Self { outcome, fault: None }
     }
 
-    pub(super) fn smtp(error: MailError, refused: Vec<(String, MailError)>, peer: Peer<'_>, now: Timestamp) -> Self {
+    pub(super) fn smtp(error: MailError, refused: Vec<Refused>, peer: Peer<'_>, now: Timestamp) -> Self {
         let fault = Fault::smtp(&error, peer.server, now);
         let fault = match peer.signed_in_as {
             Some(name) => fault.signed_in_as(name),
             None => fault,
         };
         let fault = match refused.first().filter(|_| error.step == Step::Recipient) {
-            Some((recipient, _)) => fault.of_recipient(recipient),
+            Some(refused) => fault.of_recipient(&refused.recipient),
             None => fault,
         };
         let fault = Some(fault);
@@ -112,8 +113,8 @@ impl Outbox {
         bytes: &[u8],
         open_session: &mut Option<OpenSession>,
     ) -> Result<Option<AttemptResult>> {
-        let mailbox = match queue.mailbox {
-            Some(id) => self.store.mailbox(MailboxKey { institution: queue.institution, id }).await?,
+        let mailbox = match queue.mailbox_key() {
+            Some(key) => self.store.mailbox(key).await?,
             None => None,
         };
         let Some(mailbox) = mailbox else {
@@ -163,9 +164,10 @@ impl Outbox {
         }
         let noted: Vec<_> = refused
             .iter()
-            .map(|(address, error)| {
-                let state = if error.is_transient() { RecipientState::Pending } else { RecipientState::Refused };
-                (address.clone(), state, error.to_string())
+            .map(|Refused { recipient, error }| RecipientReply {
+                address: recipient.clone(),
+                state: if error.is_transient() { RecipientState::Pending } else { RecipientState::Refused },
+                answer: error.to_string(),
             })
             .collect();
         if !self.store.start_data(delivery.institution, delivery.id, delivery.lease, &noted).await? {
@@ -174,7 +176,7 @@ impl Outbox {
         match session.message(bytes).await {
             Ok(reply) => {
                 let accepted = envelope.to().iter().map(ToString::to_string);
-                let accepted = accepted.filter(|to| !refused.iter().any(|(refused, _)| refused == to)).collect();
+                let accepted = accepted.filter(|to| !refused.iter().any(|refused| refused.recipient == *to)).collect();
                 let result = Some(AttemptResult::plain(Outcome::Accepted { reply, accepted, refused }));
                 Ok(Submitted { result, reusable: true })
             }

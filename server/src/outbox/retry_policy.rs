@@ -3,7 +3,8 @@
 use app::model::{DeliveryState, RecipientState, Timestamp};
 
 use crate::concurrency::backoff::Backoff;
-use crate::mail::{MailError, Step};
+use crate::mail::smtp::Refused;
+use crate::mail::{MailError, RecipientReply, Step};
 
 const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;
 /// Longest pause that a server can impose; it may ask again.
@@ -18,11 +19,11 @@ pub enum Outcome {
     Accepted {
         reply: String,
         accepted: Vec<String>,
-        refused: Vec<(String, MailError)>,
+        refused: Vec<Refused>,
     },
     Failed {
         error: MailError,
-        refused: Vec<(String, MailError)>,
+        refused: Vec<Refused>,
     },
     /// No token for now: the authority is unreachable or asks to wait.
     NoToken {
@@ -65,7 +66,7 @@ pub struct Transition {
     /// The send queue pauses until then.
     pub pause_queue: Option<Timestamp>,
     pub answer: String,
-    pub recipients: Vec<(String, RecipientState, String)>,
+    pub recipients: Vec<RecipientReply>,
     pub counts: bool,
 }
 
@@ -90,22 +91,23 @@ fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
     };
     match outcome {
         Outcome::Accepted { reply, accepted, refused } => {
-            let mut recipients: Vec<_> =
-                accepted.iter().map(|address| (address.clone(), RecipientState::Accepted, reply.clone())).collect();
+            let accepted = accepted.iter().map(|address| RecipientReply {
+                address: address.clone(),
+                state: RecipientState::Accepted,
+                answer: reply.clone(),
+            });
+            let mut recipients: Vec<_> = accepted.collect();
             recipients.extend(refused_for_good(refused));
-            let later: Vec<_> = refused.iter().filter(|(_, error)| error.is_transient()).collect();
+            let later: Vec<_> = refused.iter().filter(|refused| refused.error.is_transient()).collect();
             match later.first() {
                 // Recipients refused for now get it later; the others have it.
-                Some((_, error)) if !is_too_old(attempt) => Transition {
+                Some(first) if !is_too_old(attempt) => Transition {
                     recipients,
                     at: now.plus_ms(pause(attempt, None)),
-                    ..plain(DeliveryState::Deferred, error.to_string())
+                    ..plain(DeliveryState::Deferred, first.error.to_string())
                 },
                 Some(_) => {
-                    let given_up = later
-                        .iter()
-                        .map(|(address, error)| (address.clone(), RecipientState::Refused, error.to_string()));
-                    recipients.extend(given_up);
+                    recipients.extend(later.into_iter().map(refusal));
                     Transition { recipients, ..plain(DeliveryState::Sent, reply.clone()) }
                 }
                 None => Transition { recipients, ..plain(DeliveryState::Sent, reply.clone()) },
@@ -129,7 +131,7 @@ fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
     }
 }
 
-fn failed(error: &MailError, refused: &[(String, MailError)], attempt: SendAttempt) -> Transition {
+fn failed(error: &MailError, refused: &[Refused], attempt: SendAttempt) -> Transition {
     let answer = error.to_string();
     let stop = |state| Transition {
         state,
@@ -142,14 +144,12 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: SendAttem
     // The server may have the whole message: sending again could deliver it twice.
     if error.step == Step::AfterData && !error.answered {
         // Refused recipients, temporarily or for good, did not get it from that session.
-        let said =
-            |(address, error): &(String, MailError)| (address.clone(), RecipientState::Refused, error.to_string());
-        return Transition { recipients: refused.iter().map(said).collect(), ..stop(DeliveryState::Unknown) };
+        return Transition { recipients: refused.iter().map(refusal).collect(), ..stop(DeliveryState::Unknown) };
     }
     // Before MAIL FROM the failure concerns the mailbox or the connection: every delivery of the queue waits.
     let mailbox = matches!(error.step, Step::Connect | Step::Tls | Step::Auth);
     // Recipients refused for now count only if nothing else failed: a reply to the whole message outweighs them.
-    let some_later = error.step == Step::Recipient && refused.iter().any(|(_, error)| error.is_transient());
+    let some_later = error.step == Step::Recipient && refused.iter().any(|refused| refused.error.is_transient());
     if mailbox || error.is_transient() || some_later {
         // Greylisting by one recipient's server does not delay the other deliveries.
         let throttled = error.is_throttled() && (error.step != Step::Recipient || error.is_the_senders());
@@ -160,9 +160,12 @@ fn failed(error: &MailError, refused: &[(String, MailError)], attempt: SendAttem
     stop(DeliveryState::Failed)
 }
 
-fn refused_for_good(refused: &[(String, MailError)]) -> Vec<(String, RecipientState, String)> {
-    let permanent = refused.iter().filter(|(_, error)| !error.is_transient());
-    permanent.map(|(address, error)| (address.clone(), RecipientState::Refused, error.to_string())).collect()
+fn refused_for_good(refused: &[Refused]) -> Vec<RecipientReply> {
+    refused.iter().filter(|refused| !refused.error.is_transient()).map(refusal).collect()
+}
+
+fn refusal(Refused { recipient, error }: &Refused) -> RecipientReply {
+    RecipientReply { address: recipient.clone(), state: RecipientState::Refused, answer: error.to_string() }
 }
 
 fn is_too_old(attempt: SendAttempt) -> bool {
@@ -269,7 +272,7 @@ mod tests {
             (DeliveryState::Deferred, Some(attempt(1, 0).now.plus_ms(3_600_000)))
         );
         let grey = |code| {
-            let refused = vec![("b@x.example".into(), smtp(Step::Recipient, code))];
+            let refused = vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, code) }];
             transition(&Outcome::Failed { error: smtp(Step::Recipient, code), refused }, attempt(1, 0))
         };
         assert_eq!((grey(451).state, grey(451).pause_queue), (DeliveryState::Deferred, None));
@@ -281,25 +284,26 @@ mod tests {
         let outcome = Outcome::Accepted {
             reply: "ok".into(),
             accepted: vec!["a@x.example".into()],
-            refused: vec![("b@x.example".into(), smtp(Step::Recipient, 550))],
+            refused: vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, 550) }],
         };
         let next = transition(&outcome, attempt(1, 0));
         assert_eq!(next.state, DeliveryState::Sent);
-        assert_eq!(next.recipients[0].1, RecipientState::Accepted);
-        assert_eq!((next.recipients[1].1, next.recipients[1].2.contains("550")), (RecipientState::Refused, true));
+        assert_eq!(next.recipients[0].state, RecipientState::Accepted);
+        let second = &next.recipients[1];
+        assert_eq!((second.state, second.answer.contains("550")), (RecipientState::Refused, true));
         let outcome = Outcome::Accepted {
             reply: "ok".into(),
             accepted: vec!["a@x.example".into()],
-            refused: vec![("b@x.example".into(), smtp(Step::Recipient, 450))],
+            refused: vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, 450) }],
         };
         let next = transition(&outcome, attempt(1, 0));
         assert_eq!((next.state, next.recipients.len()), (DeliveryState::Deferred, 1), "b gets it later, a has it");
         let refused = Outcome::Failed {
             error: smtp(Step::Recipient, 550),
-            refused: vec![("b@x.example".into(), smtp(Step::Recipient, 550))],
+            refused: vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, 550) }],
         };
         let next = transition(&refused, SendAttempt { others_have_it: true, ..attempt(2, 0) });
-        assert_eq!((next.state, next.recipients[0].1), (DeliveryState::Sent, RecipientState::Refused));
+        assert_eq!((next.state, next.recipients[0].state), (DeliveryState::Sent, RecipientState::Refused));
     }
 
     #[test]

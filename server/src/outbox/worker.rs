@@ -20,8 +20,9 @@ use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::Relay;
 use crate::config::SendLimits;
+use crate::config::ServerAddress;
 use crate::mail::{MailError, Step, Trust};
-use crate::store::{Backend, Claim, Delivery, Event, MailboxKey, Record, Result, SendQueue, Store};
+use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
 use crate::vault::Vault;
 
 /// A lease expires this long after its last renewal, in milliseconds.
@@ -75,7 +76,7 @@ pub struct Dependencies {
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    pub microsoft_smtp: (String, u16),
+    pub microsoft_smtp: ServerAddress,
     pub system_smtp: Option<Relay>,
     pub notifications_domain: String,
     pub limits: SendLimits,
@@ -286,8 +287,8 @@ impl Outbox {
             counts: next.counts,
         };
         self.record(delivery, &record, now).await?;
-        if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox) {
-            self.store.test_sender_now(MailboxKey { institution: queue.institution, id: mailbox }, now).await?;
+        if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox_key()) {
+            self.store.test_sender_now(mailbox, now).await?;
         }
         if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
             self.block(queue, error, fault, now).await?;
@@ -323,21 +324,14 @@ impl Outbox {
 
     /// Blocks a mailbox whose sign-in is refused. Its owner sees that, and it is tested again automatically.
     async fn block(&self, queue: &SendQueue, error: &MailError, problem: &Fault, now: Timestamp) -> Result<()> {
-        let (Some(id), Step::Auth, true) = (queue.mailbox, error.step, error.answered && !error.is_transient()) else {
+        let (Some(key), Step::Auth, true) = (queue.mailbox_key(), error.step, error.answered && !error.is_transient())
+        else {
             return Ok(());
         };
-        let mailbox = self.store.mailbox(MailboxKey { institution: queue.institution, id }).await?;
+        let mailbox = self.store.mailbox(key).await?;
         if mailbox.is_some_and(|mailbox| mailbox.state == MailboxState::Connected) {
             let state = MailboxState::Blocked;
-            self.store
-                .set_mailbox_state(
-                    MailboxKey { institution: queue.institution, id },
-                    state,
-                    Some(problem),
-                    Some(now),
-                    now,
-                )
-                .await?;
+            self.store.set_mailbox_state(key, state, Some(problem), Some(now), now).await?;
         }
         Ok(())
     }

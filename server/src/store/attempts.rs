@@ -48,6 +48,15 @@ pub struct Attempt {
     pub finished_at: Option<Timestamp>,
 }
 
+/// What a sign-in at Microsoft is bound to.
+#[derive(Debug, Clone)]
+pub struct NewSignIn {
+    pub state_sha256: String,
+    pub browser_sha256: String,
+    pub verifier_sealed: String,
+    pub nonce_sealed: String,
+}
+
 #[derive(Debug, Clone)]
 pub struct NewAttempt {
     pub id: AttemptId,
@@ -59,8 +68,7 @@ pub struct NewAttempt {
     pub automatic: bool,
     pub client_id: String,
     pub tenant_id: String,
-    /// State and browser cookie (hashed), verifier and nonce (sealed) of a sign-in.
-    pub sign_in: Option<(String, String, String, String)>,
+    pub sign_in: Option<NewSignIn>,
     pub mailbox: Option<(MailboxId, String)>,
     /// Deadline for the redirect from Microsoft.
     pub callback_expires_at: Timestamp,
@@ -105,17 +113,14 @@ impl Store {
         new: &NewAttempt,
         now: Timestamp,
     ) -> Result<()> {
-        let (state, browser, verifier, nonce) = match &new.sign_in {
-            Some((state, browser, verifier, nonce)) => (Some(state), Some(browser), Some(verifier), Some(nonce)),
-            None => (None, None, None, None),
-        };
+        let sign_in = new.sign_in.as_ref();
         execute!(&mut **tx,
             "INSERT INTO attempts (id, institution_id, user_id, kind, stage, address, automatic, client_id, tenant_id, state_sha256,
                browser_sha256, verifier_sealed, nonce_sealed, mailbox_id, sign_in_name, created_at, callback_expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
             new.id, institution, new.user, new.kind, new.stage, new.address, new.automatic, new.client_id,
-            new.tenant_id, state.map(String::as_str), browser.map(String::as_str), verifier.map(String::as_str),
-            nonce.map(String::as_str), new.mailbox.as_ref().map(|(id, _)| id.to_string()),
+            new.tenant_id, sign_in.map(|sign_in| &sign_in.state_sha256), sign_in.map(|sign_in| &sign_in.browser_sha256),
+            sign_in.map(|sign_in| &sign_in.verifier_sealed), sign_in.map(|sign_in| &sign_in.nonce_sealed), new.mailbox.as_ref().map(|(id, _)| id.to_string()),
             new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()), now, new.callback_expires_at
         )?;
         if new.kind != AttemptKind::Consent {

@@ -1,6 +1,7 @@
 //! The local copy of mailboxes: folders, and the newest headers of used folders. Bounded.
 
 use crate::diagnosis::Fault;
+use crate::mail::imap::Folder;
 use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, returning, select};
 use std::collections::HashSet;
 
@@ -59,10 +60,10 @@ impl Store {
     }
 
     /// Stores the list of folders; deletes the copies of removed ones.
-    pub async fn put_folders(&self, mailbox: MailboxKey, names: &[(String, FolderRole)]) -> Result<()> {
+    pub async fn put_folders(&self, mailbox: MailboxKey, folders: &[Folder]) -> Result<()> {
         let known = self.folders(mailbox).await?;
         let mut tx = self.begin().await?;
-        for old in known.iter().filter(|old| !names.iter().any(|(name, _)| *name == old.name)) {
+        for old in known.iter().filter(|old| !folders.iter().any(|folder| folder.name == old.name)) {
             for statement in [
                 "DELETE FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3",
                 "DELETE FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3",
@@ -70,14 +71,14 @@ impl Store {
                 execute!(&mut *tx, statement; mailbox.institution, mailbox.id, old.name)?;
             }
         }
-        for (position, (name, role)) in names.iter().enumerate() {
+        for (position, Folder { name, role, .. }) in folders.iter().enumerate() {
             execute!(&mut *tx,
                 "INSERT INTO folders (mailbox_id, institution_id, name, position, role) VALUES ($1, $2, $3, $4, $5)
                  ON CONFLICT (mailbox_id, name) DO UPDATE SET position = $4, role = $5";
                 mailbox.id, mailbox.institution, name, i64::try_from(position).unwrap_or(i64::MAX), role
             )?;
         }
-        if !known.iter().map(|row| (&row.name, row.role)).eq(names.iter().map(|(name, role)| (name, *role))) {
+        if !known.iter().map(|row| (&row.name, row.role)).eq(folders.iter().map(|folder| (&folder.name, folder.role))) {
             tx.mail_changed_of_mailbox(mailbox).await?;
         }
         tx.commit().await
@@ -146,7 +147,10 @@ impl Store {
             select::<FolderRow>("FROM folders WHERE institution_id = $1 AND mailbox_id = $2 AND name = $3");
             mailbox.institution, mailbox.id, seen.name
         )?;
-        let same = FolderRow { role: before.role, synced_at: before.synced_at, ..seen.clone() } == before;
+        // A problem that stays has a new time at each sync: only its cause is shown.
+        let cause = |problem: &Option<Fault>| problem.as_ref().map(|fault| fault.cause.clone());
+        let same = (before.uid_validity, before.total) == (seen.uid_validity, seen.total)
+            && cause(&before.problem) == cause(&seen.problem);
         if !same || !change.is_empty() || before.synced_at.is_none() {
             tx.mail_changed_of_mailbox(mailbox).await?;
         }

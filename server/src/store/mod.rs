@@ -25,7 +25,7 @@ use sqlx::AnyPool;
 
 use sql::{changed, execute, fetch_all, fetch_optional};
 
-pub use attempts::{Attempt, Check, NewAttempt, Resting};
+pub use attempts::{Attempt, Check, NewAttempt, NewSignIn, Resting};
 pub use backend::{Backend, missing_file};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};

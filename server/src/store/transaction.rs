@@ -7,7 +7,7 @@ use app::model::{InstitutionId, UserId};
 use sqlx::{Any, AnyConnection, Transaction};
 
 use super::sql::{execute, fetch_all, fetch_optional};
-use super::{Backend, MailboxKey, Result, Store};
+use super::{Backend, MailboxKey, Result, SendQueue, Store};
 
 /// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
 /// ids, so that no two transactions wait for each other.
@@ -41,6 +41,19 @@ impl Tx {
             mailbox.institution, mailbox.id
         )?;
         self.mail_changed(mailbox.institution, owner);
+        Ok(())
+    }
+
+    pub(super) async fn mail_changed_of_queue(&mut self, queue: &SendQueue) -> Result<()> {
+        match queue.mailbox_key() {
+            Some(mailbox) => self.mail_changed_of_mailbox(mailbox).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn mail_changed_of_all(&mut self) -> Result<()> {
+        let users: Vec<(InstitutionId, UserId)> = fetch_all!(&mut **self, "SELECT institution_id, id FROM users")?;
+        self.changed.extend(users);
         Ok(())
     }
 

@@ -211,7 +211,12 @@ async fn a_message_that_did_not_leave_is_read_changed_and_sent() {
         assert_eq!(location(&foreign.post(&world.url("demo", "/api/rewrite_message"), &fields).await), "/mail/outbox");
 
         let key = draft.rsplit('=').next().unwrap().to_owned();
-        world.services.store.resume_queue(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
+        world
+            .services
+            .store
+            .resume_queue(&server::store::SendQueue::of_mailbox(seat.key()), world.clock.now())
+            .await
+            .unwrap();
         let mut changed = letter(&mailbox, "Bessere Worte", "send");
         changed.retain(|(name, _)| *name != "key");
         changed.push(("key", &key));

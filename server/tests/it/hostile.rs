@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 #[tokio::test]
 async fn replies_before_tls_are_not_believed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = ("localhost".to_owned(), listener.local_addr().unwrap().port());
+    let server =
+        server::config::ServerAddress { host: "localhost".into(), port: listener.local_addr().unwrap().port() };
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -33,7 +34,7 @@ async fn replies_before_tls_are_not_believed() {
     assert!(!error.answered && error.text.contains("after its answer"), "{}", error.text);
     // The same for required and opportunistic TLS.
     for tls in ["required", "opportunistic"] {
-        let relay = format!("smtp://name:password@localhost:{}?tls={tls}", server.1);
+        let relay = format!("smtp://name:password@localhost:{}?tls={tls}", server.port);
         let relay = Relay::parse(&server::vault::Secret::new(relay)).unwrap();
         let error = server::mail::smtp::Session::open_relay(&relay, &trust).await.err().unwrap();
         assert!(!error.answered && error.text.contains("after its answer"), "{tls}: {}", error.text);
@@ -102,7 +103,10 @@ async fn what_a_hostile_mail_server_says_is_bounded() {
         ("* OK here\r\n", nested),
     ] {
         let (port, pem, written) = hostile(greeting, says).await;
-        let (server, token) = (("localhost".to_owned(), port), server::vault::Secret::new("token".into()));
+        let (server, token) = (
+            server::config::ServerAddress { host: "localhost".into(), port },
+            server::vault::Secret::new("token".into()),
+        );
         let login = server::mail::Login { server: &server, user: "user@demo.example", token: &token };
         let trust = server::mail::Trust::new(Some(pem.into_bytes())).unwrap();
         let began = Instant::now();

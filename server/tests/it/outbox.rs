@@ -1,6 +1,8 @@
 //! The outbox: what was accepted leaves once, or says why not. Real sockets, both databases.
 
 use server::diagnosis::Fault;
+use server::mail::RecipientReply;
+use server::message::FailedRecipient;
 use std::sync::Arc;
 
 use crate::common::{Browser, Database, Seat, World, location};
@@ -9,6 +11,10 @@ use server::store::{Page, SendQueue};
 use sqlx::Connection;
 
 /// Everything of an outbox, newest first: state, attempts, answer.
+fn failed(address: &str, reason: &str) -> FailedRecipient {
+    FailedRecipient { address: address.into(), reason: reason.into() }
+}
+
 async fn fates(world: &World, seat: &Seat) -> Vec<(DeliveryState, i64, String)> {
     let page = Page::newest(1000);
     let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
@@ -227,7 +233,12 @@ async fn faults_end_as_they_must_and_what_waits_leaves_by_itself() {
         browser.sign_in(&world, "demo", "user@demo.example").await;
         let outbox = Arc::clone(&world.services.outbox);
         let resume = async || {
-            world.services.store.resume_queue(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
+            world
+                .services
+                .store
+                .resume_queue(&server::store::SendQueue::of_mailbox(seat.key()), world.clock.now())
+                .await
+                .unwrap();
         };
 
         // Throttled: the whole mailbox waits.
@@ -376,7 +387,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         let (owner, now) = (world.clock.uuid(), world.clock.now());
         let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         let queue = server::store::SendQueue::of_mailbox(seat.key());
-        let failed = [("other@demo.example".to_owned(), "550 5.1.1 nobody".to_owned())];
+        let returned = [failed("other@demo.example", "550 5.1.1 nobody")];
         let mut claimed = Vec::new();
         for _ in 0..2 {
             let (owner_id, connection, until) = (owner, world.clock.uuid(), now.plus_ms(30_000));
@@ -386,7 +397,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
             assert!(store.start_data(seat.institution, delivery.id, owner, &[]).await.unwrap());
             // Every recipient knows the Message-ID, so it proves nothing for other reports.
-            let strangers = [("one@far.example".to_owned(), "550 no".to_owned())];
+            let strangers = [failed("one@far.example", "550 no")];
             let known = store
                 .bounce_delivery(&mailbox, &delivery.message_id, &strangers[..], &Fault::new("bounced", now, &[]), now)
                 .await
@@ -394,7 +405,13 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             assert!(!known, "nobody whom it went to");
             assert!(
                 store
-                    .bounce_delivery(&mailbox, &delivery.message_id, &failed[..], &Fault::new("bounced", now, &[]), now)
+                    .bounce_delivery(
+                        &mailbox,
+                        &delivery.message_id,
+                        &returned[..],
+                        &Fault::new("bounced", now, &[]),
+                        now
+                    )
                     .await
                     .unwrap()
             );
@@ -408,7 +425,13 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
             next_attempt_at: now,
             answer: "250 accepted".into(),
             fault: None,
-            recipients: both.map(|(_, to)| (to, RecipientState::Accepted, "250 accepted".into())).to_vec(),
+            recipients: both
+                .map(|(_, address)| RecipientReply {
+                    address,
+                    state: RecipientState::Accepted,
+                    answer: "250 accepted".into(),
+                })
+                .to_vec(),
             counts: true,
         };
         assert!(store.record_delivery(seat.institution, claimed[0], owner, &record, now).await.unwrap());
@@ -455,7 +478,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         assert!(store.retry_delivery(seat.institution, seat.user, again.id, &queue, world.clock.now()).await.unwrap());
         assert!(
             store
-                .bounce_delivery(&mailbox, &again.message_id, &failed[..], &Fault::new("bounced", now, &[]), now)
+                .bounce_delivery(&mailbox, &again.message_id, &returned[..], &Fault::new("bounced", now, &[]), now)
                 .await
                 .unwrap()
         );

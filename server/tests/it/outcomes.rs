@@ -114,7 +114,11 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         let queue = SendQueue::of_mailbox(seat.key());
         let limits = world.services.config.limits.throttle;
         store.claim_delivery(&queue, dead, clock.uuid(), now, limits, now).await.unwrap();
-        let refused = [(GREY.to_owned(), RecipientState::Pending, "451 later".to_owned())];
+        let refused = [server::mail::RecipientReply {
+            address: GREY.to_owned(),
+            state: RecipientState::Pending,
+            answer: "451 later".to_owned(),
+        }];
         assert!(store.start_data(seat.institution, id, dead, &refused).await.unwrap());
         store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
         assert!(store.prove_sent(seat.institution, id, "found", now).await.unwrap());
@@ -152,7 +156,7 @@ async fn what_waited_for_days_is_as_young_as_new() {
         run(&world).await;
         clock.advance_ms(5 * DAY_MS);
         let seat = world.seat("user@demo.example").await;
-        store.resume_queue(seat.institution, seat.mailbox.0, clock.now()).await.unwrap();
+        store.resume_queue(&server::store::SendQueue::of_mailbox(seat.key()), clock.now()).await.unwrap();
         world.sandbox.world().faults.cut_before_data = true;
         assert_eq!(run(&world).await, 3);
         let states = async || {

@@ -156,7 +156,7 @@ async fn some_recipients_are_refused_and_a_refused_data_is_an_error_of_its_own()
     let rcpt = &["250 fine", "550 5.1.1 unknown", "250 fine"];
     let (mut session, _seen) = server(Script { rcpt, ..FINE }).await;
     let refused = session.begin(&envelope(3), MESSAGE).await.ok().unwrap();
-    assert_eq!(refused.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), ["r1@far.example"]);
+    assert_eq!(refused.iter().map(|refused| refused.recipient.as_str()).collect::<Vec<_>>(), ["r1@far.example"]);
     assert_eq!(session.message(MESSAGE).await.unwrap(), "accepted");
 
     let (mut session, seen) = server(Script { rcpt, data: "451 4.3.0 later", ..FINE }).await;

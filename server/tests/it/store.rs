@@ -8,8 +8,8 @@ use app::model::{
 use server::clock::Clock;
 use server::diagnosis::Fault;
 use server::store::{
-    Check, EmailSettings, InstitutionRow, MailboxKey, NewAttempt, NewInvitation, NewMailbox, Page, Registration,
-    Resting, Slot, Store, User,
+    Check, EmailSettings, InstitutionRow, MailboxKey, NewAttempt, NewInvitation, NewMailbox, NewSignIn, Page,
+    Registration, Resting, Slot, Store, User,
 };
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -72,7 +72,12 @@ fn attempt(seed: &Seed, state: &str) -> NewAttempt {
         automatic: false,
         client_id: "c".into(),
         tenant_id: "t".into(),
-        sign_in: Some((state.into(), "browser".into(), "v".into(), "n".into())),
+        sign_in: Some(NewSignIn {
+            state_sha256: state.into(),
+            browser_sha256: "browser".into(),
+            verifier_sealed: "v".into(),
+            nonce_sealed: "n".into(),
+        }),
         mailbox: None,
         callback_expires_at: NOW.plus_ms(600_000),
     }

@@ -334,7 +334,12 @@ async fn every_reply_of_the_table_has_its_cause() {
         ("550 5.7.1 refused by rule 5.7.3", "smtp_refused", DeliveryState::Failed),
     ] {
         world.sandbox.world().faults = sandbox::Faults { smtp_reply: reply.into(), ..sandbox::Faults::default() };
-        world.services.store.resume_queue(seat.institution, seat.mailbox.0, world.clock.now()).await.unwrap();
+        world
+            .services
+            .store
+            .resume_queue(&server::store::SendQueue::of_mailbox(seat.key()), world.clock.now())
+            .await
+            .unwrap();
         world.clock.advance_ms(1000);
         world.queue(&seat, 1, "other@demo.example", world.clock.now()).await;
         world.services.outbox.run_once().await.unwrap();

@@ -60,7 +60,8 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
         store.set_mailbox_state(key, MailboxState::Connected, None, None, NOW).await.unwrap();
         rises("its state", true).await;
 
-        let folders = [("INBOX".to_owned(), FolderRole::Inbox), ("Sent".to_owned(), FolderRole::Sent)];
+        let folders = [("INBOX", FolderRole::Inbox), ("Sent", FolderRole::Sent)]
+            .map(|(name, role)| server::mail::imap::Folder { name: name.into(), role, selectable: true });
         for expected in [true, false] {
             store.put_folders(key, &folders).await.unwrap();
             rises("the list of folders", expected).await;

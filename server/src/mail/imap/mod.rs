@@ -14,6 +14,8 @@ mod wire;
 
 pub use wire::{Folder, readable};
 
+use crate::config::ServerAddress;
+
 use super::{Login, MailError, STEP_LIMIT, Step, Trust};
 
 use bounded::{Allow, Bounded};
@@ -140,7 +142,7 @@ fn info(text: &str) -> &str {
 impl Session {
     /// Connects with TLS and signs in.
     pub async fn open(login: &Login<'_>, trust: &Trust) -> Result<Self, MailError> {
-        let (host, port) = login.server;
+        let ServerAddress { host, port } = login.server;
         let connect = tokio::time::timeout(STEP_LIMIT, TcpStream::connect((host.clone(), *port))).await;
         let tcp = match connect {
             Ok(Ok(tcp)) => tcp,

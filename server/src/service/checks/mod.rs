@@ -14,7 +14,7 @@ use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, Mai
 use super::Services;
 use crate::access_tokens::AccessToken;
 use crate::diagnosis::Fault;
-use crate::store::{Attempt, Mailbox, MailboxKey};
+use crate::store::{Attempt, Mailbox, MailboxKey, SendQueue};
 use run::{Route, Run, Through};
 
 /// Deadline of a run without the search for the test message.
@@ -174,7 +174,7 @@ impl Services {
         let now = self.clock.now();
         if works && attempt.kind != AttemptKind::Personal {
             // Waiting notifications are sent now.
-            self.store.resume_queue(institution, institution.0, now).await?;
+            self.store.resume_queue(&SendQueue::of_notifications(institution), now).await?;
             self.outbox.wake();
         }
         if attempt.kind == AttemptKind::Pair {
@@ -186,7 +186,7 @@ impl Services {
                 .set_mailbox_state(MailboxKey { institution, id }, MailboxState::Connected, None, None, now)
                 .await?;
             // Waiting deliveries are sent now.
-            self.store.resume_queue(institution, id.0, now).await?;
+            self.store.resume_queue(&SendQueue::of_mailbox(MailboxKey { institution, id }), now).await?;
             self.outbox.wake();
             return Ok(());
         }

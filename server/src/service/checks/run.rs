@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
                 self.put(
                     CheckKind::Smtp,
                     CheckStatus::Passed,
-                    &format!("{}, encrypted", server.0),
+                    &format!("{}, encrypted", server.host),
                     Some(since.elapsed()),
                 )
                 .await?;
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
         };
         match opened.await {
             Ok(session) => {
-                self.put(CheckKind::Imap, CheckStatus::Passed, &server.0, Some(since.elapsed())).await?;
+                self.put(CheckKind::Imap, CheckStatus::Passed, &server.host, Some(since.elapsed())).await?;
                 if !self.failed {
                     self.services.prove_steps(self.attempt.institution, &[GuideStep::Protocols]).await?;
                 }

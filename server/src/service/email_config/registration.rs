@@ -76,13 +76,14 @@ impl Services {
     }
 
     /// A new registration with its sealed secret.
-    fn sealed(&self, values: (ClientId, TenantId), secret: &Secret, like: &Registration) -> Result<Registration> {
-        let mut new = Registration {
-            id: RegistrationId(self.clock.uuid()),
-            client_id: values.0,
-            tenant_id: values.1,
-            ..like.clone()
-        };
+    fn sealed(
+        &self,
+        client_id: ClientId,
+        tenant_id: TenantId,
+        secret: &Secret,
+        like: &Registration,
+    ) -> Result<Registration> {
+        let mut new = Registration { id: RegistrationId(self.clock.uuid()), client_id, tenant_id, ..like.clone() };
         new.secret_sealed = self.vault.seal(&secret_place(&new), secret)?;
         Ok(new)
     }
@@ -250,7 +251,7 @@ impl Services {
                 Ok(self.refused(admin, &fault))
             }
             Verdict::Accepted(tenant_id) => {
-                let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
+                let new = self.sealed(values.client_id, tenant_id, &secret, &like)?;
                 let renewed = is_new && current.is_some();
                 self.take_accepted(admin, Some(&parsed.settings), current.as_ref(), new, confirmed, renewed).await
             }
@@ -274,7 +275,7 @@ impl Services {
                         "Client ID, Tenant ID and secret are unchanged.",
                     )));
                 }
-                let new = self.sealed((values.client_id, tenant_id), &secret, &like)?;
+                let new = self.sealed(values.client_id, tenant_id, &secret, &like)?;
                 let people = self.store.people_connected(institution).await?;
                 // Replaces unverified values at once, unless mailboxes are connected with them.
                 let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some() || people > 0);
@@ -311,7 +312,7 @@ impl Services {
             }
             Verdict::Silent(fault) => Ok(self.silent(admin, &fault, beside)),
             Verdict::Accepted(tenant_id) => {
-                let new = self.sealed((candidate.client_id, tenant_id), &secret, &candidate)?;
+                let new = self.sealed(candidate.client_id, tenant_id, &secret, &candidate)?;
                 self.take_accepted(admin, None, current.as_ref(), new, confirmed, beside).await
             }
         }

@@ -7,7 +7,7 @@ mod watch;
 
 use std::time::Duration;
 
-use app::backend::{Acted, BackendError, Download, Inbox, MailOwner, MailStream, Result, SignedIn};
+use app::backend::{Acted, BackendError, Download, Inbox, MailOwner, MailStream, OpenFolder, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
     FolderRole, FolderView, InboxQuery, InboxView, MailAction, MailboxId, MessageRef, MessageView, Notice, Tone,
@@ -152,12 +152,7 @@ impl Inbox for Handle {
         self.store.mail_version(user.institution().id, user.user_id()).await.unwrap_or_default()
     }
 
-    async fn watch(
-        &self,
-        user: &MailOwner,
-        looking_at: Option<(MailboxId, String)>,
-        mark: String,
-    ) -> Result<MailStream> {
-        self.watch_mail(user, looking_at, mark).await
+    async fn watch(&self, user: &MailOwner, open: Option<OpenFolder>, mark: String) -> Result<MailStream> {
+        self.watch_mail(user, open, mark).await
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{MailOwner, MailStream, Result, SignedIn};
-use app::model::MailboxId;
+use app::backend::{MailOwner, MailStream, OpenFolder, Result, SignedIn};
 use futures::stream;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -27,12 +26,12 @@ impl Services {
     pub(super) async fn watch_mail(
         self: &Arc<Self>,
         user: &MailOwner,
-        looking_at: Option<(MailboxId, String)>,
+        open: Option<OpenFolder>,
         mark: String,
     ) -> Result<MailStream> {
         let event = self.store.events();
-        let watched = match looking_at {
-            Some((mailbox, folder)) => {
+        let watched = match open {
+            Some(OpenFolder { mailbox, folder }) => {
                 let mailbox = self.own_mailbox(user, mailbox).await?;
                 let folders = self.store.folders(mailbox.key()).await?;
                 let known = folder.eq_ignore_ascii_case("INBOX") || folders.iter().any(|row| row.name == folder);

@@ -18,7 +18,7 @@ use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{IdentifyError, Identity, OAuthError, SignIn, Tokens as Granted};
-use crate::store::{Attempt, Check, NewAttempt, Registration, Slot, StoreError};
+use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 
 /// Delay after which the checks start without a page.
@@ -120,12 +120,12 @@ impl Services {
             automatic: false,
             client_id: registration.client_id.to_string(),
             tenant_id: registration.tenant_id.to_string(),
-            sign_in: Some((
-                sha256(&state),
-                sha256(&browser),
-                seal("verifier_sealed", &verifier)?,
-                seal("nonce_sealed", &nonce)?,
-            )),
+            sign_in: Some(NewSignIn {
+                state_sha256: sha256(&state),
+                browser_sha256: sha256(&browser),
+                verifier_sealed: seal("verifier_sealed", &verifier)?,
+                nonce_sealed: seal("nonce_sealed", &nonce)?,
+            }),
             mailbox: None,
             callback_expires_at: now.plus_ms(lifetime),
         };

@@ -1,12 +1,13 @@
 //! Claims: taking a due delivery, renewing its lease, recording the outcome, reaping expired leases.
 
 use crate::config::Throttle;
+use crate::mail::RecipientReply;
 use crate::store::sql::{changed, execute, fetch_all, fetch_one, fetch_optional, select};
-use app::model::{DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientState, Timestamp, UserId};
+use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
 use uuid::Uuid;
 
 use super::{Claim, Delivery, Record, SendQueue, forget_sent, settle_returned, throttle};
-use crate::store::{MailboxKey, Result, Store, Tx};
+use crate::store::{Result, Store, Tx};
 
 /// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
 const FULL_MS: i64 = 10 * 60 * 1000;
@@ -101,7 +102,7 @@ impl Store {
         institution: InstitutionId,
         delivery_id: DeliveryId,
         owner: Uuid,
-        refused: &[(String, RecipientState, String)],
+        refused: &[RecipientReply],
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         let rows = changed!(&mut *tx,
@@ -218,7 +219,7 @@ impl Store {
         ] {
             execute!(&mut *tx, statement; until)?;
         }
-        execute!(&mut *tx, "UPDATE mail_versions SET version = version + 1")?;
+        tx.mail_changed_of_all().await?;
         tx.commit().await
     }
 
@@ -252,26 +253,24 @@ impl Store {
             "UPDATE send_queues SET paused_until = $1 WHERE id = $2 AND institution_id = $3 AND paused_until < $1";
             until, queue.id, queue.institution
         )?;
-        if let Some(mailbox) = queue.mailbox {
-            tx.mail_changed_of_mailbox(MailboxKey { institution: queue.institution, id: mailbox }).await?;
-        }
+        tx.mail_changed_of_queue(queue).await?;
         tx.commit().await
     }
 
     /// Makes the waiting deliveries of a queue due now.
-    pub async fn resume_queue(&self, institution: InstitutionId, queue_id: Uuid, now: Timestamp) -> Result<()> {
+    pub async fn resume_queue(&self, queue: &SendQueue, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut *tx,
             "UPDATE send_queues SET paused_until = 0 WHERE id = $1 AND institution_id = $2";
-            queue_id, institution
+            queue.id, queue.institution
         )?;
         // Its age does not count the time in which it could not be sent.
         execute!(&mut *tx,
             "UPDATE deliveries SET next_attempt_at = $1, aging_since = $1
              WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'";
-            now, queue_id, institution
+            now, queue.id, queue.institution
         )?;
-        tx.mail_changed_of_mailbox(MailboxKey { institution, id: MailboxId(queue_id) }).await?;
+        tx.mail_changed_of_queue(queue).await?;
         tx.commit().await
     }
 
@@ -290,6 +289,13 @@ impl Store {
     /// Deletes deliveries that finished long ago: notifications, and messages of people.
     pub async fn sweep_deliveries(&self, notifications: Timestamp, written: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
+        let writers: Vec<(InstitutionId, UserId)> = fetch_all!(&mut *tx,
+            "SELECT DISTINCT institution_id, user_id FROM deliveries WHERE user_id IS NOT NULL AND finished_at < $1";
+            written
+        )?;
+        for (institution, writer) in writers {
+            tx.mail_changed(institution, writer);
+        }
         for statement in [
             "DELETE FROM recipients WHERE delivery_id IN (SELECT id FROM deliveries
                WHERE (user_id IS NULL AND finished_at < $1) OR (user_id IS NOT NULL AND finished_at < $2))",
@@ -313,8 +319,8 @@ async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: T
 }
 
 /// Replies about recipients that are still pending.
-async fn put_recipients(tx: &mut Tx, delivery_id: DeliveryId, said: &[(String, RecipientState, String)]) -> Result<()> {
-    for (address, state, answer) in said {
+async fn put_recipients(tx: &mut Tx, delivery_id: DeliveryId, replies: &[RecipientReply]) -> Result<()> {
+    for RecipientReply { address, state, answer } in replies {
         execute!(&mut **tx,
             "UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'";
             state, answer, delivery_id, address

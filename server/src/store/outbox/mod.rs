@@ -5,12 +5,12 @@ mod outcomes;
 mod throttle;
 
 use crate::diagnosis::Fault;
+use crate::mail::RecipientReply;
 use crate::store::sql::{FromRow, changed, columns, execute, fetch_all, fetch_optional, select};
 use outcomes::{forget_sent, settle_returned};
 
 use app::model::{
-    DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientState, RecipientView, Timestamp,
-    UserId,
+    DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientView, Timestamp, UserId,
 };
 use uuid::Uuid;
 
@@ -29,6 +29,10 @@ pub struct SendQueue {
 impl SendQueue {
     pub fn of_mailbox(mailbox: MailboxKey) -> Self {
         Self { id: mailbox.id.0, institution: mailbox.institution, mailbox: Some(mailbox.id) }
+    }
+
+    pub fn mailbox_key(&self) -> Option<MailboxKey> {
+        self.mailbox.map(|id| MailboxKey { institution: self.institution, id })
     }
 
     pub fn of_notifications(institution: InstitutionId) -> Self {
@@ -98,7 +102,7 @@ pub struct Record {
     pub next_attempt_at: Timestamp,
     pub answer: String,
     pub fault: Option<Fault>,
-    pub recipients: Vec<(String, RecipientState, String)>,
+    pub recipients: Vec<RecipientReply>,
     /// Whether it counts as an attempt; a release does not.
     pub counts: bool,
 }

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
 
 use super::{SendQueue, put_queue};
+use crate::message::FailedRecipient;
 use crate::store::{Mailbox, Result, Store, Tx};
 
 impl Store {
@@ -17,13 +18,13 @@ impl Store {
         &self,
         mailbox: &Mailbox,
         message_id: &str,
-        failed: &[(String, String)],
+        failed: &[FailedRecipient],
         fault: &Fault,
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         let Some(failed) = named_recipients(&mut tx, mailbox, message_id, failed).await? else { return Ok(false) };
-        let answer = failed.first().map(|(address, reason)| format!("{address}: {reason}")).unwrap_or_default();
+        let answer = failed.first().map(|first| format!("{}: {}", first.address, first.reason)).unwrap_or_default();
         // A second report may name other recipients; the first report's text is kept. The lock makes concurrent records visible.
         let bounced: Option<(DeliveryId, Option<UserId>)> = fetch_optional!(&mut *tx,
             "UPDATE deliveries SET bounce_answer = COALESCE(bounce_answer, $1), bounce_fault = COALESCE(bounce_fault, $2)
@@ -33,7 +34,7 @@ impl Store {
             answer, fault, mailbox.institution, mailbox.user, message_id, mailbox.id
         )?;
         let Some((delivery_id, writer)) = bounced else { return Ok(false) };
-        for (address, reason) in &failed {
+        for FailedRecipient { address, reason } in &failed {
             execute!(&mut *tx,
                 "UPDATE recipients SET state = 'refused', answer = $1 WHERE delivery_id = $2 AND address = $3";
                 reason, delivery_id, address
@@ -187,27 +188,29 @@ pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: T
     Ok(())
 }
 
-/// The recipients of the message that a report names: anybody can write a report. For a message to one recipient, the report may
+/// The recipients of the message that a report names: anyone can forge one. For a message to one recipient, the report may
 /// name the address that their mail is forwarded to.
 async fn named_recipients(
     tx: &mut Tx,
     mailbox: &Mailbox,
     message_id: &str,
-    failed: &[(String, String)],
-) -> Result<Option<Vec<(String, String)>>> {
+    failed: &[FailedRecipient],
+) -> Result<Option<Vec<FailedRecipient>>> {
     let addresses: Vec<String> = fetch_all!(&mut **tx,
         "SELECT r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
          WHERE d.institution_id = $1 AND d.message_id = $2";
         mailbox.institution, message_id
     )?;
-    let named = failed.iter().filter_map(|(address, reason)| {
-        let known = addresses.iter().find(|known| known.to_lowercase() == address.to_lowercase())?;
-        Some((known.clone(), reason.clone()))
+    let named = failed.iter().filter_map(|failed| {
+        let known = addresses.iter().find(|known| known.to_lowercase() == failed.address.to_lowercase())?;
+        Some(FailedRecipient { address: known.clone(), reason: failed.reason.clone() })
     });
     let named: Vec<_> = named.collect();
     Ok(match (named.is_empty(), addresses.as_slice(), failed.first()) {
         (false, ..) => Some(named),
-        (true, [only], Some((address, reason))) => Some(vec![(only.clone(), format!("{reason} ({address})"))]),
+        (true, [only], Some(FailedRecipient { address, reason })) => {
+            Some(vec![FailedRecipient { address: only.clone(), reason: format!("{reason} ({address})") }])
+        }
         _ => None,
     })
 }

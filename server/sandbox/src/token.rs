@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rsa::pkcs8::EncodePrivateKey;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -20,11 +19,6 @@ use crate::world::{Access, Grant, World, now, random};
 const KEY_ID: &str = "sandbox-1";
 /// Lifetime of an access token, in seconds; Microsoft's is 60 to 90 minutes.
 const ACCESS_LIFETIME: i64 = 3600;
-
-pub(crate) fn make_key() -> Result<String, String> {
-    let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(|error| error.to_string())?;
-    key.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).map(|pem| pem.to_string()).map_err(|error| error.to_string())
-}
 
 pub(crate) fn keys(world: &World) -> Result<JwkSet, jsonwebtoken::errors::Error> {
     let key = EncodingKey::from_rsa_pem(world.key_pem.as_bytes())?;

@@ -1,5 +1,6 @@
 //! The state: one tenant, one registered app, its accounts and their mail.
 
+use rsa::pkcs8::EncodePrivateKey;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -213,7 +214,7 @@ pub(crate) fn random(prefix: &str) -> String {
 impl World {
     /// A healthy tenant with the demo's accounts. An empty `key_pem` generates a signing key.
     pub(crate) fn seeded(key_pem: String) -> Result<Self, Error> {
-        let key_pem = if key_pem.is_empty() { crate::token::make_key().map_err(Error::Keys)? } else { key_pem };
+        let key_pem = if key_pem.is_empty() { make_key().map_err(Error::Keys)? } else { key_pem };
         let account = |upn: &str, address: &str, name: &str| Account {
             upn: upn.into(),
             address: address.into(),
@@ -437,4 +438,9 @@ impl World {
         let tokens = self.grants.keys().chain(self.access.keys()).chain(self.codes.keys());
         tokens.chain(proofs).filter(|text| !text.is_empty()).cloned().collect()
     }
+}
+
+fn make_key() -> Result<String, String> {
+    let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(|error| error.to_string())?;
+    key.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).map(|pem| pem.to_string()).map_err(|error| error.to_string())
 }

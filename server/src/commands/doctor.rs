@@ -7,27 +7,10 @@ use server::config::{Config, ServerAddress, Source};
 use server::http;
 use server::wiring::{StartError, build};
 
-use super::{Missing, public, say};
+use super::{Finding, Missing, public};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-pub(super) enum Finding {
-    Fine(String),
-    Note(String),
-    Failed(String),
-}
-
-impl Finding {
-    fn print(&self) -> bool {
-        match self {
-            Self::Fine(text) => say(&format!("ok    {text}")),
-            Self::Note(text) => say(&format!("note  {text}")),
-            Self::Failed(text) => say(&format!("FAIL  {text}")),
-        }
-        matches!(self, Self::Failed(_))
-    }
-}
 
 pub async fn doctor() -> Result<(), StartError> {
     let config = Config::read(&Source::from_process()?)?;

@@ -97,3 +97,21 @@ Accounts:{accounts}
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
+
+/// A line of the doctor.
+enum Finding {
+    Fine(String),
+    Note(String),
+    Failed(String),
+}
+
+impl Finding {
+    fn print(&self) -> bool {
+        match self {
+            Self::Fine(text) => say(&format!("ok    {text}")),
+            Self::Note(text) => say(&format!("note  {text}")),
+            Self::Failed(text) => say(&format!("FAIL  {text}")),
+        }
+        matches!(self, Self::Failed(_))
+    }
+}

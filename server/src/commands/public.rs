@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::doctor::Finding;
+use super::Finding;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);

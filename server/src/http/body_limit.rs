@@ -17,7 +17,7 @@ use leptos::server_fn::ServerFn;
 use tokio::sync::Semaphore;
 
 use super::AppState;
-use super::guard::{plain, text};
+use super::responses::{plain, text};
 
 /// Server functions that take files.
 const WITH_FILES: [&str; 2] = [SendMessage::PATH, AttachFiles::PATH];

@@ -11,7 +11,6 @@ use app::api::{HANDLED, NOT_STORED, PROVIDER_REDIRECT};
 use app::backend::Visitor;
 use app::error::AppError;
 use app::model::{AppPath, COMPOSE_PATH, Flash, FormName, Notice};
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -22,16 +21,9 @@ use leptos::server_fn::error::FromServerFnError;
 use tracing::Instrument;
 
 use super::AppState;
+use super::responses::{plain, redirect_page, text, unavailable};
 use crate::message::escape::escaped;
 use crate::service::sessions;
-
-/// A plain page for answers that precede the institution.
-pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
-    let body = format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
-    );
-    (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
-}
 
 /// Names the request in the log. A path may contain a token or a folder's name, so only its beginning is logged.
 pub(super) async fn in_span(request: Request, next: Next) -> Response {
@@ -122,14 +114,6 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
     next.run(request).await
 }
 
-fn unavailable() -> Response {
-    plain(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "Not available",
-        "Entrepost can't reach its database. Try again in a minute.",
-    )
-}
-
 /// Server functions called by islands: they answer with a status instead of a page.
 const BY_ISLAND: [&str; 4] = [SetGuideStep::PATH, RunChecks::PATH, SaveDraft::PATH, AttachFiles::PATH];
 
@@ -188,10 +172,6 @@ async fn unknown_host(state: &AppState, at_the_server: bool, host: &str) -> Resp
         "There is no institution at this address.".to_owned()
     };
     plain(StatusCode::NOT_FOUND, "Not found", &text)
-}
-
-pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
 }
 
 /// The Origin must be the institution's. If the browser sends none, or `null` (behind a proxy that sets `Referrer-Policy:
@@ -266,21 +246,6 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A page that refreshes to the authority: a redirect would be subject to `form-action`.
-fn redirect_page(answer: &Response, url: &HeaderValue) -> Response {
-    let address = url.to_str().unwrap_or_default();
-    let safe = escaped(address);
-    let mut page =
-        plain(StatusCode::OK, "Going to Microsoft…", &format!("<a href=\"{safe}\">Continue if nothing happens</a>"));
-    if let Ok(refresh) = HeaderValue::from_str(&format!("0;url={address}")) {
-        page.headers_mut().insert(HeaderName::from_static("refresh"), refresh);
-    }
-    for cookie in answer.headers().get_all(header::SET_COOKIE) {
-        page.headers_mut().append(header::SET_COOKIE, cookie.clone());
-    }
-    page
-}
-
 /// Server functions whose body could not be read answer 500 or redirect with `__err`: both become 400.
 pub(super) async fn answers(request: Request, next: Next) -> Response {
     let wants_html = request
@@ -308,17 +273,6 @@ pub(super) async fn answers(request: Request, next: Next) -> Response {
     }
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().remove(header::LOCATION);
-    response
-}
-
-/// A panic is answered like any internal error, without its message (see [`crate::panics`]).
-pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> http::Response<Body> {
-    let mut response = plain(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "Something went wrong on our side",
-        "Try again. If it happens again, contact your Entrepost host.",
-    );
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::AppState;
-use super::guard::plain;
+use super::responses::plain;
 use crate::message::escape::escaped;
 
 /// Characters that RFC 8187 does not encode in a file name.

@@ -5,6 +5,7 @@ pub mod connections;
 mod events;
 mod guard;
 mod mail;
+mod responses;
 mod security;
 
 use std::fmt::Write;
@@ -145,7 +146,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         // Bodies are limited by path; the library's single limit is below that of a long message.
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(from_fn_with_state(state.clone(), body_limit::bounded))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(guard::panicked))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(responses::panicked))
         // Outermost, so that responses of the other layers have the headers too.
         .layer(from_fn_with_state(state.clone(), security::headers))
         .layer(from_fn(guard::in_span))

@@ -13,7 +13,7 @@ use lettre::transport::smtp::response::Response;
 
 use crate::config::{Encryption, Relay};
 
-use super::submission::Connected;
+use super::submission::{Connected, explain};
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
 
 /// Commands that leave together where the server allows it (RFC 2920). Bounds what the replies take before they are read.
@@ -52,25 +52,6 @@ async fn limited<T>(
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result.map_err(|error| explain(step, &error)),
         Err(_) => Err(MailError::network(step, format!("no answer within {} seconds", limit.as_secs()))),
-    }
-}
-
-pub(super) fn explain(step: Step, error: &lettre::transport::smtp::Error) -> MailError {
-    use std::error::Error as _;
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        causes.push(inner.to_string());
-        cause = inner.source();
-    }
-    match error.status() {
-        Some(code) => MailError::refused(step, Some(u16::from(code)), causes.join(": ")),
-        None => {
-            let text = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
-            // rustls appends a link to its manual, which does not help here.
-            let text = text.split(": https://docs.rs").next().unwrap_or_default().to_owned();
-            MailError::network(step, text)
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use lettre::transport::smtp::extension::ClientId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::smtp::explain;
 use super::{MailError, STEP_LIMIT, Step, Trust};
 use crate::config::Encryption;
 use crate::config::ServerAddress;
@@ -127,6 +126,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for Greeted<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.peer)
+    }
+}
+
+pub(super) fn explain(step: Step, error: &lettre::transport::smtp::Error) -> MailError {
+    use std::error::Error as _;
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    match error.status() {
+        Some(code) => MailError::refused(step, Some(u16::from(code)), causes.join(": ")),
+        None => {
+            let text = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
+            // rustls appends a link to its manual, which does not help here.
+            let text = text.split(": https://docs.rs").next().unwrap_or_default().to_owned();
+            MailError::network(step, text)
+        }
     }
 }
 

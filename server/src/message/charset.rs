@@ -264,7 +264,7 @@ pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
     let label = label_of(bytes);
     let (mut text, mut rest) = (String::with_capacity(bytes.len()), bytes);
     while !rest.is_empty() {
-        let end = super::header::end_of_field(rest);
+        let end = super::fields::end_of_field(rest);
         let (field, behind) = rest.split_at(end);
         let fitting = label.as_deref().filter(|_| !field.is_ascii() && !is_utf8(field));
         text.push_str(&fitting.map_or_else(|| guess(field), |label| decode(Some(label), field)));
@@ -274,7 +274,7 @@ pub fn header_text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 fn label_of(header: &[u8]) -> Option<String> {
-    let field = super::header::Fields(header).get("content-type")?;
+    let field = super::fields::Fields(header).get("content-type")?;
     let lower = field.to_ascii_lowercase();
     let value = &lower[find(&lower, b"charset=")? + 8..];
     let value = value.strip_prefix(b"\"").unwrap_or(value);

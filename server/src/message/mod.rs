@@ -10,6 +10,7 @@ mod direction;
 pub(crate) mod dsn;
 mod encoded_words;
 pub mod escape;
+mod fields;
 mod file_name;
 mod flowed;
 pub mod header;

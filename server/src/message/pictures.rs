@@ -13,6 +13,8 @@ use html5ever::tokenizer::{TagKind, Token, TokenSink, TokenSinkResult, Tokenizer
 use super::model::Encoding;
 use super::transfer;
 
+/// Total size of inline pictures, in bytes.
+pub(super) const MAX_BYTES: usize = 6 * 1024 * 1024;
 /// Longest `data:` URL, in bytes.
 const DATA: usize = 8 * 1024 * 1024;
 
@@ -95,12 +97,17 @@ impl TokenSink for ShownPictures {
             let source = source.map(|attribute| attribute.value.trim()).unwrap_or_default();
             let id = source.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("cid:")).map(|_| &source[4..]);
             if let Some(id) = id.filter(|id| id.len() <= CONTENT_ID) {
-                named.insert(super::sanitize::picture_id(id));
+                named.insert(content_id(id));
                 named.insert(id.to_owned());
             }
         }
         TokenSinkResult::Continue
     }
+}
+
+/// Decodes a Content-ID from a URL (RFC 2392).
+pub(super) fn content_id(named: &str) -> String {
+    percent_encoding::percent_decode_str(named).decode_utf8_lossy().into_owned()
 }
 
 pub fn ending(content_type: &str) -> &'static str {

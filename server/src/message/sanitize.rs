@@ -21,7 +21,7 @@ use super::model::ParsedMessage;
 use super::{contrast, css, html_complexity, pictures};
 
 /// Total size of inline pictures in one document, in bytes as written: each may be used any number of times.
-const INLINE: usize = 3 * super::parse::PICTURES;
+const INLINE: usize = 3 * super::pictures::MAX_BYTES;
 /// Total size of inlined style sheets, in bytes.
 const STYLE_SHEETS: usize = 256 * 1024;
 /// Limit on declarations times elements: the work if every rule matched every element.
@@ -30,11 +30,6 @@ const WORK: usize = 4_000_000;
 const NESTED: usize = 12;
 /// Largest HTML with inlined styles, in bytes.
 const INLINED: usize = 12 * 1024 * 1024;
-
-/// Decodes a Content-ID from a URL (RFC 2392).
-pub(crate) fn picture_id(named: &str) -> String {
-    percent_encoding::percent_decode_str(named).decode_utf8_lossy().into_owned()
-}
 
 fn is_remote(url: &str) -> bool {
     let url = url.trim_start().to_lowercase();
@@ -295,7 +290,7 @@ fn sanitised(source: &str, pictures: HashMap<String, String>, remote_images: boo
                 let scheme = value.split_once(':').map(|(scheme, named)| (scheme.to_ascii_lowercase(), named));
                 match scheme.as_ref().map(|(scheme, named)| (scheme.as_str(), *named)) {
                     Some(("cid", named)) => {
-                        let data = pictures.get(named).or_else(|| pictures.get(&picture_id(named)))?;
+                        let data = pictures.get(named).or_else(|| pictures.get(&super::pictures::content_id(named)))?;
                         take(data).then(|| Cow::Owned(data.clone()))
                     }
                     // A picture in the message loads nothing.

@@ -5,8 +5,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::Address;
 use lettre::address::Envelope;
 
+use super::Outbox;
 use super::retry_policy::Outcome;
-use super::worker::Outbox;
 use super::{Body, body_place};
 use crate::access_tokens::{AccessToken, TokenError};
 use crate::config::ServerAddress;

@@ -1,4 +1,4 @@
-//! The outbox: every accepted message is sent, or its fate is known.
+//! The outbox: every accepted message is sent, or its writer learns what happened to it.
 //!
 //! A worker claims a delivery (a committed lease), sends it outside of any transaction, and records the outcome. The lease of a
 //! process that dies expires: its delivery is queued again if DATA had not begun, and is `unknown` otherwise.
@@ -9,13 +9,75 @@ mod retry_policy;
 mod worker;
 
 pub use retry_policy::{Outcome, SendAttempt, Transition, transition};
-pub use worker::{Dependencies, Outbox};
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use app::model::DeliveryId;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::vault::Place;
+use crate::access_tokens::Tokens;
+use crate::clock::Clock;
+use crate::config::{Relay, SendLimits, ServerAddress};
+use crate::mail::Trust;
+use crate::store::Store;
+use crate::vault::{Place, Vault};
+
+/// SMTP sessions of this process at one time.
+const MAX_SESSIONS: usize = 32;
+
+pub struct Outbox {
+    dependencies: Dependencies,
+    wake: Notify,
+    busy: Mutex<HashMap<Uuid, i64>>,
+    sessions: Arc<Semaphore>,
+    /// A queue found no free session: the others yield sooner.
+    crowded: AtomicBool,
+}
+
+impl std::ops::Deref for Outbox {
+    type Target = Dependencies;
+    fn deref(&self) -> &Dependencies {
+        &self.dependencies
+    }
+}
+
+pub struct Dependencies {
+    /// The database.
+    pub store: Store,
+    pub vault: Arc<Vault>,
+    pub tokens: Arc<Tokens>,
+    pub trust: Trust,
+    /// Time.
+    pub clock: Clock,
+    pub microsoft_smtp: ServerAddress,
+    pub system_smtp: Option<Relay>,
+    pub notifications_domain: String,
+    pub limits: SendLimits,
+    pub stop: CancellationToken,
+}
+
+impl Outbox {
+    pub fn new(dependencies: Dependencies) -> Self {
+        Self {
+            wake: Notify::new(),
+            busy: Mutex::default(),
+            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            crowded: AtomicBool::new(false),
+            dependencies,
+        }
+    }
+
+    /// Wakes the worker: a delivery was queued or is due now.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
 
 /// A waiting message, as it is sealed.
 #[derive(Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 
 use app::model::MailboxState;
 
+use super::Outbox;
 use super::delivery::{AttemptResult, Opened, Peer, envelope};
 use super::retry_policy::Outcome;
-use super::worker::Outbox;
 use crate::mail::{MailError, Step, smtp};
 use crate::message::build;
 use crate::store::{Delivery, EmailSettings, Mailbox, MailboxKey, Result};

@@ -2,28 +2,20 @@
 
 use crate::concurrency::lease;
 use crate::diagnosis::Fault;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 
 use app::model::{DeliveryState, MailboxState, RecipientState, Timestamp};
-use tokio::sync::{Notify, Semaphore};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::delivery::{AttemptResult, OpenSession};
 use super::retry_policy::{Outcome, SendAttempt, transition};
-use crate::access_tokens::Tokens;
-use crate::clock::Clock;
-use crate::config::Relay;
-use crate::config::SendLimits;
-use crate::config::ServerAddress;
-use crate::mail::{MailError, Step, Trust};
-use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue, Store};
-use crate::vault::Vault;
+use super::{MAX_SESSIONS, Outbox};
+use crate::mail::{MailError, Step};
+use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue};
 
 /// A lease expires this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
@@ -36,19 +28,8 @@ const REAP_INTERVAL: Duration = Duration::from_secs(10);
 const CLOCK_SET_BACK_MS: i64 = 5 * 60 * 1000;
 /// How long recording an outcome is retried.
 const RECORD_RETRY_LIMIT: Duration = Duration::from_secs(60);
-/// SMTP sessions of this process at one time.
-const MAX_SESSIONS: usize = 32;
 /// Messages after which a queue yields its session to others.
 const MESSAGES_PER_TURN: usize = 20;
-
-pub struct Outbox {
-    dependencies: Dependencies,
-    wake: Notify,
-    busy: Mutex<HashMap<Uuid, i64>>,
-    sessions: Arc<Semaphore>,
-    /// A queue found no free session: the others yield sooner.
-    crowded: AtomicBool,
-}
 
 struct QueueSlot<'a> {
     outbox: &'a Outbox,
@@ -61,44 +42,7 @@ impl Drop for QueueSlot<'_> {
     }
 }
 
-impl std::ops::Deref for Outbox {
-    type Target = Dependencies;
-    fn deref(&self) -> &Dependencies {
-        &self.dependencies
-    }
-}
-
-pub struct Dependencies {
-    /// The database.
-    pub store: Store,
-    pub vault: Arc<Vault>,
-    pub tokens: Arc<Tokens>,
-    pub trust: Trust,
-    /// Time.
-    pub clock: Clock,
-    pub microsoft_smtp: ServerAddress,
-    pub system_smtp: Option<Relay>,
-    pub notifications_domain: String,
-    pub limits: SendLimits,
-    pub stop: CancellationToken,
-}
-
 impl Outbox {
-    pub fn new(dependencies: Dependencies) -> Self {
-        Self {
-            wake: Notify::new(),
-            busy: Mutex::default(),
-            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
-            crowded: AtomicBool::new(false),
-            dependencies,
-        }
-    }
-
-    /// Wakes the worker: a delivery was queued or is due now.
-    pub fn wake(&self) {
-        self.wake.notify_one();
-    }
-
     /// Sends until the server stops.
     pub async fn run(self: Arc<Self>, tasks: TaskTracker) {
         if self.store.backend() == Backend::Sqlite {

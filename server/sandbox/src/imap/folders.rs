@@ -9,7 +9,7 @@ use imap_codec::imap_types::mailbox::Mailbox;
 use imap_codec::imap_types::response::{Code, Data, Response, Status};
 use imap_codec::imap_types::status::{StatusDataItem, StatusDataItemName};
 
-use super::messages::has;
+use super::has;
 use super::{Selected, Session};
 
 impl Session {

@@ -16,7 +16,7 @@ use imap_codec::imap_types::sequence::SequenceSet;
 use tokio::io::AsyncWriteExt;
 
 use super::folders::folder_name;
-use super::{Session, fetch, search};
+use super::{Session, fetch, has, search};
 use crate::world::Mail;
 
 impl Session {
@@ -243,8 +243,4 @@ impl Session {
         self.buffer.drain(..used);
         self.ok(tag, None, "IDLE completed.").await
     }
-}
-
-pub(super) fn has(mail: &Mail, flag: &str) -> bool {
-    mail.flags.iter().any(|known| known.eq_ignore_ascii_case(flag))
 }

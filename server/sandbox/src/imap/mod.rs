@@ -347,3 +347,7 @@ impl Session {
         }
     }
 }
+
+fn has(mail: &crate::world::Mail, flag: &str) -> bool {
+    mail.flags.iter().any(|known| known.eq_ignore_ascii_case(flag))
+}

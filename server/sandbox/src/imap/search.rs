@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use imap_codec::imap_types::search::SearchKey as Key;
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
 
-use super::messages::has;
+use super::has;
 use crate::world::Mail;
 
 /// A message's position in its folder.

@@ -3,7 +3,7 @@
 use mail_parser::MessagePart;
 
 use super::slice;
-use crate::message::header::Fields;
+use crate::message::fields::Fields;
 use crate::message::model::Encoding;
 use crate::message::parameters::Parametrised;
 use crate::message::{charset, flowed, transfer};

@@ -17,8 +17,9 @@ use self::body::{Body, TextAndHtml, is_blank, joined, says_something};
 use self::headers::headers;
 use self::leaf::{Leaf, LeafText, begins_as_page};
 use self::nested::{keep_bytes, shift};
+use super::fields::Fields;
 use super::file_name::file_name;
-use super::header::{self, Fields};
+use super::header;
 use super::html_text::html_text;
 use super::model::{Encoding, ParsedMessage, Part, Picture};
 use super::{calendar, charset, html_complexity, pictures, smime, transfer};
@@ -32,8 +33,6 @@ const HTML: usize = 2_000_000;
 const TAGS: usize = 20_000;
 /// Most listed attachments.
 pub(super) const PARTS: usize = 200;
-/// Total size of inline pictures, in bytes.
-pub(crate) const PICTURES: usize = 6 * 1024 * 1024;
 /// Total size of attachments inside a signature or an encoded message, in bytes.
 const SIGNED: usize = 24 * 1024 * 1024;
 /// Deepest nesting of multiparts; real messages have at most about five.
@@ -340,7 +339,7 @@ impl<'a> Parser<'a> {
 
     fn inline_pictures(&mut self, html: &str) {
         let mut named = pictures::named(html);
-        let mut room = PICTURES;
+        let mut room = pictures::MAX_BYTES;
         for (at, leaf) in &self.pictures {
             let Some(id) = leaf.content_id.clone().or_else(|| leaf.name().map(ToOwned::to_owned)) else { continue };
             if !named.contains(&id) {

@@ -34,7 +34,7 @@ test: ## Everything from a bare machine to all tests passed
 	.tools/test.sh
 
 lint: ## Formats, unused dependencies, clippy with warnings denied
-	.tools/setup.sh test
+	.tools/setup.sh lint
 	.tools/test.sh lint
 
 test-one: ## One Rust test or browser spec: make test-one T=retry, make test-one T=specs/inbox.spec.ts

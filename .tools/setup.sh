@@ -104,7 +104,7 @@ if ! cmp -s end2end/package-lock.json end2end/node_modules/.installed-lock; then
 fi
 
 # --- What only the tests need ---------------------------------------------------------------------------------------
-if [ "$want" = test ]; then
+if [ "$want" = test ] || [ "$want" = lint ]; then
     lint_tool() { # lint_tool CRATE VERSION FOUND
         [ "$3" = "$2" ] && return
         say "installing $1 $2 (about a minute)"
@@ -113,6 +113,8 @@ if [ "$want" = test ]; then
     }
     lint_tool leptosfmt "$leptosfmt_version" "$(leptosfmt --version 2>/dev/null | cut -d' ' -f2)"
     lint_tool cargo-machete "$machete_version" "$(cargo machete --version 2>/dev/null)"
+fi
+if [ "$want" = test ]; then
     if ! ls -d /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
         can_apt || die "PostgreSQL (initdb, pg_ctl). On Debian: apt-get install postgresql"
         say "installing PostgreSQL (a throw-away server for the tests)"

@@ -44,7 +44,7 @@ test("an invited person sets a password with the link, once, and gets it by e-ma
   await expect(invited.getByRole("heading", { name: "Home" })).toBeVisible();
   const used = await invited.goto(link);
   expect(used?.status()).toBe(404);
-  await expect(invited.getByText("This link does not work")).toBeVisible();
+  await expect(invited.getByText("This link doesn't work")).toBeVisible();
 });
 
 test("disabling signs out and forgets the tokens; the last administrator stays", async ({ page, demo, newcomer }) => {

@@ -73,7 +73,7 @@ mod tests {
             "async_imap=",
             "async_imap=+5",
         ] {
-            // Some spellings of a level are none.
+            // Some spellings of a level are invalid.
             let Ok(made) = filter(wanted).map(|made| made.to_string()) else { continue };
             for directive in made.split(',') {
                 let own = ["server", "entrepost", "app", "sandbox"].iter().any(|own| directive.starts_with(own));

@@ -38,7 +38,7 @@ enum Command {
     /// The master key
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Check settings, database, key, and the way to Microsoft
+    /// Check settings, database, key, and the connection to Microsoft
     Doctor,
 }
 
@@ -225,7 +225,7 @@ async fn serve(
     let router = http::router(Arc::clone(&services), site);
     http::serve(listener, router, &services).await;
     services.tasks.close();
-    // Runs see the token and end; ten seconds are for their last word to the database.
+    // Runs see the token and end; ten seconds are for writing their result.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(10), services.tasks.wait()).await;
     services.store.close().await;
     Ok(())

@@ -57,7 +57,7 @@ pub trait Inbox: Send + Sync {
     async fn choose_trash(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<Notice>;
     async fn refresh(&self, user: &MailOwner, mailbox: MailboxId, folder: &str) -> Result<()>;
     /// Version of the user's mail; changes with each update.
-    async fn mark(&self, user: &MailOwner) -> String;
+    async fn version(&self, user: &MailOwner) -> String;
     /// Follows the user's mail from a version, and watches a folder for new messages. Ends with the session.
-    async fn watch(&self, user: &MailOwner, open: Option<OpenFolder>, mark: String) -> Result<MailStream>;
+    async fn watch(&self, user: &MailOwner, open: Option<OpenFolder>, version: String) -> Result<MailStream>;
 }

@@ -136,7 +136,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
         FixedBy::Time => ("Wait a few minutes", "No action needed."),
         FixedBy::Operator => (
             "Contact your Entrepost host",
-            "The cause is this server or its network. Send the technical details below to the people who run it.",
+            "The cause is this server or its network. Send the technical details below to your Entrepost host.",
         ),
     };
     let list = (!steps.is_empty()).then(|| step_list(steps));

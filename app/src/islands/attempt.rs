@@ -22,7 +22,7 @@ pub fn AttemptLive(id: String, initial: Vec<CheckView>) -> impl IntoView {
             loop {
                 let followed = match crate::api::mailboxes::run_checks(id.clone()).await {
                     Ok(()) => follow(&id, set_checks).await,
-                    // The page says so: sign-in, or not found.
+                    // The reloaded page shows the reason.
                     Err(AppError::NotSignedIn | AppError::Forbidden | AppError::NotFound) => Followed::ToTheEnd,
                     Err(_) => Followed::NotAtAll,
                 };
@@ -87,7 +87,9 @@ async fn follow(id: &str, set_checks: WriteSignal<Vec<CheckView>>) -> Followed {
     use futures::StreamExt;
     use gloo_net::eventsource::futures::EventSource;
     let mut followed = Followed::NotAtAll;
-    let Ok(mut source) = EventSource::new(&format!("/events/attempts/{id}")) else { return followed };
+    let Ok(mut source) = EventSource::new(&format!("{}/{id}", crate::model::ATTEMPT_EVENTS_PATH)) else {
+        return followed;
+    };
     let Ok(mut messages) = source.subscribe("message") else { return followed };
     while let Some(Ok((_, message))) = messages.next().await {
         let text = message.data().as_string().unwrap_or_default();

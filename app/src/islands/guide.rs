@@ -9,7 +9,7 @@ use crate::api::email_config::set_guide_step;
 pub fn GuideTick(
     step: String,
     done: bool,
-    /// Whether that is settled: proven, and not to be unticked.
+    /// Proven: it can't be unticked.
     settled: bool,
     label: String,
 ) -> impl IntoView {

@@ -19,6 +19,9 @@ pub const MESSAGE_RAW_PATH: &str = "/mail/message/raw";
 pub const COMPOSE_PATH: &str = "/mail/compose";
 pub const DRAFTS_PATH: &str = "/mail/drafts";
 pub const OUTBOX_PATH: &str = "/mail/outbox";
+/// Server-sent events of a user's mail, and of an attempt.
+pub const MAIL_EVENTS_PATH: &str = "/events/mail";
+pub const ATTEMPT_EVENTS_PATH: &str = "/events/attempts";
 /// Path of the redirect URI.
 pub const REDIRECT_PATH: &str = "/web/home/emails/msexchangeonlineoauth";
 

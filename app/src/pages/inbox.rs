@@ -1,7 +1,7 @@
 //! A folder of a mailbox: messages, paging, search, bulk actions.
 
 use crate::api::inbox::{ActOnMail, ChooseDeletedFolder, RefreshMail};
-use crate::model::{ACCOUNT_PATH, FormName, INBOX_PATH, MESSAGE_PATH};
+use crate::model::{ACCOUNT_PATH, FormName, INBOX_PATH, MAIL_EVENTS_PATH, MESSAGE_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
@@ -30,7 +30,7 @@ pub fn Inbox() -> impl IntoView {
     mail_page(move |page, user| async move {
         let flash = page.flash(&[FormName::Inbox]).await;
         // Read before the list, so that changes in between are followed, too.
-        let mark = page.backend.inbox.mark(&user).await;
+        let version = page.backend.inbox.version(&user).await;
         let Some(view) = page.backend.inbox.inbox(&user, query).await? else {
             return Ok(view! {
                 <Layout user=user.signed_in() title="Inbox" trail="Mail" section=Section::Mail flash=flash.clone()>
@@ -45,10 +45,10 @@ pub fn Inbox() -> impl IntoView {
         }
         let title = view.folder.title.clone();
         let events = format!(
-            "/events/mail?mailbox={}&folder={}&mark={}",
+            "{MAIL_EVENTS_PATH}?mailbox={}&folder={}&version={}",
             view.mailbox,
             escaped(&view.folder.name),
-            escaped(&mark)
+            escaped(&version)
         );
         Ok(view! {
             <Layout user=user.signed_in() title trail="Mail" section=Section::Mail flash=flash.clone() list=Some(("live", "messages"))>

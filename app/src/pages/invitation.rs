@@ -45,7 +45,7 @@ pub fn Invitation() -> impl IntoView {
             Err(error) => {
                 page.status(page.backend.told(error).status());
                 view! {
-                    <GuestLayout visitor=page.visitor.clone() title="This link does not work">
+                    <GuestLayout visitor=page.visitor.clone() title="This link doesn't work">
                         <Banner
                             tone=Tone::Problem
                             title="It was already used, has expired, or was replaced by a newer one."

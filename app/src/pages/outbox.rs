@@ -2,7 +2,7 @@
 
 use crate::api::mailboxes::ConfigureAndTest;
 use crate::api::outbox::{CancelMessage, CheckSent, RetryMessage, RewriteMessage};
-use crate::model::{FormName, OUTBOX_PATH};
+use crate::model::{FormName, MAIL_EVENTS_PATH, OUTBOX_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 use leptos_router::hooks::{use_params_map, use_query_map};
@@ -29,7 +29,7 @@ pub fn Outbox() -> impl IntoView {
     mail_page(move |page, user| async move {
         let flash = page.flash(&[FormName::Outbox]).await;
         // Read before the list, so that changes in between are followed, too.
-        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
+        let events = format!("{MAIL_EVENTS_PATH}?version={}", escaped(&page.backend.inbox.version(&user).await));
         let ListPage { rows: messages, more } = page.backend.outbox.list(&user, before).await?;
         if messages.iter().any(is_moving) {
             page.reload_without_scripts(RELOAD);
@@ -90,7 +90,7 @@ pub fn SentMessage() -> impl IntoView {
     let id = use_params_map().get_untracked().get("id").and_then(|text| text.parse::<DeliveryId>().ok());
     mail_page(move |page, user| async move {
         let flash = page.flash(&[FormName::Outbox]).await;
-        let events = format!("/events/mail?mark={}", escaped(&page.backend.inbox.mark(&user).await));
+        let events = format!("{MAIL_EVENTS_PATH}?version={}", escaped(&page.backend.inbox.version(&user).await));
         let sent = page.backend.outbox.message(&user, id.ok_or(AppError::NotFound)?).await?;
         let moving = !sent.delivery.state.is_final();
         if is_moving(&sent.delivery) {

@@ -60,7 +60,7 @@ async fn stored(config: &Config) -> Result<usize, StartError> {
             Missing::Database(_) => Finding::Note(format!(
                 "{missing}: the first `serve` or `institution add` creates it. Is this the right directory?"
             )),
-            // Without its key a database is worth nothing, and a new key would not open it.
+            // Without its key a database is useless, and a new key would not open it.
             Missing::Key(_) if embedded => {
                 Finding::Failed(format!("{missing}, but there is a database encrypted with it"))
             }

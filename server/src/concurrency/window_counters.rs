@@ -24,7 +24,7 @@ struct Count {
 }
 
 impl WindowCounters {
-    /// Counts one more, and answers how many there were in the window that runs, and when it began.
+    /// Counts one more; returns the count in the current window, and its start.
     pub fn count(&self, subject: &str, now: Timestamp, window_before: Timestamp) -> (i64, Timestamp) {
         self.change(subject, |known| {
             let known = known.filter(|known| known.began >= window_before).unwrap_or(Count { count: 0, began: now });

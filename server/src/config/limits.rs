@@ -30,10 +30,8 @@ pub struct Quotas {
     pub draft_bytes: u64,
     pub draft_bytes_of_institution: u64,
     pub queued_messages: i64,
-    /// Bytes of them.
     pub queued_bytes: u64,
     pub queued_messages_of_institution: i64,
-    /// Bytes of them.
     pub queued_bytes_of_institution: u64,
     /// Runs of Configure & Test by a user within an hour.
     pub attempts_per_hour: i64,

@@ -11,7 +11,7 @@ use crate::vault::Secret;
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is no TOML, or cannot be read.
+    /// The file is not valid TOML, or cannot be read.
     #[error("entrepost.toml: {0}")]
     File(String),
     /// A value cannot be used.

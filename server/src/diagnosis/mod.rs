@@ -147,7 +147,7 @@ impl Fault {
             ("redirect_uri", reader.redirect_uri.as_str().into()),
             ("config_page", format!("{}{EMAIL_CONFIG_PATH}", reader.public_url).into()),
             ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
-            ("outbound_address", reader.outbound_address.as_deref().unwrap_or("ask the people who run it").into()),
+            ("outbound_address", reader.outbound_address.as_deref().unwrap_or("ask your Entrepost host").into()),
             ("error_page", self.error_page().into()),
         ];
         let known = [("sign_in_name", signed_in_as.is_some()), ("consent_link", reader.consent_link.is_some())];

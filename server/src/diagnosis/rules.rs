@@ -222,7 +222,7 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
     match by_text.or_else(by_code).or_else(by_reply) {
         Some(cause) => cause,
         None if error.step == Step::Tls => "smtp_tls",
-        // Any server may be short of something for a moment: that is no throttling unless it says so.
+        // Any server may run short of something briefly; that is throttling only if it says so.
         None if error.is_transient() && (error.backoff_ms().is_some() || error.text.contains("throttl")) => {
             "smtp_throttled"
         }

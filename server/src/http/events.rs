@@ -55,7 +55,7 @@ pub(super) struct Follow {
     mailbox: Option<String>,
     folder: Option<String>,
     #[serde(default)]
-    mark: String,
+    version: String,
 }
 
 /// Sends an event at each change of a user's mail; ends with the session.
@@ -72,6 +72,6 @@ pub(super) async fn mail(
         _ => None,
     };
     let Ok(place) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    let stream = state.backend.inbox.watch(&user, open, follow.mark).await;
+    let stream = state.backend.inbox.watch(&user, open, follow.version).await;
     live(&state, place, stream, |()| Ok::<_, Infallible>(Event::default().data("changed")))
 }

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use app::backend::{Backend, Visitor};
-use app::model::{MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH};
+use app::model::{
+    ATTEMPT_EVENTS_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH,
+};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderValue, Request, StatusCode, header};
@@ -125,8 +127,8 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .and(NotForContentType::const_new("application/octet-stream"));
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
-        .route("/events/attempts/{id}", get(events::attempt))
-        .route("/events/mail", get(events::mail))
+        .route(&format!("{ATTEMPT_EVENTS_PATH}/{{id}}"), get(events::attempt))
+        .route(MAIL_EVENTS_PATH, get(events::mail))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
         .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))
         .route(MESSAGE_RAW_PATH, get(mail::download))

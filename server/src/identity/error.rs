@@ -78,7 +78,7 @@ pub enum IdentityError {
     /// No connection, or no answer in time.
     #[error("{what} cannot be reached: {detail}")]
     Unreachable { what: Cow<'static, str>, detail: String },
-    /// It answered that it cannot answer.
+    /// It answered that it is unavailable.
     #[error("{what} answered HTTP {status}")]
     Unavailable {
         what: Cow<'static, str>,

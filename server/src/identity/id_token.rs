@@ -25,7 +25,7 @@ pub enum IdTokenError {
     Malformed,
     #[error("the id_token is signed with a key that the authority does not publish")]
     UnknownKey,
-    /// Signature, issuer, audience, or a claim missing.
+    /// Invalid signature, issuer or audience, or a missing claim.
     #[error("the id_token is not valid: {0}")]
     Claim(&'static str),
 }
@@ -87,7 +87,7 @@ impl Audience {
 }
 
 /// Validates an id_token. Pure: the time is a parameter.
-/// [`IdTokenError`]; [`IdTokenError::UnknownKey`] may mean that the keys are old.
+/// [`IdTokenError::UnknownKey`] may mean that the keys are old.
 pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<Identity, IdTokenError> {
     let header = decode_header(token).map_err(|_| IdTokenError::Malformed)?;
     let asymmetric = [

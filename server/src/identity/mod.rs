@@ -194,7 +194,7 @@ impl Entra {
         Ok(self.tokens(&answer))
     }
 
-    /// Scopes of a resource that are missing in a grant: those for sending and receiving, not `openid` and its kin.
+    /// Scopes of a resource that are missing in a grant: those for sending and receiving, not `openid` and similar.
     pub fn missing_scopes(&self, granted: Option<&[String]>) -> Vec<String> {
         let Some(granted) = granted else { return Vec::new() };
         self.microsoft
@@ -242,7 +242,7 @@ struct Exchange<'a> {
 
 type Sending<'s> = std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, SendError>> + Send + 's>>;
 
-/// The request did not come back.
+/// The request got no response.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct SendError(String);

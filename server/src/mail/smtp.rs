@@ -103,8 +103,7 @@ impl Session {
         }
     }
 
-    /// Submits a message.
-    /// [`MailError`]; with [`Step::AfterData`] and no reply it is unknown whether the message was accepted.
+    /// After an error at [`Step::AfterData`] without a reply it is unknown whether the message was accepted.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Accepted, MailError> {
         let refused = self.begin(envelope, message).await.map_err(|not_begun| not_begun.error)?;
         let reply = self.message(message).await?;
@@ -226,14 +225,14 @@ impl Session {
     }
 
     /// Second half: the message. Returns the server's reply.
-    /// [`MailError`]; without a reply it is unknown whether the message was accepted.
+    /// After an error without a reply it is unknown whether the message was accepted.
     pub async fn message(&mut self, message: &[u8]) -> Result<String, MailError> {
         let reply = limited(Step::AfterData, DATA_LIMIT, self.connection.message(message)).await?;
         Ok(words(&reply))
     }
 
     /// Aborts a begun submission (RSET), so that the session can be reused.
-    /// [`MailError`]: the session is unusable then.
+    /// After an error the session is unusable.
     async fn reset(&mut self) -> Result<(), MailError> {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
     }

@@ -110,7 +110,7 @@ impl MailboxWorker {
     }
 
     /// Drops the connection if its lease was lost.
-    pub(super) async fn mind_the_right(&mut self) {
+    pub(super) async fn drop_if_lease_lost(&mut self) {
         if self.lease.as_ref().is_some_and(ConnectionLease::is_lost) {
             self.lease = None;
             self.log_out().await;
@@ -119,7 +119,7 @@ impl MailboxWorker {
 
     /// Whether this replica may watch: it holds the lease, or the lease is free.
     pub(super) async fn may_watch(&mut self) -> Result<bool, SyncError> {
-        self.mind_the_right().await;
+        self.drop_if_lease_lost().await;
         if self.lease.is_some() {
             return Ok(true);
         }
@@ -133,7 +133,7 @@ impl MailboxWorker {
 
     /// The lease, requested from another replica if necessary.
     pub(super) async fn claim(&mut self) -> Result<(), SyncError> {
-        self.mind_the_right().await;
+        self.drop_if_lease_lost().await;
         if self.lease.is_none() {
             self.lease = Some(self.sync.demand_lease(self.key).await?);
         }

@@ -365,7 +365,7 @@ mod tests {
                 "<div style=\"color:#fff;\"><a style=\"color:currentcolor;\" href=\"https://x.example\">x</a></div>",
                 "color:#1b2533",
             ),
-            // A browser shows none of these grounds and colours.
+            // Browsers show none of these backgrounds and colours.
             ("<div bgcolor=\"#000000\"><font color=\"white\">lost</font></div>", "color:#1b2533"),
             (
                 "<div style=\"background-image:linear-gradient(90deg,rgb(0,0,0) 10%,#333);\"><p>ink</p></div>",

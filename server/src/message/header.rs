@@ -17,7 +17,7 @@ pub fn line(text: &str) -> String {
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// One line that others wrote and people read: characters that turn the text around them are shown.
+/// One line that others wrote: characters that change the text direction are made visible.
 pub fn shown_line(text: &str) -> String {
     direction::shown(&line(text))
 }

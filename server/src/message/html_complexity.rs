@@ -1,6 +1,6 @@
 //! How large HTML becomes when it is parsed. Unclosed formatting is repeated in every block that follows (HTML
-//! standard, "reconstruct the active formatting elements"): some hundred kilobytes may become gigabytes. So it is first taken apart
-//! into nothing, and only counted.
+//! standard, "reconstruct the active formatting elements"): some hundred kilobytes may become gigabytes. So it is first parsed
+//! into counters only.
 
 use std::borrow::Cow;
 use std::cell::Cell;

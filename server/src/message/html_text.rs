@@ -28,7 +28,7 @@ pub fn html_text(html: &str) -> String {
         match end {
             Some(end) => rest = &tag[end + 1..],
             None => {
-                // A sign that opens no tag is one.
+                // A `<` that opens no tag is text.
                 let opens = tag[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
                 broken.push_str(if opens { "<" } else { "&lt;" });
                 rest = &tag[1..];
@@ -54,7 +54,7 @@ fn without_comments(html: &str) -> String {
     let mut is_closed = true;
     while let Some((before, behind)) = rest.split_once("<!--") {
         out.push_str(before);
-        // `<!-->` and `<!--->` are whole ones (HTML standard, 13.2.5.43).
+        // `<!-->` and `<!--->` are complete comments (HTML standard, 13.2.5.43).
         if let Some(behind) = behind.strip_prefix('>').or_else(|| behind.strip_prefix("->")) {
             rest = behind;
             continue;

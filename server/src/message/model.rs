@@ -33,7 +33,7 @@ pub struct Part {
     pub encoding: Encoding,
     /// Bytes were lost on the way: it cannot be decoded to its end.
     pub damaged: bool,
-    /// The bytes themselves, where they are not to be had by their place: within a signature.
+    /// The bytes themselves, if they have no place in the raw message: within a signature.
     pub bytes: Option<Arc<Vec<u8>>>,
     /// A picture shown in the text. It is listed as an attachment only when forwarding.
     pub shown: bool,

@@ -22,7 +22,7 @@ impl Parametrised {
     }
 
     pub fn parse(field: &[u8]) -> Self {
-        // Within an encoded word a semicolon is none.
+        // A semicolon inside an encoded word does not separate.
         let field = encoded_words::normalised(field).replace(['\r', '\n'], "");
         let mut pieces = split(&field).into_iter();
         let value = pieces.next().unwrap_or_default().trim();

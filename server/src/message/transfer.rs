@@ -139,7 +139,7 @@ impl Decoder {
         let seems_text = (is_word_behind || looks_like_text(line)) && line.len() != self.usual_length;
         let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
         if seems_text && words > 1 && self.characters == 0 && self.usual_length == 0 {
-            // The part is no base64, whatever its header says.
+            // The part is not base64, whatever its header says.
             self.encoding = Encoding::Identity;
             out.extend_from_slice(line);
             out.extend_from_slice(b"\r\n");

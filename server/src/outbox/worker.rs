@@ -84,7 +84,7 @@ impl Outbox {
     async fn reap(&self, ended_before: Timestamp) {
         match self.store.reap_deliveries(ended_before, self.clock.now()).await {
             Ok(0) => {}
-            Ok(count) => tracing::warn!("{count} deliveries were left by a worker that stopped"),
+            Ok(count) => tracing::warn!("recovered {count} deliveries of a stopped worker"),
             Err(error) => tracing::error!("cannot recover deliveries of a stopped worker: {error}"),
         }
     }
@@ -170,7 +170,9 @@ impl Outbox {
                 }
                 Claim::Delivery(delivery) => {
                     attempts += 1;
-                    let span = tracing::info_span!("send", institution = %queue.institution, delivery = %delivery.id);
+                    let span = tracing::info_span!(
+                        "send", institution = %queue.institution, queue = %queue.id, delivery = %delivery.id
+                    );
                     if !self.deliver(queue, &delivery, connection, &mut open_session).instrument(span).await? {
                         break;
                     }

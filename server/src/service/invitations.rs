@@ -23,7 +23,7 @@ pub struct AddPerson<'a> {
     pub address: &'a EmailAddress,
     pub role: Role,
     pub password: Option<&'a str>,
-    /// Send the invitation by e-mail, as this institution.
+    /// Sends the invitation by email, as this institution.
     pub announce: Option<&'a Institution>,
 }
 

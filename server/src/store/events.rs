@@ -73,7 +73,7 @@ impl Event {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Bus {
+pub(super) struct EventChannel {
     here: broadcast::Sender<Event>,
     _listener: Option<Arc<Listener>>,
 }
@@ -87,7 +87,7 @@ impl Drop for Listener {
     }
 }
 
-impl Bus {
+impl EventChannel {
     /// `postgres`: URL of the shared server. LISTEN is active when this returns.
     pub(super) async fn open(postgres: Option<&str>) -> Result<Self> {
         let (here, _) = broadcast::channel(BACKLOG);
@@ -189,11 +189,11 @@ impl Store {
                 }
             }
         }
-        let _ = self.bus.here.send(event);
+        let _ = self.channel.here.send(event);
     }
 
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.bus.here.subscribe()
+        self.channel.here.subscribe()
     }
 }
 

@@ -104,7 +104,7 @@ impl Page {
 pub struct Store {
     pool: AnyPool,
     backend: Backend,
-    bus: events::Bus,
+    channel: events::EventChannel,
     watch: std::sync::Arc<health::Watch>,
 }
 
@@ -113,9 +113,9 @@ impl Store {
     pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        let bus = events::Bus::open((backend == Backend::Postgres).then_some(url)).await?;
+        let channel = events::EventChannel::open((backend == Backend::Postgres).then_some(url)).await?;
         let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
-        Ok(Self { pool, backend, bus, watch: std::sync::Arc::new(watch) })
+        Ok(Self { pool, backend, channel, watch: std::sync::Arc::new(watch) })
     }
 
     /// Which database this is.

@@ -42,8 +42,7 @@ pub struct NewInvitation<'a> {
 }
 
 impl Store {
-    /// Creates an institution.
-    /// [`super::StoreError`]; a duplicate if the slug exists.
+    /// Fails with a duplicate if the slug exists.
     pub async fn add_institution(&self, tx: &mut Tx, new: &InstitutionRow, now: Timestamp) -> Result<()> {
         execute!(&mut **tx,
             "INSERT INTO institutions (id, slug, name, created_at) VALUES ($1, $2, $3, $4)";
@@ -63,8 +62,7 @@ impl Store {
         fetch_all!(&self.pool, select::<InstitutionRow>("FROM institutions ORDER BY slug"))
     }
 
-    /// Creates an account without a password.
-    /// [`super::StoreError`]; a duplicate if the address has one.
+    /// Fails with a duplicate if the address has an account.
     pub async fn add_user(&self, tx: &mut Tx, institution: InstitutionId, new: &User, now: Timestamp) -> Result<()> {
         execute!(&mut **tx,
             "INSERT INTO users (id, institution_id, address, address_key, role, password_hash, disabled_at, created_at)

@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// Counts a sign-in attempt of a subject. Returns the count of the current window, this one included, and its start. A window older
-    /// than `window_before` starts anew. Counting before checking closes the race of concurrent attempts.
+    /// than `window_before` restarts. Counting before checking closes the race of concurrent attempts.
     pub async fn count_sign_in(
         &self,
         subject: &str,

@@ -68,11 +68,13 @@ macro_rules! fetch_one {
 /// The columns of a struct: the names of its fields, or the expression behind a field. They are selected and read in this order.
 macro_rules! columns {
     ($name:ident: $first:ident $(= $first_column:literal)? $(, $field:ident $(= $column:literal)?)* $(,)?) => {
-        impl $crate::store::sql::FromRow for $name {
+        impl $crate::store::sql::Columns for $name {
             const COLUMNS: &'static str = concat!(
                 $crate::store::sql::columns!(@ $first $($first_column)?)
                 $(, ", ", $crate::store::sql::columns!(@ $field $($column)?))*
             );
+        }
+        impl $crate::store::sql::FromRow for $name {
             fn from_row(row: &mut $crate::store::sql::Cursor<'_>) -> $crate::store::Result<Self> {
                 Ok(Self { $first: row.next()? $(, $field: row.next()?)* })
             }
@@ -206,13 +208,13 @@ impl<T: Value> Value for Option<T> {
 }
 
 /// The columns of a struct, and the rest of the statement.
-pub(super) fn select<T: FromRow>(rest: &'static str) -> AssertSqlSafe<String> {
+pub(super) fn select<T: Columns>(rest: &'static str) -> AssertSqlSafe<String> {
     // Both parts are constants of the store.
     AssertSqlSafe(format!("SELECT {} {rest}", T::COLUMNS))
 }
 
 /// A statement that changes rows and returns them.
-pub(super) fn returning<T: FromRow>(statement: &'static str) -> AssertSqlSafe<String> {
+pub(super) fn returning<T: Columns>(statement: &'static str) -> AssertSqlSafe<String> {
     // Both parts are constants of the store.
     AssertSqlSafe(format!("{statement} RETURNING {}", T::COLUMNS))
 }
@@ -238,7 +240,7 @@ column!(i64: i64, |value| value);
 column!(bool: i64, |value| value != 0);
 column!(Timestamp: i64, Timestamp);
 column!(String: String, |value| value);
-// One a line.
+// One per line.
 column!(Vec<String>: String, |value| value.lines().map(ToOwned::to_owned).collect());
 // One that cannot be read is shown as unknown.
 column!(Fault: String, |value| Fault::from_json(&value));
@@ -277,9 +279,13 @@ impl Cursor<'_> {
     }
 }
 
+/// A struct with named columns.
+pub(super) trait Columns: FromRow {
+    /// The columns of a SELECT, in the order of reading.
+    const COLUMNS: &'static str;
+}
+
 pub(super) trait FromRow: Sized {
-    /// The columns of a SELECT.
-    const COLUMNS: &'static str = "*";
     fn from_row(row: &mut Cursor<'_>) -> Result<Self>;
 }
 

@@ -454,7 +454,7 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
     // It keeps responding with messages and no 500.
     let page = browser.get(&server.url("/login")).await;
     assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503, "{}", page.status());
-    // /health reports it; with room again the same process recovers, on every connection.
+    // /healthz reports it; with room again the same process recovers, on every connection.
     world.until(async || server.health().await == 503).await;
     server.lift_limit_of_files().await;
     world.until(async || server.health().await == 200).await;

@@ -80,7 +80,7 @@ async fn on_a_small_file_system() {
     };
     assert!(look().await.contains("New mail isn't listed"), "it is said");
 
-    // Completely full: no page returns a 500, and /health reports it.
+    // Completely full: no page returns a 500, and /healthz reports it.
     let filler = place.path().join("filler");
     fill(&filler);
     assert!(!save(&browser, &world, 1_000, 10).await.0, "there is no room");

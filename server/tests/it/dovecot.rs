@@ -528,7 +528,7 @@ fn flags(name: &str) -> &str {
 /// IDLE doesn't report it afterwards.
 async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
     let world = reader.world;
-    let path = format!("/events/mail?mailbox={}&folder=INBOX&mark=x", reader.seat.mailbox);
+    let path = format!("/events/mail?mailbox={}&folder=INBOX&version=x", reader.seat.mailbox);
     let mut events = reader.browser.get(&world.url("demo", &path)).await;
     assert_eq!(events.status(), 200);
     // A stale version returns at once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{Browser, Database, Seat, World};
 
 async fn follow(browser: &Browser, world: &World, mailbox: &str) -> reqwest::Response {
-    let url = world.url("demo", &format!("/events/mail?mailbox={mailbox}&folder=INBOX&mark=0"));
+    let url = world.url("demo", &format!("/events/mail?mailbox={mailbox}&folder=INBOX&version=0"));
     browser.http.get(url).header("accept-encoding", "br, gzip").send().await.unwrap()
 }
 

@@ -320,7 +320,12 @@ fn every_path_of_a_page_has_its_route() {
     let mut count = 0;
     for (name, path) in constants {
         count += 1;
-        assert!(routes.contains(&format!("path!(\"{path}\")")) || routes.contains(&format!("route({name}")), "{name}");
+        assert!(
+            routes.contains(&format!("path!(\"{path}\")"))
+                || routes.contains(&format!("route({name}"))
+                || routes.contains(&format!("route(&format!(\"{{{name}}}")),
+            "{name}"
+        );
     }
     assert!(count > 10, "{count}");
 }

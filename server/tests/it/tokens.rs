@@ -277,7 +277,7 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
     let user = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User, false);
     let user = user.mail().unwrap();
     let inbox = world.services.backend().inbox;
-    let mut event = inbox.watch(&user, None, inbox.mark(&user).await).await.unwrap();
+    let mut event = inbox.watch(&user, None, inbox.version(&user).await).await.unwrap();
     assert_eq!(sender.outbox.run_once().await.unwrap(), 1);
     let heard = tokio::time::timeout(std::time::Duration::from_secs(10), event.next()).await;
     assert_eq!(heard.expect("it is told at once"), Some(()));

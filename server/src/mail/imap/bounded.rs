@@ -258,7 +258,7 @@ mod tests {
             for before in ["* 1 FETCH (BODY[] ", "* LIST () \"/\" ", "* OK ", "* 1 FETCH (X-ODD ", "+ ", "* OK [X "] {
                 let said = format!("{before}{size}\r\n");
                 let through = passed(Allow::OCTETS, said.as_bytes(), usize::MAX);
-                // In words it is no literal; a reader that takes it for one waits for bytes that are never asked for.
+                // In running text it is not a literal; a reader that takes it for one waits for bytes nobody requested.
                 let in_words = before.starts_with("* OK ") || before == "+ ";
                 assert_eq!(through.is_ok(), in_words, "{said}");
                 if in_words {

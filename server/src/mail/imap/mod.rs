@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// Waits in IDLE until the server reports a change (`true`), the time limit, or `interrupted`.
-    /// [`MailError`]: the session is unusable then.
+    /// After an error the session is unusable.
     pub async fn idle(&mut self, limit: Duration, interrupted: impl Future<Output = ()>) -> Result<bool, MailError> {
         let mut inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;
         inner.as_mut().allow(Allow::LITTLE);

@@ -66,7 +66,7 @@ impl Services {
         for mailbox in self.store.claim_due_renewals(due, note, AT_ONCE).await? {
             // A refusal is stored with the mailbox: its owner must sign in again.
             if let Err(error) = self.tokens.prove(&mailbox).await {
-                tracing::warn!("cannot renew a grant: {error}");
+                tracing::warn!(mailbox = %mailbox.id, "cannot renew a grant: {error}");
             }
         }
         self.alert_once().await

@@ -148,11 +148,11 @@ impl Inbox for Handle {
         self.run_command(user, &mailbox, Command::Sync { folder: folder.to_owned() }).await.map(|_| ())
     }
 
-    async fn mark(&self, user: &MailOwner) -> String {
+    async fn version(&self, user: &MailOwner) -> String {
         self.store.mail_version(user.institution().id, user.user_id()).await.unwrap_or_default()
     }
 
-    async fn watch(&self, user: &MailOwner, open: Option<OpenFolder>, mark: String) -> Result<MailStream> {
-        self.watch_mail(user, open, mark).await
+    async fn watch(&self, user: &MailOwner, open: Option<OpenFolder>, version: String) -> Result<MailStream> {
+        self.watch_mail(user, open, version).await
     }
 }

@@ -18,7 +18,7 @@ struct Watching {
     services: Arc<Services>,
     user: SignedIn,
     event: tokio::sync::broadcast::Receiver<Event>,
-    mark: String,
+    version: String,
     _folder: Option<mailbox_sync::FolderWatch>,
 }
 
@@ -27,7 +27,7 @@ impl Services {
         self: &Arc<Self>,
         user: &MailOwner,
         open: Option<OpenFolder>,
-        mark: String,
+        version: String,
     ) -> Result<MailStream> {
         let event = self.store.events();
         let watched = match open {
@@ -39,7 +39,7 @@ impl Services {
             }
             None => None,
         };
-        let start = Watching { services: Arc::clone(self), user: user.signed_in(), event, mark, _folder: watched };
+        let start = Watching { services: Arc::clone(self), user: user.signed_in(), event, version, _folder: watched };
         Ok(Box::pin(stream::unfold(start, |mut watching| async move {
             loop {
                 if !watching.services.lives(&watching.user).await {
@@ -47,8 +47,8 @@ impl Services {
                 }
                 let store = &watching.services.store;
                 let now = store.mail_version(watching.user.institution().id, watching.user.user_id()).await.ok()?;
-                if now != watching.mark {
-                    watching.mark = now;
+                if now != watching.version {
+                    watching.version = now;
                     return Some(((), watching));
                 }
                 let end = tokio::time::Instant::now() + CHECK_INTERVAL;

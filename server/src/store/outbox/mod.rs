@@ -6,7 +6,7 @@ mod throttle;
 
 use crate::diagnosis::Fault;
 use crate::mail::RecipientReply;
-use crate::store::sql::{FromRow, changed, columns, execute, fetch_all, fetch_optional, select};
+use crate::store::sql::{Columns, changed, columns, execute, fetch_all, fetch_optional, select};
 use outcomes::{forget_sent, settle_returned};
 
 use app::model::{

@@ -71,7 +71,7 @@ impl Store {
         Ok(state)
     }
 
-    /// Queues a delivery again at its writer's request; its age starts anew. `false`: it belongs to another person, or is being sent.
+    /// Queues a delivery again at its writer's request; its age restarts. `false`: it belongs to another person, or is being sent.
     pub async fn retry_delivery(
         &self,
         institution: InstitutionId,

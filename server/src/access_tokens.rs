@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::concurrency::backoff::Backoff;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::diagnosis::Fault;
-use crate::identity::{Credentials, Entra, IdentityError, Tokens as Granted};
-use crate::store::{Backend, Event, Lease, Mailbox, MailboxKey, Registration, Slot, Store, StoreError, subscribe};
+use crate::identity::{Credentials, Entra, Granted, IdentityError};
+use crate::store::{DatabaseKind, Event, Lease, Mailbox, MailboxKey, Registration, Slot, Store, StoreError, subscribe};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// A token is refreshed this long before it expires, in milliseconds.
@@ -249,7 +249,7 @@ impl Tokens {
 
     /// Publishes a token to waiting replicas, which also keep it in memory only.
     async fn hand_on(&self, mailbox: &Mailbox, token: &AccessToken) {
-        if self.store.backend() != Backend::Postgres {
+        if self.store.backend() != DatabaseKind::Postgres {
             return;
         }
         let travelling = Travelling {

@@ -10,7 +10,7 @@ use crate::mail::Trust;
 use crate::mailbox_sync::{self, MailboxSync};
 use crate::outbox::{Dependencies, Outbox};
 use crate::service::{Services, Watchers};
-use crate::store::{Backend, Store, StoreError};
+use crate::store::{DatabaseKind, Store, StoreError};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// Why Entrepost does not start, with what to do.
@@ -44,7 +44,7 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
         None => {
             // Replicas must share one key: on PostgreSQL it is created only for an empty database.
             let may_create = checks.is_empty();
-            if store.backend() == Backend::Postgres
+            if store.backend() == DatabaseKind::Postgres
                 && !config.master_key_given
                 && !may_create
                 && !config.master_key_file.exists()

@@ -8,7 +8,7 @@ use leptos::server_fn::ServerFn;
 
 use super::{Banner, DiagnosisSheet, RouteStops, duration};
 use crate::islands::{AttemptLive, SubmitButton};
-use crate::model::{AttemptKind, AttemptView, Choice, FixedBy, MailboxState, Outcome, Remedy, Stage, Tone};
+use crate::model::{AccountChoice, AttemptKind, AttemptView, FixedBy, MailboxState, Outcome, Remedy, Stage, Tone};
 
 #[component]
 pub fn Postmark(
@@ -215,7 +215,7 @@ fn retry_form(view: &AttemptView, remedy: Remedy) -> AnyView {
     }
 }
 
-fn choice_form(view: &AttemptView, choice: &Choice) -> AnyView {
+fn choice_form(view: &AttemptView, choice: &AccountChoice) -> AnyView {
     let id = view.id.to_string();
     let typed = view.address.clone();
     let option = |decision: &'static str, class: &'static str, label: String, hint: String| {

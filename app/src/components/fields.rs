@@ -121,7 +121,7 @@ pub fn TextInput(
 }
 
 #[component]
-pub fn Choice(
+pub fn RadioGroup(
     name: &'static str,
     legend: &'static str,
     #[prop(into, optional)] hint: String,

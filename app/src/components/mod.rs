@@ -15,7 +15,7 @@ mod route;
 #[cfg(feature = "ssr")]
 pub use attempt::{AttemptBody, Postmark, day};
 #[cfg(feature = "ssr")]
-pub use fields::{Choice, ErrorSummary, Field, Submit, TextInput};
+pub use fields::{ErrorSummary, Field, RadioGroup, Submit, TextInput};
 #[cfg(feature = "ssr")]
 pub use layout::{GuestLayout, Layout, Section, Time, TimeFormat};
 #[cfg(feature = "ssr")]

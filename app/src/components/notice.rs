@@ -7,7 +7,7 @@ use leptos::server_fn::ServerFn;
 
 use super::Submit;
 use crate::islands::CopyButton;
-use crate::model::{BEFORE_COMMANDS, Diagnosis, FixedBy, Help, Remedy, Step, Tone};
+use crate::model::{BEFORE_COMMANDS, Diagnosis, FixedBy, Help, Instruction, Remedy, Tone};
 
 /// A notice: what happened, what it means, what to do.
 #[component]
@@ -59,7 +59,7 @@ pub fn Remedies(remedy: Remedy, #[prop(into)] address: String) -> impl IntoView 
     }
 }
 
-fn step_list(steps: Vec<Step>) -> impl IntoView {
+fn step_list(steps: Vec<Instruction>) -> impl IntoView {
     let has_command = steps.iter().any(|step| matches!(step.help, Some(Help::Command(_))));
     let help = |help: Help| match help {
         Help::Command(command) => copyable(command, "Copy command"),

@@ -119,7 +119,7 @@ pub struct CheckView {
 
 /// Options when a different account signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct AccountChoice {
     pub signed_in_as: String,
     pub may_use_instead: bool,
     pub expires_at: Timestamp,
@@ -136,7 +136,7 @@ pub struct AttemptView {
     pub checks: Vec<CheckView>,
     /// Diagnoses of failed checks, in order.
     pub diagnoses: Vec<Diagnosis>,
-    pub choice: Option<Choice>,
+    pub choice: Option<AccountChoice>,
     /// Whether a test needs no new sign-in.
     pub grant_kept: bool,
     pub mailbox: Option<MailboxId>,

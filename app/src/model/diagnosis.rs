@@ -31,7 +31,7 @@ impl Help {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct Instruction {
     pub text: String,
     pub help: Option<Help>,
     /// An alternative to the other steps, instead of a sequence.
@@ -71,7 +71,7 @@ pub struct Diagnosis {
     pub summary: String,
     #[serde(rename = "mender")]
     pub fixed_by: FixedBy,
-    pub steps: Vec<Step>,
+    pub steps: Vec<Instruction>,
     pub remedy: Remedy,
     /// Raw answer, codes, ids, time.
     pub evidence: Evidence,

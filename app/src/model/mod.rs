@@ -17,9 +17,9 @@ mod users;
 
 pub use address::{AddressError, EmailAddress};
 pub use attempt::{
-    AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, Outcome, Stage,
+    AccountChoice, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Outcome, Stage,
 };
-pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Remedy, Step};
+pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,

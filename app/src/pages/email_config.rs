@@ -9,7 +9,7 @@ use super::administrator_page;
 use super::guide::guide;
 use super::notifications::notifications;
 use crate::components::{
-    Banner, Choice, DiagnosisSheet, ErrorSummary, Field, Layout, Section, Submit, TextInput, Time,
+    Banner, DiagnosisSheet, ErrorSummary, Field, Layout, RadioGroup, Section, Submit, TextInput, Time,
 };
 use crate::islands::{CopyButton, SubmitButton};
 use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
@@ -220,7 +220,7 @@ fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 </select>
             </Field>
             <div class="exchange-only">{registration_fields(config, flash)}</div>
-            <Choice
+            <RadioGroup
                 name="custom_from"
                 legend="Custom Email From"
                 hint=sender_hint

@@ -9,7 +9,7 @@ use leptos::server_fn::ServerFn;
 
 use super::account::state_badge;
 use super::administrator_page;
-use crate::components::{Choice, DiagnosisSheet, ErrorSummary, Layout, Section, Submit, TextInput, Time};
+use crate::components::{DiagnosisSheet, ErrorSummary, Layout, RadioGroup, Section, Submit, TextInput, Time};
 use crate::islands::SubmitButton;
 use crate::model::{MailboxState, MailboxView, Role, UserId, UserRow};
 
@@ -45,7 +45,7 @@ pub fn Users() -> impl IntoView {
                             <h2>"Invite people"</h2>
                             <form method="post" action=Invite::PATH>
                                 <TextInput name="email" label="Email" kind="email" hint="They get a link to set a password." flash=fields.clone() />
-                                <Choice
+                                <RadioGroup
                                     name="role"
                                     legend="Role"
                                     options=vec![("user", "User"), ("administrator", "Administrator")]

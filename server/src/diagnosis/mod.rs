@@ -6,7 +6,9 @@ mod rules;
 
 use std::fmt::Write as _;
 
-use app::model::{BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedBy, Help, Remedy, Step, Timestamp};
+use app::model::{
+    BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedBy, Help, Instruction, Remedy, Timestamp,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +156,7 @@ impl Fault {
         let unknown = known.into_iter().filter(|(_, known)| !known).map(|(name, _)| name).collect();
         let blanks = Blanks { values, unknown };
         let fill = |text: &str| blanks.fill(text);
-        let steps: Vec<Step> = cause.steps.iter().filter_map(|step| step.filled(&blanks)).collect();
+        let steps: Vec<Instruction> = cause.steps.iter().filter_map(|step| step.filled(&blanks)).collect();
         let mut evidence = Evidence { facts: self.facts.clone() };
         if let Some(outbound) = reader.outbound_address.as_ref().filter(|_| cause.name == "conditional_access") {
             evidence.facts.push(("This server connects from".into(), outbound.clone()));
@@ -216,7 +218,7 @@ impl Fault {
     }
 }
 
-fn message(reader: &Reader, summary: &str, steps: &[Step], evidence: &Evidence) -> String {
+fn message(reader: &Reader, summary: &str, steps: &[Instruction], evidence: &Evidence) -> String {
     let mut text = format!(
         "Hello,\n\nI can't use {} in Entrepost ({}, {}). {summary}\n",
         reader.address, reader.institution, reader.public_url
@@ -384,7 +386,10 @@ mod tests {
         for cause in causes::names() {
             let told = fault(cause, &[]).explain(&user());
             let all = format!("{} {} {:?} {:?}", told.title, told.summary, told.steps, told.message_for_administrator);
-            assert!(!all.contains('{') || all.matches('{').count() == all.matches("Step {").count(), "{cause}: {all}");
+            assert!(
+                !all.contains('{') || all.matches('{').count() == all.matches("Instruction {").count(),
+                "{cause}: {all}"
+            );
         }
     }
 

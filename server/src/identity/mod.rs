@@ -59,7 +59,7 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
-pub struct Tokens {
+pub struct Granted {
     pub access: Secret,
     pub expires_at: Timestamp,
     pub refresh: Option<Secret>,
@@ -163,7 +163,7 @@ impl Entra {
         code: &Secret,
         verifier: &Secret,
         redirect_uri: &str,
-    ) -> Result<Tokens, IdentityError> {
+    ) -> Result<Granted, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(redirect_uri)?);
         let request = client
@@ -179,7 +179,7 @@ impl Entra {
     }
 
     /// Renews an access token. The refresh token that comes with it must be stored before the access token is used.
-    pub async fn refresh(&self, credentials: &Credentials, refresh: &Secret) -> Result<Tokens, IdentityError> {
+    pub async fn refresh(&self, credentials: &Credentials, refresh: &Secret) -> Result<Granted, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
         let token = RefreshToken::new(refresh.expose().to_owned());
@@ -218,9 +218,9 @@ impl Entra {
             .set_token_uri(TokenUrl::new(discovery.token_endpoint.to_string()).map_err(broken)?))
     }
 
-    fn tokens(&self, answer: &TokenAnswer) -> Tokens {
+    fn tokens(&self, answer: &TokenAnswer) -> Granted {
         let lifetime = answer.expires_in().unwrap_or(Duration::from_secs(3600));
-        Tokens {
+        Granted {
             access: Secret::new(answer.access_token().secret().clone()),
             expires_at: self.clock.now().plus_ms(i64::try_from(lifetime.as_millis()).unwrap_or(0)),
             refresh: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, MailboxSync, Request, Signal, SyncError, locked};
 use crate::concurrency::lease::renewing;
-use crate::store::{Backend, Event, Lease, MailboxKey, subscribe};
+use crate::store::{DatabaseKind, Event, Lease, MailboxKey, subscribe};
 
 /// A lease ends this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
@@ -59,7 +59,7 @@ impl MailboxSync {
 
     /// Takes the lease if it is free.
     pub(super) async fn lease(self: &Arc<Self>, mailbox: MailboxKey) -> Result<Option<ConnectionLease>, SyncError> {
-        if self.store.backend() == Backend::Sqlite {
+        if self.store.backend() == DatabaseKind::Sqlite {
             return Ok(Some(ConnectionLease { renewing: None, lost: CancellationToken::new(), wanted_back: false }));
         }
         if !self.try_lease(mailbox).await? {
@@ -115,7 +115,7 @@ impl MailboxSync {
 
     /// Releases the lease of a mailbox to which this process is not connected.
     pub(super) async fn release_connection(&self, mailbox: MailboxId) {
-        if self.store.backend() == Backend::Sqlite {
+        if self.store.backend() == DatabaseKind::Sqlite {
             return;
         }
         locked(&self.leased).remove(&mailbox);

@@ -6,8 +6,8 @@ use lettre::Address;
 use lettre::address::Envelope;
 
 use super::Outbox;
-use super::retry_policy::Outcome;
-use super::{Body, body_place};
+use super::retry_policy::SendOutcome;
+use super::{QueuedBody, body_place};
 use crate::access_tokens::{AccessToken, TokenError};
 use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
@@ -18,9 +18,9 @@ use crate::store::{Delivery, Mailbox, Result, SendQueue};
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;
 
-/// Outcome of a send attempt, and the fault that the writer's diagnosis is built from.
+/// SendOutcome of a send attempt, and the fault that the writer's diagnosis is built from.
 pub(super) struct AttemptResult {
-    pub outcome: Outcome,
+    pub outcome: SendOutcome,
     pub fault: Option<Fault>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Peer<'a> {
 }
 
 impl AttemptResult {
-    fn plain(outcome: Outcome) -> Self {
+    fn plain(outcome: SendOutcome) -> Self {
         Self { outcome, fault: None }
     }
 
@@ -46,7 +46,7 @@ impl AttemptResult {
             None => fault,
         };
         let fault = Some(fault);
-        Self { outcome: Outcome::Failed { error, refused }, fault }
+        Self { outcome: SendOutcome::Failed { error, refused }, fault }
     }
 }
 
@@ -88,19 +88,21 @@ impl Outbox {
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
         // Every recipient has bounced: none is left.
         if pending.is_empty() {
-            return Ok(Some(AttemptResult::plain(Outcome::Released)));
+            return Ok(Some(AttemptResult::plain(SendOutcome::Released)));
         }
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).ok();
-        let body = opened.and_then(|text| serde_json::from_str::<Body>(text.expose()).ok());
+        let body = opened.and_then(|text| serde_json::from_str::<QueuedBody>(text.expose()).ok());
         match (body, queue.mailbox) {
-            (Some(Body::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
+            (Some(QueuedBody::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
                 Ok(bytes) => self.through_mailbox(queue, delivery, &pending, &bytes, open_session).await,
                 Err(_) => Ok(Some(unreadable())),
             },
-            (Some(Body::Text(text)), Some(_)) => {
+            (Some(QueuedBody::Text(text)), Some(_)) => {
                 self.through_mailbox(queue, delivery, &pending, text.as_bytes(), open_session).await
             }
-            (Some(Body::Notification { to, text }), None) => Box::pin(self.notification(delivery, &to, &text)).await,
+            (Some(QueuedBody::Notification { to, text }), None) => {
+                Box::pin(self.notification(delivery, &to, &text)).await
+            }
             _ => Ok(Some(unreadable())),
         }
     }
@@ -119,7 +121,7 @@ impl Outbox {
         };
         let Some(mailbox) = mailbox else {
             // The mailbox may be connected again; waiting deliveries are sent through it then.
-            return Ok(Some(AttemptResult::plain(Outcome::NoToken {
+            return Ok(Some(AttemptResult::plain(SendOutcome::NoToken {
                 answer: format!("{} was disconnected; the message is sent when it's connected again", delivery.from),
                 retry_after: Some(DISCONNECTED_RETRY_SECONDS),
             })));
@@ -160,7 +162,7 @@ impl Outbox {
         };
         // From here on the server waits for the message. A session that does not send it must be closed.
         if self.stop.is_cancelled() {
-            return Ok(Submitted { result: Some(AttemptResult::plain(Outcome::Released)), reusable: false });
+            return Ok(Submitted { result: Some(AttemptResult::plain(SendOutcome::Released)), reusable: false });
         }
         let noted: Vec<_> = refused
             .iter()
@@ -177,7 +179,7 @@ impl Outbox {
             Ok(reply) => {
                 let accepted = envelope.to().iter().map(ToString::to_string);
                 let accepted = accepted.filter(|to| !refused.iter().any(|refused| refused.recipient == *to)).collect();
-                let result = Some(AttemptResult::plain(Outcome::Accepted { reply, accepted, refused }));
+                let result = Some(AttemptResult::plain(SendOutcome::Accepted { reply, accepted, refused }));
                 Ok(Submitted { result, reusable: true })
             }
             Err(error) => {
@@ -193,7 +195,7 @@ impl Outbox {
         if mailbox.state == MailboxState::NeedsReconnect {
             let fault = mailbox.problem.clone();
             let answer = "the mailbox needs to be reconnected".to_owned();
-            return Ok(Opened::Failed(AttemptResult { outcome: Outcome::Held { answer }, fault }));
+            return Ok(Opened::Failed(AttemptResult { outcome: SendOutcome::Held { answer }, fault }));
         }
         let token = match self.tokens.access(mailbox).await {
             Ok(token) => token,
@@ -244,18 +246,18 @@ pub(super) fn envelope(from: &str, to: &[String]) -> Option<Envelope> {
 }
 
 fn unreadable() -> AttemptResult {
-    AttemptResult::plain(Outcome::Permanent { answer: "the stored message cannot be read".into() })
+    AttemptResult::plain(SendOutcome::Permanent { answer: "the stored message cannot be read".into() })
 }
 
 pub(super) fn no_token(error: &TokenError, now: Timestamp) -> AttemptResult {
     let fault = Some(error.fault(now));
     let answer = error.to_string();
     let outcome = match error {
-        _ if error.needs_reconnect() => Outcome::Held { answer },
-        TokenError::Identity(error) if error.is_wrong_client() => Outcome::Held { answer },
-        TokenError::Identity(error) => Outcome::NoToken { answer, retry_after: error.retry_after() },
-        TokenError::Gone => Outcome::Permanent { answer },
-        _ => Outcome::NoToken { answer, retry_after: None },
+        _ if error.needs_reconnect() => SendOutcome::Held { answer },
+        TokenError::Identity(error) if error.is_wrong_client() => SendOutcome::Held { answer },
+        TokenError::Identity(error) => SendOutcome::NoToken { answer, retry_after: error.retry_after() },
+        TokenError::Gone => SendOutcome::Permanent { answer },
+        _ => SendOutcome::NoToken { answer, retry_after: None },
     };
     AttemptResult { outcome, fault }
 }

@@ -8,7 +8,7 @@ mod notification;
 mod retry_policy;
 mod worker;
 
-pub use retry_policy::{Outcome, SendAttempt, Transition, transition};
+pub use retry_policy::{SendAttempt, SendOutcome, Transition, transition};
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -81,7 +81,7 @@ impl Outbox {
 
 /// A waiting message, as it is sealed.
 #[derive(Serialize, Deserialize)]
-pub enum Body {
+pub enum QueuedBody {
     /// Written by a person: RFC 5322 bytes, in base64.
     Message(String),
     /// The same as text, where the bytes are UTF-8: a third shorter.
@@ -90,7 +90,7 @@ pub enum Body {
     Notification { to: String, text: String },
 }
 
-impl Body {
+impl QueuedBody {
     pub fn of(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),

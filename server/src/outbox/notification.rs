@@ -4,7 +4,7 @@ use app::model::MailboxState;
 
 use super::Outbox;
 use super::delivery::{AttemptResult, Opened, Peer, envelope};
-use super::retry_policy::Outcome;
+use super::retry_policy::SendOutcome;
 use crate::mail::{MailError, Step, smtp};
 use crate::message::build;
 use crate::store::{Delivery, EmailSettings, Mailbox, MailboxKey, Result};
@@ -56,7 +56,7 @@ impl Outbox {
         }
         let Some(relay) = &self.system_smtp else {
             let answer = "this server has no way to send notifications".to_owned();
-            return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
+            return Ok(Some(AttemptResult { outcome: SendOutcome::Permanent { answer }, fault: None }));
         };
         let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
         let from = self.default_sender(&slug);
@@ -79,7 +79,7 @@ impl Outbox {
     ) -> Result<MailboxAttempt> {
         let Some(mailbox) = self.sending_mailbox(delivery.institution, settings).await? else {
             let answer = "the notification mailbox needs to be reconnected".to_owned();
-            let attempted = AttemptResult { outcome: Outcome::Held { answer: answer.clone() }, fault: None };
+            let attempted = AttemptResult { outcome: SendOutcome::Held { answer: answer.clone() }, fault: None };
             return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(answer) });
         };
         let peer = self.microsoft(&mailbox);
@@ -87,11 +87,11 @@ impl Outbox {
             Opened::Session(open) => open.session,
             Opened::Failed(attempted) => {
                 let problem = match &attempted.outcome {
-                    Outcome::Failed { error, .. } => error.to_string(),
-                    Outcome::NoToken { answer, .. } | Outcome::Held { answer } | Outcome::Permanent { answer } => {
-                        answer.clone()
-                    }
-                    Outcome::Accepted { .. } | Outcome::Released => String::new(),
+                    SendOutcome::Failed { error, .. } => error.to_string(),
+                    SendOutcome::NoToken { answer, .. }
+                    | SendOutcome::Held { answer }
+                    | SendOutcome::Permanent { answer } => answer.clone(),
+                    SendOutcome::Accepted { .. } | SendOutcome::Released => String::new(),
                 };
                 return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(problem) });
             }
@@ -99,7 +99,7 @@ impl Outbox {
         let attempted = self.submit_text(delivery, &settings.custom_from_address, to, text, &mut session, peer).await?;
         session.quit().await;
         let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
-            Outcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
+            SendOutcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
             _ => None,
         });
         Ok(MailboxAttempt { attempted, problem })
@@ -118,7 +118,7 @@ impl Outbox {
             build::notification(from, to, &delivery.subject, &delivery.message_id, text, delivery.created_at);
         let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
             let answer = format!("{from} or {to} is not valid in a message");
-            return Ok(Some(AttemptResult { outcome: Outcome::Permanent { answer }, fault: None }));
+            return Ok(Some(AttemptResult { outcome: SendOutcome::Permanent { answer }, fault: None }));
         };
         Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.result)
     }

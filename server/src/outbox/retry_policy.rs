@@ -12,9 +12,9 @@ const LONGEST_WAIT_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long the queue of a mailbox that needs a new sign-in pauses; connecting it resumes the queue at once.
 const HELD_MS: i64 = 10 * 60 * 1000;
 
-/// Outcome of a send attempt.
+/// SendOutcome of a send attempt.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum SendOutcome {
     /// The server accepted the message for at least one recipient.
     Accepted {
         reply: String,
@@ -70,7 +70,7 @@ pub struct Transition {
     pub counts: bool,
 }
 
-pub fn transition(outcome: &Outcome, attempt: SendAttempt) -> Transition {
+pub fn transition(outcome: &SendOutcome, attempt: SendAttempt) -> Transition {
     let next = next(outcome, attempt);
     // A message that some recipients have is sent; the recipients say who does not have it.
     match next.state {
@@ -79,7 +79,7 @@ pub fn transition(outcome: &Outcome, attempt: SendAttempt) -> Transition {
     }
 }
 
-fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
+fn next(outcome: &SendOutcome, attempt: SendAttempt) -> Transition {
     let now = attempt.now;
     let plain = |state, answer: String| Transition {
         state,
@@ -90,7 +90,7 @@ fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
         counts: true,
     };
     match outcome {
-        Outcome::Accepted { reply, accepted, refused } => {
+        SendOutcome::Accepted { reply, accepted, refused } => {
             let accepted = accepted.iter().map(|address| RecipientReply {
                 address: address.clone(),
                 state: RecipientState::Accepted,
@@ -113,21 +113,21 @@ fn next(outcome: &Outcome, attempt: SendAttempt) -> Transition {
                 None => Transition { recipients, ..plain(DeliveryState::Sent, reply.clone()) },
             }
         }
-        Outcome::Failed { error, refused } => failed(error, refused, attempt),
-        Outcome::NoToken { answer, retry_after } => {
+        SendOutcome::Failed { error, refused } => failed(error, refused, attempt),
+        SendOutcome::NoToken { answer, retry_after } => {
             let wait =
                 retry_after.and_then(|seconds| i64::try_from(seconds).ok()).map(|seconds| seconds.saturating_mul(1000));
             retry(attempt, answer.clone(), wait, true)
         }
         // It stays queued without limit: its age counts only while it can be sent.
-        Outcome::Held { answer } => Transition {
+        SendOutcome::Held { answer } => Transition {
             at: now,
             pause_queue: Some(now.plus_ms(HELD_MS)),
             counts: false,
             ..plain(DeliveryState::Queued, answer.clone())
         },
-        Outcome::Permanent { answer } => plain(DeliveryState::Failed, answer.clone()),
-        Outcome::Released => Transition { counts: false, ..plain(DeliveryState::Queued, String::new()) },
+        SendOutcome::Permanent { answer } => plain(DeliveryState::Failed, answer.clone()),
+        SendOutcome::Released => Transition { counts: false, ..plain(DeliveryState::Queued, String::new()) },
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn fails(error: MailError, attempt: SendAttempt) -> Transition {
-        transition(&Outcome::Failed { error, refused: Vec::new() }, attempt)
+        transition(&SendOutcome::Failed { error, refused: Vec::new() }, attempt)
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         let late = fails(smtp(Step::From, 451), attempt(80, 3 * DAYS));
         assert_eq!(late.state, DeliveryState::Failed);
         let spread = transition(
-            &Outcome::Failed { error: smtp(Step::From, 451), refused: Vec::new() },
+            &SendOutcome::Failed { error: smtp(Step::From, 451), refused: Vec::new() },
             SendAttempt { jitter: 1.0, ..attempt(1, 0) },
         );
         assert_eq!(spread.at.since_ms(now), 72_000);
@@ -273,7 +273,7 @@ mod tests {
         );
         let grey = |code| {
             let refused = vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, code) }];
-            transition(&Outcome::Failed { error: smtp(Step::Recipient, code), refused }, attempt(1, 0))
+            transition(&SendOutcome::Failed { error: smtp(Step::Recipient, code), refused }, attempt(1, 0))
         };
         assert_eq!((grey(451).state, grey(451).pause_queue), (DeliveryState::Deferred, None));
         assert!(grey(432).pause_queue.is_some(), "the mailbox itself is too fast");
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_partly_refused_message_is_sent_and_says_to_whom_not() {
-        let outcome = Outcome::Accepted {
+        let outcome = SendOutcome::Accepted {
             reply: "ok".into(),
             accepted: vec!["a@x.example".into()],
             refused: vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, 550) }],
@@ -291,14 +291,14 @@ mod tests {
         assert_eq!(next.recipients[0].state, RecipientState::Accepted);
         let second = &next.recipients[1];
         assert_eq!((second.state, second.answer.contains("550")), (RecipientState::Refused, true));
-        let outcome = Outcome::Accepted {
+        let outcome = SendOutcome::Accepted {
             reply: "ok".into(),
             accepted: vec!["a@x.example".into()],
             refused: vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, 450) }],
         };
         let next = transition(&outcome, attempt(1, 0));
         assert_eq!((next.state, next.recipients.len()), (DeliveryState::Deferred, 1), "b gets it later, a has it");
-        let refused = Outcome::Failed {
+        let refused = SendOutcome::Failed {
             error: smtp(Step::Recipient, 550),
             refused: vec![Refused { recipient: "b@x.example".into(), error: smtp(Step::Recipient, 550) }],
         };
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn waiting_for_a_person_costs_neither_attempts_nor_age() {
-        let next = transition(&Outcome::Held { answer: "connect again".into() }, attempt(1, 30 * DAYS));
+        let next = transition(&SendOutcome::Held { answer: "connect again".into() }, attempt(1, 30 * DAYS));
         assert_eq!((next.state, next.counts), (DeliveryState::Queued, false));
         assert!(next.pause_queue.is_some());
     }

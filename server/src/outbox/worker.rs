@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::delivery::{AttemptResult, OpenSession};
-use super::retry_policy::{Outcome, SendAttempt, transition};
+use super::retry_policy::{SendAttempt, SendOutcome, transition};
 use super::{MAX_SESSIONS, Outbox};
 use crate::mail::{MailError, Step};
-use crate::store::{Backend, Claim, Delivery, Event, Record, Result, SendQueue};
+use crate::store::{Claim, DatabaseKind, Delivery, Event, Record, Result, SendQueue};
 
 /// A lease expires this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
@@ -45,7 +45,7 @@ impl Drop for QueueSlot<'_> {
 impl Outbox {
     /// Sends until the server stops.
     pub async fn run(self: Arc<Self>, tasks: TaskTracker) {
-        if self.store.backend() == Backend::Sqlite {
+        if self.store.backend() == DatabaseKind::Sqlite {
             // SQLite has one process: no lease holder is alive.
             self.reap(Timestamp(i64::MAX)).await;
             if let Err(error) = self.store.end_leases().await {
@@ -233,10 +233,10 @@ impl Outbox {
             counts: next.counts,
         };
         self.record(delivery, &record, now).await?;
-        if let (Outcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox_key()) {
+        if let (SendOutcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox_key()) {
             self.store.test_sender_now(mailbox, now).await?;
         }
-        if let (Outcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
+        if let (SendOutcome::Failed { error, .. }, Some(fault)) = (&outcome, &fault) {
             self.block(queue, error, fault, now).await?;
         }
         match next.pause_queue {

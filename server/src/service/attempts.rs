@@ -7,8 +7,8 @@ use std::time::Duration;
 use app::backend::{AttemptStream, Result, SignedIn};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Choice, MailboxState,
-    Outcome, Stage,
+    AccountChoice, AttemptId, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView,
+    MailboxState, Outcome, Stage,
 };
 use futures::stream;
 use tokio::sync::Notify;
@@ -88,12 +88,12 @@ impl Services {
             None => None,
         };
         let choice = (stage == Stage::Deciding).then_some(attempt.grant_expires_at).flatten().map(|expires_at| {
-            Choice { signed_in_as: attempt.sign_in_name.clone(), may_use_instead: false, expires_at }
+            AccountChoice { signed_in_as: attempt.sign_in_name.clone(), may_use_instead: false, expires_at }
         });
         let choice = match choice {
             Some(choice) => {
                 let allowed = self.store.email_settings(institution).await?.allow_other_address;
-                Some(Choice { may_use_instead: allowed && attempt.kind == AttemptKind::Personal, ..choice })
+                Some(AccountChoice { may_use_instead: allowed && attempt.kind == AttemptKind::Personal, ..choice })
             }
             None => None,
         };

@@ -30,7 +30,7 @@ pub(super) const MOST_FILES: usize = 50;
 /// The sealed content of a draft.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Body {
+pub(super) struct DraftBody {
     pub form: ComposeForm,
     /// Message-IDs for References, oldest first, with angle brackets.
     pub references: Vec<String>,
@@ -70,7 +70,7 @@ impl Services {
         AppError::field("files", "Attachments", text).into()
     }
 
-    pub(super) async fn draft_body(&self, user: &SignedIn, draft: DraftId) -> Result<Option<Body>> {
+    pub(super) async fn draft_body(&self, user: &SignedIn, draft: DraftId) -> Result<Option<DraftBody>> {
         let found = self.store.draft(user.institution().id, user.user_id(), draft).await?;
         let Some(found) = found else { return Ok(None) };
         let opened = self.vault.open(&body_place(draft), &found.body_sealed)?;
@@ -81,7 +81,7 @@ impl Services {
         &self,
         user: &SignedIn,
         draft: DraftId,
-        body: &Body,
+        body: &DraftBody,
         version: &FormVersion,
     ) -> Result<()> {
         let text = serde_json::to_string(body).map_err(BackendError::internal)?;
@@ -139,7 +139,7 @@ impl Services {
         if before.is_none() && form.is_blank() {
             return Ok(());
         }
-        self.put_body(user, draft, &Body { form, ..before.unwrap_or_default() }, version).await
+        self.put_body(user, draft, &DraftBody { form, ..before.unwrap_or_default() }, version).await
     }
 
     pub(super) async fn attach_files(
@@ -161,7 +161,7 @@ impl Services {
         }
         if self.draft_body(user, draft).await?.is_none() {
             let form = ComposeForm { key: draft.to_string(), ..ComposeForm::default() };
-            self.put_body(user, draft, &Body { form, ..Body::default() }, version).await?;
+            self.put_body(user, draft, &DraftBody { form, ..DraftBody::default() }, version).await?;
         }
         for file in files {
             let there = self.store.attachments(institution, user.user_id(), draft).await?;
@@ -341,7 +341,7 @@ impl Drafts for Handle {
         let mut views = Vec::with_capacity(found.len());
         for (draft, attachments) in found {
             let opened = self.vault.open(&body_place(draft.id), &draft.body_sealed)?;
-            let body: Body = serde_json::from_str(opened.expose()).unwrap_or_default();
+            let body: DraftBody = serde_json::from_str(opened.expose()).unwrap_or_default();
             views.push(DraftView {
                 id: draft.id,
                 to: body.form.to,

@@ -4,7 +4,7 @@ use app::backend::Institution;
 use app::model::{DeliveryId, RecipientKind};
 
 use super::Services;
-use crate::outbox::{Body, body_place};
+use crate::outbox::{QueuedBody, body_place};
 use crate::store::{NewDelivery, SendQueue, StoreError, Tx};
 use crate::vault::{Secret, VaultError};
 
@@ -24,7 +24,7 @@ impl Services {
     ) -> Result<Notification, VaultError> {
         let id = DeliveryId(self.clock.uuid());
         let from = self.outbox.default_sender(&institution.slug);
-        let body = Body::Notification { to: to.to_owned(), text: text.to_owned() };
+        let body = QueuedBody::Notification { to: to.to_owned(), text: text.to_owned() };
         let body = Secret::new(serde_json::to_string(&body).unwrap_or_default());
         let delivery = NewDelivery {
             id,

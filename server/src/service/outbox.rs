@@ -9,13 +9,13 @@ use app::model::{
 use async_trait::async_trait;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::drafts::Body as Draft;
+use super::drafts::DraftBody;
 use super::replies::written;
 use super::send::waits;
 use super::{Handle, Services};
 use crate::mailbox_sync::{Command, Reply};
 use crate::message::{self, ParsedMessage, Party};
-use crate::outbox::{Body, body_place};
+use crate::outbox::{QueuedBody, body_place};
 use crate::store::{Delivery, Event, Mailbox, Page, SendQueue};
 
 /// Messages on one page.
@@ -78,9 +78,9 @@ impl Services {
         }
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed)?;
         let raw = match serde_json::from_str(opened.expose()) {
-            Ok(Body::Text(text)) => text.into_bytes(),
-            Ok(Body::Message(text)) => BASE64_STANDARD.decode(text).map_err(BackendError::internal)?,
-            Ok(Body::Notification { .. }) => return Ok(None),
+            Ok(QueuedBody::Text(text)) => text.into_bytes(),
+            Ok(QueuedBody::Message(text)) => BASE64_STANDARD.decode(text).map_err(BackendError::internal)?,
+            Ok(QueuedBody::Notification { .. }) => return Ok(None),
             Err(error) => return Err(BackendError::internal(error)),
         };
         let apart = tokio::task::spawn_blocking(move || {
@@ -174,7 +174,7 @@ impl Outbox for Handle {
                 .to_owned(),
             key: draft.to_string(),
         };
-        let body = Draft { form, references: opened.references.clone(), answers: None };
+        let body = DraftBody { form, references: opened.references.clone(), answers: None };
         self.put_body(user, draft, &body, &FormVersion::default()).await?;
         for part in &opened.parts {
             let bytes = message::bytes_of(&raw, part);

@@ -7,7 +7,7 @@ use app::model::{
 };
 
 use super::Services;
-use super::drafts::{Body, MOST_FILES};
+use super::drafts::{DraftBody, MOST_FILES};
 use crate::mailbox_sync::{Command, MessageSet};
 use crate::message::{self, ParsedMessage, Part, Party, html_text};
 use crate::store::{FlagChange, Mailbox, MailboxKey};
@@ -49,7 +49,7 @@ impl Services {
         }
         let answers =
             (how != ReplyKind::Forward).then(|| (place.mailbox, place.folder.clone(), place.uid_validity, place.uid));
-        self.put_body(user, draft, &Body { form, references, answers }, &FormVersion::default()).await?;
+        self.put_body(user, draft, &DraftBody { form, references, answers }, &FormVersion::default()).await?;
         if how == ReplyKind::Forward {
             let copied = self.copy_files(user, draft, &mailbox, place, &opened).await;
             if let Err(error) = copied {
@@ -113,7 +113,7 @@ impl Services {
     }
 
     /// Flags the replied message \Answered; a failure is ignored.
-    pub(super) fn mark_answered(&self, user: &SignedIn, body: &Body) {
+    pub(super) fn mark_answered(&self, user: &SignedIn, body: &DraftBody) {
         let Some((mailbox, folder, uid_validity, uid)) = body.answers.clone() else { return };
         let (mailbox_sync, institution, store) =
             (std::sync::Arc::clone(&self.mailbox_sync), user.institution().id, self.store.clone());

@@ -11,7 +11,7 @@ use super::Services;
 use super::drafts::{digest, form_place};
 use crate::message::addresses::{Named, parse_list};
 use crate::message::build::Written;
-use crate::outbox::{Body, body_place};
+use crate::outbox::{QueuedBody, body_place};
 use crate::store::{Event, Mailbox, NewDelivery, SendQueue};
 use crate::vault::Secret;
 
@@ -143,7 +143,7 @@ impl Services {
             .build()
             .map_err(|error| AppError::field("to", "To", format!("This message can't be sent: {error}.")))?;
         self.check_queue(user, bytes.len() as u64).await?;
-        let body = serde_json::to_string(&Body::of(bytes));
+        let body = serde_json::to_string(&QueuedBody::of(bytes));
         let body = Secret::new(body.map_err(BackendError::internal)?);
         let recipients = envelope.addressed();
         let new = NewDelivery {

@@ -10,7 +10,7 @@ use super::{Result, StoreError};
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
+pub enum DatabaseKind {
     Sqlite,
     Postgres,
 }
@@ -25,8 +25,12 @@ const PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
 
 /// Prepares a new connection. A limit in bytes bounds a SQLite database; it must be set on each connection.
-pub(super) async fn prepare(connection: &mut AnyConnection, backend: Backend, limit: Option<u64>) -> sqlx::Result<()> {
-    if backend == Backend::Sqlite {
+pub(super) async fn prepare(
+    connection: &mut AnyConnection,
+    backend: DatabaseKind,
+    limit: Option<u64>,
+) -> sqlx::Result<()> {
+    if backend == DatabaseKind::Sqlite {
         connection.execute(sqlx::raw_sql(PRAGMAS)).await?;
         if let Some(limit) = limit {
             let statement = format!("PRAGMA max_page_count = {}", (limit / PAGE).max(1));
@@ -37,12 +41,12 @@ pub(super) async fn prepare(connection: &mut AnyConnection, backend: Backend, li
     Ok(())
 }
 
-pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, Backend)> {
+pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, DatabaseKind)> {
     sqlx::any::install_default_drivers();
     let (backend, url) = if url.starts_with("sqlite:") {
-        (Backend::Sqlite, sqlite_url(url)?)
+        (DatabaseKind::Sqlite, sqlite_url(url)?)
     } else {
-        (Backend::Postgres, url.to_owned())
+        (DatabaseKind::Postgres, url.to_owned())
     };
     let options: AnyConnectOptions = url.parse()?;
     // The pool retries until its timeout and loses the reason. A single connection reports it at once.
@@ -54,12 +58,12 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, B
     let first = tokio::time::timeout(PATIENCE, first).await;
     first.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
     let pool = AnyPoolOptions::new()
-        .max_connections(if backend == Backend::Sqlite { 8 } else { 16 })
+        .max_connections(if backend == DatabaseKind::Sqlite { 8 } else { 16 })
         .acquire_timeout(PATIENCE)
         .after_connect(move |connection: &mut AnyConnection, _| Box::pin(prepare(connection, backend, limit)))
         .after_release(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
-                if backend == Backend::Postgres {
+                if backend == DatabaseKind::Postgres {
                     return Ok(true);
                 }
                 // SQLite ends a transaction itself on a full disk or an I/O error; sqlx goes on counting it, and no other can begin on

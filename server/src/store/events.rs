@@ -181,7 +181,7 @@ async fn listen(url: String, first: PgListener, here: broadcast::Sender<Event>) 
 impl Store {
     /// Publishes an event to this process and to the other replicas. A failure is ignored: subscribers also poll.
     pub async fn publish(&self, event: Event) {
-        if self.backend == super::Backend::Postgres {
+        if self.backend == super::DatabaseKind::Postgres {
             for notice in notices(&event.to_text()) {
                 let sent = execute!(&self.pool, "SELECT CAST(pg_notify($1, $2) AS TEXT)"; CHANNEL, notice);
                 if let Err(error) = sent {

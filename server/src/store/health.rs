@@ -13,7 +13,7 @@ use sqlx::{AnyConnection, Connection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::backend::{self, Backend};
+use super::backend::{self, DatabaseKind};
 use super::{Result, Store, StoreError};
 
 /// Pause between probes.
@@ -56,7 +56,7 @@ impl Drop for Watch {
 
 struct Probe {
     options: AnyConnectOptions,
-    backend: Backend,
+    backend: DatabaseKind,
     space: DiskSpace,
     /// Kept open between probes: once the last connection to a SQLite database closes on a full disk, it cannot even be read.
     connection: Option<AnyConnection>,
@@ -66,7 +66,7 @@ struct Probe {
 
 impl Watch {
     /// Starts the background probe after a first one.
-    pub(super) async fn begin(options: AnyConnectOptions, backend: Backend, space: DiskSpace) -> Self {
+    pub(super) async fn begin(options: AnyConnectOptions, backend: DatabaseKind, space: DiskSpace) -> Self {
         let mut probe = Probe { options, backend, space, connection: None, file: None, busy: 0 };
         let first = probe.round().await;
         let (told, latest) = watch::channel(first);
@@ -163,7 +163,7 @@ impl Probe {
              VALUES ('store', 1) ON CONFLICT (id) DO UPDATE SET probed_at = probes.probed_at + 1"
         )?;
         let mut reusable = 0;
-        if self.backend == Backend::Sqlite {
+        if self.backend == DatabaseKind::Sqlite {
             let (file, bytes): (String, u64) = fetch_one!(
                 &mut fresh,
                 "SELECT (SELECT file FROM pragma_database_list WHERE name = 'main'),

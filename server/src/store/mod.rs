@@ -26,7 +26,7 @@ use sqlx::AnyPool;
 use sql::{changed, execute, fetch_all, fetch_optional};
 
 pub use attempts::{Attempt, Check, NewAttempt, NewSignIn, Resting};
-pub use backend::{Backend, missing_file};
+pub use backend::{DatabaseKind, missing_file};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use events::{Event, subscribe};
@@ -74,9 +74,9 @@ impl StoreError {
     }
 
     /// Whether another writer holds the database (SQLITE_BUSY and similar).
-    pub fn is_busy(&self, backend: Backend) -> bool {
+    pub fn is_busy(&self, backend: DatabaseKind) -> bool {
         let code = self.code().and_then(|code| code.parse::<u32>().ok());
-        backend == Backend::Sqlite && code.is_some_and(|code| code & 0xff == 5)
+        backend == DatabaseKind::Sqlite && code.is_some_and(|code| code & 0xff == 5)
     }
 }
 
@@ -103,7 +103,7 @@ impl Page {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: AnyPool,
-    backend: Backend,
+    backend: DatabaseKind,
     channel: events::EventChannel,
     watch: std::sync::Arc<health::Watch>,
 }
@@ -113,13 +113,13 @@ impl Store {
     pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        let channel = events::EventChannel::open((backend == Backend::Postgres).then_some(url)).await?;
+        let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url)).await?;
         let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
         Ok(Self { pool, backend, channel, watch: std::sync::Arc::new(watch) })
     }
 
     /// Which database this is.
-    pub fn backend(&self) -> Backend {
+    pub fn backend(&self) -> DatabaseKind {
         self.backend
     }
 

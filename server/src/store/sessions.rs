@@ -68,7 +68,7 @@ impl Store {
         session_id: SessionId,
         user: UserId,
     ) -> Result<Option<app::model::Role>> {
-        let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE OF s, u" } else { "" };
+        let lock = if self.backend() == super::DatabaseKind::Postgres { " FOR SHARE OF s, u" } else { "" };
         let statement = format!(
             "SELECT u.role FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
              WHERE s.institution_id = $1 AND s.id = $2 AND u.id = $3 AND u.disabled_at IS NULL{lock}"
@@ -133,7 +133,7 @@ impl Store {
         user_id: UserId,
         hash: &str,
     ) -> Result<bool> {
-        let lock = if self.backend() == super::Backend::Postgres { " FOR SHARE" } else { "" };
+        let lock = if self.backend() == super::DatabaseKind::Postgres { " FOR SHARE" } else { "" };
         let statement = format!(
             "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL{lock}"
         );

@@ -7,7 +7,7 @@ use app::model::{InstitutionId, UserId};
 use sqlx::{Any, AnyConnection, Transaction};
 
 use super::sql::{execute, fetch_all, fetch_optional};
-use super::{Backend, MailboxKey, Result, SendQueue, Store};
+use super::{DatabaseKind, MailboxKey, Result, SendQueue, Store};
 
 /// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
 /// ids, so that no two transactions wait for each other.
@@ -79,8 +79,8 @@ impl Tx {
 impl Store {
     pub async fn begin(&self) -> Result<Tx> {
         let inner = match self.backend {
-            Backend::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Backend::Postgres => self.pool.begin().await?,
+            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            DatabaseKind::Postgres => self.pool.begin().await?,
         };
         Ok(Tx { inner, changed: BTreeSet::new() })
     }

@@ -7,7 +7,7 @@ use app::model::{
 use server::clock::Clock;
 use server::config::DiskSpace;
 use server::diagnosis::Fault;
-use server::outbox::Body;
+use server::outbox::QueuedBody;
 use server::store::{Page, Store};
 use server::vault::{Place, Vault};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
@@ -100,7 +100,7 @@ async fn what_version_8_stored_is_read() {
             let sealed = store.sealed_value(table, column, &row).await.unwrap().unwrap();
             let opened = vault.open(&Place::new(table, column, &row), &sealed).unwrap();
             match (table, column) {
-                ("deliveries", "body_sealed") => drop(serde_json::from_str::<Body>(opened.expose()).unwrap()),
+                ("deliveries", "body_sealed") => drop(serde_json::from_str::<QueuedBody>(opened.expose()).unwrap()),
                 ("drafts", _) => assert!(opened.expose().contains("Draft with a file")),
                 _ => assert!(!opened.expose().is_empty(), "{table}.{column}"),
             }

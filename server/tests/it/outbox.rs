@@ -347,7 +347,7 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         }
         assert!(store.start_data(seat.institution, claimed[1], dead, &[]).await.unwrap());
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
-        if store.backend() == server::store::Backend::Postgres {
+        if store.backend() == server::store::DatabaseKind::Postgres {
             // Other replicas may be alive: only an expired lease proves that this one is dead.
             world.clock.advance_ms(30_001);
         }

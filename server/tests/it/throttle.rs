@@ -6,7 +6,7 @@ use crate::common::{Database, Seat, World};
 use app::model::{DeliveryState, Provider, RecipientKind};
 use server::clock::Clock;
 use server::service::Services;
-use server::store::{Backend, Claim, EmailSettings, Page};
+use server::store::{Claim, DatabaseKind, EmailSettings, Page};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -59,7 +59,7 @@ async fn messages_a_minute_are_counted_over_all_replicas() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database, &[("ENTREPOST_MESSAGES_PER_MINUTE", "5")]).await;
         let mut replicas = vec![Arc::clone(&world.services)];
-        if world.services.store.backend() == Backend::Postgres {
+        if world.services.store.backend() == DatabaseKind::Postgres {
             replicas.push(world.replica().await);
         }
         world.queue(&seat, 12, "other@demo.example", clock.now()).await;
@@ -105,7 +105,7 @@ async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database, &[("ENTREPOST_RECIPIENTS_PER_DAY", "3")]).await;
         let mut replicas = vec![Arc::clone(&world.services)];
-        if world.services.store.backend() == Backend::Postgres {
+        if world.services.store.backend() == DatabaseKind::Postgres {
             replicas.push(world.replica().await);
         }
         // Messages that never reached RCPT count no recipients.
@@ -168,7 +168,7 @@ async fn three_connections_carry_everything() {
         let seat = world.seat("user@demo.example").await;
         notifications_leave_through(&world, &seat).await;
         let mut replicas = vec![Arc::clone(&world.services)];
-        if world.services.store.backend() == Backend::Postgres {
+        if world.services.store.backend() == DatabaseKind::Postgres {
             replicas.push(world.replica().await);
         }
         world.sandbox.world().messages_per_minute = usize::MAX;

@@ -8,7 +8,7 @@ mod smtp;
 
 use FixedBy::{Operator, You};
 use Remedy::TestAgain;
-use app::model::{FixedBy, Help, Remedy, Step};
+use app::model::{FixedBy, Help, Instruction, Remedy};
 
 use super::blanks::Blanks;
 
@@ -42,7 +42,7 @@ impl HowTo {
     }
 
     /// `None` if a value it shows is unknown.
-    pub fn filled(&self, blanks: &Blanks) -> Option<Step> {
+    pub fn filled(&self, blanks: &Blanks) -> Option<Instruction> {
         let help = match self.help {
             HelpTemplate::None => None,
             HelpTemplate::Command(command) if blanks.suffice(command) => {
@@ -52,7 +52,7 @@ impl HowTo {
             HelpTemplate::Link(address) if blanks.suffice(address) => Some(Help::Link(blanks.fill(address))),
             _ => return None,
         };
-        Some(Step { text: blanks.fill(self.text), help, is_option: self.is_option })
+        Some(Instruction { text: blanks.fill(self.text), help, is_option: self.is_option })
     }
 }
 

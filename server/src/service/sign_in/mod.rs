@@ -17,7 +17,7 @@ use super::{Services, sessions};
 use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
-use crate::identity::{IdentifyError, Identity, OAuthError, SignIn, Tokens as Granted};
+use crate::identity::{Granted, IdentifyError, Identity, OAuthError, SignIn};
 use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 

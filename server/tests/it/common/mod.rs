@@ -13,7 +13,7 @@ use server::clock::Clock;
 use server::config::{Config, Source};
 use server::message::addresses::Named;
 use server::message::build::Written;
-use server::outbox::{Body, body_place};
+use server::outbox::{QueuedBody, body_place};
 use server::service::{AddPerson, Services};
 use server::store::{
     EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, Registration, SendQueue, Slot, Tx,
@@ -309,7 +309,7 @@ impl World {
             references: &[],
             files: Vec::new(),
         };
-        let body = Body::of(written.build().unwrap());
+        let body = QueuedBody::of(written.build().unwrap());
         let new = NewDelivery {
             user: Some(seat.user),
             message_id,
@@ -329,7 +329,7 @@ impl World {
         let new = NewDelivery {
             subject: "News".into(),
             recipients: vec![(RecipientKind::To, to.clone())],
-            ..self.sealed(&Body::Notification { to, text: "Something happened.".into() })
+            ..self.sealed(&QueuedBody::Notification { to, text: "Something happened.".into() })
         };
         let mut tx = self.services.store.begin().await.unwrap();
         let queue = SendQueue::of_notifications(seat.institution);
@@ -338,7 +338,7 @@ impl World {
     }
 
     /// A delivery with a body only.
-    fn sealed(&self, body: &Body) -> NewDelivery {
+    fn sealed(&self, body: &QueuedBody) -> NewDelivery {
         let id = DeliveryId(self.clock.uuid());
         let body = Secret::new(serde_json::to_string(body).unwrap());
         NewDelivery {

@@ -22,6 +22,8 @@ const GROUP: usize = 20;
 pub struct Session {
     connection: AsyncSmtpConnection,
     pipelining: bool,
+    /// The server waits for a message.
+    waits: bool,
 }
 
 /// A recipient whom the server refused.
@@ -55,6 +57,14 @@ async fn limited<T>(
     }
 }
 
+/// A success of the expected class. Another one means that replies and commands are out of step.
+fn expected(step: Step, class: u16, reply: Response) -> Result<Response, MailError> {
+    if u16::from(reply.code()) / 100 * 100 == class {
+        return Ok(reply);
+    }
+    Err(MailError::network(step, format!("an unexpected reply: {} {}", reply.code(), words(&reply))))
+}
+
 fn words(response: &Response) -> String {
     response.message().collect::<Vec<_>>().join(" ")
 }
@@ -79,7 +89,7 @@ impl Session {
     }
 
     fn of(Connected { connection, pipelining }: Connected) -> Self {
-        Self { connection, pipelining }
+        Self { connection, pipelining, waits: false }
     }
 
     async fn sign_in(&mut self, login: &Login<'_>) -> Result<(), MailError> {
@@ -163,6 +173,8 @@ impl Session {
                 0 => limited(*step, STEP_LIMIT, self.connection.command(&together)).await,
                 _ => limited(*step, STEP_LIMIT, self.connection.read_response()).await,
             };
+            let first_digit = if *step == Step::Data { 300 } else { 200 };
+            let reply = reply.and_then(|reply| expected(*step, first_digit, reply));
             let lost = reply.as_ref().is_err_and(|error| !error.answered);
             replies.push(reply);
             if lost {
@@ -177,6 +189,9 @@ impl Session {
         envelope: &Envelope,
         replies: Vec<Result<Response, MailError>>,
     ) -> Result<Vec<Refused>, NotBegun> {
+        // After a lost reply the next one could be taken for that of another command.
+        let is_lost = |reply: &Result<Response, MailError>| reply.as_ref().is_err_and(|error| !error.answered);
+        let in_step = !replies.iter().any(is_lost);
         let mut replies = replies.into_iter();
         let mail = replies.next();
         let (mut refused, mut lost) = (Vec::new(), None);
@@ -191,7 +206,7 @@ impl Session {
         let waits = matches!(data, Some(Ok(_)));
         // Behind a refused MAIL the other replies say nothing (RFC 2920, 3.1).
         if let Some(Err(error)) = mail {
-            let reusable = error.answered && error.code() != Some(421) && !waits && self.reset().await.is_ok();
+            let reusable = in_step && error.code() != Some(421) && !waits && self.reset().await.is_ok();
             return Err(NotBegun { error, refused: Vec::new(), reusable });
         }
         if let Some(error) = lost {
@@ -201,11 +216,14 @@ impl Session {
             let error = refused.first().map(|refused| refused.error.clone());
             let error = error.unwrap_or_else(|| MailError::refused(Step::Recipient, Some(550), "no recipient"));
             // A server that waits for a message to nobody gets none: a lone dot (RFC 2920, 3.1).
-            let reusable = if waits { self.lone_dot().await } else { self.reset().await.is_ok() };
+            let reusable = in_step && if waits { self.lone_dot().await } else { self.reset().await.is_ok() };
             return Err(NotBegun { error, refused, reusable });
         }
         match data {
-            Some(Ok(_)) => Ok(refused),
+            Some(Ok(_)) => {
+                self.waits = true;
+                Ok(refused)
+            }
             Some(Err(error)) => {
                 let reusable = error.answered && error.code() != Some(421) && self.reset().await.is_ok();
                 Err(NotBegun { error, refused, reusable })
@@ -227,8 +245,9 @@ impl Session {
     /// Second half: the message. Returns the server's reply.
     /// After an error without a reply it is unknown whether the message was accepted.
     pub async fn message(&mut self, message: &[u8]) -> Result<String, MailError> {
+        self.waits = false;
         let reply = limited(Step::AfterData, DATA_LIMIT, self.connection.message(message)).await?;
-        Ok(words(&reply))
+        Ok(words(&expected(Step::AfterData, 200, reply)?))
     }
 
     /// Aborts a begun submission (RSET), so that the session can be reused.
@@ -237,7 +256,11 @@ impl Session {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
     }
 
+    /// Ends the session. One whose server waits for a message is dropped: it would take QUIT for the message's text.
     pub async fn quit(mut self) {
+        if self.waits {
+            return;
+        }
         let _ = tokio::time::timeout(Duration::from_secs(3), self.connection.quit()).await;
     }
 }

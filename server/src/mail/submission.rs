@@ -38,8 +38,12 @@ struct Greeted<S> {
     inner: S,
     /// Bytes read since something was last written.
     replied: usize,
-    /// The last reply was 354: what follows is a message.
+    /// Replies that may come before the next write: one for each command.
+    expected: usize,
+    /// The last reply that began was 354: what follows is a message.
     in_message: bool,
+    /// The last bytes that were read since a line began, at most three.
+    line_start: Vec<u8>,
     pending: Vec<u8>,
 }
 
@@ -50,7 +54,17 @@ impl<S> Greeted<S> {
             let mark = if number + 1 == hello.lines.len() { ' ' } else { '-' };
             greeting.extend_from_slice(format!("{}{mark}{line}\r\n", hello.code).as_bytes());
         }
-        Self { greeting, hello_taken: false, peer, inner, replied: 0, in_message: false, pending: Vec::new() }
+        Self {
+            greeting,
+            hello_taken: false,
+            peer,
+            inner,
+            replied: 0,
+            expected: 1,
+            in_message: false,
+            line_start: Vec::new(),
+            pending: Vec::new(),
+        }
     }
 }
 
@@ -85,9 +99,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
         self.replied += read.len();
-        // Also as the last of several replies that came together.
-        self.in_message = read.starts_with(b"354") || read.windows(4).any(|four| four == b"\n354");
-        if self.replied > REPLY {
+        for byte in read {
+            match byte {
+                b'\n' => self.line_start.clear(),
+                byte if self.line_start.len() < 3 => {
+                    self.line_start.push(*byte);
+                    if self.line_start.len() == 3 {
+                        self.in_message = self.line_start == b"354";
+                    }
+                }
+                _ => {}
+            }
+        }
+        if self.replied > REPLY * self.expected {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long")));
         }
         Poll::Ready(Ok(()))
@@ -96,16 +120,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let commands = if self.in_message { 1 } else { bytes.split(|byte| *byte == b'\n').count() };
+        // The rest of a write has fewer of them.
+        self.expected = if self.replied == 0 { self.expected.max(commands) } else { commands };
         self.replied = 0;
         if !self.hello_taken {
             self.hello_taken = true;
             return Poll::Ready(Ok(bytes.len()));
         }
-        if self.in_message && self.pending.len() + bytes.len() <= COALESCED {
+        if self.pending.len() + bytes.len() > COALESCED || !self.in_message {
+            ready!(self.poll_pending(cx))?;
+        }
+        // The end of a message is never written in parts: they could not be told from the beginning of one.
+        if self.in_message && bytes.len() <= COALESCED {
             self.pending.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(self.poll_pending(cx))?;
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -310,4 +340,96 @@ where
         connecting.await.map_err(|error| explain(Step::Connect, &error))
     });
     Ok(Connected { connection: connection.await?, pipelining })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Records what is written, a few bytes at a time, and gives prepared replies.
+    #[derive(Default)]
+    struct Recorder {
+        writes: Vec<Vec<u8>>,
+        replies: VecDeque<&'static [u8]>,
+        /// Bytes taken by one write.
+        most: usize,
+    }
+
+    impl AsyncRead for Recorder {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buf.put_slice(self.replies.pop_front().unwrap_or_default());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Recorder {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.most);
+            self.writes.push(bytes[..taken].to_vec());
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn greeted(replies: &[&'static [u8]], most: usize) -> Greeted<Recorder> {
+        let hello = Reply { code: 250, lines: vec!["here".into(), "PIPELINING".into()] };
+        let inner = Recorder { replies: replies.iter().copied().collect(), most, ..Recorder::default() };
+        let mut stream = Greeted::new(&hello, ([127, 0, 0, 1], 25).into(), inner);
+        let mut buf = [0; 512];
+        let count = stream.read(&mut buf).await.unwrap();
+        assert_eq!(&buf[..count], b"220 ready\r\n250-here\r\n250 PIPELINING\r\n");
+        stream.write_all(b"EHLO me\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        assert!(stream.inner.writes.is_empty(), "EHLO was answered already");
+        for _ in replies {
+            let _ = stream.read(&mut buf).await.unwrap();
+        }
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_message_and_its_dot_are_one_write() {
+        let mut stream = greeted(&[b"250 fine\r\n3", b"54 go", b" on\r\n"], usize::MAX).await;
+        for part in [&b"text\r\n"[..], DOT] {
+            stream.write_all(part).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        assert_eq!(stream.inner.writes, [b"text\r\n\r\n.\r\n".to_vec()]);
+    }
+
+    #[tokio::test]
+    async fn messages_of_any_size_leave_whole_through_a_slow_stream() {
+        for size in [0, 1, COALESCED - 6, COALESCED - 5, COALESCED - 2, COALESCED, COALESCED + 3, 3 * COALESCED] {
+            let mut stream = greeted(&[b"354 go on\r\n"], 4_099).await;
+            let body = vec![b'x'; size];
+            for part in [&body[..], DOT] {
+                stream.write_all(part).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+            assert!(stream.inner.writes.concat() == [&body[..], DOT].concat(), "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_reply_that_begins_with_354_opens_a_message() {
+        for replies in [&[&b"250 queued as "[..], b"354AB\r\n"][..], &[b"354 go on\r\n", b"250 accepted\r\n"]] {
+            let mut stream = greeted(replies, usize::MAX).await;
+            stream.write_all(b"NOOP\r\n").await.unwrap();
+            assert_eq!(stream.inner.writes, [b"NOOP\r\n".to_vec()]);
+        }
+        // A lone dot ends a message to nobody.
+        let mut stream = greeted(&[b"354 go on\r\n"], usize::MAX).await;
+        stream.write_all(b".\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(stream.inner.writes, [b".\r\n".to_vec()]);
+    }
 }

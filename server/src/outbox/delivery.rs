@@ -18,7 +18,7 @@ use crate::store::{Delivery, Mailbox, Result, SendQueue};
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;
 
-/// SendOutcome of a send attempt, and the fault that the writer's diagnosis is built from.
+/// Outcome of a send attempt, and the fault that the writer's diagnosis is built from.
 pub(super) struct AttemptResult {
     pub outcome: SendOutcome,
     pub fault: Option<Fault>,

@@ -12,7 +12,7 @@ const LONGEST_WAIT_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long the queue of a mailbox that needs a new sign-in pauses; connecting it resumes the queue at once.
 const HELD_MS: i64 = 10 * 60 * 1000;
 
-/// SendOutcome of a send attempt.
+/// Outcome of a send attempt.
 #[derive(Debug)]
 pub enum SendOutcome {
     /// The server accepted the message for at least one recipient.

@@ -10,11 +10,11 @@ use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
 use server::store::{Page, SendQueue};
 use sqlx::Connection;
 
-/// Everything of an outbox, newest first: state, attempts, answer.
 fn failed(address: &str, reason: &str) -> FailedRecipient {
     FailedRecipient { address: address.into(), reason: reason.into() }
 }
 
+/// Everything of an outbox, newest first: state, attempts, answer.
 async fn fates(world: &World, seat: &Seat) -> Vec<(DeliveryState, i64, String)> {
     let page = Page::newest(1000);
     let found = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use app::model::FolderRole;
 use async_imap::imap_proto::rfc4315::UidSetMember;
 use async_imap::imap_proto::{
-    AttributeValue, MailboxDatum, MessageSection, NameAttribute, Response, ResponseCode, SectionPath, Status,
+    AttributeValue, Capability, MailboxDatum, MessageSection, NameAttribute, Response, ResponseCode, SectionPath,
+    Status,
 };
 use async_imap::types::UnsolicitedResponse;
 use mail_parser::DateTime;
@@ -170,6 +171,27 @@ impl Session {
             }
         })
         .await
+    }
+
+    /// Reads whether messages can be moved in one command (RFC 6851) and expunged by UID (RFC 4315).
+    pub(super) async fn read_capabilities(&mut self) -> Result<(), MailError> {
+        let mut found = Vec::new();
+        let asked = self.exchange(Step::Auth, Allow::LITTLE, "CAPABILITY", |answer| {
+            if let Response::Capabilities(capabilities) = answer {
+                found.extend(capabilities.iter().map(|one| match one {
+                    Capability::Atom(name) => name.to_ascii_uppercase(),
+                    _ => String::new(),
+                }));
+            }
+        });
+        match asked.await {
+            // A server that refuses to say has no extensions.
+            Err(error) if error.answered => {}
+            other => other?,
+        }
+        self.can_move = found.iter().any(|name| name == "MOVE");
+        self.can_expunge_by_uid = found.iter().any(|name| name == "UIDPLUS");
+        Ok(())
     }
 
     /// Selects INBOX: only this proves access, since AUTHENTICATE may succeed without it.

@@ -133,10 +133,12 @@ fn without_quote(text: &str) -> String {
     if text.contains("during parsing of") { NOT_UNDERSTOOD.into() } else { text.chars().take(300).collect() }
 }
 
-/// The server's text in the library's `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`.
-fn info(text: &str) -> &str {
+/// The server's text. The library gives refusals of AUTHENTICATE and IDLE, which only it can send, as text of its own structs:
+/// `code: …, info: Some("…")` and `outcome: Outcome { …, information: Some("…") }`, with quotes escaped.
+fn info(text: &str) -> String {
     let rest = ["info: Some(\"", "information: Some(\""].iter().find_map(|before| text.split_once(before));
-    rest.and_then(|(_, rest)| rest.rsplit_once("\")")).map_or(text, |(words, _)| words)
+    let words = rest.and_then(|(_, rest)| rest.rsplit_once("\")")).map_or(text, |(words, _)| words);
+    words.replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
 impl Session {
@@ -178,9 +180,7 @@ impl Session {
                     can_move: false,
                     can_expunge_by_uid: false,
                 };
-                let capabilities = limited(Step::Auth, session.inner(Allow::LITTLE)?.capabilities()).await?;
-                session.can_move = capabilities.has_str("MOVE");
-                session.can_expunge_by_uid = capabilities.has_str("UIDPLUS");
+                session.read_capabilities().await.map_err(|error| error.without(login.token, login.user))?;
                 Ok(session)
             }
             Ok(Err((error, _))) => Err(explain(Step::Auth, &error).without(login.token, login.user)),
@@ -238,5 +238,6 @@ mod tests {
             assert_eq!(info(text), "User is authenticated but not connected.");
         }
         assert_eq!(info("anything else"), "anything else");
+        assert_eq!(info(r#"code: None, info: Some("say \"AUTHENTICATE\" first")"#), r#"say "AUTHENTICATE" first"#);
     }
 }

@@ -152,7 +152,9 @@ mod keep {
         fn restore(&self) -> Option<()> {
             let kept = storage()?.get_item(MIRROR).ok()??;
             let kept = UrlSearchParams::new_with_str(&kept).ok()?;
-            if kept.get(OWNER) != self.form.get_attribute("data-owner") {
+            let sent = self.form.get_attribute("data-sent").unwrap_or_default();
+            let is_sent = kept.get("key").is_some_and(|key| sent.split(' ').any(|sent| sent == key));
+            if is_sent || kept.get(OWNER) != self.form.get_attribute("data-owner") {
                 forget_mirror();
                 return None;
             }

@@ -118,6 +118,8 @@ pub struct ComposeView {
     pub senders: Vec<MailboxView>,
     /// The form. Its key names the draft and makes a repeated submission one message.
     pub form: ComposeForm,
+    /// Keys of messages sent lately: the tab's copy of one is not restored.
+    pub sent_keys: Vec<String>,
     pub writer: String,
     pub attachments: Vec<AttachmentView>,
     pub attachment_limit: u64,

@@ -33,7 +33,7 @@ pub fn Compose() -> impl IntoView {
 }
 
 fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
-    let ComposeView { senders, form, writer, attachments, attachment_limit } = view;
+    let ComposeView { senders, form, sent_keys, writer, attachments, attachment_limit } = view;
     let invalid = flash.error("text").is_some();
     // Replies start in the text.
     let writing = !form.to.is_empty() && flash.errors.is_empty();
@@ -46,7 +46,14 @@ fn form(view: ComposeView, writer_id: UserId, flash: &Flash) -> AnyView {
     view! {
         {waits(&senders)}
         <section class="sheet compose">
-            <form method="post" action=SendMessage::PATH enctype="multipart/form-data" data-blank=blank data-owner=writer_id.to_string()>
+            <form
+                method="post"
+                action=SendMessage::PATH
+                enctype="multipart/form-data"
+                data-blank=blank
+                data-owner=writer_id.to_string()
+                data-sent=sent_keys.join(" ")
+            >
                 <input type="hidden" name="key" value=form.key.clone() />
                 <input type="hidden" name="writer" value=writer />
                 <input type="hidden" name="revision" value="0" />

@@ -259,6 +259,7 @@ impl Drafts for Handle {
         Ok(ComposeView {
             senders: mine.iter().map(|mailbox| Services::mailbox_view(user, mailbox, &reader)).collect(),
             form,
+            sent_keys: self.store.sent_keys(institution, user.user_id()).await?,
             writer: self.clock.uuid().to_string(),
             attachments,
             attachment_limit: self.config.attachment_limit,

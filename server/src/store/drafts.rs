@@ -63,6 +63,14 @@ impl Store {
         Ok(rows == 1 || exists.is_some())
     }
 
+    /// Keys of a person's newest messages.
+    pub async fn sent_keys(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<String>> {
+        fetch_all!(&self.pool,
+            "SELECT idempotency_key FROM deliveries WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at DESC LIMIT 5";
+            institution, user_id
+        )
+    }
+
     /// The queued message with that key, and the sealed digest of its form.
     pub async fn queued(
         &self,

@@ -3,7 +3,11 @@
 #[cfg(feature = "ssr")]
 mod attempt;
 #[cfg(feature = "ssr")]
+mod badges;
+#[cfg(feature = "ssr")]
 mod fields;
+#[cfg(feature = "ssr")]
+mod history;
 #[cfg(feature = "ssr")]
 mod layout;
 #[cfg(feature = "ssr")]
@@ -15,7 +19,11 @@ mod route;
 #[cfg(feature = "ssr")]
 pub use attempt::{AttemptBody, Postmark, day};
 #[cfg(feature = "ssr")]
+pub use badges::state_badge;
+#[cfg(feature = "ssr")]
 pub use fields::{ErrorSummary, Field, RadioGroup, Submit, TextInput};
+#[cfg(feature = "ssr")]
+pub use history::{attempt_lines, history};
 #[cfg(feature = "ssr")]
 pub use layout::{GuestLayout, Layout, Section, Time, TimeFormat};
 #[cfg(feature = "ssr")]

@@ -18,7 +18,7 @@ pub fn AttemptLive(id: String, initial: Vec<CheckView>) -> impl IntoView {
         let id = id.clone();
         leptos::task::spawn_local(async move {
             // Repeats until both succeed: the server may restart, or the connection fail.
-            let mut pause = RECONNECT_MS.0;
+            let mut reconnect = super::leaving::Reconnect::new();
             loop {
                 let followed = match crate::api::mailboxes::run_checks(id.clone()).await {
                     Ok(()) => follow(&id, set_checks).await,
@@ -28,11 +28,10 @@ pub fn AttemptLive(id: String, initial: Vec<CheckView>) -> impl IntoView {
                 };
                 match followed {
                     Followed::ToTheEnd => break,
-                    Followed::Partly => pause = RECONNECT_MS.0,
+                    Followed::Partly => reconnect.reset(),
                     Followed::NotAtAll => {}
                 }
-                super::leaving::sleep(pause).await;
-                pause = (pause * 2).min(RECONNECT_MS.1);
+                reconnect.pause().await;
             }
             super::leaving::reload().await;
         });
@@ -60,10 +59,6 @@ pub fn AttemptLive(id: String, initial: Vec<CheckView>) -> impl IntoView {
         </div>
     }
 }
-
-/// Milliseconds before following again: the first time, and at most.
-#[cfg(feature = "hydrate")]
-const RECONNECT_MS: (i32, i32) = (1_000, 60_000);
 
 #[cfg(feature = "hydrate")]
 #[derive(serde::Deserialize)]

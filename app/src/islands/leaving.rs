@@ -8,7 +8,7 @@ pub fn watch_leaving() {
 }
 
 #[cfg(feature = "hydrate")]
-pub(super) use watch::{next, reload, sleep};
+pub(super) use watch::{Reconnect, next, reload};
 
 #[cfg(feature = "hydrate")]
 mod watch {
@@ -45,11 +45,30 @@ mod watch {
         let _ = window().location().reload();
     }
 
-    pub(in super::super) async fn sleep(milliseconds: i32) {
+    async fn sleep(milliseconds: i32) {
         let waited = js_sys::Promise::new(&mut |resolve, _| {
             let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
         });
         let _ = JsFuture::from(waited).await;
+    }
+
+    /// Pauses before following a stream again: a second, then twice as long each time, at most a minute.
+    pub(in super::super) struct Reconnect(i32);
+
+    impl Reconnect {
+        pub(in super::super) const fn new() -> Self {
+            Self(500)
+        }
+
+        /// The connection worked for a while.
+        pub(in super::super) fn reset(&mut self) {
+            *self = Self::new();
+        }
+
+        pub(in super::super) async fn pause(&mut self) {
+            self.0 = (self.0 * 2).min(60_000);
+            sleep(self.0).await;
+        }
     }
 
     pub(in super::super) async fn next(target: &web_sys::EventTarget, name: &str) {

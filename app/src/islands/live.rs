@@ -26,15 +26,12 @@ mod follow {
     use wasm_bindgen::JsCast;
     use wasm_bindgen_futures::JsFuture;
 
-    use super::super::leaving::{next, reload, sleep};
+    use super::super::leaving::{Reconnect, next, reload};
     use super::super::times::{show_local_times, show_times_within};
-
-    /// Milliseconds before reconnecting: the first time, and at most.
-    const AGAIN: (i32, i32) = (1_000, 60_000);
 
     /// One stream, only while the page is visible.
     pub(super) async fn forever(events: &str) {
-        let mut pause = AGAIN.0;
+        let mut reconnect = Reconnect::new();
         let mut missed = false;
         loop {
             until_visible(true).await;
@@ -60,9 +57,11 @@ mod follow {
             }
             source.close();
             missed = true;
-            pause = if js_sys::Date::now() - opened > 30_000.0 { AGAIN.0 } else { (pause * 2).min(AGAIN.1) };
+            if js_sys::Date::now() - opened > 30_000.0 {
+                reconnect.reset();
+            }
             if !document().hidden() {
-                sleep(pause).await;
+                reconnect.pause().await;
             }
         }
     }

@@ -7,7 +7,8 @@ use leptos::server_fn::ServerFn;
 
 use super::signed_in_page;
 use crate::components::{
-    Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time, day,
+    Banner, DiagnosisSheet, ErrorSummary, Layout, Postmark, RouteStops, Section, Submit, TextInput, Time, day, history,
+    state_badge,
 };
 use crate::islands::SubmitButton;
 use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView, Outcome, Stage, Tone};
@@ -159,21 +160,6 @@ fn not_ready(administrators: &[String], administrator: bool) -> AnyView {
     view! { <Banner tone=Tone::Warning title text=whom /> }.into_any()
 }
 
-pub(super) fn state_badge(state: MailboxState) -> AnyView {
-    let (class, sign, word) = match state {
-        MailboxState::Connected => ("badge ok", "●", "Connected"),
-        MailboxState::Blocked => ("badge warning", "!", "Blocked"),
-        MailboxState::NeedsReconnect => ("badge bad", "✕", "Needs reconnect"),
-    };
-    view! {
-        <span class=class>
-            <span aria-hidden="true">{sign} " "</span>
-            {word}
-        </span>
-    }
-    .into_any()
-}
-
 /// `ready`: the institution can connect mailboxes now.
 fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool, flash: &Flash) -> AnyView {
     let MailboxView { id, address, sign_in_name, aliases, state, connected_at, next_test_at, problem } = mailbox;
@@ -291,57 +277,4 @@ fn other_addresses(id: String, aliases: &[String], flash: &Flash) -> AnyView {
         </details>
     }
     .into_any()
-}
-
-/// Attempts shown beside a form.
-const SHOWN: usize = 10;
-
-/// The newest attempts with their outcomes, and a link to all.
-pub(super) fn history(attempts: &[AttemptSummary], all: &'static str) -> AnyView {
-    view! {
-        <section class="sheet">
-            <h2>"Attempts"</h2>
-            {if attempts.is_empty() { view! { <p class="quiet">"None yet."</p> }.into_any() } else { attempt_lines(&attempts[..attempts.len().min(SHOWN)]) }}
-            {(attempts.len() > SHOWN)
-                .then(|| {
-                    view! {
-                        <p>
-                            <a href=all>"All attempts"</a>
-                        </p>
-                    }
-                })}
-        </section>
-    }
-    .into_any()
-}
-
-pub(super) fn attempt_lines(attempts: &[AttemptSummary]) -> AnyView {
-    let lines = attempts
-        .iter()
-        .map(|attempt| {
-            let outcome = match (attempt.stage, attempt.outcome) {
-                (Stage::Finished, Outcome::Passed) => "all checks passed".to_owned(),
-                (Stage::Finished, Outcome::NotSeen) => "sent; test message not arrived yet".to_owned(),
-                (Stage::Finished, Outcome::Failed) => {
-                    attempt.failed_at.as_ref().map_or_else(|| "failed".to_owned(), |at| format!("stopped: {at}"))
-                }
-                (Stage::Finished, _) => "not finished".to_owned(),
-                (Stage::Deciding, _) => "needs your choice".to_owned(),
-                (Stage::SigningIn, _) => "at Microsoft".to_owned(),
-                _ => "running".to_owned(),
-            };
-            let path = attempt.kind.path(attempt.id);
-            let by_itself = attempt.automatic.then_some(" (automatic)");
-            let (at, address) = (attempt.created_at, attempt.address.clone());
-            view! {
-                <li>
-                    <a href=path>
-                        <Time at />
-                    </a>
-                    <span>{address} ": " {outcome} {by_itself}</span>
-                </li>
-            }
-        })
-        .collect_view();
-    view! { <ul class="history">{lines}</ul> }.into_any()
 }

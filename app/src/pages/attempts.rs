@@ -4,10 +4,9 @@ use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_location, use_query_map};
 
-use super::account::attempt_lines;
 use super::signed_in_page;
 use crate::backend::ListPage;
-use crate::components::{Layout, Section};
+use crate::components::{Layout, Section, attempt_lines};
 use crate::model::{AttemptKind, Timestamp};
 
 /// `/account/email/attempts`, `/institution/config/general/email/attempts`

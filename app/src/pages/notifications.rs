@@ -5,8 +5,7 @@ use crate::model::EMAIL_CONFIG_ATTEMPTS_PATH;
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
-use super::account::{history, state_badge};
-use crate::components::{Banner, Submit};
+use crate::components::{Banner, Submit, history, state_badge};
 use crate::islands::SubmitButton;
 use crate::model::{NotificationView, Tone};
 

@@ -7,9 +7,10 @@ use crate::model::FormName;
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
-use super::account::state_badge;
 use super::administrator_page;
-use crate::components::{DiagnosisSheet, ErrorSummary, Layout, RadioGroup, Section, Submit, TextInput, Time};
+use crate::components::{
+    DiagnosisSheet, ErrorSummary, Layout, RadioGroup, Section, Submit, TextInput, Time, state_badge,
+};
 use crate::islands::SubmitButton;
 use crate::model::{MailboxState, MailboxView, Role, UserId, UserRow};
 

@@ -2,6 +2,7 @@
 
 use app::model::{DeliveryId, DeliveryState, FolderRole, HeaderView, MailboxState, RecipientKind, Role, UserId};
 use server::config::Throttle;
+use server::diagnosis::Fault;
 use server::store::{Claim, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, Record, SendQueue, Tx, User};
 
 use crate::common::Database;
@@ -79,6 +80,13 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
             store.sync_folder(key, &inbox, &FolderChange::default()).await.unwrap();
             rises("an empty folder", expected).await;
         }
+        for expected in [true, false] {
+            inbox.synced_at = inbox.synced_at.map(|at| at.plus_ms(1_000));
+            inbox.problem = Some(Fault::new("no_room", inbox.synced_at.unwrap(), &[]));
+            store.sync_folder(key, &inbox, &FolderChange::default()).await.unwrap();
+            rises("a problem that stays", expected).await;
+        }
+        inbox.problem = None;
         let change = FolderChange { new: vec![header(1)], ..FolderChange::default() };
         store.sync_folder(key, &FolderRow { total: 1, ..inbox.clone() }, &change).await.unwrap();
         rises("a message", true).await;

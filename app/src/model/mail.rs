@@ -109,7 +109,10 @@ pub fn size_in_words(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+        _ => match bytes % 1_000_000 / 100_000 {
+            0 => format!("{} MB", bytes / 1_000_000),
+            tenths => format!("{}.{tenths} MB", bytes / 1_000_000),
+        },
     }
 }
 

@@ -104,6 +104,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         limits: config.limits,
         stop: stop.clone(),
     }));
+    tokio::spawn(Arc::clone(&outbox).listen());
     Ok(Arc::new(Services {
         passwords: crate::service::Passwords::new(clock.clone()),
         streams: Arc::default(),

@@ -13,6 +13,8 @@ pub struct SendLimits {
     pub max_age: Duration,
     /// First pause after a temporary failure; each further one is twice as long.
     pub first_pause: Duration,
+    /// How long a session with the mail server is kept while there is nothing to send.
+    pub keep: Duration,
 }
 
 /// Limits of one sender.
@@ -59,6 +61,7 @@ impl SendLimits {
             },
             max_age: source.seconds("ENTREPOST_MESSAGE_SECONDS", "259200")?,
             first_pause: source.seconds("ENTREPOST_RETRY_SECONDS", "60")?,
+            keep: source.seconds("ENTREPOST_SMTP_IDLE_SECONDS", "10")?,
         })
     }
 }

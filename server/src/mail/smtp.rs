@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Auth, Data, Mail, Rcpt, Rset};
+use lettre::transport::smtp::commands::{Auth, Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::MailBodyParameter;
 use lettre::transport::smtp::extension::{Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
@@ -254,6 +254,12 @@ impl Session {
     /// After an error the session is unusable.
     async fn reset(&mut self) -> Result<(), MailError> {
         limited(Step::From, STEP_LIMIT, self.connection.command(Rset)).await.map(|_| ())
+    }
+
+    /// Whether the server still answers (NOOP).
+    pub async fn is_alive(&mut self) -> bool {
+        let limit = Duration::from_secs(5);
+        limited(Step::Connect, limit, self.connection.command(Noop)).await.is_ok()
     }
 
     /// Ends the session. One whose server waits for a message is dropped: it would take QUIT for the message's text.

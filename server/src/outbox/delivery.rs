@@ -1,6 +1,6 @@
 //! One send attempt, outside any transaction.
 
-use app::model::{MailboxState, RecipientState, RecipientView, Timestamp};
+use app::model::{MailboxState, RecipientState, Timestamp};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::Address;
 use lettre::address::Envelope;
@@ -13,7 +13,8 @@ use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
 use crate::mail::smtp::{self, NotBegun, Refused};
 use crate::mail::{Login, MailError, RecipientReply, Step};
-use crate::store::{Delivery, Mailbox, Result, SendQueue};
+use crate::store::{Claimed, DataStart, Delivery, Mailbox, Result, SendQueue};
+use std::pin::Pin;
 
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
 const DISCONNECTED_RETRY_SECONDS: u64 = 600;
@@ -53,8 +54,15 @@ impl AttemptResult {
 /// An SMTP session reused for several messages, as long as its token is valid.
 pub(super) struct OpenSession {
     pub(super) session: smtp::Session,
-    until: Timestamp,
+    pub(super) until: Timestamp,
+    /// What the mailbox signed in with.
+    sign_in_name: String,
+    client_id: String,
+    tenant_id: String,
 }
+
+/// An outcome that is being recorded. It is awaited before the next message of its session is handed over.
+pub(super) type Recording<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 pub(super) enum Opened {
     Session(OpenSession),
@@ -73,6 +81,14 @@ impl OpenSession {
     pub(super) async fn quit(self) {
         self.session.quit().await;
     }
+
+    /// Whether a mailbox would sign in as this session did.
+    fn is_of(&self, mailbox: &Mailbox) -> bool {
+        mailbox.state != MailboxState::NeedsReconnect
+            && self.sign_in_name == mailbox.sign_in_name
+            && self.client_id == mailbox.client_id
+            && self.tenant_id == mailbox.tenant_id
+    }
 }
 
 impl Outbox {
@@ -80,10 +96,12 @@ impl Outbox {
     pub(super) async fn attempt(
         &self,
         queue: &SendQueue,
-        delivery: &Delivery,
-        recipients: &[RecipientView],
+        mailbox: Option<&Mailbox>,
+        claimed: &Claimed,
         open_session: &mut Option<OpenSession>,
+        recording: &mut Option<Recording<'_>>,
     ) -> Result<Option<AttemptResult>> {
+        let Claimed { delivery, recipients } = claimed;
         let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending);
         let pending: Vec<String> = pending.map(|recipient| recipient.address.clone()).collect();
         // Every recipient has bounced: none is left.
@@ -92,59 +110,46 @@ impl Outbox {
         }
         let opened = self.vault.open(&body_place(delivery.id), &delivery.body_sealed).ok();
         let body = opened.and_then(|text| serde_json::from_str::<QueuedBody>(text.expose()).ok());
-        match (body, queue.mailbox) {
-            (Some(QueuedBody::Message(text)), Some(_)) => match BASE64_STANDARD.decode(text) {
-                Ok(bytes) => self.through_mailbox(queue, delivery, &pending, &bytes, open_session).await,
-                Err(_) => Ok(Some(unreadable())),
-            },
-            (Some(QueuedBody::Text(text)), Some(_)) => {
-                self.through_mailbox(queue, delivery, &pending, text.as_bytes(), open_session).await
+        let bytes = match body {
+            Some(QueuedBody::Message(text)) => BASE64_STANDARD.decode(text).ok(),
+            Some(QueuedBody::Text(text)) => Some(text.into_bytes()),
+            Some(QueuedBody::Notification { to, text }) if queue.mailbox.is_none() => {
+                return Box::pin(self.notification(delivery, &to, &text)).await;
             }
-            (Some(QueuedBody::Notification { to, text }), None) => {
-                Box::pin(self.notification(delivery, &to, &text)).await
-            }
-            _ => Ok(Some(unreadable())),
-        }
-    }
-
-    async fn through_mailbox(
-        &self,
-        queue: &SendQueue,
-        delivery: &Delivery,
-        pending: &[String],
-        bytes: &[u8],
-        open_session: &mut Option<OpenSession>,
-    ) -> Result<Option<AttemptResult>> {
-        let mailbox = match queue.mailbox_key() {
-            Some(key) => self.store.mailbox(key).await?,
-            None => None,
+            _ => None,
         };
+        let (Some(bytes), Some(_)) = (bytes, queue.mailbox) else { return Ok(Some(unreadable())) };
         let Some(mailbox) = mailbox else {
+            if let Some(old) = open_session.take() {
+                old.quit().await;
+            }
             // The mailbox may be connected again; waiting deliveries are sent through it then.
             return Ok(Some(AttemptResult::plain(SendOutcome::NoToken {
                 answer: format!("{} was disconnected; the message is sent when it's connected again", delivery.from),
                 retry_after: Some(DISCONNECTED_RETRY_SECONDS),
             })));
         };
-        let Some(envelope) = envelope(&delivery.from, pending) else { return Ok(Some(unreadable())) };
-        if open_session.as_ref().is_none_or(|open_session| open_session.until <= self.clock.now()) {
+        let Some(envelope) = envelope(&delivery.from, &pending) else { return Ok(Some(unreadable())) };
+        let usable = |open: &OpenSession| open.until > self.clock.now() && open.is_of(mailbox);
+        if !open_session.as_ref().is_some_and(usable) {
             if let Some(old) = open_session.take() {
-                old.session.quit().await;
+                old.quit().await;
             }
-            match self.open(&mailbox).await? {
+            match self.open(mailbox).await? {
                 Opened::Session(session) => *open_session = Some(session),
                 Opened::Failed(result) => return Ok(Some(result)),
             }
         }
         let Some(mut open) = open_session.take() else { return Ok(None) };
-        let submitted = self.submit(delivery, &envelope, bytes, &mut open.session, self.microsoft(&mailbox)).await?;
+        let peer = self.microsoft(mailbox);
+        let submitted = self.submit(delivery, &envelope, &bytes, &mut open.session, peer, recording).await?;
         if submitted.reusable {
             *open_session = Some(open);
         }
         Ok(submitted.result)
     }
 
-    /// MAIL, RCPT and DATA, the record that DATA begins, the message.
+    /// MAIL, RCPT and DATA, the record that DATA begins (together with the outcome before), the message.
     pub(super) async fn submit(
         &self,
         delivery: &Delivery,
@@ -152,6 +157,7 @@ impl Outbox {
         bytes: &[u8],
         session: &mut smtp::Session,
         peer: Peer<'_>,
+        recording: &mut Option<Recording<'_>>,
     ) -> Result<Submitted> {
         let failed = |error, refused| Some(AttemptResult::smtp(error, refused, peer, self.clock.now()));
         let refused = match session.begin(envelope, bytes).await {
@@ -164,7 +170,7 @@ impl Outbox {
         if self.stop.is_cancelled() {
             return Ok(Submitted { result: Some(AttemptResult::plain(SendOutcome::Released)), reusable: false });
         }
-        let noted: Vec<_> = refused
+        let noted = refused
             .iter()
             .map(|Refused { recipient, error }| RecipientReply {
                 address: recipient.clone(),
@@ -172,7 +178,20 @@ impl Outbox {
                 answer: error.to_string(),
             })
             .collect();
-        if !self.store.start_data(delivery.institution, delivery.id, delivery.lease, &noted).await? {
+        let start = DataStart {
+            institution: delivery.institution,
+            delivery: delivery.id,
+            owner: delivery.lease,
+            refused: noted,
+        };
+        // The outcome of the message before is committed with it.
+        let before = async {
+            if let Some(before) = recording.take() {
+                before.await;
+            }
+        };
+        let (started, ()) = tokio::join!(self.store.start_data(start), before);
+        if !started? {
             return Ok(Submitted { result: None, reusable: false });
         }
         match session.message(bytes).await {
@@ -218,7 +237,13 @@ impl Outbox {
             other => (token, other),
         };
         match opened {
-            Ok(session) => Ok(Opened::Session(OpenSession { session, until: token.expires_at.plus_ms(-60_000) })),
+            Ok(session) => Ok(Opened::Session(OpenSession {
+                session,
+                until: token.expires_at.plus_ms(-60_000),
+                sign_in_name: mailbox.sign_in_name.clone(),
+                client_id: mailbox.client_id.clone(),
+                tenant_id: mailbox.tenant_id.clone(),
+            })),
             Err(error) => {
                 if error.step == Step::Auth && error.answered {
                     // Only the token may be revoked: the next attempt gets a new one.

@@ -1,43 +1,36 @@
 //! The outbox: every accepted message is sent, or its writer learns what happened to it.
 //!
-//! A worker claims a delivery (a committed lease), sends it outside of any transaction, and records the outcome. The lease of a
-//! process that dies expires: its delivery is queued again if DATA had not begun, and is `unknown` otherwise.
+//! A worker claims deliveries (a committed lease), sends them outside of any transaction, and records the outcomes. The lease of a
+//! process that dies expires: its deliveries are queued again if DATA had not begun, and are `unknown` otherwise.
 
 mod delivery;
 mod notification;
 mod retry_policy;
+mod sessions;
 mod worker;
 
 pub use retry_policy::{SendAttempt, SendOutcome, Transition, transition};
 
-use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use app::model::DeliveryId;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::{Relay, SendLimits, ServerAddress};
 use crate::mail::Trust;
-use crate::store::Store;
+use crate::store::{Event, Store, subscribe};
 use crate::vault::{Place, Vault};
-
-/// SMTP sessions of this process at one time.
-const MAX_SESSIONS: usize = 32;
+use sessions::Sessions;
 
 pub struct Outbox {
     dependencies: Dependencies,
     wake: Notify,
-    busy: Mutex<HashMap<Uuid, i64>>,
-    sessions: Arc<Semaphore>,
-    /// A queue found no free session: the others yield sooner.
-    crowded: AtomicBool,
+    sessions: Arc<Sessions>,
 }
 
 impl std::ops::Deref for Outbox {
@@ -64,13 +57,18 @@ pub struct Dependencies {
 
 impl Outbox {
     pub fn new(dependencies: Dependencies) -> Self {
-        Self {
-            wake: Notify::new(),
-            busy: Mutex::default(),
-            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
-            crowded: AtomicBool::new(false),
-            dependencies,
-        }
+        Self { wake: Notify::new(), sessions: Arc::new(Sessions::new()), dependencies }
+    }
+
+    /// Ends idle sessions whose sender has a message waiting on another replica, while the server runs.
+    pub async fn listen(self: Arc<Self>) {
+        let events = self.store.events();
+        subscribe(events, Arc::downgrade(&self), |outbox, event| {
+            if let Event::SenderWaits(sender) = event {
+                outbox.sessions.close_idle(|owner| owner.sender == sender);
+            }
+        })
+        .await;
     }
 
     /// Wakes the worker: a delivery was queued or is due now.

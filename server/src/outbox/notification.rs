@@ -120,7 +120,7 @@ impl Outbox {
             let answer = format!("{from} or {to} is not valid in a message");
             return Ok(Some(AttemptResult { outcome: SendOutcome::Permanent { answer }, fault: None }));
         };
-        Ok(self.submit(delivery, &envelope, &message.bytes, session, peer).await?.result)
+        Ok(self.submit(delivery, &envelope, &message.bytes, session, peer, &mut None).await?.result)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::concurrency::lease;
 use crate::diagnosis::Fault;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 
@@ -11,11 +11,14 @@ use app::model::{DeliveryState, MailboxState, RecipientState, Timestamp};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::delivery::{AttemptResult, OpenSession};
+use super::Outbox;
+use super::delivery::{AttemptResult, OpenSession, Recording};
 use super::retry_policy::{SendAttempt, SendOutcome, transition};
-use super::{MAX_SESSIONS, Outbox};
+use super::sessions::{Entered, IdleOwner, Slot, Wake};
 use crate::mail::{MailError, Step};
-use crate::store::{Claim, DatabaseKind, Delivery, Event, Record, Result, SendQueue};
+use crate::store::{
+    Claim, ClaimRequest, Claimed, DatabaseKind, Event, Mailbox, OutcomeRecord, Record, Result, SendQueue,
+};
 
 /// A lease expires this long after its last renewal, in milliseconds.
 const LEASE_MS: i64 = 30_000;
@@ -28,19 +31,13 @@ const REAP_INTERVAL: Duration = Duration::from_secs(10);
 const CLOCK_SET_BACK_MS: i64 = 5 * 60 * 1000;
 /// How long recording an outcome is retried.
 const RECORD_RETRY_LIMIT: Duration = Duration::from_secs(60);
-/// Messages after which a queue yields its session to others.
-const MESSAGES_PER_TURN: usize = 20;
-
-struct QueueSlot<'a> {
-    outbox: &'a Outbox,
-    queue: Uuid,
-}
-
-impl Drop for QueueSlot<'_> {
-    fn drop(&mut self) {
-        self.outbox.leave(self.queue);
-    }
-}
+/// Messages of one claim, at most.
+const MESSAGES_PER_CLAIM: i64 = 20;
+/// A session claims as many messages as it sends within this time, in milliseconds: the others can still be cancelled, or be sent
+/// through another session.
+const CLAIM_MS: i64 = 500;
+/// Queues that one round looks at.
+const QUEUES_PER_ROUND: i64 = 128;
 
 impl Outbox {
     /// Sends until the server stops.
@@ -61,6 +58,9 @@ impl Outbox {
                 }
                 reaped = Some(Instant::now());
             }
+            if let Err(error) = self.close_ended_sessions().await {
+                tracing::error!("cannot check which sessions may stay open: {error}");
+            }
             if let Err(error) = self.dispatch(&tasks).await {
                 tracing::error!("cannot dispatch deliveries, retrying: {error}");
             }
@@ -76,7 +76,7 @@ impl Outbox {
     pub async fn run_once(&self) -> Result<usize> {
         let mut attempts = 0;
         for queue in self.store.due_queues(self.clock.now(), i64::MAX).await? {
-            attempts += self.serve(&queue, usize::MAX).await?;
+            attempts += self.serve(&queue, None).await?;
         }
         Ok(attempts)
     }
@@ -100,116 +100,217 @@ impl Outbox {
         Ok(())
     }
 
-    async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker) -> Result<()> {
-        let limit = i64::try_from(MAX_SESSIONS * 4).unwrap_or(i64::MAX);
-        for queue in self.store.due_queues(self.clock.now(), limit).await? {
-            if !self.enter(queue.id) {
-                continue;
-            }
-            let Ok(session) = Arc::clone(&self.sessions).try_acquire_owned() else {
-                self.leave(queue.id);
-                self.crowded.store(true, Ordering::Relaxed);
-                return Ok(());
-            };
-            self.crowded.store(false, Ordering::Relaxed);
-            let outbox = Arc::clone(self);
-            tasks.spawn(async move {
-                // Released even on a panic: an occupied slot would block the queue for ever.
-                let _place = QueueSlot { outbox: &outbox, queue: queue.id };
-                match outbox.serve(&queue, MESSAGES_PER_TURN).await {
-                    // More may be due, or another queue may wait for this session.
-                    Ok(1..) => outbox.wake(),
-                    Ok(0) => {}
-                    Err(error) => tracing::error!("cannot serve a send queue, retrying: {error}"),
-                }
-                drop(session);
-            });
+    /// Ends idle sessions of mailboxes that may not send any more: disconnected, blocked, of a disabled person.
+    async fn close_ended_sessions(&self) -> Result<()> {
+        let idle = self.sessions.idle_mailboxes();
+        if idle.is_empty() {
+            return Ok(());
         }
+        let sending = self.store.sending_mailboxes(&idle).await?;
+        self.sessions.close_idle(|owner| !sending.contains(&owner.mailbox.id));
         Ok(())
     }
 
-    fn enter(&self, queue: Uuid) -> bool {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = busy.entry(queue).or_default();
-        let room = *count < self.limits.throttle.connections;
-        *count += i64::from(room);
-        room
-    }
-
-    fn leave(&self, queue: Uuid) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = busy.get_mut(&queue) {
-            *count -= 1;
-            if *count <= 0 {
-                busy.remove(&queue);
+    async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker) -> Result<()> {
+        let mut due = self.store.due_queues(self.clock.now(), QUEUES_PER_ROUND).await?;
+        // First those without a session. The sort is stable: among them, the longest-waiting first.
+        due.sort_by_key(|queue| self.sessions.has_one(queue.id));
+        let mut crowded = false;
+        for queue in due {
+            if self.sessions.wake_idle(queue.id) {
+                continue;
+            }
+            match self.sessions.enter(queue.id, self.limits.throttle.connections) {
+                Entered::Slot(slot) => {
+                    let outbox = Arc::clone(self);
+                    tasks.spawn(async move {
+                        match outbox.serve(&queue, Some(&slot)).await {
+                            // More may be due, or another queue may wait for this session.
+                            Ok(1..) => {}
+                            Ok(0) => return,
+                            Err(error) => tracing::error!("cannot serve a send queue, retrying: {error}"),
+                        }
+                        drop(slot);
+                        outbox.wake();
+                    });
+                }
+                Entered::Busy | Entered::NoMore => {}
+                Entered::NoRoom => {
+                    crowded = true;
+                    self.sessions.make_room();
+                }
             }
         }
+        self.sessions.set_crowded(crowded);
+        Ok(())
     }
 
-    /// Sends the due deliveries of a queue one by one through one session.
-    async fn serve(&self, queue: &SendQueue, turn: usize) -> Result<usize> {
+    /// Sends the due deliveries of a queue one by one through one session. `slot`: its place; with one, the session is kept while
+    /// idle.
+    async fn serve(&self, queue: &SendQueue, slot: Option<&Slot>) -> Result<usize> {
         let mut open_session: Option<OpenSession> = None;
         let mut attempts = 0;
         let connection = self.clock.uuid();
-        while attempts < turn && !self.stop.is_cancelled() {
-            let now = self.clock.now();
-            if attempts > 0 && self.crowded.load(Ordering::Relaxed) {
-                break;
-            }
-            let (owner, until) = (self.clock.uuid(), now.plus_ms(LEASE_MS));
-            match self.store.claim_delivery(queue, owner, connection, until, self.limits.throttle, now).await? {
-                Claim::Nothing => break,
-                Claim::Throttled(until) => {
-                    self.store.pause_queue(queue, until).await?;
-                    break;
-                }
-                Claim::Postponed(writer) => {
-                    if let Some(writer) = writer {
-                        self.store.publish(Event::Mail(writer)).await;
-                    }
-                }
-                Claim::Delivery(delivery) => {
-                    attempts += 1;
-                    let span = tracing::info_span!(
-                        "send", institution = %queue.institution, queue = %queue.id, delivery = %delivery.id
-                    );
-                    if !self.deliver(queue, &delivery, connection, &mut open_session).instrument(span).await? {
-                        break;
-                    }
-                }
-            }
-        }
+        let served = self.serve_through(queue, slot, connection, &mut open_session, &mut attempts).await;
         if let Some(open_session) = open_session {
             open_session.quit().await;
         }
         if attempts > 0 {
             self.store.end_connection(connection).await?;
         }
-        Ok(attempts)
+        served.map(|()| attempts)
     }
 
-    /// Sends one claimed delivery and records the outcome. `false`: the queue pauses.
-    async fn deliver(
+    async fn serve_through(
         &self,
         queue: &SendQueue,
-        delivery: &Delivery,
+        slot: Option<&Slot>,
         connection: Uuid,
         open_session: &mut Option<OpenSession>,
+        attempts: &mut usize,
+    ) -> Result<()> {
+        let mut size = 1;
+        let mut idle_owner: Option<IdleOwner> = None;
+        while !self.stop.is_cancelled() && (*attempts == 0 || !self.sessions.is_crowded()) {
+            let now = self.clock.now();
+            let request = ClaimRequest {
+                queue: queue.clone(),
+                owner: self.clock.uuid(),
+                connection,
+                until: now.plus_ms(LEASE_MS),
+                limits: self.limits.throttle,
+                now,
+                most: size,
+            };
+            let owner = request.owner;
+            match self.store.claim_deliveries(request).await? {
+                Claim::Nothing => match (slot, &idle_owner, &mut *open_session) {
+                    (Some(slot), Some(owner), Some(open)) => {
+                        if !self.keep(queue, slot, owner, connection, open).await? {
+                            return Ok(());
+                        }
+                        if !open.session.is_alive().await {
+                            *open_session = None;
+                        }
+                    }
+                    _ => return Ok(()),
+                },
+                Claim::NoConnection(sender) => {
+                    self.sessions.close_idle(|owner| owner.sender == sender);
+                    self.store.publish(Event::SenderWaits(sender)).await;
+                    return Ok(());
+                }
+                Claim::Throttled(until) => return self.store.pause_queue(queue, until).await,
+                Claim::Postponed => {}
+                Claim::Deliveries { deliveries, mailbox, sender } => {
+                    *attempts += deliveries.len();
+                    let began = Instant::now();
+                    let count = i64::try_from(deliveries.len()).unwrap_or(i64::MAX);
+                    if slot.is_some() && count == size {
+                        // More may be due than this session sends at once.
+                        self.wake();
+                    }
+                    idle_owner = mailbox
+                        .as_deref()
+                        .filter(|mailbox| mailbox.state == MailboxState::Connected)
+                        .map(|mailbox| IdleOwner { mailbox: mailbox.key(), sender });
+                    let renew = || async {
+                        let until = self.clock.now().plus_ms(LEASE_MS);
+                        if let Err(error) = self.store.renew_claim(queue.institution, owner, until).await {
+                            tracing::error!("cannot renew the lease of a delivery: {error}");
+                        }
+                        self.renew_connection(connection, until).await;
+                    };
+                    let sending = self.send_claimed(queue, mailbox.as_deref(), &deliveries, open_session);
+                    if !lease::renewing(Box::pin(sending), LEASE_RENEWAL, renew).await? {
+                        return Ok(());
+                    }
+                    let each = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX) / count;
+                    size = (CLAIM_MS / each.max(1)).clamp(1, MESSAGES_PER_CLAIM);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew_connection(&self, connection: Uuid, until: Timestamp) {
+        if let Err(error) = self.store.keep_connection(connection, until).await {
+            tracing::error!("cannot keep the place of a connection: {error}");
+        }
+    }
+
+    /// Keeps an idle session until there is work. `false`: it must end.
+    async fn keep(
+        &self,
+        queue: &SendQueue,
+        slot: &Slot,
+        owner: &IdleOwner,
+        connection: Uuid,
+        open: &OpenSession,
     ) -> Result<bool> {
-        // Loaded before sending: nothing may come between the reply and its record.
-        let recipients = self.store.recipients(delivery.institution, delivery.id).await?;
-        let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
-        let renew = || async {
-            let until = self.clock.now().plus_ms(LEASE_MS);
-            if let Err(error) = self.store.renew_lease(delivery.institution, delivery.id, delivery.lease, until).await {
-                tracing::error!("cannot renew the lease of a delivery: {error}");
+        let mut woken = slot.idle(owner.clone());
+        // What was queued before this session was known to be idle woke nobody.
+        if self.store.is_due(queue, self.clock.now()).await? {
+            return Ok(true);
+        }
+        let token = Duration::from_millis(open.until.since_ms(self.clock.now()).try_into().unwrap_or_default());
+        let waiting = async {
+            tokio::select! {
+                wake = &mut woken => return wake == Ok(Wake::Work),
+                () = tokio::time::sleep(self.limits.keep.min(token)) => {}
+                () = self.stop.cancelled() => {}
             }
-            if let Err(error) = self.store.keep_connection(connection, until).await {
-                tracing::error!("cannot keep the place of a connection: {error}");
-            }
+            // Woken at the same moment: nobody else was.
+            woken.close();
+            woken.try_recv() == Ok(Wake::Work)
         };
-        let attempt = Box::pin(self.attempt(queue, delivery, &recipients, open_session));
-        let attempted = lease::renewing(attempt, LEASE_RENEWAL, renew).await?;
+        let renew = || async { self.renew_connection(connection, self.clock.now().plus_ms(LEASE_MS)).await };
+        Ok(lease::renewing(Box::pin(waiting), LEASE_RENEWAL, renew).await)
+    }
+
+    /// Sends claimed deliveries, and gives back those that it does not reach. `false`: the queue pauses.
+    async fn send_claimed(
+        &self,
+        queue: &SendQueue,
+        mailbox: Option<&Mailbox>,
+        deliveries: &[Claimed],
+        open_session: &mut Option<OpenSession>,
+    ) -> Result<bool> {
+        let mut recording: Option<Recording<'_>> = None;
+        let mut waiting = deliveries.iter();
+        let mut goes_on = Ok(true);
+        while let (Ok(true), false, Some(claimed)) = (&goes_on, self.stop.is_cancelled(), waiting.as_slice().first()) {
+            waiting.next();
+            let span = tracing::info_span!(
+                "send", institution = %queue.institution, queue = %queue.id, delivery = %claimed.delivery.id
+            );
+            goes_on = self.deliver(queue, mailbox, claimed, open_session, &mut recording).instrument(span).await;
+        }
+        if let Some(recording) = recording {
+            recording.await;
+        }
+        if let (rest @ [first, ..], Ok(_)) = (waiting.as_slice(), &goes_on) {
+            let rest: Vec<_> = rest.iter().map(|claimed| claimed.delivery.id).collect();
+            self.store.release_claim(queue.institution, first.delivery.lease, &rest).await?;
+        }
+        goes_on
+    }
+
+    /// Sends one claimed delivery and begins to record the outcome. `false`: the queue pauses.
+    async fn deliver<'a>(
+        &'a self,
+        queue: &SendQueue,
+        mailbox: Option<&Mailbox>,
+        claimed: &Claimed,
+        open_session: &mut Option<OpenSession>,
+        recording: &mut Option<Recording<'a>>,
+    ) -> Result<bool> {
+        let Claimed { delivery, recipients } = claimed;
+        let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
+        let attempted = Box::pin(self.attempt(queue, mailbox, claimed, open_session, recording)).await?;
+        if let Some(before) = recording.take() {
+            before.await;
+        }
         let Some(AttemptResult { outcome, fault }) = attempted else { return Ok(true) };
         let now = self.clock.now();
         let next = transition(
@@ -232,7 +333,15 @@ impl Outbox {
             recipients: next.recipients,
             counts: next.counts,
         };
-        self.record(delivery, &record, now).await?;
+        let (institution, delivery, owner) = (delivery.institution, delivery.id, delivery.lease);
+        let mut recorded = self.record(OutcomeRecord { institution, delivery, owner, record, now });
+        if let (SendOutcome::Accepted { .. }, None) = (&outcome, next.pause_queue)
+            && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::Connected)
+        {
+            *recording = Some(recorded);
+            return Ok(true);
+        }
+        recorded.as_mut().await;
         if let (SendOutcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox_key()) {
             self.store.test_sender_now(mailbox, now).await?;
         }
@@ -245,27 +354,36 @@ impl Outbox {
         }
     }
 
-    /// Retries while the database is away: without a record the message would be unknown.
-    async fn record(&self, delivery: &Delivery, record: &Record, now: Timestamp) -> Result<()> {
+    /// Records an outcome, beginning at once. Retries while the database is away: without a record the message would be unknown.
+    fn record(&self, outcome: OutcomeRecord) -> Recording<'_> {
         let until = Instant::now() + RECORD_RETRY_LIMIT;
-        loop {
-            match self.store.record_delivery(delivery.institution, delivery.id, delivery.lease, record, now).await {
-                Err(error) if Instant::now() < until => {
-                    tracing::error!("cannot record the outcome of a delivery yet, retrying: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                recorded => {
+        let mut recording: Pin<Box<dyn Future<Output = Result<bool>> + Send>> =
+            Box::pin(self.store.record_outcome(outcome.clone()));
+        Box::pin(async move {
+            loop {
+                let recorded = match recording.await {
+                    Err(error) if Instant::now() < until => {
+                        tracing::error!("cannot record the outcome of a delivery yet, retrying: {error}");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        recording = Box::pin(self.store.record_outcome(outcome.clone()));
+                        continue;
+                    }
+                    recorded => recorded,
+                };
+                let OutcomeRecord { institution, delivery, record, now, .. } = &outcome;
+                let done = match recorded {
                     // The lease had expired and the delivery became unknown; its outcome is known now.
-                    if !recorded? && record.state == DeliveryState::Sent {
-                        self.store.prove_sent(delivery.institution, delivery.id, &record.answer, now).await?;
+                    Ok(false) if record.state == DeliveryState::Sent => {
+                        self.store.prove_sent(*institution, *delivery, &record.answer, *now).await.map(|_| ())
                     }
-                    if let Some(user) = delivery.user {
-                        self.store.publish(Event::Mail(user)).await;
-                    }
-                    return Ok(());
+                    recorded => recorded.map(|_| ()),
+                };
+                if let Err(error) = done {
+                    tracing::error!("cannot record the outcome of a delivery: {error}");
                 }
+                return;
             }
-        }
+        })
     }
 
     /// Blocks a mailbox whose sign-in is refused. Its owner sees that, and it is tested again automatically.

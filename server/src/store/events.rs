@@ -2,11 +2,12 @@
 //!
 //! Events may be lost when a connection breaks, so every subscriber also polls.
 
-use crate::store::sql::execute;
+use crate::store::sql::{bind_rows, powers_of_two};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use app::model::{InstitutionId, MailboxId, UserId};
+use sqlx::AnyPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,6 +34,8 @@ pub enum Event {
     ConnectionWanted(MailboxId, Uuid),
     /// A replica released it.
     ConnectionReleased(MailboxId, Uuid),
+    /// A sender uses all its connections while a message waits: idle ones must end.
+    SenderWaits(String),
     /// A folder is watched on a replica without the connection: its holder syncs that folder.
     FolderWatched(InstitutionId, MailboxId, Uuid, String),
 }
@@ -44,6 +47,7 @@ impl Event {
             Self::Token(mailbox, sealed) => format!("token {mailbox} {sealed}"),
             Self::ConnectionWanted(mailbox, owner) => format!("wanted {mailbox} {owner}"),
             Self::ConnectionReleased(mailbox, owner) => format!("free {mailbox} {owner}"),
+            Self::SenderWaits(sender) => format!("sender {sender}"),
             Self::FolderWatched(institution, mailbox, owner, folder) => {
                 format!("looked {institution} {mailbox} {owner} {folder}")
             }
@@ -61,6 +65,8 @@ impl Event {
             ("free", mailbox, Some(owner)) => {
                 Some(Self::ConnectionReleased(mailbox.parse().ok()?, owner.parse().ok()?))
             }
+            // A name may contain blanks.
+            ("sender", ..) => Some(Self::SenderWaits(text.split_once(' ')?.1.to_owned())),
             ("looked", institution, Some(mailbox)) => {
                 let (institution, mailbox) = (institution.parse().ok()?, mailbox.parse().ok()?);
                 // The rest is the folder name, which may contain blanks.
@@ -75,7 +81,8 @@ impl Event {
 #[derive(Debug, Clone)]
 pub(super) struct EventChannel {
     here: broadcast::Sender<Event>,
-    _listener: Option<Arc<Listener>>,
+    /// Other replicas listen.
+    listener: Option<Arc<Listener>>,
 }
 
 #[derive(Debug)]
@@ -91,10 +98,30 @@ impl EventChannel {
     /// `postgres`: URL of the shared server. LISTEN is active when this returns.
     pub(super) async fn open(postgres: Option<&str>) -> Result<Self> {
         let (here, _) = broadcast::channel(BACKLOG);
-        let Some(url) = postgres else { return Ok(Self { here, _listener: None }) };
+        let Some(url) = postgres else { return Ok(Self { here, listener: None }) };
         let first = connect(url).await?;
         let task = tokio::spawn(listen(url.to_owned(), first, here.clone()));
-        Ok(Self { here, _listener: Some(Arc::new(Listener(task.abort_handle()))) })
+        Ok(Self { here, listener: Some(Arc::new(Listener(task.abort_handle()))) })
+    }
+
+    /// Publishes events to this process and to the other replicas. A failure is ignored: subscribers also poll.
+    pub(super) async fn publish_all(&self, pool: &AnyPool, events: Vec<Event>) {
+        if self.listener.is_some() {
+            let notices: Vec<String> = events.iter().flat_map(|event| notices(&event.to_text())).collect();
+            for notices in powers_of_two(&notices) {
+                let query = bind_rows!(
+                    format!("SELECT COUNT(pg_notify('{CHANNEL}', column1)) FROM (VALUES {{}}) AS notices");
+                    notices.iter(), |notice| notice
+                );
+                if let Err(error) = query.execute(pool).await {
+                    tracing::warn!("cannot notify other replicas: {error}");
+                }
+            }
+        }
+        for event in events {
+            // Nobody may listen.
+            let _ = self.here.send(event);
+        }
     }
 }
 
@@ -181,15 +208,7 @@ async fn listen(url: String, first: PgListener, here: broadcast::Sender<Event>) 
 impl Store {
     /// Publishes an event to this process and to the other replicas. A failure is ignored: subscribers also poll.
     pub async fn publish(&self, event: Event) {
-        if self.backend == super::DatabaseKind::Postgres {
-            for notice in notices(&event.to_text()) {
-                let sent = execute!(&self.pool, "SELECT CAST(pg_notify($1, $2) AS TEXT)"; CHANNEL, notice);
-                if let Err(error) = sent {
-                    tracing::warn!("cannot notify other replicas: {error}");
-                }
-            }
-        }
-        let _ = self.channel.here.send(event);
+        self.channel.publish_all(&self.pool, vec![event]).await;
     }
 
     pub fn events(&self) -> broadcast::Receiver<Event> {
@@ -208,6 +227,7 @@ mod tests {
             Event::Token(MailboxId(uuid::Uuid::from_u128(2)), "v1.key.c2VhbGVk".into()),
             Event::ConnectionWanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
             Event::ConnectionReleased(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
+            Event::SenderWaits("tenant user@demo.example".into()),
             Event::FolderWatched(
                 InstitutionId(Uuid::from_u128(1)),
                 MailboxId(Uuid::from_u128(2)),

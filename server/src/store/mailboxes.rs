@@ -1,8 +1,11 @@
 //! Connected mailboxes.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, returning, select};
+use crate::store::sql::{
+    changed, columns, execute, fetch_all, fetch_one, fetch_optional, fetch_rows, returning, select,
+};
 use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
+use std::collections::HashSet;
 
 use super::{Result, Store, Tx};
 
@@ -76,6 +79,16 @@ impl Store {
             select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND id = $2");
             mailbox.institution, mailbox.id
         )
+    }
+
+    /// Those of the mailboxes that may keep a session with the mail server: connected, and of a person who is not disabled.
+    pub async fn sending_mailboxes(&self, mailboxes: &[MailboxKey]) -> Result<HashSet<MailboxId>> {
+        let found: Vec<MailboxId> = fetch_rows!(&self.pool,
+            "SELECT m.id FROM mailboxes m JOIN users u ON u.id = m.user_id
+             WHERE (m.id, m.institution_id) IN (VALUES {}) AND m.state = 'connected' AND u.disabled_at IS NULL";
+            mailboxes, |mailbox| mailbox.id, mailbox.institution
+        )?;
+        Ok(found.into_iter().collect())
     }
 
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {

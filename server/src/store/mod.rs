@@ -18,6 +18,7 @@ mod quotas;
 mod sessions;
 mod sql;
 mod transaction;
+mod writer;
 
 use crate::config::DiskSpace;
 use app::model::Timestamp;
@@ -34,7 +35,9 @@ pub use health::Health;
 pub use inbox::{FlagChange, FolderChange, FolderRow};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, MailboxKey, NewMailbox};
-pub use outbox::{Claim, Delivery, NewDelivery, Record, SendQueue};
+pub use outbox::{
+    Claim, ClaimRequest, Claimed, DataStart, Delivery, Enqueue, NewDelivery, OutcomeRecord, Record, SendQueue,
+};
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use sessions::SessionRow;
 pub use transaction::Tx;
@@ -50,6 +53,9 @@ pub enum StoreError {
     /// The disk is nearly full: the rest is reserved for deleting.
     #[error("the disk of the database is nearly full")]
     NoRoom,
+    /// An error of a transaction that several writes shared.
+    #[error(transparent)]
+    Shared(std::sync::Arc<StoreError>),
     /// A value that no version of Entrepost writes.
     #[error("the stored {kind} {value:?} cannot be read")]
     Value { kind: &'static str, value: String },
@@ -63,6 +69,7 @@ impl StoreError {
     fn code(&self) -> Option<String> {
         match self {
             Self::Database(sqlx::Error::Database(error)) => error.code().map(std::borrow::Cow::into_owned),
+            Self::Shared(error) => error.code(),
             _ => None,
         }
     }
@@ -105,6 +112,7 @@ pub struct Store {
     pool: AnyPool,
     backend: DatabaseKind,
     channel: events::EventChannel,
+    writer: writer::Writer,
     watch: std::sync::Arc<health::Watch>,
 }
 
@@ -115,7 +123,8 @@ impl Store {
         sqlx::migrate!("./migrations").run(&pool).await?;
         let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url)).await?;
         let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
-        Ok(Self { pool, backend, channel, watch: std::sync::Arc::new(watch) })
+        let writer = writer::Writer::start(pool.clone(), backend, channel.clone());
+        Ok(Self { pool, backend, channel, writer, watch: std::sync::Arc::new(watch) })
     }
 
     /// Which database this is.

@@ -65,6 +65,62 @@ macro_rules! fetch_one {
     }};
 }
 
+/// A statement with a list of rows in place of `{}`, each row's values bound in their order.
+macro_rules! bind_rows {
+    ($text:expr; $rows:expr, |$row:ident| $first:expr $(, $value:expr)*) => {{
+        let columns = 1 $(+ { let _ = stringify!($value); 1 })*;
+        let rows: Vec<_> = $rows.collect();
+        // The text is a constant of the store, and the list contains only numbers of parameters.
+        let mut query = sqlx::query(sqlx::AssertSqlSafe($text.replace("{}", &$crate::store::sql::row_list(rows.len(), columns))));
+        for $row in rows {
+            query = query.bind($crate::store::sql::Value::sql(&$first))$(.bind($crate::store::sql::Value::sql(&$value)))*;
+        }
+        query
+    }};
+}
+
+/// Inserts rows: one statement for each power of two in their number, so that few texts are prepared.
+macro_rules! insert_rows {
+    ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
+        let mut inserted = Ok(());
+        for chunk in $crate::store::sql::powers_of_two($rows) {
+            let query = $crate::store::sql::bind_rows!($text; chunk.iter(), |$row| $($values)*);
+            if let Err(error) = query.execute($executor).await {
+                inserted = Err($crate::store::StoreError::from(error));
+                break;
+            }
+        }
+        inserted
+    }};
+}
+
+/// Runs a statement that joins a list of rows. The list is filled up with its last row, so that few texts are prepared: the statement
+/// must be the same with a row twice.
+macro_rules! execute_rows {
+    ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
+        let rows = $crate::store::sql::filled_up($rows);
+        if $rows.is_empty() {
+            Ok(())
+        } else {
+            let query = $crate::store::sql::bind_rows!($text; rows, |$row| $($values)*);
+            query.execute($executor).await.map(|_| ()).map_err($crate::store::StoreError::from)
+        }
+    }};
+}
+
+/// The same, and reads what the statement returns.
+macro_rules! fetch_rows {
+    ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
+        let rows = $crate::store::sql::filled_up($rows);
+        if $rows.is_empty() {
+            Ok(Vec::new())
+        } else {
+            let query = $crate::store::sql::bind_rows!($text; rows, |$row| $($values)*);
+            $crate::store::sql::read_all(query.fetch_all($executor).await)
+        }
+    }};
+}
+
 /// The columns of a struct: the names of its fields, or the expression behind a field. They are selected and read in this order.
 macro_rules! columns {
     ($name:ident: $first:ident $(= $first_column:literal)? $(, $field:ident $(= $column:literal)?)* $(,)?) => {
@@ -83,7 +139,37 @@ macro_rules! columns {
     (@ $field:ident) => { stringify!($field) };
     (@ $field:ident $column:literal) => { $column };
 }
-pub(super) use {changed, columns, execute, fetch_all, fetch_one, fetch_optional, query};
+pub(super) use {
+    bind_rows, changed, columns, execute, execute_rows, fetch_all, fetch_one, fetch_optional, fetch_rows, insert_rows,
+    query,
+};
+
+/// Rows of one statement, at most; a row has up to twelve values, and SQLite takes 32,766.
+const MOST_ROWS: usize = 1_024;
+
+/// `($1, $2), ($3, $4)`: the parameters of rows.
+pub(super) fn row_list(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", parameters.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows in parts whose sizes are powers of two.
+pub(super) fn powers_of_two<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = 1 << rows.len().min(MOST_ROWS).checked_ilog2()?;
+        let (part, rest) = rows.split_at(size);
+        rows = rest;
+        Some(part)
+    })
+}
+
+/// Rows, the last one repeated up to a power of two.
+pub(super) fn filled_up<T>(rows: &[T]) -> impl Iterator<Item = &T> {
+    rows.iter().chain(rows.last().into_iter().cycle()).take(rows.len().next_power_of_two())
+}
 
 macro_rules! ids {
     ($($name:ident)*) => {$(
@@ -310,6 +396,7 @@ tuple!(A, B);
 tuple!(A, B, C);
 tuple!(A, B, C, D);
 tuple!(A, B, C, D, E);
+tuple!(A, B, C, D, E, F);
 
 pub(super) fn read_all<T: FromRow>(rows: sqlx::Result<Vec<AnyRow>>) -> Result<Vec<T>> {
     rows?.iter().map(|row| T::from_row(&mut Cursor { row, at: 0 })).collect()

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
 use app::model::{InstitutionId, UserId};
-use sqlx::{Any, AnyConnection, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
-use super::sql::{execute, fetch_all, fetch_optional};
+use super::sql::{fetch_all, fetch_optional, insert_rows};
 use super::{DatabaseKind, MailboxKey, Result, SendQueue, Store};
 
 /// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
@@ -64,25 +64,34 @@ impl Tx {
         Ok(())
     }
 
-    pub async fn commit(mut self) -> Result<()> {
-        for (institution, user) in std::mem::take(&mut self.changed) {
-            execute!(&mut *self,
-                "INSERT INTO mail_versions (user_id, institution_id, version) VALUES ($1, $2, 1)
-                 ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1";
-                user, institution
-            )?;
-        }
-        Ok(self.inner.commit().await?)
+    pub async fn commit(self) -> Result<()> {
+        self.commit_naming_users().await.map(|_| ())
     }
+
+    /// Commits, and returns the users whose mail it changed.
+    pub(super) async fn commit_naming_users(mut self) -> Result<Vec<UserId>> {
+        let changed: Vec<(InstitutionId, UserId)> = std::mem::take(&mut self.changed).into_iter().collect();
+        insert_rows!(&mut *self,
+            "INSERT INTO mail_versions (user_id, institution_id, version) VALUES {}
+             ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1";
+            changed.as_slice(), |row| row.1, row.0, 1_i64
+        )?;
+        self.inner.commit().await?;
+        Ok(changed.into_iter().map(|(_, user)| user).collect())
+    }
+}
+
+pub(super) async fn begin(pool: &AnyPool, backend: DatabaseKind) -> Result<Tx> {
+    let inner = match backend {
+        DatabaseKind::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await?,
+        DatabaseKind::Postgres => pool.begin().await?,
+    };
+    Ok(Tx { inner, changed: BTreeSet::new() })
 }
 
 impl Store {
     pub async fn begin(&self) -> Result<Tx> {
-        let inner = match self.backend {
-            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            DatabaseKind::Postgres => self.pool.begin().await?,
-        };
-        Ok(Tx { inner, changed: BTreeSet::new() })
+        begin(&self.pool, self.backend).await
     }
 
     /// The version of what a user sees of their mail: folders, headers, outbox, and the state of their mailboxes.

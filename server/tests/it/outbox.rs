@@ -5,9 +5,9 @@ use server::mail::RecipientReply;
 use server::message::FailedRecipient;
 use std::sync::Arc;
 
-use crate::common::{Browser, Database, Seat, World, location};
+use crate::common::{Browser, Database, Seat, World, claim_one, delivery_of, location};
 use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
-use server::store::{Page, SendQueue};
+use server::store::{DataStart, OutcomeRecord, Page, SendQueue};
 use sqlx::Connection;
 
 fn failed(address: &str, reason: &str) -> FailedRecipient {
@@ -332,20 +332,21 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         let queue = server::store::SendQueue::of_mailbox(seat.key());
         let mut claimed = Vec::new();
         for _ in 0..2 {
-            let claim = store
-                .claim_delivery(
-                    &queue,
-                    dead,
-                    world.clock.uuid(),
-                    now.plus_ms(30_000),
-                    world.services.config.limits.throttle,
-                    now,
-                )
-                .await;
-            let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
+            let limits = world.services.config.limits.throttle;
+            let delivery = delivery_of(claim_one(store, &queue, dead, now.plus_ms(30_000), limits, now).await);
             claimed.push(delivery.id);
         }
-        assert!(store.start_data(seat.institution, claimed[1], dead, &[]).await.unwrap());
+        assert!(
+            store
+                .start_data(DataStart {
+                    institution: seat.institution,
+                    delivery: claimed[1],
+                    owner: dead,
+                    refused: Vec::new()
+                })
+                .await
+                .unwrap()
+        );
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "leased");
         if store.backend() == server::store::DatabaseKind::Postgres {
             // Other replicas may be alive: only an expired lease proves that this one is dead.
@@ -361,7 +362,15 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
         assert!(unknown.finished_at.unwrap() <= world.clock.now(), "a time that was");
         assert_eq!(arrived(&world, "other@demo.example").len(), 1);
         assert!(
-            !store.start_data(seat.institution, claimed[0], dead, &[]).await.unwrap(),
+            !store
+                .start_data(DataStart {
+                    institution: seat.institution,
+                    delivery: claimed[0],
+                    owner: dead,
+                    refused: Vec::new()
+                })
+                .await
+                .unwrap(),
             "who comes back late may not send"
         );
         world.services.stop.cancel();
@@ -390,12 +399,19 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         let returned = [failed("other@demo.example", "550 5.1.1 nobody")];
         let mut claimed = Vec::new();
         for _ in 0..2 {
-            let (owner_id, connection, until) = (owner, world.clock.uuid(), now.plus_ms(30_000));
-            let claim = store
-                .claim_delivery(&queue, owner_id, connection, until, world.services.config.limits.throttle, now)
-                .await;
-            let server::store::Claim::Delivery(delivery) = claim.unwrap() else { panic!("nothing was due") };
-            assert!(store.start_data(seat.institution, delivery.id, owner, &[]).await.unwrap());
+            let limits = world.services.config.limits.throttle;
+            let delivery = delivery_of(claim_one(store, &queue, owner, now.plus_ms(30_000), limits, now).await);
+            assert!(
+                store
+                    .start_data(DataStart {
+                        institution: seat.institution,
+                        delivery: delivery.id,
+                        owner,
+                        refused: Vec::new()
+                    })
+                    .await
+                    .unwrap()
+            );
             // Every recipient knows the Message-ID, so it proves nothing for other reports.
             let strangers = [failed("one@far.example", "550 no")];
             let known = store
@@ -434,7 +450,18 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
                 .to_vec(),
             counts: true,
         };
-        assert!(store.record_delivery(seat.institution, claimed[0], owner, &record, now).await.unwrap());
+        assert!(
+            store
+                .record_outcome(OutcomeRecord {
+                    institution: seat.institution,
+                    delivery: claimed[0],
+                    owner,
+                    record: record.clone(),
+                    now
+                })
+                .await
+                .unwrap()
+        );
         world.clock.advance_ms(30_001);
         assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
         // With an unknown result the text is kept.
@@ -460,19 +487,14 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         // Tried again, then the first attempt's report arrives: no recipients are left.
         world.queue(&seat, 1, "other@demo.example", world.clock.now().plus_ms(5)).await;
         world.clock.advance_ms(10);
-        let (owner_id, connection, until) = (owner, world.clock.uuid(), world.clock.now().plus_ms(30_000));
-        let claim = store
-            .claim_delivery(
-                &queue,
-                owner_id,
-                connection,
-                until,
-                world.services.config.limits.throttle,
-                world.clock.now(),
-            )
-            .await;
-        let server::store::Claim::Delivery(again) = claim.unwrap() else { panic!("nothing was due") };
-        assert!(store.start_data(seat.institution, again.id, owner, &[]).await.unwrap());
+        let (limits, until) = (world.services.config.limits.throttle, world.clock.now().plus_ms(30_000));
+        let again = delivery_of(claim_one(store, &queue, owner, until, limits, world.clock.now()).await);
+        assert!(
+            store
+                .start_data(DataStart { institution: seat.institution, delivery: again.id, owner, refused: Vec::new() })
+                .await
+                .unwrap()
+        );
         world.clock.advance_ms(30_001);
         store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap();
         assert!(store.retry_delivery(seat.institution, seat.user, again.id, &queue, world.clock.now()).await.unwrap());

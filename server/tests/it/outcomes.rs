@@ -1,9 +1,9 @@
 //! Final results: recipients that got a message and those that didn't; messages waiting for a mailbox. Both databases.
 
-use crate::common::{Browser, Database, Seat, World};
+use crate::common::{Browser, Database, Seat, World, claim_one, delivery_of};
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState};
 use server::clock::Clock;
-use server::store::{Claim, Delivery, Page, Record, SendQueue};
+use server::store::{DataStart, Delivery, OutcomeRecord, Page, Record, SendQueue};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const GREY: &str = "grey@outside.example";
@@ -113,13 +113,14 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
         let (dead, now) = (clock.uuid(), clock.now().plus_ms(10));
         let queue = SendQueue::of_mailbox(seat.key());
         let limits = world.services.config.limits.throttle;
-        store.claim_delivery(&queue, dead, clock.uuid(), now, limits, now).await.unwrap();
+        claim_one(store, &queue, dead, now, limits, now).await;
         let refused = [server::mail::RecipientReply {
             address: GREY.to_owned(),
             state: RecipientState::Pending,
             answer: "451 later".to_owned(),
         }];
-        assert!(store.start_data(seat.institution, id, dead, &refused).await.unwrap());
+        let start = DataStart { institution: seat.institution, delivery: id, owner: dead, refused: refused.to_vec() };
+        assert!(store.start_data(start).await.unwrap());
         store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
         assert!(store.prove_sent(seat.institution, id, "found", now).await.unwrap());
         assert_eq!(said(&world, &seat, id).await[1], (GREY.into(), RecipientState::Refused));
@@ -216,12 +217,8 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
         clock.advance_ms(10);
         world.queue(&again, 1, "other@demo.example", clock.now()).await;
         let (owner, now) = (world.clock.uuid(), clock.now());
-        let (owner_id, connection, until) = (owner, world.clock.uuid(), now.plus_ms(30_000));
-        let claim = store
-            .claim_delivery(&queue, owner_id, connection, until, world.services.config.limits.throttle, now)
-            .await
-            .unwrap();
-        let Claim::Delivery(hanging) = claim else { panic!("nothing was due") };
+        let limits = world.services.config.limits.throttle;
+        let hanging = delivery_of(claim_one(store, &queue, owner, now.plus_ms(30_000), limits, now).await);
         browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &again.mailbox.to_string())]).await;
         let again = world.seat("user@demo.example").await;
         let mut tx = store.begin().await.unwrap();
@@ -236,7 +233,18 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
             recipients: Vec::new(),
             counts: true,
         };
-        assert!(store.record_delivery(again.institution, hanging.id, owner, &record, now).await.unwrap());
+        assert!(
+            store
+                .record_outcome(OutcomeRecord {
+                    institution: again.institution,
+                    delivery: hanging.id,
+                    owner,
+                    record: record.clone(),
+                    now
+                })
+                .await
+                .unwrap()
+        );
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 

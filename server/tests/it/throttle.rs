@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::common::{Database, Seat, World};
+use crate::common::{Database, Seat, World, claim_one};
 use app::model::{DeliveryState, Provider, RecipientKind};
 use server::clock::Clock;
 use server::service::Services;
@@ -83,19 +83,15 @@ async fn what_another_connection_sent_a_moment_later_counts() {
             let services = &world.services;
             let queues = services.store.due_queues(clock.now(), 1).await.unwrap();
             let claim = async |ahead: i64| {
-                let (owner_id, connection, until) = (clock.uuid(), clock.uuid(), clock.now().plus_ms(60_000));
-                let throttle = services.outbox.limits.throttle;
-                services
-                    .store
-                    .claim_delivery(&queues[0], owner_id, connection, until, throttle, clock.now().plus_ms(ahead))
-                    .await
-                    .unwrap()
+                let (limits, now) = (services.outbox.limits.throttle, clock.now());
+                let until = now.plus_ms(60_000);
+                claim_one(&services.store, &queues[0], clock.uuid(), until, limits, now.plus_ms(ahead)).await
             };
             for ahead in [20_000, 5] {
-                assert!(matches!(claim(ahead).await, Claim::Delivery(_)), "{limit:?}");
+                assert!(matches!(claim(ahead).await, Claim::Deliveries { .. }), "{limit:?}");
             }
             let third = claim(0).await;
-            assert!(matches!(third, Claim::Throttled(_) | Claim::Postponed(_)), "{limit:?}: {third:?}");
+            assert!(matches!(third, Claim::Throttled(_) | Claim::Postponed), "{limit:?}: {third:?}");
         }
     }
 }

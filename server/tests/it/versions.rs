@@ -3,9 +3,12 @@
 use app::model::{DeliveryId, DeliveryState, FolderRole, HeaderView, MailboxState, RecipientKind, Role, UserId};
 use server::config::Throttle;
 use server::diagnosis::Fault;
-use server::store::{Claim, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, Record, SendQueue, Tx, User};
+use server::store::{
+    Claim, DataStart, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, OutcomeRecord, Record, SendQueue,
+    Tx, User,
+};
 
-use crate::common::Database;
+use crate::common::{Database, claim_one};
 use crate::store::{NOW, Seed, mailbox, seed};
 
 const LIMITS: Throttle = Throttle { connections: 3, messages_per_minute: 30, recipients_per_day: 1_000 };
@@ -103,11 +106,16 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
         assert!(store.enqueue(&mut tx, &queue, &new, NOW).await.unwrap());
         tx.commit().await.unwrap();
         rises("a queued message", true).await;
-        let (owner, connection, until) = (seed.clock.uuid(), seed.clock.uuid(), NOW.plus_ms(60_000));
-        let claim = store.claim_delivery(&queue, owner, connection, until, LIMITS, NOW).await.unwrap();
-        assert!(matches!(claim, Claim::Delivery(_)), "{claim:?}");
+        let (owner, until) = (seed.clock.uuid(), NOW.plus_ms(60_000));
+        let claim = claim_one(store, &queue, owner, until, LIMITS, NOW).await;
+        assert!(matches!(claim, Claim::Deliveries { .. }), "{claim:?}");
         rises("sending", true).await;
-        assert!(store.start_data(seed.one, new.id, owner, &[]).await.unwrap());
+        assert!(
+            store
+                .start_data(DataStart { institution: seed.one, delivery: new.id, owner, refused: Vec::new() })
+                .await
+                .unwrap()
+        );
         let record = Record {
             state: DeliveryState::Sent,
             next_attempt_at: NOW,
@@ -116,9 +124,31 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
             recipients: Vec::new(),
             counts: true,
         };
-        assert!(store.record_delivery(seed.one, new.id, owner, &record, NOW).await.unwrap());
+        assert!(
+            store
+                .record_outcome(OutcomeRecord {
+                    institution: seed.one,
+                    delivery: new.id,
+                    owner,
+                    record: record.clone(),
+                    now: NOW
+                })
+                .await
+                .unwrap()
+        );
         rises("sent", true).await;
-        assert!(!store.record_delivery(seed.one, new.id, owner, &record, NOW).await.unwrap());
+        assert!(
+            !store
+                .record_outcome(OutcomeRecord {
+                    institution: seed.one,
+                    delivery: new.id,
+                    owner,
+                    record: record.clone(),
+                    now: NOW
+                })
+                .await
+                .unwrap()
+        );
         rises("a record that comes too late", false).await;
         store.close().await;
     }

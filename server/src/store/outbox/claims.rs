@@ -1,174 +1,80 @@
-//! Claims: taking a due delivery, renewing its lease, recording the outcome, reaping expired leases.
+//! Leases of claimed deliveries: which queues are due, renewing, giving back, reaping what expired; pausing and resuming queues.
 
-use crate::config::Throttle;
-use crate::mail::RecipientReply;
-use crate::store::sql::{changed, execute, fetch_all, fetch_one, fetch_optional, select};
-use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
+use crate::store::sql::{Columns, execute, fetch_all, fetch_one, fetch_optional};
+use app::model::{DeliveryId, InstitutionId, Timestamp, UserId};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Claim, Delivery, Record, SendQueue, forget_sent, settle_returned, throttle};
+use super::{SendQueue, settle_returned};
 use crate::store::{Result, Store, Tx};
-
-/// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
-const FULL_MS: i64 = 10 * 60 * 1000;
-/// How long smaller deliveries may overtake it: six hours.
-const PATIENT_MS: i64 = 6 * 60 * 60 * 1000;
 
 impl Store {
     /// Send queues with due deliveries, the longest-waiting first.
     pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
         fetch_all!(&self.pool,
-            select::<SendQueue>("FROM send_queues WHERE paused_until <= $1 AND EXISTS (
-               SELECT 1 FROM deliveries d
-                WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
-             ORDER BY served_at LIMIT $2");
+            // Goes from one queue with waiting deliveries to the next: neither idle queues nor the length of a queue cost time.
+            AssertSqlSafe(format!(
+                "WITH RECURSIVE waiting (queue) AS (
+                   SELECT MIN(send_queue_id) FROM deliveries WHERE state IN ('queued', 'deferred')
+                   UNION ALL
+                   SELECT (SELECT MIN(send_queue_id) FROM deliveries
+                            WHERE state IN ('queued', 'deferred') AND send_queue_id > waiting.queue)
+                     FROM waiting WHERE waiting.queue IS NOT NULL)
+                 SELECT {} FROM send_queues JOIN waiting ON waiting.queue = send_queues.id
+                  WHERE paused_until <= $1 AND EXISTS (
+                   SELECT 1 FROM deliveries d
+                    WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
+                 ORDER BY served_at, id LIMIT $2",
+                SendQueue::COLUMNS
+            ));
             now, limit
         )
     }
 
-    /// Claims the oldest due delivery of a queue for one connection. Both leases last until their renewal stops.
-    /// Returns nothing while its sender uses all its connections.
-    pub async fn claim_delivery(
-        &self,
-        queue: &SendQueue,
-        owner: Uuid,
-        connection: Uuid,
-        until: Timestamp,
-        limits: Throttle,
-        now: Timestamp,
-    ) -> Result<Claim> {
-        let mut tx = self.begin().await?;
-        let locked: Option<Uuid> = fetch_optional!(&mut *tx,
-            "UPDATE send_queues SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id";
-            now, queue.id
+    /// Whether a delivery of a queue is due.
+    pub async fn is_due(&self, queue: &SendQueue, now: Timestamp) -> Result<bool> {
+        let due: Option<i64> = fetch_optional!(&self.pool,
+            "SELECT 1 FROM send_queues WHERE id = $1 AND institution_id = $2 AND paused_until <= $3 AND EXISTS (
+               SELECT 1 FROM deliveries d
+                WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $3)";
+            queue.id, queue.institution, now
         )?;
-        if locked.is_none() {
-            return Ok(Claim::Nothing);
-        }
-        let due: Option<Delivery> = fetch_optional!(&mut *tx,
-            select::<Delivery>("FROM deliveries
-             WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND next_attempt_at <= $2
-             ORDER BY created_at, id LIMIT 1");
-            queue.id, now
-        )?;
-        let Some(mut found) = due else { return Ok(Claim::Nothing) };
-        let recipients: i64 = fetch_one!(&mut *tx,
-            "SELECT COUNT(*) FROM recipients WHERE delivery_id = $1 AND state = 'pending'";
-            found.id
-        )?;
-        let sender = throttle::lock_sender(&mut tx, queue, now).await?;
-        match throttle::permit(&mut tx, &sender, connection, recipients, limits, now).await? {
-            throttle::Permit::Now => {}
-            throttle::Permit::Later(later) => return Ok(Claim::Throttled(later)),
-            throttle::Permit::NoConnection => return Ok(Claim::Nothing),
-            // It was overtaken for long enough: the others wait now until there is room for it.
-            throttle::Permit::Full if now.since_ms(found.created_at) > PATIENT_MS => {
-                return Ok(Claim::Throttled(now.plus_ms(FULL_MS)));
-            }
-            throttle::Permit::Full => {
-                postpone(&mut tx, found.id, limits, now).await?;
-                tx.mail_changed(found.institution, found.user);
-                tx.commit().await?;
-                return Ok(Claim::Postponed(found.user));
-            }
-        }
-        throttle::record_submission(&mut tx, &sender, found.id, connection, until, recipients, now).await?;
-        let claimed = changed!(&mut *tx,
-            // Its age counts from the first attempt, however long it waited before.
-            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
-               answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
-               aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
-             WHERE id = $4 AND state IN ('queued', 'deferred')";
-            owner, until, now, found.id
-        )?;
-        // Its writer cancelled it a moment ago.
-        if claimed == 0 {
-            return Ok(Claim::Nothing);
-        }
-        tx.mail_changed(found.institution, found.user);
-        tx.commit().await?;
-        found.state = DeliveryState::Sending;
-        found.lease = owner;
-        if found.attempts == 0 {
-            found.aging_since = now;
-        }
-        Ok(Claim::Delivery(Box::new(found)))
+        Ok(due.is_some())
     }
 
-    /// Records that DATA begins, and which recipients were refused before: whatever happens to this process, they do not get the
-    /// message from this session. `false`: the lease is lost.
-    pub async fn start_data(
-        &self,
-        institution: InstitutionId,
-        delivery_id: DeliveryId,
-        owner: Uuid,
-        refused: &[RecipientReply],
-    ) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        let rows = changed!(&mut *tx,
-            "UPDATE deliveries SET data_started = 1
-             WHERE institution_id = $3 AND id = $1 AND state = 'sending' AND lease_owner = $2";
-            delivery_id, owner, institution
-        )?;
-        if rows == 0 {
-            return Ok(false);
-        }
-        execute!(&mut *tx,
-            "UPDATE recipients SET answer = '' WHERE delivery_id = $1 AND state = 'pending'";
-            delivery_id
-        )?;
-        put_recipients(&mut tx, delivery_id, refused).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    /// Renews the lease of a delivery that is being sent.
-    pub async fn renew_lease(
-        &self,
-        institution: InstitutionId,
-        delivery_id: DeliveryId,
-        owner: Uuid,
-        until: Timestamp,
-    ) -> Result<()> {
+    /// Renews the leases of a claim.
+    pub async fn renew_claim(&self, institution: InstitutionId, owner: Uuid, until: Timestamp) -> Result<()> {
         execute!(&self.pool,
-            "UPDATE deliveries SET lease_until = $1
-             WHERE institution_id = $4 AND id = $2 AND state = 'sending' AND lease_owner = $3";
-            until, delivery_id, owner, institution
+            "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND lease_owner = $3 AND state = 'sending'";
+            until, institution, owner
         )
     }
 
-    /// Records the outcome of an attempt. A delivery that bounced meanwhile is recorded as bounced. `false`: the lease was lost and
-    /// nothing changed.
-    pub async fn record_delivery(
+    /// Gives back what was claimed and not attempted: it waits as before, and counts as no submission.
+    pub async fn release_claim(
         &self,
         institution: InstitutionId,
-        delivery_id: DeliveryId,
         owner: Uuid,
-        record: &Record,
-        now: Timestamp,
-    ) -> Result<bool> {
+        deliveries: &[DeliveryId],
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let finished = record.state.is_final().then_some(now.0);
-        // Held: it could not be sent until now.
-        let held = record.state == DeliveryState::Queued && !record.counts;
-        let recorded: Option<Option<UserId>> = fetch_optional!(&mut *tx,
-            "UPDATE deliveries SET state = $1, next_attempt_at = $2, answer = $3, fault = $4, attempts = attempts + $5,
-               finished_at = $6, lease_owner = NULL, lease_until = NULL,
-               aging_since = CASE WHEN $10 = 1 THEN $11 ELSE aging_since END
-             WHERE id = $7 AND state = 'sending' AND lease_owner = $8 AND institution_id = $9 RETURNING user_id";
-            record.state, record.next_attempt_at, record.answer, record.fault, record.counts, finished, delivery_id,
-            owner, institution, held, now
-        )?;
-        let Some(writer) = recorded else { return Ok(false) };
-        throttle::release_recipients(&mut tx, institution, delivery_id).await?;
-        put_recipients(&mut tx, delivery_id, &record.recipients).await?;
-        if record.state == DeliveryState::Sent {
-            forget_sent(&mut tx, delivery_id, &record.answer).await?;
+        let mut sorted = deliveries.to_vec();
+        sorted.sort_unstable();
+        for delivery_id in sorted {
+            let released: Option<Option<UserId>> = fetch_optional!(&mut *tx,
+                "UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'queued' ELSE 'deferred' END, lease_owner = NULL, lease_until = NULL
+                 WHERE institution_id = $1 AND id = $2 AND state = 'sending' AND lease_owner = $3 AND data_started = 0 RETURNING user_id";
+                institution, delivery_id, owner
+            )?;
+            let Some(writer) = released else { continue };
+            execute!(&mut *tx,
+                "DELETE FROM submissions WHERE delivery_id = $1
+                 AND at = (SELECT started_at FROM deliveries WHERE institution_id = $2 AND id = $1)";
+                delivery_id, institution
+            )?;
+            tx.mail_changed(institution, writer);
         }
-        settle_returned(&mut tx, delivery_id, now).await?;
-        tx.mail_changed(institution, writer);
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 
     /// Reaps deliveries whose lease expired before a time because their process died: queued again if DATA had not begun,
@@ -305,26 +211,4 @@ impl Store {
         }
         tx.commit().await
     }
-}
-
-/// Postpones a delivery that exceeds the daily limit. It is checked before there can be room: the limit may be raised.
-async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: Timestamp) -> Result<()> {
-    let most = limits.recipients_per_day;
-    execute!(&mut **tx,
-        "UPDATE deliveries SET next_attempt_at = $1, answer = CASE WHEN attempts = 0 THEN $2 ELSE answer END
-         WHERE id = $3 AND state IN ('queued', 'deferred')";
-        now.plus_ms(FULL_MS), format!("Waiting: this mailbox can write to {most} recipients in 24 hours."), delivery_id
-    )?;
-    Ok(())
-}
-
-/// Replies about recipients that are still pending.
-async fn put_recipients(tx: &mut Tx, delivery_id: DeliveryId, replies: &[RecipientReply]) -> Result<()> {
-    for RecipientReply { address, state, answer } in replies {
-        execute!(&mut **tx,
-            "UPDATE recipients SET state = $1, answer = $2 WHERE delivery_id = $3 AND address = $4 AND state = 'pending'";
-            state, answer, delivery_id, address
-        )?;
-    }
-    Ok(())
 }

@@ -1,20 +1,27 @@
 //! Deliveries, their recipients and their send queues.
 
+mod batch;
 mod claims;
 mod outcomes;
 mod throttle;
 
 use crate::diagnosis::Fault;
 use crate::mail::RecipientReply;
-use crate::store::sql::{Columns, changed, columns, execute, fetch_all, fetch_optional, select};
-use outcomes::{forget_sent, settle_returned};
+use crate::store::sql::{
+    Columns, bind_rows, columns, fetch_all, fetch_optional, insert_rows, powers_of_two, read_all, select,
+};
+use outcomes::settle_returned;
+use std::collections::HashSet;
 
 use app::model::{
     DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientView, Timestamp, UserId,
 };
 use uuid::Uuid;
 
-use super::{MailboxKey, Page, Result, Store, Tx};
+use super::{Mailbox, MailboxKey, Page, Result, Store, Tx};
+
+pub use batch::{ClaimRequest, DataStart, Enqueue, OutcomeRecord};
+pub(in crate::store) use batch::{claim, lock, record, start_data};
 
 /// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,14 +93,30 @@ pub struct Delivery {
     pub finished_at: Option<Timestamp>,
 }
 
+/// A claimed delivery with its recipients.
+#[derive(Debug)]
+pub struct Claimed {
+    pub delivery: Delivery,
+    pub recipients: Vec<RecipientView>,
+}
+
 #[derive(Debug)]
 pub enum Claim {
-    Delivery(Box<Delivery>),
+    Deliveries {
+        /// Oldest first; one at least.
+        deliveries: Vec<Claimed>,
+        /// The mailbox of the queue; none for notifications, or if it was disconnected.
+        mailbox: Option<Box<Mailbox>>,
+        /// Whom the mail server counts.
+        sender: String,
+    },
     Nothing,
+    /// Something is due, but this sender uses all its connections.
+    NoConnection(String),
     /// Something is due, but the sender is throttled until this time.
     Throttled(Timestamp),
     /// The due delivery has more recipients than the daily limit leaves room for. It waits; smaller ones may go first.
-    Postponed(Option<UserId>),
+    Postponed,
 }
 
 #[derive(Debug, Clone)]
@@ -118,26 +141,7 @@ columns!(RecipientView: kind, address, state = "r.state", answer = "r.answer");
 impl Store {
     /// Queues a delivery in the given transaction. `false`: its idempotency key exists already.
     pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
-        put_queue(tx, queue).await?;
-        let rows = changed!(&mut **tx,
-            "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
-               body_sealed, form_sealed, state, next_attempt_at, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, 'queued', $10, $10)
-             ON CONFLICT DO NOTHING";
-            new.id, queue.institution, new.user, queue.id, new.idempotency_key, new.message_id, new.from, new.subject,
-            new.body_sealed, now, new.form_sealed
-        )?;
-        if rows == 0 {
-            return Ok(false);
-        }
-        for (position, (kind, address)) in new.recipients.iter().enumerate() {
-            execute!(&mut **tx,
-                "INSERT INTO recipients (delivery_id, position, kind, address) VALUES ($1, $2, $3, $4)";
-                new.id, i64::try_from(position).unwrap_or(i64::MAX), kind, address
-            )?;
-        }
-        tx.mail_changed(queue.institution, new.user);
-        Ok(true)
+        Ok(enqueue(tx, &[Enqueuing { queue, new, now }]).await?.contains(&true))
     }
 
     pub async fn delivery(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Option<Delivery>> {
@@ -173,9 +177,68 @@ impl Store {
 }
 
 async fn put_queue(tx: &mut Tx, queue: &SendQueue) -> Result<()> {
-    execute!(&mut **tx,
-        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
-        queue.id, queue.institution, queue.mailbox
+    put_queues(tx, &[queue]).await
+}
+
+async fn put_queues(tx: &mut Tx, queues: &[&SendQueue]) -> Result<()> {
+    insert_rows!(&mut **tx,
+        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES {} ON CONFLICT (id) DO NOTHING";
+        queues, |queue| queue.id, queue.institution, queue.mailbox
+    )
+}
+
+/// A delivery that is being queued.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Enqueuing<'a> {
+    pub(in crate::store) queue: &'a SendQueue,
+    pub(in crate::store) new: &'a NewDelivery,
+    pub(in crate::store) now: Timestamp,
+}
+
+/// Queues deliveries. `false`: an idempotency key exists already.
+pub(in crate::store) async fn enqueue(tx: &mut Tx, enqueues: &[Enqueuing<'_>]) -> Result<Vec<bool>> {
+    let mut queues: Vec<&SendQueue> = enqueues.iter().map(|enqueue| enqueue.queue).collect();
+    queues.sort_unstable_by_key(|queue| queue.id);
+    queues.dedup();
+    put_queues(tx, &queues).await?;
+    let mut inserted: HashSet<DeliveryId> = HashSet::new();
+    for part in powers_of_two(enqueues) {
+        let query = bind_rows!(
+            "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
+               body_sealed, form_sealed, next_attempt_at, created_at, state) VALUES {} ON CONFLICT DO NOTHING RETURNING id";
+            part.iter(), |enqueue| enqueue.new.id, enqueue.queue.institution, enqueue.new.user, enqueue.queue.id,
+            enqueue.new.idempotency_key, enqueue.new.message_id, enqueue.new.from, enqueue.new.subject,
+            enqueue.new.body_sealed, enqueue.new.form_sealed, enqueue.now, enqueue.now, DeliveryState::Queued
+        );
+        inserted.extend(read_all::<DeliveryId>(query.fetch_all(&mut **tx).await)?);
+    }
+    let is_queued = |enqueue: &&Enqueuing<'_>| inserted.contains(&enqueue.new.id);
+    let recipients: Vec<NewRecipient<'_>> = enqueues
+        .iter()
+        .filter(is_queued)
+        .flat_map(|enqueue| {
+            let numbered = enqueue.new.recipients.iter().zip(0_i64..);
+            numbered.map(|((kind, address), position)| NewRecipient {
+                delivery: enqueue.new.id,
+                position,
+                kind: *kind,
+                address,
+            })
+        })
+        .collect();
+    insert_rows!(&mut **tx,
+        "INSERT INTO recipients (delivery_id, position, kind, address) VALUES {}";
+        recipients.as_slice(), |recipient| recipient.delivery, recipient.position, recipient.kind, recipient.address
     )?;
-    Ok(())
+    for enqueue in enqueues.iter().filter(is_queued) {
+        tx.mail_changed(enqueue.queue.institution, enqueue.new.user);
+    }
+    Ok(enqueues.iter().map(|enqueue| is_queued(&enqueue)).collect())
+}
+
+struct NewRecipient<'a> {
+    delivery: DeliveryId,
+    position: i64,
+    kind: RecipientKind,
+    address: &'a String,
 }

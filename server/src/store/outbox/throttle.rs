@@ -2,7 +2,7 @@
 //! the institution's notifications) and over all replicas.
 
 use crate::config::Throttle;
-use crate::store::sql::{execute, fetch_one, fetch_optional};
+use crate::store::sql::{execute, fetch_one, fetch_optional, insert_rows};
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use uuid::Uuid;
 
@@ -15,8 +15,16 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// later and got the lock first. Submissions further ahead stem from before a clock was set back, and do not count.
 const AHEAD_MS: i64 = 60_000;
 
-/// The sender of a queue. Its row stays locked until the transaction ends, so that replicas count together.
-pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) -> Result<String> {
+/// A sender, and upper bounds of what it submitted. Counting costs time in proportion to the limits, so submissions are counted only
+/// when a bound reaches its limit; a bound that is not reached proves that the count is not.
+pub(super) struct Sender {
+    pub(super) name: String,
+    minute_bound: i64,
+    day_bound: i64,
+}
+
+/// The name of a queue's sender.
+pub(super) async fn sender_name(tx: &mut Tx, queue: &SendQueue) -> Result<String> {
     let named: Option<String> = match queue.mailbox {
         Some(mailbox) => fetch_optional!(&mut **tx,
             "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2";
@@ -29,74 +37,108 @@ pub(super) async fn lock_sender(tx: &mut Tx, queue: &SendQueue, now: Timestamp) 
             queue.institution
         )?,
     };
-    let sender = named.unwrap_or_else(|| queue.id.to_string());
-    execute!(&mut **tx,
-        "INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2";
-        sender, now
+    Ok(named.unwrap_or_else(|| queue.id.to_string()))
+}
+
+/// Locks a sender's row until the transaction ends, so that replicas count together.
+pub(super) async fn lock_sender(tx: &mut Tx, name: String, now: Timestamp) -> Result<Sender> {
+    let (minute_bound, day_bound): (i64, i64) = fetch_one!(&mut **tx,
+        "INSERT INTO senders (id, counted_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET counted_at = $2
+         RETURNING minute_bound, day_bound";
+        name, now
     )?;
-    Ok(sender)
+    Ok(Sender { name, minute_bound, day_bound })
 }
 
 pub(super) enum Permit {
-    Now,
+    /// The first deliveries, as many as this.
+    Take(usize),
     Later(Timestamp),
     NoConnection,
-    /// The delivery exceeds the daily limit; a smaller one may fit.
+    /// The first delivery exceeds the daily limit; a smaller one may fit.
     Full,
 }
 
-/// Whether a sender may submit now, through its own connection.
+/// How many deliveries a sender may submit now, through its own connection. `recipients`: of each delivery in order.
 pub(super) async fn permit(
     tx: &mut Tx,
-    sender: &str,
+    sender: &mut Sender,
     connection: Uuid,
-    recipients: i64,
+    recipients: &[i64],
     throttle: Throttle,
     now: Timestamp,
 ) -> Result<Permit> {
     let open: i64 = fetch_one!(&mut **tx,
         "SELECT COUNT(*) FROM smtp_connections WHERE sender = $1 AND until >= $2 AND id <> $3";
-        sender, now, connection
+        sender.name, now, connection
     )?;
     if open >= throttle.connections {
         return Ok(Permit::NoConnection);
     }
-    let (sent, oldest): (i64, Option<i64>) = fetch_one!(&mut **tx,
-        "SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3";
-        sender, now.0 - MINUTE_MS, now.0 + AHEAD_MS
-    )?;
-    if sent >= throttle.messages_per_minute {
-        return Ok(Permit::Later(Timestamp(oldest.unwrap_or(now.0) + MINUTE_MS + 1)));
+    let wanted = i64::try_from(recipients.len()).unwrap_or(i64::MAX);
+    if sender.minute_bound.saturating_add(wanted) > throttle.messages_per_minute {
+        let (sent, oldest): (i64, Option<i64>) = fetch_one!(&mut **tx,
+            "SELECT COUNT(*), MIN(at) FROM submissions WHERE sender = $1 AND at > $2 AND at <= $3";
+            sender.name, now.0 - MINUTE_MS, now.0 + AHEAD_MS
+        )?;
+        sender.minute_bound = sent;
+        if sent >= throttle.messages_per_minute {
+            return Ok(Permit::Later(Timestamp(oldest.unwrap_or(now.0) + MINUTE_MS + 1)));
+        }
     }
-    let taken: i64 = fetch_one!(&mut **tx,
-        "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM submissions
-         WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0";
-        sender, now.0 - DAY_MS, now.0 + AHEAD_MS
-    )?;
-    let full = taken > 0 && taken.saturating_add(recipients) > throttle.recipients_per_day;
-    Ok(if full { Permit::Full } else { Permit::Now })
+    let room = usize::try_from(throttle.messages_per_minute - sender.minute_bound).unwrap_or_default();
+    let recipients = &recipients[..recipients.len().min(room)];
+    if sender.day_bound.saturating_add(recipients.iter().sum()) > throttle.recipients_per_day {
+        sender.day_bound = fetch_one!(&mut **tx,
+            "SELECT CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM submissions
+             WHERE sender = $1 AND at > $2 AND at <= $3 AND recipients > 0";
+            sender.name, now.0 - DAY_MS, now.0 + AHEAD_MS
+        )?;
+    }
+    let mut taken = sender.day_bound;
+    let fits = recipients.iter().take_while(|recipients| {
+        let full = taken > 0 && taken.saturating_add(**recipients) > throttle.recipients_per_day;
+        taken = taken.saturating_add(**recipients);
+        !full
+    });
+    Ok(match fits.count() {
+        0 if !recipients.is_empty() => Permit::Full,
+        fit => Permit::Take(fit),
+    })
 }
 
-/// Counts an attempt that begins now, and its connection.
-pub(super) async fn record_submission(
+/// A delivery whose attempt begins, and the number of its recipients.
+pub(super) struct Submission {
+    pub(super) delivery: DeliveryId,
+    pub(super) recipients: i64,
+}
+
+/// Counts attempts that begin now, and their connection.
+pub(super) async fn record_submissions(
     tx: &mut Tx,
-    sender: &str,
-    delivery_id: DeliveryId,
+    sender: &mut Sender,
+    submissions: &[Submission],
     connection: Uuid,
     until: Timestamp,
-    recipients: i64,
     now: Timestamp,
 ) -> Result<()> {
     execute!(&mut **tx,
         "INSERT INTO smtp_connections (id, sender, until)
          VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3";
-        connection, sender, until
+        connection, sender.name, until
     )?;
+    insert_rows!(&mut **tx,
+        "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES {} ON CONFLICT DO NOTHING";
+        submissions, |submission| submission.delivery, now, sender.name, submission.recipients
+    )?;
+    let count = i64::try_from(submissions.len()).unwrap_or(i64::MAX);
+    sender.minute_bound = sender.minute_bound.saturating_add(count);
+    sender.day_bound =
+        submissions.iter().fold(sender.day_bound, |bound, submission| bound.saturating_add(submission.recipients));
     execute!(&mut **tx,
-        "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-        delivery_id, now, sender, recipients
-    )?;
-    Ok(())
+        "UPDATE senders SET minute_bound = $1, day_bound = $2 WHERE id = $3";
+        sender.minute_bound, sender.day_bound, sender.name
+    )
 }
 
 /// An attempt whose DATA never began addressed no recipients.

@@ -10,13 +10,14 @@ use app::model::{
 };
 use sandbox::Sandbox;
 use server::clock::Clock;
-use server::config::{Config, Source};
+use server::config::{Config, Source, Throttle};
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
 use server::service::{AddPerson, Services};
 use server::store::{
-    EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, Registration, SendQueue, Slot, Tx,
+    Claim, ClaimRequest, Delivery, EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, Registration,
+    SendQueue, Slot, Store, Tx,
 };
 use server::vault::Secret;
 use sqlx::Connection;
@@ -43,6 +44,11 @@ impl Database {
     pub async fn postgres() -> Self {
         let server = std::env::var("ENTREPOST_TEST_POSTGRES")
             .expect("ENTREPOST_TEST_POSTGRES names the PostgreSQL server of the tests; `make rust-tests` starts one and sets it");
+        Self::postgres_at(&server).await
+    }
+
+    /// A new database on a server.
+    pub async fn postgres_at(server: &str) -> Self {
         sqlx::any::install_default_drivers();
         let name = format!("test_{}", Clock::system().uuid().simple());
         let mut admin = sqlx::AnyConnection::connect(&format!("{server}/postgres")).await.unwrap();
@@ -84,6 +90,27 @@ pub async fn session_cookie(world: &World, address: &str) -> String {
     let given = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap());
     let mut cookies = given.filter_map(|value| value.split(';').next());
     cookies.find(|cookie| cookie.starts_with("entrepost_session")).unwrap().to_owned()
+}
+
+/// Claims the oldest due delivery of a queue.
+pub async fn claim_one(
+    store: &Store,
+    queue: &SendQueue,
+    owner: uuid::Uuid,
+    until: Timestamp,
+    limits: Throttle,
+    now: Timestamp,
+) -> Claim {
+    let connection = Clock::system().uuid();
+    let request = ClaimRequest { queue: queue.clone(), owner, connection, until, limits, now, most: 1 };
+    store.claim_deliveries(request).await.unwrap()
+}
+
+/// The delivery of a claim of one.
+pub fn delivery_of(claim: Claim) -> Delivery {
+    let Claim::Deliveries { mut deliveries, .. } = claim else { panic!("nothing was due: {claim:?}") };
+    assert_eq!(deliveries.len(), 1);
+    deliveries.remove(0).delivery
 }
 
 /// Captured log output.

@@ -1,0 +1,350 @@
+//! Writes of the outbox that are committed together: a commit waits for the disk, so what is ready at the same time shares one.
+//!
+//! Each write keeps its own outcome: a stale lease fails only its own item. On PostgreSQL a batch locks queues, then senders, then
+//! deliveries, each in the order of ids.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::config::Throttle;
+use crate::mail::RecipientReply;
+use crate::store::sql::{
+    Columns, columns, execute, execute_rows, fetch_all, fetch_optional, fetch_rows, filled_up, read_all, select,
+};
+use crate::store::{DatabaseKind, Mailbox, Result, Tx};
+use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientView, Timestamp, UserId};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::throttle::{self, Permit, Sender, Submission};
+use super::{Claim, Claimed, Delivery, Enqueuing, NewDelivery, Record, SendQueue, settle_returned};
+
+/// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
+const FULL_MS: i64 = 10 * 60 * 1000;
+/// How long smaller deliveries may overtake it: six hours.
+const PATIENT_MS: i64 = 6 * 60 * 60 * 1000;
+/// Rows of one statement about recipients.
+const RECIPIENT_ROWS: usize = 512;
+
+/// A request for the oldest due deliveries of a queue, to be sent through one connection. Both leases last until their renewal stops.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    pub queue: SendQueue,
+    /// Id of the claim; each claim has its own.
+    pub owner: Uuid,
+    pub connection: Uuid,
+    pub until: Timestamp,
+    pub limits: Throttle,
+    pub now: Timestamp,
+    /// Deliveries, at most.
+    pub most: i64,
+}
+
+/// DATA begins: whatever happens to this process, the refused recipients do not get the message from this session.
+#[derive(Debug, Clone)]
+pub struct DataStart {
+    pub institution: InstitutionId,
+    pub delivery: DeliveryId,
+    pub owner: Uuid,
+    /// Recipients refused before DATA.
+    pub refused: Vec<RecipientReply>,
+}
+
+/// The outcome of an attempt. A delivery that bounced meanwhile is recorded as bounced.
+#[derive(Debug, Clone)]
+pub struct OutcomeRecord {
+    pub institution: InstitutionId,
+    pub delivery: DeliveryId,
+    pub owner: Uuid,
+    pub record: Record,
+    pub now: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct Enqueue {
+    pub queue: SendQueue,
+    pub new: NewDelivery,
+    pub now: Timestamp,
+}
+
+impl Enqueue {
+    pub(in crate::store) fn borrowed(&self) -> Enqueuing<'_> {
+        Enqueuing { queue: &self.queue, new: &self.new, now: self.now }
+    }
+}
+
+/// A reply about a recipient of a delivery.
+struct Reply<'a> {
+    delivery: DeliveryId,
+    reply: &'a RecipientReply,
+}
+
+struct Recorded {
+    delivery: DeliveryId,
+    institution: InstitutionId,
+    writer: Option<UserId>,
+    data_started: bool,
+    bounced: bool,
+}
+columns!(Recorded: delivery = "deliveries.id", institution = "deliveries.institution_id", writer = "deliveries.user_id",
+    data_started = "deliveries.data_started", bounced = "CASE WHEN deliveries.bounce_fault IS NULL THEN 0 ELSE 1 END");
+
+columns!(RecipientOf: delivery = "r.delivery_id", kind, address, state = "r.state", answer = "r.answer");
+
+struct RecipientOf {
+    delivery: DeliveryId,
+    kind: app::model::RecipientKind,
+    address: String,
+    state: app::model::RecipientState,
+    answer: String,
+}
+
+/// Claims for several queues. Returns a claim for each request.
+pub(in crate::store) async fn claim(tx: &mut Tx, requests: &[ClaimRequest]) -> Result<Vec<Claim>> {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|at| requests[*at].queue.id);
+    let mut names: HashMap<usize, String> = HashMap::new();
+    for at in &order {
+        let ClaimRequest { queue, now, .. } = &requests[*at];
+        let locked: Option<Uuid> = fetch_optional!(&mut **tx,
+            "UPDATE send_queues SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id";
+            now, queue.id
+        )?;
+        if locked.is_some() {
+            names.insert(*at, throttle::sender_name(tx, queue).await?);
+        }
+    }
+    let mut senders: HashMap<String, Sender> = HashMap::new();
+    let mut sorted: Vec<(&String, Timestamp)> = names.iter().map(|(at, name)| (name, requests[*at].now)).collect();
+    sorted.sort_unstable();
+    for (name, now) in sorted {
+        if !senders.contains_key(name) {
+            senders.insert(name.clone(), throttle::lock_sender(tx, name.clone(), now).await?);
+        }
+    }
+    let mut claims: Vec<Claim> = requests.iter().map(|_| Claim::Nothing).collect();
+    for at in order {
+        if let Some(sender) = names.get(&at).and_then(|name| senders.get_mut(name)) {
+            claims[at] = claim_one(tx, &requests[at], sender).await?;
+        }
+    }
+    Ok(claims)
+}
+
+async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> Result<Claim> {
+    let ClaimRequest { queue, owner, connection, until, limits, now, most } = request;
+    let (now, limits) = (*now, *limits);
+    let due: Vec<(Delivery, i64)> = fetch_all!(&mut **tx,
+        AssertSqlSafe(format!(
+            // The plus keeps the planner to the index that has the order.
+            "SELECT {}, (SELECT COUNT(*) FROM recipients r WHERE r.delivery_id = deliveries.id AND r.state = 'pending') AS pending
+             FROM deliveries WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND +next_attempt_at <= $2
+             ORDER BY created_at, id LIMIT $3",
+            Delivery::COLUMNS
+        ));
+        queue.id, now, most
+    )?;
+    let Some((oldest, _)) = due.first() else { return Ok(Claim::Nothing) };
+    let recipients: Vec<i64> = due.iter().map(|(_, recipients)| *recipients).collect();
+    let take = match throttle::permit(tx, sender, *connection, &recipients, limits, now).await? {
+        Permit::Take(take) => take,
+        Permit::Later(later) => return Ok(Claim::Throttled(later)),
+        Permit::NoConnection => return Ok(Claim::NoConnection(sender.name.clone())),
+        // It was overtaken for long enough: the others wait now until there is room for it.
+        Permit::Full if now.since_ms(oldest.created_at) > PATIENT_MS => {
+            return Ok(Claim::Throttled(now.plus_ms(FULL_MS)));
+        }
+        Permit::Full => {
+            postpone(tx, oldest.id, limits, now).await?;
+            tx.mail_changed(oldest.institution, oldest.user);
+            return Ok(Claim::Postponed);
+        }
+    };
+    let mut taken: Vec<(Delivery, i64)> = due.into_iter().take(take).collect();
+    let ids: Vec<DeliveryId> = taken.iter().map(|(delivery, _)| delivery.id).collect();
+    let claimed = {
+        let statement = format!(
+            // Its age counts from the first attempt, however long it waited before.
+            "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
+               answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
+               aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
+             WHERE id IN ({}) AND state IN ('queued', 'deferred') RETURNING id",
+            (4..4 + ids.len().next_power_of_two()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ")
+        );
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(owner.to_string()).bind(until.0).bind(now.0);
+        let query = filled_up(&ids).fold(query, |query, id| query.bind(id.to_string()));
+        read_all::<DeliveryId>(query.fetch_all(&mut **tx).await)?
+    };
+    // Some were cancelled a moment ago.
+    let claimed: HashSet<DeliveryId> = claimed.into_iter().collect();
+    taken.retain(|(delivery, _)| claimed.contains(&delivery.id));
+    if taken.is_empty() {
+        return Ok(Claim::Nothing);
+    }
+    let submissions: Vec<Submission> = taken
+        .iter()
+        .map(|(delivery, recipients)| Submission { delivery: delivery.id, recipients: *recipients })
+        .collect();
+    throttle::record_submissions(tx, sender, &submissions, *connection, *until, now).await?;
+    let mut recipients = recipients_of(tx, queue.institution, &ids).await?;
+    let mailbox: Option<Mailbox> = match queue.mailbox_key() {
+        Some(key) => fetch_optional!(&mut **tx,
+            select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND id = $2");
+            key.institution, key.id
+        )?,
+        None => None,
+    };
+    let deliveries = taken.into_iter().map(|(mut delivery, _)| {
+        tx.mail_changed(delivery.institution, delivery.user);
+        delivery.state = DeliveryState::Sending;
+        delivery.lease = *owner;
+        if delivery.attempts == 0 {
+            delivery.aging_since = now;
+        }
+        Claimed { recipients: recipients.remove(&delivery.id).unwrap_or_default(), delivery }
+    });
+    let deliveries = deliveries.collect();
+    Ok(Claim::Deliveries { deliveries, mailbox: mailbox.map(Box::new), sender: sender.name.clone() })
+}
+
+async fn recipients_of(
+    tx: &mut Tx,
+    institution: InstitutionId,
+    ids: &[DeliveryId],
+) -> Result<HashMap<DeliveryId, Vec<RecipientView>>> {
+    let rows: Vec<RecipientOf> = fetch_rows!(&mut **tx,
+        format!(
+            "SELECT {} FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
+             WHERE (d.id, d.institution_id) IN (VALUES {{}}) ORDER BY r.delivery_id, r.position",
+            RecipientOf::COLUMNS
+        );
+        ids, |id| id, institution
+    )?;
+    let mut found: HashMap<DeliveryId, Vec<RecipientView>> = HashMap::new();
+    for RecipientOf { delivery, kind, address, state, answer } in rows {
+        found.entry(delivery).or_default().push(RecipientView { kind, address, state, answer });
+    }
+    Ok(found)
+}
+
+/// Postpones a delivery that exceeds the daily limit. It is checked before there can be room: the limit may be raised.
+async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: Timestamp) -> Result<()> {
+    let most = limits.recipients_per_day;
+    execute!(&mut **tx,
+        "UPDATE deliveries SET next_attempt_at = $1, answer = CASE WHEN attempts = 0 THEN $2 ELSE answer END
+         WHERE id = $3 AND state IN ('queued', 'deferred')";
+        now.plus_ms(FULL_MS), format!("Waiting: this mailbox can write to {most} recipients in 24 hours."), delivery_id
+    )?;
+    Ok(())
+}
+
+/// Locks deliveries in the order of their ids: PostgreSQL's joins have an order of their own.
+pub(in crate::store) async fn lock(tx: &mut Tx, backend: DatabaseKind, ids: &[DeliveryId]) -> Result<()> {
+    if backend == DatabaseKind::Sqlite || ids.len() < 2 {
+        return Ok(());
+    }
+    let locked: Result<Vec<DeliveryId>> = fetch_rows!(&mut **tx,
+        "SELECT id FROM deliveries WHERE id IN (VALUES {}) ORDER BY id FOR UPDATE";
+        ids, |id| id
+    );
+    locked.map(|_| ())
+}
+
+/// Records that DATA begins. `false`: the lease is lost.
+pub(in crate::store) async fn start_data(tx: &mut Tx, starts: &[DataStart]) -> Result<Vec<bool>> {
+    let started: Vec<(DeliveryId, Uuid)> = fetch_rows!(&mut **tx,
+        "UPDATE deliveries SET data_started = 1
+         WHERE (id, lease_owner, institution_id) IN (VALUES {}) AND state = 'sending' RETURNING id, lease_owner";
+        starts, |start| start.delivery, start.owner, start.institution
+    )?;
+    let started: HashSet<(DeliveryId, Uuid)> = started.into_iter().collect();
+    let is_started = |start: &DataStart| started.contains(&(start.delivery, start.owner));
+    let mine: Vec<&DataStart> = starts.iter().filter(|start| is_started(start)).collect();
+    // Replies of an earlier attempt no longer count.
+    execute_rows!(&mut **tx,
+        "UPDATE recipients SET answer = '' WHERE delivery_id IN (VALUES {}) AND state = 'pending' AND answer <> ''";
+        mine.as_slice(), |start| start.delivery
+    )?;
+    let replies: Vec<Reply<'_>> = mine
+        .iter()
+        .flat_map(|start| start.refused.iter().map(|reply| Reply { delivery: start.delivery, reply }))
+        .collect();
+    put_recipients(tx, &replies).await?;
+    Ok(starts.iter().map(is_started).collect())
+}
+
+/// Records outcomes of attempts. `false`: the lease was lost, and nothing changed.
+pub(in crate::store) async fn record(tx: &mut Tx, outcomes: &[OutcomeRecord]) -> Result<Vec<bool>> {
+    let recorded: Vec<Recorded> = fetch_rows!(&mut **tx,
+        format!(
+            "UPDATE deliveries SET state = new.column4, next_attempt_at = new.column5, answer = new.column6, fault = new.column7,
+               attempts = attempts + new.column8, finished_at = new.column9, lease_owner = NULL, lease_until = NULL,
+               aging_since = CASE WHEN new.column10 = 1 THEN new.column11 ELSE aging_since END
+             FROM (VALUES {{}}) AS new
+             WHERE deliveries.id = new.column1 AND deliveries.lease_owner = new.column2
+               AND deliveries.institution_id = new.column3 AND deliveries.state = 'sending' RETURNING {}",
+            Recorded::COLUMNS
+        );
+        outcomes, |outcome| outcome.delivery, outcome.owner, outcome.institution, outcome.record.state,
+        outcome.record.next_attempt_at, outcome.record.answer, outcome.record.fault, outcome.record.counts,
+        outcome.finished_at(), outcome.held(), outcome.now
+    )?;
+    let recorded: HashMap<DeliveryId, Recorded> = recorded.into_iter().map(|row| (row.delivery, row)).collect();
+    let mine: Vec<&OutcomeRecord> =
+        outcomes.iter().filter(|outcome| recorded.contains_key(&outcome.delivery)).collect();
+    let replies: Vec<Reply<'_>> = mine
+        .iter()
+        .flat_map(|outcome| outcome.record.recipients.iter().map(|reply| Reply { delivery: outcome.delivery, reply }))
+        .collect();
+    put_recipients(tx, &replies).await?;
+    let sent: Vec<&OutcomeRecord> =
+        mine.iter().copied().filter(|outcome| outcome.record.state == DeliveryState::Sent).collect();
+    forget_all_sent(tx, &sent).await?;
+    for outcome in &mine {
+        let Some(row) = recorded.get(&outcome.delivery) else { continue };
+        if !row.data_started {
+            throttle::release_recipients(tx, row.institution, row.delivery).await?;
+        }
+        if row.bounced {
+            settle_returned(tx, row.delivery, outcome.now).await?;
+        }
+        tx.mail_changed(row.institution, row.writer);
+    }
+    Ok(outcomes.iter().map(|outcome| recorded.contains_key(&outcome.delivery)).collect())
+}
+
+impl OutcomeRecord {
+    fn finished_at(&self) -> Option<i64> {
+        self.record.state.is_final().then_some(self.now.0)
+    }
+
+    /// It could not be sent until now.
+    fn held(&self) -> bool {
+        self.record.state == DeliveryState::Queued && !self.record.counts
+    }
+}
+
+/// Finishes sent deliveries: pending recipients do not get them, and the text is kept only for those who did not.
+async fn forget_all_sent(tx: &mut Tx, sent: &[&OutcomeRecord]) -> Result<()> {
+    execute_rows!(&mut **tx,
+        "UPDATE recipients SET state = 'refused', answer = CASE WHEN recipients.answer = '' THEN new.column2 ELSE recipients.answer END
+         FROM (VALUES {}) AS new WHERE recipients.delivery_id = new.column1 AND recipients.state = 'pending'";
+        sent, |outcome| outcome.delivery, outcome.record.answer
+    )?;
+    execute_rows!(&mut **tx,
+        "UPDATE deliveries SET body_sealed = '' WHERE id IN (VALUES {})
+           AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'refused'))";
+        sent, |outcome| outcome.delivery
+    )
+}
+
+/// Replies about recipients that are still pending.
+async fn put_recipients(tx: &mut Tx, replies: &[Reply<'_>]) -> Result<()> {
+    for replies in replies.chunks(RECIPIENT_ROWS) {
+        execute_rows!(&mut **tx,
+            "UPDATE recipients SET state = new.column3, answer = new.column4 FROM (VALUES {}) AS new
+             WHERE recipients.delivery_id = new.column1 AND recipients.address = new.column2 AND recipients.state = 'pending'";
+            replies, |row| row.delivery, row.reply.address, row.reply.state, row.reply.answer
+        )?;
+    }
+    Ok(())
+}

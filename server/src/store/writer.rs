@@ -1,0 +1,252 @@
+//! Commits the outbox's writes in groups: one task commits what has gathered while the last commit waited for the disk.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::events::{Event, EventChannel};
+use super::outbox::{self, Claim, ClaimRequest, DataStart, Enqueue, Enqueuing, OutcomeRecord};
+use super::transaction::begin;
+use super::{DatabaseKind, Result, Store, StoreError};
+
+/// Writes of one transaction, at most.
+const MOST: usize = 128;
+
+pub(super) enum Write {
+    Claim(Asked<ClaimRequest, Claim>),
+    DataStart(Asked<DataStart, bool>),
+    Outcome(Asked<OutcomeRecord, bool>),
+    Enqueue(Asked<Enqueue, bool>),
+}
+
+/// A write, and where its result goes.
+pub(super) struct Asked<T, R> {
+    what: T,
+    reply: oneshot::Sender<Result<R>>,
+}
+
+/// Writes of one kind.
+struct Group<T, R> {
+    what: Vec<T>,
+    replies: Vec<oneshot::Sender<Result<R>>>,
+}
+
+impl<T, R> Default for Group<T, R> {
+    fn default() -> Self {
+        Self { what: Vec::new(), replies: Vec::new() }
+    }
+}
+
+impl<T, R> Group<T, R> {
+    fn push(&mut self, Asked { what, reply }: Asked<T, R>) {
+        self.what.push(what);
+        self.replies.push(reply);
+    }
+
+    fn singles(self, wrap: fn(Asked<T, R>) -> Write) -> impl Iterator<Item = Write> {
+        self.what.into_iter().zip(self.replies).map(move |(what, reply)| wrap(Asked { what, reply }))
+    }
+
+    fn answer(self, results: Vec<R>) {
+        for (reply, result) in self.replies.into_iter().zip(results) {
+            // Whoever asked may have ended.
+            let _ = reply.send(Ok(result));
+        }
+    }
+
+    fn fail(self, error: &Arc<StoreError>) {
+        for reply in self.replies {
+            let _ = reply.send(Err(StoreError::Shared(Arc::clone(error))));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    claims: Group<ClaimRequest, Claim>,
+    starts: Group<DataStart, bool>,
+    outcomes: Group<OutcomeRecord, bool>,
+    enqueues: Group<Enqueue, bool>,
+}
+
+impl Batch {
+    fn push(&mut self, write: Write) {
+        match write {
+            Write::Claim(asked) => self.claims.push(asked),
+            Write::DataStart(asked) => self.starts.push(asked),
+            Write::Outcome(asked) => self.outcomes.push(asked),
+            Write::Enqueue(asked) => self.enqueues.push(asked),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.claims.what.len() + self.starts.what.len() + self.outcomes.what.len() + self.enqueues.what.len()
+    }
+
+    fn singles(self) -> impl Iterator<Item = Self> {
+        let writes = self.claims.singles(Write::Claim).chain(self.starts.singles(Write::DataStart));
+        let writes = writes.chain(self.outcomes.singles(Write::Outcome)).chain(self.enqueues.singles(Write::Enqueue));
+        writes.map(|write| {
+            let mut batch = Self::default();
+            batch.push(write);
+            batch
+        })
+    }
+
+    fn fail(self, error: StoreError) {
+        let error = Arc::new(error);
+        self.claims.fail(&error);
+        self.starts.fail(&error);
+        self.outcomes.fail(&error);
+        self.enqueues.fail(&error);
+    }
+}
+
+/// The results of a batch, in the order of its writes.
+struct Done {
+    claims: Vec<Claim>,
+    starts: Vec<bool>,
+    outcomes: Vec<bool>,
+    enqueues: Vec<bool>,
+    news: Vec<Event>,
+}
+
+impl Done {
+    fn changes_nothing(&self, batch: &Batch) -> bool {
+        let is_empty = |claim: &Claim| matches!(claim, Claim::Nothing | Claim::NoConnection(_) | Claim::Throttled(_));
+        batch.len() == self.claims.len() && self.claims.iter().all(is_empty)
+    }
+}
+
+enum Failure {
+    /// One of the writes: the others may succeed.
+    OneOf(StoreError),
+    /// The transaction: the database is busy or away, or it is unknown whether it was committed.
+    All(StoreError),
+}
+
+/// Sends writes to the task. It ends with the last of these.
+#[derive(Debug, Clone)]
+pub(super) struct Writer(mpsc::UnboundedSender<Write>);
+
+impl Writer {
+    pub(super) fn start(pool: sqlx::AnyPool, backend: DatabaseKind, channel: EventChannel) -> Self {
+        // As many wait as there are senders and requests, which have limits of their own.
+        let (asked, mut waiting) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let committer = Committer { pool, backend, channel };
+            while let Some(first) = waiting.recv().await {
+                let mut batch = Batch::default();
+                batch.push(first);
+                while batch.len() < MOST {
+                    let Ok(next) = waiting.try_recv() else { break };
+                    batch.push(next);
+                }
+                // A panic must not end the task; those who asked see that their reply does not come.
+                if let Err(error) = tokio::spawn(committer.clone().commit(batch)).await {
+                    tracing::error!("a group of writes failed: {error}");
+                }
+            }
+        });
+        Self(asked)
+    }
+
+    /// Submits a write at once; the future waits for its commit.
+    fn submit<T, R>(&self, write: fn(Asked<T, R>) -> Write, what: T) -> impl Future<Output = Result<R>> + use<T, R> {
+        let (reply, result) = oneshot::channel();
+        let sent = self.0.send(write(Asked { what, reply }));
+        async move {
+            let gone = || StoreError::Database(sqlx::Error::WorkerCrashed);
+            sent.map_err(|_| gone())?;
+            result.await.map_err(|_| gone())?
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Committer {
+    pool: sqlx::AnyPool,
+    backend: DatabaseKind,
+    channel: EventChannel,
+}
+
+impl Committer {
+    async fn commit(self, batch: Batch) {
+        let failed = match self.attempt(&batch).await {
+            Ok(done) => return self.answer(batch, done).await,
+            Err(Failure::OneOf(_)) if batch.len() > 1 => None,
+            Err(Failure::OneOf(error) | Failure::All(error)) => Some(error),
+        };
+        if let Some(error) = failed {
+            return batch.fail(error);
+        }
+        for single in batch.singles() {
+            match self.attempt(&single).await {
+                Ok(done) => self.answer(single, done).await,
+                Err(Failure::OneOf(error) | Failure::All(error)) => single.fail(error),
+            }
+        }
+    }
+
+    async fn answer(&self, batch: Batch, Done { claims, starts, outcomes, enqueues, news }: Done) {
+        batch.claims.answer(claims);
+        batch.starts.answer(starts);
+        batch.outcomes.answer(outcomes);
+        batch.enqueues.answer(enqueues);
+        self.channel.publish_all(&self.pool, news).await;
+    }
+
+    async fn attempt(&self, batch: &Batch) -> Result<Done, Failure> {
+        let mut tx = begin(&self.pool, self.backend).await.map_err(Failure::All)?;
+        let mut done = self.write(&mut tx, batch).await.map_err(Failure::OneOf)?;
+        if done.changes_nothing(batch) {
+            // Rolled back: a commit would wait for the disk.
+            return Ok(done);
+        }
+        let changed = tx.commit_naming_users().await.map_err(Failure::All)?;
+        done.news = changed.into_iter().map(Event::Mail).collect();
+        Ok(done)
+    }
+
+    async fn write(&self, tx: &mut super::Tx, batch: &Batch) -> Result<Done> {
+        let claims = match batch.claims.what.as_slice() {
+            [] => Vec::new(),
+            requests => outbox::claim(tx, requests).await?,
+        };
+        let mut ids: Vec<_> = batch.starts.what.iter().map(|start| start.delivery).collect();
+        ids.extend(batch.outcomes.what.iter().map(|outcome| outcome.delivery));
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
+            return Err(StoreError::Database(sqlx::Error::RowNotFound));
+        }
+        outbox::lock(tx, self.backend, &ids).await?;
+        let starts = outbox::start_data(tx, &batch.starts.what).await?;
+        let outcomes = outbox::record(tx, &batch.outcomes.what).await?;
+        let enqueues: Vec<Enqueuing<'_>> = batch.enqueues.what.iter().map(Enqueue::borrowed).collect();
+        let enqueues = outbox::enqueue(tx, &enqueues).await?;
+        Ok(Done { claims, starts, outcomes, enqueues, news: Vec::new() })
+    }
+}
+
+impl Store {
+    /// Claims the oldest due deliveries of a queue.
+    pub async fn claim_deliveries(&self, request: ClaimRequest) -> Result<Claim> {
+        self.writer.submit(Write::Claim, request).await
+    }
+
+    /// Records that DATA begins. `false`: the lease is lost.
+    pub async fn start_data(&self, start: DataStart) -> Result<bool> {
+        self.writer.submit(Write::DataStart, start).await
+    }
+
+    /// Records the outcome of an attempt, beginning at once. `false`: the lease was lost, and nothing changed.
+    pub fn record_outcome(&self, outcome: OutcomeRecord) -> impl Future<Output = Result<bool>> + use<> {
+        self.writer.submit(Write::Outcome, outcome)
+    }
+
+    /// Queues a delivery together with others. `false`: its idempotency key exists already.
+    pub async fn enqueue_in_group(&self, enqueue: Enqueue) -> Result<bool> {
+        self.writer.submit(Write::Enqueue, enqueue).await
+    }
+}

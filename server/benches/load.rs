@@ -1,0 +1,220 @@
+//! Load for the measurements of `make bench`: drives the outbox, and prints one line of JSON.
+//!
+//! `end2end/bench/run.mjs` starts it beside the peers that it is compared with.
+
+#[path = "../tests/it/common/mod.rs"]
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use app::model::{DeliveryId, EmailAddress, RecipientKind};
+use clap::{Parser, Subcommand};
+use common::{Database, Seat, World};
+use futures::StreamExt;
+use serde_json::json;
+use server::clock::Clock;
+use server::message::addresses::Named;
+use server::message::build::Written;
+use server::outbox::{QueuedBody, body_place};
+use server::store::{Enqueue, NewDelivery, SendQueue};
+use server::vault::Secret;
+use sqlx::Connection;
+
+/// Enqueues under way at one time, as many requests would make.
+const CALLERS: usize = 64;
+
+const POLL: Duration = Duration::from_millis(10);
+
+#[derive(Parser)]
+struct Arguments {
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// The mail server, `localhost:PORT`
+    #[arg(long, default_value = "localhost:1")]
+    smtp: String,
+    /// Its certificate
+    #[arg(long)]
+    ca: Option<std::path::PathBuf>,
+    /// `sqlite`, or the URL of a PostgreSQL server
+    #[arg(long, default_value = "sqlite")]
+    database: String,
+    /// Size of a message, in bytes
+    #[arg(long, default_value_t = 2048)]
+    bytes: usize,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Queues messages and sends them: all at once, and sending alone
+    Send { mailboxes: usize, messages: usize },
+    /// Queues one message at a time; prints when each was submitted
+    Latency {
+        messages: usize,
+        /// Milliseconds between two
+        pause: u64,
+    },
+}
+
+struct Bench {
+    world: World,
+    seats: Vec<Seat>,
+    bytes: usize,
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Processor time of this process, in milliseconds.
+fn cpu() -> f64 {
+    let statistics = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // The name of the program, in parentheses, may contain blanks. Ticks are hundredths of a second.
+    let fields: Vec<&str> = statistics.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+}
+
+/// Milliseconds since 1970.
+fn now() -> f64 {
+    #[expect(clippy::disallowed_methods, reason = "compared with the clock of another process")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() * 1000.0
+}
+
+impl Bench {
+    async fn start(arguments: &Arguments, mailboxes: usize) -> Self {
+        let database = match arguments.database.as_str() {
+            "sqlite" => Database::sqlite(),
+            url => Database::postgres_at(url).await,
+        };
+        let mut settings = vec![
+            ("ENTREPOST_MICROSOFT_SMTP", arguments.smtp.clone()),
+            ("ENTREPOST_MESSAGES_PER_MINUTE", "100000000".to_owned()),
+            ("ENTREPOST_RECIPIENTS_PER_DAY", "100000000".to_owned()),
+        ];
+        if let Some(ca) = &arguments.ca {
+            settings.push(("ENTREPOST_EXTRA_CA_FILE", ca.display().to_string()));
+        }
+        let world = World::start_with(&database, Clock::system(), &settings).await;
+        // The database must outlive the world; its directory goes with the process.
+        std::mem::forget(database);
+        let mut seats = Vec::new();
+        for number in 0..mailboxes {
+            seats.push(world.newcomer(&format!("m{number}@demo.example")).await);
+        }
+        Self { world, seats, bytes: arguments.bytes }
+    }
+
+    /// What a server function does with a message: build, seal, commit.
+    async fn enqueue(&self, number: usize) {
+        let services = &self.world.services;
+        let seat = &self.seats[number % self.seats.len()];
+        let from = EmailAddress::parse(&format!("m{}@demo.example", number % self.seats.len())).unwrap();
+        let to = EmailAddress::parse("other@demo.example").unwrap();
+        let (id, now) = (DeliveryId(services.clock.uuid()), services.clock.now());
+        let message_id = format!("<{}@demo.example>", id.0);
+        let subject = format!("bench {number}");
+        let written = Written {
+            from: &from,
+            to: &[Named { name: None, address: to.clone() }],
+            cc: &[],
+            subject: &subject,
+            text: &"Text. ".repeat(self.bytes / 6),
+            at: now,
+            message_id: &message_id,
+            references: &[],
+            files: Vec::new(),
+        };
+        let body = Secret::new(serde_json::to_string(&QueuedBody::of(written.build().unwrap())).unwrap());
+        let new = NewDelivery {
+            id,
+            user: Some(seat.user),
+            idempotency_key: id.to_string(),
+            message_id,
+            from: from.to_string(),
+            subject,
+            body_sealed: services.vault.seal(&body_place(id), &body).unwrap(),
+            form_sealed: String::new(),
+            recipients: vec![(RecipientKind::To, to.to_string())],
+        };
+        let enqueue = Enqueue { queue: SendQueue::of_mailbox(seat.key()), new, now };
+        assert!(services.store.enqueue_in_group(enqueue).await.unwrap());
+        services.outbox.wake();
+    }
+
+    async fn enqueue_all(&self, messages: usize) {
+        let enqueues = futures::stream::iter(0..messages).map(|number| self.enqueue(number));
+        enqueues.buffer_unordered(CALLERS).collect::<Vec<()>>().await;
+    }
+
+    fn run(&self) {
+        tokio::spawn(Arc::clone(&self.world.services.outbox).run(self.world.services.tasks.clone()));
+    }
+
+    /// Waits until nothing waits to be sent or recorded, and checks that all is sent.
+    async fn sent(&self, messages: usize, poll: Duration) {
+        let url = self.world.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").unwrap();
+        let mut database = sqlx::AnyConnection::connect(&url.1).await.unwrap();
+        let under_way = "SELECT CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE state IN ('queued', 'deferred'))
+            OR EXISTS (SELECT 1 FROM deliveries WHERE state = 'sending') THEN 1 ELSE 0 END";
+        while sqlx::query_scalar::<_, i64>(under_way).fetch_one(&mut database).await.unwrap() == 1 {
+            tokio::time::sleep(poll).await;
+        }
+        let sent = "SELECT COUNT(*) FROM deliveries WHERE state = 'sent'";
+        let sent: i64 = sqlx::query_scalar(sent).fetch_one(&mut database).await.unwrap();
+        assert_eq!(sent, i64::try_from(messages).unwrap());
+    }
+}
+
+async fn send(arguments: &Arguments, mailboxes: usize, messages: usize) -> serde_json::Value {
+    let bench = Bench::start(arguments, mailboxes).await;
+    bench.run();
+    let (began, used) = (Instant::now(), cpu());
+    bench.enqueue_all(messages).await;
+    let queued = milliseconds(began);
+    bench.sent(messages, POLL).await;
+    let (whole, whole_cpu) = (milliseconds(began), cpu() - used);
+    bench.world.services.stop.cancel();
+
+    // Sending alone: everything is queued before.
+    let bench = Bench::start(arguments, mailboxes).await;
+    let used = cpu();
+    bench.enqueue_all(messages).await;
+    let queue_cpu = cpu() - used;
+    let (began, used) = (Instant::now(), cpu());
+    bench.run();
+    bench.sent(messages, POLL).await;
+    json!({
+        "milliseconds": whole, "cpu": whole_cpu, "queued": queued, "queue_cpu": queue_cpu,
+        "send_milliseconds": milliseconds(began), "send_cpu": cpu() - used, "rss": common::memory(),
+    })
+}
+
+async fn latency(arguments: &Arguments, messages: usize, pause: u64) -> serde_json::Value {
+    let bench = Bench::start(arguments, 1).await;
+    bench.run();
+    let mut times = Vec::new();
+    for number in 0..messages {
+        times.push((format!("bench {number}"), now()));
+        bench.enqueue(number).await;
+        bench.sent(number + 1, POLL / 10).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    json!(times)
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    let filter = server::logging::filter("warn").unwrap();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match &arguments.what {
+        Some(What::Send { mailboxes, messages }) => send(&arguments, *mailboxes, *messages).await,
+        Some(What::Latency { messages, pause }) => latency(&arguments, *messages, *pause).await,
+        None => return,
+    };
+    println!("{result}");
+}

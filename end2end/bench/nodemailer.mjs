@@ -10,14 +10,14 @@ import { createTransport } from 'nodemailer';
 const [, , mode, port, ca, ...rest] = process.argv;
 const pool = user =>
     createTransport({
-        host: 'localhost',
+        host: '127.0.0.1',
         port: Number(port),
         secure: false,
         requireTLS: true,
         pool: true,
         maxConnections: 3,
         maxMessages: Infinity,
-        tls: { ca: readFileSync(ca) },
+        tls: { ca: readFileSync(ca), servername: 'localhost' },
         auth: { type: 'OAuth2', user, accessToken: 'x'.repeat(1500) },
     });
 const message = (user, subject, bytes) => ({ from: user, to: 'other@demo.example', subject, text: 'Text. '.repeat(bytes / 6) });

@@ -248,7 +248,7 @@ impl Tokens {
     }
 
     /// Publishes a token to waiting replicas, which also keep it in memory only.
-    async fn hand_on(&self, mailbox: &Mailbox, token: &AccessToken) {
+    fn hand_on(&self, mailbox: &Mailbox, token: &AccessToken) {
         if self.store.backend() != DatabaseKind::Postgres {
             return;
         }
@@ -260,7 +260,7 @@ impl Tokens {
         };
         let text = serde_json::to_string(&travelling).map(Secret::new);
         if let Some(sealed) = text.ok().and_then(|text| self.vault.seal(&travel_place(mailbox.id), &text).ok()) {
-            self.store.publish(Event::Token(mailbox.id, sealed)).await;
+            self.store.publish(Event::Token(mailbox.id, sealed));
         }
     }
 
@@ -380,7 +380,7 @@ impl Tokens {
         }
         let token = AccessToken::from(&granted);
         self.remember(key.id, &mailbox.sign_in_name, token.clone());
-        self.hand_on(&mailbox, &token).await;
+        self.hand_on(&mailbox, &token);
         Ok(token)
     }
 
@@ -395,7 +395,7 @@ impl Tokens {
             let problem = Fault::identity(&error, now);
             let state = MailboxState::NeedsReconnect;
             self.store.set_mailbox_state(mailbox.key(), state, Some(&problem), None, now).await?;
-            self.store.publish(Event::Mail(mailbox.user)).await;
+            self.store.publish(Event::Mail(mailbox.user));
             locked(&self.cache).remove(&mailbox.id);
         }
         if error.is_wrong_client() {

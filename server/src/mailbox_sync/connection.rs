@@ -68,7 +68,7 @@ impl MailboxWorker {
             let Some(mailbox) = self.sync.store.mailbox(self.key).await? else { return Ok(()) };
             let problem = error.fault(&self.sync.server, self.sync.clock.now()).of_folder();
             if self.sync.store.set_folder_problem(self.key, folder, &problem).await? {
-                self.sync.store.publish(Event::Mail(mailbox.user)).await;
+                self.sync.store.publish(Event::Mail(mailbox.user));
             }
             Ok::<_, SyncError>(())
         };
@@ -80,7 +80,7 @@ impl MailboxWorker {
     pub(super) async fn store_problem(&self, mailbox: &Mailbox, problem: Option<&Fault>) -> Result<(), SyncError> {
         let now = self.sync.clock.now();
         self.sync.store.set_sync_problem(mailbox.key(), problem, now).await?;
-        self.sync.store.publish(Event::Mail(mailbox.user)).await;
+        self.sync.store.publish(Event::Mail(mailbox.user));
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl MailboxWorker {
         if let Some(mailbox) = mailbox.filter(|mailbox| mailbox.state == MailboxState::Connected) {
             let (state, problem, next) = (MailboxState::Blocked, error.fault(&sync.server, now), now.plus_ms(60_000));
             sync.store.set_mailbox_state(self.key, state, Some(&problem), Some(next), now).await?;
-            sync.store.publish(Event::Mail(mailbox.user)).await;
+            sync.store.publish(Event::Mail(mailbox.user));
         }
         Ok(())
     }

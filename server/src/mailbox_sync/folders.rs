@@ -138,7 +138,7 @@ pub(super) async fn folder(
     sync.store.sync_folder(key, &seen, &change).await?;
     event |= changed || before.is_none_or(|folder| folder.synced_at.is_none());
     if event {
-        sync.store.publish(Event::Mail(mailbox.user)).await;
+        sync.store.publish(Event::Mail(mailbox.user));
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ impl MailboxSync {
                 if self.store.mailbox(mailbox).await?.is_none() {
                     return Err(SyncError::Gone);
                 }
-                self.store.publish(Event::ConnectionWanted(mailbox.id, self.owner)).await;
+                self.store.publish(Event::ConnectionWanted(mailbox.id, self.owner));
                 asked = Some(Instant::now());
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -120,7 +120,7 @@ impl MailboxSync {
         }
         locked(&self.leased).remove(&mailbox);
         match self.store.end_lease(Lease::Connection, mailbox, self.owner).await {
-            Ok(()) => self.store.publish(Event::ConnectionReleased(mailbox, self.owner)).await,
+            Ok(()) => self.store.publish(Event::ConnectionReleased(mailbox, self.owner)),
             // It expires.
             Err(error) => tracing::warn!("cannot release the lease of a connection: {error}"),
         }
@@ -133,8 +133,8 @@ impl MailboxSync {
     }
 
     /// Announces a watched folder to the holder of the connection.
-    pub(super) async fn announce_watch(&self, mailbox: MailboxKey, folder: &str) {
-        self.store.publish(Event::FolderWatched(mailbox.institution, mailbox.id, self.owner, folder.to_owned())).await;
+    pub(super) fn announce_watch(&self, mailbox: MailboxKey, folder: &str) {
+        self.store.publish(Event::FolderWatched(mailbox.institution, mailbox.id, self.owner, folder.to_owned()));
     }
 
     /// Handles events of other replicas until the store is closed.

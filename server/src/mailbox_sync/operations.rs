@@ -18,7 +18,7 @@ impl MailboxWorker {
         match command {
             // Another replica holds the connection: it syncs, and its event reaches this replica too.
             Command::Sync { folder } if !self.may_watch().await? => {
-                self.sync.announce_watch(self.key, folder).await;
+                self.sync.announce_watch(self.key, folder);
                 Ok(Reply::Done)
             }
             Command::Sync { folder } => self.sync(folder).await.map(|()| Reply::Done),

@@ -150,7 +150,7 @@ impl MailboxWorker {
             Ok(true) => {}
             Ok(false) => {
                 for folder in looked {
-                    self.sync.announce_watch(self.key, folder).await;
+                    self.sync.announce_watch(self.key, folder);
                 }
                 let patience = self.stands_back.map_or(ANNOUNCE_INTERVAL, |until| {
                     until.saturating_duration_since(Instant::now()) + Duration::from_millis(50)

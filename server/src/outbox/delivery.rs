@@ -183,6 +183,7 @@ impl Outbox {
             delivery: delivery.id,
             owner: delivery.lease,
             refused: noted,
+            again: delivery.attempts > 0,
         };
         // The outcome of the message before is committed with it.
         let before = async {

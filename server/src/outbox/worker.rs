@@ -197,7 +197,7 @@ impl Outbox {
                 },
                 Claim::NoConnection(sender) => {
                     self.sessions.close_idle(|owner| owner.sender == sender);
-                    self.store.publish(Event::SenderWaits(sender)).await;
+                    self.store.publish(Event::SenderWaits(sender));
                     return Ok(());
                 }
                 Claim::Throttled(until) => return self.store.pause_queue(queue, until).await,
@@ -307,6 +307,7 @@ impl Outbox {
     ) -> Result<bool> {
         let Claimed { delivery, recipients } = claimed;
         let others_have_it = recipients.iter().any(|recipient| recipient.state == RecipientState::Accepted);
+        let pending = recipients.iter().filter(|recipient| recipient.state == RecipientState::Pending).count();
         let attempted = Box::pin(self.attempt(queue, mailbox, claimed, open_session, recording)).await?;
         if let Some(before) = recording.take() {
             before.await;
@@ -334,7 +335,7 @@ impl Outbox {
             counts: next.counts,
         };
         let (institution, delivery, owner) = (delivery.institution, delivery.id, delivery.lease);
-        let mut recorded = self.record(OutcomeRecord { institution, delivery, owner, record, now });
+        let mut recorded = self.record(OutcomeRecord { institution, delivery, owner, record, pending, now });
         if let (SendOutcome::Accepted { .. }, None) = (&outcome, next.pause_queue)
             && mailbox.is_none_or(|mailbox| mailbox.state == MailboxState::Connected)
         {

@@ -66,7 +66,7 @@ impl Accounts for Handle {
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie> {
         if let Some(person) = &visitor.person {
             self.store.end_session(visitor.institution.id, person.session()).await?;
-            self.store.publish(Event::Mail(person.user_id())).await;
+            self.store.publish(Event::Mail(person.user_id()));
         }
         Ok(sessions::cookie(self, sessions::SESSION, "", 0))
     }
@@ -208,7 +208,7 @@ impl Accounts for Handle {
         self.store.set_role(&mut tx, institution, user, role).await?;
         self.store.end_sessions_of(&mut tx, institution, user).await?;
         tx.commit().await?;
-        self.store.publish(Event::Mail(user)).await;
+        self.store.publish(Event::Mail(user));
         let what = if role == Role::Administrator { "an administrator" } else { "a user" };
         Ok(Notice::new(Tone::Success, format!("{} is now {what}.", person.address), "They have to sign in again."))
     }
@@ -242,7 +242,7 @@ impl Accounts for Handle {
         let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await?;
         tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
-        self.store.publish(Event::Mail(user)).await;
+        self.store.publish(Event::Mail(user));
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disabled.", person.address),

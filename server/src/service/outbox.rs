@@ -240,7 +240,7 @@ impl Outbox for Handle {
             Ok(Reply::Found(Some(folder))) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await?;
-                self.store.publish(Event::Mail(user.user_id())).await;
+                self.store.publish(Event::Mail(user.user_id()));
                 Ok(Notice::new(Tone::Success, "Delivered to Microsoft.", format!("The copy is in {folder}.")))
             }
             Ok(_) => Ok(Notice::new(

@@ -167,7 +167,7 @@ impl Services {
             self.mark_answered(user, &draft_body);
         }
         self.outbox.wake();
-        self.store.publish(Event::Mail(user.user_id())).await;
+        self.store.publish(Event::Mail(user.user_id()));
         Ok(sending)
     }
 }

@@ -19,6 +19,8 @@ pub enum DatabaseKind {
 const PAGE: u64 = 4_096;
 /// Deadline for an answer of a database server.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A connection that was idle for this long may have ended.
+const TESTED_WHEN_IDLE: Duration = Duration::from_secs(1);
 
 /// Readers never wait for the writer (WAL); a writer waits up to five seconds for another; a commit survives a crash.
 const PRAGMAS: &str =
@@ -60,6 +62,16 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, D
     let pool = AnyPoolOptions::new()
         .max_connections(if backend == DatabaseKind::Sqlite { 8 } else { 16 })
         .acquire_timeout(PATIENCE)
+        // A connection that was just used is not tested again.
+        .test_before_acquire(false)
+        .before_acquire(|connection: &mut AnyConnection, use_| {
+            Box::pin(async move {
+                if use_.idle_for >= TESTED_WHEN_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(move |connection: &mut AnyConnection, _| Box::pin(prepare(connection, backend, limit)))
         .after_release(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {

@@ -3,14 +3,16 @@
 //! Events may be lost when a connection breaks, so every subscriber also polls.
 
 use crate::store::sql::{bind_rows, powers_of_two};
-use std::sync::{Arc, Weak};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use app::model::{InstitutionId, MailboxId, UserId};
 use sqlx::AnyPool;
 use sqlx::postgres::PgListener;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
 use super::{Result, Store};
@@ -82,45 +84,79 @@ impl Event {
 pub(super) struct EventChannel {
     here: broadcast::Sender<Event>,
     /// Other replicas listen.
-    listener: Option<Arc<Listener>>,
+    replicas: Option<Arc<Replicas>>,
 }
 
 #[derive(Debug)]
-struct Listener(tokio::task::AbortHandle);
+struct Replicas {
+    /// `None` once the store closes.
+    notices: Mutex<Option<(mpsc::UnboundedSender<Event>, JoinHandle<()>)>>,
+    listening: AbortHandle,
+}
 
-impl Drop for Listener {
+impl Replicas {
+    fn lock(&self) -> MutexGuard<'_, Option<(mpsc::UnboundedSender<Event>, JoinHandle<()>)>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Replicas {
     fn drop(&mut self) {
-        self.0.abort();
+        self.listening.abort();
     }
 }
 
 impl EventChannel {
     /// `postgres`: URL of the shared server. LISTEN is active when this returns.
-    pub(super) async fn open(postgres: Option<&str>) -> Result<Self> {
+    pub(super) async fn open(postgres: Option<&str>, pool: &AnyPool) -> Result<Self> {
         let (here, _) = broadcast::channel(BACKLOG);
-        let Some(url) = postgres else { return Ok(Self { here, listener: None }) };
+        let Some(url) = postgres else { return Ok(Self { here, replicas: None }) };
         let first = connect(url).await?;
-        let task = tokio::spawn(listen(url.to_owned(), first, here.clone()));
-        Ok(Self { here, listener: Some(Arc::new(Listener(task.abort_handle()))) })
+        let listening = tokio::spawn(listen(url.to_owned(), first, here.clone()));
+        let (notices, waiting) = mpsc::unbounded_channel();
+        // Ends with the sender.
+        let notices = Mutex::new(Some((notices, tokio::spawn(notify(pool.clone(), waiting)))));
+        Ok(Self { here, replicas: Some(Arc::new(Replicas { notices, listening: listening.abort_handle() })) })
     }
 
-    /// Publishes events to this process and to the other replicas. A failure is ignored: subscribers also poll.
-    pub(super) async fn publish_all(&self, pool: &AnyPool, events: Vec<Event>) {
-        if self.listener.is_some() {
-            let notices: Vec<String> = events.iter().flat_map(|event| notices(&event.to_text())).collect();
-            for notices in powers_of_two(&notices) {
-                let query = bind_rows!(
-                    format!("SELECT COUNT(pg_notify('{CHANNEL}', column1)) FROM (VALUES {{}}) AS notices");
-                    notices.iter(), |notice| notice
-                );
-                if let Err(error) = query.execute(pool).await {
-                    tracing::warn!("cannot notify other replicas: {error}");
-                }
-            }
+    /// Passes on what was published, and ends.
+    pub(super) async fn close(&self) {
+        let notices = self.replicas.as_ref().and_then(|replicas| replicas.lock().take());
+        if let Some((notices, notifying)) = notices {
+            drop(notices);
+            let _ = notifying.await;
         }
+    }
+
+    /// Publishes events to this process, and soon to the other replicas. A failure is ignored: subscribers also poll.
+    pub(super) fn publish(&self, events: impl IntoIterator<Item = Event>) {
         for event in events {
+            if let Some(replicas) = &self.replicas
+                && let Some((notices, _)) = &*replicas.lock()
+            {
+                let _ = notices.send(event.clone());
+            }
             // Nobody may listen.
             let _ = self.here.send(event);
+        }
+    }
+}
+
+/// Passes events on to the other replicas: together what gathers meanwhile, each once.
+async fn notify(pool: AnyPool, mut waiting: mpsc::UnboundedReceiver<Event>) {
+    let mut events = Vec::new();
+    while waiting.recv_many(&mut events, BACKLOG).await > 0 {
+        let mut seen = HashSet::new();
+        let texts = events.drain(..).map(|event| event.to_text()).filter(|text| seen.insert(text.clone()));
+        let notices: Vec<String> = texts.flat_map(|text| notices(&text)).collect();
+        for notices in powers_of_two(&notices) {
+            let query = bind_rows!(
+                format!("SELECT COUNT(pg_notify('{CHANNEL}', column1)) FROM (VALUES {{}}) AS notices");
+                notices.iter(), |notice| notice
+            );
+            if let Err(error) = query.execute(&pool).await {
+                tracing::warn!("cannot notify other replicas: {error}");
+            }
         }
     }
 }
@@ -207,8 +243,8 @@ async fn listen(url: String, first: PgListener, here: broadcast::Sender<Event>) 
 
 impl Store {
     /// Publishes an event to this process and to the other replicas. A failure is ignored: subscribers also poll.
-    pub async fn publish(&self, event: Event) {
-        self.channel.publish_all(&self.pool, vec![event]).await;
+    pub fn publish(&self, event: Event) {
+        self.channel.publish([event]);
     }
 
     pub fn events(&self) -> broadcast::Receiver<Event> {

@@ -121,7 +121,7 @@ impl Store {
     pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
         let (pool, backend) = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url)).await?;
+        let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url), &pool).await?;
         let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
         let writer = writer::Writer::start(pool.clone(), backend, channel.clone());
         Ok(Self { pool, backend, channel, writer, watch: std::sync::Arc::new(watch) })
@@ -134,6 +134,7 @@ impl Store {
 
     pub async fn close(&self) {
         self.watch.stop();
+        self.channel.close().await;
         self.pool.close().await;
     }
 

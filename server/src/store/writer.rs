@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::{Event, EventChannel};
-use super::outbox::{self, Claim, ClaimRequest, DataStart, Enqueue, Enqueuing, OutcomeRecord};
+use super::outbox::{self, Claim, ClaimRequest, DataStart, Enqueue, Enqueuing, HeldDeliveries, OutcomeRecord};
 use super::transaction::begin;
 use super::{DatabaseKind, Result, Store, StoreError};
 
@@ -173,7 +173,7 @@ struct Committer {
 impl Committer {
     async fn commit(self, batch: Batch) {
         let failed = match self.attempt(&batch).await {
-            Ok(done) => return self.answer(batch, done).await,
+            Ok(done) => return self.answer(batch, done),
             Err(Failure::OneOf(_)) if batch.len() > 1 => None,
             Err(Failure::OneOf(error) | Failure::All(error)) => Some(error),
         };
@@ -182,18 +182,18 @@ impl Committer {
         }
         for single in batch.singles() {
             match self.attempt(&single).await {
-                Ok(done) => self.answer(single, done).await,
+                Ok(done) => self.answer(single, done),
                 Err(Failure::OneOf(error) | Failure::All(error)) => single.fail(error),
             }
         }
     }
 
-    async fn answer(&self, batch: Batch, Done { claims, starts, outcomes, enqueues, news }: Done) {
+    fn answer(&self, batch: Batch, Done { claims, starts, outcomes, enqueues, news }: Done) {
         batch.claims.answer(claims);
         batch.starts.answer(starts);
         batch.outcomes.answer(outcomes);
         batch.enqueues.answer(enqueues);
-        self.channel.publish_all(&self.pool, news).await;
+        self.channel.publish(news);
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<Done, Failure> {
@@ -220,9 +220,9 @@ impl Committer {
             // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
             return Err(StoreError::Database(sqlx::Error::RowNotFound));
         }
-        outbox::lock(tx, self.backend, &ids).await?;
-        let starts = outbox::start_data(tx, &batch.starts.what).await?;
-        let outcomes = outbox::record(tx, &batch.outcomes.what).await?;
+        let held = HeldDeliveries::lock(tx, self.backend, &batch.starts.what, &batch.outcomes.what).await?;
+        let starts = outbox::start_data(tx, &held, &batch.starts.what).await?;
+        let outcomes = outbox::record(tx, &held, &batch.outcomes.what).await?;
         let enqueues: Vec<Enqueuing<'_>> = batch.enqueues.what.iter().map(Enqueue::borrowed).collect();
         let enqueues = outbox::enqueue(tx, &enqueues).await?;
         Ok(Done { claims, starts, outcomes, enqueues, news: Vec::new() })

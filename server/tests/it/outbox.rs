@@ -342,7 +342,8 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
                     institution: seat.institution,
                     delivery: claimed[1],
                     owner: dead,
-                    refused: Vec::new()
+                    refused: Vec::new(),
+                    again: false
                 })
                 .await
                 .unwrap()
@@ -367,7 +368,8 @@ async fn what_a_killed_sender_left_is_sent_if_none_of_it_had_left_and_unknown_ot
                     institution: seat.institution,
                     delivery: claimed[0],
                     owner: dead,
-                    refused: Vec::new()
+                    refused: Vec::new(),
+                    again: false
                 })
                 .await
                 .unwrap(),
@@ -407,7 +409,8 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
                         institution: seat.institution,
                         delivery: delivery.id,
                         owner,
-                        refused: Vec::new()
+                        refused: Vec::new(),
+                        again: false
                     })
                     .await
                     .unwrap()
@@ -457,6 +460,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
                     delivery: claimed[0],
                     owner,
                     record: record.clone(),
+                    pending: 1,
                     now
                 })
                 .await
@@ -491,7 +495,13 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
         let again = delivery_of(claim_one(store, &queue, owner, until, limits, world.clock.now()).await);
         assert!(
             store
-                .start_data(DataStart { institution: seat.institution, delivery: again.id, owner, refused: Vec::new() })
+                .start_data(DataStart {
+                    institution: seat.institution,
+                    delivery: again.id,
+                    owner,
+                    refused: Vec::new(),
+                    again: false
+                })
                 .await
                 .unwrap()
         );

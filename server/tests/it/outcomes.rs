@@ -119,7 +119,13 @@ async fn what_is_found_among_the_sent_proves_nothing_for_who_was_refused() {
             state: RecipientState::Pending,
             answer: "451 later".to_owned(),
         }];
-        let start = DataStart { institution: seat.institution, delivery: id, owner: dead, refused: refused.to_vec() };
+        let start = DataStart {
+            institution: seat.institution,
+            delivery: id,
+            owner: dead,
+            refused: refused.to_vec(),
+            again: false,
+        };
         assert!(store.start_data(start).await.unwrap());
         store.reap_deliveries(now.plus_ms(1), now).await.unwrap();
         assert!(store.prove_sent(seat.institution, id, "found", now).await.unwrap());
@@ -240,6 +246,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
                     delivery: hanging.id,
                     owner,
                     record: record.clone(),
+                    pending: 1,
                     now
                 })
                 .await

@@ -112,7 +112,13 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
         rises("sending", true).await;
         assert!(
             store
-                .start_data(DataStart { institution: seed.one, delivery: new.id, owner, refused: Vec::new() })
+                .start_data(DataStart {
+                    institution: seed.one,
+                    delivery: new.id,
+                    owner,
+                    refused: Vec::new(),
+                    again: false
+                })
                 .await
                 .unwrap()
         );
@@ -131,6 +137,7 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
                     delivery: new.id,
                     owner,
                     record: record.clone(),
+                    pending: 1,
                     now: NOW
                 })
                 .await
@@ -144,6 +151,7 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
                     delivery: new.id,
                     owner,
                     record: record.clone(),
+                    pending: 1,
                     now: NOW
                 })
                 .await

@@ -59,7 +59,7 @@ impl Services {
         if !matches!(action, MailAction::Delete | MailAction::Restore) {
             self.store.note_flags(mailbox.key(), folder, &uids, note).await?;
         }
-        self.store.publish(Event::Mail(user.user_id())).await;
+        self.store.publish(Event::Mail(user.user_id()));
         let in_trash = find_folder(&known, folder).role == FolderRole::Trash;
         let count = if uids.len() == 1 { "1 message".to_owned() } else { format!("{} messages", uids.len()) };
         let moved = if let Reply::Moved(moved) = answer { moved } else { None };

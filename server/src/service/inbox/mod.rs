@@ -139,7 +139,7 @@ impl Inbox for Handle {
         if !chosen {
             return Err(AppError::refused("Deleted messages can't go to that folder. Choose another one.").into());
         }
-        self.store.publish(Event::Mail(user.user_id())).await;
+        self.store.publish(Event::Mail(user.user_id()));
         Ok(Notice::new(Tone::Success, format!("Deleted messages now go to {}.", readable(folder)), ""))
     }
 

@@ -162,7 +162,7 @@ impl Services {
             if let (Err(error), _) | (_, Err(SyncError::Store(error))) = (noted, flagged) {
                 tracing::warn!("cannot mark a message as read: {error}");
             }
-            store.publish(Event::Mail(mailbox.user)).await;
+            store.publish(Event::Mail(mailbox.user));
         });
     }
 }

@@ -47,6 +47,8 @@ pub struct DataStart {
     pub owner: Uuid,
     /// Recipients refused before DATA.
     pub refused: Vec<RecipientReply>,
+    /// There was an attempt before, whose replies no longer count.
+    pub again: bool,
 }
 
 /// The outcome of an attempt. A delivery that bounced meanwhile is recorded as bounced.
@@ -56,6 +58,8 @@ pub struct OutcomeRecord {
     pub delivery: DeliveryId,
     pub owner: Uuid,
     pub record: Record,
+    /// Recipients that were pending when it was claimed.
+    pub pending: usize,
     pub now: Timestamp,
 }
 
@@ -78,15 +82,17 @@ struct Reply<'a> {
     reply: &'a RecipientReply,
 }
 
-struct Recorded {
+/// A delivery that its claim still holds.
+struct Held {
+    owner: Uuid,
     delivery: DeliveryId,
     institution: InstitutionId,
     writer: Option<UserId>,
     data_started: bool,
     bounced: bool,
 }
-columns!(Recorded: delivery = "deliveries.id", institution = "deliveries.institution_id", writer = "deliveries.user_id",
-    data_started = "deliveries.data_started", bounced = "CASE WHEN deliveries.bounce_fault IS NULL THEN 0 ELSE 1 END");
+columns!(Held: owner = "lease_owner", delivery = "id", institution = "institution_id", writer = "user_id", data_started,
+    bounced = "CASE WHEN bounce_fault IS NULL THEN 0 ELSE 1 END");
 
 columns!(RecipientOf: delivery = "r.delivery_id", kind, address, state = "r.state", answer = "r.answer");
 
@@ -237,70 +243,97 @@ async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: T
     Ok(())
 }
 
-/// Locks deliveries in the order of their ids: PostgreSQL's joins have an order of their own.
-pub(in crate::store) async fn lock(tx: &mut Tx, backend: DatabaseKind, ids: &[DeliveryId]) -> Result<()> {
-    if backend == DatabaseKind::Sqlite || ids.len() < 2 {
-        return Ok(());
+/// Deliveries of claims, locked until the transaction ends, as far as their claims still hold them.
+pub(in crate::store) struct HeldDeliveries(HashMap<DeliveryId, Held>);
+
+impl HeldDeliveries {
+    pub(in crate::store) async fn lock(
+        tx: &mut Tx,
+        backend: DatabaseKind,
+        starts: &[DataStart],
+        outcomes: &[OutcomeRecord],
+    ) -> Result<Self> {
+        let starts = starts.iter().map(|start| (start.delivery, start.owner, start.institution));
+        let outcomes = outcomes.iter().map(|outcome| (outcome.delivery, outcome.owner, outcome.institution));
+        let claims: Vec<_> = starts.chain(outcomes).collect();
+        let lock = match backend {
+            DatabaseKind::Sqlite => "",
+            DatabaseKind::Postgres => "ORDER BY id FOR UPDATE",
+        };
+        let held: Vec<Held> = fetch_rows!(&mut **tx,
+            format!(
+                "SELECT {} FROM deliveries WHERE (id, lease_owner, institution_id) IN (VALUES {{}}) AND state = 'sending' {lock}",
+                Held::COLUMNS
+            );
+            claims.as_slice(), |claim| claim.0, claim.1, claim.2
+        )?;
+        Ok(Self(held.into_iter().map(|held| (held.delivery, held)).collect()))
     }
-    let locked: Result<Vec<DeliveryId>> = fetch_rows!(&mut **tx,
-        "SELECT id FROM deliveries WHERE id IN (VALUES {}) ORDER BY id FOR UPDATE";
-        ids, |id| id
-    );
-    locked.map(|_| ())
+
+    fn of(&self, delivery: DeliveryId, owner: Uuid) -> Option<&Held> {
+        self.0.get(&delivery).filter(|held| held.owner == owner)
+    }
 }
 
 /// Records that DATA begins. `false`: the lease is lost.
-pub(in crate::store) async fn start_data(tx: &mut Tx, starts: &[DataStart]) -> Result<Vec<bool>> {
-    let started: Vec<(DeliveryId, Uuid)> = fetch_rows!(&mut **tx,
-        "UPDATE deliveries SET data_started = 1
-         WHERE (id, lease_owner, institution_id) IN (VALUES {}) AND state = 'sending' RETURNING id, lease_owner";
-        starts, |start| start.delivery, start.owner, start.institution
+pub(in crate::store) async fn start_data(
+    tx: &mut Tx,
+    held: &HeldDeliveries,
+    starts: &[DataStart],
+) -> Result<Vec<bool>> {
+    let is_held = |start: &DataStart| held.of(start.delivery, start.owner).is_some();
+    let mine: Vec<&DataStart> = starts.iter().filter(|start| is_held(start)).collect();
+    execute_rows!(&mut **tx,
+        "UPDATE deliveries SET data_started = 1 WHERE id IN (VALUES {})";
+        mine.as_slice(), |start| start.delivery
     )?;
-    let started: HashSet<(DeliveryId, Uuid)> = started.into_iter().collect();
-    let is_started = |start: &DataStart| started.contains(&(start.delivery, start.owner));
-    let mine: Vec<&DataStart> = starts.iter().filter(|start| is_started(start)).collect();
-    // Replies of an earlier attempt no longer count.
+    let again: Vec<&DataStart> = mine.iter().copied().filter(|start| start.again).collect();
     execute_rows!(&mut **tx,
         "UPDATE recipients SET answer = '' WHERE delivery_id IN (VALUES {}) AND state = 'pending' AND answer <> ''";
-        mine.as_slice(), |start| start.delivery
+        again.as_slice(), |start| start.delivery
     )?;
     let replies: Vec<Reply<'_>> = mine
         .iter()
         .flat_map(|start| start.refused.iter().map(|reply| Reply { delivery: start.delivery, reply }))
         .collect();
     put_recipients(tx, &replies).await?;
-    Ok(starts.iter().map(is_started).collect())
+    Ok(starts.iter().map(is_held).collect())
 }
 
 /// Records outcomes of attempts. `false`: the lease was lost, and nothing changed.
-pub(in crate::store) async fn record(tx: &mut Tx, outcomes: &[OutcomeRecord]) -> Result<Vec<bool>> {
-    let recorded: Vec<Recorded> = fetch_rows!(&mut **tx,
-        format!(
-            "UPDATE deliveries SET state = new.column4, next_attempt_at = new.column5, answer = new.column6, fault = new.column7,
-               attempts = attempts + new.column8, finished_at = new.column9, lease_owner = NULL, lease_until = NULL,
-               aging_since = CASE WHEN new.column10 = 1 THEN new.column11 ELSE aging_since END
-             FROM (VALUES {{}}) AS new
-             WHERE deliveries.id = new.column1 AND deliveries.lease_owner = new.column2
-               AND deliveries.institution_id = new.column3 AND deliveries.state = 'sending' RETURNING {}",
-            Recorded::COLUMNS
-        );
-        outcomes, |outcome| outcome.delivery, outcome.owner, outcome.institution, outcome.record.state,
-        outcome.record.next_attempt_at, outcome.record.answer, outcome.record.fault, outcome.record.counts,
-        outcome.finished_at(), outcome.held(), outcome.now
-    )?;
-    let recorded: HashMap<DeliveryId, Recorded> = recorded.into_iter().map(|row| (row.delivery, row)).collect();
-    let mine: Vec<&OutcomeRecord> =
-        outcomes.iter().filter(|outcome| recorded.contains_key(&outcome.delivery)).collect();
+pub(in crate::store) async fn record(
+    tx: &mut Tx,
+    held: &HeldDeliveries,
+    outcomes: &[OutcomeRecord],
+) -> Result<Vec<bool>> {
+    let is_held = |outcome: &OutcomeRecord| held.of(outcome.delivery, outcome.owner).is_some();
+    let mine: Vec<&OutcomeRecord> = outcomes.iter().filter(|outcome| is_held(outcome)).collect();
     let replies: Vec<Reply<'_>> = mine
         .iter()
         .flat_map(|outcome| outcome.record.recipients.iter().map(|reply| Reply { delivery: outcome.delivery, reply }))
         .collect();
     put_recipients(tx, &replies).await?;
-    let sent: Vec<&OutcomeRecord> =
-        mine.iter().copied().filter(|outcome| outcome.record.state == DeliveryState::Sent).collect();
-    forget_all_sent(tx, &sent).await?;
+    // Who is still pending when a message is sent does not get it.
+    let unanswered: Vec<&OutcomeRecord> = mine.iter().copied().filter(|outcome| outcome.leaves_pending()).collect();
+    execute_rows!(&mut **tx,
+        "UPDATE recipients SET state = 'refused', answer = CASE WHEN recipients.answer = '' THEN new.column2 ELSE recipients.answer END
+         FROM (VALUES {}) AS new WHERE recipients.delivery_id = new.column1 AND recipients.state = 'pending'";
+        unanswered.as_slice(), |outcome| outcome.delivery, outcome.record.answer
+    )?;
+    execute_rows!(&mut **tx,
+        // The text is kept only for those who did not get it.
+        "UPDATE deliveries SET state = new.column2, next_attempt_at = new.column3, answer = new.column4, fault = new.column5,
+           attempts = attempts + new.column6, finished_at = new.column7, lease_owner = NULL, lease_until = NULL,
+           aging_since = CASE WHEN new.column8 = 1 THEN new.column9 ELSE aging_since END,
+           body_sealed = CASE WHEN new.column2 = 'sent' AND (user_id IS NULL OR NOT EXISTS (
+               SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'refused')) THEN '' ELSE body_sealed END
+         FROM (VALUES {}) AS new WHERE deliveries.id = new.column1";
+        mine.as_slice(), |outcome| outcome.delivery, outcome.record.state, outcome.record.next_attempt_at,
+        outcome.record.answer, outcome.record.fault, outcome.record.counts, outcome.finished_at(), outcome.held(),
+        outcome.now
+    )?;
     for outcome in &mine {
-        let Some(row) = recorded.get(&outcome.delivery) else { continue };
+        let Some(row) = held.of(outcome.delivery, outcome.owner) else { continue };
         if !row.data_started {
             throttle::release_recipients(tx, row.institution, row.delivery).await?;
         }
@@ -309,7 +342,7 @@ pub(in crate::store) async fn record(tx: &mut Tx, outcomes: &[OutcomeRecord]) ->
         }
         tx.mail_changed(row.institution, row.writer);
     }
-    Ok(outcomes.iter().map(|outcome| recorded.contains_key(&outcome.delivery)).collect())
+    Ok(outcomes.iter().map(is_held).collect())
 }
 
 impl OutcomeRecord {
@@ -321,20 +354,10 @@ impl OutcomeRecord {
     fn held(&self) -> bool {
         self.record.state == DeliveryState::Queued && !self.record.counts
     }
-}
 
-/// Finishes sent deliveries: pending recipients do not get them, and the text is kept only for those who did not.
-async fn forget_all_sent(tx: &mut Tx, sent: &[&OutcomeRecord]) -> Result<()> {
-    execute_rows!(&mut **tx,
-        "UPDATE recipients SET state = 'refused', answer = CASE WHEN recipients.answer = '' THEN new.column2 ELSE recipients.answer END
-         FROM (VALUES {}) AS new WHERE recipients.delivery_id = new.column1 AND recipients.state = 'pending'";
-        sent, |outcome| outcome.delivery, outcome.record.answer
-    )?;
-    execute_rows!(&mut **tx,
-        "UPDATE deliveries SET body_sealed = '' WHERE id IN (VALUES {})
-           AND (user_id IS NULL OR NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'refused'))";
-        sent, |outcome| outcome.delivery
-    )
+    fn leaves_pending(&self) -> bool {
+        self.record.state == DeliveryState::Sent && self.record.recipients.len() < self.pending
+    }
 }
 
 /// Replies about recipients that are still pending.

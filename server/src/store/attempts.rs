@@ -136,7 +136,7 @@ impl Store {
 
     /// Uses up a state: returns its attempt once.
     pub async fn take_state(&self, institution: InstitutionId, state_sha256: &str) -> Result<Option<Attempt>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.writes,
             returning::<Attempt>(
                 "UPDATE attempts SET state_sha256 = NULL WHERE institution_id = $1 AND state_sha256 = $2 AND stage = 'signing_in'"
             );
@@ -145,7 +145,7 @@ impl Store {
     }
 
     pub async fn attempt(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Option<Attempt>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Attempt>("FROM attempts WHERE institution_id = $1 AND id = $2");
             institution, attempt_id
         )
@@ -153,7 +153,7 @@ impl Store {
 
     /// A person's attempts for their own mailboxes before a time, newest first.
     pub async fn attempts_of(&self, institution: InstitutionId, user_id: UserId, page: Page) -> Result<Vec<Attempt>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<Attempt>("FROM attempts
              WHERE institution_id = $1 AND user_id = $2 AND kind = 'personal' AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4");
             institution, user_id, page.before, page.limit
@@ -162,7 +162,7 @@ impl Store {
 
     /// The institution's attempts for notifications before a time, newest first.
     pub async fn notification_attempts(&self, institution: InstitutionId, page: Page) -> Result<Vec<Attempt>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<Attempt>("FROM attempts
              WHERE institution_id = $1 AND kind IN ('notifications', 'pair') AND created_at < $2 ORDER BY created_at DESC, id LIMIT $3");
             institution, page.before, page.limit
@@ -211,7 +211,7 @@ impl Store {
         attempt_id: AttemptId,
         until: Timestamp,
     ) -> Result<bool> {
-        let rows = changed!(&self.pool,
+        let rows = changed!(&self.writes,
             "UPDATE attempts SET stage = 'running', lease_until = $1 WHERE institution_id = $2 AND id = $3 AND stage = 'ready'";
             until, institution, attempt_id
         )?;
@@ -226,7 +226,7 @@ impl Store {
         outcome: Outcome,
         now: Timestamp,
     ) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE attempts SET stage = 'finished', outcome = $1, finished_at = $2, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL, lease_until = NULL
                 WHERE institution_id = $3 AND id = $4 AND stage <> 'finished'";
@@ -252,7 +252,7 @@ impl Store {
     /// Ends abandoned attempts: sign-ins without a redirect, decisions not made, runs whose process died.
     /// Also deletes old attempts beyond those kept per person.
     pub async fn sweep_attempts(&self, now: Timestamp) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE attempts SET stage = 'finished', outcome = 'abandoned', finished_at = $1, grant_sealed = NULL, verifier_sealed = NULL,
                nonce_sealed = NULL, state_sha256 = NULL
              WHERE (stage = 'signing_in' AND callback_expires_at < $1) OR (stage IN ('deciding', 'ready')
@@ -272,7 +272,7 @@ impl Store {
 
     /// The checks of an attempt, in order.
     pub async fn checks(&self, institution: InstitutionId, attempt_id: AttemptId) -> Result<Vec<Check>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<Check>("FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position");
             institution, attempt_id
@@ -281,7 +281,7 @@ impl Store {
 
     /// Failures of earlier attempts by the same person at the same mailbox.
     pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<Fault>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND a.user_id = $2 AND a.address = $3 AND a.created_at < $4 AND c.fault IS NOT NULL
              ORDER BY a.created_at DESC LIMIT 20";
@@ -290,7 +290,7 @@ impl Store {
     }
 
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6
              AND EXISTS (SELECT 1 FROM attempts WHERE id = $5 AND institution_id = $7)";
             check.status, check.detail, check.duration_ms, check.fault, attempt_id, check.kind, institution

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that was idle for this long may have ended.
 const TESTED_WHEN_IDLE: Duration = Duration::from_secs(1);
 
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+
 /// Readers never wait for the writer (WAL); a writer waits up to five seconds for another; a commit survives a crash.
 const PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
@@ -43,7 +46,7 @@ pub(super) async fn prepare(
     Ok(())
 }
 
-pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, DatabaseKind)> {
+pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<Pools> {
     sqlx::any::install_default_drivers();
     let (backend, url) = if url.starts_with("sqlite:") {
         (DatabaseKind::Sqlite, sqlite_url(url)?)
@@ -59,20 +62,63 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, D
     };
     let first = tokio::time::timeout(PATIENCE, first).await;
     first.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
-    let pool = AnyPoolOptions::new()
-        .max_connections(if backend == DatabaseKind::Sqlite { 8 } else { 16 })
+    Ok(Pools::open(options, backend, limit).await?)
+}
+
+/// The connections to a database.
+pub(super) struct Pools {
+    /// For reading; on PostgreSQL also for writing.
+    pub(super) reads: AnyPool,
+    /// SQLite has one writer at a time: whoever writes waits here for the turn.
+    pub(super) writes: AnyPool,
+    /// For the writes that are committed in groups: their statements stay prepared.
+    pub(super) groups: AnyPool,
+    pub(super) backend: DatabaseKind,
+}
+
+impl Pools {
+    async fn open(options: AnyConnectOptions, backend: DatabaseKind, limit: Option<u64>) -> sqlx::Result<Self> {
+        let pool = |most: u32, setting: &'static str| pool(options.clone(), backend, limit, most, setting);
+        let (reads, writes, groups) = match backend {
+            DatabaseKind::Sqlite => {
+                let writes = pool(1, "").await?;
+                (pool(SQLITE_READERS, "PRAGMA query_only = ON").await?, writes.clone(), writes)
+            }
+            DatabaseKind::Postgres => {
+                let all = pool(POSTGRES_CONNECTIONS, "").await?;
+                (all.clone(), all, pool(1, "SET plan_cache_mode = force_generic_plan").await?)
+            }
+        };
+        Ok(Self { reads, writes, groups, backend })
+    }
+}
+
+async fn pool(
+    options: AnyConnectOptions,
+    backend: DatabaseKind,
+    limit: Option<u64>,
+    most: u32,
+    setting: &'static str,
+) -> sqlx::Result<AnyPool> {
+    AnyPoolOptions::new()
+        .max_connections(most)
         .acquire_timeout(PATIENCE)
+        .after_connect(move |connection: &mut AnyConnection, _| {
+            Box::pin(async move {
+                prepare(connection, backend, limit).await?;
+                connection.execute(setting).await.map(|_| ())
+            })
+        })
         // A connection that was just used is not tested again.
         .test_before_acquire(false)
-        .before_acquire(|connection: &mut AnyConnection, use_| {
+        .before_acquire(|connection: &mut AnyConnection, last| {
             Box::pin(async move {
-                if use_.idle_for >= TESTED_WHEN_IDLE {
+                if last.idle_for >= TESTED_WHEN_IDLE {
                     connection.ping().await?;
                 }
                 Ok(true)
             })
         })
-        .after_connect(move |connection: &mut AnyConnection, _| Box::pin(prepare(connection, backend, limit)))
         .after_release(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 if backend == DatabaseKind::Postgres {
@@ -85,8 +131,7 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<(AnyPool, D
             })
         })
         .connect_with(options)
-        .await?;
-    Ok((pool, backend))
+        .await
 }
 
 fn sqlite_path(url: &str) -> Option<&str> {

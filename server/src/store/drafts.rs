@@ -65,7 +65,7 @@ impl Store {
 
     /// Keys of a person's newest messages.
     pub async fn sent_keys(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<String>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             "SELECT idempotency_key FROM deliveries WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at DESC LIMIT 5";
             institution, user_id
         )
@@ -78,7 +78,7 @@ impl Store {
         user_id: UserId,
         key: &str,
     ) -> Result<Option<(DeliveryId, String)>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             "SELECT id, form_sealed FROM deliveries WHERE institution_id = $1 AND user_id = $2 AND idempotency_key = $3 LIMIT 1";
             institution, user_id, key
         )
@@ -97,7 +97,7 @@ impl Store {
     }
 
     pub async fn draft(&self, institution: InstitutionId, user_id: UserId, draft_id: DraftId) -> Result<Option<Draft>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Draft>("FROM drafts WHERE institution_id = $1 AND user_id = $2 AND id = $3");
             institution, user_id, draft_id
         )
@@ -105,7 +105,7 @@ impl Store {
 
     /// A person's drafts, newest first, with the number of attachments.
     pub async fn drafts(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<(Draft, u32)>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<Draft>(", (SELECT COUNT(*) FROM attachments WHERE draft_id = drafts.id)
              FROM drafts WHERE institution_id = $1 AND user_id = $2 ORDER BY updated_at DESC, id");
             institution, user_id
@@ -153,7 +153,7 @@ impl Store {
         user_id: UserId,
         draft_id: DraftId,
     ) -> Result<Vec<AttachmentView>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<AttachmentView>("FROM attachments a JOIN drafts d ON d.id = a.draft_id
              WHERE d.institution_id = $1 AND d.user_id = $2 AND d.id = $3 ORDER BY a.position");
             institution, user_id, draft_id
@@ -167,7 +167,7 @@ impl Store {
         user_id: UserId,
         attachment_id: AttachmentId,
     ) -> Result<Option<(String, String)>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             "SELECT a.content_type, a.content_sealed FROM attachments a JOIN drafts d ON d.id = a.draft_id
              WHERE d.institution_id = $1 AND d.user_id = $2 AND a.id = $3";
             institution, user_id, attachment_id
@@ -182,7 +182,7 @@ impl Store {
         draft: DraftId,
         attachment_id: AttachmentId,
     ) -> Result<bool> {
-        let rows = changed!(&self.pool,
+        let rows = changed!(&self.writes,
             "DELETE FROM attachments WHERE id = $1 AND draft_id IN (
                SELECT id FROM drafts WHERE id = $2 AND institution_id = $3 AND user_id = $4)";
             attachment_id, draft, institution, user_id

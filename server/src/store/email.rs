@@ -77,7 +77,7 @@ columns!(GuideRow: step, done, proven);
 impl Store {
     /// The settings; the defaults if none were saved.
     pub async fn email_settings(&self, institution: InstitutionId) -> Result<EmailSettings> {
-        let found: Option<EmailSettings> = fetch_optional!(&self.pool,
+        let found: Option<EmailSettings> = fetch_optional!(&self.reads,
             select::<EmailSettings>("FROM email_settings WHERE institution_id = $1");
             institution
         )?;
@@ -102,7 +102,7 @@ impl Store {
     }
 
     pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2";
             mailbox, institution
         )
@@ -110,14 +110,14 @@ impl Store {
 
     /// Sets or clears the failure of the notification mailbox.
     pub async fn set_notification_problem(&self, institution: InstitutionId, problem: Option<&str>) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE email_settings SET notification_problem = $1 WHERE institution_id = $2";
             problem, institution
         )
     }
 
     pub async fn registration(&self, institution: InstitutionId, slot: Slot) -> Result<Option<Registration>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Registration>("FROM app_registrations WHERE institution_id = $1 AND slot = $2");
             institution, slot
         )
@@ -125,7 +125,7 @@ impl Store {
 
     /// The last refusal of the registration in use, with its id.
     pub async fn registration_problem(&self, institution: InstitutionId) -> Result<Option<(String, Fault)>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             "SELECT id, problem FROM app_registrations WHERE institution_id = $1 AND slot = 'current' AND problem IS NOT NULL";
             institution
         )
@@ -139,21 +139,21 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         let json = problem.map(Fault::to_json);
-        let changed = changed!(&self.pool,
+        let changed = changed!(&self.writes,
             "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'
              AND (problem IS NULL) <> ($1 IS NULL)";
             json, institution
         )?;
         if problem.is_some() && changed == 0 {
             // Refused before: the newest refusal counts.
-            execute!(&self.pool,
+            execute!(&self.writes,
                 "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'";
                 json, institution
             )?;
         }
         if changed > 0 && problem.is_some() {
             // A new incident, unless the same one comes and goes.
-            execute!(&self.pool,
+            execute!(&self.writes,
                 "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2";
                 institution, now.plus_ms(-INCIDENT_MS)
             )?;
@@ -185,7 +185,7 @@ impl Store {
     }
 
     pub async fn guide(&self, institution: InstitutionId) -> Result<Vec<GuideRow>> {
-        fetch_all!(&self.pool, select::<GuideRow>("FROM guide_steps WHERE institution_id = $1"); institution)
+        fetch_all!(&self.reads, select::<GuideRow>("FROM guide_steps WHERE institution_id = $1"); institution)
     }
 
     pub async fn drop_guide_proofs(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
@@ -193,7 +193,7 @@ impl Store {
     }
 
     pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (institution_id, step) DO UPDATE SET done = $3, updated_at = $5,
                proven = CASE WHEN $4 = 1 THEN 1 ELSE guide_steps.proven END";

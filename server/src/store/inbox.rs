@@ -53,7 +53,7 @@ impl FolderChange {
 
 impl Store {
     pub async fn folders(&self, mailbox: MailboxKey) -> Result<Vec<FolderRow>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<FolderRow>("FROM folders WHERE institution_id = $1 AND mailbox_id = $2 ORDER BY position");
             mailbox.institution, mailbox.id
         )
@@ -86,7 +86,7 @@ impl Store {
 
     /// Kept headers of a folder, newest first.
     pub async fn headers(&self, mailbox: MailboxKey, folder: &str, offset: u32, limit: u32) -> Result<Vec<HeaderView>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<HeaderView>("FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3
              ORDER BY uid DESC LIMIT $4 OFFSET $5");
             mailbox.institution, mailbox.id, folder, limit, offset
@@ -96,7 +96,7 @@ impl Store {
     /// The kept message after these in the list, or before them at its end.
     pub async fn beside(&self, mailbox: MailboxKey, folder: &str, uids: &[u32]) -> Result<Option<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(None) };
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND (uid < $4 OR uid > $5)
              ORDER BY CASE WHEN uid < $4 THEN 0 ELSE 1 END, CASE WHEN uid < $4 THEN -uid ELSE uid END LIMIT 1";
             mailbox.institution, mailbox.id, folder, lowest, highest
@@ -104,7 +104,7 @@ impl Store {
     }
 
     pub async fn header(&self, mailbox: MailboxKey, folder: &str, uid: u32) -> Result<Option<HeaderView>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<HeaderView>("FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid = $4");
             mailbox.institution, mailbox.id, folder, uid
         )
@@ -119,7 +119,7 @@ impl Store {
         flags: FlagChange,
     ) -> Result<HashSet<u32>> {
         let (Some(lowest), Some(highest)) = (uids.iter().min(), uids.iter().max()) else { return Ok(HashSet::new()) };
-        let uids: Vec<u32> = fetch_all!(&self.pool,
+        let uids: Vec<u32> = fetch_all!(&self.reads,
             "SELECT uid FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND uid BETWEEN $4 AND $5
              AND seen = COALESCE($6, seen) AND flagged = COALESCE($7, flagged)";
             mailbox.institution, mailbox.id, folder, lowest, highest, flags.seen, flags.flagged
@@ -129,7 +129,7 @@ impl Store {
 
     /// Number of unread messages among the kept ones of a folder.
     pub async fn unread(&self, mailbox: MailboxKey, folder: &str) -> Result<u32> {
-        fetch_one!(&self.pool,
+        fetch_one!(&self.reads,
             "SELECT COUNT(*) FROM headers WHERE institution_id = $1 AND mailbox_id = $2 AND folder = $3 AND seen = 0";
             mailbox.institution, mailbox.id, folder
         )
@@ -251,12 +251,12 @@ impl Store {
     }
 
     pub async fn mailbox_count(&self) -> Result<i64> {
-        fetch_one!(&self.pool, "SELECT COUNT(*) FROM mailboxes")
+        fetch_one!(&self.reads, "SELECT COUNT(*) FROM mailboxes")
     }
 
     /// Claims a mailbox that is due for polling, for one replica.
     pub async fn claim_due_poll(&self, now: Timestamp, next: Timestamp) -> Result<Option<Mailbox>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.writes,
             returning::<Mailbox>(
                 "UPDATE mailboxes SET next_poll_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
                  AND connected_at IS NOT NULL AND next_poll_at <= $2 ORDER BY next_poll_at LIMIT 1) AND next_poll_at <= $2"

@@ -38,7 +38,7 @@ impl Store {
             "UPDATE mailboxes SET {by} = $1, {end} = $2
              WHERE institution_id = $3 AND id = $4 AND ({by} IS NULL OR {by} = $1 OR {end} < $5)"
         );
-        Ok(changed!(&self.pool, sqlx::AssertSqlSafe(statement); owner, until, mailbox.institution, mailbox.id, now)?
+        Ok(changed!(&self.writes, sqlx::AssertSqlSafe(statement); owner, until, mailbox.institution, mailbox.id, now)?
             == 1)
     }
 
@@ -47,13 +47,13 @@ impl Store {
         let (by, _) = lease.columns();
         // The name is a constant of this file.
         let statement = format!("UPDATE mailboxes SET {by} = NULL WHERE id = $1 AND {by} = $2");
-        execute!(&self.pool, sqlx::AssertSqlSafe(statement); mailbox_id, owner)
+        execute!(&self.writes, sqlx::AssertSqlSafe(statement); mailbox_id, owner)
     }
 
     /// Ends every lease at start: with one process, no holder is alive.
     pub async fn end_leases(&self) -> Result<()> {
         execute!(
-            &self.pool,
+            &self.writes,
             "UPDATE mailboxes SET refresh_lease_owner = NULL, connection_lease_owner = NULL
              WHERE refresh_lease_owner IS NOT NULL OR connection_lease_owner IS NOT NULL"
         )
@@ -61,7 +61,7 @@ impl Store {
 
     /// Records a refusal of the token endpoint, so that it is not asked again.
     pub async fn set_refresh_refusal(&self, mailbox: MailboxKey, refusal: Option<&str>) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE mailboxes SET refresh_refusal = $1 WHERE institution_id = $2 AND id = $3";
             refusal, mailbox.institution, mailbox.id
         )

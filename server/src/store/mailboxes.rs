@@ -75,7 +75,7 @@ impl Mailbox {
 
 impl Store {
     pub async fn mailbox(&self, mailbox: MailboxKey) -> Result<Option<Mailbox>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND id = $2");
             mailbox.institution, mailbox.id
         )
@@ -83,7 +83,7 @@ impl Store {
 
     /// Those of the mailboxes that may keep a session with the mail server: connected, and of a person who is not disabled.
     pub async fn sending_mailboxes(&self, mailboxes: &[MailboxKey]) -> Result<HashSet<MailboxId>> {
-        let found: Vec<MailboxId> = fetch_rows!(&self.pool,
+        let found: Vec<MailboxId> = fetch_rows!(&self.reads,
             "SELECT m.id FROM mailboxes m JOIN users u ON u.id = m.user_id
              WHERE (m.id, m.institution_id) IN (VALUES {}) AND m.state = 'connected' AND u.disabled_at IS NULL";
             mailboxes, |mailbox| mailbox.id, mailbox.institution
@@ -92,11 +92,11 @@ impl Store {
     }
 
     pub async fn mailboxes(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
-        fetch_all!(&self.pool, select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 ORDER BY address_key"); institution)
+        fetch_all!(&self.reads, select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 ORDER BY address_key"); institution)
     }
 
     pub async fn mailboxes_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<Mailbox>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<Mailbox>("FROM mailboxes
              WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' ORDER BY address_key");
             institution, user_id
@@ -109,7 +109,7 @@ impl Store {
         kind: AttemptKind,
         address: &str,
     ) -> Result<Option<Mailbox>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND purpose = $2 AND address_key = $3");
             institution, kind, address.to_lowercase()
         )
@@ -225,7 +225,7 @@ impl Store {
 
     /// Schedules a test of a blocked mailbox now, because a message was sent through it.
     pub async fn test_sender_now(&self, mailbox: MailboxKey, now: Timestamp) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
              AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'";
             now, mailbox.institution, mailbox.id
@@ -233,7 +233,7 @@ impl Store {
     }
 
     pub async fn people_connected(&self, institution: InstitutionId) -> Result<i64> {
-        fetch_one!(&self.pool,
+        fetch_one!(&self.reads,
             "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'";
             institution
         )
@@ -283,7 +283,7 @@ impl Store {
 
     /// Claims blocked mailboxes that are due for a test; each goes to one replica.
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.writes,
             returning::<Mailbox>(
                 "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes
                  WHERE state = 'blocked' AND next_test_at <= $2
@@ -296,7 +296,7 @@ impl Store {
     /// Claims mailboxes whose grant was last renewed before a time, and sets the renewal to `note`; each goes to one replica. A failed
     /// renewal is due again soon.
     pub async fn claim_due_renewals(&self, before: Timestamp, note: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.writes,
             returning::<Mailbox>(
                 "UPDATE mailboxes SET refreshed_at = $1 WHERE id IN (SELECT id FROM mailboxes WHERE state <> 'needs_reconnect'
              AND refreshed_at < $2 ORDER BY refreshed_at LIMIT $3) AND refreshed_at < $2"
@@ -307,7 +307,7 @@ impl Store {
 
     /// Incidents already reported to the administrators of an institution.
     pub async fn told_alerts(&self, institution: InstitutionId) -> Result<Vec<String>> {
-        fetch_all!(&self.pool, "SELECT incident FROM alerts WHERE institution_id = $1"; institution)
+        fetch_all!(&self.reads, "SELECT incident FROM alerts WHERE institution_id = $1"; institution)
     }
 
     /// Records a reported incident. `false`: it was reported before.

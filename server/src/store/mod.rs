@@ -109,7 +109,8 @@ impl Page {
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: AnyPool,
+    reads: AnyPool,
+    writes: AnyPool,
     backend: DatabaseKind,
     channel: events::EventChannel,
     writer: writer::Writer,
@@ -119,12 +120,12 @@ pub struct Store {
 impl Store {
     /// Connects and migrates.
     pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
-        let (pool, backend) = backend::connect(url, space.limit).await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
-        let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url), &pool).await?;
-        let watch = health::Watch::begin((*pool.connect_options()).clone(), backend, space).await;
-        let writer = writer::Writer::start(pool.clone(), backend, channel.clone());
-        Ok(Self { pool, backend, channel, writer, watch: std::sync::Arc::new(watch) })
+        let backend::Pools { reads, writes, groups, backend } = backend::connect(url, space.limit).await?;
+        sqlx::migrate!("./migrations").run(&writes).await?;
+        let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url), &writes).await?;
+        let watch = health::Watch::begin((*writes.connect_options()).clone(), backend, space).await;
+        let writer = writer::Writer::start(groups, backend, channel.clone());
+        Ok(Self { reads, writes, backend, channel, writer, watch: std::sync::Arc::new(watch) })
     }
 
     /// Which database this is.
@@ -135,16 +136,18 @@ impl Store {
     pub async fn close(&self) {
         self.watch.stop();
         self.channel.close().await;
-        self.pool.close().await;
+        self.writer.close().await;
+        self.writes.close().await;
+        self.reads.close().await;
     }
 
     /// The sealed check rows: key id and sealed value.
     pub async fn vault_checks(&self) -> Result<Vec<(String, String)>> {
-        fetch_all!(&self.pool, "SELECT key_id, sealed FROM vault_checks ORDER BY created_at")
+        fetch_all!(&self.reads, "SELECT key_id, sealed FROM vault_checks ORDER BY created_at")
     }
 
     pub async fn add_vault_check(&self, key_id: &str, sealed: &str, now: i64) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "INSERT INTO vault_checks (key_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (key_id) DO NOTHING";
             key_id, sealed, now
         )
@@ -152,7 +155,7 @@ impl Store {
 
     /// Deletes the check rows of all other keys: after a rotation nothing is sealed with them.
     pub async fn keep_only_vault_check(&self, key_id: &str) -> Result<()> {
-        execute!(&self.pool, "DELETE FROM vault_checks WHERE key_id <> $1"; key_id)
+        execute!(&self.writes, "DELETE FROM vault_checks WHERE key_id <> $1"; key_id)
     }
 
     /// Places of all sealed values, for key rotation: table, column, row.
@@ -161,7 +164,7 @@ impl Store {
         for (table, column) in SEALED {
             let statement = format!("SELECT id FROM {table} WHERE {column} IS NOT NULL AND {column} <> ''");
             // Both names are constants of this file.
-            let rows: Vec<String> = fetch_all!(&self.pool, sqlx::AssertSqlSafe(statement))?;
+            let rows: Vec<String> = fetch_all!(&self.reads, sqlx::AssertSqlSafe(statement))?;
             all.extend(rows.into_iter().map(|row| (table, column, row)));
         }
         Ok(all)
@@ -171,7 +174,7 @@ impl Store {
     pub async fn sealed_value(&self, table: &str, column: &str, row: &str) -> Result<Option<String>> {
         let Some((table, column)) = SEALED.into_iter().find(|known| *known == (table, column)) else { return Ok(None) };
         let statement = format!("SELECT {column} FROM {table} WHERE id = $1");
-        let found: Option<Option<String>> = fetch_optional!(&self.pool, sqlx::AssertSqlSafe(statement); row)?;
+        let found: Option<Option<String>> = fetch_optional!(&self.reads, sqlx::AssertSqlSafe(statement); row)?;
         Ok(found.flatten())
     }
 
@@ -181,7 +184,7 @@ impl Store {
             return Ok(false);
         };
         let statement = format!("UPDATE {table} SET {column} = $1 WHERE id = $2 AND {column} = $3");
-        Ok(changed!(&self.pool, sqlx::AssertSqlSafe(statement); new, row, old)? == 1)
+        Ok(changed!(&self.writes, sqlx::AssertSqlSafe(statement); new, row, old)? == 1)
     }
 }
 

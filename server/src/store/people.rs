@@ -51,15 +51,15 @@ impl Store {
     }
 
     pub async fn institution_by_slug(&self, slug: &str) -> Result<Option<InstitutionRow>> {
-        fetch_optional!(&self.pool, select::<InstitutionRow>("FROM institutions WHERE slug = $1"); slug)
+        fetch_optional!(&self.reads, select::<InstitutionRow>("FROM institutions WHERE slug = $1"); slug)
     }
 
     pub async fn institution(&self, institution_id: InstitutionId) -> Result<Option<InstitutionRow>> {
-        fetch_optional!(&self.pool, select::<InstitutionRow>("FROM institutions WHERE id = $1"); institution_id)
+        fetch_optional!(&self.reads, select::<InstitutionRow>("FROM institutions WHERE id = $1"); institution_id)
     }
 
     pub async fn institutions(&self) -> Result<Vec<InstitutionRow>> {
-        fetch_all!(&self.pool, select::<InstitutionRow>("FROM institutions ORDER BY slug"))
+        fetch_all!(&self.reads, select::<InstitutionRow>("FROM institutions ORDER BY slug"))
     }
 
     /// Fails with a duplicate if the address has an account.
@@ -72,18 +72,18 @@ impl Store {
     }
 
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
-        fetch_all!(&self.pool, select::<User>("FROM users WHERE institution_id = $1 ORDER BY address_key"); institution)
+        fetch_all!(&self.reads, select::<User>("FROM users WHERE institution_id = $1 ORDER BY address_key"); institution)
     }
 
     pub async fn user_by_address(&self, institution: InstitutionId, address: &str) -> Result<Option<User>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<User>("FROM users WHERE institution_id = $1 AND address_key = $2");
             institution, address.trim().to_lowercase()
         )
     }
 
     pub async fn user(&self, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<User>("FROM users WHERE institution_id = $1 AND id = $2");
             institution, user_id
         )
@@ -158,7 +158,7 @@ impl Store {
     }
 
     pub async fn invitation(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<Invitation>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Invitation>("FROM users JOIN invitations i ON i.user_id = users.id
              AND i.institution_id = users.institution_id
              WHERE i.institution_id = $1 AND i.token_sha256 = $2");
@@ -167,6 +167,6 @@ impl Store {
     }
 
     pub async fn invitations(&self, institution: InstitutionId) -> Result<Vec<(UserId, Timestamp)>> {
-        fetch_all!(&self.pool, "SELECT user_id, expires_at FROM invitations WHERE institution_id = $1"; institution)
+        fetch_all!(&self.reads, "SELECT user_id, expires_at FROM invitations WHERE institution_id = $1"; institution)
     }
 }

@@ -23,7 +23,7 @@ columns!(Usage:
 // OCTET_LENGTH rather than LENGTH, which would read every body to count characters.
 impl Store {
     pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
-        fetch_one!(&self.pool,
+        fetch_one!(&self.reads,
             select::<Usage>("FROM (SELECT user_id, OCTET_LENGTH(body_sealed)
                + COALESCE((SELECT SUM(a.size) FROM attachments a WHERE a.draft_id = drafts.id), 0) AS size
              FROM drafts WHERE institution_id = $1) AS used");
@@ -32,7 +32,7 @@ impl Store {
     }
 
     pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
-        fetch_one!(&self.pool,
+        fetch_one!(&self.reads,
             select::<Usage>("FROM (SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries
              WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')) AS used");
             institution, user
@@ -46,7 +46,7 @@ impl Store {
         user: UserId,
         since: Timestamp,
     ) -> Result<(i64, i64)> {
-        fetch_one!(&self.pool,
+        fetch_one!(&self.reads,
             "SELECT CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT)
              FROM attempts WHERE institution_id = $1 AND automatic = 0 AND created_at >= $3";
             institution, user, since

@@ -45,7 +45,7 @@ impl Store {
     }
 
     pub async fn session(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<SessionRow>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<SessionRow>("FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
              WHERE s.institution_id = $1 AND s.token_sha256 = $2");
             institution, token_sha256
@@ -53,7 +53,7 @@ impl Store {
     }
 
     pub async fn session_by_id(&self, institution: InstitutionId, session_id: SessionId) -> Result<Option<SessionRow>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<SessionRow>("FROM sessions s JOIN users u ON u.id = s.user_id AND u.institution_id = s.institution_id
              WHERE s.institution_id = $1 AND s.id = $2");
             institution, session_id
@@ -161,7 +161,7 @@ impl Store {
 
     /// Failures of a subject in a window that began after a time.
     pub async fn sign_in_failures(&self, subject: &str, since: Timestamp) -> Result<i64> {
-        let failures: Option<i64> = fetch_optional!(&self.pool,
+        let failures: Option<i64> = fetch_optional!(&self.reads,
             "SELECT failures FROM sign_in_failures WHERE subject = $1 AND window_started_at >= $2";
             subject, since
         )?;
@@ -169,7 +169,7 @@ impl Store {
     }
 
     pub async fn sessions_of(&self, institution: InstitutionId, user_id: UserId) -> Result<Vec<SessionId>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             "SELECT id FROM sessions WHERE institution_id = $1 AND user_id = $2 ORDER BY created_at";
             institution, user_id
         )
@@ -183,7 +183,7 @@ impl Store {
         created_after: Timestamp,
         seen_after: Timestamp,
     ) -> Result<bool> {
-        let row: Option<i64> = fetch_optional!(&self.pool,
+        let row: Option<i64> = fetch_optional!(&self.reads,
             "SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id
              WHERE s.institution_id = $1 AND s.id = $2 AND s.created_at > $3 AND s.seen_at > $4 AND u.disabled_at IS NULL";
             institution, session, created_after, seen_after
@@ -192,14 +192,14 @@ impl Store {
     }
 
     pub async fn touch_session(&self, institution: InstitutionId, session: SessionId, now: Timestamp) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE sessions SET seen_at = $1 WHERE institution_id = $2 AND id = $3";
             now, institution, session
         )
     }
 
     pub async fn end_session(&self, institution: InstitutionId, session: SessionId) -> Result<()> {
-        execute!(&self.pool, "DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
+        execute!(&self.writes, "DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
     }
 
     pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {
@@ -214,19 +214,19 @@ impl Store {
         session_seen_before: Timestamp,
         failures_before: Timestamp,
     ) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "DELETE FROM sessions WHERE created_at < $1 OR seen_at < $2";
             session_created_before, session_seen_before
         )?;
-        execute!(&self.pool, "DELETE FROM flashes WHERE expires_at < $1"; now)?;
+        execute!(&self.writes, "DELETE FROM flashes WHERE expires_at < $1"; now)?;
         // Most windows are short, which bounds this table.
-        execute!(&self.pool,
+        execute!(&self.writes,
             "DELETE FROM sign_in_failures WHERE window_started_at < $1
                 OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'";
             failures_before, now.plus_ms(-SHORT_WINDOW_MS)
         )?;
-        execute!(&self.pool, "DELETE FROM invitations WHERE expires_at < $1"; now)?;
-        execute!(&self.pool, "DELETE FROM alerts WHERE created_at < $1"; now.0 - ALERT_MS)
+        execute!(&self.writes, "DELETE FROM invitations WHERE expires_at < $1"; now)?;
+        execute!(&self.writes, "DELETE FROM alerts WHERE created_at < $1"; now.0 - ALERT_MS)
     }
 
     pub async fn put_flash(
@@ -237,14 +237,14 @@ impl Store {
         body: &str,
         expires_at: Timestamp,
     ) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "INSERT INTO flashes (token_sha256, institution_id, user_id, body, expires_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (token_sha256) DO UPDATE SET body = $4, expires_at = $5";
             token_sha256, institution, user_id, body, expires_at
         )?;
         if let Some(user_id) = user_id {
             // Unread flashes: a person has a few tabs.
-            execute!(&self.pool,
+            execute!(&self.writes,
                 "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2 AND token_sha256 NOT IN (
                    SELECT token_sha256 FROM flashes
                     WHERE institution_id = $1 AND user_id = $2 ORDER BY expires_at DESC LIMIT 20)";
@@ -262,7 +262,7 @@ impl Store {
         token_sha256: &str,
         now: Timestamp,
     ) -> Result<Option<String>> {
-        let taken: Option<(String, Option<UserId>, Timestamp)> = fetch_optional!(&self.pool,
+        let taken: Option<(String, Option<UserId>, Timestamp)> = fetch_optional!(&self.writes,
             "DELETE FROM flashes WHERE token_sha256 = $1 AND institution_id = $2 RETURNING body, user_id, expires_at";
             token_sha256, institution
         )?;
@@ -279,7 +279,7 @@ impl Store {
         now: Timestamp,
         window_before: Timestamp,
     ) -> Result<(i64, Timestamp)> {
-        fetch_one!(&self.pool,
+        fetch_one!(&self.writes,
             "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, 1)
              ON CONFLICT (subject) DO UPDATE SET
                failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN 1 ELSE sign_in_failures.failures + 1 END,
@@ -290,7 +290,7 @@ impl Store {
     }
 
     pub async fn uncount_sign_in(&self, subject: &str) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 0";
             subject
         )
@@ -298,6 +298,6 @@ impl Store {
 
     /// Clears the failures of a subject after a success.
     pub async fn clear_sign_in(&self, subject: &str) -> Result<()> {
-        execute!(&self.pool, "DELETE FROM sign_in_failures WHERE subject = $1"; subject)
+        execute!(&self.writes, "DELETE FROM sign_in_failures WHERE subject = $1"; subject)
     }
 }

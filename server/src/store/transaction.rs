@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use app::model::{InstitutionId, UserId};
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
-use super::sql::{fetch_all, fetch_optional, insert_rows};
+use super::sql::{execute_rows, fetch_all, fetch_optional};
 use super::{DatabaseKind, MailboxKey, Result, SendQueue, Store};
 
 /// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
@@ -71,10 +71,12 @@ impl Tx {
     /// Commits, and returns the users whose mail it changed.
     pub(super) async fn commit_naming_users(mut self) -> Result<Vec<UserId>> {
         let changed: Vec<(InstitutionId, UserId)> = std::mem::take(&mut self.changed).into_iter().collect();
-        insert_rows!(&mut *self,
-            "INSERT INTO mail_versions (user_id, institution_id, version) VALUES {}
+        execute_rows!(&mut *self,
+            // WHERE tells ON CONFLICT from the ON of a join.
+            "INSERT INTO mail_versions (user_id, institution_id, version)
+             SELECT DISTINCT column1, column2, 1 FROM (VALUES {}) AS changed WHERE TRUE ORDER BY column1
              ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1";
-            changed.as_slice(), |row| row.1, row.0, 1_i64
+            changed.as_slice(), |row| row.1, row.0
         )?;
         self.inner.commit().await?;
         Ok(changed.into_iter().map(|(_, user)| user).collect())
@@ -91,12 +93,12 @@ pub(super) async fn begin(pool: &AnyPool, backend: DatabaseKind) -> Result<Tx> {
 
 impl Store {
     pub async fn begin(&self) -> Result<Tx> {
-        begin(&self.pool, self.backend).await
+        begin(&self.writes, self.backend).await
     }
 
     /// The version of what a user sees of their mail: folders, headers, outbox, and the state of their mailboxes.
     pub async fn mail_version(&self, institution: InstitutionId, user_id: UserId) -> Result<String> {
-        let version: Option<i64> = fetch_optional!(&self.pool,
+        let version: Option<i64> = fetch_optional!(&self.reads,
             "SELECT version FROM mail_versions WHERE institution_id = $1 AND user_id = $2";
             institution, user_id
         )?;

@@ -127,14 +127,18 @@ enum Failure {
 
 /// Sends writes to the task. It ends with the last of these.
 #[derive(Debug, Clone)]
-pub(super) struct Writer(mpsc::UnboundedSender<Write>);
+pub(super) struct Writer {
+    asked: mpsc::UnboundedSender<Write>,
+    pool: sqlx::AnyPool,
+}
 
 impl Writer {
     pub(super) fn start(pool: sqlx::AnyPool, backend: DatabaseKind, channel: EventChannel) -> Self {
         // As many wait as there are senders and requests, which have limits of their own.
         let (asked, mut waiting) = mpsc::unbounded_channel();
+        let groups = pool.clone();
         tokio::spawn(async move {
-            let committer = Committer { pool, backend, channel };
+            let committer = Committer { pool: groups, backend, channel };
             while let Some(first) = waiting.recv().await {
                 let mut batch = Batch::default();
                 batch.push(first);
@@ -148,13 +152,17 @@ impl Writer {
                 }
             }
         });
-        Self(asked)
+        Self { asked, pool }
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Submits a write at once; the future waits for its commit.
     fn submit<T, R>(&self, write: fn(Asked<T, R>) -> Write, what: T) -> impl Future<Output = Result<R>> + use<T, R> {
         let (reply, result) = oneshot::channel();
-        let sent = self.0.send(write(Asked { what, reply }));
+        let sent = self.asked.send(write(Asked { what, reply }));
         async move {
             let gone = || StoreError::Database(sqlx::Error::WorkerCrashed);
             sent.map_err(|_| gone())?;

@@ -11,7 +11,7 @@ use crate::store::{Result, Store, Tx};
 impl Store {
     /// Send queues with due deliveries, the longest-waiting first.
     pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             // Goes from one queue with waiting deliveries to the next: neither idle queues nor the length of a queue cost time.
             AssertSqlSafe(format!(
                 "WITH RECURSIVE waiting (queue) AS (
@@ -33,7 +33,7 @@ impl Store {
 
     /// Whether a delivery of a queue is due.
     pub async fn is_due(&self, queue: &SendQueue, now: Timestamp) -> Result<bool> {
-        let due: Option<i64> = fetch_optional!(&self.pool,
+        let due: Option<i64> = fetch_optional!(&self.reads,
             "SELECT 1 FROM send_queues WHERE id = $1 AND institution_id = $2 AND paused_until <= $3 AND EXISTS (
                SELECT 1 FROM deliveries d
                 WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $3)";
@@ -44,7 +44,7 @@ impl Store {
 
     /// Renews the leases of a claim.
     pub async fn renew_claim(&self, institution: InstitutionId, owner: Uuid, until: Timestamp) -> Result<()> {
-        execute!(&self.pool,
+        execute!(&self.writes,
             "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND lease_owner = $3 AND state = 'sending'";
             until, institution, owner
         )
@@ -103,7 +103,7 @@ impl Store {
 
     /// Time of the newest claim. A time in the future means that the clock was set back.
     pub async fn last_claimed_at(&self) -> Result<Timestamp> {
-        fetch_one!(&self.pool, "SELECT COALESCE(MAX(served_at), 0) FROM send_queues")
+        fetch_one!(&self.reads, "SELECT COALESCE(MAX(served_at), 0) FROM send_queues")
     }
 
     /// After the clock was set back: pulls every waiting time that is now far ahead back to the present. Leases, which their owners

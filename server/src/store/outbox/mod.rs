@@ -145,7 +145,7 @@ impl Store {
     }
 
     pub async fn delivery(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Option<Delivery>> {
-        fetch_optional!(&self.pool,
+        fetch_optional!(&self.reads,
             select::<Delivery>("FROM deliveries WHERE institution_id = $1 AND id = $2");
             institution, delivery_id
         )
@@ -164,11 +164,11 @@ impl Store {
             "SELECT {listed} FROM deliveries
              WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4"
         );
-        fetch_all!(&self.pool, sqlx::AssertSqlSafe(statement); institution, user_id, page.before, page.limit)
+        fetch_all!(&self.reads, sqlx::AssertSqlSafe(statement); institution, user_id, page.before, page.limit)
     }
 
     pub async fn recipients(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Vec<RecipientView>> {
-        fetch_all!(&self.pool,
+        fetch_all!(&self.reads,
             select::<RecipientView>("FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
              WHERE d.institution_id = $1 AND r.delivery_id = $2 ORDER BY r.position");
             institution, delivery_id

@@ -131,7 +131,7 @@ impl Store {
 
     /// Kept notifications that did not arrive: address and reason, the newest per address.
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
-        let all: Vec<(String, DeliveryState, String)> = fetch_all!(&self.pool,
+        let all: Vec<(String, DeliveryState, String)> = fetch_all!(&self.reads,
             "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer
              FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
              WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id";

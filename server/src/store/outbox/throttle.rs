@@ -154,18 +154,18 @@ pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, 
 impl Store {
     /// Renews the lease of an open connection.
     pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
-        execute!(&self.pool, "UPDATE smtp_connections SET until = $1 WHERE id = $2"; until, connection)
+        execute!(&self.writes, "UPDATE smtp_connections SET until = $1 WHERE id = $2"; until, connection)
     }
 
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {
-        execute!(&self.pool, "DELETE FROM smtp_connections WHERE id = $1"; connection)
+        execute!(&self.writes, "DELETE FROM smtp_connections WHERE id = $1"; connection)
     }
 
     /// Deletes counts outside all windows.
     pub async fn sweep_submissions(&self, now: Timestamp) -> Result<()> {
-        execute!(&self.pool, "DELETE FROM submissions WHERE at < $1"; now.0 - DAY_MS)?;
-        execute!(&self.pool, "DELETE FROM smtp_connections WHERE until < $1"; now.0 - DAY_MS)?;
-        execute!(&self.pool,
+        execute!(&self.writes, "DELETE FROM submissions WHERE at < $1"; now.0 - DAY_MS)?;
+        execute!(&self.writes, "DELETE FROM smtp_connections WHERE until < $1"; now.0 - DAY_MS)?;
+        execute!(&self.writes,
             "DELETE FROM senders WHERE counted_at < $1 AND NOT EXISTS (SELECT 1 FROM submissions WHERE sender = senders.id)";
             now.0 - DAY_MS
         )

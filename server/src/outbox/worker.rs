@@ -277,6 +277,7 @@ impl Outbox {
         open_session: &mut Option<OpenSession>,
     ) -> Result<bool> {
         let mut recording: Option<Recording<'_>> = None;
+        let sending = self.store.sending();
         let mut waiting = deliveries.iter();
         let mut goes_on = Ok(true);
         while let (Ok(true), false, Some(claimed)) = (&goes_on, self.stop.is_cancelled(), waiting.as_slice().first()) {
@@ -286,6 +287,7 @@ impl Outbox {
             );
             goes_on = self.deliver(queue, mailbox, claimed, open_session, &mut recording).instrument(span).await;
         }
+        drop(sending);
         if let Some(recording) = recording {
             recording.await;
         }

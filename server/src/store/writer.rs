@@ -1,22 +1,29 @@
 //! Commits the outbox's writes in groups: one task commits what has gathered while the last commit waited for the disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::events::{Event, EventChannel};
-use super::outbox::{self, Claim, ClaimRequest, DataStart, Enqueue, Enqueuing, HeldDeliveries, OutcomeRecord};
+use super::outbox::{self, Claim, ClaimRequest, DataStart, Enqueue, Enqueuing, HeldDeliveries, OutcomeRecord, SendQueue};
 use super::transaction::begin;
 use super::{DatabaseKind, Result, Store, StoreError};
 
 /// Writes of one transaction, at most.
 const MOST: usize = 128;
+/// How long a transaction waits for the writes of sessions that are sending.
+const GATHERING: Duration = Duration::from_millis(1);
 
 pub(super) enum Write {
     Claim(Asked<ClaimRequest, Claim>),
     DataStart(Asked<DataStart, bool>),
     Outcome(Asked<OutcomeRecord, bool>),
     Enqueue(Asked<Enqueue, bool>),
+    /// A session began to send: its next write is worth waiting for.
+    Joined,
+    Left,
 }
 
 /// A write, and where its result goes.
@@ -76,11 +83,17 @@ impl Batch {
             Write::DataStart(asked) => self.starts.push(asked),
             Write::Outcome(asked) => self.outcomes.push(asked),
             Write::Enqueue(asked) => self.enqueues.push(asked),
+            Write::Joined | Write::Left => {}
         }
     }
 
     fn len(&self) -> usize {
         self.claims.what.len() + self.starts.what.len() + self.outcomes.what.len() + self.enqueues.what.len()
+    }
+
+    /// Sessions that wait for this transaction before they go on.
+    fn sessions(&self) -> usize {
+        self.starts.what.len()
     }
 
     fn singles(self) -> impl Iterator<Item = Self> {
@@ -135,18 +148,12 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(pool: sqlx::AnyPool, backend: DatabaseKind, channel: EventChannel) -> Self {
         // As many wait as there are senders and requests, which have limits of their own.
-        let (asked, mut waiting) = mpsc::unbounded_channel();
-        let groups = pool.clone();
+        let (asked, waiting) = mpsc::unbounded_channel();
+        let committer = Committer { pool: pool.clone(), backend, channel };
         tokio::spawn(async move {
-            let committer = Committer { pool: groups, backend, channel };
-            while let Some(first) = waiting.recv().await {
-                let mut batch = Batch::default();
-                batch.push(first);
-                while batch.len() < MOST {
-                    let Ok(next) = waiting.try_recv() else { break };
-                    batch.push(next);
-                }
-                // A panic must not end the task; those who asked see that their reply does not come.
+            let mut gathering = Gathering { waiting, sessions: 0 };
+            while let Some(batch) = gathering.next().await {
+                // A panic must not end this task; those who asked see that their reply does not come.
                 if let Err(error) = tokio::spawn(committer.clone().commit(batch)).await {
                     tracing::error!("a group of writes failed: {error}");
                 }
@@ -167,6 +174,54 @@ impl Writer {
             let gone = || StoreError::Database(sqlx::Error::WorkerCrashed);
             sent.map_err(|_| gone())?;
             result.await.map_err(|_| gone())?
+        }
+    }
+}
+
+/// A session that is sending, until it is dropped.
+#[derive(Debug)]
+pub struct Sending(mpsc::UnboundedSender<Write>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let _ = self.0.send(Write::Left);
+    }
+}
+
+/// Collects the writes of the next transaction.
+struct Gathering {
+    waiting: mpsc::UnboundedReceiver<Write>,
+    /// Sessions that are sending.
+    sessions: usize,
+}
+
+impl Gathering {
+    /// The writes that wait. Those of other sessions are waited for a moment: sessions that share a commit stay in step.
+    async fn next(&mut self) -> Option<Batch> {
+        let mut batch = Batch::default();
+        while batch.len() == 0 {
+            let first = self.waiting.recv().await?;
+            self.add(&mut batch, first);
+        }
+        let until = Instant::now() + GATHERING;
+        while batch.len() < MOST {
+            match self.waiting.try_recv() {
+                Ok(next) => self.add(&mut batch, next),
+                Err(_) if batch.sessions() >= self.sessions => break,
+                Err(_) => match timeout_at(until, self.waiting.recv()).await {
+                    Ok(Some(next)) => self.add(&mut batch, next),
+                    Ok(None) | Err(_) => break,
+                },
+            }
+        }
+        Some(batch)
+    }
+
+    fn add(&mut self, batch: &mut Batch, write: Write) {
+        match write {
+            Write::Joined => self.sessions += 1,
+            Write::Left => self.sessions -= 1,
+            write => batch.push(write),
         }
     }
 }
@@ -217,6 +272,8 @@ impl Committer {
     }
 
     async fn write(&self, tx: &mut super::Tx, batch: &Batch) -> Result<Done> {
+        let queues: Vec<&SendQueue> = batch.enqueues.what.iter().map(|enqueue| &enqueue.queue).collect();
+        outbox::put_queues(tx, &queues).await?;
         let claims = match batch.claims.what.as_slice() {
             [] => Vec::new(),
             requests => outbox::claim(tx, requests).await?,
@@ -238,6 +295,13 @@ impl Committer {
 }
 
 impl Store {
+    /// A session sends claimed deliveries: their writes are committed together with those of others that send.
+    pub fn sending(&self) -> Sending {
+        let asked = self.writer.asked.clone();
+        let _ = asked.send(Write::Joined);
+        Sending(asked)
+    }
+
     /// Claims the oldest due deliveries of a queue.
     pub async fn claim_deliveries(&self, request: ClaimRequest) -> Result<Claim> {
         self.writer.submit(Write::Claim, request).await

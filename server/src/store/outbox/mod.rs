@@ -8,7 +8,7 @@ mod throttle;
 use crate::diagnosis::Fault;
 use crate::mail::RecipientReply;
 use crate::store::sql::{
-    Columns, bind_rows, columns, fetch_all, fetch_optional, insert_rows, powers_of_two, read_all, select,
+    Columns, bind_rows, columns, fetch_all, fetch_optional, fetch_rows, insert_rows, powers_of_two, read_all, select,
 };
 use outcomes::settle_returned;
 use std::collections::HashSet;
@@ -141,6 +141,7 @@ columns!(RecipientView: kind, address, state = "r.state", answer = "r.answer");
 impl Store {
     /// Queues a delivery in the given transaction. `false`: its idempotency key exists already.
     pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
+        put_queue(tx, queue).await?;
         Ok(enqueue(tx, &[Enqueuing { queue, new, now }]).await?.contains(&true))
     }
 
@@ -180,10 +181,17 @@ async fn put_queue(tx: &mut Tx, queue: &SendQueue) -> Result<()> {
     put_queues(tx, &[queue]).await
 }
 
-async fn put_queues(tx: &mut Tx, queues: &[&SendQueue]) -> Result<()> {
+/// Adds the queues that do not exist yet, in the order of ids. An insertion waits for whoever changes an existing queue, so it comes
+/// before all other locks of a transaction.
+pub(in crate::store) async fn put_queues(tx: &mut Tx, queues: &[&SendQueue]) -> Result<()> {
+    let known: Vec<Uuid> =
+        fetch_rows!(&mut **tx, "SELECT id FROM send_queues WHERE id IN (VALUES {})"; queues, |queue| queue.id)?;
+    let mut missing: Vec<&SendQueue> = queues.iter().copied().filter(|queue| !known.contains(&queue.id)).collect();
+    missing.sort_unstable_by_key(|queue| queue.id);
+    missing.dedup();
     insert_rows!(&mut **tx,
         "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES {} ON CONFLICT (id) DO NOTHING";
-        queues, |queue| queue.id, queue.institution, queue.mailbox
+        missing.as_slice(), |queue| queue.id, queue.institution, queue.mailbox
     )
 }
 
@@ -195,12 +203,8 @@ pub(in crate::store) struct Enqueuing<'a> {
     pub(in crate::store) now: Timestamp,
 }
 
-/// Queues deliveries. `false`: an idempotency key exists already.
+/// Queues deliveries; their queues exist. `false`: an idempotency key exists already.
 pub(in crate::store) async fn enqueue(tx: &mut Tx, enqueues: &[Enqueuing<'_>]) -> Result<Vec<bool>> {
-    let mut queues: Vec<&SendQueue> = enqueues.iter().map(|enqueue| enqueue.queue).collect();
-    queues.sort_unstable_by_key(|queue| queue.id);
-    queues.dedup();
-    put_queues(tx, &queues).await?;
     let mut inserted: HashSet<DeliveryId> = HashSet::new();
     for part in powers_of_two(enqueues) {
         let query = bind_rows!(

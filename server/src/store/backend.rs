@@ -86,7 +86,7 @@ impl Pools {
             }
             DatabaseKind::Postgres => {
                 let all = pool(POSTGRES_CONNECTIONS, "").await?;
-                (all.clone(), all, pool(1, "SET plan_cache_mode = force_generic_plan").await?)
+                (all.clone(), all, pool(1, "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off").await?)
             }
         };
         Ok(Self { reads, writes, groups, backend })
@@ -106,7 +106,7 @@ async fn pool(
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 prepare(connection, backend, limit).await?;
-                connection.execute(setting).await.map(|_| ())
+                connection.execute(sqlx::raw_sql(setting)).await.map(|_| ())
             })
         })
         // A connection that was just used is not tested again.

@@ -113,6 +113,10 @@ impl Sessions {
         self.lock().contains_key(&queue)
     }
 
+    pub(super) fn may_enter(&self, queue: Uuid, most: i64) -> bool {
+        self.free.available_permits() > 0 && self.lock().get(&queue).map_or(0, |queue| queue.open) < most
+    }
+
     /// A place for one more session of a queue.
     pub(super) fn enter(self: &Arc<Self>, queue: Uuid, most: i64) -> Entered {
         let mut queues = self.lock();

@@ -25,6 +25,8 @@ const LEASE_MS: i64 = 30_000;
 const LEASE_RENEWAL: Duration = Duration::from_secs(8);
 /// How often the worker polls; a message queued in this process wakes it at once.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause between two rounds at least.
+const DISPATCH_PAUSE: Duration = Duration::from_millis(5);
 /// How often it looks for expired leases.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
 /// Clocks of replicas agree within this time; a clock further behind was set back.
@@ -35,7 +37,7 @@ const RECORD_RETRY_LIMIT: Duration = Duration::from_secs(60);
 const MESSAGES_PER_CLAIM: i64 = 20;
 /// A session claims as many messages as it sends within this time, in milliseconds: the others can still be cancelled, or be sent
 /// through another session.
-const CLAIM_MS: i64 = 500;
+const CLAIM_MS: i64 = 1_000;
 /// Queues that one round looks at.
 const QUEUES_PER_ROUND: i64 = 128;
 
@@ -64,8 +66,12 @@ impl Outbox {
             if let Err(error) = self.dispatch(&tasks).await {
                 tracing::error!("cannot dispatch deliveries, retrying: {error}");
             }
+            let dispatched = Instant::now();
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => {
+                    // Many wake it at once while many messages are queued.
+                    tokio::time::sleep(DISPATCH_PAUSE.saturating_sub(dispatched.elapsed())).await;
+                }
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = self.stop.cancelled() => return,
             }
@@ -206,7 +212,10 @@ impl Outbox {
                     *attempts += deliveries.len();
                     let began = Instant::now();
                     let count = i64::try_from(deliveries.len()).unwrap_or(i64::MAX);
-                    if slot.is_some() && count == size {
+                    if slot.is_some()
+                        && count == size
+                        && self.sessions.may_enter(queue.id, self.limits.throttle.connections)
+                    {
                         // More may be due than this session sends at once.
                         self.wake();
                     }

@@ -25,6 +25,10 @@ const TESTED_WHEN_IDLE: Duration = Duration::from_secs(1);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 
+/// Group commits find their rows by key. A plan is made once, perhaps while a table is small, and must fit when it is large.
+const POSTGRES_BY_KEY: &str = "SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;";
+
 /// Readers never wait for the writer (WAL); a writer waits up to five seconds for another; a commit survives a crash.
 const PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
@@ -86,7 +90,7 @@ impl Pools {
             }
             DatabaseKind::Postgres => {
                 let all = pool(POSTGRES_CONNECTIONS, "").await?;
-                (all.clone(), all, pool(1, "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off").await?)
+                (all.clone(), all, pool(1, POSTGRES_BY_KEY).await?)
             }
         };
         Ok(Self { reads, writes, groups, backend })

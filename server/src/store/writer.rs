@@ -7,7 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::events::{Event, EventChannel};
-use super::outbox::{self, Claim, ClaimRequest, DataStart, Enqueue, Enqueuing, HeldDeliveries, OutcomeRecord, SendQueue};
+use super::outbox::{
+    self, ClaimRequest, ClaimedIds, DataStart, Enqueue, Enqueuing, HeldDeliveries, OutcomeRecord, SendQueue,
+};
 use super::transaction::begin;
 use super::{DatabaseKind, Result, Store, StoreError};
 
@@ -17,7 +19,7 @@ const MOST: usize = 128;
 const GATHERING: Duration = Duration::from_millis(1);
 
 pub(super) enum Write {
-    Claim(Asked<ClaimRequest, Claim>),
+    Claim(Asked<ClaimRequest, ClaimedIds>),
     DataStart(Asked<DataStart, bool>),
     Outcome(Asked<OutcomeRecord, bool>),
     Enqueue(Asked<Enqueue, bool>),
@@ -70,7 +72,7 @@ impl<T, R> Group<T, R> {
 
 #[derive(Default)]
 struct Batch {
-    claims: Group<ClaimRequest, Claim>,
+    claims: Group<ClaimRequest, ClaimedIds>,
     starts: Group<DataStart, bool>,
     outcomes: Group<OutcomeRecord, bool>,
     enqueues: Group<Enqueue, bool>,
@@ -117,7 +119,7 @@ impl Batch {
 
 /// The results of a batch, in the order of its writes.
 struct Done {
-    claims: Vec<Claim>,
+    claims: Vec<ClaimedIds>,
     starts: Vec<bool>,
     outcomes: Vec<bool>,
     enqueues: Vec<bool>,
@@ -126,7 +128,9 @@ struct Done {
 
 impl Done {
     fn changes_nothing(&self, batch: &Batch) -> bool {
-        let is_empty = |claim: &Claim| matches!(claim, Claim::Nothing | Claim::NoConnection(_) | Claim::Throttled(_));
+        let is_empty = |claim: &ClaimedIds| {
+            matches!(claim, ClaimedIds::Nothing | ClaimedIds::NoConnection(_) | ClaimedIds::Throttled(_))
+        };
         batch.len() == self.claims.len() && self.claims.iter().all(is_empty)
     }
 }
@@ -164,6 +168,10 @@ impl Writer {
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+
+    pub(super) async fn claim(&self, request: ClaimRequest) -> Result<ClaimedIds> {
+        self.submit(Write::Claim, request).await
     }
 
     /// Submits a write at once; the future waits for its commit.
@@ -300,11 +308,6 @@ impl Store {
         let asked = self.writer.asked.clone();
         let _ = asked.send(Write::Joined);
         Sending(asked)
-    }
-
-    /// Claims the oldest due deliveries of a queue.
-    pub async fn claim_deliveries(&self, request: ClaimRequest) -> Result<Claim> {
-        self.writer.submit(Write::Claim, request).await
     }
 
     /// Records that DATA begins. `false`: the lease is lost.

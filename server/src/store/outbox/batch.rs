@@ -3,20 +3,18 @@
 //! Each write keeps its own outcome: a stale lease fails only its own item. On PostgreSQL a batch locks queues, then senders, then
 //! deliveries, each in the order of ids.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::config::Throttle;
 use crate::mail::RecipientReply;
-use crate::store::sql::{
-    Columns, columns, execute, execute_rows, fetch_all, fetch_optional, fetch_rows, filled_up, read_all, select,
-};
-use crate::store::{DatabaseKind, Mailbox, Result, Tx};
-use app::model::{DeliveryId, DeliveryState, InstitutionId, RecipientView, Timestamp, UserId};
+use crate::store::sql::{Columns, columns, execute, execute_rows, fetch_all, fetch_rows, filled_up, read_all, select};
+use crate::store::{DatabaseKind, Result, Tx};
+use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::throttle::{self, Permit, Sender, Submission};
-use super::{Claim, Claimed, Delivery, Enqueuing, NewDelivery, Record, SendQueue, settle_returned};
+use super::{Enqueuing, NewDelivery, Record, SendQueue, settle_returned};
 
 /// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
 const FULL_MS: i64 = 10 * 60 * 1000;
@@ -94,29 +92,15 @@ struct Held {
 columns!(Held: owner = "lease_owner", delivery = "id", institution = "institution_id", writer = "user_id", data_started,
     bounced = "CASE WHEN bounce_fault IS NULL THEN 0 ELSE 1 END");
 
-columns!(RecipientOf: delivery = "r.delivery_id", kind, address, state = "r.state", answer = "r.answer");
-
-struct RecipientOf {
-    delivery: DeliveryId,
-    kind: app::model::RecipientKind,
-    address: String,
-    state: app::model::RecipientState,
-    answer: String,
-}
-
 /// Claims for several queues. Returns a claim for each request.
-pub(in crate::store) async fn claim(tx: &mut Tx, requests: &[ClaimRequest]) -> Result<Vec<Claim>> {
+pub(in crate::store) async fn claim(tx: &mut Tx, requests: &[ClaimRequest]) -> Result<Vec<ClaimedIds>> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|at| requests[*at].queue.id);
     let mut names: HashMap<usize, String> = HashMap::new();
     for at in &order {
         let ClaimRequest { queue, now, .. } = &requests[*at];
-        let locked: Option<Uuid> = fetch_optional!(&mut **tx,
-            "UPDATE send_queues SET served_at = $1 WHERE id = $2 AND paused_until <= $1 RETURNING id";
-            now, queue.id
-        )?;
-        if locked.is_some() {
-            names.insert(*at, throttle::sender_name(tx, queue).await?);
+        if let Some(name) = throttle::lock_queue(tx, queue, *now).await? {
+            names.insert(*at, name);
         }
     }
     let mut senders: HashMap<String, Sender> = HashMap::new();
@@ -127,7 +111,7 @@ pub(in crate::store) async fn claim(tx: &mut Tx, requests: &[ClaimRequest]) -> R
             senders.insert(name.clone(), throttle::lock_sender(tx, name.clone(), now).await?);
         }
     }
-    let mut claims: Vec<Claim> = requests.iter().map(|_| Claim::Nothing).collect();
+    let mut claims: Vec<ClaimedIds> = requests.iter().map(|_| ClaimedIds::Nothing).collect();
     for at in order {
         if let Some(sender) = names.get(&at).and_then(|name| senders.get_mut(name)) {
             claims[at] = claim_one(tx, &requests[at], sender).await?;
@@ -136,44 +120,62 @@ pub(in crate::store) async fn claim(tx: &mut Tx, requests: &[ClaimRequest]) -> R
     Ok(claims)
 }
 
-async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> Result<Claim> {
+/// A claim before what it claimed is read, which no other write waits for.
+#[derive(Debug)]
+pub(in crate::store) enum ClaimedIds {
+    /// Oldest first, and whom the mail server counts.
+    Deliveries(Vec<DeliveryId>, String),
+    Nothing,
+    NoConnection(String),
+    Throttled(Timestamp),
+    Postponed,
+}
+
+/// A delivery that may be claimed.
+struct Due {
+    id: DeliveryId,
+    institution: InstitutionId,
+    writer: Option<UserId>,
+    created_at: Timestamp,
+    recipients: i64,
+}
+columns!(Due: id, institution = "institution_id", writer = "user_id", created_at,
+    recipients = "(SELECT COUNT(*) FROM recipients r WHERE r.delivery_id = deliveries.id AND r.state = 'pending')");
+
+async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> Result<ClaimedIds> {
     let ClaimRequest { queue, owner, connection, until, limits, now, most } = request;
     let (now, limits) = (*now, *limits);
-    let due: Vec<(Delivery, i64)> = fetch_all!(&mut **tx,
-        AssertSqlSafe(format!(
-            // The plus keeps the planner to the index that has the order.
-            "SELECT {}, (SELECT COUNT(*) FROM recipients r WHERE r.delivery_id = deliveries.id AND r.state = 'pending') AS pending
-             FROM deliveries WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND +next_attempt_at <= $2
-             ORDER BY created_at, id LIMIT $3",
-            Delivery::COLUMNS
-        ));
+    let mut due: Vec<Due> = fetch_all!(&mut **tx,
+        // The plus keeps the planner to the index that has the order.
+        select::<Due>("FROM deliveries WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND +next_attempt_at <= $2
+             ORDER BY created_at, id LIMIT $3");
         queue.id, now, most
     )?;
-    let Some((oldest, _)) = due.first() else { return Ok(Claim::Nothing) };
-    let recipients: Vec<i64> = due.iter().map(|(_, recipients)| *recipients).collect();
+    let Some(oldest) = due.first() else { return Ok(ClaimedIds::Nothing) };
+    let recipients: Vec<i64> = due.iter().map(|due| due.recipients).collect();
     let take = match throttle::permit(tx, sender, *connection, &recipients, limits, now).await? {
         Permit::Take(take) => take,
-        Permit::Later(later) => return Ok(Claim::Throttled(later)),
-        Permit::NoConnection => return Ok(Claim::NoConnection(sender.name.clone())),
+        Permit::Later(later) => return Ok(ClaimedIds::Throttled(later)),
+        Permit::NoConnection => return Ok(ClaimedIds::NoConnection(sender.name.clone())),
         // It was overtaken for long enough: the others wait now until there is room for it.
         Permit::Full if now.since_ms(oldest.created_at) > PATIENT_MS => {
-            return Ok(Claim::Throttled(now.plus_ms(FULL_MS)));
+            return Ok(ClaimedIds::Throttled(now.plus_ms(FULL_MS)));
         }
         Permit::Full => {
             postpone(tx, oldest.id, limits, now).await?;
-            tx.mail_changed(oldest.institution, oldest.user);
-            return Ok(Claim::Postponed);
+            tx.mail_changed(oldest.institution, oldest.writer);
+            return Ok(ClaimedIds::Postponed);
         }
     };
-    let mut taken: Vec<(Delivery, i64)> = due.into_iter().take(take).collect();
-    let ids: Vec<DeliveryId> = taken.iter().map(|(delivery, _)| delivery.id).collect();
+    due.truncate(take);
     let claimed = {
+        let ids: Vec<DeliveryId> = due.iter().map(|due| due.id).collect();
         let statement = format!(
-            // Its age counts from the first attempt, however long it waited before.
+            // Its age counts from the first attempt, however long it waited before. The CASE keeps the planner to the primary key.
             "UPDATE deliveries SET state = 'sending', lease_owner = $1, lease_until = $2, data_started = 0, started_at = $3,
                answer = CASE WHEN attempts = 0 THEN '' ELSE answer END,
                aging_since = CASE WHEN attempts = 0 THEN $3 ELSE aging_since END
-             WHERE id IN ({}) AND state IN ('queued', 'deferred') RETURNING id",
+             WHERE id IN ({}) AND CASE WHEN state IN ('queued', 'deferred') THEN 1 ELSE 0 END = 1 RETURNING id",
             (4..4 + ids.len().next_power_of_two()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ")
         );
         let query = sqlx::query(AssertSqlSafe(statement)).bind(owner.to_string()).bind(until.0).bind(now.0);
@@ -181,55 +183,17 @@ async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> 
         read_all::<DeliveryId>(query.fetch_all(&mut **tx).await)?
     };
     // Some were cancelled a moment ago.
-    let claimed: HashSet<DeliveryId> = claimed.into_iter().collect();
-    taken.retain(|(delivery, _)| claimed.contains(&delivery.id));
-    if taken.is_empty() {
-        return Ok(Claim::Nothing);
+    due.retain(|due| claimed.contains(&due.id));
+    if due.is_empty() {
+        return Ok(ClaimedIds::Nothing);
     }
-    let submissions: Vec<Submission> = taken
-        .iter()
-        .map(|(delivery, recipients)| Submission { delivery: delivery.id, recipients: *recipients })
-        .collect();
+    let submissions: Vec<Submission> =
+        due.iter().map(|due| Submission { delivery: due.id, recipients: due.recipients }).collect();
     throttle::record_submissions(tx, sender, &submissions, *connection, *until, now).await?;
-    let mut recipients = recipients_of(tx, queue.institution, &ids).await?;
-    let mailbox: Option<Mailbox> = match queue.mailbox_key() {
-        Some(key) => fetch_optional!(&mut **tx,
-            select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND id = $2");
-            key.institution, key.id
-        )?,
-        None => None,
-    };
-    let deliveries = taken.into_iter().map(|(mut delivery, _)| {
-        tx.mail_changed(delivery.institution, delivery.user);
-        delivery.state = DeliveryState::Sending;
-        delivery.lease = *owner;
-        if delivery.attempts == 0 {
-            delivery.aging_since = now;
-        }
-        Claimed { recipients: recipients.remove(&delivery.id).unwrap_or_default(), delivery }
-    });
-    let deliveries = deliveries.collect();
-    Ok(Claim::Deliveries { deliveries, mailbox: mailbox.map(Box::new), sender: sender.name.clone() })
-}
-
-async fn recipients_of(
-    tx: &mut Tx,
-    institution: InstitutionId,
-    ids: &[DeliveryId],
-) -> Result<HashMap<DeliveryId, Vec<RecipientView>>> {
-    let rows: Vec<RecipientOf> = fetch_rows!(&mut **tx,
-        format!(
-            "SELECT {} FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
-             WHERE (d.id, d.institution_id) IN (VALUES {{}}) ORDER BY r.delivery_id, r.position",
-            RecipientOf::COLUMNS
-        );
-        ids, |id| id, institution
-    )?;
-    let mut found: HashMap<DeliveryId, Vec<RecipientView>> = HashMap::new();
-    for RecipientOf { delivery, kind, address, state, answer } in rows {
-        found.entry(delivery).or_default().push(RecipientView { kind, address, state, answer });
+    for due in &due {
+        tx.mail_changed(due.institution, due.writer);
     }
-    Ok(found)
+    Ok(ClaimedIds::Deliveries(due.into_iter().map(|due| due.id).collect(), sender.name.clone()))
 }
 
 /// Postpones a delivery that exceeds the daily limit. It is checked before there can be room: the limit may be raised.
@@ -243,6 +207,9 @@ async fn postpone(tx: &mut Tx, delivery_id: DeliveryId, limits: Throttle, now: T
     Ok(())
 }
 
+/// Being sent. The CASE keeps the planner to the primary key.
+const BY_ID: &str = "CASE WHEN state = 'sending' THEN 1 ELSE 0 END = 1";
+
 /// Deliveries of claims, locked until the transaction ends, as far as their claims still hold them.
 pub(in crate::store) struct HeldDeliveries(HashMap<DeliveryId, Held>);
 
@@ -253,25 +220,21 @@ impl HeldDeliveries {
         starts: &[DataStart],
         outcomes: &[OutcomeRecord],
     ) -> Result<Self> {
-        let starts = starts.iter().map(|start| (start.delivery, start.owner, start.institution));
-        let outcomes = outcomes.iter().map(|outcome| (outcome.delivery, outcome.owner, outcome.institution));
-        let claims: Vec<_> = starts.chain(outcomes).collect();
+        let starts = starts.iter().map(|start| start.delivery);
+        let ids: Vec<DeliveryId> = starts.chain(outcomes.iter().map(|outcome| outcome.delivery)).collect();
         let lock = match backend {
             DatabaseKind::Sqlite => "",
             DatabaseKind::Postgres => "ORDER BY id FOR UPDATE",
         };
         let held: Vec<Held> = fetch_rows!(&mut **tx,
-            format!(
-                "SELECT {} FROM deliveries WHERE (id, lease_owner, institution_id) IN (VALUES {{}}) AND state = 'sending' {lock}",
-                Held::COLUMNS
-            );
-            claims.as_slice(), |claim| claim.0, claim.1, claim.2
+            format!("SELECT {} FROM deliveries WHERE id IN (VALUES {{}}) AND {BY_ID} {lock}", Held::COLUMNS);
+            ids.as_slice(), |id| id
         )?;
         Ok(Self(held.into_iter().map(|held| (held.delivery, held)).collect()))
     }
 
-    fn of(&self, delivery: DeliveryId, owner: Uuid) -> Option<&Held> {
-        self.0.get(&delivery).filter(|held| held.owner == owner)
+    fn of(&self, institution: InstitutionId, delivery: DeliveryId, owner: Uuid) -> Option<&Held> {
+        self.0.get(&delivery).filter(|held| held.owner == owner && held.institution == institution)
     }
 }
 
@@ -281,7 +244,7 @@ pub(in crate::store) async fn start_data(
     held: &HeldDeliveries,
     starts: &[DataStart],
 ) -> Result<Vec<bool>> {
-    let is_held = |start: &DataStart| held.of(start.delivery, start.owner).is_some();
+    let is_held = |start: &DataStart| held.of(start.institution, start.delivery, start.owner).is_some();
     let mine: Vec<&DataStart> = starts.iter().filter(|start| is_held(start)).collect();
     execute_rows!(&mut **tx,
         "UPDATE deliveries SET data_started = 1 WHERE id IN (VALUES {})";
@@ -306,7 +269,7 @@ pub(in crate::store) async fn record(
     held: &HeldDeliveries,
     outcomes: &[OutcomeRecord],
 ) -> Result<Vec<bool>> {
-    let is_held = |outcome: &OutcomeRecord| held.of(outcome.delivery, outcome.owner).is_some();
+    let is_held = |outcome: &OutcomeRecord| held.of(outcome.institution, outcome.delivery, outcome.owner).is_some();
     let mine: Vec<&OutcomeRecord> = outcomes.iter().filter(|outcome| is_held(outcome)).collect();
     let replies: Vec<Reply<'_>> = mine
         .iter()
@@ -333,7 +296,7 @@ pub(in crate::store) async fn record(
         outcome.now
     )?;
     for outcome in &mine {
-        let Some(row) = held.of(outcome.delivery, outcome.owner) else { continue };
+        let Some(row) = held.of(outcome.institution, outcome.delivery, outcome.owner) else { continue };
         if !row.data_started {
             throttle::release_recipients(tx, row.institution, row.delivery).await?;
         }

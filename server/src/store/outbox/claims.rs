@@ -1,14 +1,85 @@
 //! Leases of claimed deliveries: which queues are due, renewing, giving back, reaping what expired; pausing and resuming queues.
 
-use crate::store::sql::{Columns, execute, fetch_all, fetch_one, fetch_optional};
-use app::model::{DeliveryId, InstitutionId, Timestamp, UserId};
+use std::collections::HashMap;
+
+use crate::store::sql::{Columns, Cursor, FromRow, execute, fetch_all, fetch_one, fetch_optional, fetch_rows};
+use app::model::{DeliveryId, InstitutionId, RecipientView, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{SendQueue, settle_returned};
-use crate::store::{Result, Store, Tx};
+use super::{Claim, ClaimRequest, Claimed, ClaimedIds, Delivery, SendQueue, settle_returned};
+use crate::store::{Mailbox, Result, Store, Tx};
+
+struct RecipientOf {
+    delivery: DeliveryId,
+    recipient: RecipientView,
+}
+
+impl Columns for RecipientOf {
+    const COLUMNS: &'static str = "r.delivery_id, kind, address, r.state, r.answer";
+}
+
+impl FromRow for RecipientOf {
+    fn from_row(row: &mut Cursor<'_>) -> Result<Self> {
+        Ok(Self { delivery: row.next()?, recipient: row.next()? })
+    }
+}
 
 impl Store {
+    /// Claims the oldest due deliveries of a queue.
+    pub async fn claim_deliveries(&self, request: ClaimRequest) -> Result<Claim> {
+        let (queue, owner) = (request.queue.clone(), request.owner);
+        Ok(match self.writer.claim(request).await? {
+            ClaimedIds::Deliveries(ids, sender) => match self.claimed(&queue, owner, &ids).await {
+                Ok((deliveries, mailbox)) => Claim::Deliveries { deliveries, mailbox: mailbox.map(Box::new), sender },
+                Err(error) => {
+                    self.release_claim(queue.institution, owner, &ids).await?;
+                    return Err(error);
+                }
+            },
+            ClaimedIds::Nothing => Claim::Nothing,
+            ClaimedIds::NoConnection(sender) => Claim::NoConnection(sender),
+            ClaimedIds::Throttled(until) => Claim::Throttled(until),
+            ClaimedIds::Postponed => Claim::Postponed,
+        })
+    }
+
+    async fn claimed(
+        &self,
+        queue: &SendQueue,
+        owner: Uuid,
+        ids: &[DeliveryId],
+    ) -> Result<(Vec<Claimed>, Option<Mailbox>)> {
+        let mut deliveries: Vec<Delivery> = fetch_rows!(&self.reads,
+            format!(
+                "SELECT {} FROM deliveries WHERE (id, institution_id) IN (VALUES {{}}) ORDER BY created_at, id",
+                Delivery::COLUMNS
+            );
+            ids, |id| id, queue.institution
+        )?;
+        deliveries.retain(|delivery| delivery.lease == owner);
+        let recipients: Vec<RecipientOf> = fetch_rows!(&self.reads,
+            format!(
+                "SELECT {} FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
+                 WHERE (d.id, d.institution_id) IN (VALUES {{}}) ORDER BY r.delivery_id, r.position",
+                RecipientOf::COLUMNS
+            );
+            ids, |id| id, queue.institution
+        )?;
+        let mut of: HashMap<DeliveryId, Vec<RecipientView>> = HashMap::new();
+        for RecipientOf { delivery, recipient } in recipients {
+            of.entry(delivery).or_default().push(recipient);
+        }
+        let claimed = deliveries
+            .into_iter()
+            .map(|delivery| Claimed { recipients: of.remove(&delivery.id).unwrap_or_default(), delivery });
+        let mailbox = match queue.mailbox_key() {
+            Some(mailbox) => self.mailbox(mailbox).await?,
+            None => None,
+        };
+        Ok((claimed.collect(), mailbox))
+    }
+
     /// Send queues with due deliveries, the longest-waiting first.
     pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
         fetch_all!(&self.reads,

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{Mailbox, MailboxKey, Page, Result, Store, Tx};
 
 pub use batch::{ClaimRequest, DataStart, Enqueue, OutcomeRecord};
-pub(in crate::store) use batch::{HeldDeliveries, claim, record, start_data};
+pub(in crate::store) use batch::{ClaimedIds, HeldDeliveries, claim, record, start_data};
 
 /// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,23 +21,24 @@ pub(super) struct Sender {
     pub(super) name: String,
     minute_bound: i64,
     day_bound: i64,
+    /// Until when the claiming connection is counted already.
+    connection_until: Option<Timestamp>,
 }
 
-/// The name of a queue's sender.
-pub(super) async fn sender_name(tx: &mut Tx, queue: &SendQueue) -> Result<String> {
-    let named: Option<String> = match queue.mailbox {
-        Some(mailbox) => fetch_optional!(&mut **tx,
-            "SELECT LOWER(tenant_id || ' ' || sign_in_name) FROM mailboxes WHERE institution_id = $1 AND id = $2";
-            queue.institution, mailbox
-        )?,
-        None => fetch_optional!(&mut **tx,
-            "SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name)
+/// Locks a queue until the transaction ends, unless it pauses. Returns the name of its sender.
+pub(super) async fn lock_queue(tx: &mut Tx, queue: &SendQueue, now: Timestamp) -> Result<Option<String>> {
+    fetch_optional!(&mut **tx,
+        "UPDATE send_queues SET served_at = $1 WHERE id = $2 AND institution_id = $3 AND paused_until <= $1
+         RETURNING COALESCE(
+           (SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name) FROM mailboxes m
+             WHERE m.institution_id = send_queues.institution_id AND m.id = send_queues.mailbox_id),
+           (SELECT LOWER(m.tenant_id || ' ' || m.sign_in_name)
              FROM mailboxes m JOIN email_settings s ON s.notification_mailbox_id = m.id
-             WHERE s.institution_id = $1 AND s.custom_from = 1 AND m.state <> 'needs_reconnect'";
-            queue.institution
-        )?,
-    };
-    Ok(named.unwrap_or_else(|| queue.id.to_string()))
+             WHERE s.institution_id = send_queues.institution_id AND send_queues.mailbox_id IS NULL
+               AND s.custom_from = 1 AND m.state <> 'needs_reconnect'),
+           send_queues.id)";
+        now, queue.id, queue.institution
+    )
 }
 
 /// Locks a sender's row until the transaction ends, so that replicas count together.
@@ -47,7 +48,7 @@ pub(super) async fn lock_sender(tx: &mut Tx, name: String, now: Timestamp) -> Re
          RETURNING minute_bound, day_bound";
         name, now
     )?;
-    Ok(Sender { name, minute_bound, day_bound })
+    Ok(Sender { name, minute_bound, day_bound, connection_until: None })
 }
 
 pub(super) enum Permit {
@@ -68,10 +69,12 @@ pub(super) async fn permit(
     throttle: Throttle,
     now: Timestamp,
 ) -> Result<Permit> {
-    let open: i64 = fetch_one!(&mut **tx,
-        "SELECT COUNT(*) FROM smtp_connections WHERE sender = $1 AND until >= $2 AND id <> $3";
+    let (open, own): (i64, Option<Timestamp>) = fetch_one!(&mut **tx,
+        "SELECT COUNT(*) - COUNT(CASE WHEN id = $3 THEN 1 END), MAX(CASE WHEN id = $3 THEN until END)
+         FROM smtp_connections WHERE sender = $1 AND until >= $2";
         sender.name, now, connection
     )?;
+    sender.connection_until = own;
     if open >= throttle.connections {
         return Ok(Permit::NoConnection);
     }
@@ -122,11 +125,14 @@ pub(super) async fn record_submissions(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<()> {
-    execute!(&mut **tx,
-        "INSERT INTO smtp_connections (id, sender, until)
-         VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3";
-        connection, sender.name, until
-    )?;
+    // It is renewed while it lives; another row is written when little of its time is left.
+    if sender.connection_until.is_none_or(|counted| until.since_ms(counted) > until.since_ms(now) / 2) {
+        execute!(&mut **tx,
+            "INSERT INTO smtp_connections (id, sender, until)
+             VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET sender = $2, until = $3";
+            connection, sender.name, until
+        )?;
+    }
     insert_rows!(&mut **tx,
         "INSERT INTO submissions (delivery_id, at, sender, recipients) VALUES {} ON CONFLICT DO NOTHING";
         submissions, |submission| submission.delivery, now, sender.name, submission.recipients

@@ -6,10 +6,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use app::model::{DeliveryId, EmailAddress, RecipientKind};
 use clap::{Parser, Subcommand};
+use common::program::Program;
 use common::{Database, Seat, World};
 use futures::StreamExt;
 use serde_json::json;
@@ -17,7 +19,7 @@ use server::clock::Clock;
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
-use server::store::{Enqueue, NewDelivery, SendQueue};
+use server::store::{Claim, ClaimRequest, Enqueue, NewDelivery, Page, SendQueue};
 use server::vault::Secret;
 use sqlx::Connection;
 
@@ -49,6 +51,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// Resident memory of the program: at rest, after sixty sign-ins, after messages, and after as many again
+    Memory { mailboxes: usize, messages: usize },
+    /// Sends with several programs on one database
+    Replicas { replicas: usize, mailboxes: usize, messages: usize },
+    /// Time of an enqueue, of a claim and of a page of the outbox, with so many messages in the queue
+    Scale { queued: usize },
+    /// Time from the start of the program to its first answer
+    Start { times: usize },
     /// Queues messages and sends them: all at once, and sending alone
     Send { mailboxes: usize, messages: usize },
     /// Queues one message at a time; prints when each was submitted
@@ -63,7 +73,14 @@ struct Bench {
     world: World,
     seats: Vec<Seat>,
     bytes: usize,
+    enqueued: AtomicUsize,
 }
+
+/// Settings of a program of its own that sends.
+const PROGRAM: [(&str, &str); 1] = [("ENTREPOST_POLL_SECONDS", "3600")];
+const SIGN_INS: usize = 60;
+/// Repetitions of what `Scale` times.
+const TIMES: usize = 200;
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
@@ -105,11 +122,12 @@ impl Bench {
         for number in 0..mailboxes {
             seats.push(world.newcomer(&format!("m{number}@demo.example")).await);
         }
-        Self { world, seats, bytes: arguments.bytes }
+        Self { world, seats, bytes: arguments.bytes, enqueued: AtomicUsize::new(0) }
     }
 
     /// What a server function does with a message: build, seal, commit.
-    async fn enqueue(&self, number: usize) {
+    async fn enqueue(&self) {
+        let number = self.enqueued.fetch_add(1, Ordering::Relaxed);
         let services = &self.world.services;
         let seat = &self.seats[number % self.seats.len()];
         let from = EmailAddress::parse(&format!("m{}@demo.example", number % self.seats.len())).unwrap();
@@ -146,7 +164,7 @@ impl Bench {
     }
 
     async fn enqueue_all(&self, messages: usize) {
-        let enqueues = futures::stream::iter(0..messages).map(|number| self.enqueue(number));
+        let enqueues = futures::stream::iter(0..messages).map(|_| self.enqueue());
         enqueues.buffer_unordered(CALLERS).collect::<Vec<()>>().await;
     }
 
@@ -199,11 +217,90 @@ async fn latency(arguments: &Arguments, messages: usize, pause: u64) -> serde_js
     let mut times = Vec::new();
     for number in 0..messages {
         times.push((format!("bench {number}"), now()));
-        bench.enqueue(number).await;
+        bench.enqueue().await;
         bench.sent(number + 1, POLL / 10).await;
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     json!(times)
+}
+
+async fn memory(arguments: &Arguments, mailboxes: usize, messages: usize) -> serde_json::Value {
+    let bench = Bench::start(arguments, mailboxes).await;
+    let program = Program::start(&bench.world, &PROGRAM).await;
+    let rest = common::memory_of(program.pid());
+    for number in 0..SIGN_INS {
+        program.browser(&format!("m{}@demo.example", number % mailboxes)).await;
+    }
+    let signed_in = common::memory_of(program.pid());
+    let mut after = Vec::new();
+    for round in 1..=2 {
+        bench.enqueue_all(messages).await;
+        bench.sent(messages * round, POLL * 10).await;
+        after.push(common::memory_of(program.pid()));
+    }
+    json!({ "rest": rest, "signed_in": signed_in, "after": after })
+}
+
+async fn replicas(arguments: &Arguments, replicas: usize, mailboxes: usize, messages: usize) -> serde_json::Value {
+    let bench = Bench::start(arguments, mailboxes).await;
+    bench.enqueue_all(messages).await;
+    let starting = (0..replicas).map(|_| Program::start(&bench.world, &PROGRAM));
+    let began = Instant::now();
+    let programs = futures::future::join_all(starting).await;
+    bench.sent(messages, POLL).await;
+    drop(programs);
+    json!({ "milliseconds": milliseconds(began) })
+}
+
+async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
+    let bench = Bench::start(arguments, 1).await;
+    let (store, clock, seat) = (&bench.world.services.store, &bench.world.clock, bench.seats[0]);
+    bench.enqueue_all(queued).await;
+    let queue = SendQueue::of_mailbox(seat.key());
+    let (mut enqueue, mut claim, mut page) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        let began = Instant::now();
+        bench.enqueue().await;
+        enqueue.push(milliseconds(began));
+        let (owner, now) = (clock.uuid(), clock.now());
+        let request = ClaimRequest {
+            queue: queue.clone(),
+            owner,
+            connection: owner,
+            until: now.plus_ms(60_000),
+            limits: bench.world.services.config.limits.throttle,
+            now,
+            most: 1,
+        };
+        let began = Instant::now();
+        let claimed = store.claim_deliveries(request).await.unwrap();
+        claim.push(milliseconds(began));
+        let Claim::Deliveries { deliveries, .. } = claimed else { panic!("{claimed:?}") };
+        store.release_claim(seat.institution, owner, &[deliveries[0].delivery.id]).await.unwrap();
+        store.end_connection(owner).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(store.deliveries_of(seat.institution, seat.user, Page::newest(50)).await.unwrap().len(), 50);
+        page.push(milliseconds(began));
+    }
+    json!({ "enqueue": median(enqueue), "claim": median(claim), "page": median(page) })
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+async fn start(arguments: &Arguments, times: usize) -> serde_json::Value {
+    let bench = Bench::start(arguments, 1).await;
+    let program = Program::start(&bench.world, &PROGRAM).await;
+    let mut took = Vec::new();
+    for _ in 0..times {
+        program.kill();
+        let began = Instant::now();
+        program.start_again().await;
+        took.push(milliseconds(began));
+    }
+    json!({ "milliseconds": median(took) })
 }
 
 #[tokio::main]
@@ -214,6 +311,12 @@ async fn main() {
     let result = match &arguments.what {
         Some(What::Send { mailboxes, messages }) => send(&arguments, *mailboxes, *messages).await,
         Some(What::Latency { messages, pause }) => latency(&arguments, *messages, *pause).await,
+        Some(What::Memory { mailboxes, messages }) => memory(&arguments, *mailboxes, *messages).await,
+        Some(What::Replicas { replicas: count, mailboxes, messages }) => {
+            replicas(&arguments, *count, *mailboxes, *messages).await
+        }
+        Some(What::Scale { queued }) => scale(&arguments, *queued).await,
+        Some(What::Start { times }) => start(&arguments, *times).await,
         None => return,
     };
     println!("{result}");

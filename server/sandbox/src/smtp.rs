@@ -97,7 +97,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn fill(&mut self) -> io::Result<()> {
         let mut chunk = [0; 4096];
-        let read = self.stream.read(&mut chunk).await?;
+        let idle = match self.shared.world().smtp_idle_ms {
+            0 => Duration::MAX,
+            idle => Duration::from_millis(idle),
+        };
+        let read = tokio::time::timeout(idle, self.stream.read(&mut chunk)).await??;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

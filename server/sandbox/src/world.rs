@@ -182,6 +182,9 @@ pub struct World {
     /// Incremented to end all IMAP sessions.
     #[serde(skip)]
     pub(crate) imap_generation: u64,
+    /// SMTP closes a session that is idle for so many milliseconds; 0: never.
+    #[serde(skip)]
+    pub smtp_idle_ms: u64,
     /// Messages a mailbox may submit in a minute.
     #[serde(default = "messages_per_minute")]
     pub messages_per_minute: usize,
@@ -266,6 +269,7 @@ impl World {
             codes: HashMap::new(),
             browsers: HashMap::new(),
             smtp_sessions: HashMap::new(),
+            smtp_idle_ms: 0,
             imap_sessions: HashMap::new(),
             imap_selects: 0,
             imap_generation: 0,

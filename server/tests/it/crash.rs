@@ -6,7 +6,7 @@
 
 use server::store::Page;
 use std::collections::HashMap;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use app::model::{DeliveryState, MailboxState};
 use sqlx::Connection;
 
-use crate::common::{Browser, Database, PASSWORD, Seat, World, location};
+use crate::common::program::Program;
+use crate::common::{Browser, Database, Seat, World, location};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sandbox::Faults;
-use tokio::sync::Mutex;
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -27,148 +27,75 @@ fn number(name: &str, default: usize) -> usize {
 /// Messages per kill, at most.
 const MESSAGES_PER_KILL: usize = 15;
 
-/// The program on a test database; it can be killed and restarted on the same port.
+/// The program on a test database.
 struct Server {
     world: Arc<World>,
-    port: u16,
-    settings: Vec<(&'static str, String)>,
-    site: tempfile::TempDir,
-    child: Mutex<Child>,
+    program: Program,
     kills: AtomicUsize,
 }
 
 impl Server {
     async fn start(world: Arc<World>, more: &[(&'static str, &str)]) -> Self {
-        let port = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().port()
-        };
-        let site = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(site.path().join("pkg")).unwrap();
-        // Asset names from the build's hash file.
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_entrepost"));
-        let hashes = std::fs::read_to_string(program.with_file_name("hash.txt")).ok();
-        for kind in ["js", "css"] {
-            let hash = hashes.as_deref().and_then(|text| {
-                text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(": ").map(str::trim))
-            });
-            let name = hash.map_or(format!("entrepost.{kind}"), |hash| format!("entrepost.{hash}.{kind}"));
-            std::fs::write(site.path().join("pkg").join(name), "").unwrap();
-        }
-        let mut settings = world.settings.clone();
-        settings.retain(|(name, _)| *name != "ENTREPOST_PUBLIC_URL");
-        settings.push(("ENTREPOST_PUBLIC_URL", format!("http://{{institution}}.localhost:{port}")));
-        settings.push(("ENTREPOST_LISTEN", format!("127.0.0.1:{port}")));
-        settings.push(("LEPTOS_SITE_ROOT", site.path().display().to_string()));
-        settings.push(("ENTREPOST_LOG", "error".to_owned()));
-        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let child = Mutex::new(spawn(&settings, &world));
-        let server = Self { world, port, settings, site, child, kills: AtomicUsize::new(0) };
-        server.answers().await;
-        server
-    }
-
-    async fn answers(&self) {
-        let http = reqwest::Client::new();
-        let url = format!("http://127.0.0.1:{}/healthz", self.port);
-        self.world.until(async || http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())).await;
+        let program = Program::start(&world, more).await;
+        Self { world, program, kills: AtomicUsize::new(0) }
     }
 
     /// SIGKILL: no chance to clean up.
-    async fn kill(&self) {
-        let mut child = self.child.lock().await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+    fn kill(&self) {
+        self.program.kill();
         self.kills.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn start_again(&self) {
-        *self.child.lock().await = spawn(&self.settings, &self.world);
-        self.answers().await;
+        self.program.start_again().await;
     }
 
     /// Starts it with a file size limit of the database's size plus some kilobytes.
     async fn start_with_files_of(&self, kilobytes: u64) {
-        let url = self.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").map(|(_, url)| url.clone());
-        let url = url.unwrap();
+        let settings = &self.program.settings;
+        let (_, url) = settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").unwrap();
         // The journal is emptied: it could exceed the limit already.
-        let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let mut database = sqlx::AnyConnection::connect(url).await.unwrap();
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut database).await.unwrap();
         let file = url.trim_start_matches("sqlite://").to_owned();
         let limit = std::fs::metadata(file).unwrap().len() / 1024 + kilobytes;
         // With SIGXFSZ ignored, a write over the limit fails as on a full disk.
-        let script = format!("trap '' XFSZ; ulimit -S -f {limit}; exec \"$0\" serve");
-        *self.child.lock().await = Command::new("bash")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_entrepost")])
-            .current_dir(self.world.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.answers().await;
+        let script = format!("trap '' XFSZ; ulimit -S -f {limit}; exec \"$0\" serve 2> /dev/null");
+        self.program.start_as(Command::new("bash").args(["-c", &script, env!("CARGO_BIN_EXE_entrepost")])).await;
     }
 
     /// Lifts the running process's file size limit.
-    async fn lift_limit_of_files(&self) {
-        let pid = self.child.lock().await.id().to_string();
+    fn lift_limit_of_files(&self) {
+        let pid = self.program.pid().to_string();
         let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
         assert!(lifted.success());
     }
 
     async fn health(&self) -> u16 {
-        reqwest::get(format!("http://127.0.0.1:{}/healthz", self.port))
+        reqwest::get(format!("http://127.0.0.1:{}/healthz", self.program.port))
             .await
             .map_or(0, |answer| answer.status().as_u16())
     }
 
     /// SIGTERM; returns the time until exit.
-    async fn terminate(&self) -> Duration {
-        let mut child = self.child.lock().await;
-        let began = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-        let status = tokio::task::block_in_place(|| child.wait()).unwrap();
-        assert!(status.success(), "a stop is no failure: {status}");
-        began.elapsed()
+    fn terminate(&self) -> Duration {
+        self.program.with_child(|child| {
+            let began = Instant::now();
+            let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+            let status = tokio::task::block_in_place(|| child.wait()).unwrap();
+            assert!(status.success(), "a stop is no failure: {status}");
+            began.elapsed()
+        })
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://demo.localhost:{}{path}", self.port)
+        self.program.url(path)
     }
 
     async fn browser(&self, address: &str) -> Browser {
-        let browser = Browser::at(self.port);
-        let fields = [("email", address), ("password", PASSWORD)];
-        let answer = browser.post(&self.url("/api/sign_in"), &fields).await;
-        assert_eq!(location(&answer), "/", "{address} signs in");
-        browser
+        self.program.browser(address).await
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let child = self.child.get_mut();
-        let _ = child.kill();
-        let _ = child.wait();
-        let _ = self.site.path();
-    }
-}
-
-fn spawn(settings: &[(&'static str, String)], world: &World) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_entrepost"))
-        .arg("serve")
-        .current_dir(world.directory.path())
-        .env_clear()
-        .envs(settings.iter().map(|(name, value)| (*name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap()
 }
 
 /// Posts a message; returns whether it was accepted.
@@ -241,7 +168,7 @@ async fn harm(server: &Server, seed: u64, stop: &AtomicBool) {
         }
         if dice.random_bool(0.3) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..200))).await;
-            server.kill().await;
+            server.kill();
             server.start_again().await;
         }
     }
@@ -391,7 +318,7 @@ async fn killed_between(database: &Database, strict: bool) {
     let posted = post(&server, &browser, &seat, "other@demo.example", "Between", &key);
     let killed = async {
         world.until(async || world.refreshes() > before).await;
-        server.kill().await;
+        server.kill();
         world.sandbox.world().faults.token_withheld = false;
     };
     let (_, ()) = tokio::join!(posted, killed);
@@ -429,7 +356,7 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
     let server = Server::start(Arc::clone(&world), &settings).await;
     let browser = server.browser("user@demo.example").await;
     world.sandbox.world().faults.throttled = true;
-    server.kill().await;
+    server.kill();
     server.start_with_files_of(600).await;
     let mut accepted = Vec::new();
     let mut refused = Vec::new();
@@ -456,7 +383,7 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
     assert!(page.status().as_u16() < 500 || page.status().as_u16() == 503, "{}", page.status());
     // /healthz reports it; with room again the same process recovers, on every connection.
     world.until(async || server.health().await == 503).await;
-    server.lift_limit_of_files().await;
+    server.lift_limit_of_files();
     world.until(async || server.health().await == 200).await;
     world.sandbox.world().faults.throttled = false;
     for (key, subject) in &refused {
@@ -493,7 +420,7 @@ async fn a_graceful_stop_hands_back_what_it_holds() {
         all.iter().filter(|one| one.state == state).count()
     };
     world.until(async || count(DeliveryState::Sent).await >= 3).await;
-    let took = server.terminate().await;
+    let took = server.terminate();
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert_eq!(count(DeliveryState::Sending).await, 0, "nothing is left behind");
     assert_eq!(count(DeliveryState::Unknown).await, 0, "nothing is in doubt");

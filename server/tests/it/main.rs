@@ -16,6 +16,7 @@ mod folders;
 mod hostile;
 mod id_token;
 mod inbox;
+mod kept_sessions;
 mod lease;
 mod limits;
 mod malformed;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::common::{Database, Seat, World, claim_one};
-use app::model::{DeliveryState, Provider, RecipientKind};
+use app::model::{DeliveryState, RecipientKind};
 use server::clock::Clock;
 use server::service::Services;
-use server::store::{Claim, DatabaseKind, EmailSettings, Page};
+use server::store::{Claim, DatabaseKind, Page};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -16,11 +16,6 @@ async fn world(database: &Database, settings: &[(&'static str, &str)]) -> (World
     let world = World::start_with(database, clock.clone(), &settings).await;
     let seat = world.seat("user@demo.example").await;
     (world, clock, seat)
-}
-
-fn arrived(world: &World, mailbox: &str) -> usize {
-    let world = world.sandbox.world();
-    world.mails().into_iter().filter(|(address, folder, _)| address == mailbox && folder == "INBOX").count()
 }
 
 async fn states(world: &World, seat: &Seat) -> Vec<DeliveryState> {
@@ -39,21 +34,6 @@ async fn send(replicas: &[Arc<Services>]) {
     }
 }
 
-/// Makes the seat's mailbox the notification mailbox too.
-async fn notifications_leave_through(world: &World, seat: &Seat) {
-    let (store, now) = (&world.services.store, world.clock.now());
-    let settings = EmailSettings {
-        provider: Provider::ExchangeOnline,
-        custom_from: true,
-        custom_from_address: "user@demo.example".into(),
-        ..EmailSettings::default()
-    };
-    let mut tx = store.begin().await.unwrap();
-    store.put_email_settings(&mut tx, seat.institution, &settings, now).await.unwrap();
-    tx.commit().await.unwrap();
-    store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
-}
-
 #[tokio::test]
 async fn messages_a_minute_are_counted_over_all_replicas() {
     for database in Database::both().await {
@@ -65,7 +45,7 @@ async fn messages_a_minute_are_counted_over_all_replicas() {
         world.queue(&seat, 12, "other@demo.example", clock.now()).await;
         for minute in 1..=3 {
             send(&replicas).await;
-            assert_eq!(arrived(&world, "other@demo.example"), (5 * minute).min(12));
+            assert_eq!(world.arrived("other@demo.example"), (5 * minute).min(12));
             clock.advance_ms(60_002);
         }
     }
@@ -115,10 +95,10 @@ async fn recipients_a_day_are_counted_and_the_rest_leaves_the_next_day() {
             clock.advance_ms(2 * 60_000);
             send(&replicas).await;
         }
-        assert_eq!(arrived(&world, "other@demo.example"), 3);
+        assert_eq!(world.arrived("other@demo.example"), 3);
         clock.advance_ms(DAY_MS);
         send(&replicas).await;
-        assert_eq!(arrived(&world, "other@demo.example"), 5);
+        assert_eq!(world.arrived("other@demo.example"), 5);
         assert!(states(&world, &seat).await.iter().all(|state| *state == DeliveryState::Sent));
     }
 }
@@ -138,7 +118,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
         clock.advance_ms(1_000);
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
         send(&services).await;
-        assert_eq!(arrived(&world, "other@demo.example"), 3, "the small one left");
+        assert_eq!(world.arrived("other@demo.example"), 3, "the small one left");
         let page = Page::newest(9);
         let all = world.services.store.deliveries_of(seat.institution, seat.user, page).await.unwrap();
         let waiting = all.iter().find(|one| one.subject == "Many").unwrap();
@@ -150,7 +130,7 @@ async fn a_message_to_many_holds_up_none_to_few() {
             world.queue(&seat, 1, "other@demo.example", clock.now()).await;
             send(&services).await;
         }
-        assert_eq!(arrived(&world, "office.manager@demo.example"), 1, "the next day");
+        assert_eq!(world.arrived("office.manager@demo.example"), 1, "the next day");
     }
 }
 
@@ -162,7 +142,7 @@ async fn three_connections_carry_everything() {
             World::start_with(&database, Clock::system(), &[("ENTREPOST_MESSAGES_PER_MINUTE", "1000".to_owned())])
                 .await;
         let seat = world.seat("user@demo.example").await;
-        notifications_leave_through(&world, &seat).await;
+        world.notifications_leave_through(&seat).await;
         let mut replicas = vec![Arc::clone(&world.services)];
         if world.services.store.backend() == DatabaseKind::Postgres {
             replicas.push(world.replica().await);
@@ -178,7 +158,7 @@ async fn three_connections_carry_everything() {
             .map(|services| tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone())))
             .collect();
         world
-            .until(async || arrived(&world, "other@demo.example") == 40 && arrived(&world, "admin@demo.example") == 10)
+            .until(async || world.arrived("other@demo.example") == 40 && world.arrived("admin@demo.example") == 10)
             .await;
         let (_, most, all) = world.sandbox.world().smtp_sessions["user@demo.example"];
         assert!((1..=3).contains(&most), "{most} at a time");
@@ -206,7 +186,7 @@ async fn a_session_ends_with_its_token() {
         world.faults.slow_ms = 25;
     }
     world.queue(&seat, 20, "other@demo.example", world.clock.now()).await;
-    while arrived(&world, "other@demo.example") < 20 {
+    while world.arrived("other@demo.example") < 20 {
         world.services.outbox.run_once().await.unwrap();
     }
     let (_, _, sessions) = world.sandbox.world().smtp_sessions["user@demo.example"];
@@ -230,8 +210,8 @@ async fn many_busy_mailboxes_let_another_one_have_its_turn() {
     let began = tokio::time::Instant::now();
     world.queue(&late, 1, "admin@demo.example", world.clock.now()).await;
     world.services.outbox.wake();
-    world.until(async || arrived(&world, "admin@demo.example") == 1).await;
-    let (waited, others) = (began.elapsed(), arrived(&world, "other@demo.example"));
+    world.until(async || world.arrived("admin@demo.example") == 1).await;
+    let (waited, others) = (began.elapsed(), world.arrived("other@demo.example"));
     assert!(others < 36 * 20, "{others} left before it, in {waited:?}");
     world.services.stop.cancel();
     running.await.unwrap();
@@ -268,7 +248,7 @@ async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database, &[("ENTREPOST_MESSAGES_PER_MINUTE", "1")]).await;
         let services = &world.services;
-        notifications_leave_through(&world, &seat).await;
+        world.notifications_leave_through(&seat).await;
         world.queue(&seat, 1, "other@demo.example", clock.now()).await;
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
 
@@ -276,7 +256,7 @@ async fn notifications_and_letters_of_one_mailbox_are_counted_together() {
         assert_eq!(services.outbox.run_once().await.unwrap(), 0, "the mailbox had its message for this minute");
         clock.advance_ms(60_002);
         assert_eq!(services.outbox.run_once().await.unwrap(), 1);
-        assert_eq!(arrived(&world, "admin@demo.example"), 1);
+        assert_eq!(world.arrived("admin@demo.example"), 1);
     }
 }
 
@@ -293,7 +273,7 @@ async fn a_clock_that_is_set_back_holds_nothing_up() {
         assert_eq!(world.services.outbox.run_once().await.unwrap(), 0, "their time seems far away");
         let running = tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
         world.until(async || states(&world, &seat).await.iter().all(|state| *state == DeliveryState::Sent)).await;
-        assert_eq!(arrived(&world, "other@demo.example"), 2);
+        assert_eq!(world.arrived("other@demo.example"), 2);
         world.services.stop.cancel();
         running.await.unwrap();
     }

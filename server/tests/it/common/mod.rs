@@ -1,6 +1,8 @@
 //! Test harness: a sandbox, a fresh database, the real router on a real socket.
 #![allow(dead_code, reason = "every journey uses a part of it")]
 
+pub mod program;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -79,7 +81,12 @@ pub fn alone(test: &str, under: &[&str]) {
 
 /// Resident memory of this process, in bytes.
 pub fn memory() -> u64 {
-    let statistics = std::fs::read_to_string("/proc/self/statm").unwrap();
+    memory_of(std::process::id())
+}
+
+/// Resident memory of a process, in bytes.
+pub fn memory_of(pid: u32) -> u64 {
+    let statistics = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
@@ -362,6 +369,27 @@ impl World {
         let queue = SendQueue::of_notifications(seat.institution);
         assert!(self.services.store.enqueue(&mut tx, &queue, &new, self.clock.now()).await.unwrap());
         tx.commit().await.unwrap();
+    }
+
+    /// Makes the seat's mailbox the notification mailbox too.
+    pub async fn notifications_leave_through(&self, seat: &Seat) {
+        let (store, now) = (&self.services.store, self.clock.now());
+        let settings = EmailSettings {
+            provider: Provider::ExchangeOnline,
+            custom_from: true,
+            custom_from_address: "user@demo.example".into(),
+            ..EmailSettings::default()
+        };
+        let mut tx = store.begin().await.unwrap();
+        store.put_email_settings(&mut tx, seat.institution, &settings, now).await.unwrap();
+        tx.commit().await.unwrap();
+        store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+    }
+
+    /// Number of messages in an inbox of the sandbox.
+    pub fn arrived(&self, mailbox: &str) -> usize {
+        let world = self.sandbox.world();
+        world.mails().into_iter().filter(|(address, folder, _)| address == mailbox && folder == "INBOX").count()
     }
 
     /// A delivery with a body only.

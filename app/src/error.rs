@@ -8,7 +8,7 @@ use crate::model::{Diagnosis, FieldError};
 
 /// Never contains secrets or internal texts: internal errors are in the log, with the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum AppError {
     #[error("You've been signed out. Sign in, then start again.")]
     NotSignedIn,

@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use common::program::Program;
 use common::{Database, Seat, World};
 use futures::StreamExt;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde_json::json;
 use server::clock::Clock;
 use server::message::addresses::Named;
@@ -59,6 +60,8 @@ enum What {
     Scale { queued: usize },
     /// Time from the start of the program to its first answer
     Start { times: usize },
+    /// Writes the certificate and the key of a mail server on this machine
+    Certificate { certificate: std::path::PathBuf, key: std::path::PathBuf },
     /// Queues messages and sends them: all at once, and sending alone
     Send { mailboxes: usize, messages: usize },
     /// Queues one message at a time; prints when each was submitted
@@ -134,7 +137,7 @@ impl Bench {
         let to = EmailAddress::parse("other@demo.example").unwrap();
         let (id, now) = (DeliveryId(services.clock.uuid()), services.clock.now());
         let message_id = format!("<{}@demo.example>", id.0);
-        let subject = format!("bench {number}");
+        let subject = self.subject(number);
         let written = Written {
             from: &from,
             to: &[Named { name: None, address: to.clone() }],
@@ -161,6 +164,11 @@ impl Bench {
         let enqueue = Enqueue { queue: SendQueue::of_mailbox(seat.key()), new, now };
         assert!(services.store.enqueue_in_group(enqueue).await.unwrap());
         services.outbox.wake();
+    }
+
+    /// Differs in each run: the mail server counts what arrives twice.
+    fn subject(&self, number: usize) -> String {
+        format!("bench {} {number}", self.world.port)
     }
 
     async fn enqueue_all(&self, messages: usize) {
@@ -216,7 +224,7 @@ async fn latency(arguments: &Arguments, messages: usize, pause: u64) -> serde_js
     bench.run();
     let mut times = Vec::new();
     for number in 0..messages {
-        times.push((format!("bench {number}"), now()));
+        times.push((bench.subject(number), now()));
         bench.enqueue().await;
         bench.sent(number + 1, POLL / 10).await;
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -303,6 +311,16 @@ async fn start(arguments: &Arguments, times: usize) -> serde_json::Value {
     json!({ "milliseconds": median(took) })
 }
 
+fn write_certificate(certificate: &std::path::Path, key: &std::path::Path) -> serde_json::Value {
+    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.is_ca = IsCa::ExplicitNoCa;
+    let pair = KeyPair::generate().unwrap();
+    std::fs::write(certificate, parameters.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(key, pair.serialize_pem()).unwrap();
+    json!({})
+}
+
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
@@ -317,6 +335,7 @@ async fn main() {
         }
         Some(What::Scale { queued }) => scale(&arguments, *queued).await,
         Some(What::Start { times }) => start(&arguments, *times).await,
+        Some(What::Certificate { certificate, key }) => write_certificate(certificate, key),
         None => return,
     };
     println!("{result}");

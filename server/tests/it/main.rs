@@ -25,6 +25,7 @@ mod migration;
 mod outbox;
 mod outcomes;
 mod pipelining;
+mod plans;
 mod proxy;
 mod registration;
 mod secrets;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::config::Throttle;
 use crate::mail::RecipientReply;
-use crate::store::sql::{Columns, columns, execute, execute_rows, fetch_all, fetch_rows, filled_up, read_all, select};
+use crate::store::sql::{Columns, columns, execute, execute_rows, fetch_all, fetch_rows, filled_up, read_all};
 use crate::store::{DatabaseKind, Result, Tx};
 use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
@@ -142,15 +142,19 @@ struct Due {
 columns!(Due: id, institution = "institution_id", writer = "user_id", created_at,
     recipients = "(SELECT COUNT(*) FROM recipients r WHERE r.delivery_id = deliveries.id AND r.state = 'pending')");
 
+/// The plus keeps the planner to the index that has the order.
+pub(super) fn due() -> String {
+    format!(
+        "SELECT {} FROM deliveries WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND +next_attempt_at <= $2
+         ORDER BY created_at, id LIMIT $3",
+        Due::COLUMNS
+    )
+}
+
 async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> Result<ClaimedIds> {
     let ClaimRequest { queue, owner, connection, until, limits, now, most } = request;
     let (now, limits) = (*now, *limits);
-    let mut due: Vec<Due> = fetch_all!(&mut **tx,
-        // The plus keeps the planner to the index that has the order.
-        select::<Due>("FROM deliveries WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND +next_attempt_at <= $2
-             ORDER BY created_at, id LIMIT $3");
-        queue.id, now, most
-    )?;
+    let mut due: Vec<Due> = fetch_all!(&mut **tx, AssertSqlSafe(due()); queue.id, now, most)?;
     let Some(oldest) = due.first() else { return Ok(ClaimedIds::Nothing) };
     let recipients: Vec<i64> = due.iter().map(|due| due.recipients).collect();
     let take = match throttle::permit(tx, sender, *connection, &recipients, limits, now).await? {

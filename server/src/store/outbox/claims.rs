@@ -10,6 +10,32 @@ use uuid::Uuid;
 use super::{Claim, ClaimRequest, Claimed, ClaimedIds, Delivery, SendQueue, settle_returned};
 use crate::store::{Mailbox, Result, Store, Tx};
 
+/// Goes from one queue with waiting deliveries to the next: neither idle queues nor the length of a queue cost time.
+pub(super) fn due_queues() -> String {
+    format!(
+        "WITH RECURSIVE waiting (queue) AS (
+           SELECT MIN(send_queue_id) FROM deliveries WHERE state IN ('queued', 'deferred')
+           UNION ALL
+           SELECT (SELECT MIN(send_queue_id) FROM deliveries
+                    WHERE state IN ('queued', 'deferred') AND send_queue_id > waiting.queue)
+             FROM waiting WHERE waiting.queue IS NOT NULL)
+         SELECT {} FROM send_queues JOIN waiting ON waiting.queue = send_queues.id
+          WHERE paused_until <= $1 AND EXISTS (
+           SELECT 1 FROM deliveries d
+            WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
+         ORDER BY served_at, id LIMIT $2",
+        SendQueue::COLUMNS
+    )
+}
+
+pub(super) const IS_DUE: &str =
+    "SELECT 1 FROM send_queues WHERE id = $1 AND institution_id = $2 AND paused_until <= $3 AND EXISTS (
+    SELECT 1 FROM deliveries d
+     WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $3)";
+
+pub(super) const RENEW: &str =
+    "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND lease_owner = $3 AND state = 'sending'";
+
 struct RecipientOf {
     delivery: DeliveryId,
     recipient: RecipientView,
@@ -82,43 +108,18 @@ impl Store {
 
     /// Send queues with due deliveries, the longest-waiting first.
     pub async fn due_queues(&self, now: Timestamp, limit: i64) -> Result<Vec<SendQueue>> {
-        fetch_all!(&self.reads,
-            // Goes from one queue with waiting deliveries to the next: neither idle queues nor the length of a queue cost time.
-            AssertSqlSafe(format!(
-                "WITH RECURSIVE waiting (queue) AS (
-                   SELECT MIN(send_queue_id) FROM deliveries WHERE state IN ('queued', 'deferred')
-                   UNION ALL
-                   SELECT (SELECT MIN(send_queue_id) FROM deliveries
-                            WHERE state IN ('queued', 'deferred') AND send_queue_id > waiting.queue)
-                     FROM waiting WHERE waiting.queue IS NOT NULL)
-                 SELECT {} FROM send_queues JOIN waiting ON waiting.queue = send_queues.id
-                  WHERE paused_until <= $1 AND EXISTS (
-                   SELECT 1 FROM deliveries d
-                    WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $1)
-                 ORDER BY served_at, id LIMIT $2",
-                SendQueue::COLUMNS
-            ));
-            now, limit
-        )
+        fetch_all!(&self.reads, AssertSqlSafe(due_queues()); now, limit)
     }
 
     /// Whether a delivery of a queue is due.
     pub async fn is_due(&self, queue: &SendQueue, now: Timestamp) -> Result<bool> {
-        let due: Option<i64> = fetch_optional!(&self.reads,
-            "SELECT 1 FROM send_queues WHERE id = $1 AND institution_id = $2 AND paused_until <= $3 AND EXISTS (
-               SELECT 1 FROM deliveries d
-                WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $3)";
-            queue.id, queue.institution, now
-        )?;
+        let due: Option<i64> = fetch_optional!(&self.reads, IS_DUE; queue.id, queue.institution, now)?;
         Ok(due.is_some())
     }
 
     /// Renews the leases of a claim.
     pub async fn renew_claim(&self, institution: InstitutionId, owner: Uuid, until: Timestamp) -> Result<()> {
-        execute!(&self.writes,
-            "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND lease_owner = $3 AND state = 'sending'";
-            until, institution, owner
-        )
+        execute!(&self.writes, RENEW; until, institution, owner)
     }
 
     /// Gives back what was claimed and not attempted: it waits as before, and counts as no submission.

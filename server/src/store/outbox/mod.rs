@@ -138,6 +138,36 @@ columns!(Delivery: id, institution = "institution_id", user = "user_id", queue =
     data_started, answer, fault, created_at, aging_since, finished_at);
 columns!(RecipientView: kind, address, state = "r.state", answer = "r.answer");
 
+/// Lists do not show message bodies, which may be large.
+fn page_statement() -> String {
+    let listed = Delivery::COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END");
+    format!(
+        "SELECT {listed} FROM deliveries
+         WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4"
+    )
+}
+
+/// A statement whose time must not grow with the number of messages.
+pub struct ConstantTime {
+    pub statement: String,
+    /// Examples of its values.
+    pub values: &'static [&'static str],
+    /// The index that it must use.
+    pub index: &'static str,
+}
+
+/// For EXPLAIN in a test.
+pub fn statements_of_constant_time() -> Vec<ConstantTime> {
+    let all: [(String, &[&str], &str); 5] = [
+        (claims::due_queues(), &["9", "100"], "deliveries_due"),
+        (claims::IS_DUE.to_owned(), &["'a'", "'a'", "9"], "deliveries_due"),
+        (claims::RENEW.to_owned(), &["9", "'a'", "'a'"], "deliveries_lease"),
+        (batch::due(), &["'a'", "9", "20"], "deliveries_waiting"),
+        (page_statement(), &["'a'", "'a'", "9", "50"], "deliveries_user"),
+    ];
+    all.into_iter().map(|(statement, values, index)| ConstantTime { statement, values, index }).collect()
+}
+
 impl Store {
     /// Queues a delivery in the given transaction. `false`: its idempotency key exists already.
     pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
@@ -159,13 +189,7 @@ impl Store {
         user_id: UserId,
         page: Page,
     ) -> Result<Vec<Delivery>> {
-        // Lists do not show message bodies, which may be large.
-        let listed = Delivery::COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END");
-        let statement = format!(
-            "SELECT {listed} FROM deliveries
-             WHERE institution_id = $1 AND user_id = $2 AND created_at < $3 ORDER BY created_at DESC, id LIMIT $4"
-        );
-        fetch_all!(&self.reads, sqlx::AssertSqlSafe(statement); institution, user_id, page.before, page.limit)
+        fetch_all!(&self.reads, sqlx::AssertSqlSafe(page_statement()); institution, user_id, page.before, page.limit)
     }
 
     pub async fn recipients(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Vec<RecipientView>> {

@@ -8,7 +8,7 @@ SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENV := . .tools/env.sh
 
-.PHONY: help setup build run dev test test-one lint rust-tests browser-tests sizes
+.PHONY: help setup build run dev test test-one lint rust-tests browser-tests bench bench-quick sizes
 
 help: ## List the targets
 	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -46,6 +46,16 @@ rust-tests: ## Rust tests, on SQLite and on a PostgreSQL server of their own
 browser-tests: ## Browser tests against the release build
 	.tools/test.sh browser
 
-sizes: ## What a browser loads, brotli; fails above 150 kB
+bench: ## Compare with what people would use instead; writes end2end/bench/RESULTS.md (about an hour)
+	.tools/setup.sh test
+	$(ENV)
+	node end2end/bench/run.mjs
+
+bench-quick: ## The same with fewer messages, printed (two minutes once it is built)
+	.tools/setup.sh test
+	$(ENV)
+	node end2end/bench/run.mjs --quick
+
+sizes: ## What a browser loads, brotli, and the size of the program; fails above the limits
 	$(ENV)
 	.tools/sizes.sh

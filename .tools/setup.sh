@@ -82,6 +82,13 @@ if ! rust_works; then
     rust_works || die "a rustc on PATH, $rust_version or newer, that can compile for wasm32-unknown-unknown"
 fi
 
+# Sources of the standard library: the site's is built for size with them. Without them the build does with the ordinary one.
+if [ ! -f "$(rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ] && command -v rustup >/dev/null &&
+    rustup which rustc >/dev/null 2>&1; then
+    say "asking rustup for the sources of the standard library"
+    rustup component add rust-src >/dev/null 2>&1 || say "they are not there: the site gets a tenth larger"
+fi
+
 # --- wasm-bindgen of exactly the locked version, and cargo-leptos ---------------------------------------------------
 locked=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
 if [ "$(wasm-bindgen --version 2>/dev/null | cut -d' ' -f2)" != "$locked" ]; then

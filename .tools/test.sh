@@ -83,9 +83,14 @@ case $part in
     all)
         lint
         rust_tests
+        count "each micro-benchmark once" cargo test --quiet -p server --bench micro
+        count "each comparison once, with a handful of messages" node end2end/bench/run.mjs --tiny
         count "release build" .tools/build.sh
         count "sizes" .tools/sizes.sh
         browser_tests
+        count "the site with the ordinary standard library" env ENTREPOST_ORDINARY_STD=1 .tools/build.sh frontend
+        count "its sizes" .tools/sizes.sh
+        browser_tests specs/flow.spec.ts --project=script
         ;;
     *) echo "usage: $0 [lint|rust|browser|one NAME]" >&2; exit 2 ;;
 esac

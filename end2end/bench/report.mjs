@@ -1,0 +1,72 @@
+// The results as a page of Markdown.
+
+const table = (head, rows) => [head, head.map(() => '---'), ...rows].map(cells => `| ${cells.join(' | ')} |`).join('\n');
+const number = (value, digits = 0) => value.toLocaleString('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const MiB = value => `${number(value / 2 ** 20)} MiB`;
+
+export function report(results, median) {
+    const { mode, sizes, machine, fdatasync } = results;
+    const spread = (values, digits = 0) => {
+        const ordered = [...values].sort((a, b) => a - b);
+        return `${number(median(values), digits)} (${number(ordered[0], digits)} to ${number(ordered.at(-1), digits)})`;
+    };
+    const parts = [
+        `# Results of \`make bench${mode === 'full' ? '' : `-${mode}`}\``,
+        `Medians of ${sizes.rounds}, and in parentheses the lowest and the highest. All runs took turns on one machine, so only the ratios say something.`,
+        `${machine.processor}, ${machine.memory}, ${machine.system}. ${machine.versions.join('; ')}. fdatasync after 4 kB: ${number(fdatasync.p50, 2)} ms at p50, ${number(fdatasync.p99, 2)} ms at p99. SQLite commits with \`synchronous=FULL\`, PostgreSQL with \`fsync\` and \`synchronous_commit\` on. The mail server is smtp-server on loopback: STARTTLS, XOAUTH2, PIPELINING; messages of 2 kB; pace limits lifted.`,
+    ];
+    if (results.throughput) {
+        const rows = results.throughput.flatMap(({ mailboxes, messages, ...by }) => {
+            const rate = (runs, field) => runs.map(run => (messages * 1000) / run[field]);
+            const cpu = (runs, field) => runs.map(run => run[field] / messages);
+            const peer = { rate: rate(by.nodemailer, 'milliseconds'), cpu: cpu(by.nodemailer, 'cpu') };
+            const line = (name, rates, times, connections) => [
+                `${mailboxes} mailbox${mailboxes > 1 ? 'es' : ''}, ${number(messages)} messages`,
+                name,
+                spread(rates),
+                `${number(median(rates) / median(peer.rate), 2)}×`,
+                spread(times, 2),
+                `${number(median(times) / median(peer.cpu), 2)}×`,
+                connections,
+            ];
+            const connections = runs => Math.max(...runs.map(run => run.connections));
+            return [
+                line('nodemailer, not durable', peer.rate, peer.cpu, connections(by.nodemailer)),
+                ...['SQLite', 'PostgreSQL'].flatMap(name => [
+                    line(`Entrepost, ${name}: queue to record`, rate(by[name], 'send_milliseconds'), cpu(by[name], 'send_cpu'), connections(by[name])),
+                    line(`Entrepost, ${name}: with the enqueue`, rate(by[name], 'milliseconds'), cpu(by[name], 'cpu'), connections(by[name])),
+                ]),
+            ];
+        });
+        parts.push('## Messages a second', table(['what', 'who', 'a second', 'ratio', 'CPU ms a message', 'ratio', 'connections'], rows), '`node end2end/bench/run.mjs throughput`');
+    }
+    if (results.latency) {
+        const rows = Object.entries(results.latency).map(([name, runs]) => [
+            name === 'nodemailer' ? name : `Entrepost, ${name}`,
+            ...['p50', 'p99'].map(part => spread(runs.map(run => run[part]), 1)),
+        ]);
+        parts.push('## From the enqueue to the acceptance', `One message at a time, sessions kept, ${sizes.latency} messages a round, in milliseconds.`, table(['who', 'p50', 'p99'], rows), '`node end2end/bench/run.mjs latency`');
+    }
+    if (results.replicas) {
+        const one = median(results.replicas[0].milliseconds);
+        const rows = results.replicas.map(({ replicas, milliseconds }) => [replicas, spread(milliseconds), `${number(one / median(milliseconds), 2)}×`]);
+        parts.push(
+            '## Replicas',
+            `${number(sizes.replicas)} messages of 20 mailboxes wait in one PostgreSQL; milliseconds from the start of the programs until all are recorded. Nothing arrived twice, and no mailbox had more than three connections.`,
+            table(['replicas', 'milliseconds', 'ratio'], rows),
+            '`node end2end/bench/run.mjs replicas`',
+        );
+    }
+    if (results.memory) {
+        const rows = Object.entries(results.memory).map(([name, { rest, signed_in, after }]) => [name, ...[rest, signed_in, ...after].map(MiB)]);
+        parts.push('## Resident memory of the program', table(['database', 'at rest', 'after 60 sign-ins', `after ${number(sizes.memory)} messages`, `after ${number(sizes.memory)} more`], rows), '`node end2end/bench/run.mjs memory`');
+    }
+    if (results.scale) {
+        const rows = results.scale.map(({ database, queued, enqueue, claim, page }) => [database, number(queued), ...[enqueue, claim, page].map(value => number(value, 2))]);
+        parts.push('## With a long queue', 'Medians of 200, in milliseconds, each with its commit.', table(['database', 'waiting', 'enqueue', 'claim', 'page of the outbox'], rows), '`node end2end/bench/run.mjs scale`');
+    }
+    if (results.start !== undefined) {
+        parts.push('## Size and start', table(['what', 'figure'], [['program', `${number(results.binary / 1e6, 1)} MB`], ['start to first answer', `${number(results.start)} ms`]]), '`node end2end/bench/run.mjs start`');
+    }
+    return `${parts.join('\n\n')}\n`;
+}

@@ -61,6 +61,20 @@ export function report(results, median) {
         const rows = Object.entries(results.memory).map(([name, { rest, signed_in, after }]) => [name, ...[rest, signed_in, ...after].map(MiB)]);
         parts.push('## Resident memory of the program', table(['database', 'at rest', 'after 60 sign-ins', `after ${number(sizes.memory)} messages`, `after ${number(sizes.memory)} more`], rows), '`node end2end/bench/run.mjs memory`');
     }
+    if (results.watch) {
+        const { rest, watched, peer } = results.watch;
+        const each = value => `${number((value / sizes.watched) / 1024)} kB`;
+        const rows = [
+            ['Entrepost, SQLite', MiB(rest), MiB(watched), each(watched - rest), `${number(watched / peer, 2)}×`],
+            ['imapflow', '', MiB(peer), '', '1.00×'],
+        ];
+        parts.push(
+            '## Mailboxes watched',
+            `Resident memory with ${number(sizes.watched)} mailboxes: IDLE over TLS for each, and for Entrepost an event stream each. The IMAP server is the sandbox.`,
+            table(['who', 'at rest', 'watching', 'each', 'ratio'], rows),
+            '`node end2end/bench/run.mjs watch`',
+        );
+    }
     if (results.scale) {
         const rows = results.scale.map(({ database, queued, enqueue, claim, page }) => [database, number(queued), ...[enqueue, claim, page].map(value => number(value, 2))]);
         parts.push('## With a long queue', 'Medians of 200, in milliseconds, each with its commit.', table(['database', 'waiting', 'enqueue', 'claim', 'page of the outbox'], rows), '`node end2end/bench/run.mjs scale`');

@@ -182,6 +182,11 @@ async function main() {
         }
     }
 
+    if (wanted('watch')) {
+        say(`${sizes.watched} mailboxes watched`);
+        results.watch = entrepost('sqlite', 'watch', sizes.watched, '--', 'node', join(here, 'imapflow.mjs'));
+    }
+
     if (wanted('scale')) {
         results.scale = [];
         for (const queued of sizes.scale) {
@@ -213,7 +218,7 @@ function machine(postgresVersion) {
         processor: `${cpus().length} × ${cpus()[0].model.trim()}`,
         memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
         system: `Linux ${release()}`,
-        versions: [run('rustc', ['--version']).trim(), `Node.js ${process.version}`, version('nodemailer'), version('smtp-server'), postgresVersion],
+        versions: [run('rustc', ['--version']).trim(), `Node.js ${process.version}`, version('nodemailer'), version('imapflow'), version('smtp-server'), postgresVersion],
     };
 }
 

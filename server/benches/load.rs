@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use app::model::{DeliveryId, EmailAddress, RecipientKind};
+use app::model::{DeliveryId, EmailAddress, RecipientKind, SessionId};
 use clap::{Parser, Subcommand};
 use common::program::Program;
-use common::{Database, Seat, World};
+use common::{Browser, Database, Seat, World};
 use futures::StreamExt;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde_json::json;
@@ -58,6 +58,9 @@ enum What {
     Replicas { replicas: usize, mailboxes: usize, messages: usize },
     /// Time of an enqueue, of a claim and of a page of the outbox, with so many messages in the queue
     Scale { queued: usize },
+    /// Resident memory with so many mailboxes watched, an event stream each; then that of a command with as many IMAP connections,
+    /// which gets the port, the certificate and the file of names and tokens
+    Watch { mailboxes: usize, command: Vec<String> },
     /// Time from the start of the program to its first answer
     Start { times: usize },
     /// Writes the certificate and the key of a mail server on this machine
@@ -82,6 +85,10 @@ struct Bench {
 /// Settings of a program of its own that sends.
 const PROGRAM: [(&str, &str); 1] = [("ENTREPOST_POLL_SECONDS", "3600")];
 const SIGN_INS: usize = 60;
+/// Deadline for opening all IMAP connections.
+const WATCHING: Duration = Duration::from_secs(300);
+/// Until the memory of what was needed to open them is free again.
+const SETTLING: Duration = Duration::from_secs(10);
 /// Repetitions of what `Scale` times.
 const TIMES: usize = 200;
 
@@ -293,6 +300,61 @@ async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
     json!({ "enqueue": median(enqueue), "claim": median(claim), "page": median(page) })
 }
 
+async fn watch(arguments: &Arguments, mailboxes: usize, command: &[String]) -> serde_json::Value {
+    let bench = Bench::start(arguments, mailboxes).await;
+    let Bench { world, seats, .. } = &bench;
+    let (store, clock) = (&world.services.store, &world.clock);
+    let mut cookies = Vec::new();
+    let mut tx = store.begin().await.unwrap();
+    for seat in seats {
+        let (session, token) = (SessionId(clock.uuid()), clock.uuid().to_string());
+        let hashed = server::clock::sha256(&token);
+        store.add_session(&mut tx, seat.institution, seat.user, session, &hashed, clock.now()).await.unwrap();
+        cookies.push(format!("entrepost_session={token}"));
+    }
+    tx.commit().await.unwrap();
+    let settings = [("ENTREPOST_CONNECTIONS_PER_ADDRESS", "100000"), ("ENTREPOST_POLL_SECONDS", "3600")];
+    let program = Program::start(world, &settings).await;
+    let rest = common::memory_of(program.pid());
+    let http = Browser::at(program.port).http;
+    let streams = seats.iter().zip(cookies).map(|(seat, cookie)| {
+        let url = program.url(&format!("/events/mail?mailbox={}&folder=INBOX&version=0", seat.mailbox));
+        http.get(url).header("cookie", cookie).send()
+    });
+    let streams: Vec<reqwest::Response> =
+        futures::stream::iter(streams).buffer_unordered(CALLERS).map(Result::unwrap).collect().await;
+    assert!(streams.iter().all(|stream| stream.status() == 200));
+    let open = || world.sandbox.world().imap_sessions.values().filter(|(open, _)| *open > 0).count();
+    world.until_longer(WATCHING, async || open() == mailboxes).await;
+    tokio::time::sleep(SETTLING).await;
+    let watched = common::memory_of(program.pid());
+    drop((streams, program));
+    world.until_longer(WATCHING, async || open() == 0).await;
+
+    let peers = world.directory.path().join("peers.json");
+    let mut tokens = Vec::new();
+    for seat in seats {
+        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
+        let token = world.services.tokens.access(&mailbox).await.unwrap();
+        tokens.push((mailbox.sign_in_name, token.secret.expose().to_owned()));
+    }
+    std::fs::write(&peers, json!(tokens).to_string()).unwrap();
+    let imap = world.sandbox.imap_addr().port().to_string();
+    let ca = world.directory.path().join("ca.pem");
+    let mut peer = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .args([&imap, &ca.display().to_string(), &peers.display().to_string()])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    world.until_longer(WATCHING, async || open() == mailboxes).await;
+    tokio::time::sleep(SETTLING).await;
+    let other = common::memory_of(peer.id());
+    peer.kill().unwrap();
+    peer.wait().unwrap();
+    json!({ "rest": rest, "watched": watched, "peer": other })
+}
+
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
@@ -324,6 +386,8 @@ fn write_certificate(certificate: &std::path::Path, key: &std::path::Path) -> se
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
+    // The mail server and the event streams of a thousand mailboxes are in this process.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let filter = server::logging::filter("warn").unwrap();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match &arguments.what {
@@ -334,6 +398,7 @@ async fn main() {
             replicas(&arguments, *count, *mailboxes, *messages).await
         }
         Some(What::Scale { queued }) => scale(&arguments, *queued).await,
+        Some(What::Watch { mailboxes, command }) => watch(&arguments, *mailboxes, command).await,
         Some(What::Start { times }) => start(&arguments, *times).await,
         Some(What::Certificate { certificate, key }) => write_certificate(certificate, key),
         None => return,

@@ -13,6 +13,7 @@ mod dovecot;
 mod drafts;
 mod events;
 mod folders;
+mod groups;
 mod hostile;
 mod id_token;
 mod inbox;

@@ -109,11 +109,17 @@ impl Drop for Program {
     }
 }
 
+/// Variables that choose an allocator, for comparisons.
+fn allocator() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| name == "LD_PRELOAD" || name.starts_with("MALLOC_"))
+}
+
 fn serve(command: &mut Command, settings: &[(&'static str, String)], directory: &Path) -> Child {
     command
         .current_dir(directory)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(allocator())
         .envs(settings.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

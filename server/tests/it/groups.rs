@@ -1,0 +1,170 @@
+//! Writes of the outbox that share a commit: each has its own result.
+
+use std::sync::Arc;
+
+use app::model::{DeliveryId, DeliveryState, RecipientState, Timestamp};
+use server::mail::RecipientReply;
+use server::store::{Claim, ClaimRequest, DataStart, DatabaseKind, Delivery, OutcomeRecord, Record, SendQueue};
+use uuid::Uuid;
+
+use crate::common::{Database, Seat, World};
+
+/// Claims so many messages of a seat at once.
+async fn claim(world: &World, seat: &Seat, most: i64) -> Vec<Delivery> {
+    let now = world.clock.now();
+    let owner = world.clock.uuid();
+    let request = ClaimRequest {
+        queue: SendQueue::of_mailbox(seat.key()),
+        owner,
+        connection: owner,
+        until: now.plus_ms(30_000),
+        limits: world.services.config.limits.throttle,
+        now,
+        most,
+    };
+    match world.services.store.claim_deliveries(request).await.unwrap() {
+        Claim::Deliveries { deliveries, .. } => deliveries.into_iter().map(|claimed| claimed.delivery).collect(),
+        Claim::Nothing => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn start(seat: &Seat, delivery: DeliveryId, owner: Uuid) -> DataStart {
+    DataStart { institution: seat.institution, delivery, owner, refused: Vec::new(), again: false }
+}
+
+fn outcome(seat: &Seat, delivery: DeliveryId, owner: Uuid, now: Timestamp) -> OutcomeRecord {
+    let accepted = RecipientReply {
+        address: "other@demo.example".into(),
+        state: RecipientState::Accepted,
+        answer: "250 accepted".into(),
+    };
+    let record = Record {
+        state: DeliveryState::Sent,
+        next_attempt_at: now,
+        answer: "250 accepted".into(),
+        fault: None,
+        recipients: vec![accepted],
+        counts: true,
+    };
+    OutcomeRecord { institution: seat.institution, delivery, owner, record, pending: 1, now }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_lease_fails_only_its_own_item() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let (store, now) = (&world.services.store, world.clock.now());
+        world.queue(&seat, 12, "other@demo.example", now).await;
+        let claimed = claim(&world, &seat, 12).await;
+        assert_eq!(claimed.len(), 12);
+        // Every third start names a claim that another one replaced, and one names another institution's.
+        let starts = claimed.iter().enumerate().map(|(at, delivery)| {
+            let owner = if at % 3 == 0 { Uuid::from_u128(7) } else { delivery.lease };
+            let mut start = start(&seat, delivery.id, owner);
+            if at == 4 {
+                start.institution = app::model::InstitutionId(Uuid::from_u128(8));
+            }
+            store.start_data(start)
+        });
+        let started: Vec<bool> = futures::future::try_join_all(starts).await.unwrap();
+        assert!(started.iter().enumerate().all(|(at, started)| *started == (at % 3 != 0 && at != 4)), "{started:?}");
+        let outcomes = claimed.iter().enumerate().map(|(at, delivery)| {
+            let owner = if at % 2 == 0 { Uuid::from_u128(7) } else { delivery.lease };
+            store.record_outcome(outcome(&seat, delivery.id, owner, now))
+        });
+        let recorded: Vec<bool> = futures::future::try_join_all(outcomes).await.unwrap();
+        assert!(recorded.iter().enumerate().all(|(at, recorded)| *recorded == (at % 2 == 1)), "{recorded:?}");
+        for (at, delivery) in claimed.iter().enumerate() {
+            let found = store.delivery(seat.institution, delivery.id).await.unwrap().unwrap();
+            let state = if at % 2 == 1 { DeliveryState::Sent } else { DeliveryState::Sending };
+            assert_eq!((found.state, found.data_started), (state, at % 3 != 0 && at != 4), "{at}");
+            assert_eq!(found.body_sealed.is_empty(), state == DeliveryState::Sent);
+        }
+        store.close().await;
+    }
+}
+
+/// A start by a stale claim and an outcome by the one that replaced it, at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_claims_of_one_delivery_do_not_disturb_each_other() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let (store, now) = (&world.services.store, world.clock.now());
+        world.queue(&seat, 4, "other@demo.example", now).await;
+        for delivery in claim(&world, &seat, 4).await {
+            let stale = store.start_data(start(&seat, delivery.id, Uuid::from_u128(7)));
+            let recorded = store.record_outcome(outcome(&seat, delivery.id, delivery.lease, now));
+            assert_eq!(tokio::try_join!(stale, recorded).unwrap(), (false, true));
+        }
+        store.close().await;
+    }
+}
+
+/// Sessions, replicas and enqueues at once: each delivery is claimed by one of them, and nobody waits for a deadlock to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_enqueues_and_records_of_many_go_on_together() {
+    for database in Database::both().await {
+        let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "100000".to_owned())];
+        let world = World::start_with(&database, server::clock::Clock::system(), &settings).await;
+        let mut replicas = vec![Arc::clone(&world.services)];
+        if world.services.store.backend() == DatabaseKind::Postgres {
+            replicas.push(world.replica().await);
+        }
+        let mut seats = Vec::new();
+        for number in 0..6 {
+            seats.push(world.newcomer(&format!("m{number}@demo.example")).await);
+        }
+        let running: Vec<_> = replicas
+            .iter()
+            .map(|services| tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone())))
+            .collect();
+        let began = tokio::time::Instant::now();
+        let queueing = seats.iter().map(async |seat| {
+            for _ in 0..20 {
+                world.queue(seat, 1, "other@demo.example", world.clock.now()).await;
+                world.services.outbox.wake();
+            }
+        });
+        futures::future::join_all(queueing).await;
+        world.until(async || world.arrived("other@demo.example") == 120).await;
+        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+        for services in &replicas {
+            services.stop.cancel();
+        }
+        for task in running {
+            task.await.unwrap();
+        }
+        assert_eq!(world.arrived("other@demo.example"), 120, "each once");
+    }
+}
+
+/// What a session does not reach is given back as if it had never been claimed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_given_back_counts_for_nothing() {
+    for database in Database::both().await {
+        let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "3".to_owned())];
+        let world = World::start_with(&database, server::clock::Clock::system(), &settings).await;
+        let seat = world.seat("user@demo.example").await;
+        let store = &world.services.store;
+        world.queue(&seat, 5, "other@demo.example", world.clock.now()).await;
+        let claimed = claim(&world, &seat, 5).await;
+        assert_eq!(claimed.len(), 3, "as many as the minute has room for");
+        assert!(store.start_data(start(&seat, claimed[0].id, claimed[0].lease)).await.unwrap());
+        let all: Vec<DeliveryId> = claimed.iter().map(|delivery| delivery.id).collect();
+        store.release_claim(seat.institution, claimed[0].lease, &all).await.unwrap();
+        let states: Vec<_> = futures::future::try_join_all(all.iter().map(|id| store.delivery(seat.institution, *id)))
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|found| found.unwrap().state)
+            .collect();
+        let (sending, queued) = (DeliveryState::Sending, DeliveryState::Queued);
+        assert_eq!(states, [sending, queued, queued], "one of them has begun");
+        store.end_connection(claimed[0].lease).await.unwrap();
+        assert_eq!(claim(&world, &seat, 5).await.len(), 2, "the minute has room again");
+        store.close().await;
+    }
+}

@@ -20,7 +20,7 @@ use server::clock::Clock;
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
-use server::store::{Claim, ClaimRequest, Enqueue, NewDelivery, Page, SendQueue};
+use server::store::{Claim, ClaimRequest, NewDelivery, Page, SendQueue};
 use server::vault::Secret;
 use sqlx::Connection;
 
@@ -168,8 +168,10 @@ impl Bench {
             form_sealed: String::new(),
             recipients: vec![(RecipientKind::To, to.to_string())],
         };
-        let enqueue = Enqueue { queue: SendQueue::of_mailbox(seat.key()), new, now };
-        assert!(services.store.enqueue_in_group(enqueue).await.unwrap());
+        let (store, queue) = (&services.store, SendQueue::of_mailbox(seat.key()));
+        let mut tx = store.begin().await.unwrap();
+        assert!(store.enqueue(&mut tx, &queue, &new, now).await.unwrap());
+        tx.commit().await.unwrap();
         services.outbox.wake();
     }
 

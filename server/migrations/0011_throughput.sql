@@ -1,5 +1,5 @@
 -- Waiting messages in the order of sending, and by the time they are due: each claim reads only what it takes.
-CREATE INDEX deliveries_waiting ON deliveries (send_queue_id, created_at, id) WHERE state IN ('queued', 'deferred');
+CREATE INDEX deliveries_waiting ON deliveries (send_queue_id, created_at, id, next_attempt_at) WHERE state IN ('queued', 'deferred');
 CREATE INDEX deliveries_due ON deliveries (send_queue_id, next_attempt_at) WHERE state IN ('queued', 'deferred');
 DROP INDEX deliveries_send_queue;
 DROP INDEX deliveries_lease;

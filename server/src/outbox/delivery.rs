@@ -13,7 +13,7 @@ use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
 use crate::mail::smtp::{self, NotBegun, Refused};
 use crate::mail::{Login, MailError, RecipientReply, Step};
-use crate::store::{Claimed, DataStart, Delivery, Mailbox, Result, SendQueue};
+use crate::store::{Claimed, DataStart, Mailbox, Result, SendQueue};
 use std::pin::Pin;
 
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
@@ -114,7 +114,7 @@ impl Outbox {
             Some(QueuedBody::Message(text)) => BASE64_STANDARD.decode(text).ok(),
             Some(QueuedBody::Text(text)) => Some(text.into_bytes()),
             Some(QueuedBody::Notification { to, text }) if queue.mailbox.is_none() => {
-                return Box::pin(self.notification(delivery, &to, &text)).await;
+                return Box::pin(self.notification(claimed, &to, &text)).await;
             }
             _ => None,
         };
@@ -142,7 +142,7 @@ impl Outbox {
         }
         let Some(mut open) = open_session.take() else { return Ok(None) };
         let peer = self.microsoft(mailbox);
-        let submitted = self.submit(delivery, &envelope, &bytes, &mut open.session, peer, recording).await?;
+        let submitted = self.submit(claimed, &envelope, &bytes, &mut open.session, peer, recording).await?;
         if submitted.reusable {
             *open_session = Some(open);
         }
@@ -152,13 +152,14 @@ impl Outbox {
     /// MAIL, RCPT and DATA, the record that DATA begins (together with the outcome before), the message.
     pub(super) async fn submit(
         &self,
-        delivery: &Delivery,
+        claimed: &Claimed,
         envelope: &Envelope,
         bytes: &[u8],
         session: &mut smtp::Session,
         peer: Peer<'_>,
         recording: &mut Option<Recording<'_>>,
     ) -> Result<Submitted> {
+        let Claimed { delivery, recipients } = claimed;
         let failed = |error, refused| Some(AttemptResult::smtp(error, refused, peer, self.clock.now()));
         let refused = match session.begin(envelope, bytes).await {
             Ok(refused) => refused,
@@ -183,7 +184,7 @@ impl Outbox {
             delivery: delivery.id,
             owner: delivery.lease,
             refused: noted,
-            again: delivery.attempts > 0,
+            again: recipients.iter().any(|recipient| !recipient.answer.is_empty()),
         };
         // The outcome of the message before is committed with it.
         let before = async {

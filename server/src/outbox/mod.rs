@@ -62,8 +62,9 @@ impl Outbox {
 
     /// Ends idle sessions whose sender has a message waiting on another replica, while the server runs.
     pub async fn listen(self: Arc<Self>) {
-        let events = self.store.events();
-        subscribe(events, Arc::downgrade(&self), |outbox, event| {
+        let (events, outbox) = (self.store.events(), Arc::downgrade(&self));
+        drop(self);
+        subscribe(events, outbox, |outbox, event| {
             if let Event::SenderWaits(sender) = event {
                 outbox.sessions.close_idle(|owner| owner.sender == sender);
             }

@@ -7,7 +7,7 @@ use super::delivery::{AttemptResult, Opened, Peer, envelope};
 use super::retry_policy::SendOutcome;
 use crate::mail::{MailError, Step, smtp};
 use crate::message::build;
-use crate::store::{Delivery, EmailSettings, Mailbox, MailboxKey, Result};
+use crate::store::{Claimed, EmailSettings, Mailbox, MailboxKey, Result};
 
 impl Outbox {
     pub fn default_sender(&self, slug: &str) -> String {
@@ -33,17 +33,12 @@ impl Outbox {
         Ok(mailbox.filter(|mailbox| mailbox.state != MailboxState::NeedsReconnect))
     }
 
-    pub(super) async fn notification(
-        &self,
-        delivery: &Delivery,
-        to: &str,
-        text: &str,
-    ) -> Result<Option<AttemptResult>> {
-        let institution = delivery.institution;
+    pub(super) async fn notification(&self, claimed: &Claimed, to: &str, text: &str) -> Result<Option<AttemptResult>> {
+        let institution = claimed.delivery.institution;
         let settings = self.store.email_settings(institution).await?;
         if settings.custom_from && settings.notification_mailbox.is_some() {
             let MailboxAttempt { attempted, problem } =
-                self.through_notification_mailbox(delivery, &settings, to, text).await?;
+                self.through_notification_mailbox(claimed, &settings, to, text).await?;
             // The sentence it begins ends with a full stop.
             let problem = problem.map(|problem| problem.trim_end_matches('.').to_owned());
             if settings.notification_problem != problem {
@@ -65,19 +60,19 @@ impl Outbox {
             Ok(session) => session,
             Err(error) => return Ok(Some(AttemptResult::smtp(error, Vec::new(), peer, self.clock.now()))),
         };
-        let attempted = self.submit_text(delivery, &from, to, text, &mut session, peer).await?;
+        let attempted = self.submit_text(claimed, &from, to, text, &mut session, peer).await?;
         session.quit().await;
         Ok(attempted)
     }
 
     async fn through_notification_mailbox(
         &self,
-        delivery: &Delivery,
+        claimed: &Claimed,
         settings: &EmailSettings,
         to: &str,
         text: &str,
     ) -> Result<MailboxAttempt> {
-        let Some(mailbox) = self.sending_mailbox(delivery.institution, settings).await? else {
+        let Some(mailbox) = self.sending_mailbox(claimed.delivery.institution, settings).await? else {
             let answer = "the notification mailbox needs to be reconnected".to_owned();
             let attempted = AttemptResult { outcome: SendOutcome::Held { answer: answer.clone() }, fault: None };
             return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(answer) });
@@ -96,7 +91,7 @@ impl Outbox {
                 return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(problem) });
             }
         };
-        let attempted = self.submit_text(delivery, &settings.custom_from_address, to, text, &mut session, peer).await?;
+        let attempted = self.submit_text(claimed, &settings.custom_from_address, to, text, &mut session, peer).await?;
         session.quit().await;
         let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
             SendOutcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
@@ -107,20 +102,26 @@ impl Outbox {
 
     async fn submit_text(
         &self,
-        delivery: &Delivery,
+        claimed: &Claimed,
         from: &str,
         to: &str,
         text: &str,
         session: &mut smtp::Session,
         peer: Peer<'_>,
     ) -> Result<Option<AttemptResult>> {
-        let composed =
-            build::notification(from, to, &delivery.subject, &delivery.message_id, text, delivery.created_at);
+        let composed = build::notification(
+            from,
+            to,
+            &claimed.delivery.subject,
+            &claimed.delivery.message_id,
+            text,
+            claimed.delivery.created_at,
+        );
         let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
             let answer = format!("{from} or {to} is not valid in a message");
             return Ok(Some(AttemptResult { outcome: SendOutcome::Permanent { answer }, fault: None }));
         };
-        Ok(self.submit(delivery, &envelope, &message.bytes, session, peer, &mut None).await?.result)
+        Ok(self.submit(claimed, &envelope, &message.bytes, session, peer, &mut None).await?.result)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A session is kept for a while after its queue is empty. It holds its place until another mailbox needs the room.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +20,8 @@ pub(super) struct Sessions {
     queues: Mutex<HashMap<Uuid, QueueSessions>>,
     /// A queue without a session found no room: the others yield sooner.
     crowded: AtomicBool,
+    /// Idle sessions that were told to make room, and have not ended yet.
+    ending: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -71,6 +73,8 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut queues = self.sessions.lock();
+        let ending = self.sessions.ending.load(Ordering::Relaxed);
+        self.sessions.ending.store(ending.saturating_sub(1), Ordering::Relaxed);
         if let Some(queue) = queues.get_mut(&self.queue) {
             queue.open -= 1;
             if queue.open <= 0 {
@@ -94,7 +98,12 @@ impl Slot {
 
 impl Sessions {
     pub(super) fn new() -> Self {
-        Self { free: Arc::new(Semaphore::new(MAX_SESSIONS)), queues: Mutex::default(), crowded: AtomicBool::new(false) }
+        Self {
+            free: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            queues: Mutex::default(),
+            crowded: AtomicBool::new(false),
+            ending: AtomicUsize::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, QueueSessions>> {
@@ -144,15 +153,19 @@ impl Sessions {
         false
     }
 
-    /// Ends the session that has been idle for the longest time, because another queue has none.
-    pub(super) fn make_room(&self) {
+    /// Ends the session that has been idle for the longest time, unless so many are ending. `false`: none is idle.
+    pub(super) fn make_room(&self, needed: usize) -> bool {
         let mut queues = self.lock();
+        if self.ending.load(Ordering::Relaxed) >= needed {
+            return true;
+        }
         let longest = |queue: &QueueSessions| queue.idle.iter().map(|idle| idle.since).min();
         let queue = queues.iter().filter_map(|(id, queue)| Some((longest(queue)?, *id))).min();
-        let Some(queue) = queue.and_then(|(_, id)| queues.get_mut(&id)) else { return };
-        if let Some(first) = queue.idle.iter().enumerate().min_by_key(|(_, idle)| idle.since).map(|(at, _)| at) {
-            let _ = queue.idle.remove(first).wake.send(Wake::Close);
-        }
+        let Some(queue) = queue.and_then(|(_, id)| queues.get_mut(&id)) else { return false };
+        let first = queue.idle.iter().enumerate().min_by_key(|(_, idle)| idle.since).map(|(at, _)| at);
+        let told = first.is_some_and(|first| queue.idle.remove(first).wake.send(Wake::Close).is_ok());
+        self.ending.fetch_add(usize::from(told), Ordering::Relaxed);
+        told
     }
 
     /// Ends the idle sessions for which the condition holds.
@@ -212,7 +225,8 @@ mod tests {
         drop(ended);
         assert!(!sessions.wake_idle(Uuid::from_u128(1)), "nobody waits there any more");
         let (mut older, mut newer) = (first.idle(owner(1)), second.idle(owner(2)));
-        sessions.make_room();
+        assert!(sessions.make_room(1));
+        assert!(sessions.make_room(1), "one is ending already");
         assert_eq!((older.try_recv(), newer.try_recv().is_err()), (Ok(Wake::Close), true));
         assert!(sessions.wake_idle(Uuid::from_u128(2)));
         assert_eq!(newer.try_recv(), Ok(Wake::Work));

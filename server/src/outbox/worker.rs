@@ -38,6 +38,8 @@ const MESSAGES_PER_CLAIM: i64 = 20;
 /// A session claims as many messages as it sends within this time, in milliseconds: the others can still be cancelled, or be sent
 /// through another session.
 const CLAIM_MS: i64 = 1_000;
+/// A claim that takes longer is given back: its messages were counted a while ago, and its mailbox may have changed.
+const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 /// Queues that one round looks at.
 const QUEUES_PER_ROUND: i64 = 128;
 
@@ -121,7 +123,7 @@ impl Outbox {
         let mut due = self.store.due_queues(self.clock.now(), QUEUES_PER_ROUND).await?;
         // First those without a session. The sort is stable: among them, the longest-waiting first.
         due.sort_by_key(|queue| self.sessions.has_one(queue.id));
-        let mut crowded = false;
+        let (mut crowded, mut without_room) = (false, 0);
         for queue in due {
             if self.sessions.wake_idle(queue.id) {
                 continue;
@@ -142,8 +144,8 @@ impl Outbox {
                 }
                 Entered::Busy | Entered::NoMore => {}
                 Entered::NoRoom => {
-                    crowded = true;
-                    self.sessions.make_room();
+                    without_room += 1;
+                    crowded |= !self.sessions.make_room(without_room);
                 }
             }
         }
@@ -177,7 +179,9 @@ impl Outbox {
     ) -> Result<()> {
         let mut size = 1;
         let mut idle_owner: Option<IdleOwner> = None;
-        while !self.stop.is_cancelled() && (*attempts == 0 || !self.sessions.is_crowded()) {
+        // Nobody else was woken for what is due.
+        let mut woken = true;
+        while !self.stop.is_cancelled() && (std::mem::take(&mut woken) || !self.sessions.is_crowded()) {
             let now = self.clock.now();
             let request = ClaimRequest {
                 queue: queue.clone(),
@@ -195,6 +199,7 @@ impl Outbox {
                         if !self.keep(queue, slot, owner, connection, open).await? {
                             return Ok(());
                         }
+                        woken = true;
                         if !open.session.is_alive().await {
                             *open_session = None;
                         }
@@ -231,11 +236,11 @@ impl Outbox {
                         self.renew_connection(connection, until).await;
                     };
                     let sending = self.send_claimed(queue, mailbox.as_deref(), &deliveries, open_session);
-                    if !lease::renewing(Box::pin(sending), LEASE_RENEWAL, renew).await? {
+                    let Some(attempted) = lease::renewing(Box::pin(sending), LEASE_RENEWAL, renew).await? else {
                         return Ok(());
-                    }
-                    let each = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX) / count;
-                    size = (CLAIM_MS / each.max(1)).clamp(1, MESSAGES_PER_CLAIM);
+                    };
+                    let each = began.elapsed().as_millis() / attempted.max(1) as u128;
+                    size = (CLAIM_MS / i64::try_from(each.max(1)).unwrap_or(i64::MAX)).clamp(1, MESSAGES_PER_CLAIM);
                 }
             }
         }
@@ -277,19 +282,24 @@ impl Outbox {
         Ok(lease::renewing(Box::pin(waiting), LEASE_RENEWAL, renew).await)
     }
 
-    /// Sends claimed deliveries, and gives back those that it does not reach. `false`: the queue pauses.
+    /// Sends claimed deliveries, and gives back those that it does not reach. Returns how many it attempted; `None`: the queue pauses.
     async fn send_claimed(
         &self,
         queue: &SendQueue,
         mailbox: Option<&Mailbox>,
         deliveries: &[Claimed],
         open_session: &mut Option<OpenSession>,
-    ) -> Result<bool> {
+    ) -> Result<Option<usize>> {
         let mut recording: Option<Recording<'_>> = None;
-        let sending = self.store.sending();
+        let (sending, began) = (self.store.sending(), Instant::now());
         let mut waiting = deliveries.iter();
         let mut goes_on = Ok(true);
-        while let (Ok(true), false, Some(claimed)) = (&goes_on, self.stop.is_cancelled(), waiting.as_slice().first()) {
+        // The others wait as they did before: they are claimed again, by this session or another, or are cancelled.
+        let gives_back = || self.stop.is_cancelled() || self.sessions.is_crowded() || began.elapsed() > CLAIM_LIMIT;
+        while let (Ok(true), Some(claimed)) = (&goes_on, waiting.as_slice().first()) {
+            if waiting.len() < deliveries.len() && gives_back() || self.stop.is_cancelled() {
+                break;
+            }
             waiting.next();
             let span = tracing::info_span!(
                 "send", institution = %queue.institution, queue = %queue.id, delivery = %claimed.delivery.id
@@ -300,11 +310,14 @@ impl Outbox {
         if let Some(recording) = recording {
             recording.await;
         }
-        if let (rest @ [first, ..], Ok(_)) = (waiting.as_slice(), &goes_on) {
+        // After an error also the one whose DATA had not begun.
+        let rest = if goes_on.is_ok() { waiting.as_slice() } else { deliveries };
+        if let [first, ..] = rest {
             let rest: Vec<_> = rest.iter().map(|claimed| claimed.delivery.id).collect();
-            self.store.release_claim(queue.institution, first.delivery.lease, &rest).await?;
+            let released = self.store.release_claim(queue.institution, first.delivery.lease, &rest).await;
+            goes_on = goes_on.and_then(|goes_on| released.map(|()| goes_on));
         }
-        goes_on
+        Ok(goes_on?.then_some(deliveries.len() - waiting.len()))
     }
 
     /// Sends one claimed delivery and begins to record the outcome. `false`: the queue pauses.

@@ -36,8 +36,8 @@ pub use inbox::{FlagChange, FolderChange, FolderRow};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, MailboxKey, NewMailbox};
 pub use outbox::{
-    Claim, ClaimRequest, Claimed, ConstantTime, DataStart, Delivery, Enqueue, NewDelivery, OutcomeRecord, Record,
-    SendQueue, statements_of_constant_time,
+    Claim, ClaimRequest, Claimed, ConstantTime, DataStart, Delivery, NewDelivery, OutcomeRecord, Record, SendQueue,
+    statements_of_constant_time,
 };
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use sessions::SessionRow;

@@ -98,26 +98,35 @@ macro_rules! insert_rows {
 /// must be the same with a row twice.
 macro_rules! execute_rows {
     ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
-        let rows = $crate::store::sql::filled_up($rows);
-        if $rows.is_empty() {
-            Ok(())
-        } else {
+        let mut executed = Ok(());
+        for part in $rows.chunks($crate::store::sql::MOST_ROWS) {
+            let rows = $crate::store::sql::filled_up(part);
             let query = $crate::store::sql::bind_rows!($text; rows, |$row| $($values)*);
-            query.execute($executor).await.map(|_| ()).map_err($crate::store::StoreError::from)
+            if let Err(error) = query.execute($executor).await {
+                executed = Err($crate::store::StoreError::from(error));
+                break;
+            }
         }
+        executed
     }};
 }
 
 /// The same, and reads what the statement returns.
 macro_rules! fetch_rows {
     ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
-        let rows = $crate::store::sql::filled_up($rows);
-        if $rows.is_empty() {
-            Ok(Vec::new())
-        } else {
+        let mut fetched = Ok(Vec::new());
+        for part in $rows.chunks($crate::store::sql::MOST_ROWS) {
+            let rows = $crate::store::sql::filled_up(part);
             let query = $crate::store::sql::bind_rows!($text; rows, |$row| $($values)*);
-            $crate::store::sql::read_all(query.fetch_all($executor).await)
+            match (query.fetch_all($executor).await, &mut fetched) {
+                (Ok(more), Ok(all)) => all.extend(more),
+                (more, _) => {
+                    fetched = more;
+                    break;
+                }
+            }
         }
+        $crate::store::sql::read_all(fetched)
     }};
 }
 
@@ -144,8 +153,8 @@ pub(super) use {
     query,
 };
 
-/// Rows of one statement, at most; a row has up to twelve values, and SQLite takes 32,766.
-const MOST_ROWS: usize = 1_024;
+/// Rows of one statement, at most; a row has up to thirteen values, and SQLite takes 32,766.
+pub(super) const MOST_ROWS: usize = 512;
 
 /// `($1, $2), ($3, $4)`: the parameters of rows.
 pub(super) fn row_list(rows: usize, columns: usize) -> String {

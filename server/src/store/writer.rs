@@ -7,9 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::events::{Event, EventChannel};
-use super::outbox::{
-    self, ClaimRequest, ClaimedIds, DataStart, Enqueue, Enqueuing, HeldDeliveries, OutcomeRecord, SendQueue,
-};
+use super::outbox::{self, ClaimRequest, ClaimedIds, DataStart, HeldDeliveries, OutcomeRecord};
 use super::transaction::begin;
 use super::{DatabaseKind, Result, Store, StoreError};
 
@@ -22,7 +20,6 @@ pub(super) enum Write {
     Claim(Asked<ClaimRequest, ClaimedIds>),
     DataStart(Asked<DataStart, bool>),
     Outcome(Asked<OutcomeRecord, bool>),
-    Enqueue(Asked<Enqueue, bool>),
     /// A session began to send: its next write is worth waiting for.
     Joined,
     Left,
@@ -75,7 +72,6 @@ struct Batch {
     claims: Group<ClaimRequest, ClaimedIds>,
     starts: Group<DataStart, bool>,
     outcomes: Group<OutcomeRecord, bool>,
-    enqueues: Group<Enqueue, bool>,
 }
 
 impl Batch {
@@ -84,23 +80,22 @@ impl Batch {
             Write::Claim(asked) => self.claims.push(asked),
             Write::DataStart(asked) => self.starts.push(asked),
             Write::Outcome(asked) => self.outcomes.push(asked),
-            Write::Enqueue(asked) => self.enqueues.push(asked),
             Write::Joined | Write::Left => {}
         }
     }
 
     fn len(&self) -> usize {
-        self.claims.what.len() + self.starts.what.len() + self.outcomes.what.len() + self.enqueues.what.len()
+        self.claims.what.len() + self.starts.what.len() + self.outcomes.what.len()
     }
 
-    /// Sessions that wait for this transaction before they go on.
+    /// Sessions that wait for this transaction before they hand over a message.
     fn sessions(&self) -> usize {
         self.starts.what.len()
     }
 
     fn singles(self) -> impl Iterator<Item = Self> {
         let writes = self.claims.singles(Write::Claim).chain(self.starts.singles(Write::DataStart));
-        let writes = writes.chain(self.outcomes.singles(Write::Outcome)).chain(self.enqueues.singles(Write::Enqueue));
+        let writes = writes.chain(self.outcomes.singles(Write::Outcome));
         writes.map(|write| {
             let mut batch = Self::default();
             batch.push(write);
@@ -113,7 +108,6 @@ impl Batch {
         self.claims.fail(&error);
         self.starts.fail(&error);
         self.outcomes.fail(&error);
-        self.enqueues.fail(&error);
     }
 }
 
@@ -122,7 +116,6 @@ struct Done {
     claims: Vec<ClaimedIds>,
     starts: Vec<bool>,
     outcomes: Vec<bool>,
-    enqueues: Vec<bool>,
     news: Vec<Event>,
 }
 
@@ -151,7 +144,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(pool: sqlx::AnyPool, backend: DatabaseKind, channel: EventChannel) -> Self {
-        // As many wait as there are senders and requests, which have limits of their own.
+        // As many wait as there are sessions.
         let (asked, waiting) = mpsc::unbounded_channel();
         let committer = Committer { pool: pool.clone(), backend, channel };
         tokio::spawn(async move {
@@ -259,17 +252,22 @@ impl Committer {
         }
     }
 
-    fn answer(&self, batch: Batch, Done { claims, starts, outcomes, enqueues, news }: Done) {
+    fn answer(&self, batch: Batch, Done { claims, starts, outcomes, news }: Done) {
         batch.claims.answer(claims);
         batch.starts.answer(starts);
         batch.outcomes.answer(outcomes);
-        batch.enqueues.answer(enqueues);
         self.channel.publish(news);
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<Done, Failure> {
         let mut tx = begin(&self.pool, self.backend).await.map_err(Failure::All)?;
-        let mut done = self.write(&mut tx, batch).await.map_err(Failure::OneOf)?;
+        let mut done = self.write(&mut tx, batch).await.map_err(|error| match error {
+            // The connection broke.
+            StoreError::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
+                Failure::All(error)
+            }
+            error => Failure::OneOf(error),
+        })?;
         if done.changes_nothing(batch) {
             // Rolled back: a commit would wait for the disk.
             return Ok(done);
@@ -280,8 +278,6 @@ impl Committer {
     }
 
     async fn write(&self, tx: &mut super::Tx, batch: &Batch) -> Result<Done> {
-        let queues: Vec<&SendQueue> = batch.enqueues.what.iter().map(|enqueue| &enqueue.queue).collect();
-        outbox::put_queues(tx, &queues).await?;
         let claims = match batch.claims.what.as_slice() {
             [] => Vec::new(),
             requests => outbox::claim(tx, requests).await?,
@@ -296,9 +292,7 @@ impl Committer {
         let held = HeldDeliveries::lock(tx, self.backend, &batch.starts.what, &batch.outcomes.what).await?;
         let starts = outbox::start_data(tx, &held, &batch.starts.what).await?;
         let outcomes = outbox::record(tx, &held, &batch.outcomes.what).await?;
-        let enqueues: Vec<Enqueuing<'_>> = batch.enqueues.what.iter().map(Enqueue::borrowed).collect();
-        let enqueues = outbox::enqueue(tx, &enqueues).await?;
-        Ok(Done { claims, starts, outcomes, enqueues, news: Vec::new() })
+        Ok(Done { claims, starts, outcomes, news: Vec::new() })
     }
 }
 
@@ -318,10 +312,5 @@ impl Store {
     /// Records the outcome of an attempt, beginning at once. `false`: the lease was lost, and nothing changed.
     pub fn record_outcome(&self, outcome: OutcomeRecord) -> impl Future<Output = Result<bool>> + use<> {
         self.writer.submit(Write::Outcome, outcome)
-    }
-
-    /// Queues a delivery together with others. `false`: its idempotency key exists already.
-    pub async fn enqueue_in_group(&self, enqueue: Enqueue) -> Result<bool> {
-        self.writer.submit(Write::Enqueue, enqueue).await
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use app::model::{DeliveryId, DeliveryState, RecipientState, Timestamp};
 use server::mail::RecipientReply;
 use server::store::{Claim, ClaimRequest, DataStart, DatabaseKind, Delivery, OutcomeRecord, Record, SendQueue};
+use sqlx::Connection;
 use uuid::Uuid;
 
 use crate::common::{Database, Seat, World};
@@ -166,5 +167,31 @@ async fn a_claim_that_is_given_back_counts_for_nothing() {
         store.end_connection(claimed[0].lease).await.unwrap();
         assert_eq!(claim(&world, &seat, 5).await.len(), 2, "the minute has room again");
         store.close().await;
+    }
+}
+
+/// A change that concerns everybody at an institution: more users than one statement takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_for_ten_thousand_users_is_committed() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+        sqlx::query(
+            "INSERT INTO users (id, institution_id, address, address_key, role, created_at)
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000)
+             SELECT '00000000-0000-4000-8000-' || SUBSTR('000000000000' || CAST(n AS TEXT), LENGTH(CAST(n AS TEXT)) + 1), $1,
+               'u' || CAST(n AS TEXT) || '@demo.example', 'u' || CAST(n AS TEXT) || '@demo.example', 'user', 1 FROM numbers",
+        )
+        .bind(seat.institution.to_string())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        let store = &world.services.store;
+        let before = store.mail_version(seat.institution, seat.user).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        store.resume_queues(&mut tx, seat.institution, world.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_ne!(store.mail_version(seat.institution, seat.user).await.unwrap(), before);
     }
 }

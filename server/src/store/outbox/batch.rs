@@ -1,7 +1,8 @@
 //! Writes of the outbox that are committed together: a commit waits for the disk, so what is ready at the same time shares one.
 //!
-//! Each write keeps its own outcome: a stale lease fails only its own item. On PostgreSQL a batch locks queues, then senders, then
-//! deliveries, each in the order of ids.
+//! Each write keeps its own outcome: a stale lease fails only its own item. On PostgreSQL a batch locks queues, then senders,
+//! each in the order of ids, then the deliveries that it claims, which wait and belong to a locked queue, then those that are being sent,
+//! in the order of ids.
 
 use std::collections::HashMap;
 
@@ -14,14 +15,14 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::throttle::{self, Permit, Sender, Submission};
-use super::{Enqueuing, NewDelivery, Record, SendQueue, settle_returned};
+use super::{Record, SendQueue, settle_returned};
 
 /// Pause before checking the daily limit again for a postponed delivery, in milliseconds.
 const FULL_MS: i64 = 10 * 60 * 1000;
 /// How long smaller deliveries may overtake it: six hours.
 const PATIENT_MS: i64 = 6 * 60 * 60 * 1000;
-/// Rows of one statement about recipients.
-const RECIPIENT_ROWS: usize = 512;
+/// Size of the messages of one claim; a larger one is claimed alone. They are in memory until they are sent.
+const CLAIM_BYTES: i64 = 4 * 1024 * 1024;
 
 /// A request for the oldest due deliveries of a queue, to be sent through one connection. Both leases last until their renewal stops.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ pub struct DataStart {
     pub owner: Uuid,
     /// Recipients refused before DATA.
     pub refused: Vec<RecipientReply>,
-    /// There was an attempt before, whose replies no longer count.
+    /// Recipients have replies of an attempt before, which no longer count.
     pub again: bool,
 }
 
@@ -59,19 +60,6 @@ pub struct OutcomeRecord {
     /// Recipients that were pending when it was claimed.
     pub pending: usize,
     pub now: Timestamp,
-}
-
-#[derive(Debug, Clone)]
-pub struct Enqueue {
-    pub queue: SendQueue,
-    pub new: NewDelivery,
-    pub now: Timestamp,
-}
-
-impl Enqueue {
-    pub(in crate::store) fn borrowed(&self) -> Enqueuing<'_> {
-        Enqueuing { queue: &self.queue, new: &self.new, now: self.now }
-    }
 }
 
 /// A reply about a recipient of a delivery.
@@ -137,9 +125,10 @@ struct Due {
     institution: InstitutionId,
     writer: Option<UserId>,
     created_at: Timestamp,
+    bytes: i64,
     recipients: i64,
 }
-columns!(Due: id, institution = "institution_id", writer = "user_id", created_at,
+columns!(Due: id, institution = "institution_id", writer = "user_id", created_at, bytes = "CAST(OCTET_LENGTH(body_sealed) AS BIGINT)",
     recipients = "(SELECT COUNT(*) FROM recipients r WHERE r.delivery_id = deliveries.id AND r.state = 'pending')");
 
 /// The plus keeps the planner to the index that has the order.
@@ -155,6 +144,14 @@ async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> 
     let ClaimRequest { queue, owner, connection, until, limits, now, most } = request;
     let (now, limits) = (*now, *limits);
     let mut due: Vec<Due> = fetch_all!(&mut **tx, AssertSqlSafe(due()); queue.id, now, most)?;
+    let mut bytes = 0;
+    let small = due.iter().take_while(|due| {
+        let fits = bytes == 0 || bytes + due.bytes <= CLAIM_BYTES;
+        bytes += due.bytes.max(1);
+        fits
+    });
+    let small = small.count();
+    due.truncate(small);
     let Some(oldest) = due.first() else { return Ok(ClaimedIds::Nothing) };
     let recipients: Vec<i64> = due.iter().map(|due| due.recipients).collect();
     let take = match throttle::permit(tx, sender, *connection, &recipients, limits, now).await? {
@@ -329,12 +326,9 @@ impl OutcomeRecord {
 
 /// Replies about recipients that are still pending.
 async fn put_recipients(tx: &mut Tx, replies: &[Reply<'_>]) -> Result<()> {
-    for replies in replies.chunks(RECIPIENT_ROWS) {
-        execute_rows!(&mut **tx,
-            "UPDATE recipients SET state = new.column3, answer = new.column4 FROM (VALUES {}) AS new
-             WHERE recipients.delivery_id = new.column1 AND recipients.address = new.column2 AND recipients.state = 'pending'";
-            replies, |row| row.delivery, row.reply.address, row.reply.state, row.reply.answer
-        )?;
-    }
-    Ok(())
+    execute_rows!(&mut **tx,
+        "UPDATE recipients SET state = new.column3, answer = new.column4 FROM (VALUES {}) AS new
+         WHERE recipients.delivery_id = new.column1 AND recipients.address = new.column2 AND recipients.state = 'pending'";
+        replies, |row| row.delivery, row.reply.address, row.reply.state, row.reply.answer
+    )
 }

@@ -7,8 +7,8 @@ use app::model::{DeliveryId, InstitutionId, RecipientView, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Claim, ClaimRequest, Claimed, ClaimedIds, Delivery, SendQueue, settle_returned};
-use crate::store::{Mailbox, Result, Store, Tx};
+use super::{Claim, ClaimRequest, Claimed, ClaimedIds, Delivery, SendQueue, settle_returned, throttle};
+use crate::store::{DatabaseKind, Mailbox, Result, Store, Tx};
 
 /// Goes from one queue with waiting deliveries to the next: neither idle queues nor the length of a queue cost time.
 pub(super) fn due_queues() -> String {
@@ -33,8 +33,8 @@ pub(super) const IS_DUE: &str =
     SELECT 1 FROM deliveries d
      WHERE d.send_queue_id = send_queues.id AND d.state IN ('queued', 'deferred') AND d.next_attempt_at <= $3)";
 
-pub(super) const RENEW: &str =
-    "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND lease_owner = $3 AND state = 'sending'";
+pub(super) const CLAIMED: &str =
+    "SELECT id FROM deliveries WHERE institution_id = $1 AND lease_owner = $2 AND state = 'sending'";
 
 struct RecipientOf {
     delivery: DeliveryId,
@@ -54,12 +54,15 @@ impl FromRow for RecipientOf {
 impl Store {
     /// Claims the oldest due deliveries of a queue.
     pub async fn claim_deliveries(&self, request: ClaimRequest) -> Result<Claim> {
-        let (queue, owner) = (request.queue.clone(), request.owner);
+        let (queue, owner, connection) = (request.queue.clone(), request.owner, request.connection);
         Ok(match self.writer.claim(request).await? {
             ClaimedIds::Deliveries(ids, sender) => match self.claimed(&queue, owner, &ids).await {
+                // It waited so long that the lease ended.
+                Ok((deliveries, _)) if deliveries.is_empty() => Claim::Nothing,
                 Ok((deliveries, mailbox)) => Claim::Deliveries { deliveries, mailbox: mailbox.map(Box::new), sender },
                 Err(error) => {
                     self.release_claim(queue.institution, owner, &ids).await?;
+                    self.end_connection(connection).await?;
                     return Err(error);
                 }
             },
@@ -119,7 +122,15 @@ impl Store {
 
     /// Renews the leases of a claim.
     pub async fn renew_claim(&self, institution: InstitutionId, owner: Uuid, until: Timestamp) -> Result<()> {
-        execute!(&self.writes, RENEW; until, institution, owner)
+        let ids: Vec<DeliveryId> = fetch_all!(&self.reads, CLAIMED; institution, owner)?;
+        // One by one: whoever locks several must do so in the order of their ids.
+        for id in ids {
+            execute!(&self.writes,
+                "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND id = $3 AND lease_owner = $4 AND state = 'sending'";
+                until, institution, id, owner
+            )?;
+        }
+        Ok(())
     }
 
     /// Gives back what was claimed and not attempted: it waits as before, and counts as no submission.
@@ -163,6 +174,9 @@ impl Store {
              WHERE state = 'sending' AND lease_until < $2 AND data_started = 1 RETURNING id, institution_id, user_id";
             now, ended_before
         )?;
+        for (delivery_id, institution, _) in &reaped {
+            throttle::release_recipients(&mut tx, *institution, *delivery_id).await?;
+        }
         reaped.extend(unknown);
         reaped.sort_unstable();
         for (delivery_id, institution, writer) in &reaped {
@@ -245,7 +259,7 @@ impl Store {
         // Its age does not count the time in which it could not be sent.
         execute!(&mut *tx,
             "UPDATE deliveries SET next_attempt_at = $1, aging_since = $1
-             WHERE send_queue_id = $2 AND institution_id = $3 AND state = 'deferred'";
+             WHERE send_queue_id = $2 AND institution_id = $3 AND state IN ('queued', 'deferred') AND state = 'deferred'";
             now, queue.id, queue.institution
         )?;
         tx.mail_changed_of_queue(queue).await?;
@@ -254,7 +268,13 @@ impl Store {
 
     /// Makes the waiting deliveries of an institution due now: its registration works again.
     pub async fn resume_queues(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
-        // Queues first: every transaction locks in this order.
+        // Queues first, in the order of their ids: every transaction locks in this order.
+        if self.backend() == DatabaseKind::Postgres {
+            let _: Vec<Uuid> = fetch_all!(&mut **tx,
+                "SELECT id FROM send_queues WHERE institution_id = $1 ORDER BY id FOR UPDATE";
+                institution
+            )?;
+        }
         execute!(&mut **tx, "UPDATE send_queues SET paused_until = 0 WHERE institution_id = $1"; institution)?;
         execute!(&mut **tx,
             "UPDATE deliveries SET next_attempt_at = $1, aging_since = $1 WHERE institution_id = $2 AND state = 'deferred'";

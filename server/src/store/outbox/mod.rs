@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Mailbox, MailboxKey, Page, Result, Store, Tx};
 
-pub use batch::{ClaimRequest, DataStart, Enqueue, OutcomeRecord};
+pub use batch::{ClaimRequest, DataStart, OutcomeRecord};
 pub(in crate::store) use batch::{ClaimedIds, HeldDeliveries, claim, record, start_data};
 
 /// The queue that a delivery waits in: one per mailbox, one for the notifications of an institution.
@@ -161,7 +161,7 @@ pub fn statements_of_constant_time() -> Vec<ConstantTime> {
     let all: [(String, &[&str], &str); 5] = [
         (claims::due_queues(), &["9", "100"], "deliveries_due"),
         (claims::IS_DUE.to_owned(), &["'a'", "'a'", "9"], "deliveries_due"),
-        (claims::RENEW.to_owned(), &["9", "'a'", "'a'"], "deliveries_lease"),
+        (claims::CLAIMED.to_owned(), &["'a'", "'a'"], "deliveries_lease"),
         (batch::due(), &["'a'", "9", "20"], "deliveries_waiting"),
         (page_statement(), &["'a'", "'a'", "9", "50"], "deliveries_user"),
     ];

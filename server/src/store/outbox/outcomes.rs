@@ -92,7 +92,7 @@ impl Store {
             return Ok(false);
         }
         execute!(&mut *tx,
-            "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state = 'refused'";
+            "UPDATE recipients SET state = 'pending', answer = '' WHERE delivery_id = $1 AND state IN ('refused', 'pending')";
             delivery_id
         )?;
         tx.mail_changed(institution, user_id);

@@ -13,7 +13,7 @@ pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
     let (progress, set_progress) = signal(None::<u32>);
     let (problem, set_problem) = signal(String::new());
     let input = NodeRef::<leptos::html::Input>::new();
-    let chosen = move |_| {
+    let chosen = move |()| {
         #[cfg(feature = "hydrate")]
         if let Some(input) = input.get_untracked() {
             upload::start(&input, limit, (set_attached, set_progress, set_problem));
@@ -21,6 +21,9 @@ pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
         #[cfg(not(feature = "hydrate"))]
         let _ = (set_attached, set_progress, set_problem);
     };
+    // A file may be chosen before this runs.
+    #[cfg(feature = "hydrate")]
+    Effect::new(move |_| chosen(()));
     view! {
         <div class="files" data-hydrated=move || alive.get().then_some("true")>
             <p class="hint" id="files-hint">
@@ -49,7 +52,7 @@ pub fn Attachments(initial: Vec<AttachmentView>, limit: u64) -> impl IntoView {
                         .collect_view()
                 }}
             </ul>
-            <input type="file" id="files" name="files" multiple=true node_ref=input on:change=chosen aria-describedby="files-hint" />
+            <input type="file" id="files" name="files" multiple=true node_ref=input on:change=move |_| chosen(()) aria-describedby="files-hint" />
             {move || {
                 progress
                     .get()
@@ -85,8 +88,11 @@ mod upload {
 
     /// fetch reports no upload progress; XMLHttpRequest does.
     pub(super) fn start(input: &HtmlInputElement, limit: u64, (attached, progress, problem): Signals) {
-        problem.set(String::new());
         let (Some(files), Some(form)) = (input.files(), input.form()) else { return };
+        if files.length() == 0 {
+            return;
+        }
+        problem.set(String::new());
         let total: f64 = (0..files.length()).filter_map(|at| files.get(at)).map(|file| file.size()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a limit of some megabytes")]
         if total > limit as f64 {
@@ -96,7 +102,7 @@ mod upload {
         }
         // Sends the whole form, so that the text is saved too.
         let (Ok(data), Ok(request)) = (FormData::new_with_form(&form), XmlHttpRequest::new()) else { return };
-        if files.length() == 0 || request.open("POST", AttachFiles::PATH).is_err() {
+        if request.open("POST", AttachFiles::PATH).is_err() {
             return;
         }
         let moved = Closure::<dyn Fn(ProgressEvent)>::new(move |event: ProgressEvent| {

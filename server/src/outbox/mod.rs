@@ -66,7 +66,7 @@ impl Outbox {
         drop(self);
         subscribe(events, outbox, |outbox, event| {
             if let Event::SenderWaits(sender) = event {
-                outbox.sessions.close_idle(|owner| owner.sender == sender);
+                outbox.sessions.ask_for_connection_elsewhere(&sender);
             }
         })
         .await;

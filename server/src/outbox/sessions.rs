@@ -20,6 +20,8 @@ pub(super) struct Sessions {
     queues: Mutex<HashMap<Uuid, QueueSessions>>,
     /// A queue without a session found no room: the others yield sooner.
     crowded: AtomicBool,
+    /// Senders that use all their connections while another of their queues waits.
+    waiting: Mutex<HashMap<String, Uuid>>,
     /// Idle sessions that were told to make room, and have not ended yet.
     ending: AtomicUsize,
 }
@@ -103,6 +105,7 @@ impl Sessions {
             queues: Mutex::default(),
             crowded: AtomicBool::new(false),
             ending: AtomicUsize::new(0),
+            waiting: Mutex::default(),
         }
     }
 
@@ -166,6 +169,32 @@ impl Sessions {
         let told = first.is_some_and(|first| queue.idle.remove(first).wake.send(Wake::Close).is_ok());
         self.ending.fetch_add(usize::from(told), Ordering::Relaxed);
         told
+    }
+
+    /// A queue found all connections of its sender in use: idle ones end, and one that sends for another queue ends after its claim.
+    pub(super) fn ask_for_connection(&self, sender: &str, queue: Uuid) {
+        self.close_idle(|owner| owner.sender == sender);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(sender.to_owned(), queue);
+    }
+
+    /// The same, for a queue of another replica.
+    pub(super) fn ask_for_connection_elsewhere(&self, sender: &str) {
+        self.close_idle(|owner| owner.sender == sender);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(sender.to_owned()).or_insert(Uuid::nil());
+    }
+
+    /// Whether a session of this queue must end for another queue of its sender.
+    pub(super) fn gives_connection_up(&self, sender: &str, queue: Uuid) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.get(sender) {
+            Some(other) => {
+                let gives_up = *other != queue;
+                waiting.remove(sender);
+                gives_up
+            }
+            None => false,
+        }
     }
 
     /// Ends the idle sessions for which the condition holds.

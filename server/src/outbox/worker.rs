@@ -207,7 +207,7 @@ impl Outbox {
                     _ => return Ok(()),
                 },
                 Claim::NoConnection(sender) => {
-                    self.sessions.close_idle(|owner| owner.sender == sender);
+                    self.sessions.ask_for_connection(&sender, queue.id);
                     self.store.publish(Event::SenderWaits(sender));
                     return Ok(());
                 }
@@ -227,7 +227,7 @@ impl Outbox {
                     idle_owner = mailbox
                         .as_deref()
                         .filter(|mailbox| mailbox.state == MailboxState::Connected)
-                        .map(|mailbox| IdleOwner { mailbox: mailbox.key(), sender });
+                        .map(|mailbox| IdleOwner { mailbox: mailbox.key(), sender: sender.clone() });
                     let renew = || async {
                         let until = self.clock.now().plus_ms(LEASE_MS);
                         if let Err(error) = self.store.renew_claim(queue.institution, owner, until).await {
@@ -239,6 +239,9 @@ impl Outbox {
                     let Some(attempted) = lease::renewing(Box::pin(sending), LEASE_RENEWAL, renew).await? else {
                         return Ok(());
                     };
+                    if self.sessions.gives_connection_up(&sender, queue.id) {
+                        return Ok(());
+                    }
                     let each = began.elapsed().as_millis() / attempted.max(1) as u128;
                     size = (CLAIM_MS / i64::try_from(each.max(1)).unwrap_or(i64::MAX)).clamp(1, MESSAGES_PER_CLAIM);
                 }

@@ -75,7 +75,7 @@ pub(super) struct Pools {
     pub(super) reads: AnyPool,
     /// SQLite has one writer at a time: whoever writes waits here for the turn.
     pub(super) writes: AnyPool,
-    /// For the writes that are committed in groups: their statements stay prepared.
+    /// For the writes that are committed in groups: their statements stay prepared. The second is for when the first does not answer.
     pub(super) groups: AnyPool,
     pub(super) backend: DatabaseKind,
 }
@@ -90,7 +90,7 @@ impl Pools {
             }
             DatabaseKind::Postgres => {
                 let all = pool(POSTGRES_CONNECTIONS, "").await?;
-                (all.clone(), all, pool(1, POSTGRES_BY_KEY).await?)
+                (all.clone(), all, pool(2, POSTGRES_BY_KEY).await?)
             }
         };
         Ok(Self { reads, writes, groups, backend })

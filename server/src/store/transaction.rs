@@ -7,7 +7,7 @@ use app::model::{InstitutionId, UserId};
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
 use super::sql::{execute_rows, fetch_all, fetch_optional};
-use super::{DatabaseKind, MailboxKey, Result, SendQueue, Store};
+use super::{DatabaseKind, Event, MailboxKey, Result, SendQueue, Store};
 
 /// A transaction. Committing it raises the mail versions of the users whose mail it changed: last of all, and in the order of their
 /// ids, so that no two transactions wait for each other.
@@ -94,6 +94,13 @@ pub(super) async fn begin(pool: &AnyPool, backend: DatabaseKind) -> Result<Tx> {
 impl Store {
     pub async fn begin(&self) -> Result<Tx> {
         begin(&self.writes, self.backend).await
+    }
+
+    /// Commits, and tells the users whose mail it changed.
+    pub(super) async fn commit_and_tell(&self, tx: Tx) -> Result<()> {
+        let changed = tx.commit_naming_users().await?;
+        self.channel.publish(changed.into_iter().map(Event::Mail));
+        Ok(())
     }
 
     /// The version of what a user sees of their mail: folders, headers, outbox, and the state of their mailboxes.

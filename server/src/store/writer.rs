@@ -15,6 +15,8 @@ use super::{DatabaseKind, Result, Store, StoreError};
 const MOST: usize = 128;
 /// How long a transaction waits for the writes of sessions that are sending.
 const GATHERING: Duration = Duration::from_millis(1);
+/// Deadline of a transaction, within the time of a lease.
+const COMMIT_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) enum Write {
     Claim(Asked<ClaimRequest, ClaimedIds>),
@@ -260,6 +262,12 @@ impl Committer {
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<Done, Failure> {
+        let attempt = tokio::time::timeout(COMMIT_LIMIT, self.transaction(batch)).await;
+        // A server that stopped answering: the next group takes another connection.
+        attempt.unwrap_or(Err(Failure::All(StoreError::Database(sqlx::Error::PoolTimedOut))))
+    }
+
+    async fn transaction(&self, batch: &Batch) -> Result<Done, Failure> {
         let mut tx = begin(&self.pool, self.backend).await.map_err(Failure::All)?;
         let mut done = self.write(&mut tx, batch).await.map_err(|error| match error {
             // The connection broke.

@@ -157,3 +157,29 @@ async fn the_session_that_was_idle_longest_makes_room() {
     world.until(async || open() == 32).await;
     assert_eq!(sessions(&world, "m0@demo.example").0, 0, "it was idle for the longest time");
 }
+
+/// All connections of a mailbox send a long queue; its notifications do not wait for the end of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_gives_a_connection_to_another_queue_of_its_mailbox() {
+    for database in Database::both().await {
+        let settings = [("ENTREPOST_SMTP_CONNECTIONS", "1"), ("ENTREPOST_MESSAGES_PER_MINUTE", "100000")];
+        let world = world(&database, 600, &settings).await;
+        let seat = world.seat("user@demo.example").await;
+        {
+            let mut world = world.sandbox.world();
+            world.messages_per_minute = usize::MAX;
+            world.faults.slow_ms = 10;
+        }
+        world.notifications_leave_through(&seat).await;
+        world.queue(&seat, 400, "other@demo.example", world.clock.now()).await;
+        world.services.outbox.wake();
+        world.until(async || world.arrived("other@demo.example") > 0).await;
+        world.queue_notification(&seat).await;
+        world.until(async || world.arrived("admin@demo.example") == 1).await;
+        let others = world.arrived("other@demo.example");
+        assert!(others < 400, "{others} left before it");
+        let (_, most, _) = world.sandbox.world().smtp_sessions["user@demo.example"];
+        assert_eq!(most, 1);
+        world.services.stop.cancel();
+    }
+}

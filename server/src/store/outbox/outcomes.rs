@@ -125,7 +125,7 @@ impl Store {
             settle_returned(&mut tx, delivery_id, now).await?;
             tx.mail_changed(institution, writer);
         }
-        tx.commit().await?;
+        self.commit_and_tell(tx).await?;
         Ok(proven.is_some())
     }
 

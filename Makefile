@@ -46,7 +46,7 @@ rust-tests: ## Rust tests, on SQLite and on a PostgreSQL server of their own
 browser-tests: ## Browser tests against the release build
 	.tools/test.sh browser
 
-bench: ## Compare with what people would use instead; writes end2end/bench/RESULTS.md (about an hour)
+bench: ## Compare with what people would use instead; writes end2end/bench/RESULTS.md (takes the machine for itself)
 	.tools/setup.sh test
 	$(ENV)
 	node end2end/bench/run.mjs

@@ -65,8 +65,8 @@ impl Outbox {
         let (events, outbox) = (self.store.events(), Arc::downgrade(&self));
         drop(self);
         subscribe(events, outbox, |outbox, event| {
-            if let Event::SenderWaits(sender) = event {
-                outbox.sessions.ask_for_connection_elsewhere(&sender);
+            if let Event::SenderWaits(sender, queue) = event {
+                outbox.sessions.ask_for_connection(sender, queue);
             }
         })
         .await;

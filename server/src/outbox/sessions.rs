@@ -75,6 +75,7 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut queues = self.sessions.lock();
+        // Whichever place is free now serves as well as one of those that are ending.
         let ending = self.sessions.ending.load(Ordering::Relaxed);
         self.sessions.ending.store(ending.saturating_sub(1), Ordering::Relaxed);
         if let Some(queue) = queues.get_mut(&self.queue) {
@@ -162,6 +163,7 @@ impl Sessions {
         if self.ending.load(Ordering::Relaxed) >= needed {
             return true;
         }
+        queues.values_mut().for_each(|queue| queue.idle.retain(|idle| !idle.wake.is_closed()));
         let longest = |queue: &QueueSessions| queue.idle.iter().map(|idle| idle.since).min();
         let queue = queues.iter().filter_map(|(id, queue)| Some((longest(queue)?, *id))).min();
         let Some(queue) = queue.and_then(|(_, id)| queues.get_mut(&id)) else { return false };
@@ -172,29 +174,15 @@ impl Sessions {
     }
 
     /// A queue found all connections of its sender in use: idle ones end, and one that sends for another queue ends after its claim.
-    pub(super) fn ask_for_connection(&self, sender: &str, queue: Uuid) {
+    pub(super) fn ask_for_connection(&self, sender: String, queue: Uuid) {
         self.close_idle(|owner| owner.sender == sender);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(sender.to_owned(), queue);
-    }
-
-    /// The same, for a queue of another replica.
-    pub(super) fn ask_for_connection_elsewhere(&self, sender: &str) {
-        self.close_idle(|owner| owner.sender == sender);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.entry(sender.to_owned()).or_insert(Uuid::nil());
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(sender, queue);
     }
 
     /// Whether a session of this queue must end for another queue of its sender.
     pub(super) fn gives_connection_up(&self, sender: &str, queue: Uuid) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get(sender) {
-            Some(other) => {
-                let gives_up = *other != queue;
-                waiting.remove(sender);
-                gives_up
-            }
-            None => false,
-        }
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(sender);
+        waiting.is_some_and(|other| other != queue)
     }
 
     /// Ends the idle sessions for which the condition holds.

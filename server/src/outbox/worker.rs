@@ -53,7 +53,7 @@ impl Outbox {
                 tracing::error!("cannot end the leases of an earlier process: {error}");
             }
         }
-        let mut reaped: Option<Instant> = None;
+        let (mut reaped, mut checked): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
             if reaped.is_none_or(|at| at.elapsed() >= REAP_INTERVAL) {
                 self.reap(self.clock.now()).await;
@@ -62,8 +62,11 @@ impl Outbox {
                 }
                 reaped = Some(Instant::now());
             }
-            if let Err(error) = self.close_ended_sessions().await {
-                tracing::error!("cannot check which sessions may stay open: {error}");
+            if checked.is_none_or(|at| at.elapsed() >= POLL_INTERVAL) {
+                if let Err(error) = self.close_ended_sessions().await {
+                    tracing::error!("cannot check which sessions may stay open: {error}");
+                }
+                checked = Some(Instant::now());
             }
             if let Err(error) = self.dispatch(&tasks).await {
                 tracing::error!("cannot dispatch deliveries, retrying: {error}");
@@ -207,8 +210,7 @@ impl Outbox {
                     _ => return Ok(()),
                 },
                 Claim::NoConnection(sender) => {
-                    self.sessions.ask_for_connection(&sender, queue.id);
-                    self.store.publish(Event::SenderWaits(sender));
+                    self.store.publish(Event::SenderWaits(sender, queue.id));
                     return Ok(());
                 }
                 Claim::Throttled(until) => return self.store.pause_queue(queue, until).await,
@@ -298,9 +300,9 @@ impl Outbox {
         let mut waiting = deliveries.iter();
         let mut goes_on = Ok(true);
         // The others wait as they did before: they are claimed again, by this session or another, or are cancelled.
-        let gives_back = || self.stop.is_cancelled() || self.sessions.is_crowded() || began.elapsed() > CLAIM_LIMIT;
+        let gives_back = || self.sessions.is_crowded() || began.elapsed() > CLAIM_LIMIT;
         while let (Ok(true), Some(claimed)) = (&goes_on, waiting.as_slice().first()) {
-            if waiting.len() < deliveries.len() && gives_back() || self.stop.is_cancelled() {
+            if self.stop.is_cancelled() || waiting.len() < deliveries.len() && gives_back() {
                 break;
             }
             waiting.next();

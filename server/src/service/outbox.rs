@@ -16,7 +16,7 @@ use super::{Handle, Services};
 use crate::mailbox_sync::{Command, Reply};
 use crate::message::{self, ParsedMessage, Party};
 use crate::outbox::{QueuedBody, body_place};
-use crate::store::{Delivery, Event, Mailbox, Page, SendQueue};
+use crate::store::{Delivery, Mailbox, Page, SendQueue};
 
 /// Messages on one page.
 const PAGE: usize = 30;
@@ -240,7 +240,6 @@ impl Outbox for Handle {
             Ok(Reply::Found(Some(folder))) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await?;
-                self.store.publish(Event::Mail(user.user_id()));
                 Ok(Notice::new(Tone::Success, "Delivered to Microsoft.", format!("The copy is in {folder}.")))
             }
             Ok(_) => Ok(Notice::new(

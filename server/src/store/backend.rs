@@ -73,7 +73,7 @@ pub(super) async fn connect(url: &str, limit: Option<u64>) -> Result<Pools> {
 pub(super) struct Pools {
     /// For reading; on PostgreSQL also for writing.
     pub(super) reads: AnyPool,
-    /// SQLite has one writer at a time: whoever writes waits here for the turn.
+    /// SQLite has one writer at a time: writes wait here for their turn.
     pub(super) writes: AnyPool,
     /// For the writes that are committed in groups: their statements stay prepared. The second is for when the first does not answer.
     pub(super) groups: AnyPool,

@@ -36,8 +36,8 @@ pub enum Event {
     ConnectionWanted(MailboxId, Uuid),
     /// A replica released it.
     ConnectionReleased(MailboxId, Uuid),
-    /// A sender uses all its connections while a message waits: idle ones must end.
-    SenderWaits(String),
+    /// A sender uses all its connections while a message of this queue waits.
+    SenderWaits(String, Uuid),
     /// A folder is watched on a replica without the connection: its holder syncs that folder.
     FolderWatched(InstitutionId, MailboxId, Uuid, String),
 }
@@ -49,7 +49,7 @@ impl Event {
             Self::Token(mailbox, sealed) => format!("token {mailbox} {sealed}"),
             Self::ConnectionWanted(mailbox, owner) => format!("wanted {mailbox} {owner}"),
             Self::ConnectionReleased(mailbox, owner) => format!("free {mailbox} {owner}"),
-            Self::SenderWaits(sender) => format!("sender {sender}"),
+            Self::SenderWaits(sender, queue) => format!("sender {queue} {sender}"),
             Self::FolderWatched(institution, mailbox, owner, folder) => {
                 format!("looked {institution} {mailbox} {owner} {folder}")
             }
@@ -68,7 +68,9 @@ impl Event {
                 Some(Self::ConnectionReleased(mailbox.parse().ok()?, owner.parse().ok()?))
             }
             // A name may contain blanks.
-            ("sender", ..) => Some(Self::SenderWaits(text.split_once(' ')?.1.to_owned())),
+            ("sender", queue, Some(_)) => {
+                Some(Self::SenderWaits(text.splitn(3, ' ').nth(2)?.to_owned(), queue.parse().ok()?))
+            }
             ("looked", institution, Some(mailbox)) => {
                 let (institution, mailbox) = (institution.parse().ok()?, mailbox.parse().ok()?);
                 // The rest is the folder name, which may contain blanks.
@@ -263,7 +265,7 @@ mod tests {
             Event::Token(MailboxId(uuid::Uuid::from_u128(2)), "v1.key.c2VhbGVk".into()),
             Event::ConnectionWanted(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
             Event::ConnectionReleased(MailboxId(uuid::Uuid::from_u128(2)), Uuid::from_u128(4)),
-            Event::SenderWaits("tenant user@demo.example".into()),
+            Event::SenderWaits("tenant user@demo.example".into(), Uuid::from_u128(3)),
             Event::FolderWatched(
                 InstitutionId(Uuid::from_u128(1)),
                 MailboxId(Uuid::from_u128(2)),

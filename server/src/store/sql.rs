@@ -82,15 +82,23 @@ macro_rules! bind_rows {
 /// Inserts rows: one statement for each power of two in their number, so that few texts are prepared.
 macro_rules! insert_rows {
     ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
-        let mut inserted = Ok(());
-        for chunk in $crate::store::sql::powers_of_two($rows) {
-            let query = $crate::store::sql::bind_rows!($text; chunk.iter(), |$row| $($values)*);
+        let parts = $crate::store::sql::powers_of_two($rows).map(<[_]>::iter);
+        $crate::store::sql::execute_parts!($executor, $text; parts, |$row| $($values)*)
+    }};
+}
+
+/// Runs a statement for each part of a list of rows.
+macro_rules! execute_parts {
+    ($executor:expr, $text:expr; $parts:expr, |$row:ident| $($values:tt)*) => {{
+        let mut executed = Ok(());
+        for part in $parts {
+            let query = $crate::store::sql::bind_rows!($text; part, |$row| $($values)*);
             if let Err(error) = query.execute($executor).await {
-                inserted = Err($crate::store::StoreError::from(error));
+                executed = Err($crate::store::StoreError::from(error));
                 break;
             }
         }
-        inserted
+        executed
     }};
 }
 
@@ -98,16 +106,8 @@ macro_rules! insert_rows {
 /// must be the same with a row twice.
 macro_rules! execute_rows {
     ($executor:expr, $text:expr; $rows:expr, |$row:ident| $($values:tt)*) => {{
-        let mut executed = Ok(());
-        for part in $rows.chunks($crate::store::sql::MOST_ROWS) {
-            let rows = $crate::store::sql::filled_up(part);
-            let query = $crate::store::sql::bind_rows!($text; rows, |$row| $($values)*);
-            if let Err(error) = query.execute($executor).await {
-                executed = Err($crate::store::StoreError::from(error));
-                break;
-            }
-        }
-        executed
+        let parts = $rows.chunks($crate::store::sql::MOST_ROWS).map($crate::store::sql::filled_up);
+        $crate::store::sql::execute_parts!($executor, $text; parts, |$row| $($values)*)
     }};
 }
 
@@ -149,8 +149,8 @@ macro_rules! columns {
     (@ $field:ident $column:literal) => { $column };
 }
 pub(super) use {
-    bind_rows, changed, columns, execute, execute_rows, fetch_all, fetch_one, fetch_optional, fetch_rows, insert_rows,
-    query,
+    bind_rows, changed, columns, execute, execute_parts, execute_rows, fetch_all, fetch_one, fetch_optional,
+    fetch_rows, insert_rows, query,
 };
 
 /// Rows of one statement, at most; a row has up to thirteen values, and SQLite takes 32,766.

@@ -1,6 +1,6 @@
 //! Transactions, and the versions of users' mail that they raise.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use app::model::{InstitutionId, UserId};
@@ -13,7 +13,7 @@ use super::{DatabaseKind, Event, MailboxKey, Result, SendQueue, Store};
 /// ids, so that no two transactions wait for each other.
 pub struct Tx {
     inner: Transaction<'static, Any>,
-    changed: BTreeSet<(InstitutionId, UserId)>,
+    changed: BTreeMap<UserId, InstitutionId>,
 }
 
 impl Deref for Tx {
@@ -32,7 +32,7 @@ impl DerefMut for Tx {
 impl Tx {
     /// Notes that what a user sees of their mail changed. Notifications have no user.
     pub(super) fn mail_changed(&mut self, institution: InstitutionId, user: impl Into<Option<UserId>>) {
-        self.changed.extend(user.into().map(|user| (institution, user)));
+        self.changed.extend(user.into().map(|user| (user, institution)));
     }
 
     pub(super) async fn mail_changed_of_mailbox(&mut self, mailbox: MailboxKey) -> Result<()> {
@@ -52,7 +52,7 @@ impl Tx {
     }
 
     pub(super) async fn mail_changed_of_all(&mut self) -> Result<()> {
-        let users: Vec<(InstitutionId, UserId)> = fetch_all!(&mut **self, "SELECT institution_id, id FROM users")?;
+        let users: Vec<(UserId, InstitutionId)> = fetch_all!(&mut **self, "SELECT id, institution_id FROM users")?;
         self.changed.extend(users);
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Tx {
     pub(super) async fn mail_changed_of_institution(&mut self, institution: InstitutionId) -> Result<()> {
         let users: Vec<UserId> =
             fetch_all!(&mut **self, "SELECT id FROM users WHERE institution_id = $1"; institution)?;
-        self.changed.extend(users.into_iter().map(|user| (institution, user)));
+        self.changed.extend(users.into_iter().map(|user| (user, institution)));
         Ok(())
     }
 
@@ -70,16 +70,16 @@ impl Tx {
 
     /// Commits, and returns the users whose mail it changed.
     pub(super) async fn commit_naming_users(mut self) -> Result<Vec<UserId>> {
-        let changed: Vec<(InstitutionId, UserId)> = std::mem::take(&mut self.changed).into_iter().collect();
+        let changed: Vec<(UserId, InstitutionId)> = std::mem::take(&mut self.changed).into_iter().collect();
         execute_rows!(&mut *self,
             // WHERE tells ON CONFLICT from the ON of a join.
             "INSERT INTO mail_versions (user_id, institution_id, version)
              SELECT DISTINCT column1, column2, 1 FROM (VALUES {}) AS changed WHERE TRUE ORDER BY column1
              ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1";
-            changed.as_slice(), |row| row.1, row.0
+            changed.as_slice(), |row| row.0, row.1
         )?;
         self.inner.commit().await?;
-        Ok(changed.into_iter().map(|(_, user)| user).collect())
+        Ok(changed.into_iter().map(|(user, _)| user).collect())
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn begin(pool: &AnyPool, backend: DatabaseKind) -> Result<Tx> {
         DatabaseKind::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await?,
         DatabaseKind::Postgres => pool.begin().await?,
     };
-    Ok(Tx { inner, changed: BTreeSet::new() })
+    Ok(Tx { inner, changed: BTreeMap::new() })
 }
 
 impl Store {

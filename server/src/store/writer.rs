@@ -57,7 +57,7 @@ impl<T, R> Group<T, R> {
 
     fn answer(self, results: Vec<R>) {
         for (reply, result) in self.replies.into_iter().zip(results) {
-            // Whoever asked may have ended.
+            // The task that asked may have ended.
             let _ = reply.send(Ok(result));
         }
     }

@@ -5,9 +5,9 @@ use server::mail::RecipientReply;
 use server::message::FailedRecipient;
 use std::sync::Arc;
 
-use crate::common::{Browser, Database, Seat, World, claim_one, delivery_of, location};
+use crate::common::{Browser, Database, Seat, World, claim_one, delivery_of, location, record_of_one};
 use app::model::{DeliveryState, MailboxState, RecipientKind, RecipientState};
-use server::store::{DataStart, OutcomeRecord, Page, SendQueue};
+use server::store::{DataStart, Page, SendQueue};
 use sqlx::Connection;
 
 fn failed(address: &str, reason: &str) -> FailedRecipient {
@@ -453,19 +453,7 @@ async fn what_comes_back_before_its_sending_is_recorded_came_back() {
                 .to_vec(),
             counts: true,
         };
-        assert!(
-            store
-                .record_outcome(OutcomeRecord {
-                    institution: seat.institution,
-                    delivery: claimed[0],
-                    owner,
-                    record: record.clone(),
-                    pending: 1,
-                    now
-                })
-                .await
-                .unwrap()
-        );
+        assert!(record_of_one(store, seat.institution, claimed[0], owner, &record, now).await);
         world.clock.advance_ms(30_001);
         assert_eq!(store.reap_deliveries(world.clock.now(), world.clock.now()).await.unwrap(), 1);
         // With an unknown result the text is kept.

@@ -1,9 +1,9 @@
 //! Final results: recipients that got a message and those that didn't; messages waiting for a mailbox. Both databases.
 
-use crate::common::{Browser, Database, Seat, World, claim_one, delivery_of};
+use crate::common::{Browser, Database, Seat, World, claim_one, delivery_of, record_of_one};
 use app::model::{DeliveryId, DeliveryState, MailboxState, RecipientKind, RecipientState};
 use server::clock::Clock;
-use server::store::{DataStart, Delivery, OutcomeRecord, Page, Record, SendQueue};
+use server::store::{DataStart, Delivery, Page, Record, SendQueue};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const GREY: &str = "grey@outside.example";
@@ -239,19 +239,7 @@ async fn what_waited_leaves_through_the_mailbox_that_was_connected_again() {
             recipients: Vec::new(),
             counts: true,
         };
-        assert!(
-            store
-                .record_outcome(OutcomeRecord {
-                    institution: again.institution,
-                    delivery: hanging.id,
-                    owner,
-                    record: record.clone(),
-                    pending: 1,
-                    now
-                })
-                .await
-                .unwrap()
-        );
+        assert!(record_of_one(store, again.institution, hanging.id, owner, &record, now).await);
         assert_eq!(run(&world).await, 1);
         assert_eq!(newest(&world, &again).await.state, DeliveryState::Sent);
 

@@ -4,11 +4,10 @@ use app::model::{DeliveryId, DeliveryState, FolderRole, HeaderView, MailboxState
 use server::config::Throttle;
 use server::diagnosis::Fault;
 use server::store::{
-    Claim, DataStart, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, OutcomeRecord, Record, SendQueue,
-    Tx, User,
+    Claim, DataStart, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, Record, SendQueue, Tx, User,
 };
 
-use crate::common::{Database, claim_one};
+use crate::common::{Database, claim_one, record_of_one};
 use crate::store::{NOW, Seed, mailbox, seed};
 
 const LIMITS: Throttle = Throttle { connections: 3, messages_per_minute: 30, recipients_per_day: 1_000 };
@@ -130,33 +129,9 @@ async fn what_a_user_sees_raises_the_version_and_a_sync_without_news_does_not() 
             recipients: Vec::new(),
             counts: true,
         };
-        assert!(
-            store
-                .record_outcome(OutcomeRecord {
-                    institution: seed.one,
-                    delivery: new.id,
-                    owner,
-                    record: record.clone(),
-                    pending: 1,
-                    now: NOW
-                })
-                .await
-                .unwrap()
-        );
+        assert!(record_of_one(store, seed.one, new.id, owner, &record, NOW).await);
         rises("sent", true).await;
-        assert!(
-            !store
-                .record_outcome(OutcomeRecord {
-                    institution: seed.one,
-                    delivery: new.id,
-                    owner,
-                    record: record.clone(),
-                    pending: 1,
-                    now: NOW
-                })
-                .await
-                .unwrap()
-        );
+        assert!(!record_of_one(store, seed.one, new.id, owner, &record, NOW).await);
         rises("a record that comes too late", false).await;
         store.close().await;
     }

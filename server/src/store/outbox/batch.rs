@@ -145,13 +145,13 @@ async fn claim_one(tx: &mut Tx, request: &ClaimRequest, sender: &mut Sender) -> 
     let (now, limits) = (*now, *limits);
     let mut due: Vec<Due> = fetch_all!(&mut **tx, AssertSqlSafe(due()); queue.id, now, most)?;
     let mut bytes = 0;
-    let small = due.iter().take_while(|due| {
-        let fits = bytes == 0 || bytes + due.bytes <= CLAIM_BYTES;
+    let together = due.iter().take_while(|due| {
+        let first = bytes == 0;
         bytes += due.bytes.max(1);
-        fits
+        first || bytes <= CLAIM_BYTES
     });
-    let small = small.count();
-    due.truncate(small);
+    let together = together.count();
+    due.truncate(together);
     let Some(oldest) = due.first() else { return Ok(ClaimedIds::Nothing) };
     let recipients: Vec<i64> = due.iter().map(|due| due.recipients).collect();
     let take = match throttle::permit(tx, sender, *connection, &recipients, limits, now).await? {
@@ -256,11 +256,7 @@ pub(in crate::store) async fn start_data(
         "UPDATE recipients SET answer = '' WHERE delivery_id IN (VALUES {}) AND state = 'pending' AND answer <> ''";
         again.as_slice(), |start| start.delivery
     )?;
-    let replies: Vec<Reply<'_>> = mine
-        .iter()
-        .flat_map(|start| start.refused.iter().map(|reply| Reply { delivery: start.delivery, reply }))
-        .collect();
-    put_recipients(tx, &replies).await?;
+    put_recipients(tx, mine.iter().map(|start| (start.delivery, start.refused.as_slice()))).await?;
     Ok(starts.iter().map(is_held).collect())
 }
 
@@ -272,11 +268,7 @@ pub(in crate::store) async fn record(
 ) -> Result<Vec<bool>> {
     let is_held = |outcome: &OutcomeRecord| held.of(outcome.institution, outcome.delivery, outcome.owner).is_some();
     let mine: Vec<&OutcomeRecord> = outcomes.iter().filter(|outcome| is_held(outcome)).collect();
-    let replies: Vec<Reply<'_>> = mine
-        .iter()
-        .flat_map(|outcome| outcome.record.recipients.iter().map(|reply| Reply { delivery: outcome.delivery, reply }))
-        .collect();
-    put_recipients(tx, &replies).await?;
+    put_recipients(tx, mine.iter().map(|outcome| (outcome.delivery, outcome.record.recipients.as_slice()))).await?;
     // Who is still pending when a message is sent does not get it.
     let unanswered: Vec<&OutcomeRecord> = mine.iter().copied().filter(|outcome| outcome.leaves_pending()).collect();
     execute_rows!(&mut **tx,
@@ -324,11 +316,16 @@ impl OutcomeRecord {
     }
 }
 
-/// Replies about recipients that are still pending.
-async fn put_recipients(tx: &mut Tx, replies: &[Reply<'_>]) -> Result<()> {
+/// Replies about recipients of deliveries that are still pending.
+async fn put_recipients<'a>(
+    tx: &mut Tx,
+    deliveries: impl Iterator<Item = (DeliveryId, &'a [RecipientReply])>,
+) -> Result<()> {
+    let replies: Vec<Reply<'_>> =
+        deliveries.flat_map(|(delivery, replies)| replies.iter().map(move |reply| Reply { delivery, reply })).collect();
     execute_rows!(&mut **tx,
         "UPDATE recipients SET state = new.column3, answer = new.column4 FROM (VALUES {}) AS new
          WHERE recipients.delivery_id = new.column1 AND recipients.address = new.column2 AND recipients.state = 'pending'";
-        replies, |row| row.delivery, row.reply.address, row.reply.state, row.reply.answer
+        replies.as_slice(), |row| row.delivery, row.reply.address, row.reply.state, row.reply.answer
     )
 }

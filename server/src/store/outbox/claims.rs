@@ -123,7 +123,7 @@ impl Store {
     /// Renews the leases of a claim.
     pub async fn renew_claim(&self, institution: InstitutionId, owner: Uuid, until: Timestamp) -> Result<()> {
         let ids: Vec<DeliveryId> = fetch_all!(&self.reads, CLAIMED; institution, owner)?;
-        // One by one: whoever locks several must do so in the order of their ids.
+        // One by one: a transaction must lock several in the order of their ids.
         for id in ids {
             execute!(&self.writes,
                 "UPDATE deliveries SET lease_until = $1 WHERE institution_id = $2 AND id = $3 AND lease_owner = $4 AND state = 'sending'";

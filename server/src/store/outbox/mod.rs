@@ -7,11 +7,8 @@ mod throttle;
 
 use crate::diagnosis::Fault;
 use crate::mail::RecipientReply;
-use crate::store::sql::{
-    Columns, bind_rows, columns, fetch_all, fetch_optional, fetch_rows, insert_rows, powers_of_two, read_all, select,
-};
+use crate::store::sql::{Columns, changed, columns, execute, fetch_all, fetch_optional, insert_rows, select};
 use outcomes::settle_returned;
-use std::collections::HashSet;
 
 use app::model::{
     DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientView, Timestamp, UserId,
@@ -172,7 +169,28 @@ impl Store {
     /// Queues a delivery in the given transaction. `false`: its idempotency key exists already.
     pub async fn enqueue(&self, tx: &mut Tx, queue: &SendQueue, new: &NewDelivery, now: Timestamp) -> Result<bool> {
         put_queue(tx, queue).await?;
-        Ok(enqueue(tx, &[Enqueuing { queue, new, now }]).await?.contains(&true))
+        let inserted = changed!(&mut **tx,
+            "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
+               body_sealed, form_sealed, next_attempt_at, created_at, state)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12) ON CONFLICT DO NOTHING";
+            new.id, queue.institution, new.user, queue.id, new.idempotency_key, new.message_id, new.from, new.subject,
+            new.body_sealed, new.form_sealed, now, DeliveryState::Queued
+        )?;
+        if inserted == 0 {
+            return Ok(false);
+        }
+        let recipients: Vec<NewRecipient<'_>> = new
+            .recipients
+            .iter()
+            .zip(0_i64..)
+            .map(|((kind, address), position)| NewRecipient { position, kind: *kind, address })
+            .collect();
+        insert_rows!(&mut **tx,
+            "INSERT INTO recipients (delivery_id, position, kind, address) VALUES {}";
+            recipients.as_slice(), |recipient| new.id, recipient.position, recipient.kind, recipient.address
+        )?;
+        tx.mail_changed(queue.institution, new.user);
+        Ok(true)
     }
 
     pub async fn delivery(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Option<Delivery>> {
@@ -201,71 +219,19 @@ impl Store {
     }
 }
 
+/// Adds a queue that does not exist yet. It is read first: an insertion waits for a transaction that changes the existing row.
 async fn put_queue(tx: &mut Tx, queue: &SendQueue) -> Result<()> {
-    put_queues(tx, &[queue]).await
-}
-
-/// Adds the queues that do not exist yet, in the order of ids. An insertion waits for whoever changes an existing queue, so it comes
-/// before all other locks of a transaction.
-pub(in crate::store) async fn put_queues(tx: &mut Tx, queues: &[&SendQueue]) -> Result<()> {
-    let known: Vec<Uuid> =
-        fetch_rows!(&mut **tx, "SELECT id FROM send_queues WHERE id IN (VALUES {})"; queues, |queue| queue.id)?;
-    let mut missing: Vec<&SendQueue> = queues.iter().copied().filter(|queue| !known.contains(&queue.id)).collect();
-    missing.sort_unstable_by_key(|queue| queue.id);
-    missing.dedup();
-    insert_rows!(&mut **tx,
-        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES {} ON CONFLICT (id) DO NOTHING";
-        missing.as_slice(), |queue| queue.id, queue.institution, queue.mailbox
+    let known: Option<i64> = fetch_optional!(&mut **tx, "SELECT 1 FROM send_queues WHERE id = $1"; queue.id)?;
+    if known.is_some() {
+        return Ok(());
+    }
+    execute!(&mut **tx,
+        "INSERT INTO send_queues (id, institution_id, mailbox_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
+        queue.id, queue.institution, queue.mailbox
     )
 }
 
-/// A delivery that is being queued.
-#[derive(Clone, Copy)]
-pub(in crate::store) struct Enqueuing<'a> {
-    pub(in crate::store) queue: &'a SendQueue,
-    pub(in crate::store) new: &'a NewDelivery,
-    pub(in crate::store) now: Timestamp,
-}
-
-/// Queues deliveries; their queues exist. `false`: an idempotency key exists already.
-pub(in crate::store) async fn enqueue(tx: &mut Tx, enqueues: &[Enqueuing<'_>]) -> Result<Vec<bool>> {
-    let mut inserted: HashSet<DeliveryId> = HashSet::new();
-    for part in powers_of_two(enqueues) {
-        let query = bind_rows!(
-            "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
-               body_sealed, form_sealed, next_attempt_at, created_at, state) VALUES {} ON CONFLICT DO NOTHING RETURNING id";
-            part.iter(), |enqueue| enqueue.new.id, enqueue.queue.institution, enqueue.new.user, enqueue.queue.id,
-            enqueue.new.idempotency_key, enqueue.new.message_id, enqueue.new.from, enqueue.new.subject,
-            enqueue.new.body_sealed, enqueue.new.form_sealed, enqueue.now, enqueue.now, DeliveryState::Queued
-        );
-        inserted.extend(read_all::<DeliveryId>(query.fetch_all(&mut **tx).await)?);
-    }
-    let is_queued = |enqueue: &&Enqueuing<'_>| inserted.contains(&enqueue.new.id);
-    let recipients: Vec<NewRecipient<'_>> = enqueues
-        .iter()
-        .filter(is_queued)
-        .flat_map(|enqueue| {
-            let numbered = enqueue.new.recipients.iter().zip(0_i64..);
-            numbered.map(|((kind, address), position)| NewRecipient {
-                delivery: enqueue.new.id,
-                position,
-                kind: *kind,
-                address,
-            })
-        })
-        .collect();
-    insert_rows!(&mut **tx,
-        "INSERT INTO recipients (delivery_id, position, kind, address) VALUES {}";
-        recipients.as_slice(), |recipient| recipient.delivery, recipient.position, recipient.kind, recipient.address
-    )?;
-    for enqueue in enqueues.iter().filter(is_queued) {
-        tx.mail_changed(enqueue.queue.institution, enqueue.new.user);
-    }
-    Ok(enqueues.iter().map(|enqueue| is_queued(&enqueue)).collect())
-}
-
 struct NewRecipient<'a> {
-    delivery: DeliveryId,
     position: i64,
     kind: RecipientKind,
     address: &'a String,

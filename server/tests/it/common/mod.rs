@@ -18,8 +18,8 @@ use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
 use server::service::{AddPerson, Services};
 use server::store::{
-    Claim, ClaimRequest, Delivery, EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, Registration,
-    SendQueue, Slot, Store, Tx,
+    Claim, ClaimRequest, Delivery, EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, OutcomeRecord,
+    Record, Registration, SendQueue, Slot, Store, Tx,
 };
 use server::vault::Secret;
 use sqlx::Connection;
@@ -111,6 +111,19 @@ pub async fn claim_one(
     let connection = Clock::system().uuid();
     let request = ClaimRequest { queue: queue.clone(), owner, connection, until, limits, now, most: 1 };
     store.claim_deliveries(request).await.unwrap()
+}
+
+/// Records the outcome of a delivery to one recipient. `false`: the lease was lost.
+pub async fn record_of_one(
+    store: &Store,
+    institution: InstitutionId,
+    delivery: DeliveryId,
+    owner: uuid::Uuid,
+    record: &Record,
+    now: Timestamp,
+) -> bool {
+    let outcome = OutcomeRecord { institution, delivery, owner, record: record.clone(), pending: 1, now };
+    store.record_outcome(outcome).await.unwrap()
 }
 
 /// The delivery of a claim of one.

@@ -1,5 +1,4 @@
-//! Argon2id, on blocking threads and bounded. Each hash needs 19 MiB, which are reused: the allocator would keep them for every
-//! thread that ever hashed.
+//! Argon2id, on blocking threads and bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -29,11 +28,13 @@ const FOR_KNOWN: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// From this size on glibc maps a block by itself.
+const MAPPED_BYTES: usize = 33 << 20;
+
 pub struct Passwords {
     running: Arc<Semaphore>,
     queue: Arc<Mutex<Queue>>,
     clock: Clock,
-    memory: Memory,
     /// Verified if there is no account, so that both cases take the same time.
     decoy: String,
 }
@@ -75,9 +76,8 @@ impl Passwords {
     /// Runs at most one hash per processor at a time.
     pub fn new(clock: Clock) -> Self {
         let running = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let memory = Memory::default();
-        let decoy = hash(&clock, &memory, "no real password").unwrap_or_default();
-        Self { running: Arc::new(Semaphore::new(running)), queue: Arc::default(), clock, memory, decoy }
+        let decoy = hash(&clock, "no real password").unwrap_or_default();
+        Self { running: Arc::new(Semaphore::new(running)), queue: Arc::default(), clock, decoy }
     }
 
     /// Takes a place in the queue. Some places are reserved for known browsers.
@@ -109,16 +109,15 @@ impl Passwords {
 
     /// Hashes a password.
     pub async fn hash(&self, place: QueuePlace, password: &str) -> Result<String, String> {
-        let (password, clock, memory) = (Zeroizing::new(password.to_owned()), self.clock.clone(), self.memory.clone());
-        self.run(place, move || hash(&clock, &memory, &password)).await?
+        let (password, clock) = (Zeroizing::new(password.to_owned()), self.clock.clone());
+        self.run(place, move || hash(&clock, &password)).await?
     }
 
     /// Whether a password matches. Without a hash it takes the same time and answers no.
     pub async fn verify(&self, place: QueuePlace, password: &str, hash: Option<String>) -> Result<bool, String> {
         let real = hash.is_some();
         let (password, hash) = (Zeroizing::new(password.to_owned()), hash.unwrap_or_else(|| self.decoy.clone()));
-        let memory = self.memory.clone();
-        let fits = self.run(place, move || verify(&memory, &password, &hash)).await??;
+        let fits = self.run(place, move || verify(&password, &hash)).await??;
         Ok(fits && real)
     }
 
@@ -138,32 +137,25 @@ impl Passwords {
     }
 }
 
-/// Memory of finished hashes for the next ones: at most as many as run at one time.
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
-
-impl Memory {
-    fn lend<T>(&self, blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        // A hash with other parameters may need more.
-        memory.resize(memory.len().max(blocks), Block::default());
-        let done = work(&mut memory[..blocks]);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
-        done
-    }
-
-    fn digest(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], size: usize) -> Result<Output, String> {
-        let hashed = Output::init_with(size, |output| {
-            self.lend(argon2.params().block_count(), |blocks| {
-                argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, blocks)
-            })
-            .map_err(argon2::password_hash::Error::from)
-        });
-        hashed.map_err(|error| error.to_string())
-    }
+/// Runs with memory that the system gets back at once: glibc maps blocks of more than 32 MiB by themselves, whatever was freed before
+/// (mallopt(3), M_MMAP_THRESHOLD), and would keep smaller ones for every thread that ever hashed. What is not written to is not resident.
+fn with_memory<T>(blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
+    let mut memory = Vec::with_capacity(blocks.max(MAPPED_BYTES / Block::SIZE));
+    memory.resize(blocks, Block::default());
+    work(&mut memory)
 }
 
-fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String> {
+fn digest(argon2: &Argon2<'_>, password: &str, salt: &[u8], size: usize) -> Result<Output, String> {
+    let hashed = Output::init_with(size, |output| {
+        with_memory(argon2.params().block_count(), |blocks| {
+            argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, blocks)
+        })
+        .map_err(argon2::password_hash::Error::from)
+    });
+    hashed.map_err(|error| error.to_string())
+}
+
+fn hash(clock: &Clock, password: &str) -> Result<String, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let mut bytes = [0; 16];
     clock.fill(&mut bytes);
@@ -173,13 +165,13 @@ fn hash(clock: &Clock, memory: &Memory, password: &str) -> Result<String, String
         version: Some(Version::V0x13.into()),
         params: ParamsString::try_from(argon2.params()).map_err(failed)?,
         salt: Some(salt.as_salt()),
-        hash: Some(memory.digest(&argon2, password, &bytes, Params::DEFAULT_OUTPUT_LEN)?),
+        hash: Some(digest(&argon2, password, &bytes, Params::DEFAULT_OUTPUT_LEN)?),
     };
     Ok(made.to_string())
 }
 
 /// Whether a password matches a PHC string, by the parameters of the string.
-fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
+fn verify(password: &str, hash: &str) -> Result<bool, String> {
     let failed = |error: argon2::password_hash::Error| error.to_string();
     let parsed = PasswordHash::new(hash).map_err(failed)?;
     let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else { return Err("a hash without salt".into()) };
@@ -189,7 +181,7 @@ fn verify(memory: &Memory, password: &str, hash: &str) -> Result<bool, String> {
     let algorithm = Algorithm::try_from(parsed.algorithm).map_err(failed)?;
     let argon2 = Argon2::new(algorithm, version, Params::try_from(&parsed).map_err(failed)?);
     // The comparison takes constant time.
-    Ok(memory.digest(&argon2, password, salt, expected.len())? == expected)
+    Ok(digest(&argon2, password, salt, expected.len())? == expected)
 }
 
 #[cfg(test)]
@@ -199,9 +191,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_those_of_the_library_and_memory_is_used_again() {
-        let (clock, memory) = (Clock::system(), Memory::default());
-        let made = hash(&clock, &memory, "correct horse").unwrap();
+    fn hashes_are_those_of_the_library() {
+        let clock = Clock::system();
+        let made = hash(&clock, "correct horse").unwrap();
         assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
         let parsed = PasswordHash::new(&made).unwrap();
         assert!(argon2().verify_password(b"correct horse", &parsed).is_ok());
@@ -211,11 +203,10 @@ mod tests {
         {
             let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters.unwrap());
             let theirs = argon2.hash_password(b"correct horse", &salt).unwrap().to_string();
-            assert_eq!(verify(&memory, "correct horse", &theirs), Ok(true), "{theirs}");
-            assert_eq!(verify(&memory, "wrong horse", &theirs), Ok(false));
+            assert_eq!(verify("correct horse", &theirs), Ok(true), "{theirs}");
+            assert_eq!(verify("wrong horse", &theirs), Ok(false));
         }
-        assert_eq!(memory.0.lock().unwrap().len(), 1);
-        assert!(verify(&memory, "x", "no hash").is_err());
+        assert!(verify("x", "no hash").is_err());
     }
 
     #[test]

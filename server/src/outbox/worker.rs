@@ -5,6 +5,7 @@ use crate::diagnosis::Fault;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tracing::Instrument;
 
 use app::model::{DeliveryState, MailboxState, RecipientState, Timestamp};
@@ -235,7 +236,8 @@ impl Outbox {
                         if let Err(error) = self.store.renew_claim(queue.institution, owner, until).await {
                             tracing::error!("cannot renew the lease of a delivery: {error}");
                         }
-                        self.renew_connection(connection, until).await;
+                        // One that expired while it sends is counted anew at its next claim, if there is room for it.
+                        self.renew_connection(connection).await;
                     };
                     let sending = self.send_claimed(queue, mailbox.as_deref(), &deliveries, open_session);
                     let Some(attempted) = lease::renewing(Box::pin(sending), LEASE_RENEWAL, renew).await? else {
@@ -252,10 +254,13 @@ impl Outbox {
         Ok(())
     }
 
-    async fn renew_connection(&self, connection: Uuid, until: Timestamp) {
-        if let Err(error) = self.store.keep_connection(connection, until).await {
+    /// `false`: the place of the connection expired, for example because this process was suspended.
+    async fn renew_connection(&self, connection: Uuid) -> bool {
+        let now = self.clock.now();
+        self.store.keep_connection(connection, now, now.plus_ms(LEASE_MS)).await.unwrap_or_else(|error| {
             tracing::error!("cannot keep the place of a connection: {error}");
-        }
+            true
+        })
     }
 
     /// Keeps an idle session until there is work. `false`: it must end.
@@ -273,17 +278,23 @@ impl Outbox {
             return Ok(true);
         }
         let token = Duration::from_millis(open.until.since_ms(self.clock.now()).try_into().unwrap_or_default());
+        let expired = Notify::new();
         let waiting = async {
             tokio::select! {
                 wake = &mut woken => return wake == Ok(Wake::Work),
                 () = tokio::time::sleep(self.limits.keep.min(token)) => {}
+                () = expired.notified() => {}
                 () = self.stop.cancelled() => {}
             }
             // Woken at the same moment: nobody else was.
             woken.close();
             woken.try_recv() == Ok(Wake::Work)
         };
-        let renew = || async { self.renew_connection(connection, self.clock.now().plus_ms(LEASE_MS)).await };
+        let renew = || async {
+            if !self.renew_connection(connection).await {
+                expired.notify_one();
+            }
+        };
         Ok(lease::renewing(Box::pin(waiting), LEASE_RENEWAL, renew).await)
     }
 

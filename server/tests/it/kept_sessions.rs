@@ -1,6 +1,7 @@
 //! SMTP sessions that are kept for a while after their queue is empty.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::model::MailboxState;
 use server::clock::Clock;
@@ -11,9 +12,13 @@ use crate::common::{Database, Seat, World};
 
 /// A world whose outbox runs, with sessions kept for so many seconds.
 async fn world(database: &Database, seconds: u64, more: &[(&'static str, &str)]) -> World {
+    world_at(Clock::system(), database, seconds, more).await
+}
+
+async fn world_at(clock: Clock, database: &Database, seconds: u64, more: &[(&'static str, &str)]) -> World {
     let mut settings = vec![("ENTREPOST_SMTP_IDLE_SECONDS", seconds.to_string())];
     settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    let world = World::start_with(database, Clock::system(), &settings).await;
+    let world = World::start_with(database, clock, &settings).await;
     tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
     world
 }
@@ -137,6 +142,19 @@ async fn a_session_ends_for_another_replica() {
     world.until(async || other.outbox.run_once().await.unwrap() == 1 || world.arrived("admin@demo.example") == 1).await;
     let (_, most, _) = world.sandbox.world().smtp_sessions[user];
     assert_eq!(most, 1, "never two at a time");
+}
+
+/// A process that was suspended for longer than its place is reserved: another replica may have taken it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_place_expired_ends() {
+    let (user, database) = ("user@demo.example", Database::sqlite());
+    let clock = Clock::manual(Clock::system().now());
+    let world = world_at(clock.clone(), &database, 600, &[]).await;
+    let seat = world.seat(user).await;
+    sends(&world, &seat).await;
+    assert_eq!(sessions(&world, user), (1, 1));
+    clock.advance_ms(60_000);
+    world.until_longer(Duration::from_secs(30), async || sessions(&world, user).0 == 0).await;
 }
 
 /// As many mailboxes as there is room for keep a session; one more needs it.

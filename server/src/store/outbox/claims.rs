@@ -196,6 +196,10 @@ impl Store {
     /// renew, expire at `leased` at the latest.
     pub async fn set_times_back(&self, now: Timestamp, leased: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
+        // Queues first, in the order of their ids: every transaction locks in this order.
+        if self.backend() == DatabaseKind::Postgres {
+            let _: Vec<Uuid> = fetch_all!(&mut *tx, "SELECT id FROM send_queues ORDER BY id FOR UPDATE")?;
+        }
         for (statement, until) in [
             ("UPDATE send_queues SET served_at = $1, paused_until = 0 WHERE served_at > $1 OR paused_until > $1", now),
             (

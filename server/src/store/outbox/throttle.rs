@@ -2,7 +2,7 @@
 //! the institution's notifications) and over all replicas.
 
 use crate::config::Throttle;
-use crate::store::sql::{execute, fetch_one, fetch_optional, insert_rows};
+use crate::store::sql::{changed, execute, fetch_one, fetch_optional, insert_rows};
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use uuid::Uuid;
 
@@ -158,9 +158,13 @@ pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, 
 }
 
 impl Store {
-    /// Renews the lease of an open connection.
-    pub async fn keep_connection(&self, connection: Uuid, until: Timestamp) -> Result<()> {
-        execute!(&self.writes, "UPDATE smtp_connections SET until = $1 WHERE id = $2"; until, connection)
+    /// Renews the lease of an open connection. `false`: it expired, and another one may have taken its place.
+    pub async fn keep_connection(&self, connection: Uuid, now: Timestamp, until: Timestamp) -> Result<bool> {
+        let kept = changed!(&self.writes,
+            "UPDATE smtp_connections SET until = $1 WHERE id = $2 AND until >= $3";
+            until, connection, now
+        )?;
+        Ok(kept > 0)
     }
 
     pub async fn end_connection(&self, connection: Uuid) -> Result<()> {

@@ -119,7 +119,6 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         let options = state.leptos.clone();
         move || app::shell(options.clone())
     };
-    // Live responses must not wait in a compressor's buffer.
     let compressible = SizeAbove::new(512)
         .and(NotForContentType::GRPC)
         .and(NotForContentType::IMAGES)
@@ -127,16 +126,19 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .and(NotForContentType::const_new("application/octet-stream"));
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
-        .route(&format!("{ATTEMPT_EVENTS_PATH}/{{id}}"), get(events::attempt))
-        .route(MAIL_EVENTS_PATH, get(events::mail))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
         .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))
         .route(MESSAGE_RAW_PATH, get(mail::download))
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, app::shell))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
+    // Not within the compression layer: events must not wait in a buffer, and each stream would have the memory of a compressor.
+    let pages = Router::new()
+        .route(&format!("{ATTEMPT_EVENTS_PATH}/{{id}}"), get(events::attempt))
+        .route(MAIL_EVENTS_PATH, get(events::mail))
+        .merge(pages)
         .layer(from_fn(guard::answers))
         .layer(from_fn_with_state(state.clone(), body_limit::with_room))
-        .layer(from_fn_with_state(state.clone(), guard::visitor))
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
+        .layer(from_fn_with_state(state.clone(), guard::visitor));
     let files = tower_http::services::ServeDir::new(PathBuf::from(state.leptos.site_root.as_ref()).join("pkg"))
         .precompressed_br()
         .precompressed_gzip();

@@ -154,7 +154,7 @@ impl MailboxSync {
                 locked(&this.elsewhere).insert((id, folder.clone()), Instant::now());
                 let (done, _) = tokio::sync::oneshot::channel();
                 let request = Request { command: Command::Sync { folder }, at: Instant::now(), done };
-                let _ = this.send_signal(MailboxKey { institution, id }, Signal::Request(request));
+                let _ = this.send_signal(MailboxKey { institution, id }, Signal::Request(Box::new(request)));
             }
             _ => {}
         })

@@ -64,7 +64,8 @@ struct Request {
 }
 
 enum Signal {
-    Request(Request),
+    /// Boxed: each worker has room for many signals.
+    Request(Box<Request>),
     Look,
     /// Another replica needs the connection: hand it over.
     HandOver,
@@ -150,7 +151,7 @@ impl MailboxSync {
     /// Sends a command to the worker and waits for the reply.
     pub async fn execute(self: &Arc<Self>, mailbox: MailboxKey, command: Command) -> Result<Reply, SyncError> {
         let (done, answer) = oneshot::channel();
-        if !self.send_signal(mailbox, Signal::Request(Request { command, at: Instant::now(), done })) {
+        if !self.send_signal(mailbox, Signal::Request(Box::new(Request { command, at: Instant::now(), done }))) {
             return Err(SyncError::Busy);
         }
         answer.await.unwrap_or(Err(SyncError::Busy))

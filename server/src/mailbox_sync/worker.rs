@@ -80,6 +80,7 @@ impl MailboxWorker {
         }
     }
 
+    /// What happens now and then is boxed: thousands of workers wait in IDLE, and each is as large as its largest step.
     pub(super) async fn run(mut self) {
         let stop = self.sync.stop.clone();
         loop {
@@ -98,13 +99,13 @@ impl MailboxWorker {
                 Some(Signal::Request(request)) => {
                     tokio::select! {
                         () = stop.cancelled() => break,
-                        () = self.answer(request) => {}
+                        () = Box::pin(self.answer(*request)) => {}
                     }
                 }
                 Some(Signal::Hold(hung_up, given_back)) => {
-                    self.log_out().await;
+                    Box::pin(self.log_out()).await;
                     // A test of the mailbox continues even if another replica doesn't respond.
-                    if let Err(error) = self.claim().await {
+                    if let Err(error) = Box::pin(self.claim()).await {
                         tracing::warn!("cannot take over a mailbox's connection: {error}");
                     }
                     let _ = hung_up.send(());
@@ -115,17 +116,17 @@ impl MailboxWorker {
                 }
                 Some(Signal::HandOver) => {
                     if self.lease.is_some() {
-                        self.hang_up().await;
+                        Box::pin(self.hang_up()).await;
                     } else {
                         // A renewal that was under way at the release may have taken the lease again.
-                        self.sync.release_connection(self.key.id).await;
+                        Box::pin(self.sync.release_connection(self.key.id)).await;
                     }
                     self.stands_back = Some(Instant::now() + YIELD_AFTER_HANDOVER);
                 }
                 Some(Signal::Look) => {}
                 None if !looked.is_empty() => {}
                 // Idle for long enough.
-                None if self.open.is_some() || self.lease.is_some() => self.hang_up().await,
+                None if self.open.is_some() || self.lease.is_some() => Box::pin(self.hang_up()).await,
                 None => {
                     if self.sync.retire(self.key.id, &mut self.signals) {
                         return;
@@ -133,7 +134,7 @@ impl MailboxWorker {
                 }
             }
         }
-        self.hang_up().await;
+        Box::pin(self.hang_up()).await;
     }
 
     /// The next signal. While a folder is watched, the connection waits in IDLE.
@@ -146,7 +147,7 @@ impl MailboxWorker {
             let linger = if wanted_back { WANTED_BACK } else { KEEP_UNUSED };
             return tokio::time::timeout(linger, self.signals.recv()).await.ok().flatten();
         }
-        match self.may_watch().await {
+        match Box::pin(self.may_watch()).await {
             Ok(true) => {}
             Ok(false) => {
                 for folder in looked {
@@ -167,11 +168,13 @@ impl MailboxWorker {
             Err(error) => {
                 let pause = self.pause(&error);
                 tracing::debug!("cannot watch a mailbox, retrying later: {error}");
-                self.lose(&error).await;
+                Box::pin(self.lose(&error)).await;
                 // A session ends every hour, with its token; only repeated failures are recorded.
                 match looked.first() {
-                    Some(folder) if is_of_folder(folder, &error) => self.tell_folder_trouble(folder, &error).await,
-                    _ if self.failures > 1 => self.record_problem(&error).await,
+                    Some(folder) if is_of_folder(folder, &error) => {
+                        Box::pin(self.tell_folder_trouble(folder, &error)).await;
+                    }
+                    _ if self.failures > 1 => Box::pin(self.record_problem(&error)).await,
                     _ => {}
                 }
                 match self.waiting.take() {
@@ -197,21 +200,21 @@ impl MailboxWorker {
     pub(super) async fn watch(&mut self, looked: &[String]) -> Result<Option<Signal>, SyncError> {
         let (first, beside) = looked.split_first().ok_or(SyncError::Gone)?;
         for folder in beside {
-            match self.sync_if_older(folder, OTHER_FOLDERS_POLL).await {
+            match Box::pin(self.sync_if_older(folder, OTHER_FOLDERS_POLL)).await {
                 // A folder that is gone or cannot be opened does not affect the others.
-                Err(error) if is_of_folder(folder, &error) => self.tell_folder_trouble(folder, &error).await,
+                Err(error) if is_of_folder(folder, &error) => Box::pin(self.tell_folder_trouble(folder, &error)).await,
                 other => other?,
             }
         }
-        self.sync_if_older(first, RESYNC_INTERVAL).await?;
+        Box::pin(self.sync_if_older(first, RESYNC_INTERVAL)).await?;
         for _ in 0..SYNC_ROUNDS {
-            let session = self.session().await?;
-            session.ensure(first).await?;
+            let session = Box::pin(self.session()).await?;
+            Box::pin(session.ensure(first)).await?;
             // IDLE does not report what arrived while another folder was open or during a command.
             if !session.has_event() {
                 break;
             }
-            self.sync(first).await?;
+            Box::pin(self.sync(first)).await?;
         }
         let Some(open) = &mut self.open else { return Ok(None) };
         let signals = &mut self.signals;
@@ -221,7 +224,7 @@ impl MailboxWorker {
         // Commands that arrived meanwhile get a reply in any case.
         self.waiting = signal;
         if waited? {
-            self.sync(first).await?;
+            Box::pin(self.sync(first)).await?;
         }
         Ok(self.waiting.take())
     }

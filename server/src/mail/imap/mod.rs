@@ -200,7 +200,7 @@ impl Session {
         let mut inner = self.inner.take().ok_or_else(|| MailError::network(Step::Idle, "the connection was lost"))?;
         inner.as_mut().allow(Allow::LITTLE);
         let mut handle = inner.idle();
-        limited(Step::Idle, handle.init()).await?;
+        Box::pin(limited(Step::Idle, handle.init())).await?;
         let told = {
             let (waiting, _stop) = handle.wait_with_timeout(limit);
             tokio::select! {
@@ -214,7 +214,7 @@ impl Session {
         {
             return Err(ended(Step::Idle, outcome));
         }
-        self.inner = Some(limited(Step::Idle, handle.done()).await?);
+        self.inner = Some(Box::pin(limited(Step::Idle, handle.done())).await?);
         Ok(matches!(told, IdleResponse::NewData(_)))
     }
 

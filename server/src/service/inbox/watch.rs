@@ -42,11 +42,13 @@ impl Services {
         let start = Watching { services: Arc::clone(self), user: user.signed_in(), event, version, _folder: watched };
         Ok(Box::pin(stream::unfold(start, |mut watching| async move {
             loop {
-                if !watching.services.lives(&watching.user).await {
+                // Boxed: a stream waits most of the time, and keeps room for its largest step.
+                if !Box::pin(watching.services.lives(&watching.user)).await {
                     return None;
                 }
                 let store = &watching.services.store;
-                let now = store.mail_version(watching.user.institution().id, watching.user.user_id()).await.ok()?;
+                let (institution, user) = (watching.user.institution().id, watching.user.user_id());
+                let now = Box::pin(store.mail_version(institution, user)).await.ok()?;
                 if now != watching.version {
                     watching.version = now;
                     return Some(((), watching));

@@ -67,6 +67,8 @@ const http = createServer((request, response) => {
     return response.end(JSON.stringify({ messages, connections, most, open, twice }));
 });
 
+// The one who asks waits for other programs in between, and keeps its connection.
+http.keepAliveTimeout = 0;
 smtp.listen(0, '127.0.0.1', () => {
     http.listen(0, '127.0.0.1', () => {
         console.log(JSON.stringify({ smtp: smtp.server.address().port, http: http.address().port }));

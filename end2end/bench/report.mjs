@@ -82,9 +82,52 @@ export function report(results, median) {
     if (results.start !== undefined) {
         parts.push('## Size and start', table(['what', 'figure'], [['program', `${number(results.binary / 1e6, 1)} MB`], ['start to first answer', `${number(results.start)} ms`]]), '`node end2end/bench/run.mjs start`');
     }
-    if (results.throughput && results.watch && results.memory) parts.push(capacity(results, median));
-    parts.push('[What led to each change](PROFILES.md)');
+    if (results.throughput && results.watch && results.memory) {
+        parts.push(targets(results, median));
+        parts.push(capacity(results, median));
+    }
+    parts.push('[What led to each change, and why some targets are not reached](PROFILES.md)');
     return `${parts.join('\n\n')}\n`;
+}
+
+/** What we aim at, and whether this run got there. */
+function targets({ throughput, latency, replicas, memory, watch, scale, start, binary, sizes }, median) {
+    const databases = ['SQLite', 'PostgreSQL'];
+    const rows = [];
+    const row = (what, aim, got, reached) => rows.push([what, aim, got, reached ? 'yes' : '**no**']);
+    for (const { mailboxes, messages, ...by } of throughput) {
+        const ratio = (name, field, peer) => median(by[name].map(run => run[field])) / median(by.nodemailer.map(run => run[peer]));
+        for (const name of databases) {
+            const [faster, cpu] = [1 / ratio(name, 'send_milliseconds', 'milliseconds'), ratio(name, 'send_cpu', 'cpu')];
+            const aim = mailboxes === 1 ? 1 : 2;
+            row(`messages a second, ${mailboxes} mailbox${mailboxes > 1 ? 'es' : ''}, ${name}`, `${aim}×`, `${number(faster, 2)}×`, faster >= aim);
+            row(`CPU a message, ${mailboxes} mailbox${mailboxes > 1 ? 'es' : ''}, ${name}`, '0.33×', `${number(cpu, 2)}×`, cpu <= 0.34);
+        }
+    }
+    const connections = Math.max(...databases.flatMap(name => throughput.at(-1)[name].map(run => run.connections)));
+    row(`connections for ${number(sizes.twenty)} messages of 20 mailboxes`, '60', number(connections), connections <= 60);
+    for (const [part, aim] of [['p50', 5], ['p99', 25]]) {
+        for (const name of databases) {
+            const more = median(latency[name].map(run => run[part])) - median(latency.nodemailer.map(run => run[part]));
+            row(`latency beyond nodemailer's at ${part}, ${name}`, `${aim} ms`, `${number(more, 1)} ms`, more <= aim);
+        }
+    }
+    for (const name of databases) {
+        const [first, second] = memory[name].after.map(value => value / 2 ** 20);
+        row(`resident after ${number(sizes.memory)} messages, and again, ${name}`, '80 MiB, no growth', `${number(first)}, ${number(second)} MiB`, second <= 80 && second - first < 2);
+    }
+    row(`resident with ${number(sizes.watched)} mailboxes watched`, '0.25×', `${number(watch.watched / watch.peer, 2)}×`, watch.watched / watch.peer <= 0.25);
+    for (const name of databases) {
+        const of = scale.filter(each => each.database === name);
+        const [least, most] = [of[0], of.at(-1)];
+        const worst = Math.max(...['enqueue', 'claim', 'page'].map(field => most[field] / least[field]));
+        row(`enqueue, claim and page at ${number(most.queued)} queued, ${name}`, '1.2×', `${number(worst, 2)}×`, worst <= 1.2);
+    }
+    const worst = Math.max(...replicas.map(each => median(each.milliseconds) / median(replicas[0].milliseconds)));
+    row('throughput of several replicas', '1×', `${number(1 / worst, 2)}×`, worst <= 1);
+    row('program', '30 MB', `${number(binary / 1e6, 1)} MB`, binary <= 30e6);
+    row('start to first answer', '150 ms', `${number(start)} ms`, start <= 150);
+    return ['## Where we want to be', table(['what', 'aim', 'this run', 'reached'], rows)].join('\n\n');
 }
 
 /** What institutions of 300 mailboxes cost, from the figures of this run. */

@@ -20,7 +20,7 @@ use server::clock::Clock;
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
-use server::store::{Claim, ClaimRequest, NewDelivery, Page, SendQueue};
+use server::store::{Claim, ClaimRequest, NewDelivery, Page, SendQueue, Tx};
 use server::vault::Secret;
 use sqlx::Connection;
 
@@ -137,6 +137,13 @@ impl Bench {
 
     /// What a server function does with a message: build, seal, commit.
     async fn enqueue(&self) {
+        let mut tx = self.world.services.store.begin().await.unwrap();
+        self.enqueue_within(&mut tx).await;
+        tx.commit().await.unwrap();
+        self.world.services.outbox.wake();
+    }
+
+    async fn enqueue_within(&self, tx: &mut Tx) {
         let number = self.enqueued.fetch_add(1, Ordering::Relaxed);
         let services = &self.world.services;
         let seat = &self.seats[number % self.seats.len()];
@@ -169,10 +176,7 @@ impl Bench {
             recipients: vec![(RecipientKind::To, to.to_string())],
         };
         let (store, queue) = (&services.store, SendQueue::of_mailbox(seat.key()));
-        let mut tx = store.begin().await.unwrap();
-        assert!(store.enqueue(&mut tx, &queue, &new, now).await.unwrap());
-        tx.commit().await.unwrap();
-        services.outbox.wake();
+        assert!(store.enqueue(tx, &queue, &new, now).await.unwrap());
     }
 
     /// Differs in each run: the mail server counts what arrives twice.
@@ -183,6 +187,20 @@ impl Bench {
     async fn enqueue_all(&self, messages: usize) {
         let enqueues = futures::stream::iter(0..messages).map(|_| self.enqueue());
         enqueues.buffer_unordered(CALLERS).collect::<Vec<()>>().await;
+    }
+
+    /// Many in each transaction: only to have a long queue.
+    async fn fill(&self, messages: usize) {
+        let mut missing = messages;
+        while missing > 0 {
+            let mut tx = self.world.services.store.begin().await.unwrap();
+            let part = missing.min(1_000);
+            for _ in 0..part {
+                self.enqueue_within(&mut tx).await;
+            }
+            tx.commit().await.unwrap();
+            missing -= part;
+        }
     }
 
     fn run(&self) {
@@ -272,7 +290,7 @@ async fn replicas(arguments: &Arguments, replicas: usize, mailboxes: usize, mess
 async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
     let bench = Bench::start(arguments, 1).await;
     let (store, clock, seat) = (&bench.world.services.store, &bench.world.clock, bench.seats[0]);
-    bench.enqueue_all(queued).await;
+    bench.fill(queued).await;
     let queue = SendQueue::of_mailbox(seat.key());
     let (mut enqueue, mut claim, mut page) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..TIMES {

@@ -6,8 +6,8 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 use crate::pages::{
-    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, Login, Message,
-    NotFound, Outbox, SentMessage, Users,
+    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, InviteList,
+    InviteMany, Login, Message, NotFound, Outbox, Person, SentMessage, Users,
 };
 
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -45,6 +45,9 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/institution/config/general/email/attempts") view=Attempts ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone() />
                 <Route path=path!("/institution/users") view=Users ssr=mode.clone() />
+                <Route path=path!("/institution/users/invite") view=InviteMany ssr=mode.clone() />
+                <Route path=path!("/institution/users/invite/:list") view=InviteList ssr=mode.clone() />
+                <Route path=path!("/institution/users/:id") view=Person ssr=mode.clone() />
                 <Route path=path!("/account/email") view=Account ssr=mode.clone() />
                 <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone() />
                 <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone() />

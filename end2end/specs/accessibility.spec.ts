@@ -139,8 +139,9 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await page.goto(demo.url + ACCOUNT);
   await everyLook(page, "account-blocked");
   await page.goto(`${demo.url}/institution/users`);
-  await page.locator(".person-mailbox > .more > summary").click();
   await everyLook(page, "users-blocked");
+  await page.locator(".cause").click();
+  await everyLook(page, "person-blocked");
   await page.goto(`${demo.url}/mail/compose`);
   await expect(page.getByText("may have to wait in the outbox")).toBeVisible();
   await everyLook(page, "compose-blocked");
@@ -196,9 +197,11 @@ test("lists, ends and questions: attempts, not seen, nothing to complete, remova
   await everyLook(page, "config-expiring-pair");
   await page.goto(`${demo.url}/institution/users`);
   const user = page.locator('[data-person="user@demo.example"]');
-  await user.getByText("Change user@demo.example").click();
+  await user.locator(".who a").click();
   await user.getByRole("button", { name: "Disable" }).click();
   await expect(page.getByText("user@demo.example is disabled.")).toBeVisible();
+  await everyLook(page, "person-disabled");
+  await page.goto(`${demo.url}/institution/users`);
   await everyLook(page, "users-disabled");
   const stranger = await newcomer();
   await stranger.goto(demo.url.replace("//demo.", "//nobody."));
@@ -354,7 +357,7 @@ test("a user's diagnosis, the choice, and the list of people", async ({ page, de
   await page.getByLabel("Email", { exact: true }).fill("a.very.long.name.of.a.person.with.a.long.address@school-with-a-long-name.demo.example");
   await page.getByRole("button", { name: "Invite", exact: true }).click();
   await expect(page.getByText("is invited.")).toBeVisible();
-  for (const summary of await page.locator(".people summary").all()) await summary.click();
+  await page.locator(".row-menu summary").last().click();
   await everyLook(page, "users");
   const link = await page.locator(".copyable code").first().innerText();
   const invited = await newcomer();

@@ -85,7 +85,8 @@ test("the sign-in is kept: blocked, then Test again passes without a new sign-in
   await signIn(administrator, demo.url, "admin@demo.example");
   await administrator.goto(`${demo.url}/institution/users`);
   const person = administrator.locator('[data-person="user@demo.example"]');
-  await person.locator(".person-mailbox > .more > summary").click();
+  await expect(person).toContainText("A check fails");
+  await person.locator(".cause").click();
   await expect(person.getByText("Set-CASMailbox -Identity user@demo.example").first()).toBeVisible();
   await demo.faults({ smtp_auth: "on" });
   await page.getByRole("button", { name: "Test again" }).click();

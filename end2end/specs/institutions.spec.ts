@@ -26,7 +26,7 @@ test("accounts, sessions, settings, attempts and people stay apart", async ({ pa
   const answer = await page.goto(demo.second(attempt));
   expect(answer?.status()).toBe(404);
   await page.goto(demo.second("/institution/users"));
-  await expect(page.getByText("No mailbox connected.")).toHaveCount(2);
+  await expect(page.locator("[data-person]").getByText("Not connected")).toHaveCount(2);
 });
 
 test("an unknown host gets a plain 404", async ({ page, demo }) => {

@@ -57,8 +57,9 @@ test("the keyboard alone suffices for configuring, connecting and the list of pe
   await type(page, "Email", "other@demo.example");
   await press(page, "Invite");
   await expect(page.getByText("other@demo.example is invited.")).toBeVisible();
-  await tabTo(page, page.getByText("Change other@demo.example"));
+  await tabTo(page, page.locator('[data-person="other@demo.example"] .who a'));
   await page.keyboard.press("Enter");
+  await page.waitForURL(/users\/[0-9a-f-]+$/);
   await press(page, "Change to administrator");
   await expect(page.getByText("other@demo.example is now an administrator.")).toBeVisible();
 });

@@ -76,7 +76,9 @@ test("the institution's own trouble: a refused registration, a failing sender", 
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "failed");
   await page.goto(`${demo.url}/`);
-  await expect(page.getByText("Microsoft rejected our app's credentials.")).toBeVisible();
+  await expect(page.getByText("The Client Secret has expired.")).toBeVisible();
+  await expect(page.getByText("Email is stopped for 1 person.")).toBeVisible();
+  await expect(page.locator("[data-email-state]")).toHaveAttribute("data-email-state", "stopped");
   await everyLook(page, "home-refused-registration");
   // The page with the fix shows the same message and no contradicting one.
   await page.goto(demo.url + CONFIG);

@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const HANDED_ON: Duration = Duration::from_secs(1);
 /// Pauses after refusals.
 const BACKOFF: Backoff = Backoff { first_ms: 500, longest_ms: 60_000 };
+/// How soon a grant is tried again that lacked consent, in milliseconds.
+const CONSENT_AGAIN_MS: i64 = 15 * 60 * 1000;
 /// Longest Retry-After that is obeyed.
 const MOST_REST_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -394,11 +396,13 @@ impl Tokens {
         {
             let problem = Fault::identity(&error, now);
             let state = MailboxState::NeedsReconnect;
-            self.store.set_mailbox_state(mailbox.key(), state, Some(&problem), None, now).await?;
+            // Once an administrator consents, the same grant works again.
+            let next = (problem.cause == "consent_missing").then(|| now.plus_ms(CONSENT_AGAIN_MS));
+            self.store.set_mailbox_state(mailbox.key(), state, Some(&problem), next, now).await?;
             self.store.publish(Event::Mail(mailbox.user));
             locked(&self.cache).remove(&mailbox.id);
         }
-        if error.is_wrong_client() {
+        if error.is_of_registration() {
             let problem = Fault::identity(&error, now);
             self.store.set_registration_problem(mailbox.institution, Some(&problem), now).await?;
         }

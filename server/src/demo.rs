@@ -113,6 +113,7 @@ async fn seed(services: &Services, slug: &str, name: &str) -> Result<(), StartEr
         let person = AddPerson {
             institution: institution.id,
             address: &address,
+            name: "",
             role,
             password: Some(PASSWORD),
             announce: None,

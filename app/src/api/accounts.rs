@@ -1,16 +1,22 @@
 //! Sign-in, invitations, people.
 
 use leptos::prelude::*;
+use leptos::server_fn::codec::{MultipartData, MultipartFormData};
 
 #[cfg(feature = "ssr")]
 use super::request::{Request, id};
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{AppPath, Flash, FormName, Notice, Role, Tone, USERS_PATH};
+use crate::model::{
+    AppPath, Flash, FormName, INVITE_PATH, InvitationListId, Notice, PeopleAction, Role, Tone, USERS_PATH, UserId,
+};
 
 /// Longest address shown again, in characters.
 #[cfg(feature = "ssr")]
 const MAX_ADDRESS: usize = 254;
+/// Longest list of people shown again, in characters.
+#[cfg(feature = "ssr")]
+const MAX_LIST: usize = 20_000;
 
 #[server(name = SignIn, prefix = "/api", endpoint = "sign_in")]
 pub async fn sign_in(email: String, password: String, #[server(default)] next: Option<String>) -> Result<(), AppError> {
@@ -64,18 +70,112 @@ pub async fn accept_invitation(token: String, password: String, repeated: String
 }
 
 #[server(name = Invite, prefix = "/api", endpoint = "invite")]
-pub async fn invite(email: String, role: String) -> Result<(), AppError> {
+pub async fn invite(email: String, role: String, #[server(default)] name: String) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work =
-        async { request.backend.accounts.invite(&request.administrator()?, &email, &role).await.map(Flash::notice) };
-    request.form(USERS_PATH, FormName::Invite, &[("email", &email), ("role", &role)], work).await
+    let work = async {
+        request.backend.accounts.invite(&request.administrator()?, &email, &name, &role).await.map(Flash::notice)
+    };
+    request.form(USERS_PATH, FormName::Invite, &[("email", &email), ("name", &name), ("role", &role)], work).await
+}
+
+/// Acts on one person (`remind ID`) or on the ticked ones (`remind`), and returns to the list as it was.
+#[server(name = PeopleActionForm, prefix = "/api", endpoint = "people_action")]
+pub async fn people_action(
+    action: String,
+    #[server(default)] users: Vec<String>,
+    #[server(default)] list: String,
+) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async {
+        let (name, one) = action.split_once(' ').unwrap_or((&action, ""));
+        let action = PeopleAction::parse(name).ok_or(AppError::Malformed)?;
+        let chosen = if one.is_empty() { users } else { vec![one.to_owned()] };
+        let chosen: Vec<_> = chosen.iter().filter_map(|id| id.parse().ok()).collect();
+        request.backend.accounts.act_on_people(&request.administrator()?, action, &chosen).await
+    };
+    let list = AppPath::parse(Some(&list));
+    let back = if list.as_str().starts_with(USERS_PATH) { list.as_str() } else { USERS_PATH };
+    request.notice(back, FormName::Users, work).await
+}
+
+#[server(name = SetName, prefix = "/api", endpoint = "set_name")]
+pub async fn set_name(user: String, #[server(default)] name: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.accounts.set_name(&request.administrator()?, id(&user)?, &name).await };
+    request.notice(&person_path(&user), FormName::Users, work).await
+}
+
+/// Reads the list: what was pasted, the chosen file, and the role of lines without one.
+#[cfg(feature = "ssr")]
+async fn read_list(data: MultipartData) -> Result<(String, Vec<u8>, String), AppError> {
+    let mut fields = data.into_inner().ok_or(AppError::Malformed)?;
+    let (mut pasted, mut file, mut role) = (String::new(), Vec::new(), String::new());
+    while let Some(field) = fields.next_field().await.map_err(|_| AppError::Malformed)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let bytes = field.bytes().await.map_err(|_| AppError::Malformed)?;
+        let text = || String::from_utf8(bytes.to_vec()).map_err(|_| AppError::Malformed);
+        match name.as_str() {
+            "people" => pasted = text()?,
+            "role" => role = text()?,
+            "files" => file = bytes.to_vec(),
+            _ => {}
+        }
+    }
+    Ok((pasted, file, role))
+}
+
+#[server(name = ListInvitations, prefix = "/api", endpoint = "list_invitations", input = MultipartFormData)]
+pub async fn list_invitations(data: MultipartData) -> Result<(), AppError> {
+    let mut request = Request::current().await?;
+    // Refuses strangers before reading; checks the session again after.
+    let read = match request.administrator() {
+        Ok(_) => read_list(data).await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    request.check_session_again().await;
+    let mut typed = (String::new(), String::new());
+    let work = async {
+        let (pasted, file, role) = read?;
+        typed = (pasted.chars().take(MAX_LIST).collect(), role.clone());
+        request.backend.accounts.list_invitations(&request.administrator()?, &pasted, &file, &role).await
+    };
+    match work.await {
+        Ok(list) => request.go(&format!("{INVITE_PATH}/{list}")),
+        Err(error) => {
+            let typed = [("people", typed.0.as_str()), ("role", typed.1.as_str())];
+            request.refuse(INVITE_PATH, FormName::InviteList, &typed, error).await;
+        }
+    }
+    Ok(())
+}
+
+#[server(name = ConfirmInvitations, prefix = "/api", endpoint = "confirm_invitations")]
+pub async fn confirm_invitations(list: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let back =
+        list.parse::<InvitationListId>().map_or_else(|_| INVITE_PATH.to_owned(), |id| format!("{INVITE_PATH}/{id}"));
+    let work = async { request.backend.accounts.confirm_invitations(&request.administrator()?, id(&list)?).await };
+    request.notice(&back, FormName::InviteList, work).await
+}
+
+#[server(name = DiscardInvitations, prefix = "/api", endpoint = "discard_invitations")]
+pub async fn discard_invitations(list: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.accounts.discard_invitations(&request.administrator()?, id(&list)?).await };
+    request.notice(INVITE_PATH, FormName::InviteList, work).await
+}
+
+/// The page of a person; the list if the id is none.
+#[cfg(feature = "ssr")]
+fn person_path(user: &str) -> String {
+    user.parse::<UserId>().map_or_else(|_| USERS_PATH.to_owned(), |id| format!("{USERS_PATH}/{id}"))
 }
 
 #[server(name = RenewInvitation, prefix = "/api", endpoint = "renew_invitation")]
 pub async fn renew_invitation(user: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.accounts.renew_invitation(&request.administrator()?, id(&user)?).await };
-    request.notice(USERS_PATH, FormName::Users, work).await
+    request.notice(&person_path(&user), FormName::Users, work).await
 }
 
 #[server(name = SetRole, prefix = "/api", endpoint = "set_role")]
@@ -85,21 +185,21 @@ pub async fn set_role(user: String, role: String) -> Result<(), AppError> {
         let role = Role::parse(&role).ok_or(AppError::Malformed)?;
         request.backend.accounts.set_role(&request.administrator()?, id(&user)?, role).await
     };
-    request.notice(USERS_PATH, FormName::Users, work).await
+    request.notice(&person_path(&user), FormName::Users, work).await
 }
 
 #[server(name = SetDisabled, prefix = "/api", endpoint = "set_disabled")]
 pub async fn set_disabled(user: String, disabled: bool) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.accounts.set_disabled(&request.administrator()?, id(&user)?, disabled).await };
-    request.notice(USERS_PATH, FormName::Users, work).await
+    request.notice(&person_path(&user), FormName::Users, work).await
 }
 
 #[server(name = DismissUndelivered, prefix = "/api", endpoint = "dismiss_undelivered")]
 pub async fn dismiss_undelivered(user: String) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.accounts.dismiss_undelivered(&request.administrator()?, id(&user)?).await };
-    request.notice(USERS_PATH, FormName::Users, work).await
+    request.notice(&person_path(&user), FormName::Users, work).await
 }
 
 #[server(name = DisconnectPersonsMailbox, prefix = "/api", endpoint = "disconnect_persons_mailbox")]

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 
 use super::{Administrator, Cookie, Result, SignedIn, Visitor};
-use crate::model::{InvitationView, MailboxId, Notice, Role, UserId, UserRow};
+use crate::model::{
+    InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage, PeopleQuery, Role,
+    UserId, UserRow,
+};
 
 #[async_trait]
 pub trait Accounts: Send + Sync {
@@ -13,8 +16,25 @@ pub trait Accounts: Send + Sync {
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie>;
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView>;
     async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>>;
-    async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>>;
-    async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice>;
+    /// A page of the list of people.
+    async fn people(&self, admin: &Administrator, query: &PeopleQuery) -> Result<PeoplePage>;
+    async fn person(&self, admin: &Administrator, user: UserId) -> Result<UserRow>;
+    async fn set_name(&self, admin: &Administrator, user: UserId, name: &str) -> Result<Notice>;
+    async fn act_on_people(&self, admin: &Administrator, action: PeopleAction, people: &[UserId]) -> Result<Notice>;
+    async fn invite(&self, admin: &Administrator, address: &str, name: &str, role: &str) -> Result<Notice>;
+    /// Stores a list of people, pasted or from a file. Nobody is invited before it is confirmed.
+    async fn list_invitations(
+        &self,
+        admin: &Administrator,
+        pasted: &str,
+        file: &[u8],
+        role: &str,
+    ) -> Result<InvitationListId>;
+    async fn invitation_list(&self, admin: &Administrator, list: InvitationListId) -> Result<InvitationList>;
+    async fn confirm_invitations(&self, admin: &Administrator, list: InvitationListId) -> Result<Notice>;
+    async fn discard_invitations(&self, admin: &Administrator, list: InvitationListId) -> Result<Notice>;
+    /// New links for the people of a list who have no password yet, as CSV.
+    async fn invitation_links(&self, admin: &Administrator, list: InvitationListId) -> Result<String>;
     async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice>;
     /// Disabling an account deletes its tokens.

@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 
 use super::{Administrator, ProviderRedirect, Result, SignedIn, Visitor};
-use crate::model::{EmailConfigForm, EmailConfigView, Flash, GuideStep, MailboxId, Notice};
+use crate::model::{EmailConfigForm, EmailConfigView, EmailState, Flash, GuideStep, MailboxId, Notice};
 
 #[derive(Debug, Clone, Default)]
 pub struct Home {
+    /// For administrators: the same that the configuration page shows.
+    pub state: Option<EmailState>,
     /// Notices, most urgent first, with path and label of a button to fix each.
     pub notices: Vec<(Notice, String, String)>,
 }

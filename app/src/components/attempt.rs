@@ -22,7 +22,7 @@ pub fn Postmark(
             <div class="postmark" role="img" aria-label=format!("Postmark: arrived after {}", duration(arrival_ms))>
                 <span>"ENTREPOST"</span>
                 <strong>{duration(arrival_ms)}</strong>
-                <span>{day}</span>
+                <span>{day.to_uppercase()}</span>
                 <span>"ARRIVED"</span>
             </div>
             <p class="quiet">"From sending to the mailbox."</p>
@@ -30,13 +30,13 @@ pub fn Postmark(
     }
 }
 
+/// A day, in UTC.
 pub fn day(milliseconds: i64) -> String {
     let format = time::macros::format_description!("[day padding:none] [month repr:short] [year]");
     time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000))
         .ok()
         .and_then(|at| at.format(format).ok())
         .unwrap_or_default()
-        .to_uppercase()
 }
 
 #[component]

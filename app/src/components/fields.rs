@@ -56,6 +56,7 @@ pub fn TextInput(
     #[prop(default = "off")] autocomplete: &'static str,
     #[prop(optional)] optional: bool,
     #[prop(optional)] mono: bool,
+    #[prop(optional)] autofocus: bool,
     /// Email keyboard, no capitals; pasted lines stay separate.
     #[prop(optional)]
     addresses: bool,
@@ -107,6 +108,7 @@ pub fn TextInput(
                 type=kind
                 value=value
                 placeholder=(!placeholder.is_empty()).then_some(placeholder)
+                autofocus=autofocus
                 autocomplete=autocomplete
                 class:mono=mono
                 aria-invalid=invalid.then_some("true")

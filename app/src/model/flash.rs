@@ -65,6 +65,7 @@ pub enum FormName {
     SignIn,
     Invitation,
     Invite,
+    InviteList,
     Users,
     Connect,
     Aliases,

@@ -34,3 +34,4 @@ id!(RegistrationId);
 id!(DeliveryId);
 id!(DraftId);
 id!(AttachmentId);
+id!(InvitationListId);

@@ -3,6 +3,7 @@
 mod address;
 mod attempt;
 mod diagnosis;
+mod email_state;
 mod flash;
 mod ids;
 mod inbox;
@@ -10,6 +11,7 @@ mod mail;
 mod message;
 pub mod pasted;
 mod path;
+mod people;
 mod registration;
 mod settings;
 mod time;
@@ -20,9 +22,11 @@ pub use attempt::{
     AccountChoice, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Outcome, Stage,
 };
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
+pub use email_state::{EXPIRES_SOON_DAYS, EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
 pub use ids::{
-    AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, MailboxId, RegistrationId, SessionId, UserId,
+    AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
+    SessionId, UserId,
 };
 pub use inbox::{
     FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessageRef, ReplyKind, SEARCHED_HEADERS,
@@ -36,7 +40,11 @@ pub use message::{
     BodyView, EventTime, Invitation, InvitationKind, MessageView, NestedView, PartView, Protection, TextPiece,
 };
 pub use path::*;
-pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId};
+pub use people::{
+    InvitationList, ListedPerson, ListedState, MOST_LISTED, PeopleAction, PeopleOrder, PeoplePage, PeopleQuery,
+    PersonRow, PersonState, read_people,
+};
+pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId, portal_page};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, Provider, RegistrationView,
 };
@@ -76,5 +84,9 @@ named!(
     Provider,
     GuideStep,
     Role,
+    PersonState,
+    PeopleOrder,
+    PeopleAction,
+    ListedState,
     MailboxState
 );

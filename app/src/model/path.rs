@@ -9,6 +9,8 @@ pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
 pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/attempts";
 pub const USERS_PATH: &str = "/institution/users";
+/// Inviting many people.
+pub const INVITE_PATH: &str = "/institution/users/invite";
 pub const INBOX_PATH: &str = "/mail/inbox";
 pub const MESSAGE_PATH: &str = "/mail/message";
 /// HTML of a message, for a frame.

@@ -37,6 +37,13 @@ pub enum RegistrationError {
     Expiry,
 }
 
+/// A page of an app in the Entra portal of the global cloud.
+pub fn portal_page(client_id: &str, blade: &str) -> String {
+    format!(
+        "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/{blade}/appId/{client_id}"
+    )
+}
+
 fn guid(text: &str) -> Option<Uuid> {
     let text = pasted::guid(text);
     (text.len() == 36).then(|| Uuid::parse_str(&text).ok()).flatten()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptSummary, Diagnosis, MailboxId, MailboxView, Timestamp};
+use super::{AttemptSummary, EmailState, MailboxId, MailboxView, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -111,8 +111,8 @@ pub struct EmailConfigView {
     /// Link for another administrator to grant consent, once a registration is stored.
     pub consent_link: Option<String>,
     pub registration: Option<RegistrationView>,
-    /// Why Microsoft rejects the registration; replaces any other status.
-    pub refused: Option<Diagnosis>,
+    /// The same that the home page shows.
+    pub state: EmailState,
     /// Unused values until Microsoft accepts them.
     pub waiting: Option<RegistrationView>,
     /// Whether users may connect an address other than their account's.

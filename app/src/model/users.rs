@@ -56,8 +56,11 @@ pub fn people(count: i64) -> String {
 pub struct UserRow {
     pub id: UserId,
     pub address: String,
+    pub name: String,
     pub role: Role,
     pub has_password: bool,
+    /// The day of the last sign-in.
+    pub last_sign_in_at: Option<Timestamp>,
     /// Expiry of a pending invitation.
     pub invited_until: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,

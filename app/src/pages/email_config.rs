@@ -1,7 +1,7 @@
 //! Institution Config > General > Email, for administrators.
 
-use crate::api::email_config::{DiscardWaiting, SaveEmailConfig, VerifyAgain};
-use crate::model::{ACCOUNT_PATH, FormName, in_days};
+use crate::api::email_config::{DiscardWaiting, SaveEmailConfig, StartConsent, VerifyAgain};
+use crate::model::{ACCOUNT_PATH, FormName};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
@@ -12,7 +12,7 @@ use crate::components::{
     Banner, DiagnosisSheet, ErrorSummary, Field, Layout, RadioGroup, Section, Submit, TextInput, Time,
 };
 use crate::islands::{CopyButton, SubmitButton};
-use crate::model::{EmailConfigView, Flash, Notice, Provider, RegistrationView, Tone};
+use crate::model::{EmailConfigView, EmailState, Flash, Notice, Provider, RegistrationView, Stopped};
 
 /// `/institution/config/general/email`
 #[component]
@@ -23,7 +23,7 @@ pub fn EmailConfig() -> impl IntoView {
         // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
         let result = flash.result();
         let saved = flash.notice.take_if(|notice| notice.in_status && config.registration.is_some());
-        let banner = status(&config, saved.as_ref());
+        let strip = strip(&config, saved.as_ref());
         let waiting = config.waiting.as_ref().map(|values| waiting(values, config.people_connected));
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis /> });
         let form = form(&config, &flash);
@@ -40,15 +40,11 @@ pub fn EmailConfig() -> impl IntoView {
                 flash=flash.clone()
                 result
             >
+                <ErrorSummary flash after="Nothing was saved." />
+                {diagnosis}
+                {strip}
                 <div class="columns">
-                    <div class="main-column">
-                        <ErrorSummary flash after="Nothing was saved." />
-                        {diagnosis}
-                        {banner}
-                        {waiting}
-                        {form}
-                        {sender}
-                    </div>
+                    <div class="main-column">{waiting} {form} {sender}</div>
                     <div class="side-column">{guide}</div>
                 </div>
             </Layout>
@@ -57,65 +53,38 @@ pub fn EmailConfig() -> impl IntoView {
     })
 }
 
-/// The state of the stored values, and the next step. It claims only what is confirmed.
-fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
-    let registration = config.registration.as_ref().filter(|_| config.provider == Provider::ExchangeOnline)?;
-    let days = registration.secret_days_left;
-    let expiry = days.filter(|days| *days <= 30).map(|days| {
-        let (tone, title) = if days < 0 { (Tone::Problem, "The Client Secret has expired.".to_owned()) } else { (Tone::Warning, format!("The Client Secret expires {}.", in_days(days))) };
-        view! { <Banner tone title text="Create a new one in Entra and paste its Value below. It takes effect immediately for everyone." /> }
-    });
-    // What Microsoft refuses now outranks what it accepted once.
-    if let Some(refused) = config.refused.clone() {
-        let (title, summary) = (refused.title.clone(), refused.summary.clone());
-        let accepted = registration.verified_at.map(|at| view! { <p class="quiet">"Last accepted " <Time at /></p> });
-        return Some(
-            view! {
-                <Banner
-                    tone=Tone::Problem
-                    title=title
-                    text=format!("{summary} No one at your institution can send or receive until this is fixed; waiting messages stay queued.")
-                >
-                    {accepted}
-                </Banner>
-                <DiagnosisSheet diagnosis=refused>
-                    <a class="button primary" href="#client_secret">
-                        "Paste a new secret"
-                    </a>
-                </DiagnosisSheet>
-            }
-            .into_any(),
-        );
-    }
-    if days.is_some_and(|days| days < 0) {
-        // After its expiry date the secret is invalid, even if Microsoft accepted it before.
-        let accepted = registration.verified_at.map(|at| view! { <p class="quiet">"Last accepted " <Time at /></p> });
-        return Some(
-            view! {
-                {expiry}
-                {accepted}
-            }
-            .into_any(),
-        );
-    }
-    let connect = (!config.own_mailbox_connected).then(|| {
-        view! {
-            <p>
-                <a class="button" href=ACCOUNT_PATH>
-                    "Connect my mailbox"
-                </a>
-            </p>
+/// The state, and the next step. It claims only what is confirmed.
+fn strip(config: &EmailConfigView, saved: Option<&Notice>) -> AnyView {
+    let Notice { tone, title, text, .. } = config.state.notice();
+    let (next, text) = match &config.state {
+        EmailState::NotSetUp => (None, text),
+        EmailState::Unchecked => {
+            let form = view! {
+                <form method="post" action=VerifyAgain::PATH>
+                    <SubmitButton label="Check again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned() />
+                </form>
+            };
+            (Some(form.into_any()), text)
         }
-    });
-    let undated = (registration.verified_at.is_some() && days.is_none()).then(|| view! {
-        <Banner
-            tone=Tone::Warning
-            title="No expiry date set."
-            text="When the Client Secret expires, mail stops. Enter the date that Entra shows under Secret expires on, and administrators are reminded 30, 14, 7 and 1 days before."
-        />
-    });
-    let main = match registration.verified_at {
-        Some(at) => {
+        EmailState::Works { accepted_at, days_left } => {
+            let at = *accepted_at;
+            let undated = days_left.is_none().then(|| {
+                view! {
+                    <p>
+                        <strong>"No expiry date set."</strong>
+                        " When the Client Secret expires, mail stops. Enter the date that Entra shows under Secret expires on, and administrators are reminded before."
+                    </p>
+                }
+            });
+            let connect = (!config.own_mailbox_connected).then(|| {
+                view! {
+                    <p>
+                        <a class="button" href=ACCOUNT_PATH>
+                            "Connect my mailbox"
+                        </a>
+                    </p>
+                }
+            });
             let rest = if config.own_mailbox_connected {
                 "Your own mailbox is connected."
             } else if config.connection_proven() {
@@ -123,32 +92,47 @@ fn status(config: &EmailConfigView, saved: Option<&Notice>) -> Option<AnyView> {
             } else {
                 "Next: connect your own mailbox. It's the only way to check the redirect URI, permissions and consent."
             };
-            let text = saved.map_or_else(|| rest.to_owned(), |notice| format!("{} {rest}", notice.text));
-            view! {
-                <Banner focused=saved.is_some() tone=Tone::Success title="Microsoft accepted the credentials." text>
-                    <p class="quiet">"Last accepted " <Time at /></p>
-                    {connect}
-                </Banner>
-            }
-            .into_any()
+            let parts = [saved.map(|notice| notice.text.clone()).unwrap_or_default(), text, rest.to_owned()];
+            let text = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+            let next = view! {
+                {undated}
+                <p class="quiet">"Last accepted " <Time at /></p>
+                {connect}
+            };
+            (Some(next.into_any()), text)
         }
-        None => view! {
-            <Banner tone=Tone::Warning title="Saved, but not checked." text="Microsoft hasn't accepted these values yet.">
-                <form method="post" action=VerifyAgain::PATH>
-                    <SubmitButton label="Check again".to_owned() busy="Asking Microsoft…".to_owned() class="button".to_owned() />
-                </form>
-            </Banner>
+        EmailState::Stopped(stopped) => {
+            let accepted =
+                stopped.last_accepted.map(|at| view! { <p class="quiet">"Last accepted " <Time at /></p> }.into_any());
+            (accepted, text)
         }
-        .into_any(),
     };
-    Some(
-        view! {
-            {expiry}
-            {main}
-            {undated}
-        }
-        .into_any(),
-    )
+    let sheet = config.state.stopped().map(|stopped| {
+        let fix = match (stopped.field(), stopped.why.cause.as_str()) {
+            (Some(field), _) => {
+                let label = if field == "client_secret" { "Paste a new secret" } else { "Go to the field" };
+                view! {
+                    <a class="button primary" href=format!("#{field}")>
+                        {label}
+                    </a>
+                }.into_any()
+            }
+            (None, "consent_missing" | "service_principal") => view! { <Submit action=StartConsent::PATH values=vec![] label="Grant admin consent" class="button primary" busy="Going to Microsoft…" /> }
+            .into_any(),
+            (None, _) => view! { <Submit action=VerifyAgain::PATH values=vec![] label="Check again" class="button primary" busy="Asking Microsoft…" /> }
+                .into_any(),
+        };
+        view! { <DiagnosisSheet diagnosis=stopped.why.clone()>{fix}</DiagnosisSheet> }
+    });
+    view! {
+        <div class="email-state stack" data-email-state=config.state.name()>
+            <Banner standing=saved.is_none() focused=saved.is_some() tone title text>
+                {next}
+            </Banner>
+            {sheet}
+        </div>
+    }
+    .into_any()
 }
 
 fn waiting(values: &RegistrationView, people: i64) -> AnyView {
@@ -258,6 +242,9 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
     let allow = flash.typed("allow_other_address").map_or(config.allow_other_address, |typed| typed == "yes");
     let invalid = flash.error("client_secret").is_some();
     let removing = flash.typed("secret_change") == Some("remove");
+    // What stops email is fixed here, unless the page answers a form.
+    let blamed =
+        config.state.stopped().filter(|_| flash.notice.is_none() && flash.errors.is_empty()).and_then(Stopped::field);
     let error = flash.error("client_secret").map(ToOwned::to_owned);
     view! {
         <div class="field">
@@ -272,11 +259,20 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 <CopyButton text=config.redirect_uri.clone() label="Copy redirect URI".to_owned() />
             </div>
         </div>
-        <TextInput name="client_id" label="Client ID" mono=true value=client_id hint="In Entra: Application (client) ID" flash=fields.clone() />
+        <TextInput
+            name="client_id"
+            label="Client ID"
+            mono=true
+            autofocus=blamed == Some("client_id")
+            value=client_id
+            hint="In Entra: Application (client) ID"
+            flash=fields.clone()
+        />
         <TextInput
             name="tenant_id"
             label="Tenant ID"
             mono=true
+            autofocus=blamed == Some("tenant_id")
             value=tenant_id
             hint="In Entra: Directory (tenant) ID, or a domain verified in the tenant"
             flash=fields.clone()
@@ -309,7 +305,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 id="client_secret"
                 name="client_secret"
                 type="password"
-                autofocus=config.refused.is_some() && flash.notice.is_none() && flash.errors.is_empty()
+                autofocus=blamed == Some("client_secret")
                 autocomplete="off"
                 class="mono"
                 placeholder=since.map(|_| "•••••••• stored")
@@ -332,7 +328,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
             kind="date"
             optional=true
             value=expires
-            hint="Entra suggests 180 days: check yours. Administrators are reminded 30, 14, 7 and 1 days before, on the home page and by email."
+            hint="Entra suggests 180 days: check yours. Administrators are reminded 60, 30, 14, 7, 3 and 1 days before and on the day, by email; the home page says so from 30 days before."
             suggestions=config.secret_lifetimes.clone()
             flash=fields
         />

@@ -6,7 +6,7 @@ use leptos::server_fn::ServerFn;
 
 use crate::components::Submit;
 use crate::islands::{CopyButton, GuideTick};
-use crate::model::{BEFORE_COMMANDS, EmailConfigView, GuideStep, GuideStepView, Provider};
+use crate::model::{BEFORE_COMMANDS, EmailConfigView, GuideStep, GuideStepView, Provider, portal_page};
 
 fn copyable(text: &str, label: &str) -> AnyView {
     let text = text.to_owned();
@@ -36,10 +36,7 @@ fn long_command(text: &str, label: &str) -> AnyView {
 /// A link to a page of the app in the Entra portal, once the Client ID is known. Other clouds have portals of their own.
 fn blade(config: &EmailConfigView, name: &str, label: &'static str) -> Option<AnyView> {
     let registration = config.registration.as_ref().filter(|_| config.in_global_cloud)?;
-    let address = format!(
-        "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/{name}/appId/{}",
-        registration.client_id
-    );
+    let address = portal_page(&registration.client_id, name);
     Some(
         view! {
             <p>

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 
 use super::signed_in_page;
 use crate::components::{Banner, Layout, Section};
-use crate::model::Role;
+use crate::model::{EmailState, Role};
 
 /// `/`
 #[component]
@@ -13,6 +13,7 @@ pub fn Home() -> impl IntoView {
     signed_in_page(|page, user| async move {
         let flash = page.flash(&[]).await;
         let home = page.backend.email_config.home(&user).await?;
+        let state = home.state.as_ref().map(EmailState::name);
         let admin = user.role() == Role::Administrator;
         let institution = user.institution().name.clone();
         let lead = format!("Email of {institution}, through Entrepost.");
@@ -41,7 +42,10 @@ pub fn Home() -> impl IntoView {
             .collect_view();
         Ok(view! {
             <Layout user title="Home" lead section=Section::Home flash>
-                <div class="stack">{notices} {empty}</div>
+                <div class="stack" data-email-state=state>
+                    {notices}
+                    {empty}
+                </div>
                 <nav class="tiles" aria-label="Pages">
                     <a class="tile" href=ACCOUNT_PATH>
                         <strong>"User Account › Email"</strong>

@@ -11,11 +11,13 @@ mod guide;
 mod home;
 mod inbox;
 mod invitation;
+mod invite;
 mod login;
 mod message;
 mod not_found;
 mod notifications;
 mod outbox;
+mod person;
 mod users;
 
 pub use account::Account;
@@ -28,10 +30,12 @@ pub use email_config::EmailConfig;
 pub use home::Home;
 pub use inbox::Inbox;
 pub use invitation::Invitation;
+pub use invite::{InviteList, InviteMany};
 pub use login::Login;
 pub use message::Message;
 pub use not_found::NotFound;
 pub use outbox::{Outbox, SentMessage};
+pub use person::Person;
 pub use users::Users;
 
 use crate::model::{ACCOUNT_PATH, FormName};
@@ -78,6 +82,12 @@ impl Page {
         // A flash without a session belongs to its form's page; with a session it may be shown anywhere.
         let is_elsewhere = self.visitor.person.is_none() && flash.form != FormName::Any;
         Flash { notice: flash.notice.filter(|_| !is_elsewhere), ..Flash::default() }
+    }
+
+    /// Loads the page again after some seconds, while something goes on without a click.
+    fn reload(&self, seconds: &'static str) {
+        let name = http::HeaderName::from_static("refresh");
+        self.response.insert_header(name, http::HeaderValue::from_static(seconds));
     }
 
     fn status(&self, status: u16) {

@@ -1,29 +1,37 @@
-//! Institution › Users, for administrators.
+//! Institution › Users, for administrators: the list of people.
 
-use crate::api::accounts::{
-    DisconnectPersonsMailbox, DismissUndelivered, Invite, RenewInvitation, SetDisabled, SetRole,
-};
-use crate::model::FormName;
+use crate::api::accounts::{Invite, PeopleActionForm};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
+use leptos_router::hooks::use_query_map;
 
 use super::administrator_page;
-use crate::components::{
-    DiagnosisSheet, ErrorSummary, Layout, RadioGroup, Section, Submit, TextInput, Time, state_badge,
-};
+use crate::components::{ErrorSummary, Layout, RadioGroup, Section, TextInput, day};
 use crate::islands::SubmitButton;
-use crate::model::{MailboxState, MailboxView, Role, UserId, UserRow};
+use crate::model::{
+    FormName, INVITE_PATH, PeopleOrder, PeoplePage, PeopleQuery, PersonRow, PersonState, Role, USERS_PATH, UserId,
+};
+
+/// Institutions of up to so many people see the form for one person without asking for it.
+const FEW: i64 = 12;
 
 /// `/institution/users`
 #[component]
 pub fn Users() -> impl IntoView {
-    administrator_page(|page, admin| async move {
+    let map = use_query_map().get_untracked();
+    let query = PeopleQuery::parse(|name| map.get(name));
+    administrator_page(move |page, admin| async move {
         let flash = page.flash(&[FormName::Invite, FormName::Users]).await;
-        let people = page.backend.accounts.people(&admin).await?;
-        let viewer = admin.user_id();
-        let count = people.len();
-        let rows = people.into_iter().map(|person| row(person, viewer)).collect_view();
+        let list = page.backend.accounts.people(&admin, &query).await?;
+        let invite_open = list.all() <= FEW || !flash.errors.is_empty();
         let fields = flash.clone();
+        let inviting = list.inviting.first().map(|id| {
+            view! {
+                <p>
+                    <a href=format!("{INVITE_PATH}/{id}")>"People are being invited: see how far it is"</a>
+                </p>
+            }
+        });
         Ok(view! {
             <Layout
                 user=(*admin).clone()
@@ -34,18 +42,13 @@ pub fn Users() -> impl IntoView {
                 flash=flash.clone()
             >
                 <ErrorSummary flash title="No invitation sent. Check the email address." />
-                <div class="columns">
-                    <div class="main-column">
-                        <section class="sheet">
-                            <h2>{format!("People ({count})")}</h2>
-                            <ul class="people">{rows}</ul>
-                        </section>
-                    </div>
-                    <div class="side-column">
-                        <section class="sheet">
-                            <h2>"Invite people"</h2>
+                <div class="stack">
+                    <details class="sheet invite" open=invite_open>
+                        <summary>"Invite people"</summary>
+                        <div class="invite-ways">
                             <form method="post" action=Invite::PATH>
                                 <TextInput name="email" label="Email" kind="email" hint="They get a link to set a password." flash=fields.clone() />
+                                <TextInput name="name" label="Name" optional=true flash=fields.clone() />
                                 <RadioGroup
                                     name="role"
                                     legend="Role"
@@ -55,129 +58,255 @@ pub fn Users() -> impl IntoView {
                                 />
                                 <SubmitButton label="Invite".to_owned() busy="Inviting…".to_owned() />
                             </form>
-                        </section>
-                    </div>
+                            <div>
+                                <p>"For many people, paste their addresses or a CSV file with names, addresses and roles."</p>
+                                <a class="button" href=INVITE_PATH>
+                                    "Invite many people"
+                                </a>
+                            </div>
+                        </div>
+                    </details>
+                    {inviting}
+                    {table(list, &query, admin.user_id())}
                 </div>
             </Layout>
-        }.into_any())
+        }
+        .into_any())
     })
 }
 
-fn row(person: UserRow, viewer: UserId) -> AnyView {
-    let UserRow { id, address, role, has_password, invited_until, disabled_at, mailboxes, undelivered } = person;
-    let user = id.to_string();
-    let state = match (disabled_at, has_password, invited_until) {
-        (Some(at), _, _) => view! {
-            <span class="badge bad">"✕ Disabled"</span>
-            <span class="quiet">" since " <Time at /></span>
+fn table(list: PeoplePage, query: &PeopleQuery, viewer: UserId) -> AnyView {
+    let all = list.all();
+    let first = PeopleQuery { after: None, ..query.clone() };
+    let chip = |state: Option<PersonState>, label: String, count: i64| {
+        let path = PeopleQuery { state, cause: None, ..first.clone() }.path();
+        let current = (first.state == state && first.cause.is_none()).then_some("true");
+        view! {
+            <li>
+                <a class="chip" href=path aria-current=current data-state=state.map_or("all", PersonState::as_str)>
+                    {label}
+                    " "
+                    <strong>{count}</strong>
+                </a>
+            </li>
         }
-        .into_any(),
-        (None, true, Some(at)) => view! {
-            <span class="badge ok">"✓ Active"</span>
-            <span class="quiet">" new password link works until " <Time at /></span>
+    };
+    let chips: Vec<_> = std::iter::once(chip(None, "All".to_owned(), all))
+        .chain(PersonState::ALL.into_iter().map(|state| chip(Some(state), state.label().to_owned(), list.count(state))))
+        .collect();
+    let orders = PeopleOrder::ALL
+        .into_iter()
+        .map(|order| {
+            view! {
+                <option value=order.as_str() selected=order == query.order>
+                    {order.label()}
+                </option>
+            }
+        })
+        .collect_view();
+    let next = list.rows.last().filter(|_| list.more).map(|last| {
+        let path = PeopleQuery { after: Some(last.id), ..query.clone() }.path();
+        view! {
+            <a class="button" href=path>
+                "Next page"
+            </a>
         }
-        .into_any(),
-        (None, false, Some(at)) => view! {
-            <span class="badge warning">"! Invited"</span>
-            <span class="quiet">" link works until " <Time at /></span>
+    });
+    let back = query.after.map(|_| {
+        view! {
+            <a class="button" href=first.path()>
+                "First page"
+            </a>
         }
-        .into_any(),
-        (None, true, None) => view! { <span class="badge ok">"✓ Active"</span> }.into_any(),
-        (None, false, None) => view! { <span class="badge warning">"! The invitation has expired"</span> }.into_any(),
-    };
-    let (role_label, other_role, change) = match role {
-        Role::Administrator => ("Administrator", "user", "Change to user"),
-        Role::User => ("User", "administrator", "Change to administrator"),
-    };
-    let disabled = disabled_at.is_some();
-    let boxes = if mailboxes.is_empty() {
-        view! { <p class="quiet">"No mailbox connected."</p> }.into_any()
-    } else {
-        mailboxes
-            .into_iter()
-            .map(|MailboxView { id, address, state, problem, .. }| {
-                let problem = problem.filter(|_| state != MailboxState::Connected).map(|problem| {
-                    view! {
-                        <details class="more">
-                            <summary>{problem.title.clone()}</summary>
-                            <p>{problem.summary.clone()}</p>
-                            <DiagnosisSheet diagnosis=problem />
-                        </details>
-                    }
-                });
-                view! {
-                    <div class="person-mailbox">
-                        <span class="address">{address.clone()}</span>
-                        {state_badge(state)}
-                        {problem}
-                        <details class="confirm">
-                            <summary class="danger">"Disconnect " {address}</summary>
-                            <p>"Entrepost deletes its tokens. Its owner can connect it again."</p>
-                            <Submit
-                                action=DisconnectPersonsMailbox::PATH
-                                values=vec![("mailbox", id.to_string())]
-                                label="Yes, disconnect"
-                                class="button danger"
-                            />
-                        </details>
-                    </div>
-                }
-            })
-            .collect_view()
-            .into_any()
-    };
-    let (label, person) = (address.clone(), address.clone());
+    });
+    let empty = list.rows.is_empty();
+    let to_remind = list.to_remind;
+    let rows = list.rows.into_iter().map(|person| row(person, viewer)).collect_view();
+    let here = query.path();
     view! {
-        <li class="person" data-person=person>
-            <div class="sheet-head">
-                <div>
-                    <h3 class="address">{address} {(id == viewer).then_some(" (you)")}</h3>
-                    <p class="quiet">{role_label}</p>
-                </div>
-                <div>{state}</div>
-            </div>
-            {undelivered
-                .map(|why| {
-                    view! {
-                        <p>
-                            <span class="badge bad">"✕ Not delivered"</span>
-                            " Our last email wasn't delivered. Check the address, or copy a link and send it yourself."
-                        </p>
-                        <p class="quiet">"Reason: " {why}</p>
-                        <div class="actions">
-                            <Submit action=DismissUndelivered::PATH values=vec![("user", user.clone())] label="Dismiss" class="button small" />
-                        </div>
-                    }
-                })}
-            {boxes}
-            <details class="more">
-                <summary>"Change " {label}</summary>
-                <div class="actions">
-                    {(!disabled)
+        <section class="sheet" aria-labelledby="people-title">
+            <h2 id="people-title">{format!("People ({all})")}</h2>
+            <ul class="chips" aria-label="Filter by state">
+                {chips}
+            </ul>
+            <search>
+                <form method="get" action=USERS_PATH class="search">
+                    {query.state.map(|state| view! { <input type="hidden" name="state" value=state.as_str() /> })}
+                    <label class="visually-hidden" for="q">
+                        "Search name or address"
+                    </label>
+                    <input id="q" name="q" type="search" value=query.search.clone() placeholder="Search name or address" />
+                    <label class="visually-hidden" for="order">
+                        "Order"
+                    </label>
+                    <select id="order" name="order">
+                        {orders}
+                    </select>
+                    <button class="button">"Show"</button>
+                </form>
+            </search>
+            <form id="people" method="post" action=PeopleActionForm::PATH>
+                <input type="hidden" name="list" value=here />
+                <div class="actions bulk">
+                    <button class="button" name="action" value="remind">
+                        "Remind selected"
+                    </button>
+                    <button class="button" name="action" value="new_link">
+                        "Send new link"
+                    </button>
+                    <details class="confirm">
+                        <summary class="danger">"Disconnect or disable"</summary>
+                        <p>"Disconnecting deletes the tokens of their mailboxes. Disabling also signs them out and ends their links."</p>
+                        <button class="button danger" name="action" value="disconnect">
+                            "Disconnect selected"
+                        </button>
+                        <button class="button danger" name="action" value="disable">
+                            "Disable selected"
+                        </button>
+                    </details>
+                    {(to_remind > 0)
                         .then(|| {
                             view! {
-                                <Submit action=RenewInvitation::PATH values=vec![("user", user.clone())] label="New password link" />
-                                <Submit action=SetRole::PATH values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change />
+                                <button class="button" name="action" value="remind_all">
+                                    {format!("Remind everyone who is not connected ({to_remind})")}
+                                </button>
                             }
                         })}
-                    {if disabled {
-                        view! { <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "false".to_owned())] label="Enable" /> }
-                            .into_any()
-                    } else {
-                        view! {
-                            <Submit
-                                action=SetDisabled::PATH
-                                values=vec![("user", user.clone()), ("disabled", "true".to_owned())]
-                                label="Disable"
-                                class="button danger"
-                            />
-                        }
-                            .into_any()
-                    }}
                 </div>
-                <p class="quiet">"Disabling signs them out and deletes the tokens of their mailboxes."</p>
-            </details>
-        </li>
+                {if empty {
+                    view! { <p class="quiet empty">"No one matches."</p> }.into_any()
+                } else {
+                    view! {
+                        <table class="people-table" role="table">
+                            <thead role="rowgroup">
+                                <tr role="row">
+                                    <th role="columnheader" scope="col">
+                                        <span class="visually-hidden">"Select"</span>
+                                    </th>
+                                    <th role="columnheader" scope="col">
+                                        "Person"
+                                    </th>
+                                    <th role="columnheader" scope="col">
+                                        "Account"
+                                    </th>
+                                    <th role="columnheader" scope="col">
+                                        "Mailbox"
+                                    </th>
+                                    <th role="columnheader" scope="col">
+                                        "Last sign-in"
+                                    </th>
+                                    <th role="columnheader" scope="col">
+                                        <span class="visually-hidden">"Actions"</span>
+                                    </th>
+                                </tr>
+                            </thead>
+                            <tbody role="rowgroup">{rows}</tbody>
+                        </table>
+                    }
+                        .into_any()
+                }}
+            </form>
+            <div class="actions">{back} {next}</div>
+        </section>
+    }
+    .into_any()
+}
+
+pub(super) fn person_badge(state: PersonState) -> AnyView {
+    let (class, sign) = match state {
+        PersonState::Connected => ("badge ok", "●"),
+        PersonState::Blocked => ("badge warning", "!"),
+        PersonState::NeedsReconnect | PersonState::Disabled => ("badge bad", "✕"),
+        PersonState::NotConnected => ("badge", "○"),
+    };
+    view! {
+        <span class=class>
+            <span aria-hidden="true">{sign} " "</span>
+            {state.label()}
+        </span>
+    }
+    .into_any()
+}
+
+fn row(person: PersonRow, viewer: UserId) -> AnyView {
+    let PersonRow {
+        id,
+        address,
+        name,
+        role,
+        has_password,
+        state,
+        problem,
+        invited_until,
+        last_sign_in_at,
+        undelivered,
+    } = person;
+    let path = format!("{USERS_PATH}/{id}");
+    let account = match (has_password, invited_until) {
+        _ if state == PersonState::Disabled => "",
+        (true, _) => "",
+        (false, Some(_)) => "Invited",
+        (false, None) => "The invitation has expired",
+    };
+    let role = match role {
+        Role::Administrator => "Administrator",
+        Role::User => "User",
+    };
+    let (select, actions) = (format!("Select {address}"), format!("Actions for {address}"));
+    let who = if name.is_empty() { address.clone() } else { name.clone() };
+    let below = (!name.is_empty()).then(|| view! { <span class="address quiet">{address.clone()}</span> });
+    view! {
+        <tr role="row" data-person=address.clone()>
+            <td role="cell" class="tick">
+                <input type="checkbox" name="users[]" value=id.to_string() aria-label=select />
+            </td>
+            <td role="cell" class="who">
+                <a class="address" href=path.clone()>
+                    {who}
+                </a>
+                {(id == viewer).then_some(" (you)")}
+                {below}
+            </td>
+            <td role="cell">
+                {role} " " {(!account.is_empty()).then(|| view! { <span class="badge warning">{account}</span> })}
+                {undelivered.then(|| view! { <span class="badge bad">"✕ Not delivered"</span> })}
+            </td>
+            <td role="cell">
+                {person_badge(state)}
+                {problem
+                    .filter(|_| state != PersonState::Connected)
+                    .map(|problem| {
+                        view! {
+                            <a class="cause" href=path.clone()>
+                                {problem}
+                            </a>
+                        }
+                    })}
+            </td>
+            <td role="cell" class="quiet" data-label="Last sign-in">
+                {match last_sign_in_at {
+                    Some(at) => day(at.0),
+                    None => "never".to_owned(),
+                }}
+            </td>
+            <td role="cell" class="row-menu">
+                <details>
+                    <summary aria-label=actions>"⋯"</summary>
+                    <div class="menu">
+                        <a class="button" href=path>
+                            "Change "
+                            {address.clone()}
+                        </a>
+                        <button class="button" name="action" value=format!("remind {id}")>
+                            "Remind"
+                        </button>
+                        <button class="button" name="action" value=format!("new_link {id}")>
+                            "Send new link"
+                        </button>
+                    </div>
+                </details>
+            </td>
+        </tr>
     }
     .into_any()
 }

@@ -129,6 +129,7 @@ fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request
         let kind = match faults.token_error {
             50076 | 50079 | 53000 | 53003 | 65001 => "interaction_required",
             50196 | 90055 => "temporarily_unavailable",
+            700_016 | 7_000_112 => "unauthorized_client",
             _ => "invalid_grant",
         };
         Some((400, kind, faults.token_error, "The sandbox was told to refuse.".into()))

@@ -41,7 +41,7 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
         other => other?,
     }
     let role = Role::Administrator;
-    let person = AddPerson { institution: row.id, address: &address, role, password, announce: None };
+    let person = AddPerson { institution: row.id, address: &address, name: "", role, password, announce: None };
     let added = services.add_person_within(&mut tx, &person).await;
     let token = added.map_err(|error| StartError::Other(error.to_string()))?;
     tx.commit().await?;
@@ -98,7 +98,7 @@ async fn add_person(
     role: Role,
     password: Option<&str>,
 ) -> Result<(), StartError> {
-    let person = AddPerson { institution: institution.id, address, role, password, announce: None };
+    let person = AddPerson { institution: institution.id, address, name: "", role, password, announce: None };
     let added = match services.add_person(&person).await {
         Err(AddPersonError::Exists) => services.invite_again(&person).await.map_err(AddPersonError::Other),
         other => other,

@@ -7,7 +7,7 @@ mod rules;
 use std::fmt::Write as _;
 
 use app::model::{
-    BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedBy, Help, Instruction, Remedy, Timestamp,
+    BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedBy, Help, Instruction, Remedy, Timestamp, portal_page,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,8 @@ pub struct Reader {
     pub public_url: String,
     /// Where an administrator of the tenant consents, if the registration is known.
     pub consent_link: Option<String>,
+    /// The registration's, where its pages in the Entra portal are known.
+    pub client_id: Option<String>,
     /// This server's outgoing address, which Conditional Access checks.
     pub outbound_address: Option<String>,
     /// The same failed before: what a person can do alone did not help.
@@ -142,6 +144,7 @@ impl Fault {
         let recipient = self.facts.iter().find(|(name, _)| name == RECIPIENT).map(|(_, address)| address.as_str());
         let address = recipient.unwrap_or(mailbox);
         let trustee = signed_in_as.unwrap_or("the account");
+        let portal = |blade| portal_page(reader.client_id.as_deref().unwrap_or_default(), blade);
         let values = vec![
             ("address", address.into()),
             ("mailbox", mailbox.into()),
@@ -149,10 +152,19 @@ impl Fault {
             ("redirect_uri", reader.redirect_uri.as_str().into()),
             ("config_page", format!("{}{EMAIL_CONFIG_PATH}", reader.public_url).into()),
             ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
+            ("portal_secrets", portal("Credentials").into()),
+            ("portal_overview", portal("Overview").into()),
+            ("portal_permissions", portal("CallAnAPI").into()),
             ("outbound_address", reader.outbound_address.as_deref().unwrap_or("ask your Entrepost host").into()),
             ("error_page", self.error_page().into()),
         ];
-        let known = [("sign_in_name", signed_in_as.is_some()), ("consent_link", reader.consent_link.is_some())];
+        let known = [
+            ("sign_in_name", signed_in_as.is_some()),
+            ("consent_link", reader.consent_link.is_some()),
+            ("portal_secrets", reader.client_id.is_some()),
+            ("portal_overview", reader.client_id.is_some()),
+            ("portal_permissions", reader.client_id.is_some()),
+        ];
         let unknown = known.into_iter().filter(|(_, known)| !known).map(|(name, _)| name).collect();
         let blanks = Blanks { values, unknown };
         let fill = |text: &str| blanks.fill(text);

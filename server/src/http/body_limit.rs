@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::api::accounts::{AcceptInvitation, SignIn, SignOut};
+use app::api::accounts::{AcceptInvitation, ListInvitations, SignIn, SignOut};
 use app::api::drafts::{AttachFiles, SaveDraft, SendMessage};
 use app::api::mailboxes::CompleteSignIn;
 use app::backend::Visitor;
@@ -20,7 +20,7 @@ use super::AppState;
 use super::responses::{plain, text};
 
 /// Server functions that take files.
-const WITH_FILES: [&str; 2] = [SendMessage::PATH, AttachFiles::PATH];
+const WITH_FILES: [&str; 3] = [SendMessage::PATH, AttachFiles::PATH, ListInvitations::PATH];
 /// Server functions that need no session.
 pub(super) const OPEN: [&str; 4] = [SignIn::PATH, SignOut::PATH, AcceptInvitation::PATH, CompleteSignIn::PATH];
 /// Largest other body, in bytes.
@@ -43,9 +43,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 fn limit(path: &str, attachments: u64) -> u64 {
     match path {
-        path if WITH_FILES.contains(&path) => attachments + BESIDE_FILES,
         // A message as typed: form encoding multiplies its characters.
-        SaveDraft::PATH => BESIDE_FILES,
+        SaveDraft::PATH | ListInvitations::PATH => BESIDE_FILES,
+        path if WITH_FILES.contains(&path) => attachments + BESIDE_FILES,
         path if OPEN.contains(&path) => OPEN_FORM,
         _ => FORM,
     }

@@ -5,6 +5,7 @@ pub mod connections;
 mod events;
 mod guard;
 mod mail;
+mod people;
 mod responses;
 mod security;
 
@@ -14,14 +15,15 @@ use std::sync::Arc;
 
 use app::backend::{Backend, Visitor};
 use app::model::{
-    ATTEMPT_EVENTS_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH,
+    ATTEMPT_EVENTS_PATH, INVITE_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH,
+    MESSAGE_RAW_PATH,
 };
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use leptos::config::LeptosOptions;
 use leptos::nonce::Nonce;
 use leptos::prelude::{provide_context, use_context};
@@ -126,6 +128,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .and(NotForContentType::const_new("application/octet-stream"));
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
+        .route(&format!("{INVITE_PATH}/{{list}}/links"), post(people::links))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
         .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))
         .route(MESSAGE_RAW_PATH, get(mail::download))

@@ -119,6 +119,12 @@ impl IdentityError {
         self.oauth_error().is_some_and(|error| ["invalid_client", "unauthorized_client"].contains(&error))
     }
 
+    /// Whether a refused refresh or probe concerns the registration and no single grant: also a tenant that is gone, or a request
+    /// that the authority refuses as such.
+    pub fn is_of_registration(&self) -> bool {
+        matches!(self, Self::OAuth { .. }) && !self.is_transient() && !self.needs_reconnect()
+    }
+
     pub fn oauth_error(&self) -> Option<&str> {
         match self {
             Self::OAuth { answer, .. } => Some(&answer.error),

@@ -3,7 +3,7 @@
 pub mod addresses;
 pub mod build;
 mod calendar;
-mod charset;
+pub(crate) mod charset;
 mod contrast;
 mod css;
 mod direction;

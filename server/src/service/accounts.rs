@@ -2,7 +2,10 @@
 
 use app::backend::{Accounts, Administrator, BackendError, Cookie, Result, SignedIn, Visitor};
 use app::error::AppError;
-use app::model::{InvitationView, MailboxId, Notice, Role, Timestamp, Tone, UserId, UserRow, pasted};
+use app::model::{
+    InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage, PeopleQuery, Role,
+    Tone, UserId, UserRow, pasted,
+};
 use async_trait::async_trait;
 
 use super::invitations::{AddPerson, AddPersonError};
@@ -10,13 +13,16 @@ use super::password_policy::busy;
 use super::passwords::{Busy, MAX_LENGTH};
 use super::{Handle, Services, address_field, sessions};
 use crate::clock::sha256;
+use crate::message::charset;
 use crate::store::{Event, MailboxKey, User};
 
 /// Longest address that is looked up, in bytes (RFC 5321, 4.5.3.1.3).
 const MOST_ADDRESS: usize = 254;
+/// Longest name of a person, in characters.
+const MOST_NAME: usize = 100;
 
 impl Services {
-    async fn person(&self, admin: &Administrator, user: UserId) -> Result<User> {
+    async fn account(&self, admin: &Administrator, user: UserId) -> Result<User> {
         self.store.user(admin.institution().id, user).await?.ok_or_else(|| AppError::NotFound.into())
     }
 }
@@ -108,40 +114,57 @@ impl Accounts for Handle {
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
 
-    async fn people(&self, admin: &Administrator) -> Result<Vec<UserRow>> {
-        let institution = admin.institution().id;
-        let users = self.store.users(institution).await?;
-        let invitations = self.store.invitations(institution).await?;
-        let mailboxes = self.store.mailboxes(institution).await?;
-        let undelivered = self.store.undelivered_notifications(institution).await?;
-        let reader = self.reader_of_mailboxes(admin).await?;
-        let now = self.clock.now();
-        let until = |user: UserId| -> Option<Timestamp> {
-            invitations.iter().find(|(invited, until)| *invited == user && *until >= now).map(|(_, until)| *until)
-        };
-        Ok(users
-            .into_iter()
-            .map(|user| UserRow {
-                id: user.id,
-                has_password: user.password_hash.is_some(),
-                invited_until: until(user.id),
-                disabled_at: user.disabled_at,
-                role: user.role,
-                mailboxes: mailboxes
-                    .iter()
-                    .filter(|mailbox| mailbox.user == user.id)
-                    .map(|mailbox| Services::mailbox_view(admin, mailbox, &reader))
-                    .collect(),
-                undelivered: undelivered
-                    .iter()
-                    .find(|(address, _)| address.eq_ignore_ascii_case(&user.address))
-                    .map(|(_, why)| why.clone()),
-                address: user.address,
-            })
-            .collect())
+    async fn people(&self, admin: &Administrator, query: &PeopleQuery) -> Result<PeoplePage> {
+        self.people_page(admin, query).await
     }
 
-    async fn invite(&self, admin: &Administrator, address: &str, role: &str) -> Result<Notice> {
+    async fn person(&self, admin: &Administrator, user: UserId) -> Result<UserRow> {
+        let person = self.account(admin, user).await?;
+        self.person_page(admin, person).await
+    }
+
+    async fn set_name(&self, admin: &Administrator, user: UserId, name: &str) -> Result<Notice> {
+        let person = self.account(admin, user).await?;
+        let name: String = name.trim().chars().filter(|c| !c.is_control()).take(MOST_NAME).collect();
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        self.store.set_name(&mut tx, admin.institution().id, person.id, &name).await?;
+        tx.commit().await?;
+        Ok(Notice::new(Tone::Success, "Name saved.", ""))
+    }
+
+    async fn act_on_people(&self, admin: &Administrator, action: PeopleAction, people: &[UserId]) -> Result<Notice> {
+        self.act_on(admin, action, people).await
+    }
+
+    async fn list_invitations(
+        &self,
+        admin: &Administrator,
+        pasted: &str,
+        file: &[u8],
+        role: &str,
+    ) -> Result<InvitationListId> {
+        // Spreadsheets write UTF-8, UTF-16 or the code page of Windows.
+        self.put_list(admin, &format!("{pasted}\n{}", charset::decode(None, file)), role).await
+    }
+
+    async fn invitation_list(&self, admin: &Administrator, list: InvitationListId) -> Result<InvitationList> {
+        self.list_page(admin, list).await
+    }
+
+    async fn confirm_invitations(&self, admin: &Administrator, list: InvitationListId) -> Result<Notice> {
+        self.confirm_list(admin, list).await
+    }
+
+    async fn discard_invitations(&self, admin: &Administrator, list: InvitationListId) -> Result<Notice> {
+        self.discard_list(admin, list).await
+    }
+
+    async fn invitation_links(&self, admin: &Administrator, list: InvitationListId) -> Result<String> {
+        self.list_links(admin, list).await
+    }
+
+    async fn invite(&self, admin: &Administrator, address: &str, name: &str, role: &str) -> Result<Notice> {
         let address =
             address_field(address, "email", "Email").map_err(|error| AppError::Invalid { fields: vec![error] })?;
         let role = Role::parse(role).ok_or_else(|| AppError::field("role", "Role", "Choose a role."))?;
@@ -149,12 +172,13 @@ impl Accounts for Handle {
         let new = AddPerson {
             institution: admin.institution().id,
             address: &address,
+            name: name.trim(),
             role,
             password: None,
             announce: announcer.as_ref().map(|(institution, _)| *institution),
         };
         let from = announcer.as_ref().map(|(_, from)| from.as_str());
-        self.check_invitations(admin).await?;
+        self.check_invitations(admin, 1).await?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         let token = match self.add_person_within(&mut tx, &new).await {
@@ -173,12 +197,12 @@ impl Accounts for Handle {
     }
 
     async fn renew_invitation(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
-        let person = self.person(admin, user).await?;
+        let person = self.account(admin, user).await?;
         if person.disabled_at.is_some() {
             return Err(AppError::refused(format!("{} is disabled. Enable the account first.", person.address)).into());
         }
         let announcer = self.announcer(admin).await?;
-        self.check_invitations(admin).await?;
+        self.check_invitations(admin, 1).await?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await?;
@@ -196,7 +220,7 @@ impl Accounts for Handle {
     }
 
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice> {
-        let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
+        let (person, institution) = (self.account(admin, user).await?, admin.institution().id);
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         if role == Role::User && self.store.other_administrators(&mut tx, institution, user).await? == 0 {
@@ -214,10 +238,10 @@ impl Accounts for Handle {
     }
 
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice> {
-        let (person, institution) = (self.person(admin, user).await?, admin.institution().id);
-        let mut tx = self.store.begin().await?;
-        self.still_administrator(&mut tx, admin).await?;
+        let (person, institution) = (self.account(admin, user).await?, admin.institution().id);
         if !disabled {
+            let mut tx = self.store.begin().await?;
+            self.still_administrator(&mut tx, admin).await?;
             self.store.set_disabled(&mut tx, institution, user, None).await?;
             tx.commit().await?;
             return Ok(Notice::new(
@@ -226,23 +250,7 @@ impl Accounts for Handle {
                 "They can sign in with their password again.",
             ));
         }
-        if self.store.other_administrators(&mut tx, institution, user).await? == 0 && person.role == Role::Administrator
-        {
-            return Err(AppError::refused(
-                "This is the last administrator. Change another person to administrator first.",
-            )
-            .into());
-        }
-        let now = self.clock.now();
-        self.store.set_disabled(&mut tx, institution, user, Some(now)).await?;
-        self.store.end_sessions_of(&mut tx, institution, user).await?;
-        self.store.drop_invitations(&mut tx, institution, user).await?;
-        self.store.abandon_attempts_of(&mut tx, institution, user, now).await?;
-        // After their attempts: a run about to store a mailbox has done so, or finds its attempt ended.
-        let theirs = self.store.drop_mailboxes_of(&mut tx, institution, user).await?;
-        tx.commit().await?;
-        theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
-        self.store.publish(Event::Mail(user));
+        self.disable(admin, &person).await?;
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disabled.", person.address),
@@ -251,7 +259,7 @@ impl Accounts for Handle {
     }
 
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
-        let person = self.person(admin, user).await?;
+        let person = self.account(admin, user).await?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await?;

@@ -2,11 +2,10 @@
 
 use app::backend::{Home, Result, SignedIn};
 use app::model::{
-    ACCOUNT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MailboxState, Notice, Provider, Tone, USERS_PATH, in_days,
+    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, MailboxState, Notice, Provider, Tone, USERS_PATH,
 };
 
 use super::Services;
-use super::background::alerts::REMIND_DAYS;
 use crate::store::Slot;
 
 impl Services {
@@ -14,63 +13,25 @@ impl Services {
     pub(super) async fn home_page(&self, user: &SignedIn) -> Result<Home> {
         let institution = user.institution().id;
         let config = || EMAIL_CONFIG_PATH.to_owned();
-        let mut home = Home::default();
+        let (mut notices, mut state) = (Vec::new(), None);
         let mut say = |tone, title: &str, text: String, path: String, action: &str| {
-            home.notices.push((Notice::new(tone, title, text), path, action.to_owned()));
+            notices.push((Notice::new(tone, title, text), path, action.to_owned()));
         };
         let settings = self.store.email_settings(institution).await?;
         let registration = self.store.registration(institution, Slot::Current).await?;
         if user.administrator().is_ok() {
-            let days = registration.as_ref().and_then(|current| self.registration_view(current).secret_days_left);
-            match (&registration, settings.provider) {
-                (None, _) => say(
-                    Tone::Warning,
-                    "Set up email first.",
-                    "Choose MS Exchange Online and paste the three values of your app registration.".into(),
-                    config(),
-                    "Set up email",
-                ),
-                (Some(current), Provider::ExchangeOnline) if current.verified_at.is_none() => {
-                    say(
-                        Tone::Warning,
-                        "The app registration hasn't been checked yet.",
-                        "Microsoft didn't answer when it was saved.".into(),
-                        config(),
-                        "Check again",
-                    );
-                }
-                _ => {}
+            let found = self.email_state(user).await?;
+            let Notice { tone, title, text, .. } = found.notice();
+            let action = match &found {
+                EmailState::NotSetUp => "Set up email",
+                EmailState::Unchecked => "Check again",
+                EmailState::Works { .. } => "Renew the secret",
+                EmailState::Stopped(_) => "Fix it",
+            };
+            if tone != Tone::Success {
+                say(tone, &title, text, config(), action);
             }
-            if let Some((_, problem)) = self.store.registration_problem(institution).await? {
-                let diagnosis = problem.explain(&self.reader(user, ""));
-                say(
-                    Tone::Problem,
-                    "Microsoft rejected our app's credentials.",
-                    format!(
-                        "{} No one can send or receive until this is fixed; waiting messages stay queued.",
-                        diagnosis.title
-                    ),
-                    config(),
-                    "Fix it",
-                );
-            }
-            match days {
-                Some(days) if days < 0 => say(
-                    Tone::Problem,
-                    "The Client Secret has expired.",
-                    "No one can connect, and mail will stop. Create a new one and paste its Value.".into(),
-                    config(),
-                    "Renew the secret",
-                ),
-                Some(days) if days <= REMIND_DAYS[0] => say(
-                    Tone::Warning,
-                    "The Client Secret expires soon.",
-                    format!("It expires {}. A new one takes effect immediately for everyone.", in_days(days)),
-                    config(),
-                    "Renew the secret",
-                ),
-                _ => {}
-            }
+            state = Some(found);
             if let Some(problem) = settings.notification_problem.filter(|_| settings.custom_from) {
                 say(
                     Tone::Problem,
@@ -156,6 +117,6 @@ impl Services {
                 }
             }
         }
-        Ok(home)
+        Ok(Home { state, notices })
     }
 }

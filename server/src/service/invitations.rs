@@ -21,6 +21,7 @@ pub fn invitation_link(public_url: &str, token: &str) -> String {
 pub struct AddPerson<'a> {
     pub institution: InstitutionId,
     pub address: &'a EmailAddress,
+    pub name: &'a str,
     pub role: Role,
     pub password: Option<&'a str>,
     /// Sends the invitation by email, as this institution.
@@ -62,9 +63,11 @@ impl Services {
         let user = User {
             id: UserId(self.clock.uuid()),
             address: new.address.to_string(),
+            name: new.name.to_owned(),
             role: new.role,
             password_hash,
             disabled_at: None,
+            last_sign_in_at: None,
         };
         self.store.add_user(tx, new.institution, &user, now).await?;
         if user.password_hash.is_some() {

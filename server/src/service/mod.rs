@@ -8,16 +8,19 @@ mod checks;
 mod common_passwords;
 mod drafts;
 mod email_config;
+mod email_state;
 mod error;
 mod flashes;
 mod home;
 mod inbox;
+mod invitation_lists;
 mod invitations;
 mod mailboxes;
 mod notifications;
 mod outbox;
 mod password_policy;
 mod passwords;
+mod people;
 pub mod quotas;
 mod replies;
 mod send;
@@ -109,6 +112,7 @@ impl Services {
             support_contact: self.config.support_contact.clone(),
             public_url: user.institution().public_url.clone(),
             consent_link: None,
+            client_id: None,
             outbound_address: self.config.outbound_address.clone(),
             again: false,
         }

@@ -40,6 +40,12 @@ impl Services {
         Ok(Notification { queue: SendQueue::of_notifications(institution.id), delivery })
     }
 
+    /// With this key it is queued once.
+    pub(super) fn once(mut notification: Notification, key: String) -> Notification {
+        notification.delivery.idempotency_key = key;
+        notification
+    }
+
     pub(super) async fn enqueue(&self, tx: &mut Tx, notification: &Notification) -> Result<(), StoreError> {
         self.store.enqueue(tx, &notification.queue, &notification.delivery, self.clock.now()).await.map(|_| ())
     }

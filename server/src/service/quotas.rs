@@ -109,15 +109,17 @@ impl Services {
         Ok(())
     }
 
-    /// Checks the quota for one more invitation or link.
-    pub(super) async fn check_invitations(&self, admin: &Administrator) -> Result<()> {
+    /// Checks the quota for more invitations or links, and counts them.
+    pub(super) async fn check_invitations(&self, admin: &Administrator, more: i64) -> Result<()> {
         let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
         // Counts creations: a new link replaces the one before.
-        let (count, _) = self.store.count_sign_in(&subject, now, now.plus_ms(-DAY_MS)).await?;
-        if count > self.config.quotas.invitations_per_day {
-            let count = count - 1;
+        let count = self.store.count_links(&subject, more, now, now.plus_ms(-DAY_MS)).await?;
+        let limit = self.config.quotas.invitations_per_day;
+        if count > limit {
+            self.store.count_links(&subject, -more, now, now.plus_ms(-DAY_MS)).await?;
+            let made = count - more;
             return Err(AppError::refused(format!(
-                "{count} invitations and links were made in the last day, the limit of this server. Try again tomorrow."
+                "{made} invitations and links were made in the last day, and this server allows {limit} a day. Try again tomorrow, or ask your Entrepost host to raise the limit."
             ))
             .into());
         }

@@ -48,7 +48,9 @@ pub(super) async fn open(
     user: UserId,
 ) -> StoreResult<Cookie> {
     let (id, token) = (SessionId(services.clock.uuid()), services.clock.token());
-    services.store.add_session(tx, institution, user, id, &sha256(&token), services.clock.now()).await?;
+    let now = services.clock.now();
+    services.store.add_session(tx, institution, user, id, &sha256(&token), now).await?;
+    services.store.note_sign_in(tx, institution, user, now).await?;
     Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
 }
 

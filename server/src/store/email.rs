@@ -131,6 +131,30 @@ impl Store {
         )
     }
 
+    /// Microsoft accepted the registration in use.
+    pub async fn set_registration_accepted(
+        &self,
+        institution: InstitutionId,
+        registration: RegistrationId,
+        now: Timestamp,
+    ) -> Result<()> {
+        execute!(&self.writes,
+            "UPDATE app_registrations SET verified_at = $1, problem = NULL WHERE institution_id = $2 AND id = $3";
+            now, institution, registration
+        )
+    }
+
+    /// The newest refusal for lack of consent, unless a grant was renewed or made afterwards: then it concerns one person.
+    pub async fn consent_withdrawn(&self, institution: InstitutionId) -> Result<Option<Fault>> {
+        fetch_optional!(&self.reads,
+            "SELECT problem FROM mailboxes WHERE institution_id = $1 AND problem_cause = 'consent_missing'
+             AND state = 'needs_reconnect' AND NOT EXISTS (SELECT 1 FROM mailboxes others WHERE others.institution_id = $1
+              AND others.state <> 'needs_reconnect' AND others.refreshed_at > mailboxes.problem_since)
+             ORDER BY problem_since DESC LIMIT 1";
+            institution
+        )
+    }
+
     /// Sets or clears the refusal of the registration in use.
     pub async fn set_registration_problem(
         &self,

@@ -191,9 +191,11 @@ impl Store {
         let connected_at = (state == MailboxState::Connected).then_some(now.0);
         let mut tx = self.begin().await?;
         execute!(&mut *tx,
-            "UPDATE mailboxes SET state = $1, problem = $2, next_test_at = $3, connected_at = COALESCE($4, connected_at), updated_at = $5
+            "UPDATE mailboxes SET state = $1, problem = $2, next_test_at = $3, connected_at = COALESCE($4, connected_at), updated_at = $5,
+               problem_since = CASE WHEN problem_cause = $8 THEN problem_since ELSE $5 END, problem_cause = $8
              WHERE institution_id = $6 AND id = $7";
-            state, problem, next_test_at, connected_at, now, mailbox.institution, mailbox.id
+            state, problem, next_test_at, connected_at, now, mailbox.institution, mailbox.id,
+            problem.map(|problem| problem.cause.as_str())
         )?;
         tx.mail_changed_of_mailbox(mailbox).await?;
         tx.commit().await
@@ -208,11 +210,25 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         execute!(&mut **tx,
-            "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2
+            "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2,
+               problem_cause = $4, problem_since = $2
              WHERE institution_id = $3";
-            problem, now, institution
+            problem, now, institution, problem.cause
         )?;
         tx.mail_changed_of_institution(institution).await
+    }
+
+    /// Schedules tests of the mailboxes that lacked consent: their grants may work again.
+    pub async fn test_consented_now(&self, institution: InstitutionId, now: Timestamp) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut *tx,
+            "UPDATE mailboxes SET state = 'blocked', next_test_at = $1, updated_at = $1, refresh_refusal = NULL
+             WHERE institution_id = $2 AND state = 'needs_reconnect' AND problem_cause = 'consent_missing'
+             AND refresh_token_sealed <> ''";
+            now, institution
+        )?;
+        tx.mail_changed_of_institution(institution).await?;
+        tx.commit().await
     }
 
     /// Schedules tests of the blocked mailboxes of an institution now.
@@ -237,6 +253,10 @@ impl Store {
             "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1 AND state <> 'needs_reconnect'";
             institution
         )
+    }
+
+    pub async fn people_with_mailbox(&self, institution: InstitutionId) -> Result<i64> {
+        fetch_one!(&self.reads, "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1"; institution)
     }
 
     pub async fn set_aliases(&self, mailbox: MailboxKey, aliases: &[String], now: Timestamp) -> Result<()> {
@@ -286,7 +306,7 @@ impl Store {
         fetch_all!(&self.writes,
             returning::<Mailbox>(
                 "UPDATE mailboxes SET next_test_at = $1 WHERE id IN (SELECT id FROM mailboxes
-                 WHERE state = 'blocked' AND next_test_at <= $2
+                 WHERE (state = 'blocked' OR problem_cause = 'consent_missing') AND next_test_at <= $2
              ORDER BY next_test_at LIMIT $3) AND next_test_at <= $2"
             );
             next, now, limit
@@ -325,4 +345,17 @@ impl Store {
         )?;
         Ok(rows == 1)
     }
+}
+
+/// Names the causes of problems that were stored before they had a column.
+pub(super) async fn name_causes(writes: &sqlx::AnyPool) -> Result<()> {
+    let unnamed: Vec<(MailboxId, Fault)> =
+        fetch_all!(writes, "SELECT id, problem FROM mailboxes WHERE problem IS NOT NULL AND problem_cause IS NULL")?;
+    for (id, problem) in unnamed {
+        execute!(writes,
+            "UPDATE mailboxes SET problem_cause = $1, problem_since = updated_at WHERE id = $2";
+            problem.cause, id
+        )?;
+    }
+    Ok(())
 }

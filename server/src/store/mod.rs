@@ -10,10 +10,12 @@ mod email;
 mod events;
 mod health;
 mod inbox;
+mod invitation_lists;
 mod leases;
 mod mailboxes;
 mod outbox;
 mod people;
+mod people_list;
 mod quotas;
 mod sessions;
 mod sql;
@@ -33,6 +35,7 @@ pub use email::{EmailSettings, GuideRow, Registration, Slot};
 pub use events::{Event, subscribe};
 pub use health::Health;
 pub use inbox::{FlagChange, FolderChange, FolderRow};
+pub use invitation_lists::{InvitationListRow, ToInvite};
 pub use leases::Lease;
 pub use mailboxes::{Mailbox, MailboxKey, NewMailbox};
 pub use outbox::{
@@ -40,6 +43,7 @@ pub use outbox::{
     statements_of_constant_time,
 };
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
+pub use people_list::ListedUser;
 pub use sessions::SessionRow;
 pub use transaction::Tx;
 
@@ -123,6 +127,7 @@ impl Store {
     pub async fn open(url: &str, space: DiskSpace) -> Result<Self> {
         let backend::Pools { reads, writes, groups, backend } = backend::connect(url, space.limit).await?;
         sqlx::migrate!("./migrations").run(&writes).await?;
+        mailboxes::name_causes(&writes).await?;
         let channel = events::EventChannel::open((backend == DatabaseKind::Postgres).then_some(url), &writes).await?;
         let watch = health::Watch::begin((*writes.connect_options()).clone(), backend, space).await;
         let writer = writer::Writer::start(groups, backend, channel.clone());

@@ -16,10 +16,13 @@ pub struct InstitutionRow {
 pub struct User {
     pub id: UserId,
     pub address: String,
+    pub name: String,
     pub role: Role,
     /// Argon2id hash (PHC string), once a password is set.
     pub password_hash: Option<String>,
     pub disabled_at: Option<Timestamp>,
+    /// The day of the last sign-in.
+    pub last_sign_in_at: Option<Timestamp>,
 }
 
 /// An invitation link, without its token.
@@ -30,8 +33,8 @@ pub struct Invitation {
 }
 
 columns!(InstitutionRow: id, slug, name);
-columns!(User: id = "users.id", address, role, password_hash, disabled_at);
-columns!(Invitation: user = "users.id, address, role, password_hash, disabled_at", expires_at);
+columns!(User: id = "users.id", address, name, role, password_hash, disabled_at, last_sign_in_at);
+columns!(Invitation: user = "users.id, address, name, role, password_hash, disabled_at, last_sign_in_at", expires_at);
 
 pub struct NewInvitation<'a> {
     pub id: uuid::Uuid,
@@ -65,9 +68,17 @@ impl Store {
     /// Fails with a duplicate if the address has an account.
     pub async fn add_user(&self, tx: &mut Tx, institution: InstitutionId, new: &User, now: Timestamp) -> Result<()> {
         execute!(&mut **tx,
-            "INSERT INTO users (id, institution_id, address, address_key, role, password_hash, disabled_at, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)";
-            new.id, institution, new.address, new.address.to_lowercase(), new.role, new.password_hash, now
+            "INSERT INTO users (id, institution_id, address, address_key, name, name_key, role, password_hash, disabled_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9)";
+            new.id, institution, new.address, new.address.to_lowercase(), new.name, new.name.to_lowercase(), new.role,
+            new.password_hash, now
+        )
+    }
+
+    pub async fn set_name(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId, name: &str) -> Result<()> {
+        execute!(&mut **tx,
+            "UPDATE users SET name = $1, name_key = $2 WHERE institution_id = $3 AND id = $4";
+            name, name.to_lowercase(), institution, user_id
         )
     }
 
@@ -87,6 +98,36 @@ impl Store {
             select::<User>("FROM users WHERE institution_id = $1 AND id = $2");
             institution, user_id
         )
+    }
+
+    /// Id of the account of an address, as a transaction sees it.
+    pub async fn user_of_address(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        address: &str,
+    ) -> Result<Option<UserId>> {
+        fetch_optional!(&mut **tx,
+            "SELECT id FROM users WHERE institution_id = $1 AND address_key = $2";
+            institution, address.to_lowercase()
+        )
+    }
+
+    /// An account as a transaction sees it.
+    pub async fn user_within(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
+        fetch_optional!(&mut **tx,
+            select::<User>("FROM users WHERE institution_id = $1 AND id = $2");
+            institution, user_id
+        )
+    }
+
+    /// Whether a mailbox of the person is connected or only blocked.
+    pub async fn works_for(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
+        let working: i64 = fetch_one!(&mut **tx,
+            "SELECT COUNT(*) FROM mailboxes WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' AND state <> 'needs_reconnect'";
+            institution, user_id
+        )?;
+        Ok(working > 0)
     }
 
     pub async fn set_password(

@@ -31,6 +31,14 @@ impl Store {
         )
     }
 
+    /// Messages of an institution that wait: of people and notifications.
+    pub async fn queue_length(&self, institution: InstitutionId) -> Result<i64> {
+        fetch_one!(&self.reads,
+            "SELECT COUNT(*) FROM deliveries WHERE institution_id = $1 AND state IN ('queued', 'deferred', 'sending')";
+            institution
+        )
+    }
+
     pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
         fetch_one!(&self.reads,
             select::<Usage>("FROM (SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries

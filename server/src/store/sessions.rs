@@ -24,7 +24,7 @@ pub struct SessionRow {
     pub mail_locked: bool,
 }
 
-columns!(SessionRow: id = "s.id", created_at = "s.created_at", seen_at, user = "u.id, address, role, CAST(NULL AS TEXT), disabled_at",
+columns!(SessionRow: id = "s.id", created_at = "s.created_at", seen_at, user = "u.id, address, name, role, CAST(NULL AS TEXT), disabled_at, last_sign_in_at",
     mail_locked = "CAST(CASE WHEN mail_lock IS NULL THEN 0 ELSE 1 END AS BIGINT)");
 
 impl Store {
@@ -286,6 +286,18 @@ impl Store {
                window_started_at = CASE WHEN sign_in_failures.window_started_at < $3 THEN $2 ELSE sign_in_failures.window_started_at END
              RETURNING failures, window_started_at";
             subject, now, window_before
+        )
+    }
+
+    /// Counts links within a window. Returns their number.
+    pub async fn count_links(&self, subject: &str, more: i64, now: Timestamp, window_before: Timestamp) -> Result<i64> {
+        fetch_one!(&self.writes,
+            "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, $4)
+             ON CONFLICT (subject) DO UPDATE SET
+               failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN $4 ELSE sign_in_failures.failures + $4 END,
+               window_started_at = CASE WHEN sign_in_failures.window_started_at < $3 THEN $2 ELSE sign_in_failures.window_started_at END
+             RETURNING failures";
+            subject, now, window_before, more
         )
     }
 

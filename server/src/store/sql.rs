@@ -4,8 +4,8 @@
 
 use app::model::{
     AttachmentId, AttemptId, AttemptKind, CheckKind, CheckStatus, ClientId, DeliveryId, DeliveryState, DraftId,
-    FolderRole, GuideStep, InstitutionId, MailboxId, MailboxState, Outcome, Provider, RecipientKind, RecipientState,
-    RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
+    FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId, MailboxState, Outcome, Provider,
+    RecipientKind, RecipientState, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Decode, Row, Type};
@@ -198,7 +198,7 @@ macro_rules! ids {
     )*};
 }
 ids!(
-    AttachmentId AttemptId ClientId TenantId DeliveryId DraftId InstitutionId MailboxId RegistrationId SessionId
+    InvitationListId AttachmentId AttemptId ClientId TenantId DeliveryId DraftId InstitutionId MailboxId RegistrationId SessionId
     UserId
 );
 
@@ -233,7 +233,7 @@ macro_rules! named {
     )*};
 }
 named!(
-    AttemptKind CheckKind CheckStatus DeliveryState FolderRole GuideStep MailboxState Outcome Provider
+    AttemptKind CheckKind CheckStatus DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
     RecipientKind RecipientState Role Stage
 );
 

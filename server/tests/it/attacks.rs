@@ -308,7 +308,7 @@ async fn quotas_have_no_gaps() {
     let person = seat.user.to_string();
     for number in 0..4 {
         let page = says(&admin, "/api/renew_invitation", "user", &person).await;
-        assert_eq!(page.contains("the limit of this server"), number >= 2, "{number}");
+        assert_eq!(page.contains("and this server allows"), number >= 2, "{number}");
     }
     // A refused request stores nothing of its body.
     for path in ["/api/invite", "/api/configure_and_test", "/api/set_aliases"] {

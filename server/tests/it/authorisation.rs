@@ -56,6 +56,9 @@ async fn every_page() {
         ("/institution/config/general/email", [Login, Forbidden, Open, Login]),
         (&notification, [Login, Missing, Open, Login]),
         ("/institution/users", [Login, Forbidden, Open, Login]),
+        ("/institution/users/invite", [Login, Forbidden, Open, Login]),
+        ("/institution/users/invite/00000000-0000-0000-0000-000000000000", [Login, Forbidden, Missing, Login]),
+        ("/institution/users/00000000-0000-0000-0000-000000000000", [Login, Forbidden, Missing, Login]),
         ("/account/email", [Login, Open, Open, Login]),
         ("/account/email/attempts", [Login, Open, Open, Login]),
         ("/institution/config/general/email/attempts", [Login, Forbidden, Open, Login]),
@@ -177,6 +180,11 @@ async fn every_server_function() {
         ("look_for_message", May::SignedIn, vec![("delivery", id)]),
         ("complete_sign_in", May::Everybody, vec![("state", "x"), ("plain", "1")]),
         ("invite", May::Administrators, vec![("email", "bad"), ("role", "user")]),
+        ("people_action", May::Administrators, vec![("action", "remind"), ("users[0]", id)]),
+        ("set_name", May::Administrators, vec![("user", id), ("name", "Ann")]),
+        ("list_invitations", May::Administrators, vec![("people", "bad"), ("role", "user")]),
+        ("confirm_invitations", May::Administrators, vec![("list", id)]),
+        ("discard_invitations", May::Administrators, vec![("list", id)]),
         ("renew_invitation", May::Administrators, vec![("user", id)]),
         ("set_role", May::Administrators, vec![("user", id), ("role", "user")]),
         ("set_disabled", May::Administrators, vec![("user", id), ("disabled", "true")]),
@@ -204,7 +212,7 @@ async fn every_server_function() {
     }
     // Islands get a status; forms get a redirect and a message.
     let by_island = ["set_guide_step", "run_checks", "save_draft", "attach_files"];
-    let with_files = ["send_message", "attach_files"];
+    let with_files = ["send_message", "attach_files", "list_invitations"];
     for (name, may, fields) in &table {
         let [nobody, user, admin, foreign] =
             [Browser::new(&world), Browser::new(&world), Browser::new(&world), Browser::new(&world)];

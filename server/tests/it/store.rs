@@ -41,6 +41,8 @@ pub async fn seed(database: &Database) -> Seed {
         role: Role::Administrator,
         password_hash: Some("hash".into()),
         disabled_at: None,
+        name: String::new(),
+        last_sign_in_at: None,
     };
     store.add_user(&mut tx, one, &new, NOW).await.unwrap();
     tx.commit().await.unwrap();
@@ -93,6 +95,8 @@ async fn addresses_are_unique_without_case_and_only_within_an_institution() {
             role: Role::User,
             password_hash: None,
             disabled_at: None,
+            name: String::new(),
+            last_sign_in_at: None,
         };
         let mut tx = seed.store.begin().await.unwrap();
         assert!(seed.store.add_user(&mut tx, seed.one, &again, NOW).await.unwrap_err().is_duplicate());
@@ -195,6 +199,8 @@ async fn the_last_administrator_is_counted_right() {
             role: Role::Administrator,
             password_hash: None,
             disabled_at: None,
+            name: String::new(),
+            last_sign_in_at: None,
         };
         seed.store.add_user(&mut tx, seed.one, &other, NOW).await.unwrap();
         assert_eq!(
@@ -260,6 +266,8 @@ async fn a_mailbox_belongs_to_one_person_and_rotation_does_not_overwrite() {
             role: Role::User,
             password_hash: None,
             disabled_at: None,
+            name: String::new(),
+            last_sign_in_at: None,
         };
         let mut tx = seed.store.begin().await.unwrap();
         seed.store.add_user(&mut tx, seed.one, &other, NOW).await.unwrap();

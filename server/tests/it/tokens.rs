@@ -314,7 +314,7 @@ async fn a_refused_registration_is_one_incident() {
             let world = world.sandbox.world();
             let all: Vec<String> =
                 world.mails().iter().map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect();
-            all.iter().filter(|raw| raw.contains("Subject: Microsoft rejected our app's credentials")).count()
+            all.iter().filter(|raw| raw.contains("Subject: Email is stopped: The Client Secret has expired")).count()
         };
         for _ in 0..2 {
             world.services.sweep_once().await.unwrap();
@@ -324,7 +324,7 @@ async fn a_refused_registration_is_one_incident() {
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "admin@demo.example").await;
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
-        assert!(home.contains("Microsoft rejected our app's credentials."));
+        assert!(home.contains("The Client Secret has expired."));
         for seat in &seats {
             let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
             assert_eq!(mailbox.state, MailboxState::Connected, "nobody has to connect again");
@@ -332,7 +332,7 @@ async fn a_refused_registration_is_one_incident() {
         world.sandbox.world().faults.secret_expired = false;
         ask().await;
         let home = browser.get(&world.url("demo", "/")).await.text().await.unwrap();
-        assert!(!home.contains("Microsoft rejected our app's credentials."));
+        assert!(!home.contains("The Client Secret has expired."));
 
         // A flapping problem is one incident; the next incident is notified, however short the first was.
         for (hours, mails) in [(1, 1), (24, 2)] {

@@ -148,6 +148,8 @@ async fn transactions_that_change_the_mail_of_the_same_users_do_not_block_each_o
             role: Role::User,
             password_hash: None,
             disabled_at: None,
+            name: String::new(),
+            last_sign_in_at: None,
         };
         let mut tx = seed.store.begin().await.unwrap();
         seed.store.add_user(&mut tx, seed.one, &other, NOW).await.unwrap();

@@ -17,6 +17,7 @@ pub(super) static CAUSES: &[Cause] = &[
             say(
                 "In the Entra portal open the app registration, Certificates & secrets, and create a new client secret.",
             ),
+            link("That page of your app:", "{portal_secrets}"),
             say(
                 "Copy its Value immediately (not the Secret ID beside it), paste it under Client Secret in Entrepost, then Save.",
             ),
@@ -33,6 +34,7 @@ pub(super) static CAUSES: &[Cause] = &[
             say(
                 "In the Entra portal open the app registration, Certificates & secrets, and create a new client secret.",
             ),
+            link("That page of your app:", "{portal_secrets}"),
             say("Copy its Value, paste it under Client Secret in Entrepost, enter its expiry, then Save."),
         ],
     ),
@@ -45,6 +47,7 @@ pub(super) static CAUSES: &[Cause] = &[
         TestAgain,
         &[
             say("In the Entra portal open App registrations, your app, Overview."),
+            link("That page of your app:", "{portal_overview}"),
             say("Copy Application (client) ID and Directory (tenant) ID from that one page into Entrepost, then Save."),
         ],
     ),

@@ -1,14 +1,15 @@
 //! Alerts: emails to administrators about what they must fix, once per incident.
 
 use app::backend::Institution;
-use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, SecretExpiry};
+use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, in_days};
 
 use crate::diagnosis::Reader;
 use crate::service::Services;
-use crate::store::{InstitutionRow, Slot, StoreError};
+use crate::service::email_state::Found;
+use crate::store::{InstitutionRow, StoreError};
 
 /// Days before the expiry of a secret at which administrators are reminded.
-pub(in crate::service) const REMIND_DAYS: [i64; 4] = [30, 14, 7, 1];
+const REMIND_DAYS: [i64; 7] = [60, 30, 14, 7, 3, 1, 0];
 
 struct Alert {
     incident: String,
@@ -55,39 +56,33 @@ impl Services {
                 });
             }
         }
-        if let Some((registration, problem)) = self.store.registration_problem(row.id).await? {
-            let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
-            let diagnosis = problem.explain(&reader);
-            alerts.push(Alert {
-                // Each registration is an incident of its own.
-                incident: format!("refused {registration}"),
-                subject: "Microsoft rejected our app's credentials".into(),
-                text: format!(
-                    "{} {}\n\nNo one at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",
-                    diagnosis.title, diagnosis.summary
-                ),
-            });
-        }
-        let registration = self.store.registration(row.id, Slot::Current).await?;
-        let expiry = registration.and_then(|current| current.secret_expires_on);
-        let days = expiry.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
-        if let (Some(date), Some(days)) = (expiry, days.map(|date| date.days_left(self.clock.now()))) {
-            let renew = format!(
-                "Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect immediately for everyone. No one has to sign in again.\n"
-            );
-            if days < 0 {
+        self.check_past_secret(row).await?;
+        match self.find_email_state(row.id).await? {
+            Found::Stopped { fault, registration } => {
+                let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
+                let diagnosis = fault.explain(&reader);
                 alerts.push(Alert {
-                    incident: format!("expired {date}"),
-                    subject: "The Client Secret has expired".into(),
-                    text: format!("No one can connect, and mail stops. {renew}"),
-                });
-            } else if let Some(reminder) = REMIND_DAYS.into_iter().filter(|reminder| days <= *reminder).min() {
-                alerts.push(Alert {
-                    incident: format!("expires {date} {reminder}"),
-                    subject: format!("The Client Secret expires on {date}"),
-                    text: format!("When it expires, mail stops. {renew}"),
+                    // Each registration is an incident of its own.
+                    incident: format!("refused {}", registration.id),
+                    subject: format!("Email is stopped: {}", diagnosis.title.trim_end_matches('.')),
+                    text: format!(
+                        "{} {}\n\nNo one at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",
+                        diagnosis.title, diagnosis.summary
+                    ),
                 });
             }
+            Found::Works { days_left: Some(days), secret_expires_on: Some(date), .. } if days >= 0 => {
+                if let Some(reminder) = REMIND_DAYS.into_iter().filter(|reminder| days <= *reminder).min() {
+                    alerts.push(Alert {
+                        incident: format!("expires {date} {reminder}"),
+                        subject: format!("The Client Secret expires {}", in_days(days)),
+                        text: format!(
+                            "It expires on {date}. When it expires, mail stops. Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect immediately for everyone. No one has to sign in again.\n"
+                        ),
+                    });
+                }
+            }
+            _ => {}
         }
         Ok(alerts)
     }

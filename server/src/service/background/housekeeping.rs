@@ -69,6 +69,7 @@ impl Services {
                 tracing::warn!(mailbox = %mailbox.id, "cannot renew a grant: {error}");
             }
         }
+        self.invite_waiting().await?;
         self.alert_once().await
     }
 

@@ -122,17 +122,13 @@ impl EmailConfig for Handle {
             redirect_uri: self.redirect_uri(&admin.institution().public_url),
             consent_link: self.consent_link(admin.institution()).await?,
             registration: current.as_ref().map(|current| self.registration_view(current)),
-            refused: self
-                .store
-                .registration_problem(institution)
-                .await?
-                .map(|(_, problem)| problem.explain(&self.reader(admin, ""))),
+            state: self.email_state(admin).await?,
             waiting: waiting.as_ref().map(|waiting| self.registration_view(waiting)),
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,
             guide,
             secret_lifetimes: SecretExpiry::choices(self.clock.now()),
-            in_global_cloud: self.config.microsoft.authority.host_str() == Some("login.microsoftonline.com"),
+            in_global_cloud: self.in_global_cloud(),
             switches_here: self.switches_here(admin, &mailboxes).await?,
             switches_command: switch_on(std::iter::once(admin.address())),
             own_mailbox_connected: own.into_iter().any(|mailbox| mailbox.state == MailboxState::Connected),

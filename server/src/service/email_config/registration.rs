@@ -22,7 +22,7 @@ enum Verdict {
 }
 
 /// Causes that concern the registration itself.
-const REFUSES_ALL: [&str; 4] = ["secret_wrong", "secret_expired", "client_unknown", "app_disabled"];
+const REFUSES_ALL: [&str; 5] = ["secret_wrong", "secret_expired", "client_unknown", "tenant_unknown", "app_disabled"];
 
 impl Services {
     async fn ask_microsoft(&self, client_id: ClientId, tenant: &Tenant, secret: &Secret) -> Verdict {
@@ -301,6 +301,9 @@ impl Services {
         let secret = self.vault.open(&secret_place(&candidate), &candidate.secret_sealed)?;
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
+                if !beside {
+                    self.store.set_registration_problem(institution, Some(&fault), self.clock.now()).await?;
+                }
                 let mut flash = self.refused(admin, &fault);
                 // The diagnosis next to it gives the reason.
                 flash.notice = Some(Notice::new(

@@ -267,6 +267,7 @@ impl Services {
         self.store.finish_attempt(attempt.institution, attempt.id, outcome, self.clock.now()).await?;
         if granted {
             self.prove_steps(attempt.institution, &[GuideStep::Consent]).await?;
+            self.store.test_consented_now(user.institution().id, self.clock.now()).await?;
             let text = "Microsoft says consent was granted for everyone. Connecting a mailbox confirms it.";
             return Ok(to_config(Notice::new(Tone::Success, "Admin consent granted.", text)));
         }

@@ -220,6 +220,7 @@ impl World {
                 let person = AddPerson {
                     institution: row.id,
                     address: &address,
+                    name: "",
                     role,
                     password: Some(PASSWORD),
                     announce: None,
@@ -243,8 +244,14 @@ impl World {
     pub async fn newcomer(&self, address: &str) -> Seat {
         let institution = self.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
         let parsed = EmailAddress::parse(address).unwrap();
-        let person =
-            AddPerson { institution, address: &parsed, role: Role::User, password: Some(PASSWORD), announce: None };
+        let person = AddPerson {
+            institution,
+            address: &parsed,
+            name: "",
+            role: Role::User,
+            password: Some(PASSWORD),
+            announce: None,
+        };
         self.services.add_person(&person).await.unwrap();
         self.sandbox.world().add_account(address, address);
         self.seat(address).await

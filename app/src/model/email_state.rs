@@ -1,0 +1,92 @@
+//! What email of an institution can do now: one value for the home page, the configuration page and the sheet of each mailbox.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Diagnosis, Notice, Timestamp, Tone, in_days, people};
+
+/// From so many days before its expiry on, a secret is a warning.
+pub const EXPIRES_SOON_DAYS: i64 = 30;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EmailState {
+    NotSetUp,
+    /// Saved while Microsoft did not answer.
+    Unchecked,
+    Works {
+        accepted_at: Timestamp,
+        /// Until the secret expires. Negative: the date has passed, but Microsoft accepted the secret afterwards.
+        days_left: Option<i64>,
+    },
+    Stopped(Box<Stopped>),
+}
+
+/// Nobody can send or receive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    pub why: Diagnosis,
+    /// People with a mailbox.
+    pub people: i64,
+    pub last_accepted: Option<Timestamp>,
+}
+
+impl Stopped {
+    /// The field of the configuration page that fixes it.
+    pub fn field(&self) -> Option<&'static str> {
+        match self.why.cause.as_str() {
+            "secret_wrong" | "secret_expired" => Some("client_secret"),
+            "client_unknown" | "ids_swapped" => Some("client_id"),
+            "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => Some("tenant_id"),
+            _ => None,
+        }
+    }
+}
+
+impl EmailState {
+    pub fn stopped(&self) -> Option<&Stopped> {
+        match self {
+            Self::Stopped(stopped) => Some(stopped),
+            _ => None,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotSetUp => "not_set_up",
+            Self::Unchecked => "unchecked",
+            Self::Works { .. } => "works",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+
+    /// The state in words, the same on every page.
+    pub fn notice(&self) -> Notice {
+        match self {
+            Self::NotSetUp => Notice::new(
+                Tone::Warning,
+                "Set up email first.",
+                "Choose MS Exchange Online and paste the three values of your app registration.",
+            ),
+            Self::Unchecked => {
+                Notice::new(Tone::Warning, "Saved, but not checked.", "Microsoft hasn't accepted these values yet.")
+            }
+            Self::Works { days_left: Some(days), .. } if *days < 0 => Notice::new(
+                Tone::Warning,
+                "Microsoft still accepts the Client Secret.",
+                "The date under Secret expires on has passed. Enter the date that Entra shows.",
+            ),
+            Self::Works { days_left: Some(days), .. } if *days <= EXPIRES_SOON_DAYS => Notice::new(
+                Tone::Warning,
+                format!("The Client Secret expires {}.", in_days(*days)),
+                "Create a new one in Entra and paste its Value. It takes effect immediately for everyone.",
+            ),
+            Self::Works { .. } => Notice::new(Tone::Success, "Microsoft accepted the credentials.", ""),
+            Self::Stopped(stopped) => {
+                let concerned = match stopped.people {
+                    0 => "No one can connect a mailbox until this is fixed.".to_owned(),
+                    count => format!("Email is stopped for {}. Waiting messages stay queued.", people(count)),
+                };
+                Notice::new(Tone::Problem, stopped.why.title.clone(), format!("{} {concerned}", stopped.why.summary))
+            }
+        }
+    }
+}

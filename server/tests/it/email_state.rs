@@ -1,0 +1,130 @@
+//! One state of email for the home page and the configuration page, whatever breaks.
+
+use app::model::MailboxState;
+use server::clock::Clock;
+use server::store::Slot;
+
+use crate::common::{Browser, Database, Seat, World};
+
+const CONFIG: &str = "/institution/config/general/email";
+
+/// The state and the title of the strip, as both pages show it.
+async fn shown(world: &World, admin: &Browser) -> (String, String) {
+    let between = |text: &str, from: &str, to: &str| -> String {
+        let rest = text.split_once(from).unwrap_or_else(|| panic!("no {from} in {text}")).1;
+        rest.split_once(to).unwrap().0.to_owned()
+    };
+    let config = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+    let state = between(&config, "data-email-state=\"", "\"");
+    assert_eq!(state, between(&home, "data-email-state=\"", "\""), "both pages read one value");
+    let strip = between(&config, "data-email-state=", "</div>");
+    let title =
+        between(&strip, "</span>", "</p>").rsplit("</span>").next().unwrap().replace("<!>", "").trim().to_owned();
+    let is_well = title == "Microsoft accepted the credentials.";
+    assert_eq!(is_well, !home.contains(&title), "{state}: {title}: {home}");
+    (state, title)
+}
+
+async fn proves(world: &World, seat: &Seat) -> bool {
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
+    world.services.tokens.forget(seat.mailbox);
+    world.services.tokens.prove(&mailbox).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn home_and_configuration_agree_however_the_registration_breaks() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        assert_eq!(shown(&world, &admin).await.0, "works");
+        let (client, tenant, secret) = {
+            let world = world.sandbox.world();
+            (world.app.client_id, world.tenant_id, world.app.secret_value.clone())
+        };
+        for (how, title) in [
+            ("secret expired", "The Client Secret has expired."),
+            ("another secret", "The Client Secret is wrong."),
+            ("app gone", "The Client ID is not known in this tenant."),
+            ("tenant gone", "The Tenant ID is wrong."),
+            ("app disabled", "The institution's app is disabled at Microsoft."),
+            ("consent withdrawn", "An administrator must allow the app first."),
+        ] {
+            {
+                let mut world = world.sandbox.world();
+                match how {
+                    "secret expired" => world.faults.secret_expired = true,
+                    "another secret" => world.app.secret_value = "another~secret".into(),
+                    "app gone" => world.app.client_id = uuid::Uuid::from_u128(7),
+                    "tenant gone" => world.tenant_id = uuid::Uuid::from_u128(7),
+                    "app disabled" => world.faults.token_error = 7_000_112,
+                    _ => world.faults.token_error = 65001,
+                }
+            }
+            assert!(!proves(&world, &seat).await, "{how}");
+            let (state, said) = shown(&world, &admin).await;
+            assert_eq!(state, "stopped", "{how}");
+            assert!(said.starts_with(title) || said == title, "{how}: {said}");
+            let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+            assert!(page.contains("Email is stopped for 1 person."), "{how}: {page}");
+            {
+                let mut world = world.sandbox.world();
+                world.faults = sandbox::Faults::default();
+                (world.app.client_id, world.tenant_id, world.app.secret_value) = (client, tenant, secret.clone());
+            }
+            if how == "consent withdrawn" {
+                // Nobody signs in again: the grant is tried by itself.
+                let store = &world.services.store;
+                store.test_consented_now(seat.institution, world.clock.now()).await.unwrap();
+                world.services.sweep_once().await.unwrap();
+                let state = async || store.mailbox(seat.key()).await.unwrap().unwrap().state;
+                world.until(async || state().await == MailboxState::Connected).await;
+            } else {
+                assert!(proves(&world, &seat).await, "{how}");
+            }
+            assert_eq!(shown(&world, &admin).await.0, "works", "after {how}");
+        }
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_date_that_passes_is_checked_with_microsoft() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let (database, clock) = (Database::sqlite(), Clock::manual(Clock::system().now()));
+    let world = World::start_with(&database, clock.clone(), &[]).await;
+    let mailbox = world.seat("user@demo.example").await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let store = &world.services.store;
+    let set = async |days: i64| {
+        let today = time::OffsetDateTime::from_unix_timestamp(clock.now().0 / 1000).unwrap().date();
+        let mut registration = store.registration(mailbox.institution, Slot::Current).await.unwrap().unwrap();
+        registration.secret_expires_on = Some((today + time::Duration::days(days)).to_string());
+        registration.verified_at = Some(clock.now());
+        let mut tx = store.begin().await.unwrap();
+        store.put_registration(&mut tx, mailbox.institution, Slot::Current, &registration, clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    set(3).await;
+    assert_eq!(shown(&world, &admin).await.1, "The Client Secret expires in 3 days.");
+    clock.advance_ms(5 * DAY_MS);
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    assert_eq!(shown(&world, &admin).await.0, "stopped", "as the date says");
+    world.services.sweep_once().await.unwrap();
+    assert_eq!(shown(&world, &admin).await.1, "Microsoft still accepts the Client Secret.");
+    set(3).await;
+    clock.advance_ms(5 * DAY_MS);
+    world.sandbox.world().faults.secret_expired = true;
+    world.services.sweep_once().await.unwrap();
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let (state, title) = shown(&world, &admin).await;
+    assert_eq!((state.as_str(), title.as_str()), ("stopped", "The Client Secret has expired."));
+    let before = world.sandbox.world().token_requests.clone();
+    world.services.sweep_once().await.unwrap();
+    assert_eq!(world.sandbox.world().token_requests, before, "what is known is not asked again");
+}

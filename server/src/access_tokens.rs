@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::model::{ClientId, MailboxId, MailboxState, Timestamp};
+use app::model::{ClientId, MailboxId, MailboxState, RegistrationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use tokio_util::task::TaskTracker;
@@ -360,7 +360,7 @@ impl Tokens {
         let refresh = self.vault.open(&grant_place(key.id), &mailbox.refresh_token_sealed)?;
         let granted = match self.entra.refresh(&credentials, &refresh).await {
             Ok(granted) => granted,
-            Err(error) => return Err(self.note_refusal(&mailbox, error).await?),
+            Err(error) => return Err(self.note_refusal(&mailbox, registration.id, error).await?),
         };
         // First: nothing may come between the answer and storing it.
         if let Some(rotated) = &granted.refresh {
@@ -371,12 +371,12 @@ impl Tokens {
             let stored = self.store.rotate_grant(&mut tx, key, &sealed, version, self.clock.now()).await?;
             tx.commit().await?;
             if !stored {
-                self.store.set_registration_problem(key.institution, None, self.clock.now()).await?;
+                self.store.set_registration_problem(key.institution, registration.id, None, self.clock.now()).await?;
                 // The person may have connected again with another account: then this token must not be cached.
                 return Ok(AccessToken::from(&granted));
             }
         }
-        self.store.set_registration_problem(key.institution, None, self.clock.now()).await?;
+        self.store.set_registration_problem(key.institution, registration.id, None, self.clock.now()).await?;
         if mailbox.refresh_refusal.is_some() {
             self.store.set_refresh_refusal(key, None).await?;
         }
@@ -387,7 +387,12 @@ impl Tokens {
     }
 
     /// Applies a refusal to the mailbox, and to the next callers.
-    async fn note_refusal(&self, mailbox: &Mailbox, error: IdentityError) -> Result<TokenError, StoreError> {
+    async fn note_refusal(
+        &self,
+        mailbox: &Mailbox,
+        registration: RegistrationId,
+        error: IdentityError,
+    ) -> Result<TokenError, StoreError> {
         let now = self.clock.now();
         // The person may have connected again meanwhile: the refused grant is outdated then.
         let newest = self.store.mailbox(mailbox.key()).await?;
@@ -404,7 +409,7 @@ impl Tokens {
         }
         if error.is_of_registration() {
             let problem = Fault::identity(&error, now);
-            self.store.set_registration_problem(mailbox.institution, Some(&problem), now).await?;
+            self.store.set_registration_problem(mailbox.institution, registration, Some(&problem), now).await?;
         }
         let count = Refused::of(mailbox).map_or(0, |before| before.count.saturating_add(1));
         let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);

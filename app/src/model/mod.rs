@@ -42,7 +42,7 @@ pub use message::{
 pub use path::*;
 pub use people::{
     InvitationList, ListedPerson, ListedState, MOST_LISTED, PeopleAction, PeopleOrder, PeoplePage, PeopleQuery,
-    PersonRow, PersonState, read_people,
+    PersonRow, PersonState, person_name, read_people,
 };
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId, portal_page};
 pub use settings::{

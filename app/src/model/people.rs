@@ -228,7 +228,8 @@ pub fn read_people(text: &str, role: Role) -> Vec<ListedPerson> {
             }
         }
         people.push(person);
-        if people.len() == MOST_LISTED {
+        // One more, so that it is seen.
+        if people.len() > MOST_LISTED {
             break;
         }
     }
@@ -244,8 +245,9 @@ fn lines(text: &str) -> Vec<String> {
             continue;
         }
         let parts = cells(line);
-        let several = parts.iter().filter(|part| part.contains('@')).count() > 1;
-        if several {
+        let given: Vec<&String> = parts.iter().filter(|part| !part.is_empty()).collect();
+        // A name with two addresses is one person.
+        if given.len() > 1 && given.iter().all(|part| part.contains('@')) {
             all.extend(parts.into_iter().filter(|part| !part.is_empty()));
         } else {
             all.push(line.to_owned());
@@ -303,10 +305,13 @@ fn read_line(line: &str, role: Role) -> ListedPerson {
             Some((before, rest)) => (before.trim().to_owned(), rest.trim_end_matches('>').trim().to_owned()),
             None => (String::new(), cell.clone()),
         };
-        let found = super::EmailAddress::parse(&inner).ok().filter(|_| address.is_none());
-        match (found, role_named(&cell)) {
+        match (super::EmailAddress::parse(&inner).ok(), role_named(&cell)) {
             (Some(found), _) => {
-                address = Some(found.to_string());
+                // Of a sign-in name and an address, directories have the address last or outside onmicrosoft.com.
+                let found = found.to_string();
+                if !found.to_lowercase().ends_with(".onmicrosoft.com") || address.is_none() {
+                    address = Some(found);
+                }
                 name.push(before);
             }
             (None, Some(role)) if given.is_none() => given = Some(role),
@@ -317,11 +322,16 @@ fn read_line(line: &str, role: Role) -> ListedPerson {
     let state = if address.is_some() { ListedState::New } else { ListedState::NotAnAddress };
     ListedPerson {
         line: line.replace(char::is_control, " ").chars().take(300).collect(),
-        name: name.chars().filter(|c| !c.is_control()).take(100).collect(),
+        name: person_name(&name),
         address: address.unwrap_or_default(),
         role: given.unwrap_or(role),
         state,
     }
+}
+
+/// A person's name as it is stored.
+pub fn person_name(text: &str) -> String {
+    text.trim().chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 fn role_named(text: &str) -> Option<Role> {
@@ -367,6 +377,12 @@ mod tests {
         assert_eq!(read("ann@school.example, bob@school.example; cy@school.example").len(), 3);
         assert_eq!(read("Ann <ann@school.example>, Bob <bob@school.example>").len(), 2);
         assert_eq!(read("ann@school.example,Admin")[0].2, Role::Administrator);
+        for text in [
+            "displayName,userPrincipalName,mail\nAnn Brook,ann@school.onmicrosoft.com,ann@school.example",
+            "Ann Brook;ann@school.example;ann@school.onmicrosoft.com",
+        ] {
+            assert_eq!(read(text), [ann("Ann Brook")], "{text:?}");
+        }
         assert_eq!(
             read("ann@school.example\nAnn Brook,ANN@school.example"),
             [ann("Ann Brook")],

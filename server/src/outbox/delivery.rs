@@ -281,7 +281,7 @@ pub(super) fn no_token(error: &TokenError, now: Timestamp) -> AttemptResult {
     let answer = error.to_string();
     let outcome = match error {
         _ if error.needs_reconnect() => SendOutcome::Held { answer },
-        TokenError::Identity(error) if error.is_wrong_client() => SendOutcome::Held { answer },
+        TokenError::Identity(error) if error.is_of_registration() => SendOutcome::Held { answer },
         TokenError::Identity(error) => SendOutcome::NoToken { answer, retry_after: error.retry_after() },
         TokenError::Gone => SendOutcome::Permanent { answer },
         _ => SendOutcome::NoToken { answer, retry_after: None },

@@ -4,7 +4,7 @@ use app::backend::{Accounts, Administrator, BackendError, Cookie, Result, Signed
 use app::error::AppError;
 use app::model::{
     InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage, PeopleQuery, Role,
-    Tone, UserId, UserRow, pasted,
+    Tone, UserId, UserRow, pasted, person_name,
 };
 use async_trait::async_trait;
 
@@ -18,8 +18,6 @@ use crate::store::{Event, MailboxKey, User};
 
 /// Longest address that is looked up, in bytes (RFC 5321, 4.5.3.1.3).
 const MOST_ADDRESS: usize = 254;
-/// Longest name of a person, in characters.
-const MOST_NAME: usize = 100;
 
 impl Services {
     async fn account(&self, admin: &Administrator, user: UserId) -> Result<User> {
@@ -125,7 +123,7 @@ impl Accounts for Handle {
 
     async fn set_name(&self, admin: &Administrator, user: UserId, name: &str) -> Result<Notice> {
         let person = self.account(admin, user).await?;
-        let name: String = name.trim().chars().filter(|c| !c.is_control()).take(MOST_NAME).collect();
+        let name = person_name(name);
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.set_name(&mut tx, admin.institution().id, person.id, &name).await?;
@@ -172,7 +170,7 @@ impl Accounts for Handle {
         let new = AddPerson {
             institution: admin.institution().id,
             address: &address,
-            name: name.trim(),
+            name: &person_name(name),
             role,
             password: None,
             announce: announcer.as_ref().map(|(institution, _)| *institution),

@@ -6,7 +6,7 @@ use app::model::{EmailState, InstitutionId, Provider, SecretExpiry, Stopped, Tim
 use super::Services;
 use crate::diagnosis::{Fault, Reader};
 use crate::identity::IdentityError;
-use crate::store::{InstitutionRow, Registration, Slot, StoreError};
+use crate::store::{InstitutionRow, MailboxKey, Registration, Slot, StoreError};
 
 /// What stands in the database, without words.
 pub(super) enum Found {
@@ -87,6 +87,17 @@ impl Services {
         Ok(Reader { consent_link: self.consent_link(institution).await?, client_id, ..self.reader(user, "") })
     }
 
+    /// Renews one more grant after a mailbox lacked consent: whether it concerns one person or everyone.
+    pub(super) async fn check_consent(&self, institution: InstitutionId) -> Result<(), StoreError> {
+        let Some(id) = self.store.mailbox_to_prove_consent(institution).await? else { return Ok(()) };
+        let Some(mailbox) = self.store.mailbox(MailboxKey { institution, id }).await? else { return Ok(()) };
+        // A refusal is stored with the mailbox.
+        if let Err(error) = self.tokens.prove(&mailbox).await {
+            tracing::warn!(mailbox = %mailbox.id, "cannot renew a grant: {error}");
+        }
+        Ok(())
+    }
+
     pub(super) fn in_global_cloud(&self) -> bool {
         self.config.microsoft.authority.host_str() == Some("login.microsoftonline.com")
     }
@@ -109,7 +120,9 @@ impl Services {
         match self.entra.probe(&credentials).await {
             Ok(_) => self.store.set_registration_accepted(row.id, registration.id, now).await,
             Err(error @ IdentityError::OAuth { .. }) if !error.is_transient() => {
-                self.store.set_registration_problem(row.id, Some(&Fault::identity(&error, now)), now).await
+                self.store
+                    .set_registration_problem(row.id, registration.id, Some(&Fault::identity(&error, now)), now)
+                    .await
             }
             Err(error) => {
                 tracing::warn!("cannot check a secret whose date has passed: {error}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use app::backend::{Administrator, Institution, Result};
 use app::error::AppError;
 use app::model::{
-    EmailAddress, InvitationList, InvitationListId, ListedState, Notice, Role, Tone, people, read_people,
+    EmailAddress, InvitationList, InvitationListId, ListedState, MOST_LISTED, Notice, Role, Tone, people, read_people,
 };
 
 use super::Services;
@@ -15,10 +15,11 @@ use crate::store::{InvitationListRow, StoreError, ToInvite, Tx};
 
 /// Accounts created in one transaction.
 const AT_ONCE: i64 = 50;
+const LINKS_AT_ONCE: usize = 200;
 /// Lines shown of each kind.
 const SHOWN: i64 = 200;
 /// How long a list waits for its confirmation, and how long a finished one can be looked at, in milliseconds.
-const UNCONFIRMED_MS: i64 = 24 * 60 * 60 * 1000;
+const UNCONFIRMED_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 const FINISHED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 impl Services {
@@ -27,6 +28,10 @@ impl Services {
         let mut listed = read_people(text, role);
         if listed.is_empty() {
             let text = "Paste at least one email address, one on each line.";
+            return Err(AppError::field("people", "People to invite", text).into());
+        }
+        if listed.len() > MOST_LISTED {
+            let text = format!("At most {MOST_LISTED} people at a time. Split the list.");
             return Err(AppError::field("people", "People to invite", text).into());
         }
         let institution = admin.institution().id;
@@ -72,6 +77,9 @@ impl Services {
 
     pub(super) async fn confirm_list(self: &Arc<Self>, admin: &Administrator, id: InvitationListId) -> Result<Notice> {
         let list = self.own_list(admin, id).await?;
+        if list.confirmed_at.is_some() {
+            return Ok(Notice::new(Tone::Success, "This list was confirmed before.", ""));
+        }
         let counts = self.store.count_listed(id).await?;
         let new = counts.iter().find(|(state, _)| *state == ListedState::New).map_or(0, |(_, count)| *count);
         if new == 0 {
@@ -82,6 +90,10 @@ impl Services {
         self.still_administrator(&mut tx, admin).await?;
         let first = self.store.confirm_invitation_list(&mut tx, list.institution, id, self.clock.now()).await?;
         tx.commit().await?;
+        if !first {
+            // Another request was faster, and counted them.
+            self.uncount_invitations(admin, new).await?;
+        }
         if first {
             let (services, institution) = (Arc::clone(self), admin.institution().clone());
             self.tasks.spawn(async move {
@@ -96,7 +108,9 @@ impl Services {
     pub(super) async fn discard_list(&self, admin: &Administrator, id: InvitationListId) -> Result<Notice> {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.drop_invitation_list(&mut tx, admin.institution().id, id).await?;
+        if !self.store.drop_invitation_list(&mut tx, admin.institution().id, id).await? {
+            return Err(AppError::refused("This list was confirmed already, or is gone.").into());
+        }
         tx.commit().await?;
         Ok(Notice::new(Tone::Success, "List discarded.", "No one was invited."))
     }
@@ -172,15 +186,20 @@ impl Services {
     /// New links for those of a list who have no password, as CSV (RFC 4180): earlier links of theirs end.
     pub(super) async fn list_links(&self, admin: &Administrator, id: InvitationListId) -> Result<String> {
         let list = self.own_list(admin, id).await?;
-        let mut tx = self.store.begin().await?;
-        self.still_administrator(&mut tx, admin).await?;
+        let people = self.store.listed_without_password(id).await?;
+        self.check_invitations(admin, i64::try_from(people.len()).unwrap_or(i64::MAX)).await?;
         let mut text = String::from("name,email,link\r\n");
-        for (user, name, address) in self.store.listed_without_password(&mut tx, id).await? {
-            let token = self.put_invitation(&mut tx, list.institution, user).await?;
-            let link = invitation_link(&admin.institution().public_url, &token);
-            let _ = write!(text, "{},{},{}\r\n", cell(&name), cell(&address), cell(&link));
+        // In parts: SQLite has one writer.
+        for part in people.chunks(LINKS_AT_ONCE) {
+            let mut tx = self.store.begin().await?;
+            self.still_administrator(&mut tx, admin).await?;
+            for (user, name, address) in part {
+                let token = self.put_invitation(&mut tx, list.institution, *user).await?;
+                let link = invitation_link(&admin.institution().public_url, &token);
+                let _ = write!(text, "{},{},{}\r\n", cell(name), cell(address), cell(&link));
+            }
+            tx.commit().await?;
         }
-        tx.commit().await?;
         tracing::info!(by = %admin.user_id(), list = %id, institution = %admin.institution().slug, "an administrator downloaded new links");
         Ok(text)
     }

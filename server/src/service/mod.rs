@@ -138,6 +138,7 @@ impl Services {
 
     /// Checks inside a transaction that the user is still an administrator: the body, or Microsoft, may have taken long.
     pub(crate) async fn still_administrator(&self, tx: &mut crate::store::Tx, admin: &Administrator) -> Result<()> {
+        self.store.lock_institution(tx, admin.institution().id).await?;
         match self.still_signed_in(tx, admin).await? {
             Role::Administrator => Ok(()),
             Role::User => Err(AppError::Forbidden.into()),

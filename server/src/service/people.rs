@@ -3,7 +3,8 @@
 use app::backend::{Administrator, Institution, Result};
 use app::error::AppError;
 use app::model::{
-    ACCOUNT_PATH, Notice, PeopleAction, PeoplePage, PeopleQuery, PersonRow, Role, Tone, UserId, UserRow, people,
+    ACCOUNT_PATH, Notice, PeopleAction, PeoplePage, PeopleQuery, PersonRow, PersonState, Role, Tone, UserId, UserRow,
+    people,
 };
 
 use super::Services;
@@ -117,26 +118,16 @@ impl Services {
         let (mut done, mut skipped) = (0, Vec::new());
         for id in chosen.iter().take(PAGE) {
             let Some(person) = self.store.user(admin.institution().id, *id).await? else { continue };
-            let acted = match action {
-                PeopleAction::Remind => self.remind(admin, std::slice::from_ref(id)).await.map(|reminded| {
-                    if reminded == 0 { Err("works, is disabled, or was reminded within the last day") } else { Ok(()) }
-                })?,
-                PeopleAction::NewLink if person.disabled_at.is_some() => Err("is disabled"),
-                PeopleAction::NewLink => self.send_link(admin, &person).await.map(|sent| {
-                    if sent { Ok(()) } else { Err("no email can be sent: open the person's page to copy a link") }
-                })?,
-                PeopleAction::Disable if person.disabled_at.is_some() => Err("is disabled already"),
-                PeopleAction::Disable if person.id == admin.user_id() => Err("is you"),
-                PeopleAction::Disable => self.disable(admin, &person).await.map(Ok)?,
-                PeopleAction::Disconnect => self
-                    .disconnect_person(admin, &person)
-                    .await
-                    .map(|dropped| if dropped == 0 { Err("has no mailbox connected") } else { Ok(()) })?,
-                PeopleAction::RemindAll => Ok(()),
-            };
-            match acted {
-                Ok(()) => done += 1,
-                Err(why) => skipped.push(format!("{} {why}", person.address)),
+            match self.act_on_one(admin, action, &person).await {
+                Ok(None) => done += 1,
+                Ok(Some(why)) => skipped.push(format!("{} {why}", person.address)),
+                // What is done already is said in any case.
+                Err(error) if done > 0 => {
+                    let why = error.told(self).to_string();
+                    skipped.push(format!("{} and those after: {}", person.address, why.trim_end_matches('.')));
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         let what = match action {
@@ -150,18 +141,54 @@ impl Services {
         Ok(Notice::new(tone, format!("{}: {what}.", people(done)), left_out))
     }
 
+    /// Acts on one person, or says why not.
+    async fn act_on_one(
+        &self,
+        admin: &Administrator,
+        action: PeopleAction,
+        person: &User,
+    ) -> Result<Option<&'static str>> {
+        let but = |hindered: bool, why| hindered.then_some(why);
+        Ok(match action {
+            PeopleAction::Remind | PeopleAction::RemindAll => {
+                let reminded = self.remind(admin, std::slice::from_ref(&person.id)).await?;
+                but(reminded == 0, "works, is disabled, or was reminded within the last day")
+            }
+            PeopleAction::NewLink if person.disabled_at.is_some() => Some("is disabled"),
+            PeopleAction::NewLink => {
+                let sent = self.send_link(admin, person).await?;
+                but(!sent, "gets no email, because none can be sent: open the person's page to copy a link")
+            }
+            PeopleAction::Disable if person.disabled_at.is_some() => Some("is disabled already"),
+            PeopleAction::Disable if person.id == admin.user_id() => Some("is you"),
+            PeopleAction::Disable => self.disable(admin, person).await.map(|()| None)?,
+            PeopleAction::Disconnect => {
+                but(self.disconnect_person(admin, person).await? == 0, "has no mailbox connected")
+            }
+        })
+    }
+
     async fn remind_all(&self, admin: &Administrator) -> Result<Notice> {
         let institution = admin.institution().id;
-        let mut reminded = 0;
+        let (mut reminded, mut text) = (0, String::new());
         loop {
             let since = self.clock.now().plus_ms(-REMIND_MS);
             let next = self.store.people_to_remind(institution, since, AT_ONCE).await?;
             if next.is_empty() {
                 break;
             }
-            reminded += self.remind(admin, &next).await?;
+            match self.remind(admin, &next).await {
+                Ok(more) => reminded += more,
+                Err(error) if reminded > 0 => {
+                    text = format!("The others were not: {}", error.told(self));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let text = if reminded == 0 { "Everyone else was reminded within the last day, or is connected." } else { "" };
+        if reminded == 0 {
+            "Everyone else was reminded within the last day, or is connected.".clone_into(&mut text);
+        }
         let tone = if reminded == 0 { Tone::Warning } else { Tone::Success };
         Ok(Notice::new(tone, format!("{}: reminded.", people(reminded)), text))
     }
@@ -175,15 +202,23 @@ impl Services {
             )
             .into());
         }
+        // Those without a password get a new link.
+        let mut links = 0;
+        for id in chosen {
+            let person = self.store.user(institution.id, *id).await?;
+            links += i64::from(person.is_some_and(|person| person.password_hash.is_none()));
+        }
+        self.check_invitations(admin, links).await?;
         let (now, mut reminded) = (self.clock.now(), 0);
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         for id in chosen {
             let Some(person) = self.store.user_within(&mut tx, institution.id, *id).await? else { continue };
-            let connected = self.store.works_for(&mut tx, institution.id, *id).await?;
+            let state = self.store.person_state(&mut tx, institution.id, *id).await?;
+            let is_missing = matches!(state, PersonState::NotConnected | PersonState::NeedsReconnect);
             // A person whose mailbox works counts as reminded, so that the next search does not find them again.
             let noted = self.store.note_reminder(&mut tx, institution.id, *id, now.plus_ms(-REMIND_MS), now).await?;
-            if connected || person.disabled_at.is_some() || !noted {
+            if !is_missing || !noted {
                 continue;
             }
             let message = if person.password_hash.is_some() {
@@ -225,7 +260,7 @@ impl Services {
     async fn disconnect_person(&self, admin: &Administrator, person: &User) -> Result<usize> {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        let theirs = self.store.drop_mailboxes_of(&mut tx, admin.institution().id, person.id).await?;
+        let theirs = self.store.drop_personal_mailboxes_of(&mut tx, admin.institution().id, person.id).await?;
         tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         Ok(theirs.len())

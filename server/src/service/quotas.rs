@@ -109,14 +109,27 @@ impl Services {
         Ok(())
     }
 
+    /// Takes back what `check_invitations` counted.
+    pub(super) async fn uncount_invitations(&self, admin: &Administrator, count: i64) -> Result<()> {
+        let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
+        self.store.count_links(&subject, -count, now, now.plus_ms(-DAY_MS)).await?;
+        Ok(())
+    }
+
     /// Checks the quota for more invitations or links, and counts them.
     pub(super) async fn check_invitations(&self, admin: &Administrator, more: i64) -> Result<()> {
         let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
         // Counts creations: a new link replaces the one before.
-        let count = self.store.count_links(&subject, more, now, now.plus_ms(-DAY_MS)).await?;
         let limit = self.config.quotas.invitations_per_day;
+        if more > limit {
+            return Err(AppError::refused(format!(
+                "This server allows {limit} invitations and links a day, and these are {more}. Split the list, or ask your Entrepost host to raise the limit."
+            ))
+            .into());
+        }
+        let count = self.store.count_links(&subject, more, now, now.plus_ms(-DAY_MS)).await?;
         if count > limit {
-            self.store.count_links(&subject, -more, now, now.plus_ms(-DAY_MS)).await?;
+            self.uncount_invitations(admin, more).await?;
             let made = count - more;
             return Err(AppError::refused(format!(
                 "{made} invitations and links were made in the last day, and this server allows {limit} a day. Try again tomorrow, or ask your Entrepost host to raise the limit."

@@ -144,41 +144,65 @@ impl Store {
         )
     }
 
-    /// The newest refusal for lack of consent, unless a grant was renewed or made afterwards: then it concerns one person.
+    /// The newest refusal for lack of consent, if it concerns everyone: two mailboxes have it or no other is left, and no grant was
+    /// renewed afterwards.
     pub async fn consent_withdrawn(&self, institution: InstitutionId) -> Result<Option<Fault>> {
         fetch_optional!(&self.reads,
             "SELECT problem FROM mailboxes WHERE institution_id = $1 AND problem_cause = 'consent_missing'
              AND state = 'needs_reconnect' AND NOT EXISTS (SELECT 1 FROM mailboxes others WHERE others.institution_id = $1
               AND others.state <> 'needs_reconnect' AND others.refreshed_at > mailboxes.problem_since)
+             AND (NOT EXISTS (SELECT 1 FROM mailboxes left_over WHERE left_over.institution_id = $1
+               AND left_over.state <> 'needs_reconnect')
+              OR (SELECT COUNT(*) FROM mailboxes same WHERE same.institution_id = $1
+               AND same.problem_cause = 'consent_missing' AND same.state = 'needs_reconnect') > 1)
              ORDER BY problem_since DESC LIMIT 1";
             institution
         )
     }
 
-    /// Sets or clears the refusal of the registration in use.
+    /// A working mailbox whose grant was last renewed before another one lacked consent.
+    pub async fn mailbox_to_prove_consent(&self, institution: InstitutionId) -> Result<Option<MailboxId>> {
+        fetch_optional!(&self.reads,
+            "SELECT id FROM mailboxes WHERE institution_id = $1 AND state = 'connected' AND refreshed_at <= (SELECT MAX(problem_since)
+              FROM mailboxes lacking WHERE lacking.institution_id = $1 AND lacking.problem_cause = 'consent_missing'
+              AND lacking.state = 'needs_reconnect') ORDER BY refreshed_at LIMIT 1";
+            institution
+        )
+    }
+
+    /// Forgets reported incidents that are over, unless they come and go.
+    pub async fn end_incidents(&self, institution: InstitutionId, now: Timestamp) -> Result<()> {
+        execute!(&self.writes,
+            "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'stopped %' AND created_at < $2";
+            institution, now.plus_ms(-INCIDENT_MS)
+        )
+    }
+
+    /// Sets or clears the refusal of a registration, if it is still in use.
     pub async fn set_registration_problem(
         &self,
         institution: InstitutionId,
+        registration: RegistrationId,
         problem: Option<&Fault>,
         now: Timestamp,
     ) -> Result<()> {
         let json = problem.map(Fault::to_json);
         let changed = changed!(&self.writes,
             "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'
-             AND (problem IS NULL) <> ($1 IS NULL)";
-            json, institution
+             AND id = $3 AND (problem IS NULL) <> ($1 IS NULL)";
+            json, institution, registration
         )?;
         if problem.is_some() && changed == 0 {
             // Refused before: the newest refusal counts.
             execute!(&self.writes,
-                "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current'";
-                json, institution
+                "UPDATE app_registrations SET problem = $1 WHERE institution_id = $2 AND slot = 'current' AND id = $3";
+                json, institution, registration
             )?;
         }
         if changed > 0 && problem.is_some() {
             // A new incident, unless the same one comes and goes.
             execute!(&self.writes,
-                "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'refused %' AND created_at < $2";
+                "DELETE FROM alerts WHERE institution_id = $1 AND incident LIKE 'stopped %' AND created_at < $2";
                 institution, now.plus_ms(-INCIDENT_MS)
             )?;
         }

@@ -117,21 +117,23 @@ impl Store {
         Ok(rows == 1)
     }
 
+    /// Deletes a list. `false`: it was confirmed, or is gone.
     pub async fn drop_invitation_list(
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
         id: InvitationListId,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         execute!(&mut **tx,
             "DELETE FROM invitation_list_rows WHERE list_id IN (SELECT id FROM invitation_lists
              WHERE institution_id = $1 AND id = $2 AND confirmed_at IS NULL)";
             institution, id
         )?;
-        execute!(&mut **tx,
+        let rows = changed!(&mut **tx,
             "DELETE FROM invitation_lists WHERE institution_id = $1 AND id = $2 AND confirmed_at IS NULL";
             institution, id
-        )
+        )?;
+        Ok(rows == 1)
     }
 
     /// Confirmed lists with lines to invite.
@@ -169,12 +171,8 @@ impl Store {
     }
 
     /// People of a list who have not set a password, to make new links for.
-    pub async fn listed_without_password(
-        &self,
-        tx: &mut Tx,
-        id: InvitationListId,
-    ) -> Result<Vec<(UserId, String, String)>> {
-        fetch_all!(&mut **tx,
+    pub async fn listed_without_password(&self, id: InvitationListId) -> Result<Vec<(UserId, String, String)>> {
+        fetch_all!(&self.reads,
             "SELECT u.id, u.name, u.address FROM invitation_list_rows r JOIN users u ON u.id = r.user_id
              WHERE r.list_id = $1 AND u.password_hash IS NULL AND u.disabled_at IS NULL ORDER BY r.position";
             id

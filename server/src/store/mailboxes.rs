@@ -301,6 +301,23 @@ impl Store {
         Ok(theirs)
     }
 
+    /// Deletes the own mailboxes of a person, not the institution's that they connected, and returns their ids.
+    pub async fn drop_personal_mailboxes_of(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user_id: UserId,
+    ) -> Result<Vec<MailboxId>> {
+        let theirs: Vec<MailboxId> = fetch_all!(&mut **tx,
+            "SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal'";
+            institution, user_id
+        )?;
+        for mailbox in &theirs {
+            self.drop_mailbox(tx, MailboxKey { institution, id: *mailbox }).await?;
+        }
+        Ok(theirs)
+    }
+
     /// Claims blocked mailboxes that are due for a test; each goes to one replica.
     pub async fn claim_due_tests(&self, now: Timestamp, next: Timestamp, limit: i64) -> Result<Vec<Mailbox>> {
         fetch_all!(&self.writes,

@@ -121,15 +121,6 @@ impl Store {
         )
     }
 
-    /// Whether a mailbox of the person is connected or only blocked.
-    pub async fn works_for(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
-        let working: i64 = fetch_one!(&mut **tx,
-            "SELECT COUNT(*) FROM mailboxes WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal' AND state <> 'needs_reconnect'";
-            institution, user_id
-        )?;
-        Ok(working > 0)
-    }
-
     pub async fn set_password(
         &self,
         tx: &mut Tx,
@@ -164,11 +155,14 @@ impl Store {
         )
     }
 
+    /// One transaction of an administrator at a time: each locks rows of users in an order of its own. SQLite serialises all writes.
+    pub async fn lock_institution(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
+        execute!(&mut **tx, "UPDATE institutions SET name = name WHERE id = $1"; institution)
+    }
+
     /// Number of other administrators who can sign in or accept an invitation. Counted inside the transaction
-    /// that removes one, with locked rows, so that two administrators cannot remove each other.
+    /// that removes one, with the institution locked, so that two administrators cannot remove each other.
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
-        // A write to the institution's row serialises these transactions on PostgreSQL; SQLite serialises all writes.
-        execute!(&mut **tx, "UPDATE institutions SET name = name WHERE id = $1"; institution)?;
         fetch_one!(&mut **tx,
             "SELECT COUNT(*) FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
              AND password_hash IS NOT NULL AND id <> $2";

@@ -75,7 +75,7 @@ impl Store {
                FROM users WHERE institution_id = $1
                AND ($2 = '' OR address_key LIKE $2 ESCAPE '!' OR name_key LIKE $2 ESCAPE '!')
                AND ($4 = '' OR EXISTS (SELECT 1 FROM mailboxes c WHERE c.user_id = users.id AND c.institution_id = $1
-                AND c.problem_cause = $4 AND c.state <> 'connected'))) AS listed
+                AND c.problem_cause = $4 AND c.state <> 'connected' AND c.purpose = 'personal'))) AS listed
              WHERE ($3 < 0 OR state = $3) {after} ORDER BY {key} LIMIT $6"
         );
         let search = if query.search.is_empty() {
@@ -122,7 +122,7 @@ impl Store {
     ) -> Result<HashMap<UserId, crate::diagnosis::Fault>> {
         let found: Vec<(UserId, crate::diagnosis::Fault)> = fetch_rows!(&self.reads,
             "SELECT user_id, problem FROM mailboxes WHERE (user_id, institution_id) IN (VALUES {})
-             AND state <> 'connected' AND problem IS NOT NULL";
+             AND state <> 'connected' AND problem IS NOT NULL AND purpose = 'personal'";
             people, |person| person, institution
         )?;
         Ok(found.into_iter().collect())
@@ -148,6 +148,15 @@ impl Store {
              WHERE state IN (0, 3) AND (reminded_at IS NULL OR reminded_at <= $2)");
             institution, since
         )
+    }
+
+    /// The state of a person, as a transaction sees it.
+    pub async fn person_state(&self, tx: &mut Tx, institution: InstitutionId, user: UserId) -> Result<PersonState> {
+        let state: i64 = fetch_one!(&mut **tx,
+            concat!("SELECT ", state!(), " FROM users WHERE institution_id = $1 AND id = $2");
+            institution, user
+        )?;
+        state_at(state)
     }
 
     /// Notes that a person is reminded. `false`: that happened since the given time.

@@ -128,3 +128,43 @@ async fn a_date_that_passes_is_checked_with_microsoft() {
     world.services.sweep_once().await.unwrap();
     assert_eq!(world.sandbox.world().token_requests, before, "what is known is not asked again");
 }
+
+/// One person who takes back the own consent stops nobody else; and what lacked consent is tried again, however often it fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_that_one_person_lacks_stops_no_one_and_heals_unseen() {
+    for database in Database::both().await {
+        let clock = Clock::manual(Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[]).await;
+        let (one, other) = (world.seat("user@demo.example").await, world.newcomer("two@demo.example").await);
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        let state = async |seat: &Seat| world.services.store.mailbox(seat.key()).await.unwrap().unwrap().state;
+        world.sandbox.world().faults.token_error = 65001;
+        assert!(!proves(&world, &one).await);
+        assert_eq!(shown(&world, &admin).await.0, "works", "the other one may have consent");
+        // The other one lacks it, too.
+        clock.advance_ms(1_000);
+        world.services.sweep_once().await.unwrap();
+        world.until(async || state(&other).await == MailboxState::NeedsReconnect).await;
+        assert_eq!(shown(&world, &admin).await.0, "stopped");
+        // It is tried again, and refused again.
+        let attempts = async || {
+            let page = server::store::Page::newest(100);
+            let all = world.services.store.attempts_of(one.institution, one.user, page).await.unwrap();
+            all.iter().filter(|attempt| attempt.stage == app::model::Stage::Finished).count()
+        };
+        for round in 1..3 {
+            clock.advance_ms(16 * 60 * 1000);
+            world.services.sweep_once().await.unwrap();
+            world.until(async || attempts().await == round).await;
+            assert_eq!(state(&one).await, MailboxState::NeedsReconnect);
+        }
+        world.sandbox.world().faults.token_error = 0;
+        clock.advance_ms(16 * 60 * 1000);
+        world.services.sweep_once().await.unwrap();
+        world.until(async || state(&one).await == MailboxState::Connected).await;
+        world.until(async || state(&other).await == MailboxState::Connected).await;
+        assert_eq!(shown(&world, &admin).await.0, "works");
+        world.services.store.close().await;
+    }
+}

@@ -106,6 +106,11 @@ async fn people_are_found_filtered_and_paged_in_every_order() {
         assert!(page.contains("Next page"), "{page}");
         let page = admin.get(&world.url("demo", &format!("{USERS}?q=user%40"))).await.text().await.unwrap();
         assert!(page.contains("A check fails") && page.contains("class=\"cause\""), "{page}");
+        let odd_name = "a\0b".repeat(2_000);
+        let fields = [("email", "odd@demo.example"), ("role", "user"), ("name", odd_name.as_str())];
+        assert_eq!(admin.post(&world.url("demo", "/api/invite"), &fields).await.status(), 302);
+        let stored = store.user_by_address(seat.institution, "odd@demo.example").await.unwrap().unwrap();
+        assert_eq!(stored.name, "ab".repeat(50));
         for odd in [
             "?after=x",
             "?state=nothing&order=up&cause=%27",
@@ -163,7 +168,11 @@ async fn a_list_is_seen_before_anything_is_sent_and_goes_on_after_a_restart() {
         let queued = store.queue_length(seat.institution).await.unwrap();
         assert_eq!(queued, 70, "each once, and the one invited alone");
 
-        // Pressed twice, nothing happens twice.
+        // What is confirmed is not discarded, and pressed twice, nothing happens twice.
+        let id = path.rsplit('/').next().unwrap();
+        let said = admin.post(&world.url("demo", "/api/discard_invitations"), &[("list", id)]).await;
+        let said = admin.get(&world.url("demo", &location(&said))).await.text().await.unwrap();
+        assert!(said.contains("confirmed already"), "{said}");
         admin.post(&world.url("demo", "/api/confirm_invitations"), &[("list", path.rsplit('/').next().unwrap())]).await;
         world.services.sweep_once().await.unwrap();
         assert_eq!(store.queue_length(seat.institution).await.unwrap(), 70);
@@ -200,13 +209,23 @@ async fn lists_have_limits_and_belong_to_their_institution() {
     let id = path.rsplit('/').next().unwrap().to_owned();
     admin.post(&world.url("demo", "/api/confirm_invitations"), &[("list", &id)]).await;
     let refused = page(&path).await;
-    assert!(refused.contains("allows 5 a day") && refused.contains("6 people would be invited"), "{refused}");
+    assert!(
+        refused.contains("allows 5 invitations and links a day") && refused.contains("6 people would be invited"),
+        "{refused}"
+    );
     // Nothing of it was counted.
     let path = list_of(&world, &admin, &six[..5].join("\n")).await;
     let id = path.rsplit('/').next().unwrap().to_owned();
     admin.post(&world.url("demo", "/api/confirm_invitations"), &[("list", &id)]).await;
+    admin.post(&world.url("demo", "/api/confirm_invitations"), &[("list", &id)]).await;
     world.services.sweep_once().await.unwrap();
     assert!(page(&path).await.contains("5 people invited"));
+    // New links count like invitations.
+    let links = admin.post(&world.url("demo", &format!("{path}/links")), &[]).await;
+    assert!(links.text().await.unwrap().contains("Try again tomorrow"));
+    let many: Vec<String> = (0..10_001).map(|number| format!("m{number}@demo.example")).collect();
+    assert_eq!(list_of(&world, &admin, &many.join("\n")).await, "/institution/users/invite");
+    assert!(page("/institution/users/invite").await.contains("At most 10000 people at a time."));
     for stranger in ["/institution/users/invite/x", "/institution/users/invite/00000000-0000-0000-0000-000000000000"] {
         assert_eq!(admin.get(&world.url("demo", stranger)).await.status(), 404);
     }

@@ -57,13 +57,18 @@ impl Services {
             }
         }
         self.check_past_secret(row).await?;
-        match self.find_email_state(row.id).await? {
+        self.check_consent(row.id).await?;
+        let found = self.find_email_state(row.id).await?;
+        if matches!(found, Found::Works { .. }) {
+            self.store.end_incidents(row.id, self.clock.now()).await?;
+        }
+        match found {
             Found::Stopped { fault, registration } => {
                 let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
                 let diagnosis = fault.explain(&reader);
                 alerts.push(Alert {
-                    // Each registration is an incident of its own.
-                    incident: format!("refused {}", registration.id),
+                    // Each registration and cause is an incident of its own.
+                    incident: format!("stopped {} {}", registration.id, fault.cause),
                     subject: format!("Email is stopped: {}", diagnosis.title.trim_end_matches('.')),
                     text: format!(
                         "{} {}\n\nNo one at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",

@@ -124,7 +124,8 @@ impl<'a> Run<'a> {
             Ok(got) => got,
             Err(error @ (TokenError::Identity(_) | TokenError::RegistrationChanged)) => {
                 let fault = error.fault(now);
-                if error.needs_reconnect()
+                // What the authority refuses is stored by the refresh, with the time of the next try.
+                if matches!(error, TokenError::RegistrationChanged)
                     && let Some(mailbox) = mailbox
                 {
                     let state = MailboxState::NeedsReconnect;
@@ -140,6 +141,11 @@ impl<'a> Run<'a> {
             }
             Err(error) => return Err(BackendError::internal(error)),
         };
+        if let Some(mailbox) = mailbox.filter(|mailbox| kept && mailbox.state == MailboxState::NeedsReconnect) {
+            // The grant works again, for example after consent: the rest of the checks may use the mailbox.
+            let (state, problem) = (MailboxState::Blocked, mailbox.problem.as_ref());
+            services.store.set_mailbox_state(mailbox.key(), state, problem, Some(now), now).await?;
+        }
         if kept {
             self.put(CheckKind::SignIn, CheckStatus::Passed, "you don't need to sign in again", None).await?;
             self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;

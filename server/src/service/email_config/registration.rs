@@ -241,12 +241,16 @@ impl Services {
         match self.ask_microsoft(values.client_id, &values.tenant, &secret).await {
             Verdict::Refused(fault) => {
                 // The unchanged values in use are refused: no one can sign in.
-                let in_use = current.as_ref().is_some_and(|current| {
+                let in_use = current.as_ref().filter(|current| {
                     current.client_id == values.client_id
                         && matches!(&values.tenant, Tenant::Id(tenant) if *tenant == current.tenant_id)
                 });
-                if in_use && !is_new && !from_waiting && REFUSES_ALL.contains(&fault.cause.as_str()) {
-                    self.store.set_registration_problem(institution, Some(&fault), now).await?;
+                if let Some(in_use) = in_use
+                    && !is_new
+                    && !from_waiting
+                    && REFUSES_ALL.contains(&fault.cause.as_str())
+                {
+                    self.store.set_registration_problem(institution, in_use.id, Some(&fault), now).await?;
                 }
                 Ok(self.refused(admin, &fault))
             }
@@ -302,7 +306,9 @@ impl Services {
         match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
             Verdict::Refused(fault) => {
                 if !beside {
-                    self.store.set_registration_problem(institution, Some(&fault), self.clock.now()).await?;
+                    self.store
+                        .set_registration_problem(institution, candidate.id, Some(&fault), self.clock.now())
+                        .await?;
                 }
                 let mut flash = self.refused(admin, &fault);
                 // The diagnosis next to it gives the reason.

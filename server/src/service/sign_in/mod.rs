@@ -317,14 +317,16 @@ impl Services {
         let redirect_uri = self.redirect_uri(&user.institution().public_url);
         let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri).await {
             Ok(granted) => {
-                self.store.set_registration_problem(attempt.institution, None, now).await?;
+                self.store.set_registration_problem(attempt.institution, registration.id, None, now).await?;
                 granted
             }
             Err(error) => {
                 let fault = Fault::identity(&error, now);
                 if error.is_wrong_client() {
                     // It concerns everyone: the pages of administrators say so.
-                    self.store.set_registration_problem(attempt.institution, Some(&fault), now).await?;
+                    self.store
+                        .set_registration_problem(attempt.institution, registration.id, Some(&fault), now)
+                        .await?;
                 }
                 // This sign-in has not connected anything yet.
                 let new = fault.cause == "grant_revoked";

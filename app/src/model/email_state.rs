@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Diagnosis, Notice, Timestamp, Tone, in_days, people};
 
 /// From so many days before its expiry on, a secret is a warning.
-pub const EXPIRES_SOON_DAYS: i64 = 30;
+const EXPIRES_SOON_DAYS: i64 = 30;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EmailState {
@@ -26,6 +26,8 @@ pub struct Stopped {
     pub why: Diagnosis,
     /// People with a mailbox.
     pub people: i64,
+    /// Messages that wait until it is fixed.
+    pub waiting: i64,
     pub last_accepted: Option<Timestamp>,
 }
 
@@ -83,9 +85,18 @@ impl EmailState {
             Self::Stopped(stopped) => {
                 let concerned = match stopped.people {
                     0 => "No one can connect a mailbox until this is fixed.".to_owned(),
-                    count => format!("Email is stopped for {}. Waiting messages stay queued.", people(count)),
+                    count => format!("Email is stopped for {}.", people(count)),
                 };
-                Notice::new(Tone::Problem, stopped.why.title.clone(), format!("{} {concerned}", stopped.why.summary))
+                let waiting = match stopped.waiting {
+                    0 => String::new(),
+                    1 => " 1 message waits and is sent afterwards.".to_owned(),
+                    count => format!(" {count} messages wait and are sent afterwards."),
+                };
+                Notice::new(
+                    Tone::Problem,
+                    stopped.why.title.clone(),
+                    format!("{} {concerned}{waiting}", stopped.why.summary),
+                )
             }
         }
     }

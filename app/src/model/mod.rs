@@ -22,7 +22,7 @@ pub use attempt::{
     AccountChoice, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Outcome, Stage,
 };
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
-pub use email_state::{EXPIRES_SOON_DAYS, EmailState, Stopped};
+pub use email_state::{EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,

@@ -53,7 +53,6 @@ pub struct RegistrationView {
     pub secret_stored_at: Timestamp,
     /// `YYYY-MM-DD`.
     pub secret_expires_on: Option<String>,
-    pub secret_days_left: Option<i64>,
     /// When Microsoft last accepted the three values; `None` is `unverified`.
     pub verified_at: Option<Timestamp>,
 }

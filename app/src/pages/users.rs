@@ -212,7 +212,7 @@ fn table(list: PeoplePage, query: &PeopleQuery, viewer: UserId) -> AnyView {
     .into_any()
 }
 
-pub(super) fn person_badge(state: PersonState) -> AnyView {
+fn person_badge(state: PersonState) -> AnyView {
     let (class, sign) = match state {
         PersonState::Connected => ("badge ok", "●"),
         PersonState::Blocked => ("badge warning", "!"),
@@ -242,11 +242,10 @@ fn row(person: PersonRow, viewer: UserId) -> AnyView {
         undelivered,
     } = person;
     let path = format!("{USERS_PATH}/{id}");
-    let account = match (has_password, invited_until) {
-        _ if state == PersonState::Disabled => "",
-        (true, _) => "",
-        (false, Some(_)) => "Invited",
-        (false, None) => "The invitation has expired",
+    let account = match invited_until {
+        _ if has_password || state == PersonState::Disabled => "",
+        Some(_) => "Invited",
+        None => "The invitation has expired",
     };
     let role = match role {
         Role::Administrator => "Administrator",

@@ -154,7 +154,6 @@ impl Fault {
             ("consent_link", reader.consent_link.as_deref().unwrap_or_default().into()),
             ("portal_secrets", portal("Credentials").into()),
             ("portal_overview", portal("Overview").into()),
-            ("portal_permissions", portal("CallAnAPI").into()),
             ("outbound_address", reader.outbound_address.as_deref().unwrap_or("ask your Entrepost host").into()),
             ("error_page", self.error_page().into()),
         ];
@@ -163,7 +162,6 @@ impl Fault {
             ("consent_link", reader.consent_link.is_some()),
             ("portal_secrets", reader.client_id.is_some()),
             ("portal_overview", reader.client_id.is_some()),
-            ("portal_permissions", reader.client_id.is_some()),
         ];
         let unknown = known.into_iter().filter(|(_, known)| !known).map(|(name, _)| name).collect();
         let blanks = Blanks { values, unknown };

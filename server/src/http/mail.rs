@@ -6,13 +6,12 @@ use app::model::MessageRef;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::AppState;
-use super::responses::plain;
-use crate::message::escape::escaped;
+use super::responses::refused;
 
 /// Characters that RFC 8187 does not encode in a file name.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
@@ -37,8 +36,7 @@ impl MessageQuery {
 }
 
 fn trouble(error: &AppError) -> Response {
-    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    plain(status, "This can't be shown", &escaped(&error.to_string()))
+    refused("This can't be shown", error)
 }
 
 /// A message that the signed-in user requests. The session is checked before the query: requests without one learn nothing.

@@ -4,12 +4,11 @@ use app::backend::Visitor;
 use app::error::AppError;
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
-use super::responses::plain;
-use crate::message::escape::escaped;
+use super::responses::refused;
 
 /// New links for the people of a list, as a CSV file. By POST: it ends their earlier links.
 pub(super) async fn links(
@@ -31,10 +30,6 @@ pub(super) async fn links(
             ];
             (headers, text).into_response()
         }
-        Err(error) => {
-            let error = state.backend.told(error);
-            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            plain(status, "No links were made", &escaped(&error.to_string()))
-        }
+        Err(error) => refused("No links were made", &state.backend.told(error)),
     }
 }

@@ -1,5 +1,6 @@
 //! Plain pages, for answers that need no institution, and pages that forward.
 
+use app::error::AppError;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,12 @@ pub(super) fn plain(status: StatusCode, title: &str, text: &str) -> Response {
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
     );
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
+}
+
+/// The same for an error of the application.
+pub(super) fn refused(title: &str, error: &AppError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    plain(status, title, &escaped(&error.to_string()))
 }
 
 pub(super) fn unavailable() -> Response {

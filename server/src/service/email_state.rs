@@ -1,19 +1,28 @@
 //! Whether email of an institution works: one value for every page and alert.
 
-use app::backend::{Institution, Result, SignedIn};
+use app::backend::{Result, SignedIn};
 use app::model::{EmailState, InstitutionId, Provider, SecretExpiry, Stopped, Timestamp};
 
 use super::Services;
 use crate::diagnosis::{Fault, Reader};
 use crate::identity::IdentityError;
-use crate::store::{InstitutionRow, MailboxKey, Registration, Slot, StoreError};
+use crate::store::{MailboxKey, Registration, Slot, StoreError};
 
 /// What stands in the database, without words.
 pub(super) enum Found {
     NotSetUp,
     Unchecked,
-    Works { accepted_at: Timestamp, days_left: Option<i64>, secret_expires_on: Option<String> },
-    Stopped { fault: Fault, registration: Registration },
+    Works {
+        accepted_at: Timestamp,
+        days_left: Option<i64>,
+        secret_expires_on: Option<String>,
+    },
+    /// `asked`: Microsoft refused. Otherwise only the date of the secret has passed.
+    Stopped {
+        fault: Fault,
+        registration: Registration,
+        asked: bool,
+    },
 }
 
 fn expiry(registration: &Registration) -> Option<SecretExpiry> {
@@ -41,13 +50,13 @@ impl Services {
             refused => refused,
         };
         if let Some(fault) = refused {
-            return Ok(Found::Stopped { fault, registration });
+            return Ok(Found::Stopped { fault, registration, asked: true });
         }
         let now = self.clock.now();
         if is_past(&registration, now) {
             let date = registration.secret_expires_on.clone().unwrap_or_default();
             let fault = Fault::new("secret_expired", now, &[("Secret expires on", date)]);
-            return Ok(Found::Stopped { fault, registration });
+            return Ok(Found::Stopped { fault, registration, asked: false });
         }
         Ok(match registration.verified_at {
             None => Found::Unchecked,
@@ -61,30 +70,26 @@ impl Services {
 
     /// The state in words for a reader.
     pub(super) async fn email_state(&self, user: &SignedIn) -> Result<EmailState> {
-        let institution = user.institution();
-        Ok(match self.find_email_state(institution.id).await? {
+        let institution = user.institution().id;
+        Ok(match self.find_email_state(institution).await? {
             Found::NotSetUp => EmailState::NotSetUp,
             Found::Unchecked => EmailState::Unchecked,
             Found::Works { accepted_at, days_left, .. } => EmailState::Works { accepted_at, days_left },
-            Found::Stopped { fault, registration } => {
-                let reader = self.reader_of_registration(user, institution, &registration).await?;
+            Found::Stopped { fault, registration, .. } => {
+                let reader = self.reader_of_registration(user, &registration).await?;
                 EmailState::Stopped(Box::new(Stopped {
                     why: fault.explain(&reader),
-                    people: self.store.people_with_mailbox(institution.id).await?,
+                    people: self.store.people_with_mailbox(institution).await?,
+                    waiting: self.store.queue_length(institution).await?,
                     last_accepted: registration.verified_at,
                 }))
             }
         })
     }
 
-    async fn reader_of_registration(
-        &self,
-        user: &SignedIn,
-        institution: &Institution,
-        registration: &Registration,
-    ) -> Result<Reader> {
+    async fn reader_of_registration(&self, user: &SignedIn, registration: &Registration) -> Result<Reader> {
         let client_id = self.in_global_cloud().then(|| registration.client_id.to_string());
-        Ok(Reader { consent_link: self.consent_link(institution).await?, client_id, ..self.reader(user, "") })
+        Ok(Reader { consent_link: self.consent_link(user.institution()).await?, client_id, ..self.reader(user, "") })
     }
 
     /// Renews one more grant after a mailbox lacked consent: whether it concerns one person or everyone.
@@ -103,14 +108,13 @@ impl Services {
     }
 
     /// Asks Microsoft once the date of a secret has passed: the date may be wrong, and mail must not stop unseen if it is right.
-    pub(super) async fn check_past_secret(&self, row: &InstitutionRow) -> Result<(), StoreError> {
+    pub(super) async fn check_past_secret(
+        &self,
+        institution: InstitutionId,
+        registration: &Registration,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let Found::Stopped { fault, registration } = self.find_email_state(row.id).await? else { return Ok(()) };
-        let is_known = self.store.registration_problem(row.id).await?.is_some();
-        if fault.cause != "secret_expired" || is_known || !is_past(&registration, now) {
-            return Ok(());
-        }
-        let credentials = match self.tokens.credentials(&registration) {
+        let credentials = match self.tokens.credentials(registration) {
             Ok(credentials) => credentials,
             Err(error) => {
                 tracing::error!("cannot open the secret of a registration: {error}");
@@ -118,10 +122,10 @@ impl Services {
             }
         };
         match self.entra.probe(&credentials).await {
-            Ok(_) => self.store.set_registration_accepted(row.id, registration.id, now).await,
+            Ok(_) => self.store.set_registration_accepted(institution, registration.id, now).await,
             Err(error @ IdentityError::OAuth { .. }) if !error.is_transient() => {
                 self.store
-                    .set_registration_problem(row.id, registration.id, Some(&Fault::identity(&error, now)), now)
+                    .set_registration_problem(institution, registration.id, Some(&Fault::identity(&error, now)), now)
                     .await
             }
             Err(error) => {

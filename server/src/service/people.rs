@@ -96,7 +96,7 @@ impl Services {
         self.store.drop_invitations(&mut tx, institution, person.id).await?;
         self.store.abandon_attempts_of(&mut tx, institution, person.id, now).await?;
         // After their attempts: a run about to store a mailbox has done so, or finds its attempt ended.
-        let theirs = self.store.drop_mailboxes_of(&mut tx, institution, person.id).await?;
+        let theirs = self.store.drop_mailboxes_of(&mut tx, institution, person.id, true).await?;
         tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         self.store.publish(Event::Mail(person.id));
@@ -260,7 +260,7 @@ impl Services {
     async fn disconnect_person(&self, admin: &Administrator, person: &User) -> Result<usize> {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        let theirs = self.store.drop_personal_mailboxes_of(&mut tx, admin.institution().id, person.id).await?;
+        let theirs = self.store.drop_mailboxes_of(&mut tx, admin.institution().id, person.id, false).await?;
         tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         Ok(theirs.len())

@@ -112,7 +112,7 @@ impl Services {
     /// Takes back what `check_invitations` counted.
     pub(super) async fn uncount_invitations(&self, admin: &Administrator, count: i64) -> Result<()> {
         let (now, subject) = (self.clock.now(), format!("links:{}", admin.institution().id));
-        self.store.count_links(&subject, -count, now, now.plus_ms(-DAY_MS)).await?;
+        self.store.count_within(&subject, -count, now, now.plus_ms(-DAY_MS)).await?;
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Services {
             ))
             .into());
         }
-        let count = self.store.count_links(&subject, more, now, now.plus_ms(-DAY_MS)).await?;
+        let (count, _) = self.store.count_within(&subject, more, now, now.plus_ms(-DAY_MS)).await?;
         if count > limit {
             self.uncount_invitations(admin, more).await?;
             let made = count - more;

@@ -284,33 +284,18 @@ impl Store {
         Ok(rows == 1)
     }
 
-    /// Deletes the mailboxes of a person and returns their ids.
+    /// Deletes the mailboxes of a person and returns their ids. `shared`: also the institution's, for notifications, that they
+    /// connected.
     pub async fn drop_mailboxes_of(
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
         user_id: UserId,
+        shared: bool,
     ) -> Result<Vec<MailboxId>> {
         let theirs: Vec<MailboxId> = fetch_all!(&mut **tx,
-            "SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2";
-            institution, user_id
-        )?;
-        for mailbox in &theirs {
-            self.drop_mailbox(tx, MailboxKey { institution, id: *mailbox }).await?;
-        }
-        Ok(theirs)
-    }
-
-    /// Deletes the own mailboxes of a person, not the institution's that they connected, and returns their ids.
-    pub async fn drop_personal_mailboxes_of(
-        &self,
-        tx: &mut Tx,
-        institution: InstitutionId,
-        user_id: UserId,
-    ) -> Result<Vec<MailboxId>> {
-        let theirs: Vec<MailboxId> = fetch_all!(&mut **tx,
-            "SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2 AND purpose = 'personal'";
-            institution, user_id
+            "SELECT id FROM mailboxes WHERE institution_id = $1 AND user_id = $2 AND ($3 = 1 OR purpose = 'personal')";
+            institution, user_id, shared
         )?;
         for mailbox in &theirs {
             self.drop_mailbox(tx, MailboxKey { institution, id: *mailbox }).await?;

@@ -271,32 +271,31 @@ impl Store {
         Ok(taken.filter(|(_, owner, expires_at)| fits(*owner) && *expires_at >= now).map(|(body, ..)| body))
     }
 
-    /// Counts a sign-in attempt of a subject. Returns the count of the current window, this one included, and its start. A window older
-    /// than `window_before` restarts. Counting before checking closes the race of concurrent attempts.
+    /// Counts a sign-in attempt of a subject. Counting before checking closes the race of concurrent attempts.
     pub async fn count_sign_in(
         &self,
         subject: &str,
         now: Timestamp,
         window_before: Timestamp,
     ) -> Result<(i64, Timestamp)> {
-        fetch_one!(&self.writes,
-            "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, 1)
-             ON CONFLICT (subject) DO UPDATE SET
-               failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN 1 ELSE sign_in_failures.failures + 1 END,
-               window_started_at = CASE WHEN sign_in_failures.window_started_at < $3 THEN $2 ELSE sign_in_failures.window_started_at END
-             RETURNING failures, window_started_at";
-            subject, now, window_before
-        )
+        self.count_within(subject, 1, now, window_before).await
     }
 
-    /// Counts links within a window. Returns their number.
-    pub async fn count_links(&self, subject: &str, more: i64, now: Timestamp, window_before: Timestamp) -> Result<i64> {
+    /// Counts events of a subject. Returns the count of the current window, these included, and its start. A window older than
+    /// `window_before` restarts.
+    pub async fn count_within(
+        &self,
+        subject: &str,
+        more: i64,
+        now: Timestamp,
+        window_before: Timestamp,
+    ) -> Result<(i64, Timestamp)> {
         fetch_one!(&self.writes,
             "INSERT INTO sign_in_failures (subject, window_started_at, failures) VALUES ($1, $2, $4)
              ON CONFLICT (subject) DO UPDATE SET
                failures = CASE WHEN sign_in_failures.window_started_at < $3 THEN $4 ELSE sign_in_failures.failures + $4 END,
                window_started_at = CASE WHEN sign_in_failures.window_started_at < $3 THEN $2 ELSE sign_in_failures.window_started_at END
-             RETURNING failures";
+             RETURNING failures, window_started_at";
             subject, now, window_before, more
         )
     }

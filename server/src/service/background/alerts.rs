@@ -21,7 +21,7 @@ impl Services {
     pub(in crate::service) async fn alert_once(&self) -> Result<(), StoreError> {
         for row in self.store.institutions().await? {
             let told = self.store.told_alerts(row.id).await?;
-            let mut alerts = self.alerts(&row).await?;
+            let mut alerts = self.alerts(&row, &told).await?;
             alerts.retain(|alert| !told.contains(&alert.incident));
             // Without a sender the pages show the alerts; they are sent once there is one.
             if alerts.is_empty() || self.outbox.sender(row.id, &row.slug).await?.is_none() {
@@ -35,7 +35,7 @@ impl Services {
         Ok(())
     }
 
-    async fn alerts(&self, row: &InstitutionRow) -> Result<Vec<Alert>, StoreError> {
+    async fn alerts(&self, row: &InstitutionRow, told: &[String]) -> Result<Vec<Alert>, StoreError> {
         let mut alerts = Vec::new();
         let url = self.config.public_url.of(&row.slug);
         for mailbox in self.store.mailboxes(row.id).await? {
@@ -56,14 +56,18 @@ impl Services {
                 });
             }
         }
-        self.check_past_secret(row).await?;
         self.check_consent(row.id).await?;
-        let found = self.find_email_state(row.id).await?;
-        if matches!(found, Found::Works { .. }) {
+        let mut found = self.find_email_state(row.id).await?;
+        if let Found::Stopped { registration, asked: false, .. } = &found {
+            self.check_past_secret(row.id, registration).await?;
+            found = self.find_email_state(row.id).await?;
+        }
+        let is_told = told.iter().any(|incident| incident.starts_with("stopped "));
+        if is_told && matches!(found, Found::Works { .. }) {
             self.store.end_incidents(row.id, self.clock.now()).await?;
         }
         match found {
-            Found::Stopped { fault, registration } => {
+            Found::Stopped { fault, registration, .. } => {
                 let reader = Reader { administrator: true, institution: row.name.clone(), ..Reader::default() };
                 let diagnosis = fault.explain(&reader);
                 alerts.push(Alert {

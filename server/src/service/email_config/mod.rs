@@ -18,15 +18,12 @@ use crate::store::{EmailSettings, GuideRow, Mailbox, MailboxKey, Registration, S
 use form::parse;
 
 impl Services {
-    pub(super) fn registration_view(&self, registration: &Registration) -> RegistrationView {
-        let expiry =
-            registration.secret_expires_on.as_deref().and_then(|text| SecretExpiry::parse(text).ok().flatten());
+    fn registration_view(registration: &Registration) -> RegistrationView {
         RegistrationView {
             client_id: registration.client_id.to_string(),
             tenant_id: registration.tenant_id.to_string(),
             secret_stored_at: registration.secret_stored_at,
             secret_expires_on: registration.secret_expires_on.clone(),
-            secret_days_left: expiry.map(|date| date.days_left(self.clock.now())),
             verified_at: registration.verified_at,
         }
     }
@@ -121,9 +118,9 @@ impl EmailConfig for Handle {
             provider: settings.provider,
             redirect_uri: self.redirect_uri(&admin.institution().public_url),
             consent_link: self.consent_link(admin.institution()).await?,
-            registration: current.as_ref().map(|current| self.registration_view(current)),
+            registration: current.as_ref().map(Services::registration_view),
             state: self.email_state(admin).await?,
-            waiting: waiting.as_ref().map(|waiting| self.registration_view(waiting)),
+            waiting: waiting.as_ref().map(Services::registration_view),
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,
             guide,

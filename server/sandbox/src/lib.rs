@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use faults::{Delivery, Faults, SmtpAuthSwitch};
-pub use world::{Account, App, Folder, Mail, World};
+pub use world::{Account, App, Folder, Gate, Mail, World};
 
 /// Addresses to listen on, and the data directory.
 #[derive(Debug, Clone)]

@@ -316,6 +316,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if recipients.is_empty() {
             return self.reply("503 5.5.2 Need rcpt command").await;
         }
+        let gate = self.shared.world().data_gate.clone();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
         self.reply("354 Start mail input; end with <CRLF>.<CRLF>").await?;
         if self.shared.faults().cut_in_data && !self.relay {
             self.fill().await?;

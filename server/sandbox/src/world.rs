@@ -3,10 +3,12 @@
 use rsa::pkcs8::EncodePrivateKey;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::Error;
@@ -14,6 +16,38 @@ use crate::faults::Faults;
 
 /// Newest messages kept per folder.
 const FOLDER_LIMIT: usize = 500;
+
+/// Holds what passes until a test lets it go on.
+#[derive(Debug)]
+pub struct Gate {
+    arrived: Semaphore,
+    open: Semaphore,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { arrived: Semaphore::new(0), open: Semaphore::new(0) }
+    }
+}
+
+impl Gate {
+    pub(crate) async fn pass(&self) {
+        self.arrived.add_permits(1);
+        let _ = self.open.acquire().await;
+    }
+
+    /// Waits until something is held.
+    pub async fn holds(&self) {
+        if let Ok(one) = self.arrived.acquire().await {
+            one.forget();
+        }
+    }
+
+    /// Lets everything pass from now on.
+    pub fn open(&self) {
+        self.open.close();
+    }
+}
 
 /// The registered app.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -185,6 +219,9 @@ pub struct World {
     /// SMTP closes a session that is idle for so many milliseconds; 0: never.
     #[serde(skip)]
     pub smtp_idle_ms: u64,
+    /// SMTP holds the reply to DATA.
+    #[serde(skip)]
+    pub data_gate: Option<Arc<Gate>>,
     /// Messages a mailbox may submit in a minute.
     #[serde(default = "messages_per_minute")]
     pub messages_per_minute: usize,
@@ -270,6 +307,7 @@ impl World {
             browsers: HashMap::new(),
             smtp_sessions: HashMap::new(),
             smtp_idle_ms: 0,
+            data_gate: None,
             imap_sessions: HashMap::new(),
             imap_selects: 0,
             imap_generation: 0,

@@ -175,3 +175,43 @@ fn sqlite_url(url: &str) -> Result<String> {
         format!("{url}?mode=rwc")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn setting(pool: &AnyPool, statement: &'static str) -> String {
+        let value = sqlx::query_scalar::<_, String>(statement).fetch_one(pool).await;
+        match value {
+            Ok(text) => text,
+            Err(_) => sqlx::query_scalar::<_, i64>(statement).fetch_one(pool).await.unwrap().to_string(),
+        }
+    }
+
+    /// A commit is on the disk before it is reported.
+    #[tokio::test]
+    async fn every_connection_to_sqlite_commits_durably() {
+        let directory = tempfile::tempdir().unwrap();
+        let pools = connect(&format!("sqlite://{}/a.db", directory.path().display()), None).await.unwrap();
+        for pool in [&pools.writes, &pools.groups, &pools.reads] {
+            assert_eq!(setting(pool, "PRAGMA synchronous").await, "2", "FULL");
+            assert_eq!(setting(pool, "PRAGMA journal_mode").await, "wal");
+            assert_eq!(setting(pool, "PRAGMA foreign_keys").await, "1");
+        }
+    }
+
+    /// The server's own setting of what a commit waits for is not weakened. Groups find rows by key.
+    #[tokio::test]
+    async fn no_connection_to_postgresql_weakens_its_commits() {
+        let url = std::env::var("ENTREPOST_TEST_POSTGRES").expect("`make rust-tests` sets ENTREPOST_TEST_POSTGRES");
+        let pools = connect(&format!("{url}/postgres"), None).await.unwrap();
+        for pool in [&pools.writes, &pools.groups, &pools.reads] {
+            assert_eq!(setting(pool, "SHOW synchronous_commit").await, "on");
+            assert_eq!(setting(pool, "SHOW jit").await, "off");
+        }
+        for (pool, scans, plans) in [(&pools.groups, "off", "force_generic_plan"), (&pools.writes, "on", "auto")] {
+            assert_eq!(setting(pool, "SHOW enable_seqscan").await, scans);
+            assert_eq!(setting(pool, "SHOW plan_cache_mode").await, plans);
+        }
+    }
+}

@@ -139,7 +139,27 @@ async fn claims_enqueues_and_records_of_many_go_on_together() {
             task.await.unwrap();
         }
         assert_eq!(world.arrived("other@demo.example"), 120, "each once");
+        let backend = world.services.store.backend();
+        for services in &replicas {
+            services.store.close().await;
+        }
+        if backend == DatabaseKind::Postgres {
+            assert_eq!(deadlocks(&world, &database).await, 0);
+        }
     }
+}
+
+/// Deadlocks that PostgreSQL ended in this database. A connection reports its own when it ends.
+async fn deadlocks(world: &World, database: &Database) -> i64 {
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let connection = tokio::sync::Mutex::new(&mut connection);
+    let one = async |statement: &'static str| -> i64 {
+        sqlx::query_scalar(statement).fetch_one(&mut **connection.lock().await).await.unwrap()
+    };
+    let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend' AND query NOT LIKE 'LISTEN%'";
+    world.until(async || one(others).await == 0).await;
+    one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await
 }
 
 /// What a session does not reach is given back as if it had never been claimed.

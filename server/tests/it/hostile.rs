@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{Browser, Database, World};
+use crate::common::{Browser, Database, World, tls_for_localhost};
 use server::config::Relay;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -44,15 +44,7 @@ async fn replies_before_tls_are_not_believed() {
 /// A mail server with a certificate for `localhost` that sends a greeting, then endless data. Returns its port, CA, and the count of
 /// bytes sent.
 async fn hostile(greeting: &'static str, says: &'static [u8]) -> (u16, String, Arc<AtomicUsize>) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_der());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.try_into().unwrap())
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (acceptor, pem) = tls_for_localhost();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, written) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&written);

@@ -8,6 +8,8 @@ use server::clock::Clock;
 use server::diagnosis::Fault;
 use server::store::{DatabaseKind, Page};
 
+use sqlx::Connection;
+
 use crate::common::{Database, Seat, World};
 
 /// A world whose outbox runs, with sessions kept for so many seconds.
@@ -110,6 +112,27 @@ async fn a_session_ends_when_its_mailbox_may_not_send_any_more() {
             world.until(async || sessions(&world, &address).0 == 0).await;
         }
         world.services.stop.cancel();
+    }
+}
+
+/// The mailbox signs in otherwise now, and is still connected: what it sends next does not leave through the old session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_not_used_for_another_registration_or_sign_in_name() {
+    for change in [
+        "client_id = '00000000-0000-4000-8000-000000000007'",
+        "tenant_id = '00000000-0000-4000-8000-000000000007'",
+        "sign_in_name = 'USER@demo.example'",
+    ] {
+        let (user, database) = ("user@demo.example", Database::sqlite());
+        let world = world(&database, 600, &[]).await;
+        let seat = world.seat(user).await;
+        sends(&world, &seat).await;
+        assert_eq!(sessions(&world, user), (1, 1));
+        let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+        let change = sqlx::AssertSqlSafe(format!("UPDATE mailboxes SET {change}"));
+        sqlx::query(change).execute(&mut connection).await.unwrap();
+        sends(&world, &seat).await;
+        assert_eq!(sessions(&world, user), (1, 2), "another sign-in, and the old session has ended");
     }
 }
 

@@ -8,6 +8,7 @@ mod authorisation;
 mod command_line;
 mod connections;
 mod crash;
+mod data_start;
 mod disk;
 mod dovecot;
 mod drafts;

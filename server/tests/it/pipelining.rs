@@ -7,8 +7,10 @@ use server::config::Relay;
 use server::mail::smtp::Session;
 use server::mail::{Step, Trust};
 use server::vault::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use crate::common::tls_for_localhost;
 
 /// What a client sent: the commands, and how many packets they came in.
 #[derive(Default)]
@@ -40,50 +42,75 @@ async fn server(script: Script) -> (Session, Arc<Mutex<Seen>>) {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"220 here\r\n").await.unwrap();
-        let (mut buf, mut bytes, mut rcpts) = (vec![0; 65_536], Vec::new(), script.rcpt.iter().cycle());
-        let mut in_message = false;
-        loop {
-            let count = stream.read(&mut buf).await.unwrap_or(0);
-            if count == 0 {
-                noted.lock().unwrap().ended = true;
-                return;
-            }
-            noted.lock().unwrap().reads += 1;
-            bytes.extend_from_slice(&buf[..count]);
-            let mut answer = String::new();
-            while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
-                if in_message {
-                    let all = String::from_utf8_lossy(&bytes).into_owned();
-                    let Some(message) = all.strip_suffix(".\r\n") else { break };
-                    noted.lock().unwrap().messages.push(message.to_owned());
-                    (in_message, bytes) = (false, Vec::new());
-                    answer.extend([script.end, "\r\n"]);
-                    break;
-                }
-                let line = String::from_utf8(bytes.drain(..end + 2).collect()).unwrap();
-                noted.lock().unwrap().commands.push(line.trim_end().to_owned());
-                let word = line.split([' ', '\r']).next().unwrap_or_default().to_uppercase();
-                let reply = match word.as_str() {
-                    "EHLO" if script.pipelining => "250-here\r\n250-PIPELINING\r\n250 8BITMIME",
-                    "EHLO" => "250-here\r\n250 8BITMIME",
-                    "MAIL" => script.mail,
-                    "RCPT" => rcpts.next().unwrap(),
-                    "DATA" => script.data,
-                    "QUIT" => "221 bye",
-                    _ => "250 fine",
-                };
-                if reply == "cut" {
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                    return;
-                }
-                in_message = word == "DATA" && reply.starts_with("354");
-                answer.extend([reply, "\r\n"]);
-            }
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
+        serve(stream, script, noted).await;
     });
     let relay = Relay::parse(&Secret::new(format!("smtp://localhost:{port}?tls=none"))).unwrap();
     (Session::open_relay(&relay, &Trust::new(None).unwrap()).await.unwrap(), seen)
+}
+
+/// The same behind STARTTLS. Before TLS, `announced` is offered too.
+async fn server_with_tls(script: Script, announced: &'static str) -> (Session, Arc<Mutex<Seen>>) {
+    let (acceptor, certificate) = tls_for_localhost();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let noted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 here\r\n").await.unwrap();
+        for reply in [format!("250-here\r\n250-{announced}\r\n250 STARTTLS\r\n"), "220 go\r\n".to_owned()] {
+            let _ = stream.read(&mut [0; 512]).await.unwrap();
+            stream.write_all(reply.as_bytes()).await.unwrap();
+        }
+        serve(acceptor.accept(stream).await.unwrap(), script, noted).await;
+    });
+    let relay = Relay::parse(&Secret::new(format!("smtp://localhost:{port}?tls=required"))).unwrap();
+    let trust = Trust::new(Some(certificate.into_bytes())).unwrap();
+    (Session::open_relay(&relay, &trust).await.unwrap(), seen)
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Script, noted: Arc<Mutex<Seen>>) {
+    let (mut buf, mut bytes, mut rcpts) = (vec![0; 65_536], Vec::new(), script.rcpt.iter().cycle());
+    let mut in_message = false;
+    loop {
+        let count = stream.read(&mut buf).await.unwrap_or(0);
+        if count == 0 {
+            noted.lock().unwrap().ended = true;
+            return;
+        }
+        noted.lock().unwrap().reads += 1;
+        bytes.extend_from_slice(&buf[..count]);
+        let mut answer = String::new();
+        while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+            if in_message {
+                let all = String::from_utf8_lossy(&bytes).into_owned();
+                let Some(message) = all.strip_suffix(".\r\n") else { break };
+                noted.lock().unwrap().messages.push(message.to_owned());
+                (in_message, bytes) = (false, Vec::new());
+                answer.extend([script.end, "\r\n"]);
+                break;
+            }
+            let line = String::from_utf8(bytes.drain(..end + 2).collect()).unwrap();
+            noted.lock().unwrap().commands.push(line.trim_end().to_owned());
+            let word = line.split([' ', '\r']).next().unwrap_or_default().to_uppercase();
+            let reply = match word.as_str() {
+                "EHLO" if script.pipelining => "250-here\r\n250-PIPELINING\r\n250 8BITMIME",
+                "EHLO" => "250-here\r\n250 8BITMIME",
+                "MAIL" => script.mail,
+                "RCPT" => rcpts.next().unwrap(),
+                "DATA" => script.data,
+                "QUIT" => "221 bye",
+                _ => "250 fine",
+            };
+            if reply == "cut" {
+                let _ = stream.write_all(answer.as_bytes()).await;
+                return;
+            }
+            in_message = word == "DATA" && reply.starts_with("354");
+            answer.extend([reply, "\r\n"]);
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
 }
 
 fn envelope(recipients: usize) -> Envelope {
@@ -106,6 +133,20 @@ async fn commands_leave_together_where_the_server_allows_it_and_the_message_with
         assert_eq!(seen.messages, ["Subject: x\r\n\r\n..dot\r\ntext\r\n\r\n"]);
         // EHLO, the commands, the message, QUIT.
         assert_eq!(seen.reads, reads, "{pipelining}");
+    }
+}
+
+/// What a server offers before TLS may be an attacker's.
+#[tokio::test]
+async fn only_what_the_server_offers_after_tls_is_used() {
+    for (announced, pipelining) in [("PIPELINING", false), ("8BITMIME", true), ("PIPELINING", true)] {
+        let (mut session, seen) = server_with_tls(Script { pipelining, ..FINE }, announced).await;
+        assert!(session.begin(&envelope(3), MESSAGE).await.is_ok_and(|refused| refused.is_empty()));
+        assert_eq!(session.message(MESSAGE).await.unwrap(), "accepted");
+        session.quit().await;
+        let seen = seen.lock().unwrap();
+        // EHLO, the commands (together or one by one), the message, QUIT.
+        assert_eq!(seen.reads, if pipelining { 4 } else { 8 }, "{announced} before TLS");
     }
 }
 

@@ -134,6 +134,81 @@ async fn a_message_to_many_holds_up_none_to_few() {
     }
 }
 
+/// Batches of four workers at once, none of which knows of the others: what they may send together is one mailbox's limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_run_at_the_same_time_stay_within_one_limit() {
+    let limits = [("ENTREPOST_MESSAGES_PER_MINUTE", "7"), ("ENTREPOST_RECIPIENTS_PER_DAY", "7")];
+    for limit in limits {
+        let database = Database::postgres().await;
+        let (world, clock, seat) = world(&database, &[limit]).await;
+        world.queue(&seat, 60, "other@demo.example", clock.now()).await;
+        let mut replicas = vec![Arc::clone(&world.services)];
+        for _ in 0..3 {
+            replicas.push(world.replica().await);
+        }
+        let running: Vec<_> = replicas
+            .iter()
+            .map(|services| tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone())))
+            .collect();
+        // The clock stands still: once nothing is due, nothing more will be.
+        let store = &world.services.store;
+        world
+            .until(async || {
+                let all = store.deliveries_of(seat.institution, seat.user, Page::newest(100)).await.unwrap();
+                let sending = all.iter().any(|one| one.state == DeliveryState::Sending);
+                !sending && store.due_queues(clock.now(), 1).await.unwrap().is_empty()
+            })
+            .await;
+        for services in &replicas {
+            services.stop.cancel();
+        }
+        for task in running {
+            task.await.unwrap();
+        }
+        assert_eq!(world.arrived("other@demo.example"), 7, "{limit:?}");
+        let (_, most, _) = world.sandbox.world().smtp_sessions["user@demo.example"];
+        assert!(most <= 3, "{most} at a time");
+    }
+}
+
+/// The order of a mailbox's messages with batches: through one session as they were written, through three no further apart than
+/// what two other sessions hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_keep_the_order_of_a_queue() {
+    for (connections, apart) in [("1", 0), ("3", 40)] {
+        for database in Database::both().await {
+            let settings = [("ENTREPOST_SMTP_CONNECTIONS", connections), ("ENTREPOST_MESSAGES_PER_MINUTE", "1000")];
+            let (world, clock, seat) = world(&database, &settings).await;
+            world.sandbox.world().messages_per_minute = usize::MAX;
+            let mut tx = world.services.store.begin().await.unwrap();
+            for number in 0..120 {
+                let to = [(RecipientKind::To, "other@demo.example".to_owned())];
+                world.queue_one(&mut tx, &seat, &format!("Number {number}."), &to, clock.now()).await;
+                clock.advance_ms(1);
+            }
+            tx.commit().await.unwrap();
+            tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+            world.until(async || world.arrived("other@demo.example") == 120).await;
+            let order: Vec<usize> = {
+                let sandbox = world.sandbox.world();
+                let mails = sandbox
+                    .mails()
+                    .into_iter()
+                    .filter(|(address, folder, _)| address == "other@demo.example" && folder == "INBOX");
+                let mut mails: Vec<_> =
+                    mails.map(|(_, _, mail)| (mail.uid, String::from_utf8_lossy(&mail.raw))).collect();
+                mails.sort();
+                let number = |text: &str| text.split("Number ").nth(1)?.split('.').next()?.parse().ok();
+                mails.iter().map(|(_, text)| number(text).unwrap()).collect()
+            };
+            for (at, number) in order.iter().enumerate() {
+                assert!(at.abs_diff(*number) <= apart, "{connections} connections: {number} came as {at}");
+            }
+            world.services.stop.cancel();
+        }
+    }
+}
+
 /// Three connections at a time over replicas and queues, each for many messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_connections_carry_everything() {

@@ -172,6 +172,19 @@ pub fn without_bdi(page: &str) -> String {
     page.replace("<bdi>", "").replace("</bdi>", "")
 }
 
+/// TLS for `localhost`, and its certificate as PEM.
+pub fn tls_for_localhost() -> (tokio_rustls::TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_der();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.try_into().unwrap())
+        .unwrap();
+    (tokio_rustls::TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+}
+
 /// A running Entrepost and its sandbox.
 pub struct World {
     pub sandbox: Sandbox,

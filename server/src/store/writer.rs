@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::events::{Event, EventChannel};
+use super::outbox::single_statement;
 use super::outbox::{self, ClaimRequest, ClaimedIds, DataStart, HeldDeliveries, OutcomeRecord};
 use super::transaction::begin;
 use super::{DatabaseKind, Result, Store, StoreError};
@@ -121,20 +122,23 @@ struct Done {
     news: Vec<Event>,
 }
 
-impl Done {
-    fn changes_nothing(&self, batch: &Batch) -> bool {
-        let is_empty = |claim: &ClaimedIds| {
-            matches!(claim, ClaimedIds::Nothing | ClaimedIds::NoConnection(_) | ClaimedIds::Throttled(_))
-        };
-        batch.len() == self.claims.len() && self.claims.iter().all(is_empty)
-    }
-}
-
 enum Failure {
     /// One of the writes: the others may succeed.
     OneOf(StoreError),
     /// The transaction: the database is busy or away, or it is unknown whether it was committed.
     All(StoreError),
+}
+
+impl Failure {
+    fn of(error: StoreError) -> Self {
+        match error {
+            // The connection broke.
+            StoreError::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
+                Self::All(error)
+            }
+            error => Self::OneOf(error),
+        }
+    }
 }
 
 /// Sends writes to the task. It ends with the last of these.
@@ -268,15 +272,46 @@ impl Committer {
     }
 
     async fn transaction(&self, batch: &Batch) -> Result<Done, Failure> {
+        let Batch { claims, starts, outcomes } = batch;
+        let (starts, outcomes) = (starts.what.as_slice(), outcomes.what.as_slice());
+        if is_double(starts, outcomes) {
+            // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
+            return Err(Failure::OneOf(StoreError::Database(sqlx::Error::RowNotFound)));
+        }
+        let whole = self.backend == DatabaseKind::Postgres && claims.what.is_empty();
+        if !whole || !single_statement::is_taken(starts, outcomes) {
+            return self.statements(&claims.what, starts, outcomes).await;
+        }
+        let settled = single_statement::commit(&self.pool, starts, outcomes).await.map_err(Failure::of)?;
+        let is_settled = |delivery| settled.deliveries.contains(&delivery);
+        let other_starts: Vec<_> = starts.iter().filter(|start| !is_settled(start.delivery)).cloned().collect();
+        let other_outcomes: Vec<_> = outcomes.iter().filter(|outcome| !is_settled(outcome.delivery)).cloned().collect();
+        let mut done = Done { claims: Vec::new(), starts: Vec::new(), outcomes: Vec::new(), news: Vec::new() };
+        if other_starts.len() + other_outcomes.len() > 0 {
+            // What is committed already can be written again, one by one.
+            let written = self.statements(&[], &other_starts, &other_outcomes).await;
+            done = written.map_err(|(Failure::OneOf(error) | Failure::All(error))| Failure::OneOf(error))?;
+        }
+        done.news.extend(settled.users.iter().copied().map(Event::Mail));
+        let (mut rest_starts, mut rest_outcomes) = (done.starts.into_iter(), done.outcomes.into_iter());
+        let of = |delivery, rest: &mut dyn Iterator<Item = bool>| is_settled(delivery) || rest.next() == Some(true);
+        Ok(Done {
+            claims: Vec::new(),
+            starts: starts.iter().map(|start| of(start.delivery, &mut rest_starts)).collect(),
+            outcomes: outcomes.iter().map(|outcome| of(outcome.delivery, &mut rest_outcomes)).collect(),
+            news: done.news,
+        })
+    }
+
+    async fn statements(
+        &self,
+        claims: &[ClaimRequest],
+        starts: &[DataStart],
+        outcomes: &[OutcomeRecord],
+    ) -> Result<Done, Failure> {
         let mut tx = begin(&self.pool, self.backend).await.map_err(Failure::All)?;
-        let mut done = self.write(&mut tx, batch).await.map_err(|error| match error {
-            // The connection broke.
-            StoreError::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
-                Failure::All(error)
-            }
-            error => Failure::OneOf(error),
-        })?;
-        if done.changes_nothing(batch) {
+        let mut done = self.write(&mut tx, claims, starts, outcomes).await.map_err(Failure::of)?;
+        if starts.is_empty() && outcomes.is_empty() && done.claims.iter().all(ClaimedIds::changes_nothing) {
             // Rolled back: a commit would wait for the disk.
             return Ok(done);
         }
@@ -285,23 +320,27 @@ impl Committer {
         Ok(done)
     }
 
-    async fn write(&self, tx: &mut super::Tx, batch: &Batch) -> Result<Done> {
-        let claims = match batch.claims.what.as_slice() {
-            [] => Vec::new(),
-            requests => outbox::claim(tx, requests).await?,
-        };
-        let mut ids: Vec<_> = batch.starts.what.iter().map(|start| start.delivery).collect();
-        ids.extend(batch.outcomes.what.iter().map(|outcome| outcome.delivery));
-        ids.sort_unstable();
-        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
-            // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
-            return Err(StoreError::Database(sqlx::Error::RowNotFound));
-        }
-        let held = HeldDeliveries::lock(tx, self.backend, &batch.starts.what, &batch.outcomes.what).await?;
-        let starts = outbox::start_data(tx, &held, &batch.starts.what).await?;
-        let outcomes = outbox::record(tx, &held, &batch.outcomes.what).await?;
+    async fn write(
+        &self,
+        tx: &mut super::Tx,
+        claims: &[ClaimRequest],
+        starts: &[DataStart],
+        outcomes: &[OutcomeRecord],
+    ) -> Result<Done> {
+        let claims = if claims.is_empty() { Vec::new() } else { outbox::claim(tx, claims).await? };
+        let held = HeldDeliveries::lock(tx, self.backend, starts, outcomes).await?;
+        let starts = outbox::start_data(tx, &held, starts).await?;
+        let outcomes = outbox::record(tx, &held, outcomes).await?;
         Ok(Done { claims, starts, outcomes, news: Vec::new() })
     }
+}
+
+/// Whether a delivery is named twice.
+fn is_double(starts: &[DataStart], outcomes: &[OutcomeRecord]) -> bool {
+    let mut ids: Vec<_> = starts.iter().map(|start| start.delivery).collect();
+    ids.extend(outcomes.iter().map(|outcome| outcome.delivery));
+    ids.sort_unstable();
+    ids.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 impl Store {

@@ -119,6 +119,12 @@ pub(in crate::store) enum ClaimedIds {
     Postponed,
 }
 
+impl ClaimedIds {
+    pub(in crate::store) fn changes_nothing(&self) -> bool {
+        matches!(self, Self::Nothing | Self::NoConnection(_) | Self::Throttled(_))
+    }
+}
+
 /// A delivery that may be claimed.
 struct Due {
     id: DeliveryId,

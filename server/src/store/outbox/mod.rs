@@ -3,6 +3,7 @@
 mod batch;
 mod claims;
 mod outcomes;
+pub(in crate::store) mod single_statement;
 mod throttle;
 
 use crate::diagnosis::Fault;

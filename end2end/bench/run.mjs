@@ -1,7 +1,7 @@
 // Compares Entrepost with what people would use instead: in turns, in the same run, on loopback.
 //
 //   node run.mjs            everything, five rounds; writes RESULTS.md
-//   node run.mjs --quick    two rounds of fewer messages, printed
+//   node run.mjs --quick    one round of fewer messages, printed
 //   node run.mjs --tiny     each measurement once with a handful of messages: only whether it works
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -17,17 +17,19 @@ const root = join(here, '..', '..');
 const mode = ['--tiny', '--quick'].find(flag => process.argv.includes(flag))?.slice(2) ?? 'full';
 const only = process.argv.slice(2).filter(argument => !argument.startsWith('--'));
 const sizes = {
-    full: { rounds: 5, one: 2000, twenty: 4000, latency: 200, memory: 20000, scale: [1e3, 1e4, 1e5, 1e6], starts: 11, watched: 1000, replicas: 4000 },
-    quick: { rounds: 2, one: 1000, twenty: 2000, latency: 40, memory: 2000, scale: [1e3, 1e4], starts: 3, watched: 100, replicas: 1000 },
-    tiny: { rounds: 1, one: 6, twenty: 20, latency: 3, memory: 20, scale: [100], starts: 1, watched: 3, replicas: 20 },
+    full: { rounds: 5, one: 2000, twenty: 4000, form: 2000, latency: 200, memory: 20000, scale: [1e2, 1e3, 1e4, 1e5, 1e6], starts: 11, watched: 1000, replicas: 4000 },
+    quick: { rounds: 1, one: 1000, twenty: 2000, form: 500, latency: 40, memory: 1000, scale: [1e2, 1e3], starts: 3, watched: 50, replicas: 1000 },
+    tiny: { rounds: 1, one: 6, twenty: 20, form: 20, latency: 3, memory: 20, scale: [100], starts: 1, watched: 3, replicas: 20 },
 }[mode];
 
+/** Deadline of one measurement, in milliseconds. */
+const LIMIT = 40 * 60 * 1000;
 const work = mkdtempSync(join(tmpdir(), 'entrepost-bench-'));
 const ending = [() => rmSync(work, { recursive: true, force: true })];
 const say = text => console.error(`==> ${text}`);
 
 function run(command, args, options = {}) {
-    const done = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 28, ...options });
+    const done = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 28, timeout: LIMIT, killSignal: 'SIGKILL', ...options });
     if (done.error || done.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${done.error ?? `status ${done.status}`}`);
     return done.stdout;
 }
@@ -143,6 +145,19 @@ async function main() {
         }
     }
 
+    if (wanted('form')) {
+        results.form = { nodemailer: [], SQLite: [], PostgreSQL: [] };
+        for (let round = 0; round < sizes.rounds; round += 1) {
+            say(`${sizes.form} messages through the form, round ${round + 1} of ${sizes.rounds}`);
+            results.form.nodemailer.push(nodemailer('send', 20, sizes.form, bytes));
+            await counted(sizes.form);
+            for (const [name, url] of Object.entries(databases)) {
+                results.form[name].push(entrepost(url, 'form', 20, sizes.form));
+                await counted(sizes.form);
+            }
+        }
+    }
+
     if (wanted('latency')) {
         const latency = async started => {
             const arrived = new Map(await mail.ask('/times'));
@@ -160,16 +175,14 @@ async function main() {
     }
 
     if (wanted('replicas')) {
-        results.replicas = [];
-        for (const count of [1, 2, 4]) {
-            say(`${count} replicas on one PostgreSQL`);
-            const times = [];
-            for (let round = 0; round < sizes.rounds; round += 1) {
-                times.push(entrepost(database.url, 'replicas', count, 20, sizes.replicas).milliseconds);
+        results.replicas = [1, 2, 4].map(replicas => ({ replicas, milliseconds: [] }));
+        for (let round = 0; round < sizes.rounds; round += 1) {
+            say(`1, 2 and 4 replicas on one PostgreSQL, round ${round + 1} of ${sizes.rounds}`);
+            for (const { replicas, milliseconds } of results.replicas) {
+                milliseconds.push(entrepost(database.url, 'replicas', replicas, 20, sizes.replicas).milliseconds);
                 const seen = await counted(sizes.replicas);
                 if (seen.most > 3) throw new Error(`${seen.most} connections of one mailbox at a time`);
             }
-            results.replicas.push({ replicas: count, milliseconds: times });
         }
     }
 
@@ -177,15 +190,15 @@ async function main() {
         results.memory = {};
         for (const [name, url] of Object.entries(databases)) {
             say(`memory, ${name}`);
-            results.memory[name] = entrepost(url, 'memory', 20, sizes.memory);
-            await counted(2 * sizes.memory);
+            results.memory[name] = entrepost(url, 'memory', 20, sizes.memory, sizes.rounds);
+            await counted(2 * sizes.memory * sizes.rounds);
         }
     }
 
     if (wanted('watch')) {
         say(`${sizes.watched} mailboxes watched`);
-        // Against the sandbox's IMAP server, which has a certificate of its own.
-        results.watch = JSON.parse(run(load, ['watch', String(sizes.watched), '--', 'node', join(here, 'imapflow.mjs')]));
+        // Dovecot has a certificate of its own.
+        results.watch = JSON.parse(run(load, ['watch', String(sizes.watched), String(sizes.rounds), '--', 'node', join(here, 'imapflow.mjs')]));
     }
 
     if (wanted('scale')) {
@@ -202,6 +215,7 @@ async function main() {
         say('start');
         results.start = entrepost('sqlite', 'start', sizes.starts).milliseconds;
         results.binary = statSync(program).size;
+        results.page = pageWeight();
     }
 
     if (mode === 'full' && only.length === 0) {
@@ -212,6 +226,13 @@ async function main() {
     }
 }
 
+/** What a browser loads for the first page, brotli, in bytes; `undefined` if the site was not built. */
+function pageWeight() {
+    const measured = spawnSync(join(root, '.tools', 'sizes.sh'), { encoding: 'utf8' });
+    const found = /^ *(\d+) {2}JavaScript and WebAssembly/m.exec(measured.stdout);
+    return found ? Number(found[1]) : undefined;
+}
+
 function machine(postgresVersion) {
     const npm = JSON.parse(readFileSync(join(here, '..', 'package-lock.json'), 'utf8')).packages;
     const version = name => `${name} ${npm[`node_modules/${name}`].version}`;
@@ -219,7 +240,8 @@ function machine(postgresVersion) {
         processor: `${cpus().length} × ${cpus()[0].model.trim()}`,
         memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
         system: `Linux ${release()}`,
-        versions: [run('rustc', ['--version']).trim(), `Node.js ${process.version}`, version('nodemailer'), version('imapflow'), version('smtp-server'), postgresVersion],
+        commit: run('git', ['describe', '--always', '--dirty'], { cwd: root }).trim(),
+        versions: [run('rustc', ['--version']).trim(), `Node.js ${process.version}`, version('nodemailer'), version('imapflow'), version('smtp-server'), postgresVersion, `Dovecot ${run('dovecot', ['--version'], { env: { PATH: `${process.env.PATH}:/usr/sbin` } }).trim()}`],
     };
 }
 

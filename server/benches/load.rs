@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use app::model::{DeliveryId, EmailAddress, RecipientKind, SessionId};
 use clap::{Parser, Subcommand};
+use common::dovecot::Dovecot;
 use common::program::Program;
 use common::{Browser, Database, Seat, World};
 use futures::StreamExt;
@@ -52,21 +53,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Resident memory of the program: at rest, after sixty sign-ins, after messages, and after as many again
-    Memory { mailboxes: usize, messages: usize },
+    /// Resident memory of the program: at rest, after sixty sign-ins, after messages, and after as many again; so many times
+    Memory { mailboxes: usize, messages: usize, times: usize },
     /// Sends with several programs on one database
     Replicas { replicas: usize, mailboxes: usize, messages: usize },
     /// Time of an enqueue, of a claim and of a page of the outbox, with so many messages in the queue
     Scale { queued: usize },
-    /// Resident memory with so many mailboxes watched, an event stream each; then that of a command with as many IMAP connections,
-    /// which gets the port, the certificate and the file of names and tokens
-    Watch { mailboxes: usize, command: Vec<String> },
+    /// Resident memory with so many mailboxes watched in Dovecot, an event stream each; then that of a command with as many IMAP
+    /// connections, which gets the port, the certificate and the file of names and tokens; in turns, so many times
+    Watch { mailboxes: usize, times: usize, command: Vec<String> },
     /// Time from the start of the program to its first answer
     Start { times: usize },
     /// Writes the certificate and the key of a mail server on this machine
     Certificate { certificate: std::path::PathBuf, key: std::path::PathBuf },
     /// Queues messages and sends them: all at once, and sending alone
     Send { mailboxes: usize, messages: usize },
+    /// Queues messages through the form that people send with, as 64 of them at a time would, and sends them
+    Form { mailboxes: usize, messages: usize },
     /// Queues one message at a time; prints when each was submitted
     Latency {
         messages: usize,
@@ -85,6 +88,8 @@ struct Bench {
 /// Settings of a program of its own that sends.
 const PROGRAM: [(&str, &str); 1] = [("ENTREPOST_POLL_SECONDS", "3600")];
 const SIGN_INS: usize = 60;
+/// Deadline for sending what was queued.
+const SENDING: Duration = Duration::from_secs(600);
 /// Deadline for opening all IMAP connections.
 const WATCHING: Duration = Duration::from_secs(300);
 /// Until the memory of what was needed to open them is free again.
@@ -98,7 +103,11 @@ fn milliseconds(since: Instant) -> f64 {
 
 /// Processor time of this process, in milliseconds.
 fn cpu() -> f64 {
-    let statistics = std::fs::read_to_string("/proc/self/stat").unwrap();
+    cpu_of(std::process::id())
+}
+
+fn cpu_of(pid: u32) -> f64 {
+    let statistics = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // The name of the program, in parentheses, may contain blanks. Ticks are hundredths of a second.
     let fields: Vec<&str> = statistics.rsplit(')').next().unwrap().split_whitespace().collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
@@ -113,6 +122,11 @@ fn now() -> f64 {
 
 impl Bench {
     async fn start(arguments: &Arguments, mailboxes: usize) -> Self {
+        let ca = arguments.ca.iter().map(|ca| ("ENTREPOST_EXTRA_CA_FILE", ca.display().to_string()));
+        Self::start_with(arguments, mailboxes, ca.collect()).await
+    }
+
+    async fn start_with(arguments: &Arguments, mailboxes: usize, more: Vec<(&'static str, String)>) -> Self {
         let database = match arguments.database.as_str() {
             "sqlite" => Database::sqlite(),
             url => Database::postgres_at(url).await,
@@ -122,9 +136,7 @@ impl Bench {
             ("ENTREPOST_MESSAGES_PER_MINUTE", "100000000".to_owned()),
             ("ENTREPOST_RECIPIENTS_PER_DAY", "100000000".to_owned()),
         ];
-        if let Some(ca) = &arguments.ca {
-            settings.push(("ENTREPOST_EXTRA_CA_FILE", ca.display().to_string()));
-        }
+        settings.extend(more);
         let world = World::start_with(&database, Clock::system(), &settings).await;
         // The database must outlive the world; its directory goes with the process.
         std::mem::forget(database);
@@ -213,7 +225,9 @@ impl Bench {
         let mut database = sqlx::AnyConnection::connect(&url.1).await.unwrap();
         let under_way = "SELECT CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE state IN ('queued', 'deferred'))
             OR EXISTS (SELECT 1 FROM deliveries WHERE state = 'sending') THEN 1 ELSE 0 END";
+        let until = Instant::now() + SENDING;
         while sqlx::query_scalar::<_, i64>(under_way).fetch_one(&mut database).await.unwrap() == 1 {
+            assert!(Instant::now() < until, "messages wait for {SENDING:?}");
             tokio::time::sleep(poll).await;
         }
         let sent = "SELECT COUNT(*) FROM deliveries WHERE state = 'sent'";
@@ -259,21 +273,75 @@ async fn latency(arguments: &Arguments, messages: usize, pause: u64) -> serde_js
     json!(times)
 }
 
-async fn memory(arguments: &Arguments, mailboxes: usize, messages: usize) -> serde_json::Value {
+/// Through a program of its own: what its processor time is per message, from the request to the record.
+async fn form(arguments: &Arguments, mailboxes: usize, messages: usize) -> serde_json::Value {
     let bench = Bench::start(arguments, mailboxes).await;
-    let program = Program::start(&bench.world, &PROGRAM).await;
-    let rest = common::memory_of(program.pid());
-    for number in 0..SIGN_INS {
-        program.browser(&format!("m{}@demo.example", number % mailboxes)).await;
+    let quotas = [("ENTREPOST_QUEUED_MESSAGES", "1000000"), ("ENTREPOST_QUEUED_MESSAGES_OF_INSTITUTION", "1000000")];
+    let program = Program::start(&bench.world, &[&PROGRAM[..], &quotas[..]].concat()).await;
+    let cookies = sessions(&bench).await;
+    let (http, url) = (Browser::at(program.port).http, program.url("/api/send_message"));
+    let origin = program.url("").trim_end_matches('/').to_owned();
+    let text = "Text. ".repeat(bench.bytes / 6);
+    let (began, used) = (Instant::now(), cpu_of(program.pid()));
+    let posts = (0..messages).map(|number| {
+        let at = number % mailboxes;
+        let fields = [
+            ("mailbox", bench.seats[at].mailbox.to_string()),
+            ("to", "other@demo.example".to_owned()),
+            ("subject", bench.subject(number)),
+            ("text", text.clone()),
+            ("key", bench.world.clock.uuid().to_string()),
+            ("action", "send".to_owned()),
+        ];
+        let form =
+            fields.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(name, value));
+        let request =
+            http.post(&url).header("accept", "text/html").header("origin", &origin).header("cookie", &cookies[at]);
+        async move {
+            let answer = request.multipart(form).send().await.unwrap();
+            assert_eq!(common::location(&answer), "/mail/outbox");
+        }
+    });
+    futures::stream::iter(posts).buffer_unordered(CALLERS).collect::<Vec<()>>().await;
+    let queued = milliseconds(began);
+    bench.sent(messages, POLL).await;
+    json!({ "milliseconds": milliseconds(began), "queued": queued, "cpu": cpu_of(program.pid()) - used })
+}
+
+/// A session of each user, as a cookie.
+async fn sessions(bench: &Bench) -> Vec<String> {
+    let (store, clock) = (&bench.world.services.store, &bench.world.clock);
+    let mut cookies = Vec::new();
+    let mut tx = store.begin().await.unwrap();
+    for seat in &bench.seats {
+        let (session, token) = (SessionId(clock.uuid()), clock.uuid().to_string());
+        let hashed = server::clock::sha256(&token);
+        store.add_session(&mut tx, seat.institution, seat.user, session, &hashed, clock.now()).await.unwrap();
+        cookies.push(format!("entrepost_session={token}"));
     }
-    let signed_in = common::memory_of(program.pid());
-    let mut after = Vec::new();
-    for round in 1..=2 {
-        bench.enqueue_all(messages).await;
-        bench.sent(messages * round, POLL * 10).await;
-        after.push(common::memory_of(program.pid()));
+    tx.commit().await.unwrap();
+    cookies
+}
+
+async fn memory(arguments: &Arguments, mailboxes: usize, messages: usize, times: usize) -> serde_json::Value {
+    let mut found = Vec::new();
+    for _ in 0..times {
+        let bench = Bench::start(arguments, mailboxes).await;
+        let program = Program::start(&bench.world, &PROGRAM).await;
+        let rest = common::memory_of(program.pid());
+        for number in 0..SIGN_INS {
+            program.browser(&format!("m{}@demo.example", number % mailboxes)).await;
+        }
+        let signed_in = common::memory_of(program.pid());
+        let mut after = Vec::new();
+        for round in 1..=2 {
+            bench.enqueue_all(messages).await;
+            bench.sent(messages * round, POLL * 10).await;
+            after.push(common::memory_of(program.pid()));
+        }
+        found.push(json!({ "rest": rest, "signed_in": signed_in, "after": after }));
     }
-    json!({ "rest": rest, "signed_in": signed_in, "after": after })
+    json!(found)
 }
 
 async fn replicas(arguments: &Arguments, replicas: usize, mailboxes: usize, messages: usize) -> serde_json::Value {
@@ -292,7 +360,8 @@ async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
     let (store, clock, seat) = (&bench.world.services.store, &bench.world.clock, bench.seats[0]);
     bench.fill(queued).await;
     let queue = SendQueue::of_mailbox(seat.key());
-    let (mut enqueue, mut claim, mut page) = (Vec::new(), Vec::new(), Vec::new());
+    add_headers(&bench, seat, queued.min(100_000)).await;
+    let (mut enqueue, mut claim, mut page, mut inbox) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..TIMES {
         let began = Instant::now();
         bench.enqueue().await;
@@ -316,63 +385,90 @@ async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
         let began = Instant::now();
         assert_eq!(store.deliveries_of(seat.institution, seat.user, Page::newest(50)).await.unwrap().len(), 50);
         page.push(milliseconds(began));
+        let began = Instant::now();
+        assert_eq!(store.headers(seat.key(), "INBOX", 0, 50).await.unwrap().len(), 50);
+        inbox.push(milliseconds(began));
     }
-    json!({ "enqueue": median(enqueue), "claim": median(claim), "page": median(page) })
+    json!({ "enqueue": median(enqueue), "claim": median(claim), "page": median(page), "inbox": median(inbox) })
 }
 
-async fn watch(arguments: &Arguments, mailboxes: usize, command: &[String]) -> serde_json::Value {
-    let bench = Bench::start(arguments, mailboxes).await;
-    let Bench { world, seats, .. } = &bench;
-    let (store, clock) = (&world.services.store, &world.clock);
-    let mut cookies = Vec::new();
-    let mut tx = store.begin().await.unwrap();
-    for seat in seats {
-        let (session, token) = (SessionId(clock.uuid()), clock.uuid().to_string());
-        let hashed = server::clock::sha256(&token);
-        store.add_session(&mut tx, seat.institution, seat.user, session, &hashed, clock.now()).await.unwrap();
-        cookies.push(format!("entrepost_session={token}"));
-    }
-    tx.commit().await.unwrap();
-    let settings = [("ENTREPOST_CONNECTIONS_PER_ADDRESS", "100000"), ("ENTREPOST_POLL_SECONDS", "3600")];
-    let program = Program::start(world, &settings).await;
-    let rest = common::memory_of(program.pid());
-    let http = Browser::at(program.port).http;
-    let streams = seats.iter().zip(cookies).map(|(seat, cookie)| {
-        let url = program.url(&format!("/events/mail?mailbox={}&folder=INBOX&version=0", seat.mailbox));
-        http.get(url).header("cookie", cookie).send()
-    });
-    let streams: Vec<reqwest::Response> =
-        futures::stream::iter(streams).buffer_unordered(CALLERS).map(Result::unwrap).collect().await;
-    assert!(streams.iter().all(|stream| stream.status() == 200));
-    let open = || world.sandbox.world().imap_sessions.values().filter(|(open, _)| *open > 0).count();
-    world.until_longer(WATCHING, async || open() == mailboxes).await;
-    tokio::time::sleep(SETTLING).await;
-    let watched = common::memory_of(program.pid());
-    drop((streams, program));
-    world.until_longer(WATCHING, async || open() == 0).await;
+/// More headers of a folder than the product keeps.
+async fn add_headers(bench: &Bench, seat: Seat, count: usize) {
+    let url = bench.world.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").unwrap();
+    let mut database = sqlx::AnyConnection::connect(&url.1).await.unwrap();
+    sqlx::query(
+        "INSERT INTO headers (mailbox_id, institution_id, folder, uid, from_name, from_address, recipients, subject, received_at, size,
+           seen, flagged, answered, attachments)
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $3)
+         SELECT $1, $2, 'INBOX', n, 'Other', 'other@demo.example', 'm0@demo.example', 'Subject', n, 1, 0, 0, 0, 0 FROM numbers",
+    )
+    .bind(seat.mailbox.to_string())
+    .bind(seat.institution.to_string())
+    .bind(i64::try_from(count).unwrap())
+    .execute(&mut database)
+    .await
+    .unwrap();
+}
 
+async fn watch(arguments: &Arguments, mailboxes: usize, times: usize, command: &[String]) -> serde_json::Value {
+    let mut dovecot = Dovecot::prepare();
+    let imap = ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", dovecot.imap));
+    let bench = Bench::start_with(
+        arguments,
+        mailboxes,
+        vec![imap, ("ENTREPOST_EXTRA_CA_FILE", dovecot.ca.display().to_string())],
+    )
+    .await;
+    let Bench { world, seats, .. } = &bench;
+    for number in 0..mailboxes {
+        dovecot.add(&format!("m{number}@demo.example"));
+    }
+    dovecot.start(world).await;
+    let cookies = sessions(&bench).await;
     let peers = world.directory.path().join("peers.json");
     let mut tokens = Vec::new();
     for seat in seats {
-        let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
         let token = world.services.tokens.access(&mailbox).await.unwrap();
         tokens.push((mailbox.sign_in_name, token.secret.expose().to_owned()));
     }
     std::fs::write(&peers, json!(tokens).to_string()).unwrap();
-    let imap = world.sandbox.imap_addr().port().to_string();
-    let ca = world.directory.path().join("ca.pem");
-    let mut peer = std::process::Command::new(&command[0])
-        .args(&command[1..])
-        .args([&imap, &ca.display().to_string(), &peers.display().to_string()])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    world.until_longer(WATCHING, async || open() == mailboxes).await;
-    tokio::time::sleep(SETTLING).await;
-    let other = common::memory_of(peer.id());
-    peer.kill().unwrap();
-    peer.wait().unwrap();
-    json!({ "rest": rest, "watched": watched, "peer": other })
+    let (port, ca) = (dovecot.imap.to_string(), dovecot.ca.display().to_string());
+    let idle = || dovecot.sessions();
+    let settings = [("ENTREPOST_CONNECTIONS_PER_ADDRESS", "100000"), ("ENTREPOST_POLL_SECONDS", "3600")];
+    let mut found = Vec::new();
+    for _ in 0..times {
+        let program = Program::start(world, &settings).await;
+        let rest = common::memory_of(program.pid());
+        let http = Browser::at(program.port).http;
+        let streams = seats.iter().zip(&cookies).map(|(seat, cookie)| {
+            let url = program.url(&format!("/events/mail?mailbox={}&folder=INBOX&version=0", seat.mailbox));
+            http.get(url).header("cookie", cookie).send()
+        });
+        let streams: Vec<reqwest::Response> =
+            futures::stream::iter(streams).buffer_unordered(CALLERS).map(Result::unwrap).collect().await;
+        assert!(streams.iter().all(|stream| stream.status() == 200));
+        world.until_longer(WATCHING, async || idle() == mailboxes).await;
+        tokio::time::sleep(SETTLING).await;
+        let watched = common::memory_of(program.pid());
+        drop((streams, program));
+        world.until_longer(WATCHING, async || idle() == 0).await;
+
+        let mut peer = std::process::Command::new(&command[0])
+            .args(&command[1..])
+            .args([&port, &ca, &peers.display().to_string()])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        world.until_longer(WATCHING, async || idle() == mailboxes).await;
+        tokio::time::sleep(SETTLING).await;
+        let other = common::memory_of(peer.id());
+        peer.kill().unwrap();
+        peer.wait().unwrap();
+        world.until_longer(WATCHING, async || idle() == 0).await;
+        found.push(json!({ "rest": rest, "watched": watched, "peer": other }));
+    }
+    json!(found)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -413,12 +509,13 @@ async fn main() {
     let result = match &arguments.what {
         Some(What::Send { mailboxes, messages }) => send(&arguments, *mailboxes, *messages).await,
         Some(What::Latency { messages, pause }) => latency(&arguments, *messages, *pause).await,
-        Some(What::Memory { mailboxes, messages }) => memory(&arguments, *mailboxes, *messages).await,
+        Some(What::Form { mailboxes, messages }) => form(&arguments, *mailboxes, *messages).await,
+        Some(What::Memory { mailboxes, messages, times }) => memory(&arguments, *mailboxes, *messages, *times).await,
         Some(What::Replicas { replicas: count, mailboxes, messages }) => {
             replicas(&arguments, *count, *mailboxes, *messages).await
         }
         Some(What::Scale { queued }) => scale(&arguments, *queued).await,
-        Some(What::Watch { mailboxes, command }) => watch(&arguments, *mailboxes, command).await,
+        Some(What::Watch { mailboxes, times, command }) => watch(&arguments, *mailboxes, *times, command).await,
         Some(What::Start { times }) => start(&arguments, *times).await,
         Some(What::Certificate { certificate, key }) => write_certificate(certificate, key),
         None => return,

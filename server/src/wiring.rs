@@ -108,6 +108,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     Ok(Arc::new(Services {
         passwords: crate::service::Passwords::new(clock.clone()),
         streams: Arc::default(),
+        queued_counts: crate::service::quotas::QueuedCounts::default(),
         config,
         store,
         vault,

@@ -72,6 +72,7 @@ pub struct Services {
     /// Failed sign-ins by network, and at accounts that do not exist.
     pub guesses: WindowCounters,
     pub streams: Arc<quotas::Streams>,
+    pub queued_counts: quotas::QueuedCounts,
     pub passwords: Passwords,
     pub tasks: tokio_util::task::TaskTracker,
     pub stop: tokio_util::sync::CancellationToken,

@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use app::backend::{Administrator, Result, SignedIn};
 use app::error::AppError;
-use app::model::{UserId, size_in_words};
+use app::model::{InstitutionId, UserId, size_in_words};
+use tokio::time::Instant;
 
 use super::Services;
+use crate::store::Queued;
 
+/// How long a count of an institution's waiting messages is used: another replica may have added some meanwhile.
+const QUEUED_AGE: Duration = Duration::from_secs(10);
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -30,6 +35,30 @@ impl Drop for Following {
                 all.remove(&self.user);
             }
         }
+    }
+}
+
+/// Waiting messages of institutions: what was counted, and what this process added since. Counting takes time in proportion to
+/// them, so it is done when the count is old, or when it says that there is no room.
+#[derive(Default)]
+pub struct QueuedCounts(Mutex<HashMap<InstitutionId, (Instant, Queued)>>);
+
+impl QueuedCounts {
+    /// Adds one if there is room. `None`: it must be counted.
+    fn add(&self, institution: InstitutionId, bytes: u64, has_room: impl Fn(Queued) -> bool) -> Option<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, queued) = all.get_mut(&institution)?;
+        if at.elapsed() > QUEUED_AGE || !has_room(*queued) {
+            return None;
+        }
+        *queued = Queued { count: queued.count + 1, bytes: queued.bytes.saturating_add(bytes) };
+        Some(())
+    }
+
+    fn counted(&self, institution: InstitutionId, queued: Queued) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (at, _)| at.elapsed() <= QUEUED_AGE);
+        all.insert(institution, (Instant::now(), queued));
     }
 }
 
@@ -66,27 +95,33 @@ impl Services {
     }
 
     pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<()> {
-        let quotas = self.config.quotas;
-        let usage = self.store.queued_usage(user.institution().id, user.user_id()).await?;
-        if usage.count >= quotas.queued_messages {
+        let (quotas, institution) = (self.config.quotas, user.institution().id);
+        let own = self.store.queued_of(institution, user.user_id()).await?;
+        if own.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
                 "You already have {} messages waiting to be sent. Wait until some are sent, or cancel some under Sent & delivery.",
-                usage.count
+                own.count
             )).into());
         }
-        if usage.bytes.saturating_add(bytes) > quotas.queued_bytes {
+        if own.bytes.saturating_add(bytes) > quotas.queued_bytes {
             return Err(AppError::refused(format!(
                 "Your waiting messages would exceed {}. Wait until some are sent.",
                 size_in_words(quotas.queued_bytes)
             ))
             .into());
         }
-        if usage.count_of_institution >= quotas.queued_messages_of_institution
-            || usage.bytes_of_institution.saturating_add(bytes) > quotas.queued_bytes_of_institution
-        {
-            return Err(AppError::refused(
-                "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
-            ).into());
+        let has_room = |all: Queued| {
+            all.count < quotas.queued_messages_of_institution
+                && all.bytes.saturating_add(bytes) <= quotas.queued_bytes_of_institution
+        };
+        if self.queued_counts.add(institution, bytes, has_room).is_none() {
+            let all = self.store.queued_at(institution).await?;
+            self.queued_counts.counted(institution, all);
+            if self.queued_counts.add(institution, bytes, has_room).is_none() {
+                return Err(AppError::refused(
+                    "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
+                ).into());
+            }
         }
         Ok(self.store.room_for(bytes)?)
     }

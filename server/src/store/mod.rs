@@ -44,6 +44,7 @@ pub use outbox::{
 };
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use people_list::ListedUser;
+pub use quotas::Queued;
 pub use sessions::SessionRow;
 pub use transaction::Tx;
 

@@ -7,18 +7,22 @@ use super::{Result, Store};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    pub count: i64,
     pub bytes: u64,
-    pub count_of_institution: i64,
     pub bytes_of_institution: u64,
 }
 
 columns!(Usage:
-    count = "CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN 1 ELSE 0 END), 0) AS BIGINT)",
     bytes = "CAST(COALESCE(SUM(CASE WHEN user_id = $2 THEN size ELSE 0 END), 0) AS BIGINT)",
-    count_of_institution = "CAST(COUNT(*) AS BIGINT)",
     bytes_of_institution = "CAST(COALESCE(SUM(size), 0) AS BIGINT)",
 );
+
+#[derive(Debug, Clone, Copy)]
+pub struct Queued {
+    pub count: i64,
+    pub bytes: u64,
+}
+
+columns!(Queued: count = "COUNT(*)", bytes = "CAST(COALESCE(SUM(OCTET_LENGTH(body_sealed)), 0) AS BIGINT)");
 
 // OCTET_LENGTH rather than LENGTH, which would read every body to count characters.
 impl Store {
@@ -31,19 +35,20 @@ impl Store {
         )
     }
 
-    /// Messages of an institution that wait: of people and notifications.
-    pub async fn queue_length(&self, institution: InstitutionId) -> Result<i64> {
+    /// Waiting messages of a user.
+    pub async fn queued_of(&self, institution: InstitutionId, user: UserId) -> Result<Queued> {
         fetch_one!(&self.reads,
-            "SELECT COUNT(*) FROM deliveries WHERE institution_id = $1 AND state IN ('queued', 'deferred', 'sending')";
-            institution
+            select::<Queued>("FROM deliveries
+             WHERE institution_id = $1 AND user_id = $2 AND state IN ('queued', 'sending', 'deferred')");
+            institution, user
         )
     }
 
-    pub async fn queued_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
+    /// Waiting messages of an institution, of people and notifications.
+    pub async fn queued_at(&self, institution: InstitutionId) -> Result<Queued> {
         fetch_one!(&self.reads,
-            select::<Usage>("FROM (SELECT user_id, OCTET_LENGTH(body_sealed) AS size FROM deliveries
-             WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')) AS used");
-            institution, user
+            select::<Queued>("FROM deliveries WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')");
+            institution
         )
     }
 

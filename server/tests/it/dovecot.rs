@@ -6,305 +6,17 @@
 use server::store::Page;
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common::dovecot::{Dovecot, HOSTNAME};
 use crate::common::{Browser, Database, Seat, World, location};
 use app::model::DeliveryState;
 use base64::prelude::{BASE64_STANDARD, Engine};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
 use server::clock::Clock;
 use server::mail::{Login, Step, imap, smtp};
 use server::vault::Secret;
 
 const PERSON: &str = "user@demo.example";
-/// Dovecot's greeting.
-const HOSTNAME: &str = "dovecot.demo.example";
-
-/// A configured Dovecot in its own directory, not started: the sandbox needs its ports and CA first, and its configuration needs
-/// the sandbox's ports.
-struct Dovecot {
-    program: PathBuf,
-    directory: tempfile::TempDir,
-    ca: PathBuf,
-    imap: u16,
-    submission: u16,
-    running: Option<Child>,
-}
-
-impl Dovecot {
-    fn prepare() -> Self {
-        let (program, directory) = (program("dovecot"), tempfile::tempdir().unwrap());
-        // Its processes run as other users.
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let free: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
-        let port = |at: usize| free[at].local_addr().unwrap().port();
-        let (imap, submission) = (port(0), port(1));
-        let ca = directory.path().join("ca.pem");
-        let made = Self { program, directory, ca, imap, submission, running: None };
-        made.make_certificate();
-        let folders = ["tmp", "new", "cur"].map(|folder| made.maildir().join(folder));
-        for path in [made.home(), made.maildir()].into_iter().chain(folders) {
-            fs::create_dir(&path).unwrap();
-            give(&path);
-        }
-        made
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).display().to_string()
-    }
-
-    fn home(&self) -> PathBuf {
-        self.directory.path().join(PERSON)
-    }
-
-    fn maildir(&self) -> PathBuf {
-        self.home().join("Maildir")
-    }
-
-    fn make_certificate(&self) {
-        let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ca.distinguished_name.push(DnType::CommonName, "CA of a test");
-        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let ca_key = KeyPair::generate().unwrap();
-        fs::write(&self.ca, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(ca, ca_key);
-        let mut server = CertificateParams::new(vec!["localhost".into()]).unwrap();
-        server.use_authority_key_identifier_extension = true;
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate().unwrap();
-        fs::write(self.path("certificate.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
-    }
-
-    /// Starts it and waits for both ports.
-    async fn start(&mut self, world: &World) {
-        let tenant = world.sandbox.world().tenant_id;
-        let introspection = format!(
-            "introspection_mode = post\n\
-             introspection_url = {}/{tenant}/oauth2/introspect\n\
-             username_attribute = username\nactive_attribute = active\nactive_value = true\n",
-            world.sandbox.authority()
-        );
-        fs::write(self.path("oauth2.conf"), introspection).unwrap();
-        fs::write(self.path("dovecot.conf"), self.settings(world.sandbox.relay_addr().port())).unwrap();
-        let (out, config) = (fs::File::create(self.path("out")).unwrap(), self.path("dovecot.conf"));
-        let mut command = Command::new(&self.program);
-        command.args(["-F", "-c", &config]).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
-        self.running = Some(command.spawn().unwrap());
-        for port in [self.imap, self.submission] {
-            let mut tries = 0;
-            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tries += 1;
-                let ended = self.running.as_mut().and_then(|child| child.try_wait().unwrap());
-                assert!(
-                    ended.is_none() && tries < 500,
-                    "Dovecot does not listen ({ended:?}). It needs dovecot-imapd and dovecot-submissiond.\n{}",
-                    self.said()
-                );
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-
-    fn settings(&self, relay: u16) -> String {
-        let Account { uid, gid, .. } = Account::of_mail();
-        let (imap, submission) = (self.imap, self.submission);
-        let (run, log, home, oauth2) = (self.path("run"), self.path("log"), self.path("%u"), self.path("oauth2.conf"));
-        let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
-        // No guessing protection: failures are reported without delay.
-        // Without root it can't change user or root directory.
-        let (alone, chroot) = match Account::own() {
-            Account { uid: 0, .. } => (String::new(), ""),
-            Account { name, group, .. } => (
-                format!(
-                    "default_internal_user = {name}\ndefault_internal_group = {group}\ndefault_login_user = {name}\n"
-                ),
-                "chroot =",
-            ),
-        };
-        format!(
-            "\
-base_dir = {run}
-log_path = {log}
-auth_verbose = yes
-auth_failure_delay = 0
-hostname = {HOSTNAME}
-protocols = imap submission
-listen = 127.0.0.1
-{alone}
-first_valid_uid = 1
-first_valid_gid = 1
-mail_location = maildir:~/Maildir
-ssl = required
-ssl_cert = <{certificate}
-ssl_key = <{key}
-
-auth_mechanisms = xoauth2
-passdb {{
-  driver = oauth2
-  mechanisms = xoauth2
-  args = {oauth2}
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={home}
-}}
-
-namespace inbox {{
-  inbox = yes
-  mailbox Sent {{
-    auto = create
-    special_use = \\Sent
-  }}
-  mailbox Trash {{
-    auto = create
-    special_use = \\Trash
-  }}
-  mailbox Junk {{
-    auto = create
-    special_use = \\Junk
-  }}
-  mailbox Drafts {{
-    auto = create
-    special_use = \\Drafts
-  }}
-}}
-
-submission_relay_host = 127.0.0.1
-submission_relay_port = {relay}
-submission_relay_trusted = no
-
-service anvil {{
-  {chroot}
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-service imap-login {{
-  {chroot}
-  inet_listener imap {{
-    port = 0
-  }}
-  inet_listener imaps {{
-    port = {imap}
-    ssl = yes
-  }}
-}}
-service submission-login {{
-  {chroot}
-  inet_listener submission {{
-    port = {submission}
-  }}
-  inet_listener submissions {{
-    port = 0
-  }}
-}}
-"
-        )
-    }
-
-    /// Its log, for failure messages.
-    fn said(&self) -> String {
-        let read = |name: &str| fs::read_to_string(self.path(name)).unwrap_or_default();
-        read("out") + &read("log")
-    }
-
-    /// Delivers to the Maildir as a delivery agent does: atomically, with LF line ends.
-    fn deliver(&self, raw: &str) {
-        let name = format!("{}.localhost", Clock::system().uuid());
-        let (written, arrived) = (self.maildir().join("tmp").join(&name), self.maildir().join("new").join(&name));
-        fs::write(&written, raw.replace("\r\n", "\n")).unwrap();
-        give(&written);
-        fs::rename(written, arrived).unwrap();
-    }
-
-    /// File names of seen messages that contain a text. The name contains the flags.
-    fn files(&self, folder: &str, holding: &str) -> Vec<String> {
-        let Ok(found) = fs::read_dir(self.maildir().join(folder).join("cur")) else { return Vec::new() };
-        let found = found.map(|entry| entry.unwrap());
-        // The file may be moved after the directory was listed.
-        let holds = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(holding));
-        found.filter(|entry| holds(entry.path())).map(|entry| entry.file_name().into_string().unwrap()).collect()
-    }
-}
-
-impl Drop for Dovecot {
-    fn drop(&mut self) {
-        if std::thread::panicking() && self.running.is_some() {
-            eprintln!("What Dovecot said:\n{}", self.said());
-        }
-        if let Some(mut child) = self.running.take() {
-            // SIGTERM ends its child processes too.
-            let stop = Command::new(program("doveadm")).args(["-c", &self.path("dovecot.conf"), "stop"]).status();
-            if !stop.is_ok_and(|status| status.success()) {
-                let _ = child.kill();
-            }
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A program of the Dovecot packages; sbin is often not on PATH.
-fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(PathBuf::from));
-    places.map(|place| place.join(name)).find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!(
-            "`{name}` is missing: this test runs a real mail server. \
-             On Debian: apt-get install dovecot-imapd dovecot-submissiond (`make setup` does that)"
-        )
-    })
-}
-
-/// An account of this machine.
-struct Account {
-    name: String,
-    group: String,
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    /// The account that runs the test.
-    fn own() -> Self {
-        let own = fs::metadata("/proc/self").unwrap();
-        let named = |file: &str, id: u32| {
-            let lines = fs::read_to_string(file).unwrap();
-            let fields = lines.lines().map(|line| line.split(':').collect::<Vec<_>>());
-            let found = fields.into_iter().find(|fields| fields.get(2) == Some(&id.to_string().as_str()));
-            found.unwrap_or_else(|| panic!("{id} has no name in {file}, and Dovecot wants one"))[0].to_owned()
-        };
-        let (uid, gid) = (own.uid(), own.gid());
-        Self { name: named("/etc/passwd", uid), group: named("/etc/group", gid), uid, gid }
-    }
-
-    /// Owner of the mail: Dovecot refuses root.
-    fn of_mail() -> Self {
-        let own = Self::own();
-        if own.uid != 0 {
-            return own;
-        }
-        let lines = fs::read_to_string("/etc/passwd").unwrap();
-        let mut fields = lines.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let mail = fields.find(|fields| fields[0] == "mail").expect("every Debian has a user called mail");
-        Self { name: "mail".into(), group: "mail".into(), uid: mail[2].parse().unwrap(), gid: mail[3].parse().unwrap() }
-    }
-}
-
-/// Gives a path to the mail's owner.
-fn give(path: &Path) {
-    let mail = Account::of_mail();
-    chown(path, Some(mail.uid), Some(mail.gid)).unwrap();
-}
-
 /// Delivery agent: moves relayed messages of the user into their Maildir.
 async fn deliver_what_was_relayed(world: &World, dovecot: &Dovecot) -> Infallible {
     let (mut delivered, mut tick) = (HashSet::new(), tokio::time::interval(Duration::from_millis(50)));
@@ -312,7 +24,7 @@ async fn deliver_what_was_relayed(world: &World, dovecot: &Dovecot) -> Infallibl
         tick.tick().await;
         for (id, raw) in relayed(world) {
             if delivered.insert(id) {
-                dovecot.deliver(&raw);
+                dovecot.deliver(PERSON, &raw);
             }
         }
     }
@@ -411,6 +123,7 @@ fn from_elsewhere(subject: &str) -> String {
 #[tokio::test]
 async fn entrepost_sends_and_receives_through_dovecot() {
     let (database, mut dovecot) = (Database::sqlite(), Dovecot::prepare());
+    dovecot.add(PERSON);
     let settings = [
         ("ENTREPOST_MICROSOFT_SMTP", format!("localhost:{}", dovecot.submission)),
         ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", dovecot.imap)),
@@ -470,7 +183,7 @@ async fn sends(reader: &Reader<'_>) {
 async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
     // Large enough for several fetches.
     let file: Vec<u8> = (0_u32..600_000).map(|at| (at.wrapping_mul(at) >> 7).to_le_bytes()[0]).collect();
-    dovecot.deliver(&with_attachment(&file));
+    dovecot.deliver(PERSON, &with_attachment(&file));
     let (own, plan) = ("Grüße an mich", "Plan für Görlitz");
     let page = reader.listed("INBOX", own).await;
     let opened = reader.page(&attribute(row(&page, own).unwrap(), "href")).await;
@@ -500,7 +213,7 @@ async fn reads(reader: &Reader<'_>, dovecot: &Dovecot) {
 
     // Opening marks as read without delaying the page.
     let (in_inbox, in_trash) =
-        (|| dovecot.files("", "plan@away.example"), || dovecot.files(".Trash", "plan@away.example"));
+        (|| dovecot.files(PERSON, "", "plan@away.example"), || dovecot.files(PERSON, ".Trash", "plan@away.example"));
     let flagged = |with: &[char]| in_inbox().iter().any(|name| with.iter().all(|flag| flags(name).contains(*flag)));
     reader.world.until(async || flagged(&['S'])).await;
     reader.act(&page, plan, "flag").await;
@@ -535,7 +248,7 @@ async fn sees_what_arrives(reader: &Reader<'_>, dovecot: &Dovecot) {
     next_event(&mut events).await;
     for (subject, busy) in [("The first", false), ("The second", false), ("Meanwhile", true), ("The last", false)] {
         let since = Instant::now();
-        dovecot.deliver(&from_elsewhere(subject));
+        dovecot.deliver(PERSON, &from_elsewhere(subject));
         if busy {
             let page = reader.page(&format!("{}&search=nothing", reader.folder("Trash"))).await;
             assert!(page.contains("match “nothing”"), "{page}");

@@ -1,6 +1,7 @@
 //! Test harness: a sandbox, a fresh database, the real router on a real socket.
 #![allow(dead_code, reason = "every journey uses a part of it")]
 
+pub mod dovecot;
 pub mod program;
 
 use std::net::SocketAddr;

@@ -11,10 +11,11 @@ export function report(results, median) {
         const ordered = [...values].sort((a, b) => a - b);
         return `${number(median(values), digits)} (${number(ordered[0], digits)} to ${number(ordered.at(-1), digits)})`;
     };
+    const command = name => `\`node end2end/bench/run.mjs ${name}\`, at commit ${results.commits[name]}`;
     const parts = [
         `# Results of \`make bench${mode === 'full' ? '' : `-${mode}`}\``,
         `Medians of ${sizes.rounds} rounds, and in parentheses the lowest and the highest. In each round the peers take turns on one machine, so only the ratios say something.`,
-        `Commit ${machine.commit}. ${machine.processor}, ${machine.memory}, ${machine.system}. ${machine.versions.join('; ')}. fdatasync after 4 kB: ${number(fdatasync.p50, 2)} ms at p50, ${number(fdatasync.p99, 2)} ms at p99. SQLite commits with \`synchronous=FULL\`, PostgreSQL with \`fsync\` and \`synchronous_commit\` on. The mail server is smtp-server on loopback: STARTTLS, XOAUTH2, PIPELINING; messages of 2 kB; pace limits lifted.`,
+        `${machine.processor}, ${machine.memory}, ${machine.system}. ${machine.versions.join('; ')}. fdatasync after 4 kB: ${number(fdatasync.p50, 2)} ms at p50, ${number(fdatasync.p99, 2)} ms at p99. SQLite commits with \`synchronous=FULL\`, PostgreSQL with \`fsync\` and \`synchronous_commit\` on. The mail server is smtp-server on loopback: STARTTLS, XOAUTH2, PIPELINING; messages of 2 kB; pace limits lifted.`,
     ];
     if (results.throughput) {
         const rows = results.throughput.flatMap(({ mailboxes, messages, ...by }) => {
@@ -39,7 +40,7 @@ export function report(results, median) {
                 ]),
             ];
         });
-        parts.push('## Messages a second', table(['what', 'who', 'a second', 'ratio', 'CPU ms a message', 'ratio', 'connections'], rows), '`node end2end/bench/run.mjs throughput`');
+        parts.push('## Messages a second', table(['what', 'who', 'a second', 'ratio', 'CPU ms a message', 'ratio', 'connections'], rows), command('throughput'));
     }
     if (results.form) {
         const peer = results.form.nodemailer;
@@ -55,7 +56,7 @@ export function report(results, median) {
             '## Through the form that people send with',
             `${number(sizes.form)} messages of 20 mailboxes, 64 requests at a time: a program of its own takes each as a form (session, origin, quotas, a draft that is saved first, MIME, sealing), sends and records it.`,
             table(['who', 'a second', 'ratio', 'CPU ms a message', 'ratio'], rows),
-            '`node end2end/bench/run.mjs form`',
+            command('form'),
         );
     }
     if (results.latency) {
@@ -63,7 +64,7 @@ export function report(results, median) {
             name === 'nodemailer' ? name : `Entrepost, ${name}`,
             ...['p50', 'p99'].map(part => spread(runs.map(run => run[part]), 1)),
         ]);
-        parts.push('## From the enqueue to the acceptance', `One message at a time, sessions kept, ${sizes.latency} messages a round, in milliseconds.`, table(['who', 'p50', 'p99'], rows), '`node end2end/bench/run.mjs latency`');
+        parts.push('## From the enqueue to the acceptance', `One message at a time, sessions kept, ${sizes.latency} messages a round, in milliseconds.`, table(['who', 'p50', 'p99'], rows), command('latency'));
     }
     if (results.replicas) {
         const one = median(results.replicas[0].milliseconds);
@@ -72,7 +73,7 @@ export function report(results, median) {
             '## Replicas',
             `${number(sizes.replicas)} messages of 20 mailboxes wait in one PostgreSQL; milliseconds from the start of the programs until all are recorded. Nothing arrived twice, and no mailbox had more than three connections.`,
             table(['replicas', 'milliseconds', 'ratio'], rows),
-            '`node end2end/bench/run.mjs replicas`',
+            command('replicas'),
         );
     }
     if (results.memory) {
@@ -80,7 +81,7 @@ export function report(results, median) {
             const columns = [run => run.rest, run => run.signed_in, run => run.after[0], run => run.after[1]];
             return [name, ...columns.map(of => `${spread(runs.map(run => of(run) / 2 ** 20))} MiB`)];
         });
-        parts.push('## Resident memory of the program', table(['database', 'at rest', 'after 60 sign-ins', `after ${number(sizes.memory)} messages`, `after ${number(sizes.memory)} more`], rows), '`node end2end/bench/run.mjs memory`');
+        parts.push('## Resident memory of the program', table(['database', 'at rest', 'after 60 sign-ins', `after ${number(sizes.memory)} messages`, `after ${number(sizes.memory)} more`], rows), command('memory'));
     }
     if (results.watch) {
         const of = field => results.watch.map(run => run[field] / 2 ** 20);
@@ -94,7 +95,7 @@ export function report(results, median) {
             '## Mailboxes watched',
             `Resident memory with ${number(sizes.watched)} mailboxes of a Dovecot: IDLE over TLS for each, and for Entrepost an event stream each.`,
             table(['who', 'at rest', 'watching', 'each', 'ratio'], rows),
-            '`node end2end/bench/run.mjs watch`',
+            command('watch'),
         );
     }
     if (results.scale) {
@@ -103,13 +104,13 @@ export function report(results, median) {
             '## With a long queue',
             'Medians of 200 in one round, in milliseconds. An enqueue and a claim include their commit; the pages are the queries of 50 rows. A folder has as many headers as messages wait, 100,000 at most (the product itself keeps 300 a folder).',
             table(['database', 'waiting', 'enqueue', 'claim', 'page of the outbox', 'page of the inbox'], rows),
-            '`node end2end/bench/run.mjs scale`',
+            command('scale'),
         );
     }
     if (results.start !== undefined) {
-        parts.push('## Size and start', table(['what', 'figure'], [['program', `${number(results.binary / 1e6, 1)} MB`], ['JavaScript and WebAssembly, brotli', results.page ? `${number(results.page / 1e3, 1)} kB` : 'not built'], ['start to first answer', `${number(results.start)} ms`]]), '`node end2end/bench/run.mjs start`');
+        parts.push('## Size and start', table(['what', 'figure'], [['program', `${number(results.binary / 1e6, 1)} MB`], ['JavaScript and WebAssembly, brotli', results.page ? `${number(results.page / 1e3, 1)} kB` : 'not built'], ['start to first answer', `${number(results.start)} ms`]]), command('start'));
     }
-    if (results.throughput && results.watch && results.memory) {
+    if (results.throughput && results.latency && results.replicas && results.memory && results.watch && results.scale && results.start !== undefined) {
         parts.push(targets(results, median));
         parts.push(capacity(results, median));
     }
@@ -170,7 +171,8 @@ function capacity({ throughput, watch, memory, sizes }, median) {
         const mailboxes = institutions * mailboxesEach;
         const peak = (mailboxes * messagesEach * 3) / (8 * 3600);
         const open = mailboxes / 10;
-        const polls = (mailboxes * pollsEach) / 86_400;
+        const polls = (mailboxes - open) * pollsEach;
+        const transactions = polls * 3 + mailboxes * messagesEach * 3;
         return [
             number(institutions),
             number(mailboxes),
@@ -179,17 +181,18 @@ function capacity({ throughput, watch, memory, sizes }, median) {
             `${number((peak / rate) * 100)} %`,
             `${number((peak * cpu) / 10, 1)} %`,
             `${number((open * watched + median(memory.PostgreSQL.map(run => run.after[1]))) / 2 ** 30, 1)} GiB`,
-            number(mailboxes * pollsEach),
-            `${number(polls)} a second`,
+            number(polls + open),
+            `${number(polls / 86_400)} a second`,
+            number(transactions),
         ];
     });
     return [
         '## On paper: 100, 1,000 and 10,000 institutions',
-        `Institutions of ${mailboxesEach} mailboxes. Each mailbox sends ${messagesEach} messages a day, three times the average in the busiest of eight hours; one in ten is open in a browser; the others are polled every five minutes. With the figures above: ${number(rate)} messages a second and ${number(cpu, 2)} ms CPU a message (20 mailboxes, PostgreSQL), ${number(watched / 1024)} KiB a watched mailbox.`,
+        `Institutions of ${mailboxesEach} mailboxes. Each mailbox sends ${messagesEach} messages a day, three times the average in the busiest of eight hours; one in ten is open in a browser and watched through one connection; the others are polled every five minutes. A poll takes three transactions (claim, compare, record), a message three at most (enqueue, and its parts in shared claims, marks and records). With the figures above: ${number(rate)} messages a second and ${number(cpu, 2)} ms CPU a message (20 mailboxes, PostgreSQL), ${number(watched / 1024)} KiB a watched mailbox.`,
         table(
-            ['institutions', 'mailboxes', 'messages a day', 'at the peak', 'of one replica', 'of one processor, for sending', 'memory for open pages', 'polls (IMAP connections) a day', 'polls and their commits'],
+            ['institutions', 'mailboxes', 'messages a day', 'at the peak', 'of one replica', 'of one processor, for sending', 'memory for open pages', 'IMAP connections a day', 'polls', 'transactions a day'],
             rows,
         ),
-        'Polls come first, not messages: each is a connection with TLS and a sign-in, and a row that is claimed. At 100 institutions one replica is enough, on SQLite too. At 1,000 the polls are about a thousand connections a second: several replicas on one PostgreSQL, each taking a part of the polls, and a longer `ENTREPOST_POLL_SECONDS`. At 10,000 one PostgreSQL would commit ten thousand claims of polls a second, more than it did here: PostgreSQL partitioned by institution, which is possible because no query goes beyond one institution but for the search for work. The cost of a poll on the network was not measured here.',
+        'Polls come first, not messages: each is a connection with TLS and a sign-in, and a row that is claimed. At 100 institutions one replica is enough, on SQLite too. At 1,000 the polls are about a thousand connections a second: several replicas on one PostgreSQL, each taking a part of the polls, and a longer `ENTREPOST_POLL_SECONDS`. At 10,000 one PostgreSQL would commit tens of thousands of transactions a second, more than it did here: PostgreSQL partitioned by institution. Pages, enqueues, marks and records stay within one institution; the searches for due queues and polls, for expired leases and for old rows go over all, and would run once in each partition. Senders are counted across institutions only where two share a tenant. The cost of a poll on the network was not measured here.',
     ].join('\n\n');
 }

@@ -1,11 +1,12 @@
 // Compares Entrepost with what people would use instead: in turns, in the same run, on loopback.
 //
 //   node run.mjs            everything, five rounds; writes RESULTS.md
+//   node run.mjs SECTION…   some of it, with the same sizes; the other sections of RESULTS.md stay as they were measured
 //   node run.mjs --quick    one round of fewer messages, printed
 //   node run.mjs --tiny     each measurement once with a handful of messages: only whether it works
 
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, fdatasyncSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fdatasyncSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -120,8 +121,15 @@ async function main() {
         return seen;
     };
 
-    const results = { mode, sizes, machine: machine(database.version), fdatasync: fdatasync() };
-    const wanted = name => only.length === 0 || only.includes(name);
+    const kept = join(root, 'target', 'bench.json');
+    const results = { ...(mode === 'full' && only.length > 0 ? earlier(kept) : {}), mode, sizes, machine: machine(database.version), fdatasync: fdatasync() };
+    results.commits ??= {};
+    const wanted = name => {
+        const measured = only.length === 0 || only.includes(name);
+        if (measured) results.commits[name] = results.machine.commit;
+        return measured;
+    };
+    const keep = () => mode === 'full' && writeFileSync(kept, JSON.stringify(results));
 
     if (wanted('throughput')) {
         results.throughput = [];
@@ -218,7 +226,8 @@ async function main() {
         results.page = pageWeight();
     }
 
-    if (mode === 'full' && only.length === 0) {
+    keep();
+    if (mode === 'full') {
         writeFileSync(join(here, 'RESULTS.md'), report(results, median));
         say('wrote end2end/bench/RESULTS.md');
     } else {
@@ -231,6 +240,11 @@ function pageWeight() {
     const measured = spawnSync(join(root, '.tools', 'sizes.sh'), { encoding: 'utf8' });
     const found = /^ *(\d+) {2}JavaScript and WebAssembly/m.exec(measured.stdout);
     return found ? Number(found[1]) : undefined;
+}
+
+/** What was measured before on this machine. */
+function earlier(file) {
+    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
 }
 
 function machine(postgresVersion) {

@@ -6,8 +6,8 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 use crate::pages::{
-    Account, Attempt, Attempts, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, InviteList,
-    InviteMany, Login, Message, NotFound, Outbox, Person, SentMessage, Users,
+    Account, Attempt, Attempts, Audit, Callback, Compose, Drafts, EmailConfig, Home, Inbox, Invitation, InviteList,
+    InviteMany, Login, MailHealth, Message, NotFound, Outbox, Person, SentMessage, Users,
 };
 
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -44,6 +44,8 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/institution/config/general/email") view=EmailConfig ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email/attempts") view=Attempts ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone() />
+                <Route path=path!("/institution/mail-health") view=MailHealth ssr=mode.clone() />
+                <Route path=path!("/institution/audit") view=Audit ssr=mode.clone() />
                 <Route path=path!("/institution/users") view=Users ssr=mode.clone() />
                 <Route path=path!("/institution/users/invite") view=InviteMany ssr=mode.clone() />
                 <Route path=path!("/institution/users/invite/:list") view=InviteList ssr=mode.clone() />

@@ -142,6 +142,11 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await everyLook(page, "users-blocked");
   await page.locator(".cause").click();
   await everyLook(page, "person-blocked");
+  await page.goto(`${demo.url}/institution/mail-health`);
+  await page.locator(".cause-row summary").first().click();
+  await everyLook(page, "mail-health-blocked");
+  await page.goto(`${demo.url}/institution/audit`);
+  await everyLook(page, "audit");
   await page.goto(`${demo.url}/mail/compose`);
   await expect(page.getByText("may have to wait in the outbox")).toBeVisible();
   await everyLook(page, "compose-blocked");

@@ -35,6 +35,9 @@ enum Command {
     /// People
     #[command(subcommand)]
     User(UserCommand),
+    /// The log of what administrators and people did
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The master key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -90,6 +93,15 @@ enum UserCommand {
         /// Read the password (12 characters or more) from standard input, instead of making an invitation link
         #[arg(long)]
         password_stdin: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Check that no entry was changed, removed or inserted
+    Verify {
+        /// Slug of one institution; all without it
+        slug: Option<String>,
     },
 }
 
@@ -192,6 +204,7 @@ async fn run(command: Command) -> Result<(), StartError> {
         Command::User(UserCommand::Add { slug, address, admin, password_stdin }) => {
             commands::add_user(&slug, &address, admin, password_stdin).await
         }
+        Command::Audit(AuditCommand::Verify { slug }) => commands::verify_audit(slug.as_deref()).await,
         Command::Key(KeyCommand::Rotate) => commands::rotate_key().await,
         Command::Doctor => commands::doctor().await,
     }

@@ -1,16 +1,20 @@
 //! The traits the server implements, one per area, and the proofs their methods require.
 
 mod accounts;
+mod audit;
 mod drafts;
 mod email_config;
+mod health;
 mod inbox;
 mod mailboxes;
 mod outbox;
 mod proof;
 
 pub use accounts::Accounts;
+pub use audit::Audit;
 pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
 pub use email_config::{EmailConfig, Home};
+pub use health::Health;
 pub use inbox::{Acted, Download, Inbox, MailStream, OpenFolder};
 pub use mailboxes::{AttemptStream, Callback, Decision, Mailboxes, NextPage, TurnedAway};
 pub use outbox::Outbox;
@@ -93,11 +97,13 @@ pub trait ErrorLog: Send + Sync {
 
 #[derive(Clone)]
 pub struct Backend {
+    pub audit: Arc<dyn Audit>,
     pub accounts: Arc<dyn Accounts>,
     pub email_config: Arc<dyn EmailConfig>,
     pub mailboxes: Arc<dyn Mailboxes>,
     pub drafts: Arc<dyn Drafts>,
     pub outbox: Arc<dyn Outbox>,
+    pub health: Arc<dyn Health>,
     pub inbox: Arc<dyn Inbox>,
     pub flashes: Arc<dyn Flashes>,
     pub errors: Arc<dyn ErrorLog>,

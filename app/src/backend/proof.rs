@@ -53,6 +53,7 @@ pub struct SignedIn {
     address: String,
     role: Role,
     mail_locked: bool,
+    origin: IpAddr,
 }
 
 impl SignedIn {
@@ -64,8 +65,9 @@ impl SignedIn {
         address: String,
         role: Role,
         mail_locked: bool,
+        origin: IpAddr,
     ) -> Self {
-        Self { session, user, institution, address, role, mail_locked }
+        Self { session, user, institution, address, role, mail_locked, origin }
     }
 
     pub fn session(&self) -> SessionId {
@@ -82,6 +84,11 @@ impl SignedIn {
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The network address of this request.
+    pub fn origin(&self) -> IpAddr {
+        self.origin
     }
 
     pub fn role(&self) -> Role {

@@ -1,7 +1,7 @@
 //! Layout of every page.
 
 use crate::api::accounts::SignOut;
-use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, USERS_PATH};
+use crate::model::{ACCOUNT_PATH, AUDIT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MAIL_HEALTH_PATH, USERS_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 use leptos_meta::Title;
@@ -17,6 +17,8 @@ pub enum Section {
     Home,
     Institution,
     Users,
+    Audit,
+    Health,
     Mail,
     Account,
     Other,
@@ -121,6 +123,9 @@ pub fn Layout(
                     {admin
                         .then(|| {
                             view! {
+                                <a href=MAIL_HEALTH_PATH aria-current=current(Section::Health)>
+                                    "Mail health"
+                                </a>
                                 <a href=EMAIL_CONFIG_PATH aria-current=current(Section::Institution)>
                                     "Institution"
                                 </a>
@@ -146,6 +151,8 @@ pub fn Layout(
                                 view! {
                                     <a href=EMAIL_CONFIG_PATH>"Institution Config › General › Email"</a>
                                     <a href=USERS_PATH>"Institution › Users"</a>
+                                    <a href=MAIL_HEALTH_PATH>"Institution › Mail health"</a>
+                                    <a href=AUDIT_PATH>"Institution › Audit log"</a>
                                 }
                             })}
                         <form method="post" action=SignOut::PATH>

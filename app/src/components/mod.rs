@@ -5,6 +5,8 @@ mod attempt;
 #[cfg(feature = "ssr")]
 mod badges;
 #[cfg(feature = "ssr")]
+mod chart;
+#[cfg(feature = "ssr")]
 mod fields;
 #[cfg(feature = "ssr")]
 mod history;
@@ -20,6 +22,8 @@ mod route;
 pub use attempt::{AttemptBody, Postmark, day};
 #[cfg(feature = "ssr")]
 pub use badges::state_badge;
+#[cfg(feature = "ssr")]
+pub use chart::CountChart;
 #[cfg(feature = "ssr")]
 pub use fields::{ErrorSummary, Field, RadioGroup, Submit, TextInput};
 #[cfg(feature = "ssr")]

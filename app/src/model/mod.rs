@@ -2,9 +2,11 @@
 
 mod address;
 mod attempt;
+mod audit;
 mod diagnosis;
 mod email_state;
 mod flash;
+mod health;
 mod ids;
 mod inbox;
 mod mail;
@@ -21,9 +23,11 @@ pub use address::{AddressError, EmailAddress};
 pub use attempt::{
     AccountChoice, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Outcome, Stage,
 };
+pub use audit::{AuditAction, AuditGroup, AuditPage, AuditQuery, AuditRow};
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
+pub use health::{CauseRow, MailCounts, MailHealth, MicrosoftChange, QueueHealth};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
     SessionId, UserId,
@@ -72,6 +76,8 @@ macro_rules! named {
     )*};
 }
 named!(
+    AuditAction,
+    AuditGroup,
     AttemptKind,
     Stage,
     Outcome,

@@ -9,6 +9,10 @@ pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
 pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/attempts";
 pub const USERS_PATH: &str = "/institution/users";
+pub const MAIL_HEALTH_PATH: &str = "/institution/mail-health";
+pub const AUDIT_PATH: &str = "/institution/audit";
+/// The log as a file.
+pub const AUDIT_CSV_PATH: &str = "/institution/audit/csv";
 /// Inviting many people.
 pub const INVITE_PATH: &str = "/institution/users/invite";
 pub const INBOX_PATH: &str = "/mail/inbox";

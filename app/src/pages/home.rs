@@ -1,6 +1,6 @@
 //! The home page: problems and status.
 
-use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, USERS_PATH};
+use crate::model::{ACCOUNT_PATH, EMAIL_CONFIG_PATH, MAIL_HEALTH_PATH, USERS_PATH};
 use leptos::prelude::*;
 
 use super::signed_in_page;
@@ -54,6 +54,10 @@ pub fn Home() -> impl IntoView {
                     {admin
                         .then(|| {
                             view! {
+                                <a class="tile" href=MAIL_HEALTH_PATH>
+                                    <strong>"Institution › Mail health"</strong>
+                                    <span>"What works, what doesn't and why, what was sent."</span>
+                                </a>
                                 <a class="tile" href=EMAIL_CONFIG_PATH>
                                     <strong>"Institution Config › General › Email"</strong>
                                     <span>"How the institution sends and receives."</span>

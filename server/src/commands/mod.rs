@@ -1,5 +1,6 @@
 //! What the command line does besides serving.
 
+mod audit;
 mod doctor;
 mod key;
 mod people;
@@ -15,6 +16,7 @@ use server::service::Services;
 use server::store::missing_file;
 use server::wiring::{StartError, build};
 
+pub use audit::verify_audit;
 pub use doctor::doctor;
 pub use key::rotate_key;
 pub use people::{add_institution, add_user};

@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
-use app::model::{EmailAddress, InstitutionId, Role};
+use app::model::{AuditAction, EmailAddress, InstitutionId, Role};
 use server::clock::Clock;
 use server::config::{Config, Source};
-use server::service::{AddPerson, AddPersonError, Services, invitation_link};
+use server::service::{AddPerson, AddPersonError, Happened, Services, Who, invitation_link};
 use server::store::InstitutionRow;
 use server::wiring::{StartError, build};
 use zeroize::Zeroizing;
@@ -14,6 +14,9 @@ use super::{Missing, note_unserved, say, services};
 
 /// Characters of an institution's name at most.
 const NAME_LENGTH: usize = 200;
+
+/// Who acts, for the log.
+const COMMAND: Who<'static> = Who::Program("command line");
 
 /// Adds an institution and its first administrator.
 pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin: bool) -> Result<(), StartError> {
@@ -44,6 +47,10 @@ pub async fn add_institution(slug: &str, name: &str, admin: &str, password_stdin
     let person = AddPerson { institution: row.id, address: &address, name: "", role, password, announce: None };
     let added = services.add_person_within(&mut tx, &person).await;
     let token = added.map_err(|error| StartError::Other(error.to_string()))?;
+    for (action, subject) in [(AuditAction::InstitutionAdded, ""), (AuditAction::Invitation, address.as_str())] {
+        let written = services.audit(&mut tx, row.id, COMMAND, Happened::new(action, subject)).await;
+        written.map_err(|error| StartError::Other(error.to_string()))?;
+    }
     tx.commit().await?;
     introduce(&services, &row, &address, token);
     Ok(())

@@ -63,6 +63,8 @@ pub struct Config {
     pub attachment_limit: u64,
     /// How long finished messages stay in the outbox.
     pub outbox_kept: Duration,
+    /// How long entries of the audit log are kept, in days.
+    pub audit_days: i64,
     pub poll_interval: Duration,
 }
 
@@ -270,6 +272,12 @@ impl Config {
                         .filter(|days| (1..=36_500).contains(days))
                         .map(|days| Duration::from_secs(days * 86_400))
                 },
+            )?,
+            audit_days: source.parsed(
+                "ENTREPOST_AUDIT_DAYS",
+                "400",
+                "a whole number of days, 1 or more, is expected",
+                |text| text.parse().ok().filter(|days| (1..=36_500).contains(days)),
             )?,
             poll_interval: source.seconds("ENTREPOST_POLL_SECONDS", "300")?,
         })

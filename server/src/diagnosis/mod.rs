@@ -49,6 +49,8 @@ pub struct Reader {
     pub again: bool,
 }
 
+/// Stands for each mailbox in a command until it is filled in. PowerShell needs no quotes around it.
+const EACH: &str = "each.mailbox@example";
 /// The fact that says which recipient was refused.
 const RECIPIENT: &str = "Recipient";
 /// The fact that says who had signed in.
@@ -214,6 +216,25 @@ impl Fault {
         }
     }
 
+    /// For an administrator, about all mailboxes that this cause stops: each command is for exactly these.
+    pub fn explain_for_all(&self, reader: &Reader, addresses: &[String]) -> Diagnosis {
+        if let [one] = addresses {
+            return self.explain(&Reader { address: one.clone(), ..reader.clone() });
+        }
+        // What is said of one of them does not hold for the others.
+        let shared = Self { cause: self.cause.clone(), facts: Vec::new() };
+        let mut diagnosis = shared.explain(&Reader { address: "these mailboxes".into(), ..reader.clone() });
+        let of_each = shared.explain(&Reader { address: EACH.into(), ..reader.clone() });
+        let listed: Vec<String> = addresses.iter().map(|address| quoted(address)).collect();
+        for (step, each) in diagnosis.steps.iter_mut().zip(of_each.steps) {
+            if let Some(Help::Command(command)) = each.help.filter(|help| help.as_str().contains(EACH)) {
+                let each = command.replace(EACH, "$_");
+                step.help = Some(Help::Command(format!("{} | ForEach-Object {{ {each} }}", listed.join(","))));
+            }
+        }
+        diagnosis
+    }
+
     /// Microsoft's page of sign-in errors, at its first number.
     fn error_page(&self) -> String {
         let code =
@@ -226,6 +247,12 @@ impl Fault {
     pub fn remedy(&self) -> Remedy {
         causes::find(&self.cause).remedy
     }
+}
+
+/// An address as a PowerShell string.
+fn quoted(address: &str) -> String {
+    let text = powershell(address);
+    if text.starts_with('\'') { text } else { format!("'{text}'") }
 }
 
 fn message(reader: &Reader, summary: &str, steps: &[Instruction], evidence: &Evidence) -> String {
@@ -287,6 +314,27 @@ mod tests {
         assert_eq!(revoked.explain(&Reader { colleague: true, ..reader }).fixed_by, FixedBy::Owner);
         let nobody = Fault { cause: "conditional_access".into(), facts: Vec::new() }.explain(&Reader::default());
         assert!(nobody.steps[0].text.contains("find the policy that blocked the account."), "{}", nobody.steps[0].text);
+    }
+
+    #[test]
+    fn one_command_is_for_all_mailboxes_of_a_cause() {
+        let reader = Reader { administrator: true, ..Reader::default() };
+        let fault = fault("smtp_auth_mailbox", &[(SIGN_IN_NAME, "a@school.example")]);
+        let commands = |addresses: &[&str]| -> Vec<String> {
+            let addresses: Vec<String> = addresses.iter().map(|address| (*address).to_owned()).collect();
+            let steps = fault.explain_for_all(&reader, &addresses).steps;
+            let help = steps.into_iter().filter_map(|step| step.help);
+            help.filter(|help| matches!(help, Help::Command(_))).map(|help| help.as_str().to_owned()).collect()
+        };
+        let all = commands(&["a@school.example", "o'brien@school.example"]);
+        assert!(
+            all.iter().any(|command| command.starts_with(
+                "'a@school.example','o''brien@school.example' | ForEach-Object { Set-CASMailbox -Identity $_ "
+            )),
+            "{all:?}"
+        );
+        assert!(commands(&["a@school.example"])[0].starts_with("Set-CASMailbox -Identity a@school.example "));
+        assert!(!all.iter().any(|command| command.contains("each.mailbox")));
     }
 
     fn fault(cause: &str, facts: &[(&str, &str)]) -> Fault {

@@ -84,14 +84,14 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
     // Set by the islands; decides only whether a running attempt refreshes its page.
     let script = cookie(request.headers(), "entrepost_script").is_some();
+    let address = client_address(&request, services.config.client_address_header.as_ref(), &state.warned);
     let person = match session {
         None => None,
-        Some(token) => match sessions::find(services, &institution, &token).await {
+        Some(token) => match sessions::find(services, &institution, &token, address).await {
             Ok(person) => person,
             Err(_) => return unavailable(),
         },
     };
-    let address = client_address(&request, services.config.client_address_header.as_ref(), &state.warned);
     let visitor = Visitor { institution, person, address, flash_token, script, browser_token, known_browser };
     let path = request.uri().path();
     if visitor.person.is_none()

@@ -1,5 +1,6 @@
 //! The router: pages, server functions, static files, events; and the layers around them.
 
+mod audit;
 mod body_limit;
 pub mod connections;
 mod events;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use app::backend::{Backend, Visitor};
 use app::model::{
-    ATTEMPT_EVENTS_PATH, INVITE_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH,
+    ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, INVITE_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH,
     MESSAGE_RAW_PATH,
 };
 use axum::Router;
@@ -129,6 +130,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
         .route(&format!("{INVITE_PATH}/{{list}}/links"), post(people::links))
+        .route(AUDIT_CSV_PATH, post(audit::csv))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
         .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))
         .route(MESSAGE_RAW_PATH, get(mail::download))

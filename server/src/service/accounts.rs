@@ -3,15 +3,15 @@
 use app::backend::{Accounts, Administrator, BackendError, Cookie, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage, PeopleQuery, Role,
-    Tone, UserId, UserRow, pasted, person_name,
+    AuditAction, InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage,
+    PeopleQuery, Role, Tone, UserId, UserRow, pasted, person_name,
 };
 use async_trait::async_trait;
 
 use super::invitations::{AddPerson, AddPersonError};
 use super::password_policy::busy;
 use super::passwords::{Busy, MAX_LENGTH};
-use super::{Handle, Services, address_field, sessions};
+use super::{Handle, Happened, Services, Who, address_field, sessions};
 use crate::clock::sha256;
 use crate::message::charset;
 use crate::store::{Event, MailboxKey, User};
@@ -41,12 +41,16 @@ impl Accounts for Handle {
         let known = user.as_ref().filter(|_| tries.is_known()).map(|user| user.id.0.as_u128());
         let turn = self.passwords.wait_for_place(visitor.address, known).await.map_err(|Busy| busy())?;
         self.count_try(&tries).await?;
+        let account = user.as_ref().map(|user| user.address.clone());
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let password = if password.len() > MAX_LENGTH { "" } else { password };
         let known = hash.clone().unwrap_or_default();
         let fits = self.passwords.verify(turn, password, hash).await.map_err(BackendError::internal)?;
-        let Some(user) = user.filter(|_| fits) else { return Err(wrong().into()) };
+        let Some(user) = user.filter(|_| fits) else {
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address).await?;
+            return Err(wrong().into());
+        };
         self.forgive(&tries).await?;
         let mut tx = self.store.begin().await?;
         // The password may have changed, or the account been disabled, while this one was checked.
@@ -55,6 +59,8 @@ impl Accounts for Handle {
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        let who = Who::Account(&user, visitor.address);
+        self.audit(&mut tx, institution, who, Happened::new(AuditAction::SignIn, &user.address)).await?;
         tx.commit().await?;
         // Sign-in starts a new session and ends the old one.
         if let Some(old) = &visitor.person {
@@ -70,6 +76,10 @@ impl Accounts for Handle {
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie> {
         if let Some(person) = &visitor.person {
             self.store.end_session(visitor.institution.id, person.session()).await?;
+            let mut tx = self.store.begin().await?;
+            let happened = Happened::new(AuditAction::SignOut, person.address());
+            self.audit(&mut tx, visitor.institution.id, Who::Person(person), happened).await?;
+            tx.commit().await?;
             self.store.publish(Event::Mail(person.user_id()));
         }
         Ok(sessions::cookie(self, sessions::SESSION, "", 0))
@@ -105,6 +115,9 @@ impl Accounts for Handle {
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        let happened =
+            Happened::new(AuditAction::PasswordSet, &user.address).with("By", "a link, which also signed in");
+        self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
         tx.commit().await?;
         self.outbox.wake();
         self.forgive_link(visitor);
@@ -127,6 +140,8 @@ impl Accounts for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.set_name(&mut tx, admin.institution().id, person.id, &name).await?;
+        let happened = Happened::new(AuditAction::NameChanged, &person.address).with("Name", &*name);
+        self.audit(&mut tx, admin.institution().id, Who::Person(admin), happened).await?;
         tx.commit().await?;
         Ok(Notice::new(Tone::Success, "Name saved.", ""))
     }
@@ -188,6 +203,8 @@ impl Accounts for Handle {
             }
             Err(AddPersonError::Other(error)) => return Err(error),
         };
+        let happened = Happened::new(AuditAction::Invitation, address.as_str()).with("Role", role.as_str());
+        self.audit(&mut tx, admin.institution().id, Who::Person(admin), happened).await?;
         tx.commit().await?;
         self.outbox.wake();
         let title = format!("{address} is invited.");
@@ -209,6 +226,8 @@ impl Accounts for Handle {
             let message = self.link_message(institution, &person.address, &token, has_password)?;
             self.enqueue(&mut tx, &message).await?;
         }
+        let happened = Happened::new(AuditAction::PasswordLink, &person.address);
+        self.audit(&mut tx, admin.institution().id, Who::Person(admin), happened).await?;
         tx.commit().await?;
         self.outbox.wake();
         tracing::info!(by = %admin.user_id(), user = %user, institution = %admin.institution().slug, "an administrator made a new link");
@@ -229,6 +248,8 @@ impl Accounts for Handle {
         }
         self.store.set_role(&mut tx, institution, user, role).await?;
         self.store.end_sessions_of(&mut tx, institution, user).await?;
+        let happened = Happened::new(AuditAction::RoleChanged, &person.address).with("Role", role.as_str());
+        self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
         tx.commit().await?;
         self.store.publish(Event::Mail(user));
         let what = if role == Role::Administrator { "an administrator" } else { "a user" };
@@ -241,6 +262,8 @@ impl Accounts for Handle {
             let mut tx = self.store.begin().await?;
             self.still_administrator(&mut tx, admin).await?;
             self.store.set_disabled(&mut tx, institution, user, None).await?;
+            let happened = Happened::new(AuditAction::PersonEnabled, &person.address);
+            self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
             tx.commit().await?;
             return Ok(Notice::new(
                 Tone::Success,
@@ -274,6 +297,8 @@ impl Accounts for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.drop_mailbox(&mut tx, MailboxKey { institution: found.institution, id: mailbox }).await?;
+        let happened = Happened::new(AuditAction::MailboxDisconnected, &found.address);
+        self.audit(&mut tx, found.institution, Who::Person(admin), happened).await?;
         tx.commit().await?;
         self.tokens.forget(mailbox);
         Ok(Notice::new(

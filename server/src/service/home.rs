@@ -2,7 +2,8 @@
 
 use app::backend::{Home, Result, SignedIn};
 use app::model::{
-    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, MailboxState, Notice, Provider, Tone, USERS_PATH,
+    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, MAIL_HEALTH_PATH, MailboxState, Notice, Provider, Tone,
+    USERS_PATH,
 };
 
 use super::Services;
@@ -70,10 +71,10 @@ impl Services {
             let stuck = mailboxes.iter().filter(|mailbox| mailbox.state != MailboxState::Connected).count();
             if stuck > 0 {
                 let (title, action) = match stuck {
-                    1 => ("1 mailbox doesn't work.".to_owned(), "See the mailbox".to_owned()),
-                    count => (format!("{count} mailboxes don't work."), format!("See the {count} mailboxes")),
+                    1 => ("1 mailbox doesn't work.".to_owned(), "See why".to_owned()),
+                    count => (format!("{count} mailboxes don't work."), "See why".to_owned()),
                 };
-                say(Tone::Warning, &title, String::new(), USERS_PATH.into(), &action);
+                say(Tone::Warning, &title, String::new(), MAIL_HEALTH_PATH.into(), &action);
             }
         }
         let mine = self.store.mailboxes_of(institution, user.user_id()).await?;

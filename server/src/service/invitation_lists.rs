@@ -1,16 +1,17 @@
 //! Inviting many people: a pasted list, its preview, and the work after it is confirmed.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use app::backend::{Administrator, Institution, Result};
 use app::error::AppError;
 use app::model::{
-    EmailAddress, InvitationList, InvitationListId, ListedState, MOST_LISTED, Notice, Role, Tone, people, read_people,
+    AuditAction, EmailAddress, InvitationList, InvitationListId, ListedState, MOST_LISTED, Notice, Role, Tone, people,
+    read_people,
 };
 
-use super::Services;
 use super::invitations::{AddPerson, AddPersonError, invitation_link};
+use super::{Happened, Services, Who};
+use crate::csv;
 use crate::store::{InvitationListRow, StoreError, ToInvite, Tx};
 
 /// Accounts created in one transaction.
@@ -89,6 +90,12 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         let first = self.store.confirm_invitation_list(&mut tx, list.institution, id, self.clock.now()).await?;
+        if first {
+            let happened = Happened::new(AuditAction::InvitationList, "")
+                .with("People", new.to_string())
+                .with("List", id.to_string());
+            self.audit(&mut tx, list.institution, Who::Person(admin), happened).await?;
+        }
         tx.commit().await?;
         if !first {
             // Another request was faster, and counted them.
@@ -136,8 +143,17 @@ impl Services {
             if next.is_empty() {
                 return Ok(());
             }
+            let mut invited = Vec::new();
             for line in next {
-                self.invite_line(&mut tx, institution, id, &line, can_send).await?;
+                if self.invite_line(&mut tx, institution, id, &line, can_send).await? {
+                    invited.push(line);
+                }
+            }
+            for line in &invited {
+                let happened = Happened::new(AuditAction::Invitation, &line.address)
+                    .with("Role", line.role.as_str())
+                    .with("List", id.to_string());
+                self.audit(&mut tx, institution.id, Who::Program("Entrepost"), happened).await?;
             }
             tx.commit().await?;
             self.outbox.wake();
@@ -145,6 +161,7 @@ impl Services {
         Ok(())
     }
 
+    /// `true`: invited.
     async fn invite_line(
         &self,
         tx: &mut Tx,
@@ -152,14 +169,15 @@ impl Services {
         id: InvitationListId,
         line: &ToInvite,
         can_send: bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let Ok(address) = EmailAddress::parse(&line.address) else {
-            let state = ListedState::NotAnAddress;
-            return Ok(self.store.settle_listed(tx, id, line.position, state, None).await?);
+            self.store.settle_listed(tx, id, line.position, ListedState::NotAnAddress, None).await?;
+            return Ok(false);
         };
         // Invited one by one meanwhile.
         if self.store.user_of_address(tx, institution.id, address.as_str()).await?.is_some() {
-            return Ok(self.store.settle_listed(tx, id, line.position, ListedState::Known, None).await?);
+            self.store.settle_listed(tx, id, line.position, ListedState::Known, None).await?;
+            return Ok(false);
         }
         let new = AddPerson {
             institution: institution.id,
@@ -180,7 +198,8 @@ impl Services {
             self.enqueue(tx, &once).await?;
         }
         let user = self.store.user_of_address(tx, institution.id, address.as_str()).await?;
-        Ok(self.store.settle_listed(tx, id, line.position, ListedState::Invited, user).await?)
+        self.store.settle_listed(tx, id, line.position, ListedState::Invited, user).await?;
+        Ok(true)
     }
 
     /// New links for those of a list who have no password, as CSV (RFC 4180): earlier links of theirs end.
@@ -196,17 +215,15 @@ impl Services {
             for (user, name, address) in part {
                 let token = self.put_invitation(&mut tx, list.institution, *user).await?;
                 let link = invitation_link(&admin.institution().public_url, &token);
-                let _ = write!(text, "{},{},{}\r\n", cell(name), cell(address), cell(&link));
+                text += &csv::line(&[name, address, &link]);
             }
+            let happened = Happened::new(AuditAction::LinksExported, "")
+                .with("People", part.len().to_string())
+                .with("List", id.to_string());
+            self.audit(&mut tx, list.institution, Who::Person(admin), happened).await?;
             tx.commit().await?;
         }
         tracing::info!(by = %admin.user_id(), list = %id, institution = %admin.institution().slug, "an administrator downloaded new links");
         Ok(text)
     }
-}
-
-/// A cell of a CSV file. Spreadsheets calculate what begins with these signs, so an apostrophe makes it text.
-fn cell(text: &str) -> String {
-    let guarded = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
-    format!("\"{}\"", guarded.replace('"', "\"\""))
 }

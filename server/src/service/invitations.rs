@@ -2,10 +2,10 @@
 
 use app::backend::{Administrator, BackendError, Institution, Result, Visitor};
 use app::error::AppError;
-use app::model::{EmailAddress, InstitutionId, Notice, Role, Tone, UserId};
+use app::model::{AuditAction, EmailAddress, InstitutionId, Notice, Role, Tone, UserId};
 
-use super::Services;
 use super::notifications::Notification;
+use super::{Happened, Services, Who};
 use crate::clock::sha256;
 use crate::store::{Invitation, NewInvitation, StoreError, Tx, User};
 use crate::vault::VaultError;
@@ -48,6 +48,8 @@ impl Services {
     pub async fn add_person(&self, new: &AddPerson<'_>) -> Result<Option<String>, AddPersonError> {
         let mut tx = self.store.begin().await?;
         let token = self.add_person_within(&mut tx, new).await?;
+        let happened = Happened::new(AuditAction::Invitation, new.address.as_str()).with("Role", new.role.as_str());
+        self.audit(&mut tx, new.institution, Who::Program("command line"), happened).await?;
         tx.commit().await?;
         self.outbox.wake();
         Ok(token)
@@ -109,6 +111,9 @@ impl Services {
             }
             None => Some(self.put_invitation(&mut tx, institution, user.id).await?),
         };
+        let action = if token.is_some() { AuditAction::PasswordLink } else { AuditAction::PasswordSet };
+        let happened = Happened::new(action, &user.address).with("Role", again.role.as_str());
+        self.audit(&mut tx, institution, Who::Program("command line"), happened).await?;
         tx.commit().await?;
         Ok(token)
     }

@@ -6,13 +6,13 @@ use app::backend::{
 };
 use app::error::AppError;
 use app::model::{
-    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, MailboxId, MailboxState, MailboxView, Notice,
-    Provider, Role, Stage, Timestamp, Tone,
+    AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, AuditAction, MailboxId, MailboxState,
+    MailboxView, Notice, Provider, Role, Stage, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
 use super::attempts::{NEWEST, PAGE};
-use super::{Handle, Services, address_field};
+use super::{Handle, Happened, Services, Who, address_field};
 use crate::diagnosis::{Fault, Reader};
 use crate::store::{Mailbox, MailboxKey, NewAttempt, Page, Slot};
 
@@ -81,9 +81,12 @@ impl Services {
     }
 
     /// Deletes a mailbox, its sealed grant and its access token.
-    pub(super) async fn forget_mailbox(&self, mailbox: MailboxKey) -> Result<()> {
+    pub(super) async fn forget_mailbox(&self, user: &SignedIn, mailbox: &Mailbox) -> Result<()> {
         let mut tx = self.store.begin().await?;
-        self.store.drop_mailbox(&mut tx, mailbox).await?;
+        if self.store.drop_mailbox(&mut tx, mailbox.key()).await? {
+            let happened = Happened::new(AuditAction::MailboxDisconnected, &mailbox.address);
+            self.audit(&mut tx, mailbox.institution, Who::Person(user), happened).await?;
+        }
         tx.commit().await?;
         self.tokens.forget(mailbox.id);
         Ok(())
@@ -266,7 +269,7 @@ impl Mailboxes for Handle {
 
     async fn disconnect(&self, user: &SignedIn, mailbox: MailboxId) -> Result<Notice> {
         let found = self.personal_mailbox(user, mailbox).await?;
-        self.forget_mailbox(MailboxKey { institution: found.institution, id: mailbox }).await?;
+        self.forget_mailbox(user, &found).await?;
         Ok(Notice::new(
             Tone::Success,
             format!("{} is disconnected.", found.address),

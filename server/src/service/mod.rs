@@ -3,6 +3,7 @@
 mod accounts;
 mod actor;
 mod attempts;
+mod audit;
 mod background;
 mod checks;
 mod common_passwords;
@@ -15,6 +16,7 @@ mod home;
 mod inbox;
 mod invitation_lists;
 mod invitations;
+mod mail_health;
 mod mailboxes;
 mod notifications;
 mod outbox;
@@ -48,6 +50,7 @@ use crate::store::{InstitutionRow, Store};
 use crate::vault::Vault;
 
 pub use attempts::Watchers;
+pub use audit::{AuditReport, Happened, Who};
 pub use background::housekeeping::run_background;
 pub use invitations::{AddPerson, AddPersonError, invitation_link};
 pub use passwords::Passwords;
@@ -83,11 +86,13 @@ impl Services {
     pub fn backend(self: &Arc<Self>) -> Backend {
         let handle = Handle(Arc::clone(self));
         Backend {
+            audit: Arc::new(handle.clone()),
             accounts: Arc::new(handle.clone()),
             email_config: Arc::new(handle.clone()),
             mailboxes: Arc::new(handle.clone()),
             drafts: Arc::new(handle.clone()),
             outbox: Arc::new(handle.clone()),
+            health: Arc::new(handle.clone()),
             inbox: Arc::new(handle.clone()),
             flashes: Arc::new(handle.clone()),
             errors: Arc::new(handle),

@@ -3,12 +3,12 @@
 use app::backend::{Administrator, Institution, Result};
 use app::error::AppError;
 use app::model::{
-    ACCOUNT_PATH, Notice, PeopleAction, PeoplePage, PeopleQuery, PersonRow, PersonState, Role, Tone, UserId, UserRow,
-    people,
+    ACCOUNT_PATH, AuditAction, Notice, PeopleAction, PeoplePage, PeopleQuery, PersonRow, PersonState, Role, Tone,
+    UserId, UserRow, people,
 };
 
-use super::Services;
 use super::notifications::Notification;
+use super::{Happened, Services, Who};
 use crate::store::{Event, User};
 use crate::vault::VaultError;
 
@@ -97,6 +97,8 @@ impl Services {
         self.store.abandon_attempts_of(&mut tx, institution, person.id, now).await?;
         // After their attempts: a run about to store a mailbox has done so, or finds its attempt ended.
         let theirs = self.store.drop_mailboxes_of(&mut tx, institution, person.id, true).await?;
+        let happened = Happened::new(AuditAction::PersonDisabled, &person.address);
+        self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
         tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         self.store.publish(Event::Mail(person.id));
@@ -209,7 +211,7 @@ impl Services {
             links += i64::from(person.is_some_and(|person| person.password_hash.is_none()));
         }
         self.check_invitations(admin, links).await?;
-        let (now, mut reminded) = (self.clock.now(), 0);
+        let (now, mut reminded, mut linked) = (self.clock.now(), 0, Vec::new());
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         for id in chosen {
@@ -225,10 +227,15 @@ impl Services {
                 self.reminder(institution, &person.address)?
             } else {
                 let token = self.put_invitation(&mut tx, institution.id, person.id).await?;
+                linked.push(person.address.clone());
                 self.link_message(institution, &person.address, &token, false)?
             };
             self.enqueue(&mut tx, &message).await?;
             reminded += 1;
+        }
+        for address in &linked {
+            let happened = Happened::new(AuditAction::PasswordLink, address).with("By", "a reminder");
+            self.audit(&mut tx, institution.id, Who::Person(admin), happened).await?;
         }
         tx.commit().await?;
         self.outbox.wake();
@@ -252,6 +259,8 @@ impl Services {
         let token = self.put_invitation(&mut tx, institution.id, person.id).await?;
         let message = self.link_message(institution, &person.address, &token, person.password_hash.is_some())?;
         self.enqueue(&mut tx, &message).await?;
+        let happened = Happened::new(AuditAction::PasswordLink, &person.address);
+        self.audit(&mut tx, institution.id, Who::Person(admin), happened).await?;
         tx.commit().await?;
         self.outbox.wake();
         Ok(true)
@@ -261,6 +270,11 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         let theirs = self.store.drop_mailboxes_of(&mut tx, admin.institution().id, person.id, false).await?;
+        if !theirs.is_empty() {
+            let happened = Happened::new(AuditAction::MailboxDisconnected, &person.address)
+                .with("Mailboxes", theirs.len().to_string());
+            self.audit(&mut tx, admin.institution().id, Who::Person(admin), happened).await?;
+        }
         tx.commit().await?;
         theirs.iter().for_each(|mailbox| self.tokens.forget(*mailbox));
         Ok(theirs.len())

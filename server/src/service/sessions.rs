@@ -1,5 +1,6 @@
 //! Sessions: opaque cookies, hashed in the store, naming the institution.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use app::backend::{Cookie, Institution, Result, SignedIn};
@@ -58,19 +59,25 @@ pub(super) async fn open(
 pub async fn again(services: &Services, user: &SignedIn) -> Result<Option<SignedIn>> {
     let institution = Arc::new(user.institution().clone());
     let session = services.store.session_by_id(institution.id, user.session()).await?;
-    signed_in(services, &institution, session).await
+    signed_in(services, &institution, session, user.origin()).await
 }
 
 /// The user of a session cookie, in this institution.
-pub async fn find(services: &Services, institution: &Arc<Institution>, token: &str) -> Result<Option<SignedIn>> {
+pub async fn find(
+    services: &Services,
+    institution: &Arc<Institution>,
+    token: &str,
+    origin: IpAddr,
+) -> Result<Option<SignedIn>> {
     let session = services.store.session(institution.id, &sha256(token)).await?;
-    signed_in(services, institution, session).await
+    signed_in(services, institution, session, origin).await
 }
 
 async fn signed_in(
     services: &Services,
     institution: &Arc<Institution>,
     session: Option<SessionRow>,
+    origin: IpAddr,
 ) -> Result<Option<SignedIn>> {
     let Some(session) = session else { return Ok(None) };
     let now = services.clock.now();
@@ -91,5 +98,6 @@ async fn signed_in(
         session.user.address,
         session.user.role,
         session.mail_locked,
+        origin,
     )))
 }

@@ -259,6 +259,36 @@ impl Store {
         fetch_one!(&self.reads, "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1"; institution)
     }
 
+    /// What keeps mailboxes from working: cause, how many, since when. The most first.
+    pub async fn problem_causes(
+        &self,
+        institution: InstitutionId,
+        limit: i64,
+    ) -> Result<Vec<(String, i64, Timestamp)>> {
+        fetch_all!(&self.reads,
+            "SELECT problem_cause, COUNT(*), MIN(COALESCE(problem_since, updated_at)) FROM mailboxes
+             WHERE institution_id = $1 AND state <> 'connected' AND problem_cause IS NOT NULL
+             GROUP BY problem_cause ORDER BY COUNT(*) DESC, problem_cause LIMIT $2";
+            institution, limit
+        )
+    }
+
+    /// The addresses that a cause stops, and one of their faults.
+    pub async fn mailboxes_of_cause(
+        &self,
+        institution: InstitutionId,
+        cause: &str,
+        limit: i64,
+    ) -> Result<(Option<Fault>, Vec<String>)> {
+        let found: Vec<(String, Option<Fault>)> = fetch_all!(&self.reads,
+            "SELECT address, problem FROM mailboxes
+             WHERE institution_id = $1 AND state <> 'connected' AND problem_cause = $2 ORDER BY address LIMIT $3";
+            institution, cause, limit
+        )?;
+        let fault = found.first().and_then(|(_, fault)| fault.clone());
+        Ok((fault, found.into_iter().map(|(address, _)| address).collect()))
+    }
+
     pub async fn set_aliases(&self, mailbox: MailboxKey, aliases: &[String], now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut *tx,

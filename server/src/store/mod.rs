@@ -4,6 +4,7 @@
 //! for a row of another one.
 
 mod attempts;
+mod audit;
 mod backend;
 mod drafts;
 mod email;
@@ -12,6 +13,7 @@ mod health;
 mod inbox;
 mod invitation_lists;
 mod leases;
+mod mail_hours;
 mod mailboxes;
 mod outbox;
 mod people;
@@ -29,6 +31,7 @@ use sqlx::AnyPool;
 use sql::{changed, execute, fetch_all, fetch_optional};
 
 pub use attempts::{Attempt, Check, NewAttempt, NewSignIn, Resting};
+pub use audit::{AuditBounds, AuditEntry};
 pub use backend::{DatabaseKind, missing_file};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{EmailSettings, GuideRow, Registration, Slot};
@@ -196,7 +199,8 @@ impl Store {
 }
 
 /// All sealed columns, with their tables.
-const SEALED: [(&str, &str); 9] = [
+const SEALED: [(&str, &str); 10] = [
+    ("audit_ends", "sealed"),
     ("app_registrations", "secret_sealed"),
     ("mailboxes", "refresh_token_sealed"),
     ("attempts", "verifier_sealed"),

@@ -52,6 +52,15 @@ impl Store {
         )
     }
 
+    /// How many messages of an institution wait, and since when the oldest does.
+    pub async fn waiting(&self, institution: InstitutionId) -> Result<(i64, Option<Timestamp>)> {
+        fetch_one!(&self.reads,
+            "SELECT COUNT(*), MIN(created_at) FROM deliveries
+             WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')";
+            institution
+        )
+    }
+
     /// Attempts by a user, and by the whole institution, since a time; automatic ones do not count.
     pub async fn attempts_since(
         &self,

@@ -3,9 +3,9 @@
 //! sqlx derives rows only of types that decode themselves. Ids and names belong to `app`, and optional ones are foreign types.
 
 use app::model::{
-    AttachmentId, AttemptId, AttemptKind, CheckKind, CheckStatus, ClientId, DeliveryId, DeliveryState, DraftId,
-    FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId, MailboxState, Outcome, Provider,
-    RecipientKind, RecipientState, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
+    AttachmentId, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, ClientId, DeliveryId, DeliveryState,
+    DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId, MailboxState, Outcome,
+    Provider, RecipientKind, RecipientState, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Decode, Row, Type};
@@ -233,7 +233,7 @@ macro_rules! named {
     )*};
 }
 named!(
-    AttemptKind CheckKind CheckStatus DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
+    AuditAction AttemptKind CheckKind CheckStatus DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
     RecipientKind RecipientState Role Stage
 );
 

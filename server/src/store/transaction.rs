@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
-use app::model::{InstitutionId, UserId};
+use app::model::{InstitutionId, MailCounts, UserId};
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
 use super::sql::{execute_rows, fetch_all, fetch_optional};
@@ -14,6 +14,8 @@ use super::{DatabaseKind, Event, MailboxKey, Result, SendQueue, Store};
 pub struct Tx {
     inner: Transaction<'static, Any>,
     changed: BTreeMap<UserId, InstitutionId>,
+    /// By institution and hour.
+    pub(super) counted: BTreeMap<(InstitutionId, i64), MailCounts>,
 }
 
 impl Deref for Tx {
@@ -70,6 +72,7 @@ impl Tx {
 
     /// Commits, and returns the users whose mail it changed.
     pub(super) async fn commit_naming_users(mut self) -> Result<Vec<UserId>> {
+        self.put_counts().await?;
         let changed: Vec<(UserId, InstitutionId)> = std::mem::take(&mut self.changed).into_iter().collect();
         execute_rows!(&mut *self,
             // WHERE tells ON CONFLICT from the ON of a join.
@@ -88,7 +91,7 @@ pub(super) async fn begin(pool: &AnyPool, backend: DatabaseKind) -> Result<Tx> {
         DatabaseKind::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await?,
         DatabaseKind::Postgres => pool.begin().await?,
     };
-    Ok(Tx { inner, changed: BTreeMap::new() })
+    Ok(Tx { inner, changed: BTreeMap::new(), counted: BTreeMap::new() })
 }
 
 impl Store {

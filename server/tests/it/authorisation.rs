@@ -55,6 +55,8 @@ async fn every_page() {
         ("/invitation/x", [Missing, Missing, Missing, Missing]),
         ("/institution/config/general/email", [Login, Forbidden, Open, Login]),
         (&notification, [Login, Missing, Open, Login]),
+        ("/institution/audit", [Login, Forbidden, Open, Login]),
+        ("/institution/mail-health", [Login, Forbidden, Open, Login]),
         ("/institution/users", [Login, Forbidden, Open, Login]),
         ("/institution/users/invite", [Login, Forbidden, Open, Login]),
         ("/institution/users/invite/00000000-0000-0000-0000-000000000000", [Login, Forbidden, Missing, Login]),

@@ -4,6 +4,7 @@
 mod common;
 
 mod attacks;
+mod audit;
 mod authorisation;
 mod command_line;
 mod connections;
@@ -22,6 +23,7 @@ mod inbox;
 mod kept_sessions;
 mod lease;
 mod limits;
+mod mail_health;
 mod malformed;
 mod messages;
 mod migration;

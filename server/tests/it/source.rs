@@ -168,7 +168,7 @@ const FLOORS: [&[&str]; 10] = [
     &["store"],
     &["diagnosis"],
     &["identity", "mail"],
-    &["config", "vault", "message", "concurrency", "clock", "logging", "panics"],
+    &["config", "vault", "message", "concurrency", "clock", "csv", "logging", "microsoft_changes", "panics"],
 ];
 
 /// Modules a file names: `crate::a::b` or `super::c`, also in `use crate::{a, b::c}`.

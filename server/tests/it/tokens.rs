@@ -274,7 +274,15 @@ async fn what_one_replica_sends_is_seen_by_who_follows_another() {
         name: row.name,
         public_url: world.url("demo", ""),
     });
-    let user = SignedIn::from_session(session, seat.user, institution, "user@demo.example".into(), Role::User, false);
+    let user = SignedIn::from_session(
+        session,
+        seat.user,
+        institution,
+        "user@demo.example".into(),
+        Role::User,
+        false,
+        std::net::Ipv4Addr::LOCALHOST.into(),
+    );
     let user = user.mail().unwrap();
     let inbox = world.services.backend().inbox;
     let mut event = inbox.watch(&user, None, inbox.version(&user).await).await.unwrap();

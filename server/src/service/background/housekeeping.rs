@@ -17,6 +17,8 @@ const AT_ONCE: i64 = 5;
 const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// How long finished notifications are kept, in milliseconds: 30 days.
 const NOTIFICATIONS_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How long counts of messages are kept, in milliseconds: 90 days.
+const COUNTS_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// How long untouched reply drafts are kept, in milliseconds: a day.
 const UNWRITTEN_MS: i64 = 24 * 60 * 60 * 1000;
 /// Pause after a failed renewal, in milliseconds.
@@ -69,6 +71,8 @@ impl Services {
                 tracing::warn!(mailbox = %mailbox.id, "cannot renew a grant: {error}");
             }
         }
+        self.store.sweep_mail_hours(now.plus_ms(-COUNTS_MS)).await?;
+        self.sweep_audit().await?;
         self.invite_waiting().await?;
         self.alert_once().await
     }

@@ -6,13 +6,13 @@ mod registration;
 use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptKind, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep, GuideStepView, MailboxId,
-    MailboxState, Notice, NotificationView, RegistrationView, SecretExpiry, Tone,
+    AttemptKind, AuditAction, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep, GuideStepView,
+    MailboxId, MailboxState, Notice, NotificationView, RegistrationView, SecretExpiry, Tone,
 };
 use async_trait::async_trait;
 
 use super::attempts::NEWEST;
-use super::{Handle, Services};
+use super::{Handle, Happened, Services, Who};
 use crate::diagnosis::powershell;
 use crate::store::{EmailSettings, GuideRow, Mailbox, MailboxKey, Registration, Slot};
 use form::parse;
@@ -163,6 +163,8 @@ impl EmailConfig for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.drop_registration(&mut tx, admin.institution().id, Slot::Waiting).await?;
+        let happened = Happened::new(AuditAction::ConfigurationSaved, "").with("New values", "discarded");
+        self.audit(&mut tx, admin.institution().id, Who::Person(admin), happened).await?;
         tx.commit().await?;
         Ok(Notice::new(Tone::Success, "New values discarded.", "The current values stay in use."))
     }
@@ -234,7 +236,7 @@ impl EmailConfig for Handle {
         tx.commit().await?;
         let mailboxes = self.store.mailboxes(institution).await?;
         for mailbox in mailboxes.iter().filter(|mailbox| mailbox.kind == AttemptKind::Notifications) {
-            self.forget_mailbox(mailbox.key()).await?;
+            self.forget_mailbox(admin, mailbox).await?;
         }
         self.store.set_notification_mailbox(institution, None).await?;
         Ok(Notice::new(

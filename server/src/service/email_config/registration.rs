@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use app::backend::Administrator;
 use app::error::AppError;
-use app::model::{ClientId, Flash, GuideStep, Notice, RegistrationId, Tenant, TenantId, Tone};
+use app::model::{AuditAction, ClientId, Flash, GuideStep, Notice, RegistrationId, Tenant, TenantId, Tone};
 
 use super::form::{Parsed, Values, field};
 use crate::access_tokens::secret_place;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, IdentityError};
-use crate::service::Services;
+use crate::service::{Happened, Services, Who};
 use crate::store::{EmailSettings, Registration, Slot};
 use crate::vault::Secret;
 
@@ -98,6 +98,7 @@ impl Services {
     ) -> Result<()> {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let theirs = self.store.mailboxes(institution).await?;
+        let old = self.store.registration(institution, Slot::Current).await?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         if let Some(settings) = settings {
@@ -113,6 +114,12 @@ impl Services {
             self.store.test_blocked_now(&mut tx, institution, now).await?;
             self.store.resume_queues(&mut tx, institution, now).await?;
         }
+        if let Some(settings) = settings {
+            self.audit(&mut tx, institution, Who::Person(admin), saved(settings)).await?;
+        }
+        let same = old.is_some_and(|old| old.client_id == new.client_id && old.tenant_id == new.tenant_id);
+        let action = if same { AuditAction::SecretReplaced } else { AuditAction::RegistrationChanged };
+        self.audit(&mut tx, institution, Who::Person(admin), of_registration(action, new)).await?;
         tx.commit().await?;
         self.outbox.wake();
         if ends {
@@ -138,6 +145,11 @@ impl Services {
             self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         }
         self.store.put_registration(&mut tx, institution, Slot::Waiting, new, now).await?;
+        if let Some(settings) = settings {
+            self.audit(&mut tx, institution, Who::Person(admin), saved(settings)).await?;
+        }
+        let happened = of_registration(AuditAction::RegistrationChanged, new).with("In use", "not yet");
+        self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
         Ok(tx.commit().await?)
     }
 
@@ -400,9 +412,34 @@ impl Services {
             self.store.drop_guide_proofs(&mut tx, institution).await?;
         }
         self.store.end_connections(&mut tx, institution, &Fault::new(cause, now, &[]), now).await?;
+        self.audit(&mut tx, institution, Who::Person(admin), saved(settings)).await?;
+        if cause == "registration_changed" {
+            let happened = Happened::new(AuditAction::RegistrationRemoved, "");
+            self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
+        }
         tx.commit().await?;
         mailboxes.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         Ok(())
+    }
+}
+
+/// For the log: what of the settings is no secret.
+fn saved(settings: &EmailSettings) -> Happened<'_> {
+    let provider = settings.provider.as_str();
+    let happened = Happened::new(AuditAction::ConfigurationSaved, "").with("Email Provider", provider);
+    let from = if settings.custom_from { settings.custom_from_address.as_str() } else { "no" };
+    let other = if settings.allow_other_address { "yes" } else { "no" };
+    happened.with("Custom Email From", from).with("Other addresses allowed", other)
+}
+
+fn of_registration(action: AuditAction, new: &Registration) -> Happened<'static> {
+    let expires = new.secret_expires_on.clone();
+    let happened = Happened::new(action, "")
+        .with("Client ID", new.client_id.to_string())
+        .with("Tenant ID", new.tenant_id.to_string());
+    match expires {
+        Some(expires) => happened.with("Secret expires", expires),
+        None => happened,
     }
 }
 

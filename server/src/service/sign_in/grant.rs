@@ -2,13 +2,15 @@
 
 use app::backend::{BackendError, Result, SignedIn};
 use app::error::AppError;
-use app::model::{AttemptKind, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage};
+use app::model::{
+    AttemptKind, AuditAction, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage,
+};
 
 use super::{MicrosoftSignIn, attempt_place};
 use crate::access_tokens::{AccessToken, grant_place};
 use crate::diagnosis::Fault;
 use crate::identity::Identity;
-use crate::service::Services;
+use crate::service::{Happened, Services, Who};
 use crate::store::{Attempt, Check, MailboxKey, NewMailbox, Registration, Resting, SendQueue};
 use crate::vault::Secret;
 
@@ -161,6 +163,10 @@ impl Services {
         if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await? {
             return Err(AppError::NotSignedIn.into());
         }
+        let happened = Happened::new(AuditAction::MailboxConnected, &attempt.address)
+            .with("Signed in as", &*identity.sign_in_name)
+            .with("For", if attempt.kind == AttemptKind::Notifications { "notifications" } else { "the person" });
+        self.audit(&mut tx, institution, Who::Person(user), happened).await?;
         tx.commit().await?;
         self.tokens.forget(id);
         Ok(Some(id))

@@ -9,11 +9,11 @@ use std::time::Duration;
 use app::backend::{BackendError, Callback, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor};
 use app::error::AppError;
 use app::model::{
-    ACCOUNT_PATH, AttemptId, AttemptKind, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep, LOGIN_PATH, Notice,
-    Outcome, Provider, REDIRECT_PATH, Stage, TenantId, Tone,
+    ACCOUNT_PATH, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep,
+    LOGIN_PATH, Notice, Outcome, Provider, REDIRECT_PATH, Stage, TenantId, Tone,
 };
 
-use super::{Services, sessions};
+use super::{Happened, Services, Who, sessions};
 use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
@@ -268,6 +268,10 @@ impl Services {
         if granted {
             self.prove_steps(attempt.institution, &[GuideStep::Consent]).await?;
             self.store.test_consented_now(user.institution().id, self.clock.now()).await?;
+            let mut tx = self.store.begin().await?;
+            let happened = Happened::new(AuditAction::ConsentGranted, "").with("Source", "as Microsoft's answer says");
+            self.audit(&mut tx, attempt.institution, Who::Person(user), happened).await?;
+            tx.commit().await?;
             let text = "Microsoft says consent was granted for everyone. Connecting a mailbox confirms it.";
             return Ok(to_config(Notice::new(Tone::Success, "Admin consent granted.", text)));
         }

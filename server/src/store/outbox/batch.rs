@@ -10,7 +10,7 @@ use crate::config::Throttle;
 use crate::mail::RecipientReply;
 use crate::store::sql::{Columns, columns, execute, execute_rows, fetch_all, fetch_rows, filled_up, read_all};
 use crate::store::{DatabaseKind, Result, Tx};
-use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
+use app::model::{DeliveryId, DeliveryState, InstitutionId, MailCounts, RecipientState, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -299,6 +299,7 @@ pub(in crate::store) async fn record(
         if !row.data_started {
             throttle::release_recipients(tx, row.institution, row.delivery).await?;
         }
+        tx.count_mail(row.institution, outcome.now, outcome.counts());
         if row.bounced {
             settle_returned(tx, row.delivery, outcome.now).await?;
         }
@@ -310,6 +311,17 @@ pub(in crate::store) async fn record(
 impl OutcomeRecord {
     fn finished_at(&self) -> Option<i64> {
         self.record.state.is_final().then_some(self.now.0)
+    }
+
+    fn counts(&self) -> MailCounts {
+        let accepted = |reply: &&RecipientReply| reply.state == RecipientState::Accepted;
+        let recipients = i64::try_from(self.record.recipients.iter().filter(accepted).count()).unwrap_or(i64::MAX);
+        match self.record.state {
+            DeliveryState::Sent => MailCounts { sent: 1, recipients, ..MailCounts::default() },
+            DeliveryState::Deferred => MailCounts { deferred: 1, ..MailCounts::default() },
+            DeliveryState::Failed => MailCounts { failed: 1, ..MailCounts::default() },
+            _ => MailCounts::default(),
+        }
     }
 
     /// It could not be sent until now.

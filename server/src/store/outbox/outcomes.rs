@@ -1,10 +1,10 @@
 //! Outcomes known after sending: bounces, cancel and retry, proof from Sent Items.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::{changed, execute, fetch_all, fetch_optional};
+use crate::store::sql::{changed, execute, fetch_all, fetch_one, fetch_optional};
 use std::collections::HashSet;
 
-use app::model::{DeliveryId, DeliveryState, InstitutionId, Timestamp, UserId};
+use app::model::{DeliveryId, DeliveryState, InstitutionId, MailCounts, Timestamp, UserId};
 
 use super::{SendQueue, put_queue};
 use crate::message::FailedRecipient;
@@ -122,6 +122,11 @@ impl Store {
                 delivery_id
             )?;
             forget_sent(&mut tx, delivery_id, answer).await?;
+            let recipients: i64 = fetch_one!(&mut *tx,
+                "SELECT COUNT(*) FROM recipients WHERE delivery_id = $1 AND state = 'accepted'";
+                delivery_id
+            )?;
+            tx.count_mail(institution, now, MailCounts { sent: 1, recipients, ..MailCounts::default() });
             settle_returned(&mut tx, delivery_id, now).await?;
             tx.mail_changed(institution, writer);
         }
@@ -168,17 +173,18 @@ impl Store {
 /// A delivery with a bounce is bounced once its sending ended, or once no recipient is pending or in doubt. Until then it keeps its
 /// state. The text of a person's message is kept.
 pub(super) async fn settle_returned(tx: &mut Tx, delivery_id: DeliveryId, now: Timestamp) -> Result<()> {
-    let settled = changed!(&mut **tx,
+    let settled: Option<InstitutionId> = fetch_optional!(&mut **tx,
         "UPDATE deliveries SET state = 'bounced', answer = bounce_answer, fault = bounce_fault, finished_at = $1,
              body_sealed = CASE WHEN user_id IS NULL THEN '' ELSE body_sealed END
          WHERE id = $2 AND bounce_fault IS NOT NULL AND (state = 'sent'
            OR state = 'unknown' AND NOT EXISTS (SELECT 1 FROM recipients
             WHERE delivery_id = $2 AND state = 'pending' AND answer = '')
            OR state IN ('queued', 'deferred') AND NOT EXISTS (SELECT 1 FROM recipients
-            WHERE delivery_id = $2 AND state = 'pending'))";
+            WHERE delivery_id = $2 AND state = 'pending')) RETURNING institution_id";
         now, delivery_id
     )?;
-    if settled == 1 {
+    if let Some(institution) = settled {
+        tx.count_mail(institution, now, MailCounts { bounced: 1, ..MailCounts::default() });
         // Recipients refused in that session have a reply recorded.
         execute!(&mut **tx,
             "UPDATE recipients SET state = 'refused' WHERE delivery_id = $1 AND state = 'pending'";

@@ -11,6 +11,7 @@ use sqlx::AnyPool;
 
 use super::{DataStart, OutcomeRecord};
 use crate::store::Result;
+use crate::store::mail_hours::HOUR_MS;
 use crate::store::sql::fetch_all;
 
 /// Parameters are JSON: the text, and with it the plan, is the same for every number of rows. Locks are taken in the order of ids, as
@@ -19,7 +20,7 @@ const STATEMENT: &str = "
     WITH starting AS (SELECT * FROM json_to_recordset(CAST($1 AS json)) AS s (id text, owner text, institution text)),
      ending AS (
        SELECT * FROM json_to_recordset(CAST($2 AS json))
-         AS e (id text, owner text, institution text, answer text, next_attempt_at bigint, now bigint)),
+         AS e (id text, owner text, institution text, answer text, next_attempt_at bigint, now bigint, hour bigint)),
      replies AS (SELECT * FROM json_to_recordset(CAST($3 AS json)) AS r (id text, address text, answer text)),
      held AS (
        SELECT id, lease_owner, institution_id, data_started FROM deliveries
@@ -42,7 +43,14 @@ const STATEMENT: &str = "
          attempts = attempts + 1, finished_at = mine.now, lease_owner = NULL, lease_until = NULL,
          body_sealed = CASE WHEN deliveries.user_id IS NULL OR NOT EXISTS (
            SELECT 1 FROM recipients WHERE delivery_id = deliveries.id AND state = 'refused') THEN '' ELSE body_sealed END
-         FROM mine WHERE deliveries.id = mine.id RETURNING deliveries.id, deliveries.user_id, deliveries.institution_id),
+         FROM mine WHERE deliveries.id = mine.id
+         RETURNING deliveries.id, deliveries.user_id, deliveries.institution_id, mine.hour),
+     counted AS (
+       INSERT INTO mail_hours (institution_id, hour, sent, recipients, deferred, failed, bounced)
+       SELECT ended.institution_id, ended.hour, COUNT(*), SUM((SELECT COUNT(*) FROM replies WHERE replies.id = ended.id)), 0, 0, 0
+         FROM ended GROUP BY ended.institution_id, ended.hour ORDER BY ended.institution_id, ended.hour
+       ON CONFLICT (institution_id, hour) DO UPDATE SET sent = mail_hours.sent + excluded.sent,
+         recipients = mail_hours.recipients + excluded.recipients),
      versions AS (
        INSERT INTO mail_versions (user_id, institution_id, version)
        SELECT DISTINCT user_id, institution_id, 1 FROM ended WHERE user_id IS NOT NULL ORDER BY user_id
@@ -84,6 +92,7 @@ pub(in crate::store) async fn commit(
         json!({
             "id": delivery.to_string(), "owner": owner.to_string(), "institution": institution.to_string(),
             "answer": record.answer, "next_attempt_at": record.next_attempt_at.0, "now": now.0,
+            "hour": now.0.div_euclid(HOUR_MS),
         })
     });
     let replies = outcomes.iter().flat_map(|outcome| {

@@ -1,0 +1,10 @@
+use async_trait::async_trait;
+
+use super::{Administrator, Result};
+use crate::model::MailHealth;
+
+/// How email of an institution does.
+#[async_trait]
+pub trait Health: Send + Sync {
+    async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth>;
+}

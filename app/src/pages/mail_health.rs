@@ -1,0 +1,207 @@
+//! Institution › Mail health, for administrators.
+
+use leptos::prelude::*;
+
+use super::administrator_page;
+use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Time, TimeFormat, day};
+use crate::model::{
+    CauseRow, EMAIL_CONFIG_PATH, EmailState, FormName, MailCounts, MailHealth as Model, MicrosoftChange, Notice,
+    PeopleQuery, Timestamp, Tone, USERS_PATH, people,
+};
+
+/// `/institution/mail-health`
+#[component]
+pub fn MailHealth() -> impl IntoView {
+    administrator_page(move |page, admin| async move {
+        let flash = page.flash(&[FormName::Any]).await;
+        let health = page.backend.health.mail_health(&admin).await?;
+        let sentence = match (health.works, health.people) {
+            (_, 0) => "No one has an account yet.".to_owned(),
+            (works, all) if works == all => format!("Email works for {}.", everyone(all)),
+            (works, all) => format!("Email works for {works} of {}.", people(all)),
+        };
+        let Notice { tone, title, text, .. } = health.state.notice();
+        let strip = (tone != Tone::Success).then(|| {
+            view! {
+                <Banner standing=true tone title text>
+                    <p>
+                        <a class="button" href=EMAIL_CONFIG_PATH>
+                            "Institution Config › General › Email"
+                        </a>
+                    </p>
+                </Banner>
+            }
+        });
+        let state = health.state.name();
+        let facts = facts(&health);
+        let changes = changes(health.changes);
+        let (hours, days) = (health.hours, health.days);
+        let hour = |(at, counts): (Timestamp, MailCounts)| {
+            (format!("{:02}:00 UTC", at.0.rem_euclid(86_400_000) / 3_600_000), counts)
+        };
+        let hours = hours.into_iter().map(hour).collect();
+        let days = days.into_iter().map(|(at, counts)| (day(at.0), counts)).collect();
+        Ok(view! {
+            <Layout user=(*admin).clone() title="Mail health" trail="Institution" lead=sentence section=Section::Health flash>
+                <div class="stack" data-email-state=state>
+                    {strip}
+                    {causes(health.causes, health.people > health.works)}
+                    {facts}
+                    <section class="sheet" aria-labelledby="sent-title">
+                        <h2 id="sent-title">"Sent through Entrepost"</h2>
+                        <CountChart id="chart-hours" title="The last 24 hours, by the hour" unit="Hour" columns=hours />
+                        <CountChart id="chart-days" title="The last 30 days" unit="Day" columns=days />
+                        <p class="quiet">
+                            "What people send with Outlook isn't seen here. " <code>"Get-LimitsEnforcementStatus"</code>
+                            " in Exchange Online PowerShell shows the tenant's use."
+                        </p>
+                    </section>
+                    {changes}
+                </div>
+            </Layout>
+        }
+        .into_any())
+    })
+}
+
+fn everyone(count: i64) -> String {
+    match count {
+        1 => "the only person".to_owned(),
+        count => format!("all {}", people(count)),
+    }
+}
+
+/// One row for each cause.
+fn causes(causes: Vec<CauseRow>, someone_missing: bool) -> AnyView {
+    if causes.is_empty() {
+        let rest = someone_missing.then(|| {
+            view! {
+                <p>
+                    <a href=USERS_PATH>"See who has not connected a mailbox yet"</a>
+                </p>
+            }
+        });
+        return view! {
+            <section class="sheet">
+                <h2>"No mailbox is blocked"</h2>
+                {rest}
+            </section>
+        }
+        .into_any();
+    }
+    let rows = causes.into_iter().map(|CauseRow { count, since, diagnosis }| {
+        let path = PeopleQuery { cause: Some(diagnosis.cause.clone()), ..PeopleQuery::default() }.path();
+        let (cause, summary) = (diagnosis.cause.clone(), diagnosis.summary.clone());
+        let mailboxes = if count == 1 { "1 mailbox".to_owned() } else { format!("{count} mailboxes") };
+        view! {
+            <li class="cause-row" data-cause=cause>
+                <details>
+                    <summary>
+                        <strong>{mailboxes}</strong>
+                        <span>{summary}</span>
+                        <span class="quiet">"since " <Time at=since format=TimeFormat::Short /></span>
+                    </summary>
+                    <DiagnosisSheet diagnosis />
+                    <p>
+                        <a class="button" href=path>
+                            "Show the people"
+                        </a>
+                    </p>
+                </details>
+            </li>
+        }
+    });
+    let rows = rows.collect_view();
+    view! {
+        <section class="sheet" aria-labelledby="causes-title">
+            <h2 id="causes-title">"What keeps mailboxes from working"</h2>
+            <ul class="causes">{rows}</ul>
+        </section>
+    }
+    .into_any()
+}
+
+fn facts(health: &Model) -> AnyView {
+    let secret = match (&health.state, &health.secret_expires_on) {
+        (EmailState::NotSetUp, _) => "no app registration".to_owned(),
+        (EmailState::Works { days_left: Some(days), .. }, Some(date)) if *days >= 0 => {
+            format!("expires {}, on {date}", crate::model::in_days(*days))
+        }
+        (_, Some(date)) => format!("expires on {date}"),
+        (_, None) => "no expiry date entered".to_owned(),
+    };
+    let consent = match health.state.stopped() {
+        Some(stopped) if stopped.why.cause == "consent_missing" => "missing",
+        _ if health.consent_proven => "granted: a connected mailbox proves it",
+        _ => "not proven: no mailbox is connected",
+    };
+    let sender = health.sender.clone().unwrap_or_else(|| "none: notifications can't be sent".to_owned());
+    let today = health.hours.iter().fold(MailCounts::default(), |mut sum, (_, counts)| {
+        sum += *counts;
+        sum
+    });
+    let oldest = health.queue.oldest.map(|at| {
+        view! {
+            ", the oldest since "
+            <Time at />
+        }
+    });
+    view! {
+        <section class="sheet" aria-labelledby="facts-title">
+            <h2 id="facts-title">"At a glance"</h2>
+            <dl class="facts">
+                <dt>"Client Secret"</dt>
+                <dd>{secret}</dd>
+                <dt>"Admin consent"</dt>
+                <dd>{consent}</dd>
+                <dt>"Sender of notifications"</dt>
+                <dd class="address">{sender}</dd>
+                <dt>"Queue"</dt>
+                <dd>{messages(health.queue.waiting)} " waiting" {oldest}</dd>
+                <dt>"Last 24 hours"</dt>
+                <dd>{format!("{} sent to {} recipients, {} failed, {} bounced", messages(today.sent), today.recipients, today.failed, today.bounced)}</dd>
+                <dt>"Limits of each mailbox"</dt>
+                <dd>{format!("{} recipients in 24 hours, {} messages a minute", health.recipients_per_day, health.messages_per_minute)}</dd>
+            </dl>
+        </section>
+    }
+    .into_any()
+}
+
+fn messages(count: i64) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+}
+
+fn changes(changes: Vec<MicrosoftChange>) -> Option<AnyView> {
+    if changes.is_empty() {
+        return None;
+    }
+    let items = changes.into_iter().map(|change| {
+        view! {
+            <li>
+                <p>
+                    <strong>{change.date}</strong>
+                    " "
+                    {change.title}
+                </p>
+                <p>{change.text}</p>
+                <p class="quiet">
+                    <a href=change.source target="_blank" rel="noreferrer">
+                        "Source"
+                    </a>
+                    {format!(", read on {}", change.as_of)}
+                </p>
+            </li>
+        }
+    });
+    let items = items.collect_view();
+    Some(
+        view! {
+            <section class="sheet" aria-labelledby="changes-title">
+                <h2 id="changes-title">"Changes at Microsoft"</h2>
+                <ul class="changes">{items}</ul>
+            </section>
+        }
+        .into_any(),
+    )
+}

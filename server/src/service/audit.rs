@@ -1,0 +1,367 @@
+//! The audit log: who did what, when and from where, in a chain of hashes whose ends are sealed.
+//!
+//! An entry is written in the transaction of what it tells, last of all: every transaction locks the log after everything else.
+//! Neither secrets nor subjects, recipients or texts of messages are written.
+
+use std::net::IpAddr;
+
+use app::backend::{Administrator, Audit, BackendError, Result, SignedIn};
+use app::model::{AuditAction, AuditPage, AuditQuery, AuditRow, InstitutionId, Timestamp};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use super::{Handle, Services};
+use crate::clock::sha256;
+use crate::csv;
+use crate::store::{AuditEntry, StoreError, Tx, User};
+use crate::vault::{Place, Secret};
+
+/// Entries on one page, and in one part of a download.
+const PAGE: usize = 50;
+const PART: i64 = 1_000;
+/// Failed sign-ins of an institution that are written within an hour: strangers cause them.
+const FAILURES: i64 = 1_000;
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Who acts.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    Person(&'a SignedIn),
+    /// Someone who proved to be this account, from this address.
+    Account(&'a User, IpAddr),
+    Visitor(IpAddr),
+    /// The program by itself, or a command of it.
+    Program(&'static str),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub struct Happened<'a> {
+    pub action: AuditAction,
+    pub subject: &'a str,
+    pub details: Vec<(&'static str, String)>,
+}
+
+impl<'a> Happened<'a> {
+    pub fn new(action: AuditAction, subject: &'a str) -> Self {
+        Self { action, subject, details: Vec::new() }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+}
+
+/// Both ends of a log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ends {
+    /// Number of the first entry, and the hash of the one before it, which was deleted; empty at the beginning.
+    first: i64,
+    before: String,
+    last: i64,
+    hash: String,
+}
+
+impl Ends {
+    fn empty() -> Self {
+        Self { first: 1, before: String::new(), last: 0, hash: String::new() }
+    }
+}
+
+/// The result of a verification.
+#[derive(Debug, Default)]
+pub struct AuditReport {
+    pub entries: u64,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+    /// What is wrong, in words; none if the log is whole.
+    pub findings: Vec<String>,
+}
+
+/// Sealing place of the ends of a log.
+fn ends_place(institution: InstitutionId) -> Place {
+    Place::new("audit_ends", "sealed", institution)
+}
+
+/// The hash of an entry: over all its fields and the hash of the one before.
+fn hash_of(previous: &str, institution: InstitutionId, entry: &AuditEntry) -> String {
+    let AuditEntry { number, at, actor_id, actor, origin, action, subject, details, hash: _ } = entry;
+    let actor_id = actor_id.map(|id| id.to_string()).unwrap_or_default();
+    let fields = serde_json::json!([
+        previous,
+        institution.to_string(),
+        number,
+        at.0,
+        actor_id,
+        actor,
+        origin,
+        action.as_str(),
+        subject,
+        details
+    ]);
+    sha256(&fields.to_string())
+}
+
+impl Services {
+    /// Writes an entry. To be called last in a transaction.
+    pub async fn audit(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: Who<'_>,
+        happened: Happened<'_>,
+    ) -> Result<()> {
+        let sealed = self.store.lock_audit(tx, institution).await?;
+        let mut ends = match self.ends(institution, &sealed) {
+            Some(ends) => ends,
+            None => self.ends_anew(tx, institution, &sealed).await?,
+        };
+        self.append(tx, institution, &mut ends, who, happened).await?;
+        let text = Secret::new(serde_json::to_string(&ends)?);
+        let sealed = self.vault.seal(&ends_place(institution), &text)?;
+        Ok(self.store.put_audit_ends(tx, institution, &sealed).await?)
+    }
+
+    fn ends(&self, institution: InstitutionId, sealed: &str) -> Option<Ends> {
+        let opened = self.vault.open(&ends_place(institution), sealed).ok()?;
+        serde_json::from_str(opened.expose()).ok()
+    }
+
+    /// For a new log; and for one whose sealed ends are missing or not ours, which is written into it.
+    async fn ends_anew(&self, tx: &mut Tx, institution: InstitutionId, sealed: &str) -> Result<Ends> {
+        let bounds = self.store.audit_bounds(tx, institution).await?;
+        if bounds.is_none() && sealed.is_empty() {
+            return Ok(Ends::empty());
+        }
+        let mut ends = Ends::empty();
+        if let Some(bounds) = bounds {
+            let last = self.store.audit_entry(tx, institution, bounds.last).await?;
+            ends.first = bounds.first;
+            ends.last = bounds.last;
+            ends.hash = last.map(|entry| entry.hash).unwrap_or_default();
+        }
+        tracing::error!(%institution, "the sealed ends of the audit log are missing or not ours: it was changed from outside");
+        let happened = Happened::new(AuditAction::LogBroken, "");
+        self.append(tx, institution, &mut ends, Who::Program("Entrepost"), happened).await?;
+        Ok(ends)
+    }
+
+    async fn append(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        ends: &mut Ends,
+        who: Who<'_>,
+        happened: Happened<'_>,
+    ) -> Result<()> {
+        let (actor_id, actor, origin) = match who {
+            Who::Person(user) => (Some(user.user_id()), user.address().to_owned(), user.origin().to_string()),
+            Who::Account(user, address) => (Some(user.id), user.address.clone(), address.to_string()),
+            Who::Visitor(address) => (None, String::new(), address.to_string()),
+            Who::Program(name) => (None, name.to_owned(), String::new()),
+        };
+        let mut entry = AuditEntry {
+            number: ends.last + 1,
+            at: self.clock.now(),
+            actor_id,
+            actor,
+            origin,
+            action: happened.action,
+            subject: happened.subject.to_owned(),
+            details: serde_json::to_string(&happened.details)?,
+            hash: String::new(),
+        };
+        entry.hash = hash_of(&ends.hash, institution, &entry);
+        self.store.add_audit_entry(tx, institution, &entry).await?;
+        ends.last = entry.number;
+        ends.hash = entry.hash;
+        Ok(())
+    }
+
+    /// Writes a failed sign-in, up to a number an hour. `account`: the address of the account, if there is one.
+    pub(super) async fn audit_failed_sign_in(
+        &self,
+        institution: InstitutionId,
+        account: Option<&str>,
+        from: IpAddr,
+    ) -> Result<()> {
+        let (now, counter) = (self.clock.now(), format!("audit:{institution}"));
+        let (count, _) = self.store.count_within(&counter, 1, now, now.plus_ms(-HOUR_MS)).await?;
+        if count > FAILURES {
+            return Ok(());
+        }
+        let mut happened = Happened::new(AuditAction::SignInFailed, account.unwrap_or_default());
+        if account.is_none() {
+            // What was typed may be a password.
+            happened = happened.with("Account", "unknown");
+        }
+        if count == FAILURES {
+            happened = happened.with("Note", "further failures within this hour are not listed");
+        }
+        let mut tx = self.store.begin().await?;
+        self.audit(&mut tx, institution, Who::Visitor(from), happened).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Deletes entries that are old enough. The sealed ends keep the hash of the last one deleted.
+    pub(super) async fn sweep_audit(&self) -> Result<(), StoreError> {
+        let before = self.clock.now().plus_ms(-self.config.audit_days.saturating_mul(DAY_MS));
+        for institution in self.store.institutions_with_audit_before(before).await? {
+            let mut tx = self.store.begin().await?;
+            let sealed = self.store.lock_audit(&mut tx, institution).await?;
+            // A log whose ends are not ours stays as it is.
+            let Some(mut ends) = self.ends(institution, &sealed) else { continue };
+            let Some(number) = self.store.last_old_audit_entry(&mut tx, institution, before).await? else { continue };
+            let Some(entry) = self.store.audit_entry(&mut tx, institution, number).await? else { continue };
+            ends.first = number + 1;
+            ends.before = entry.hash;
+            let text = serde_json::to_string(&ends).map(Secret::new);
+            let Ok(sealed) =
+                text.map_err(|_| ()).and_then(|text| self.vault.seal(&ends_place(institution), &text).map_err(|_| ()))
+            else {
+                continue;
+            };
+            let deleted = self.store.drop_audit_entries(&mut tx, institution, number).await?;
+            self.store.put_audit_ends(&mut tx, institution, &sealed).await?;
+            tx.commit().await?;
+            tracing::info!(%institution, "deleted {deleted} old entries of the audit log");
+        }
+        Ok(())
+    }
+
+    /// Recomputes the chain and compares it with its sealed ends.
+    pub async fn verify_audit(&self, institution: InstitutionId) -> Result<AuditReport> {
+        let mut report = AuditReport::default();
+        let sealed = self.store.audit_ends(institution).await?;
+        let ends = sealed.as_deref().and_then(|sealed| self.ends(institution, sealed));
+        let Some(ends) = ends else {
+            let entries = self.store.audit_entries_from(institution, i64::MIN, 1).await?;
+            if !entries.is_empty() || sealed.is_some() {
+                report.findings.push("the sealed end of the log is missing, or was sealed with another key".into());
+            }
+            return Ok(report);
+        };
+        let (mut next, mut previous) = (ends.first, ends.before.clone());
+        let mut lowest = i64::MIN;
+        loop {
+            let part = self.store.audit_entries_from(institution, lowest, PART).await?;
+            let Some(end) = part.last() else { break };
+            lowest = end.number + 1;
+            for entry in part {
+                let number = entry.number;
+                if number > ends.last {
+                    // Written after the ends were read, or inserted.
+                    let now =
+                        self.store.audit_ends(institution).await?.and_then(|sealed| self.ends(institution, &sealed));
+                    if now.is_none_or(|now| now.last < number) {
+                        report.findings.push(format!("entry {number} was inserted after the end of the log"));
+                    }
+                    continue;
+                }
+                if number < ends.first {
+                    report.findings.push(format!("entry {number} was inserted before the beginning of the log"));
+                    continue;
+                }
+                if number > next {
+                    let missing = if number - 1 == next {
+                        format!("entry {next}")
+                    } else {
+                        format!("entries {next} to {}", number - 1)
+                    };
+                    report.findings.push(format!("{missing}: removed"));
+                    // What follows is compared with what it says itself.
+                } else if hash_of(&previous, institution, &entry) != entry.hash {
+                    report.findings.push(format!("entry {number}: changed, or not written by this server"));
+                }
+                if entry.action == AuditAction::LogBroken {
+                    report.findings.push(format!("entry {number}: the sealed end was missing when it was written"));
+                }
+                report.entries += 1;
+                report.from = report.from.or(Some(entry.at));
+                report.to = Some(entry.at);
+                next = number + 1;
+                previous = entry.hash;
+            }
+        }
+        if next <= ends.last {
+            report.findings.push(format!("entries {next} to {}: removed", ends.last));
+        } else if previous != ends.hash {
+            report.findings.push(format!("entry {}: not the one that this server wrote last", ends.last));
+        }
+        Ok(report)
+    }
+}
+
+fn row(entry: AuditEntry) -> AuditRow {
+    AuditRow {
+        number: entry.number,
+        at: entry.at,
+        actor: entry.actor,
+        origin: entry.origin,
+        action: entry.action,
+        subject: entry.subject,
+        details: serde_json::from_str(&entry.details).unwrap_or_default(),
+    }
+}
+
+#[async_trait]
+impl Audit for Handle {
+    async fn page(&self, admin: &Administrator, query: &AuditQuery) -> Result<AuditPage> {
+        let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+        let mut found = self.store.audit_entries(admin.institution().id, query, limit).await?;
+        let more = found.len() > PAGE;
+        found.truncate(PAGE);
+        Ok(AuditPage { rows: found.into_iter().map(row).collect(), more, kept_days: self.config.audit_days })
+    }
+
+    async fn export(&self, admin: &Administrator, query: AuditQuery) -> Result<BoxStream<'static, Result<String>>> {
+        let institution = admin.institution().id;
+        let mut happened = Happened::new(AuditAction::LogExported, "");
+        for (name, value) in query.values() {
+            let name = match name {
+                "what" => "What",
+                "person" => "Person",
+                "from" => "From",
+                "to" => "To",
+                _ => continue,
+            };
+            happened = happened.with(name, value);
+        }
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
+        tx.commit().await?;
+        let first = AuditQuery { before: None, ..query };
+        let head = futures::stream::once(async { Ok("number,time,who,from,what,whom,details\r\n".to_owned()) });
+        let services = self.0.clone();
+        let parts = futures::stream::try_unfold(Some(first), move |query| {
+            let services = services.clone();
+            async move {
+                let Some(query) = query else { return Ok(None) };
+                let found = services.store.audit_entries(institution, &query, PART).await?;
+                let more = i64::try_from(found.len()).is_ok_and(|count| count == PART);
+                let next = found.last().filter(|_| more).map(|last| AuditQuery { before: Some(last.number), ..query });
+                Ok::<_, BackendError>(Some((found.into_iter().map(|entry| line(row(entry))).collect::<String>(), next)))
+            }
+        });
+        Ok(head.chain(parts).boxed())
+    }
+}
+
+fn line(row: AuditRow) -> String {
+    let details: Vec<String> = row.details.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let cells = [
+        row.number.to_string(),
+        row.at.iso(),
+        row.actor,
+        row.origin,
+        row.action.label().to_owned(),
+        row.subject,
+        details.join("; "),
+    ];
+    csv::line(&cells)
+}

@@ -1,0 +1,80 @@
+//! Mail health: one row for each cause, the queue, and what was sent.
+
+use app::backend::{Administrator, Health, Result};
+use app::model::{CauseRow, MailCounts, MailHealth, MicrosoftChange, PersonState, QueueHealth, Timestamp};
+use async_trait::async_trait;
+
+use super::Handle;
+use crate::microsoft_changes;
+use crate::store::Slot;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+const HOURS: i64 = 24;
+const DAYS: i64 = 30;
+/// Causes that are shown; a cause has one row, however many mailboxes it stops.
+const MOST_CAUSES: i64 = 50;
+/// Addresses in one command.
+const MOST_ADDRESSES: i64 = 1_000;
+
+#[async_trait]
+impl Health for Handle {
+    async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth> {
+        let (institution, now) = (admin.institution().id, self.clock.now());
+        let states = self.store.count_people(institution).await?;
+        let of = |wanted: PersonState| states.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count);
+        let people: i64 = states.iter().map(|(_, count)| count).sum();
+        let reader = self.reader_of_mailboxes(admin).await?;
+        let mut causes = Vec::new();
+        for (cause, count, since) in self.store.problem_causes(institution, MOST_CAUSES).await? {
+            let (fault, addresses) = self.store.mailboxes_of_cause(institution, &cause, MOST_ADDRESSES).await?;
+            let Some(fault) = fault else { continue };
+            causes.push(CauseRow { count, since, diagnosis: fault.explain_for_all(&reader, &addresses) });
+        }
+        let begin = |at: Timestamp, unit: i64| at.0.div_euclid(unit) * unit;
+        let (first_hour, first_day) =
+            (begin(now, HOUR_MS) - (HOURS - 1) * HOUR_MS, begin(now, DAY_MS) - (DAYS - 1) * DAY_MS);
+        let counted = self.store.mail_hours(institution, Timestamp(first_day.min(first_hour))).await?;
+        let series = |first: i64, unit: i64, length: i64| -> Vec<(Timestamp, MailCounts)> {
+            let mut all: Vec<_> = (0..length).map(|at| (Timestamp(first + at * unit), MailCounts::default())).collect();
+            for (hour, counts) in &counted {
+                let at = usize::try_from((hour.0 - first).div_euclid(unit)).ok();
+                if let Some((_, sum)) = at.and_then(|at| all.get_mut(at)) {
+                    *sum += *counts;
+                }
+            }
+            all
+        };
+        let registration = self.store.registration(institution, Slot::Current).await?;
+        let (waiting, oldest) = self.store.waiting(institution).await?;
+        Ok(MailHealth {
+            state: self.email_state(admin).await?,
+            people: people - of(PersonState::Disabled),
+            works: of(PersonState::Connected),
+            causes,
+            secret_expires_on: registration.and_then(|registration| registration.secret_expires_on),
+            consent_proven: of(PersonState::Connected) > 0,
+            sender: self.outbox.sender(institution, &admin.institution().slug).await?,
+            queue: QueueHealth { waiting, oldest },
+            hours: series(first_hour, HOUR_MS, HOURS),
+            days: series(first_day, DAY_MS, DAYS),
+            recipients_per_day: self.config.limits.throttle.recipients_per_day,
+            messages_per_minute: self.config.limits.throttle.messages_per_minute,
+            changes: changes(now),
+        })
+    }
+}
+
+/// Changes of the last three months and the next two years, the nearest first.
+fn changes(now: Timestamp) -> Vec<MicrosoftChange> {
+    let near = |change: &MicrosoftChange| {
+        let day = time::macros::format_description!("[year]-[month]-[day]");
+        time::Date::parse(&change.date, day).is_ok_and(|date| {
+            let days = (date.midnight().assume_utc().unix_timestamp() * 1000 - now.0).div_euclid(DAY_MS);
+            (-90..=730).contains(&days)
+        })
+    };
+    let mut all: Vec<MicrosoftChange> = microsoft_changes::all().into_iter().filter(near).collect();
+    all.sort_by(|one, other| one.date.cmp(&other.date));
+    all
+}

@@ -35,6 +35,24 @@ pub async fn sign_in(email: String, password: String, #[server(default)] next: O
     Ok(())
 }
 
+/// Leads to Microsoft. `mail`: `no` signs in without connecting the mailbox.
+#[server(name = SignInWithMicrosoft, prefix = "/api", endpoint = "sign_in_with_microsoft")]
+pub async fn sign_in_with_microsoft(
+    #[server(default)] next: Option<String>,
+    #[server(default)] invitation: Option<String>,
+    #[server(default)] mail: Option<String>,
+) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let path = AppPath::parse(next.as_deref());
+    let invitation = invitation.filter(|token| !token.is_empty());
+    let mail = mail.as_deref() != Some("no");
+    match request.backend.accounts.start_microsoft(&request.visitor, &path, invitation.as_deref(), mail).await {
+        Ok(redirect) => request.redirect_to_provider(&redirect),
+        Err(error) => request.refuse(&path.login(), FormName::SignIn, &[], error).await,
+    }
+    Ok(())
+}
+
 #[server(name = SignOut, prefix = "/api", endpoint = "sign_out")]
 pub async fn sign_out() -> Result<(), AppError> {
     let mut request = Request::current().await?;

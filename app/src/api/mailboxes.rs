@@ -5,7 +5,7 @@ use leptos::prelude::*;
 #[cfg(feature = "ssr")]
 use super::request::{Request, id};
 #[cfg(feature = "ssr")]
-use crate::backend::{Callback, Decision, NextPage, TurnedAway};
+use crate::backend::{Callback, Completed, Decision, NextPage, TurnedAway};
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{ACCOUNT_PATH, Flash, FormName, LOGIN_PATH};
@@ -32,10 +32,13 @@ pub async fn complete_sign_in(
     let callback = Callback { state, code, error, error_description, iss, admin_consent };
     // Without JavaScript the checks start here.
     let path = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
-        Ok(path) => path,
+        Ok(Completed { path, cookies }) => {
+            cookies.iter().for_each(|cookie| request.set_cookie(cookie));
+            path
+        }
         Err(TurnedAway { notice, path }) => {
             let form = match path.as_str() {
-                LOGIN_PATH => FormName::SignIn,
+                path if path.starts_with(LOGIN_PATH) => FormName::SignIn,
                 ACCOUNT_PATH => FormName::Connect,
                 _ => FormName::EmailConfig,
             };

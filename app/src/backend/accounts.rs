@@ -2,16 +2,26 @@
 
 use async_trait::async_trait;
 
-use super::{Administrator, Cookie, Result, SignedIn, Visitor};
+use super::{Administrator, Cookie, ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{
-    InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage, PeopleQuery, Role,
-    UserId, UserRow,
+    AppPath, InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage,
+    PeopleQuery, Role, UserId, UserRow,
 };
 
 #[async_trait]
 pub trait Accounts: Send + Sync {
     async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>>;
     /// The same user with their current role; `None` if the session ended.
+    /// Whether people can sign in with Microsoft.
+    async fn offers_microsoft(&self, visitor: &Visitor) -> bool;
+    /// Begins a sign-in with Microsoft. `invitation`: the token of a link, which the account is linked by.
+    async fn start_microsoft(
+        &self,
+        visitor: &Visitor,
+        next: &AppPath,
+        invitation: Option<&str>,
+        mail: bool,
+    ) -> Result<ProviderRedirect>;
     async fn again(&self, user: &SignedIn) -> Option<SignedIn>;
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie>;
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView>;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use futures::Stream;
 
-use super::{ListPage, ProviderRedirect, Result, SignedIn, Visitor};
+use super::{Cookie, ListPage, ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, MailboxId, Notice, Timestamp};
 
 /// Parameters of the redirect from Microsoft. Untrusted until the state is checked.
@@ -40,6 +40,12 @@ pub struct TurnedAway {
     pub path: String,
 }
 
+/// A completed sign-in: the next page, and cookies of a new session.
+pub struct Completed {
+    pub path: String,
+    pub cookies: Vec<Cookie>,
+}
+
 pub enum NextPage {
     Path(String),
     Provider(ProviderRedirect),
@@ -57,7 +63,7 @@ pub trait Mailboxes: Send + Sync {
     ) -> Result<ListPage<AttemptSummary>>;
     async fn start(&self, user: &SignedIn, visitor: &Visitor, address: &str) -> Result<ProviderRedirect>;
     /// Completes the sign-in; returns the next page.
-    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, TurnedAway>;
+    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<Completed, TurnedAway>;
     /// Explains an error at the redirect URI: title, steps, ids. It may be forged, so its text is not shown.
     /// `None`: the error is unknown.
     fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)>;

@@ -16,7 +16,7 @@ pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
 pub use email_config::{EmailConfig, Home};
 pub use health::Health;
 pub use inbox::{Acted, Download, Inbox, MailStream, OpenFolder};
-pub use mailboxes::{AttemptStream, Callback, Decision, Mailboxes, NextPage, TurnedAway};
+pub use mailboxes::{AttemptStream, Callback, Completed, Decision, Mailboxes, NextPage, TurnedAway};
 pub use outbox::Outbox;
 pub use proof::{Administrator, Institution, MailOwner, SignedIn, Visitor};
 

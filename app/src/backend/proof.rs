@@ -30,6 +30,8 @@ pub struct Visitor {
     pub script: bool,
     /// Value of the cookie that binds a sign-in at Microsoft to this browser.
     pub browser_token: Option<String>,
+    /// Value of the cookie of a sign-in with Microsoft that waits for its answer.
+    pub microsoft_sign_in: Option<String>,
     /// Value of the cookie that marks a browser as known.
     pub known_browser: Option<String>,
 }

@@ -23,12 +23,13 @@ pub fn Callback() -> impl IntoView {
             return shared_consent(&page, consent.as_deref(), error, description);
         }
         // Microsoft's message is shown even if nothing can be completed: consent may have begun in the portal.
-        if consent.is_some() && (value("state").is_none() || page.visitor.person.is_none()) {
+        let waits = page.visitor.person.is_some() || page.visitor.microsoft_sign_in.is_some();
+        if consent.is_some() && (value("state").is_none() || !waits) {
             return shared_consent(&page, consent.as_deref(), error, description);
         }
         let told = error.as_deref().and_then(|error| told(&page, error, description.as_deref()));
         // After a lost session the sign-in starts again: the code never goes into a return address.
-        if page.visitor.person.is_none() {
+        if !waits {
             page.status(401);
             return view! {
                 <GuestLayout visitor=page.visitor.clone() title="You've been signed out">

@@ -1,6 +1,6 @@
 //! The one-time link to set a password.
 
-use crate::api::accounts::AcceptInvitation;
+use crate::api::accounts::{AcceptInvitation, SignInWithMicrosoft};
 use crate::model::{FormName, LOGIN_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
@@ -20,10 +20,22 @@ pub fn Invitation() -> impl IntoView {
         match page.backend.accounts.invitation(&page.visitor, &token).await {
             Ok(invitation) => {
                 let fields = flash.clone();
+                let invited = token.clone();
+                let microsoft = page.backend.accounts.offers_microsoft(&page.visitor).await.then(|| {
+                    view! {
+                        <form method="post" action=SignInWithMicrosoft::PATH class="microsoft">
+                            <input type="hidden" name="invitation" value=invited />
+                            <p>"Use your Microsoft account: it also connects your mailbox, and you need no other password."</p>
+                            <button class="button">"Sign in with Microsoft"</button>
+                        </form>
+                        <p class="or">"or set a password"</p>
+                    }
+                });
                 view! {
                     <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
                         <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
                         <ErrorSummary flash title="Password not set. Check the fields below." />
+                        {microsoft}
                         <form method="post" action=AcceptInvitation::PATH>
                             <input type="hidden" name="token" value=token />
                             <input type="hidden" autocomplete="username" value=invitation.address />

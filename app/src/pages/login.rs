@@ -1,6 +1,6 @@
 //! Sign-in.
 
-use crate::api::accounts::SignIn;
+use crate::api::accounts::{SignIn, SignInWithMicrosoft};
 use crate::model::{COMPOSE_PATH, FormName};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
@@ -14,7 +14,7 @@ use crate::model::AppPath;
 /// `/login`
 #[component]
 pub fn Login() -> impl IntoView {
-    let next = use_query_map().with_untracked(|query| query.get("next"));
+    let (next, mail) = use_query_map().with_untracked(|query| (query.get("next"), query.get("mail")));
     open_page(move |page| async move {
         let next = AppPath::parse(next.as_deref());
         if page.visitor.person.is_some() {
@@ -24,10 +24,22 @@ pub fn Login() -> impl IntoView {
         let flash = page.flash(&[FormName::SignIn]).await;
         let is_writing = next.as_str().starts_with(COMPOSE_PATH);
         let fields = flash.clone();
+        let with_mail = mail.as_deref() != Some("no");
+        let microsoft = page.backend.accounts.offers_microsoft(&page.visitor).await.then(|| {
+            view! {
+                <form method="post" action=SignInWithMicrosoft::PATH class="microsoft">
+                    <input type="hidden" name="next" value=next.as_str().to_owned() />
+                    {(!with_mail).then(|| view! { <input type="hidden" name="mail" value="no" /> })}
+                    <button class="button">{if with_mail { "Sign in with Microsoft" } else { "Sign in with Microsoft, without mailbox" }}</button>
+                </form>
+                <p class="or">"or with a password"</p>
+            }
+        });
         view! {
             <GuestLayout visitor=page.visitor.clone() title="Sign in" flash=flash.clone()>
                 <ErrorSummary flash title="Not signed in. Check the fields below." />
                 {is_writing.then(|| view! { <p>"Your message is waiting: sign in to get it back."</p> })}
+                {microsoft}
                 <form method="post" action=SignIn::PATH>
                     <TextInput name="email" label="Email" kind="email" autocomplete="username" flash=fields.clone() />
                     <TextInput name="password" label="Password" kind="password" autocomplete="current-password" flash=fields />

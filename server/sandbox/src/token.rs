@@ -277,6 +277,9 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
         if account.email_claim {
             claims["email"] = json!(account.address);
         }
+        for (name, value) in &world.claims {
+            claims[name.as_str()] = json!(value);
+        }
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(KEY_ID.into());
         let broken = |error: jsonwebtoken::errors::Error| (500, "server_error", 90033, error.to_string());

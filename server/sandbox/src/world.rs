@@ -219,6 +219,9 @@ pub struct World {
     /// SMTP closes a session that is idle for so many milliseconds; 0: never.
     #[serde(skip)]
     pub smtp_idle_ms: u64,
+    /// Claims of id_tokens in place of the true ones.
+    #[serde(skip)]
+    pub claims: BTreeMap<String, String>,
     /// SMTP holds the reply to DATA.
     #[serde(skip)]
     pub data_gate: Option<Arc<Gate>>,
@@ -307,6 +310,7 @@ impl World {
             browsers: HashMap::new(),
             smtp_sessions: HashMap::new(),
             smtp_idle_ms: 0,
+            claims: BTreeMap::new(),
             data_gate: None,
             imap_sessions: HashMap::new(),
             imap_selects: 0,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::api::accounts::{AcceptInvitation, ListInvitations, SignIn, SignOut};
+use app::api::accounts::{AcceptInvitation, ListInvitations, SignIn, SignInWithMicrosoft, SignOut};
 use app::api::drafts::{AttachFiles, SaveDraft, SendMessage};
 use app::api::mailboxes::CompleteSignIn;
 use app::backend::Visitor;
@@ -22,7 +22,8 @@ use super::responses::{plain, text};
 /// Server functions that take files.
 const WITH_FILES: [&str; 3] = [SendMessage::PATH, AttachFiles::PATH, ListInvitations::PATH];
 /// Server functions that need no session.
-pub(super) const OPEN: [&str; 4] = [SignIn::PATH, SignOut::PATH, AcceptInvitation::PATH, CompleteSignIn::PATH];
+pub(super) const OPEN: [&str; 5] =
+    [SignIn::PATH, SignInWithMicrosoft::PATH, SignOut::PATH, AcceptInvitation::PATH, CompleteSignIn::PATH];
 /// Largest other body, in bytes.
 const FORM: u64 = 256 * 1024;
 /// Largest body without a session: an address and a password, or the answer of Microsoft, whose code has some kilobytes.

@@ -79,8 +79,8 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             "This request came from another site. Open Entrepost and try again there.",
         );
     }
-    let [session, flash_token, browser_token, known_browser] =
-        [sessions::SESSION, sessions::FLASH, sessions::BROWSER, sessions::KNOWN]
+    let [session, flash_token, browser_token, known_browser, microsoft_sign_in] =
+        [sessions::SESSION, sessions::FLASH, sessions::BROWSER, sessions::KNOWN, sessions::MICROSOFT]
             .map(|name| cookie(request.headers(), &sessions::cookie_name(services, name)));
     // Set by the islands; decides only whether a running attempt refreshes its page.
     let script = cookie(request.headers(), "entrepost_script").is_some();
@@ -92,7 +92,8 @@ pub(super) async fn visitor(State(state): State<AppState>, mut request: Request,
             Err(_) => return unavailable(),
         },
     };
-    let visitor = Visitor { institution, person, address, flash_token, script, browser_token, known_browser };
+    let visitor =
+        Visitor { institution, person, address, flash_token, script, browser_token, known_browser, microsoft_sign_in };
     let path = request.uri().path();
     if visitor.person.is_none()
         && request.method() == Method::POST

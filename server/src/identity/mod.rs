@@ -68,6 +68,17 @@ pub struct Granted {
     pub id_token: Option<Secret>,
 }
 
+/// What a sign-in asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scopes {
+    /// Who signs in, and their mailbox.
+    Mail,
+    /// Only who signs in.
+    Identity,
+}
+
+const IDENTITY: &str = "openid profile email";
+
 pub struct SignIn<'a> {
     pub redirect_uri: &'a str,
     pub state: &'a str,
@@ -76,6 +87,7 @@ pub struct SignIn<'a> {
     pub login_hint: &'a str,
     /// `select_account` or `login`.
     pub prompt: &'static str,
+    pub scopes: Scopes,
 }
 
 pub struct Entra {
@@ -121,13 +133,16 @@ impl Entra {
         let state = sign_in.state.to_owned();
         let (url, _) = client
             .authorize_url(|| CsrfToken::new(state))
-            .add_scopes(self.microsoft.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())))
+            .add_scopes(self.scopes(sign_in.scopes).split_whitespace().map(|scope| Scope::new(scope.to_owned())))
             .add_extra_param("nonce", sign_in.nonce)
-            .add_extra_param("login_hint", sign_in.login_hint)
             .add_extra_param("prompt", sign_in.prompt)
             .add_extra_param("response_mode", "query")
             .set_pkce_challenge(challenge)
             .url();
+        let mut url = url;
+        if !sign_in.login_hint.is_empty() {
+            url.query_pairs_mut().append_pair("login_hint", sign_in.login_hint);
+        }
         Ok(url)
     }
 
@@ -148,6 +163,13 @@ impl Entra {
         Ok(url)
     }
 
+    fn scopes(&self, scopes: Scopes) -> &str {
+        match scopes {
+            Scopes::Mail => &self.microsoft.scopes,
+            Scopes::Identity => IDENTITY,
+        }
+    }
+
     fn at(&self, segments: &[&str]) -> Result<Url, IdentityError> {
         let mut url = self.microsoft.authority.clone();
         url.path_segments_mut()
@@ -163,13 +185,14 @@ impl Entra {
         code: &Secret,
         verifier: &Secret,
         redirect_uri: &str,
+        scopes: Scopes,
     ) -> Result<Granted, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(redirect_uri)?);
         let request = client
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
-            .add_extra_param("scope", &self.microsoft.scopes);
+            .add_extra_param("scope", self.scopes(scopes));
         let exchange = Exchange::new(&self.http);
         let answer = request
             .request_async(&exchange)

@@ -1,10 +1,10 @@
 //! Sign-in and users.
 
-use app::backend::{Accounts, Administrator, BackendError, Cookie, Result, SignedIn, Visitor};
+use app::backend::{Accounts, Administrator, BackendError, Cookie, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AuditAction, InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage,
-    PeopleQuery, Role, Tone, UserId, UserRow, pasted, person_name,
+    AppPath, AuditAction, InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction,
+    PeoplePage, PeopleQuery, Role, Tone, UserId, UserRow, pasted, person_name,
 };
 use async_trait::async_trait;
 
@@ -67,6 +67,20 @@ impl Accounts for Handle {
             self.store.end_session(institution, old.session()).await?;
         }
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
+    }
+
+    async fn offers_microsoft(&self, visitor: &Visitor) -> bool {
+        self.registration_in_use(visitor.institution.id).await.is_ok_and(|registration| registration.is_some())
+    }
+
+    async fn start_microsoft(
+        &self,
+        visitor: &Visitor,
+        next: &AppPath,
+        invitation: Option<&str>,
+        mail: bool,
+    ) -> Result<ProviderRedirect> {
+        self.begin_person(visitor, next, invitation, mail).await
     }
 
     async fn again(&self, user: &SignedIn) -> Option<SignedIn> {

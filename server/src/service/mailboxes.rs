@@ -1,8 +1,8 @@
 //! User Account > Email.
 
 use app::backend::{
-    AttemptStream, Callback, Decision, ListPage, Mailboxes, NextPage, ProviderRedirect, Result, SignedIn, TurnedAway,
-    Visitor,
+    AttemptStream, Callback, Completed, Decision, ListPage, Mailboxes, NextPage, ProviderRedirect, Result, SignedIn,
+    TurnedAway, Visitor,
 };
 use app::error::AppError;
 use app::model::{
@@ -191,7 +191,7 @@ impl Mailboxes for Handle {
         self.begin_sign_in(user, visitor, AttemptKind::Personal, address.as_str(), "select_account").await
     }
 
-    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<String, TurnedAway> {
+    async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<Completed, TurnedAway> {
         self.complete_sign_in(visitor, callback, run).await
     }
 

@@ -23,6 +23,8 @@ pub const SESSION: &str = "entrepost_session";
 pub const FLASH: &str = "entrepost_answer";
 /// Name of the cookie that binds a sign-in at Microsoft to a browser.
 pub const BROWSER: &str = "entrepost_attempt";
+/// Name of the cookie of a sign-in with Microsoft that waits for its answer.
+pub const MICROSOFT: &str = "entrepost_microsoft";
 /// Name of the cookie of a known browser.
 pub const KNOWN: &str = "entrepost_known";
 
@@ -48,11 +50,21 @@ pub(super) async fn open(
     institution: InstitutionId,
     user: UserId,
 ) -> StoreResult<Cookie> {
+    open_with_token(services, tx, institution, user).await.map(|(cookie, _)| cookie)
+}
+
+/// The cookie, and the session's token in it.
+pub(super) async fn open_with_token(
+    services: &Services,
+    tx: &mut Tx,
+    institution: InstitutionId,
+    user: UserId,
+) -> StoreResult<(Cookie, String)> {
     let (id, token) = (SessionId(services.clock.uuid()), services.clock.token());
     let now = services.clock.now();
     services.store.add_session(tx, institution, user, id, &sha256(&token), now).await?;
     services.store.note_sign_in(tx, institution, user, now).await?;
-    Ok(cookie(services, SESSION, &token, LIFETIME_MS / 1000))
+    Ok((cookie(services, SESSION, &token, LIFETIME_MS / 1000), token))
 }
 
 /// Looks the user up again: a request may wait long for its body.

@@ -96,6 +96,12 @@ impl Services {
         Some(sessions::cookie(self, sessions::KNOWN, &sealed, KNOWN_MS / 1000))
     }
 
+    /// The person who signed in with this browser before.
+    pub(super) fn known_user(&self, visitor: &Visitor) -> Option<UserId> {
+        let value = self.vault.open(&browser_place(visitor.institution.id), visitor.known_browser.as_deref()?).ok()?;
+        value.expose().split(' ').next()?.parse().ok()
+    }
+
     fn is_known_browser(&self, visitor: &Visitor, user: UserId) -> bool {
         let Some(sealed) = visitor.known_browser.as_deref() else { return false };
         let Ok(value) = self.vault.open(&browser_place(visitor.institution.id), sealed) else { return false };

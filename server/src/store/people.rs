@@ -93,6 +93,48 @@ impl Store {
         )
     }
 
+    pub async fn user_by_microsoft(&self, institution: InstitutionId, subject: &str) -> Result<Option<User>> {
+        fetch_optional!(&self.reads,
+            select::<User>("FROM users WHERE institution_id = $1 AND microsoft_subject = $2");
+            institution, subject
+        )
+    }
+
+    /// Whether a person's account is linked to this Microsoft account, and not disabled. Locks the person.
+    pub async fn microsoft_holds(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user: UserId,
+        subject: &str,
+    ) -> Result<bool> {
+        let changed = changed!(&mut **tx,
+            "UPDATE users SET microsoft_subject = microsoft_subject
+             WHERE institution_id = $1 AND id = $2 AND microsoft_subject = $3 AND disabled_at IS NULL";
+            institution, user, subject
+        )?;
+        Ok(changed == 1)
+    }
+
+    /// Links a Microsoft account (`oid@tid`) to a person: the first, or the first of another tenant. `false`: the person has another
+    /// one, or it belongs to another person.
+    pub async fn link_microsoft(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user: UserId,
+        subject: &str,
+    ) -> Result<bool> {
+        let tenant = subject.rsplit('@').next().unwrap_or_default();
+        let changed = changed!(&mut **tx,
+            "UPDATE users SET microsoft_subject = $3 WHERE institution_id = $1 AND id = $2
+             AND (microsoft_subject IS NULL OR microsoft_subject = $3 OR microsoft_subject NOT LIKE '%@' || $4)
+             AND NOT EXISTS (SELECT 1 FROM users other WHERE other.institution_id = $1 AND other.microsoft_subject = $3 AND other.id <> $2)";
+            institution, user, subject, tenant
+        )?;
+        Ok(changed == 1)
+    }
+
     pub async fn user(&self, institution: InstitutionId, user_id: UserId) -> Result<Option<User>> {
         fetch_optional!(&self.reads,
             select::<User>("FROM users WHERE institution_id = $1 AND id = $2");

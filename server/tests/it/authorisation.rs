@@ -163,6 +163,7 @@ async fn every_server_function() {
     let table: Vec<(&str, May, Vec<(&str, &str)>)> = vec![
         ("sign_in", May::Everybody, vec![("email", "x"), ("password", "y")]),
         ("sign_out", May::Everybody, vec![]),
+        ("sign_in_with_microsoft", May::Everybody, vec![]),
         ("accept_invitation", May::Everybody, vec![("token", "x"), ("password", "y"), ("repeated", "y")]),
         ("send_message", May::SignedIn, vec![("key", id)]),
         ("save_draft", May::SignedIn, vec![("key", id)]),

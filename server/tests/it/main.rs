@@ -26,6 +26,7 @@ mod limits;
 mod mail_health;
 mod malformed;
 mod messages;
+mod microsoft;
 mod migration;
 mod outbox;
 mod outcomes;

@@ -6,6 +6,7 @@ use app::model::{
     AttemptKind, AuditAction, CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxId, Outcome, Stage,
 };
 
+use super::person::subject_of;
 use super::{MicrosoftSignIn, attempt_place};
 use crate::access_tokens::{AccessToken, grant_place};
 use crate::diagnosis::Fault;
@@ -162,6 +163,14 @@ impl Services {
         // If the user was disabled, the attempt has ended: nothing is stored.
         if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await? {
             return Err(AppError::NotSignedIn.into());
+        }
+        // Their own mailbox, whose sign-in name is proven: from now on they can sign in with this account.
+        let own = EmailAddress::parse(user.address())
+            .is_ok_and(|own| own.same_as(&attempt.address) && identity.names.iter().any(|name| own.same_as(name)));
+        if let Some(subject) =
+            subject_of(identity, registration).filter(|_| own && attempt.kind == AttemptKind::Personal)
+        {
+            self.store.link_microsoft(&mut tx, institution, user.user_id(), subject).await?;
         }
         let happened = Happened::new(AuditAction::MailboxConnected, &attempt.address)
             .with("Signed in as", &*identity.sign_in_name)

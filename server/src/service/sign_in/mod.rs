@@ -2,22 +2,23 @@
 
 mod decision;
 mod grant;
+mod person;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{BackendError, Callback, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor};
+use app::backend::{BackendError, Callback, Completed, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor};
 use app::error::AppError;
 use app::model::{
     ACCOUNT_PATH, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep,
-    LOGIN_PATH, Notice, Outcome, Provider, REDIRECT_PATH, Stage, TenantId, Tone,
+    InstitutionId, LOGIN_PATH, Notice, Outcome, Provider, REDIRECT_PATH, Stage, TenantId, Tone,
 };
 
 use super::{Happened, Services, Who, sessions};
 use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
-use crate::identity::{Granted, IdentifyError, Identity, OAuthError, SignIn};
+use crate::identity::{Granted, IdentifyError, Identity, OAuthError, Scopes, SignIn};
 use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 
@@ -32,6 +33,15 @@ pub(super) struct MicrosoftSignIn {
     pub(super) granted: Granted,
     pub(super) identity: Identity,
     pub(super) registration: Registration,
+}
+
+/// What an answer of Microsoft is redeemed with.
+struct Answer {
+    registration: Registration,
+    verifier: Secret,
+    nonce: Secret,
+    redirect_uri: String,
+    scopes: Scopes,
 }
 
 enum ExchangeError {
@@ -100,6 +110,7 @@ impl Services {
                 verifier: &verifier,
                 login_hint: address,
                 prompt,
+                scopes: Scopes::Mail,
             };
             self.entra.authorize_url(&credentials, &sign_in).await
         };
@@ -140,6 +151,18 @@ impl Services {
 
     /// Completes a sign-in. Uses up the state first, whatever else arrived.
     pub(super) async fn complete_sign_in(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+        callback: Callback,
+        run: bool,
+    ) -> Result<Completed, TurnedAway> {
+        if let Some(completed) = self.complete_person(visitor, &callback, run).await {
+            return completed;
+        }
+        self.complete_attempt(visitor, callback, run).await.map(|path| Completed { path, cookies: Vec::new() })
+    }
+
+    async fn complete_attempt(
         self: &Arc<Self>,
         visitor: &Visitor,
         callback: Callback,
@@ -195,19 +218,24 @@ impl Services {
             }
         };
         let ready = self.signed_in(&user, &attempt, signed_in).await.map_err(failed)?;
-        if ready && run {
-            self.spawn_run(user, attempt.id);
-        } else if ready {
-            // The page starts and streams the checks. If it is closed before, they start automatically.
-            let (services, id) = (Arc::clone(self), attempt.id);
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = tokio::time::sleep(START_ANYWAY) => services.spawn_run(user, id),
-                    () = services.stop.cancelled() => {}
-                }
-            });
+        if ready {
+            self.start_checks(user, attempt.id, run);
         }
         Ok(path)
+    }
+
+    /// `run`: now. Otherwise the page starts and streams the checks; if it is closed before, they start automatically.
+    fn start_checks(self: &Arc<Self>, user: SignedIn, id: AttemptId, run: bool) {
+        if run {
+            return self.spawn_run(user, id);
+        }
+        let services = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(START_ANYWAY) => services.spawn_run(user, id),
+                () = services.stop.cancelled() => {}
+            }
+        });
     }
 
     /// Explains errors of Microsoft also without a known state; trusts nothing in them.
@@ -296,6 +324,30 @@ impl Services {
         if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
             return Err(Fault::new("registration_changed", now, &[]).into());
         }
+        let open = |column, sealed: &Option<String>| {
+            self.vault
+                .open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default())
+                .map_err(BackendError::from)
+        };
+        let answer = Answer {
+            registration,
+            verifier: open("verifier_sealed", &attempt.verifier_sealed)?,
+            nonce: open("nonce_sealed", &attempt.nonce_sealed)?,
+            redirect_uri: self.redirect_uri(&user.institution().public_url),
+            scopes: Scopes::Mail,
+        };
+        self.redeem(attempt.institution, &callback, answer).await
+    }
+
+    /// Exchanges the code of a response, and validates the id_token.
+    async fn redeem(
+        &self,
+        institution: InstitutionId,
+        callback: &Callback,
+        answer: Answer,
+    ) -> Result<MicrosoftSignIn, ExchangeError> {
+        let now = self.clock.now();
+        let Answer { registration, verifier, nonce, redirect_uri, scopes } = answer;
         let credentials = self.tokens.credentials(&registration).map_err(BackendError::from)?;
         if let Some(iss) = &callback.iss {
             match self.entra.issuer_matches(&credentials.tenant, iss).await {
@@ -308,29 +360,19 @@ impl Services {
                 Err(error) => return Err(Fault::identity(&error, now).into()),
             }
         }
-        let Some(code) = callback.code.filter(|code| !code.is_empty()).map(Secret::new) else {
+        let Some(code) = callback.code.clone().filter(|code| !code.is_empty()).map(Secret::new) else {
             return Err(Fault::new("start_over", now, &[("Answer", "no code was returned".into())]).into());
         };
-        let open = |column, sealed: &Option<String>| {
-            self.vault
-                .open(&attempt_place(column, attempt.id), sealed.as_deref().unwrap_or_default())
-                .map_err(BackendError::from)
-        };
-        let verifier = open("verifier_sealed", &attempt.verifier_sealed)?;
-        let nonce = open("nonce_sealed", &attempt.nonce_sealed)?;
-        let redirect_uri = self.redirect_uri(&user.institution().public_url);
-        let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri).await {
+        let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri, scopes).await {
             Ok(granted) => {
-                self.store.set_registration_problem(attempt.institution, registration.id, None, now).await?;
+                self.store.set_registration_problem(institution, registration.id, None, now).await?;
                 granted
             }
             Err(error) => {
                 let fault = Fault::identity(&error, now);
                 if error.is_wrong_client() {
                     // It concerns everyone: the pages of administrators say so.
-                    self.store
-                        .set_registration_problem(attempt.institution, registration.id, Some(&fault), now)
-                        .await?;
+                    self.store.set_registration_problem(institution, registration.id, Some(&fault), now).await?;
                 }
                 // This sign-in has not connected anything yet.
                 let new = fault.cause == "grant_revoked";

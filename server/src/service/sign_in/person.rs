@@ -1,0 +1,368 @@
+//! Sign in with Microsoft: one sign-in opens a session, and connects the mailbox where none works yet.
+//!
+//! Accounts are matched by `oid` and `tid`, never by address: an address can be given to another person, and claims of addresses can
+//! be set by people. The first link needs an open invitation, or a mailbox that its owner connected while signed in.
+//! What waits for Microsoft's answer is sealed in a cookie: requests of strangers make no rows.
+
+use std::sync::Arc;
+
+use app::backend::{
+    BackendError, Callback, Completed, Cookie, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor,
+};
+use app::error::AppError;
+use app::model::{
+    ACCOUNT_PATH, AppPath, AttemptId, AttemptKind, AuditAction, InstitutionId, LOGIN_PATH, MailboxState, Notice,
+    Provider, Stage, Tone, UserId,
+};
+use serde::{Deserialize, Serialize};
+
+use super::MicrosoftSignIn;
+use crate::access_tokens::Tokens;
+use crate::clock::sha256;
+use crate::diagnosis::Fault;
+use crate::identity::{Identity, Scopes, SignIn};
+use crate::service::{Happened, Services, Who, sessions};
+use crate::store::{NewAttempt, Registration, Slot, User};
+use crate::vault::{Place, Secret};
+
+/// The sign-in page with a button that asks for no mailbox.
+const WITHOUT_MAIL: &str = "/login?mail=no";
+
+/// A sign-in that waits for Microsoft's answer.
+#[derive(Serialize, Deserialize)]
+struct Waiting {
+    state: String,
+    nonce: String,
+    verifier: String,
+    client_id: String,
+    tenant_id: String,
+    next: String,
+    /// The token of an invitation link.
+    invitation: Option<String>,
+    /// Whether mail scopes were asked for.
+    mail: bool,
+    until: i64,
+}
+
+/// Binds the cookie to its institution.
+fn cookie_place(institution: InstitutionId) -> Place {
+    Place::new("cookies", "microsoft_sign_in", institution)
+}
+
+/// `oid@tid` of this tenant. Without both claims an account proves nothing here.
+pub(super) fn subject_of<'a>(identity: &'a Identity, registration: &Registration) -> Option<&'a str> {
+    let subject = identity.subject.as_str();
+    subject.rsplit_once('@').filter(|(_, tenant)| *tenant == registration.tenant_id.to_string()).map(|_| subject)
+}
+
+fn turned_away(title: &str, text: &str) -> TurnedAway {
+    TurnedAway { notice: Notice::new(Tone::Problem, title, text), path: LOGIN_PATH.to_owned() }
+}
+
+impl Services {
+    pub(in crate::service) async fn registration_in_use(
+        &self,
+        institution: InstitutionId,
+    ) -> Result<Option<Registration>> {
+        let settings = self.store.email_settings(institution).await?;
+        let registration = self.store.registration(institution, Slot::Current).await?;
+        Ok(registration.filter(|_| settings.provider == Provider::ExchangeOnline))
+    }
+
+    /// Begins a sign-in of a visitor. `mail`: also to connect the mailbox, unless the person of this browser has one that works.
+    pub(in crate::service) async fn begin_person(
+        &self,
+        visitor: &Visitor,
+        next: &AppPath,
+        invitation: Option<&str>,
+        mail: bool,
+    ) -> Result<ProviderRedirect> {
+        let institution = visitor.institution.id;
+        let Some(registration) = self.registration_in_use(institution).await? else {
+            return Err(AppError::refused(
+                "Your institution hasn't set up MS Exchange Online yet. Sign in with your password.",
+            )
+            .into());
+        };
+        if let Some(token) = invitation {
+            self.count_link(visitor).await;
+            self.valid_invitation(visitor, token).await?;
+        }
+        let works = match self.known_user(visitor) {
+            Some(user) => self.has_working_mailbox(institution, user).await?,
+            None => false,
+        };
+        let mail = mail && !works;
+        let credentials = self.tokens.credentials(&registration)?;
+        let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
+        let waiting = Waiting {
+            state: self.clock.token(),
+            nonce: self.clock.token(),
+            verifier: self.clock.token(),
+            client_id: credentials.client_id.to_string(),
+            tenant_id: credentials.tenant.clone(),
+            next: next.as_str().to_owned(),
+            invitation: invitation.map(ToOwned::to_owned),
+            mail,
+            until: self.clock.now().plus_ms(lifetime).0,
+        };
+        let sign_in = SignIn {
+            redirect_uri: &self.redirect_uri(&visitor.institution.public_url),
+            state: &waiting.state,
+            nonce: &waiting.nonce,
+            verifier: &Secret::new(waiting.verifier.clone()),
+            login_hint: "",
+            // Classrooms share computers.
+            prompt: "select_account",
+            scopes: if mail { Scopes::Mail } else { Scopes::Identity },
+        };
+        let url = self.entra.authorize_url(&credentials, &sign_in).await.map_err(|error| {
+            Fault::identity(&error, self.clock.now()).log("sign-in", "start");
+            AppError::refused(
+                "Microsoft can't be reached now. Try again in a few minutes, or sign in with your password.",
+            )
+        })?;
+        let text = Secret::new(serde_json::to_string(&waiting)?);
+        let sealed = self.vault.seal(&cookie_place(institution), &text)?;
+        Ok(ProviderRedirect {
+            url: url.into(),
+            cookie: sessions::cookie(self, sessions::MICROSOFT, &sealed, lifetime / 1000),
+        })
+    }
+
+    /// The sign-in that this browser began with a state.
+    fn waiting(&self, visitor: &Visitor, state: &str) -> Option<Waiting> {
+        let sealed = visitor.microsoft_sign_in.as_deref()?;
+        let opened = self.vault.open(&cookie_place(visitor.institution.id), sealed).ok()?;
+        let waiting: Waiting = serde_json::from_str(opened.expose()).ok()?;
+        (waiting.state == state && waiting.until >= self.clock.now().0).then_some(waiting)
+    }
+
+    /// Completes a sign-in of a visitor. `None`: this browser began none with this state.
+    pub(super) async fn complete_person(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+        callback: &Callback,
+        run: bool,
+    ) -> Option<Result<Completed, TurnedAway>> {
+        let waiting = self.waiting(visitor, &callback.state)?;
+        let done = self.person_signed_in(visitor, &waiting, callback, run).await;
+        Some(done.map(|mut completed| {
+            completed.cookies.push(sessions::cookie(self, sessions::MICROSOFT, "", 0));
+            completed
+        }))
+    }
+
+    async fn person_signed_in(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+        waiting: &Waiting,
+        callback: &Callback,
+        run: bool,
+    ) -> Result<Completed, TurnedAway> {
+        let failed = |error: BackendError| {
+            let text = error.told(&**self).to_string();
+            turned_away("You're not signed in.", &text)
+        };
+        let signed_in = match self.exchange_person(visitor, waiting, callback).await {
+            Ok(signed_in) => signed_in,
+            Err(PersonError::Refused(fault)) => return Err(Self::refused_person(visitor, waiting, &fault)),
+            Err(PersonError::Backend(error)) => return Err(failed(error)),
+        };
+        let institution = visitor.institution.id;
+        let Some(subject) = subject_of(&signed_in.identity, &signed_in.registration).map(ToOwned::to_owned) else {
+            let text = "Its answer lacks the account's object ID (oid) or tenant (tid). Sign in with your password.";
+            return Err(turned_away("Microsoft doesn't say which account this is.", text));
+        };
+        let found = self.store.user_by_microsoft(institution, &subject).await.map_err(|error| failed(error.into()))?;
+        let (user, cookies, token) = match found {
+            Some(user) => self.open_for(visitor, user, None, &subject).await.map_err(failed)?,
+            None => match &waiting.invitation {
+                Some(invitation) => {
+                    let invited = self.valid_invitation(visitor, invitation).await.map_err(failed)?;
+                    self.open_for(visitor, invited.user, Some(invitation), &subject).await.map_err(failed)?
+                }
+                None => {
+                    self.audit_failed_sign_in(institution, None, visitor.address).await.map_err(failed)?;
+                    let text = format!(
+                        "No account at Entrepost belongs to {}. Ask your administrator for an invitation, or sign in with your password and connect your mailbox first: after that this button works.",
+                        signed_in.identity.sign_in_name
+                    );
+                    return Err(turned_away("This Microsoft account isn't known here.", &text));
+                }
+            },
+        };
+        let next = AppPath::parse(Some(&waiting.next));
+        let mut completed = Completed { path: next.as_str().to_owned(), cookies };
+        if !waiting.mail || signed_in.granted.refresh.is_none() {
+            return Ok(completed);
+        }
+        let session = sessions::find(self, &visitor.institution, &token, visitor.address).await;
+        let Ok(Some(person)) = session else { return Ok(completed) };
+        match self.connect_person(&person, &user, signed_in, run).await {
+            Ok(Some(path)) => completed.path = path,
+            Ok(None) => {}
+            // They are signed in, whatever becomes of the mailbox.
+            Err(error) => {
+                let _ = error.told(&**self);
+                ACCOUNT_PATH.clone_into(&mut completed.path);
+            }
+        }
+        Ok(completed)
+    }
+
+    /// Opens the session, and links the account if an invitation allows it.
+    async fn open_for(
+        &self,
+        visitor: &Visitor,
+        user: User,
+        invitation: Option<&str>,
+        subject: &str,
+    ) -> Result<(User, Vec<Cookie>, String)> {
+        let institution = visitor.institution.id;
+        let refused = || AppError::refused("This account is disabled at Entrepost. Ask your administrator.");
+        if user.disabled_at.is_some() {
+            self.audit_failed_sign_in(institution, Some(&user.address), visitor.address).await?;
+            return Err(refused().into());
+        }
+        let mut tx = self.store.begin().await?;
+        if let Some(token) = invitation {
+            // Of two requests with one link, only one succeeds.
+            if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await? {
+                return Err(AppError::NotFound.into());
+            }
+            if !self.store.link_microsoft(&mut tx, institution, user.id, subject).await? {
+                let text = "Your Entrepost account belongs to another Microsoft account. Sign in with that one, or ask your administrator.";
+                return Err(AppError::refused(text).into());
+            }
+        }
+        // It may have been disabled, or linked otherwise, meanwhile.
+        if !self.store.microsoft_holds(&mut tx, institution, user.id, subject).await? {
+            return Err(refused().into());
+        }
+        let (cookie, token) = sessions::open_with_token(self, &mut tx, institution, user.id).await?;
+        self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        let happened = Happened::new(AuditAction::SignIn, &user.address).with("With", "Microsoft");
+        let happened = if invitation.is_some() { happened.with("Linked", "by an invitation") } else { happened };
+        self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
+        tx.commit().await?;
+        // The same account as ever: mail that a password link hid is shown again.
+        self.store.unlock_mail(institution, user.id, subject).await?;
+        if let Some(old) = &visitor.person {
+            self.store.end_session(institution, old.session()).await?;
+        }
+        let cookies = [Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect();
+        Ok((user, cookies, token))
+    }
+
+    /// Connects the person's own mailbox with the grant of this sign-in, if none works. Returns the page of the attempt.
+    async fn connect_person(
+        self: &Arc<Self>,
+        person: &SignedIn,
+        user: &User,
+        signed_in: MicrosoftSignIn,
+        run: bool,
+    ) -> Result<Option<String>> {
+        let institution = person.institution().id;
+        if self.has_working_mailbox(institution, user.id).await? {
+            return Ok(None);
+        }
+        let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
+        let new = NewAttempt {
+            id,
+            user: user.id,
+            kind: AttemptKind::Personal,
+            stage: Stage::SigningIn,
+            address: user.address.clone(),
+            automatic: false,
+            client_id: signed_in.registration.client_id.to_string(),
+            tenant_id: signed_in.registration.tenant_id.to_string(),
+            sign_in: None,
+            mailbox: None,
+            callback_expires_at: now
+                .plus_ms(i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000)),
+        };
+        let mut tx = self.store.begin().await?;
+        self.store.add_attempt(&mut tx, institution, &new, now).await?;
+        tx.commit().await?;
+        let attempt = self.attempt_for(person, id).await?;
+        if self.signed_in(person, &attempt, signed_in).await? {
+            self.start_checks(person.clone(), id, run);
+        }
+        Ok(Some(AttemptKind::Personal.path(id)))
+    }
+
+    async fn has_working_mailbox(&self, institution: InstitutionId, user: UserId) -> Result<bool> {
+        let mailboxes = self.store.mailboxes_of(institution, user).await?;
+        Ok(mailboxes
+            .iter()
+            .any(|mailbox| mailbox.kind == AttemptKind::Personal && mailbox.state != MailboxState::NeedsReconnect))
+    }
+
+    /// Validates the response, exchanges the code, validates the id_token.
+    async fn exchange_person(
+        &self,
+        visitor: &Visitor,
+        waiting: &Waiting,
+        callback: &Callback,
+    ) -> Result<MicrosoftSignIn, PersonError> {
+        let now = self.clock.now();
+        if callback.error.is_some() {
+            return Err(PersonError::Refused(Fault::callback(&super::oauth_error(callback), now)));
+        }
+        let registration = self.registration_in_use(visitor.institution.id).await?;
+        let registration =
+            registration.filter(|registration| Tokens::fits(registration, &waiting.client_id, &waiting.tenant_id));
+        let Some(registration) = registration else {
+            return Err(PersonError::Refused(Fault::new("registration_changed", now, &[])));
+        };
+        let from = super::Answer {
+            registration,
+            verifier: Secret::new(waiting.verifier.clone()),
+            nonce: Secret::new(waiting.nonce.clone()),
+            redirect_uri: self.redirect_uri(&visitor.institution.public_url),
+            scopes: if waiting.mail { Scopes::Mail } else { Scopes::Identity },
+        };
+        self.redeem(visitor.institution.id, callback, from).await.map_err(|error| match error {
+            super::ExchangeError::Refused(fault) => PersonError::Refused(fault),
+            super::ExchangeError::Backend(error) => PersonError::Backend(error),
+        })
+    }
+
+    /// In a visitor's words; where only the mailbox's permissions are missing, signing in goes on without them.
+    fn refused_person(visitor: &Visitor, waiting: &Waiting, fault: &Fault) -> TurnedAway {
+        fault.log("sign-in", "microsoft");
+        let reader = crate::diagnosis::Reader {
+            institution: visitor.institution.name.clone(),
+            public_url: visitor.institution.public_url.clone(),
+            ..Default::default()
+        };
+        let why = fault.explain(&reader);
+        let mail_only = waiting.mail
+            && matches!(
+                fault.cause.as_str(),
+                "consent_missing"
+                    | "permission_missing"
+                    | "service_principal"
+                    | "no_exchange"
+                    | "not_assigned"
+                    | "conditional_access"
+            );
+        let more = if mail_only { " You can sign in without connecting your mailbox." } else { "" };
+        TurnedAway {
+            notice: Notice::new(Tone::Problem, why.title, format!("{}{more}", why.summary)),
+            path: if mail_only { WITHOUT_MAIL } else { LOGIN_PATH }.to_owned(),
+        }
+    }
+}
+
+enum PersonError {
+    Refused(Fault),
+    Backend(BackendError),
+}
+
+impl From<BackendError> for PersonError {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}

@@ -1,0 +1,308 @@
+//! Sign in with Microsoft: a session and a connected mailbox in one go, and every way in which it must not work.
+
+use app::model::{AuditAction, AuditQuery, MailboxState};
+use server::store::MailboxKey;
+
+use crate::common::{Browser, Database, World, location};
+
+const USER: &str = "user@demo.example";
+
+/// Presses the button; returns the address at Microsoft.
+async fn press(browser: &Browser, world: &World, fields: &[(&str, &str)]) -> String {
+    location(&browser.post(&world.url("demo", "/api/sign_in_with_microsoft"), fields).await)
+}
+
+/// Hands Microsoft's answer over; returns the next page.
+async fn complete(browser: &Browser, world: &World, slug: &str, back: &str) -> String {
+    let back = url::Url::parse(back).unwrap();
+    let mut fields: Vec<(String, String)> = back.query_pairs().into_owned().collect();
+    fields.push(("plain".into(), "1".into()));
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    location(&browser.post(&world.url(slug, "/api/complete_sign_in"), &fields).await)
+}
+
+/// The whole way.
+async fn sign_in(browser: &Browser, world: &World, name: &str, fields: &[(&str, &str)]) -> String {
+    let authorize = press(browser, world, fields).await;
+    let back = browser.at_microsoft(world, &authorize, name).await;
+    // The page of the redirect URI changes nothing, and offers the one button.
+    let page = browser.get(&back).await;
+    assert_eq!(page.status(), 200);
+    complete(browser, world, "demo", &back).await
+}
+
+/// Who is signed in.
+async fn is_signed_in(browser: &Browser, world: &World) -> bool {
+    browser.get(&world.url("demo", "/account/email")).await.status() == 200
+}
+
+/// What the sign-in page says.
+async fn said(browser: &Browser, world: &World, path: &str) -> String {
+    browser.get(&world.url("demo", path)).await.text().await.unwrap()
+}
+
+/// A world whose institution has an app; the notification of no mailbox is connected.
+async fn world(database: &Database) -> World {
+    let world = World::start(database).await;
+    // Stores the registration.
+    world.newcomer("registrar@demo.example").await;
+    world
+}
+
+/// Connects the person's own mailbox with a password session, as people did before.
+async fn connects_with_a_password(world: &World, address: &str) {
+    let browser = Browser::new(world);
+    browser.sign_in(world, "demo", address).await;
+    let fields = [("email", address)];
+    let authorize = location(&browser.post(&world.url("demo", "/api/configure_and_test"), &fields).await);
+    let back = browser.at_microsoft(world, &authorize, address).await;
+    let attempt = complete(&browser, world, "demo", &back).await;
+    world.until(async || said(&browser, world, &attempt).await.contains("data-stage=\"finished\"")).await;
+}
+
+async fn invitation(world: &World, address: &str) -> String {
+    let admin = Browser::new(world);
+    admin.sign_in(world, "demo", "admin@demo.example").await;
+    admin.post(&world.url("demo", "/api/invite"), &[("email", address), ("role", "user")]).await;
+    let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+    let link = page.split("/invitation/").nth(1).unwrap();
+    link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invited_person_is_signed_in_and_connected_in_one_go() {
+    for database in Database::both().await {
+        let world = world(&database).await;
+        world.sandbox.world().add_account("new@demo.example", "new@demo.example");
+        let token = invitation(&world, "new@demo.example").await;
+        let browser = Browser::new(&world);
+        let page = said(&browser, &world, &format!("/invitation/{token}")).await;
+        assert!(page.contains("Sign in with Microsoft") && page.contains("or set a password"));
+        let authorize = press(&browser, &world, &[("invitation", &token)]).await;
+        assert!(authorize.contains("prompt=select_account") && authorize.contains("SMTP.Send"), "{authorize}");
+        let back = browser.at_microsoft(&world, &authorize, "new@demo.example").await;
+        let attempt = complete(&browser, &world, "demo", &back).await;
+        assert!(attempt.starts_with("/account/email/attempts/"), "{attempt}");
+        assert!(is_signed_in(&browser, &world).await);
+        world.until(async || said(&browser, &world, &attempt).await.contains("data-outcome=\"passed\"")).await;
+        let store = &world.services.store;
+        let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+        let user = store.user_by_address(institution, "new@demo.example").await.unwrap().unwrap();
+        assert!(user.password_hash.is_none());
+        let mailbox = store.mailboxes_of(institution, user.id).await.unwrap().remove(0);
+        assert_eq!((mailbox.address.as_str(), mailbox.state), ("new@demo.example", MailboxState::Connected));
+        // The link is used up, the state too.
+        assert_eq!(Browser::new(&world).get(&world.url("demo", &format!("/invitation/{token}"))).await.status(), 404);
+        let again = complete(&browser, &world, "demo", &back).await;
+        assert!(!again.starts_with("/account/email/attempts/"), "{again}");
+
+        // Later, in another browser: signed in, with the mailbox as it is.
+        let later = Browser::new(&world);
+        assert_eq!(sign_in(&later, &world, "new@demo.example", &[("next", "/mail/outbox")]).await, "/mail/outbox");
+        assert!(is_signed_in(&later, &world).await);
+        // A browser that knows the person asks for no mail scopes.
+        later.post(&world.url("demo", "/api/sign_out"), &[]).await;
+        let authorize = press(&later, &world, &[]).await;
+        assert!(!authorize.contains("SMTP.Send") && authorize.contains("openid"), "{authorize}");
+        let back = later.at_microsoft(&world, &authorize, "new@demo.example").await;
+        assert_eq!(complete(&later, &world, "demo", &back).await, "/");
+        let log = store.audit_entries(institution, &AuditQuery::default(), 100).await.unwrap();
+        let sign_ins =
+            log.iter().filter(|entry| entry.action == AuditAction::SignIn && entry.details.contains("Microsoft"));
+        assert_eq!(sign_ins.count(), 3);
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connected_their_own_mailbox_signs_in_without_a_password() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let browser = Browser::new(&world);
+    assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/");
+    assert!(is_signed_in(&browser, &world).await);
+    // A revoked grant is replaced by signing in: the mailbox works again.
+    let store = &world.services.store;
+    let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let user = store.user_by_address(institution, USER).await.unwrap().unwrap();
+    let mailbox = store.mailboxes_of(institution, user.id).await.unwrap().remove(0);
+    let key = MailboxKey { institution, id: mailbox.id };
+    store.set_mailbox_state(key, MailboxState::NeedsReconnect, None, None, world.clock.now()).await.unwrap();
+    let attempt = sign_in(&Browser::new(&world), &world, USER, &[]).await;
+    assert!(attempt.starts_with("/account/email/attempts/"), "{attempt}");
+    world.until(async || store.mailbox(key).await.unwrap().unwrap().state == MailboxState::Connected).await;
+}
+
+/// An account of the tenant that nobody linked: its address proves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_links_nobody() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    // user@ has an account at Entrepost, and never connected.
+    let browser = Browser::new(&world);
+    assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/login");
+    let page = said(&browser, &world, "/login").await;
+    assert!(page.contains("isn&#x27;t known here") || page.contains("isn't known here"), "{page}");
+    assert!(!is_signed_in(&browser, &world).await);
+    // Another account claims every name and address of one that is linked.
+    connects_with_a_password(&world, USER).await;
+    for (claim, value) in [("preferred_username", USER), ("upn", USER), ("email", USER)] {
+        world.sandbox.world().claims.insert(claim.into(), value.into());
+    }
+    let thief = Browser::new(&world);
+    assert_eq!(sign_in(&thief, &world, "other@demo.example", &[]).await, "/login");
+    assert!(!is_signed_in(&thief, &world).await);
+}
+
+/// A mailbox that was connected by proof of a message, or for another address, links no account.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_ones_own_address_links_an_account() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    world.services.store.institution_by_slug("demo").await.unwrap().unwrap();
+    let mut connection = <sqlx::AnyConnection as sqlx::Connection>::connect(&database.url).await.unwrap();
+    sqlx::query("UPDATE email_settings SET allow_other_address = 1").execute(&mut connection).await.unwrap();
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", USER).await;
+    let fields = [("email", "other@demo.example")];
+    let authorize = location(&browser.post(&world.url("demo", "/api/configure_and_test"), &fields).await);
+    let back = browser.at_microsoft(&world, &authorize, "other@demo.example").await;
+    let attempt = complete(&browser, &world, "demo", &back).await;
+    world.until(async || said(&browser, &world, &attempt).await.contains("data-stage=\"finished\"")).await;
+    // other@ is not user@, though user@ reads that mailbox.
+    let other = Browser::new(&world);
+    assert_eq!(sign_in(&other, &world, "other@demo.example", &[]).await, "/login");
+    assert!(!is_signed_in(&other, &world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_tenants_and_swapped_object_ids_are_refused() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let foreign = "11111111-2222-4333-8444-555555555555";
+    for (claim, value) in [
+        ("tid", foreign),
+        ("oid", foreign),
+        ("aud", foreign),
+        ("iss", "https://evil.example/v2.0"),
+        ("nonce", "x"),
+        ("oid", ""),
+    ] {
+        world.sandbox.world().claims.clear();
+        world.sandbox.world().claims.insert(claim.into(), value.into());
+        let browser = Browser::new(&world);
+        assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/login", "{claim}");
+        assert!(!is_signed_in(&browser, &world).await, "{claim}");
+    }
+    world.sandbox.world().claims.clear();
+    assert_eq!(sign_in(&Browser::new(&world), &world, USER, &[]).await, "/");
+}
+
+/// Login CSRF: a victim's browser gets the answer to an attacker's sign-in.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_counts_only_in_the_browser_that_asked() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let attacker = Browser::new(&world);
+    let authorize = press(&attacker, &world, &[]).await;
+    let back = attacker.at_microsoft(&world, &authorize, USER).await;
+    let strange = Browser::new(&world);
+    assert_eq!(complete(&strange, &world, "demo", &back).await, "/login");
+    assert!(!is_signed_in(&strange, &world).await);
+    // The victim has begun a sign-in of their own.
+    let victim = Browser::new(&world);
+    press(&victim, &world, &[]).await;
+    assert_eq!(complete(&victim, &world, "demo", &back).await, "/login");
+    assert!(!is_signed_in(&victim, &world).await);
+    // One that is signed in stays who they are.
+    let person = Browser::new(&world);
+    person.sign_in(&world, "demo", "admin@demo.example").await;
+    assert_eq!(complete(&person, &world, "demo", &back).await, "/account/email");
+    assert_eq!(person.get(&world.url("demo", "/institution/users")).await.status(), 200, "still the administrator");
+    // The one who asked.
+    assert_eq!(complete(&attacker, &world, "demo", &back).await, "/");
+}
+
+/// A sign-in that began at one institution means nothing at another.
+#[tokio::test(flavor = "multi_thread")]
+async fn institutions_are_not_mixed_up() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let browser = Browser::new(&world);
+    let answer = browser.post(&world.url("demo", "/api/sign_in_with_microsoft"), &[]).await;
+    let cookies = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap().to_owned());
+    let cookie = cookies.into_iter().find(|cookie| cookie.starts_with("entrepost_microsoft=")).unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let back = browser.at_microsoft(&world, &location(&answer), USER).await;
+    let back = url::Url::parse(&back).unwrap();
+    let body = format!("{}&plain=1", back.query().unwrap());
+    let url = world.url("second", "/api/complete_sign_in");
+    let origin = url::Url::parse(&url).unwrap().origin().ascii_serialization();
+    let request = Browser::new(&world).http.post(&url).header("accept", "text/html").header("origin", origin);
+    let request =
+        request.header("content-type", "application/x-www-form-urlencoded").header("cookie", cookie).body(body);
+    assert_eq!(location(&request.send().await.unwrap()), "/login");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_person_is_not_signed_in_and_links_go_no_further() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let store = &world.services.store;
+    let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let user = store.user_by_address(institution, USER).await.unwrap().unwrap();
+    let mut tx = store.begin().await.unwrap();
+    store.set_disabled(&mut tx, institution, user.id, Some(world.clock.now())).await.unwrap();
+    tx.commit().await.unwrap();
+    let browser = Browser::new(&world);
+    assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/login");
+    assert!(said(&browser, &world, "/login").await.contains("disabled at Entrepost"));
+    assert!(!is_signed_in(&browser, &world).await);
+    // A link for one person cannot be used with an account of another who has one here.
+    let token = invitation(&world, "new@demo.example").await;
+    let other = Browser::new(&world);
+    assert_eq!(sign_in(&other, &world, USER, &[("invitation", &token)]).await, "/login");
+    assert!(!is_signed_in(&other, &world).await);
+    // A token that is none.
+    assert!(press(&Browser::new(&world), &world, &[("invitation", "x")]).await.starts_with("/login"));
+}
+
+/// A missing permission or licence does not keep anyone from signing in.
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_goes_on_without_the_mailbox() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    world.sandbox.world().app.admin_consent = false;
+    world.sandbox.world().faults.consent_missing = true;
+    let browser = Browser::new(&world);
+    let authorize = press(&browser, &world, &[]).await;
+    let back = browser.at_microsoft(&world, &authorize, USER).await;
+    let path = if back.contains("error=") { complete(&browser, &world, "demo", &back).await } else { back };
+    assert_eq!(path, "/login?mail=no");
+    let page = said(&browser, &world, "/login?mail=no").await;
+    assert!(page.contains("Sign in with Microsoft, without mailbox"), "{page}");
+    world.sandbox.world().faults.consent_missing = false;
+    let authorize = press(&browser, &world, &[("mail", "no")]).await;
+    assert!(!authorize.contains("SMTP.Send"), "{authorize}");
+    let back = browser.at_microsoft(&world, &authorize, USER).await;
+    assert_eq!(complete(&browser, &world, "demo", &back).await, "/");
+    assert!(is_signed_in(&browser, &world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_app_registration_there_is_no_button() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let browser = Browser::new(&world);
+    assert!(!said(&browser, &world, "/login").await.contains("Sign in with Microsoft"));
+    assert_eq!(press(&browser, &world, &[]).await, "/login");
+    assert!(said(&browser, &world, "/login").await.contains("Sign in with your password"));
+}

@@ -242,6 +242,12 @@ function pageWeight() {
     return found ? Number(found[1]) : undefined;
 }
 
+/** The commit that is measured; the results themselves are no change of it. */
+function commit() {
+    const changed = run('git', ['status', '--porcelain', '--untracked-files=no', '--', '.', ':!end2end/bench/RESULTS.md'], { cwd: root });
+    return run('git', ['rev-parse', '--short', 'HEAD'], { cwd: root }).trim() + (changed ? ', changed' : '');
+}
+
 /** What was measured before on this machine. */
 function earlier(file) {
     return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
@@ -254,7 +260,7 @@ function machine(postgresVersion) {
         processor: `${cpus().length} × ${cpus()[0].model.trim()}`,
         memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
         system: `Linux ${release()}`,
-        commit: run('git', ['describe', '--always', '--dirty'], { cwd: root }).trim(),
+        commit: commit(),
         versions: [run('rustc', ['--version']).trim(), `Node.js ${process.version}`, version('nodemailer'), version('imapflow'), version('smtp-server'), postgresVersion, `Dovecot ${run('dovecot', ['--version'], { env: { PATH: `${process.env.PATH}:/usr/sbin` } }).trim()}`],
     };
 }

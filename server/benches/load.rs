@@ -21,9 +21,9 @@ use server::clock::Clock;
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
-use server::store::{Claim, ClaimRequest, NewDelivery, Page, SendQueue, Tx};
+use server::store::{Claim, ClaimRequest, DatabaseKind, NewDelivery, Page, SendQueue, Tx};
 use server::vault::Secret;
-use sqlx::Connection;
+use sqlx::{AssertSqlSafe, Connection};
 
 /// Enqueues under way at one time, as many requests would make.
 const CALLERS: usize = 64;
@@ -201,18 +201,45 @@ impl Bench {
         enqueues.buffer_unordered(CALLERS).collect::<Vec<()>>().await;
     }
 
-    /// Many in each transaction: only to have a long queue.
+    /// A long queue: some messages, and copies of them behind.
     async fn fill(&self, messages: usize) {
-        let mut missing = messages;
-        while missing > 0 {
-            let mut tx = self.world.services.store.begin().await.unwrap();
-            let part = missing.min(1_000);
-            for _ in 0..part {
-                self.enqueue_within(&mut tx).await;
-            }
-            tx.commit().await.unwrap();
-            missing -= part;
+        let written = messages.min(1_000);
+        let mut tx = self.world.services.store.begin().await.unwrap();
+        for _ in 0..written {
+            self.enqueue_within(&mut tx).await;
         }
+        tx.commit().await.unwrap();
+        let mut database = self.database().await;
+        let id = match self.world.services.store.backend() {
+            DatabaseKind::Sqlite => {
+                "LOWER(HEX(RANDOMBLOB(4)) || '-' || HEX(RANDOMBLOB(2)) || '-4' || SUBSTR(HEX(RANDOMBLOB(2)), 2) || '-8' || SUBSTR(HEX(RANDOMBLOB(2)), 2) || '-' || HEX(RANDOMBLOB(6)))"
+            }
+            DatabaseKind::Postgres => "CAST(GEN_RANDOM_UUID() AS TEXT)",
+        };
+        // Contains only a number and the expression above.
+        let statement = format!(
+            "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
+               body_sealed, form_sealed, next_attempt_at, created_at, state)
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {copies})
+             SELECT {id}, institution_id, user_id, send_queue_id, idempotency_key || '-' || CAST(n AS TEXT),
+               message_id || '-' || CAST(n AS TEXT), from_address, subject, body_sealed, form_sealed, next_attempt_at,
+               created_at + 60000 + n, state
+             FROM deliveries, numbers WHERE n <= {copies}",
+            copies = messages / written - 1
+        );
+        if messages > written {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
+        }
+        let recipients = "INSERT INTO recipients (delivery_id, position, kind, address)
+            SELECT id, 0, 'to', 'other@demo.example' FROM deliveries WHERE NOT EXISTS (SELECT 1 FROM recipients WHERE delivery_id = deliveries.id)";
+        sqlx::query(recipients).execute(&mut database).await.unwrap();
+        // As the databases do by themselves after a while.
+        sqlx::query("ANALYZE").execute(&mut database).await.unwrap();
+    }
+
+    async fn database(&self) -> sqlx::AnyConnection {
+        let url = self.world.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").unwrap();
+        sqlx::AnyConnection::connect(&url.1).await.unwrap()
     }
 
     fn run(&self) {
@@ -221,8 +248,7 @@ impl Bench {
 
     /// Waits until nothing waits to be sent or recorded, and checks that all is sent.
     async fn sent(&self, messages: usize, poll: Duration) {
-        let url = self.world.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").unwrap();
-        let mut database = sqlx::AnyConnection::connect(&url.1).await.unwrap();
+        let mut database = self.database().await;
         let under_way = "SELECT CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE state IN ('queued', 'deferred'))
             OR EXISTS (SELECT 1 FROM deliveries WHERE state = 'sending') THEN 1 ELSE 0 END";
         let until = Instant::now() + SENDING;
@@ -394,8 +420,7 @@ async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
 
 /// More headers of a folder than the product keeps.
 async fn add_headers(bench: &Bench, seat: Seat, count: usize) {
-    let url = bench.world.settings.iter().find(|(name, _)| *name == "ENTREPOST_DATABASE_URL").unwrap();
-    let mut database = sqlx::AnyConnection::connect(&url.1).await.unwrap();
+    let mut database = bench.database().await;
     sqlx::query(
         "INSERT INTO headers (mailbox_id, institution_id, folder, uid, from_name, from_address, recipients, subject, received_at, size,
            seen, flagged, answered, attachments)

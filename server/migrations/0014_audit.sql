@@ -15,7 +15,8 @@ CREATE TABLE audit_entries (
 CREATE INDEX audit_entries_action ON audit_entries (institution_id, action, number);
 CREATE INDEX audit_entries_at ON audit_entries (institution_id, at);
 
--- Both ends of each chain, sealed: who can write to the database alone can neither cut the log nor write it anew.
+-- Both ends of each chain, sealed: who can write to the database alone cannot write the log anew. An older copy of a whole log with its
+-- ends can be put back: compare the last number and hash with those noted elsewhere (`audit verify` prints them).
 CREATE TABLE audit_ends (
     id TEXT PRIMARY KEY REFERENCES institutions (id),
     sealed TEXT NOT NULL

@@ -31,21 +31,22 @@ pub async fn complete_sign_in(
     let request = Request::current().await?;
     let callback = Callback { state, code, error, error_description, iss, admin_consent };
     // Without JavaScript the checks start here.
-    let path = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
-        Ok(Completed { path, cookies }) => {
+    let (path, notice) = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
+        Ok(Completed { path, cookies, notice }) => {
             cookies.iter().for_each(|cookie| request.set_cookie(cookie));
-            path
+            (path, notice)
         }
-        Err(TurnedAway { notice, path }) => {
-            let form = match path.as_str() {
-                path if path.starts_with(LOGIN_PATH) => FormName::SignIn,
-                ACCOUNT_PATH => FormName::Connect,
-                _ => FormName::EmailConfig,
-            };
-            request.leave(form, Flash::notice(notice)).await;
-            path
-        }
+        Err(TurnedAway { notice, path }) => (path, Some(notice)),
     };
+    if let Some(notice) = notice {
+        let form = match path.as_str() {
+            path if path.starts_with(LOGIN_PATH) => FormName::SignIn,
+            path if path.starts_with("/invitation/") => FormName::Invitation,
+            ACCOUNT_PATH => FormName::Connect,
+            _ => FormName::EmailConfig,
+        };
+        request.leave(form, Flash::notice(notice)).await;
+    }
     if plain.is_some() {
         request.go(&path);
     }

@@ -44,6 +44,8 @@ pub struct TurnedAway {
 pub struct Completed {
     pub path: String,
     pub cookies: Vec<Cookie>,
+    /// Why nobody was signed in.
+    pub notice: Option<Notice>,
 }
 
 pub enum NextPage {

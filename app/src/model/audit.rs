@@ -13,6 +13,9 @@ pub enum AuditAction {
     InvitationList,
     PasswordLink,
     PasswordSet,
+    /// A link set a password: mail is hidden until the person's Microsoft account signs in.
+    MailHidden,
+    MailShown,
     RoleChanged,
     NameChanged,
     PersonDisabled,
@@ -27,6 +30,8 @@ pub enum AuditAction {
     LinksExported,
     LogExported,
     InstitutionAdded,
+    /// The first entry of a log.
+    LogBegun,
     /// The sealed end of the log was missing or was not ours.
     LogBroken,
 }
@@ -41,6 +46,8 @@ impl AuditAction {
             Self::InvitationList => "List of invitations confirmed",
             Self::PasswordLink => "New link",
             Self::PasswordSet => "Password set",
+            Self::MailHidden => "Mail hidden",
+            Self::MailShown => "Mail shown again",
             Self::RoleChanged => "Role changed",
             Self::NameChanged => "Name changed",
             Self::PersonDisabled => "Account disabled",
@@ -55,6 +62,7 @@ impl AuditAction {
             Self::LinksExported => "Links downloaded",
             Self::LogExported => "Log downloaded",
             Self::InstitutionAdded => "Institution added",
+            Self::LogBegun => "The log begins",
             Self::LogBroken => "The log was changed from outside",
         }
     }
@@ -66,6 +74,8 @@ impl AuditAction {
             | Self::InvitationList
             | Self::PasswordLink
             | Self::PasswordSet
+            | Self::MailHidden
+            | Self::MailShown
             | Self::RoleChanged
             | Self::NameChanged
             | Self::PersonDisabled
@@ -77,7 +87,7 @@ impl AuditAction {
             | Self::RegistrationRemoved
             | Self::ConsentGranted
             | Self::InstitutionAdded => AuditGroup::Configuration,
-            Self::LinksExported | Self::LogExported | Self::LogBroken => AuditGroup::Log,
+            Self::LinksExported | Self::LogExported | Self::LogBegun | Self::LogBroken => AuditGroup::Log,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::api::accounts::{AcceptInvitation, SignInWithMicrosoft};
 use crate::model::{FormName, LOGIN_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::open_page;
 use crate::components::{Banner, ErrorSummary, GuestLayout, TextInput};
@@ -15,6 +15,7 @@ use crate::model::Tone;
 #[component]
 pub fn Invitation() -> impl IntoView {
     let token = use_params_map().with_untracked(|params| params.get("token")).unwrap_or_default();
+    let without_mail = use_query_map().with_untracked(|query| query.get("mail")).as_deref() == Some("no");
     open_page(move |page| async move {
         let flash = page.flash(&[FormName::Invitation]).await;
         match page.backend.accounts.invitation(&page.visitor, &token).await {
@@ -25,8 +26,9 @@ pub fn Invitation() -> impl IntoView {
                     view! {
                         <form method="post" action=SignInWithMicrosoft::PATH class="microsoft">
                             <input type="hidden" name="invitation" value=invited />
+                            {without_mail.then(|| view! { <input type="hidden" name="mail" value="no" /> })}
                             <p>"Use your Microsoft account: it also connects your mailbox, and you need no other password."</p>
-                            <button class="button">"Sign in with Microsoft"</button>
+                            <button class="button">{if without_mail { "Sign in with Microsoft, without mailbox" } else { "Sign in with Microsoft" }}</button>
                         </form>
                         <p class="or">"or set a password"</p>
                     }

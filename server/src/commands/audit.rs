@@ -29,7 +29,9 @@ pub async fn verify_audit(slug: Option<&str>) -> Result<(), StartError> {
         };
         let entries = if report.entries == 1 { "1 entry".to_owned() } else { format!("{} entries", report.entries) };
         if report.findings.is_empty() {
-            say(&format!("ok    {slug}: {entries}{period}"));
+            let end =
+                report.end.map(|(number, hash)| format!("; the last is {number}, hash {hash}")).unwrap_or_default();
+            say(&format!("ok    {slug}: {entries}{period}{end}"));
             continue;
         }
         for finding in &report.findings {

@@ -48,7 +48,8 @@ impl Accounts for Handle {
         let known = hash.clone().unwrap_or_default();
         let fits = self.passwords.verify(turn, password, hash).await.map_err(BackendError::internal)?;
         let Some(user) = user.filter(|_| fits) else {
-            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address).await?;
+            let reason = if account.is_some() { "wrong password, or disabled" } else { "unknown account" };
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason).await?;
             return Err(wrong().into());
         };
         self.forgive(&tries).await?;
@@ -120,7 +121,8 @@ impl Accounts for Handle {
         self.store.set_password(&mut tx, institution, user.id, &hash).await?;
         self.store.end_sessions_of(&mut tx, institution, user.id).await?;
         // Another person may have the link: the user's mail stays locked until their Microsoft account signs in.
-        if self.store.lock_mail(&mut tx, institution, user.id).await? {
+        let hidden = self.store.lock_mail(&mut tx, institution, user.id).await?;
+        if hidden {
             tracing::warn!(user = %user.id, institution = %visitor.institution.slug, "a password was set with a link: mail is hidden until the same Microsoft account signs in");
             let message = self.password_reset_message(&visitor.institution, &user.address)?;
             if can_tell {
@@ -132,6 +134,10 @@ impl Accounts for Handle {
         let happened =
             Happened::new(AuditAction::PasswordSet, &user.address).with("By", "a link, which also signed in");
         self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
+        if hidden {
+            let happened = Happened::new(AuditAction::MailHidden, &user.address);
+            self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
+        }
         tx.commit().await?;
         self.outbox.wake();
         self.forgive_link(visitor);
@@ -236,7 +242,7 @@ impl Accounts for Handle {
         self.still_administrator(&mut tx, admin).await?;
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await?;
         if let Some((institution, _)) = &announcer {
-            let has_password = person.password_hash.is_some();
+            let has_password = person.has_joined();
             let message = self.link_message(institution, &person.address, &token, has_password)?;
             self.enqueue(&mut tx, &message).await?;
         }

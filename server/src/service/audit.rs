@@ -21,8 +21,10 @@ use crate::vault::{Place, Secret};
 /// Entries on one page, and in one part of a download.
 const PAGE: usize = 50;
 const PART: i64 = 1_000;
-/// Failed sign-ins of an institution that are written within an hour: strangers cause them.
+/// Failed sign-ins of an institution that are written within an hour: strangers cause them. Those at accounts that do not exist must
+/// not hide the others.
 const FAILURES: i64 = 1_000;
+const FAILURES_UNKNOWN: i64 = 100;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -78,6 +80,8 @@ pub struct AuditReport {
     pub entries: u64,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
+    /// The last entry's number and hash, to be noted elsewhere.
+    pub end: Option<(i64, String)>,
     /// What is wrong, in words; none if the log is whole.
     pub findings: Vec<String>,
 }
@@ -134,19 +138,18 @@ impl Services {
     /// For a new log; and for one whose sealed ends are missing or not ours, which is written into it.
     async fn ends_anew(&self, tx: &mut Tx, institution: InstitutionId, sealed: &str) -> Result<Ends> {
         let bounds = self.store.audit_bounds(tx, institution).await?;
-        if bounds.is_none() && sealed.is_empty() {
-            return Ok(Ends::empty());
-        }
         let mut ends = Ends::empty();
+        let action = if bounds.is_none() && sealed.is_empty() { AuditAction::LogBegun } else { AuditAction::LogBroken };
         if let Some(bounds) = bounds {
             let last = self.store.audit_entry(tx, institution, bounds.last).await?;
             ends.first = bounds.first;
             ends.last = bounds.last;
             ends.hash = last.map(|entry| entry.hash).unwrap_or_default();
         }
-        tracing::error!(%institution, "the sealed ends of the audit log are missing or not ours: it was changed from outside");
-        let happened = Happened::new(AuditAction::LogBroken, "");
-        self.append(tx, institution, &mut ends, Who::Program("Entrepost"), happened).await?;
+        if action == AuditAction::LogBroken {
+            tracing::error!(%institution, "the sealed ends of the audit log are missing or not ours: it was changed from outside");
+        }
+        self.append(tx, institution, &mut ends, Who::Program("Entrepost"), Happened::new(action, "")).await?;
         Ok(ends)
     }
 
@@ -182,32 +185,48 @@ impl Services {
         Ok(())
     }
 
+    /// Begins the logs of institutions that have none: from then on a missing one is a finding.
+    pub async fn begin_logs(&self) -> Result<()> {
+        for institution in self.store.institutions_without_log().await? {
+            let mut tx = self.store.begin().await?;
+            let sealed = self.store.lock_audit(&mut tx, institution).await?;
+            if self.ends(institution, &sealed).is_none() {
+                let ends = self.ends_anew(&mut tx, institution, &sealed).await?;
+                let text = Secret::new(serde_json::to_string(&ends)?);
+                let sealed = self.vault.seal(&ends_place(institution), &text)?;
+                self.store.put_audit_ends(&mut tx, institution, &sealed).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
     /// Writes a failed sign-in, up to a number an hour. `account`: the address of the account, if there is one.
     pub(super) async fn audit_failed_sign_in(
         &self,
         institution: InstitutionId,
         account: Option<&str>,
         from: IpAddr,
+        reason: &'static str,
     ) -> Result<()> {
-        let (now, counter) = (self.clock.now(), format!("audit:{institution}"));
+        let (kind, most) = if account.is_some() { ("known", FAILURES) } else { ("unknown", FAILURES_UNKNOWN) };
+        let (now, counter) = (self.clock.now(), format!("audit:{kind}:{institution}"));
         let (count, _) = self.store.count_within(&counter, 1, now, now.plus_ms(-HOUR_MS)).await?;
-        if count > FAILURES {
+        if count > most {
             return Ok(());
         }
-        let mut happened = Happened::new(AuditAction::SignInFailed, account.unwrap_or_default());
-        if account.is_none() {
-            // What was typed may be a password.
-            happened = happened.with("Account", "unknown");
-        }
-        if count == FAILURES {
-            happened = happened.with("Note", "further failures within this hour are not listed");
+        // What was typed as an unknown account may be a password.
+        let mut happened = Happened::new(AuditAction::SignInFailed, account.unwrap_or_default()).with("Reason", reason);
+        if count == most {
+            happened = happened.with("Note", "further failures of this kind within this hour are not listed");
         }
         let mut tx = self.store.begin().await?;
         self.audit(&mut tx, institution, Who::Visitor(from), happened).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Deletes entries that are old enough. The sealed ends keep the hash of the last one deleted.
+    /// Deletes entries that are old enough. The sealed ends keep the hash of the last one deleted. What is deleted is verified first:
+    /// a time that was changed must not make the server cut its own log.
     pub(super) async fn sweep_audit(&self) -> Result<(), StoreError> {
         let before = self.clock.now().plus_ms(-self.config.audit_days.saturating_mul(DAY_MS));
         for institution in self.store.institutions_with_audit_before(before).await? {
@@ -216,15 +235,19 @@ impl Services {
             // A log whose ends are not ours stays as it is.
             let Some(mut ends) = self.ends(institution, &sealed) else { continue };
             let Some(number) = self.store.last_old_audit_entry(&mut tx, institution, before).await? else { continue };
-            let Some(entry) = self.store.audit_entry(&mut tx, institution, number).await? else { continue };
-            ends.first = number + 1;
-            ends.before = entry.hash;
-            let text = serde_json::to_string(&ends).map(Secret::new);
-            let Ok(sealed) =
-                text.map_err(|_| ()).and_then(|text| self.vault.seal(&ends_place(institution), &text).map_err(|_| ()))
-            else {
+            let whole = match self.verify_up_to(institution, &ends, number).await? {
+                Some(hash) if number < ends.last || number == ends.last && hash == ends.hash => Some(hash),
+                _ => None,
+            };
+            let Some(hash) = whole else {
+                tracing::error!(%institution, "old entries of the audit log were changed from outside: they stay");
                 continue;
             };
+            ends.first = number + 1;
+            ends.before = hash;
+            let text = serde_json::to_string(&ends).map(Secret::new);
+            let sealed = text.ok().and_then(|text| self.vault.seal(&ends_place(institution), &text).ok());
+            let Some(sealed) = sealed else { continue };
             let deleted = self.store.drop_audit_entries(&mut tx, institution, number).await?;
             self.store.put_audit_ends(&mut tx, institution, &sealed).await?;
             tx.commit().await?;
@@ -233,16 +256,39 @@ impl Services {
         Ok(())
     }
 
+    /// The hash of an entry, if all from the beginning of the log up to it are whole.
+    async fn verify_up_to(
+        &self,
+        institution: InstitutionId,
+        ends: &Ends,
+        number: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let (mut next, mut previous) = (ends.first, ends.before.clone());
+        loop {
+            let part = self.store.audit_entries_from(institution, next, PART).await?;
+            if part.is_empty() {
+                return Ok(None);
+            }
+            for entry in part {
+                if entry.number != next || hash_of(&previous, institution, &entry) != entry.hash {
+                    return Ok(None);
+                }
+                if entry.number == number {
+                    return Ok(Some(entry.hash));
+                }
+                next += 1;
+                previous = entry.hash;
+            }
+        }
+    }
+
     /// Recomputes the chain and compares it with its sealed ends.
     pub async fn verify_audit(&self, institution: InstitutionId) -> Result<AuditReport> {
         let mut report = AuditReport::default();
         let sealed = self.store.audit_ends(institution).await?;
         let ends = sealed.as_deref().and_then(|sealed| self.ends(institution, sealed));
         let Some(ends) = ends else {
-            let entries = self.store.audit_entries_from(institution, i64::MIN, 1).await?;
-            if !entries.is_empty() || sealed.is_some() {
-                report.findings.push("the sealed end of the log is missing, or was sealed with another key".into());
-            }
+            report.findings.push("the sealed end of the log is missing, or was sealed with another key".into());
             return Ok(report);
         };
         let (mut next, mut previous) = (ends.first, ends.before.clone());
@@ -250,7 +296,7 @@ impl Services {
         loop {
             let part = self.store.audit_entries_from(institution, lowest, PART).await?;
             let Some(end) = part.last() else { break };
-            lowest = end.number + 1;
+            let after = end.number.checked_add(1);
             for entry in part {
                 let number = entry.number;
                 if number > ends.last {
@@ -283,10 +329,13 @@ impl Services {
                 report.entries += 1;
                 report.from = report.from.or(Some(entry.at));
                 report.to = Some(entry.at);
-                next = number + 1;
+                next = number.saturating_add(1);
                 previous = entry.hash;
             }
+            let Some(after) = after else { break };
+            lowest = after;
         }
+        report.end = Some((ends.last, ends.hash.clone()));
         if next <= ends.last {
             report.findings.push(format!("entries {next} to {}: removed", ends.last));
         } else if previous != ends.hash {
@@ -361,7 +410,7 @@ fn line(row: AuditRow) -> String {
         row.origin,
         row.action.label().to_owned(),
         row.subject,
-        details.join("; "),
+        details.join(" | "),
     ];
     csv::line(&cells)
 }

@@ -68,6 +68,7 @@ impl Services {
             name: new.name.to_owned(),
             role: new.role,
             password_hash,
+            linked: false,
             disabled_at: None,
             last_sign_in_at: None,
         };
@@ -87,7 +88,7 @@ impl Services {
     pub async fn invite_again(&self, again: &AddPerson<'_>) -> Result<Option<String>> {
         let institution = again.institution;
         let found = self.store.user_by_address(institution, again.address.as_str()).await?;
-        let Some(user) = found.filter(|user| user.password_hash.is_none() && user.disabled_at.is_none()) else {
+        let Some(user) = found.filter(|user| !user.has_joined() && user.disabled_at.is_none()) else {
             return Err(AppError::refused(format!(
                 "{} already has an account: an administrator makes a new link under Institution › Users. If no administrator is left, add one: user add SLUG ADDRESS --admin",
                 again.address

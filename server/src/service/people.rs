@@ -62,7 +62,7 @@ impl Services {
         let mailboxes = self.store.mailboxes_of(institution, user.id).await?;
         Ok(UserRow {
             id: user.id,
-            has_password: user.password_hash.is_some(),
+            has_password: user.has_joined(),
             invited_until: invited.get(&user.id).copied(),
             disabled_at: user.disabled_at,
             last_sign_in_at: user.last_sign_in_at,
@@ -204,11 +204,11 @@ impl Services {
             )
             .into());
         }
-        // Those without a password get a new link.
+        // Those who never came in get a new link.
         let mut links = 0;
         for id in chosen {
             let person = self.store.user(institution.id, *id).await?;
-            links += i64::from(person.is_some_and(|person| person.password_hash.is_none()));
+            links += i64::from(person.is_some_and(|person| !person.has_joined()));
         }
         self.check_invitations(admin, links).await?;
         let (now, mut reminded, mut linked) = (self.clock.now(), 0, Vec::new());
@@ -223,7 +223,7 @@ impl Services {
             if !is_missing || !noted {
                 continue;
             }
-            let message = if person.password_hash.is_some() {
+            let message = if person.has_joined() {
                 self.reminder(institution, &person.address)?
             } else {
                 let token = self.put_invitation(&mut tx, institution.id, person.id).await?;
@@ -257,7 +257,7 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         let token = self.put_invitation(&mut tx, institution.id, person.id).await?;
-        let message = self.link_message(institution, &person.address, &token, person.password_hash.is_some())?;
+        let message = self.link_message(institution, &person.address, &token, person.has_joined())?;
         self.enqueue(&mut tx, &message).await?;
         let happened = Happened::new(AuditAction::PasswordLink, &person.address);
         self.audit(&mut tx, institution.id, Who::Person(admin), happened).await?;

@@ -151,6 +151,13 @@ impl Store {
         )
     }
 
+    pub async fn institutions_without_log(&self) -> Result<Vec<InstitutionId>> {
+        fetch_all!(
+            &self.reads,
+            "SELECT id FROM institutions WHERE NOT EXISTS (SELECT 1 FROM audit_ends WHERE audit_ends.id = institutions.id AND sealed <> '')"
+        )
+    }
+
     /// Institutions with entries before a time.
     pub async fn institutions_with_audit_before(&self, before: Timestamp) -> Result<Vec<InstitutionId>> {
         fetch_all!(&self.reads,

@@ -174,7 +174,8 @@ impl Store {
     pub async fn listed_without_password(&self, id: InvitationListId) -> Result<Vec<(UserId, String, String)>> {
         fetch_all!(&self.reads,
             "SELECT u.id, u.name, u.address FROM invitation_list_rows r JOIN users u ON u.id = r.user_id
-             WHERE r.list_id = $1 AND u.password_hash IS NULL AND u.disabled_at IS NULL ORDER BY r.position";
+             WHERE r.list_id = $1 AND u.password_hash IS NULL AND u.microsoft_subject IS NULL AND u.disabled_at IS NULL
+             ORDER BY r.position";
             id
         )
     }

@@ -20,6 +20,8 @@ pub struct User {
     pub role: Role,
     /// Argon2id hash (PHC string), once a password is set.
     pub password_hash: Option<String>,
+    /// They can sign in with a Microsoft account.
+    pub linked: bool,
     pub disabled_at: Option<Timestamp>,
     /// The day of the last sign-in.
     pub last_sign_in_at: Option<Timestamp>,
@@ -33,8 +35,18 @@ pub struct Invitation {
 }
 
 columns!(InstitutionRow: id, slug, name);
-columns!(User: id = "users.id", address, name, role, password_hash, disabled_at, last_sign_in_at);
-columns!(Invitation: user = "users.id, address, name, role, password_hash, disabled_at, last_sign_in_at", expires_at);
+impl User {
+    /// Whether they ever came in: with a password, or a Microsoft account.
+    pub fn has_joined(&self) -> bool {
+        self.password_hash.is_some() || self.linked
+    }
+}
+
+columns!(User: id = "users.id", address, name, role, password_hash, linked = "CAST(CASE WHEN microsoft_subject IS NULL THEN 0 ELSE 1 END AS BIGINT)",
+    disabled_at, last_sign_in_at);
+columns!(Invitation: user = "users.id, address, name, role, password_hash,
+    CAST(CASE WHEN microsoft_subject IS NULL THEN 0 ELSE 1 END AS BIGINT),
+    disabled_at, last_sign_in_at", expires_at);
 
 pub struct NewInvitation<'a> {
     pub id: uuid::Uuid,
@@ -97,6 +109,13 @@ impl Store {
         fetch_optional!(&self.reads,
             select::<User>("FROM users WHERE institution_id = $1 AND microsoft_subject = $2");
             institution, subject
+        )
+    }
+
+    pub async fn drop_password(&self, tx: &mut Tx, institution: InstitutionId, user: UserId) -> Result<()> {
+        execute!(&mut **tx,
+            "UPDATE users SET password_hash = NULL WHERE institution_id = $1 AND id = $2";
+            institution, user
         )
     }
 
@@ -202,8 +221,8 @@ impl Store {
         execute!(&mut **tx, "UPDATE institutions SET name = name WHERE id = $1"; institution)
     }
 
-    /// Number of other administrators who can sign in or accept an invitation. Counted inside the transaction
-    /// that removes one, with the institution locked, so that two administrators cannot remove each other.
+    /// Number of other administrators with a password. Signing in with Microsoft does not count: it ends with the app's secret, and only an
+    /// administrator can renew that. Counted inside the transaction that removes one, with the institution locked, so that two administrators cannot remove each other.
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
         fetch_one!(&mut **tx,
             "SELECT COUNT(*) FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL

@@ -71,7 +71,7 @@ impl Store {
         let text = format!(
             "SELECT {columns} FROM (SELECT id, address, address_key, name, name_key, role, last_sign_in_at,
                COALESCE(last_sign_in_at, 0) AS signed_in,
-               CAST(CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_password, {state} AS state
+               CAST(CASE WHEN password_hash IS NULL AND microsoft_subject IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_password, {state} AS state
                FROM users WHERE institution_id = $1
                AND ($2 = '' OR address_key LIKE $2 ESCAPE '!' OR name_key LIKE $2 ESCAPE '!')
                AND ($4 = '' OR EXISTS (SELECT 1 FROM mailboxes c WHERE c.user_id = users.id AND c.institution_id = $1

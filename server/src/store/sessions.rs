@@ -24,7 +24,7 @@ pub struct SessionRow {
     pub mail_locked: bool,
 }
 
-columns!(SessionRow: id = "s.id", created_at = "s.created_at", seen_at, user = "u.id, address, name, role, CAST(NULL AS TEXT), disabled_at, last_sign_in_at",
+columns!(SessionRow: id = "s.id", created_at = "s.created_at", seen_at, user = "u.id, address, name, role, CAST(NULL AS TEXT), CAST(0 AS BIGINT), disabled_at, last_sign_in_at",
     mail_locked = "CAST(CASE WHEN mail_lock IS NULL THEN 0 ELSE 1 END AS BIGINT)");
 
 impl Store {
@@ -141,21 +141,34 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Unlocks a person's mail if the Microsoft account is one that the lock names.
-    pub async fn unlock_mail(&self, institution: InstitutionId, user_id: UserId, subject: &str) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        let lock: Option<Option<String>> = fetch_optional!(&mut *tx,
+    pub async fn is_mail_locked(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<bool> {
+        let lock: Option<Option<String>> = fetch_optional!(&mut **tx,
+            "SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2";
+            institution, user_id
+        )?;
+        Ok(lock.flatten().is_some())
+    }
+
+    /// Unlocks a person's mail if the Microsoft account is one that the lock names. Whoever set the password by a link may be another
+    /// person: it ends, and every session with it.
+    pub async fn unlock_mail(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user_id: UserId,
+        subject: &str,
+    ) -> Result<bool> {
+        let lock: Option<Option<String>> = fetch_optional!(&mut **tx,
             "SELECT mail_lock FROM users WHERE institution_id = $1 AND id = $2";
             institution, user_id
         )?;
         if !lock.flatten().is_some_and(|lock| !subject.is_empty() && lock.lines().any(|known| known == subject)) {
             return Ok(false);
         }
-        execute!(&mut *tx,
+        execute!(&mut **tx,
             "UPDATE users SET mail_lock = NULL WHERE institution_id = $1 AND id = $2";
             institution, user_id
         )?;
-        tx.commit().await?;
         Ok(true)
     }
 
@@ -222,7 +235,7 @@ impl Store {
         // Most windows are short, which bounds this table.
         execute!(&self.writes,
             "DELETE FROM sign_in_failures WHERE window_started_at < $1
-                OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%'";
+                OR window_started_at < $2 AND subject NOT LIKE 'day:%' AND subject NOT LIKE 'links:%' AND subject NOT LIKE 'audit:%'";
             failures_before, now.plus_ms(-SHORT_WINDOW_MS)
         )?;
         execute!(&self.writes, "DELETE FROM invitations WHERE expires_at < $1"; now)?;

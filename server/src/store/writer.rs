@@ -52,6 +52,11 @@ impl<T, R> Group<T, R> {
         self.replies.push(reply);
     }
 
+    fn append(&mut self, other: Self) {
+        self.what.extend(other.what);
+        self.replies.extend(other.replies);
+    }
+
     fn singles(self, wrap: fn(Asked<T, R>) -> Write) -> impl Iterator<Item = Write> {
         self.what.into_iter().zip(self.replies).map(move |(what, reply)| wrap(Asked { what, reply }))
     }
@@ -106,11 +111,20 @@ impl Batch {
         })
     }
 
+    fn append(&mut self, other: Self) {
+        self.claims.append(other.claims);
+        self.starts.append(other.starts);
+        self.outcomes.append(other.outcomes);
+    }
+
     fn fail(self, error: StoreError) {
-        let error = Arc::new(error);
-        self.claims.fail(&error);
-        self.starts.fail(&error);
-        self.outcomes.fail(&error);
+        self.fail_with(&Arc::new(error));
+    }
+
+    fn fail_with(self, error: &Arc<StoreError>) {
+        self.claims.fail(error);
+        self.starts.fail(error);
+        self.outcomes.fail(error);
     }
 }
 
@@ -132,10 +146,14 @@ enum Failure {
 impl Failure {
     fn of(error: StoreError) -> Self {
         match error {
-            // The connection broke.
-            StoreError::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
-                Self::All(error)
-            }
+            // The connection broke, or there is none.
+            StoreError::Database(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed,
+            ) => Self::All(error),
             error => Self::OneOf(error),
         }
     }
@@ -242,6 +260,7 @@ struct Committer {
 
 impl Committer {
     async fn commit(self, batch: Batch) {
+        let Some(batch) = self.in_one_statement(batch).await else { return };
         let failed = match self.attempt(&batch).await {
             Ok(done) => return self.answer(batch, done),
             Err(Failure::OneOf(_)) if batch.len() > 1 => None,
@@ -250,12 +269,60 @@ impl Committer {
         if let Some(error) = failed {
             return batch.fail(error);
         }
-        for single in batch.singles() {
+        let mut singles = batch.singles();
+        while let Some(single) = singles.next() {
             match self.attempt(&single).await {
                 Ok(done) => self.answer(single, done),
-                Err(Failure::OneOf(error) | Failure::All(error)) => single.fail(error),
+                Err(Failure::OneOf(error)) => single.fail(error),
+                Err(Failure::All(error)) => {
+                    // The database is away: each of the others would wait for it too.
+                    let error = Arc::new(error);
+                    single.fail_with(&error);
+                    return singles.for_each(|single| single.fail_with(&error));
+                }
             }
         }
+    }
+
+    /// On PostgreSQL marks and records are committed in one statement, as far as it takes them. Returns the rest.
+    async fn in_one_statement(&self, batch: Batch) -> Option<Batch> {
+        let (starts, outcomes) = (batch.starts.what.as_slice(), batch.outcomes.what.as_slice());
+        let eligible = self.backend == DatabaseKind::Postgres
+            && batch.claims.what.is_empty()
+            && single_statement::is_taken(starts, outcomes)
+            && !is_double(starts, outcomes);
+        if !eligible {
+            return Some(batch);
+        }
+        let committing = single_statement::commit(&self.pool, starts, outcomes);
+        let settled = match tokio::time::timeout(COMMIT_LIMIT, committing).await {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(error)) => match Failure::of(error) {
+                // Perhaps one of them: the others may succeed.
+                Failure::OneOf(_) => return Some(batch),
+                Failure::All(error) => {
+                    batch.fail(error);
+                    return None;
+                }
+            },
+            Err(_) => {
+                batch.fail(StoreError::Database(sqlx::Error::PoolTimedOut));
+                return None;
+            }
+        };
+        self.channel.publish(settled.users.into_iter().map(Event::Mail));
+        let mut rest = Batch::default();
+        for single in batch.singles() {
+            let delivery = single.starts.what.first().map(|start| start.delivery);
+            let delivery = delivery.or(single.outcomes.what.first().map(|outcome| outcome.delivery));
+            if delivery.is_some_and(|delivery| settled.deliveries.contains(&delivery)) {
+                single.starts.answer(vec![true]);
+                single.outcomes.answer(vec![true]);
+            } else {
+                rest.append(single);
+            }
+        }
+        (rest.len() > 0).then_some(rest)
     }
 
     fn answer(&self, batch: Batch, Done { claims, starts, outcomes, news }: Done) {
@@ -278,29 +345,7 @@ impl Committer {
             // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
             return Err(Failure::OneOf(StoreError::Database(sqlx::Error::RowNotFound)));
         }
-        let whole = self.backend == DatabaseKind::Postgres && claims.what.is_empty();
-        if !whole || !single_statement::is_taken(starts, outcomes) {
-            return self.statements(&claims.what, starts, outcomes).await;
-        }
-        let settled = single_statement::commit(&self.pool, starts, outcomes).await.map_err(Failure::of)?;
-        let is_settled = |delivery| settled.deliveries.contains(&delivery);
-        let other_starts: Vec<_> = starts.iter().filter(|start| !is_settled(start.delivery)).cloned().collect();
-        let other_outcomes: Vec<_> = outcomes.iter().filter(|outcome| !is_settled(outcome.delivery)).cloned().collect();
-        let mut done = Done { claims: Vec::new(), starts: Vec::new(), outcomes: Vec::new(), news: Vec::new() };
-        if other_starts.len() + other_outcomes.len() > 0 {
-            // What is committed already can be written again, one by one.
-            let written = self.statements(&[], &other_starts, &other_outcomes).await;
-            done = written.map_err(|(Failure::OneOf(error) | Failure::All(error))| Failure::OneOf(error))?;
-        }
-        done.news.extend(settled.users.iter().copied().map(Event::Mail));
-        let (mut rest_starts, mut rest_outcomes) = (done.starts.into_iter(), done.outcomes.into_iter());
-        let of = |delivery, rest: &mut dyn Iterator<Item = bool>| is_settled(delivery) || rest.next() == Some(true);
-        Ok(Done {
-            claims: Vec::new(),
-            starts: starts.iter().map(|start| of(start.delivery, &mut rest_starts)).collect(),
-            outcomes: outcomes.iter().map(|outcome| of(outcome.delivery, &mut rest_outcomes)).collect(),
-            news: done.news,
-        })
+        self.statements(&claims.what, starts, outcomes).await
     }
 
     async fn statements(

@@ -85,6 +85,7 @@ async fn what_people_do_is_in_the_log_with_who_and_from_where() {
             all.iter().map(|entry| (entry.action, entry.actor.as_str(), entry.subject.as_str())).collect();
         let (admin, user, command) = ("admin@demo.example", "user@demo.example", "command line");
         let expected = [
+            (A::LogBegun, "Entrepost", ""),
             (A::Invitation, command, admin),
             (A::Invitation, command, user),
             (A::SignInFailed, "", admin),
@@ -102,14 +103,14 @@ async fn what_people_do_is_in_the_log_with_who_and_from_where() {
             (A::SignOut, admin, admin),
         ];
         assert_eq!(seen, expected);
-        assert!(all.iter().skip(2).all(|entry| entry.origin == "127.0.0.1"), "{all:?}");
+        assert!(all.iter().skip(3).all(|entry| entry.origin == "127.0.0.1"), "{all:?}");
         // Neither the secret nor what was typed as a password or as an unknown account.
         let text = format!("{all:?}");
         for hidden in [secret.as_str(), PASSWORD, "wrong wrong", "secret typed", "nobody@demo"] {
             assert!(!text.contains(hidden), "{hidden}");
         }
         assert_eq!(findings(&world).await, Vec::<String>::new());
-        assert!(log(&world, "second").await.len() == 2, "of each institution its own");
+        assert!(log(&world, "second").await.len() == 3, "of each institution its own");
         world.services.store.close().await;
     }
 }
@@ -138,7 +139,7 @@ async fn an_entry_that_is_undone_leaves_none_and_many_at_once_follow_each_other(
 /// Someone who can write to the database, but has no key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_from_outside_is_found() {
-    let attacks: [(&str, &str); 8] = [
+    let attacks: [(&str, &str); 13] = [
         ("UPDATE audit_entries SET actor = 'other@demo.example' WHERE number = 4", "entry 4: changed"),
         ("UPDATE audit_entries SET at = at + 1 WHERE number = 4", "entry 4: changed"),
         ("UPDATE audit_entries SET details = '[]' WHERE number = 4", "entry 4: changed"),
@@ -151,15 +152,25 @@ async fn a_change_from_outside_is_found() {
             "entry 10 was inserted",
         ),
         ("UPDATE audit_ends SET sealed = ''", "the sealed end of the log is missing"),
+        ("DELETE FROM audit_ends", "the sealed end of the log is missing"),
+        ("DELETE FROM audit_entries; DELETE FROM audit_ends", "the sealed end of the log is missing"),
+        (
+            "INSERT INTO audit_entries SELECT institution_id, 9223372036854775807, at, actor_id, actor, origin, action, subject, details, hash
+             FROM audit_entries WHERE number = 9",
+            "entry 9223372036854775807 was inserted",
+        ),
+        // Old times must not make the server cut its own log.
+        ("UPDATE audit_entries SET at = 0 WHERE number <= 5", "entry 1: changed"),
+        ("UPDATE audit_entries SET at = 0", "entry 1: changed"),
     ];
     for (attack, found) in attacks {
         for database in Database::both().await {
             let world = World::start(&database).await;
-            sql(&database, "DELETE FROM audit_entries").await;
-            sql(&database, "DELETE FROM audit_ends").await;
-            write(&world, 9).await;
+            // The log begins with the institution: its beginning and two invitations.
+            write(&world, 6).await;
             assert_eq!(findings(&world).await, Vec::<String>::new());
             sql(&database, attack).await;
+            world.services.sweep_once().await.unwrap();
             let findings = findings(&world).await;
             assert!(findings.iter().any(|finding| finding.contains(found)), "{attack}: {findings:?}");
             world.services.store.close().await;
@@ -232,8 +243,8 @@ async fn failed_sign_ins_fill_the_log_up_to_a_bound() {
     let before = log(&world, "demo").await.len();
     // As many as strangers from many networks may cause.
     let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
-    let (now, subject) = (world.clock.now(), format!("audit:{institution}"));
-    world.services.store.count_within(&subject, 998, now, now.plus_ms(-1)).await.unwrap();
+    let (now, subject) = (world.clock.now(), format!("audit:unknown:{institution}"));
+    world.services.store.count_within(&subject, 98, now, now.plus_ms(-1)).await.unwrap();
     let browser = Browser::new(&world);
     for number in 0..4 {
         let address = format!("n{number}@demo.example");
@@ -242,6 +253,10 @@ async fn failed_sign_ins_fill_the_log_up_to_a_bound() {
     let all = log(&world, "demo").await;
     assert_eq!(all.len(), before + 2);
     assert!(all.last().unwrap().details.contains("not listed"), "{:?}", all.last());
+    // Guesses at an account that exists are still written.
+    let fields = [("email", "admin@demo.example"), ("password", "wrong")];
+    browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
+    assert_eq!(log(&world, "demo").await.last().unwrap().subject, "admin@demo.example");
 }
 
 /// The page, its filters, the file, and the command.
@@ -301,9 +316,15 @@ async fn the_command_verifies_and_fails_where_something_was_changed() {
         (done.status.success(), String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap())
     };
     let (whole, said) = verify("");
-    assert!(whole && said.contains("ok    demo: 5 entries, ") && said.contains("ok    second: 2 entries"), "{said}");
-    sql(&database, "UPDATE audit_entries SET subject = 'x' WHERE number = 2 AND subject LIKE 'user%'").await;
+    assert!(
+        whole
+            && said.contains("ok    demo: 6 entries, ")
+            && said.contains("; the last is 6, hash ")
+            && said.contains("ok    second: 3 entries"),
+        "{said}"
+    );
+    sql(&database, "UPDATE audit_entries SET subject = 'x' WHERE number = 3 AND subject LIKE 'user%'").await;
     let (whole, said) = verify("demo");
-    assert!(!whole && said.contains("FAIL  demo: entry 2: changed"), "{said}");
+    assert!(!whole && said.contains("FAIL  demo: entry 3: changed"), "{said}");
     assert!(verify("none").1.contains("there is no institution none"));
 }

@@ -149,6 +149,35 @@ async fn claims_enqueues_and_records_of_many_go_on_together() {
     }
 }
 
+/// The one statement of a group takes the counts of hours before the versions, as every other transaction does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_locks_in_the_order_of_all_others() {
+    let database = Database::postgres().await;
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let (store, now) = (world.services.store.clone(), world.clock.now());
+    world.queue(&seat, 2, "other@demo.example", now).await;
+    let claimed = claim(&world, &seat, 2).await;
+    for delivery in &claimed {
+        assert!(store.start_data(start(&seat, delivery.id, delivery.lease)).await.unwrap());
+    }
+    assert!(store.record_outcome(outcome(&seat, claimed[0].id, claimed[0].lease, now)).await.unwrap());
+    // Another transaction holds the count of this hour.
+    let mut other = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; UPDATE mail_hours SET sent = sent").execute(&mut other).await.unwrap();
+    let recording = tokio::spawn(store.record_outcome(outcome(&seat, claimed[1].id, claimed[1].lease, now)));
+    let mut third = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut third).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // It waits, and does not hold the version.
+    sqlx::raw_sql("SELECT * FROM mail_versions FOR UPDATE NOWAIT").execute(&mut third).await.unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    assert!(recording.await.unwrap().unwrap());
+    store.close().await;
+}
+
 /// Deadlocks that PostgreSQL ended in this database. A connection reports its own when it ends.
 async fn deadlocks(world: &World, database: &Database) -> i64 {
     let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();

@@ -306,3 +306,55 @@ async fn without_an_app_registration_there_is_no_button() {
     assert_eq!(press(&browser, &world, &[]).await, "/login");
     assert!(said(&browser, &world, "/login").await.contains("Sign in with your password"));
 }
+
+/// An administrator sets a password with a link; the owner then signs in with Microsoft as always.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_a_link_set_ends_when_the_owner_signs_in_with_microsoft() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let token = new_link(&world, USER).await;
+    let thief = Browser::new(&world);
+    let fields = [("token", token.as_str()), ("password", "a very new secret"), ("repeated", "a very new secret")];
+    thief.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
+    assert_eq!(thief.get(&world.url("demo", "/mail/drafts")).await.status(), 403, "mail is hidden");
+    let owner = Browser::new(&world);
+    assert_eq!(sign_in(&owner, &world, USER, &[]).await, "/");
+    assert_eq!(owner.get(&world.url("demo", "/mail/drafts")).await.status(), 200);
+    // Neither the open session nor the password of the other one works any more.
+    assert!(!is_signed_in(&thief, &world).await);
+    let again = Browser::new(&world);
+    let fields = [("email", USER), ("password", "a very new secret")];
+    assert_ne!(location(&again.post(&world.url("demo", "/api/sign_in"), &fields).await), "/");
+}
+
+/// A link is accepted with a Microsoft account that none of the person's mailboxes knows: the mail stays hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_accepted_with_another_microsoft_account_shows_no_mail() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    // Connected under another sign-in name, so that no account is linked.
+    connects_with_a_password(&world, USER).await;
+    let mut connection = <sqlx::AnyConnection as sqlx::Connection>::connect(&database.url).await.unwrap();
+    sqlx::query("UPDATE users SET microsoft_subject = NULL").execute(&mut connection).await.unwrap();
+    let token = new_link(&world, USER).await;
+    let thief = Browser::new(&world);
+    sign_in(&thief, &world, "other@demo.example", &[("invitation", &token), ("next", "/")]).await;
+    assert!(is_signed_in(&thief, &world).await);
+    assert_eq!(thief.get(&world.url("demo", "/mail/drafts")).await.status(), 403, "mail is hidden");
+    // The password of before is gone with it.
+    let fields = [("email", USER), ("password", crate::common::PASSWORD)];
+    assert_ne!(location(&Browser::new(&world).post(&world.url("demo", "/api/sign_in"), &fields).await), "/");
+}
+
+async fn new_link(world: &World, address: &str) -> String {
+    let admin = Browser::new(world);
+    admin.sign_in(world, "demo", "admin@demo.example").await;
+    let store = &world.services.store;
+    let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let user = store.user_by_address(institution, address).await.unwrap().unwrap().id.to_string();
+    admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &user)]).await;
+    let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
+    let link = page.split("/invitation/").nth(1).unwrap();
+    link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect()
+}

@@ -22,6 +22,7 @@ async fn crowd(world: &World, count: usize) {
             name: format!("Name {:05} 100%_sure", count - number),
             role: app::model::Role::User,
             password_hash: None,
+            linked: false,
             disabled_at: (number % 10 == 9).then(|| world.clock.now()),
             last_sign_in_at: None,
         };

@@ -147,6 +147,7 @@ async fn transactions_that_change_the_mail_of_the_same_users_do_not_block_each_o
             address: "other@demo.example".into(),
             role: Role::User,
             password_hash: None,
+            linked: false,
             disabled_at: None,
             name: String::new(),
             last_sign_in_at: None,

@@ -26,6 +26,9 @@ const RENEW_AGAIN_MS: i64 = 6 * 60 * 60 * 1000;
 
 /// Runs until the server stops.
 pub async fn run_background(services: Arc<Services>) {
+    if let Err(error) = services.begin_logs().await {
+        tracing::error!("cannot begin the audit logs of institutions: {error}");
+    }
     let mut swept: Option<tokio::time::Instant> = None;
     loop {
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {

@@ -48,7 +48,14 @@ impl Services {
             return Ok(false);
         };
         // The expected account, whatever address was typed.
-        if self.store.unlock_mail(attempt.institution, user.user_id(), &identity.subject).await? {
+        let mut tx = self.store.begin().await?;
+        let shown = self.store.unlock_mail(&mut tx, attempt.institution, user.user_id(), &identity.subject).await?;
+        if shown {
+            let happened = Happened::new(AuditAction::MailShown, user.address());
+            self.audit(&mut tx, attempt.institution, Who::Person(user), happened).await?;
+        }
+        tx.commit().await?;
+        if shown {
             tracing::info!(user = %user.user_id(), "mail is shown again: the Microsoft account signed in");
         }
         let expected = EmailAddress::parse(&attempt.address).map_err(BackendError::internal)?;
@@ -145,6 +152,14 @@ impl Services {
         };
         let sealed = self.vault.seal(&grant_place(id), refresh)?;
         self.store.replace_grant(&mut tx, MailboxKey { institution, id }, &sealed).await?;
+        // Their own mailbox, whose sign-in name is proven: from now on they can sign in with this account. Before their queue is locked.
+        let own = EmailAddress::parse(user.address())
+            .is_ok_and(|own| own.same_as(&attempt.address) && identity.names.iter().any(|name| own.same_as(name)));
+        let subject = subject_of(identity, registration).filter(|_| own && attempt.kind == AttemptKind::Personal);
+        let linked = match &subject {
+            Some(subject) => self.store.link_microsoft(&mut tx, institution, user.user_id(), subject).await?,
+            None => false,
+        };
         if attempt.kind == AttemptKind::Personal {
             let queue = SendQueue::of_mailbox(MailboxKey { institution, id });
             self.store.adopt_waiting(&mut tx, &queue, user.user_id(), &attempt.address, now).await?;
@@ -164,17 +179,10 @@ impl Services {
         if !self.store.rest_attempt(&mut tx, institution, attempt.id, &rest).await? {
             return Err(AppError::NotSignedIn.into());
         }
-        // Their own mailbox, whose sign-in name is proven: from now on they can sign in with this account.
-        let own = EmailAddress::parse(user.address())
-            .is_ok_and(|own| own.same_as(&attempt.address) && identity.names.iter().any(|name| own.same_as(name)));
-        if let Some(subject) =
-            subject_of(identity, registration).filter(|_| own && attempt.kind == AttemptKind::Personal)
-        {
-            self.store.link_microsoft(&mut tx, institution, user.user_id(), subject).await?;
-        }
         let happened = Happened::new(AuditAction::MailboxConnected, &attempt.address)
             .with("Signed in as", &*identity.sign_in_name)
-            .with("For", if attempt.kind == AttemptKind::Notifications { "notifications" } else { "the person" });
+            .with("For", if attempt.kind == AttemptKind::Notifications { "notifications" } else { "the person" })
+            .with("Can sign in with it", if linked { "yes" } else { "no" });
         self.audit(&mut tx, institution, Who::Person(user), happened).await?;
         tx.commit().await?;
         self.tokens.forget(id);

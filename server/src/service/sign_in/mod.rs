@@ -157,9 +157,10 @@ impl Services {
         run: bool,
     ) -> Result<Completed, TurnedAway> {
         if let Some(completed) = self.complete_person(visitor, &callback, run).await {
-            return completed;
+            return Ok(completed);
         }
-        self.complete_attempt(visitor, callback, run).await.map(|path| Completed { path, cookies: Vec::new() })
+        let completed = self.complete_attempt(visitor, callback, run).await;
+        completed.map(|path| Completed { path, cookies: Vec::new(), notice: None })
     }
 
     async fn complete_attempt(

@@ -6,15 +6,14 @@
 
 use std::sync::Arc;
 
-use app::backend::{
-    BackendError, Callback, Completed, Cookie, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor,
-};
+use app::backend::{BackendError, Callback, Completed, Cookie, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     ACCOUNT_PATH, AppPath, AttemptId, AttemptKind, AuditAction, InstitutionId, LOGIN_PATH, MailboxState, Notice,
     Provider, Stage, Tone, UserId,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::MicrosoftSignIn;
 use crate::access_tokens::Tokens;
@@ -27,6 +26,10 @@ use crate::vault::{Place, Secret};
 
 /// The sign-in page with a button that asks for no mailbox.
 const WITHOUT_MAIL: &str = "/login?mail=no";
+
+/// Steps of sign-ins from one network within a window, in milliseconds.
+const PER_NETWORK: i64 = 2_000;
+const WINDOW_MS: i64 = 15 * 60 * 1000;
 
 /// A sign-in that waits for Microsoft's answer.
 #[derive(Serialize, Deserialize)]
@@ -50,13 +53,23 @@ fn cookie_place(institution: InstitutionId) -> Place {
 }
 
 /// `oid@tid` of this tenant. Without both claims an account proves nothing here.
-pub(super) fn subject_of<'a>(identity: &'a Identity, registration: &Registration) -> Option<&'a str> {
-    let subject = identity.subject.as_str();
-    subject.rsplit_once('@').filter(|(_, tenant)| *tenant == registration.tenant_id.to_string()).map(|_| subject)
+pub(super) fn subject_of(identity: &Identity, registration: &Registration) -> Option<String> {
+    let (oid, tenant) = identity.subject.rsplit_once('@')?;
+    let (oid, tenant): (Uuid, Uuid) = (oid.parse().ok()?, tenant.parse().ok()?);
+    (tenant == registration.tenant_id.0).then(|| format!("{oid}@{tenant}"))
 }
 
-fn turned_away(title: &str, text: &str) -> TurnedAway {
-    TurnedAway { notice: Notice::new(Tone::Problem, title, text), path: LOGIN_PATH.to_owned() }
+/// Why nobody was signed in: a notice, and its page.
+struct Failed {
+    notice: Notice,
+    path: String,
+    /// For the log; the account, if it is known.
+    account: Option<String>,
+    reason: &'static str,
+}
+
+fn failed(reason: &'static str, title: &str, text: &str) -> Failed {
+    Failed { notice: Notice::new(Tone::Problem, title, text), path: LOGIN_PATH.to_owned(), account: None, reason }
 }
 
 impl Services {
@@ -84,6 +97,7 @@ impl Services {
             )
             .into());
         };
+        self.count_stranger(visitor)?;
         if let Some(token) = invitation {
             self.count_link(visitor).await;
             self.valid_invitation(visitor, token).await?;
@@ -144,13 +158,32 @@ impl Services {
         visitor: &Visitor,
         callback: &Callback,
         run: bool,
-    ) -> Option<Result<Completed, TurnedAway>> {
+    ) -> Option<Completed> {
         let waiting = self.waiting(visitor, &callback.state)?;
-        let done = self.person_signed_in(visitor, &waiting, callback, run).await;
-        Some(done.map(|mut completed| {
-            completed.cookies.push(sessions::cookie(self, sessions::MICROSOFT, "", 0));
-            completed
-        }))
+        let done = match self.count_stranger(visitor) {
+            Ok(()) => self.person_signed_in(visitor, &waiting, callback, run).await,
+            Err(error) => Err(failed("too many tries", "You're not signed in.", &error.told(&**self).to_string())),
+        };
+        let mut completed = match done {
+            Ok(completed) => completed,
+            Err(Failed { notice, path, account, reason }) => {
+                let (institution, from) = (visitor.institution.id, visitor.address);
+                if let Err(error) = self.audit_failed_sign_in(institution, account.as_deref(), from, reason).await {
+                    let _ = error.told(&**self);
+                }
+                Completed { path, cookies: Vec::new(), notice: Some(notice) }
+            }
+        };
+        // Used up, whatever came of it.
+        completed.cookies.push(sessions::cookie(self, sessions::MICROSOFT, "", 0));
+        Some(completed)
+    }
+
+    /// Strangers cause requests to Microsoft: so many from each network.
+    fn count_stranger(&self, visitor: &Visitor) -> Result<()> {
+        let (now, network) = (self.clock.now(), format!("microsoft:{}:{}", visitor.institution.id, visitor.address));
+        let (count, _) = self.guesses.count(&network, now, now.plus_ms(-WINDOW_MS));
+        if count > PER_NETWORK { Err(AppError::TooMany { minutes: 15 }.into()) } else { Ok(()) }
     }
 
     async fn person_signed_in(
@@ -159,41 +192,47 @@ impl Services {
         waiting: &Waiting,
         callback: &Callback,
         run: bool,
-    ) -> Result<Completed, TurnedAway> {
-        let failed = |error: BackendError| {
-            let text = error.told(&**self).to_string();
-            turned_away("You're not signed in.", &text)
-        };
+    ) -> Result<Completed, Failed> {
+        let broken = |error: BackendError| failed("refused", "You're not signed in.", &error.told(&**self).to_string());
         let signed_in = match self.exchange_person(visitor, waiting, callback).await {
             Ok(signed_in) => signed_in,
             Err(PersonError::Refused(fault)) => return Err(Self::refused_person(visitor, waiting, &fault)),
-            Err(PersonError::Backend(error)) => return Err(failed(error)),
+            Err(PersonError::Backend(error)) => return Err(broken(error)),
         };
         let institution = visitor.institution.id;
-        let Some(subject) = subject_of(&signed_in.identity, &signed_in.registration).map(ToOwned::to_owned) else {
+        let Some(subject) = subject_of(&signed_in.identity, &signed_in.registration) else {
             let text = "Its answer lacks the account's object ID (oid) or tenant (tid). Sign in with your password.";
-            return Err(turned_away("Microsoft doesn't say which account this is.", text));
+            return Err(failed("no oid or tid", "Microsoft doesn't say which account this is.", text));
         };
-        let found = self.store.user_by_microsoft(institution, &subject).await.map_err(|error| failed(error.into()))?;
-        let (user, cookies, token) = match found {
-            Some(user) => self.open_for(visitor, user, None, &subject).await.map_err(failed)?,
-            None => match &waiting.invitation {
-                Some(invitation) => {
-                    let invited = self.valid_invitation(visitor, invitation).await.map_err(failed)?;
-                    self.open_for(visitor, invited.user, Some(invitation), &subject).await.map_err(failed)?
-                }
-                None => {
-                    self.audit_failed_sign_in(institution, None, visitor.address).await.map_err(failed)?;
-                    let text = format!(
-                        "No account at Entrepost belongs to {}. Ask your administrator for an invitation, or sign in with your password and connect your mailbox first: after that this button works.",
-                        signed_in.identity.sign_in_name
-                    );
-                    return Err(turned_away("This Microsoft account isn't known here.", &text));
-                }
-            },
+        let found = self.store.user_by_microsoft(institution, &subject).await.map_err(|error| broken(error.into()))?;
+        let invited = match &waiting.invitation {
+            Some(token) => Some((self.valid_invitation(visitor, token).await.map_err(broken)?.user, token.as_str())),
+            None => None,
         };
+        let opening = match (found, invited) {
+            (Some(user), Some((invited, _))) if user.id != invited.id => {
+                let text = format!("It belongs to {}, and the link is for {}.", user.address, invited.address);
+                return Err(failed(
+                    "a link for another person",
+                    "This Microsoft account belongs to another person here.",
+                    &text,
+                ));
+            }
+            (Some(user), invited) => (user, invited.map(|(_, token)| token)),
+            (None, Some((invited, token))) => (invited, Some(token)),
+            (None, None) => {
+                let text = format!(
+                    "No account at Entrepost belongs to {}. Ask your administrator for an invitation, or sign in with your password and connect your mailbox first: after that this button works.",
+                    signed_in.identity.sign_in_name
+                );
+                return Err(failed("unknown Microsoft account", "This Microsoft account isn't known here.", &text));
+            }
+        };
+        let address = opening.0.address.clone();
+        let opened = self.open_for(visitor, opening.0, opening.1, &subject).await;
+        let (user, cookies, token) = opened.map_err(|error| Failed { account: Some(address), ..broken(error) })?;
         let next = AppPath::parse(Some(&waiting.next));
-        let mut completed = Completed { path: next.as_str().to_owned(), cookies };
+        let mut completed = Completed { path: next.as_str().to_owned(), cookies, notice: None };
         if !waiting.mail || signed_in.granted.refresh.is_none() {
             return Ok(completed);
         }
@@ -222,9 +261,9 @@ impl Services {
         let institution = visitor.institution.id;
         let refused = || AppError::refused("This account is disabled at Entrepost. Ask your administrator.");
         if user.disabled_at.is_some() {
-            self.audit_failed_sign_in(institution, Some(&user.address), visitor.address).await?;
             return Err(refused().into());
         }
+        let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await?.is_some();
         let mut tx = self.store.begin().await?;
         if let Some(token) = invitation {
             // Of two requests with one link, only one succeeds.
@@ -235,19 +274,36 @@ impl Services {
                 let text = "Your Entrepost account belongs to another Microsoft account. Sign in with that one, or ask your administrator.";
                 return Err(AppError::refused(text).into());
             }
+            // As with a password that a link sets: whoever was here before is not, and mail is hidden until an account that the
+            // person's mailboxes know signs in. That may be this one.
+            self.store.end_sessions_of(&mut tx, institution, user.id).await?;
+            self.store.drop_password(&mut tx, institution, user.id).await?;
+            self.store.lock_mail(&mut tx, institution, user.id).await?;
         }
         // It may have been disabled, or linked otherwise, meanwhile.
         if !self.store.microsoft_holds(&mut tx, institution, user.id, subject).await? {
             return Err(refused().into());
+        }
+        let shown = self.store.unlock_mail(&mut tx, institution, user.id, subject).await?;
+        if shown {
+            // A link may have given another person a password: it ends here.
+            self.store.end_sessions_of(&mut tx, institution, user.id).await?;
+            self.store.drop_password(&mut tx, institution, user.id).await?;
+        } else if invitation.is_some() && can_tell && self.store.is_mail_locked(&mut tx, institution, user.id).await? {
+            let message = self.password_reset_message(&visitor.institution, &user.address)?;
+            self.enqueue(&mut tx, &message).await?;
         }
         let (cookie, token) = sessions::open_with_token(self, &mut tx, institution, user.id).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
         let happened = Happened::new(AuditAction::SignIn, &user.address).with("With", "Microsoft");
         let happened = if invitation.is_some() { happened.with("Linked", "by an invitation") } else { happened };
         self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
+        if shown {
+            let happened = Happened::new(AuditAction::MailShown, &user.address).with("Password", "removed");
+            self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
+        }
         tx.commit().await?;
-        // The same account as ever: mail that a password link hid is shown again.
-        self.store.unlock_mail(institution, user.id, subject).await?;
+        self.outbox.wake();
         if let Some(old) = &visitor.person {
             self.store.end_session(institution, old.session()).await?;
         }
@@ -267,6 +323,7 @@ impl Services {
         if self.has_working_mailbox(institution, user.id).await? {
             return Ok(None);
         }
+        self.check_attempts(person).await?;
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
         let new = NewAttempt {
             id,
@@ -330,7 +387,7 @@ impl Services {
     }
 
     /// In a visitor's words; where only the mailbox's permissions are missing, signing in goes on without them.
-    fn refused_person(visitor: &Visitor, waiting: &Waiting, fault: &Fault) -> TurnedAway {
+    fn refused_person(visitor: &Visitor, waiting: &Waiting, fault: &Fault) -> Failed {
         fault.log("sign-in", "microsoft");
         let reader = crate::diagnosis::Reader {
             institution: visitor.institution.name.clone(),
@@ -349,10 +406,12 @@ impl Services {
                     | "conditional_access"
             );
         let more = if mail_only { " You can sign in without connecting your mailbox." } else { "" };
-        TurnedAway {
-            notice: Notice::new(Tone::Problem, why.title, format!("{}{more}", why.summary)),
-            path: if mail_only { WITHOUT_MAIL } else { LOGIN_PATH }.to_owned(),
-        }
+        let path = match &waiting.invitation {
+            Some(token) if mail_only => format!("/invitation/{token}?mail=no"),
+            _ if mail_only => WITHOUT_MAIL.to_owned(),
+            _ => LOGIN_PATH.to_owned(),
+        };
+        Failed { path, ..failed("refused by Microsoft", &why.title, &format!("{}{more}", why.summary)) }
     }
 }
 

@@ -14,8 +14,10 @@ use crate::store::Result;
 use crate::store::mail_hours::HOUR_MS;
 use crate::store::sql::fetch_all;
 
-/// Parameters are JSON: the text, and with it the plan, is the same for every number of rows. Locks are taken in the order of ids, as
-/// in every other transaction.
+/// Parameters are JSON: the text, and with it the plan, is the same for every number of rows.
+///
+/// Locks are taken in the order of every other transaction: deliveries by id, recipients, counts of hours, versions. PostgreSQL would run
+/// parts that nothing reads in the opposite order, so each waits for the count of the one before.
 const STATEMENT: &str = "
     WITH starting AS (SELECT * FROM json_to_recordset(CAST($1 AS json)) AS s (id text, owner text, institution text)),
      ending AS (
@@ -37,7 +39,8 @@ const STATEMENT: &str = "
            AND held.institution_id = ending.institution AND held.data_started = 1),
      answered AS (
        UPDATE recipients SET state = 'accepted', answer = replies.answer FROM replies JOIN mine ON mine.id = replies.id
-        WHERE recipients.delivery_id = mine.id AND recipients.address = replies.address AND recipients.state = 'pending'),
+        WHERE recipients.delivery_id = mine.id AND recipients.address = replies.address AND recipients.state = 'pending'
+        RETURNING 1),
      ended AS (
        UPDATE deliveries SET state = 'sent', next_attempt_at = mine.next_attempt_at, answer = mine.answer, fault = NULL,
          attempts = attempts + 1, finished_at = mine.now, lease_owner = NULL, lease_until = NULL,
@@ -48,14 +51,17 @@ const STATEMENT: &str = "
      counted AS (
        INSERT INTO mail_hours (institution_id, hour, sent, recipients, deferred, failed, bounced)
        SELECT ended.institution_id, ended.hour, COUNT(*), SUM((SELECT COUNT(*) FROM replies WHERE replies.id = ended.id)), 0, 0, 0
-         FROM ended GROUP BY ended.institution_id, ended.hour ORDER BY ended.institution_id, ended.hour
+         FROM ended WHERE (SELECT COUNT(*) FROM answered) >= 0
+        GROUP BY ended.institution_id, ended.hour ORDER BY ended.institution_id, ended.hour
        ON CONFLICT (institution_id, hour) DO UPDATE SET sent = mail_hours.sent + excluded.sent,
-         recipients = mail_hours.recipients + excluded.recipients),
+         recipients = mail_hours.recipients + excluded.recipients RETURNING 1),
      versions AS (
        INSERT INTO mail_versions (user_id, institution_id, version)
-       SELECT DISTINCT user_id, institution_id, 1 FROM ended WHERE user_id IS NOT NULL ORDER BY user_id
-       ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1)
-    SELECT id, CAST(NULL AS text) FROM started UNION ALL SELECT id, user_id FROM ended";
+       SELECT DISTINCT user_id, institution_id, 1 FROM ended
+        WHERE user_id IS NOT NULL AND (SELECT COUNT(*) FROM counted) >= 0 ORDER BY user_id
+       ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1 RETURNING 1)
+    SELECT id, CAST(NULL AS text) FROM started
+    UNION ALL SELECT id, user_id FROM ended WHERE (SELECT COUNT(*) FROM versions) >= 0";
 
 /// What it did: the deliveries, and the users whose mail changed.
 #[derive(Debug, Default)]

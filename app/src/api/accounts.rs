@@ -35,7 +35,7 @@ pub async fn sign_in(email: String, password: String, #[server(default)] next: O
     Ok(())
 }
 
-/// Leads to Microsoft. `mail`: `no` signs in without connecting the mailbox.
+/// From an invitation, leads to Microsoft. `mail`: `no` signs in without connecting the mailbox.
 #[server(name = SignInWithMicrosoft, prefix = "/api", endpoint = "sign_in_with_microsoft")]
 pub async fn sign_in_with_microsoft(
     #[server(default)] next: Option<String>,

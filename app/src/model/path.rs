@@ -9,6 +9,8 @@ pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
 pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/attempts";
 pub const USERS_PATH: &str = "/institution/users";
+/// Leads to Microsoft.
+pub const MICROSOFT_SIGN_IN_PATH: &str = "/login/microsoft";
 pub const MAIL_HEALTH_PATH: &str = "/institution/mail-health";
 pub const AUDIT_PATH: &str = "/institution/audit";
 /// The log as a file.

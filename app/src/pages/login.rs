@@ -1,7 +1,7 @@
 //! Sign-in.
 
-use crate::api::accounts::{SignIn, SignInWithMicrosoft};
-use crate::model::{COMPOSE_PATH, FormName};
+use crate::api::accounts::SignIn;
+use crate::model::{COMPOSE_PATH, FormName, MICROSOFT_SIGN_IN_PATH, escaped};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
@@ -26,12 +26,14 @@ pub fn Login() -> impl IntoView {
         let fields = flash.clone();
         let with_mail = mail.as_deref() != Some("no");
         let microsoft = page.backend.accounts.offers_microsoft(&page.visitor).await.then(|| {
+            let (label, mail) =
+                if with_mail { ("Sign in with Microsoft", "") } else { ("Sign in with Microsoft, without mailbox", "&mail=no") };
             view! {
-                <form method="post" action=SignInWithMicrosoft::PATH class="microsoft">
-                    <input type="hidden" name="next" value=next.as_str().to_owned() />
-                    {(!with_mail).then(|| view! { <input type="hidden" name="mail" value="no" /> })}
-                    <button class="button">{if with_mail { "Sign in with Microsoft" } else { "Sign in with Microsoft, without mailbox" }}</button>
-                </form>
+                <p class="microsoft">
+                    <a class="button" rel="nofollow" href=format!("{MICROSOFT_SIGN_IN_PATH}?next={}{mail}", escaped(next.as_str()))>
+                        {label}
+                    </a>
+                </p>
                 <p class="or">"or with a password"</p>
             }
         });

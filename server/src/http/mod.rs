@@ -6,6 +6,7 @@ pub mod connections;
 mod events;
 mod guard;
 mod mail;
+mod microsoft;
 mod people;
 mod responses;
 mod security;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use app::backend::{Backend, Visitor};
 use app::model::{
     ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, INVITE_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH,
-    MESSAGE_RAW_PATH,
+    MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH,
 };
 use axum::Router;
 use axum::extract::FromRef;
@@ -130,6 +131,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
         .route(&format!("{INVITE_PATH}/{{list}}/links"), post(people::links))
+        .route(MICROSOFT_SIGN_IN_PATH, get(microsoft::begin))
         .route(AUDIT_CSV_PATH, post(audit::csv))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
         .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))

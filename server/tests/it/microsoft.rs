@@ -7,8 +7,12 @@ use crate::common::{Browser, Database, World, location};
 
 const USER: &str = "user@demo.example";
 
-/// Presses the button; returns the address at Microsoft.
+/// Follows the link of the sign-in page, or presses the button of an invitation; returns the address at Microsoft.
 async fn press(browser: &Browser, world: &World, fields: &[(&str, &str)]) -> String {
+    if !fields.iter().any(|(name, _)| *name == "invitation") {
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        return location(&browser.get(&world.url("demo", &format!("/login/microsoft?{query}"))).await);
+    }
     location(&browser.post(&world.url("demo", "/api/sign_in_with_microsoft"), fields).await)
 }
 
@@ -235,7 +239,7 @@ async fn institutions_are_not_mixed_up() {
     let world = world(&database).await;
     connects_with_a_password(&world, USER).await;
     let browser = Browser::new(&world);
-    let answer = browser.post(&world.url("demo", "/api/sign_in_with_microsoft"), &[]).await;
+    let answer = browser.get(&world.url("demo", "/login/microsoft")).await;
     let cookies = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap().to_owned());
     let cookie = cookies.into_iter().find(|cookie| cookie.starts_with("entrepost_microsoft=")).unwrap();
     let cookie = cookie.split(';').next().unwrap().to_owned();
@@ -295,6 +299,18 @@ async fn signing_in_goes_on_without_the_mailbox() {
     let back = browser.at_microsoft(&world, &authorize, USER).await;
     assert_eq!(complete(&browser, &world, "demo", &back).await, "/");
     assert!(is_signed_in(&browser, &world).await);
+}
+
+/// Another site begins no sign-in, and one who is signed in needs none.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_site_begins_no_sign_in() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    let browser = Browser::new(&world);
+    let request = browser.http.get(world.url("demo", "/login/microsoft")).header("sec-fetch-site", "cross-site");
+    assert_eq!(location(&request.send().await.unwrap()), "/login");
+    browser.sign_in(&world, "demo", USER).await;
+    assert_eq!(press(&browser, &world, &[("next", "https://evil.example/")]).await, "/");
 }
 
 #[tokio::test(flavor = "multi_thread")]

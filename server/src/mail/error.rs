@@ -64,7 +64,9 @@ impl MailError {
     }
 
     pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
-        Self { step, code, text: text.into(), answered: true }
+        // PostgreSQL stores no NUL.
+        let text = text.into().replace(|c: char| c.is_control() && c != '\n', " ");
+        Self { step, code, text, answered: true }
     }
 
     /// Removes a token that a server might echo, plain and as encoded in the sign-in.

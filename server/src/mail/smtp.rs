@@ -65,8 +65,9 @@ fn expected(step: Step, class: u16, reply: Response) -> Result<Response, MailErr
     Err(MailError::network(step, format!("an unexpected reply: {} {}", reply.code(), words(&reply))))
 }
 
+/// The text of a reply. PostgreSQL stores no NUL.
 fn words(response: &Response) -> String {
-    response.message().collect::<Vec<_>>().join(" ")
+    response.message().collect::<Vec<_>>().join(" ").replace(char::is_control, " ")
 }
 
 impl Session {

@@ -240,6 +240,16 @@ async fn a_session_that_is_given_up_after_354_sends_no_dot() {
     assert!(!seen.lock().unwrap().commands.contains(&"QUIT".to_owned()));
 }
 
+/// A database that stores no NUL must be able to store what the server said.
+#[tokio::test]
+async fn control_characters_of_a_reply_are_blanks() {
+    let (mut session, _seen) = server(Script { end: "250 fine\u{0}\u{1}really", ..FINE }).await;
+    assert!(session.begin(&envelope(1), MESSAGE).await.is_ok());
+    assert_eq!(session.message(MESSAGE).await.unwrap(), "fine  really");
+    let (mut session, _seen) = server(Script { mail: "550 no\u{0}way", ..FINE }).await;
+    assert_eq!(session.begin(&envelope(1), MESSAGE).await.err().unwrap().error.text, "no way");
+}
+
 #[tokio::test]
 async fn replies_that_are_out_of_step_prove_nothing() {
     for (data, end) in [("250 odd", "250 accepted"), ("354 go on", "354 odd")] {

@@ -26,7 +26,7 @@ test("refused: an address nobody may connect, one that is taken, one that is not
   await invited.goto(link);
   await invited.getByLabel("Password", { exact: true }).fill("short");
   await invited.getByLabel("Confirm password").fill("other");
-  await invited.locator("form .button").click();
+  await invited.getByRole("button", { name: "Set password and sign in" }).click();
   await expect(invited.locator(".error").first()).toBeVisible();
   await everyLook(invited, "invitation-refused");
 });

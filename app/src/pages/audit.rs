@@ -66,7 +66,7 @@ fn table(list: AuditPage, query: &AuditQuery) -> AnyView {
         <section class="sheet" aria-labelledby="audit-title">
             <h2 id="audit-title">"Entries"</h2>
             <search>
-                <form method="get" action=AUDIT_PATH class="search audit-search">
+                <form method="get" action=AUDIT_PATH class="audit-search">
                     <label>
                         <span>"What"</span>
                         <select name="what">

@@ -157,7 +157,7 @@ fn facts(health: &Model) -> AnyView {
                 <dt>"Sender of notifications"</dt>
                 <dd class="address">{sender}</dd>
                 <dt>"Queue"</dt>
-                <dd>{messages(health.queue.waiting)} " waiting" {oldest}</dd>
+                <dd>{format!("{} waiting", messages(health.queue.waiting))} {oldest}</dd>
                 <dt>"Last 24 hours"</dt>
                 <dd>{format!("{} sent to {} recipients, {} failed, {} bounced", messages(today.sent), today.recipients, today.failed, today.bounced)}</dd>
                 <dt>"Limits of each mailbox"</dt>

@@ -149,6 +149,46 @@ async fn claims_enqueues_and_records_of_many_go_on_together() {
     }
 }
 
+/// What one statement does not take goes the ordinary way, with the same result on both databases: a bounce that came between mark
+/// and record, a stale claim, a message whose DATA had not begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_out_of_the_ordinary_in_a_group_has_its_own_result() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let (store, now) = (&world.services.store, world.clock.now());
+        world.queue(&seat, 5, "other@demo.example", now).await;
+        let claimed = claim(&world, &seat, 5).await;
+        for delivery in &claimed[..4] {
+            assert!(store.start_data(start(&seat, delivery.id, delivery.lease)).await.unwrap());
+        }
+        let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+        let bounced = "UPDATE deliveries SET bounce_answer = 'it came back', bounce_fault = '{\"cause\":\"bounced\",\"facts\":[]}' WHERE id = $1";
+        sqlx::query(bounced).bind(claimed[1].id.to_string()).execute(&mut connection).await.unwrap();
+        let sending = store.sending();
+        let recorded = claimed.iter().enumerate().map(|(at, delivery)| {
+            let owner = if at == 2 { Uuid::from_u128(7) } else { delivery.lease };
+            store.record_outcome(outcome(&seat, delivery.id, owner, now))
+        });
+        let recorded: Vec<bool> = futures::future::try_join_all(recorded).await.unwrap();
+        drop(sending);
+        assert_eq!(recorded, [true, true, false, true, true]);
+        let states = futures::future::try_join_all(claimed.iter().map(|one| store.delivery(seat.institution, one.id)));
+        let states: Vec<DeliveryState> = states.await.unwrap().into_iter().map(|found| found.unwrap().state).collect();
+        let (sent, bounced) = (DeliveryState::Sent, DeliveryState::Bounced);
+        assert_eq!(states, [sent, bounced, DeliveryState::Sending, sent, sent]);
+        // The one whose DATA had not begun addressed no recipients.
+        let counted = "SELECT CAST(SUM(recipients) AS BIGINT) FROM submissions WHERE delivery_id = $1";
+        for (at, wanted) in [(0, 1), (4, 0)] {
+            let query = sqlx::query_scalar::<_, i64>(counted).bind(claimed[at].id.to_string());
+            assert_eq!(query.fetch_one(&mut connection).await.unwrap(), wanted, "{at}");
+        }
+        let counts = store.mail_hours(seat.institution, Timestamp(0)).await.unwrap().remove(0).1;
+        assert_eq!((counts.sent, counts.recipients, counts.bounced), (4, 4, 1));
+        store.close().await;
+    }
+}
+
 /// The one statement of a group takes the counts of hours before the versions, as every other transaction does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_locks_in_the_order_of_all_others() {

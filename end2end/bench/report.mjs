@@ -110,7 +110,7 @@ export function report(results, median) {
     if (results.start !== undefined) {
         parts.push('## Size and start', table(['what', 'figure'], [['program', `${number(results.binary / 1e6, 1)} MB`], ['JavaScript and WebAssembly, brotli', results.page ? `${number(results.page / 1e3, 1)} kB` : 'not built'], ['start to first answer', `${number(results.start)} ms`]]), command('start'));
     }
-    if (results.throughput && results.latency && results.replicas && results.memory && results.watch && results.scale && results.start !== undefined) {
+    if (results.throughput && results.latency && results.replicas && results.memory && results.watch && results.start !== undefined) {
         parts.push(targets(results, median));
         parts.push(capacity(results, median));
     }
@@ -147,7 +147,8 @@ function targets({ throughput, latency, replicas, memory, watch, scale, start, b
     const watching = median(watch.map(run => run.watched)) / median(watch.map(run => run.peer));
     row(`resident with ${number(sizes.watched)} mailboxes watched`, '0.25×', `${number(watching, 2)}×`, watching <= 0.25);
     for (const name of databases) {
-        const of = scale.filter(each => each.database === name);
+        const of = (scale ?? []).filter(each => each.database === name);
+        if (of.length === 0) continue;
         const [least, most] = [of[0], of.at(-1)];
         const worst = Math.max(...SCALED.map(field => most[field] / least[field]));
         row(`enqueue, claim and pages at ${number(most.queued)} queued, ${name}`, '1.2×', `${number(worst, 2)}×`, worst <= 1.2);

@@ -48,7 +48,16 @@ pub async fn sign_in_with_microsoft(
     let mail = mail.as_deref() != Some("no");
     match request.backend.accounts.start_microsoft(&request.visitor, &path, invitation.as_deref(), mail).await {
         Ok(redirect) => request.redirect_to_provider(&redirect),
-        Err(error) => request.refuse(&path.login(), FormName::SignIn, &[], error).await,
+        Err(error) => {
+            // Redirects only to a well-formed token.
+            let token: String = invitation
+                .unwrap_or_default()
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+                .take(100)
+                .collect();
+            request.refuse(&format!("/invitation/{token}"), FormName::Invitation, &[], error).await;
+        }
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ use crate::model::{
 #[async_trait]
 pub trait Accounts: Send + Sync {
     async fn sign_in(&self, visitor: &Visitor, address: &str, password: &str) -> Result<Vec<Cookie>>;
-    /// The same user with their current role; `None` if the session ended.
     /// Whether people can sign in with Microsoft.
     async fn offers_microsoft(&self, visitor: &Visitor) -> bool;
     /// Begins a sign-in with Microsoft. `invitation`: the token of a link, which the account is linked by.
@@ -22,6 +21,7 @@ pub trait Accounts: Send + Sync {
         invitation: Option<&str>,
         mail: bool,
     ) -> Result<ProviderRedirect>;
+    /// The same user with their current role; `None` if the session ended.
     async fn again(&self, user: &SignedIn) -> Option<SignedIn>;
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie>;
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView>;

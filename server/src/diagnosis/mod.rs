@@ -55,6 +55,8 @@ const EACH: &str = "each.mailbox@example";
 const RECIPIENT: &str = "Recipient";
 /// The fact that says who had signed in.
 const SIGN_IN_NAME: &str = "Signed in as";
+/// The fact that holds the `error` of an OAuth answer.
+const ERROR: &str = "Error";
 /// The fact that holds Microsoft's numbers.
 const CODE: &str = "Code";
 
@@ -101,6 +103,11 @@ impl Fault {
 
     pub fn imap(error: &MailError, server: &ServerAddress, at: Timestamp) -> Self {
         Self::new(imap_cause(error), at, &mail_facts(error, server))
+    }
+
+    /// Whether the authority refused; otherwise its answer did not come, or does not hold.
+    pub fn is_refusal(&self) -> bool {
+        self.cause != "our_bug" && self.facts.iter().any(|(name, _)| name == ERROR)
     }
 
     pub fn of_recipient(mut self, address: &str) -> Self {
@@ -278,7 +285,7 @@ fn message(reader: &Reader, summary: &str, steps: &[Instruction], evidence: &Evi
 }
 
 fn oauth_facts(error: &OAuthError, facts: &mut Vec<(&'static str, String)>) {
-    facts.push(("Error", error.error.clone()));
+    facts.push((ERROR, error.error.clone()));
     let codes: Vec<String> = error.codes().iter().map(|code| format!("AADSTS{code}")).collect();
     let optional = [
         (CODE, (!codes.is_empty()).then(|| codes.join(", "))),

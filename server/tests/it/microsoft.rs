@@ -275,7 +275,7 @@ async fn a_disabled_person_is_not_signed_in_and_links_go_no_further() {
     assert_eq!(sign_in(&other, &world, USER, &[("invitation", &token)]).await, "/login");
     assert!(!is_signed_in(&other, &world).await);
     // A token that is none.
-    assert!(press(&Browser::new(&world), &world, &[("invitation", "x")]).await.starts_with("/login"));
+    assert!(press(&Browser::new(&world), &world, &[("invitation", "x")]).await.starts_with("/invitation/x"));
 }
 
 /// A missing permission or licence does not keep anyone from signing in.
@@ -299,6 +299,22 @@ async fn signing_in_goes_on_without_the_mailbox() {
     let back = browser.at_microsoft(&world, &authorize, USER).await;
     assert_eq!(complete(&browser, &world, "demo", &back).await, "/");
     assert!(is_signed_in(&browser, &world).await);
+}
+
+/// Whatever Microsoft refuses while the mailbox is asked for: licence, permission, assignment, policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_offers_to_sign_in_without_the_mailbox() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    for number in [65001, 500_011, 650_057, 50105, 53003, 50076] {
+        world.sandbox.world().faults.token_error = number;
+        let browser = Browser::new(&world);
+        assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/login?mail=no", "{number}");
+        world.sandbox.world().faults.token_error = 0;
+        assert_eq!(sign_in(&browser, &world, USER, &[("mail", "no")]).await, "/", "{number}");
+        assert!(is_signed_in(&browser, &world).await);
+    }
 }
 
 /// Another site begins no sign-in, and one who is signed in needs none.

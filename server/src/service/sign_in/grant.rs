@@ -105,7 +105,7 @@ impl Services {
 
     /// Keeps a grant sealed on its attempt until the user decides or the address is proven.
     async fn rest(&self, attempt: &Attempt, identity: &Identity, refresh: &Secret, stage: Stage) -> Result<()> {
-        let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
+        let lifetime = self.sign_in_ms();
         let rest = Resting {
             stage,
             address: attempt.address.clone(),

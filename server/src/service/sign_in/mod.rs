@@ -11,7 +11,7 @@ use app::backend::{BackendError, Callback, Completed, ProviderRedirect, Result, 
 use app::error::AppError;
 use app::model::{
     ACCOUNT_PATH, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep,
-    InstitutionId, LOGIN_PATH, Notice, Outcome, Provider, REDIRECT_PATH, Stage, TenantId, Tone,
+    InstitutionId, LOGIN_PATH, Notice, Outcome, REDIRECT_PATH, Stage, TenantId, Tone,
 };
 
 use super::{Happened, Services, Who, sessions};
@@ -19,7 +19,7 @@ use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Granted, IdentifyError, Identity, OAuthError, Scopes, SignIn};
-use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, Slot, StoreError};
+use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, StoreError};
 use crate::vault::{Place, Secret};
 
 /// Delay after which the checks start without a page.
@@ -69,14 +69,16 @@ impl From<StoreError> for ExchangeError {
 }
 
 impl Services {
+    /// Time limit of a sign-in at Microsoft, in milliseconds.
+    fn sign_in_ms(&self) -> i64 {
+        i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000)
+    }
+
     /// The registration in use; required to connect mailboxes.
     pub(super) async fn ready_registration(&self, user: &SignedIn) -> Result<Registration> {
-        let institution = user.institution().id;
-        let settings = self.store.email_settings(institution).await?;
-        let registration = self.store.registration(institution, Slot::Current).await?;
-        match registration {
-            Some(registration) if settings.provider == Provider::ExchangeOnline => Ok(registration),
-            _ => Err(AppError::refused(if user.administrator().is_ok() {
+        match self.registration_in_use(user.institution().id).await? {
+            Some(registration) => Ok(registration),
+            None => Err(AppError::refused(if user.administrator().is_ok() {
                 "MS Exchange Online is not set up. Choose it under Email Provider, enter the three values and save."
             } else {
                 "Your institution hasn't set up MS Exchange Online yet. Ask an administrator."
@@ -121,7 +123,7 @@ impl Services {
         })?;
         let browser = visitor.browser_token.clone().unwrap_or_else(|| self.clock.token());
         let seal = |column, secret: &Secret| self.vault.seal(&attempt_place(column, id), secret);
-        let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
+        let lifetime = self.sign_in_ms();
         let new = NewAttempt {
             id,
             user: user.user_id(),

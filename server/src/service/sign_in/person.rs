@@ -15,7 +15,7 @@ use app::model::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::MicrosoftSignIn;
+use super::{Answer, ExchangeError, MicrosoftSignIn};
 use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
@@ -108,7 +108,7 @@ impl Services {
         };
         let mail = mail && !works;
         let credentials = self.tokens.credentials(&registration)?;
-        let lifetime = i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000);
+        let lifetime = self.sign_in_ms();
         let waiting = Waiting {
             state: self.clock.token(),
             nonce: self.clock.token(),
@@ -196,8 +196,8 @@ impl Services {
         let broken = |error: BackendError| failed("refused", "You're not signed in.", &error.told(&**self).to_string());
         let signed_in = match self.exchange_person(visitor, waiting, callback).await {
             Ok(signed_in) => signed_in,
-            Err(PersonError::Refused(fault)) => return Err(Self::refused_person(visitor, waiting, &fault)),
-            Err(PersonError::Backend(error)) => return Err(broken(error)),
+            Err(ExchangeError::Refused(fault)) => return Err(Self::refused_person(visitor, waiting, &fault)),
+            Err(ExchangeError::Backend(error)) => return Err(broken(error)),
         };
         let institution = visitor.institution.id;
         let Some(subject) = subject_of(&signed_in.identity, &signed_in.registration) else {
@@ -274,8 +274,8 @@ impl Services {
                 let text = "Your Entrepost account belongs to another Microsoft account. Sign in with that one, or ask your administrator.";
                 return Err(AppError::refused(text).into());
             }
-            // As with a password that a link sets: whoever was here before is not, and mail is hidden until an account that the
-            // person's mailboxes know signs in. That may be this one.
+            // As with a password that a link sets: earlier sessions end, and mail is hidden until an account that the person's mailboxes
+            // know signs in. That may be this one.
             self.store.end_sessions_of(&mut tx, institution, user.id).await?;
             self.store.drop_password(&mut tx, institution, user.id).await?;
             self.store.lock_mail(&mut tx, institution, user.id).await?;
@@ -336,8 +336,7 @@ impl Services {
             tenant_id: signed_in.registration.tenant_id.to_string(),
             sign_in: None,
             mailbox: None,
-            callback_expires_at: now
-                .plus_ms(i64::try_from(self.config.sign_in_lifetime.as_millis()).unwrap_or(600_000)),
+            callback_expires_at: now.plus_ms(self.sign_in_ms()),
         };
         let mut tx = self.store.begin().await?;
         self.store.add_attempt(&mut tx, institution, &new, now).await?;
@@ -362,31 +361,28 @@ impl Services {
         visitor: &Visitor,
         waiting: &Waiting,
         callback: &Callback,
-    ) -> Result<MicrosoftSignIn, PersonError> {
+    ) -> Result<MicrosoftSignIn, ExchangeError> {
         let now = self.clock.now();
         if callback.error.is_some() {
-            return Err(PersonError::Refused(Fault::callback(&super::oauth_error(callback), now)));
+            return Err(ExchangeError::Refused(Fault::callback(&super::oauth_error(callback), now)));
         }
         let registration = self.registration_in_use(visitor.institution.id).await?;
         let registration =
             registration.filter(|registration| Tokens::fits(registration, &waiting.client_id, &waiting.tenant_id));
         let Some(registration) = registration else {
-            return Err(PersonError::Refused(Fault::new("registration_changed", now, &[])));
+            return Err(ExchangeError::Refused(Fault::new("registration_changed", now, &[])));
         };
-        let from = super::Answer {
+        let from = Answer {
             registration,
             verifier: Secret::new(waiting.verifier.clone()),
             nonce: Secret::new(waiting.nonce.clone()),
             redirect_uri: self.redirect_uri(&visitor.institution.public_url),
             scopes: if waiting.mail { Scopes::Mail } else { Scopes::Identity },
         };
-        self.redeem(visitor.institution.id, callback, from).await.map_err(|error| match error {
-            super::ExchangeError::Refused(fault) => PersonError::Refused(fault),
-            super::ExchangeError::Backend(error) => PersonError::Backend(error),
-        })
+        self.redeem(visitor.institution.id, callback, from).await
     }
 
-    /// In a visitor's words; where only the mailbox's permissions are missing, signing in goes on without them.
+    /// In a visitor's words. A missing permission, licence or policy of the mailbox must not keep anyone from signing in.
     fn refused_person(visitor: &Visitor, waiting: &Waiting, fault: &Fault) -> Failed {
         fault.log("sign-in", "microsoft");
         let reader = crate::diagnosis::Reader {
@@ -395,33 +391,14 @@ impl Services {
             ..Default::default()
         };
         let why = fault.explain(&reader);
-        let mail_only = waiting.mail
-            && matches!(
-                fault.cause.as_str(),
-                "consent_missing"
-                    | "permission_missing"
-                    | "service_principal"
-                    | "no_exchange"
-                    | "not_assigned"
-                    | "conditional_access"
-            );
-        let more = if mail_only { " You can sign in without connecting your mailbox." } else { "" };
+        let without_mail = waiting.mail && fault.is_refusal();
+        let more = if without_mail { " You can sign in without connecting your mailbox." } else { "" };
         let path = match &waiting.invitation {
-            Some(token) if mail_only => format!("/invitation/{token}?mail=no"),
-            _ if mail_only => WITHOUT_MAIL.to_owned(),
-            _ => LOGIN_PATH.to_owned(),
+            Some(token) if without_mail => format!("/invitation/{token}?mail=no"),
+            Some(token) => format!("/invitation/{token}"),
+            None if without_mail => WITHOUT_MAIL.to_owned(),
+            None => LOGIN_PATH.to_owned(),
         };
         Failed { path, ..failed("refused by Microsoft", &why.title, &format!("{}{more}", why.summary)) }
-    }
-}
-
-enum PersonError {
-    Refused(Fault),
-    Backend(BackendError),
-}
-
-impl From<BackendError> for PersonError {
-    fn from(error: BackendError) -> Self {
-        Self::Backend(error)
     }
 }

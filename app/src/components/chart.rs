@@ -18,10 +18,7 @@ pub fn CountChart(
 ) -> impl IntoView {
     let most = columns.iter().map(|(_, counts)| counts.all()).max().unwrap_or_default().max(1);
     let width = BAR * i64::try_from(columns.len()).unwrap_or_default();
-    let total = columns.iter().fold(MailCounts::default(), |mut sum, (_, counts)| {
-        sum += *counts;
-        sum
-    });
+    let total: MailCounts = columns.iter().map(|(_, counts)| *counts).sum();
     let words: Vec<String> = total.parts().iter().map(|(name, count)| format!("{name}: {count}")).collect();
     let words = words.join(", ");
     let bars = columns.iter().zip(0_i64..).map(|((name, counts), at)| {

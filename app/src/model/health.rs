@@ -1,5 +1,6 @@
 //! Mail health: what works, what does not and why, and how much was sent.
 
+use std::iter::Sum;
 use std::ops::AddAssign;
 
 use super::{Diagnosis, EmailState, Timestamp};
@@ -23,6 +24,15 @@ impl AddAssign for MailCounts {
         self.deferred += other.deferred;
         self.failed += other.failed;
         self.bounced += other.bounced;
+    }
+}
+
+impl Sum for MailCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, counts| {
+            sum += counts;
+            sum
+        })
     }
 }
 
@@ -74,8 +84,6 @@ pub struct MailHealth {
     pub works: i64,
     pub causes: Vec<CauseRow>,
     pub secret_expires_on: Option<String>,
-    /// Whether a connected mailbox proves the consent.
-    pub consent_proven: bool,
     /// The address that notifications come from.
     pub sender: Option<String>,
     pub queue: QueueHealth,

@@ -132,14 +132,11 @@ fn facts(health: &Model) -> AnyView {
     };
     let consent = match health.state.stopped() {
         Some(stopped) if stopped.why.cause == "consent_missing" => "missing",
-        _ if health.consent_proven => "granted: a connected mailbox proves it",
+        _ if health.works > 0 => "granted: a connected mailbox proves it",
         _ => "not proven: no mailbox is connected",
     };
     let sender = health.sender.clone().unwrap_or_else(|| "none: notifications can't be sent".to_owned());
-    let today = health.hours.iter().fold(MailCounts::default(), |mut sum, (_, counts)| {
-        sum += *counts;
-        sum
-    });
+    let today: MailCounts = health.hours.iter().map(|(_, counts)| *counts).sum();
     let oldest = health.queue.oldest.map(|at| {
         view! {
             ", the oldest since "

@@ -80,7 +80,7 @@ impl Services {
                 EmailState::Stopped(Box::new(Stopped {
                     why: fault.explain(&reader),
                     people: self.store.people_with_mailbox(institution).await?,
-                    waiting: self.store.queued_at(institution).await?.count,
+                    waiting: self.store.waiting(institution).await?.0,
                     last_accepted: registration.verified_at,
                 }))
             }

@@ -149,11 +149,13 @@ impl Services {
                     invited.push(line);
                 }
             }
-            for line in &invited {
-                let happened = Happened::new(AuditAction::Invitation, &line.address)
+            let entries = invited.iter().map(|line| {
+                Happened::new(AuditAction::Invitation, &line.address)
                     .with("Role", line.role.as_str())
-                    .with("List", id.to_string());
-                self.audit(&mut tx, institution.id, Who::Program("Entrepost"), happened).await?;
+                    .with("List", id.to_string())
+            });
+            if !invited.is_empty() {
+                self.audit_all(&mut tx, institution.id, Who::Program("Entrepost"), entries.collect()).await?;
             }
             tx.commit().await?;
             self.outbox.wake();

@@ -53,7 +53,6 @@ impl Health for Handle {
             works: of(PersonState::Connected),
             causes,
             secret_expires_on: registration.and_then(|registration| registration.secret_expires_on),
-            consent_proven: of(PersonState::Connected) > 0,
             sender: self.outbox.sender(institution, &admin.institution().slug).await?,
             queue: QueueHealth { waiting, oldest },
             hours: series(first_hour, HOUR_MS, HOURS),

@@ -233,9 +233,10 @@ impl Services {
             self.enqueue(&mut tx, &message).await?;
             reminded += 1;
         }
-        for address in &linked {
-            let happened = Happened::new(AuditAction::PasswordLink, address).with("By", "a reminder");
-            self.audit(&mut tx, institution.id, Who::Person(admin), happened).await?;
+        let links =
+            linked.iter().map(|address| Happened::new(AuditAction::PasswordLink, address).with("By", "a reminder"));
+        if !linked.is_empty() {
+            self.audit_all(&mut tx, institution.id, Who::Person(admin), links.collect()).await?;
         }
         tx.commit().await?;
         self.outbox.wake();

@@ -149,8 +149,7 @@ impl Store {
         Ok(lock.flatten().is_some())
     }
 
-    /// Unlocks a person's mail if the Microsoft account is one that the lock names. Whoever set the password by a link may be another
-    /// person: it ends, and every session with it.
+    /// Unlocks a person's mail if the Microsoft account is one that the lock names.
     pub async fn unlock_mail(
         &self,
         tx: &mut Tx,

@@ -339,24 +339,9 @@ impl Committer {
     }
 
     async fn transaction(&self, batch: &Batch) -> Result<Done, Failure> {
-        let Batch { claims, starts, outcomes } = batch;
-        let (starts, outcomes) = (starts.what.as_slice(), outcomes.what.as_slice());
-        if is_double(starts, outcomes) {
-            // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
-            return Err(Failure::OneOf(StoreError::Database(sqlx::Error::RowNotFound)));
-        }
-        self.statements(&claims.what, starts, outcomes).await
-    }
-
-    async fn statements(
-        &self,
-        claims: &[ClaimRequest],
-        starts: &[DataStart],
-        outcomes: &[OutcomeRecord],
-    ) -> Result<Done, Failure> {
         let mut tx = begin(&self.pool, self.backend).await.map_err(Failure::All)?;
-        let mut done = self.write(&mut tx, claims, starts, outcomes).await.map_err(Failure::of)?;
-        if starts.is_empty() && outcomes.is_empty() && done.claims.iter().all(ClaimedIds::changes_nothing) {
+        let mut done = self.write(&mut tx, batch).await.map_err(Failure::of)?;
+        if batch.len() == done.claims.len() && done.claims.iter().all(ClaimedIds::changes_nothing) {
             // Rolled back: a commit would wait for the disk.
             return Ok(done);
         }
@@ -365,14 +350,17 @@ impl Committer {
         Ok(done)
     }
 
-    async fn write(
-        &self,
-        tx: &mut super::Tx,
-        claims: &[ClaimRequest],
-        starts: &[DataStart],
-        outcomes: &[OutcomeRecord],
-    ) -> Result<Done> {
-        let claims = if claims.is_empty() { Vec::new() } else { outbox::claim(tx, claims).await? };
+    async fn write(&self, tx: &mut super::Tx, batch: &Batch) -> Result<Done> {
+        let Batch { claims, starts, outcomes } = batch;
+        let (starts, outcomes) = (starts.what.as_slice(), outcomes.what.as_slice());
+        let claims = match claims.what.as_slice() {
+            [] => Vec::new(),
+            requests => outbox::claim(tx, requests).await?,
+        };
+        if is_double(starts, outcomes) {
+            // Two claims of one delivery, of which one is stale: each statement must see a delivery once.
+            return Err(StoreError::Database(sqlx::Error::RowNotFound));
+        }
         let held = HeldDeliveries::lock(tx, self.backend, starts, outcomes).await?;
         let starts = outbox::start_data(tx, &held, starts).await?;
         let outcomes = outbox::record(tx, &held, outcomes).await?;

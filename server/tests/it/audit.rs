@@ -170,7 +170,7 @@ async fn a_change_from_outside_is_found() {
             write(&world, 6).await;
             assert_eq!(findings(&world).await, Vec::<String>::new());
             sql(&database, attack).await;
-            world.services.sweep_once().await.unwrap();
+            world.services.sweep_hourly().await.unwrap();
             let findings = findings(&world).await;
             assert!(findings.iter().any(|finding| finding.contains(found)), "{attack}: {findings:?}");
             world.services.store.close().await;
@@ -226,7 +226,7 @@ async fn old_entries_are_deleted_and_the_rest_is_whole() {
         write(&world, 3).await;
         clock.advance_ms(11 * DAY_MS);
         write(&world, 1).await;
-        world.services.sweep_once().await.unwrap();
+        world.services.sweep_hourly().await.unwrap();
         let all = log(&world, "demo").await;
         assert_eq!(all.len(), 4, "those of the last thirty days");
         assert_eq!(findings(&world).await, Vec::<String>::new());

@@ -53,7 +53,7 @@ async fn what_becomes_of_messages_is_counted_by_the_hour() {
         );
         // Counts are kept for 90 days.
         clock.advance_ms(91 * DAY_MS);
-        world.services.sweep_once().await.unwrap();
+        world.services.sweep_hourly().await.unwrap();
         assert!(counts(&world, &seat).await.is_empty());
         world.services.store.close().await;
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::backend::BackendError;
 use tracing::Instrument;
 
 use super::polling;
@@ -11,6 +12,7 @@ use crate::service::{Services, sessions};
 use crate::store::{Mailbox, StoreError};
 
 const ROUND: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Mailboxes tested, and grants renewed, in one round: bounds the load after a restart.
 const AT_ONCE: i64 = 5;
 /// A grant unused for this long is renewed, in milliseconds: 7 of its 90 days.
@@ -29,8 +31,14 @@ pub async fn run_background(services: Arc<Services>) {
     if let Err(error) = services.begin_logs().await {
         tracing::error!("cannot begin the audit logs of institutions: {error}");
     }
-    let mut swept: Option<tokio::time::Instant> = None;
+    let (mut swept, mut swept_hourly): (Option<tokio::time::Instant>, Option<tokio::time::Instant>) = (None, None);
     loop {
+        if swept_hourly.is_none_or(|at| at.elapsed() >= HOUR) {
+            if let Err(error) = services.sweep_hourly().await {
+                tracing::error!("hourly housekeeping failed: {error}");
+            }
+            swept_hourly = Some(tokio::time::Instant::now());
+        }
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {
             if let Err(error) = services.sweep_once().instrument(tracing::info_span!("housekeeping")).await {
                 tracing::error!("a round of housekeeping failed: {error}");
@@ -48,6 +56,12 @@ pub async fn run_background(services: Arc<Services>) {
 }
 
 impl Services {
+    /// What is kept for days. Verifying what goes from the log takes time in proportion to it.
+    pub async fn sweep_hourly(&self) -> Result<(), BackendError> {
+        self.store.sweep_mail_hours(self.clock.now().plus_ms(-COUNTS_MS)).await?;
+        self.sweep_audit().await
+    }
+
     pub async fn sweep_once(self: &Arc<Self>) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.store
@@ -74,8 +88,6 @@ impl Services {
                 tracing::warn!(mailbox = %mailbox.id, "cannot renew a grant: {error}");
             }
         }
-        self.store.sweep_mail_hours(now.plus_ms(-COUNTS_MS)).await?;
-        self.sweep_audit().await?;
         self.invite_waiting().await?;
         self.alert_once().await
     }

@@ -3,10 +3,12 @@
 //! An entry is written in the transaction of what it tells, last of all: every transaction locks the log after everything else.
 //! Neither secrets nor subjects, recipients or texts of messages are written.
 
+mod verify;
+
 use std::net::IpAddr;
 
 use app::backend::{Administrator, Audit, BackendError, Result, SignedIn};
-use app::model::{AuditAction, AuditPage, AuditQuery, AuditRow, InstitutionId, Timestamp};
+use app::model::{AuditAction, AuditPage, AuditQuery, AuditRow, InstitutionId};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -15,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::{Handle, Services};
 use crate::clock::sha256;
 use crate::csv;
-use crate::store::{AuditEntry, StoreError, Tx, User};
+use crate::store::{AuditEntry, Tx, User};
 use crate::vault::{Place, Secret};
+
+pub use verify::AuditReport;
 
 /// Entries on one page, and in one part of a download.
 const PAGE: usize = 50;
@@ -26,7 +30,6 @@ const PART: i64 = 1_000;
 const FAILURES: i64 = 1_000;
 const FAILURES_UNKNOWN: i64 = 100;
 const HOUR_MS: i64 = 60 * 60 * 1000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Who acts.
 #[derive(Debug, Clone, Copy)]
@@ -74,18 +77,6 @@ impl Ends {
     }
 }
 
-/// The result of a verification.
-#[derive(Debug, Default)]
-pub struct AuditReport {
-    pub entries: u64,
-    pub from: Option<Timestamp>,
-    pub to: Option<Timestamp>,
-    /// The last entry's number and hash, to be noted elsewhere.
-    pub end: Option<(i64, String)>,
-    /// What is wrong, in words; none if the log is whole.
-    pub findings: Vec<String>,
-}
-
 /// Sealing place of the ends of a log.
 fn ends_place(institution: InstitutionId) -> Place {
     Place::new("audit_ends", "sealed", institution)
@@ -119,13 +110,30 @@ impl Services {
         who: Who<'_>,
         happened: Happened<'_>,
     ) -> Result<()> {
+        self.audit_all(tx, institution, who, vec![happened]).await
+    }
+
+    /// The same for several: the log is locked, and its ends are sealed, once.
+    pub async fn audit_all(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        who: Who<'_>,
+        happened: Vec<Happened<'_>>,
+    ) -> Result<()> {
         let sealed = self.store.lock_audit(tx, institution).await?;
         let mut ends = match self.ends(institution, &sealed) {
             Some(ends) => ends,
             None => self.ends_anew(tx, institution, &sealed).await?,
         };
-        self.append(tx, institution, &mut ends, who, happened).await?;
-        let text = Secret::new(serde_json::to_string(&ends)?);
+        for happened in happened {
+            self.append(tx, institution, &mut ends, who, happened).await?;
+        }
+        self.put_ends(tx, institution, &ends).await
+    }
+
+    async fn put_ends(&self, tx: &mut Tx, institution: InstitutionId, ends: &Ends) -> Result<()> {
+        let text = Secret::new(serde_json::to_string(ends)?);
         let sealed = self.vault.seal(&ends_place(institution), &text)?;
         Ok(self.store.put_audit_ends(tx, institution, &sealed).await?)
     }
@@ -189,13 +197,7 @@ impl Services {
     pub async fn begin_logs(&self) -> Result<()> {
         for institution in self.store.institutions_without_log().await? {
             let mut tx = self.store.begin().await?;
-            let sealed = self.store.lock_audit(&mut tx, institution).await?;
-            if self.ends(institution, &sealed).is_none() {
-                let ends = self.ends_anew(&mut tx, institution, &sealed).await?;
-                let text = Secret::new(serde_json::to_string(&ends)?);
-                let sealed = self.vault.seal(&ends_place(institution), &text)?;
-                self.store.put_audit_ends(&mut tx, institution, &sealed).await?;
-            }
+            self.audit_all(&mut tx, institution, Who::Program("Entrepost"), Vec::new()).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -223,125 +225,6 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.audit(&mut tx, institution, Who::Visitor(from), happened).await?;
         Ok(tx.commit().await?)
-    }
-
-    /// Deletes entries that are old enough. The sealed ends keep the hash of the last one deleted. What is deleted is verified first:
-    /// a time that was changed must not make the server cut its own log.
-    pub(super) async fn sweep_audit(&self) -> Result<(), StoreError> {
-        let before = self.clock.now().plus_ms(-self.config.audit_days.saturating_mul(DAY_MS));
-        for institution in self.store.institutions_with_audit_before(before).await? {
-            let mut tx = self.store.begin().await?;
-            let sealed = self.store.lock_audit(&mut tx, institution).await?;
-            // A log whose ends are not ours stays as it is.
-            let Some(mut ends) = self.ends(institution, &sealed) else { continue };
-            let Some(number) = self.store.last_old_audit_entry(&mut tx, institution, before).await? else { continue };
-            let whole = match self.verify_up_to(institution, &ends, number).await? {
-                Some(hash) if number < ends.last || number == ends.last && hash == ends.hash => Some(hash),
-                _ => None,
-            };
-            let Some(hash) = whole else {
-                tracing::error!(%institution, "old entries of the audit log were changed from outside: they stay");
-                continue;
-            };
-            ends.first = number + 1;
-            ends.before = hash;
-            let text = serde_json::to_string(&ends).map(Secret::new);
-            let sealed = text.ok().and_then(|text| self.vault.seal(&ends_place(institution), &text).ok());
-            let Some(sealed) = sealed else { continue };
-            let deleted = self.store.drop_audit_entries(&mut tx, institution, number).await?;
-            self.store.put_audit_ends(&mut tx, institution, &sealed).await?;
-            tx.commit().await?;
-            tracing::info!(%institution, "deleted {deleted} old entries of the audit log");
-        }
-        Ok(())
-    }
-
-    /// The hash of an entry, if all from the beginning of the log up to it are whole.
-    async fn verify_up_to(
-        &self,
-        institution: InstitutionId,
-        ends: &Ends,
-        number: i64,
-    ) -> Result<Option<String>, StoreError> {
-        let (mut next, mut previous) = (ends.first, ends.before.clone());
-        loop {
-            let part = self.store.audit_entries_from(institution, next, PART).await?;
-            if part.is_empty() {
-                return Ok(None);
-            }
-            for entry in part {
-                if entry.number != next || hash_of(&previous, institution, &entry) != entry.hash {
-                    return Ok(None);
-                }
-                if entry.number == number {
-                    return Ok(Some(entry.hash));
-                }
-                next += 1;
-                previous = entry.hash;
-            }
-        }
-    }
-
-    /// Recomputes the chain and compares it with its sealed ends.
-    pub async fn verify_audit(&self, institution: InstitutionId) -> Result<AuditReport> {
-        let mut report = AuditReport::default();
-        let sealed = self.store.audit_ends(institution).await?;
-        let ends = sealed.as_deref().and_then(|sealed| self.ends(institution, sealed));
-        let Some(ends) = ends else {
-            report.findings.push("the sealed end of the log is missing, or was sealed with another key".into());
-            return Ok(report);
-        };
-        let (mut next, mut previous) = (ends.first, ends.before.clone());
-        let mut lowest = i64::MIN;
-        loop {
-            let part = self.store.audit_entries_from(institution, lowest, PART).await?;
-            let Some(end) = part.last() else { break };
-            let after = end.number.checked_add(1);
-            for entry in part {
-                let number = entry.number;
-                if number > ends.last {
-                    // Written after the ends were read, or inserted.
-                    let now =
-                        self.store.audit_ends(institution).await?.and_then(|sealed| self.ends(institution, &sealed));
-                    if now.is_none_or(|now| now.last < number) {
-                        report.findings.push(format!("entry {number} was inserted after the end of the log"));
-                    }
-                    continue;
-                }
-                if number < ends.first {
-                    report.findings.push(format!("entry {number} was inserted before the beginning of the log"));
-                    continue;
-                }
-                if number > next {
-                    let missing = if number - 1 == next {
-                        format!("entry {next}")
-                    } else {
-                        format!("entries {next} to {}", number - 1)
-                    };
-                    report.findings.push(format!("{missing}: removed"));
-                    // What follows is compared with what it says itself.
-                } else if hash_of(&previous, institution, &entry) != entry.hash {
-                    report.findings.push(format!("entry {number}: changed, or not written by this server"));
-                }
-                if entry.action == AuditAction::LogBroken {
-                    report.findings.push(format!("entry {number}: the sealed end was missing when it was written"));
-                }
-                report.entries += 1;
-                report.from = report.from.or(Some(entry.at));
-                report.to = Some(entry.at);
-                next = number.saturating_add(1);
-                previous = entry.hash;
-            }
-            let Some(after) = after else { break };
-            lowest = after;
-        }
-        report.end = Some((ends.last, ends.hash.clone()));
-        if next <= ends.last {
-            report.findings.push(format!("entries {next} to {}: removed", ends.last));
-        } else if previous != ends.hash {
-            report.findings.push(format!("entry {}: not the one that this server wrote last", ends.last));
-        }
-        Ok(report)
     }
 }
 

@@ -384,9 +384,9 @@ async fn replicas(arguments: &Arguments, replicas: usize, mailboxes: usize, mess
 async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
     let bench = Bench::start(arguments, 1).await;
     let (store, clock, seat) = (&bench.world.services.store, &bench.world.clock, bench.seats[0]);
+    add_headers(&bench, seat, queued.min(100_000)).await;
     bench.fill(queued).await;
     let queue = SendQueue::of_mailbox(seat.key());
-    add_headers(&bench, seat, queued.min(100_000)).await;
     let (mut enqueue, mut claim, mut page, mut inbox) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..TIMES {
         let began = Instant::now();

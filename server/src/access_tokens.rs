@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::model::{ClientId, MailboxId, MailboxState, RegistrationId, Timestamp};
+use app::model::{ClientId, InstitutionId, MailboxId, MailboxState, RegistrationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use tokio_util::task::TaskTracker;
 
+use crate::app_credentials::{AppCredentials, CredentialError};
 use crate::clock::Clock;
 use crate::concurrency::backoff::Backoff;
 use crate::concurrency::keyed_lock::KeyedLock;
@@ -61,6 +62,8 @@ pub enum TokenError {
     /// A sealed value cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
 }
 
 impl TokenError {
@@ -91,11 +94,6 @@ pub fn grant_place(mailbox: MailboxId) -> Place {
 /// Sealing place of a token in transit between replicas: binds it to its mailbox.
 fn travel_place(mailbox: MailboxId) -> Place {
     Place::new("mailboxes", "access_token", mailbox)
-}
-
-/// Sealing place of the client secret of a registration.
-pub fn secret_place(registration: &Registration) -> Place {
-    Place::new("app_registrations", "secret_sealed", registration.id)
 }
 
 /// A cached token and its account: never used for a mailbox since connected with another account.
@@ -138,6 +136,7 @@ pub struct Tokens {
     store: Store,
     vault: Arc<Vault>,
     entra: Arc<Entra>,
+    app: Arc<AppCredentials>,
     clock: Clock,
     cache: Mutex<HashMap<MailboxId, Cached>>,
     refreshes: KeyedLock<MailboxId>,
@@ -149,17 +148,24 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Tokens {
-    pub fn new(store: Store, vault: Arc<Vault>, entra: Arc<Entra>, clock: Clock, tasks: TaskTracker) -> Self {
-        Self { store, vault, entra, clock, cache: Mutex::default(), refreshes: KeyedLock::default(), tasks }
+    pub fn new(
+        store: Store,
+        vault: Arc<Vault>,
+        entra: Arc<Entra>,
+        app: Arc<AppCredentials>,
+        clock: Clock,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { store, vault, entra, app, clock, cache: Mutex::default(), refreshes: KeyedLock::default(), tasks }
     }
 
-    /// The credentials of a registration, with the secret opened.
-    pub fn credentials(&self, registration: &Registration) -> Result<Credentials, VaultError> {
-        Ok(Credentials {
-            client_id: registration.client_id,
-            tenant: registration.tenant_id.to_string(),
-            secret: self.vault.open(&secret_place(registration), &registration.secret_sealed)?,
-        })
+    /// The credentials of a registration, ready to be sent.
+    pub async fn credentials(
+        &self,
+        institution: InstitutionId,
+        registration: &Registration,
+    ) -> Result<Credentials, CredentialError> {
+        self.app.credentials(institution, registration).await
     }
 
     /// Caches the access token from a sign-in of `user`, the sign-in name.
@@ -356,9 +362,8 @@ impl Tokens {
         {
             return Err(TokenError::RegistrationChanged);
         }
-        let credentials = self.credentials(&registration)?;
         let refresh = self.vault.open(&grant_place(key.id), &mailbox.refresh_token_sealed)?;
-        let granted = match self.entra.refresh(&credentials, &refresh).await {
+        let (granted, with_newest) = match self.renew_grant(key.institution, &registration, &refresh).await? {
             Ok(granted) => granted,
             Err(error) => return Err(self.note_refusal(&mailbox, registration.id, error).await?),
         };
@@ -377,6 +382,9 @@ impl Tokens {
             }
         }
         self.store.set_registration_problem(key.institution, registration.id, None, self.clock.now()).await?;
+        if with_newest && registration.renewed_at.is_none() {
+            self.forget_previous(key.institution, registration.id).await?;
+        }
         if mailbox.refresh_refusal.is_some() {
             self.store.set_refresh_refusal(key, None).await?;
         }
@@ -384,6 +392,48 @@ impl Tokens {
         self.remember(key.id, &mailbox.sign_in_name, token.clone());
         self.hand_on(&mailbox, &token);
         Ok(token)
+    }
+
+    /// Renews a grant with the credential in use; where Microsoft refuses that, with the one before: a new one takes minutes to be
+    /// known everywhere. Says whether the one in use was accepted.
+    async fn renew_grant(
+        &self,
+        institution: InstitutionId,
+        registration: &Registration,
+        refresh: &Secret,
+    ) -> Result<Result<(Granted, bool), IdentityError>, TokenError> {
+        let credentials = self.credentials(institution, registration).await?;
+        let refused = match self.entra.refresh(&credentials, refresh).await {
+            Ok(granted) => return Ok(Ok((granted, true))),
+            Err(error) if !error.is_of_registration() || registration.renewed_at.is_some() => return Ok(Err(error)),
+            Err(error) => error,
+        };
+        let previous = self.store.registration(institution, Slot::Previous).await?;
+        let Some(previous) = previous.filter(|previous| previous.is_same_app(registration)) else {
+            return Ok(Err(refused));
+        };
+        let credentials = self.credentials(institution, &previous).await?;
+        match self.entra.refresh(&credentials, refresh).await {
+            Ok(granted) => {
+                tracing::warn!("the new credential of an app was refused ({refused}); the one before still works");
+                Ok(Ok((granted, false)))
+            }
+            // What concerns the grant or the authority says more than the refusal of a credential.
+            Err(error) if !error.is_of_registration() => Ok(Err(error)),
+            Err(_) => Ok(Err(refused)),
+        }
+    }
+
+    async fn forget_previous(
+        &self,
+        institution: InstitutionId,
+        registration: RegistrationId,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        if self.store.set_registration_renewed(&mut tx, institution, registration, self.clock.now()).await? {
+            tracing::info!("mail is renewed with the new credential of an app; the one before is deleted");
+        }
+        tx.commit().await
     }
 
     /// Applies a refusal to the mailbox, and to the next callers.

@@ -1,6 +1,7 @@
 //! The server: every side effect of Entrepost. `server/ARCHITECTURE.md` has the map and the order of the modules.
 
 pub mod access_tokens;
+pub mod app_credentials;
 pub mod clock;
 pub mod concurrency;
 pub mod config;

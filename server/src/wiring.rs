@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::access_tokens::Tokens;
+use crate::app_credentials::AppCredentials;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
@@ -78,8 +79,21 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);
     let tasks = tokio_util::task::TaskTracker::new();
-    let tokens = Tokens::new(store.clone(), Arc::clone(&vault), Arc::clone(&entra), clock.clone(), tasks.clone());
-    let tokens = Arc::new(tokens);
+    let app_credentials = Arc::new(AppCredentials::new(
+        store.clone(),
+        Arc::clone(&vault),
+        config.public_url.clone(),
+        config.microsoft.federation_audience.clone(),
+        clock.clone(),
+    ));
+    let tokens = Arc::new(Tokens::new(
+        store.clone(),
+        Arc::clone(&vault),
+        Arc::clone(&entra),
+        Arc::clone(&app_credentials),
+        clock.clone(),
+        tasks.clone(),
+    ));
     tokio::spawn(Arc::clone(&tokens).listen());
     let stop = tokio_util::sync::CancellationToken::new();
     let mailbox_sync = Arc::new(MailboxSync::new(mailbox_sync::Dependencies {
@@ -114,6 +128,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         vault,
         clock,
         entra,
+        app_credentials,
         tokens,
         outbox,
         mailbox_sync,

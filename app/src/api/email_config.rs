@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use super::request::Request;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GuideStep};
+use crate::model::{CREDENTIALS_PATH, EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GuideStep};
 
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
 pub async fn save_email_config(
@@ -14,6 +14,10 @@ pub async fn save_email_config(
     #[server(default)] client_id: String,
     #[server(default)] tenant_id: String,
     #[server(default)] client_secret: String,
+    #[server(default)] credential: String,
+    #[server(default)] secret_lifetime: String,
+    #[server(default)] secret_list: String,
+    #[server(default)] reminder_address: String,
     #[server(default)] secret_change: String,
     #[server(default)] secret_expires_on: String,
     #[server(default)] custom_from: String,
@@ -27,6 +31,10 @@ pub async fn save_email_config(
         client_id,
         tenant_id,
         client_secret,
+        credential,
+        secret_lifetime,
+        secret_list,
+        reminder_address,
         secret_change,
         secret_expires_on,
         custom_from,
@@ -46,6 +54,31 @@ pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Resu
         request.backend.email_config.verify_again(&request.administrator()?, confirm_disconnect == "yes").await
     };
     request.form(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
+}
+
+#[server(name = MakeCertificate, prefix = "/api", endpoint = "make_certificate")]
+pub async fn make_certificate() -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.email_config.make_certificate(&request.administrator()?).await };
+    request.notice(CREDENTIALS_PATH, FormName::EmailConfig, work).await
+}
+
+#[server(name = DropCertificate, prefix = "/api", endpoint = "drop_certificate")]
+pub async fn drop_certificate(id: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async {
+        let id = id.parse().map_err(|_| AppError::Malformed)?;
+        request.backend.email_config.drop_certificate(&request.administrator()?, id).await
+    };
+    request.notice(CREDENTIALS_PATH, FormName::EmailConfig, work).await
+}
+
+/// The old credential was deleted at Microsoft.
+#[server(name = ForgetSuperseded, prefix = "/api", endpoint = "forget_superseded")]
+pub async fn forget_superseded() -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.email_config.forget_superseded(&request.administrator()?).await };
+    request.notice(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
 }
 
 #[server(name = DiscardWaiting, prefix = "/api", endpoint = "discard_waiting")]

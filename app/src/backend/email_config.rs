@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{Administrator, ProviderRedirect, Result, SignedIn, Visitor};
-use crate::model::{EmailConfigForm, EmailConfigView, EmailState, Flash, GuideStep, MailboxId, Notice};
+use super::{Administrator, Institution, ProviderRedirect, Result, SignedIn, Visitor};
+use crate::model::{
+    CredentialsView, EmailConfigForm, EmailConfigView, EmailState, Flash, GuideStep, MailboxId, Notice, SigningKeyId,
+};
 
 #[derive(Debug, Clone, Default)]
 pub struct Home {
@@ -20,6 +22,16 @@ pub trait EmailConfig: Send + Sync {
     /// Checks unverified or waiting values again. `confirmed`: the administrator agreed that using
     /// waiting ones ends all connections.
     async fn verify_again(&self, admin: &Administrator, confirmed: bool) -> Result<Flash>;
+    async fn credentials(&self, admin: &Administrator) -> Result<CredentialsView>;
+    /// Makes a key and its certificate.
+    async fn make_certificate(&self, admin: &Administrator) -> Result<Notice>;
+    /// The file name and the certificate (PEM) to upload at Microsoft.
+    async fn certificate(&self, admin: &Administrator, id: SigningKeyId) -> Result<(String, String)>;
+    async fn drop_certificate(&self, admin: &Administrator, id: SigningKeyId) -> Result<Notice>;
+    /// The old credential was deleted at Microsoft.
+    async fn forget_superseded(&self, admin: &Administrator) -> Result<Notice>;
+    /// Public keys of an institution as an issuer, as a key set (RFC 7517).
+    async fn key_set(&self, institution: &Institution) -> Result<String>;
     async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice>;
     async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<()>;
     async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<()>;

@@ -25,6 +25,10 @@ pub enum AuditAction {
     ConfigurationSaved,
     RegistrationChanged,
     SecretReplaced,
+    /// Certificate or federated credential.
+    CredentialChanged,
+    CertificateMade,
+    CertificateRemoved,
     RegistrationRemoved,
     ConsentGranted,
     LinksExported,
@@ -57,6 +61,9 @@ impl AuditAction {
             Self::ConfigurationSaved => "Email configuration saved",
             Self::RegistrationChanged => "App registration changed",
             Self::SecretReplaced => "Client Secret replaced",
+            Self::CredentialChanged => "Credential changed",
+            Self::CertificateMade => "Certificate made",
+            Self::CertificateRemoved => "Certificate removed",
             Self::RegistrationRemoved => "App registration removed",
             Self::ConsentGranted => "Admin consent granted",
             Self::LinksExported => "Links downloaded",
@@ -84,6 +91,9 @@ impl AuditAction {
             Self::ConfigurationSaved
             | Self::RegistrationChanged
             | Self::SecretReplaced
+            | Self::CredentialChanged
+            | Self::CertificateMade
+            | Self::CertificateRemoved
             | Self::RegistrationRemoved
             | Self::ConsentGranted
             | Self::InstitutionAdded => AuditGroup::Configuration,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Diagnosis, Notice, Timestamp, Tone, in_days, people};
+use super::{CredentialKind, Diagnosis, Notice, Timestamp, Tone, in_days, people};
 
 /// From so many days before its expiry on, a secret is a warning.
 const EXPIRES_SOON_DAYS: i64 = 30;
@@ -16,6 +16,7 @@ pub enum EmailState {
         accepted_at: Timestamp,
         /// Until the secret expires. Negative: the date has passed, but Microsoft accepted the secret afterwards.
         days_left: Option<i64>,
+        credential: CredentialKind,
     },
     Stopped(Box<Stopped>),
 }
@@ -36,6 +37,7 @@ impl Stopped {
     pub fn field(&self) -> Option<&'static str> {
         match self.why.cause.as_str() {
             "secret_wrong" | "secret_expired" => Some("client_secret"),
+            "certificate_expired" | "client_assertion" | "federated_credential" => Some("credential-secret"),
             "client_unknown" | "ids_swapped" => Some("client_id"),
             "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => Some("tenant_id"),
             _ => None,
@@ -76,6 +78,15 @@ impl EmailState {
                 "Microsoft still accepts the Client Secret.",
                 "The date under Secret expires on has passed. Enter the date that Entra shows.",
             ),
+            Self::Works { days_left: Some(days), credential: CredentialKind::Certificate, .. }
+                if *days <= EXPIRES_SOON_DAYS =>
+            {
+                Notice::new(
+                    Tone::Warning,
+                    format!("The certificate expires {}.", in_days(*days)),
+                    "The next one is ready: download it and upload it in Entra. It is used as soon as Microsoft knows it.",
+                )
+            }
             Self::Works { days_left: Some(days), .. } if *days <= EXPIRES_SOON_DAYS => Notice::new(
                 Tone::Warning,
                 format!("The Client Secret expires {}.", in_days(*days)),

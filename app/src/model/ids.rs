@@ -35,3 +35,4 @@ id!(DeliveryId);
 id!(DraftId);
 id!(AttachmentId);
 id!(InvitationListId);
+id!(SigningKeyId);

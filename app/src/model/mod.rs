@@ -3,6 +3,7 @@
 mod address;
 mod attempt;
 mod audit;
+mod credential;
 mod diagnosis;
 mod email_state;
 mod flash;
@@ -24,13 +25,16 @@ pub use attempt::{
     AccountChoice, AttemptKind, AttemptSummary, AttemptView, CheckKind, CheckStatus, CheckView, Outcome, Stage,
 };
 pub use audit::{AuditAction, AuditGroup, AuditPage, AuditQuery, AuditRow};
+pub use credential::{
+    CertificateView, CredentialKind, CredentialUses, CredentialsView, FederationView, Superseded, read_secret_list,
+};
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
 pub use health::{CauseRow, MailCounts, MailHealth, MicrosoftChange, QueueHealth};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
-    SessionId, UserId,
+    SessionId, SigningKeyId, UserId,
 };
 pub use inbox::{
     FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailAction, MessageRef, ReplyKind, SEARCHED_HEADERS,
@@ -83,6 +87,7 @@ named!(
     Outcome,
     CheckKind,
     CheckStatus,
+    CredentialKind,
     FolderRole,
     DeliveryState,
     RecipientKind,

@@ -7,6 +7,13 @@ pub const LOGIN_PATH: &str = "/login";
 pub const ACCOUNT_PATH: &str = "/account/email";
 pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
+/// Certificates and the federated credential.
+pub const CREDENTIALS_PATH: &str = "/institution/config/general/email/credentials";
+/// A certificate to upload at Microsoft: the id follows.
+pub const CERTIFICATE_PATH: &str = "/institution/config/general/email/credentials/certificate";
+/// Entrepost as an issuer (OpenID Connect Discovery 1.0).
+pub const ISSUER_PATH: &str = "/.well-known/openid-configuration";
+pub const KEY_SET_PATH: &str = "/.well-known/jwks.json";
 pub const EMAIL_CONFIG_ATTEMPTS_PATH: &str = "/institution/config/general/email/attempts";
 pub const USERS_PATH: &str = "/institution/users";
 /// Leads to Microsoft.

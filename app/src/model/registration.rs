@@ -35,6 +35,12 @@ pub enum RegistrationError {
     SecretBlanks,
     #[error("Enter a date in the future, as Entra shows it under Expires.")]
     Expiry,
+    #[error("This is not the list that the command prints. Paste all of it, from the first [ to the last ].")]
+    SecretListUnreadable,
+    #[error(
+        "The list has no secret that begins like this one. Check that it is the list of this app, or enter the date."
+    )]
+    SecretNotListed,
 }
 
 /// A page of an app in the Entra portal of the global cloud.
@@ -150,25 +156,27 @@ impl SecretExpiry {
         time::Date::parse(&text, Self::FORMAT).map(|date| Some(Self(date))).map_err(|_| RegistrationError::Expiry)
     }
 
-    /// Expiry dates the portal offers for a new secret.
-    pub fn choices(now: super::Timestamp) -> Vec<(String, String)> {
-        let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
-            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
-            .date();
+    /// The day of a time (UTC).
+    pub fn of(at: super::Timestamp) -> Self {
+        let at = time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000));
+        Self(at.unwrap_or(time::OffsetDateTime::UNIX_EPOCH).date())
+    }
+
+    /// Lifetimes the portal offers for a new secret: days, the date from today, and a name.
+    pub fn choices(now: super::Timestamp) -> Vec<(String, String, String)> {
+        let today = Self::of(now).0;
         [(180, "180 days from today"), (365, "12 months from today"), (730, "24 months from today")]
             .into_iter()
             .filter_map(|(days, name)| {
-                Some((Self(today.checked_add(time::Duration::days(days))?).to_string(), name.to_owned()))
+                let date = Self(today.checked_add(time::Duration::days(days))?);
+                Some((days.to_string(), date.to_string(), name.to_owned()))
             })
             .collect()
     }
 
     /// Whole days from the day of `now` (UTC) to the day of expiry; negative when past.
     pub fn days_left(self, now: super::Timestamp) -> i64 {
-        let today = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000))
-            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
-            .date();
-        (self.0 - today).whole_days()
+        (self.0 - Self::of(now).0).whole_days()
     }
 }
 

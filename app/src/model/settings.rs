@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptSummary, EmailState, MailboxId, MailboxView, Timestamp};
+use super::{
+    AttemptSummary, CredentialKind, CredentialUses, EmailState, MailboxId, MailboxView, Superseded, Timestamp,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -32,6 +34,14 @@ pub struct EmailConfigForm {
     pub tenant_id: String,
     /// Client Secret as typed.
     pub client_secret: String,
+    /// `secret`, `certificate` or `federated`; empty keeps what is stored.
+    pub credential: String,
+    /// Days that a lifetime was chosen for, or `date`.
+    pub secret_lifetime: String,
+    /// Output of `az ad app credential list`, pasted.
+    pub secret_list: String,
+    /// Reminded besides administrators.
+    pub reminder_address: String,
     /// `remove` forgets the stored secret.
     pub secret_change: String,
     /// `YYYY-MM-DD` or empty.
@@ -50,9 +60,15 @@ pub struct EmailConfigForm {
 pub struct RegistrationView {
     pub client_id: String,
     pub tenant_id: String,
+    pub credential: CredentialKind,
+    /// Whether a secret is stored.
+    pub has_secret: bool,
     pub secret_stored_at: Timestamp,
-    /// `YYYY-MM-DD`.
+    /// `YYYY-MM-DD`: of the secret or the certificate.
     pub secret_expires_on: Option<String>,
+    pub uses: CredentialUses,
+    /// The credential before: to be deleted at Microsoft.
+    pub superseded: Option<Superseded>,
     /// When Microsoft last accepted the three values; `None` is `unverified`.
     pub verified_at: Option<Timestamp>,
 }
@@ -101,6 +117,8 @@ pub struct GuideStepView {
     pub step: GuideStep,
     pub done: bool,
     pub proven: bool,
+    /// When it was last ticked.
+    pub since: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,8 +136,13 @@ pub struct EmailConfigView {
     pub allow_other_address: bool,
     pub notifications: NotificationView,
     pub guide: Vec<GuideStepView>,
-    /// Expiry dates the portal offers for a new secret: value and name.
-    pub secret_lifetimes: Vec<(String, String)>,
+    /// Lifetimes the portal offers for a new secret: days, date and name.
+    pub secret_lifetimes: Vec<(String, String, String)>,
+    pub reminder_address: String,
+    /// Whether notifications can leave without this app.
+    pub has_relay: bool,
+    /// The credential before is kept until mail is renewed with the new one.
+    pub has_previous: bool,
     /// Whether the authority is the global cloud's.
     pub in_global_cloud: bool,
     /// Number of mailboxes here, and the PowerShell command that enables their protocols.
@@ -128,6 +151,7 @@ pub struct EmailConfigView {
     /// Whether the viewing administrator has connected a mailbox.
     pub own_mailbox_connected: bool,
     pub people_connected: i64,
+    pub now: Timestamp,
 }
 
 impl EmailConfigView {
@@ -141,7 +165,7 @@ impl EmailConfigView {
 
 impl EmailConfigForm {
     /// Values to show again after an error: all but the secret.
-    pub fn typed(&self) -> [(&'static str, &str); 8] {
+    pub fn typed(&self) -> [(&'static str, &str); 11] {
         [
             ("provider", &self.provider),
             ("client_id", &self.client_id),
@@ -151,6 +175,9 @@ impl EmailConfigForm {
             ("custom_from_address", &self.custom_from_address),
             ("allow_other_address", &self.allow_other_address),
             ("secret_change", &self.secret_change),
+            ("credential", &self.credential),
+            ("secret_lifetime", &self.secret_lifetime),
+            ("reminder_address", &self.reminder_address),
         ]
     }
 }

@@ -1,6 +1,6 @@
-//! The guide for the Entra portal, beside the form. Each step names who may do it; what Microsoft proves ticks itself.
+//! What is done in the Entra portal and the Exchange admin center. Each step names who may do it; what Microsoft proves ticks itself.
 
-use crate::api::email_config::{SetGuideSteps, StartConsent};
+use crate::api::email_config::StartConsent;
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
@@ -56,7 +56,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Application Developer or higher",
             view! {
                 <p>"Entra portal › App registrations › New registration. Name it " <strong>"Entrepost email"</strong> "."</p>
-                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste this address. Step 4 is then done, too."</p>
+                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste this address. The redirect URI below is then done, too."</p>
                 {copyable(&config.redirect_uri, "Copy redirect URI for the registration")}
                 <p>
                     "Take " <strong>"single tenant"</strong>
@@ -182,54 +182,29 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
     }
 }
 
-pub(super) fn guide(config: &EmailConfigView) -> AnyView {
-    let steps = config
-        .guide
-        .iter()
-        .map(|GuideStepView { step: guide_step, done, proven }| {
-            let (title, who, body) = step(*guide_step, config);
-            let by = match (*proven, *guide_step) {
-                (false, _) => format!("Who: {who}"),
-                // One person's own consent proves no more than that.
-                (true, GuideStep::Consent) => format!("Checked ✓ for at least one mailbox · Who: {who}"),
-                (true, _) => format!("Checked ✓ · Who: {who}"),
-            };
-            view! {
-                <li class="guide-step" class:done=*done data-step=guide_step.as_str()>
-                    <div class="guide-tick">
-                        <GuideTick
-                            step=guide_step.as_str().to_owned()
-                            done=*done
-                            settled=*proven && guide_step.is_settled_by_proof()
-                            label=format!("Done: {title}")
-                        />
-                    </div>
-                    <details class="guide-body" open=!*done || *guide_step == GuideStep::Consent>
-                        <summary>
-                            <h3>{title}</h3>
-                            <span class="quiet">{by}</span>
-                        </summary>
-                        {body}
-                    </details>
-                </li>
-            }
-        })
-        .collect_view();
+/// One step with its tick. `open`: its text is shown at once.
+pub(super) fn guide_step(config: &EmailConfigView, row: &GuideStepView, open: bool) -> AnyView {
+    let GuideStepView { step: guide_step, done, proven, .. } = row;
+    let (title, who, body) = step(*guide_step, config);
+    let by = match (*proven, *guide_step) {
+        (false, _) => format!("Who: {who}"),
+        // One person's own consent proves no more than that.
+        (true, GuideStep::Consent) => format!("Checked ✓ for at least one mailbox · Who: {who}"),
+        (true, _) => format!("Checked ✓ · Who: {who}"),
+    };
     view! {
-        <section class="sheet guide">
-            <h2>"In the Entra portal"</h2>
-            <p class="quiet">
-                "Seven steps, about ten minutes. Steps Microsoft confirms are ticked for you. "
-                <a href="https://entra.microsoft.com/" target="_blank" rel="noreferrer">
-                    "Open the Entra portal"
-                </a> " (national clouds have their own)."
-            </p>
-            <ol class="guide-steps">{steps}</ol>
-            // The ticks belong to this form by its id: a step's body may hold a form of its own.
-            <form id="guide-form" method="post" action=SetGuideSteps::PATH>
-                <button class="button without-script">"Remember the ticks"</button>
-            </form>
-        </section>
+        <li class="guide-step" class:done=*done data-step=guide_step.as_str()>
+            <div class="guide-tick">
+                <GuideTick step=guide_step.as_str().to_owned() done=*done settled=*proven && guide_step.is_settled_by_proof() label=format!("Done: {title}") />
+            </div>
+            <details class="guide-body" open=open>
+                <summary>
+                    <h3>{title}</h3>
+                    <span class="quiet">{by}</span>
+                </summary>
+                {body}
+            </details>
+        </li>
     }
     .into_any()
 }

@@ -67,7 +67,7 @@ async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>
         "response_types_supported": ["code"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
     }))
     .into_response()

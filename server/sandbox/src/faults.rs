@@ -37,6 +37,8 @@ pub enum Delivery {
 pub struct Faults {
     /// The client secret has expired (AADSTS7000222).
     pub secret_expired: bool,
+    /// A policy of the tenant forbids client secrets.
+    pub secrets_forbidden: bool,
     /// Authenticated SMTP is switched off (535 5.7.139).
     pub smtp_auth: SmtpAuthSwitch,
     /// IMAP is switched off: `BAD User is authenticated but not connected` at SELECT.

@@ -7,6 +7,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the stand-in is another world, with a clock and dice of its own")]
 
+mod assertion;
 mod entra;
 mod faults;
 mod html;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use faults::{Delivery, Faults, SmtpAuthSwitch};
-pub use world::{Account, App, Folder, Gate, Mail, World};
+pub use world::{Account, App, Federated, Folder, Gate, Mail, World};
 
 /// Addresses to listen on, and the data directory.
 #[derive(Debug, Clone)]

@@ -13,14 +13,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Shared;
+use crate::assertion::fingerprint;
 use crate::faults::Faults;
 use crate::html::{escape, page};
+use crate::world::Federated;
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(home))
         .route("/portal/faults", post(set_faults_form))
         .route("/portal/redirect-uris", post(add_redirect_uri))
+        .route("/portal/certificates", post(add_certificate))
+        .route("/portal/federated", post(add_federated))
         .route("/portal/revoke", post(revoke))
         .route("/portal/mail/{id}", get(mail))
         .route("/portal/mail/{id}/raw", get(raw))
@@ -58,6 +62,17 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     let world = shared.world();
     let app = &world.app;
     let row = |name: &str, value: &str| format!("<tr><th>{name}</th><td><code>{}</code></td></tr>", escape(value));
+    let item = |text: String| format!("<li><code>{}</code></li>", escape(&text));
+    let certificates: String = app
+        .certificates
+        .iter()
+        .map(|pem| item(format!("Certificate {}", fingerprint(pem).unwrap_or_default())))
+        .collect();
+    let federated: String = app
+        .federated
+        .iter()
+        .map(|known| item(format!("Issuer {}, subject {}, audience {}", known.issuer, known.subject, known.audience)))
+        .collect();
     let uris: String = app.redirect_uris.iter().map(|uri| format!("<li><code>{}</code></li>", escape(uri))).collect();
     let accounts: String = world
         .accounts
@@ -110,6 +125,10 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
          <section><h2>App registration</h2><table>{}{}{}{}{}</table></section>\
          <section><h2>Redirect URIs (Web)</h2><ul>{uris}</ul><form method=\"post\" action=\"/portal/redirect-uris\">\
          <label>Add a redirect URI<input name=\"uri\" type=\"url\" required></label><button>Add redirect URI</button></form></section>\
+         <section><h2>Certificates &amp; secrets</h2><ul>{certificates}{federated}</ul>\
+         <form method=\"post\" action=\"/portal/certificates\"><label>Upload a certificate (.cer, its text)<textarea name=\"pem\" rows=\"4\" required></textarea></label><button>Add certificate</button></form>\
+         <form method=\"post\" action=\"/portal/federated\"><label>Issuer<input name=\"issuer\" required></label><label>Subject<input name=\"subject\" required></label>\
+         <label>Audience<input name=\"audience\" required></label><button>Add federated credential</button></form></section>\
          <section><h2>Accounts</h2><table><tr><th>Name</th><th>Sign-in name</th><th>Addresses</th><th>Password</th></tr>{accounts}</table></section>\
          <section><h2>Faults</h2>{}</section><section><h2>Mail</h2><table><tr><th>Subject</th><th>From</th><th>Where</th></tr>{mails}</table></section>",
         row("Name", &app.name),
@@ -122,8 +141,9 @@ async fn home(State(shared): State<Arc<Shared>>) -> Response {
     page("Sandbox portal", false, &body).into_response()
 }
 
-const SWITCHES: [(&str, &str); 18] = [
+const SWITCHES: [(&str, &str); 19] = [
     ("secret_expired", "Client secret expired"),
+    ("secrets_forbidden", "Client secrets forbidden by a policy"),
     ("imap_disabled", "IMAP disabled"),
     ("consent_missing", "Admin consent missing"),
     ("wrong_account", "Another account signs in"),
@@ -241,6 +261,8 @@ async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
     let mut world = shared.world();
     world.faults = Faults::default();
     world.app.admin_consent = false;
+    world.app.certificates.clear();
+    world.app.federated.clear();
     world.browsers.clear();
     world.submissions.clear();
     world.accounts.iter_mut().for_each(|account| account.consented = false);
@@ -254,6 +276,28 @@ async fn new_client_id(State(shared): State<Arc<Shared>>) -> StatusCode {
     world.app.client_id = uuid::Uuid::new_v4();
     world.touch();
     StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Certificate {
+    pem: String,
+}
+
+async fn add_certificate(State(shared): State<Arc<Shared>>, Form(form): Form<Certificate>) -> Response {
+    if fingerprint(&form.pem).is_none() {
+        return (StatusCode::BAD_REQUEST, "This is no certificate.").into_response();
+    }
+    let mut world = shared.world();
+    world.app.certificates.push(form.pem);
+    world.touch();
+    Redirect::to("/").into_response()
+}
+
+async fn add_federated(State(shared): State<Arc<Shared>>, Form(form): Form<Federated>) -> Redirect {
+    let mut world = shared.world();
+    world.app.federated.push(form);
+    world.touch();
+    Redirect::to("/")
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::Shared;
+use crate::assertion;
+use crate::faults::Faults;
 use crate::world::{Access, Grant, World, now, random};
 
 const KEY_ID: &str = "sandbox-1";
@@ -57,6 +59,10 @@ pub(crate) struct TokenRequest {
     #[serde(default)]
     client_secret: String,
     #[serde(default)]
+    client_assertion: String,
+    #[serde(default)]
+    client_assertion_type: String,
+    #[serde(default)]
     scope: String,
     #[serde(default)]
     code: String,
@@ -76,7 +82,14 @@ pub(crate) async fn endpoint(
 ) -> Response {
     let faults = shared.faults();
     // Decided now, sent later: a lost response has still rotated the token.
-    let answer = answered(&shared, &tenant, &headers, request);
+    // Keys of issuers are fetched before the state is locked.
+    let asserted = if request.client_assertion.is_empty() {
+        None
+    } else {
+        let kind = &request.client_assertion_type;
+        Some(assertion::check(&shared, &request.client_id, kind, &request.client_assertion).await)
+    };
+    let answer = answered(&shared, &tenant, &headers, request, asserted);
     let slow = faults.slow_ms + faults.token_slow_ms;
     if slow > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(slow)).await;
@@ -87,7 +100,13 @@ pub(crate) async fn endpoint(
     answer
 }
 
-fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request: TokenRequest) -> Response {
+fn answered(
+    shared: &Arc<Shared>,
+    tenant: &str,
+    headers: &HeaderMap,
+    mut request: TokenRequest,
+    asserted: Option<Result<(), assertion::Refusal>>,
+) -> Response {
     let faults = shared.faults();
     let refuse = |status: u16, kind: &str, aadsts: u32, text: &str| {
         error(shared, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, aadsts, text)
@@ -117,24 +136,20 @@ fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request
     } else if request.client_id != world.app.client_id.to_string() {
         let text = format!("Application with identifier '{}' was not found in the directory.", request.client_id);
         Some((400, "unauthorized_client", 700_016, text))
+    } else if let Some(asserted) = asserted {
+        asserted.err().or_else(|| told_to_refuse(&faults, &request.grant_type))
+    } else if faults.secrets_forbidden {
+        let text = "Credential type not allowed as per assigned policy 'CredentialTypeNotAllowedAsPerAppPolicy'.";
+        Some((401, "invalid_client", 7_000_215, text.into()))
     } else if faults.secret_expired {
         Some((401, "invalid_client", 7_000_222, "The provided client secret keys for app are expired.".into()))
-    } else if request.client_secret != world.app.secret_value {
+    } else if request.client_secret != world.app.secret_value
+        && !(request.grant_type == "client_credentials" && world.app.spreading_secrets.contains(&request.client_secret))
+    {
         let text = "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.";
         Some((401, "invalid_client", 7_000_215, text.into()))
-    } else if faults.app_error != 0 && request.grant_type == "client_credentials" {
-        let kind = if faults.app_error == 7_000_229 { "unauthorized_client" } else { "told_to_refuse" };
-        Some((400, kind, faults.app_error, "The sandbox was told to refuse.".into()))
-    } else if faults.token_error != 0 && request.grant_type != "client_credentials" {
-        let kind = match faults.token_error {
-            50076 | 50079 | 53000 | 53003 | 65001 => "interaction_required",
-            50196 | 90055 => "temporarily_unavailable",
-            700_016 | 7_000_112 => "unauthorized_client",
-            _ => "invalid_grant",
-        };
-        Some((400, kind, faults.token_error, "The sandbox was told to refuse.".into()))
     } else {
-        None
+        told_to_refuse(&faults, &request.grant_type)
     };
     if let Some((status, kind, aadsts, text)) = refusal {
         drop(guard);
@@ -151,6 +166,21 @@ fn answered(shared: &Arc<Shared>, tenant: &str, headers: &HeaderMap, mut request
         Ok(body) => ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response(),
         Err((status, kind, aadsts, text)) => refuse(status, kind, aadsts, &text),
     }
+}
+
+/// The refusal that a fault asks for.
+fn told_to_refuse(faults: &Faults, grant_type: &str) -> Option<assertion::Refusal> {
+    let is_app = grant_type == "client_credentials";
+    let (kind, code) = match (is_app, faults.app_error, faults.token_error) {
+        (true, 7_000_229, _) => ("unauthorized_client", faults.app_error),
+        (true, 1.., _) => ("told_to_refuse", faults.app_error),
+        (false, _, code @ (50076 | 50079 | 53000 | 53003 | 65001)) => ("interaction_required", code),
+        (false, _, code @ (50196 | 90055)) => ("temporarily_unavailable", code),
+        (false, _, code @ (700_016 | 7_000_112)) => ("unauthorized_client", code),
+        (false, _, code @ 1..) => ("invalid_grant", code),
+        _ => return None,
+    };
+    Some((400, kind, code, "The sandbox was told to refuse.".into()))
 }
 
 #[derive(Deserialize)]

@@ -62,6 +62,22 @@ pub struct App {
     pub redirect_uris: Vec<String>,
     /// Whether an administrator consented for the organization.
     pub admin_consent: bool,
+    /// Uploaded certificates (PEM).
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    #[serde(default)]
+    pub federated: Vec<Federated>,
+    /// New secrets that are not known everywhere yet: only the app's own request takes them.
+    #[serde(default)]
+    pub spreading_secrets: Vec<String>,
+}
+
+/// A federated credential of the app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Federated {
+    pub issuer: String,
+    pub subject: String,
+    pub audience: String,
 }
 
 /// A user, or a shared mailbox that can't sign in.
@@ -234,6 +250,9 @@ pub struct World {
     /// Recipients by mailbox and day (days since the epoch), for the limit of 10,000.
     #[serde(skip)]
     pub sent_today: HashMap<String, (i64, usize)>,
+    /// How far the clock that checks assertions is ahead, in seconds: follows a test's.
+    #[serde(skip)]
+    pub clock_ahead: i64,
     #[serde(skip)]
     pub(crate) dirty: bool,
 }
@@ -289,6 +308,9 @@ impl World {
                 secret_value: format!("{}~{}", &random("")[..3], &random("")[..34]),
                 redirect_uris: Vec::new(),
                 admin_consent: false,
+                certificates: Vec::new(),
+                federated: Vec::new(),
+                spreading_secrets: Vec::new(),
             },
             accounts: vec![
                 admin,
@@ -318,6 +340,7 @@ impl World {
             messages_per_minute: messages_per_minute(),
             submissions: HashMap::new(),
             sent_today: HashMap::new(),
+            clock_ahead: 0,
             dirty: true,
         })
     }

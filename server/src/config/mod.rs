@@ -24,6 +24,8 @@ pub struct Microsoft {
     pub authority: Url,
     pub scopes: String,
     pub app_scope: String,
+    /// Audience of the tokens that Entrepost signs as an issuer.
+    pub federation_audience: String,
     pub smtp: ServerAddress,
     pub imap: ServerAddress,
 }
@@ -230,6 +232,7 @@ impl Config {
                 authority,
                 scopes: text("ENTREPOST_MICROSOFT_SCOPES", scopes),
                 app_scope: text("ENTREPOST_MICROSOFT_APP_SCOPE", "https://outlook.office365.com/.default"),
+                federation_audience: text("ENTREPOST_MICROSOFT_FEDERATION_AUDIENCE", "api://AzureADTokenExchange"),
                 smtp: source.parsed(
                     "ENTREPOST_MICROSOFT_SMTP",
                     "smtp.office365.com:587",

@@ -64,6 +64,14 @@ const AADSTS: &[(i64, &str)] = &[
     (90033, "authority_unavailable"),
     (70021, "federated_credential"),
     (70_022_204, "federated_credential"),
+    (700_211, "federated_credential"),
+    (700_212, "federated_credential"),
+    (700_213, "federated_credential"),
+    (7_002_137, "federated_credential"),
+    (7_002_138, "federated_credential"),
+    (50166, "issuer_unreachable"),
+    (501_661, "issuer_unreachable"),
+    (90061, "issuer_unreachable"),
     (700_027, "client_assertion"),
     (700_024, "client_assertion"),
 ];
@@ -83,7 +91,18 @@ const OAUTH: &[(&str, &str)] = &[
     ("server_error", "authority_unavailable"),
 ];
 
+/// Part of the description → cause, for policies of a tenant
+/// (<https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy>).
+const OAUTH_TEXTS: &[(&str, &str)] = &[
+    ("CredentialTypeNotAllowedAsPerAppPolicy", "credential_forbidden"),
+    ("CredentialInvalidLifetimeAsPerAppPolicy", "credential_forbidden"),
+];
+
 pub fn oauth_cause(error: &OAuthError) -> &'static str {
+    let text = error.error_description.as_deref().unwrap_or_default();
+    if let Some((_, cause)) = OAUTH_TEXTS.iter().find(|(part, _)| text.contains(part)) {
+        return cause;
+    }
     let by_number = error
         .codes()
         .into_iter()
@@ -263,7 +282,7 @@ mod tests {
         let named = AADSTS
             .iter()
             .map(|(_, cause)| cause)
-            .chain(OAUTH.iter().map(|(_, cause)| cause))
+            .chain(OAUTH.iter().chain(OAUTH_TEXTS).map(|(_, cause)| cause))
             .chain([SMTP_TEXTS, SMTP_CODES, BOUNCE_TEXTS, SENDER_CODES].into_iter().flatten().map(|(_, cause)| cause))
             .chain(SMTP_REPLIES.iter().map(|(_, cause)| cause))
             .chain(BOUNCES.iter().map(|(_, cause)| cause));
@@ -348,7 +367,8 @@ mod tests {
             (&[50173, 70008, 700_082], "grant_revoked"),
             (&[54005, 501_481, 700_005], "start_over"),
             (&[50196, 90055], "authority_throttled"),
-            (&[70021, 70_022_204], "federated_credential"),
+            (&[70021, 70_022_204, 700_211, 700_212, 700_213, 7_002_137, 7_002_138], "federated_credential"),
+            (&[50166, 501_661, 90061], "issuer_unreachable"),
             (&[700_027, 700_024], "client_assertion"),
         ] {
             for number in numbers {

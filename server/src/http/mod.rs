@@ -3,6 +3,7 @@
 mod audit;
 mod body_limit;
 pub mod connections;
+mod credentials;
 mod events;
 mod guard;
 mod mail;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 
 use app::backend::{Backend, Visitor};
 use app::model::{
-    ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, INVITE_PATH, MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH,
-    MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH,
+    ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, CERTIFICATE_PATH, INVITE_PATH, ISSUER_PATH, KEY_SET_PATH, MAIL_EVENTS_PATH,
+    MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH,
 };
 use axum::Router;
 use axum::extract::FromRef;
@@ -133,6 +134,9 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route(&format!("{INVITE_PATH}/{{list}}/links"), post(people::links))
         .route(MICROSOFT_SIGN_IN_PATH, get(microsoft::begin))
         .route(AUDIT_CSV_PATH, post(audit::csv))
+        .route(&format!("{CERTIFICATE_PATH}/{{id}}"), get(credentials::certificate))
+        .route(ISSUER_PATH, get(credentials::issuer))
+        .route(KEY_SET_PATH, get(credentials::key_set))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))
         .route(MESSAGE_ATTACHMENT_PATH, get(mail::download))
         .route(MESSAGE_RAW_PATH, get(mail::download))

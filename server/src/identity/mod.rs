@@ -4,6 +4,7 @@
 mod discovery;
 mod error;
 mod id_token;
+mod proof;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use crate::vault::Secret;
 pub use discovery::Discovery;
 pub use error::{IdentityError, OAuthError, describe};
 pub use id_token::{Expected, IdTokenError, IdentifyError, Identity, validate};
+pub use proof::Proof;
 
 /// Response limit in bytes.
 const MAX_ANSWER: usize = 512 * 1024;
@@ -56,7 +58,7 @@ pub struct Credentials {
     pub client_id: ClientId,
     /// Tenant ID, or a domain while it is being resolved.
     pub tenant: String,
-    pub secret: Secret,
+    pub proof: Proof,
 }
 
 pub struct Granted {
@@ -114,13 +116,17 @@ impl Entra {
         Ok(Self { http: builder.build()?, microsoft, clock, discovered: Mutex::default(), keys: Mutex::default() })
     }
 
-    /// Asks with client credentials whether the three values are right. It needs no user, and tests neither redirect URI nor permissions.
+    /// Asks with client credentials whether the app, its tenant and its proof are right. It needs no user, and tests neither redirect URI nor permissions.
     pub async fn probe(&self, credentials: &Credentials) -> Result<Arc<Discovery>, IdentityError> {
         let discovery = self.discover_fresh(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
-        let request = client.exchange_client_credentials().add_scope(Scope::new(self.microsoft.app_scope.clone()));
+        let mut request = client.exchange_client_credentials().add_scope(Scope::new(self.microsoft.app_scope.clone()));
+        let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
+        for (name, value) in &proof {
+            request = request.add_extra_param(*name, value.expose());
+        }
         let exchange = Exchange::new(&self.http);
-        request.request_async(&exchange).await.map_err(|error| exchange.explain(error, &[&credentials.secret]))?;
+        request.request_async(&exchange).await.map_err(|error| exchange.explain(error, &secrets(&proof, &[])))?;
         Ok(discovery)
     }
 
@@ -189,15 +195,19 @@ impl Entra {
     ) -> Result<Granted, IdentityError> {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(redirect_uri)?);
-        let request = client
+        let mut request = client
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
             .add_extra_param("scope", self.scopes(scopes));
+        let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
+        for (name, value) in &proof {
+            request = request.add_extra_param(*name, value.expose());
+        }
         let exchange = Exchange::new(&self.http);
         let answer = request
             .request_async(&exchange)
             .await
-            .map_err(|error| exchange.explain(error, &[&credentials.secret, code, verifier]))?;
+            .map_err(|error| exchange.explain(error, &secrets(&proof, &[code, verifier])))?;
         Ok(self.tokens(&answer))
     }
 
@@ -206,14 +216,18 @@ impl Entra {
         let discovery = self.discover(&credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
         let token = RefreshToken::new(refresh.expose().to_owned());
-        let request = client
+        let mut request = client
             .exchange_refresh_token(&token)
             .add_scopes(self.microsoft.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())));
+        let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
+        for (name, value) in &proof {
+            request = request.add_extra_param(*name, value.expose());
+        }
         let exchange = Exchange::new(&self.http);
         let answer = request
             .request_async(&exchange)
             .await
-            .map_err(|error| exchange.explain(error, &[&credentials.secret, refresh]))?;
+            .map_err(|error| exchange.explain(error, &secrets(&proof, &[refresh])))?;
         Ok(self.tokens(&answer))
     }
 
@@ -235,7 +249,6 @@ impl Entra {
     ) -> Result<OAuthClient<EndpointSet, EndpointSet>, IdentityError> {
         let broken = |_| IdentityError::protocol("discovery", "an endpoint is no URL");
         Ok(OAuthClient::<EndpointNotSet, EndpointNotSet>::new(oauth2::ClientId::new(credentials.client_id.to_string()))
-            .set_client_secret(oauth2::ClientSecret::new(credentials.secret.expose().to_owned()))
             .set_auth_type(AuthType::RequestBody)
             .set_auth_uri(AuthUrl::new(discovery.authorization_endpoint.to_string()).map_err(broken)?)
             .set_token_uri(TokenUrl::new(discovery.token_endpoint.to_string()).map_err(broken)?))
@@ -251,6 +264,12 @@ impl Entra {
             id_token: answer.extra_fields().id_token.clone().map(Secret::new),
         }
     }
+}
+
+/// What an answer must not echo.
+fn secrets<'a>(proof: &'a [(&'static str, Secret)], more: &[&'a Secret]) -> Vec<&'a Secret> {
+    let of_proof = proof.iter().filter(|(name, _)| *name != "client_assertion_type").map(|(_, value)| value);
+    of_proof.chain(more.iter().copied()).collect()
 }
 
 fn redirect(uri: &str) -> Result<RedirectUrl, IdentityError> {

@@ -1,7 +1,7 @@
 //! Whether email of an institution works: one value for every page and alert.
 
 use app::backend::{Result, SignedIn};
-use app::model::{EmailState, InstitutionId, Provider, SecretExpiry, Stopped, Timestamp};
+use app::model::{CredentialKind, EmailState, InstitutionId, Provider, SecretExpiry, Stopped, Timestamp};
 
 use super::Services;
 use crate::diagnosis::{Fault, Reader};
@@ -15,7 +15,7 @@ pub(super) enum Found {
     Works {
         accepted_at: Timestamp,
         days_left: Option<i64>,
-        secret_expires_on: Option<String>,
+        registration: Registration,
     },
     /// `asked`: Microsoft refused. Otherwise only the date of the secret has passed.
     Stopped {
@@ -55,7 +55,12 @@ impl Services {
         let now = self.clock.now();
         if is_past(&registration, now) {
             let date = registration.secret_expires_on.clone().unwrap_or_default();
-            let fault = Fault::new("secret_expired", now, &[("Secret expires on", date)]);
+            let cause = if registration.credential == CredentialKind::Certificate {
+                "certificate_expired"
+            } else {
+                "secret_expired"
+            };
+            let fault = Fault::new(cause, now, &[("Expires on", date)]);
             return Ok(Found::Stopped { fault, registration, asked: false });
         }
         Ok(match registration.verified_at {
@@ -63,7 +68,7 @@ impl Services {
             Some(accepted_at) => Found::Works {
                 accepted_at,
                 days_left: expiry(&registration).map(|date| date.days_left(now)),
-                secret_expires_on: registration.secret_expires_on,
+                registration,
             },
         })
     }
@@ -74,7 +79,9 @@ impl Services {
         Ok(match self.find_email_state(institution).await? {
             Found::NotSetUp => EmailState::NotSetUp,
             Found::Unchecked => EmailState::Unchecked,
-            Found::Works { accepted_at, days_left, .. } => EmailState::Works { accepted_at, days_left },
+            Found::Works { accepted_at, days_left, registration } => {
+                EmailState::Works { accepted_at, days_left, credential: registration.credential }
+            }
             Found::Stopped { fault, registration, .. } => {
                 let reader = self.reader_of_registration(user, &registration).await?;
                 EmailState::Stopped(Box::new(Stopped {
@@ -114,7 +121,7 @@ impl Services {
         registration: &Registration,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let credentials = match self.tokens.credentials(registration) {
+        let credentials = match self.tokens.credentials(institution, registration).await {
             Ok(credentials) => credentials,
             Err(error) => {
                 tracing::error!("cannot open the secret of a registration: {error}");

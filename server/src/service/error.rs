@@ -5,6 +5,7 @@ use app::error::AppError;
 
 use super::{Handle, Services};
 use crate::access_tokens::TokenError;
+use crate::app_credentials::CredentialError;
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
@@ -24,6 +25,16 @@ impl From<StoreError> for BackendError {
 impl From<VaultError> for BackendError {
     fn from(error: VaultError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<CredentialError> for BackendError {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Store(error) => error.into(),
+            CredentialError::Vault(error) => error.into(),
+            other => Self::internal(other),
+        }
     }
 }
 

@@ -37,6 +37,7 @@ use app::error::AppError;
 use app::model::{DraftId, EmailAddress, FieldError, REDIRECT_PATH, Role};
 
 use crate::access_tokens::Tokens;
+use crate::app_credentials::AppCredentials;
 use crate::clock::Clock;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::concurrency::window_counters::WindowCounters;
@@ -65,6 +66,7 @@ pub struct Services {
     /// Time and randomness.
     pub clock: Clock,
     pub entra: Arc<Entra>,
+    pub app_credentials: Arc<AppCredentials>,
     pub tokens: Arc<Tokens>,
     pub outbox: Arc<Outbox>,
     pub mailbox_sync: Arc<MailboxSync>,

@@ -2,7 +2,10 @@
 
 use crate::diagnosis::Fault;
 use crate::store::sql::{changed, columns, execute, fetch_all, fetch_optional, select};
-use app::model::{ClientId, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId, TenantId, Timestamp};
+use app::model::{
+    ClientId, CredentialKind, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId, SigningKeyId, Superseded,
+    TenantId, Timestamp,
+};
 
 use super::{Result, Store, Tx};
 
@@ -18,6 +21,8 @@ pub struct EmailSettings {
     pub notification_problem: Option<String>,
     /// Users may connect an address other than their account's.
     pub allow_other_address: bool,
+    /// Reminded besides administrators; may be empty.
+    pub reminder_address: String,
 }
 
 impl Default for EmailSettings {
@@ -29,6 +34,7 @@ impl Default for EmailSettings {
             notification_mailbox: None,
             notification_problem: None,
             allow_other_address: false,
+            reminder_address: String::new(),
         }
     }
 }
@@ -38,6 +44,8 @@ pub enum Slot {
     Current,
     /// Waits until Microsoft accepts it.
     Waiting,
+    /// The credential before: kept until mail was renewed with the new one.
+    Previous,
 }
 
 impl Slot {
@@ -45,21 +53,61 @@ impl Slot {
         match self {
             Self::Current => "current",
             Self::Waiting => "waiting",
+            Self::Previous => "previous",
         }
     }
 }
 
-/// An app registration with its sealed secret.
+/// An app registration with its credential.
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub id: RegistrationId,
     pub client_id: ClientId,
     pub tenant_id: TenantId,
+    pub credential: CredentialKind,
+    /// Empty without a secret.
     pub secret_sealed: String,
     pub secret_stored_at: Timestamp,
-    /// `YYYY-MM-DD`.
+    /// `YYYY-MM-DD`: of the secret or the certificate.
     pub secret_expires_on: Option<String>,
+    /// Secret ID at Microsoft, if known.
+    pub secret_id: Option<String>,
+    /// Another one for each credential; of a certificate that of its key.
+    pub credential_id: Option<SigningKeyId>,
+    /// When Microsoft last accepted the app's own request.
     pub verified_at: Option<Timestamp>,
+    /// When a person's sign-in was first completed with this credential.
+    pub signed_in_at: Option<Timestamp>,
+    /// When a mailbox was first renewed with this credential.
+    pub renewed_at: Option<Timestamp>,
+    /// The credential before, which nothing needs any more.
+    pub superseded: Option<Superseded>,
+}
+
+impl Registration {
+    /// An unverified registration with the values, without a credential yet.
+    pub fn new(id: RegistrationId, client_id: ClientId, tenant_id: TenantId, now: Timestamp) -> Self {
+        Self {
+            id,
+            client_id,
+            tenant_id,
+            credential: CredentialKind::Secret,
+            secret_sealed: String::new(),
+            secret_stored_at: now,
+            secret_expires_on: None,
+            secret_id: None,
+            credential_id: None,
+            verified_at: None,
+            signed_in_at: None,
+            renewed_at: None,
+            superseded: None,
+        }
+    }
+
+    /// Whether both are the same app in the same tenant.
+    pub fn is_same_app(&self, other: &Self) -> bool {
+        self.client_id == other.client_id && self.tenant_id == other.tenant_id
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,12 +115,14 @@ pub struct GuideRow {
     pub step: GuideStep,
     pub done: bool,
     pub proven: bool,
+    pub updated_at: Timestamp,
 }
 
 columns!(EmailSettings: provider, custom_from, custom_from_address, notification_mailbox = "notification_mailbox_id",
-    notification_problem, allow_other_address);
-columns!(Registration: id, client_id, tenant_id, secret_sealed, secret_stored_at, secret_expires_on, verified_at);
-columns!(GuideRow: step, done, proven);
+    notification_problem, allow_other_address, reminder_address);
+columns!(Registration: id, client_id, tenant_id, credential, secret_sealed, secret_stored_at, secret_expires_on, secret_id,
+    credential_id, verified_at, signed_in_at, renewed_at, superseded);
+columns!(GuideRow: step, done, proven, updated_at);
 
 impl Store {
     /// The settings; the defaults if none were saved.
@@ -93,11 +143,13 @@ impl Store {
     ) -> Result<()> {
         execute!(&mut **tx,
             "INSERT INTO email_settings (institution_id, provider, custom_from, custom_from_address, notification_mailbox_id,
-               notification_problem, allow_other_address, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+               notification_problem, allow_other_address, reminder_address, updated_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (institution_id) DO UPDATE SET provider = $2, custom_from = $3, custom_from_address = $4,
-               notification_mailbox_id = $5, notification_problem = $6, allow_other_address = $7, updated_at = $8";
+               notification_mailbox_id = $5, notification_problem = $6, allow_other_address = $7, reminder_address = $8,
+               updated_at = $9";
             institution, new.provider, new.custom_from, new.custom_from_address, new.notification_mailbox,
-            new.notification_problem, new.allow_other_address, now
+            new.notification_problem, new.allow_other_address, new.reminder_address, now
         )
     }
 
@@ -220,10 +272,94 @@ impl Store {
     ) -> Result<()> {
         self.drop_registration(tx, institution, slot).await?;
         execute!(&mut **tx,
-            "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, secret_sealed, secret_stored_at,
-               secret_expires_on, verified_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-            new.id, institution, slot, new.client_id, new.tenant_id, new.secret_sealed, new.secret_stored_at,
-            new.secret_expires_on, new.verified_at, now
+            "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, credential, secret_sealed,
+               secret_stored_at, secret_expires_on, secret_id, credential_id, verified_at, signed_in_at, renewed_at, superseded,
+               updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+            new.id, institution, slot, new.client_id, new.tenant_id, new.credential, new.secret_sealed,
+            new.secret_stored_at, new.secret_expires_on, new.secret_id, new.credential_id, new.verified_at, new.signed_in_at,
+            new.renewed_at, new.superseded, now
+        )
+    }
+
+    pub async fn registration_within(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        slot: Slot,
+    ) -> Result<Option<Registration>> {
+        fetch_optional!(&mut **tx,
+            select::<Registration>("FROM app_registrations WHERE institution_id = $1 AND slot = $2");
+            institution, slot
+        )
+    }
+
+    /// Keeps the registration in use as the one before, unless it has renewed nothing yet and that one has.
+    pub async fn keep_as_previous(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        current: &Registration,
+    ) -> Result<()> {
+        if current.renewed_at.is_none() && self.registration_within(tx, institution, Slot::Previous).await?.is_some() {
+            return Ok(());
+        }
+        self.drop_registration(tx, institution, Slot::Previous).await?;
+        execute!(&mut **tx,
+            "UPDATE app_registrations SET slot = 'previous', problem = NULL WHERE institution_id = $1 AND slot = 'current'";
+            institution
+        )
+    }
+
+    /// Microsoft completed a person's sign-in with the credential in use.
+    pub async fn set_registration_signed_in(
+        &self,
+        institution: InstitutionId,
+        registration: RegistrationId,
+        now: Timestamp,
+    ) -> Result<()> {
+        execute!(&self.writes,
+            "UPDATE app_registrations SET problem = NULL, signed_in_at = COALESCE(signed_in_at, $1)
+             WHERE institution_id = $2 AND id = $3";
+            now, institution, registration
+        )
+    }
+
+    /// Microsoft renewed a mailbox with the credential in use: forgets the one before. `false`: it had done so already, or is not in
+    /// use any more.
+    pub async fn set_registration_renewed(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        registration: RegistrationId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let first = changed!(&mut **tx,
+            "UPDATE app_registrations SET renewed_at = $1 WHERE institution_id = $2 AND id = $3 AND slot = 'current'
+             AND renewed_at IS NULL";
+            now, institution, registration
+        )? > 0;
+        if !first {
+            return Ok(false);
+        }
+        let previous = self.registration_within(tx, institution, Slot::Previous).await?;
+        let Some(previous) = previous else { return Ok(false) };
+        let superseded = Superseded {
+            credential: previous.credential,
+            stored_at: previous.secret_stored_at,
+            expires_on: previous.secret_expires_on,
+            secret_id: previous.secret_id,
+        };
+        execute!(&mut **tx,
+            "UPDATE app_registrations SET superseded = $1 WHERE institution_id = $2 AND id = $3";
+            superseded, institution, registration
+        )?;
+        self.drop_registration(tx, institution, Slot::Previous).await?;
+        Ok(true)
+    }
+
+    pub async fn forget_superseded(&self, tx: &mut Tx, institution: InstitutionId) -> Result<()> {
+        execute!(&mut **tx,
+            "UPDATE app_registrations SET superseded = NULL WHERE institution_id = $1 AND slot = 'current'"; institution
         )
     }
 
@@ -240,12 +376,12 @@ impl Store {
         execute!(&mut **tx, "DELETE FROM guide_steps WHERE institution_id = $1 AND proven = 1"; institution)
     }
 
-    pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow, now: Timestamp) -> Result<()> {
+    pub async fn put_guide_step(&self, institution: InstitutionId, row: GuideRow) -> Result<()> {
         execute!(&self.writes,
             "INSERT INTO guide_steps (institution_id, step, done, proven, updated_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (institution_id, step) DO UPDATE SET done = $3, updated_at = $5,
                proven = CASE WHEN $4 = 1 THEN 1 ELSE guide_steps.proven END";
-            institution, row.step, row.done, row.proven, now
+            institution, row.step, row.done, row.proven, row.updated_at
         )
     }
 }

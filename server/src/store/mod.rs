@@ -20,6 +20,7 @@ mod people;
 mod people_list;
 mod quotas;
 mod sessions;
+mod signing_keys;
 mod sql;
 mod transaction;
 mod writer;
@@ -49,6 +50,7 @@ pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use people_list::ListedUser;
 pub use quotas::Queued;
 pub use sessions::SessionRow;
+pub use signing_keys::{KeyPurpose, SigningKey};
 pub use transaction::Tx;
 
 #[derive(Debug, thiserror::Error)]
@@ -199,8 +201,9 @@ impl Store {
 }
 
 /// All sealed columns, with their tables.
-const SEALED: [(&str, &str); 10] = [
+const SEALED: [(&str, &str); 11] = [
     ("audit_ends", "sealed"),
+    ("signing_keys", "key_sealed"),
     ("app_registrations", "secret_sealed"),
     ("mailboxes", "refresh_token_sealed"),
     ("attempts", "verifier_sealed"),

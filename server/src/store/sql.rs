@@ -3,9 +3,10 @@
 //! sqlx derives rows only of types that decode themselves. Ids and names belong to `app`, and optional ones are foreign types.
 
 use app::model::{
-    AttachmentId, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, ClientId, DeliveryId, DeliveryState,
-    DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId, MailboxState, Outcome,
-    Provider, RecipientKind, RecipientState, RegistrationId, Role, SessionId, Stage, TenantId, Timestamp, UserId,
+    AttachmentId, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, ClientId, CredentialKind, DeliveryId,
+    DeliveryState, DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId,
+    MailboxState, Outcome, Provider, RecipientKind, RecipientState, RegistrationId, Role, SessionId, SigningKeyId,
+    Stage, Superseded, TenantId, Timestamp, UserId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Decode, Row, Type};
@@ -199,7 +200,7 @@ macro_rules! ids {
 }
 ids!(
     InvitationListId AttachmentId AttemptId ClientId TenantId DeliveryId DraftId InstitutionId MailboxId RegistrationId SessionId
-    UserId
+    SigningKeyId UserId
 );
 
 impl Value for Uuid {
@@ -233,7 +234,7 @@ macro_rules! named {
     )*};
 }
 named!(
-    AuditAction AttemptKind CheckKind CheckStatus DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
+    AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
     RecipientKind RecipientState Role Stage
 );
 
@@ -256,6 +257,13 @@ impl Value for super::Slot {
     }
 }
 
+impl Value for super::KeyPurpose {
+    type Sql<'a> = &'static str;
+    fn sql(&self) -> &'static str {
+        self.as_str()
+    }
+}
+
 impl Value for Timestamp {
     type Sql<'a> = i64;
     fn sql(&self) -> i64 {
@@ -267,6 +275,20 @@ impl Value for Fault {
     type Sql<'a> = String;
     fn sql(&self) -> String {
         self.to_json()
+    }
+}
+
+impl Value for Superseded {
+    type Sql<'a> = String;
+    fn sql(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Column for Superseded {
+    type Sql = String;
+    fn read(text: String) -> Result<Self> {
+        serde_json::from_str(&text).map_err(|_| StoreError::Value { kind: "Superseded", value: text })
     }
 }
 

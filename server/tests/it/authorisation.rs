@@ -54,6 +54,7 @@ async fn every_page() {
         ("/login", [Open, Home, Home, Open]),
         ("/invitation/x", [Missing, Missing, Missing, Missing]),
         ("/institution/config/general/email", [Login, Forbidden, Open, Login]),
+        ("/institution/config/general/email/credentials", [Login, Forbidden, Open, Login]),
         (&notification, [Login, Missing, Open, Login]),
         ("/institution/audit", [Login, Forbidden, Open, Login]),
         ("/institution/mail-health", [Login, Forbidden, Open, Login]),
@@ -74,6 +75,9 @@ async fn every_page() {
         ("/web/home/emails/msexchangeonlineoauth", [Refused(401), Refused(400), Refused(400), Refused(401)]),
         ("/no/such/page", [Missing, Missing, Missing, Missing]),
         ("/healthz", [Open, Open, Open, Open]),
+        // Microsoft asks without a session.
+        ("/.well-known/openid-configuration", [Open, Open, Open, Open]),
+        ("/.well-known/jwks.json", [Open, Open, Open, Open]),
     ];
     let routes = leptos_axum::generate_route_list(app::App);
     for route in &routes {
@@ -197,6 +201,9 @@ async fn every_server_function() {
         ("save_email_config", May::Administrators, vec![("provider", "bad")]),
         ("verify_again", May::Administrators, vec![]),
         ("discard_waiting", May::Administrators, vec![]),
+        ("make_certificate", May::Administrators, vec![]),
+        ("drop_certificate", May::Administrators, vec![("id", id)]),
+        ("forget_superseded", May::Administrators, vec![]),
         ("set_guide_step", May::Administrators, vec![("step", "ids"), ("done", "true")]),
         ("set_guide_steps", May::Administrators, vec![]),
         ("start_consent", May::Administrators, vec![]),

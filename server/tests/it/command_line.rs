@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::common::Database;
 use app::model::{InstitutionId, RegistrationId, Role, TenantId, Timestamp};
-use server::access_tokens::secret_place;
+use server::app_credentials::secret_place;
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::store::{InstitutionRow, Registration, Slot};
@@ -170,15 +170,9 @@ async fn a_rotated_key_seals_everything_anew() {
     let services = open().await;
     let old = services.vault.key_id().to_owned();
     let row = InstitutionRow { id: InstitutionId(services.clock.uuid()), slug: "north".into(), name: "North".into() };
-    let mut registration = Registration {
-        id: RegistrationId(services.clock.uuid()),
-        client_id: app::model::ClientId::parse("0f8fad5b-d9cb-469f-a165-70867728950e").unwrap(),
-        tenant_id: TenantId(services.clock.uuid()),
-        secret_sealed: String::new(),
-        secret_stored_at: Timestamp(1),
-        secret_expires_on: None,
-        verified_at: None,
-    };
+    let client = app::model::ClientId::parse("0f8fad5b-d9cb-469f-a165-70867728950e").unwrap();
+    let (id, tenant) = (RegistrationId(services.clock.uuid()), TenantId(services.clock.uuid()));
+    let mut registration = Registration::new(id, client, tenant, Timestamp(1));
     registration.secret_sealed =
         services.vault.seal(&secret_place(&registration), &Secret::new("a secret".into())).unwrap();
     let mut tx = services.store.begin().await.unwrap();

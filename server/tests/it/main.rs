@@ -9,6 +9,7 @@ mod authorisation;
 mod command_line;
 mod connections;
 mod crash;
+mod credentials;
 mod data_start;
 mod disk;
 mod dovecot;

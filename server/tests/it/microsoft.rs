@@ -3,7 +3,7 @@
 use app::model::{AuditAction, AuditQuery, MailboxState};
 use server::store::MailboxKey;
 
-use crate::common::{Browser, Database, World, location};
+use crate::common::{Browser, Database, World, complete, connects_with_a_password, location};
 
 const USER: &str = "user@demo.example";
 
@@ -14,15 +14,6 @@ async fn press(browser: &Browser, world: &World, fields: &[(&str, &str)]) -> Str
         return location(&browser.get(&world.url("demo", &format!("/login/microsoft?{query}"))).await);
     }
     location(&browser.post(&world.url("demo", "/api/sign_in_with_microsoft"), fields).await)
-}
-
-/// Hands Microsoft's answer over; returns the next page.
-async fn complete(browser: &Browser, world: &World, slug: &str, back: &str) -> String {
-    let back = url::Url::parse(back).unwrap();
-    let mut fields: Vec<(String, String)> = back.query_pairs().into_owned().collect();
-    fields.push(("plain".into(), "1".into()));
-    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    location(&browser.post(&world.url(slug, "/api/complete_sign_in"), &fields).await)
 }
 
 /// The whole way.
@@ -51,17 +42,6 @@ async fn world(database: &Database) -> World {
     // Stores the registration.
     world.newcomer("registrar@demo.example").await;
     world
-}
-
-/// Connects the person's own mailbox with a password session, as people did before.
-async fn connects_with_a_password(world: &World, address: &str) {
-    let browser = Browser::new(world);
-    browser.sign_in(world, "demo", address).await;
-    let fields = [("email", address)];
-    let authorize = location(&browser.post(&world.url("demo", "/api/configure_and_test"), &fields).await);
-    let back = browser.at_microsoft(world, &authorize, address).await;
-    let attempt = complete(&browser, world, "demo", &back).await;
-    world.until(async || said(&browser, world, &attempt).await.contains("data-stage=\"finished\"")).await;
 }
 
 async fn invitation(world: &World, address: &str) -> String {

@@ -158,13 +158,14 @@ fn what_people_see_is_plain_english() {
 }
 
 /// Layers of the server, from the top. A module uses its own layer and those below.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["demo"],
     &["wiring"],
     &["http"],
     &["service"],
     &["outbox", "mailbox_sync"],
     &["access_tokens"],
+    &["app_credentials"],
     &["store"],
     &["diagnosis"],
     &["identity", "mail"],

@@ -231,14 +231,11 @@ async fn settings_and_registrations_are_replaced_whole() {
             allow_other_address: true,
             ..EmailSettings::default()
         };
+        let (client_id, tenant_id) = (ClientId(seed.clock.uuid()), TenantId(seed.clock.uuid()));
         let registration = Registration {
-            id: RegistrationId(seed.clock.uuid()),
-            client_id: ClientId(seed.clock.uuid()),
-            tenant_id: TenantId(seed.clock.uuid()),
             secret_sealed: "sealed".into(),
-            secret_stored_at: NOW,
             secret_expires_on: Some("2030-01-01".into()),
-            verified_at: None,
+            ..Registration::new(RegistrationId(seed.clock.uuid()), client_id, tenant_id, NOW)
         };
         for _ in 0..2 {
             let mut tx = seed.store.begin().await.unwrap();

@@ -39,6 +39,47 @@ pub(super) static CAUSES: &[Cause] = &[
         ],
     ),
     cause(
+        "certificate_expired",
+        "The certificate has expired.",
+        "Your institution's access to Microsoft has expired. No one can connect until it's renewed; your sign-in isn't the problem.",
+        "A new one takes effect as soon as Microsoft knows it. No one has to sign in again.",
+        Administrator,
+        TestAgain,
+        &[
+            say(
+                "In Entrepost open Credentials, make a new certificate if there is none that is newer, and download it.",
+            ),
+            link("Upload it on that page of your app:", "{portal_secrets}"),
+            say("Then press Check again, or Save."),
+        ],
+    ),
+    cause(
+        "credential_forbidden",
+        "A policy of the tenant forbids this credential.",
+        "A policy of your institution at Microsoft forbids the way in which Entrepost proves itself.",
+        "An app management policy forbids client secrets, or secrets that live this long.",
+        Administrator,
+        TestAgain,
+        &[
+            say("Use a certificate or a federated credential instead: both are under Credentials, and need no secret."),
+            say("Or have the policy changed: Entra ID › Enterprise apps › Application policies."),
+        ],
+    ),
+    cause(
+        "issuer_unreachable",
+        "Microsoft can't fetch this server's keys.",
+        "Microsoft can't reach this server to check its signature.",
+        "For a federated credential Microsoft fetches /.well-known/openid-configuration and the key set from this server's public address. It got no usable answer.",
+        Administrator,
+        TestAgain,
+        &[
+            say(
+                "Open both addresses from outside your network: they must answer with JSON, by https, without a redirect, a sign-in page of a firewall or a country block in between.",
+            ),
+            say("Until that works, choose the certificate or the Client Secret in Entrepost and save."),
+        ],
+    ),
+    cause(
         "client_unknown",
         "The Client ID is not known in this tenant.",
         "Microsoft can't find the app that your institution registered.",

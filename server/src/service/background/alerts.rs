@@ -1,7 +1,7 @@
 //! Alerts: emails to administrators about what they must fix, once per incident.
 
 use app::backend::Institution;
-use app::model::{EMAIL_CONFIG_PATH, MailboxState, Role, in_days};
+use app::model::{CREDENTIALS_PATH, CredentialKind, EMAIL_CONFIG_PATH, MailboxState, Role, in_days};
 
 use crate::diagnosis::Reader;
 use crate::service::Services;
@@ -15,6 +15,8 @@ struct Alert {
     incident: String,
     subject: String,
     text: String,
+    /// Also for the named address.
+    concerns_all: bool,
 }
 
 impl Services {
@@ -53,6 +55,7 @@ impl Services {
                         "Microsoft ended the connection of {}. Its owner has to press Sign in again: {url}/account/email\n\nIts waiting messages stay queued. All users: {url}/institution/users\n",
                         mailbox.address
                     ),
+                    concerns_all: false,
                 });
             }
         }
@@ -78,16 +81,28 @@ impl Services {
                         "{} {}\n\nNo one at your institution can send or receive until this is fixed: {url}{EMAIL_CONFIG_PATH}\n\nWaiting messages stay queued and are sent automatically afterwards.\n",
                         diagnosis.title, diagnosis.summary
                     ),
+                    concerns_all: true,
                 });
             }
-            Found::Works { days_left: Some(days), secret_expires_on: Some(date), .. } if days >= 0 => {
+            Found::Works { days_left: Some(days), registration, .. } if days >= 0 => {
+                let date = registration.secret_expires_on.unwrap_or_default();
+                let what = registration.credential.name();
                 if let Some(reminder) = REMIND_DAYS.into_iter().filter(|reminder| days <= *reminder).min() {
+                    let to_do = match registration.credential {
+                        CredentialKind::Certificate => format!(
+                            "The next certificate is ready: download it and upload it in the Entra portal. It is used as soon as Microsoft knows it: {url}{CREDENTIALS_PATH}"
+                        ),
+                        _ => format!(
+                            "Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect immediately for everyone"
+                        ),
+                    };
                     alerts.push(Alert {
                         incident: format!("expires {date} {reminder}"),
-                        subject: format!("The Client Secret expires {}", in_days(days)),
+                        subject: format!("The {what} expires {}", in_days(days)),
                         text: format!(
-                            "It expires on {date}. When it expires, mail stops. Create a new one in the Entra portal and paste its Value: {url}{EMAIL_CONFIG_PATH}\n\nIt takes effect immediately for everyone. No one has to sign in again.\n"
+                            "It expires on {date}. When it expires, mail stops. {to_do}. No one has to sign in again.\n"
                         ),
+                        concerns_all: true,
                     });
                 }
             }
@@ -103,11 +118,15 @@ impl Services {
             return Ok(());
         }
         let text = format!("Hello,\n\n{}", alert.text);
-        for user in self.store.users(institution.id).await? {
-            if user.role != Role::Administrator || user.disabled_at.is_some() {
-                continue;
-            }
-            match self.notification(institution, &user.address, &alert.subject, &text) {
+        let users = self.store.users(institution.id).await?;
+        let administrators = users.iter().filter(|user| user.role == Role::Administrator && user.disabled_at.is_none());
+        let mut to: Vec<&str> = administrators.map(|user| user.address.as_str()).collect();
+        let named = self.store.email_settings(institution.id).await?.reminder_address;
+        if alert.concerns_all && !named.is_empty() && !to.iter().any(|known| known.eq_ignore_ascii_case(&named)) {
+            to.push(&named);
+        }
+        for address in to {
+            match self.notification(institution, address, &alert.subject, &text) {
                 Ok(message) => self.enqueue(&mut tx, &message).await?,
                 Err(error) => tracing::error!("cannot seal an alert: {error}"),
             }

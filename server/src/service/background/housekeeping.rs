@@ -59,6 +59,7 @@ impl Services {
     /// What is kept for days. Verifying what goes from the log takes time in proportion to it.
     pub async fn sweep_hourly(&self) -> Result<(), BackendError> {
         self.store.sweep_mail_hours(self.clock.now().plus_ms(-COUNTS_MS)).await?;
+        self.roll_credentials().await?;
         self.sweep_audit().await
     }
 

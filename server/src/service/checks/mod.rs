@@ -206,8 +206,8 @@ impl Services {
         steps: &[GuideStep],
     ) -> crate::store::Result<()> {
         for step in steps {
-            let row = crate::store::GuideRow { step: *step, done: true, proven: true };
-            self.store.put_guide_step(institution, row, self.clock.now()).await?;
+            let row = crate::store::GuideRow { step: *step, done: true, proven: true, updated_at: self.clock.now() };
+            self.store.put_guide_step(institution, row).await?;
         }
         Ok(())
     }

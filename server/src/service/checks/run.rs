@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
         if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
             return Err(TokenError::RegistrationChanged);
         }
-        let credentials = services.tokens.credentials(&registration)?;
+        let credentials = services.tokens.credentials(attempt.institution, &registration).await?;
         let granted = services.entra.refresh(&credentials, &refresh).await?;
         let newest = granted.refresh.clone().unwrap_or(refresh);
         Ok((AccessToken::from(&granted), newest))

@@ -1,8 +1,8 @@
 //! Parses the form of Institution Config > General > Email.
 
 use app::model::{
-    ClientId, ClientSecret, EmailAddress, EmailConfigForm, FieldError, Provider, RegistrationError, SecretExpiry,
-    Tenant,
+    ClientId, ClientSecret, CredentialKind, EmailAddress, EmailConfigForm, FieldError, Provider, RegistrationError,
+    SecretExpiry, Tenant,
 };
 
 use crate::clock::Clock;
@@ -18,8 +18,11 @@ pub(super) struct Parsed {
 pub(super) struct Values {
     pub(super) client_id: ClientId,
     pub(super) tenant: Tenant,
+    pub(super) credential: CredentialKind,
     pub(super) secret: Option<Secret>,
     pub(super) expires_on: Option<SecretExpiry>,
+    /// Output of `az ad app credential list`, pasted; may be empty.
+    pub(super) secret_list: String,
 }
 
 pub(super) fn field(field: &str, label: &str, text: impl ToString) -> FieldError {
@@ -49,6 +52,16 @@ pub(super) fn parse(
         // With No the field is hidden: its value does not matter.
         Err(_) => String::new(),
     };
+    let typed = form.reminder_address.trim().to_owned();
+    let reminder_address = if typed.is_empty() {
+        String::new()
+    } else {
+        let parsed = EmailAddress::parse(&typed).map(|address| address.to_string());
+        parsed.map_err(|error| errors.push(field("reminder_address", "Also remind", error))).unwrap_or_default()
+    };
+    // A page that does not ask keeps what is stored.
+    let credential = CredentialKind::parse(&form.credential)
+        .unwrap_or_else(|| stored.map_or(CredentialKind::Secret, |stored| stored.credential));
     let forget_secret = form.secret_change == "remove";
     if forget_secret && !form.client_secret.trim().is_empty() {
         let text = "You chose to remove the Client Secret and entered a new one. Choose one of the two.";
@@ -62,12 +75,18 @@ pub(super) fn parse(
             Tenant::parse(&form.tenant_id).map_err(|error| errors.push(field("tenant_id", "Tenant ID", error)));
         let secret = ClientSecret::parse(&form.client_secret)
             .and_then(|secret| match secret {
-                None if stored.is_none() => Err(RegistrationError::SecretMissing),
+                _ if credential != CredentialKind::Secret => Ok(None),
+                None if stored.is_none_or(|stored| stored.secret_sealed.is_empty()) => {
+                    Err(RegistrationError::SecretMissing)
+                }
                 other => Ok(other),
             })
             .map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
         let stored_expiry = stored.and_then(|stored| stored.secret_expires_on.as_deref());
-        let expires_on = SecretExpiry::parse(&form.secret_expires_on)
+        // A lifetime that was chosen counts from today; the date field is for any other.
+        let chosen = SecretExpiry::choices(clock.now()).into_iter().find(|(days, ..)| *days == form.secret_lifetime);
+        let date = chosen.map_or(form.secret_expires_on, |(_, date, _)| date);
+        let expires_on = SecretExpiry::parse(&date)
             .and_then(|date| match date {
                 // A stored date is accepted even if it is past by now.
                 Some(date) if date.days_left(clock.now()) < 0 && stored_expiry != Some(date.to_string().as_str()) => {
@@ -80,8 +99,10 @@ pub(super) fn parse(
             registration = Some(Values {
                 client_id,
                 tenant,
+                credential,
                 secret: secret.map(|secret| Secret::new(secret.reveal())),
                 expires_on,
+                secret_list: form.secret_list,
             });
         }
     }
@@ -99,6 +120,7 @@ pub(super) fn parse(
             notification_mailbox: old.notification_mailbox.filter(|_| same_sender),
             notification_problem: old.notification_problem.clone().filter(|_| same_sender),
             allow_other_address: form.allow_other_address == "yes",
+            reminder_address,
         },
         registration,
         forget_secret,

@@ -1,13 +1,16 @@
 //! Institution Config > General > Email: Save, the guide, notifications.
 
+mod candidate;
+mod credentials;
 mod form;
 mod registration;
 
 use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptKind, AuditAction, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep, GuideStepView,
-    MailboxId, MailboxState, Notice, NotificationView, RegistrationView, SecretExpiry, Tone,
+    AttemptKind, AuditAction, CredentialUses, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash,
+    GuideStep, GuideStepView, MailboxId, MailboxState, Notice, NotificationView, RegistrationView, SecretExpiry,
+    SigningKeyId, Tone,
 };
 use async_trait::async_trait;
 
@@ -22,8 +25,16 @@ impl Services {
         RegistrationView {
             client_id: registration.client_id.to_string(),
             tenant_id: registration.tenant_id.to_string(),
+            credential: registration.credential,
+            has_secret: !registration.secret_sealed.is_empty(),
             secret_stored_at: registration.secret_stored_at,
             secret_expires_on: registration.secret_expires_on.clone(),
+            uses: CredentialUses {
+                app: registration.verified_at,
+                sign_in: registration.signed_in_at,
+                renewal: registration.renewed_at,
+            },
+            superseded: registration.superseded.clone(),
             verified_at: registration.verified_at,
         }
     }
@@ -111,6 +122,7 @@ impl EmailConfig for Handle {
                     step,
                     done: row.is_some_and(|row| row.done),
                     proven: row.is_some_and(|row| row.proven && row.done),
+                    since: row.map(|row| row.updated_at),
                 }
             })
             .collect();
@@ -125,11 +137,15 @@ impl EmailConfig for Handle {
             notifications: self.notifications(admin, &settings).await?,
             guide,
             secret_lifetimes: SecretExpiry::choices(self.clock.now()),
+            reminder_address: settings.reminder_address.clone(),
+            has_relay: self.config.system_smtp.is_some(),
+            has_previous: self.store.registration(institution, Slot::Previous).await?.is_some(),
             in_global_cloud: self.in_global_cloud(),
             switches_here: self.switches_here(admin, &mailboxes).await?,
             switches_command: switch_on(std::iter::once(admin.address())),
             own_mailbox_connected: own.into_iter().any(|mailbox| mailbox.state == MailboxState::Connected),
             people_connected: self.store.people_connected(institution).await?,
+            now: self.clock.now(),
         })
     }
 
@@ -159,6 +175,34 @@ impl EmailConfig for Handle {
         self.verify_registration(admin, confirmed).await
     }
 
+    async fn credentials(&self, admin: &Administrator) -> Result<CredentialsView> {
+        self.credentials_view(admin).await
+    }
+
+    async fn key_set(&self, institution: &Institution) -> Result<String> {
+        Ok(serde_json::to_string(&self.app_credentials.key_set(institution.id).await?)?)
+    }
+
+    async fn make_certificate(&self, admin: &Administrator) -> Result<Notice> {
+        self.add_certificate(admin).await
+    }
+
+    async fn certificate(&self, admin: &Administrator, id: SigningKeyId) -> Result<(String, String)> {
+        self.certificate_file(admin, id).await
+    }
+
+    async fn drop_certificate(&self, admin: &Administrator, id: SigningKeyId) -> Result<Notice> {
+        self.remove_certificate(admin, id).await
+    }
+
+    async fn forget_superseded(&self, admin: &Administrator) -> Result<Notice> {
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        self.store.forget_superseded(&mut tx, admin.institution().id).await?;
+        tx.commit().await?;
+        Ok(Notice::new(Tone::Success, "Thank you.", "The old credential isn't mentioned again."))
+    }
+
     async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice> {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
@@ -170,14 +214,14 @@ impl EmailConfig for Handle {
     }
 
     async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<()> {
-        let row = GuideRow { step, done, proven: false };
+        let row = GuideRow { step, done, proven: false, updated_at: self.clock.now() };
         let institution = admin.institution().id;
         let rows = self.store.guide(institution).await?;
         // A proven step stays done, whatever an older page submits.
         if !done && rows.iter().any(|known| known.step == step && known.proven && step.is_settled_by_proof()) {
             return Ok(());
         }
-        Ok(self.store.put_guide_step(institution, row, self.clock.now()).await?)
+        Ok(self.store.put_guide_step(institution, row).await?)
     }
 
     async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<()> {

@@ -5,89 +5,18 @@ use std::collections::BTreeMap;
 
 use app::backend::Administrator;
 use app::error::AppError;
-use app::model::{AuditAction, ClientId, Flash, GuideStep, Notice, RegistrationId, Tenant, TenantId, Tone};
+use app::model::{AuditAction, CredentialKind, Flash, GuideStep, Notice, Tenant, Tone};
 
+use super::candidate::{Candidate, Verdict};
 use super::form::{Parsed, Values, field};
-use crate::access_tokens::secret_place;
 use crate::diagnosis::Fault;
-use crate::identity::{Credentials, IdentityError};
 use crate::service::{Happened, Services, Who};
 use crate::store::{EmailSettings, Registration, Slot};
-use crate::vault::Secret;
-
-enum Verdict {
-    Accepted(TenantId),
-    Refused(Fault),
-    Silent(Fault),
-}
 
 /// Causes that concern the registration itself.
 const REFUSES_ALL: [&str; 5] = ["secret_wrong", "secret_expired", "client_unknown", "tenant_unknown", "app_disabled"];
 
 impl Services {
-    async fn ask_microsoft(&self, client_id: ClientId, tenant: &Tenant, secret: &Secret) -> Verdict {
-        let now = self.clock.now();
-        let named = match tenant {
-            Tenant::Id(id) => id.to_string(),
-            Tenant::Domain(domain) => domain.clone(),
-        };
-        let credentials = Credentials { client_id, tenant: named, secret: secret.clone() };
-        let verdict = match self.entra.probe(&credentials).await {
-            Ok(discovery) => {
-                let found = match tenant {
-                    Tenant::Id(id) => Some(*id),
-                    Tenant::Domain(_) => discovery.tenant_id().map(TenantId),
-                };
-                match found {
-                    Some(tenant_id) => Verdict::Accepted(tenant_id),
-                    None => {
-                        Verdict::Refused(Fault::new("tenant_unknown", now, &[("Issuer", discovery.issuer.clone())]))
-                    }
-                }
-            }
-            Err(error) if error.is_transient() || matches!(error, IdentityError::Protocol { .. }) => {
-                Verdict::Silent(Fault::identity(&error, now))
-            }
-            Err(error) => Verdict::Refused(self.refusal(&credentials, Fault::identity(&error, now)).await),
-        };
-        if let Verdict::Refused(fault) | Verdict::Silent(fault) = &verdict {
-            fault.log(client_id, "save");
-        }
-        verdict
-    }
-
-    /// A refusal, or IDs in each other's field: swapped, the tenant exists and knows the client.
-    async fn refusal(&self, refused: &Credentials, fault: Fault) -> Fault {
-        let (Ok(as_client), "tenant_unknown") = (refused.tenant.parse(), fault.cause.as_str()) else { return fault };
-        let swapped = Credentials {
-            client_id: ClientId(as_client),
-            tenant: refused.client_id.to_string(),
-            secret: refused.secret.clone(),
-        };
-        let known = match self.entra.probe(&swapped).await {
-            Ok(_) => true,
-            Err(error) => {
-                let cause = Fault::identity(&error, self.clock.now()).cause;
-                matches!(error, IdentityError::OAuth { .. })
-                    && !["tenant_unknown", "client_unknown"].contains(&cause.as_str())
-            }
-        };
-        if known { Fault { cause: "ids_swapped".into(), ..fault } } else { fault }
-    }
-
-    /// A new registration with its sealed secret.
-    fn sealed(
-        &self,
-        client_id: ClientId,
-        tenant_id: TenantId,
-        secret: &Secret,
-        like: &Registration,
-    ) -> Result<Registration> {
-        let mut new = Registration { id: RegistrationId(self.clock.uuid()), client_id, tenant_id, ..like.clone() };
-        new.secret_sealed = self.vault.seal(&secret_place(&new), secret)?;
-        Ok(new)
-    }
-
     /// Puts a verified registration into use. `ends`: with other IDs, every connection ends.
     async fn use_registration(
         &self,
@@ -104,6 +33,14 @@ impl Services {
         if let Some(settings) = settings {
             self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         }
+        let same = old.as_ref().is_some_and(|old| old.is_same_app(new));
+        match &old {
+            Some(old) if same && old.verified_at.is_some() && is_other_credential(old, new) => {
+                self.store.keep_as_previous(&mut tx, institution, old).await?;
+            }
+            Some(_) if same => {}
+            _ => self.store.drop_registration(&mut tx, institution, Slot::Previous).await?,
+        }
         self.store.put_registration(&mut tx, institution, Slot::Current, new, now).await?;
         self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
         if ends {
@@ -117,8 +54,11 @@ impl Services {
         if let Some(settings) = settings {
             self.audit(&mut tx, institution, Who::Person(admin), saved(settings)).await?;
         }
-        let same = old.is_some_and(|old| old.client_id == new.client_id && old.tenant_id == new.tenant_id);
-        let action = if same { AuditAction::SecretReplaced } else { AuditAction::RegistrationChanged };
+        let action = match new.credential {
+            _ if !same => AuditAction::RegistrationChanged,
+            CredentialKind::Secret => AuditAction::SecretReplaced,
+            _ => AuditAction::CredentialChanged,
+        };
         self.audit(&mut tx, institution, Who::Person(admin), of_registration(action, new)).await?;
         tx.commit().await?;
         self.outbox.wake();
@@ -164,15 +104,14 @@ impl Services {
         renewed: bool,
     ) -> Result<Flash> {
         new.verified_at = Some(self.clock.now());
-        let ends =
-            current.is_some_and(|current| current.client_id != new.client_id || current.tenant_id != new.tenant_id);
+        let ends = current.is_some_and(|current| !current.is_same_app(&new));
         let people = self.store.people_connected(admin.institution().id).await?;
         if ends && people > 0 && !confirmed {
             self.put_waiting(admin, settings, &new).await?;
             return Ok(Flash::notice(question(people)));
         }
         self.use_registration(admin, settings, &new, ends).await?;
-        Ok(Flash::notice(accepted(renewed && !ends)))
+        Ok(Flash::notice(accepted(renewed && !ends, new.credential)))
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
@@ -202,6 +141,16 @@ impl Services {
         Flash { errors, notice, diagnosis: Some(diagnosis), ..Flash::default() }
     }
 
+    fn not_yet(&self, admin: &Administrator, fault: &Fault) -> Flash {
+        let mut flash = Flash::notice(Notice::new(
+            Tone::Warning,
+            "Microsoft doesn't know the federated credential yet.",
+            "The values are saved. If you added it just now, wait a few minutes and press Check again. Otherwise compare issuer, subject and audience: each must match exactly.",
+        ));
+        flash.diagnosis = Some(fault.explain(&self.reader(admin, "")));
+        flash
+    }
+
     fn silent(&self, admin: &Administrator, fault: &Fault, beside: bool) -> Flash {
         let text = if beside {
             "The current values stay in use. Press Check again in a few minutes."
@@ -227,30 +176,11 @@ impl Services {
         let from_waiting = waiting.as_ref().is_some_and(|waiting| waiting.client_id == values.client_id);
         // An empty secret keeps the stored one: of the waiting values if they match, otherwise of those in use.
         let kept = waiting.as_ref().filter(|waiting| waiting.client_id == values.client_id).or(current.as_ref());
-        let (secret, stored_at, is_new) = match (&values.secret, kept) {
-            (Some(secret), _) => (secret.clone(), now, true),
-            (None, Some(kept)) => {
-                (self.vault.open(&secret_place(kept), &kept.secret_sealed)?, kept.secret_stored_at, false)
-            }
-            (None, None) => {
-                return Err(AppError::field(
-                    "client_secret",
-                    "Client Secret",
-                    app::model::RegistrationError::SecretMissing.to_string(),
-                )
-                .into());
-            }
+        let Candidate { registration, secret, proof, is_new } = match self.candidate(admin, values, kept).await? {
+            Ok(candidate) => candidate,
+            Err(error) => return Ok(Flash { errors: vec![error], ..Flash::default() }),
         };
-        let like = Registration {
-            id: RegistrationId(uuid::Uuid::nil()),
-            client_id: values.client_id,
-            tenant_id: TenantId(uuid::Uuid::nil()),
-            secret_sealed: String::new(),
-            secret_stored_at: stored_at,
-            secret_expires_on: values.expires_on.map(|date| date.to_string()),
-            verified_at: None,
-        };
-        match self.ask_microsoft(values.client_id, &values.tenant, &secret).await {
+        let (fault, is_unknown) = match self.ask_microsoft(values.client_id, &values.tenant, &proof).await {
             Verdict::Refused(fault) => {
                 // The unchanged values in use are refused: no one can sign in.
                 let in_use = current.as_ref().filter(|current| {
@@ -264,45 +194,48 @@ impl Services {
                 {
                     self.store.set_registration_problem(institution, in_use.id, Some(&fault), now).await?;
                 }
-                Ok(self.refused(admin, &fault))
+                return Ok(self.refused(admin, &fault));
             }
             Verdict::Accepted(tenant_id) => {
-                let new = self.sealed(values.client_id, tenant_id, &secret, &like)?;
+                let new = self.sealed(&registration, tenant_id, secret.as_ref())?;
                 let renewed = is_new && current.is_some();
-                self.take_accepted(admin, Some(&parsed.settings), current.as_ref(), new, confirmed, renewed).await
+                return self
+                    .take_accepted(admin, Some(&parsed.settings), current.as_ref(), new, confirmed, renewed)
+                    .await;
             }
-            Verdict::Silent(fault) => {
-                let Tenant::Id(tenant_id) = values.tenant else {
-                    let text = "Microsoft didn't answer which tenant has this domain. Paste the Directory (tenant) ID instead, or try again in a few minutes.";
-                    let mut flash = Flash { errors: vec![field("tenant_id", "Tenant ID", text)], ..Flash::default() };
-                    flash.diagnosis = Some(fault.explain(&self.reader(admin, "")));
-                    return Ok(flash);
-                };
-                let same = current.as_ref().filter(|current| {
-                    current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new && !from_waiting
-                });
-                if let Some(same) = same {
-                    // Nothing that Microsoft verifies has changed: the values stay verified.
-                    let kept = Registration { secret_expires_on: like.secret_expires_on, ..same.clone() };
-                    self.use_registration(admin, Some(&parsed.settings), &kept, false).await?;
-                    return Ok(Flash::notice(Notice::new(
-                        Tone::Warning,
-                        "Saved, but not checked: Microsoft didn't answer.",
-                        "Client ID, Tenant ID and secret are unchanged.",
-                    )));
-                }
-                let new = self.sealed(values.client_id, tenant_id, &secret, &like)?;
-                let people = self.store.people_connected(institution).await?;
-                // Replaces unverified values at once, unless mailboxes are connected with them.
-                let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some() || people > 0);
-                if beside {
-                    self.put_waiting(admin, Some(&parsed.settings), &new).await?;
-                } else {
-                    self.use_registration(admin, Some(&parsed.settings), &new, false).await?;
-                }
-                Ok(self.silent(admin, &fault, beside))
-            }
+            Verdict::Silent(fault) => (fault, false),
+            Verdict::NotYet(fault) => (fault, true),
+        };
+        let Tenant::Id(tenant_id) = values.tenant else {
+            let text = "Microsoft didn't answer which tenant has this domain. Paste the Directory (tenant) ID instead, or try again in a few minutes.";
+            let mut flash = Flash { errors: vec![field("tenant_id", "Tenant ID", text)], ..Flash::default() };
+            flash.diagnosis = Some(fault.explain(&self.reader(admin, "")));
+            return Ok(flash);
+        };
+        let same = current.as_ref().filter(|current| {
+            current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new && !from_waiting
+        });
+        if let (Some(same), false) = (same, is_unknown) {
+            // Nothing that Microsoft verifies has changed: the values stay verified.
+            let (secret_expires_on, secret_id) = (registration.secret_expires_on, registration.secret_id);
+            let kept = Registration { secret_expires_on, secret_id, ..same.clone() };
+            self.use_registration(admin, Some(&parsed.settings), &kept, false).await?;
+            return Ok(Flash::notice(Notice::new(
+                Tone::Warning,
+                "Saved, but not checked: Microsoft didn't answer.",
+                "Client ID, Tenant ID and secret are unchanged.",
+            )));
         }
+        let new = self.sealed(&registration, tenant_id, secret.as_ref())?;
+        let people = self.store.people_connected(institution).await?;
+        // Replaces unverified values at once, unless mailboxes are connected with them.
+        let beside = current.as_ref().is_some_and(|current| current.verified_at.is_some() || people > 0);
+        if beside {
+            self.put_waiting(admin, Some(&parsed.settings), &new).await?;
+        } else {
+            self.use_registration(admin, Some(&parsed.settings), &new, false).await?;
+        }
+        Ok(if is_unknown { self.not_yet(admin, &fault) } else { self.silent(admin, &fault, beside) })
     }
 
     /// Verifies values stored while Microsoft was unreachable.
@@ -314,8 +247,9 @@ impl Services {
         let Some(candidate) = waiting.or_else(|| current.clone()) else {
             return Err(AppError::refused("There is nothing to check yet. Fill in the form and save.").into());
         };
-        let secret = self.vault.open(&secret_place(&candidate), &candidate.secret_sealed)?;
-        match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &secret).await {
+        let secret = self.opened_secret(&candidate)?;
+        let proof = self.app_credentials.credentials(institution, &candidate).await?.proof;
+        match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &proof).await {
             Verdict::Refused(fault) => {
                 if !beside {
                     self.store
@@ -332,8 +266,9 @@ impl Services {
                 Ok(flash)
             }
             Verdict::Silent(fault) => Ok(self.silent(admin, &fault, beside)),
+            Verdict::NotYet(fault) => Ok(self.not_yet(admin, &fault)),
             Verdict::Accepted(tenant_id) => {
-                let new = self.sealed(candidate.client_id, tenant_id, &secret, &candidate)?;
+                let new = self.sealed(&candidate, tenant_id, secret.as_ref())?;
                 self.take_accepted(admin, None, current.as_ref(), new, confirmed, beside).await
             }
         }
@@ -432,23 +367,29 @@ fn saved(settings: &EmailSettings) -> Happened<'_> {
     happened.with("Custom Email From", from).with("Other addresses allowed", other)
 }
 
+/// Whether Microsoft gets another proof than before.
+fn is_other_credential(old: &Registration, new: &Registration) -> bool {
+    old.credential != new.credential || old.credential_id != new.credential_id
+}
+
 fn of_registration(action: AuditAction, new: &Registration) -> Happened<'static> {
-    let expires = new.secret_expires_on.clone();
     let happened = Happened::new(action, "")
         .with("Client ID", new.client_id.to_string())
-        .with("Tenant ID", new.tenant_id.to_string());
-    match expires {
-        Some(expires) => happened.with("Secret expires", expires),
+        .with("Tenant ID", new.tenant_id.to_string())
+        .with("Credential", new.credential.label());
+    match new.secret_expires_on.clone() {
+        Some(expires) => happened.with("Expires", expires),
         None => happened,
     }
 }
 
-/// The notice after a successful Save. `renewed`: a new secret for the registration in use.
-fn accepted(renewed: bool) -> Notice {
-    let text = if renewed {
-        "The new secret is already in use for every connected mailbox."
-    } else {
-        "Microsoft accepts Client ID, Tenant ID and secret."
+/// The notice after a successful Save. `renewed`: a new credential for the registration in use.
+fn accepted(renewed: bool, credential: CredentialKind) -> Notice {
+    let text = match (renewed, credential) {
+        (true, CredentialKind::Secret) => "The new secret is already in use for every connected mailbox.".to_owned(),
+        (true, other) => format!("The {} is already in use for every connected mailbox.", other.name()),
+        (false, CredentialKind::Secret) => "Microsoft accepts Client ID, Tenant ID and secret.".to_owned(),
+        (false, other) => format!("Microsoft accepts Client ID, Tenant ID and {}.", other.name()),
     };
     Notice { in_status: true, ..Notice::new(Tone::Success, "Microsoft accepted the credentials.", text) }
 }

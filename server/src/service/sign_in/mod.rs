@@ -97,7 +97,7 @@ impl Services {
     ) -> Result<ProviderRedirect> {
         self.check_attempts(user).await?;
         let registration = self.ready_registration(user).await?;
-        let credentials = self.tokens.credentials(&registration)?;
+        let credentials = self.tokens.credentials(user.institution().id, &registration).await?;
         let (id, now) = (AttemptId(self.clock.uuid()), self.clock.now());
         let (state, nonce, verifier) =
             (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
@@ -351,7 +351,7 @@ impl Services {
     ) -> Result<MicrosoftSignIn, ExchangeError> {
         let now = self.clock.now();
         let Answer { registration, verifier, nonce, redirect_uri, scopes } = answer;
-        let credentials = self.tokens.credentials(&registration).map_err(BackendError::from)?;
+        let credentials = self.tokens.credentials(institution, &registration).await.map_err(BackendError::from)?;
         if let Some(iss) = &callback.iss {
             match self.entra.issuer_matches(&credentials.tenant, iss).await {
                 Ok(true) => {}
@@ -368,7 +368,7 @@ impl Services {
         };
         let granted = match self.entra.exchange(&credentials, &code, &verifier, &redirect_uri, scopes).await {
             Ok(granted) => {
-                self.store.set_registration_problem(institution, registration.id, None, now).await?;
+                self.store.set_registration_signed_in(institution, registration.id, now).await?;
                 granted
             }
             Err(error) => {

@@ -107,7 +107,7 @@ impl Services {
             None => false,
         };
         let mail = mail && !works;
-        let credentials = self.tokens.credentials(&registration)?;
+        let credentials = self.tokens.credentials(institution, &registration).await?;
         let lifetime = self.sign_in_ms();
         let waiting = Waiting {
             state: self.clock.token(),

@@ -168,6 +168,28 @@ impl Captured {
     }
 }
 
+/// Hands Microsoft's answer over; returns the next page.
+pub async fn complete(browser: &Browser, world: &World, slug: &str, back: &str) -> String {
+    let back = url::Url::parse(back).unwrap();
+    let mut fields: Vec<(String, String)> = back.query_pairs().into_owned().collect();
+    fields.push(("plain".into(), "1".into()));
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    location(&browser.post(&world.url(slug, "/api/complete_sign_in"), &fields).await)
+}
+
+/// Connects the person's own mailbox with a password session; returns the page of the attempt once it is finished.
+pub async fn connects_with_a_password(world: &World, address: &str) -> String {
+    let browser = Browser::new(world);
+    browser.sign_in(world, "demo", address).await;
+    let fields = [("email", address)];
+    let authorize = location(&browser.post(&world.url("demo", "/api/configure_and_test"), &fields).await);
+    let back = browser.at_microsoft(world, &authorize, address).await;
+    let attempt = complete(&browser, world, "demo", &back).await;
+    let page = async || browser.get(&world.url("demo", &attempt)).await.text().await.unwrap();
+    world.until(async || page().await.contains("data-stage=\"finished\"")).await;
+    page().await
+}
+
 /// The page without bidi isolation elements.
 pub fn without_bdi(page: &str) -> String {
     page.replace("<bdi>", "").replace("</bdi>", "")
@@ -296,16 +318,10 @@ impl World {
         let mut tx = store.begin().await.unwrap();
         let settings = EmailSettings { provider: Provider::ExchangeOnline, ..EmailSettings::default() };
         store.put_email_settings(&mut tx, institution, &settings, clock.now()).await.unwrap();
-        let mut registration = Registration {
-            id: RegistrationId(clock.uuid()),
-            client_id: ClientId(client),
-            tenant_id: TenantId(tenant),
-            secret_sealed: String::new(),
-            secret_stored_at: clock.now(),
-            secret_expires_on: None,
-            verified_at: Some(clock.now()),
-        };
-        let place = server::access_tokens::secret_place(&registration);
+        let id = RegistrationId(clock.uuid());
+        let mut registration = Registration::new(id, ClientId(client), TenantId(tenant), clock.now());
+        registration.verified_at = Some(clock.now());
+        let place = server::app_credentials::secret_place(&registration);
         registration.secret_sealed = self.services.vault.seal(&place, &Secret::new(secret)).unwrap();
         store.put_registration(&mut tx, institution, Slot::Current, &registration, clock.now()).await.unwrap();
         let new = NewMailbox {

@@ -1,0 +1,198 @@
+//! Setting email up in six steps, each ticked by proof where there is proof.
+
+use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
+
+use super::guide::guide_step;
+use crate::api::email_config::SetGuideSteps;
+use crate::components::Time;
+use crate::model::{ACCOUNT_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, USERS_PATH};
+
+/// How long Exchange may take until a switch works, in milliseconds.
+const SWITCH_MS: i64 = 2 * 60 * 60 * 1000;
+
+struct Step {
+    /// Anchor.
+    id: &'static str,
+    title: &'static str,
+    who: &'static str,
+    done: bool,
+    body: AnyView,
+}
+
+fn is_done(config: &EmailConfigView, steps: &[GuideStep]) -> bool {
+    steps.iter().all(|step| config.guide.iter().any(|row| row.step == *step && row.done))
+}
+
+/// The steps of the portals within one step here. Those that are done, and those whose turn has not come, show only their title.
+fn portal_steps(config: &EmailConfigView, steps: &[GuideStep], open: bool) -> AnyView {
+    let rows = config.guide.iter().filter(|row| steps.contains(&row.step));
+    let rows = rows.map(|row| {
+        let stays_open = row.step == GuideStep::Consent && config.registration.is_some();
+        guide_step(config, row, stays_open || (open && !row.done))
+    });
+    view! { <ul class="guide-steps">{rows.collect_view()}</ul> }.into_any()
+}
+
+/// Switched on a while ago, and no mailbox has proved it yet.
+fn not_active_yet(config: &EmailConfigView) -> Option<AnyView> {
+    let row = config.guide.iter().find(|row| row.step == GuideStep::Protocols)?;
+    let since = row.since.filter(|since| row.done && !row.proven && config.now.since_ms(*since) < SWITCH_MS)?;
+    Some(
+        view! {
+            <p class="said-aside">
+                <strong>"Switched on, not active yet. "</strong>
+                "Ticked "
+                <Time at=since />
+                ". Exchange takes an hour, sometimes two. Blocked mailboxes are tested again automatically."
+            </p>
+        }
+        .into_any(),
+    )
+}
+
+/// `form`: where the values are pasted.
+pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
+    let is_saved = config.registration.is_some() && config.provider == Provider::ExchangeOnline;
+    let is_accepted = matches!(config.state, EmailState::Works { .. });
+    let register = [GuideStep::Register, GuideStep::RedirectUri, GuideStep::Permissions];
+    let values = [GuideStep::Ids, GuideStep::Secret];
+    let others = config.switches_here.0 > 1;
+    let connect = if config.own_mailbox_connected {
+        view! { <p>"Your mailbox is connected, and every check has passed."</p> }.into_any()
+    } else {
+        view! {
+            <p>
+                "Sign in at Microsoft with your own account, and watch every check pass up to the test message arriving. It proves the redirect URI, the permissions, the consent and the switches."
+            </p>
+            <p>
+                <a class="button" href=ACCOUNT_PATH>
+                    "Connect your mailbox"
+                </a>
+            </p>
+        }
+        .into_any()
+    };
+    let steps = [
+        Step {
+            id: "setup-register",
+            title: "Register the app at Microsoft",
+            who: "Application Developer or higher",
+            done: is_done(config, &register),
+            body: portal_steps(config, &register, true),
+        },
+        Step {
+            id: "setup-values",
+            title: "Paste its values",
+            who: "an administrator here, with the owner of the app",
+            done: is_accepted,
+            body: view! {
+                {portal_steps(config, &values, true)}
+                {form}
+            }
+            .into_any(),
+        },
+        Step {
+            id: "setup-consent",
+            title: "Consent for everyone",
+            who: "Cloud Application Administrator or Application Administrator",
+            done: is_done(config, &[GuideStep::Consent]),
+            body: portal_steps(config, &[GuideStep::Consent], is_saved),
+        },
+        Step {
+            id: "setup-switches",
+            title: "Exchange's switches",
+            who: "Exchange Administrator",
+            done: is_done(config, &[GuideStep::Protocols]),
+            body: view! {
+                {not_active_yet(config)}
+                {portal_steps(config, &[GuideStep::Protocols], is_saved)}
+            }
+            .into_any(),
+        },
+        Step {
+            id: "setup-connect",
+            title: "Connect your own mailbox",
+            who: "you",
+            done: config.own_mailbox_connected,
+            body: connect,
+        },
+        Step {
+            id: "setup-invite",
+            title: "Invite people",
+            who: "you",
+            done: others,
+            body: view! {
+                <p>"Each person gets a link, signs in at Microsoft, and is connected."</p>
+                <p>
+                    <a class="button" href=INVITE_PATH>
+                        "Invite many people"
+                    </a>
+                    " "
+                    <a href=USERS_PATH>"See everyone"</a>
+                </p>
+            }
+            .into_any(),
+        },
+    ];
+    let next = steps.iter().position(|step| !step.done);
+    let contents: Vec<AnyView> = steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| {
+            let sign = if step.done { "✓" } else { "" };
+            let said = if step.done { "done: " } else { "" };
+            view! {
+                <li class:done=step.done>
+                    <a href=format!("#{}", step.id) aria-current=(next == Some(at)).then_some("step")>
+                        <span class="step-sign" aria-hidden="true">
+                            {if sign.is_empty() { (at + 1).to_string() } else { sign.to_owned() }}
+                        </span>
+                        <span>
+                            <span class="visually-hidden">{said}</span>
+                            {step.title}
+                        </span>
+                    </a>
+                </li>
+            }
+            .into_any()
+        })
+        .collect();
+    let progress = match next {
+        Some(at) => format!("Step {} of {}: {}", at + 1, steps.len(), steps[at].title),
+        None => "All six steps are done.".to_owned(),
+    };
+    let bodies: Vec<AnyView> = steps
+        .into_iter()
+        .enumerate()
+        .map(|(at, step)| {
+            view! {
+                <section class="sheet setup-step" class:done=step.done id=step.id>
+                    <h2>{format!("{}. {}", at + 1, step.title)}</h2>
+                    <p class="quiet">{format!("Who: {}", step.who)} {step.done.then_some(" · done ✓")}</p>
+                    {step.body}
+                </section>
+            }
+            .into_any()
+        })
+        .collect();
+    view! {
+        <div class="setup">
+            <nav class="setup-contents" aria-label="Steps">
+                <p class="quiet">{progress}</p>
+                <ol>{contents}</ol>
+                <p class="quiet">
+                    "Steps Microsoft confirms are ticked for you. " <a href="https://entra.microsoft.com/" target="_blank" rel="noreferrer">
+                        "Open the Entra portal"
+                    </a> " (national clouds have their own)."
+                </p>
+                // The ticks belong to this form by its id: a step's body may hold a form of its own.
+                <form id="guide-form" method="post" action=SetGuideSteps::PATH>
+                    <button class="button without-script">"Remember the ticks"</button>
+                </form>
+            </nav>
+            <div class="setup-steps stack">{bodies}</div>
+        </div>
+    }
+    .into_any()
+}

@@ -1,0 +1,196 @@
+//! The values of the form with the chosen credential, and what Microsoft says of them.
+
+use app::backend::{Administrator, Result};
+use app::model::{
+    ClientId, CredentialKind, FieldError, RegistrationError, RegistrationId, SecretExpiry, SigningKeyId, Tenant,
+    TenantId, read_secret_list,
+};
+
+use super::form::{Values, field};
+use crate::app_credentials::secret_place;
+use crate::diagnosis::Fault;
+use crate::identity::{Credentials, IdentityError, Proof};
+use crate::service::Services;
+use crate::store::Registration;
+use crate::vault::Secret;
+
+pub(super) enum Verdict {
+    Accepted(TenantId),
+    Refused(Fault),
+    Silent(Fault),
+    /// The federated credential is not known yet: it takes minutes after it was added.
+    NotYet(Fault),
+}
+
+/// Values of the form with the credential that was chosen, before Microsoft is asked.
+pub(super) struct Candidate {
+    pub(super) registration: Registration,
+    /// Opened, where it is a secret.
+    pub(super) secret: Option<Secret>,
+    pub(super) proof: Proof,
+    /// Another credential than the stored one.
+    pub(super) is_new: bool,
+}
+
+impl Services {
+    pub(super) async fn ask_microsoft(&self, client_id: ClientId, tenant: &Tenant, proof: &Proof) -> Verdict {
+        let now = self.clock.now();
+        let named = match tenant {
+            Tenant::Id(id) => id.to_string(),
+            Tenant::Domain(domain) => domain.clone(),
+        };
+        let credentials = Credentials { client_id, tenant: named, proof: proof.clone() };
+        let verdict = match self.entra.probe(&credentials).await {
+            Ok(discovery) => {
+                let found = match tenant {
+                    Tenant::Id(id) => Some(*id),
+                    Tenant::Domain(_) => discovery.tenant_id().map(TenantId),
+                };
+                match found {
+                    Some(tenant_id) => Verdict::Accepted(tenant_id),
+                    None => {
+                        Verdict::Refused(Fault::new("tenant_unknown", now, &[("Issuer", discovery.issuer.clone())]))
+                    }
+                }
+            }
+            Err(error) if error.is_transient() || matches!(error, IdentityError::Protocol { .. }) => {
+                Verdict::Silent(Fault::identity(&error, now))
+            }
+            Err(error) => {
+                let fault = self.refusal(&credentials, Fault::identity(&error, now)).await;
+                match proof {
+                    Proof::Federated { .. } if fault.cause == "federated_credential" => Verdict::NotYet(fault),
+                    _ => Verdict::Refused(fault),
+                }
+            }
+        };
+        if let Verdict::Refused(fault) | Verdict::Silent(fault) | Verdict::NotYet(fault) = &verdict {
+            fault.log(client_id, "save");
+        }
+        verdict
+    }
+
+    /// A refusal, or IDs in each other's field: swapped, the tenant exists and knows the client.
+    async fn refusal(&self, refused: &Credentials, fault: Fault) -> Fault {
+        let (Ok(as_client), "tenant_unknown") = (refused.tenant.parse(), fault.cause.as_str()) else { return fault };
+        let swapped = Credentials {
+            client_id: ClientId(as_client),
+            tenant: refused.client_id.to_string(),
+            proof: refused.proof.clone(),
+        };
+        let known = match self.entra.probe(&swapped).await {
+            Ok(_) => true,
+            Err(error) => {
+                let cause = Fault::identity(&error, self.clock.now()).cause;
+                matches!(error, IdentityError::OAuth { .. })
+                    && !["tenant_unknown", "client_unknown"].contains(&cause.as_str())
+            }
+        };
+        if known { Fault { cause: "ids_swapped".into(), ..fault } } else { fault }
+    }
+
+    /// A registration under a new id, with its secret sealed for it.
+    pub(super) fn sealed(
+        &self,
+        like: &Registration,
+        tenant_id: TenantId,
+        secret: Option<&Secret>,
+    ) -> Result<Registration> {
+        let mut new = Registration { id: RegistrationId(self.clock.uuid()), tenant_id, ..like.clone() };
+        new.secret_sealed = match secret {
+            Some(secret) => self.vault.seal(&secret_place(&new), secret)?,
+            None => String::new(),
+        };
+        Ok(new)
+    }
+
+    pub(super) fn opened_secret(&self, registration: &Registration) -> Result<Option<Secret>> {
+        if registration.secret_sealed.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.vault.open(&secret_place(registration), &registration.secret_sealed)?))
+    }
+
+    /// The chosen credential: what was typed, or what is stored.
+    pub(super) async fn candidate(
+        &self,
+        admin: &Administrator,
+        values: &Values,
+        kept: Option<&Registration>,
+    ) -> Result<Result<Candidate, FieldError>> {
+        let now = self.clock.now();
+        let mut registration =
+            Registration::new(RegistrationId(uuid::Uuid::nil()), values.client_id, TenantId(uuid::Uuid::nil()), now);
+        registration.credential = values.credential;
+        registration.credential_id = Some(SigningKeyId(self.clock.uuid()));
+        let same_kind = kept.filter(|kept| kept.credential == values.credential);
+        let (secret, proof) = match values.credential {
+            CredentialKind::Secret => {
+                let stored = match kept {
+                    Some(kept) => self.opened_secret(kept)?,
+                    None => None,
+                };
+                let Some(secret) = values.secret.clone().or_else(|| stored.clone()) else {
+                    return Ok(Err(field("client_secret", "Client Secret", RegistrationError::SecretMissing)));
+                };
+                if let (Some(kept), true) = (same_kind, stored.as_ref() == Some(&secret)) {
+                    registration.credential_id = kept.credential_id;
+                    registration.secret_stored_at = kept.secret_stored_at;
+                    registration.secret_id.clone_from(&kept.secret_id);
+                }
+                registration.secret_expires_on = values.expires_on.map(|date| date.to_string());
+                if !values.secret_list.trim().is_empty() {
+                    let (expiry, id) = match read_secret_list(&values.secret_list, secret.expose()) {
+                        Ok(found) => found,
+                        Err(error) => return Ok(Err(field("secret_list", "Output of the command", error))),
+                    };
+                    (registration.secret_expires_on, registration.secret_id) = (Some(expiry.to_string()), id);
+                }
+                (Some(secret.clone()), Proof::Secret(secret))
+            }
+            CredentialKind::Certificate => {
+                let keys = self.app_credentials.certificates(admin.institution().id).await?;
+                let Some(newest) = keys.first() else {
+                    let text = "Make a certificate first, and upload it at Microsoft.";
+                    return Ok(Err(field("credential-certificate", "Credential", text)));
+                };
+                // The one in use counts until Microsoft knows a newer one.
+                let used = same_kind.and_then(|kept| keys.iter().find(|key| Some(key.id) == kept.credential_id));
+                let mut chosen = newest;
+                if let Some(used) = used.filter(|used| used.id != newest.id) {
+                    let proof = self.app_credentials.certificate(newest)?;
+                    let verdict = self.ask_microsoft(values.client_id, &values.tenant, &proof).await;
+                    if !matches!(verdict, Verdict::Accepted(_)) {
+                        chosen = used;
+                    }
+                }
+                registration.credential_id = Some(chosen.id);
+                registration.secret_stored_at = chosen.created_at;
+                registration.secret_expires_on = chosen.expires_at.map(|at| SecretExpiry::of(at).to_string());
+                (None, self.app_credentials.certificate(chosen)?)
+            }
+            CredentialKind::Federated => {
+                if !self.is_reachable_issuer(&admin.institution().public_url) {
+                    let text = "Microsoft has to fetch keys from this address, and can only do so by https from the internet. Use a certificate instead.";
+                    return Ok(Err(field("credential-federated", "Credential", text)));
+                }
+                if let Some(kept) = same_kind {
+                    registration.credential_id = kept.credential_id;
+                    registration.secret_stored_at = kept.secret_stored_at;
+                }
+                (None, self.app_credentials.federated(admin.institution().id).await?)
+            }
+        };
+        let is_new = same_kind.is_none_or(|kept| kept.credential_id != registration.credential_id);
+        if let (false, Some(kept)) = (is_new, kept) {
+            (registration.signed_in_at, registration.renewed_at) = (kept.signed_in_at, kept.renewed_at);
+            registration.superseded.clone_from(&kept.superseded);
+        }
+        Ok(Ok(Candidate { registration, secret, proof, is_new }))
+    }
+
+    /// Whether Microsoft can fetch keys from an institution's address. The sandbox of this machine can.
+    pub(super) fn is_reachable_issuer(&self, public_url: &str) -> bool {
+        public_url.starts_with("https:") || self.config.microsoft.authority.scheme() == "http"
+    }
+}

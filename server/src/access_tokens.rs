@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::model::{ClientId, InstitutionId, MailboxId, MailboxState, RegistrationId, Timestamp};
+use app::model::{InstitutionId, MailboxId, MailboxState, RegistrationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use tokio_util::task::TaskTracker;
@@ -357,9 +357,7 @@ impl Tokens {
         }
         let registration =
             self.store.registration(key.institution, Slot::Current).await?.ok_or(TokenError::RegistrationChanged)?;
-        if registration.client_id.to_string() != mailbox.client_id
-            || registration.tenant_id.to_string() != mailbox.tenant_id
-        {
+        if registration.app() != mailbox.app {
             return Err(TokenError::RegistrationChanged);
         }
         let refresh = self.vault.open(&grant_place(key.id), &mailbox.refresh_token_sealed)?;
@@ -471,12 +469,6 @@ impl Tokens {
             self.store.set_refresh_refusal(mailbox.key(), refused.as_deref()).await?;
         }
         Ok(error.into())
-    }
-
-    /// Whether a client ID belongs to the registration in use.
-    pub fn fits(registration: &Registration, client_id: &str, tenant_id: &str) -> bool {
-        registration.client_id == ClientId::parse(client_id).unwrap_or(ClientId(uuid::Uuid::nil()))
-            && registration.tenant_id.to_string() == tenant_id
     }
 }
 

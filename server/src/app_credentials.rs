@@ -13,7 +13,7 @@ use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
-use crate::config::PublicUrl;
+use crate::config::{Clouds, Microsoft, PublicUrl};
 use crate::identity::{Credentials, Proof};
 use crate::store::{KeyPurpose, Registration, SigningKey, Slot, Store, StoreError, Tx};
 use crate::vault::{Place, Secret, Vault, VaultError};
@@ -40,6 +40,9 @@ pub enum CredentialError {
     Vault(#[from] VaultError),
     #[error("the key of a certificate is missing")]
     NoKey,
+    /// The operator took it out of the list: nothing is sent there.
+    #[error("the Microsoft cloud {0:?} is not in this server's list any more")]
+    Cloud(String),
     #[error("cannot make a key: {0}")]
     Key(String),
 }
@@ -65,13 +68,13 @@ pub struct AppCredentials {
     store: Store,
     vault: Arc<Vault>,
     public_url: PublicUrl,
-    audience: String,
+    clouds: Clouds,
     clock: Clock,
 }
 
 impl AppCredentials {
-    pub fn new(store: Store, vault: Arc<Vault>, public_url: PublicUrl, audience: String, clock: Clock) -> Self {
-        Self { store, vault, public_url, audience, clock }
+    pub fn new(store: Store, vault: Arc<Vault>, public_url: PublicUrl, clouds: Clouds, clock: Clock) -> Self {
+        Self { store, vault, public_url, clouds, clock }
     }
 
     /// Opens the credential of a registration.
@@ -80,6 +83,7 @@ impl AppCredentials {
         institution: InstitutionId,
         registration: &Registration,
     ) -> Result<Credentials, CredentialError> {
+        let cloud = self.cloud(&registration.cloud)?;
         let proof = match registration.credential {
             CredentialKind::Secret => {
                 Proof::Secret(self.vault.open(&secret_place(registration), &registration.secret_sealed)?)
@@ -89,9 +93,16 @@ impl AppCredentials {
                 let key = self.store.signing_key(institution, id).await?.ok_or(CredentialError::NoKey)?;
                 self.certificate(&key)?
             }
-            CredentialKind::Federated => self.federated(institution).await?,
+            CredentialKind::Federated => self.federated(institution, &cloud).await?,
         };
-        Ok(Credentials { client_id: registration.client_id, tenant: registration.tenant_id.to_string(), proof })
+        let tenant = registration.tenant_id.to_string();
+        Ok(Credentials { client_id: registration.client_id, tenant, cloud, proof })
+    }
+
+    /// The hosts of a cloud, if the list still has it.
+    pub fn cloud(&self, name: &str) -> Result<Arc<Microsoft>, CredentialError> {
+        let cloud = self.clouds.find(name).ok_or_else(|| CredentialError::Cloud(name.to_owned()))?;
+        Ok(Arc::clone(&cloud.hosts))
     }
 
     /// The proof with a certificate.
@@ -104,7 +115,7 @@ impl AppCredentials {
     }
 
     /// The proof of an institution as an issuer. Its first key is made here.
-    pub async fn federated(&self, institution: InstitutionId) -> Result<Proof, CredentialError> {
+    pub async fn federated(&self, institution: InstitutionId, cloud: &Microsoft) -> Result<Proof, CredentialError> {
         let row = self.store.institution(institution).await?.ok_or(CredentialError::NoKey)?;
         let mut keys = self.store.signing_keys(institution, KeyPurpose::Issuer).await?;
         if keys.is_empty() {
@@ -116,7 +127,7 @@ impl AppCredentials {
             key_id: key.id.to_string(),
             issuer: self.issuer(&row.slug),
             subject: Self::subject(&row.slug),
-            audience: self.audience.clone(),
+            audience: cloud.federation_audience.clone(),
         })
     }
 
@@ -127,10 +138,6 @@ impl AppCredentials {
 
     pub fn subject(slug: &str) -> String {
         format!("entrepost:{slug}")
-    }
-
-    pub fn audience(&self) -> &str {
-        &self.audience
     }
 
     /// The public keys of an institution as an issuer.

@@ -73,7 +73,7 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
 pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartError> {
     let trust = Trust::new(config.extra_ca.clone())
         .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
-    let entra = Entra::new(config.microsoft.clone(), config.extra_ca.as_deref(), clock.clone())
+    let entra = Entra::new(config.extra_ca.as_deref(), clock.clone())
         .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
     let store = Store::open(config.database_url.expose(), config.space).await?;
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
@@ -83,7 +83,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         store.clone(),
         Arc::clone(&vault),
         config.public_url.clone(),
-        config.microsoft.federation_audience.clone(),
+        config.clouds.clone(),
         clock.clone(),
     ));
     let tokens = Arc::new(Tokens::new(
@@ -101,7 +101,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         tokens: Arc::clone(&tokens),
         trust: trust.clone(),
         clock: clock.clone(),
-        server: config.microsoft.imap.clone(),
+        clouds: config.clouds.clone(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     }));
@@ -112,7 +112,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         tokens: Arc::clone(&tokens),
         trust: trust.clone(),
         clock: clock.clone(),
-        microsoft_smtp: config.microsoft.smtp.clone(),
+        clouds: config.clouds.clone(),
         system_smtp: config.system_smtp.clone(),
         notifications_domain: config.notifications_domain.clone(),
         limits: config.limits,

@@ -39,7 +39,8 @@ impl Stopped {
             "secret_wrong" | "secret_expired" => Some("client_secret"),
             "certificate_expired" | "client_assertion" | "federated_credential" => Some("credential-secret"),
             "client_unknown" | "ids_swapped" => Some("client_id"),
-            "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => Some("tenant_id"),
+            "tenant_unknown" | "tenant_unfit" | "single_tenant" => Some("tenant_id"),
+            "other_cloud" => Some("cloud"),
             _ => None,
         }
     }

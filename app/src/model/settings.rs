@@ -24,6 +24,9 @@ impl Provider {
     }
 }
 
+/// What a form posts for the server's own cloud, whose name is empty.
+pub const OWN_CLOUD: &str = "own";
+
 /// The posted form, which contains a secret.
 /// No `Debug`, so that it cannot be printed.
 #[derive(Clone, Default)]
@@ -34,6 +37,8 @@ pub struct EmailConfigForm {
     pub tenant_id: String,
     /// Client Secret as typed.
     pub client_secret: String,
+    /// Name of a cloud, or [`OWN_CLOUD`]; empty keeps the stored one.
+    pub cloud: String,
     /// `secret`, `certificate` or `federated`; empty keeps what is stored.
     pub credential: String,
     /// Days that a lifetime was chosen for, or `date`.
@@ -60,6 +65,8 @@ pub struct EmailConfigForm {
 pub struct RegistrationView {
     pub client_id: String,
     pub tenant_id: String,
+    /// Name of the cloud.
+    pub cloud: String,
     pub credential: CredentialKind,
     /// Whether a secret is stored.
     pub has_secret: bool,
@@ -143,6 +150,8 @@ pub struct EmailConfigView {
     pub has_relay: bool,
     /// The credential before is kept until mail is renewed with the new one.
     pub has_previous: bool,
+    /// Name and label of the clouds to choose from, the server's own first.
+    pub clouds: Vec<(String, String)>,
     /// Whether the authority is the global cloud's.
     pub in_global_cloud: bool,
     /// Number of mailboxes here, and the PowerShell command that enables their protocols.
@@ -165,8 +174,9 @@ impl EmailConfigView {
 
 impl EmailConfigForm {
     /// Values to show again after an error: all but the secret.
-    pub fn typed(&self) -> [(&'static str, &str); 11] {
+    pub fn typed(&self) -> [(&'static str, &str); 12] {
         [
+            ("cloud", &self.cloud),
             ("provider", &self.provider),
             ("client_id", &self.client_id),
             ("tenant_id", &self.tenant_id),

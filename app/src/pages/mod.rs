@@ -9,6 +9,7 @@ mod compose;
 mod credentials;
 mod drafts;
 mod email_config;
+mod email_form;
 mod guide;
 mod home;
 mod inbox;

@@ -180,7 +180,11 @@ fn told_to_refuse(faults: &Faults, grant_type: &str) -> Option<assertion::Refusa
         (false, _, code @ 1..) => ("invalid_grant", code),
         _ => return None,
     };
-    Some((400, kind, code, "The sandbox was told to refuse.".into()))
+    let text = match code {
+        90038 => "Tenant 'demo.example' request is being redirected to the National Cloud 'microsoftonline.us'.",
+        _ => "The sandbox was told to refuse.",
+    };
+    Some((400, kind, code, text.into()))
 }
 
 #[derive(Deserialize)]

@@ -31,7 +31,7 @@ pub async fn doctor() -> Result<(), StartError> {
         Err(error) => Finding::Failed(error),
     };
     failures += usize::from(site.print());
-    let microsoft = &config.microsoft;
+    let microsoft = &config.clouds.own().hosts;
     let authority = ServerAddress {
         host: microsoft.authority.host_str().unwrap_or_default().to_owned(),
         port: microsoft.authority.port_or_known_default().unwrap_or(443),

@@ -1,5 +1,6 @@
 //! Settings: from the environment, then `entrepost.toml`, then defaults. Errors name the setting and the expected value.
 
+mod clouds;
 mod limits;
 mod public_url;
 mod relay;
@@ -13,6 +14,7 @@ use url::Url;
 
 use crate::vault::Secret;
 
+pub use clouds::{Cloud, Clouds};
 pub use limits::{DiskSpace, Quotas, SendLimits, Throttle};
 pub use public_url::PublicUrl;
 pub use relay::{Encryption, Relay};
@@ -41,7 +43,8 @@ pub struct Config {
     pub master_key_given: bool,
     pub notifications_domain: String,
     pub system_smtp: Option<Relay>,
-    pub microsoft: Microsoft,
+    /// The server's own cloud first.
+    pub clouds: Clouds,
     pub support_contact: Option<String>,
     /// Outbound address of this server, for Conditional Access.
     pub outbound_address: Option<String>,
@@ -123,6 +126,12 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// An authority: https, or plain http on loopback.
+fn authority_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text.trim_end_matches('/')).ok()?;
+    (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))).then_some(url)
+}
+
 /// The database URL. A PostgreSQL server on another machine must use TLS with a valid certificate, unless the URL says otherwise
 /// (`sslmode=…`, as in libpq).
 fn database_url(source: &Source) -> Result<Secret, ConfigError> {
@@ -177,10 +186,7 @@ impl Config {
             "ENTREPOST_MICROSOFT_AUTHORITY",
             "https://login.microsoftonline.com",
             "an https address without a path (plain http only on loopback)",
-            |text| {
-                let url = Url::parse(text.trim_end_matches('/')).ok()?;
-                (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))).then_some(url)
-            },
+            authority_url,
         )?;
         let extra_ca = source.optional("ENTREPOST_EXTRA_CA_FILE", |source| {
             let path = source.get("ENTREPOST_EXTRA_CA_FILE").unwrap_or_default();
@@ -228,24 +234,27 @@ impl Config {
                 },
             )?,
             system_smtp,
-            microsoft: Microsoft {
-                authority,
-                scopes: text("ENTREPOST_MICROSOFT_SCOPES", scopes),
-                app_scope: text("ENTREPOST_MICROSOFT_APP_SCOPE", "https://outlook.office365.com/.default"),
-                federation_audience: text("ENTREPOST_MICROSOFT_FEDERATION_AUDIENCE", "api://AzureADTokenExchange"),
-                smtp: source.parsed(
-                    "ENTREPOST_MICROSOFT_SMTP",
-                    "smtp.office365.com:587",
-                    server,
-                    ServerAddress::parse,
-                )?,
-                imap: source.parsed(
-                    "ENTREPOST_MICROSOFT_IMAP",
-                    "outlook.office365.com:993",
-                    server,
-                    ServerAddress::parse,
-                )?,
-            },
+            clouds: Clouds::read(
+                source,
+                Microsoft {
+                    authority,
+                    scopes: text("ENTREPOST_MICROSOFT_SCOPES", scopes),
+                    app_scope: text("ENTREPOST_MICROSOFT_APP_SCOPE", "https://outlook.office365.com/.default"),
+                    federation_audience: text("ENTREPOST_MICROSOFT_FEDERATION_AUDIENCE", "api://AzureADTokenExchange"),
+                    smtp: source.parsed(
+                        "ENTREPOST_MICROSOFT_SMTP",
+                        "smtp.office365.com:587",
+                        server,
+                        ServerAddress::parse,
+                    )?,
+                    imap: source.parsed(
+                        "ENTREPOST_MICROSOFT_IMAP",
+                        "outlook.office365.com:993",
+                        server,
+                        ServerAddress::parse,
+                    )?,
+                },
+            )?,
             support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
             outbound_address: outbound_address(source)?,
             extra_ca,

@@ -8,7 +8,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::{IdentityError, OAuthError, describe};
-use super::{Entra, MAX_ANSWER};
+use super::{Entra, MAX_ANSWER, at};
+use crate::config::Microsoft;
 
 /// Milliseconds for which discovery and keys are kept.
 const KEPT_MS: i64 = 60 * 60 * 1000;
@@ -51,6 +52,11 @@ impl Discovery {
     }
 }
 
+/// The address of a tenant's configuration, which also names it in the cache.
+fn address(cloud: &Microsoft, tenant: &str) -> Result<Url, IdentityError> {
+    at(cloud, &[tenant, "v2.0", ".well-known", "openid-configuration"])
+}
+
 /// Reads an answer up to a limit.
 pub(super) async fn limited(mut answer: reqwest::Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
@@ -65,27 +71,32 @@ pub(super) async fn limited(mut answer: reqwest::Response, limit: usize) -> Resu
 
 impl Entra {
     /// What discovery says of a tenant; asked at most once an hour.
-    pub(super) async fn discover(&self, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
-        let known = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned();
+    pub(super) async fn discover(&self, cloud: &Microsoft, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
+        let url = address(cloud, tenant)?;
+        let known = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).get(url.as_str()).cloned();
         match known {
             Some((at, discovery)) if self.clock.now().since_ms(at) < KEPT_MS => Ok(discovery),
-            _ => self.discover_fresh(tenant).await,
+            _ => self.discover_fresh(cloud, tenant).await,
         }
     }
 
-    pub(super) async fn discover_fresh(&self, tenant: &str) -> Result<Arc<Discovery>, IdentityError> {
-        let url = self.at(&[tenant, "v2.0", ".well-known", "openid-configuration"])?;
-        let body = self.get(url, "discovery").await?;
+    pub(super) async fn discover_fresh(
+        &self,
+        cloud: &Microsoft,
+        tenant: &str,
+    ) -> Result<Arc<Discovery>, IdentityError> {
+        let url = address(cloud, tenant)?;
+        let body = self.get(url.clone(), "discovery").await?;
         let discovery: Discovery = serde_json::from_slice(&body)
             .map_err(|_| IdentityError::protocol("discovery", "the answer is not an OpenID configuration"))?;
-        discovery.check(&self.microsoft.authority, tenant)?;
+        discovery.check(&cloud.authority, tenant)?;
         let discovery = Arc::new(discovery);
         let mut cache = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
         // Caches verified tenants only, bounded against mistyped names.
         if cache.len() > 10_000 {
             cache.clear();
         }
-        cache.insert(tenant.to_owned(), (self.clock.now(), Arc::clone(&discovery)));
+        cache.insert(url.into(), (self.clock.now(), Arc::clone(&discovery)));
         Ok(discovery)
     }
 

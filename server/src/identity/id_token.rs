@@ -186,7 +186,7 @@ impl Entra {
         nonce: &Secret,
     ) -> Result<Identity, IdentifyError> {
         let Some(token) = token else { return Err(IdTokenError::Missing.into()) };
-        let discovery = self.discover(&credentials.tenant).await?;
+        let discovery = self.discover(&credentials.cloud, &credentials.tenant).await?;
         let expected = Expected {
             issuer: &discovery.issuer,
             client_id: credentials.client_id,
@@ -202,7 +202,7 @@ impl Entra {
     }
 
     /// Whether an `iss` that came with the callback is the tenant's (RFC 9207).
-    pub async fn issuer_matches(&self, tenant: &str, iss: &str) -> Result<bool, IdentityError> {
-        Ok(self.discover(tenant).await?.issuer == iss)
+    pub async fn issuer_matches(&self, credentials: &Credentials, iss: &str) -> Result<bool, IdentityError> {
+        Ok(self.discover(&credentials.cloud, &credentials.tenant).await?.issuer == iss)
     }
 }

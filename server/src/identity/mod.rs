@@ -58,6 +58,8 @@ pub struct Credentials {
     pub client_id: ClientId,
     /// Tenant ID, or a domain while it is being resolved.
     pub tenant: String,
+    /// Where the app and its tenant are.
+    pub cloud: Arc<Microsoft>,
     pub proof: Proof,
 }
 
@@ -94,7 +96,6 @@ pub struct SignIn<'a> {
 
 pub struct Entra {
     http: reqwest::Client,
-    microsoft: Microsoft,
     clock: Clock,
     discovered: Mutex<HashMap<String, (Timestamp, Arc<Discovery>)>>,
     keys: Mutex<HashMap<String, (Timestamp, Arc<jsonwebtoken::jwk::JwkSet>)>>,
@@ -102,7 +103,7 @@ pub struct Entra {
 
 impl Entra {
     /// Prepares the HTTP client: own CAs beside the usual ones, no redirects (they could carry a secret elsewhere).
-    pub fn new(microsoft: Microsoft, extra_ca: Option<&[u8]>, clock: Clock) -> Result<Self, reqwest::Error> {
+    pub fn new(extra_ca: Option<&[u8]>, clock: Clock) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
@@ -113,14 +114,15 @@ impl Entra {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        Ok(Self { http: builder.build()?, microsoft, clock, discovered: Mutex::default(), keys: Mutex::default() })
+        Ok(Self { http: builder.build()?, clock, discovered: Mutex::default(), keys: Mutex::default() })
     }
 
     /// Asks with client credentials whether the app, its tenant and its proof are right. It needs no user, and tests neither redirect URI nor permissions.
     pub async fn probe(&self, credentials: &Credentials) -> Result<Arc<Discovery>, IdentityError> {
-        let discovery = self.discover_fresh(&credentials.tenant).await?;
+        let discovery = self.discover_fresh(&credentials.cloud, &credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
-        let mut request = client.exchange_client_credentials().add_scope(Scope::new(self.microsoft.app_scope.clone()));
+        let mut request =
+            client.exchange_client_credentials().add_scope(Scope::new(credentials.cloud.app_scope.clone()));
         let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
         for (name, value) in &proof {
             request = request.add_extra_param(*name, value.expose());
@@ -132,14 +134,16 @@ impl Entra {
 
     /// The address at the authority that begins a sign-in.
     pub async fn authorize_url(&self, credentials: &Credentials, sign_in: &SignIn<'_>) -> Result<Url, IdentityError> {
-        let discovery = self.discover(&credentials.tenant).await?;
+        let discovery = self.discover(&credentials.cloud, &credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(sign_in.redirect_uri)?);
         let challenge =
             PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(sign_in.verifier.expose().to_owned()));
         let state = sign_in.state.to_owned();
         let (url, _) = client
             .authorize_url(|| CsrfToken::new(state))
-            .add_scopes(self.scopes(sign_in.scopes).split_whitespace().map(|scope| Scope::new(scope.to_owned())))
+            .add_scopes(
+                scopes(&credentials.cloud, sign_in.scopes).split_whitespace().map(|scope| Scope::new(scope.to_owned())),
+            )
             .add_extra_param("nonce", sign_in.nonce)
             .add_extra_param("prompt", sign_in.prompt)
             .add_extra_param("response_mode", "query")
@@ -155,33 +159,18 @@ impl Entra {
     /// The address of admin consent for the delegated scopes.
     pub fn admin_consent_url(
         &self,
+        cloud: &Microsoft,
         client_id: ClientId,
         tenant: &str,
         redirect_uri: &str,
         state: &str,
     ) -> Result<Url, IdentityError> {
-        let mut url = self.at(&[tenant, "v2.0", "adminconsent"])?;
+        let mut url = at(cloud, &[tenant, "v2.0", "adminconsent"])?;
         url.query_pairs_mut()
             .append_pair("client_id", &client_id.to_string())
-            .append_pair("scope", &self.microsoft.scopes)
+            .append_pair("scope", &cloud.scopes)
             .append_pair("redirect_uri", redirect_uri)
             .append_pair("state", state);
-        Ok(url)
-    }
-
-    fn scopes(&self, scopes: Scopes) -> &str {
-        match scopes {
-            Scopes::Mail => &self.microsoft.scopes,
-            Scopes::Identity => IDENTITY,
-        }
-    }
-
-    fn at(&self, segments: &[&str]) -> Result<Url, IdentityError> {
-        let mut url = self.microsoft.authority.clone();
-        url.path_segments_mut()
-            .map_err(|()| IdentityError::protocol("authority", "the address cannot have a path"))?
-            .pop_if_empty()
-            .extend(segments);
         Ok(url)
     }
 
@@ -193,12 +182,12 @@ impl Entra {
         redirect_uri: &str,
         scopes: Scopes,
     ) -> Result<Granted, IdentityError> {
-        let discovery = self.discover(&credentials.tenant).await?;
+        let discovery = self.discover(&credentials.cloud, &credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?.set_redirect_uri(redirect(redirect_uri)?);
         let mut request = client
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
-            .add_extra_param("scope", self.scopes(scopes));
+            .add_extra_param("scope", self::scopes(&credentials.cloud, scopes));
         let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
         for (name, value) in &proof {
             request = request.add_extra_param(*name, value.expose());
@@ -213,12 +202,12 @@ impl Entra {
 
     /// Renews an access token. The refresh token that comes with it must be stored before the access token is used.
     pub async fn refresh(&self, credentials: &Credentials, refresh: &Secret) -> Result<Granted, IdentityError> {
-        let discovery = self.discover(&credentials.tenant).await?;
+        let discovery = self.discover(&credentials.cloud, &credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
         let token = RefreshToken::new(refresh.expose().to_owned());
         let mut request = client
             .exchange_refresh_token(&token)
-            .add_scopes(self.microsoft.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())));
+            .add_scopes(credentials.cloud.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())));
         let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
         for (name, value) in &proof {
             request = request.add_extra_param(*name, value.expose());
@@ -232,9 +221,9 @@ impl Entra {
     }
 
     /// Scopes of a resource that are missing in a grant: those for sending and receiving, not `openid` and similar.
-    pub fn missing_scopes(&self, granted: Option<&[String]>) -> Vec<String> {
+    pub fn missing_scopes(cloud: &Microsoft, granted: Option<&[String]>) -> Vec<String> {
         let Some(granted) = granted else { return Vec::new() };
-        self.microsoft
+        cloud
             .scopes
             .split_whitespace()
             .filter(|wanted| wanted.contains("://"))
@@ -264,6 +253,22 @@ impl Entra {
             id_token: answer.extra_fields().id_token.clone().map(Secret::new),
         }
     }
+}
+
+fn scopes(cloud: &Microsoft, scopes: Scopes) -> &str {
+    match scopes {
+        Scopes::Mail => &cloud.scopes,
+        Scopes::Identity => IDENTITY,
+    }
+}
+
+fn at(cloud: &Microsoft, segments: &[&str]) -> Result<Url, IdentityError> {
+    let mut url = cloud.authority.clone();
+    url.path_segments_mut()
+        .map_err(|()| IdentityError::protocol("authority", "the address cannot have a path"))?
+        .pop_if_empty()
+        .extend(segments);
+    Ok(url)
 }
 
 /// What an answer must not echo.

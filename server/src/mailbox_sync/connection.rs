@@ -52,7 +52,7 @@ impl MailboxWorker {
             let Some(mailbox) = mailbox.filter(|mailbox| mailbox.sync_problem.is_none()) else { return Ok(()) };
             // Faults of the mailbox itself are part of its state.
             if matches!(error, SyncError::Mail(_) | SyncError::Token(TokenError::Identity(_))) {
-                let problem = error.fault(&self.sync.server, self.sync.clock.now());
+                let problem = error.fault(self.sync.imap(&mailbox), self.sync.clock.now());
                 self.store_problem(&mailbox, Some(&problem)).await?;
             }
             Ok::<_, SyncError>(())
@@ -66,7 +66,7 @@ impl MailboxWorker {
     pub(super) async fn tell_folder_trouble(&self, folder: &str, error: &SyncError) {
         let told = async {
             let Some(mailbox) = self.sync.store.mailbox(self.key).await? else { return Ok(()) };
-            let problem = error.fault(&self.sync.server, self.sync.clock.now()).of_folder();
+            let problem = error.fault(self.sync.imap(&mailbox), self.sync.clock.now()).of_folder();
             if self.sync.store.set_folder_problem(self.key, folder, &problem).await? {
                 self.sync.store.publish(Event::Mail(mailbox.user));
             }
@@ -89,7 +89,8 @@ impl MailboxWorker {
         let (sync, now) = (&self.sync, self.sync.clock.now());
         let mailbox = sync.store.mailbox(self.key).await?;
         if let Some(mailbox) = mailbox.filter(|mailbox| mailbox.state == MailboxState::Connected) {
-            let (state, problem, next) = (MailboxState::Blocked, error.fault(&sync.server, now), now.plus_ms(60_000));
+            let (state, problem, next) =
+                (MailboxState::Blocked, error.fault(sync.imap(&mailbox), now), now.plus_ms(60_000));
             sync.store.set_mailbox_state(self.key, state, Some(&problem), Some(next), now).await?;
             sync.store.publish(Event::Mail(mailbox.user));
         }
@@ -160,7 +161,7 @@ impl MailboxWorker {
         let mailbox = self.mailbox().await.inspect_err(|_| self.open = None)?;
         self.claim().await?;
         if let Some(open) = &self.open
-            && (open.user != mailbox.sign_in_name || open.client != mailbox.client_id)
+            && (open.user != mailbox.sign_in_name || open.app != mailbox.app)
         {
             self.log_out().await;
         }
@@ -170,7 +171,7 @@ impl MailboxWorker {
             let token = self.sync.tokens.access(&mailbox).await?;
             let sync = Arc::clone(&self.sync);
             let open = async |token: &AccessToken| {
-                let login = Login { server: &sync.server, user: &mailbox.sign_in_name, token: &token.secret };
+                let login = Login { server: sync.imap(&mailbox), user: &mailbox.sign_in_name, token: &token.secret };
                 Session::open(&login, &sync.trust).await
             };
             let session = match open(&token).await {
@@ -182,7 +183,7 @@ impl MailboxWorker {
                 }
                 other => other?,
             };
-            self.open = Some(OpenConnection { session, user: mailbox.sign_in_name, client: mailbox.client_id });
+            self.open = Some(OpenConnection { session, user: mailbox.sign_in_name, app: mailbox.app });
         }
         self.open.as_mut().map(|open| &mut open.session).ok_or(SyncError::Gone)
     }

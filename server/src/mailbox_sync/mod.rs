@@ -27,10 +27,10 @@ use uuid::Uuid;
 
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
-use crate::config::ServerAddress;
+use crate::config::{Clouds, ServerAddress};
 use crate::mail::Trust;
 use crate::message::ParsedMessage;
-use crate::store::{MailboxKey, Store};
+use crate::store::{Mailbox, MailboxKey, Store};
 
 pub use command::{Command, Listing, MessageSet, Reply, SyncError};
 pub use download::PartDownload;
@@ -52,7 +52,7 @@ pub struct Dependencies {
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    pub server: ServerAddress,
+    pub clouds: Clouds,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
 }
@@ -135,6 +135,10 @@ impl Drop for FolderWatch {
 pub struct HeldConnection(#[expect(dead_code, reason = "its end is the message")] oneshot::Sender<()>);
 
 impl MailboxSync {
+    fn imap(&self, mailbox: &Mailbox) -> &ServerAddress {
+        &self.clouds.hosts_of(&mailbox.app.cloud).imap
+    }
+
     pub fn new(dependencies: Dependencies) -> Self {
         Self {
             owner: dependencies.clock.uuid(),

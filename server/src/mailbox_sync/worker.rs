@@ -11,7 +11,7 @@ use super::{Command, MailboxSync, Reply, Request, Signal, SyncError};
 use crate::concurrency::backoff::Backoff;
 use crate::mail::imap::Session;
 use crate::mail::{MailError, Step};
-use crate::store::MailboxKey;
+use crate::store::{AppKey, MailboxKey};
 
 /// How long an unused connection is kept.
 pub(super) const KEEP_UNUSED: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ pub(super) struct OpenConnection {
     pub(super) session: Session,
     /// Sign-in name and app: a change of either needs a new connection.
     pub(super) user: String,
-    pub(super) client: String,
+    pub(super) app: AppKey,
 }
 
 pub(super) struct MailboxWorker {

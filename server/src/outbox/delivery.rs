@@ -13,7 +13,7 @@ use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
 use crate::mail::smtp::{self, NotBegun, Refused};
 use crate::mail::{Login, MailError, RecipientReply, Step};
-use crate::store::{Claimed, DataStart, Mailbox, Result, SendQueue};
+use crate::store::{AppKey, Claimed, DataStart, Mailbox, Result, SendQueue};
 use std::pin::Pin;
 
 /// Pause before checking whether a disconnected mailbox is connected again, in seconds.
@@ -57,8 +57,7 @@ pub(super) struct OpenSession {
     pub(super) until: Timestamp,
     /// What the mailbox signed in with.
     sign_in_name: String,
-    client_id: String,
-    tenant_id: String,
+    app: AppKey,
 }
 
 /// An outcome that is being recorded. It is awaited before the next message of its session is handed over.
@@ -86,8 +85,7 @@ impl OpenSession {
     fn is_of(&self, mailbox: &Mailbox) -> bool {
         mailbox.state != MailboxState::NeedsReconnect
             && self.sign_in_name == mailbox.sign_in_name
-            && self.client_id == mailbox.client_id
-            && self.tenant_id == mailbox.tenant_id
+            && self.app == mailbox.app
     }
 }
 
@@ -243,8 +241,7 @@ impl Outbox {
                 session,
                 until: token.expires_at.plus_ms(-60_000),
                 sign_in_name: mailbox.sign_in_name.clone(),
-                client_id: mailbox.client_id.clone(),
-                tenant_id: mailbox.tenant_id.clone(),
+                app: mailbox.app.clone(),
             })),
             Err(error) => {
                 if error.step == Step::Auth && error.answered {
@@ -257,11 +254,12 @@ impl Outbox {
     }
 
     pub(super) fn microsoft<'a>(&'a self, mailbox: &'a Mailbox) -> Peer<'a> {
-        Peer { server: &self.microsoft_smtp, signed_in_as: Some(&mailbox.sign_in_name) }
+        Peer { server: &self.clouds.hosts_of(&mailbox.app.cloud).smtp, signed_in_as: Some(&mailbox.sign_in_name) }
     }
 
     async fn sign_in(&self, mailbox: &Mailbox, token: &AccessToken) -> Result<smtp::Session, MailError> {
-        let login = Login { server: &self.microsoft_smtp, user: &mailbox.sign_in_name, token: &token.secret };
+        let server = &self.clouds.hosts_of(&mailbox.app.cloud).smtp;
+        let login = Login { server, user: &mailbox.sign_in_name, token: &token.secret };
         smtp::Session::open(&login, &self.trust).await
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
-use crate::config::{Relay, SendLimits, ServerAddress};
+use crate::config::{Clouds, Relay, SendLimits};
 use crate::mail::Trust;
 use crate::store::{Event, Store, subscribe};
 use crate::vault::{Place, Vault};
@@ -48,7 +48,7 @@ pub struct Dependencies {
     pub trust: Trust,
     /// Time.
     pub clock: Clock,
-    pub microsoft_smtp: ServerAddress,
+    pub clouds: Clouds,
     pub system_smtp: Option<Relay>,
     pub notifications_domain: String,
     pub limits: SendLimits,

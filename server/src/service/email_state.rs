@@ -95,7 +95,7 @@ impl Services {
     }
 
     async fn reader_of_registration(&self, user: &SignedIn, registration: &Registration) -> Result<Reader> {
-        let client_id = self.in_global_cloud().then(|| registration.client_id.to_string());
+        let client_id = self.in_global_cloud(&registration.cloud).then(|| registration.client_id.to_string());
         Ok(Reader { consent_link: self.consent_link(user.institution()).await?, client_id, ..self.reader(user, "") })
     }
 
@@ -110,8 +110,9 @@ impl Services {
         Ok(())
     }
 
-    pub(super) fn in_global_cloud(&self) -> bool {
-        self.config.microsoft.authority.host_str() == Some("login.microsoftonline.com")
+    /// Whether a cloud is the global one, whose portal is known.
+    pub(super) fn in_global_cloud(&self, cloud: &str) -> bool {
+        self.config.clouds.hosts_of(cloud).authority.host_str() == Some("login.microsoftonline.com")
     }
 
     /// Asks Microsoft once the date of a secret has passed: the date may be wrong, and mail must not stop unseen if it is right.

@@ -6,7 +6,7 @@ use app::model::{
     AttemptId, AttemptKind, CheckKind, CheckStatus, InstitutionId, MailboxId, Outcome, Stage, Timestamp, UserId,
 };
 
-use super::{Page, Result, Store, Tx};
+use super::{AppKey, Page, Result, Store, Tx};
 
 /// Automatic attempts kept per person; older ones are deleted. Attempts started by people are all kept.
 const KEPT: i64 = 200;
@@ -24,8 +24,7 @@ pub struct Attempt {
     /// Only an arrived message proves the address.
     pub prove_address: bool,
     pub automatic: bool,
-    pub client_id: String,
-    pub tenant_id: String,
+    pub app: AppKey,
     /// SHA-256 of the browser's cookie.
     pub browser_sha256: Option<String>,
     /// The sealed PKCE verifier.
@@ -66,8 +65,7 @@ pub struct NewAttempt {
     pub stage: Stage,
     pub address: String,
     pub automatic: bool,
-    pub client_id: String,
-    pub tenant_id: String,
+    pub app: AppKey,
     pub sign_in: Option<NewSignIn>,
     pub mailbox: Option<(MailboxId, String)>,
     /// Deadline for the redirect from Microsoft.
@@ -99,8 +97,8 @@ pub struct Check {
     pub fault: Option<Fault>,
 }
 
-columns!(Attempt: id, institution = "institution_id", user = "user_id", kind, stage, address, prove_address, automatic, client_id,
-    tenant_id, browser_sha256, verifier_sealed, nonce_sealed, grant_sealed, grant_expires_at, sign_in_name, subject,
+columns!(Attempt: id, institution = "institution_id", user = "user_id", kind, stage, address, prove_address, automatic,
+    app = "client_id, tenant_id, cloud", browser_sha256, verifier_sealed, nonce_sealed, grant_sealed, grant_expires_at, sign_in_name, subject,
     mailbox = "mailbox_id", outcome, created_at, callback_expires_at, lease_until, finished_at);
 columns!(Check: kind = "c.kind", status, detail, duration_ms, fault);
 
@@ -116,12 +114,14 @@ impl Store {
         let sign_in = new.sign_in.as_ref();
         execute!(&mut **tx,
             "INSERT INTO attempts (id, institution_id, user_id, kind, stage, address, automatic, client_id, tenant_id, state_sha256,
-               browser_sha256, verifier_sealed, nonce_sealed, mailbox_id, sign_in_name, created_at, callback_expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
-            new.id, institution, new.user, new.kind, new.stage, new.address, new.automatic, new.client_id,
-            new.tenant_id, sign_in.map(|sign_in| &sign_in.state_sha256), sign_in.map(|sign_in| &sign_in.browser_sha256),
+               browser_sha256, verifier_sealed, nonce_sealed, mailbox_id, sign_in_name, created_at, callback_expires_at,
+               cloud)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+            new.id, institution, new.user, new.kind, new.stage, new.address, new.automatic, new.app.client_id,
+            new.app.tenant_id, sign_in.map(|sign_in| &sign_in.state_sha256), sign_in.map(|sign_in| &sign_in.browser_sha256),
             sign_in.map(|sign_in| &sign_in.verifier_sealed), sign_in.map(|sign_in| &sign_in.nonce_sealed), new.mailbox.as_ref().map(|(id, _)| id.to_string()),
-            new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()), now, new.callback_expires_at
+            new.mailbox.as_ref().map_or("", |(_, name)| name.as_str()), now, new.callback_expires_at,
+            new.app.cloud
         )?;
         if new.kind != AttemptKind::Consent {
             for (position, kind) in CheckKind::ALL.into_iter().enumerate() {

@@ -8,6 +8,7 @@ use app::model::{
 };
 
 use super::{Result, Store, Tx};
+use serde::{Deserialize, Serialize};
 
 /// A registration refused again within this time after the alert is the same incident, in milliseconds: a day.
 const INCIDENT_MS: i64 = 24 * 60 * 60 * 1000;
@@ -58,12 +59,26 @@ impl Slot {
     }
 }
 
+/// The app that a grant or a sign-in belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppKey {
+    pub client_id: String,
+    pub tenant_id: String,
+    /// Name of the cloud.
+    #[serde(default)]
+    pub cloud: String,
+}
+
+columns!(AppKey: client_id, tenant_id, cloud);
+
 /// An app registration with its credential.
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub id: RegistrationId,
     pub client_id: ClientId,
     pub tenant_id: TenantId,
+    /// Name of the cloud.
+    pub cloud: String,
     pub credential: CredentialKind,
     /// Empty without a secret.
     pub secret_sealed: String,
@@ -91,6 +106,7 @@ impl Registration {
             id,
             client_id,
             tenant_id,
+            cloud: String::new(),
             credential: CredentialKind::Secret,
             secret_sealed: String::new(),
             secret_stored_at: now,
@@ -104,9 +120,17 @@ impl Registration {
         }
     }
 
-    /// Whether both are the same app in the same tenant.
+    pub fn app(&self) -> AppKey {
+        AppKey {
+            client_id: self.client_id.to_string(),
+            tenant_id: self.tenant_id.to_string(),
+            cloud: self.cloud.clone(),
+        }
+    }
+
+    /// Whether both are the same app in the same tenant and cloud.
     pub fn is_same_app(&self, other: &Self) -> bool {
-        self.client_id == other.client_id && self.tenant_id == other.tenant_id
+        self.app() == other.app()
     }
 }
 
@@ -120,7 +144,7 @@ pub struct GuideRow {
 
 columns!(EmailSettings: provider, custom_from, custom_from_address, notification_mailbox = "notification_mailbox_id",
     notification_problem, allow_other_address, reminder_address);
-columns!(Registration: id, client_id, tenant_id, credential, secret_sealed, secret_stored_at, secret_expires_on, secret_id,
+columns!(Registration: id, client_id, tenant_id, cloud, credential, secret_sealed, secret_stored_at, secret_expires_on, secret_id,
     credential_id, verified_at, signed_in_at, renewed_at, superseded);
 columns!(GuideRow: step, done, proven, updated_at);
 
@@ -274,10 +298,11 @@ impl Store {
         execute!(&mut **tx,
             "INSERT INTO app_registrations (id, institution_id, slot, client_id, tenant_id, credential, secret_sealed,
                secret_stored_at, secret_expires_on, secret_id, credential_id, verified_at, signed_in_at, renewed_at, superseded,
-               updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+               cloud, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
             new.id, institution, slot, new.client_id, new.tenant_id, new.credential, new.secret_sealed,
             new.secret_stored_at, new.secret_expires_on, new.secret_id, new.credential_id, new.verified_at, new.signed_in_at,
-            new.renewed_at, new.superseded, now
+            new.renewed_at, new.superseded, new.cloud, now
         )
     }
 

@@ -7,7 +7,7 @@ use crate::store::sql::{
 use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
 use std::collections::HashSet;
 
-use super::{Result, Store, Tx};
+use super::{AppKey, Result, Store, Tx};
 
 /// A mailbox, with the institution that every query names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,7 @@ pub struct Mailbox {
     pub address: String,
     /// Sign-in name (`user=`).
     pub sign_in_name: String,
-    pub client_id: String,
-    pub tenant_id: String,
+    pub app: AppKey,
     pub state: MailboxState,
     pub refresh_token_sealed: String,
     /// Number of rotations: a writer that read an older one must not overwrite.
@@ -56,15 +55,14 @@ pub struct NewMailbox {
     pub sign_in_name: String,
     /// The Microsoft account: `oid@tid`.
     pub subject: String,
-    pub client_id: String,
-    pub tenant_id: String,
+    pub app: AppKey,
     pub refresh_token_sealed: String,
     /// Next automatic test, in case the current run never ends.
     pub next_test_at: Timestamp,
 }
 
-columns!(Mailbox: id, institution = "institution_id", user = "user_id", kind = "purpose", address, sign_in_name, client_id, tenant_id,
-    state, refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases, next_test_at,
+columns!(Mailbox: id, institution = "institution_id", user = "user_id", kind = "purpose", address, sign_in_name,
+    app = "client_id, tenant_id, cloud", state, refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases, next_test_at,
     connected_at);
 
 impl Mailbox {
@@ -134,14 +132,16 @@ impl Store {
         }
         let stored: Option<MailboxId> = fetch_optional!(&mut **tx,
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
-               tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12)
+               tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at,
+               cloud)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12, $14)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
-               client_id = $9, tenant_id = $10, user_id = $3, state = 'blocked', problem = NULL, sync_problem = NULL, next_test_at = $13, updated_at = $12,
+               client_id = $9, tenant_id = $10, cloud = $14, user_id = $3, state = 'blocked', problem = NULL, sync_problem = NULL, next_test_at = $13, updated_at = $12,
                refreshed_at = $12
              WHERE mailboxes.user_id = $3 OR mailboxes.purpose = 'notifications' RETURNING id";
             new.id, institution, new.user, new.kind, new.address, new.address.to_lowercase(), new.sign_in_name,
-            new.subject, new.client_id, new.tenant_id, new.refresh_token_sealed, now, new.next_test_at
+            new.subject, new.app.client_id, new.app.tenant_id, new.refresh_token_sealed, now, new.next_test_at,
+            new.app.cloud
         )?;
         if let Some(stored) = stored {
             // Possibly another account than before: its mail must not be seen.

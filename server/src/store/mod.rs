@@ -35,7 +35,7 @@ pub use attempts::{Attempt, Check, NewAttempt, NewSignIn, Resting};
 pub use audit::{AuditBounds, AuditEntry};
 pub use backend::{DatabaseKind, missing_file};
 pub use drafts::{Draft, NewAttachment};
-pub use email::{EmailSettings, GuideRow, Registration, Slot};
+pub use email::{AppKey, EmailSettings, GuideRow, Registration, Slot};
 pub use events::{Event, subscribe};
 pub use health::Health;
 pub use inbox::{FlagChange, FolderChange, FolderRow};

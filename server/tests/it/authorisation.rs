@@ -365,8 +365,7 @@ async fn ids_of_another_institution_are_worth_nothing() {
             address: "user@demo.example".into(),
             sign_in_name: "user@demo.example".into(),
             subject: "s".into(),
-            client_id: "c".into(),
-            tenant_id: "t".into(),
+            app: server::store::AppKey { client_id: "c".into(), tenant_id: "t".into(), cloud: String::new() },
             refresh_token_sealed: "sealed".into(),
             next_test_at: now.plus_ms(3_600_000),
         };

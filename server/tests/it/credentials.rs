@@ -97,6 +97,10 @@ impl Journey {
         Federated { issuer: shown("Issuer"), subject: shown("Subject identifier"), audience: shown("Audience") }
     }
 
+    fn cloud(&self) -> Arc<server::config::Microsoft> {
+        self.world.services.app_credentials.cloud("").unwrap()
+    }
+
     /// Time passes here and at Microsoft.
     fn advance(&self, days: i64) {
         self.clock.advance_ms(days * DAY_MS);
@@ -205,11 +209,16 @@ async fn every_part_of_a_federated_credential_must_match() {
     }
     // Another institution of this server is another issuer and subject.
     journey.world.sandbox.world().app.federated = vec![right];
+    let cloud = journey.cloud();
     let institution = journey.world.services.store.institution_by_slug("second").await.unwrap().unwrap().id;
-    let proof = journey.world.services.app_credentials.federated(institution).await.unwrap();
+    let proof = journey.world.services.app_credentials.federated(institution, &cloud).await.unwrap();
     let current = journey.slot(Slot::Current).await.unwrap();
-    let credentials =
-        server::identity::Credentials { client_id: current.client_id, tenant: current.tenant_id.to_string(), proof };
+    let credentials = server::identity::Credentials {
+        client_id: current.client_id,
+        tenant: current.tenant_id.to_string(),
+        cloud: journey.cloud(),
+        proof,
+    };
     let refused =
         journey.world.services.entra.probe(&credentials).await.err().expect("the other institution is refused");
     assert_eq!(refused.codes(), [700_211]);
@@ -238,7 +247,8 @@ async fn keys_that_microsoft_cannot_fetch_or_does_not_know_are_told() {
     assert!(page.contains("data-email-state=\"stopped\"") && page.contains("does not accept this server"), "{page}");
     // The institution's address answers with something else.
     sqlx::query("UPDATE institutions SET slug = 'moved' WHERE slug = 'demo'").execute(&mut connection).await.unwrap();
-    let proof = journey.world.services.app_credentials.federated(journey.seat.institution).await.unwrap();
+    let proof =
+        journey.world.services.app_credentials.federated(journey.seat.institution, &journey.cloud()).await.unwrap();
     let server::identity::Proof::Federated { key, key_id, .. } = proof else { panic!() };
     let proof = server::identity::Proof::Federated {
         key,
@@ -248,8 +258,12 @@ async fn keys_that_microsoft_cannot_fetch_or_does_not_know_are_told() {
         audience: "api://AzureADTokenExchange".into(),
     };
     let current = journey.slot(Slot::Current).await.unwrap();
-    let credentials =
-        server::identity::Credentials { client_id: current.client_id, tenant: current.tenant_id.to_string(), proof };
+    let credentials = server::identity::Credentials {
+        client_id: current.client_id,
+        tenant: current.tenant_id.to_string(),
+        cloud: journey.cloud(),
+        proof,
+    };
     let refused = journey.world.services.entra.probe(&credentials).await.err().expect("it cannot be fetched");
     assert_eq!(refused.codes(), [50166]);
     assert_eq!(server::diagnosis::Fault::identity(&refused, journey.clock.now()).cause, "issuer_unreachable");
@@ -266,7 +280,13 @@ async fn an_issuer_changes_its_key_without_a_gap() {
         let answer = journey.world.services.app_credentials.key_set(journey.seat.institution).await.unwrap();
         answer.keys.iter().filter_map(|key| key.common.key_id.clone()).collect::<Vec<_>>()
     };
-    let signs = async || match journey.world.services.app_credentials.federated(journey.seat.institution).await.unwrap()
+    let signs = async || match journey
+        .world
+        .services
+        .app_credentials
+        .federated(journey.seat.institution, &journey.cloud())
+        .await
+        .unwrap()
     {
         server::identity::Proof::Federated { key_id, .. } => key_id,
         _ => panic!(),

@@ -151,7 +151,7 @@ async fn entrepost_sends_and_receives_through_dovecot() {
 
 /// SMTP and IMAP send the reason as a challenge, which must be answered before the failure arrives.
 async fn a_wrong_token_is_refused(world: &World) {
-    let (servers, wrong) = (&world.services.config.microsoft, Secret::new("not a token".to_owned()));
+    let (servers, wrong) = (&world.services.config.clouds.own().hosts, Secret::new("not a token".to_owned()));
     let login = |server| Login { server, user: PERSON, token: &wrong };
     let refused = smtp::Session::open(&login(&servers.smtp), &world.services.trust).await.err().unwrap();
     assert!(refused.answered && refused.step == Step::Auth && refused.code() == Some(535), "{refused:?}");

@@ -174,11 +174,9 @@ async fn what_was_seen_is_gone_with_the_connection() {
 
         // The same address connected with a different account: none of the earlier mail is shown.
         let store = &world.services.store;
-        let (grant, tenant, client) = {
-            let mut world = world.sandbox.world();
-            let grant = world.grant("other@demo.example", "https://outlook.office.com/IMAP.AccessAsUser.All");
-            (grant, world.tenant_id.to_string(), world.app.client_id.to_string())
-        };
+        let grant =
+            world.sandbox.world().grant("other@demo.example", "https://outlook.office.com/IMAP.AccessAsUser.All");
+        let app = store.mailbox(seat.key()).await.unwrap().unwrap().app;
         let new = NewMailbox {
             id: MailboxId(world.clock.uuid()),
             user: seat.user,
@@ -186,8 +184,7 @@ async fn what_was_seen_is_gone_with_the_connection() {
             address: "user@demo.example".into(),
             sign_in_name: "other@demo.example".into(),
             subject: "another".into(),
-            client_id: client,
-            tenant_id: tenant,
+            app,
             refresh_token_sealed: String::new(),
             next_test_at: world.clock.now().plus_ms(3_600_000),
         };

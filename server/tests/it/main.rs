@@ -6,6 +6,7 @@ mod common;
 mod attacks;
 mod audit;
 mod authorisation;
+mod clouds;
 mod command_line;
 mod connections;
 mod crash;

@@ -58,8 +58,7 @@ pub fn mailbox(seed: &Seed, user: UserId) -> NewMailbox {
         address: "user@demo.example".into(),
         sign_in_name: "upn@demo.example".into(),
         subject: "oid@tid".into(),
-        client_id: "c".into(),
-        tenant_id: "t".into(),
+        app: server::store::AppKey { client_id: "c".into(), tenant_id: "t".into(), cloud: String::new() },
         refresh_token_sealed: "sealed".into(),
         next_test_at: NOW.plus_ms(1000),
     }
@@ -73,8 +72,7 @@ fn attempt(seed: &Seed, state: &str) -> NewAttempt {
         stage: Stage::SigningIn,
         address: "user@demo.example".into(),
         automatic: false,
-        client_id: "c".into(),
-        tenant_id: "t".into(),
+        app: server::store::AppKey { client_id: "c".into(), tenant_id: "t".into(), cloud: String::new() },
         sign_in: Some(NewSignIn {
             state_sha256: state.into(),
             browser_sha256: "browser".into(),

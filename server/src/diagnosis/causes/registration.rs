@@ -1,7 +1,7 @@
 //! The three values, redirect URI, permissions, consent.
 
 use super::{Cause, cause, link, say, value};
-use app::model::FixedBy::{Administrator, Operator};
+use app::model::FixedBy::Administrator;
 use app::model::Remedy::{SignInAgain, TestAgain};
 
 pub(super) static CAUSES: &[Cause] = &[
@@ -113,11 +113,13 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "other_cloud",
         "This tenant lives in another Microsoft cloud.",
-        "Your institution's tenant belongs to a national cloud that this server isn't set up for.",
-        "The tenant belongs to a national cloud. Your Entrepost host has to set its addresses.",
-        Operator,
+        "Your institution's tenant belongs to another Microsoft cloud than the one that is set.",
+        "The tenant belongs to another Microsoft cloud than the one that is set.",
+        Administrator,
         TestAgain,
-        &[say("Set ENTREPOST_MICROSOFT_AUTHORITY, _SMTP, _IMAP and _SCOPES to the hosts of that cloud, and restart.")],
+        &[say(
+            "Choose the tenant's cloud under Cloud, then Save. If it isn't in the list, your Entrepost host can add it with ENTREPOST_MICROSOFT_CLOUDS_FILE.",
+        )],
     ),
     cause(
         "single_tenant",

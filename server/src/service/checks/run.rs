@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use app::backend::{BackendError, Result};
 use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxState, Timestamp};
 
-use crate::access_tokens::{AccessToken, TokenError, Tokens};
+use crate::access_tokens::{AccessToken, TokenError};
 use crate::diagnosis::Fault;
-use crate::identity::Identity;
+use crate::identity::{Entra, Identity};
 use crate::mail::{Login, MailError, Step, imap, smtp};
 use crate::mailbox_sync::{Command, Reply, SyncError, find_test_message};
 use crate::message::build::TestMessage;
@@ -150,7 +150,8 @@ impl<'a> Run<'a> {
             self.put(CheckKind::SignIn, CheckStatus::Passed, "you don't need to sign in again", None).await?;
             self.put(CheckKind::Identity, CheckStatus::Passed, &self.attempt.sign_in_name, None).await?;
         }
-        let missing = services.entra.missing_scopes(token.scopes.as_deref());
+        let missing =
+            Entra::missing_scopes(services.config.clouds.hosts_of(&self.attempt.app.cloud), token.scopes.as_deref());
         if !missing.is_empty() {
             let detail = format!("missing: {}", short_scopes(&missing));
             let fault = Fault::new("permissions_missing", now, &[("Missing scopes", missing.join(" "))]);
@@ -173,7 +174,7 @@ impl<'a> Run<'a> {
             .registration(attempt.institution, Slot::Current)
             .await?
             .ok_or(TokenError::RegistrationChanged)?;
-        if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+        if registration.app() != attempt.app {
             return Err(TokenError::RegistrationChanged);
         }
         let credentials = services.tokens.credentials(attempt.institution, &registration).await?;
@@ -184,7 +185,7 @@ impl<'a> Run<'a> {
 
     pub(super) async fn smtp(&mut self, route: &Route, token: &AccessToken) -> Result<Option<smtp::Session>> {
         let since = self.running(CheckKind::Smtp).await?;
-        let server = &self.services.config.microsoft.smtp;
+        let server = &self.services.config.clouds.hosts_of(&self.attempt.app.cloud).smtp;
         let login = Login { server, user: &route.sign_in_name, token: &token.secret };
         match smtp::Session::open(&login, &self.services.trust).await {
             Ok(session) => {
@@ -225,7 +226,7 @@ impl<'a> Run<'a> {
             message_id: &message_id,
         };
         let message = message.build().map_err(BackendError::internal)?;
-        let server = &services.config.microsoft.smtp;
+        let server = &services.config.clouds.hosts_of(&self.attempt.app.cloud).smtp;
         match session.send(&message.envelope, &message.bytes).await {
             Ok(_) => {
                 let at = Instant::now();
@@ -249,7 +250,7 @@ impl<'a> Run<'a> {
 
     pub(super) async fn imap(&mut self, route: &Route, token: &AccessToken) -> Result<Option<imap::Session>> {
         let since = self.running(CheckKind::Imap).await?;
-        let server = &self.services.config.microsoft.imap;
+        let server = &self.services.config.clouds.hosts_of(&self.attempt.app.cloud).imap;
         let login = Login { server, user: &route.sign_in_name, token: &token.secret };
         let opened = async {
             let mut session = imap::Session::open(&login, &self.services.trust).await?;
@@ -275,7 +276,7 @@ impl<'a> Run<'a> {
     /// Looks for the test message in INBOX, Junk, then other folders, until the limit. Returns whether it is in INBOX.
     pub(super) async fn arrival(&mut self, mut through: Through, sent: &Sent) -> Result<bool> {
         self.running(CheckKind::Arrival).await?;
-        let server = &self.services.config.microsoft.imap;
+        let server = &self.services.config.clouds.hosts_of(&self.attempt.app.cloud).imap;
         let attempt = self.attempt.id.to_string();
         // The owner knows the attempt's id from its page address: to prove an address, only the unguessable Message-ID
         // counts.

@@ -1,5 +1,7 @@
 //! The values of the form with the chosen credential, and what Microsoft says of them.
 
+use std::sync::Arc;
+
 use app::backend::{Administrator, Result};
 use app::model::{
     ClientId, CredentialKind, FieldError, RegistrationError, RegistrationId, SecretExpiry, SigningKeyId, Tenant,
@@ -8,6 +10,7 @@ use app::model::{
 
 use super::form::{Values, field};
 use crate::app_credentials::secret_place;
+use crate::config::Microsoft;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, IdentityError, Proof};
 use crate::service::Services;
@@ -28,18 +31,25 @@ pub(super) struct Candidate {
     /// Opened, where it is a secret.
     pub(super) secret: Option<Secret>,
     pub(super) proof: Proof,
+    pub(super) cloud: Arc<Microsoft>,
     /// Another credential than the stored one.
     pub(super) is_new: bool,
 }
 
 impl Services {
-    pub(super) async fn ask_microsoft(&self, client_id: ClientId, tenant: &Tenant, proof: &Proof) -> Verdict {
+    pub(super) async fn ask_microsoft(
+        &self,
+        cloud: &Arc<Microsoft>,
+        client_id: ClientId,
+        tenant: &Tenant,
+        proof: &Proof,
+    ) -> Verdict {
         let now = self.clock.now();
         let named = match tenant {
             Tenant::Id(id) => id.to_string(),
             Tenant::Domain(domain) => domain.clone(),
         };
-        let credentials = Credentials { client_id, tenant: named, proof: proof.clone() };
+        let credentials = Credentials { client_id, tenant: named, cloud: Arc::clone(cloud), proof: proof.clone() };
         let verdict = match self.entra.probe(&credentials).await {
             Ok(discovery) => {
                 let found = match tenant {
@@ -76,6 +86,7 @@ impl Services {
         let swapped = Credentials {
             client_id: ClientId(as_client),
             tenant: refused.client_id.to_string(),
+            cloud: Arc::clone(&refused.cloud),
             proof: refused.proof.clone(),
         };
         let known = match self.entra.probe(&swapped).await {
@@ -122,6 +133,8 @@ impl Services {
         let mut registration =
             Registration::new(RegistrationId(uuid::Uuid::nil()), values.client_id, TenantId(uuid::Uuid::nil()), now);
         registration.credential = values.credential;
+        registration.cloud.clone_from(&values.cloud);
+        let cloud = self.app_credentials.cloud(&values.cloud)?;
         registration.credential_id = Some(SigningKeyId(self.clock.uuid()));
         let same_kind = kept.filter(|kept| kept.credential == values.credential);
         let (secret, proof) = match values.credential {
@@ -159,7 +172,7 @@ impl Services {
                 let mut chosen = newest;
                 if let Some(used) = used.filter(|used| used.id != newest.id) {
                     let proof = self.app_credentials.certificate(newest)?;
-                    let verdict = self.ask_microsoft(values.client_id, &values.tenant, &proof).await;
+                    let verdict = self.ask_microsoft(&cloud, values.client_id, &values.tenant, &proof).await;
                     if !matches!(verdict, Verdict::Accepted(_)) {
                         chosen = used;
                     }
@@ -170,7 +183,7 @@ impl Services {
                 (None, self.app_credentials.certificate(chosen)?)
             }
             CredentialKind::Federated => {
-                if !self.is_reachable_issuer(&admin.institution().public_url) {
+                if !self.is_reachable_issuer(&cloud, &admin.institution().public_url) {
                     let text = "Microsoft has to fetch keys from this address, and can only do so by https from the internet. Use a certificate instead.";
                     return Ok(Err(field("credential-federated", "Credential", text)));
                 }
@@ -178,7 +191,7 @@ impl Services {
                     registration.credential_id = kept.credential_id;
                     registration.secret_stored_at = kept.secret_stored_at;
                 }
-                (None, self.app_credentials.federated(admin.institution().id).await?)
+                (None, self.app_credentials.federated(admin.institution().id, &cloud).await?)
             }
         };
         let is_new = same_kind.is_none_or(|kept| kept.credential_id != registration.credential_id);
@@ -186,11 +199,11 @@ impl Services {
             (registration.signed_in_at, registration.renewed_at) = (kept.signed_in_at, kept.renewed_at);
             registration.superseded.clone_from(&kept.superseded);
         }
-        Ok(Ok(Candidate { registration, secret, proof, is_new }))
+        Ok(Ok(Candidate { registration, secret, proof, cloud, is_new }))
     }
 
     /// Whether Microsoft can fetch keys from an institution's address. The sandbox of this machine can.
-    pub(super) fn is_reachable_issuer(&self, public_url: &str) -> bool {
-        public_url.starts_with("https:") || self.config.microsoft.authority.scheme() == "http"
+    pub(super) fn is_reachable_issuer(&self, cloud: &Microsoft, public_url: &str) -> bool {
+        public_url.starts_with("https:") || cloud.authority.scheme() == "http"
     }
 }

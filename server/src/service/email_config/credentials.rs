@@ -23,6 +23,9 @@ impl Services {
     pub(super) async fn credentials_view(&self, admin: &Administrator) -> Result<CredentialsView> {
         let institution = admin.institution();
         let current = self.store.registration(institution.id, Slot::Current).await?;
+        let cloud = current.as_ref().map_or("", |current| current.cloud.as_str());
+        let (is_global, audience) =
+            (self.in_global_cloud(cloud), self.config.clouds.hosts_of(cloud).federation_audience.clone());
         let used = current.as_ref().and_then(|current| current.credential_id);
         let certificates = self.app_credentials.certificates(institution.id).await?;
         let certificates = certificates.into_iter().filter_map(|key| {
@@ -47,10 +50,10 @@ impl Services {
             federation: FederationView {
                 issuer: self.app_credentials.issuer(&institution.slug),
                 subject: AppCredentials::subject(&institution.slug),
-                audience: self.app_credentials.audience().to_owned(),
-                is_reachable: self.is_reachable_issuer(&institution.public_url),
+                audience,
+                is_reachable: self.is_reachable_issuer(self.config.clouds.hosts_of(cloud), &institution.public_url),
             },
-            client_id: current.filter(|_| self.in_global_cloud()).map(|current| current.client_id.to_string()),
+            client_id: current.filter(|_| is_global).map(|current| current.client_id.to_string()),
         })
     }
 
@@ -124,6 +127,7 @@ impl Services {
         let credentials = Credentials {
             client_id: registration.client_id,
             tenant: registration.tenant_id.to_string(),
+            cloud: self.app_credentials.cloud(&registration.cloud)?,
             proof: self.app_credentials.certificate(&key)?,
         };
         // Refused until an administrator has uploaded it.

@@ -5,7 +5,10 @@ use app::model::{
     SecretExpiry, Tenant,
 };
 
+use app::model::OWN_CLOUD;
+
 use crate::clock::Clock;
+use crate::config::Clouds;
 use crate::store::{EmailSettings, Registration};
 use crate::vault::Secret;
 
@@ -18,6 +21,8 @@ pub(super) struct Parsed {
 pub(super) struct Values {
     pub(super) client_id: ClientId,
     pub(super) tenant: Tenant,
+    /// One of the list.
+    pub(super) cloud: String,
     pub(super) credential: CredentialKind,
     pub(super) secret: Option<Secret>,
     pub(super) expires_on: Option<SecretExpiry>,
@@ -34,6 +39,7 @@ pub(super) fn parse(
     form: EmailConfigForm,
     old: &EmailSettings,
     stored: Option<&Registration>,
+    clouds: &Clouds,
     clock: &Clock,
 ) -> Result<Parsed, Vec<FieldError>> {
     let mut errors = Vec::new();
@@ -83,6 +89,19 @@ pub(super) fn parse(
             })
             .map_err(|error| errors.push(field("client_secret", "Client Secret", error)));
         let stored_expiry = stored.and_then(|stored| stored.secret_expires_on.as_deref());
+        // A page that does not ask keeps what is stored.
+        let cloud = match form.cloud.as_str() {
+            "" => stored.map_or("", |stored| &stored.cloud),
+            OWN_CLOUD => "",
+            name => name,
+        };
+        if clouds.find(cloud).is_none() {
+            errors.push(field(
+                "cloud",
+                "Cloud",
+                "Choose one of the clouds in the list. Only this server's operator can add others.",
+            ));
+        }
         // A lifetime that was chosen counts from today; the date field is for any other.
         let chosen = SecretExpiry::choices(clock.now()).into_iter().find(|(days, ..)| *days == form.secret_lifetime);
         let date = chosen.map_or(form.secret_expires_on, |(_, date, _)| date);
@@ -99,6 +118,7 @@ pub(super) fn parse(
             registration = Some(Values {
                 client_id,
                 tenant,
+                cloud: cloud.to_owned(),
                 credential,
                 secret: secret.map(|secret| Secret::new(secret.reveal())),
                 expires_on,

@@ -25,6 +25,7 @@ impl Services {
         RegistrationView {
             client_id: registration.client_id.to_string(),
             tenant_id: registration.tenant_id.to_string(),
+            cloud: registration.cloud.clone(),
             credential: registration.credential,
             has_secret: !registration.secret_sealed.is_empty(),
             secret_stored_at: registration.secret_stored_at,
@@ -99,7 +100,8 @@ impl Services {
         Ok(current.and_then(|current| {
             let back = self.redirect_uri(&institution.public_url);
             let (tenant, state) = (current.tenant_id.to_string(), app::model::SHARED_CONSENT);
-            self.entra.admin_consent_url(current.client_id, &tenant, &back, state).ok().map(String::from)
+            let cloud = self.app_credentials.cloud(&current.cloud).ok()?;
+            self.entra.admin_consent_url(&cloud, current.client_id, &tenant, &back, state).ok().map(String::from)
         }))
     }
 }
@@ -140,7 +142,8 @@ impl EmailConfig for Handle {
             reminder_address: settings.reminder_address.clone(),
             has_relay: self.config.system_smtp.is_some(),
             has_previous: self.store.registration(institution, Slot::Previous).await?.is_some(),
-            in_global_cloud: self.in_global_cloud(),
+            in_global_cloud: self.in_global_cloud(current.as_ref().map_or("", |current| current.cloud.as_str())),
+            clouds: self.config.clouds.all().iter().map(|cloud| (cloud.name.clone(), cloud.label.clone())).collect(),
             switches_here: self.switches_here(admin, &mailboxes).await?,
             switches_command: switch_on(std::iter::once(admin.address())),
             own_mailbox_connected: own.into_iter().any(|mailbox| mailbox.state == MailboxState::Connected),
@@ -156,7 +159,8 @@ impl EmailConfig for Handle {
         let typed: std::collections::BTreeMap<String, String> =
             form.typed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let stored = self.store.registration(institution, Slot::Current).await?;
-        let parsed = parse(form, &old, stored.as_ref(), &self.clock).map_err(|fields| AppError::Invalid { fields })?;
+        let parsed = parse(form, &old, stored.as_ref(), &self.config.clouds, &self.clock)
+            .map_err(|fields| AppError::Invalid { fields })?;
         if parsed.forget_secret {
             return self.forget_secret(admin, &parsed.settings, confirmed, typed).await;
         }

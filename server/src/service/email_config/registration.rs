@@ -10,6 +10,7 @@ use app::model::{AuditAction, CredentialKind, Flash, GuideStep, Notice, Tenant, 
 use super::candidate::{Candidate, Verdict};
 use super::form::{Parsed, Values, field};
 use crate::diagnosis::Fault;
+use crate::identity::Credentials;
 use crate::service::{Happened, Services, Who};
 use crate::store::{EmailSettings, Registration, Slot};
 
@@ -123,10 +124,25 @@ impl Services {
         let diagnosis = fault.explain(&self.reader(admin, ""));
         let blamed = match fault.cause.as_str() {
             "client_unknown" | "ids_swapped" => Some(("client_id", "Client ID")),
-            "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => Some(("tenant_id", "Tenant ID")),
+            "tenant_unknown" | "tenant_unfit" | "single_tenant" => Some(("tenant_id", "Tenant ID")),
+            "other_cloud" => Some(("tenant_id", "Tenant ID")),
             "secret_wrong" | "secret_expired" => Some(("client_secret", "Client Secret")),
             _ => None,
         };
+        if fault.cause == "other_cloud" && self.config.clouds.all().len() > 1 {
+            let answer = fault.facts.iter().find(|(name, _)| name == "Answer").map_or("", |(_, text)| text);
+            let right: Vec<&str> =
+                self.config.clouds.named_by(answer).into_iter().map(|cloud| cloud.label.as_str()).collect();
+            let text = match right.as_slice() {
+                [] => format!("{} {}", diagnosis.title, diagnosis.steps[0].text),
+                some => format!("{} Choose {}.", diagnosis.title, some.join(" or ")),
+            };
+            return Flash {
+                errors: vec![field("cloud", "Cloud", text)],
+                diagnosis: Some(diagnosis),
+                ..Flash::default()
+            };
+        }
         let (errors, notice) = match blamed {
             Some((name, label)) => {
                 let more = diagnosis.summary.strip_prefix(&diagnosis.title).unwrap_or(&diagnosis.summary).trim_start();
@@ -176,15 +192,17 @@ impl Services {
         let from_waiting = waiting.as_ref().is_some_and(|waiting| waiting.client_id == values.client_id);
         // An empty secret keeps the stored one: of the waiting values if they match, otherwise of those in use.
         let kept = waiting.as_ref().filter(|waiting| waiting.client_id == values.client_id).or(current.as_ref());
-        let Candidate { registration, secret, proof, is_new } = match self.candidate(admin, values, kept).await? {
+        let Candidate { registration, secret, proof, cloud, is_new } = match self.candidate(admin, values, kept).await?
+        {
             Ok(candidate) => candidate,
             Err(error) => return Ok(Flash { errors: vec![error], ..Flash::default() }),
         };
-        let (fault, is_unknown) = match self.ask_microsoft(values.client_id, &values.tenant, &proof).await {
+        let (fault, is_unknown) = match self.ask_microsoft(&cloud, values.client_id, &values.tenant, &proof).await {
             Verdict::Refused(fault) => {
                 // The unchanged values in use are refused: no one can sign in.
                 let in_use = current.as_ref().filter(|current| {
                     current.client_id == values.client_id
+                        && current.cloud == values.cloud
                         && matches!(&values.tenant, Tenant::Id(tenant) if *tenant == current.tenant_id)
                 });
                 if let Some(in_use) = in_use
@@ -213,7 +231,11 @@ impl Services {
             return Ok(flash);
         };
         let same = current.as_ref().filter(|current| {
-            current.client_id == values.client_id && current.tenant_id == tenant_id && !is_new && !from_waiting
+            current.client_id == values.client_id
+                && current.tenant_id == tenant_id
+                && current.cloud == values.cloud
+                && !is_new
+                && !from_waiting
         });
         if let (Some(same), false) = (same, is_unknown) {
             // Nothing that Microsoft verifies has changed: the values stay verified.
@@ -248,8 +270,8 @@ impl Services {
             return Err(AppError::refused("There is nothing to check yet. Fill in the form and save.").into());
         };
         let secret = self.opened_secret(&candidate)?;
-        let proof = self.app_credentials.credentials(institution, &candidate).await?.proof;
-        match self.ask_microsoft(candidate.client_id, &Tenant::Id(candidate.tenant_id), &proof).await {
+        let Credentials { proof, cloud, .. } = self.app_credentials.credentials(institution, &candidate).await?;
+        match self.ask_microsoft(&cloud, candidate.client_id, &Tenant::Id(candidate.tenant_id), &proof).await {
             Verdict::Refused(fault) => {
                 if !beside {
                     self.store
@@ -376,7 +398,8 @@ fn of_registration(action: AuditAction, new: &Registration) -> Happened<'static>
     let happened = Happened::new(action, "")
         .with("Client ID", new.client_id.to_string())
         .with("Tenant ID", new.tenant_id.to_string())
-        .with("Credential", new.credential.label());
+        .with("Credential", new.credential.label())
+        .with("Cloud", if new.cloud.is_empty() { "this server's own" } else { new.cloud.as_str() });
     match new.secret_expires_on.clone() {
         Some(expires) => happened.with("Expires", expires),
         None => happened,

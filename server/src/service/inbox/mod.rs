@@ -40,7 +40,7 @@ impl Services {
             SyncError::Busy => AppError::refused("This mailbox is busy. Try again in a moment."),
             SyncError::Store(error) => return error.into(),
             other => {
-                let fault = other.fault(&self.config.microsoft.imap, self.clock.now());
+                let fault = other.fault(&self.config.clouds.hosts_of(&mailbox.app.cloud).imap, self.clock.now());
                 let diagnosis = Box::new(fault.explain(&self.reader(user, &mailbox.address)));
                 AppError::Diagnosed { diagnosis }
             }

@@ -7,7 +7,6 @@ use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
 
 use super::attempt_place;
-use crate::access_tokens::Tokens;
 use crate::identity::Identity;
 use crate::service::Services;
 use crate::store::{Attempt, Check, Resting};
@@ -63,7 +62,7 @@ impl Services {
         if decision == Decision::UseSignedIn && !attempt.prove_address {
             tx.commit().await?;
             let registration = self.ready_registration(user).await?;
-            if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+            if registration.app() != attempt.app {
                 return Err(gone());
             }
             let refresh = self.vault.open(&attempt_place("grant_sealed", id), sealed)?;

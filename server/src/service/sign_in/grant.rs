@@ -142,8 +142,7 @@ impl Services {
             address: attempt.address.clone(),
             sign_in_name: identity.sign_in_name.clone(),
             subject: identity.subject.clone(),
-            client_id: registration.client_id.to_string(),
-            tenant_id: registration.tenant_id.to_string(),
+            app: registration.app(),
             refresh_token_sealed: String::new(),
             next_test_at: now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000)),
         };

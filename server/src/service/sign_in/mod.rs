@@ -15,7 +15,6 @@ use app::model::{
 };
 
 use super::{Happened, Services, Who, sessions};
-use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Granted, IdentifyError, Identity, OAuthError, Scopes, SignIn};
@@ -103,7 +102,13 @@ impl Services {
             (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
         let redirect_uri = self.redirect_uri(&user.institution().public_url);
         let url = if kind == AttemptKind::Consent {
-            self.entra.admin_consent_url(credentials.client_id, &credentials.tenant, &redirect_uri, &state)
+            self.entra.admin_consent_url(
+                &credentials.cloud,
+                credentials.client_id,
+                &credentials.tenant,
+                &redirect_uri,
+                &state,
+            )
         } else {
             let sign_in = SignIn {
                 redirect_uri: &redirect_uri,
@@ -131,8 +136,7 @@ impl Services {
             stage: Stage::SigningIn,
             address: address.to_owned(),
             automatic: false,
-            client_id: registration.client_id.to_string(),
-            tenant_id: registration.tenant_id.to_string(),
+            app: registration.app(),
             sign_in: Some(NewSignIn {
                 state_sha256: sha256(&state),
                 browser_sha256: sha256(&browser),
@@ -324,7 +328,7 @@ impl Services {
             return Err(Fault::callback(&oauth_error(&callback), now).into());
         }
         let registration = self.ready_registration(user).await?;
-        if !Tokens::fits(&registration, &attempt.client_id, &attempt.tenant_id) {
+        if registration.app() != attempt.app {
             return Err(Fault::new("registration_changed", now, &[]).into());
         }
         let open = |column, sealed: &Option<String>| {
@@ -353,7 +357,7 @@ impl Services {
         let Answer { registration, verifier, nonce, redirect_uri, scopes } = answer;
         let credentials = self.tokens.credentials(institution, &registration).await.map_err(BackendError::from)?;
         if let Some(iss) = &callback.iss {
-            match self.entra.issuer_matches(&credentials.tenant, iss).await {
+            match self.entra.issuer_matches(&credentials, iss).await {
                 Ok(true) => {}
                 Ok(false) => {
                     return Err(

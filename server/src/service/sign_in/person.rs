@@ -16,12 +16,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Answer, ExchangeError, MicrosoftSignIn};
-use crate::access_tokens::Tokens;
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, Scopes, SignIn};
 use crate::service::{Happened, Services, Who, sessions};
-use crate::store::{NewAttempt, Registration, Slot, User};
+use crate::store::{AppKey, NewAttempt, Registration, Slot, User};
 use crate::vault::{Place, Secret};
 
 /// The sign-in page with a button that asks for no mailbox.
@@ -37,8 +36,7 @@ struct Waiting {
     state: String,
     nonce: String,
     verifier: String,
-    client_id: String,
-    tenant_id: String,
+    app: AppKey,
     next: String,
     /// The token of an invitation link.
     invitation: Option<String>,
@@ -113,8 +111,7 @@ impl Services {
             state: self.clock.token(),
             nonce: self.clock.token(),
             verifier: self.clock.token(),
-            client_id: credentials.client_id.to_string(),
-            tenant_id: credentials.tenant.clone(),
+            app: registration.app(),
             next: next.as_str().to_owned(),
             invitation: invitation.map(ToOwned::to_owned),
             mail,
@@ -332,8 +329,7 @@ impl Services {
             stage: Stage::SigningIn,
             address: user.address.clone(),
             automatic: false,
-            client_id: signed_in.registration.client_id.to_string(),
-            tenant_id: signed_in.registration.tenant_id.to_string(),
+            app: signed_in.registration.app(),
             sign_in: None,
             mailbox: None,
             callback_expires_at: now.plus_ms(self.sign_in_ms()),
@@ -367,8 +363,7 @@ impl Services {
             return Err(ExchangeError::Refused(Fault::callback(&super::oauth_error(callback), now)));
         }
         let registration = self.registration_in_use(visitor.institution.id).await?;
-        let registration =
-            registration.filter(|registration| Tokens::fits(registration, &waiting.client_id, &waiting.tenant_id));
+        let registration = registration.filter(|registration| registration.app() == waiting.app);
         let Some(registration) = registration else {
             return Err(ExchangeError::Refused(Fault::new("registration_changed", now, &[])));
         };

@@ -228,7 +228,10 @@ impl World {
         let sandbox = Sandbox::start(sandbox::Config::ephemeral()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path().join("ca.pem");
-        std::fs::write(&ca, sandbox.ca_pem()).unwrap();
+        // Beside the sandbox's own, those that a test needs.
+        let others = more.iter().filter(|(name, _)| *name == "ENTREPOST_EXTRA_CA_FILE");
+        let others: String = others.map(|(_, path)| std::fs::read_to_string(path).unwrap()).collect();
+        std::fs::write(&ca, format!("{}\n{others}", sandbox.ca_pem())).unwrap();
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut settings = vec![
@@ -241,8 +244,9 @@ impl World {
             ("ENTREPOST_SYSTEM_SMTP_URL", format!("smtp://localhost:{}", sandbox.relay_addr().port())),
             ("ENTREPOST_EXTRA_CA_FILE", ca.display().to_string()),
         ];
-        settings.retain(|(name, _)| !more.iter().any(|(given, _)| given == name));
-        settings.extend(more.iter().cloned());
+        let more = more.iter().filter(|(name, _)| *name != "ENTREPOST_EXTRA_CA_FILE");
+        settings.retain(|(name, _)| !more.clone().any(|(given, _)| given == name));
+        settings.extend(more.cloned());
         let source = Source::of(&settings);
         let services = server::wiring::build(Config::read(&source).unwrap(), clock.clone()).await.unwrap();
         for slug in ["demo", "second"] {
@@ -312,7 +316,7 @@ impl World {
         let (client, tenant, secret, grant, oid) = {
             let mut world = self.sandbox.world();
             let oid = world.account_by_sign_in(address).unwrap().oid;
-            let grant = world.grant(address, &self.services.config.microsoft.scopes);
+            let grant = world.grant(address, &self.services.config.clouds.own().hosts.scopes);
             (world.app.client_id, world.tenant_id, world.app.secret_value.clone(), grant, oid)
         };
         let mut tx = store.begin().await.unwrap();
@@ -331,8 +335,7 @@ impl World {
             address: address.to_owned(),
             sign_in_name: address.to_owned(),
             subject: format!("{oid}@{tenant}"),
-            client_id: client.to_string(),
-            tenant_id: tenant.to_string(),
+            app: registration.app(),
             refresh_token_sealed: String::new(),
             next_test_at: clock.now().plus_ms(3_600_000),
         };
@@ -573,7 +576,7 @@ impl Browser {
         let between = |page: &str, from: &str| page.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
         let authorization = between(&page, "name=\"authorization\" value=\"");
         let tenant = world.sandbox.world().tenant_id;
-        let base = world.sandbox.authority().to_owned();
+        let base = url::Url::parse(authorize).unwrap().origin().ascii_serialization();
         let fields = [("authorization", authorization.as_str()), ("username", name), ("password", "sandbox")];
         let answer = self.post(&format!("{base}/{tenant}/login"), &fields).await;
         let to = location(&answer);

@@ -123,6 +123,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         passwords: crate::service::Passwords::new(clock.clone()),
         streams: Arc::default(),
         queued_counts: crate::service::quotas::QueuedCounts::default(),
+        seen_from: std::sync::Mutex::default(),
         config,
         store,
         vault,

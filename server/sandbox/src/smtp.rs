@@ -150,8 +150,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Request::Ehlo { .. } => {
                 let security = if self.secure { "250-AUTH LOGIN XOAUTH2" } else { "250-STARTTLS" };
                 let international = if self.shared.faults().no_smtputf8 { "" } else { "250-SMTPUTF8\r\n" };
+                let seen = self.shared.world().seen_from.map(|seen| format!(" [{seen}]")).unwrap_or_default();
                 let lines = format!(
-                    "250-localhost Hello\r\n250-SIZE {MAX_SIZE}\r\n250-PIPELINING\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n{security}\r\n250-8BITMIME\r\n{international}250 CHUNKING"
+                    "250-localhost Hello{seen}\r\n250-SIZE {MAX_SIZE}\r\n250-PIPELINING\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n{security}\r\n250-8BITMIME\r\n{international}250 CHUNKING"
                 );
                 self.reply(&lines).await
             }

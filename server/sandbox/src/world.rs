@@ -250,6 +250,9 @@ pub struct World {
     /// Recipients by mailbox and day (days since the epoch), for the limit of 10,000.
     #[serde(skip)]
     pub sent_today: HashMap<String, (i64, usize)>,
+    /// Where SMTP says that connections come from.
+    #[serde(skip)]
+    pub seen_from: Option<std::net::IpAddr>,
     /// How far the clock that checks assertions is ahead, in seconds: follows a test's.
     #[serde(skip)]
     pub clock_ahead: i64,
@@ -340,6 +343,7 @@ impl World {
             messages_per_minute: messages_per_minute(),
             submissions: HashMap::new(),
             sent_today: HashMap::new(),
+            seen_from: None,
             clock_ahead: 0,
             dirty: true,
         })

@@ -22,6 +22,8 @@ const GROUP: usize = 20;
 pub struct Session {
     connection: AsyncSmtpConnection,
     pipelining: bool,
+    /// Where the server says that this connection comes from.
+    pub seen_from: Option<std::net::IpAddr>,
     /// The server waits for a message.
     waits: bool,
 }
@@ -89,8 +91,8 @@ impl Session {
         Ok(session)
     }
 
-    fn of(Connected { connection, pipelining }: Connected) -> Self {
-        Self { connection, pipelining, waits: false }
+    fn of(Connected { connection, pipelining, seen_from }: Connected) -> Self {
+        Self { connection, pipelining, seen_from, waits: false }
     }
 
     async fn sign_in(&mut self, login: &Login<'_>) -> Result<(), MailError> {

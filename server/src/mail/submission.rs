@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -196,6 +196,12 @@ impl Reply {
         if self.code == code { Ok(self) } else { Err(MailError::refused(step, Some(self.code), self.lines.join(" "))) }
     }
 
+    /// The address in a greeting such as `… Hello [192.0.2.10]`, as Exchange Online's.
+    fn seen_from(&self) -> Option<IpAddr> {
+        let (_, rest) = self.lines.first()?.split_once('[')?;
+        rest.split_once(']')?.0.parse().ok()
+    }
+
     fn offers(&self, extension: &str) -> bool {
         self.lines.iter().any(|line| line.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case(extension)))
     }
@@ -271,6 +277,8 @@ pub(super) struct Connected {
     pub(super) connection: AsyncSmtpConnection,
     /// The server announced PIPELINING (RFC 2920) in its last reply to EHLO.
     pub(super) pipelining: bool,
+    /// Where the server says that this connection comes from.
+    pub(super) seen_from: Option<IpAddr>,
 }
 
 /// Connects with the configured TLS and hands the stream to lettre.
@@ -339,7 +347,7 @@ where
         let connecting = AsyncSmtpConnection::connect_with_transport(stream, &name);
         connecting.await.map_err(|error| explain(Step::Connect, &error))
     });
-    Ok(Connected { connection: connection.await?, pipelining })
+    Ok(Connected { connection: connection.await?, pipelining, seen_from: offered.seen_from() })
 }
 
 #[cfg(test)]

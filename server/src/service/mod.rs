@@ -78,6 +78,8 @@ pub struct Services {
     pub guesses: WindowCounters,
     pub streams: Arc<quotas::Streams>,
     pub queued_counts: quotas::QueuedCounts,
+    /// This server's address, as a mail server last saw it.
+    pub seen_from: std::sync::Mutex<Option<std::net::IpAddr>>,
     pub passwords: Passwords,
     pub tasks: tokio_util::task::TaskTracker,
     pub stop: tokio_util::sync::CancellationToken,
@@ -110,6 +112,13 @@ impl Services {
         Institution { public_url: self.config.public_url.of(&row.slug), id: row.id, slug: row.slug, name: row.name }
     }
 
+    /// The address that Conditional Access checks: as the operator set it, otherwise as a mail server saw it.
+    fn outbound_address(&self) -> Option<String> {
+        let seen = || *self.seen_from.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let hint = |seen| format!("{seen}, as the mail server saw it; the sign-in log shows the one that counts");
+        self.config.outbound_address.clone().or_else(|| seen().map(hint))
+    }
+
     fn reader(&self, user: &SignedIn, address: &str) -> Reader {
         Reader {
             administrator: user.administrator().is_ok(),
@@ -121,7 +130,7 @@ impl Services {
             public_url: user.institution().public_url.clone(),
             consent_link: None,
             client_id: None,
-            outbound_address: self.config.outbound_address.clone(),
+            outbound_address: self.outbound_address(),
             again: false,
         }
     }

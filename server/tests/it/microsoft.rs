@@ -370,3 +370,19 @@ async fn new_link(world: &World, address: &str) -> String {
     let link = page.split("/invitation/").nth(1).unwrap();
     link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_told_with_the_address_that_the_mail_server_saw() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    world.sandbox.world().seen_from = Some("203.0.113.7".parse().unwrap());
+    connects_with_a_password(&world, USER).await;
+    world.sandbox.world().faults.token_error = 53003;
+    let seat = world.newcomer("blocked@demo.example").await;
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
+    assert!(world.services.tokens.prove(&mailbox).await.is_err());
+    let browser = Browser::new(&world);
+    browser.sign_in(&world, "demo", "blocked@demo.example").await;
+    let page = said(&browser, &world, "/account/email").await;
+    assert!(page.contains("203.0.113.7, as the mail server saw it"), "{page}");
+}

@@ -189,6 +189,9 @@ impl<'a> Run<'a> {
         let login = Login { server, user: &route.sign_in_name, token: &token.secret };
         match smtp::Session::open(&login, &self.services.trust).await {
             Ok(session) => {
+                if let Some(seen) = session.seen_from.filter(|seen| !seen.is_loopback()) {
+                    *self.services.seen_from.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(seen);
+                }
                 self.put(
                     CheckKind::Smtp,
                     CheckStatus::Passed,

@@ -54,7 +54,8 @@ pub use people::{
 };
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId, portal_page};
 pub use settings::{
-    EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, NotificationView, OWN_CLOUD, Provider, RegistrationView,
+    EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, MOST_ADDRESSES, NotificationView, OWN_CLOUD, Provider,
+    RegistrationView,
 };
 pub use time::{Timestamp, UtcOffset, in_days};
 pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow, people};

@@ -24,6 +24,9 @@ impl Provider {
     }
 }
 
+/// Addresses in one command.
+pub const MOST_ADDRESSES: i64 = 1_000;
+
 /// What a form posts for the server's own cloud, whose name is empty.
 pub const OWN_CLOUD: &str = "own";
 

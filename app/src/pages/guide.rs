@@ -6,7 +6,7 @@ use leptos::server_fn::ServerFn;
 
 use crate::components::Submit;
 use crate::islands::{CopyButton, GuideTick};
-use crate::model::{BEFORE_COMMANDS, EmailConfigView, GuideStep, GuideStepView, Provider, portal_page};
+use crate::model::{BEFORE_COMMANDS, EmailConfigView, GuideStep, GuideStepView, MOST_ADDRESSES, Provider, portal_page};
 
 fn copyable(text: &str, label: &str) -> AnyView {
     let text = text.to_owned();
@@ -160,9 +160,15 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
                     {copyable(&config.switches_command, "Copy command for one mailbox")}
                     {(config.switches_here.0 > 1)
                         .then(|| {
+                            let (which, copy) = match config.switches_here.0 {
+                                count if count > MOST_ADDRESSES => {
+                                    (format!("The first {MOST_ADDRESSES} of the {count} mailboxes that use Entrepost:"), format!("Copy for {MOST_ADDRESSES}"))
+                                }
+                                count => (format!("Exactly the {count} mailboxes that use Entrepost:"), format!("Copy for all {count}")),
+                            };
                             view! {
-                                <p>{format!("Exactly the {} mailboxes that use Entrepost:", config.switches_here.0)}</p>
-                                {long_command(&config.switches_here.1, &format!("Copy for all {}", config.switches_here.0))}
+                                <p>{which}</p>
+                                {long_command(&config.switches_here.1, &copy)}
                             }
                         })}
                     <p>"Authenticated SMTP for every mailbox of the tenant:"</p>

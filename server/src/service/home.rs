@@ -54,12 +54,7 @@ impl Services {
                 };
                 say(Tone::Warning, &title, text, USERS_PATH.into(), "Open Users");
             }
-            let mailboxes = self.store.mailboxes(institution).await?;
-            let sender = mailboxes.iter().find(|mailbox| Some(mailbox.id) == settings.notification_mailbox);
-            let sender_works =
-                settings.custom_from && sender.is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect);
-            let can_send = self.config.system_smtp.is_some() || sender_works;
-            if !can_send {
+            if self.outbox.sender(institution, &user.institution().slug).await?.is_none() {
                 say(
                     Tone::Warning,
                     "Notifications can't be sent.",
@@ -68,7 +63,7 @@ impl Services {
                     "Choose a sender",
                 );
             }
-            let stuck = mailboxes.iter().filter(|mailbox| mailbox.state != MailboxState::Connected).count();
+            let stuck = self.store.count_broken(institution).await?;
             if stuck > 0 {
                 let (title, action) = match stuck {
                     1 => ("1 mailbox doesn't work.".to_owned(), "See why".to_owned()),

@@ -1,7 +1,9 @@
 //! Mail health: one row for each cause, the queue, and what was sent.
 
 use app::backend::{Administrator, Health, Result};
-use app::model::{CauseRow, MailCounts, MailHealth, MicrosoftChange, PersonState, QueueHealth, Timestamp};
+use app::model::{
+    CauseRow, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, PersonState, QueueHealth, Timestamp,
+};
 use async_trait::async_trait;
 
 use super::Handle;
@@ -14,8 +16,6 @@ const HOURS: i64 = 24;
 const DAYS: i64 = 30;
 /// Causes that are shown; a cause has one row, however many mailboxes it stops.
 const MOST_CAUSES: i64 = 50;
-/// Addresses in one command.
-const MOST_ADDRESSES: i64 = 1_000;
 
 #[async_trait]
 impl Health for Handle {
@@ -25,10 +25,10 @@ impl Health for Handle {
         let of = |wanted: PersonState| states.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count);
         let people: i64 = states.iter().map(|(_, count)| count).sum();
         let reader = self.reader_of_mailboxes(admin).await?;
+        let mut stopped = self.store.mailboxes_by_cause(institution, MOST_ADDRESSES).await?;
         let mut causes = Vec::new();
         for (cause, count, since) in self.store.problem_causes(institution, MOST_CAUSES).await? {
-            let (fault, addresses) = self.store.mailboxes_of_cause(institution, &cause, MOST_ADDRESSES).await?;
-            let Some(fault) = fault else { continue };
+            let Some((fault, addresses)) = stopped.remove(&cause) else { continue };
             causes.push(CauseRow { count, since, diagnosis: fault.explain_for_all(&reader, &addresses) });
         }
         let begin = |at: Timestamp, unit: i64| at.0.div_euclid(unit) * unit;

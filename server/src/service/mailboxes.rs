@@ -7,7 +7,7 @@ use app::backend::{
 use app::error::AppError;
 use app::model::{
     AccountView, AttemptId, AttemptKind, AttemptSummary, AttemptView, AuditAction, MailboxId, MailboxState,
-    MailboxView, Notice, Provider, Role, Stage, Timestamp, Tone,
+    MailboxView, Notice, Provider, Stage, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
@@ -129,13 +129,11 @@ impl Mailboxes for Handle {
         let registration = self.store.registration(institution, Slot::Current).await?;
         let mailboxes = self.store.mailboxes_of(institution, user.user_id()).await?;
         let attempts = self.store.attempts_of(institution, user.user_id(), NEWEST).await?;
-        let users = self.store.users(institution).await?;
-        let administrators = users
+        let administrators = self.store.administrators(institution).await?;
+        let administrators = administrators
             .into_iter()
-            .filter(|person| {
-                person.role == Role::Administrator && person.disabled_at.is_none() && person.id != user.user_id()
-            })
-            .map(|user| user.address)
+            .filter(|person| person.id != user.user_id())
+            .map(|person| person.address)
             .collect();
         let provider_ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
         let failed = attempts.iter().filter(|attempt| attempt.outcome == app::model::Outcome::Failed).count();

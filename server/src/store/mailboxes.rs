@@ -5,7 +5,7 @@ use crate::store::sql::{
     changed, columns, execute, fetch_all, fetch_one, fetch_optional, fetch_rows, returning, select,
 };
 use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{AppKey, Result, Store, Tx};
 
@@ -64,6 +64,19 @@ pub struct NewMailbox {
 columns!(Mailbox: id, institution = "institution_id", user = "user_id", kind = "purpose", address, sign_in_name,
     app = "client_id, tenant_id, cloud", state, refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases, next_test_at,
     connected_at);
+
+/// A mailbox whose owner is told that it does not work.
+#[derive(Debug, Clone)]
+pub struct ToTell {
+    pub id: MailboxId,
+    pub grant_version: i64,
+    pub address: String,
+    pub problem: Fault,
+    /// Address of the owner's account.
+    pub owner: String,
+}
+
+columns!(ToTell: id = "m.id", grant_version, address = "m.address", problem, owner = "u.address");
 
 impl Mailbox {
     pub fn key(&self) -> MailboxKey {
@@ -259,6 +272,43 @@ impl Store {
         fetch_one!(&self.reads, "SELECT COUNT(DISTINCT user_id) FROM mailboxes WHERE institution_id = $1"; institution)
     }
 
+    /// Addresses that use Entrepost, connected or not, up to a limit; and how many there are.
+    pub async fn addresses_here(&self, institution: InstitutionId, limit: i64) -> Result<(Vec<String>, i64)> {
+        macro_rules! here {
+            () => {
+                "(SELECT address FROM mailboxes WHERE institution_id = $1
+                  UNION SELECT address FROM users WHERE institution_id = $1 AND disabled_at IS NULL
+                   AND NOT EXISTS (SELECT 1 FROM mailboxes m WHERE m.user_id = users.id AND m.institution_id = $1)) AS here"
+            };
+        }
+        let count = fetch_one!(&self.reads, concat!("SELECT COUNT(*) FROM ", here!()); institution)?;
+        let some = fetch_all!(&self.reads,
+            concat!("SELECT address FROM ", here!(), " ORDER BY address LIMIT $2"); institution, limit
+        )?;
+        Ok((some, count))
+    }
+
+    /// The institution's own mailbox for notifications.
+    pub async fn notification_mailbox(&self, institution: InstitutionId) -> Result<Option<Mailbox>> {
+        fetch_optional!(&self.reads,
+            select::<Mailbox>("FROM mailboxes WHERE institution_id = $1 AND purpose = 'notifications' ORDER BY address_key LIMIT 1");
+            institution
+        )
+    }
+
+    /// Connected mailboxes of people, by address, up to a limit.
+    pub async fn connected_mailboxes(
+        &self,
+        institution: InstitutionId,
+        limit: i64,
+    ) -> Result<Vec<(MailboxId, String)>> {
+        fetch_all!(&self.reads,
+            "SELECT id, address FROM mailboxes WHERE institution_id = $1 AND purpose = 'personal' AND state = 'connected'
+             ORDER BY address_key LIMIT $2";
+            institution, limit
+        )
+    }
+
     /// What keeps mailboxes from working: cause, how many, since when. The most first.
     pub async fn problem_causes(
         &self,
@@ -273,20 +323,51 @@ impl Store {
         )
     }
 
-    /// The addresses that a cause stops, and one of their faults.
-    pub async fn mailboxes_of_cause(
+    /// Mailboxes whose owners must sign in again, or whose mail has not worked since a time.
+    pub async fn owners_to_tell(&self, institution: InstitutionId, blocked_before: Timestamp) -> Result<Vec<ToTell>> {
+        fetch_all!(&self.reads,
+            select::<ToTell>("FROM mailboxes m JOIN users u ON u.id = m.user_id AND u.disabled_at IS NULL
+             WHERE m.institution_id = $1 AND m.purpose = 'personal' AND m.problem IS NOT NULL
+              AND m.problem_cause NOT IN ('registration_changed', 'provider_changed')
+              AND (m.state = 'needs_reconnect' OR m.state = 'blocked' AND m.problem_since <= $2)");
+            institution, blocked_before
+        )
+    }
+
+    /// Number of mailboxes that do not work.
+    pub async fn count_broken(&self, institution: InstitutionId) -> Result<i64> {
+        fetch_one!(&self.reads,
+            "SELECT COUNT(*) FROM mailboxes WHERE institution_id = $1 AND state <> 'connected'"; institution
+        )
+    }
+
+    /// The addresses that each cause stops, up to a limit for each, and one of their faults.
+    pub async fn mailboxes_by_cause(
         &self,
         institution: InstitutionId,
-        cause: &str,
         limit: i64,
-    ) -> Result<(Option<Fault>, Vec<String>)> {
-        let found: Vec<(String, Option<Fault>)> = fetch_all!(&self.reads,
-            "SELECT address, problem FROM mailboxes
-             WHERE institution_id = $1 AND state <> 'connected' AND problem_cause = $2 ORDER BY address LIMIT $3";
-            institution, cause, limit
+    ) -> Result<HashMap<String, (Fault, Vec<String>)>> {
+        let found: Vec<(String, String, Option<Fault>)> = fetch_all!(&self.reads,
+            "SELECT problem_cause, address, CASE WHEN number = 1 THEN problem END FROM (
+               SELECT problem_cause, address, problem, ROW_NUMBER() OVER (PARTITION BY problem_cause ORDER BY address) AS number
+               FROM mailboxes WHERE institution_id = $1 AND state <> 'connected' AND problem_cause IS NOT NULL AND problem IS NOT NULL
+             ) AS numbered WHERE number <= $2 ORDER BY problem_cause, number";
+            institution, limit
         )?;
-        let fault = found.first().and_then(|(_, fault)| fault.clone());
-        Ok((fault, found.into_iter().map(|(address, _)| address).collect()))
+        let mut causes: HashMap<String, (Fault, Vec<String>)> = HashMap::new();
+        for (cause, address, fault) in found {
+            match fault {
+                Some(fault) => {
+                    causes.insert(cause, (fault, vec![address]));
+                }
+                None => {
+                    if let Some((_, addresses)) = causes.get_mut(&cause) {
+                        addresses.push(address);
+                    }
+                }
+            }
+        }
+        Ok(causes)
     }
 
     pub async fn set_aliases(&self, mailbox: MailboxKey, aliases: &[String], now: Timestamp) -> Result<()> {

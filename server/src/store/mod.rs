@@ -41,7 +41,7 @@ pub use health::Health;
 pub use inbox::{FlagChange, FolderChange, FolderRow};
 pub use invitation_lists::{InvitationListRow, ToInvite};
 pub use leases::Lease;
-pub use mailboxes::{Mailbox, MailboxKey, NewMailbox};
+pub use mailboxes::{Mailbox, MailboxKey, NewMailbox, ToTell};
 pub use outbox::{
     Claim, ClaimRequest, Claimed, ConstantTime, DataStart, Delivery, NewDelivery, OutcomeRecord, Record, SendQueue,
     statements_of_constant_time,

@@ -94,6 +94,14 @@ impl Store {
         )
     }
 
+    /// Those who are not disabled.
+    pub async fn administrators(&self, institution: InstitutionId) -> Result<Vec<User>> {
+        fetch_all!(&self.reads,
+            select::<User>("FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL ORDER BY address_key");
+            institution
+        )
+    }
+
     pub async fn users(&self, institution: InstitutionId) -> Result<Vec<User>> {
         fetch_all!(&self.reads, select::<User>("FROM users WHERE institution_id = $1 ORDER BY address_key"); institution)
     }

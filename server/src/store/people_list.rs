@@ -100,6 +100,21 @@ impl Store {
         counted.into_iter().map(|(state, count)| Ok((state_at(state)?, count))).collect()
     }
 
+    /// Addresses of the people who were added from a time on, and before another.
+    pub async fn people_added(
+        &self,
+        institution: InstitutionId,
+        from: Timestamp,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<String>> {
+        fetch_all!(&self.reads,
+            "SELECT address FROM users WHERE institution_id = $1 AND created_at >= $2 AND created_at < $3 AND disabled_at IS NULL
+             ORDER BY address_key LIMIT $4";
+            institution, from, before, limit
+        )
+    }
+
     /// Pending links of some people.
     pub async fn invitations_of(
         &self,

@@ -27,6 +27,7 @@ mod lease;
 mod limits;
 mod mail_health;
 mod malformed;
+mod many_people;
 mod messages;
 mod microsoft;
 mod migration;

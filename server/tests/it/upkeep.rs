@@ -182,39 +182,106 @@ async fn a_grant_that_nobody_uses_is_renewed_every_week() {
     }
 }
 
+/// Sweeps and sends.
+async fn goes_on(world: &World) {
+    for _ in 0..3 {
+        world.services.sweep_once().await.unwrap();
+        while world.services.outbox.run_once().await.unwrap() > 0 {}
+    }
+}
+
+/// What someone got.
+fn mails_to(world: &World, address: &str) -> Vec<String> {
+    let world = world.sandbox.world();
+    let mails = world.mails().into_iter().filter(|(to, ..)| to == address);
+    mails.map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect()
+}
+
 #[tokio::test]
-async fn administrators_are_told_once_of_each_incident() {
+async fn owners_are_told_of_their_mailbox_and_administrators_once_a_day() {
     for database in Database::both().await {
         let world = world(&database, &[]).await;
-        let seat = world.seat("user@demo.example").await;
-        let told = || {
-            let world = world.sandbox.world();
-            let mails = world.mails().into_iter().filter(|(to, ..)| to == "admin@demo.example");
-            mails.map(|(_, _, mail)| String::from_utf8_lossy(&mail.raw).into_owned()).collect::<Vec<_>>()
-        };
-        world.sandbox.world().revoke_all();
-        world.clock.advance_ms(8 * DAY);
-        for _ in 0..3 {
-            world.services.sweep_once().await.unwrap();
-            world.services.outbox.run_once().await.unwrap();
+        // Six in the morning of a day on which nobody is new.
+        world.clock.advance_ms(2 * DAY - world.clock.now().0.rem_euclid(DAY) + 6 * HOUR);
+        let mut seats = Vec::new();
+        for number in 0..5 {
+            seats.push(world.newcomer(&format!("m{number}@demo.example")).await);
         }
-        let mails = told();
-        assert_eq!(mails.len(), 1, "one e-mail, not three");
-        assert!(mails[0].contains("Subject: user@demo.example needs to be reconnected"));
-        assert!(mails[0].contains("From: notifications@demo.mail.localhost"));
-        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
-        assert_eq!(mailbox.state, MailboxState::NeedsReconnect);
-        // Connected and disconnected again: another incident.
-        world.seat("user@demo.example").await;
-        world.sandbox.world().revoke_all();
-        world.clock.advance_ms(8 * DAY);
-        for _ in 0..2 {
-            world.services.sweep_once().await.unwrap();
-            world.services.outbox.run_once().await.unwrap();
+        world.clock.advance_ms(2 * DAY);
+        goes_on(&world).await;
+        assert!(mails_to(&world, "admin@demo.example").is_empty(), "nothing to say");
+        for seat in &seats {
+            let fault = server::diagnosis::Fault::new("grant_revoked", world.clock.now(), &[]);
+            let (key, now) = (seat.key(), world.clock.now());
+            world
+                .services
+                .store
+                .set_mailbox_state(key, MailboxState::NeedsReconnect, Some(&fault), None, now)
+                .await
+                .unwrap();
         }
-        assert_eq!(told().len(), 2);
+        world.clock.advance_ms(DAY);
+        goes_on(&world).await;
+        let daily = mails_to(&world, "admin@demo.example");
+        assert_eq!(daily.len(), 1, "one email, not five: {daily:?}");
+        assert!(daily[0].contains("Subject: 5 mailboxes need attention"), "{}", daily[0]);
+        assert!(daily[0].contains("From: notifications@demo.mail.localhost"));
+        for number in 0..5 {
+            let mine = mails_to(&world, &format!("m{number}@demo.example"));
+            assert_eq!(mine.len(), 1, "{mine:?}");
+            assert!(mine[0].contains(&format!("Subject: Entrepost can't use m{number}@demo.example")), "{}", mine[0]);
+        }
+        // The same on the next day: known. After a week it is said again.
+        world.clock.advance_ms(DAY);
+        goes_on(&world).await;
+        assert_eq!(mails_to(&world, "admin@demo.example").len(), 1);
+        world.clock.advance_ms(6 * DAY);
+        goes_on(&world).await;
+        assert_eq!(mails_to(&world, "admin@demo.example").len(), 2);
+        // Another one: said on the same day to its owner, on the next to administrators, with the command for the new person.
+        let other = world.newcomer("new@demo.example").await;
+        let fault = server::diagnosis::Fault::new("smtp_auth_mailbox", world.clock.now(), &[]);
+        let now = world.clock.now();
+        let later = Some(now.plus_ms(30 * DAY));
+        world
+            .services
+            .store
+            .set_mailbox_state(other.key(), MailboxState::Blocked, Some(&fault), later, now)
+            .await
+            .unwrap();
+        goes_on(&world).await;
+        assert!(mails_to(&world, "new@demo.example").is_empty(), "the hourly test may still pass");
+        world.clock.advance_ms(2 * HOUR);
+        goes_on(&world).await;
+        assert_eq!(mails_to(&world, "new@demo.example").len(), 1);
+        assert_eq!(mails_to(&world, "admin@demo.example").len(), 2);
+        world.clock.advance_ms(DAY - 2 * HOUR);
+        goes_on(&world).await;
+        let daily = mails_to(&world, "admin@demo.example");
+        assert_eq!(daily.len(), 3);
+        let new = daily.iter().map(|mail| mail.replace("=\r\n", "")).find(|mail| mail.contains("Subject: 6 mailboxes"));
+        let new = new.unwrap_or_else(|| panic!("{daily:?}"));
+        assert!(new.contains("New since yesterday: 1 person") && new.contains("Set-CASMailbox"), "{new}");
         world.services.store.close().await;
     }
+}
+
+#[tokio::test]
+async fn what_stops_everyone_is_one_email_and_no_owner_is_told() {
+    let database = Database::sqlite();
+    let world = world(&database, &[]).await;
+    let seats = [world.newcomer("m0@demo.example").await, world.newcomer("m1@demo.example").await];
+    world.sandbox.world().faults.secret_expired = true;
+    for seat in &seats {
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
+        world.services.tokens.forget(seat.mailbox);
+        assert!(world.services.tokens.prove(&mailbox).await.is_err());
+    }
+    goes_on(&world).await;
+    let told = mails_to(&world, "admin@demo.example");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("Subject: Email is stopped: The Client Secret has expired"), "{}", told[0]);
+    assert!(mails_to(&world, "m0@demo.example").is_empty());
 }
 
 #[tokio::test]

@@ -9,16 +9,19 @@ use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedire
 use app::error::AppError;
 use app::model::{
     AttemptKind, AuditAction, CredentialUses, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash,
-    GuideStep, GuideStepView, MailboxId, MailboxState, Notice, NotificationView, RegistrationView, SecretExpiry,
-    SigningKeyId, Tone,
+    GuideStep, GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, RegistrationView,
+    SecretExpiry, SigningKeyId, Tone,
 };
 use async_trait::async_trait;
 
 use super::attempts::NEWEST;
 use super::{Handle, Happened, Services, Who};
 use crate::diagnosis::powershell;
-use crate::store::{EmailSettings, GuideRow, Mailbox, MailboxKey, Registration, Slot};
+use crate::store::{EmailSettings, GuideRow, MailboxKey, Registration, Slot};
 use form::parse;
+
+/// Mailboxes to choose a sender from.
+const MOST_CANDIDATES: i64 = 200;
 
 impl Services {
     fn registration_view(registration: &Registration) -> RegistrationView {
@@ -42,9 +45,11 @@ impl Services {
 
     async fn notifications(&self, admin: &Administrator, settings: &EmailSettings) -> Result<NotificationView> {
         let institution = admin.institution();
-        let mailboxes = self.store.mailboxes(institution.id).await?;
-        let sender = settings.notification_mailbox.and_then(|id| mailboxes.iter().find(|mailbox| mailbox.id == id));
-        let own = mailboxes.iter().find(|mailbox| mailbox.kind == AttemptKind::Notifications);
+        let sender = match settings.notification_mailbox {
+            Some(id) => self.store.mailbox(MailboxKey { institution: institution.id, id }).await?,
+            None => None,
+        };
+        let own = self.store.notification_mailbox(institution.id).await?;
         let attempts = self.store.notification_attempts(institution.id, NEWEST).await?;
         let reader = self.reader_of_mailboxes(admin).await?;
         Ok(NotificationView {
@@ -52,20 +57,17 @@ impl Services {
             custom_from: settings.custom_from,
             custom_from_address: settings.custom_from_address.clone(),
             system_smtp: self.config.system_smtp.is_some(),
-            sender: sender.or(own).map(|mailbox| Self::mailbox_view(admin, mailbox, &reader)),
-            ready: sender.is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect),
+            ready: sender.as_ref().is_some_and(|mailbox| mailbox.state != MailboxState::NeedsReconnect),
+            sender: sender.or(own).map(|mailbox| Self::mailbox_view(admin, &mailbox, &reader)),
             problem: settings.notification_problem.clone(),
-            candidates: mailboxes
-                .iter()
-                .filter(|mailbox| mailbox.kind == AttemptKind::Personal && mailbox.state == MailboxState::Connected)
-                .map(|mailbox| (mailbox.id, mailbox.address.clone()))
-                .collect(),
+            candidates: self.store.connected_mailboxes(institution.id, MOST_CANDIDATES).await?,
             attempts: self.summaries(attempts).await?,
         })
     }
 }
 
-fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
+/// The command that switches on Authenticated SMTP and IMAP for addresses.
+pub(super) fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
     let addresses: Vec<String> = addresses.map(powershell).collect();
     let set = "-SmtpClientAuthenticationDisabled $false -ImapEnabled $true";
     if let [one] = addresses.as_slice() {
@@ -79,21 +81,6 @@ fn switch_on<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
 }
 
 impl Services {
-    /// The command for everyone who uses Entrepost: connected mailboxes, and the addresses of users without one.
-    async fn switches_here(&self, admin: &Administrator, mailboxes: &[Mailbox]) -> Result<(i64, String)> {
-        let users = self.store.users(admin.institution().id).await?;
-        let without = users
-            .iter()
-            .filter(|user| user.disabled_at.is_none() && !mailboxes.iter().any(|mailbox| mailbox.user == user.id));
-        let addresses: std::collections::BTreeSet<&str> = mailboxes
-            .iter()
-            .map(|mailbox| mailbox.address.as_str())
-            .chain(without.map(|user| user.address.as_str()))
-            .collect();
-        let count = i64::try_from(addresses.len()).unwrap_or(i64::MAX);
-        Ok((count, switch_on(addresses.into_iter())))
-    }
-
     /// Link for the consent of any administrator of the tenant, once the registration is known.
     pub(super) async fn consent_link(&self, institution: &Institution) -> Result<Option<String>> {
         let current = self.store.registration(institution.id, Slot::Current).await?;
@@ -114,8 +101,8 @@ impl EmailConfig for Handle {
         let current = self.store.registration(institution, Slot::Current).await?;
         let waiting = self.store.registration(institution, Slot::Waiting).await?;
         let rows = self.store.guide(institution).await?;
-        let mailboxes = self.store.mailboxes(institution).await?;
-        let own = mailboxes.iter().filter(|mailbox| mailbox.user == admin.user_id());
+        let own = self.store.mailboxes_of(institution, admin.user_id()).await?;
+        let (addresses, count) = self.store.addresses_here(institution, MOST_ADDRESSES).await?;
         let guide = GuideStep::ALL
             .into_iter()
             .map(|step| {
@@ -144,9 +131,9 @@ impl EmailConfig for Handle {
             has_previous: self.store.registration(institution, Slot::Previous).await?.is_some(),
             in_global_cloud: self.in_global_cloud(current.as_ref().map_or("", |current| current.cloud.as_str())),
             clouds: self.config.clouds.all().iter().map(|cloud| (cloud.name.clone(), cloud.label.clone())).collect(),
-            switches_here: self.switches_here(admin, &mailboxes).await?,
+            switches_here: (count, switch_on(addresses.iter().map(String::as_str))),
             switches_command: switch_on(std::iter::once(admin.address())),
-            own_mailbox_connected: own.into_iter().any(|mailbox| mailbox.state == MailboxState::Connected),
+            own_mailbox_connected: own.iter().any(|mailbox| mailbox.state == MailboxState::Connected),
             people_connected: self.store.people_connected(institution).await?,
             now: self.clock.now(),
         })
@@ -282,9 +269,8 @@ impl EmailConfig for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         tx.commit().await?;
-        let mailboxes = self.store.mailboxes(institution).await?;
-        for mailbox in mailboxes.iter().filter(|mailbox| mailbox.kind == AttemptKind::Notifications) {
-            self.forget_mailbox(admin, mailbox).await?;
+        while let Some(mailbox) = self.store.notification_mailbox(institution).await? {
+            self.forget_mailbox(admin, &mailbox).await?;
         }
         self.store.set_notification_mailbox(institution, None).await?;
         Ok(Notice::new(

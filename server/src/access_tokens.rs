@@ -447,7 +447,11 @@ impl Tokens {
         if error.needs_reconnect()
             && newest.as_ref().is_some_and(|newest| newest.grant_version == mailbox.grant_version)
         {
-            let problem = Fault::identity(&error, now);
+            let mut problem = Fault::identity(&error, now);
+            // Of a grant that existed: the account was there, and is not any more.
+            if problem.cause == "foreign_account" {
+                problem.cause = "account_gone".into();
+            }
             let state = MailboxState::NeedsReconnect;
             // Once an administrator consents, the same grant works again.
             let next = (problem.cause == "consent_missing").then(|| now.plus_ms(CONSENT_AGAIN_MS));

@@ -41,7 +41,7 @@ pub enum CredentialError {
     #[error("the key of a certificate is missing")]
     NoKey,
     /// The operator took it out of the list: nothing is sent there.
-    #[error("the Microsoft cloud {0:?} is not in this server's list any more")]
+    #[error("the Microsoft cloud {0:?} is no longer in this server's list")]
     Cloud(String),
     #[error("cannot make a key: {0}")]
     Key(String),

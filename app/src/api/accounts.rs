@@ -222,6 +222,23 @@ pub async fn set_disabled(user: String, disabled: bool) -> Result<(), AppError> 
     request.notice(&person_path(&user), FormName::Users, work).await
 }
 
+#[server(name = PersonStays, prefix = "/api", endpoint = "person_stays")]
+pub async fn person_stays(user: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.accounts.person_stays(&request.administrator()?, id(&user)?).await };
+    request.notice(&person_path(&user), FormName::Users, work).await
+}
+
+#[server(name = ErasePerson, prefix = "/api", endpoint = "erase_person")]
+pub async fn erase_person(user: String, #[server(default)] address: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.accounts.erase_person(&request.administrator()?, id(&user)?, &address).await };
+    let done = work.await;
+    // The person's page is gone with them.
+    let path = if done.is_ok() { USERS_PATH.to_owned() } else { person_path(&user) };
+    request.notice(&path, FormName::Users, async { done }).await
+}
+
 #[server(name = DismissUndelivered, prefix = "/api", endpoint = "dismiss_undelivered")]
 pub async fn dismiss_undelivered(user: String) -> Result<(), AppError> {
     let request = Request::current().await?;

@@ -50,6 +50,12 @@ pub trait Accounts: Send + Sync {
     /// Disabling an account deletes its tokens.
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice>;
     /// Dismisses the notice about undelivered emails.
+    /// A person whose Microsoft account ended has not left.
+    async fn person_stays(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
+    /// What is stored about a person, as JSON, without their mail.
+    async fn export_person(&self, admin: &Administrator, user: UserId) -> Result<String>;
+    /// `typed`: the person's address, to confirm it.
+    async fn erase_person(&self, admin: &Administrator, user: UserId, typed: &str) -> Result<Notice>;
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice>;
 }

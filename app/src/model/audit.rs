@@ -20,6 +20,11 @@ pub enum AuditAction {
     NameChanged,
     PersonDisabled,
     PersonEnabled,
+    /// Microsoft says that their account ended.
+    PersonLeft,
+    PersonStays,
+    PersonExported,
+    PersonErased,
     MailboxConnected,
     MailboxDisconnected,
     ConfigurationSaved,
@@ -56,6 +61,10 @@ impl AuditAction {
             Self::NameChanged => "Name changed",
             Self::PersonDisabled => "Account disabled",
             Self::PersonEnabled => "Account enabled",
+            Self::PersonLeft => "Has left, says Microsoft",
+            Self::PersonStays => "Has not left",
+            Self::PersonExported => "Data of a person downloaded",
+            Self::PersonErased => "Person erased",
             Self::MailboxConnected => "Mailbox connected",
             Self::MailboxDisconnected => "Mailbox disconnected",
             Self::ConfigurationSaved => "Email configuration saved",
@@ -86,7 +95,11 @@ impl AuditAction {
             | Self::RoleChanged
             | Self::NameChanged
             | Self::PersonDisabled
-            | Self::PersonEnabled => AuditGroup::People,
+            | Self::PersonEnabled
+            | Self::PersonLeft
+            | Self::PersonStays
+            | Self::PersonExported
+            | Self::PersonErased => AuditGroup::People,
             Self::MailboxConnected | Self::MailboxDisconnected => AuditGroup::Mailboxes,
             Self::ConfigurationSaved
             | Self::RegistrationChanged

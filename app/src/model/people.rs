@@ -15,12 +15,14 @@ pub enum PersonState {
     NeedsReconnect,
     /// The account is disabled.
     Disabled,
+    /// Microsoft says that the account ended; no administrator has confirmed it yet.
+    Left,
 }
 
 impl PersonState {
     /// In the order of the filters. The store counts on the position.
-    pub const ALL: [Self; 5] =
-        [Self::NotConnected, Self::Connected, Self::Blocked, Self::NeedsReconnect, Self::Disabled];
+    pub const ALL: [Self; 6] =
+        [Self::NotConnected, Self::Connected, Self::Blocked, Self::NeedsReconnect, Self::Disabled, Self::Left];
 
     pub fn label(self) -> &'static str {
         match self {
@@ -29,6 +31,7 @@ impl PersonState {
             Self::Blocked => "A check fails",
             Self::NeedsReconnect => "Must sign in again",
             Self::Disabled => "Disabled",
+            Self::Left => "Has left?",
         }
     }
 }

@@ -63,6 +63,10 @@ pub struct UserRow {
     pub last_sign_in_at: Option<Timestamp>,
     /// Expiry of a pending invitation.
     pub invited_until: Option<Timestamp>,
+    /// Commands that give a colleague the mailbox at Microsoft.
+    pub hand_over: String,
+    /// Since when Microsoft says that their account ended.
+    pub left_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
     pub mailboxes: Vec<MailboxView>,
     /// Why Entrepost's last email to them wasn't delivered.

@@ -1,7 +1,8 @@
 //! One person, for administrators: account, mailboxes, and what can be done.
 
 use crate::api::accounts::{
-    DisconnectPersonsMailbox, DismissUndelivered, RenewInvitation, SetDisabled, SetName, SetRole,
+    DisconnectPersonsMailbox, DismissUndelivered, ErasePerson, PersonStays, RenewInvitation, SetDisabled, SetName,
+    SetRole,
 };
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
@@ -10,8 +11,8 @@ use leptos_router::hooks::use_params_map;
 use super::administrator_page;
 use crate::components::{DiagnosisSheet, Layout, Section, Submit, TextInput, Time, day, state_badge};
 use crate::error::AppError;
-use crate::islands::SubmitButton;
-use crate::model::{FormName, MailboxState, MailboxView, Role, USERS_PATH, UserRow};
+use crate::islands::{CopyButton, SubmitButton};
+use crate::model::{Flash, FormName, MailboxState, MailboxView, Role, USERS_PATH, UserRow};
 
 /// `/institution/users/{id}`
 #[component]
@@ -23,12 +24,15 @@ pub fn Person() -> impl IntoView {
         let person = page.backend.accounts.person(&admin, id).await?;
         let title = if person.name.is_empty() { person.address.clone() } else { person.name.clone() };
         let fields = flash.clone();
+        let person_of_export = (person.id.to_string(), person.hand_over.clone(), person.disabled_at.is_some());
         let (user, name) = (person.id.to_string(), person.name.clone());
         Ok(view! {
             <Layout user=(*admin).clone() title trail="Institution › Users" section=Section::Users flash>
                 <div class="stack" data-person=person.address.clone()>
+                    {has_left(&person)}
                     {account(&person)}
                     {mailboxes(person.mailboxes)}
+                    {leaving(&person_of_export, &fields)}
                     <section class="sheet">
                         <h2>"Name"</h2>
                         <form method="post" action=SetName::PATH>
@@ -47,6 +51,70 @@ pub fn Person() -> impl IntoView {
         }
         .into_any())
     })
+}
+
+/// Microsoft says that the account ended: an administrator decides.
+fn has_left(person: &UserRow) -> Option<AnyView> {
+    let at = person.left_at.filter(|_| person.disabled_at.is_none())?;
+    let user = person.id.to_string();
+    Some(
+        view! {
+            <section class="sheet">
+                <h2>"Has this person left?"</h2>
+                <p>
+                    "Microsoft says since " <Time at />
+                    " that their account is disabled or deleted. Here they were signed out, their password and links no longer work, and their messages wait."
+                </p>
+                <div class="actions">
+                    <Submit
+                        action=SetDisabled::PATH
+                        values=vec![("user", user.clone()), ("disabled", "true".to_owned())]
+                        label="Yes, they have left"
+                        class="button danger"
+                    />
+                    <Submit action=PersonStays::PATH values=vec![("user", user)] label="No, they stay" />
+                </div>
+            </section>
+        }
+        .into_any(),
+    )
+}
+
+/// Handing over, export, erasure.
+fn leaving((user, hand_over, disabled): &(String, String, bool), flash: &Flash) -> AnyView {
+    let export = format!("{USERS_PATH}/{user}/export");
+    let erase = disabled.then(|| {
+        view! {
+            <h3>"Erase"</h3>
+            <p>
+                "Deletes the person here with drafts, messages and mailboxes. The mailbox at Microsoft is untouched, and the audit log keeps its entries. This can't be undone."
+            </p>
+            <form method="post" action=ErasePerson::PATH>
+                <input type="hidden" name="user" value=user.clone() />
+                <TextInput name="address" label="Their address, to confirm" kind="email" flash=flash.clone() />
+                <SubmitButton label="Erase".to_owned() busy="Erasing…".to_owned() class="button danger".to_owned() />
+            </form>
+        }
+    });
+    let (shown, copied) = (hand_over.clone(), hand_over.clone());
+    view! {
+        <section class="sheet">
+            <h2>"When they leave"</h2>
+            <h3>"Hand over"</h3>
+            <p>"Their mail stays in the mailbox at Microsoft. An Exchange Administrator makes it a shared mailbox and gives a colleague access:"</p>
+            <div class="copyable">
+                <code class="long-command">{shown}</code>
+                <CopyButton text=copied label="Copy commands".to_owned() />
+            </div>
+            <h3>"Export"</h3>
+            <p>"Account, mailboxes and dates, without subjects, recipients or text of their mail. The download is logged."</p>
+            <form method="post" action=export>
+                <button class="button">"Download as JSON"</button>
+            </form>
+            {erase}
+        </section>
+    }
+    .into_any()
 }
 
 fn account(person: &UserRow) -> AnyView {

@@ -216,7 +216,7 @@ fn person_badge(state: PersonState) -> AnyView {
     let (class, sign) = match state {
         PersonState::Connected => ("badge ok", "●"),
         PersonState::Blocked => ("badge warning", "!"),
-        PersonState::NeedsReconnect | PersonState::Disabled => ("badge bad", "✕"),
+        PersonState::NeedsReconnect | PersonState::Disabled | PersonState::Left => ("badge bad", "✕"),
         PersonState::NotConnected => ("badge", "○"),
     };
     view! {

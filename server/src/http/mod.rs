@@ -19,7 +19,7 @@ use std::sync::Arc;
 use app::backend::{Backend, Visitor};
 use app::model::{
     ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, CERTIFICATE_PATH, INVITE_PATH, ISSUER_PATH, KEY_SET_PATH, MAIL_EVENTS_PATH,
-    MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH,
+    MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH, USERS_PATH,
 };
 use axum::Router;
 use axum::extract::FromRef;
@@ -132,6 +132,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&state, routes, context.clone(), shell)
         .route(&format!("{INVITE_PATH}/{{list}}/links"), post(people::links))
+        .route(&format!("{USERS_PATH}/{{id}}/export"), post(people::export))
         .route(MICROSOFT_SIGN_IN_PATH, get(microsoft::begin))
         .route(AUDIT_CSV_PATH, post(audit::csv))
         .route(&format!("{CERTIFICATE_PATH}/{{id}}"), get(credentials::certificate))

@@ -33,3 +33,27 @@ pub(super) async fn links(
         Err(error) => refused("No links were made", &state.backend.told(error)),
     }
 }
+
+/// What is stored about a person. By POST: the download is logged.
+pub(super) async fn export(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+    Path(user): Path<String>,
+) -> Response {
+    let made = async {
+        let admin = visitor.administrator()?;
+        let user = user.parse().map_err(|_| AppError::NotFound)?;
+        state.backend.accounts.export_person(&admin, user).await
+    };
+    match made.await {
+        Ok(text) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::CONTENT_DISPOSITION, "attachment; filename=\"person.json\""),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, text).into_response()
+        }
+        Err(error) => refused("Nothing was downloaded", &state.backend.told(error)),
+    }
+}

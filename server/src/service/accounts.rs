@@ -299,6 +299,18 @@ impl Accounts for Handle {
         ))
     }
 
+    async fn person_stays(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
+        Services::person_stays(self, admin, user).await
+    }
+
+    async fn export_person(&self, admin: &Administrator, user: UserId) -> Result<String> {
+        self.person_export(admin, user).await
+    }
+
+    async fn erase_person(&self, admin: &Administrator, user: UserId, typed: &str) -> Result<Notice> {
+        Services::erase_person(self, admin, user, typed).await
+    }
+
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
         let person = self.account(admin, user).await?;
         let mut tx = self.store.begin().await?;

@@ -16,6 +16,7 @@ mod home;
 mod inbox;
 mod invitation_lists;
 mod invitations;
+mod leavers;
 mod mail_health;
 mod mailboxes;
 mod notifications;

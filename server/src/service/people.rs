@@ -9,6 +9,7 @@ use app::model::{
 
 use super::notifications::Notification;
 use super::{Happened, Services, Who};
+use crate::diagnosis::powershell;
 use crate::store::{Event, User};
 use crate::vault::VaultError;
 
@@ -64,6 +65,13 @@ impl Services {
             id: user.id,
             has_password: user.has_joined(),
             invited_until: invited.get(&user.id).copied(),
+            hand_over: {
+                let address = powershell(&user.address);
+                format!(
+                    "Set-Mailbox -Identity {address} -Type Shared\nAdd-MailboxPermission -Identity {address} -User COLLEAGUE -AccessRights FullAccess"
+                )
+            },
+            left_at: self.store.left_and_created(institution, user.id).await?.and_then(|(left, _)| left),
             disabled_at: user.disabled_at,
             last_sign_in_at: user.last_sign_in_at,
             role: user.role,

@@ -13,6 +13,7 @@ mod health;
 mod inbox;
 mod invitation_lists;
 mod leases;
+mod leavers;
 mod mail_hours;
 mod mailboxes;
 mod outbox;
@@ -41,6 +42,7 @@ pub use health::Health;
 pub use inbox::{FlagChange, FolderChange, FolderRow};
 pub use invitation_lists::{InvitationListRow, ToInvite};
 pub use leases::Lease;
+pub use leavers::{ExportedMailbox, Leaver};
 pub use mailboxes::{Mailbox, MailboxKey, NewMailbox, ToTell};
 pub use outbox::{
     Claim, ClaimRequest, Claimed, ConstantTime, DataStart, Delivery, NewDelivery, OutcomeRecord, Record, SendQueue,

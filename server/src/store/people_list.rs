@@ -39,7 +39,7 @@ fn position(state: PersonState) -> i64 {
 /// The worst state of a person's own mailboxes, as a position in [`PersonState::ALL`].
 macro_rules! state {
     () => {
-        "CAST(CASE WHEN users.disabled_at IS NOT NULL THEN 4 ELSE COALESCE((SELECT MAX(
+        "CAST(CASE WHEN users.disabled_at IS NOT NULL THEN 4 WHEN users.left_at IS NOT NULL THEN 5 ELSE COALESCE((SELECT MAX(
            CASE m.state WHEN 'needs_reconnect' THEN 3 WHEN 'blocked' THEN 2 ELSE 1 END) FROM mailboxes m
            WHERE m.user_id = users.id AND m.institution_id = users.institution_id AND m.purpose = 'personal'), 0) END AS BIGINT)"
     };
@@ -200,7 +200,7 @@ impl Store {
     ) -> Result<()> {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         execute!(&mut **tx,
-            "UPDATE users SET last_sign_in_at = $1 WHERE institution_id = $2 AND id = $3";
+            "UPDATE users SET last_sign_in_at = $1, left_at = NULL WHERE institution_id = $2 AND id = $3";
             now.0 - now.0.rem_euclid(DAY_MS), institution, user
         )
     }

@@ -198,6 +198,8 @@ async fn every_server_function() {
         ("disconnect_persons_mailbox", May::Administrators, vec![("mailbox", id)]),
         ("set_aliases", May::SignedIn, vec![("mailbox", id), ("aliases", "me@x.example")]),
         ("dismiss_undelivered", May::Administrators, vec![("user", id)]),
+        ("person_stays", May::Administrators, vec![("user", id)]),
+        ("erase_person", May::Administrators, vec![("user", id), ("address", "x@y.example")]),
         ("save_email_config", May::Administrators, vec![("provider", "bad")]),
         ("verify_again", May::Administrators, vec![]),
         ("discard_waiting", May::Administrators, vec![]),

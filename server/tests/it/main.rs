@@ -24,6 +24,7 @@ mod id_token;
 mod inbox;
 mod kept_sessions;
 mod lease;
+mod leavers;
 mod limits;
 mod mail_health;
 mod malformed;

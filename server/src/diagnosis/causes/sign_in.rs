@@ -34,6 +34,20 @@ pub(super) static CAUSES: &[Cause] = &[
         &[say("Sign in again with your institution's password.")],
     ),
     cause(
+        "account_gone",
+        "The Microsoft account no longer exists.",
+        "Microsoft can't find the account of {mailbox} any longer.",
+        "Microsoft finds no account with which {mailbox} was connected: it was deleted, or moved to another tenant.",
+        Administrator,
+        SignInAgain,
+        &[
+            say("If the person has left: open them under Institution › Users and confirm it."),
+            say(
+                "Otherwise restore the account in the Microsoft 365 admin center, Users › Deleted users. They sign in again afterwards.",
+            ),
+        ],
+    ),
+    cause(
         "account_disabled",
         "This account is disabled at Microsoft.",
         "An administrator of Microsoft 365 has to enable it.",

@@ -89,6 +89,9 @@ impl Services {
                 tracing::warn!(mailbox = %mailbox.id, "cannot renew a grant: {error}");
             }
         }
+        if let Err(error) = self.note_leavers().await {
+            let _ = error.told(&**self);
+        }
         self.invite_waiting().await?;
         self.alert_once().await
     }

@@ -1,6 +1,6 @@
 // Institution Config > General > Email: what Save refuses, keeps, asks; notifications.
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, customFrom, decline, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, customFrom, decline, edit, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
 
 test("the Secret ID in Client Secret is refused in these words, and what was typed stays", async ({ page, demo }) => {
   await signIn(page, demo.url, "admin@demo.example");
@@ -61,6 +61,7 @@ test("the secret goes in and never comes out; an empty field keeps it; it can be
   expect(answers.length).toBeGreaterThan(5);
   expect(answers.join("")).not.toContain(app.secret_value);
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.getByLabel("Remove the Client Secret and the registration").check();
   await save(page);
   await expect(page.getByText("Remove the Client Secret?")).toBeVisible();
@@ -112,6 +113,7 @@ test("admin consent: the link, its return, remembered", async ({ page, demo }) =
   await outcome(page, "passed");
 
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.getByRole("button", { name: "Grant admin consent" }).click();
   await decline(page);
   await expect(page.getByText("Admin consent was not granted.")).toBeVisible();

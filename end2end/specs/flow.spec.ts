@@ -1,6 +1,6 @@
 // The whole flow: an administrator configures, a user connects, the test message arrives.
 import { expect, isPlain, open, test } from "../fixtures/test";
-import { ACCOUNT, accept, atMicrosoft, CONFIG, configureByHand, connectByHand, fillRegistration, outcome, save, signInByForm, signOut, stop } from "../fixtures/steps";
+import { ACCOUNT, accept, atMicrosoft, CONFIG, configureByHand, connectByHand, edit, fillRegistration, outcome, save, signInByForm, signOut, stop } from "../fixtures/steps";
 
 const CHECKS = ["sign_in", "identity", "token", "smtp", "test_message", "imap", "arrival"];
 
@@ -101,6 +101,7 @@ test("without JavaScript the page of an attempt reloads itself, and the guide ha
   await demo.faults({ slow_ms: 0 });
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.locator('[data-step="protocols"] input').uncheck();
   await page.getByRole("button", { name: "Remember the ticks" }).click();
   await expect(page.locator('[data-step="protocols"] input')).not.toBeChecked();

@@ -91,9 +91,8 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             view! {
                 <p>
                     "Nothing to do if you entered it when you registered the app. Otherwise: Authentication › Add a platform (some portals show Add Redirect URI) › "
-                    <strong>"Web"</strong> " (not Single-page application), and this address:"
+                    <strong>"Web"</strong> " (not Single-page application), and the same address."
                 </p>
-                {copyable(&config.redirect_uri, "Copy redirect URI")}
                 <p>
                     "Leave the boxes for access tokens and ID tokens unticked, even if older guides tick them: they are for the implicit grant. Entrepost uses the code flow, where no token passes through the browser."
                 </p>

@@ -194,8 +194,10 @@ impl Services {
                 (None, self.app_credentials.federated(admin.institution().id, &cloud).await?)
             }
         };
-        let is_new = same_kind.is_none_or(|kept| kept.credential_id != registration.credential_id);
-        if let (false, Some(kept)) = (is_new, kept) {
+        let is_same = same_kind.is_some_and(|kept| kept.credential_id == registration.credential_id);
+        // A secret that was pasted is checked as a new one, even if it is the stored one.
+        let is_new = !is_same || values.secret.is_some();
+        if let (true, Some(kept)) = (is_same, kept) {
             (registration.signed_in_at, registration.renewed_at) = (kept.signed_in_at, kept.renewed_at);
             registration.superseded.clone_from(&kept.superseded);
         }

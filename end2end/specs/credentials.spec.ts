@@ -1,0 +1,61 @@
+// A certificate and a federated credential in place of the secret, from the page to a connected mailbox.
+import { expect, test } from "../fixtures/test";
+import { everyLook } from "../fixtures/looks";
+import { CONFIG, configure, connect, edit, outcome, save } from "../fixtures/steps";
+
+const CREDENTIALS = `${CONFIG}/credentials`;
+
+test("a certificate that is made here and uploaded at Microsoft", async ({ page, demo }) => {
+  await configure(page, demo);
+  await demo.faults({ secrets_forbidden: true });
+  await page.goto(demo.url + CREDENTIALS);
+  await page.getByRole("button", { name: "Make a certificate" }).click();
+  await expect(page.getByText("The certificate is ready.")).toBeVisible();
+  await everyLook(page, "credentials");
+  const file = await page.getByRole("link", { name: "Download for Microsoft" }).getAttribute("href");
+  const pem = await (await page.request.get(demo.url + file)).text();
+  expect(pem).toContain("BEGIN CERTIFICATE");
+  expect(pem).not.toContain("PRIVATE");
+  await page.goto(demo.portal);
+  await page.getByLabel("Upload a certificate (.cer, its text)").fill(pem);
+  await page.getByRole("button", { name: "Add certificate" }).click();
+  await page.goto(demo.url + CONFIG);
+  await edit(page);
+  await page.getByLabel("A certificate: made here, renewed in time").check();
+  await save(page);
+  await expect(page.getByText("The certificate is already in use for every connected mailbox.").first()).toBeVisible();
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(demo.url + CONFIG);
+  await expect(page.getByText("Certificate, expires on")).toBeVisible();
+  await everyLook(page, "config-summary");
+  await edit(page);
+  await everyLook(page, "config-edited");
+});
+
+test("a federated credential: nothing to renew", async ({ page, demo }) => {
+  await configure(page, demo);
+  await page.goto(demo.url + CREDENTIALS);
+  const values: Record<string, string> = {};
+  for (const name of ["Issuer", "Subject identifier", "Audience"]) {
+    const field = page.locator(".field").filter({ has: page.getByText(name, { exact: true }) });
+    values[name] = await field.locator("code").innerText();
+  }
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("A federated credential: nothing expires").check();
+  await save(page);
+  await expect(page.getByText("Microsoft doesn't know the federated credential yet.").first()).toBeVisible();
+  await page.goto(demo.portal);
+  await page.getByLabel("Issuer").fill(values["Issuer"]);
+  await page.getByLabel("Subject").fill(values["Subject identifier"]);
+  await page.getByLabel("Audience").fill(values["Audience"]);
+  await page.getByRole("button", { name: "Add federated credential" }).click();
+  await page.goto(demo.url + CONFIG);
+  await page.getByRole("button", { name: "Check again" }).first().click();
+  await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "passed");
+  await page.goto(demo.url + CREDENTIALS);
+  await expect(page.getByRole("heading", { name: "In use: Federated credential" })).toBeVisible();
+  await everyLook(page, "credentials-federated");
+});

@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod drafts;
 pub mod email_config;
+pub mod health;
 pub mod inbox;
 pub mod mailboxes;
 pub mod outbox;

@@ -1,10 +1,12 @@
 use async_trait::async_trait;
 
 use super::{Administrator, Result};
-use crate::model::MailHealth;
+use crate::model::{MailHealth, Notice};
 
 /// How email of an institution does.
 #[async_trait]
 pub trait Health: Send + Sync {
     async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth>;
+    /// Tests the mailboxes that a cause blocks again, soon.
+    async fn test_cause(&self, admin: &Administrator, cause: &str) -> Result<Notice>;
 }

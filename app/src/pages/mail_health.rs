@@ -1,12 +1,14 @@
 //! Institution › Mail health, for administrators.
 
 use leptos::prelude::*;
+use leptos::server_fn::ServerFn;
 
 use super::administrator_page;
-use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Time, TimeFormat, day};
+use crate::api::health::TestCause;
+use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Submit, Time, TimeFormat, day};
 use crate::model::{
     CauseRow, EMAIL_CONFIG_PATH, EmailState, FormName, MailCounts, MailHealth as Model, MicrosoftChange, Notice,
-    PeopleQuery, Timestamp, Tone, USERS_PATH, people,
+    PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH, people,
 };
 
 /// `/institution/mail-health`
@@ -92,6 +94,10 @@ fn causes(causes: Vec<CauseRow>, someone_missing: bool) -> AnyView {
     let rows = causes.into_iter().map(|CauseRow { count, since, diagnosis }| {
         let path = PeopleQuery { cause: Some(diagnosis.cause.clone()), ..PeopleQuery::default() }.path();
         let (cause, summary) = (diagnosis.cause.clone(), diagnosis.summary.clone());
+        // Where people must sign in again, a test would only say so again.
+        let again = (diagnosis.remedy == Remedy::TestAgain).then(|| {
+            view! { <Submit action=TestCause::PATH values=vec![("cause", cause.clone())] label="Test these again" /> }
+        });
         let mailboxes = if count == 1 { "1 mailbox".to_owned() } else { format!("{count} mailboxes") };
         view! {
             <li class="cause-row" data-cause=cause>
@@ -102,11 +108,11 @@ fn causes(causes: Vec<CauseRow>, someone_missing: bool) -> AnyView {
                         <span class="quiet">"since " <Time at=since format=TimeFormat::Short /></span>
                     </summary>
                     <DiagnosisSheet diagnosis />
-                    <p>
-                        <a class="button" href=path>
+                    <div class="actions">
+                        {again} <a class="button" href=path>
                             "Show the people"
                         </a>
-                    </p>
+                    </div>
                 </details>
             </li>
         }

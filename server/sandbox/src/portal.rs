@@ -37,6 +37,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/sandbox/client-id", post(new_client_id))
         .route("/sandbox/redirect-uris", post(add_redirect_uri_json))
         .route("/sandbox/deliver", post(deliver))
+        .route("/sandbox/accounts", post(add_accounts))
+        .route("/sandbox/powershell", post(powershell))
         .route("/sandbox/imap/end", post(end_imap))
         .route("/sandbox/imap/renumber", post(renumber))
         .with_state(shared)
@@ -419,6 +421,33 @@ async fn reply(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Form(f
     drop(world);
     shared.changed.notify_waiters();
     Redirect::to("/").into_response()
+}
+
+/// Accounts whose sign-in name is their address; authenticated SMTP is off, as in a new tenant.
+async fn add_accounts(State(shared): State<Arc<Shared>>, Json(addresses): Json<Vec<String>>) -> StatusCode {
+    let mut world = shared.world();
+    for address in addresses {
+        world.add_account(&address, &address);
+        world.smtp_auth_off.insert(address);
+    }
+    world.touch();
+    StatusCode::NO_CONTENT
+}
+
+/// What a command for Exchange Online PowerShell would change; says how many mailboxes it switched on.
+async fn powershell(State(shared): State<Arc<Shared>>, command: String) -> Response {
+    if !command.contains("Set-CASMailbox") || !command.contains("-SmtpClientAuthenticationDisabled $false") {
+        return (StatusCode::BAD_REQUEST, "The sandbox knows Set-CASMailbox -SmtpClientAuthenticationDisabled $false.")
+            .into_response();
+    }
+    let is_in_name = |c: char| c.is_alphanumeric() || "@.-_+".contains(c);
+    let named: Vec<&str> = command.split(|c: char| !is_in_name(c)).filter(|word| word.contains('@')).collect();
+    let mut world = shared.world();
+    let before = world.smtp_auth_off.len();
+    world.smtp_auth_off.retain(|address| !named.contains(&address.as_str()));
+    let switched = before - world.smtp_auth_off.len();
+    world.touch();
+    Json(json!({ "switched_on": switched })).into_response()
 }
 
 #[derive(Deserialize)]

@@ -204,9 +204,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.line().await?;
             return self.reply("535 5.7.3 Authentication unsuccessful [SANDBOX0001.localhost 2026-01-01T00:00:00.000Z 08DE000000000000]").await;
         };
+        let is_off = {
+            let world = self.shared.world();
+            world.account_by_sign_in(&upn).is_some_and(|account| world.smtp_auth_off.contains(&account.address))
+        };
         match faults.smtp_auth {
-            SmtpAuthSwitch::On => {}
-            SmtpAuthSwitch::Mailbox => {
+            SmtpAuthSwitch::On if !is_off => {}
+            SmtpAuthSwitch::On | SmtpAuthSwitch::Mailbox => {
                 return self.reply("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information. [SANDBOX0001.localhost]").await;
             }
             SmtpAuthSwitch::Tenant => {

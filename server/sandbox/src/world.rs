@@ -250,6 +250,9 @@ pub struct World {
     /// Recipients by mailbox and day (days since the epoch), for the limit of 10,000.
     #[serde(skip)]
     pub sent_today: HashMap<String, (i64, usize)>,
+    /// Mailboxes whose authenticated SMTP is switched off.
+    #[serde(default)]
+    pub smtp_auth_off: std::collections::BTreeSet<String>,
     /// Where SMTP says that connections come from.
     #[serde(skip)]
     pub seen_from: Option<std::net::IpAddr>,
@@ -343,6 +346,7 @@ impl World {
             messages_per_minute: messages_per_minute(),
             submissions: HashMap::new(),
             sent_today: HashMap::new(),
+            smtp_auth_off: std::collections::BTreeSet::new(),
             seen_from: None,
             clock_ahead: 0,
             dirty: true,

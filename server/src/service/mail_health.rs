@@ -2,7 +2,8 @@
 
 use app::backend::{Administrator, Health, Result};
 use app::model::{
-    CauseRow, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, PersonState, QueueHealth, Timestamp,
+    CauseRow, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, Notice, PersonState, QueueHealth, Timestamp,
+    Tone,
 };
 use async_trait::async_trait;
 
@@ -60,6 +61,22 @@ impl Health for Handle {
             recipients_per_day: self.config.limits.throttle.recipients_per_day,
             messages_per_minute: self.config.limits.throttle.messages_per_minute,
             changes: changes(now),
+        })
+    }
+
+    async fn test_cause(&self, admin: &Administrator, cause: &str) -> Result<Notice> {
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        let count = self.store.test_cause_now(&mut tx, admin.institution().id, cause, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(match count {
+            0 => Notice::new(Tone::Warning, "No mailbox is blocked by this any longer.", ""),
+            1 => Notice::new(Tone::Success, "1 mailbox is tested again.", "The result appears here within a minute."),
+            count => Notice::new(
+                Tone::Success,
+                format!("{count} mailboxes are tested again."),
+                "They are tested some at a time; this page counts down as they pass.",
+            ),
         })
     }
 }

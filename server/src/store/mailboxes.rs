@@ -252,6 +252,20 @@ impl Store {
         )
     }
 
+    /// Schedules tests of the mailboxes that a cause blocks; returns how many.
+    pub async fn test_cause_now(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        cause: &str,
+        now: Timestamp,
+    ) -> Result<u64> {
+        changed!(&mut **tx,
+            "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND state = 'blocked' AND problem_cause = $3";
+            now, institution, cause
+        )
+    }
+
     /// Schedules a test of a blocked mailbox now, because a message was sent through it.
     pub async fn test_sender_now(&self, mailbox: MailboxKey, now: Timestamp) -> Result<()> {
         execute!(&self.writes,

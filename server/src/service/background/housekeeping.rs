@@ -13,8 +13,10 @@ use crate::store::{Mailbox, StoreError};
 
 const ROUND: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// Mailboxes tested, and grants renewed, in one round: bounds the load after a restart.
+/// Grants renewed in one round: bounds the load after a restart.
 const AT_ONCE: i64 = 5;
+/// Mailboxes tested in one round.
+const TESTS: i64 = 20;
 /// A grant unused for this long is renewed, in milliseconds: 7 of its 90 days.
 const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// How long finished notifications are kept, in milliseconds: 30 days.
@@ -79,7 +81,7 @@ impl Services {
         self.store.sweep_submissions(now).await?;
         self.store.sweep_drafts(now.plus_ms(-UNWRITTEN_MS)).await?;
         let next = now.plus_ms(i64::try_from(self.config.retest_interval.as_millis()).unwrap_or(3_600_000));
-        for mailbox in self.store.claim_due_tests(now, next, AT_ONCE).await? {
+        for mailbox in self.store.claim_due_tests(now, next, TESTS).await? {
             self.test_again(&mailbox).await?;
         }
         let (due, note) = (now.plus_ms(-RENEW_MS), now.plus_ms(RENEW_AGAIN_MS - RENEW_MS));

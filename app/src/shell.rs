@@ -7,7 +7,7 @@ use leptos_router::{SsrMode, path};
 
 use crate::pages::{
     Account, Attempt, Attempts, Audit, Callback, Compose, Credentials, Drafts, EmailConfig, Home, Inbox, Invitation,
-    InviteList, InviteMany, Login, MailHealth, Message, NotFound, Outbox, Person, SentMessage, Users,
+    InviteList, InviteMany, Login, MailHealth, Message, NotFound, Outbox, Person, SentMessage, SignInRules, Users,
 };
 
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -42,6 +42,7 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/login") view=Login ssr=mode.clone() />
                 <Route path=path!("/invitation/:token") view=Invitation ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email") view=EmailConfig ssr=mode.clone() />
+                <Route path=path!("/institution/config/general/sign-in") view=SignInRules ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email/credentials") view=Credentials ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email/attempts") view=Attempts ssr=mode.clone() />
                 <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone() />

@@ -8,7 +8,8 @@ use super::request::{Request, id};
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{
-    AppPath, Flash, FormName, INVITE_PATH, InvitationListId, Notice, PeopleAction, Role, Tone, USERS_PATH, UserId,
+    AppPath, Flash, FormName, INVITE_PATH, InvitationListId, Notice, PeopleAction, Role, SIGN_IN_SETTINGS_PATH, Tone,
+    USERS_PATH, UserId,
 };
 
 /// Longest address shown again, in characters.
@@ -219,6 +220,29 @@ pub async fn set_role(user: String, role: String) -> Result<(), AppError> {
 pub async fn set_disabled(user: String, disabled: bool) -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.accounts.set_disabled(&request.administrator()?, id(&user)?, disabled).await };
+    request.notice(&person_path(&user), FormName::Users, work).await
+}
+
+#[server(name = SaveSignInSettings, prefix = "/api", endpoint = "save_sign_in_settings")]
+pub async fn save_sign_in_settings(
+    passwords: String,
+    newcomers: String,
+    #[server(default)] domains: String,
+) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let typed = [("passwords", passwords.as_str()), ("newcomers", newcomers.as_str()), ("domains", domains.as_str())];
+    let work = async {
+        let admin = request.administrator()?;
+        let saved = request.backend.accounts.save_sign_in_settings(&admin, &passwords, &newcomers, &domains).await;
+        saved.map(Flash::notice)
+    };
+    request.form(SIGN_IN_SETTINGS_PATH, FormName::SignInSettings, &typed, work).await
+}
+
+#[server(name = UnlinkMicrosoft, prefix = "/api", endpoint = "unlink_microsoft")]
+pub async fn unlink_microsoft(user: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async { request.backend.accounts.unlink_microsoft(&request.administrator()?, id(&user)?).await };
     request.notice(&person_path(&user), FormName::Users, work).await
 }
 

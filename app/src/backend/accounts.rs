@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Administrator, Cookie, ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{
     AppPath, InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction, PeoplePage,
-    PeopleQuery, Role, UserId, UserRow,
+    PeopleQuery, Role, SignInSettingsView, UserId, UserRow,
 };
 
 #[async_trait]
@@ -50,6 +50,17 @@ pub trait Accounts: Send + Sync {
     /// Disabling an account deletes its tokens.
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice>;
     /// Dismisses the notice about undelivered emails.
+    async fn sign_in_settings(&self, admin: &Administrator) -> Result<SignInSettingsView>;
+    async fn save_sign_in_settings(
+        &self,
+        admin: &Administrator,
+        passwords: &str,
+        newcomers: &str,
+        domains: &str,
+    ) -> Result<Notice>;
+    /// Whether people who are no administrators may sign in with a password.
+    async fn offers_passwords(&self, visitor: &Visitor) -> bool;
+    async fn unlink_microsoft(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     /// A person whose Microsoft account ended has not left.
     async fn person_stays(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     /// What is stored about a person, as JSON, without their mail.

@@ -1,7 +1,9 @@
 //! Layout of every page.
 
 use crate::api::accounts::SignOut;
-use crate::model::{ACCOUNT_PATH, AUDIT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MAIL_HEALTH_PATH, USERS_PATH};
+use crate::model::{
+    ACCOUNT_PATH, AUDIT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MAIL_HEALTH_PATH, SIGN_IN_SETTINGS_PATH, USERS_PATH,
+};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 use leptos_meta::Title;
@@ -150,6 +152,7 @@ pub fn Layout(
                             .then(|| {
                                 view! {
                                     <a href=EMAIL_CONFIG_PATH>"Institution Config › General › Email"</a>
+                                    <a href=SIGN_IN_SETTINGS_PATH>"Institution Config › General › Sign-in"</a>
                                     <a href=USERS_PATH>"Institution › Users"</a>
                                     <a href=MAIL_HEALTH_PATH>"Institution › Mail health"</a>
                                     <a href=AUDIT_PATH>"Institution › Audit log"</a>

@@ -22,6 +22,9 @@ pub enum AuditAction {
     PersonEnabled,
     /// Microsoft says that their account ended.
     PersonLeft,
+    /// Got an account at their first sign-in with Microsoft.
+    PersonJoined,
+    MicrosoftUnlinked,
     PersonStays,
     PersonExported,
     PersonErased,
@@ -61,6 +64,8 @@ impl AuditAction {
             Self::NameChanged => "Name changed",
             Self::PersonDisabled => "Account disabled",
             Self::PersonEnabled => "Account enabled",
+            Self::PersonJoined => "Account made at a sign-in",
+            Self::MicrosoftUnlinked => "Microsoft account removed",
             Self::PersonLeft => "Has left, says Microsoft",
             Self::PersonStays => "Has not left",
             Self::PersonExported => "Data of a person downloaded",
@@ -97,6 +102,8 @@ impl AuditAction {
             | Self::PersonDisabled
             | Self::PersonEnabled
             | Self::PersonLeft
+            | Self::PersonJoined
+            | Self::MicrosoftUnlinked
             | Self::PersonStays
             | Self::PersonExported
             | Self::PersonErased => AuditGroup::People,

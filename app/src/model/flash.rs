@@ -70,6 +70,7 @@ pub enum FormName {
     Connect,
     Aliases,
     EmailConfig,
+    SignInSettings,
     Guide,
     Compose,
     Drafts,

@@ -17,6 +17,7 @@ mod path;
 mod people;
 mod registration;
 mod settings;
+mod sign_in_settings;
 mod time;
 mod users;
 
@@ -57,6 +58,7 @@ pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, MOST_ADDRESSES, NotificationView, OWN_CLOUD, Provider,
     RegistrationView,
 };
+pub use sign_in_settings::{Newcomers, PasswordRule, SignInSettings, SignInSettingsView, read_domains};
 pub use time::{Timestamp, UtcOffset, in_days};
 pub use users::{AccountView, InvitationView, MailboxState, MailboxView, Role, UserRow, people};
 
@@ -94,6 +96,8 @@ named!(
     RecipientKind,
     RecipientState,
     Provider,
+    PasswordRule,
+    Newcomers,
     GuideStep,
     Role,
     PersonState,

@@ -7,6 +7,7 @@ pub const LOGIN_PATH: &str = "/login";
 pub const ACCOUNT_PATH: &str = "/account/email";
 pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
+pub const SIGN_IN_SETTINGS_PATH: &str = "/institution/config/general/sign-in";
 /// Certificates and the federated credential.
 pub const CREDENTIALS_PATH: &str = "/institution/config/general/email/credentials";
 /// A certificate to upload at Microsoft: the id follows.

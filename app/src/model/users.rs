@@ -63,6 +63,8 @@ pub struct UserRow {
     pub last_sign_in_at: Option<Timestamp>,
     /// Expiry of a pending invitation.
     pub invited_until: Option<Timestamp>,
+    /// They sign in with a Microsoft account.
+    pub linked: bool,
     /// Commands that give a colleague the mailbox at Microsoft.
     pub hand_over: String,
     /// Since when Microsoft says that their account ended.
@@ -77,4 +79,6 @@ pub struct UserRow {
 pub struct InvitationView {
     pub address: String,
     pub institution: String,
+    /// Otherwise the institution signs in with Microsoft only.
+    pub may_set_password: bool,
 }

@@ -21,6 +21,7 @@ pub fn Invitation() -> impl IntoView {
         match page.backend.accounts.invitation(&page.visitor, &token).await {
             Ok(invitation) => {
                 let fields = flash.clone();
+                let may_set_password = invitation.may_set_password;
                 let invited = token.clone();
                 let microsoft = page.backend.accounts.offers_microsoft(&page.visitor).await.then(|| {
                     view! {
@@ -30,7 +31,7 @@ pub fn Invitation() -> impl IntoView {
                             <p>"Use your Microsoft account: it also connects your mailbox, and you need no other password."</p>
                             <button class="button">{if without_mail { "Sign in with Microsoft, without mailbox" } else { "Sign in with Microsoft" }}</button>
                         </form>
-                        <p class="or">"or set a password"</p>
+                        {may_set_password.then(|| view! { <p class="or">"or set a password"</p> })}
                     }
                 });
                 view! {
@@ -38,20 +39,25 @@ pub fn Invitation() -> impl IntoView {
                         <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
                         <ErrorSummary flash title="Password not set. Check the fields below." />
                         {microsoft}
-                        <form method="post" action=AcceptInvitation::PATH>
-                            <input type="hidden" name="token" value=token />
-                            <input type="hidden" autocomplete="username" value=invitation.address />
-                            <TextInput
-                                name="password"
-                                label="Password"
-                                kind="password"
-                                autocomplete="new-password"
-                                hint="At least 12 characters. Several words in a row are easy to remember."
-                                flash=fields.clone()
-                            />
-                            <TextInput name="repeated" label="Confirm password" kind="password" autocomplete="new-password" flash=fields />
-                            <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned() />
-                        </form>
+                        {may_set_password
+                            .then(|| {
+                                view! {
+                                    <form method="post" action=AcceptInvitation::PATH>
+                                        <input type="hidden" name="token" value=token />
+                                        <input type="hidden" autocomplete="username" value=invitation.address />
+                                        <TextInput
+                                            name="password"
+                                            label="Password"
+                                            kind="password"
+                                            autocomplete="new-password"
+                                            hint="At least 12 characters. Several words in a row are easy to remember."
+                                            flash=fields.clone()
+                                        />
+                                        <TextInput name="repeated" label="Confirm password" kind="password" autocomplete="new-password" flash=fields />
+                                        <SubmitButton label="Set password and sign in".to_owned() busy="Setting…".to_owned() />
+                                    </form>
+                                }
+                            })}
                     </GuestLayout>
                 }
                 .into_any()

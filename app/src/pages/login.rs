@@ -24,6 +24,7 @@ pub fn Login() -> impl IntoView {
         let flash = page.flash(&[FormName::SignIn]).await;
         let is_writing = next.as_str().starts_with(COMPOSE_PATH);
         let fields = flash.clone();
+        let passwords = page.backend.accounts.offers_passwords(&page.visitor).await;
         let with_mail = mail.as_deref() != Some("no");
         let microsoft = page.backend.accounts.offers_microsoft(&page.visitor).await.then(|| {
             let (label, mail) =
@@ -34,7 +35,7 @@ pub fn Login() -> impl IntoView {
                         {label}
                     </a>
                 </p>
-                <p class="or">"or with a password"</p>
+                <p class="or">{if passwords { "or with a password" } else { "or, for administrators in an emergency, with a password" }}</p>
             }
         });
         view! {

@@ -23,6 +23,7 @@ mod notifications;
 mod outbox;
 mod person;
 mod setup;
+mod sign_in_settings;
 mod users;
 
 pub use account::Account;
@@ -44,6 +45,7 @@ pub use message::Message;
 pub use not_found::NotFound;
 pub use outbox::{Outbox, SentMessage};
 pub use person::Person;
+pub use sign_in_settings::SignInRules;
 pub use users::Users;
 
 use crate::model::{ACCOUNT_PATH, FormName};

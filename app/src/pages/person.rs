@@ -2,7 +2,7 @@
 
 use crate::api::accounts::{
     DisconnectPersonsMailbox, DismissUndelivered, ErasePerson, PersonStays, RenewInvitation, SetDisabled, SetName,
-    SetRole,
+    SetRole, UnlinkMicrosoft,
 };
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
@@ -160,6 +160,7 @@ fn account(person: &UserRow) -> AnyView {
             .into_any()
     } else {
         view! {
+            {person.linked.then(|| view! { <Submit action=UnlinkMicrosoft::PATH values=vec![("user", user.clone())] label="Remove the Microsoft account" /> })}
             <Submit action=RenewInvitation::PATH values=vec![("user", user.clone())] label="New password link" />
             <Submit action=SetRole::PATH values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change />
             <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger" />

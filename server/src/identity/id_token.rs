@@ -40,6 +40,11 @@ pub struct Identity {
     pub email: Option<String>,
     /// The stable key: `oid@tid`, else `sub@iss`.
     pub subject: String,
+    /// The display name.
+    pub name: Option<String>,
+    /// The account belongs to another organization
+    /// (<https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference>).
+    pub is_guest: bool,
 }
 
 /// What the token must say.
@@ -66,6 +71,11 @@ struct Claims {
     upn: Option<String>,
     email: Option<String>,
     azp: Option<String>,
+    name: Option<String>,
+    /// Who authenticated the person; absent, or the issuer, where that is the tenant itself.
+    idp: Option<String>,
+    /// 0: member, 1: guest. An optional claim.
+    acct: Option<serde_json::Value>,
     aud: Audience,
 }
 
@@ -149,11 +159,16 @@ pub fn validate(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<I
     if names.iter().chain(&email).any(|name| name.chars().any(char::is_control)) {
         return Err(IdTokenError::Claim("a name has control characters"));
     }
+    let claims_issuer = claims.iss.clone();
     let subject = match (claims.oid, claims.tid) {
         (Some(oid), Some(tid)) => format!("{oid}@{tid}"),
         _ => format!("{}@{}", claims.sub, claims.iss),
     };
-    Ok(Identity { sign_in_name, names, email, subject })
+    let is_foreign = claims.idp.is_some_and(|idp| idp != claims_issuer);
+    let is_marked = claims.acct.is_some_and(|acct| acct.as_i64() == Some(1) || acct.as_str() == Some("1"));
+    let is_guest = is_foreign || is_marked || names.iter().any(|name| name.to_uppercase().contains("#EXT#"));
+    let name = claims.name.filter(|name| !name.chars().any(char::is_control));
+    Ok(Identity { sign_in_name, names, email, subject, name, is_guest })
 }
 
 fn claim_error(kind: &jsonwebtoken::errors::ErrorKind) -> IdTokenError {

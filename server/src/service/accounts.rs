@@ -4,7 +4,7 @@ use app::backend::{Accounts, Administrator, BackendError, Cookie, ProviderRedire
 use app::error::AppError;
 use app::model::{
     AppPath, AuditAction, InvitationList, InvitationListId, InvitationView, MailboxId, Notice, PeopleAction,
-    PeoplePage, PeopleQuery, Role, Tone, UserId, UserRow, pasted, person_name,
+    PeoplePage, PeopleQuery, Role, SignInSettingsView, Tone, UserId, UserRow, pasted, person_name,
 };
 use async_trait::async_trait;
 
@@ -53,12 +53,20 @@ impl Accounts for Handle {
             return Err(wrong().into());
         };
         self.forgive(&tries).await?;
+        if user.role != Role::Administrator && self.passwords_are_off(institution).await? {
+            let reason = "passwords are for administrators only";
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason).await?;
+            return Err(
+                AppError::refused("Your institution signs in with Microsoft. Press Sign in with Microsoft.").into()
+            );
+        }
         let mut tx = self.store.begin().await?;
         // The password may have changed, or the account been disabled, while this one was checked.
         if !self.store.password_holds(&mut tx, institution, user.id, &known).await? {
             return Err(wrong().into());
         }
         let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
+        self.store.note_password_used(&mut tx, institution, user.id, self.clock.now()).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
         let who = Who::Account(&user, visitor.address);
         self.audit(&mut tx, institution, who, Happened::new(AuditAction::SignIn, &user.address)).await?;
@@ -102,12 +110,23 @@ impl Accounts for Handle {
 
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView> {
         let found = self.valid_invitation(visitor, token).await?;
-        Ok(InvitationView { address: found.user.address, institution: visitor.institution.name.clone() })
+        let may_set_password =
+            found.user.role == Role::Administrator || !self.passwords_are_off(visitor.institution.id).await?;
+        Ok(InvitationView {
+            address: found.user.address,
+            institution: visitor.institution.name.clone(),
+            may_set_password,
+        })
     }
 
     async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>> {
         self.count_link(visitor).await;
         let user = self.valid_invitation(visitor, token).await?.user;
+        if user.role != Role::Administrator && self.passwords_are_off(visitor.institution.id).await? {
+            return Err(
+                AppError::refused("Your institution signs in with Microsoft. Press Sign in with Microsoft.").into()
+            );
+        }
         self.check_new_password(&user.address, password)?;
         let turn = self.passwords.wait_for_place(visitor.address, None).await.map_err(|Busy| busy())?;
         let hash = self.passwords.hash(turn, password).await.map_err(BackendError::internal)?;
@@ -297,6 +316,28 @@ impl Accounts for Handle {
             format!("{} is disabled.", person.address),
             "They are signed out, and the tokens of their mailboxes are deleted.",
         ))
+    }
+
+    async fn sign_in_settings(&self, admin: &Administrator) -> Result<SignInSettingsView> {
+        self.sign_in_settings_view(admin).await
+    }
+
+    async fn save_sign_in_settings(
+        &self,
+        admin: &Administrator,
+        passwords: &str,
+        newcomers: &str,
+        domains: &str,
+    ) -> Result<Notice> {
+        Services::save_sign_in_settings(self, admin, passwords, newcomers, domains).await
+    }
+
+    async fn offers_passwords(&self, visitor: &Visitor) -> bool {
+        !self.passwords_are_off(visitor.institution.id).await.unwrap_or(false)
+    }
+
+    async fn unlink_microsoft(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
+        Services::unlink_microsoft(self, admin, user).await
     }
 
     async fn person_stays(&self, admin: &Administrator, user: UserId) -> Result<Notice> {

@@ -29,6 +29,7 @@ mod replies;
 mod send;
 pub mod sessions;
 mod sign_in;
+mod sign_in_settings;
 mod sign_in_throttle;
 
 use std::sync::Arc;

@@ -65,6 +65,7 @@ impl Services {
             id: user.id,
             has_password: user.has_joined(),
             invited_until: invited.get(&user.id).copied(),
+            linked: user.linked,
             hand_over: {
                 let address = powershell(&user.address);
                 format!(

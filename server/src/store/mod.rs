@@ -21,6 +21,7 @@ mod people;
 mod people_list;
 mod quotas;
 mod sessions;
+mod sign_in_settings;
 mod signing_keys;
 mod sql;
 mod transaction;

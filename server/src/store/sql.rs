@@ -5,8 +5,8 @@
 use app::model::{
     AttachmentId, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, ClientId, CredentialKind, DeliveryId,
     DeliveryState, DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId,
-    MailboxState, Outcome, Provider, RecipientKind, RecipientState, RegistrationId, Role, SessionId, SigningKeyId,
-    Stage, Superseded, TenantId, Timestamp, UserId,
+    MailboxState, Newcomers, Outcome, PasswordRule, Provider, RecipientKind, RecipientState, RegistrationId, Role,
+    SessionId, SigningKeyId, Stage, Superseded, TenantId, Timestamp, UserId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Decode, Row, Type};
@@ -234,7 +234,7 @@ macro_rules! named {
     )*};
 }
 named!(
-    AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
+    PasswordRule Newcomers AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
     RecipientKind RecipientState Role Stage
 );
 

@@ -386,3 +386,142 @@ async fn a_policy_is_told_with_the_address_that_the_mail_server_saw() {
     let page = said(&browser, &world, "/account/email").await;
     assert!(page.contains("203.0.113.7, as the mail server saw it"), "{page}");
 }
+
+/// Saves the rules of sign-in as an administrator; returns the page afterwards.
+async fn rules(world: &World, fields: &[(&str, &str)]) -> String {
+    let admin = Browser::new(world);
+    admin.sign_in(world, "demo", "admin@demo.example").await;
+    admin.post(&world.url("demo", "/api/save_sign_in_settings"), fields).await;
+    said(&admin, world, "/institution/config/general/sign-in").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_of_the_tenant_get_an_account_only_where_the_institution_says_so() {
+    for database in Database::both().await {
+        let world = world(&database).await;
+        let accounts = ["one@demo.example", "two@demo.example", "pupil@pupils.example", "guest@demo.example"];
+        for account in accounts {
+            world.sandbox.world().add_account(account, account);
+        }
+        let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+        let exists = async |address: &str| {
+            world.services.store.user_by_address(institution, address).await.unwrap().is_some_and(|user| user.linked)
+        };
+        let tries = async |name: &str| {
+            let browser = Browser::new(&world);
+            sign_in(&browser, &world, name, &[]).await;
+            is_signed_in(&browser, &world).await
+        };
+        assert!(!tries("one@demo.example").await, "off by default");
+        // Only named domains.
+        let page = rules(&world, &[("passwords", "everyone"), ("newcomers", "domains"), ("domains", "")]).await;
+        assert!(page.contains("Enter at least one domain."), "{page}");
+        rules(&world, &[("passwords", "everyone"), ("newcomers", "domains"), ("domains", "demo.example")]).await;
+        assert!(tries("one@demo.example").await && exists("one@demo.example").await);
+        assert!(!tries("pupil@pupils.example").await && !exists("pupil@pupils.example").await);
+        // An address that already has an account is not taken over by a name.
+        assert!(!tries("user@demo.example").await, "their account is linked to nobody");
+        // Guests, whatever their names say.
+        for (claim, value) in [("idp", "https://sts.windows.net/00000000-0000-4000-8000-000000000009/"), ("acct", "1")]
+        {
+            world.sandbox.world().claims.insert(claim.into(), value.into());
+            assert!(!tries("guest@demo.example").await && !exists("guest@demo.example").await, "{claim}");
+            world.sandbox.world().claims.clear();
+        }
+        let foreign = "someone_far.example#EXT#@demo.example";
+        world.sandbox.world().claims.insert("preferred_username".into(), foreign.into());
+        assert!(!tries("guest@demo.example").await, "an external name");
+        world.sandbox.world().claims.clear();
+        // Everyone whom Entra lets in.
+        rules(&world, &[("passwords", "everyone"), ("newcomers", "assigned"), ("domains", "")]).await;
+        assert!(tries("pupil@pupils.example").await && tries("guest@demo.example").await);
+        let role =
+            world.services.store.user_by_address(institution, "pupil@pupils.example").await.unwrap().unwrap().role;
+        assert_eq!(role, app::model::Role::User);
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        let log = said(&admin, &world, "/institution/audit").await;
+        assert!(log.contains("Account made at a sign-in"), "{log}");
+        // Another institution of this server lets nobody in by that.
+        let second = world.services.store.institution_by_slug("second").await.unwrap().unwrap().id;
+        assert!(world.services.store.user_by_address(second, "two@demo.example").await.unwrap().is_none());
+        world.services.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_for_two_known_administrators_and_never_without_another_credential() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    let off = [("passwords", "administrators"), ("newcomers", "refused"), ("domains", "")];
+    let page = rules(&world, &off).await;
+    assert!(page.contains("The app has only a Client Secret."), "{page}");
+    // A certificate.
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    admin.post(&world.url("demo", "/api/make_certificate"), &[]).await;
+    let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let keys = world.services.app_credentials.certificates(institution).await.unwrap();
+    world.sandbox.world().app.certificates.push(keys[0].public_part.clone());
+    let (client, tenant, secret) = {
+        let world = world.sandbox.world();
+        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
+    };
+    let save = async |credential: &str| {
+        let fields = [
+            ("provider", "exchange_online"),
+            ("client_id", client.as_str()),
+            ("tenant_id", tenant.as_str()),
+            ("client_secret", secret.as_str()),
+            ("credential", credential),
+            ("custom_from", "no"),
+        ];
+        admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
+    };
+    save("certificate").await;
+    let page = rules(&world, &off).await;
+    assert!(page.contains("Now it is 1."), "only one administrator's password is known: {page}");
+    let user = world.services.store.user_by_address(institution, USER).await.unwrap().unwrap();
+    let id = user.id.to_string();
+    admin.post(&world.url("demo", "/api/set_role"), &[("user", id.as_str()), ("role", "administrator")]).await;
+    Browser::new(&world).sign_in(&world, "demo", USER).await;
+    let page = rules(&world, &off).await;
+    assert!(page.contains("Saved."), "{page}");
+    // Administrators still come in; others are sent to Microsoft, also by a link.
+    Browser::new(&world).sign_in(&world, "demo", USER).await;
+    let registrar = Browser::new(&world);
+    let fields = [("email", "registrar@demo.example"), ("password", crate::common::PASSWORD)];
+    registrar.post(&world.url("demo", "/api/sign_in"), &fields).await;
+    assert!(!is_signed_in(&registrar, &world).await);
+    let page = said(&registrar, &world, "/login").await;
+    assert!(page.contains("Your institution signs in with Microsoft.") && page.contains("in an emergency"), "{page}");
+    let token = invitation(&world, "invited@demo.example").await;
+    let page = said(&Browser::new(&world), &world, &format!("/invitation/{token}")).await;
+    assert!(page.contains("Sign in with Microsoft") && !page.contains("Confirm password"), "{page}");
+    let invited = Browser::new(&world);
+    let word = "a long enough password";
+    let fields = [("token", token.as_str()), ("password", word), ("repeated", word)];
+    invited.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
+    assert!(!is_signed_in(&invited, &world).await, "the form is not needed to try");
+    // Back to a secret: passwords work again, or nobody could come in once it expires.
+    save("secret").await;
+    registrar.sign_in(&world, "demo", "registrar@demo.example").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_removes_a_microsoft_account() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let browser = Browser::new(&world);
+    sign_in(&browser, &world, USER, &[]).await;
+    assert!(is_signed_in(&browser, &world).await);
+    let institution = world.services.store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let id = world.services.store.user_by_address(institution, USER).await.unwrap().unwrap().id.to_string();
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    admin.post(&world.url("demo", "/api/unlink_microsoft"), &[("user", id.as_str())]).await;
+    assert!(!is_signed_in(&browser, &world).await, "signed out");
+    sign_in(&browser, &world, USER, &[]).await;
+    assert!(!is_signed_in(&browser, &world).await, "and does not come in with it again");
+}

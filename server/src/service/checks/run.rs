@@ -339,6 +339,8 @@ impl<'a> Run<'a> {
                 names: Vec::new(),
                 email: None,
                 subject: attempt.subject.clone(),
+                name: None,
+                is_guest: false,
             };
             if services.keep_grant(user, attempt, &identity, refresh, &registration).await?.is_some() {
                 let detail =

@@ -71,6 +71,8 @@ impl Services {
                 names: Vec::new(),
                 email: None,
                 subject: attempt.subject.clone(),
+                name: None,
+                is_guest: false,
             };
             let instead = Attempt { address: attempt.sign_in_name.clone(), ..attempt };
             if self.keep_grant(user, &instead, &identity, &refresh, &registration).await?.is_none() {

@@ -218,11 +218,16 @@ impl Services {
             (Some(user), invited) => (user, invited.map(|(_, token)| token)),
             (None, Some((invited, token))) => (invited, Some(token)),
             (None, None) => {
-                let text = format!(
-                    "No account at Entrepost belongs to {}. Ask your administrator for an invitation, or sign in with your password and connect your mailbox first: after that this button works.",
-                    signed_in.identity.sign_in_name
-                );
-                return Err(failed("unknown Microsoft account", "This Microsoft account isn't known here.", &text));
+                let joined = self.newcomer(institution, &signed_in.identity, &subject).await.map_err(broken)?;
+                if let Some(user) = joined {
+                    (user, None)
+                } else {
+                    let text = format!(
+                        "No account at Entrepost belongs to {}. Ask your administrator for an invitation, or sign in with your password and connect your mailbox first: after that this button works.",
+                        signed_in.identity.sign_in_name
+                    );
+                    return Err(failed("unknown Microsoft account", "This Microsoft account isn't known here.", &text));
+                }
             }
         };
         let address = opening.0.address.clone();

@@ -1,0 +1,70 @@
+//! Who may sign in how.
+
+use app::model::{InstitutionId, SignInSettings, Timestamp, UserId};
+
+use super::sql::{columns, execute, fetch_all, fetch_optional, select};
+use super::{Result, Store, Tx};
+
+columns!(SignInSettings: passwords, newcomers, domains);
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+impl Store {
+    /// The settings; the defaults if none were saved.
+    pub async fn sign_in_settings(&self, institution: InstitutionId) -> Result<SignInSettings> {
+        let found: Option<SignInSettings> = fetch_optional!(&self.reads,
+            select::<SignInSettings>("FROM sign_in_settings WHERE institution_id = $1"); institution
+        )?;
+        Ok(found.unwrap_or_default())
+    }
+
+    pub async fn put_sign_in_settings(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        new: &SignInSettings,
+        now: Timestamp,
+    ) -> Result<()> {
+        execute!(&mut **tx,
+            "INSERT INTO sign_in_settings (institution_id, passwords, newcomers, domains, updated_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (institution_id) DO UPDATE SET passwords = $2, newcomers = $3, domains = $4, updated_at = $5";
+            institution, new.passwords, new.newcomers, new.domains.join("\n"), now
+        )
+    }
+
+    /// Notes the day on which a password worked.
+    pub async fn note_password_used(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<()> {
+        execute!(&mut **tx,
+            "UPDATE users SET password_used_at = $1 WHERE institution_id = $2 AND id = $3";
+            now.0 - now.0.rem_euclid(DAY_MS), institution, user
+        )
+    }
+
+    /// Administrators whose password has worked since a time.
+    pub async fn proven_administrators(
+        &self,
+        institution: InstitutionId,
+        since: Timestamp,
+    ) -> Result<Vec<(String, Timestamp)>> {
+        fetch_all!(&self.reads,
+            "SELECT address, password_used_at FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
+             AND password_hash IS NOT NULL AND password_used_at >= $2 ORDER BY address_key";
+            institution, since
+        )
+    }
+
+    /// Forgets which Microsoft account a person signs in with.
+    pub async fn unlink_microsoft(&self, tx: &mut Tx, institution: InstitutionId, user: UserId) -> Result<bool> {
+        let changed = super::sql::changed!(&mut **tx,
+            "UPDATE users SET microsoft_subject = NULL WHERE institution_id = $1 AND id = $2 AND microsoft_subject IS NOT NULL";
+            institution, user
+        )?;
+        Ok(changed == 1)
+    }
+}

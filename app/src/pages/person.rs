@@ -103,7 +103,9 @@ fn leaving((user, hand_over, disabled): &(String, String, bool), flash: &Flash) 
             <h3>"Hand over"</h3>
             <p>"Their mail stays in the mailbox at Microsoft. An Exchange Administrator makes it a shared mailbox and gives a colleague access:"</p>
             <div class="copyable">
-                <code class="long-command">{shown}</code>
+                <code class="long-command" tabindex="0">
+                    {shown}
+                </code>
                 <CopyButton text=copied label="Copy commands".to_owned() />
             </div>
             <h3>"Export"</h3>

@@ -243,7 +243,7 @@ fn row(person: PersonRow, viewer: UserId) -> AnyView {
     } = person;
     let path = format!("{USERS_PATH}/{id}");
     let account = match invited_until {
-        _ if has_password || state == PersonState::Disabled => "",
+        _ if has_password || matches!(state, PersonState::Disabled | PersonState::Left) => "",
         Some(_) => "Invited",
         None => "The invitation has expired",
     };

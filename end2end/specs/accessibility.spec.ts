@@ -1,7 +1,7 @@
 // axe (WCAG 2.2 AA, color-contrast included) on every page and state, light and dark, wide and narrow.
 import { everyLook } from "../fixtures/looks";
 import { expect, test } from "../fixtures/test";
-import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, fillRegistration, outcome, pick, save, signIn } from "../fixtures/steps";
+import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, edit, fillRegistration, outcome, pick, save, signIn } from "../fixtures/steps";
 
 test.setTimeout(180_000);
 
@@ -161,6 +161,7 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await pick(page, "admin@demo.example");
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.getByLabel("Email Provider").selectOption({ label: "System default" });
   await save(page);
   await expect(page.getByText("Stop using MS Exchange Online?")).toBeVisible();
@@ -185,11 +186,13 @@ test("lists, ends and questions: attempts, not seen, nothing to complete, remova
   await page.goto(`${demo.url}/institution/config/general/email/attempts`);
   await everyLook(page, "attempts-notifications");
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.getByLabel("Remove the Client Secret and the registration").check();
   await save(page);
   await expect(page.getByText("Remove the Client Secret?")).toBeVisible();
   await everyLook(page, "config-remove");
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.getByLabel("Yes", { exact: true }).check();
   await page.getByLabel("Custom From address").fill("noreply@demo.example");
   await page.getByLabel("Secret expires on").fill(new Date(Date.now() + 10 * 86_400_000).toISOString().slice(0, 10));

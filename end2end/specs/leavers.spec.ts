@@ -29,7 +29,7 @@ test("who left is signed out, confirmed, exported and erased", async ({ page, de
   const download = page.waitForEvent("download");
   await page.getByRole("button", { name: "Download as JSON" }).click();
   expect((await download).suggestedFilename()).toBe("person.json");
-  await everyLook(page, "person-disabled");
+  await everyLook(page, "person-erasing");
   await page.getByLabel("Their address, to confirm").fill("user@demo.example");
   await page.getByRole("button", { name: "Erase" }).click();
   await expect(page.getByText("user@demo.example is erased.")).toBeVisible();

@@ -328,6 +328,7 @@ test("what goes wrong: declined, two at once, unproven, a failing sender, consen
   await page.getByRole("button", { name: "Test again" }).click();
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);
+  await edit(page);
   await page.getByLabel("Yes").check();
   await page.getByLabel("Custom From address").fill("noreply@demo.example");
   await save(page);

@@ -22,7 +22,7 @@ test("a certificate that is made here and uploaded at Microsoft", async ({ page,
   await page.getByRole("button", { name: "Add certificate" }).click();
   await page.goto(demo.url + CONFIG);
   await edit(page);
-  await page.getByLabel("A certificate: made here, renewed in time").check();
+  await page.getByLabel("A certificate: made here, and its successor too").check();
   await save(page);
   await expect(page.getByText("The certificate is already in use for every connected mailbox.").first()).toBeVisible();
   await connect(page, demo, "admin@demo.example");

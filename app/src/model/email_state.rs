@@ -37,7 +37,6 @@ impl Stopped {
     pub fn field(&self) -> Option<&'static str> {
         match self.why.cause.as_str() {
             "secret_wrong" | "secret_expired" => Some("client_secret"),
-            "certificate_expired" | "client_assertion" | "federated_credential" => Some("credential-secret"),
             "client_unknown" | "ids_swapped" => Some("client_id"),
             "tenant_unknown" | "tenant_unfit" | "single_tenant" => Some("tenant_id"),
             "other_cloud" => Some("cloud"),

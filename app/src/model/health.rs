@@ -3,7 +3,7 @@
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use super::{Diagnosis, EmailState, Timestamp};
+use super::{CredentialKind, Diagnosis, EmailState, Timestamp};
 
 /// What became of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +83,9 @@ pub struct MailHealth {
     pub people: i64,
     pub works: i64,
     pub causes: Vec<CauseRow>,
+    /// What proves the app, once it is registered.
+    pub credential: Option<CredentialKind>,
+    /// Of the secret or the certificate.
     pub secret_expires_on: Option<String>,
     /// The address that notifications come from.
     pub sender: Option<String>,

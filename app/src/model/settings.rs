@@ -163,6 +163,8 @@ pub struct EmailConfigView {
     /// Whether the viewing administrator has connected a mailbox.
     pub own_mailbox_connected: bool,
     pub people_connected: i64,
+    /// People with an account who are not disabled.
+    pub people_here: i64,
     pub now: Timestamp,
 }
 

@@ -34,14 +34,11 @@ pub fn Credentials() -> impl IntoView {
                 user=(*admin).clone()
                 title="Credentials"
                 trail="Institution Config › General › Email"
-                lead="How your institution's app proves to Microsoft that it is the app. A secret has to be replaced before it expires; a certificate is renewed in time; with a federated credential nothing expires."
+                lead="What Entrepost shows Microsoft when it acts as your institution's app. A secret has to be replaced before it expires. A certificate's successor is made here in time, and someone uploads it. With a federated credential nothing expires."
                 section=Section::Institution
                 flash
             >
-                {uses}
-                {portal}
-                {certificates}
-                {federation}
+                <div class="stack">{uses} {portal} {certificates} {federation}</div>
                 <p>
                     <a class="button" href=EMAIL_CONFIG_PATH>
                         "Back to Email"
@@ -77,7 +74,8 @@ fn uses(view: &CredentialsView) -> Option<AnyView> {
                 <h2>{format!("In use: {}", kind.label())}</h2>
                 <p>"Microsoft has accepted it for:"</p>
                 <dl class="evidence">
-                    {row("the app itself (Save)", view.uses.app)} {row("signing people in", view.uses.sign_in)} {row("renewing mailboxes", view.uses.renewal)}
+                    {row("requests of the app itself, which Save makes", view.uses.app)} {row("signing people in", view.uses.sign_in)}
+                    {row("renewing mailboxes", view.uses.renewal)}
                 </dl>
             </section>
         }
@@ -130,9 +128,9 @@ fn certificate(one: &CertificateView) -> AnyView {
 fn certificates(view: &CredentialsView) -> AnyView {
     let list = view.certificates.iter().map(certificate).collect_view();
     let steps = if view.in_use == Some(CredentialKind::Certificate) {
-        "Sixty days before it expires the next one is made here, and administrators are asked to upload it. Both work until then, and the next one is used as soon as Microsoft knows it."
+        "Sixty days before it expires the next one is made here, and administrators are asked to upload it. It is used as soon as Microsoft knows it; the old one works until it expires."
     } else {
-        "Make it, upload it in Entra under Certificates & secrets › Certificates, then choose the certificate in the form and save."
+        "Make it, upload it in Entra under Certificates & secrets › Certificates, then choose the certificate under Institution Config › General › Email and save."
     };
     view! {
         <section class="sheet">
@@ -175,7 +173,7 @@ fn federation(view: &CredentialsView) -> AnyView {
             <p>
                 "Microsoft trusts what Entrepost signs, so there is nothing to renew. In Entra open Certificates & secrets › Federated credentials › Add credential, choose "
                 <strong>"Other issuer"</strong>
-                ", and paste these three values. Then choose the federated credential in the form and save; Microsoft needs some minutes to know it."
+                ", paste these three values, and enter any name. Then choose the federated credential under Institution Config › General › Email and save; Microsoft needs some minutes to know it."
             </p>
             {value("Issuer", &federation.issuer)}
             {value("Subject identifier", &federation.subject)}

@@ -95,7 +95,7 @@ fn summary(config: &EmailConfigView) -> AnyView {
             {row("Client ID", mono(&registration.client_id))}
             {row("Tenant ID", mono(&registration.tenant_id))}
             {cloud.map(|label| row("Cloud", label.into_any()))}
-            {row("Proof of the app", expires.into_any())}
+            {row("Credential", expires.into_any())}
         }
     });
     let connected = crate::model::people(config.people_connected);
@@ -269,6 +269,10 @@ fn waiting(values: &RegistrationView, people: i64) -> AnyView {
                 <div>
                     <dt>"Tenant ID"</dt>
                     <dd class="mono">{values.tenant_id.clone()}</dd>
+                </div>
+                <div>
+                    <dt>"Credential"</dt>
+                    <dd>{values.credential.label()}</dd>
                 </div>
             </dl>
             <div class="actions">

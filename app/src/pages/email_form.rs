@@ -131,18 +131,6 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
         config.state.stopped().filter(|_| flash.notice.is_none() && flash.errors.is_empty()).and_then(Stopped::field);
     let error = flash.error("client_secret").map(ToOwned::to_owned);
     view! {
-        <div class="field">
-            <p class="label" id="redirect-uri-label">
-                "Redirect URI"
-            </p>
-            <p class="hint">"Register exactly this address under Authentication, platform Web."</p>
-            <div class="copyable">
-                <code id="redirect-uri" aria-labelledby="redirect-uri-label">
-                    {config.redirect_uri.clone()}
-                </code>
-                <CopyButton text=config.redirect_uri.clone() label="Copy redirect URI".to_owned() />
-            </div>
-        </div>
         <TextInput
             name="client_id"
             label="Client ID"
@@ -167,7 +155,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
             legend="How the app proves itself"
             options=vec![
                 ("secret", "A secret: simple, but it expires"),
-                ("certificate", "A certificate: made here, renewed in time"),
+                ("certificate", "A certificate: made here, and its successor too"),
                 ("federated", "A federated credential: nothing expires"),
             ]
             chosen=credential.as_str()
@@ -228,7 +216,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                     })}
             </div>
             <fieldset class="field">
-                <legend>"Lifetime"</legend>
+                <legend>"How long the secret is valid"</legend>
                 <div class="radios">
                     {config
                         .secret_lifetimes
@@ -275,9 +263,20 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 </Field>
             </details>
         </div>
+        {(stored.is_some() && with_secret.is_none())
+            .then(|| {
+                view! {
+                    <div class="field">
+                        <label class="check">
+                            <input type="checkbox" name="secret_change" value="remove" checked=removing />
+                            <span>"Remove the app registration"</span>
+                        </label>
+                    </div>
+                }
+            })}
         <TextInput
             name="reminder_address"
-            label="Also remind"
+            label="Also send reminders to"
             kind="email"
             optional=true
             value=config.reminder_address.clone()

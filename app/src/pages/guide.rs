@@ -56,8 +56,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             "Application Developer or higher",
             view! {
                 <p>"Entra portal › App registrations › New registration. Name it " <strong>"Entrepost email"</strong> "."</p>
-                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste this address. The redirect URI below is then done, too."</p>
-                {copyable(&config.redirect_uri, "Copy redirect URI for the registration")}
+                <p>"Under Redirect URI choose " <strong>"Web"</strong> " and paste the address above. Add the redirect URI is then done, too."</p>
                 <p>
                     "Take " <strong>"single tenant"</strong>
                     " (“Accounts in this organizational directory only”): one institution needs nothing else. With multi-tenant, people may have to wait for Microsoft's publisher verification before they can consent."
@@ -91,7 +90,7 @@ fn step(step: GuideStep, config: &EmailConfigView) -> (&'static str, &'static st
             view! {
                 <p>
                     "Nothing to do if you entered it when you registered the app. Otherwise: Authentication › Add a platform (some portals show Add Redirect URI) › "
-                    <strong>"Web"</strong> " (not Single-page application), and the same address."
+                    <strong>"Web"</strong> " (not Single-page application), and the address above."
                 </p>
                 <p>
                     "Leave the boxes for access tokens and ID tokens unticked, even if older guides tick them: they are for the implicit grant. Entrepost uses the code flow, where no token passes through the browser."

@@ -7,8 +7,8 @@ use super::administrator_page;
 use crate::api::health::TestCause;
 use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Submit, Time, TimeFormat, day};
 use crate::model::{
-    CauseRow, EMAIL_CONFIG_PATH, EmailState, FormName, MailCounts, MailHealth as Model, MicrosoftChange, Notice,
-    PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH, people,
+    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FormName, MailCounts, MailHealth as Model,
+    MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH, people,
 };
 
 /// `/institution/mail-health`
@@ -128,8 +128,10 @@ fn causes(causes: Vec<CauseRow>, someone_missing: bool) -> AnyView {
 }
 
 fn facts(health: &Model) -> AnyView {
+    let credential = health.credential.unwrap_or_default();
     let secret = match (&health.state, &health.secret_expires_on) {
         (EmailState::NotSetUp, _) => "no app registration".to_owned(),
+        (_, None) if credential == CredentialKind::Federated => "nothing expires".to_owned(),
         (EmailState::Works { days_left: Some(days), .. }, Some(date)) if *days >= 0 => {
             format!("expires {}, on {date}", crate::model::in_days(*days))
         }
@@ -153,7 +155,7 @@ fn facts(health: &Model) -> AnyView {
         <section class="sheet" aria-labelledby="facts-title">
             <h2 id="facts-title">"At a glance"</h2>
             <dl class="facts">
-                <dt>"Client Secret"</dt>
+                <dt>{credential.label()}</dt>
                 <dd>{secret}</dd>
                 <dt>"Admin consent"</dt>
                 <dd>{consent}</dd>

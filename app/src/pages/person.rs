@@ -101,7 +101,9 @@ fn leaving((user, hand_over, disabled): &(String, String, bool), flash: &Flash) 
         <section class="sheet">
             <h2>"When they leave"</h2>
             <h3>"Hand over"</h3>
-            <p>"Their mail stays in the mailbox at Microsoft. An Exchange Administrator makes it a shared mailbox and gives a colleague access:"</p>
+            <p>
+                "Their mail stays in the mailbox at Microsoft. Before the licence is removed or the account deleted, an Exchange Administrator makes it a shared mailbox and gives a colleague access; put the colleague's address for COLLEAGUE:"
+            </p>
             <div class="copyable">
                 <code class="long-command" tabindex="0">
                     {shown}
@@ -162,7 +164,9 @@ fn account(person: &UserRow) -> AnyView {
             .into_any()
     } else {
         view! {
-            {person.linked.then(|| view! { <Submit action=UnlinkMicrosoft::PATH values=vec![("user", user.clone())] label="Remove the Microsoft account" /> })}
+            {person
+                .linked
+                .then(|| view! { <Submit action=UnlinkMicrosoft::PATH values=vec![("user", user.clone())] label="Forget which Microsoft account they use" /> })}
             <Submit action=RenewInvitation::PATH values=vec![("user", user.clone())] label="New password link" />
             <Submit action=SetRole::PATH values=vec![("user", user.clone()), ("role", other_role.to_owned())] label=change />
             <Submit action=SetDisabled::PATH values=vec![("user", user.clone()), ("disabled", "true".to_owned())] label="Disable" class="button danger" />
@@ -177,7 +181,7 @@ fn account(person: &UserRow) -> AnyView {
             {last}
             {undelivered}
             <div class="actions">{actions}</div>
-            <p class="quiet">"Disabling signs them out and deletes the tokens of their mailboxes."</p>
+            <p class="quiet">"Disabling signs them out and disconnects their mailboxes. A disabled person can be erased below."</p>
         </section>
     }
     .into_any()

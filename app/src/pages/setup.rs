@@ -6,6 +6,7 @@ use leptos::server_fn::ServerFn;
 use super::guide::guide_step;
 use crate::api::email_config::SetGuideSteps;
 use crate::components::Time;
+use crate::islands::CopyButton;
 use crate::model::{ACCOUNT_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, USERS_PATH};
 
 /// How long Exchange may take until a switch works, in milliseconds.
@@ -44,7 +45,7 @@ fn not_active_yet(config: &EmailConfigView) -> Option<AnyView> {
                 <strong>"Switched on, not active yet. "</strong>
                 "Ticked "
                 <Time at=since />
-                ". Exchange takes an hour, sometimes two. Blocked mailboxes are tested again automatically."
+                ". Exchange takes minutes, sometimes an hour or two. Blocked mailboxes are tested again automatically."
             </p>
         }
         .into_any(),
@@ -56,8 +57,10 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
     let is_saved = config.registration.is_some() && config.provider == Provider::ExchangeOnline;
     let is_accepted = matches!(config.state, EmailState::Works { .. });
     let register = [GuideStep::Register, GuideStep::RedirectUri, GuideStep::Permissions];
+    // Redirect URI and permissions are proven by connecting: once Microsoft accepts the values, that comes next.
+    let registered = is_done(config, &register) || (is_accepted && is_done(config, &[GuideStep::Register]));
     let values = [GuideStep::Ids, GuideStep::Secret];
-    let others = config.switches_here.0 > 1;
+    let others = config.people_here > 1;
     let connect = if config.own_mailbox_connected {
         view! { <p>"Your mailbox is connected, and every check has passed."</p> }.into_any()
     } else {
@@ -78,8 +81,27 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             id: "setup-register",
             title: "Register the app at Microsoft",
             who: "Application Developer or higher",
-            done: is_done(config, &register),
-            body: portal_steps(config, &register, true),
+            done: registered,
+            body: view! {
+                <div class="field">
+                    <p class="label" id="redirect-uri-label">
+                        "Redirect URI"
+                    </p>
+                    <p class="hint">"Register exactly this address, platform Web."</p>
+                    <div class="copyable">
+                        <code id="redirect-uri" aria-labelledby="redirect-uri-label">
+                            {config.redirect_uri.clone()}
+                        </code>
+                        <CopyButton text=config.redirect_uri.clone() label="Copy redirect URI".to_owned() />
+                    </div>
+                </div>
+                {portal_steps(config, &register, true)}
+                <p class="hint">
+                    "Recommended afterwards: Entra ID › Enterprise apps › your app › Properties › " <strong>"Assignment required"</strong>
+                    ", with a group of your staff. Pupils often share the tenant."
+                </p>
+            }
+            .into_any(),
         },
         Step {
             id: "setup-values",
@@ -96,12 +118,12 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             id: "setup-consent",
             title: "Consent for everyone",
             who: "Cloud Application Administrator or Application Administrator",
-            done: is_done(config, &[GuideStep::Consent]),
+            done: is_done(config, &[GuideStep::Consent]) || config.own_mailbox_connected,
             body: portal_steps(config, &[GuideStep::Consent], is_saved),
         },
         Step {
             id: "setup-switches",
-            title: "Exchange's switches",
+            title: "Switch on sending and receiving",
             who: "Exchange Administrator",
             done: is_done(config, &[GuideStep::Protocols]),
             body: view! {

@@ -62,7 +62,7 @@ pub fn SignInRules() -> impl IntoView {
                         hint="They get an account as a user when they sign in with Microsoft. Guests never do."
                         options=vec![
                             ("refused", "Are told to ask an administrator for an invitation"),
-                            ("assigned", "Get an account, if they are assigned to the app in Entra"),
+                            ("assigned", "Get an account, if Entra lets them in (everyone, pupils too, unless assignment is required)"),
                             ("domains", "Get an account, if their sign-in name is of a domain below"),
                         ]
                         chosen=view.settings.newcomers.as_str()
@@ -79,8 +79,8 @@ pub fn SignInRules() -> impl IntoView {
                         </textarea>
                     </Field>
                     <p class="hint">
-                        "For “assigned” switch on " <strong>"Assignment required"</strong>
-                        " in Entra ID › Enterprise apps › your app › Properties, and assign a group of your staff under Users and groups. Without it Entra lets everyone of the tenant in."
+                        "To limit whom Entra lets in, switch on " <strong>"Assignment required"</strong>
+                        " in Entra ID › Enterprise apps › your app › Properties, and assign a group of your staff under Users and groups."
                     </p>
                     <div class="actions">
                         <SubmitButton label="Save".to_owned() busy="Saving…".to_owned() />

@@ -53,6 +53,7 @@ impl Health for Handle {
             people: people - of(PersonState::Disabled),
             works: of(PersonState::Connected),
             causes,
+            credential: registration.as_ref().map(|registration| registration.credential),
             secret_expires_on: registration.and_then(|registration| registration.secret_expires_on),
             sender: self.outbox.sender(institution, &admin.institution().slug).await?,
             queue: QueueHealth { waiting, oldest },

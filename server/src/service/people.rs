@@ -69,7 +69,7 @@ impl Services {
             hand_over: {
                 let address = powershell(&user.address);
                 format!(
-                    "Set-Mailbox -Identity {address} -Type Shared\nAdd-MailboxPermission -Identity {address} -User COLLEAGUE -AccessRights FullAccess"
+                    "Connect-ExchangeOnline\nSet-Mailbox -Identity {address} -Type Shared\nAdd-MailboxPermission -Identity {address} -User COLLEAGUE -AccessRights FullAccess"
                 )
             },
             left_at: self.store.left_and_created(institution, user.id).await?.and_then(|(left, _)| left),

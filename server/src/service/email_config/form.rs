@@ -63,7 +63,9 @@ pub(super) fn parse(
         String::new()
     } else {
         let parsed = EmailAddress::parse(&typed).map(|address| address.to_string());
-        parsed.map_err(|error| errors.push(field("reminder_address", "Also remind", error))).unwrap_or_default()
+        parsed
+            .map_err(|error| errors.push(field("reminder_address", "Also send reminders to", error)))
+            .unwrap_or_default()
     };
     // A page that does not ask keeps what is stored.
     let credential = CredentialKind::parse(&form.credential)

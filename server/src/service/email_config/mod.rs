@@ -9,8 +9,8 @@ use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedire
 use app::error::AppError;
 use app::model::{
     AttemptKind, AuditAction, CredentialUses, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash,
-    GuideStep, GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, RegistrationView,
-    SecretExpiry, SigningKeyId, Tone,
+    GuideStep, GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, PersonState,
+    RegistrationView, SecretExpiry, SigningKeyId, Tone,
 };
 use async_trait::async_trait;
 
@@ -135,6 +135,14 @@ impl EmailConfig for Handle {
             switches_command: switch_on(std::iter::once(admin.address())),
             own_mailbox_connected: own.iter().any(|mailbox| mailbox.state == MailboxState::Connected),
             people_connected: self.store.people_connected(institution).await?,
+            people_here: self
+                .store
+                .count_people(institution)
+                .await?
+                .into_iter()
+                .filter(|(state, _)| *state != PersonState::Disabled)
+                .map(|(_, count)| count)
+                .sum(),
             now: self.clock.now(),
         })
     }

@@ -67,8 +67,10 @@ impl Services {
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         }
         if new.verified_at.is_some() {
-            let proven = [GuideStep::Register, GuideStep::Ids, GuideStep::Secret];
-            self.prove_steps(institution, &proven).await?;
+            self.prove_steps(institution, &[GuideStep::Register, GuideStep::Ids]).await?;
+            if new.credential == CredentialKind::Secret {
+                self.prove_steps(institution, &[GuideStep::Secret]).await?;
+            }
         }
         Ok(())
     }

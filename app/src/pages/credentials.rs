@@ -39,7 +39,7 @@ pub fn Credentials() -> impl IntoView {
                 flash
             >
                 <div class="stack">{uses} {portal} {certificates} {federation}</div>
-                <p>
+                <p class="back">
                     <a class="button" href=EMAIL_CONFIG_PATH>
                         "Back to Email"
                     </a>
@@ -70,7 +70,7 @@ fn uses(view: &CredentialsView) -> Option<AnyView> {
     };
     Some(
         view! {
-            <section class="sheet">
+            <section class="sheet spaced">
                 <h2>{format!("In use: {}", kind.label())}</h2>
                 <p>"Microsoft has accepted it for:"</p>
                 <dl class="evidence">
@@ -133,7 +133,7 @@ fn certificates(view: &CredentialsView) -> AnyView {
         "Make it, upload it in Entra under Certificates & secrets › Certificates, then choose the certificate under Institution Config › General › Email and save."
     };
     view! {
-        <section class="sheet">
+        <section class="sheet spaced">
             <h2>"Certificate"</h2>
             <p>"The private key is made here and never leaves this server. Microsoft gets the public part."</p>
             <p>{steps}</p>
@@ -167,7 +167,7 @@ fn federation(view: &CredentialsView) -> AnyView {
         }
     });
     view! {
-        <section class="sheet">
+        <section class="sheet spaced">
             <h2>"Federated credential"</h2>
             {unreachable}
             <p>

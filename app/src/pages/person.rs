@@ -98,7 +98,7 @@ fn leaving((user, hand_over, disabled): &(String, String, bool), flash: &Flash) 
     });
     let (shown, copied) = (hand_over.clone(), hand_over.clone());
     view! {
-        <section class="sheet">
+        <section class="sheet spaced">
             <h2>"When they leave"</h2>
             <h3>"Hand over"</h3>
             <p>

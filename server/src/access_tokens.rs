@@ -18,7 +18,9 @@ use crate::concurrency::backoff::Backoff;
 use crate::concurrency::keyed_lock::KeyedLock;
 use crate::diagnosis::Fault;
 use crate::identity::{Credentials, Entra, Granted, IdentityError};
-use crate::store::{DatabaseKind, Event, Lease, Mailbox, MailboxKey, Registration, Slot, Store, StoreError, subscribe};
+use crate::store::{
+    AppKey, DatabaseKind, Event, Lease, Mailbox, MailboxKey, Registration, Slot, Store, StoreError, subscribe,
+};
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// A token is refreshed this long before it expires, in milliseconds.
@@ -99,6 +101,7 @@ fn travel_place(mailbox: MailboxId) -> Place {
 /// A cached token and its account: never used for a mailbox since connected with another account.
 struct Cached {
     user: String,
+    app: AppKey,
     token: AccessToken,
     since: Timestamp,
 }
@@ -121,6 +124,7 @@ impl Refused {
 #[derive(Serialize, Deserialize)]
 struct Travelling {
     user: String,
+    app: AppKey,
     secret: String,
     expires_at: Timestamp,
     scopes: Option<Vec<String>>,
@@ -169,8 +173,9 @@ impl Tokens {
     }
 
     /// Caches the access token from a sign-in of `user`, the sign-in name.
-    pub fn remember(&self, mailbox: MailboxId, user: &str, token: AccessToken) {
-        locked(&self.cache).insert(mailbox, Cached { user: user.to_owned(), token, since: self.clock.now() });
+    pub fn remember(&self, mailbox: MailboxId, user: &str, app: &AppKey, token: AccessToken) {
+        let cached = Cached { user: user.to_owned(), app: app.clone(), token, since: self.clock.now() };
+        locked(&self.cache).insert(mailbox, cached);
     }
 
     /// Drops a mailbox's cached token after a disconnect or refusal.
@@ -184,7 +189,8 @@ impl Tokens {
 
     fn cached_if(&self, mailbox: &Mailbox, wanted: &impl Fn(&Cached) -> bool) -> Option<AccessToken> {
         let cache = locked(&self.cache);
-        let found = cache.get(&mailbox.id).filter(|found| found.user == mailbox.sign_in_name && wanted(found))?;
+        let is_theirs = |found: &Cached| found.user == mailbox.sign_in_name && found.app == mailbox.app;
+        let found = cache.get(&mailbox.id).filter(|found| is_theirs(found) && wanted(found))?;
         (found.token.expires_at.0 - EARLY_MS > self.clock.now().0).then(|| found.token.clone())
     }
 
@@ -251,7 +257,7 @@ impl Tokens {
                 expires_at: travelling.expires_at,
                 scopes: travelling.scopes.clone(),
             };
-            self.remember(mailbox, &travelling.user, token);
+            self.remember(mailbox, &travelling.user, &travelling.app, token);
         }
     }
 
@@ -262,6 +268,7 @@ impl Tokens {
         }
         let travelling = Travelling {
             user: mailbox.sign_in_name.clone(),
+            app: mailbox.app.clone(),
             secret: token.secret.expose().to_owned(),
             expires_at: token.expires_at,
             scopes: token.scopes.clone(),
@@ -387,7 +394,7 @@ impl Tokens {
             self.store.set_refresh_refusal(key, None).await?;
         }
         let token = AccessToken::from(&granted);
-        self.remember(key.id, &mailbox.sign_in_name, token.clone());
+        self.remember(key.id, &mailbox.sign_in_name, &mailbox.app, token.clone());
         self.hand_on(&mailbox, &token);
         Ok(token)
     }

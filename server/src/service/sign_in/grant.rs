@@ -87,7 +87,7 @@ impl Services {
             self.end_as_taken(attempt).await?;
             return Ok(false);
         };
-        self.tokens.remember(mailbox, &identity.sign_in_name, AccessToken::from(&granted));
+        self.tokens.remember(mailbox, &identity.sign_in_name, &registration.app(), AccessToken::from(&granted));
         self.put_check(attempt, passed(CheckKind::Identity, detail, Some(self.clock.now().since_ms(now)))).await?;
         Ok(true)
     }

@@ -231,8 +231,9 @@ impl AppCredentials {
         let keys = self.certificates(institution).await?;
         let Some(used) = keys.iter().find(|key| Some(key.id) == current.credential_id) else { return Ok(None) };
         let ends_soon = used.expires_at.is_some_and(|ends| ends.since_ms(self.clock.now()) < SUCCESSOR_MS);
-        if let Some(newer) = keys.iter().find(|key| key.created_at > used.created_at) {
-            return Ok(Some(Successor { registration: current, key: newer.clone() }));
+        let newer: Vec<SigningKey> = keys.iter().filter(|key| key.created_at > used.created_at).cloned().collect();
+        if !newer.is_empty() {
+            return Ok(Some(Successor { registration: current, keys: newer }));
         }
         if !ends_soon {
             return Ok(None);
@@ -241,14 +242,15 @@ impl AppCredentials {
         let mut tx = self.store.begin().await?;
         self.add_certificate(&mut tx, institution, &key).await?;
         tx.commit().await?;
-        Ok(Some(Successor { registration: current, key }))
+        Ok(Some(Successor { registration: current, keys: vec![key] }))
     }
 }
 
-/// A newer certificate beside the registration that uses the older one.
+/// Newer certificates beside the registration that uses an older one.
 pub struct Successor {
     pub registration: Registration,
-    pub key: SigningKey,
+    /// Newest first.
+    pub keys: Vec<SigningKey>,
 }
 
 /// The newest key that has been published for long enough, otherwise the oldest.

@@ -63,7 +63,7 @@ fn has_left(person: &UserRow) -> Option<AnyView> {
                 <h2>"Has this person left?"</h2>
                 <p>
                     "Microsoft says since " <Time at />
-                    " that their account is disabled or deleted. Here they were signed out, their password and links no longer work, and their messages wait."
+                    " that their account is disabled or deleted. Here they were signed out, their password and links don't work, and their messages wait."
                 </p>
                 <div class="actions">
                     <Submit

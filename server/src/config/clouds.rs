@@ -22,7 +22,11 @@ pub struct Cloud {
 
 /// The clouds that an institution may choose from: the server's own first.
 #[derive(Debug, Clone)]
-pub struct Clouds(Vec<Cloud>);
+pub struct Clouds {
+    all: Vec<Cloud>,
+    /// RFC 2606, 2: `.invalid` never resolves.
+    nowhere: Arc<Microsoft>,
+}
 
 /// Name, label, authority, host of Outlook (IMAP and scopes), of SMTP, suffix of the federation audience.
 const PRESETS: [(&str, &str, &str, &str, &str, &str); 3] = [
@@ -90,25 +94,25 @@ impl Clouds {
         if let Some(path) = source.get("ENTREPOST_MICROSOFT_CLOUDS_FILE") {
             all.extend(operators(&path)?);
         }
-        Ok(Self(all))
+        Ok(Self { all, nowhere: Arc::new(nowhere()) })
     }
 
     /// The server's own.
     pub fn own(&self) -> &Cloud {
-        &self.0[0]
+        &self.all[0]
     }
 
     pub fn find(&self, name: &str) -> Option<&Cloud> {
-        self.0.iter().find(|cloud| cloud.name == name)
+        self.all.iter().find(|cloud| cloud.name == name)
     }
 
-    /// The hosts of a grant's cloud. Without a cloud of this name there is no token to send to them either.
+    /// The hosts of a grant's cloud. One that is not in the list has hosts that do not exist: nothing is sent anywhere else.
     pub fn hosts_of(&self, name: &str) -> &Microsoft {
-        &self.find(name).unwrap_or(self.own()).hosts
+        self.find(name).map_or(&self.nowhere, |cloud| &cloud.hosts)
     }
 
     pub fn all(&self) -> &[Cloud] {
-        &self.0
+        &self.all
     }
 
     /// The clouds whose authority an error names (AADSTS90038 says `MicrosoftOnline.US` and similar).
@@ -120,7 +124,19 @@ impl Clouds {
             let bare = domain.strip_prefix("partner.").unwrap_or(domain);
             [domain, bare].iter().any(|domain| text.contains(&format!("'{domain}'")))
         };
-        self.0.iter().filter(names).collect()
+        self.all.iter().filter(names).collect()
+    }
+}
+
+fn nowhere() -> Microsoft {
+    let server = |port| ServerAddress { host: "cloud.invalid".to_owned(), port };
+    Microsoft {
+        authority: Url::parse("https://cloud.invalid").unwrap_or_else(|_| unreachable!("a constant")),
+        scopes: String::new(),
+        app_scope: String::new(),
+        federation_audience: String::new(),
+        smtp: server(587),
+        imap: server(993),
     }
 }
 

@@ -38,6 +38,18 @@ impl Discovery {
                 == (authority.scheme(), authority.host_str(), authority.port_or_known_default())
         });
         let same_tenant = Uuid::parse_str(tenant).map_or(true, |tenant| self.tenant_id() == Some(tenant));
+        // The global authority answers for tenants of national clouds too, with their hosts.
+        let foreign = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri]
+            .into_iter()
+            .find(|url| url.origin() != authority.origin())
+            .or(issuer.as_ref().filter(|_| !same_host));
+        if let Some(host) = foreign.and_then(Url::host_str) {
+            let domain = host.strip_prefix("login.").unwrap_or(host);
+            return Err(IdentityError::protocol(
+                "discovery",
+                &format!("it names another host than the one that was asked: '{domain}'"),
+            ));
+        }
         if !same_host || !same_tenant {
             return Err(IdentityError::protocol("discovery", "it names another issuer than the one that was asked"));
         }

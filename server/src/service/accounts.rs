@@ -53,6 +53,11 @@ impl Accounts for Handle {
             return Err(wrong().into());
         };
         self.forgive(&tries).await?;
+        if self.store.left_and_created(institution, user.id).await?.is_some_and(|(left, _)| left.is_some()) {
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, "has left").await?;
+            let text = "Microsoft says that your account there has ended. Ask your administrator.";
+            return Err(AppError::refused(text).into());
+        }
         if user.role != Role::Administrator && self.passwords_are_off(institution).await? {
             let reason = "passwords are for administrators only";
             self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason).await?;

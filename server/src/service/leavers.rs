@@ -13,7 +13,7 @@ use crate::store::{Event, Leaver};
 const AT_ONCE: i64 = 100;
 
 impl Services {
-    /// Ends sessions, password and links of those whose account ended at Microsoft. Their messages wait: the mailbox has no grant.
+    /// Ends sessions and links of those, and stops their password, whose account ended at Microsoft. Their messages wait: the mailbox has no grant.
     pub(in crate::service) async fn note_leavers(&self) -> Result<()> {
         for Leaver { institution, user, fault } in self.store.leavers(AT_ONCE).await? {
             let Some(person) = self.store.user(institution, user).await? else { continue };
@@ -53,7 +53,7 @@ impl Services {
         Ok(Notice::new(
             Tone::Success,
             format!("{} is active again.", person.address),
-            "Their password was deleted: they sign in with Microsoft, or you make a new password link.",
+            "They can sign in again, with their password or with Microsoft.",
         ))
     }
 
@@ -99,7 +99,7 @@ impl Services {
         }
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        if !self.store.erase_person(&mut tx, institution, user).await? {
+        if !self.store.erase_person(&mut tx, institution, user, admin.user_id()).await? {
             return Err(AppError::refused("Disable the person first. Nothing was erased.").into());
         }
         let happened = Happened::new(AuditAction::PersonErased, &person.address);

@@ -105,7 +105,8 @@ impl Services {
         subject: &str,
     ) -> Result<Option<User>> {
         let settings = self.store.sign_in_settings(institution).await?;
-        let Ok(address) = EmailAddress::parse(&identity.sign_in_name) else { return Ok(None) };
+        // Not the `email` claim, which people may be able to set.
+        let Some(Ok(address)) = identity.names.first().map(|name| EmailAddress::parse(name)) else { return Ok(None) };
         let domain = address.as_str().rsplit('@').next().unwrap_or_default().to_lowercase();
         let is_let_in = match settings.newcomers {
             Newcomers::Refused => false,
@@ -149,6 +150,15 @@ impl Services {
         let person = self.store.user(institution, user).await?.ok_or(AppError::NotFound)?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
+        let is_last = person.role == Role::Administrator
+            && person.password_hash.is_none()
+            && self.store.other_administrators(&mut tx, institution, user).await? == 0;
+        if is_last {
+            return Err(AppError::refused(
+                "No other administrator has a password, so no one could make a new link. Set a password for another administrator first.",
+            )
+            .into());
+        }
         if !self.store.unlink_microsoft(&mut tx, institution, user).await? {
             return Err(AppError::refused("This person signs in with no Microsoft account.").into());
         }

@@ -40,7 +40,8 @@ impl Store {
         )
     }
 
-    /// Notes that a person left, and ends their password. `false`: known already.
+    /// Notes that a person left: their password opens nothing until an administrator or Microsoft says otherwise. `false`: known
+    /// already.
     pub async fn set_left(
         &self,
         tx: &mut Tx,
@@ -49,7 +50,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let noted = super::sql::changed!(&mut **tx,
-            "UPDATE users SET left_at = $1, password_hash = NULL WHERE institution_id = $2 AND id = $3 AND left_at IS NULL";
+            "UPDATE users SET left_at = $1 WHERE institution_id = $2 AND id = $3 AND left_at IS NULL";
             now, institution, user
         )?;
         Ok(noted == 1)
@@ -99,7 +100,14 @@ impl Store {
     }
 
     /// Deletes a disabled person with everything that is theirs. The audit log keeps its entries. `false`: not disabled, or gone.
-    pub async fn erase_person(&self, tx: &mut Tx, institution: InstitutionId, user: UserId) -> Result<bool> {
+    /// Lists of people to invite pass to `heir`.
+    pub async fn erase_person(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user: UserId,
+        heir: UserId,
+    ) -> Result<bool> {
         let disabled: Option<i64> = fetch_optional!(&mut **tx,
             "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND disabled_at IS NOT NULL"; institution, user
         )?;
@@ -107,6 +115,9 @@ impl Store {
             return Ok(false);
         }
         self.drop_mailboxes_of(tx, institution, user, true).await?;
+        execute!(&mut **tx,
+            "UPDATE invitation_lists SET user_id = $3 WHERE institution_id = $1 AND user_id = $2"; institution, user, heir
+        )?;
         for statement in [
             "DELETE FROM attachments WHERE draft_id IN (SELECT id FROM drafts WHERE institution_id = $1 AND user_id = $2)",
             "DELETE FROM drafts WHERE institution_id = $1 AND user_id = $2",
@@ -119,8 +130,6 @@ impl Store {
             "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM mail_versions WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM invitation_list_rows WHERE list_id IN (SELECT id FROM invitation_lists WHERE institution_id = $1) AND user_id = $2",
-            "DELETE FROM invitation_list_rows WHERE list_id IN (SELECT id FROM invitation_lists WHERE institution_id = $1 AND user_id = $2)",
-            "DELETE FROM invitation_lists WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM users WHERE institution_id = $1 AND id = $2",
         ] {
             execute!(&mut **tx, statement; institution, user)?;

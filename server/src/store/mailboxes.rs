@@ -224,7 +224,7 @@ impl Store {
     ) -> Result<()> {
         execute!(&mut **tx,
             "UPDATE mailboxes SET state = 'needs_reconnect', refresh_token_sealed = '', problem = $1, next_test_at = NULL, updated_at = $2,
-               problem_cause = $4, problem_since = $2
+               grant_version = grant_version + 1, problem_cause = $4, problem_since = $2
              WHERE institution_id = $3";
             problem, now, institution, problem.cause
         )?;

@@ -200,8 +200,9 @@ impl Store {
     ) -> Result<()> {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         execute!(&mut **tx,
-            "UPDATE users SET last_sign_in_at = $1, left_at = NULL WHERE institution_id = $2 AND id = $3";
-            now.0 - now.0.rem_euclid(DAY_MS), institution, user
+            "UPDATE users SET last_sign_in_at = $1, left_at = NULL,
+               stayed_at = CASE WHEN left_at IS NOT NULL THEN $4 ELSE stayed_at END WHERE institution_id = $2 AND id = $3";
+            now.0 - now.0.rem_euclid(DAY_MS), institution, user, now
         )
     }
 }

@@ -49,6 +49,19 @@ impl Store {
         )
     }
 
+    /// Whether a key is there, as a transaction sees it.
+    pub async fn has_signing_key(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        id: Option<SigningKeyId>,
+    ) -> Result<bool> {
+        let found: Option<i64> = fetch_optional!(&mut **tx,
+            "SELECT 1 FROM signing_keys WHERE institution_id = $1 AND id = $2"; institution, id
+        )?;
+        Ok(found.is_some())
+    }
+
     pub async fn add_signing_key(
         &self,
         tx: &mut Tx,

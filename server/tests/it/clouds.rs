@@ -35,8 +35,8 @@ async fn start(database: &Database) -> (World, Sandbox, tempfile::TempDir) {
         let here = world.sandbox.world();
         let mut there = other.world();
         (there.tenant_id, there.app.client_id) = (here.tenant_id, here.app.client_id);
-        there.app.secret_value = here.app.secret_value.clone();
-        there.app.redirect_uris = here.app.redirect_uris.clone();
+        there.app.secret_value.clone_from(&here.app.secret_value);
+        there.app.redirect_uris.clone_from(&here.app.redirect_uris);
     }
     (world, other, directory)
 }

@@ -219,8 +219,7 @@ async fn every_part_of_a_federated_credential_must_match() {
         cloud: journey.cloud(),
         proof,
     };
-    let refused =
-        journey.world.services.entra.probe(&credentials).await.err().expect("the other institution is refused");
+    let refused = journey.world.services.entra.probe(&credentials).await.expect_err("the other institution is refused");
     assert_eq!(refused.codes(), [700_211]);
 }
 
@@ -264,7 +263,7 @@ async fn keys_that_microsoft_cannot_fetch_or_does_not_know_are_told() {
         cloud: journey.cloud(),
         proof,
     };
-    let refused = journey.world.services.entra.probe(&credentials).await.err().expect("it cannot be fetched");
+    let refused = journey.world.services.entra.probe(&credentials).await.expect_err("it cannot be fetched");
     assert_eq!(refused.codes(), [50166]);
     assert_eq!(server::diagnosis::Fault::identity(&refused, journey.clock.now()).cause, "issuer_unreachable");
 }
@@ -398,6 +397,27 @@ async fn the_old_secret_helps_until_the_new_one_renews_mail() {
         let mailbox = journey.world.services.store.mailbox(journey.seat.key()).await.unwrap().unwrap();
         assert_eq!(mailbox.state, MailboxState::Connected);
         journey.world.services.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_certificates_the_one_that_microsoft_knows_is_used() {
+    let database = Database::sqlite();
+    let journey = Journey::start(&database).await;
+    let first = journey.certificate().await;
+    journey.clock.advance_ms(1_000);
+    journey.admin.post(&journey.world.url("demo", "/api/make_certificate"), &[]).await;
+    journey.upload(&first);
+    let page = journey.save(&[("credential", "certificate")]).await;
+    assert!(page.contains("Microsoft accepted the credentials."), "the newest is not uploaded: {page}");
+    let keys = journey.world.services.app_credentials.certificates(journey.seat.institution).await.unwrap();
+    assert_eq!(journey.slot(Slot::Current).await.unwrap().credential_id, Some(keys[1].id));
+    // The secret before is not kept when everything is removed.
+    assert!(journey.slot(Slot::Previous).await.is_some());
+    let more = [("credential", "certificate"), ("secret_change", "remove"), ("confirm_disconnect", "yes")];
+    journey.save(&more).await;
+    for slot in [Slot::Current, Slot::Waiting, Slot::Previous] {
+        assert!(journey.slot(slot).await.is_none(), "{slot:?}");
     }
 }
 

@@ -33,7 +33,11 @@ async fn who_left_is_out_and_an_administrator_decides() {
             assert_eq!(theirs.get(&world.url("demo", "/account/email")).await.status(), 302, "signed out");
             let fields = [("email", address.as_str()), ("password", crate::common::PASSWORD)];
             theirs.post(&world.url("demo", "/api/sign_in"), &fields).await;
-            assert_eq!(theirs.get(&world.url("demo", "/account/email")).await.status(), 302, "the password is gone");
+            assert_eq!(
+                theirs.get(&world.url("demo", "/account/email")).await.status(),
+                302,
+                "the password opens nothing"
+            );
             while world.services.outbox.run_once().await.unwrap() > 0 {}
             assert_eq!(world.arrived("other@demo.example"), 0, "what they wrote waits");
             let list = page(&admin, &world, "/institution/users?state=left").await;
@@ -51,6 +55,35 @@ async fn who_left_is_out_and_an_administrator_decides() {
             world.services.store.close().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_is_not_thrown_out_again() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let address = "returns@demo.example";
+    let seat = world.newcomer(address).await;
+    ends_at_microsoft(&world, &seat, 50057).await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let user = seat.user.to_string();
+    admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &user)]).await;
+    let shown = page(&admin, &world, &format!("/institution/users/{user}")).await;
+    let token: String = shown
+        .split("/invitation/")
+        .nth(1)
+        .unwrap()
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+        .collect();
+    let theirs = Browser::new(&world);
+    let chosen = "a new long password";
+    let fields = [("token", token.as_str()), ("password", chosen), ("repeated", chosen)];
+    theirs.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
+    world.services.sweep_once().await.unwrap();
+    assert_eq!(theirs.get(&world.url("demo", "/account/email")).await.status(), 200, "the old refusal is known");
+    let shown = page(&admin, &world, &format!("/institution/users/{user}")).await;
+    assert!(!shown.contains("Has this person left?"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

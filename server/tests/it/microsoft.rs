@@ -499,8 +499,8 @@ async fn passwords_are_for_two_known_administrators_and_never_without_another_cr
     let page = said(&Browser::new(&world), &world, &format!("/invitation/{token}")).await;
     assert!(page.contains("Sign in with Microsoft") && !page.contains("Confirm password"), "{page}");
     let invited = Browser::new(&world);
-    let word = "a long enough password";
-    let fields = [("token", token.as_str()), ("password", word), ("repeated", word)];
+    let chosen = "a long enough password";
+    let fields = [("token", token.as_str()), ("password", chosen), ("repeated", chosen)];
     invited.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
     assert!(!is_signed_in(&invited, &world).await, "the form is not needed to try");
     // Back to a secret: passwords work again, or nobody could come in once it expires.
@@ -524,4 +524,13 @@ async fn an_administrator_removes_a_microsoft_account() {
     assert!(!is_signed_in(&browser, &world).await, "signed out");
     sign_in(&browser, &world, USER, &[]).await;
     assert!(!is_signed_in(&browser, &world).await, "and does not come in with it again");
+    // The last one who can come in does not lose the way.
+    connects_with_a_password(&world, "admin@demo.example").await;
+    let last = world.services.store.user_by_address(institution, "admin@demo.example").await.unwrap().unwrap();
+    let mut tx = world.services.store.begin().await.unwrap();
+    world.services.store.drop_password(&mut tx, institution, last.id).await.unwrap();
+    tx.commit().await.unwrap();
+    let id = last.id.to_string();
+    admin.post(&world.url("demo", "/api/unlink_microsoft"), &[("user", id.as_str())]).await;
+    assert!(is_signed_in(&admin, &world).await, "nobody could make a new link");
 }

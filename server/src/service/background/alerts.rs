@@ -137,7 +137,9 @@ impl Services {
         let causes = self.store.problem_causes(row.id, MOST_CAUSES).await?;
         // From one day's hour to the next's, whenever it is sent.
         let until = Timestamp(day * DAY_MS + DIGEST_HOUR * HOUR_MS);
-        let new = self.store.people_added(row.id, until.plus_ms(-DAY_MS), until, MOST_NEW).await?;
+        let mut new = self.store.people_added(row.id, until.plus_ms(-DAY_MS), until, MOST_NEW + 1).await?;
+        let is_more = i64::try_from(new.len()).unwrap_or(i64::MAX) > MOST_NEW;
+        new.truncate(usize::try_from(MOST_NEW).unwrap_or(usize::MAX));
         let counts: Vec<String> = causes.iter().map(|(cause, count, _)| format!("{cause}:{count}")).collect();
         let content = counts.join(",");
         let is_known = last.is_some_and(|(last, known)| known == content && day - last < 7);
@@ -165,7 +167,8 @@ impl Services {
         if !new.is_empty() {
             let _ = writeln!(
                 text,
-                "\nNew since yesterday: {}. No mailbox plan switches on Authenticated SMTP, so an Exchange Administrator runs this for them:\n\n{BEFORE_COMMANDS}\n{}",
+                "\nNew since yesterday: {}{}. No mailbox plan switches on Authenticated SMTP, so an Exchange Administrator runs this for them:\n\n{BEFORE_COMMANDS}\n{}",
+                if is_more { "more than " } else { "" },
                 app::model::people(i64::try_from(new.len()).unwrap_or(i64::MAX)),
                 switch_on(new.iter().map(String::as_str))
             );

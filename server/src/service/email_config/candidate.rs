@@ -63,6 +63,9 @@ impl Services {
                     }
                 }
             }
+            Err(IdentityError::Protocol { detail, .. }) if !self.config.clouds.named_by(&detail).is_empty() => {
+                Verdict::Refused(Fault::new("other_cloud", now, &[("Answer", detail)]))
+            }
             Err(error) if error.is_transient() || matches!(error, IdentityError::Protocol { .. }) => {
                 Verdict::Silent(Fault::identity(&error, now))
             }
@@ -139,7 +142,8 @@ impl Services {
         let same_kind = kept.filter(|kept| kept.credential == values.credential);
         let (secret, proof) = match values.credential {
             CredentialKind::Secret => {
-                let stored = match kept {
+                // A secret belongs to its cloud: it is sent to no other.
+                let stored = match kept.filter(|kept| kept.cloud == values.cloud) {
                     Some(kept) => self.opened_secret(kept)?,
                     None => None,
                 };
@@ -163,18 +167,20 @@ impl Services {
             }
             CredentialKind::Certificate => {
                 let keys = self.app_credentials.certificates(admin.institution().id).await?;
-                let Some(newest) = keys.first() else {
+                let Some(oldest) = keys.last() else {
                     let text = "Make a certificate first, and upload it at Microsoft.";
                     return Ok(Err(field("credential-certificate", "Credential", text)));
                 };
-                // The one in use counts until Microsoft knows a newer one.
-                let used = same_kind.and_then(|kept| keys.iter().find(|key| Some(key.id) == kept.credential_id));
-                let mut chosen = newest;
-                if let Some(used) = used.filter(|used| used.id != newest.id) {
-                    let proof = self.app_credentials.certificate(newest)?;
+                // The one in use counts until Microsoft knows a newer one. The caller asks for the one chosen.
+                let mut chosen = same_kind
+                    .and_then(|kept| keys.iter().find(|key| Some(key.id) == kept.credential_id))
+                    .unwrap_or(oldest);
+                for key in keys.iter().take_while(|key| key.id != chosen.id) {
+                    let proof = self.app_credentials.certificate(key)?;
                     let verdict = self.ask_microsoft(&cloud, values.client_id, &values.tenant, &proof).await;
-                    if !matches!(verdict, Verdict::Accepted(_)) {
-                        chosen = used;
+                    if matches!(verdict, Verdict::Accepted(_)) {
+                        chosen = key;
+                        break;
                     }
                 }
                 registration.credential_id = Some(chosen.id);
@@ -183,7 +189,7 @@ impl Services {
                 (None, self.app_credentials.certificate(chosen)?)
             }
             CredentialKind::Federated => {
-                if !self.is_reachable_issuer(&cloud, &admin.institution().public_url) {
+                if !is_reachable_issuer(&cloud, &admin.institution().public_url) {
                     let text = "Microsoft has to fetch keys from this address, and can only do so by https from the internet. Use a certificate instead.";
                     return Ok(Err(field("credential-federated", "Credential", text)));
                 }
@@ -197,15 +203,16 @@ impl Services {
         let is_same = same_kind.is_some_and(|kept| kept.credential_id == registration.credential_id);
         // A secret that was pasted is checked as a new one, even if it is the stored one.
         let is_new = !is_same || values.secret.is_some();
-        if let (true, Some(kept)) = (is_same, kept) {
+        let is_same_app = kept.is_some_and(|kept| kept.client_id == values.client_id && kept.cloud == values.cloud);
+        if let (true, Some(kept)) = (is_same && is_same_app, kept) {
             (registration.signed_in_at, registration.renewed_at) = (kept.signed_in_at, kept.renewed_at);
             registration.superseded.clone_from(&kept.superseded);
         }
         Ok(Ok(Candidate { registration, secret, proof, cloud, is_new }))
     }
+}
 
-    /// Whether Microsoft can fetch keys from an institution's address. The sandbox of this machine can.
-    pub(super) fn is_reachable_issuer(&self, cloud: &Microsoft, public_url: &str) -> bool {
-        public_url.starts_with("https:") || cloud.authority.scheme() == "http"
-    }
+/// Whether Microsoft can fetch keys from an institution's address. The sandbox of this machine can.
+pub(super) fn is_reachable_issuer(cloud: &Microsoft, public_url: &str) -> bool {
+    public_url.starts_with("https:") || cloud.authority.scheme() == "http"
 }

@@ -9,6 +9,7 @@ use app::model::{
 
 use crate::app_credentials::{AppCredentials, Successor, fingerprint};
 use crate::identity::Credentials;
+use crate::service::email_config::candidate::is_reachable_issuer;
 use crate::service::{Happened, Services, Who};
 use crate::store::{InstitutionRow, Registration, SigningKey, Slot};
 
@@ -51,7 +52,7 @@ impl Services {
                 issuer: self.app_credentials.issuer(&institution.slug),
                 subject: AppCredentials::subject(&institution.slug),
                 audience,
-                is_reachable: self.is_reachable_issuer(self.config.clouds.hosts_of(cloud), &institution.public_url),
+                is_reachable: is_reachable_issuer(self.config.clouds.hosts_of(cloud), &institution.public_url),
             },
             client_id: current.filter(|_| is_global).map(|current| current.client_id.to_string()),
         })
@@ -121,18 +122,33 @@ impl Services {
 
     async fn roll_credentials_of(&self, row: &InstitutionRow) -> Result<()> {
         self.app_credentials.roll_issuer(row.id).await?;
-        let Some(Successor { registration, key }) = self.app_credentials.successor(row.id, &row.slug).await? else {
+        let Some(Successor { registration, keys }) = self.app_credentials.successor(row.id, &row.slug).await? else {
             return Ok(());
         };
+        for key in keys {
+            if self.use_next_certificate(row, &registration, &key).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses a certificate if Microsoft knows it.
+    async fn use_next_certificate(
+        &self,
+        row: &InstitutionRow,
+        registration: &Registration,
+        key: &SigningKey,
+    ) -> Result<bool> {
         let credentials = Credentials {
             client_id: registration.client_id,
             tenant: registration.tenant_id.to_string(),
             cloud: self.app_credentials.cloud(&registration.cloud)?,
-            proof: self.app_credentials.certificate(&key)?,
+            proof: self.app_credentials.certificate(key)?,
         };
         // Refused until an administrator has uploaded it.
         if self.entra.probe(&credentials).await.is_err() {
-            return Ok(());
+            return Ok(false);
         }
         let now = self.clock.now();
         let new = Registration {
@@ -150,10 +166,11 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.store.lock_institution(&mut tx, row.id).await?;
         let current = self.store.registration_within(&mut tx, row.id, Slot::Current).await?;
-        if current.is_none_or(|current| current.id != registration.id) {
-            return Ok(());
+        let is_there = self.store.has_signing_key(&mut tx, row.id, Some(key.id)).await?;
+        if !is_there || current.is_none_or(|current| current.id != registration.id) {
+            return Ok(false);
         }
-        self.store.keep_as_previous(&mut tx, row.id, &registration).await?;
+        self.store.keep_as_previous(&mut tx, row.id, registration).await?;
         self.store.put_registration(&mut tx, row.id, Slot::Current, &new, now).await?;
         let happened = Happened::new(AuditAction::CredentialChanged, "")
             .with("Credential", new.credential.label())
@@ -161,6 +178,6 @@ impl Services {
         self.audit(&mut tx, row.id, Who::Program("Entrepost"), happened).await?;
         tx.commit().await?;
         tracing::info!(institution = row.slug, "the next certificate is in use");
-        Ok(())
+        Ok(true)
     }
 }

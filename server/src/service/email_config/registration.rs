@@ -28,15 +28,23 @@ impl Services {
     ) -> Result<()> {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let theirs = self.store.mailboxes(institution).await?;
-        let old = self.store.registration(institution, Slot::Current).await?;
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
+        let old = self.store.registration_within(&mut tx, institution, Slot::Current).await?;
+        // A certificate may have been removed while Microsoft was asked.
+        if new.credential == CredentialKind::Certificate
+            && !self.store.has_signing_key(&mut tx, institution, new.credential_id).await?
+        {
+            return Err(AppError::refused("The certificate was removed meanwhile. Nothing was saved.").into());
+        }
         if let Some(settings) = settings {
             self.store.put_email_settings(&mut tx, institution, settings, now).await?;
         }
         let same = old.as_ref().is_some_and(|old| old.is_same_app(new));
         match &old {
-            Some(old) if same && old.verified_at.is_some() && is_other_credential(old, new) => {
+            Some(old)
+                if same && (old.verified_at.is_some() || old.renewed_at.is_some()) && is_other_credential(old, new) =>
+            {
                 self.store.keep_as_previous(&mut tx, institution, old).await?;
             }
             Some(_) if same => {}
@@ -126,8 +134,7 @@ impl Services {
         let diagnosis = fault.explain(&self.reader(admin, ""));
         let blamed = match fault.cause.as_str() {
             "client_unknown" | "ids_swapped" => Some(("client_id", "Client ID")),
-            "tenant_unknown" | "tenant_unfit" | "single_tenant" => Some(("tenant_id", "Tenant ID")),
-            "other_cloud" => Some(("tenant_id", "Tenant ID")),
+            "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => Some(("tenant_id", "Tenant ID")),
             "secret_wrong" | "secret_expired" => Some(("client_secret", "Client Secret")),
             _ => None,
         };
@@ -368,6 +375,7 @@ impl Services {
         if cause == "registration_changed" {
             self.store.drop_registration(&mut tx, institution, Slot::Current).await?;
             self.store.drop_registration(&mut tx, institution, Slot::Waiting).await?;
+            self.store.drop_registration(&mut tx, institution, Slot::Previous).await?;
             self.store.drop_guide_proofs(&mut tx, institution).await?;
         }
         self.store.end_connections(&mut tx, institution, &Fault::new(cause, now, &[]), now).await?;

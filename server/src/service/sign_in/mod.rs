@@ -18,7 +18,7 @@ use super::{Happened, Services, Who, sessions};
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Granted, IdentifyError, Identity, OAuthError, Scopes, SignIn};
-use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, StoreError};
+use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 
 /// Delay after which the checks start without a page.
@@ -377,7 +377,10 @@ impl Services {
             }
             Err(error) => {
                 let fault = Fault::identity(&error, now);
-                if error.is_wrong_client() {
+                // While the credential before still renews mail, a new one may not be known everywhere yet.
+                let is_spreading = registration.renewed_at.is_none()
+                    && self.store.registration(institution, Slot::Previous).await?.is_some();
+                if error.is_wrong_client() && !is_spreading {
                     // It concerns everyone: the pages of administrators say so.
                     self.store.set_registration_problem(institution, registration.id, Some(&fault), now).await?;
                 }

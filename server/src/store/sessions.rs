@@ -133,7 +133,7 @@ impl Store {
         user_id: UserId,
         hash: &str,
     ) -> Result<bool> {
-        let lock = if self.backend() == super::DatabaseKind::Postgres { " FOR SHARE" } else { "" };
+        let lock = if self.backend() == super::DatabaseKind::Postgres { " FOR NO KEY UPDATE" } else { "" };
         let statement = format!(
             "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL{lock}"
         );

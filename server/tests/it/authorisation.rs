@@ -550,3 +550,17 @@ async fn a_request_for_an_unknown_host_tells_an_operator() {
         );
     }
 }
+
+/// One account, several devices in the same moment: each signs in, and none waits for another for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sign_ins_of_one_account_at_a_time() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        for _ in 0..5 {
+            let devices: Vec<Browser> = (0..6).map(|_| Browser::new(&world)).collect();
+            let signing_in = devices.iter().map(|device| device.sign_in(&world, "demo", "user@demo.example"));
+            futures::future::join_all(signing_in).await;
+        }
+        world.services.store.close().await;
+    }
+}

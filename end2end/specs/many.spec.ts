@@ -27,11 +27,13 @@ test("three hundred people from a CSV, forty blocked by one cause, freed by one 
   await page.locator('input[type="file"]').setInputFiles({ name: "people.csv", mimeType: "text/csv", buffer: Buffer.from(csv) });
   await page.getByRole("button", { name: "Preview" }).click();
   await page.getByRole("button", { name: "Invite 300 people" }).click();
-  const download = page.getByRole("button", { name: "Download links (CSV)" });
   await expect(async () => {
     await page.reload();
-    await expect(download).toBeVisible({ timeout: 1_000 });
+    await expect(page.locator('[data-invited="300"][data-left="0"]')).toBeVisible({ timeout: 1_000 });
   }).toPass({ timeout: 180_000 });
+  await page.getByText("Links to hand out").click();
+  const download = page.getByRole("button", { name: "Download links (CSV)" });
+  await expect(download).toBeVisible();
   const action = await page.locator("form").filter({ has: download }).getAttribute("action");
   const text = await page.evaluate(async (path) => (await fetch(path, { method: "POST" })).text(), action!);
   const links = new Map<string, string>();

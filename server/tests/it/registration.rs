@@ -92,11 +92,10 @@ async fn other_ids_end_every_connection_but_only_after_asking() {
         let mailbox = store.mailbox(seat.key()).await.unwrap().unwrap();
         assert_eq!((mailbox.state, mailbox.refresh_token_sealed.as_str()), (MailboxState::NeedsReconnect, ""));
         world.services.sweep_once().await.unwrap();
-        assert_eq!(
-            world.services.outbox.run_once().await.unwrap(),
-            0,
-            "no e-mail about what the administrator just did"
-        );
+        // The daily email may be due at this hour.
+        let told = store.told_alerts(seat.institution).await.unwrap();
+        let others: Vec<_> = told.iter().filter(|incident| !incident.starts_with("digest ")).collect();
+        assert!(others.is_empty(), "no e-mail about what the administrator just did: {others:?}");
         world.services.store.close().await;
     }
 }

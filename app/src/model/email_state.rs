@@ -53,6 +53,11 @@ impl EmailState {
         }
     }
 
+    /// Whether what proves the app to Microsoft expires soon, or has by its date.
+    pub fn expires_soon(&self) -> bool {
+        matches!(self, Self::Works { days_left: Some(days), .. } if *days <= EXPIRES_SOON_DAYS)
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Self::NotSetUp => "not_set_up",

@@ -36,7 +36,7 @@ pub fn EmailConfig() -> impl IntoView {
             let summary = summary(&config);
             view! {
                 {summary}
-                <details class="edit-setup" open=is_answer>
+                <details class="edit-setup" open=is_answer || config.state.expires_soon()>
                     <summary class="button">"Edit"</summary>
                     {steps}
                 </details>
@@ -142,6 +142,19 @@ fn strip(config: &EmailConfigView, saved: Option<&Notice>) -> AnyView {
                     </p>
                 }
             });
+            let renew = config.state.expires_soon().then(|| {
+                let (path, label) = match credential {
+                    CredentialKind::Certificate => (CREDENTIALS_PATH, "Download the next certificate"),
+                    _ => ("#client_secret", "Paste a new secret"),
+                };
+                view! {
+                    <p>
+                        <a class="button" href=path>
+                            {label}
+                        </a>
+                    </p>
+                }
+            });
             let connect = (!config.own_mailbox_connected).then(|| {
                 view! {
                     <p>
@@ -162,6 +175,7 @@ fn strip(config: &EmailConfigView, saved: Option<&Notice>) -> AnyView {
             let text = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
             let next = view! {
                 {undated}
+                {renew}
                 <p class="quiet">"Last accepted " <Time at /></p>
                 {uses(config)}
                 {connect}

@@ -119,6 +119,10 @@ fn table(list: PeoplePage, query: &PeopleQuery, viewer: UserId) -> AnyView {
             </a>
         }
     });
+    let only = query.cause.is_some().then(|| {
+        let title = list.rows.iter().find_map(|person| person.problem.clone()).unwrap_or_default();
+        view! { <p class="filtered">"Only people whose mailbox has this problem: " <strong>{title}</strong> " " <a href=USERS_PATH>"Show everyone"</a></p> }
+    });
     let empty = list.rows.is_empty();
     let to_remind = list.to_remind;
     let rows = list.rows.into_iter().map(|person| row(person, viewer)).collect_view();
@@ -129,9 +133,11 @@ fn table(list: PeoplePage, query: &PeopleQuery, viewer: UserId) -> AnyView {
             <ul class="chips" aria-label="Filter by state">
                 {chips}
             </ul>
+            {only}
             <search>
                 <form method="get" action=USERS_PATH class="search">
                     {query.state.map(|state| view! { <input type="hidden" name="state" value=state.as_str() /> })}
+                    {query.cause.clone().map(|cause| view! { <input type="hidden" name="cause" value=cause /> })}
                     <label class="visually-hidden" for="q">
                         "Search name or address"
                     </label>

@@ -176,7 +176,7 @@ fn told_to_refuse(faults: &Faults, grant_type: &str) -> Option<assertion::Refusa
         (true, 1.., _) => ("told_to_refuse", faults.app_error),
         (false, _, code @ (50076 | 50079 | 53000 | 53003 | 65001)) => ("interaction_required", code),
         (false, _, code @ (50196 | 90055)) => ("temporarily_unavailable", code),
-        (false, _, code @ (700_016 | 7_000_112)) => ("unauthorized_client", code),
+        (false, _, code @ (700_016 | 7_000_112 | 7_000_229)) => ("unauthorized_client", code),
         (false, _, code @ 1..) => ("invalid_grant", code),
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! One state of email for the home page and the configuration page, whatever breaks.
+//! One state of email for the home page, the configuration page and mail health, whatever breaks.
 
 use app::model::MailboxState;
 use server::clock::Clock;
@@ -8,21 +8,23 @@ use crate::common::{Browser, Database, Seat, World};
 
 const CONFIG: &str = "/institution/config/general/email";
 
-/// The state and the title of the strip, as both pages show it.
+/// The state and the title of the strip, as every page shows it.
 async fn shown(world: &World, admin: &Browser) -> (String, String) {
     let between = |text: &str, from: &str, to: &str| -> String {
         let rest = text.split_once(from).unwrap_or_else(|| panic!("no {from} in {text}")).1;
         rest.split_once(to).unwrap().0.to_owned()
     };
     let config = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
-    let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
     let state = between(&config, "data-email-state=\"", "\"");
-    assert_eq!(state, between(&home, "data-email-state=\"", "\""), "both pages read one value");
     let strip = between(&config, "data-email-state=", "</div>");
     let title =
         between(&strip, "</span>", "</p>").rsplit("</span>").next().unwrap().replace("<!>", "").trim().to_owned();
     let is_well = title == "Microsoft accepted the credentials.";
-    assert_eq!(is_well, !home.contains(&title), "{state}: {title}: {home}");
+    for other in ["/", "/institution/mail-health"] {
+        let page = admin.get(&world.url("demo", other)).await.text().await.unwrap();
+        assert_eq!(state, between(&page, "data-email-state=\"", "\""), "{other} reads the same value");
+        assert_eq!(is_well, !page.contains(&title), "{other}: {state}: {title}: {page}");
+    }
     (state, title)
 }
 
@@ -51,6 +53,7 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
             ("tenant gone", "The Tenant ID is wrong."),
             ("app disabled", "The institution's app is disabled at Microsoft."),
             ("consent withdrawn", "An administrator must allow the app first."),
+            ("not in the tenant", "The app is not yet present in the tenant."),
         ] {
             {
                 let mut world = world.sandbox.world();
@@ -60,6 +63,7 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
                     "app gone" => world.app.client_id = uuid::Uuid::from_u128(7),
                     "tenant gone" => world.tenant_id = uuid::Uuid::from_u128(7),
                     "app disabled" => world.faults.token_error = 7_000_112,
+                    "not in the tenant" => world.faults.token_error = 7_000_229,
                     _ => world.faults.token_error = 65001,
                 }
             }
@@ -110,6 +114,8 @@ async fn a_date_that_passes_is_checked_with_microsoft() {
     };
     set(3).await;
     assert_eq!(shown(&world, &admin).await.1, "The Client Secret expires in 3 days.");
+    let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    assert!(page.contains("href=\"#client_secret\"") && page.contains("id=\"client_secret\""), "{page}");
     clock.advance_ms(5 * DAY_MS);
     let admin = Browser::new(&world);
     admin.sign_in(&world, "demo", "admin@demo.example").await;

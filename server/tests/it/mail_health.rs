@@ -85,6 +85,12 @@ async fn forty_mailboxes_of_one_cause_are_one_row_with_one_command() {
         let plain = command.replace("&#x27;", "'");
         assert!(text.contains(command) || text.contains(&plain), "{text}");
         assert!(text.contains("/institution/users?cause=smtp_auth_mailbox"));
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        let people =
+            admin.get(&world.url("demo", "/institution/users?cause=smtp_auth_mailbox")).await.text().await.unwrap();
+        assert!(people.contains("Only people whose mailbox has this problem"), "{people}");
+        assert_eq!(people.matches("data-person=").count(), 4);
         world.services.store.close().await;
     }
 }

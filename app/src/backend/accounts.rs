@@ -49,7 +49,6 @@ pub trait Accounts: Send + Sync {
     async fn set_role(&self, admin: &Administrator, user: UserId, role: Role) -> Result<Notice>;
     /// Disabling an account deletes its tokens.
     async fn set_disabled(&self, admin: &Administrator, user: UserId, disabled: bool) -> Result<Notice>;
-    /// Dismisses the notice about undelivered emails.
     async fn sign_in_settings(&self, admin: &Administrator) -> Result<SignInSettingsView>;
     async fn save_sign_in_settings(
         &self,
@@ -67,6 +66,7 @@ pub trait Accounts: Send + Sync {
     async fn export_person(&self, admin: &Administrator, user: UserId) -> Result<String>;
     /// `typed`: the person's address, to confirm it.
     async fn erase_person(&self, admin: &Administrator, user: UserId, typed: &str) -> Result<Notice>;
+    /// Dismisses the notice about undelivered emails.
     async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice>;
 }

@@ -142,8 +142,10 @@ fn strip(config: &EmailConfigView, saved: Option<&Notice>) -> AnyView {
                     </p>
                 }
             });
-            let renew = config.state.expires_soon().then(|| {
+            let renew = days_left.filter(|_| config.state.expires_soon()).map(|days| {
                 let (path, label) = match credential {
+                    // Microsoft accepts it after the date that was entered.
+                    _ if days < 0 => ("#secret_expires_on", "Enter the date"),
                     CredentialKind::Certificate => (CREDENTIALS_PATH, "Download the next certificate"),
                     _ => ("#client_secret", "Paste a new secret"),
                 };

@@ -121,7 +121,7 @@ fn table(list: PeoplePage, query: &PeopleQuery, viewer: UserId) -> AnyView {
     });
     let only = query.cause.is_some().then(|| {
         let title = list.rows.iter().find_map(|person| person.problem.clone()).unwrap_or_default();
-        view! { <p class="filtered">"Only people whose mailbox has this problem: " <strong>{title}</strong> " " <a href=USERS_PATH>"Show everyone"</a></p> }
+        view! { <p>"Only people whose mailbox has this problem: " <strong>{title}</strong> " " <a href=USERS_PATH>"Show everyone"</a></p> }
     });
     let empty = list.rows.is_empty();
     let to_remind = list.to_remind;

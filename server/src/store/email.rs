@@ -3,8 +3,8 @@
 use crate::diagnosis::Fault;
 use crate::store::sql::{changed, columns, execute, fetch_all, fetch_optional, select};
 use app::model::{
-    ClientId, CredentialKind, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId, SigningKeyId, Superseded,
-    TenantId, Timestamp,
+    ClientId, CredentialKind, CredentialUses, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId,
+    SigningKeyId, Superseded, TenantId, Timestamp,
 };
 
 use super::{Result, Store, Tx};
@@ -126,6 +126,10 @@ impl Registration {
             tenant_id: self.tenant_id.to_string(),
             cloud: self.cloud.clone(),
         }
+    }
+
+    pub fn uses(&self) -> CredentialUses {
+        CredentialUses { app: self.verified_at, sign_in: self.signed_in_at, renewal: self.renewed_at }
     }
 
     /// Whether both are the same app in the same tenant and cloud.

@@ -337,13 +337,16 @@ impl Store {
         )
     }
 
-    /// Mailboxes whose owners must sign in again, or whose mail has not worked since a time.
+    /// Mailboxes whose owners must sign in again, or whose mail has not worked since a time; without those whose owners were told.
     pub async fn owners_to_tell(&self, institution: InstitutionId, blocked_before: Timestamp) -> Result<Vec<ToTell>> {
         fetch_all!(&self.reads,
             select::<ToTell>("FROM mailboxes m JOIN users u ON u.id = m.user_id AND u.disabled_at IS NULL
              WHERE m.institution_id = $1 AND m.purpose = 'personal' AND m.problem IS NOT NULL
               AND m.problem_cause NOT IN ('registration_changed', 'provider_changed')
-              AND (m.state = 'needs_reconnect' OR m.state = 'blocked' AND m.problem_since <= $2)");
+              AND (m.state = 'needs_reconnect' OR m.state = 'blocked' AND m.problem_since <= $2)
+              AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.institution_id = m.institution_id
+               AND a.incident = 'owner ' || m.id || ' ' || m.grant_version || ' ' || m.problem_cause)
+             ORDER BY m.id LIMIT 500");
             institution, blocked_before
         )
     }

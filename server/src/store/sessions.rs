@@ -125,7 +125,7 @@ impl Store {
         )
     }
 
-    /// Whether the password hash is still current and the account enabled, within the transaction that opens the session.
+    /// Whether the password hash is still current and the account neither disabled nor ended at Microsoft, within the transaction that opens the session.
     pub async fn password_holds(
         &self,
         tx: &mut Tx,
@@ -135,7 +135,8 @@ impl Store {
     ) -> Result<bool> {
         let lock = if self.backend() == super::DatabaseKind::Postgres { " FOR NO KEY UPDATE" } else { "" };
         let statement = format!(
-            "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL{lock}"
+            "SELECT 1 FROM users WHERE institution_id = $1 AND id = $2 AND password_hash = $3 AND disabled_at IS NULL
+             AND left_at IS NULL{lock}"
         );
         let row: Option<i64> = fetch_optional!(&mut **tx, sqlx::AssertSqlSafe(statement); institution, user_id, hash)?;
         Ok(row.is_some())

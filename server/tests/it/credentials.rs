@@ -101,6 +101,13 @@ impl Journey {
         self.world.services.app_credentials.cloud("").unwrap()
     }
 
+    /// The app in use with another proof.
+    async fn with(&self, proof: server::identity::Proof) -> server::identity::Credentials {
+        let current = self.slot(Slot::Current).await.unwrap();
+        let tenant = current.tenant_id.to_string();
+        server::identity::Credentials { client_id: current.client_id, tenant, cloud: self.cloud(), proof }
+    }
+
     /// Time passes here and at Microsoft.
     fn advance(&self, days: i64) {
         self.clock.advance_ms(days * DAY_MS);
@@ -212,13 +219,7 @@ async fn every_part_of_a_federated_credential_must_match() {
     let cloud = journey.cloud();
     let institution = journey.world.services.store.institution_by_slug("second").await.unwrap().unwrap().id;
     let proof = journey.world.services.app_credentials.federated(institution, &cloud).await.unwrap();
-    let current = journey.slot(Slot::Current).await.unwrap();
-    let credentials = server::identity::Credentials {
-        client_id: current.client_id,
-        tenant: current.tenant_id.to_string(),
-        cloud: journey.cloud(),
-        proof,
-    };
+    let credentials = journey.with(proof).await;
     let refused = journey.world.services.entra.probe(&credentials).await.expect_err("the other institution is refused");
     assert_eq!(refused.codes(), [700_211]);
 }
@@ -256,13 +257,7 @@ async fn keys_that_microsoft_cannot_fetch_or_does_not_know_are_told() {
         subject: "entrepost:demo".into(),
         audience: "api://AzureADTokenExchange".into(),
     };
-    let current = journey.slot(Slot::Current).await.unwrap();
-    let credentials = server::identity::Credentials {
-        client_id: current.client_id,
-        tenant: current.tenant_id.to_string(),
-        cloud: journey.cloud(),
-        proof,
-    };
+    let credentials = journey.with(proof).await;
     let refused = journey.world.services.entra.probe(&credentials).await.expect_err("it cannot be fetched");
     assert_eq!(refused.codes(), [50166]);
     assert_eq!(server::diagnosis::Fault::identity(&refused, journey.clock.now()).cause, "issuer_unreachable");

@@ -122,6 +122,8 @@ async fn a_date_that_passes_is_checked_with_microsoft() {
     assert_eq!(shown(&world, &admin).await.0, "stopped", "as the date says");
     world.services.sweep_once().await.unwrap();
     assert_eq!(shown(&world, &admin).await.1, "Microsoft still accepts the Client Secret.");
+    let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    assert!(page.contains("href=\"#secret_expires_on\"") && !page.contains("Paste a new secret"), "{page}");
     set(3).await;
     clock.advance_ms(5 * DAY_MS);
     world.sandbox.world().faults.secret_expired = true;

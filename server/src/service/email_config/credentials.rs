@@ -3,8 +3,8 @@
 use app::backend::{Administrator, Result};
 use app::error::AppError;
 use app::model::{
-    AuditAction, CertificateView, CredentialUses, CredentialsView, FederationView, Notice, RegistrationId,
-    SecretExpiry, SigningKeyId, Tone,
+    AuditAction, CertificateView, CredentialsView, FederationView, Notice, RegistrationId, SecretExpiry, SigningKeyId,
+    Tone,
 };
 
 use crate::app_credentials::{AppCredentials, Successor, fingerprint};
@@ -42,11 +42,7 @@ impl Services {
         });
         Ok(CredentialsView {
             in_use: current.as_ref().map(|current| current.credential),
-            uses: current.as_ref().map_or_else(CredentialUses::default, |current| CredentialUses {
-                app: current.verified_at,
-                sign_in: current.signed_in_at,
-                renewal: current.renewed_at,
-            }),
+            uses: current.as_ref().map(Registration::uses).unwrap_or_default(),
             certificates: certificates.collect(),
             federation: FederationView {
                 issuer: self.app_credentials.issuer(&institution.slug),

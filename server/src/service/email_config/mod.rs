@@ -8,9 +8,9 @@ mod registration;
 use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptKind, AuditAction, CredentialUses, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash,
-    GuideStep, GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, PersonState,
-    RegistrationView, SecretExpiry, SigningKeyId, Tone,
+    AttemptKind, AuditAction, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep,
+    GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, PersonState, RegistrationView,
+    SecretExpiry, SigningKeyId, Tone,
 };
 use async_trait::async_trait;
 
@@ -33,11 +33,7 @@ impl Services {
             has_secret: !registration.secret_sealed.is_empty(),
             secret_stored_at: registration.secret_stored_at,
             secret_expires_on: registration.secret_expires_on.clone(),
-            uses: CredentialUses {
-                app: registration.verified_at,
-                sign_in: registration.signed_in_at,
-                renewal: registration.renewed_at,
-            },
+            uses: registration.uses(),
             superseded: registration.superseded.clone(),
             verified_at: registration.verified_at,
         }

@@ -27,6 +27,7 @@ pub struct Ports {
     pub smtp: u16,
     pub imap: u16,
     pub relay: u16,
+    pub dns: u16,
 }
 
 pub struct Demo {
@@ -61,6 +62,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
         smtp: here(ports.smtp),
         imap: here(ports.imap),
         relay: here(ports.relay),
+        dns: here(ports.dns),
         data: Some(Path::new(DATA).to_owned()),
     })
     .await
@@ -89,6 +91,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
         ("ENTREPOST_MICROSOFT_SMTP", format!("localhost:{}", sandbox.smtp_addr().port())),
         ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", sandbox.imap_addr().port())),
         ("ENTREPOST_SYSTEM_SMTP_URL", format!("smtp://localhost:{}", sandbox.relay_addr().port())),
+        ("ENTREPOST_DNS_SERVERS", sandbox.dns_addr().to_string()),
         ("ENTREPOST_EXTRA_CA_FILE", ca.to_string_lossy().into_owned()),
     ]);
     let services = build(Config::read(&Source::of(&own))?, Clock::system()).await?;

@@ -8,6 +8,7 @@ pub mod config;
 mod csv;
 pub mod demo;
 pub mod diagnosis;
+pub mod dns;
 pub mod http;
 pub mod identity;
 pub mod logging;

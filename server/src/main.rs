@@ -59,6 +59,9 @@ struct SandboxPorts {
     /// Port of the sandbox's relay
     #[arg(long = "relay-port", default_value_t = 3126)]
     relay: u16,
+    /// Port of the sandbox's DNS, UDP; 0 takes a free one
+    #[arg(long = "dns-port", default_value_t = 0)]
+    dns: u16,
 }
 
 #[derive(Subcommand)]
@@ -163,7 +166,7 @@ async fn run(command: Command) -> Result<(), StartError> {
             tracing::info!("serving {} on {listen}", services.config.public_url.of("{institution}"));
             serve(services, listener, site).await
         }
-        Command::Demo(SandboxPorts { entra, smtp, imap, relay }) => {
+        Command::Demo(SandboxPorts { entra, smtp, imap, relay, dns }) => {
             let site = http::site().map_err(StartError::Other)?;
             let source = Source::from_process()?;
             let listen = match source.get("ENTREPOST_LISTEN") {
@@ -172,14 +175,14 @@ async fn run(command: Command) -> Result<(), StartError> {
                     StartError::Other(format!("ENTREPOST_LISTEN = {text}: an address and a port are expected"))
                 })?),
             };
-            let ports = Ports { server: 3000, entra, smtp, imap, relay };
+            let ports = Ports { server: 3000, entra, smtp, imap, relay, dns };
             let demo = demo::start(ports, listen, &source).await?;
             commands::say(&demo.introduction());
             serve(Arc::clone(&demo.services), demo.listener, site).await?;
             demo.sandbox.stop().await;
             Ok(())
         }
-        Command::Sandbox(SandboxPorts { entra, smtp, imap, relay }) => {
+        Command::Sandbox(SandboxPorts { entra, smtp, imap, relay, dns }) => {
             let here = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
             let data = std::path::PathBuf::from("data/sandbox");
             let config = sandbox::Config {
@@ -187,6 +190,7 @@ async fn run(command: Command) -> Result<(), StartError> {
                 smtp: here(smtp),
                 imap: here(imap),
                 relay: here(relay),
+                dns: here(dns),
                 data: Some(data.clone()),
             };
             let sandbox =

@@ -7,6 +7,8 @@ use crate::model::{MailHealth, Notice};
 #[async_trait]
 pub trait Health: Send + Sync {
     async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth>;
+    /// Looks up the DNS records of the sender's domains.
+    async fn look_up_domains(&self, admin: &Administrator) -> Result<Notice>;
     /// Tests the mailboxes that a cause blocks again, soon.
     async fn test_cause(&self, admin: &Administrator, cause: &str) -> Result<Notice>;
 }

@@ -100,7 +100,8 @@ fn step_list(steps: Vec<Instruction>) -> impl IntoView {
     }
 }
 
-fn copyable(text: String, label: &str) -> AnyView {
+/// Text with a button that copies it.
+pub fn copyable(text: String, label: &str) -> AnyView {
     view! {
         <div class="copyable">
             <code>{text.clone()}</code>

@@ -3,7 +3,7 @@
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use super::{CredentialKind, Diagnosis, EmailState, Timestamp};
+use super::{CredentialKind, Diagnosis, EmailState, SenderDomain, Timestamp};
 
 /// What became of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,5 +96,6 @@ pub struct MailHealth {
     /// Limits of each mailbox.
     pub recipients_per_day: i64,
     pub messages_per_minute: i64,
+    pub domains: Vec<SenderDomain>,
     pub changes: Vec<MicrosoftChange>,
 }

@@ -16,6 +16,7 @@ pub mod pasted;
 mod path;
 mod people;
 mod registration;
+mod sender_domain;
 mod settings;
 mod sign_in_settings;
 mod time;
@@ -54,6 +55,7 @@ pub use people::{
     PersonRow, PersonState, person_name, read_people,
 };
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId, portal_page};
+pub use sender_domain::{DomainRecord, SenderDomain, Verdict};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, MOST_ADDRESSES, NotificationView, OWN_CLOUD, Provider,
     RegistrationView,

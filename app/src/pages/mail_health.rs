@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
-use super::administrator_page;
+use super::{administrator_page, sender_domains};
 use crate::api::health::TestCause;
 use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Submit, Time, TimeFormat, day};
 use crate::model::{
@@ -37,6 +37,7 @@ pub fn MailHealth() -> impl IntoView {
         let state = health.state.name();
         let facts = facts(&health);
         let changes = changes(health.changes);
+        let domains = sender_domains::section(health.domains);
         let (hours, days) = (health.hours, health.days);
         let hour = |(at, counts): (Timestamp, MailCounts)| {
             (format!("{:02}:00 UTC", at.0.rem_euclid(86_400_000) / 3_600_000), counts)
@@ -58,6 +59,7 @@ pub fn MailHealth() -> impl IntoView {
                             " in Exchange Online PowerShell shows the tenant's use."
                         </p>
                     </section>
+                    {domains}
                     {changes}
                 </div>
             </Layout>

@@ -22,6 +22,7 @@ mod not_found;
 mod notifications;
 mod outbox;
 mod person;
+mod sender_domains;
 mod setup;
 mod sign_in_settings;
 mod users;

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "the stand-in is another world, with a clock and dice of its own")]
 
 mod assertion;
+mod dns;
 mod entra;
 mod faults;
 mod html;
@@ -22,11 +23,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use dns::DnsRecord;
 pub use faults::{Delivery, Faults, SmtpAuthSwitch};
 pub use world::{Account, App, Federated, Folder, Gate, Mail, World};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub imap: SocketAddr,
     /// A relay without authentication, as for a system default.
     pub relay: SocketAddr,
+    /// DNS of the tenant's domains, UDP.
+    pub dns: SocketAddr,
     /// Directory of accounts, mail and keys; in memory if `None`.
     pub data: Option<PathBuf>,
 }
@@ -49,7 +53,7 @@ impl Config {
     /// Free ports, in memory: for tests.
     pub fn ephemeral() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { entra: any, smtp: any, imap: any, relay: any, data: None }
+        Self { entra: any, smtp: any, imap: any, relay: any, dns: any, data: None }
     }
 }
 
@@ -121,6 +125,7 @@ pub struct Sandbox {
     smtp: SocketAddr,
     imap: SocketAddr,
     relay: SocketAddr,
+    dns: SocketAddr,
     ca_pem: String,
     data: Option<PathBuf>,
 }
@@ -131,7 +136,7 @@ impl Sandbox {
     /// # Errors
     /// [`Error`]: an address that is not loopback, a taken port, unreadable data.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        for address in [config.entra, config.smtp, config.imap, config.relay] {
+        for address in [config.entra, config.smtp, config.imap, config.relay, config.dns] {
             if !address.ip().is_loopback() {
                 return Err(Error::NotLoopback(address));
             }
@@ -146,6 +151,13 @@ impl Sandbox {
         };
         let (entra_at, smtp_at, imap_at, relay_at) =
             (address(&entra)?, address(&smtp)?, address(&imap)?, address(&relay)?);
+
+        let dns = UdpSocket::bind(config.dns).await.map_err(|source| Error::Port {
+            part: "dns",
+            address: config.dns,
+            source,
+        })?;
+        let dns_at = dns.local_addr().map_err(|source| Error::Io { what: "reading a port".into(), source })?;
 
         let world = match &config.data {
             Some(directory) => World::open(directory)?,
@@ -173,6 +185,7 @@ impl Sandbox {
         accept_loop(&shared, smtp, smtp::serve);
         accept_loop(&shared, imap, imap::serve);
         accept_loop(&shared, relay, smtp::serve_relay);
+        shared.tasks.spawn(dns::serve(Arc::clone(&shared), dns));
         if let Some(directory) = config.data.clone() {
             let keeper = Arc::clone(&shared);
             shared.tasks.spawn(async move {
@@ -197,6 +210,7 @@ impl Sandbox {
             smtp: smtp_at,
             imap: imap_at,
             relay: relay_at,
+            dns: dns_at,
             ca_pem: tls.ca_pem,
             data: config.data,
         })
@@ -225,6 +239,11 @@ impl Sandbox {
     /// The relay's address, without TLS.
     pub fn relay_addr(&self) -> SocketAddr {
         self.relay
+    }
+
+    /// DNS's address, UDP.
+    pub fn dns_addr(&self) -> SocketAddr {
+        self.dns
     }
 
     /// The CA that signed the certificates, as PEM.

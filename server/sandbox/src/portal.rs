@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Shared;
 use crate::assertion::fingerprint;
+use crate::dns::DnsRecord;
 use crate::faults::Faults;
 use crate::html::{escape, page};
 use crate::world::Federated;
@@ -39,6 +40,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/sandbox/deliver", post(deliver))
         .route("/sandbox/accounts", post(add_accounts))
         .route("/sandbox/powershell", post(powershell))
+        .route("/sandbox/dns", post(set_dns))
         .route("/sandbox/imap/end", post(end_imap))
         .route("/sandbox/imap/renumber", post(renumber))
         .with_state(shared)
@@ -429,6 +431,24 @@ async fn add_accounts(State(shared): State<Arc<Shared>>, Json(addresses): Json<V
     for address in addresses {
         world.add_account(&address, &address);
         world.smtp_auth_off.insert(address);
+    }
+    world.touch();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct DnsName {
+    name: String,
+    /// Empty: the name does not exist.
+    records: Vec<DnsRecord>,
+}
+
+async fn set_dns(State(shared): State<Arc<Shared>>, Json(form): Json<DnsName>) -> StatusCode {
+    let mut world = shared.world();
+    if form.records.is_empty() {
+        world.dns.remove(&form.name);
+    } else {
+        world.dns.insert(form.name, form.records);
     }
     world.touch();
     StatusCode::NO_CONTENT

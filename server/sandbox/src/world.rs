@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::Error;
+use crate::dns::{self, DnsRecord};
 use crate::faults::Faults;
 
 /// Newest messages kept per folder.
@@ -208,6 +209,9 @@ pub struct World {
     pub outside: Folder,
     /// The switches.
     pub faults: Faults,
+    /// DNS records by name, lower case without a final dot.
+    #[serde(default)]
+    pub dns: BTreeMap<String, Vec<DnsRecord>>,
     /// Requests to the token endpoint, by grant type; read by tests.
     pub token_requests: BTreeMap<String, u64>,
     pub(crate) key_pem: String,
@@ -327,6 +331,7 @@ impl World {
                 account("other@demo.example", "other@demo.example", "Other Person"),
                 noreply,
             ],
+            dns: dns::healthy("demo.example").into_iter().collect(),
             outside: Folder { validity: 1, next_uid: 1, mails: Vec::new() },
             faults: Faults::default(),
             token_requests: BTreeMap::new(),

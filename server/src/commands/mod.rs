@@ -75,6 +75,7 @@ Settings of a server that uses it:
   ENTREPOST_MICROSOFT_IMAP=localhost:{imap}
   ENTREPOST_SYSTEM_SMTP_URL=smtp://localhost:{relay}
   ENTREPOST_EXTRA_CA_FILE={ca}
+  ENTREPOST_DNS_SERVERS={dns}
 
 Values to paste:
   Client ID      {client_id}
@@ -89,6 +90,7 @@ Accounts:{accounts}
         imap = sandbox.imap_addr().port(),
         relay = sandbox.relay_addr().port(),
         ca = ca.display(),
+        dns = sandbox.dns_addr(),
         client_id = world.app.client_id,
         tenant_id = world.tenant_id,
         secret = world.app.secret_value,

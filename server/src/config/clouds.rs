@@ -28,8 +28,9 @@ pub struct Clouds {
     nowhere: Arc<Microsoft>,
 }
 
-/// Name, label, authority, host of Outlook (IMAP and scopes), of SMTP, suffix of the federation audience.
-const PRESETS: [(&str, &str, &str, &str, &str, &str); 3] = [
+/// Name, label, authority, host of Outlook (IMAP and scopes), of SMTP, suffix of the federation audience, include of SPF
+/// (<https://learn.microsoft.com/defender-office-365/email-authentication-spf-configure>).
+const PRESETS: [(&str, &str, &str, &str, &str, &str, &str); 3] = [
     (
         "us_gov",
         "US Government (GCC High)",
@@ -37,6 +38,7 @@ const PRESETS: [(&str, &str, &str, &str, &str, &str); 3] = [
         "outlook.office365.us",
         "smtp.office365.us",
         "USGov",
+        "spf.protection.office365.us",
     ),
     (
         "us_dod",
@@ -45,6 +47,7 @@ const PRESETS: [(&str, &str, &str, &str, &str, &str); 3] = [
         "outlook-dod.office365.us",
         "outlook-dod.office365.us",
         "USGov",
+        "spf.protection.office365.us",
     ),
     (
         "china",
@@ -53,8 +56,11 @@ const PRESETS: [(&str, &str, &str, &str, &str, &str); 3] = [
         "partner.outlook.cn",
         "smtp.partner.outlook.cn",
         "China",
+        "spf.protection.partner.outlook.cn",
     ),
 ];
+/// The global cloud's include.
+pub(super) const SPF: &str = "spf.protection.outlook.com";
 const GLOBAL: &str = "login.microsoftonline.com";
 
 /// One cloud of the operator's file.
@@ -69,6 +75,8 @@ struct Entry {
     scopes: String,
     app_scope: String,
     federation_audience: String,
+    #[serde(default)]
+    spf: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,10 +145,19 @@ fn nowhere() -> Microsoft {
         federation_audience: String::new(),
         smtp: server(587),
         imap: server(993),
+        spf: String::new(),
     }
 }
 
-fn preset((name, label, authority, outlook, smtp, audience): (&str, &str, &str, &str, &str, &str)) -> Option<Cloud> {
+/// A domain for SPF's `include`.
+pub(super) fn spf(text: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
+    (text.contains('.') && text.chars().all(is_plain)).then(|| text.to_ascii_lowercase())
+}
+
+fn preset(
+    (name, label, authority, outlook, smtp, audience, spf): (&str, &str, &str, &str, &str, &str, &str),
+) -> Option<Cloud> {
     let server = |host: &str, port| ServerAddress { host: host.to_owned(), port };
     let hosts = Microsoft {
         authority: Url::parse(authority).ok()?,
@@ -151,6 +168,7 @@ fn preset((name, label, authority, outlook, smtp, audience): (&str, &str, &str, 
         federation_audience: format!("api://AzureADTokenExchange{audience}"),
         smtp: server(smtp, 587),
         imap: server(outlook, 993),
+        spf: spf.to_owned(),
     };
     Some(Cloud { name: name.to_owned(), label: label.to_owned(), hosts: Arc::new(hosts) })
 }
@@ -180,8 +198,11 @@ fn operators(path: &str) -> Result<Vec<Cloud>, ConfigError> {
         };
         let authority = authority_url(&entry.authority)
             .ok_or_else(|| wrong(format!("{}: the authority must be an https address without a path", entry.name)))?;
+        let include = entry.spf.as_deref().unwrap_or(SPF);
+        let include = spf(include).ok_or_else(|| wrong(format!("{}: {include:?} is no domain for SPF", entry.name)))?;
         let hosts = Microsoft {
             authority,
+            spf: include,
             smtp: server(&entry.smtp)?,
             imap: server(&entry.imap)?,
             scopes: entry.scopes,

@@ -30,6 +30,8 @@ pub struct Microsoft {
     pub federation_audience: String,
     pub smtp: ServerAddress,
     pub imap: ServerAddress,
+    /// What a domain's SPF record includes.
+    pub spf: String,
 }
 
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub struct Config {
     /// Outbound address of this server, for Conditional Access.
     pub outbound_address: Option<String>,
     pub extra_ca: Option<Vec<u8>>,
+    /// DNS servers that domains are looked up with; empty for the system's.
+    pub dns_servers: Vec<SocketAddr>,
     /// Header in which a trusted proxy forwards the client address.
     pub client_address_header: Option<http::HeaderName>,
     pub quotas: Quotas,
@@ -94,6 +98,20 @@ fn outbound_address(source: &Source) -> Result<Option<String>, ConfigError> {
         });
     }
     Ok(Some(parts.join(", ")))
+}
+
+/// Addresses of DNS servers, with port 53 unless they name one.
+fn dns_servers(source: &Source) -> Result<Vec<SocketAddr>, ConfigError> {
+    let Some(text) = source.get("ENTREPOST_DNS_SERVERS") else { return Ok(Vec::new()) };
+    let parse = |part: &str| {
+        let part = part.trim();
+        part.parse().ok().or_else(|| Some(SocketAddr::new(part.parse().ok()?, 53)))
+    };
+    text.split(',').map(parse).collect::<Option<Vec<_>>>().ok_or_else(|| ConfigError::Value {
+        name: "ENTREPOST_DNS_SERVERS",
+        value: text,
+        expected: "IP addresses, separated by commas, such as 192.0.2.53 or [2001:db8::53]:5353".into(),
+    })
 }
 
 /// Host and port of a mail server.
@@ -253,11 +271,18 @@ impl Config {
                         server,
                         ServerAddress::parse,
                     )?,
+                    spf: source.parsed(
+                        "ENTREPOST_MICROSOFT_SPF",
+                        clouds::SPF,
+                        "a domain, such as spf.protection.outlook.com",
+                        clouds::spf,
+                    )?,
                 },
             )?,
             support_contact: source.get("ENTREPOST_SUPPORT_CONTACT"),
             outbound_address: outbound_address(source)?,
             extra_ca,
+            dns_servers: dns_servers(source)?,
             client_address_header,
             quotas: Quotas::read(source)?,
             space: DiskSpace::read(source)?,
@@ -369,6 +394,8 @@ mod tests {
             ("ENTREPOST_EXTRA_CA_FILE", "/does/not/exist"),
             ("ENTREPOST_ARRIVAL_SECONDS", "0"),
             ("ENTREPOST_OUTBOX_DAYS", "0"),
+            ("ENTREPOST_DNS_SERVERS", "dns.example"),
+            ("ENTREPOST_MICROSOFT_SPF", "include:spf.protection.outlook.com"),
             ("ENTREPOST_CLIENT_ADDRESS_HEADER", "X Forwarded For"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "relay.example:25"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:marked@relay.example"),

@@ -47,6 +47,9 @@ impl Health for Handle {
             all
         };
         let registration = self.store.registration(institution, Slot::Current).await?;
+        let include = registration.as_ref().map(|registration| registration.cloud.as_str()).unwrap_or_default();
+        let cloud = self.config.clouds.find(include).unwrap_or_else(|| self.config.clouds.own());
+        let include = cloud.hosts.spf.clone();
         let (waiting, oldest) = self.store.waiting(institution).await?;
         Ok(MailHealth {
             state: self.email_state(admin).await?,
@@ -61,8 +64,13 @@ impl Health for Handle {
             days: series(first_day, DAY_MS, DAYS),
             recipients_per_day: self.config.limits.throttle.recipients_per_day,
             messages_per_minute: self.config.limits.throttle.messages_per_minute,
+            domains: self.sender_domains(institution, &include).await?,
             changes: changes(now),
         })
+    }
+
+    async fn look_up_domains(&self, admin: &Administrator) -> Result<Notice> {
+        self.look_up_domains_of(admin).await
     }
 
     async fn test_cause(&self, admin: &Administrator, cause: &str) -> Result<Notice> {

@@ -27,6 +27,7 @@ mod people;
 pub mod quotas;
 mod replies;
 mod send;
+mod sender_domains;
 pub mod sessions;
 mod sign_in;
 mod sign_in_settings;

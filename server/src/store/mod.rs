@@ -20,6 +20,7 @@ mod outbox;
 mod people;
 mod people_list;
 mod quotas;
+mod sender_domains;
 mod sessions;
 mod sign_in_settings;
 mod signing_keys;
@@ -52,6 +53,7 @@ pub use outbox::{
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use people_list::ListedUser;
 pub use quotas::Queued;
+pub use sender_domains::SenderDomainRow;
 pub use sessions::SessionRow;
 pub use signing_keys::{KeyPurpose, SigningKey};
 pub use transaction::Tx;

@@ -206,6 +206,7 @@ async fn every_server_function() {
         ("save_email_config", May::Administrators, vec![("provider", "bad")]),
         ("verify_again", May::Administrators, vec![]),
         ("discard_waiting", May::Administrators, vec![]),
+        ("look_up_domains", May::Administrators, vec![]),
         ("test_cause", May::Administrators, vec![("cause", "smtp_auth_mailbox")]),
         ("make_certificate", May::Administrators, vec![]),
         ("drop_certificate", May::Administrators, vec![("id", id)]),

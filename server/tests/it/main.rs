@@ -40,6 +40,7 @@ mod plans;
 mod proxy;
 mod registration;
 mod secrets;
+mod sender_domains;
 mod shown;
 mod source;
 mod start;

@@ -168,7 +168,7 @@ const FLOORS: [&[&str]; 11] = [
     &["app_credentials"],
     &["store"],
     &["diagnosis"],
-    &["identity", "mail"],
+    &["identity", "mail", "dns"],
     &["config", "vault", "message", "concurrency", "clock", "csv", "logging", "microsoft_changes", "panics"],
 ];
 

@@ -39,6 +39,18 @@ pub async fn run_background(services: Arc<Services>) {
             if let Err(error) = services.sweep_hourly().await {
                 tracing::error!("hourly housekeeping failed: {error}");
             }
+            let looking = Arc::clone(&services);
+            // DNS may be slow, and nothing waits for it.
+            services.tasks.spawn(async move {
+                tokio::select! {
+                    done = looking.look_up_domains() => {
+                        if let Err(error) = done {
+                            tracing::error!("cannot look up the domains of senders: {error}");
+                        }
+                    }
+                    () = looking.stop.cancelled() => {}
+                }
+            });
             swept_hourly = Some(tokio::time::Instant::now());
         }
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {

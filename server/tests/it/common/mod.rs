@@ -243,6 +243,7 @@ impl World {
             ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", sandbox.imap_addr().port())),
             ("ENTREPOST_SYSTEM_SMTP_URL", format!("smtp://localhost:{}", sandbox.relay_addr().port())),
             ("ENTREPOST_EXTRA_CA_FILE", ca.display().to_string()),
+            ("ENTREPOST_DNS_SERVERS", sandbox.dns_addr().to_string()),
         ];
         let more = more.iter().filter(|(name, _)| *name != "ENTREPOST_EXTRA_CA_FILE");
         settings.retain(|(name, _)| !more.clone().any(|(given, _)| given == name));

@@ -1,0 +1,307 @@
+//! DNS as receivers of mail see it: what a domain publishes about who may send in its name.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{Resolver, TokioResolver};
+use serde::{Deserialize, Serialize};
+
+/// Time limit of one query.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Queries of each name.
+const TRIES: usize = 2;
+/// Records of a name that are read, and characters of each.
+const MOST_RECORDS: usize = 20;
+const MOST_CHARACTERS: usize = 1_000;
+/// RFC 7208, 4.6.4: terms of an SPF record that need look-ups, nested ones included.
+pub const MOST_LOOKUPS: usize = 10;
+/// RFC 1034, 3.1: labels that a domain has at most.
+const MOST_LABELS: usize = 127;
+
+/// What a look-up found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found<T> {
+    Records(T),
+    /// The name or the type does not exist.
+    Nothing,
+    /// No answer, or one that says nothing. With the reason.
+    Failed(String),
+}
+
+/// Nested records of an SPF record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpfTree {
+    /// Terms that need look-ups; counting ends above [`MOST_LOOKUPS`].
+    pub lookups: usize,
+    /// Domains that are included, directly or not.
+    pub includes: Vec<String>,
+    /// Included domains without a record: receivers answer with an error.
+    pub broken: Vec<String>,
+    /// A look-up that failed.
+    pub failed: Option<String>,
+}
+
+/// What a domain publishes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Hosts, the preferred first.
+    pub mx: Found<Vec<String>>,
+    /// Records that begin with `v=spf1`.
+    pub spf: Found<Vec<String>>,
+    pub spf_tree: SpfTree,
+    /// Keys of Microsoft's two selectors.
+    pub selectors: [Found<Vec<String>>; 2],
+    /// The domain whose DMARC policy holds, and its records.
+    pub dmarc: Found<(String, Vec<String>)>,
+}
+
+pub struct Dns(TokioResolver);
+
+impl Dns {
+    /// Asks these servers, or the system's. Nothing is cached: an administrator who has changed a record looks again.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, NetError> {
+        let mut builder = if servers.is_empty() {
+            Resolver::builder_tokio()?
+        } else {
+            let servers = servers.iter().map(|server| {
+                let at = |mut connection: ConnectionConfig| {
+                    connection.port = server.port();
+                    connection
+                };
+                NameServerConfig::new(server.ip(), true, vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())])
+            });
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let options = builder.options_mut();
+        options.timeout = PATIENCE;
+        options.attempts = TRIES;
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        Ok(Self(builder.build()?))
+    }
+
+    async fn records(&self, name: &str, kind: RecordType) -> Found<Vec<RData>> {
+        // With the final dot the system's search domains stay out.
+        let Ok(full) = Name::from_utf8(format!("{}.", name.trim_end_matches('.'))) else {
+            return Found::Failed(format!("{name} is no name of DNS"));
+        };
+        match self.0.lookup(full, kind).await {
+            Ok(found) => {
+                let data = found.answers().iter().map(|record| record.data.clone());
+                let data: Vec<RData> = data.filter(|data| data.record_type() == kind).take(MOST_RECORDS).collect();
+                if data.is_empty() { Found::Nothing } else { Found::Records(data) }
+            }
+            Err(error) if error.is_no_records_found() => Found::Nothing,
+            Err(error) => Found::Failed(format!("{name}: {error}")),
+        }
+    }
+
+    async fn texts(&self, name: &str) -> Found<Vec<String>> {
+        match self.records(name, RecordType::TXT).await {
+            Found::Records(all) => Found::Records(
+                all.iter()
+                    .filter_map(|data| match data {
+                        // RFC 7208, 3.3: strings of one record are joined without a blank.
+                        RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+                        _ => None,
+                    })
+                    .map(|text| text.chars().take(MOST_CHARACTERS).collect())
+                    .collect(),
+            ),
+            Found::Nothing => Found::Nothing,
+            Found::Failed(why) => Found::Failed(why),
+        }
+    }
+
+    /// Texts of a name that are records of one kind.
+    async fn texts_of(&self, name: &str, is: impl Fn(&str) -> bool) -> Found<Vec<String>> {
+        match self.texts(name).await {
+            Found::Records(all) => {
+                let all: Vec<String> = all.into_iter().filter(|text| is(text)).collect();
+                if all.is_empty() { Found::Nothing } else { Found::Records(all) }
+            }
+            other => other,
+        }
+    }
+
+    async fn mail_servers(&self, domain: &str) -> Found<Vec<String>> {
+        match self.records(domain, RecordType::MX).await {
+            Found::Records(all) => {
+                let mut hosts: Vec<(u16, String)> = all
+                    .iter()
+                    .filter_map(|data| match data {
+                        RData::MX(mx) => Some((mx.preference, plain(&mx.exchange))),
+                        _ => None,
+                    })
+                    .collect();
+                hosts.sort();
+                Found::Records(hosts.into_iter().map(|(_, host)| host).collect())
+            }
+            Found::Nothing => Found::Nothing,
+            Found::Failed(why) => Found::Failed(why),
+        }
+    }
+
+    /// Follows the includes of an SPF record.
+    async fn spf_tree(&self, record: &str) -> SpfTree {
+        let mut tree = SpfTree::default();
+        let mut records = vec![record.to_owned()];
+        while let Some(record) = records.pop() {
+            for term in spf_terms(&record) {
+                tree.lookups += usize::from(term.needs_lookup());
+                if tree.lookups > MOST_LOOKUPS {
+                    return tree;
+                }
+                let Some(domain) = term.nested() else { continue };
+                if !tree.includes.contains(&domain) {
+                    tree.includes.push(domain.clone());
+                }
+                match self.texts_of(&domain, is_spf).await {
+                    Found::Records(found) => records.extend(found.into_iter().next()),
+                    Found::Nothing => tree.broken.push(domain),
+                    Found::Failed(why) => tree.failed = Some(why),
+                }
+            }
+        }
+        tree
+    }
+
+    /// The DMARC records that hold for a domain: its own, or those of a domain above it.
+    async fn dmarc(&self, domain: &str) -> Found<(String, Vec<String>)> {
+        let mut at = domain;
+        loop {
+            match self.texts_of(&format!("_dmarc.{at}"), is_dmarc).await {
+                Found::Records(all) => return Found::Records((at.to_owned(), all)),
+                Found::Failed(why) => return Found::Failed(why),
+                Found::Nothing => {}
+            }
+            match at.split_once('.') {
+                Some((_, above)) if above.contains('.') => at = above,
+                _ => return Found::Nothing,
+            }
+        }
+    }
+
+    pub async fn published(&self, domain: &str) -> Published {
+        if domain.split('.').count() > MOST_LABELS {
+            let failed = || Found::Failed(format!("{domain} is no name of DNS"));
+            let selectors = [failed(), failed()];
+            let (mx, spf) = (failed(), failed());
+            let dmarc = Found::Failed(format!("{domain} is no name of DNS"));
+            return Published { mx, spf, spf_tree: SpfTree::default(), selectors, dmarc };
+        }
+        let (one, two) = (format!("selector1._domainkey.{domain}"), format!("selector2._domainkey.{domain}"));
+        let (mx, spf, one, two, dmarc) = tokio::join!(
+            self.mail_servers(domain),
+            self.texts_of(domain, is_spf),
+            self.texts_of(&one, is_dkim_key),
+            self.texts_of(&two, is_dkim_key),
+            self.dmarc(domain),
+        );
+        let spf_tree = match &spf {
+            Found::Records(all) => self.spf_tree(&all[0]).await,
+            _ => SpfTree::default(),
+        };
+        Published { mx, spf, spf_tree, selectors: [one, two], dmarc }
+    }
+}
+
+fn plain(name: &Name) -> String {
+    name.to_utf8().trim_end_matches('.').to_lowercase()
+}
+
+/// RFC 7208, 4.5: the version ends at a blank or at the end.
+fn is_spf(text: &str) -> bool {
+    text.split(' ').next().is_some_and(|version| version.eq_ignore_ascii_case("v=spf1"))
+}
+
+/// RFC 7489, 6.3: the version is the first tag.
+fn is_dmarc(text: &str) -> bool {
+    let first = text.split(';').next().unwrap_or_default();
+    first.split_once('=').is_some_and(|(name, value)| name.trim() == "v" && value.trim() == "DMARC1")
+}
+
+/// RFC 6376, 3.6.1: `p=` without a value says that the key was withdrawn.
+fn is_dkim_key(text: &str) -> bool {
+    tag(text, "p").is_some_and(|key| !key.is_empty())
+}
+
+/// The value of a tag in a list such as `v=DMARC1; p=none`.
+pub fn tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
+    let tags = record.split(';').filter_map(|tag| tag.split_once('='));
+    tags.map(|(known, value)| (known.trim(), value.trim())).find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// A mechanism or modifier of an SPF record.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SpfTerm {
+    /// `+`, `-`, `~` or `?`.
+    pub qualifier: char,
+    /// Lower case.
+    pub name: String,
+    pub value: String,
+}
+
+impl SpfTerm {
+    fn needs_lookup(&self) -> bool {
+        ["include", "a", "mx", "ptr", "exists", "redirect"].contains(&self.name.as_str())
+    }
+
+    /// The domain whose record is part of this one. Macros depend on each message, so such a name is not followed.
+    fn nested(&self) -> Option<String> {
+        let is_nested = ["include", "redirect"].contains(&self.name.as_str()) && !self.value.contains('%');
+        is_nested.then(|| self.value.trim_end_matches('.').to_lowercase()).filter(|domain| !domain.is_empty())
+    }
+}
+
+/// The terms after the version (RFC 7208, 4.6.1).
+pub fn spf_terms(record: &str) -> Vec<SpfTerm> {
+    let term = |text: &str| {
+        let qualifier = text.chars().next().filter(|sign| "+-~?".contains(*sign));
+        let rest = text.strip_prefix(['+', '-', '~', '?']).unwrap_or(text);
+        let (name, value) = rest.find([':', '=', '/']).map_or((rest, ""), |at| (&rest[..at], &rest[at + 1..]));
+        SpfTerm { qualifier: qualifier.unwrap_or('+'), name: name.to_lowercase(), value: value.to_owned() }
+    };
+    record.split_ascii_whitespace().skip(1).map(term).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_read_as_rfc_7208_writes_them() {
+        let all =
+            spf_terms("v=spf1 a mx/24 a:host.example/28 ?include:One.example. exists:%{i}.x ~ALL redirect=r.example");
+        let names: Vec<(char, &str, &str)> =
+            all.iter().map(|term| (term.qualifier, term.name.as_str(), term.value.as_str())).collect();
+        assert_eq!(
+            names,
+            [
+                ('+', "a", ""),
+                ('+', "mx", "24"),
+                ('+', "a", "host.example/28"),
+                ('?', "include", "One.example."),
+                ('+', "exists", "%{i}.x"),
+                ('~', "all", ""),
+                ('+', "redirect", "r.example"),
+            ]
+        );
+        assert_eq!(all[3].nested().as_deref(), Some("one.example"));
+        assert_eq!(all.iter().filter(|term| term.needs_lookup()).count(), 6);
+    }
+
+    #[test]
+    fn records_are_told_apart() {
+        assert!(is_spf("v=spf1") && is_spf("V=SPF1 -all") && !is_spf("v=spf10 -all") && !is_spf("MS=ms123"));
+        assert!(is_dmarc("v=DMARC1; p=none") && is_dmarc("v = DMARC1;p=reject") && !is_dmarc("p=none; v=DMARC1"));
+        assert!(is_dkim_key("v=DKIM1; k=rsa; p=MIIB") && is_dkim_key("p=MIIB") && !is_dkim_key("v=DKIM1; p="));
+        assert_eq!(tag("v=DMARC1; p = quarantine ; sp=none", "p"), Some("quarantine"));
+    }
+}

@@ -226,14 +226,22 @@ pub async fn set_disabled(user: String, disabled: bool) -> Result<(), AppError> 
 #[server(name = SaveSignInSettings, prefix = "/api", endpoint = "save_sign_in_settings")]
 pub async fn save_sign_in_settings(
     passwords: String,
+    #[server(default)] keepers: Vec<String>,
     newcomers: String,
     #[server(default)] domains: String,
 ) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let typed = [("passwords", passwords.as_str()), ("newcomers", newcomers.as_str()), ("domains", domains.as_str())];
+    let chosen = keepers.join(" ");
+    let typed = [
+        ("passwords", passwords.as_str()),
+        ("keepers", chosen.as_str()),
+        ("newcomers", newcomers.as_str()),
+        ("domains", domains.as_str()),
+    ];
     let work = async {
         let admin = request.administrator()?;
-        let saved = request.backend.accounts.save_sign_in_settings(&admin, &passwords, &newcomers, &domains).await;
+        let accounts = &request.backend.accounts;
+        let saved = accounts.save_sign_in_settings(&admin, &passwords, &keepers, &newcomers, &domains).await;
         saved.map(Flash::notice)
     };
     request.form(SIGN_IN_SETTINGS_PATH, FormName::SignInSettings, &typed, work).await

@@ -54,6 +54,7 @@ pub trait Accounts: Send + Sync {
         &self,
         admin: &Administrator,
         passwords: &str,
+        keepers: &[String],
         newcomers: &str,
         domains: &str,
     ) -> Result<Notice>;

@@ -1,6 +1,6 @@
 //! Who may sign in how.
 
-use super::Timestamp;
+use super::{Timestamp, UserId};
 
 /// Who may sign in with a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr)]
@@ -8,7 +8,7 @@ use super::Timestamp;
 pub enum PasswordRule {
     #[default]
     Everyone,
-    /// Others sign in with Microsoft.
+    /// Two administrators, for emergencies. Everyone else signs in with Microsoft.
     Administrators,
 }
 
@@ -36,8 +36,10 @@ pub struct SignInSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignInSettingsView {
     pub settings: SignInSettings,
-    /// Administrators whose password worked within 90 days, with the day.
-    pub proven: Vec<(String, Timestamp)>,
+    /// Administrators whose password worked within 90 days, with the day; the latest first.
+    pub proven: Vec<(UserId, String, Timestamp)>,
+    /// Of those, whose passwords stay.
+    pub keepers: Vec<UserId>,
     /// Why passwords stay for everyone, if they do.
     pub passwords_stay: Option<String>,
 }

@@ -43,8 +43,7 @@ fn domain(domain: SenderDomain) -> AnyView {
     let name = domain.domain.clone();
     let title = view! { <strong class="address">{domain.domain.clone()}</strong> };
     let Some(at) = domain.checked_at else {
-        return view! { <p data-domain=name>{title} ": not looked up yet"</p> }
-        .into_any();
+        return view! { <p data-domain=name>{title} ": not looked up yet"</p> }.into_any();
     };
     let marks = domain.records.iter().map(|record| {
         let class = format!("badge {}", class(record.verdict));

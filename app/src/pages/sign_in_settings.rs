@@ -7,7 +7,7 @@ use super::administrator_page;
 use crate::api::accounts::SaveSignInSettings;
 use crate::components::{ErrorSummary, Field, Layout, RadioGroup, Section, day};
 use crate::islands::SubmitButton;
-use crate::model::{CREDENTIALS_PATH, FormName};
+use crate::model::{CREDENTIALS_PATH, Flash, FormName, SignInSettingsView};
 
 /// `/institution/config/general/sign-in`
 #[component]
@@ -17,7 +17,9 @@ pub fn SignInRules() -> impl IntoView {
         let view = page.backend.accounts.sign_in_settings(&admin).await?;
         let fields = flash.clone();
         let domains = flash.typed("domains").map_or_else(|| view.settings.domains.join("\n"), ToOwned::to_owned);
-        let stays = view.passwords_stay.clone().map(|why| {
+        let error = flash.error("passwords-administrators").map(ToOwned::to_owned);
+        // The error says the same.
+        let stays = view.passwords_stay.clone().filter(|_| error.is_none()).map(|why| {
             view! {
                 <p class="hint">
                     <strong>"Passwords stay for everyone now. "</strong>
@@ -27,11 +29,7 @@ pub fn SignInRules() -> impl IntoView {
                 </p>
             }
         });
-        let proven = (!view.proven.is_empty()).then(|| {
-            let all = view.proven.iter().map(|(address, at)| format!("{address} ({})", day(at.0)));
-            format!("Passwords that worked within 90 days: {}.", all.collect::<Vec<_>>().join(", "))
-        });
-        let error = flash.error("passwords-administrators").map(ToOwned::to_owned);
+        let keepers = keepers(&view, &flash);
         Ok(view! {
             <Layout
                 user=(*admin).clone()
@@ -48,14 +46,14 @@ pub fn SignInRules() -> impl IntoView {
                         legend="Passwords"
                         options=vec![
                             ("everyone", "Everyone may have a password"),
-                            ("administrators", "Only administrators; everyone else signs in with Microsoft"),
+                            ("administrators", "Only two administrators, for emergencies; everyone else signs in with Microsoft"),
                         ]
                         chosen=view.settings.passwords.as_str()
                         flash=fields.clone()
                     />
                     {error.map(|error| view! { <p class="error">{error}</p> })}
                     {stays}
-                    {proven.map(|text| view! { <p class="quiet">{text}</p> })}
+                    {keepers}
                     <RadioGroup
                         name="newcomers"
                         legend="People of your tenant who have no account here"
@@ -90,4 +88,39 @@ pub fn SignInRules() -> impl IntoView {
         }
         .into_any())
     })
+}
+
+/// Whose passwords stay when everyone else signs in with Microsoft.
+fn keepers(view: &SignInSettingsView, flash: &Flash) -> Option<AnyView> {
+    if view.proven.is_empty() {
+        return None;
+    }
+    let typed = flash.typed("keepers");
+    let few = view.keepers.is_empty() && view.proven.len() <= 2;
+    let choices = view.proven.iter().map(|(id, address, at)| {
+        let text = id.to_string();
+        let checked =
+            typed.map_or(few || view.keepers.contains(id), |typed| typed.split(' ').any(|chosen| chosen == text));
+        view! {
+            <label class="radio">
+                <input type="checkbox" name="keepers[]" value=text checked=checked />
+                <span>{format!("{address}, password last used on {}", day(at.0))}</span>
+            </label>
+        }
+    });
+    let choices = choices.collect_view();
+    let error = flash.error("keepers").map(|error| view! { <p class="error">{error.to_owned()}</p> });
+    Some(
+        view! {
+            <fieldset class="field" id="keepers" aria-describedby="keepers-hint">
+                <legend>"Whose passwords stay"</legend>
+                <p class="hint" id="keepers-hint">
+                    "Two administrators whose passwords worked within 90 days, for the day when Microsoft's sign-in or the app fails."
+                </p>
+                {error}
+                <div class="radios">{choices}</div>
+            </fieldset>
+        }
+        .into_any(),
+    )
 }

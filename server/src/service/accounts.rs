@@ -58,8 +58,8 @@ impl Accounts for Handle {
             let text = "Microsoft says that your account there has ended. Ask your administrator.";
             return Err(AppError::refused(text).into());
         }
-        if user.role != Role::Administrator && self.passwords_are_off(institution).await? {
-            let reason = "passwords are for administrators only";
+        if self.password_is_off(institution, &user).await? {
+            let reason = "passwords are off";
             self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason).await?;
             return Err(
                 AppError::refused("Your institution signs in with Microsoft. Press Sign in with Microsoft.").into()
@@ -115,8 +115,7 @@ impl Accounts for Handle {
 
     async fn invitation(&self, visitor: &Visitor, token: &str) -> Result<InvitationView> {
         let found = self.valid_invitation(visitor, token).await?;
-        let may_set_password =
-            found.user.role == Role::Administrator || !self.passwords_are_off(visitor.institution.id).await?;
+        let may_set_password = !self.password_is_off(visitor.institution.id, &found.user).await?;
         Ok(InvitationView {
             address: found.user.address,
             institution: visitor.institution.name.clone(),
@@ -127,7 +126,7 @@ impl Accounts for Handle {
     async fn accept_invitation(&self, visitor: &Visitor, token: &str, password: &str) -> Result<Vec<Cookie>> {
         self.count_link(visitor).await;
         let user = self.valid_invitation(visitor, token).await?.user;
-        if user.role != Role::Administrator && self.passwords_are_off(visitor.institution.id).await? {
+        if self.password_is_off(visitor.institution.id, &user).await? {
             return Err(
                 AppError::refused("Your institution signs in with Microsoft. Press Sign in with Microsoft.").into()
             );
@@ -331,10 +330,11 @@ impl Accounts for Handle {
         &self,
         admin: &Administrator,
         passwords: &str,
+        keepers: &[String],
         newcomers: &str,
         domains: &str,
     ) -> Result<Notice> {
-        Services::save_sign_in_settings(self, admin, passwords, newcomers, domains).await
+        Services::save_sign_in_settings(self, admin, passwords, keepers, newcomers, domains).await
     }
 
     async fn offers_passwords(&self, visitor: &Visitor) -> bool {

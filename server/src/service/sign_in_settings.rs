@@ -13,8 +13,8 @@ use crate::store::User;
 
 /// A password that worked within this time counts as known, in milliseconds: 90 days.
 const PROVEN_MS: i64 = 90 * 24 * 60 * 60 * 1000;
-/// Administrators with a known password without whom passwords stay.
-const PROVEN: usize = 2;
+/// Administrators who keep their passwords, for emergencies.
+const KEEPERS: usize = 2;
 
 impl Services {
     /// Why passwords stay for everyone: signing in with Microsoft ends with the app's secret, and someone must be able to renew that.
@@ -26,16 +26,27 @@ impl Services {
             let text = "The app has only a Client Secret. When it expires, no one could sign in to renew it: use a certificate or a federated credential first.";
             return Ok(Some(text.to_owned()));
         }
-        if proven < PROVEN {
+        if proven < KEEPERS {
             let text = format!(
-                "At least {PROVEN} administrators must have signed in with their password within the last 90 days, for emergencies. Now it is {proven}."
+                "At least {KEEPERS} administrators must have signed in with their password within the last 90 days, for emergencies. Now it is {proven}."
             );
             return Ok(Some(text));
         }
         Ok(None)
     }
 
-    /// Whether only administrators may sign in with a password.
+    /// Whether this person's password opens nothing.
+    pub(super) async fn password_is_off(&self, institution: InstitutionId, user: &User) -> Result<bool> {
+        if !self.passwords_are_off(institution).await? {
+            return Ok(false);
+        }
+        let keepers = self.store.password_keepers(institution).await?;
+        // All keepers may have left: then any administrator comes in, or nobody could.
+        let keeps = user.role == Role::Administrator && (keepers.is_empty() || keepers.contains(&user.id));
+        Ok(!keeps)
+    }
+
+    /// Whether everyone but a few administrators signs in with Microsoft.
     pub(super) async fn passwords_are_off(&self, institution: InstitutionId) -> Result<bool> {
         if self.store.sign_in_settings(institution).await?.passwords == PasswordRule::Everyone {
             return Ok(false);
@@ -51,6 +62,7 @@ impl Services {
         Ok(SignInSettingsView {
             settings: self.store.sign_in_settings(institution).await?,
             passwords_stay: self.passwords_stay(institution, proven.len()).await?,
+            keepers: self.store.password_keepers(institution).await?,
             proven,
         })
     }
@@ -59,6 +71,7 @@ impl Services {
         &self,
         admin: &Administrator,
         passwords: &str,
+        keepers: &[String],
         newcomers: &str,
         domains: &str,
     ) -> Result<Notice> {
@@ -76,19 +89,30 @@ impl Services {
         if newcomers == Newcomers::Domains && domains.is_empty() {
             return Err(AppError::field("domains", "Domains", "Enter at least one domain.").into());
         }
+        let mut kept = Vec::new();
         if passwords == PasswordRule::Administrators {
             let since = self.clock.now().plus_ms(-PROVEN_MS);
             let proven = self.store.proven_administrators(institution, since).await?;
             if let Some(why) = self.passwords_stay(institution, proven.len()).await? {
                 return Err(AppError::field("passwords-administrators", "Passwords", why).into());
             }
+            let is_chosen = |id: &UserId| keepers.iter().any(|keeper| *keeper == id.to_string());
+            kept = proven.into_iter().filter(|(id, ..)| is_chosen(id)).collect();
+            if kept.len() != KEEPERS || keepers.len() != KEEPERS {
+                let text = format!("Choose {KEEPERS} administrators.");
+                return Err(AppError::field("keepers", "Whose passwords stay", text).into());
+            }
         }
         let settings = SignInSettings { passwords, newcomers, domains };
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.put_sign_in_settings(&mut tx, institution, &settings, self.clock.now()).await?;
+        let ids: Vec<UserId> = kept.iter().map(|(id, ..)| *id).collect();
+        self.store.put_password_keepers(&mut tx, institution, &ids).await?;
+        let addresses: Vec<&str> = kept.iter().map(|(_, address, _)| address.as_str()).collect();
         let happened = Happened::new(AuditAction::ConfigurationSaved, "Sign-in")
             .with("Passwords", settings.passwords.as_str())
+            .with("Whose passwords stay", addresses.join(", "))
             .with("People without an account", settings.newcomers.as_str())
             .with("Domains", settings.domains.join(", "));
         self.audit(&mut tx, institution, Who::Person(admin), happened).await?;

@@ -46,17 +46,46 @@ impl Store {
         )
     }
 
-    /// Administrators whose password has worked since a time.
+    /// Administrators whose password has worked since a time, the latest first.
     pub async fn proven_administrators(
         &self,
         institution: InstitutionId,
         since: Timestamp,
-    ) -> Result<Vec<(String, Timestamp)>> {
+    ) -> Result<Vec<(UserId, String, Timestamp)>> {
         fetch_all!(&self.reads,
-            "SELECT address, password_used_at FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
-             AND password_hash IS NOT NULL AND password_used_at >= $2 ORDER BY address_key";
+            "SELECT id, address, password_used_at FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
+             AND password_hash IS NOT NULL AND password_used_at >= $2 ORDER BY password_used_at DESC, address_key";
             institution, since
         )
+    }
+
+    /// Administrators whose passwords work where everyone else's don't. Who is disabled, or no administrator any longer, is none.
+    pub async fn password_keepers(&self, institution: InstitutionId) -> Result<Vec<UserId>> {
+        fetch_all!(&self.reads,
+            "SELECT id FROM users WHERE institution_id = $1 AND keeps_password = 1 AND role = 'administrator' AND disabled_at IS NULL
+             AND password_hash IS NOT NULL ORDER BY id";
+            institution
+        )
+    }
+
+    /// These keep their passwords, and no one else does.
+    pub async fn put_password_keepers(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        keepers: &[UserId],
+    ) -> Result<()> {
+        execute!(&mut **tx,
+            "UPDATE users SET keeps_password = 0 WHERE institution_id = $1 AND keeps_password = 1"; institution
+        )?;
+        for keeper in keepers {
+            self.keep_password(tx, institution, *keeper).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn keep_password(&self, tx: &mut Tx, institution: InstitutionId, user: UserId) -> Result<()> {
+        execute!(&mut **tx, "UPDATE users SET keeps_password = 1 WHERE institution_id = $1 AND id = $2"; institution, user)
     }
 
     /// Forgets which Microsoft account a person signs in with.

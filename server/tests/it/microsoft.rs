@@ -485,9 +485,24 @@ async fn passwords_are_for_two_known_administrators_and_never_without_another_cr
     let id = user.id.to_string();
     admin.post(&world.url("demo", "/api/set_role"), &[("user", id.as_str()), ("role", "administrator")]).await;
     Browser::new(&world).sign_in(&world, "demo", USER).await;
-    let page = rules(&world, &off).await;
+    let third = world.services.store.user_by_address(institution, "registrar@demo.example").await.unwrap().unwrap();
+    let third = third.id.to_string();
+    admin.post(&world.url("demo", "/api/set_role"), &[("user", third.as_str()), ("role", "administrator")]).await;
+    Browser::new(&world).sign_in(&world, "demo", "registrar@demo.example").await;
+    let first = world.services.store.user_by_address(institution, "admin@demo.example").await.unwrap().unwrap().id;
+    let first = first.to_string();
+    let (one, two, three) = (first.as_str(), id.as_str(), third.as_str());
+    for wrong in [vec![], vec![one], vec![one, two, three], vec![one, one], vec![one, "nobody"]] {
+        let mut fields = off.to_vec();
+        fields.extend(wrong.iter().map(|keeper| ("keepers[]", *keeper)));
+        let page = rules(&world, &fields).await;
+        assert!(page.contains("Choose 2 administrators."), "{wrong:?}: {page}");
+    }
+    let mut fields = off.to_vec();
+    fields.extend([("keepers[]", one), ("keepers[]", two)]);
+    let page = rules(&world, &fields).await;
     assert!(page.contains("Saved."), "{page}");
-    // Administrators still come in; others are sent to Microsoft, also by a link.
+    // Both still come in; others are sent to Microsoft, also administrators, also by a link.
     Browser::new(&world).sign_in(&world, "demo", USER).await;
     let registrar = Browser::new(&world);
     let fields = [("email", "registrar@demo.example"), ("password", crate::common::PASSWORD)];
@@ -503,6 +518,17 @@ async fn passwords_are_for_two_known_administrators_and_never_without_another_cr
     let fields = [("token", token.as_str()), ("password", chosen), ("repeated", chosen)];
     invited.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
     assert!(!is_signed_in(&invited, &world).await, "the form is not needed to try");
+    // Should both be gone, the third administrator comes in again.
+    let set_disabled = async |at: Option<app::model::Timestamp>| {
+        for keeper in [one, two] {
+            let mut tx = world.services.store.begin().await.unwrap();
+            world.services.store.set_disabled(&mut tx, institution, keeper.parse().unwrap(), at).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    };
+    set_disabled(Some(world.clock.now())).await;
+    Browser::new(&world).sign_in(&world, "demo", "registrar@demo.example").await;
+    set_disabled(None).await;
     // Back to a secret: passwords work again, or nobody could come in once it expires.
     save("secret").await;
     registrar.sign_in(&world, "demo", "registrar@demo.example").await;

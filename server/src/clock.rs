@@ -14,14 +14,20 @@ pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
-    System,
+    /// The system's time and so many milliseconds.
+    System(i64),
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
     /// The system clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Source::System(0))
+    }
+
+    /// The system clock, set ahead: to see what time brings.
+    pub fn ahead_ms(milliseconds: i64) -> Self {
+        Self(Source::System(milliseconds))
     }
 
     /// A clock that is moved by hand, for tests.
@@ -39,9 +45,9 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is where the ban leads to")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => {
+            Source::System(ahead) => {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(*ahead))
             }
             Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
         }

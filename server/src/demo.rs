@@ -41,7 +41,12 @@ fn other(error: &dyn std::fmt::Display) -> StartError {
 }
 
 /// Starts the sandbox, builds the services, adds missing seed data.
-pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) -> Result<Demo, StartError> {
+pub async fn start(
+    ports: Ports,
+    listen: Option<SocketAddr>,
+    days_ahead: u16,
+    settings: &Source,
+) -> Result<Demo, StartError> {
     let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let listen = listen.unwrap_or_else(|| here(ports.server));
     if !listen.ip().is_loopback() {
@@ -67,9 +72,11 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
     })
     .await
     .map_err(|error| other(&error))?;
+    let ahead = i64::from(days_ahead) * 24 * 60 * 60;
+    sandbox.world().clock_ahead = ahead;
     let ca = Path::new(DATA).join("sandbox-ca.pem");
     std::fs::write(&ca, sandbox.ca_pem()).map_err(|error| other(&error))?;
-    // Takes over only settings of timing and display; addresses, keys and databases are the demo's own.
+    // Takes over only settings of timing, display and room; addresses, keys and databases are the demo's own.
     let mut own: Vec<(&str, String)> = [
         "ENTREPOST_SIGN_IN_SECONDS",
         "ENTREPOST_ARRIVAL_SECONDS",
@@ -78,6 +85,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
         "ENTREPOST_POLL_SECONDS",
         "ENTREPOST_SUPPORT_CONTACT",
         "ENTREPOST_OUTBOUND_ADDRESS",
+        "ENTREPOST_DISK_RESERVE_BYTES",
     ]
     .into_iter()
     .filter_map(|name| Some((name, settings.get(name)?)))
@@ -94,7 +102,7 @@ pub async fn start(ports: Ports, listen: Option<SocketAddr>, settings: &Source) 
         ("ENTREPOST_DNS_SERVERS", sandbox.dns_addr().to_string()),
         ("ENTREPOST_EXTRA_CA_FILE", ca.to_string_lossy().into_owned()),
     ]);
-    let services = build(Config::read(&Source::of(&own))?, Clock::system()).await?;
+    let services = build(Config::read(&Source::of(&own))?, Clock::ahead_ms(ahead * 1000)).await?;
     for (slug, name) in [("demo", "Demo College"), ("second", "Second School")] {
         seed(&services, slug, name).await?;
         sandbox.world().add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(slug)));

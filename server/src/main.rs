@@ -26,7 +26,13 @@ enum Command {
     /// Serve institutions with the settings of the environment and entrepost.toml
     Serve,
     /// Start sandbox and server together, everything seeded, to look around
-    Demo(SandboxPorts),
+    Demo {
+        #[command(flatten)]
+        ports: SandboxPorts,
+        /// Sets the clock ahead, to see reminders and what expires
+        #[arg(long, default_value_t = 0)]
+        days_ahead: u16,
+    },
     /// Start the stand-in for Entra ID and Exchange Online alone, on loopback
     Sandbox(SandboxPorts),
     /// Institutions
@@ -166,7 +172,7 @@ async fn run(command: Command) -> Result<(), StartError> {
             tracing::info!("serving {} on {listen}", services.config.public_url.of("{institution}"));
             serve(services, listener, site).await
         }
-        Command::Demo(SandboxPorts { entra, smtp, imap, relay, dns }) => {
+        Command::Demo { ports: SandboxPorts { entra, smtp, imap, relay, dns }, days_ahead } => {
             let site = http::site().map_err(StartError::Other)?;
             let source = Source::from_process()?;
             let listen = match source.get("ENTREPOST_LISTEN") {
@@ -176,7 +182,7 @@ async fn run(command: Command) -> Result<(), StartError> {
                 })?),
             };
             let ports = Ports { server: 3000, entra, smtp, imap, relay, dns };
-            let demo = demo::start(ports, listen, &source).await?;
+            let demo = demo::start(ports, listen, days_ahead, &source).await?;
             commands::say(&demo.introduction());
             serve(Arc::clone(&demo.services), demo.listener, site).await?;
             demo.sandbox.stop().await;

@@ -69,6 +69,8 @@ pub struct Faults {
     pub smtp_scope_missing: bool,
     /// AADSTS number returned for codes and refresh tokens; 0 for none.
     pub token_error: u32,
+    /// OAuth error that comes with it; empty for Microsoft's usual one.
+    pub token_error_kind: String,
     /// AADSTS number returned for client credentials; 0 for none.
     pub app_error: u32,
     /// Reply to MAIL FROM, such as `550 5.7.708 …`; empty for none.
@@ -107,6 +109,22 @@ pub struct Faults {
     pub token_busy: bool,
     /// Extra length of access tokens, as for accounts in many groups.
     pub token_padding: usize,
+    /// The token endpoint's connection breaks within the answer.
+    pub token_dropped: bool,
+    /// A page of something on the way answers in place of the token endpoint.
+    pub token_page: bool,
+    /// Grants come without a refresh token.
+    pub no_refresh_token: bool,
+    /// The id_token is for another app.
+    pub id_token_foreign: bool,
+    /// Nothing listens for this protocol (`smtp` or `imap`).
+    pub unplugged: String,
+    /// This protocol (`smtp` or `imap`) answers a TLS hello with something else.
+    pub tls_broken: String,
+    /// IMAP refuses authentication.
+    pub imap_auth_refused: bool,
+    /// What bounces say, such as `550 5.7.350 …`; empty for an unknown user.
+    pub bounce_reply: String,
     /// Used refresh tokens are revoked, as strict providers do (Microsoft doesn't).
     pub strict_rotation: bool,
     /// SMTP refuses authentication and echoes its input.

@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     world: Mutex<World>,
     /// Notified when mail arrives or flags change, for IDLE.
     pub(crate) changed: Notify,
+    /// Notified when the faults change.
+    pub(crate) faulted: Notify,
     pub(crate) authority: String,
     pub(crate) acceptor: tokio_rustls::TlsAcceptor,
     pub(crate) stop: CancellationToken,
@@ -167,6 +169,7 @@ impl Sandbox {
         let shared = Arc::new(Shared {
             world: Mutex::new(world),
             changed: Notify::new(),
+            faulted: Notify::new(),
             authority: format!("http://localhost:{}", entra_at.port()),
             acceptor: tls.acceptor,
             stop: CancellationToken::new(),
@@ -182,9 +185,9 @@ impl Sandbox {
                 tracing::error!("the sandbox's Entra stopped: {error}");
             }
         });
-        accept_loop(&shared, smtp, smtp::serve);
-        accept_loop(&shared, imap, imap::serve);
-        accept_loop(&shared, relay, smtp::serve_relay);
+        accept_loop(&shared, "smtp", smtp, smtp::serve);
+        accept_loop(&shared, "imap", imap, imap::serve);
+        accept_loop(&shared, "relay", relay, smtp::serve_relay);
         shared.tasks.spawn(dns::serve(Arc::clone(&shared), dns));
         if let Some(directory) = config.data.clone() {
             let keeper = Arc::clone(&shared);
@@ -287,7 +290,23 @@ impl Drop for Sandbox {
     }
 }
 
-fn accept_loop<F, Fut>(shared: &Arc<Shared>, listener: TcpListener, serve: F)
+/// Closes the port while a fault says so. `None`: the sandbox stops.
+async fn plugged_again(shared: &Shared, part: &str, listener: TcpListener) -> Option<TcpListener> {
+    let address = listener.local_addr().ok()?;
+    drop(listener);
+    loop {
+        let changed = shared.faulted.notified();
+        if shared.faults().unplugged != part {
+            return TcpListener::bind(address).await.ok();
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return None,
+            () = changed => {}
+        }
+    }
+}
+
+fn accept_loop<F, Fut>(shared: &Arc<Shared>, part: &'static str, mut listener: TcpListener, serve: F)
 where
     F: Fn(Arc<Shared>, tokio::net::TcpStream) -> Fut + Send + 'static,
     Fut: Future<Output = std::io::Result<()>> + Send + 'static,
@@ -296,8 +315,14 @@ where
     let tasks = shared.tasks.clone();
     tasks.clone().spawn(async move {
         loop {
+            let changed = shared.faulted.notified();
+            if shared.faults().unplugged == part {
+                let Some(again) = plugged_again(&shared, part, listener).await else { break };
+                listener = again;
+            }
             let accepted = tokio::select! {
                 () = shared.stop.cancelled() => break,
+                () = changed => continue,
                 accepted = listener.accept() => accepted,
             };
             let Ok((stream, _)) = accepted else { continue };

@@ -246,6 +246,7 @@ fn apply(shared: &Shared, change: &Value, whole: bool) -> Result<Faults, String>
     let faults = world.faults.clone();
     drop(world);
     shared.changed.notify_waiters();
+    shared.faulted.notify_waiters();
     Ok(faults)
 }
 

@@ -31,6 +31,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<
     let mut plain = Session::new(Arc::clone(&shared), stream, false);
     plain.reply("220 localhost Microsoft ESMTP MAIL Service ready (sandbox)").await?;
     if plain.run().await? == End::StartTls {
+        if shared.faults().tls_broken == "smtp" {
+            return plain.reply("this is no TLS").await;
+        }
         let stream = shared.acceptor.accept(plain.stream).await?;
         let mut secure = Session::new(Arc::clone(&shared), stream, true);
         secure.run().await?;
@@ -421,7 +424,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Delivery::Nowhere => None,
         };
         if world.faults.bounced {
-            world.deliver(upn, "INBOX", &report(upn, recipients, body));
+            let reply = world.faults.bounce_reply.clone();
+            world.deliver(upn, "INBOX", &report(upn, recipients, body, &reply));
         } else if let Some(folder) = folder {
             let replaced = world.faults.message_id_replaced.then(|| with_another_message_id(body));
             for recipient in recipients {
@@ -435,13 +439,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// A delivery status notification (RFC 3464) of a remote server.
-fn report(sender: &str, recipients: &[String], body: &[u8]) -> Vec<u8> {
+/// A delivery status notification (RFC 3464) of a remote server, with its reply.
+fn report(sender: &str, recipients: &[String], body: &[u8], reply: &str) -> Vec<u8> {
     let end = body.windows(4).position(|four| four == b"\r\n\r\n").map_or(body.len(), |at| at + 2);
     let headers = String::from_utf8_lossy(&body[..end]);
     let each: String = recipients
         .iter()
-        .map(|to| format!("\r\nFinal-Recipient: rfc822;{to}\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp;550 5.1.1 <{to}>: nobody has this address\r\n"))
+        .map(|to| {
+            let unknown = format!("550 5.1.1 <{to}>: nobody has this address");
+            let reply = if reply.is_empty() { unknown.as_str() } else { reply };
+            let status = reply.split(' ').nth(1).unwrap_or("5.0.0");
+            format!("\r\nFinal-Recipient: rfc822;{to}\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp;{reply}\r\n")
+        })
         .collect();
     let id = uuid::Uuid::new_v4();
     format!(

@@ -94,6 +94,13 @@ pub(crate) async fn endpoint(
     if slow > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(slow)).await;
     }
+    if faults.token_page {
+        return axum::response::Html("<h1>This page is blocked.</h1>").into_response();
+    }
+    if faults.token_dropped {
+        let broken = Err::<String, _>(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        return axum::body::Body::from_stream(futures::stream::once(async { broken })).into_response();
+    }
     if faults.token_withheld {
         std::future::pending::<()>().await;
     }
@@ -171,9 +178,11 @@ fn answered(
 /// The refusal that a fault asks for.
 fn told_to_refuse(faults: &Faults, grant_type: &str) -> Option<assertion::Refusal> {
     let is_app = grant_type == "client_credentials";
+    let told = ["interaction_required", "invalid_request"].into_iter().find(|kind| *kind == faults.token_error_kind);
     let (kind, code) = match (is_app, faults.app_error, faults.token_error) {
         (true, 7_000_229, _) => ("unauthorized_client", faults.app_error),
         (true, 1.., _) => ("told_to_refuse", faults.app_error),
+        (false, _, code @ 1..) if told.is_some() => (told.unwrap_or_default(), code),
         (false, _, code @ (50076 | 50079 | 53000 | 53003 | 65001)) => ("interaction_required", code),
         (false, _, code @ (50196 | 90055)) => ("temporarily_unavailable", code),
         (false, _, code @ (700_016 | 7_000_112 | 7_000_229)) => ("unauthorized_client", code),
@@ -301,15 +310,22 @@ fn issue(authority: &str, world: &mut World, upn: &str, scopes: &[String], nonce
         "token_type": "Bearer", "scope": granted.join(" "), "expires_in": lifetime,
         "ext_expires_in": lifetime, "access_token": access, "refresh_token": refresh,
     });
+    if world.faults.no_refresh_token {
+        body.as_object_mut().map(|body| body.remove("refresh_token"));
+    }
     if let (Some(nonce), Some(account)) = (nonce, world.account_by_sign_in(upn)) {
+        let time = now() + world.clock_ahead;
         let mut claims = json!({
             "aud": world.app.client_id, "iss": format!("{authority}/{}/v2.0", world.tenant_id),
-            "iat": now(), "nbf": now(), "exp": now() + ACCESS_LIFETIME, "nonce": nonce, "name": account.name,
+            "iat": time, "nbf": time, "exp": time + ACCESS_LIFETIME, "nonce": nonce, "name": account.name,
             "oid": account.oid, "sub": BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(account.oid.as_bytes())),
             "preferred_username": account.upn, "tid": world.tenant_id, "ver": "2.0",
         });
         if account.email_claim {
             claims["email"] = json!(account.address);
+        }
+        if world.faults.id_token_foreign {
+            claims["aud"] = json!(uuid::Uuid::new_v4());
         }
         for (name, value) in &world.claims {
             claims[name.as_str()] = json!(value);

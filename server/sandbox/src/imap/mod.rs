@@ -34,6 +34,10 @@ const US_ASCII: &str = "US-ASCII";
 
 /// One connection, from the greeting to LOGOUT.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) -> io::Result<()> {
+    if shared.faults().tls_broken == "imap" {
+        let mut stream = stream;
+        return stream.write_all(b"* OK this is no TLS\r\n").await;
+    }
     let stream = shared.acceptor.accept(stream).await?;
     let generation = shared.world().imap_generation;
     let mut session =
@@ -315,6 +319,7 @@ impl Session {
             let upn = access_upn(&world, &token, "IMAP.AccessAsUser.All")?;
             world.account_by_sign_in(&user).is_some_and(|account| account.upn.eq_ignore_ascii_case(&upn)).then_some(upn)
         });
+        let upn = upn.filter(|_| !self.shared.faults().imap_auth_refused);
         if let Some(upn) = upn {
             self.counted = Some(Counted::new(&self.shared, &upn));
             self.upn = Some(upn);

@@ -1,6 +1,6 @@
 //! The person at Microsoft, and the authority.
 
-use super::{Cause, cause, link, say};
+use super::{Cause, cause, link, say, value};
 use app::model::FixedBy::{Administrator, Operator, Time, You};
 use app::model::Remedy::{SignInAgain, TestAgain};
 
@@ -32,6 +32,25 @@ pub(super) static CAUSES: &[Cause] = &[
         You,
         SignInAgain,
         &[say("Sign in again with your institution's password.")],
+    ),
+    cause(
+        "federated_sign_in",
+        "Microsoft doesn't accept the answer of your institution's sign-in server.",
+        "Your institution asks for your password on a server of its own, and Microsoft doesn't trust that server's answer.",
+        "The domain of {address} is federated, and Entra doesn't know the issuer of the answer, or its signing certificate.",
+        Administrator,
+        SignInAgain,
+        &[
+            value(
+                "See what Entra expects, in Microsoft Graph PowerShell with your domain:",
+                "Get-MgDomainFederationConfiguration -DomainId DOMAIN | Format-List IssuerUri,SigningCertificate",
+            ),
+            say(
+                "Option A: with AD FS, Microsoft Entra Connect › Manage federation › Reset Microsoft Entra ID trust renews issuer and certificate.",
+            )
+            .option(),
+            say("Option B: with another provider, correct its issuer URI, or its certificate in Entra.").option(),
+        ],
     ),
     cause(
         "account_gone",

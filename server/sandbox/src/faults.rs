@@ -59,6 +59,8 @@ pub struct Faults {
     pub cut_after_data: bool,
     /// The SMTP connection is cut at MAIL FROM.
     pub cut_before_data: bool,
+    /// The SMTP connection is cut at DATA, before its reply.
+    pub cut_at_data: bool,
     /// Every refresh token is revoked (AADSTS50173).
     pub grants_revoked: bool,
     /// Entra answers 503.

@@ -163,6 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Request::Auth { mechanism, initial_response } => self.auth(mechanism, initial_response).await,
             Request::Mail { from } => self.mail(&from.address, from.size).await,
             Request::Rcpt { to } => self.rcpt(to.address).await,
+            Request::Data if self.shared.faults().cut_at_data => Err(io::ErrorKind::ConnectionAborted.into()),
             Request::Data => self.data().await,
             Request::Bdat { chunk_size, is_last } => self.chunk(chunk_size, is_last).await,
             Request::Rset => {

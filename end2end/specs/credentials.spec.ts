@@ -36,7 +36,7 @@ test("a certificate that is made here and uploaded at Microsoft", async ({ page,
   if (!isPlain(page)) await everyLook(page, "config-edited");
   // Now that the app has more than a secret, passwords can be switched off, once a second administrator's is known.
   await page.goto(`${demo.url}/institution/config/general/sign-in`);
-  await page.getByLabel("Only administrators; everyone else signs in with Microsoft").check();
+  await page.getByLabel("Only two administrators, for emergencies; everyone else signs in with Microsoft").check();
   await save(page);
   await expect(page.getByText("At least 2 administrators must have signed in").first()).toBeVisible();
   if (!isPlain(page)) await everyLook(page, "sign-in-rules");

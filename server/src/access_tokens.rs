@@ -454,11 +454,7 @@ impl Tokens {
         if error.needs_reconnect()
             && newest.as_ref().is_some_and(|newest| newest.grant_version == mailbox.grant_version)
         {
-            let mut problem = Fault::identity(&error, now);
-            // Of a grant that existed: the account was there, and is not any more.
-            if problem.cause == "foreign_account" {
-                problem.cause = "account_gone".into();
-            }
+            let problem = Fault::identity(&error, now).of_kept_grant();
             let state = MailboxState::NeedsReconnect;
             // Once an administrator consents, the same grant works again.
             let next = (problem.cause == "consent_missing").then(|| now.plus_ms(CONSENT_AGAIN_MS));

@@ -8,8 +8,8 @@ use super::request::{Request, id};
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
 use crate::model::{
-    AppPath, Flash, FormName, INVITE_PATH, InvitationListId, Notice, PeopleAction, Role, SIGN_IN_SETTINGS_PATH, Tone,
-    USERS_PATH, UserId,
+    AppPath, Flash, FormName, HOME_PATH, INVITE_PATH, InvitationListId, Notice, PeopleAction, Role,
+    SIGN_IN_SETTINGS_PATH, Tone, USERS_PATH, UserId,
 };
 
 /// Longest address shown again, in characters.
@@ -272,10 +272,14 @@ pub async fn erase_person(user: String, #[server(default)] address: String) -> R
 }
 
 #[server(name = DismissUndelivered, prefix = "/api", endpoint = "dismiss_undelivered")]
-pub async fn dismiss_undelivered(user: String) -> Result<(), AppError> {
+pub async fn dismiss_undelivered(#[server(default)] user: String) -> Result<(), AppError> {
     let request = Request::current().await?;
-    let work = async { request.backend.accounts.dismiss_undelivered(&request.administrator()?, id(&user)?).await };
-    request.notice(&person_path(&user), FormName::Users, work).await
+    let work = async {
+        let person = if user.is_empty() { None } else { Some(id(&user)?) };
+        request.backend.accounts.dismiss_undelivered(&request.administrator()?, person).await
+    };
+    let path = if user.is_empty() { HOME_PATH.to_owned() } else { person_path(&user) };
+    request.notice(&path, FormName::Users, work).await
 }
 
 #[server(name = DisconnectPersonsMailbox, prefix = "/api", endpoint = "disconnect_persons_mailbox")]

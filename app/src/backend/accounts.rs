@@ -67,7 +67,7 @@ pub trait Accounts: Send + Sync {
     async fn export_person(&self, admin: &Administrator, user: UserId) -> Result<String>;
     /// `typed`: the person's address, to confirm it.
     async fn erase_person(&self, admin: &Administrator, user: UserId, typed: &str) -> Result<Notice>;
-    /// Dismisses the notice about undelivered emails.
-    async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice>;
+    /// Dismisses the notice about undelivered emails to a person, or to everyone.
+    async fn dismiss_undelivered(&self, admin: &Administrator, user: Option<UserId>) -> Result<Notice>;
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice>;
 }

@@ -11,8 +11,19 @@ use crate::model::{
 pub struct Home {
     /// For administrators: the same that the configuration page shows.
     pub state: Option<EmailState>,
-    /// Notices, most urgent first, with path and label of a button to fix each.
-    pub notices: Vec<(Notice, String, String)>,
+    /// Most urgent first.
+    pub notices: Vec<HomeNotice>,
+}
+
+/// A notice that ends with its reason.
+#[derive(Debug, Clone)]
+pub struct HomeNotice {
+    pub notice: Notice,
+    /// Where it is fixed, and the label of the button there.
+    pub path: String,
+    pub action: String,
+    /// Its reason lies in the past, so it is dismissed.
+    pub is_past: bool,
 }
 
 #[async_trait]

@@ -1,11 +1,12 @@
 use async_trait::async_trait;
 
 use super::{Administrator, Result};
-use crate::model::{MailHealth, Notice};
+use crate::model::{HealthOverview, MailHealth, Notice};
 
 /// How email of an institution does.
 #[async_trait]
 pub trait Health: Send + Sync {
+    async fn overview(&self, admin: &Administrator) -> Result<HealthOverview>;
     async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth>;
     /// Looks up the DNS records of the sender's domains.
     async fn look_up_domains(&self, admin: &Administrator) -> Result<Notice>;

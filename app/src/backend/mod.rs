@@ -13,7 +13,7 @@ mod proof;
 pub use accounts::Accounts;
 pub use audit::Audit;
 pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
-pub use email_config::{EmailConfig, Home};
+pub use email_config::{EmailConfig, Home, HomeNotice};
 pub use health::Health;
 pub use inbox::{Acted, Download, Inbox, MailStream, OpenFolder};
 pub use mailboxes::{AttemptStream, Callback, Completed, Decision, Mailboxes, NextPage, TurnedAway};

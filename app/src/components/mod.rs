@@ -33,5 +33,5 @@ pub use layout::{GuestLayout, Layout, Section, Time, TimeFormat};
 #[cfg(feature = "ssr")]
 pub use mail_nav::{MailNav, MailTab};
 #[cfg(feature = "ssr")]
-pub use notice::{Banner, DiagnosisSheet, Remedies, copyable};
+pub use notice::{Banner, DiagnosisSheet, PlainDiagnosis, Remedies, copyable};
 pub use route::{RouteStops, duration};

@@ -59,9 +59,14 @@ pub fn Remedies(remedy: Remedy, #[prop(into)] address: String) -> impl IntoView 
     }
 }
 
-fn step_list(steps: Vec<Instruction>) -> impl IntoView {
+fn step_list(steps: Vec<Instruction>, copies: bool) -> impl IntoView {
     let has_command = steps.iter().any(|step| matches!(step.help, Some(Help::Command(_))));
     let help = |help: Help| match help {
+        Help::Command(text) | Help::Value(text) if !copies => view! {
+            <p>
+                <code>{text}</code>
+            </p>
+        }.into_any(),
         Help::Command(command) => copyable(command, "Copy command"),
         Help::Value(value) => copyable(value, "Copy value"),
         Help::Link(address) => view! {
@@ -69,7 +74,7 @@ fn step_list(steps: Vec<Instruction>) -> impl IntoView {
                 <a href=address.clone() target="_blank" rel="noreferrer">
                     {address.clone()}
                 </a>
-                <CopyButton text=address label="Copy link".to_owned() />
+                {copies.then(|| view! { <CopyButton text=address label="Copy link".to_owned() /> })}
             </div>
         }
         .into_any(),
@@ -93,7 +98,16 @@ fn step_list(steps: Vec<Instruction>) -> impl IntoView {
                 view! {
                     <div class="before-commands">
                         <p class="quiet">"The commands are for Exchange Online PowerShell (module ExchangeOnlineManagement). Sign in there first:"</p>
-                        {copyable(BEFORE_COMMANDS.to_owned(), "Copy command")}
+                        {if copies {
+                            copyable(BEFORE_COMMANDS.to_owned(), "Copy command")
+                        } else {
+                            view! {
+                                <p>
+                                    <code>{BEFORE_COMMANDS}</code>
+                                </p>
+                            }
+                                .into_any()
+                        }}
                     </div>
                 }
             })}
@@ -109,6 +123,45 @@ pub fn copyable(text: String, label: &str) -> AnyView {
         </div>
     }
     .into_any()
+}
+
+/// Who can fix it, and how, without buttons that need JavaScript: live updates may add it.
+#[component]
+pub fn PlainDiagnosis(diagnosis: Diagnosis) -> impl IntoView {
+    let Diagnosis { cause, fixed_by, steps, .. } = diagnosis;
+    let (heading, lead) = heading(fixed_by);
+    // There is no message and there are no details to send.
+    let lead = match fixed_by {
+        FixedBy::Administrator => "Only your administrator can fix this.",
+        FixedBy::Operator => "The cause is this server or its network.",
+        _ => lead,
+    };
+    view! {
+        <details class="diagnosis" data-cause=cause>
+            <summary>
+                <h2>{heading}</h2>
+            </summary>
+            {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
+            {(!steps.is_empty()).then(|| step_list(steps, false))}
+        </details>
+    }
+}
+
+/// Who can fix it.
+fn heading(fixed_by: FixedBy) -> (&'static str, &'static str) {
+    match fixed_by {
+        FixedBy::You => ("What you can do", ""),
+        FixedBy::Owner => ("What the mailbox's owner has to do", "Only they can: it's their sign-in at Microsoft."),
+        FixedBy::Administrator => (
+            "Ask your administrator",
+            "Only your administrator can fix this. Copy the message below and send it to them.",
+        ),
+        FixedBy::Time => ("Wait a few minutes", "No action needed."),
+        FixedBy::Operator => (
+            "Contact your Entrepost host",
+            "The cause is this server or its network. Send the technical details below to your Entrepost host.",
+        ),
+    }
 }
 
 /// What is wrong, who can fix it, how, and details. The viewer's own steps come first.
@@ -127,20 +180,8 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
     } = diagnosis;
     let asks_administrator = fixed_by == FixedBy::Administrator && message_for_administrator.is_some();
     let may_ask = !asks_administrator && message_for_administrator.is_some();
-    let (heading, lead) = match fixed_by {
-        FixedBy::You => ("What you can do", ""),
-        FixedBy::Owner => ("What the mailbox's owner has to do", "Only they can: it's their sign-in at Microsoft."),
-        FixedBy::Administrator => (
-            "Ask your administrator",
-            "Only your administrator can fix this. Copy the message below and send it to them.",
-        ),
-        FixedBy::Time => ("Wait a few minutes", "No action needed."),
-        FixedBy::Operator => (
-            "Contact your Entrepost host",
-            "The cause is this server or its network. Send the technical details below to your Entrepost host.",
-        ),
-    };
-    let list = (!steps.is_empty()).then(|| step_list(steps));
+    let (heading, lead) = heading(fixed_by);
+    let list = (!steps.is_empty()).then(|| step_list(steps, true));
     // Users see the administrator's steps folded, their own open.
     let (own_steps, other_steps) = if asks_administrator { (None, list) } else { (list, None) };
     let text = evidence.as_text();
@@ -203,7 +244,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
                 })}
             <details>
                 <summary>"Technical details"</summary>
-                <dl class="evidence">
+                <dl class="evidence" class:technical=true>
                     {evidence
                         .facts
                         .into_iter()

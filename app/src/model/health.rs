@@ -3,7 +3,7 @@
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use super::{CredentialKind, Diagnosis, EmailState, SenderDomain, Timestamp};
+use super::{CredentialKind, Diagnosis, EmailState, SenderDomain, Timestamp, people};
 
 /// What became of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,13 +76,30 @@ pub struct MicrosoftChange {
     pub as_of: String,
 }
 
+/// For how many people email works, and why not for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MailHealth {
-    pub state: EmailState,
+pub struct HealthOverview {
     /// People with an account that is not disabled, and those of them whose mailbox works.
     pub people: i64,
     pub works: i64,
     pub causes: Vec<CauseRow>,
+}
+
+impl HealthOverview {
+    pub fn sentence(&self) -> String {
+        match (self.works, self.people) {
+            (_, 0) => "No one has an account yet.".to_owned(),
+            (1, 1) => "Email works for the only person.".to_owned(),
+            (works, all) if works == all => format!("Email works for all {}.", people(all)),
+            (works, all) => format!("Email works for {works} of {}.", people(all)),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailHealth {
+    pub state: EmailState,
+    pub overview: HealthOverview,
     /// What proves the app, once it is registered.
     pub credential: Option<CredentialKind>,
     /// Of the secret or the certificate.

@@ -33,7 +33,7 @@ pub use credential::{
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
-pub use health::{CauseRow, MailCounts, MailHealth, MicrosoftChange, QueueHealth};
+pub use health::{CauseRow, HealthOverview, MailCounts, MailHealth, MicrosoftChange, QueueHealth};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
     SessionId, SigningKeyId, UserId,

@@ -7,7 +7,9 @@ use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::{Page, mail_page};
-use crate::components::{Banner, Layout, MailNav, MailTab, Remedies, Section, Submit, Time, TimeFormat};
+use crate::components::{
+    Banner, Layout, MailNav, MailTab, PlainDiagnosis, Remedies, Section, Submit, Time, TimeFormat,
+};
 use crate::islands::LiveMail;
 use crate::model::{
     Diagnosis, FolderRole, FolderView, HeaderView, InboxQuery, InboxView, MailboxId, MessageRef, SEARCHED_HEADERS,
@@ -322,10 +324,11 @@ fn list(view: &InboxView) -> AnyView {
 
 /// The problem, and the buttons that fix it. Plain markup: live updates may add it.
 pub(super) fn trouble(problem: &Diagnosis, address: String, as_of: Option<Timestamp>) -> AnyView {
-    let remedy = problem.remedy;
+    let (remedy, diagnosis) = (problem.remedy, problem.clone());
     view! {
         <Banner tone=Tone::Problem title=problem.title.clone() text=problem.summary.clone()>
             {as_of.map(|at| view! { <p class="quiet">"Last updated " <Time at format=TimeFormat::Hour /> "."</p> })}
+            <PlainDiagnosis diagnosis />
             <div class="actions">
                 <Remedies remedy address />
             </div>

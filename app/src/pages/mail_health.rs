@@ -7,8 +7,8 @@ use super::{administrator_page, sender_domains};
 use crate::api::health::TestCause;
 use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Submit, Time, TimeFormat, day};
 use crate::model::{
-    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FormName, MailCounts, MailHealth as Model,
-    MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH, people,
+    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FormName, HealthOverview, MailCounts, MailHealth as Model,
+    MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH,
 };
 
 /// `/institution/mail-health`
@@ -17,11 +17,7 @@ pub fn MailHealth() -> impl IntoView {
     administrator_page(move |page, admin| async move {
         let flash = page.flash(&[FormName::Any]).await;
         let health = page.backend.health.mail_health(&admin).await?;
-        let sentence = match (health.works, health.people) {
-            (_, 0) => "No one has an account yet.".to_owned(),
-            (works, all) if works == all => format!("Email works for {}.", everyone(all)),
-            (works, all) => format!("Email works for {works} of {}.", people(all)),
-        };
+        let sentence = health.overview.sentence();
         let Notice { tone, title, text, .. } = health.state.notice();
         let strip = (tone != Tone::Success).then(|| {
             view! {
@@ -48,7 +44,7 @@ pub fn MailHealth() -> impl IntoView {
             <Layout user=(*admin).clone() title="Mail health" trail="Institution" lead=sentence section=Section::Health flash>
                 <div class="stack" data-email-state=state>
                     {strip}
-                    {causes(health.causes, health.people > health.works)}
+                    {causes(health.overview)}
                     {facts}
                     <section class="sheet" aria-labelledby="sent-title">
                         <h2 id="sent-title">"Sent through Entrepost"</h2>
@@ -68,17 +64,11 @@ pub fn MailHealth() -> impl IntoView {
     })
 }
 
-fn everyone(count: i64) -> String {
-    match count {
-        1 => "the only person".to_owned(),
-        count => format!("all {}", people(count)),
-    }
-}
-
 /// One row for each cause.
-fn causes(causes: Vec<CauseRow>, someone_missing: bool) -> AnyView {
+pub fn causes(overview: HealthOverview) -> AnyView {
+    let HealthOverview { people, works, causes } = overview;
     if causes.is_empty() {
-        let rest = someone_missing.then(|| {
+        let rest = (people > works).then(|| {
             view! {
                 <p>
                     <a href=USERS_PATH>"See who has not connected a mailbox yet"</a>
@@ -142,7 +132,7 @@ fn facts(health: &Model) -> AnyView {
     };
     let consent = match health.state.stopped() {
         Some(stopped) if stopped.why.cause == "consent_missing" => "missing",
-        _ if health.works > 0 => "granted: a connected mailbox proves it",
+        _ if health.overview.works > 0 => "granted: a connected mailbox proves it",
         _ => "not proven: no mailbox is connected",
     };
     let sender = health.sender.clone().unwrap_or_else(|| "none: notifications can't be sent".to_owned());

@@ -123,7 +123,12 @@ fn leaving((user, hand_over, disabled): &(String, String, bool), flash: &Flash) 
 
 fn account(person: &UserRow) -> AnyView {
     let user = person.id.to_string();
-    let state = match (person.disabled_at, person.has_password, person.invited_until) {
+    let state = match (person.disabled_at.or(person.left_at), person.has_password, person.invited_until) {
+        (Some(at), _, _) if person.disabled_at.is_none() => view! {
+            <span class="badge bad">"✕ Has left, says Microsoft"</span>
+            <span class="quiet">" since " <Time at /></span>
+        }
+        .into_any(),
         (Some(at), _, _) => view! {
             <span class="badge bad">"✕ Disabled"</span>
             <span class="quiet">" since " <Time at /></span>

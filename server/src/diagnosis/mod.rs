@@ -115,6 +115,14 @@ impl Fault {
         self
     }
 
+    /// The account of a grant that existed was there: it left, or moved to another tenant.
+    pub fn of_kept_grant(mut self) -> Self {
+        if self.cause == "foreign_account" {
+            self.cause = "account_gone".into();
+        }
+        self
+    }
+
     pub fn of_folder(mut self) -> Self {
         self.cause = "imap_folder".into();
         self

@@ -357,13 +357,23 @@ impl Accounts for Handle {
         Services::erase_person(self, admin, user, typed).await
     }
 
-    async fn dismiss_undelivered(&self, admin: &Administrator, user: UserId) -> Result<Notice> {
-        let person = self.account(admin, user).await?;
+    async fn dismiss_undelivered(&self, admin: &Administrator, user: Option<UserId>) -> Result<Notice> {
+        let institution = admin.institution().id;
+        let addresses: Vec<String> = match user {
+            Some(user) => vec![self.account(admin, user).await?.address],
+            None => self.store.undelivered_notifications(institution).await?.into_iter().map(|(to, _)| to).collect(),
+        };
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        self.store.forget_undelivered(&mut tx, admin.institution().id, &person.address).await?;
+        for address in &addresses {
+            self.store.forget_undelivered(&mut tx, institution, address).await?;
+        }
         tx.commit().await?;
-        Ok(Notice::new(Tone::Success, format!("Dismissed for {}.", person.address), ""))
+        Ok(match addresses.as_slice() {
+            [] => Notice::new(Tone::Success, "There is nothing left to dismiss.", ""),
+            [one] => Notice::new(Tone::Success, format!("Dismissed for {one}."), ""),
+            all => Notice::new(Tone::Success, format!("Dismissed for {} addresses.", all.len()), ""),
+        })
     }
 
     async fn disconnect(&self, admin: &Administrator, mailbox: MailboxId) -> Result<Notice> {

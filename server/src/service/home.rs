@@ -1,8 +1,8 @@
 //! The home page: what needs attention, and what works.
 
-use app::backend::{Home, Result, SignedIn};
+use app::backend::{Home, HomeNotice, Result, SignedIn};
 use app::model::{
-    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, MAIL_HEALTH_PATH, MailboxState, Notice, Provider, Tone,
+    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, InstitutionId, MailboxState, Notice, Provider, Tone,
     USERS_PATH,
 };
 
@@ -16,7 +16,8 @@ impl Services {
         let config = || EMAIL_CONFIG_PATH.to_owned();
         let (mut notices, mut state) = (Vec::new(), None);
         let mut say = |tone, title: &str, text: String, path: String, action: &str| {
-            notices.push((Notice::new(tone, title, text), path, action.to_owned()));
+            let notice = Notice::new(tone, title, text);
+            notices.push(HomeNotice { notice, path, action: action.to_owned(), is_past: false });
         };
         let settings = self.store.email_settings(institution).await?;
         let registration = self.store.registration(institution, Slot::Current).await?;
@@ -42,18 +43,6 @@ impl Services {
                     "Fix it",
                 );
             }
-            let undelivered = self.store.undelivered_notifications(institution).await?;
-            if let Some((address, why)) = undelivered.first() {
-                let why = format!("{address}: {}.", why.trim_end_matches('.'));
-                let (title, text) = match undelivered.len() {
-                    1 => ("An email from Entrepost wasn't delivered.".to_owned(), format!("It was addressed to {why}")),
-                    count => (
-                        format!("{count} emails from Entrepost weren't delivered."),
-                        format!("The newest was to {why}"),
-                    ),
-                };
-                say(Tone::Warning, &title, text, USERS_PATH.into(), "Open Users");
-            }
             if self.outbox.sender(institution, &user.institution().slug).await?.is_none() {
                 say(
                     Tone::Warning,
@@ -62,14 +51,6 @@ impl Services {
                     config(),
                     "Choose a sender",
                 );
-            }
-            let stuck = self.store.count_broken(institution).await?;
-            if stuck > 0 {
-                let (title, action) = match stuck {
-                    1 => ("1 mailbox doesn't work.".to_owned(), "See why".to_owned()),
-                    count => (format!("{count} mailboxes don't work."), "See why".to_owned()),
-                };
-                say(Tone::Warning, &title, String::new(), MAIL_HEALTH_PATH.into(), &action);
             }
         }
         let mine = self.store.mailboxes_of(institution, user.user_id()).await?;
@@ -113,6 +94,22 @@ impl Services {
                 }
             }
         }
+        if user.administrator().is_ok() {
+            notices.extend(self.undelivered(institution).await?);
+        }
         Ok(Home { state, notices })
+    }
+
+    /// Emails to people or to the reminder address that did not arrive.
+    async fn undelivered(&self, institution: InstitutionId) -> Result<Option<HomeNotice>> {
+        let undelivered = self.store.undelivered_notifications(institution).await?;
+        let Some((address, why)) = undelivered.first() else { return Ok(None) };
+        let why = format!("{address}: {}.", why.trim_end_matches('.'));
+        let (title, text) = match undelivered.len() {
+            1 => ("An email from Entrepost wasn't delivered.".to_owned(), format!("It was addressed to {why}")),
+            count => (format!("{count} emails from Entrepost weren't delivered."), format!("The newest was to {why}")),
+        };
+        let notice = Notice::new(Tone::Warning, title, text);
+        Ok(Some(HomeNotice { notice, path: USERS_PATH.to_owned(), action: "Open Users".to_owned(), is_past: true }))
     }
 }

@@ -2,8 +2,8 @@
 
 use app::backend::{Administrator, Health, Result};
 use app::model::{
-    CauseRow, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, Notice, PersonState, QueueHealth, Timestamp,
-    Tone,
+    CauseRow, HealthOverview, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, Notice, PersonState,
+    QueueHealth, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
@@ -20,8 +20,8 @@ const MOST_CAUSES: i64 = 50;
 
 #[async_trait]
 impl Health for Handle {
-    async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth> {
-        let (institution, now) = (admin.institution().id, self.clock.now());
+    async fn overview(&self, admin: &Administrator) -> Result<HealthOverview> {
+        let institution = admin.institution().id;
         let states = self.store.count_people(institution).await?;
         let of = |wanted: PersonState| states.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count);
         let people: i64 = states.iter().map(|(_, count)| count).sum();
@@ -32,6 +32,11 @@ impl Health for Handle {
             let Some((fault, addresses)) = stopped.remove(&cause) else { continue };
             causes.push(CauseRow { count, since, diagnosis: fault.explain_for_all(&reader, &addresses) });
         }
+        Ok(HealthOverview { people: people - of(PersonState::Disabled), works: of(PersonState::Connected), causes })
+    }
+
+    async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth> {
+        let (institution, now) = (admin.institution().id, self.clock.now());
         let begin = |at: Timestamp, unit: i64| at.0.div_euclid(unit) * unit;
         let (first_hour, first_day) =
             (begin(now, HOUR_MS) - (HOURS - 1) * HOUR_MS, begin(now, DAY_MS) - (DAYS - 1) * DAY_MS);
@@ -53,9 +58,7 @@ impl Health for Handle {
         let (waiting, oldest) = self.store.waiting(institution).await?;
         Ok(MailHealth {
             state: self.email_state(admin).await?,
-            people: people - of(PersonState::Disabled),
-            works: of(PersonState::Connected),
-            causes,
+            overview: self.overview(admin).await?,
             credential: registration.as_ref().map(|registration| registration.credential),
             secret_expires_on: registration.and_then(|registration| registration.secret_expires_on),
             sender: self.outbox.sender(institution, &admin.institution().slug).await?,

@@ -52,6 +52,8 @@ impl Store {
 
     /// Ends every lease at start: with one process, no holder is alive.
     pub async fn end_leases(&self) -> Result<()> {
+        // Tests of mailboxes that ran then were interrupted.
+        execute!(&self.writes, "UPDATE attempts SET lease_until = 0 WHERE stage = 'running'")?;
         execute!(
             &self.writes,
             "UPDATE mailboxes SET refresh_lease_owner = NULL, connection_lease_owner = NULL

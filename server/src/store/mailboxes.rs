@@ -351,13 +351,6 @@ impl Store {
         )
     }
 
-    /// Number of mailboxes that do not work.
-    pub async fn count_broken(&self, institution: InstitutionId) -> Result<i64> {
-        fetch_one!(&self.reads,
-            "SELECT COUNT(*) FROM mailboxes WHERE institution_id = $1 AND state <> 'connected'"; institution
-        )
-    }
-
     /// The addresses that each cause stops, up to a limit for each, and one of their faults.
     pub async fn mailboxes_by_cause(
         &self,

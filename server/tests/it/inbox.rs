@@ -372,7 +372,7 @@ async fn what_comes_back_is_matched_to_its_message() {
         assert!(!page(&admin, &world, "/institution/users").await.contains("Not delivered"));
 
         // So does an administrator's dismissal, and the user accepting the link anyway.
-        for ends in ["dismissed", "signed in"] {
+        for ends in ["dismissed", "dismissed for everyone", "signed in"] {
             world.sandbox.world().faults.bounced = true;
             let answer = admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &who)]).await;
             let link = page(&admin, &world, &location(&answer)).await;
@@ -386,6 +386,9 @@ async fn what_comes_back_is_matched_to_its_message() {
                 assert!(
                     page(&admin, &world, &location(&answer)).await.contains("Dismissed for new.person@far.example.")
                 );
+            } else if ends == "dismissed for everyone" {
+                let answer = admin.post(&world.url("demo", "/api/dismiss_undelivered"), &[]).await;
+                assert_eq!(location(&answer), "/");
             } else {
                 let link = link.split("/invitation/").nth(1).unwrap();
                 let token: String =

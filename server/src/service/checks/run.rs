@@ -124,6 +124,7 @@ impl<'a> Run<'a> {
             Ok(got) => got,
             Err(error @ (TokenError::Identity(_) | TokenError::RegistrationChanged)) => {
                 let fault = error.fault(now);
+                let fault = if kept { fault.of_kept_grant() } else { fault };
                 // What the authority refuses is stored by the refresh, with the time of the next try.
                 if matches!(error, TokenError::RegistrationChanged)
                     && let Some(mailbox) = mailbox

@@ -1,0 +1,447 @@
+// Every cause of the diagnosis, produced at the sandbox, and what its sheet says: title, who can fix it, steps.
+// fixtures/causes.json has the expected texts; what differs between runs stands there as {url}, {client}, {tenant}.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Page } from "@playwright/test";
+import { Demo, type Faults } from "../fixtures/demo";
+import { Http } from "../fixtures/http";
+import { accept, ACCOUNT, allowOther, atMicrosoft, comeBack, CONFIG, configure, connect, decline, edit, outcome, save, signIn, signInByForm, signOut } from "../fixtures/steps";
+import { expect, open, test } from "../fixtures/test";
+
+type Sheet = { title: string; who: string; steps: string[] };
+const EXPECTED = JSON.parse(readFileSync(join(import.meta.dirname, "../fixtures/causes.json"), "utf8")) as Record<string, Sheet>;
+
+const USER = "user@demo.example";
+const ADMIN = "admin@demo.example";
+
+/** AADSTS numbers that a sign-in of one person meets. */
+const OF_SIGN_INS: Record<string, number> = {
+  foreign_account: 50020,
+  wrong_password: 50126,
+  federated_sign_in: 50107,
+  account_disabled: 50057,
+  mfa: 50076,
+  conditional_access: 53003,
+  sign_in_frequency: 70043,
+  device_policy: 53000,
+  risk_policy: 53004,
+  account_locked: 50053,
+  password_expired: 50055,
+  exchange_missing: 500011,
+  not_assigned: 50105,
+  start_over: 54005,
+  consent_missing: 65001,
+  permissions_missing: 650057,
+  authority_throttled: 90055,
+  exchange_refused: 50173,
+  our_bug: 9002325,
+};
+
+/** AADSTS numbers that concern the app of the whole institution. */
+const OF_REGISTRATIONS: Record<string, number> = {
+  secret_wrong: 7000215,
+  secret_expired: 7000222,
+  client_unknown: 700016,
+  tenant_unknown: 90002,
+  other_cloud: 90038,
+  single_tenant: 50194,
+  redirect_uri: 50011,
+  redirect_spa: 9002327,
+  service_principal: 7000229,
+  app_disabled: 7000112,
+  public_client: 7000218,
+  federated_credential: 70021,
+  issuer_unreachable: 50166,
+  client_assertion: 700027,
+};
+
+const AT_THE_AUTHORITY: Record<string, Faults> = {
+  credential_forbidden: { secrets_forbidden: true },
+  authority_unreachable: { token_dropped: true },
+  authority_protocol: { token_page: true },
+  authority_refused: { token_error: 999999, token_error_kind: "invalid_request" },
+  interaction_required: { token_error: 999999, token_error_kind: "interaction_required" },
+  no_refresh_token: { no_refresh_token: true },
+  id_token_invalid: { id_token_foreign: true },
+};
+
+/** Met when a connected mailbox is tested again. */
+const OF_SENDING: Record<string, Faults> = {
+  smtp_auth_mailbox: { smtp_auth: "mailbox" },
+  smtp_auth_tenant: { smtp_auth: "tenant" },
+  smtp_auth_security_defaults: { smtp_auth: "security_defaults" },
+  smtp_auth_policy: { smtp_reply: "535 5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully." },
+  smtp_token_refused: { smtp_reply: "535 5.7.3 Authentication unsuccessful" },
+  send_as_itself: { send_as_denied: true },
+  smtp_throttled: { throttled: true },
+  smtp_later: { smtp_reply: "451 4.3.0 Temporary server error. Please try again later" },
+  smtp_daily_limit: { smtp_reply: "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients" },
+  smtp_tenant_limit: { smtp_reply: "550 5.7.233 Your message can't be sent because your tenant exceeded its daily limit" },
+  smtp_onmicrosoft: { smtp_reply: "550 5.7.236 Tenant has exceeded the threshold of its onmicrosoft.com domain" },
+  smtp_sender_blocked: { smtp_reply: "550 5.1.8 Access denied, bad outbound sender" },
+  smtp_tenant_blocked: { smtp_reply: "550 5.7.705 Service unavailable. Access denied, tenant has exceeded threshold" },
+  recipient_unknown: { smtp_reply: "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found" },
+  mailbox_full: { smtp_reply: "554 5.2.2 mailbox full" },
+  message_too_large: { smtp_reply: "552 5.3.4 Message size exceeds fixed limit" },
+  direct_send: { smtp_reply: "550 5.7.68 TenantInboundAttribution; Direct Send not allowed for this organization" },
+  bounce_domain_records: { smtp_reply: "550 5.7.515 Access denied, sending domain does not meet the required authentication level" },
+  smtp_refused: { smtp_reply: "550 5.7.1 rejected by a rule" },
+  smtp_cut: { cut_at_data: true },
+  smtp_cut_unknown: { cut_after_data: true },
+  smtp_silent: { cut_before_data: true },
+  smtp_tls: { tls_broken: "smtp" },
+  smtp_unreachable: { unplugged: "smtp" },
+};
+
+const OF_RECEIVING: Record<string, Faults> = {
+  imap_disabled: { imap_disabled: true },
+  imap_token_refused: { imap_auth_refused: true },
+  imap_throttled: { imap_throttled: true },
+  imap_refused: { imap_refused: "SELECT" },
+  imap_silent: { imap_dropped: "SELECT" },
+  imap_tls: { tls_broken: "imap" },
+  imap_unreachable: { unplugged: "imap" },
+};
+
+const OF_BOUNCES: Record<string, string> = {
+  bounced: "550 5.7.999 we do not want this",
+  bounce_domain_unknown: "550 5.1.2 no such host",
+  bounce_full: "554 5.2.2 mailbox full",
+  bounce_too_large: "552 5.3.4 message too large",
+  bounce_late: "550 4.4.7 queue expired",
+  bounce_spam: "550 5.7.350 Remote server returned message detected as spam",
+  bounce_not_accepted: "550 5.7.1 only members may write to this list",
+};
+
+/** Each has a test of its own below. */
+const BY_OTHER_WAYS = [
+  "declined", "authority_unavailable", "issuer_mismatch", "grant_revoked", "account_gone", "address_taken", "address_unproven", "send_as_denied",
+  "registration_changed", "provider_changed", "imap_folder", "imap_command", "ids_swapped", "tenant_unfit",
+  "interrupted", "no_room", "certificate_expired",
+];
+
+const produced = [OF_SIGN_INS, OF_REGISTRATIONS, AT_THE_AUTHORITY, OF_SENDING, OF_RECEIVING, OF_BOUNCES].flatMap((group) => Object.keys(group)).concat(BY_OTHER_WAYS);
+
+test.setTimeout(300_000);
+
+test("no cause is left out @script", () => {
+  const directory = join(import.meta.dirname, "../../server/src/diagnosis/causes");
+  const source = readdirSync(directory).map((file) => readFileSync(join(directory, file), "utf8")).join("\n");
+  const named = [...source.matchAll(/\bcause\(\s*"([a-z_]+)"/g)].map(([, name]) => name!);
+  // The answer to a fault that a newer version stored.
+  expect(new Set(produced.concat("unknown"))).toEqual(new Set(named));
+  expect(new Set(produced).size, "each once").toBe(produced.length);
+  console.log(`      ${produced.length} causes are produced`);
+});
+
+/** Compares the sheet of a cause on a page. */
+async function shows(page: Page, demo: Demo, cause: string): Promise<void> {
+  const sheet = page.locator(`.diagnosis[data-cause="${cause}"]`).first();
+  await expect(sheet, cause).toBeAttached();
+  const read = await sheet.evaluate((sheet) => {
+    const words = (element: Element | null) => element?.textContent?.trim() ?? "";
+    const steps = [...sheet.querySelectorAll("ol.steps > li")];
+    return { who: words(sheet.querySelector("h2")), steps: steps.map((step) => [step.querySelector("p"), step.querySelector("code, a")].map(words).filter(Boolean).join(" ")) };
+  });
+  const { client_id, tenant_id } = await demo.registration();
+  const plain = (text: string) => text.replaceAll(demo.url, "{url}").replaceAll(demo.portal, "{portal}").replaceAll(client_id, "{client}").replaceAll(tenant_id, "{tenant}");
+  const expected = EXPECTED[cause]!;
+  expect({ cause, who: read.who, steps: read.steps.map(plain) }).toEqual({ cause, who: expected.who, steps: expected.steps });
+  await expect(page.locator("body"), cause).toContainText(expected.title);
+}
+
+/** Nothing is wrong at Microsoft any longer. */
+async function mend(demo: Demo, faults: Faults): Promise<void> {
+  const whole = { boolean: false, number: 0, string: "" } as const;
+  const off = Object.entries(faults).map(([name, value]) => [name, name === "smtp_auth" ? "on" : whole[typeof value as keyof typeof whole]]);
+  await demo.faults(Object.fromEntries(off) as Faults);
+}
+
+/** The person is signed in at Entrepost; the institution is set up. */
+async function asUser(page: Page, demo: Demo): Promise<void> {
+  await configure(page, demo);
+  await signOut(page);
+  await signIn(page, demo.url, USER);
+}
+
+/** Configure & Test as somebody whom Microsoft has not seen in this browser. */
+async function newSignIn(page: Page, demo: Demo, consent: boolean): Promise<void> {
+  await page.context().clearCookies({ domain: "localhost" });
+  await connect(page, demo, USER, consent);
+}
+
+async function testAgain(page: Page, demo: Demo): Promise<void> {
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Test again" }).first().click();
+  await page.waitForURL(/\/attempts\//);
+}
+
+const numbered = (numbers: Record<string, number>): [string, Faults][] => Object.entries(numbers).map(([cause, token_error]) => [cause, { token_error }]);
+
+for (const [name, cases] of [
+  ["a person's sign-in", numbered(OF_SIGN_INS)],
+  ["the app at Microsoft", numbered(OF_REGISTRATIONS)],
+  ["the authority", Object.entries(AT_THE_AUTHORITY)],
+] as const) {
+  test(`${name}: ${cases.length} causes @script`, async ({ page, demo }) => {
+    await asUser(page, demo);
+    let first = true;
+    for (const [cause, faults] of cases) {
+      await test.step(cause, async () => {
+        await demo.faults(faults);
+        await newSignIn(page, demo, first);
+        first = false;
+        await outcome(page, "failed");
+        await shows(page, demo, cause);
+        await mend(demo, faults);
+      });
+    }
+  });
+}
+
+for (const [name, group] of [["sending", OF_SENDING], ["receiving", OF_RECEIVING]] as const) {
+  const cases = Object.entries(group);
+  test(`${name}: ${cases.length} causes @script`, async ({ page, demo }) => {
+    await asUser(page, demo);
+    await connect(page, demo, USER);
+    await outcome(page, "passed");
+    for (const [cause, faults] of cases) {
+      await test.step(cause, async () => {
+        await demo.faults(faults);
+        await testAgain(page, demo);
+        await outcome(page, "failed");
+        await shows(page, demo, cause);
+        await mend(demo, faults);
+      });
+    }
+  });
+}
+
+test(`what comes back: ${Object.keys(OF_BOUNCES).length} causes @script`, async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, ADMIN);
+  await outcome(page, "passed");
+  let count = 0;
+  for (const [cause, bounce_reply] of Object.entries(OF_BOUNCES)) {
+    await demo.faults({ bounced: true, bounce_reply });
+    await open(page, `${demo.url}/mail/compose`);
+    await page.getByLabel("To", { exact: true }).fill("somebody@elsewhere.example");
+    await page.getByLabel("Subject").fill(cause);
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect(page).toHaveURL(/\/mail\/outbox/);
+    count += 1;
+    await expect.poll(async () => (await demo.mails()).filter((mail) => mail.raw.includes("Subject: Undeliverable")).length).toBe(count);
+  }
+  await page.goto(`${demo.url}/mail/inbox`);
+  for (const cause of Object.keys(OF_BOUNCES)) {
+    await test.step(cause, async () => {
+      await expect(async () => {
+        await page.goto(`${demo.url}/mail/outbox`);
+        const message = page.locator(".delivery").filter({ has: page.getByRole("link", { name: cause, exact: true }) });
+        await expect(message).toHaveAttribute("data-state", "bounced", { timeout: 1_000 });
+      }).toPass();
+      await page.getByRole("link", { name: cause, exact: true }).click();
+      await shows(page, demo, cause);
+    });
+  }
+});
+
+test("declined, another issuer, revoked, gone @script", async ({ page, demo }) => {
+  await asUser(page, demo);
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, USER);
+  await decline(page);
+  await outcome(page, "failed");
+  await shows(page, demo, "declined");
+
+  await page.context().clearCookies({ domain: "localhost" });
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  await atMicrosoft(page, USER);
+  await demo.faults({ unavailable: true });
+  await accept(page);
+  await outcome(page, "failed");
+  await shows(page, demo, "authority_unavailable");
+  await demo.faults({ unavailable: false });
+
+  await page.context().clearCookies({ domain: "localhost" });
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Configure & Test" }).click();
+  const evil = `iss=${encodeURIComponent("https://login.evil.example/v2.0")}`;
+  await page.route(/msexchangeonlineoauth\?/, (route) => {
+    const url = route.request().url();
+    return route.continue({ url: /[?&]iss=/.test(url) ? url.replace(/iss=[^&]*/, evil) : `${url}&${evil}` });
+  });
+  await atMicrosoft(page, USER);
+  await comeBack(page);
+  await outcome(page, "failed");
+  await shows(page, demo, "issuer_mismatch");
+  await page.unroute(/msexchangeonlineoauth\?/);
+
+  await newSignIn(page, demo, false);
+  await outcome(page, "passed");
+  await demo.faults({ grants_revoked: true });
+  await testAgain(page, demo);
+  await outcome(page, "failed");
+  await shows(page, demo, "grant_revoked");
+
+  await demo.faults({ grants_revoked: false });
+  await newSignIn(page, demo, false);
+  await outcome(page, "passed");
+  await demo.faults({ token_error: 50034 });
+  await testAgain(page, demo);
+  await outcome(page, "failed");
+  await shows(page, demo, "account_gone");
+});
+
+test("addresses: taken, not proven, not allowed as sender @script", async ({ page, demo, newcomer }) => {
+  await configure(page, demo);
+  await allowOther(page, demo.url);
+  const choose = async (page: Page, address: string, name: string) => {
+    await page.context().clearCookies({ domain: "localhost" });
+    await page.goto(demo.url + ACCOUNT);
+    await page.getByLabel("Email address").fill(address);
+    await page.getByRole("button", { name: "Configure & Test" }).click();
+    await atMicrosoft(page, name);
+    const consent = page.getByRole("button", { name: "Accept" });
+    await expect(consent.or(page.locator(".attempt"))).toBeVisible();
+    if (await consent.isVisible()) await accept(page);
+    await page.waitForURL(/\/attempts\//);
+  };
+  await choose(page, "teacher@demo.example", "t.teacher@demo-school.example");
+  await outcome(page, "passed");
+  await demo.faults({ send_as_denied: true });
+  await testAgain(page, demo);
+  await outcome(page, "failed");
+  await shows(page, demo, "send_as_denied");
+  await demo.faults({ send_as_denied: false, delivery: "junk" });
+  await choose(page, "secretary@demo.example", "office.manager@demo.example");
+  await page.getByRole("button", { name: "Continue with secretary@demo.example" }).click();
+  await outcome(page, "failed");
+  await shows(page, demo, "address_unproven");
+  await demo.faults({ delivery: "inbox" });
+
+  await choose(page, "other@demo.example", "other@demo.example");
+  await outcome(page, "passed");
+  const second = await newcomer();
+  await signIn(second, demo.url, USER);
+  await choose(second, "other@demo.example", "other@demo.example");
+  await outcome(second, "failed");
+  await shows(second, demo, "address_taken");
+});
+
+test("folders and commands of IMAP @script", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, ADMIN);
+  await outcome(page, "passed");
+  await demo.faults({ imap_folder_refused: "Projects" });
+  await page.goto(`${demo.url}/mail/inbox?folder=Projects`);
+  await shows(page, demo, "imap_folder");
+  await demo.faults({ imap_folder_refused: "", imap_refused: "FETCH" });
+  await demo.deliver(ADMIN, "From: a@far.example\nTo: admin@demo.example\nSubject: New\n\ntext\n");
+  await page.goto(`${demo.url}/mail/inbox`);
+  await shows(page, demo, "imap_command");
+});
+
+test("the institution's own settings @script", async ({ page, demo, newcomer }) => {
+  await configure(page, demo);
+  const app = await demo.registration();
+  await page.goto(demo.url + CONFIG);
+  await edit(page);
+  await page.getByLabel("Client ID", { exact: true }).fill(app.tenant_id);
+  await page.getByLabel("Tenant ID", { exact: true }).fill(app.client_id);
+  await page.getByLabel("Client Secret", { exact: true }).fill(app.secret_value);
+  await save(page);
+  await shows(page, demo, "ids_swapped");
+  await demo.faults({ app_error: 50020 });
+  await page.goto(demo.url + CONFIG);
+  await edit(page);
+  await page.getByLabel("Client Secret", { exact: true }).fill(app.secret_value);
+  await save(page);
+  await shows(page, demo, "tenant_unfit");
+  await demo.faults({ app_error: 0 });
+
+  const user = await newcomer();
+  await signIn(user, demo.url, USER);
+  await connect(user, demo, USER);
+  await outcome(user, "passed");
+  await demo.newClientId();
+  const { client_id } = await demo.registration();
+  await page.goto(demo.url + CONFIG);
+  await edit(page);
+  await page.getByLabel("Client ID", { exact: true }).fill(client_id);
+  await page.getByLabel("Client Secret", { exact: true }).fill(app.secret_value);
+  await save(page);
+  await page.locator(".confirm-check input").check();
+  await page.getByLabel("Client Secret", { exact: true }).fill(app.secret_value);
+  await save(page);
+  await user.goto(demo.url + ACCOUNT);
+  await shows(user, demo, "registration_changed");
+  await newSignIn(user, demo, true);
+  await outcome(user, "passed");
+  await page.goto(demo.url + CONFIG);
+  await edit(page);
+  await page.getByLabel("Email Provider").selectOption({ label: "System default" });
+  await save(page);
+  await user.goto(demo.url + ACCOUNT);
+  await shows(user, demo, "provider_changed");
+});
+
+test("a restart, a full disk, an expired certificate @script", async ({ page, demo }) => {
+  await configure(page, demo);
+  await connect(page, demo, ADMIN);
+  await outcome(page, "passed");
+  const certificate = await download(page, demo);
+  await page.goto(demo.portal);
+  await page.getByLabel("Upload a certificate (.cer, its text)").fill(certificate);
+  await page.getByRole("button", { name: "Add certificate" }).click();
+  await page.goto(demo.url + CONFIG);
+  await edit(page);
+  await page.getByLabel("A certificate: made here, and its successor too").check();
+  await save(page);
+  await expect(page.getByText("The certificate is already in use for every connected mailbox.").first()).toBeVisible();
+  await demo.faults({ slow_ms: 2_000 });
+  await testAgain(page, demo);
+  const attempt = new URL(page.url()).pathname;
+  await page.goto("about:blank");
+  await demo.interrupt("SIGKILL");
+
+  /** The same data, served again. */
+  const again = async (environment: Record<string, string>, more: string[], look: (next: Demo) => Promise<void>) => {
+    const next = await Demo.start(environment, demo.directory, more);
+    await look(next);
+    await page.goto("about:blank");
+    await next.interrupt();
+  };
+  await again({}, [], async (next) => {
+    await next.faults({ slow_ms: 0 });
+    await page.goto(next.url + attempt);
+    await outcome(page, "abandoned");
+    await shows(page, next, "interrupted");
+  });
+  await again({ ENTREPOST_DISK_RESERVE_BYTES: String(10 ** 15) }, [], async (next) => {
+    await next.deliver(ADMIN, "From: a@far.example\nTo: admin@demo.example\nSubject: No room\n\ntext\n");
+    await expect(async () => {
+      await page.goto(`${next.url}/mail/inbox`);
+      await expect(page.locator('.diagnosis[data-cause="no_room"]')).toBeAttached({ timeout: 1_000 });
+    }).toPass();
+    await shows(page, next, "no_room");
+  });
+  await again({}, ["--days-ahead", "4000"], async (next) => {
+    await signInByForm(page, next.url, ADMIN);
+    await page.goto(next.url + CONFIG);
+    await shows(page, next, "certificate_expired");
+  });
+});
+
+/** Makes a certificate and returns its public part. */
+async function download(page: Page, demo: Demo): Promise<string> {
+  await page.goto(`${demo.url}${CONFIG}/credentials`);
+  await page.getByRole("button", { name: "Make a certificate" }).click();
+  await expect(page.getByText("The certificate is ready.")).toBeVisible();
+  const file = await page.getByRole("link", { name: "Download for Microsoft" }).getAttribute("href");
+  const http = new Http();
+  for (const { name, value } of await page.context().cookies(demo.url)) http.set(demo.url, name, value);
+  return (await http.send(demo.url + file)).body;
+}

@@ -119,7 +119,11 @@ impl AppCredentials {
         let row = self.store.institution(institution).await?.ok_or(CredentialError::NoKey)?;
         let mut keys = self.store.signing_keys(institution, KeyPurpose::Issuer).await?;
         if keys.is_empty() {
-            keys.push(self.add_issuer_key(institution).await?);
+            let first = self.new_issuer_key().await?;
+            let mut tx = self.store.begin().await?;
+            self.add_issuer_key(&mut tx, institution, &first).await?;
+            tx.commit().await?;
+            keys.push(first);
         }
         let key = signing(&keys, self.clock.now()).ok_or(CredentialError::NoKey)?;
         Ok(Proof::Federated {
@@ -146,7 +150,7 @@ impl AppCredentials {
         Ok(JwkSet { keys: keys.iter().filter_map(|key| serde_json::from_str(&key.public_part).ok()).collect() })
     }
 
-    async fn add_issuer_key(&self, institution: InstitutionId) -> Result<SigningKey, CredentialError> {
+    async fn new_issuer_key(&self) -> Result<SigningKey, CredentialError> {
         let (id, now) = (SigningKeyId(self.clock.uuid()), self.clock.now());
         let key = new_key().await?;
         let failed = |error: jsonwebtoken::errors::Error| CredentialError::Key(error.to_string());
@@ -156,11 +160,7 @@ impl AppCredentials {
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         let public_part = serde_json::to_string(&jwk).map_err(|error| CredentialError::Key(error.to_string()))?;
         let key_sealed = self.vault.seal(&key_place(id), &key)?;
-        let key = SigningKey { id, key_sealed, public_part, created_at: now, expires_at: None };
-        let mut tx = self.store.begin().await?;
-        self.store.add_signing_key(&mut tx, institution, KeyPurpose::Issuer, &key).await?;
-        tx.commit().await?;
-        Ok(key)
+        Ok(SigningKey { id, key_sealed, public_part, created_at: now, expires_at: None })
     }
 
     /// A certificate with a new key, to be stored with [`Store::add_signing_key`].
@@ -182,25 +182,29 @@ impl AppCredentials {
         Ok(SigningKey { id, key_sealed, public_part: certificate.pem(), created_at: now, expires_at: Some(ends) })
     }
 
-    /// Adds the next key of an issuer in time, and removes those that no one needs any more.
-    pub async fn roll_issuer(&self, institution: InstitutionId) -> Result<(), CredentialError> {
+    /// What is due for the keys of an institution as an issuer.
+    pub async fn issuer_keys_due(&self, institution: InstitutionId) -> Result<IssuerKeysDue, CredentialError> {
         let now = self.clock.now();
         let keys = self.store.signing_keys(institution, KeyPurpose::Issuer).await?;
-        let Some(newest) = keys.first() else { return Ok(()) };
+        let Some(newest) = keys.first() else { return Ok(IssuerKeysDue::Nothing) };
         if now.since_ms(newest.created_at) >= ISSUER_KEY_MS {
-            self.add_issuer_key(institution).await?;
-            return Ok(());
+            return Ok(IssuerKeysDue::Next(self.new_issuer_key().await?));
         }
-        let Some(signing) = signing(&keys, now) else { return Ok(()) };
+        let Some(signing) = signing(&keys, now) else { return Ok(IssuerKeysDue::Nothing) };
         if now.since_ms(signing.created_at) < ANNOUNCED_MS + KEPT_MS {
-            return Ok(());
+            return Ok(IssuerKeysDue::Nothing);
         }
-        for old in keys.iter().filter(|key| key.created_at < signing.created_at) {
-            let mut tx = self.store.begin().await?;
-            self.store.drop_signing_key(&mut tx, institution, old.id).await?;
-            tx.commit().await?;
-        }
-        Ok(())
+        let old = keys.iter().filter(|key| key.created_at < signing.created_at).map(|key| key.id);
+        Ok(IssuerKeysDue::Old(old.collect()))
+    }
+
+    pub async fn add_issuer_key(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        key: &SigningKey,
+    ) -> Result<(), StoreError> {
+        self.store.add_signing_key(tx, institution, KeyPurpose::Issuer, key).await
     }
 
     /// The certificates of an institution, newest first.
@@ -233,16 +237,13 @@ impl AppCredentials {
         let ends_soon = used.expires_at.is_some_and(|ends| ends.since_ms(self.clock.now()) < SUCCESSOR_MS);
         let newer: Vec<SigningKey> = keys.iter().filter(|key| key.created_at > used.created_at).cloned().collect();
         if !newer.is_empty() {
-            return Ok(Some(Successor { registration: current, keys: newer }));
+            return Ok(Some(Successor { registration: current, keys: newer, is_new: false }));
         }
         if !ends_soon {
             return Ok(None);
         }
         let key = self.new_certificate(slug).await?;
-        let mut tx = self.store.begin().await?;
-        self.add_certificate(&mut tx, institution, &key).await?;
-        tx.commit().await?;
-        Ok(Some(Successor { registration: current, keys: vec![key] }))
+        Ok(Some(Successor { registration: current, keys: vec![key], is_new: true }))
     }
 }
 
@@ -251,6 +252,17 @@ pub struct Successor {
     pub registration: Registration,
     /// Newest first.
     pub keys: Vec<SigningKey>,
+    /// The key was made just now, and is to be stored.
+    pub is_new: bool,
+}
+
+/// Keys of an issuer change every 90 days, and are published for a while before and after their use.
+pub enum IssuerKeysDue {
+    Nothing,
+    /// The next key, to be stored.
+    Next(SigningKey),
+    /// Keys that no one needs any longer.
+    Old(Vec<SigningKeyId>),
 }
 
 /// The newest key that has been published for long enough, otherwise the oldest.

@@ -66,7 +66,8 @@ fn step_list(steps: Vec<Instruction>, copies: bool) -> impl IntoView {
             <p>
                 <code>{text}</code>
             </p>
-        }.into_any(),
+        }
+        .into_any(),
         Help::Command(command) => copyable(command, "Copy command"),
         Help::Value(value) => copyable(value, "Copy value"),
         Help::Link(address) => view! {

@@ -37,6 +37,8 @@ pub enum AuditAction {
     CredentialChanged,
     CertificateMade,
     CertificateRemoved,
+    IssuerKeyMade,
+    IssuerKeyRemoved,
     RegistrationRemoved,
     ConsentGranted,
     LinksExported,
@@ -78,6 +80,8 @@ impl AuditAction {
             Self::CredentialChanged => "Credential changed",
             Self::CertificateMade => "Certificate made",
             Self::CertificateRemoved => "Certificate removed",
+            Self::IssuerKeyMade => "Key of the federated credential made",
+            Self::IssuerKeyRemoved => "Key of the federated credential removed",
             Self::RegistrationRemoved => "App registration removed",
             Self::ConsentGranted => "Admin consent granted",
             Self::LinksExported => "Links downloaded",
@@ -114,6 +118,8 @@ impl AuditAction {
             | Self::CredentialChanged
             | Self::CertificateMade
             | Self::CertificateRemoved
+            | Self::IssuerKeyMade
+            | Self::IssuerKeyRemoved
             | Self::RegistrationRemoved
             | Self::ConsentGranted
             | Self::InstitutionAdded => AuditGroup::Configuration,

@@ -78,11 +78,18 @@ impl EmailState {
             Self::Unchecked => {
                 Notice::new(Tone::Warning, "Saved, but not checked.", "Microsoft hasn't accepted these values yet.")
             }
-            Self::Works { days_left: Some(days), .. } if *days < 0 => Notice::new(
+            Self::Works { days_left: Some(days), credential: CredentialKind::Secret, .. } if *days < 0 => Notice::new(
                 Tone::Warning,
                 "Microsoft still accepts the Client Secret.",
                 "The date under Secret expires on has passed. Enter the date that Entra shows.",
             ),
+            Self::Works { days_left: Some(days), credential: CredentialKind::Certificate, .. } if *days < 0 => {
+                Notice::new(
+                    Tone::Warning,
+                    "The certificate has expired.",
+                    "Download the next one and upload it in Entra, before Microsoft refuses this one.",
+                )
+            }
             Self::Works { days_left: Some(days), credential: CredentialKind::Certificate, .. }
                 if *days <= EXPIRES_SOON_DAYS =>
             {

@@ -4,14 +4,13 @@ use app::backend::Visitor;
 use app::model::AuditQuery;
 use axum::body::Body;
 use axum::extract::{Form, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::{Extension, extract::rejection::FormRejection};
 use futures::TryStreamExt;
 use std::collections::HashMap;
 
 use super::AppState;
-use super::responses::refused;
+use super::responses::{file, refused};
 
 /// By POST: the download is noted in the log.
 pub(super) async fn csv(
@@ -26,14 +25,9 @@ pub(super) async fn csv(
     };
     match made.await {
         Ok(parts) => {
-            let headers = [
-                (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-                (header::CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
             let backend = state.backend.clone();
             let parts = parts.map_err(move |error| std::io::Error::other(backend.told(error).to_string()));
-            (headers, Body::from_stream(parts)).into_response()
+            file("text/csv; charset=utf-8", "audit.csv", Body::from_stream(parts))
         }
         Err(error) => refused("The log was not downloaded", &state.backend.told(error)),
     }

@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
-use super::responses::refused;
+use super::responses::{file, refused};
 
 pub(super) async fn certificate(
     State(state): State<AppState>,
@@ -22,14 +22,7 @@ pub(super) async fn certificate(
         state.backend.email_config.certificate(&admin, id).await
     };
     match made.await {
-        Ok((name, pem)) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/x-pem-file".to_owned()),
-                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-                (header::CACHE_CONTROL, "no-store".to_owned()),
-            ];
-            (headers, pem).into_response()
-        }
+        Ok((name, pem)) => file("application/x-pem-file", &name, pem),
         Err(error) => refused("The certificate was not downloaded", &state.backend.told(error)),
     }
 }

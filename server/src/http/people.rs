@@ -4,11 +4,10 @@ use app::backend::Visitor;
 use app::error::AppError;
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::AppState;
-use super::responses::refused;
+use super::responses::{file, refused};
 
 /// New links for the people of a list, as a CSV file. By POST: it ends their earlier links.
 pub(super) async fn links(
@@ -22,14 +21,7 @@ pub(super) async fn links(
         state.backend.accounts.invitation_links(&admin, list).await
     };
     match made.await {
-        Ok(text) => {
-            let headers = [
-                (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-                (header::CONTENT_DISPOSITION, "attachment; filename=\"invitation-links.csv\""),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
-            (headers, text).into_response()
-        }
+        Ok(text) => file("text/csv; charset=utf-8", "invitation-links.csv", text),
         Err(error) => refused("No links were made", &state.backend.told(error)),
     }
 }
@@ -46,14 +38,7 @@ pub(super) async fn export(
         state.backend.accounts.export_person(&admin, user).await
     };
     match made.await {
-        Ok(text) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/json"),
-                (header::CONTENT_DISPOSITION, "attachment; filename=\"person.json\""),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
-            (headers, text).into_response()
-        }
+        Ok(text) => file("application/json", "person.json", text),
         Err(error) => refused("Nothing was downloaded", &state.backend.told(error)),
     }
 }

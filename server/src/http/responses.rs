@@ -21,6 +21,18 @@ pub(super) fn refused(title: &str, error: &AppError) -> Response {
     plain(status, title, &escaped(&error.to_string()))
 }
 
+/// A file to save. It is not kept by the browser.
+pub(super) fn file(kind: &'static str, name: &str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 pub(super) fn unavailable() -> Response {
     plain(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -300,6 +300,11 @@ async fn an_issuer_changes_its_key_without_a_gap() {
     }
     assert_eq!(seen.len(), 2, "one change in 100 days");
     assert!(!keys().await.contains(&first), "the first is gone");
+    journey.admin.sign_in(&journey.world, "demo", "admin@demo.example").await;
+    let log = journey.page("/institution/audit").await;
+    for noted in ["Key of the federated credential made", "Key of the federated credential removed"] {
+        assert!(log.contains(noted), "{noted}: {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,6 +324,10 @@ async fn a_certificate_is_followed_by_the_next_in_time() {
     journey.world.services.sweep_hourly().await.unwrap();
     let next = keys().await;
     assert_eq!(next.len(), 2);
+    journey.admin.sign_in(&journey.world, "demo", "admin@demo.example").await;
+    let log = journey.page("/institution/audit").await;
+    let made = log.split("<tbody").nth(1).unwrap().split("</tbody").next().unwrap().matches("Certificate made").count();
+    assert_eq!(made, 1, "the entry of the first is no longer kept: {log}");
     assert_eq!(journey.slot(Slot::Current).await.unwrap().credential_id, used.credential_id, "not uploaded yet");
     // Everyone who must know is told, the named address too.
     journey.world.services.sweep_once().await.unwrap();

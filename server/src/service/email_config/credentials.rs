@@ -7,12 +7,14 @@ use app::model::{
     Tone,
 };
 
-use crate::app_credentials::{AppCredentials, Successor, fingerprint};
+use crate::app_credentials::{AppCredentials, IssuerKeysDue, Successor, fingerprint};
 use crate::identity::Credentials;
 use crate::service::email_config::candidate::is_reachable_issuer;
 use crate::service::{Happened, Services, Who};
 use crate::store::{InstitutionRow, Registration, SigningKey, Slot};
 
+/// Who rolls keys over, for the log.
+const ROLLING: Who<'static> = Who::Program("Entrepost");
 /// Certificates that an institution keeps.
 const MOST_CERTIFICATES: usize = 5;
 
@@ -117,15 +119,48 @@ impl Services {
     }
 
     async fn roll_credentials_of(&self, row: &InstitutionRow) -> Result<()> {
-        self.app_credentials.roll_issuer(row.id).await?;
-        let Some(Successor { registration, keys }) = self.app_credentials.successor(row.id, &row.slug).await? else {
-            return Ok(());
-        };
+        self.roll_issuer_keys(row).await?;
+        let Some(next) = self.app_credentials.successor(row.id, &row.slug).await? else { return Ok(()) };
+        let Successor { registration, keys, is_new } = next;
+        if is_new {
+            let mut tx = self.store.begin().await?;
+            for key in &keys {
+                self.app_credentials.add_certificate(&mut tx, row.id, key).await?;
+                let name = name(key, &row.slug);
+                self.audit(&mut tx, row.id, ROLLING, Happened::new(AuditAction::CertificateMade, &name)).await?;
+            }
+            tx.commit().await?;
+        }
         for key in keys {
             if self.use_next_certificate(row, &registration, &key).await? {
                 break;
             }
         }
+        Ok(())
+    }
+
+    async fn roll_issuer_keys(&self, row: &InstitutionRow) -> Result<()> {
+        let due = self.app_credentials.issuer_keys_due(row.id).await?;
+        if matches!(due, IssuerKeysDue::Nothing) {
+            return Ok(());
+        }
+        let mut tx = self.store.begin().await?;
+        match due {
+            IssuerKeysDue::Nothing => {}
+            IssuerKeysDue::Next(key) => {
+                self.app_credentials.add_issuer_key(&mut tx, row.id, &key).await?;
+                let id = key.id.to_string();
+                self.audit(&mut tx, row.id, ROLLING, Happened::new(AuditAction::IssuerKeyMade, &id)).await?;
+            }
+            IssuerKeysDue::Old(keys) => {
+                for id in keys {
+                    self.store.drop_signing_key(&mut tx, row.id, id).await?;
+                    let id = id.to_string();
+                    self.audit(&mut tx, row.id, ROLLING, Happened::new(AuditAction::IssuerKeyRemoved, &id)).await?;
+                }
+            }
+        }
+        tx.commit().await?;
         Ok(())
     }
 

@@ -77,6 +77,10 @@ pub(crate) async fn check(shared: &Shared, client_id: &str, kind: &str, token: &
         Some(thumbprint) => with_certificate(shared, client_id, token, &header, thumbprint)?,
         None => of_issuer(shared, token, &header).await?,
     };
+    if header.x5t_s256.is_some() && shared.faults().certificate_expired {
+        let text = "Client assertion contains an invalid signature. [Reason - The key used is expired.]";
+        return Err(refused(700_027, text));
+    }
     if claims.jti.is_none() {
         return Err(malformed());
     }

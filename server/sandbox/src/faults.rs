@@ -115,6 +115,8 @@ pub struct Faults {
     pub token_dropped: bool,
     /// A page of something on the way answers in place of the token endpoint.
     pub token_page: bool,
+    /// The uploaded certificates have expired (AADSTS700027).
+    pub certificate_expired: bool,
     /// Grants come without a refresh token.
     pub no_refresh_token: bool,
     /// The id_token is for another app.

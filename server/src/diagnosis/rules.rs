@@ -94,11 +94,12 @@ const OAUTH: &[(&str, &str)] = &[
     ("server_error", "authority_unavailable"),
 ];
 
-/// Part of the description → cause, for policies of a tenant
-/// (<https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy>).
+/// Part of the description → cause: policies of a tenant
+/// (<https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy>), and the reason within AADSTS700027.
 const OAUTH_TEXTS: &[(&str, &str)] = &[
     ("CredentialTypeNotAllowedAsPerAppPolicy", "credential_forbidden"),
     ("CredentialInvalidLifetimeAsPerAppPolicy", "credential_forbidden"),
+    ("The key used is expired", "certificate_expired"),
 ];
 
 pub fn oauth_cause(error: &OAuthError) -> &'static str {

@@ -87,7 +87,7 @@ pub(super) static CAUSES: &[Cause] = &[
                 "Microsoft Defender portal › Email & collaboration › Policies › Email authentication settings › DKIM: switch it on for the domain, and publish the two records it shows.",
             ),
             say(
-                "In the domain's DNS, publish an SPF record that includes spf.protection.outlook.com, and a DMARC record.",
+                "Institution › Mail health in Entrepost shows under Sender's domains which record is missing or wrong, and the value to publish in the domain's DNS.",
             ),
         ],
     ),

@@ -141,7 +141,7 @@ async function shows(page: Page, demo: Demo, cause: string): Promise<void> {
   const read = await sheet.evaluate((sheet) => {
     const words = (element: Element | null) => element?.textContent?.trim() ?? "";
     const steps = [...sheet.querySelectorAll("ol.steps > li")];
-    return { who: words(sheet.querySelector("h2")), steps: steps.map((step) => [step.querySelector("p"), step.querySelector("code, a")].map(words).filter(Boolean).join(" ")) };
+    return { who: words(sheet.querySelector("h2") ?? sheet.querySelector("summary")), steps: steps.map((step) => [step.querySelector("p"), step.querySelector("code, a")].map(words).filter(Boolean).join(" ")) };
   });
   const { client_id, tenant_id } = await demo.registration();
   const names: [string, string][] = [[demo.url, "{url}"], [encodeURIComponent(demo.url), "{url}"], [demo.portal, "{portal}"], [client_id, "{client}"], [tenant_id, "{tenant}"]];

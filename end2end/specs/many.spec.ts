@@ -56,10 +56,17 @@ test("three hundred people from a CSV, forty blocked by one cause, freed by one 
     await expect(row).toContainText(`${CONNECTED} mailboxes`, { timeout: 1_000 });
   }).toPass({ timeout: 120_000 });
   await row.locator("summary").first().click();
+  // The domains of new mailboxes are looked up without being asked for.
+  const domain = page.locator('[data-domain="demo.example"]');
+  await expect(domain.locator('[data-record="SPF"]')).toHaveAttribute("data-verdict", "good");
+  await expect(domain.locator('[data-record="DMARC"]')).toContainText("v=DMARC1; p=none");
   await everyLook(page, "mail-health-forty");
   const command = await row.locator("code").filter({ hasText: "ForEach-Object" }).first().innerText();
   for (const address of first) expect(command).toContain(`'${address}'`);
   expect(await demo.powershell(command)).toBe(CONNECTED);
+  await page.getByRole("button", { name: "Look up again" }).click();
+  await expect(page.getByText("domain was looked up.")).toBeVisible();
+  await row.locator("summary").first().click();
   await row.getByRole("button", { name: "Test these again" }).click();
   await expect(page.getByText(`${CONNECTED} mailboxes are tested again.`)).toBeVisible();
   await expect(async () => {

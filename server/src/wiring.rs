@@ -122,6 +122,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
     Ok(Arc::new(Services {
         passwords: crate::service::Passwords::new(clock.clone()),
         streams: Arc::default(),
+        new_mailbox: tokio::sync::Notify::new(),
         queued_counts: crate::service::quotas::QueuedCounts::default(),
         seen_from: std::sync::Mutex::default(),
         config,

@@ -139,9 +139,7 @@ pub fn PlainDiagnosis(diagnosis: Diagnosis) -> impl IntoView {
     };
     view! {
         <details class="diagnosis" data-cause=cause>
-            <summary>
-                <h2>{heading}</h2>
-            </summary>
+            <summary>{heading}</summary>
             {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
             {(!steps.is_empty()).then(|| step_list(steps, false))}
         </details>

@@ -208,6 +208,8 @@ impl Fault {
             let body = message.replace('\n', "\r\n");
             format!("mailto:?subject={}&body={}", escaped(&format!("Email of {mailbox} in Entrepost")), escaped(&body))
         });
+        // An administrator's own mailbox is theirs to fix, like anyone's.
+        let is_own = cause.fixed_by == FixedBy::You && !reader.colleague && !reader.address.is_empty();
         // "Ask your administrator" would not help an administrator.
         let fixed_by = match cause.fixed_by {
             FixedBy::Administrator if reader.administrator => FixedBy::You,
@@ -219,7 +221,7 @@ impl Fault {
         Diagnosis {
             cause: cause.name.to_owned(),
             title: fill(cause.title),
-            summary: fill(if reader.administrator { cause.administrator_summary } else { cause.summary }),
+            summary: fill(if reader.administrator && !is_own { cause.administrator_summary } else { cause.summary }),
             fixed_by,
             steps,
             remedy: cause.remedy,
@@ -233,6 +235,8 @@ impl Fault {
 
     /// For an administrator, about all mailboxes that this cause stops: each command is for exactly these.
     pub fn explain_for_all(&self, reader: &Reader, addresses: &[String]) -> Diagnosis {
+        // Whose mailboxes they are isn't asked: each is its owner's.
+        let reader = &Reader { colleague: true, ..reader.clone() };
         if let [one] = addresses {
             return self.explain(&Reader { address: one.clone(), ..reader.clone() });
         }

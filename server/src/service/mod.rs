@@ -80,6 +80,8 @@ pub struct Services {
     /// Failed sign-ins by network, and at accounts that do not exist.
     pub guesses: WindowCounters,
     pub streams: Arc<quotas::Streams>,
+    /// Notified when a mailbox is connected: its domain may be new.
+    pub new_mailbox: tokio::sync::Notify,
     pub queued_counts: quotas::QueuedCounts,
     /// This server's address, as a mail server last saw it.
     pub seen_from: std::sync::Mutex<Option<std::net::IpAddr>>,

@@ -207,7 +207,7 @@ async fn a_new_condition_needs_the_person_and_administrators_see_it() {
         admin.sign_in(&world, "demo", "admin@demo.example").await;
         let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
         assert!(
-            home.contains("Email works for 0 of ") && home.contains("data-cause=\"interaction_required\""),
+            home.contains("Email works for 0 of ") && home.contains("data-cause=\"mfa\""),
             "{home}"
         );
         let person = Browser::new(&world);

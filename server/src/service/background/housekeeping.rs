@@ -33,24 +33,13 @@ pub async fn run_background(services: Arc<Services>) {
     if let Err(error) = services.begin_logs().await {
         tracing::error!("cannot begin the audit logs of institutions: {error}");
     }
+    services.tasks.spawn(look_up_domains(Arc::clone(&services)));
     let (mut swept, mut swept_hourly): (Option<tokio::time::Instant>, Option<tokio::time::Instant>) = (None, None);
     loop {
         if swept_hourly.is_none_or(|at| at.elapsed() >= HOUR) {
             if let Err(error) = services.sweep_hourly().await {
                 tracing::error!("hourly housekeeping failed: {error}");
             }
-            let looking = Arc::clone(&services);
-            // DNS may be slow, and nothing waits for it.
-            services.tasks.spawn(async move {
-                tokio::select! {
-                    done = looking.look_up_domains() => {
-                        if let Err(error) = done {
-                            tracing::error!("cannot look up the domains of senders: {error}");
-                        }
-                    }
-                    () = looking.stop.cancelled() => {}
-                }
-            });
             swept_hourly = Some(tokio::time::Instant::now());
         }
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {
@@ -64,6 +53,25 @@ pub async fn run_background(services: Arc<Services>) {
         }
         tokio::select! {
             () = tokio::time::sleep(polling::ROUND) => {}
+            () = services.stop.cancelled() => return,
+        }
+    }
+}
+
+/// DNS may be slow, and nothing waits for it. A new mailbox may bring a new domain.
+async fn look_up_domains(services: Arc<Services>) {
+    loop {
+        tokio::select! {
+            done = services.look_up_domains() => {
+                if let Err(error) = done {
+                    tracing::error!("cannot look up the domains of senders: {error}");
+                }
+            }
+            () = services.stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(HOUR) => {}
+            () = services.new_mailbox.notified() => {}
             () = services.stop.cancelled() => return,
         }
     }

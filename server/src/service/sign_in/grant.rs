@@ -185,6 +185,7 @@ impl Services {
         self.audit(&mut tx, institution, Who::Person(user), happened).await?;
         tx.commit().await?;
         self.tokens.forget(id);
+        self.new_mailbox.notify_one();
         Ok(Some(id))
     }
 

@@ -206,10 +206,7 @@ async fn a_new_condition_needs_the_person_and_administrators_see_it() {
         let admin = Browser::new(&world);
         admin.sign_in(&world, "demo", "admin@demo.example").await;
         let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
-        assert!(
-            home.contains("Email works for 0 of ") && home.contains("data-cause=\"mfa\""),
-            "{home}"
-        );
+        assert!(home.contains("Email works for 0 of ") && home.contains("data-cause=\"mfa\""), "{home}");
         let person = Browser::new(&world);
         person.sign_in(&world, "demo", "user@demo.example").await;
         let account = person.get(&world.url("demo", "/account/email")).await.text().await.unwrap();

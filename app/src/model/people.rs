@@ -194,6 +194,8 @@ pub struct InvitationList {
     pub rows: Vec<ListedPerson>,
     /// Who the emails come from; `None`: none can be sent.
     pub from: Option<String>,
+    /// Everyone signs in with Microsoft, so what is downloaded holds no links.
+    pub without_links: bool,
     pub messages_per_minute: i64,
     /// Emails of this list that wait, arrived, failed.
     pub waiting: i64,

@@ -160,13 +160,16 @@ fn progress(list: &InvitationList) -> AnyView {
     };
     let all = done + left;
     // Only when the page does not load itself again any more: that would fold it.
+    let text = if list.without_links {
+        "Everyone signs in with Microsoft here: the file names the sign-in page, which opens the account of everyone on this list for 72 hours. It ends their earlier links."
+    } else {
+        "Makes a new link for everyone on this list without a password, and ends their earlier links. Anyone with a link can set the password: keep the file safe, and delete it afterwards."
+    };
     let links = (left == 0).then(|| {
         view! {
             <details>
                 <summary>"Links to hand out"</summary>
-                <p>
-                    "Makes a new link for everyone on this list without a password, and ends their earlier links. Anyone with a link can set the password: keep the file safe, and delete it afterwards."
-                </p>
+                <p>{text}</p>
                 <form method="post" action=format!("{INVITE_PATH}/{}/links", list.id)>
                     <button class="button">"Download links (CSV)"</button>
                 </form>

@@ -34,7 +34,7 @@ pub enum IdTokenError {
 pub struct Identity {
     /// The sign-in name: `user=` of SMTP and IMAP.
     pub sign_in_name: String,
-    /// Every name by which the token knows the person: `preferred_username`, `upn`, `email`.
+    /// The names that the tenant's administrators give: `preferred_username`, `upn`.
     pub names: Vec<String>,
     /// The `email` claim. Some tenants let people set it to anything: it is proven by a message before it counts.
     pub email: Option<String>,

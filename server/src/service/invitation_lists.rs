@@ -5,8 +5,8 @@ use std::sync::Arc;
 use app::backend::{Administrator, Institution, Result};
 use app::error::AppError;
 use app::model::{
-    AuditAction, EmailAddress, InvitationList, InvitationListId, ListedState, MOST_LISTED, Notice, Role, Tone, people,
-    read_people,
+    AuditAction, EmailAddress, InvitationList, InvitationListId, LOGIN_PATH, ListedState, MOST_LISTED, Notice, Role,
+    Tone, people, read_people,
 };
 
 use super::invitations::{AddPerson, AddPersonError, invitation_link};
@@ -69,6 +69,7 @@ impl Services {
             counts: self.store.count_listed(id).await?,
             rows,
             from: self.announcer(admin).await?.map(|(_, from)| from),
+            without_links: self.passwords_are_off(list.institution).await?,
             messages_per_minute: self.config.limits.throttle.messages_per_minute,
             waiting,
             sent,
@@ -204,19 +205,26 @@ impl Services {
         Ok(true)
     }
 
-    /// New links for those of a list who have no password, as CSV (RFC 4180): earlier links of theirs end.
+    /// New links for those of a list who have no password, as CSV (RFC 4180): earlier links of theirs end. Where everyone signs in
+    /// with Microsoft, it holds the address of the sign-in page instead, and no secret.
     pub(super) async fn list_links(&self, admin: &Administrator, id: InvitationListId) -> Result<String> {
         let list = self.own_list(admin, id).await?;
         let people = self.store.listed_without_password(id).await?;
         self.check_invitations(admin, i64::try_from(people.len()).unwrap_or(i64::MAX)).await?;
-        let mut text = String::from("name,email,link\r\n");
+        let without_links = self.passwords_are_off(list.institution).await?;
+        let mut text = String::from(if without_links { "name,email,sign_in\r\n" } else { "name,email,link\r\n" });
         // In parts: SQLite has one writer.
         for part in people.chunks(LINKS_AT_ONCE) {
             let mut tx = self.store.begin().await?;
             self.still_administrator(&mut tx, admin).await?;
             for (user, name, address) in part {
                 let token = self.put_invitation(&mut tx, list.institution, *user).await?;
-                let link = invitation_link(&admin.institution().public_url, &token);
+                let public_url = &admin.institution().public_url;
+                let link = if without_links {
+                    format!("{public_url}{LOGIN_PATH}")
+                } else {
+                    invitation_link(public_url, &token)
+                };
                 text += &csv::line(&[name, address, &link]);
             }
             let happened = Happened::new(AuditAction::LinksExported, "")

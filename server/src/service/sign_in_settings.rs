@@ -120,6 +120,21 @@ impl Services {
         Ok(Notice::new(Tone::Success, "Saved.", "It applies to the next sign-in of each person."))
     }
 
+    /// Who is invited under the sign-in name of an account of the tenant, where everyone signs in with Microsoft. There the list of
+    /// links holds no secrets, only the address of the sign-in page.
+    pub(super) async fn invited_by_name(
+        &self,
+        institution: InstitutionId,
+        identity: &Identity,
+    ) -> Result<Option<User>> {
+        let Some(name) = identity.names.first().filter(|_| !identity.is_guest) else { return Ok(None) };
+        if !self.passwords_are_off(institution).await? {
+            return Ok(None);
+        }
+        let user = self.store.user_by_address(institution, name).await?;
+        Ok(user.filter(|user| !user.has_joined() && user.disabled_at.is_none()))
+    }
+
     /// An account for a person of the tenant whom no one invited, if the institution lets such people in. The sign-in name becomes the
     /// address: the tenant's administrators give it. `None`: they are told whom to ask.
     pub(super) async fn newcomer(

@@ -261,6 +261,23 @@ impl Store {
         Ok(rows == 1)
     }
 
+    /// Uses up the open invitation of a person who never came in. `false`: there is none.
+    pub async fn use_open_invitation(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        user_id: UserId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let rows = changed!(&mut **tx,
+            "DELETE FROM invitations WHERE institution_id = $1 AND user_id = $2 AND expires_at > $3
+             AND EXISTS (SELECT 1 FROM users u WHERE u.institution_id = $1 AND u.id = $2 AND u.password_hash IS NULL
+              AND u.microsoft_subject IS NULL AND u.disabled_at IS NULL)";
+            institution, user_id, now
+        )?;
+        Ok(rows == 1)
+    }
+
     pub async fn invitation(&self, institution: InstitutionId, token_sha256: &str) -> Result<Option<Invitation>> {
         fetch_optional!(&self.reads,
             select::<Invitation>("FROM users JOIN invitations i ON i.user_id = users.id

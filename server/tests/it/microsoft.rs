@@ -534,6 +534,90 @@ async fn passwords_are_for_two_known_administrators_and_never_without_another_cr
     registrar.sign_in(&world, "demo", "registrar@demo.example").await;
 }
 
+/// The institution has a certificate, and passwords are off.
+async fn without_passwords(world: &World) {
+    let admin = Browser::new(world);
+    admin.sign_in(world, "demo", "admin@demo.example").await;
+    admin.post(&world.url("demo", "/api/make_certificate"), &[]).await;
+    let store = &world.services.store;
+    let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let keys = world.services.app_credentials.certificates(institution).await.unwrap();
+    world.sandbox.world().app.certificates.push(keys[0].public_part.clone());
+    let (client, tenant) = {
+        let world = world.sandbox.world();
+        (world.app.client_id.to_string(), world.tenant_id.to_string())
+    };
+    let fields = [
+        ("provider", "exchange_online"),
+        ("client_id", client.as_str()),
+        ("tenant_id", tenant.as_str()),
+        ("credential", "certificate"),
+        ("custom_from", "no"),
+    ];
+    admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
+    let settings = app::model::SignInSettings {
+        passwords: app::model::PasswordRule::Administrators,
+        ..app::model::SignInSettings::default()
+    };
+    let mut tx = store.begin().await.unwrap();
+    store.put_sign_in_settings(&mut tx, institution, &settings, world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_everyone_signs_in_with_microsoft_the_list_holds_no_secrets() {
+    for database in Database::both().await {
+        let clock = server::clock::Clock::manual(server::clock::Clock::system().now());
+        let world = World::start_with(&database, clock.clone(), &[]).await;
+        world.newcomer("registrar@demo.example").await;
+        let accounts = ["new@demo.example", "late@demo.example", "guest@demo.example", "stranger@demo.example"];
+        for account in accounts {
+            world.sandbox.world().add_account(account, account);
+        }
+        let admin = Browser::new(&world);
+        admin.sign_in(&world, "demo", "admin@demo.example").await;
+        let list = "new@demo.example\nlate@demo.example\nguest@demo.example";
+        let fields = [("people", list), ("role", "user")];
+        let none = [("people.csv", "text/csv", &b""[..])];
+        let answer = admin.post_parts(&world.url("demo", "/api/list_invitations"), &fields, &none).await;
+        let path = answer.headers()["location"].to_str().unwrap().to_owned();
+        let id = path.rsplit('/').next().unwrap().to_owned();
+        admin.post(&world.url("demo", "/api/confirm_invitations"), &[("list", &id)]).await;
+        world.services.sweep_once().await.unwrap();
+        world.until(async || said(&admin, &world, &path).await.contains("3 people invited")).await;
+        let tries = async |name: &str| {
+            let browser = Browser::new(&world);
+            sign_in(&browser, &world, name, &[]).await;
+            is_signed_in(&browser, &world).await
+        };
+        assert!(!tries("new@demo.example").await, "where passwords are on, the link is needed");
+        without_passwords(&world).await;
+        let file = admin.post(&world.url("demo", &format!("{path}/links")), &[]).await.text().await.unwrap();
+        let sign_in_page = format!("\"new@demo.example\",\"{}\"", world.url("demo", "/login"));
+        assert!(file.contains(&sign_in_page) && !file.contains("/invitation/"), "{file}");
+        assert!(said(&admin, &world, &path).await.contains("the file names the sign-in page"));
+        assert!(!tries("stranger@demo.example").await, "no one invited them");
+        // A guest may have any name.
+        world.sandbox.world().claims.insert("acct".into(), "1".into());
+        assert!(!tries("guest@demo.example").await);
+        world.sandbox.world().claims.clear();
+        // The claims that people may set themselves open nothing.
+        world.sandbox.world().claims.insert("email".into(), "new@demo.example".into());
+        assert!(!tries("stranger@demo.example").await, "the email claim");
+        world.sandbox.world().claims.clear();
+        assert!(tries("new@demo.example").await, "the sign-in name was invited");
+        // Another account that gets the same name later is another account.
+        let oid = world.clock.uuid().to_string();
+        world.sandbox.world().claims.insert("oid".into(), oid);
+        assert!(!tries("new@demo.example").await, "the invitation was used");
+        world.sandbox.world().claims.clear();
+        clock.advance_ms(73 * 60 * 60 * 1000);
+        world.sandbox.world().clock_ahead = 73 * 60 * 60;
+        assert!(!tries("late@demo.example").await, "the invitation has expired");
+        world.services.store.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_removes_a_microsoft_account() {
     let database = Database::sqlite();

@@ -1,7 +1,8 @@
 //! Sign in with Microsoft: one sign-in opens a session, and connects the mailbox where none works yet.
 //!
 //! Accounts are matched by `oid` and `tid`, never by address: an address can be given to another person, and claims of addresses can
-//! be set by people. The first link needs an open invitation, or a mailbox that its owner connected while signed in.
+//! be set by people. The first link needs the link of an invitation, or a mailbox that its owner connected while signed in. Where
+//! everyone signs in with Microsoft, an open invitation to the sign-in name is enough: the tenant's administrators give that name.
 //! What waits for Microsoft's answer is sealed in a cookie: requests of strangers make no rows.
 
 use std::sync::Arc;
@@ -55,6 +56,15 @@ pub(super) fn subject_of(identity: &Identity, registration: &Registration) -> Op
     let (oid, tenant) = identity.subject.rsplit_once('@')?;
     let (oid, tenant): (Uuid, Uuid) = (oid.parse().ok()?, tenant.parse().ok()?);
     (tenant == registration.tenant_id.0).then(|| format!("{oid}@{tenant}"))
+}
+
+/// What lets a Microsoft account be linked that isn't yet.
+#[derive(Clone, Copy)]
+enum FirstLink<'a> {
+    /// The token of an invitation link.
+    Token(&'a str),
+    /// An invitation to the account's sign-in name.
+    SignInName,
 }
 
 /// Why nobody was signed in: a notice, and its page.
@@ -215,11 +225,17 @@ impl Services {
                     &text,
                 ));
             }
-            (Some(user), invited) => (user, invited.map(|(_, token)| token)),
-            (None, Some((invited, token))) => (invited, Some(token)),
+            (Some(user), invited) => (user, invited.map(|(_, token)| FirstLink::Token(token))),
+            (None, Some((invited, token))) => (invited, Some(FirstLink::Token(token))),
             (None, None) => {
-                let joined = self.newcomer(institution, &signed_in.identity, &subject).await.map_err(broken)?;
-                if let Some(user) = joined {
+                let invited = self.invited_by_name(institution, &signed_in.identity).await.map_err(broken)?;
+                let joined = match &invited {
+                    Some(_) => None,
+                    None => self.newcomer(institution, &signed_in.identity, &subject).await.map_err(broken)?,
+                };
+                if let Some(user) = invited {
+                    (user, Some(FirstLink::SignInName))
+                } else if let Some(user) = joined {
                     (user, None)
                 } else {
                     let text = format!(
@@ -257,7 +273,7 @@ impl Services {
         &self,
         visitor: &Visitor,
         user: User,
-        invitation: Option<&str>,
+        invitation: Option<FirstLink<'_>>,
         subject: &str,
     ) -> Result<(User, Vec<Cookie>, String)> {
         let institution = visitor.institution.id;
@@ -267,9 +283,15 @@ impl Services {
         }
         let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await?.is_some();
         let mut tx = self.store.begin().await?;
-        if let Some(token) = invitation {
-            // Of two requests with one link, only one succeeds.
-            if !self.store.use_invitation(&mut tx, institution, &sha256(token)).await? {
+        if let Some(first) = invitation {
+            // Of two requests with one invitation, only one succeeds.
+            let is_open = match first {
+                FirstLink::Token(token) => self.store.use_invitation(&mut tx, institution, &sha256(token)).await?,
+                FirstLink::SignInName => {
+                    self.store.use_open_invitation(&mut tx, institution, user.id, self.clock.now()).await?
+                }
+            };
+            if !is_open {
                 return Err(AppError::NotFound.into());
             }
             if !self.store.link_microsoft(&mut tx, institution, user.id, subject).await? {

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Queries of each name.
 const TRIES: usize = 2;
-/// Records of a name that are read, and characters of each.
+/// Records of one kind that are kept, and characters of each.
 const MOST_RECORDS: usize = 20;
-const MOST_CHARACTERS: usize = 1_000;
+const MOST_CHARACTERS: usize = 4_000;
 /// RFC 7208, 4.6.4: terms of an SPF record that need look-ups, nested ones included.
 pub const MOST_LOOKUPS: usize = 10;
 /// RFC 1034, 3.1: labels that a domain has at most.
@@ -38,8 +38,10 @@ pub enum Found<T> {
 pub struct SpfTree {
     /// Terms that need look-ups; counting ends above [`MOST_LOOKUPS`].
     pub lookups: usize,
-    /// Domains that are included, directly or not.
+    /// Domains whose senders pass, directly or not.
     pub includes: Vec<String>,
+    /// An include depends on each message (macros).
+    pub is_unclear: bool,
     /// Included domains without a record: receivers answer with an error.
     pub broken: Vec<String>,
     /// A look-up that failed.
@@ -58,6 +60,18 @@ pub struct Published {
     pub selectors: [Found<Vec<String>>; 2],
     /// The domain whose DMARC policy holds, and its records.
     pub dmarc: Found<(String, Vec<String>)>,
+}
+
+impl Published {
+    /// Whether a look-up failed.
+    pub fn failed(&self) -> bool {
+        let selectors = self.selectors.iter().any(|selector| matches!(selector, Found::Failed(_)));
+        selectors
+            || self.spf_tree.failed.is_some()
+            || matches!(self.mx, Found::Failed(_))
+            || matches!(self.spf, Found::Failed(_))
+            || matches!(self.dmarc, Found::Failed(_))
+    }
 }
 
 pub struct Dns(TokioResolver);
@@ -94,7 +108,7 @@ impl Dns {
         match self.0.lookup(full, kind).await {
             Ok(found) => {
                 let data = found.answers().iter().map(|record| record.data.clone());
-                let data: Vec<RData> = data.filter(|data| data.record_type() == kind).take(MOST_RECORDS).collect();
+                let data: Vec<RData> = data.filter(|data| data.record_type() == kind).collect();
                 if data.is_empty() { Found::Nothing } else { Found::Records(data) }
             }
             Err(error) if error.is_no_records_found() => Found::Nothing,
@@ -102,31 +116,21 @@ impl Dns {
         }
     }
 
-    async fn texts(&self, name: &str) -> Found<Vec<String>> {
-        match self.records(name, RecordType::TXT).await {
-            Found::Records(all) => Found::Records(
-                all.iter()
-                    .filter_map(|data| match data {
-                        // RFC 7208, 3.3: strings of one record are joined without a blank.
-                        RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
-                        _ => None,
-                    })
-                    .map(|text| text.chars().take(MOST_CHARACTERS).collect())
-                    .collect(),
-            ),
-            Found::Nothing => Found::Nothing,
-            Found::Failed(why) => Found::Failed(why),
-        }
-    }
-
     /// Texts of a name that are records of one kind.
     async fn texts_of(&self, name: &str, is: impl Fn(&str) -> bool) -> Found<Vec<String>> {
-        match self.texts(name).await {
+        match self.records(name, RecordType::TXT).await {
             Found::Records(all) => {
-                let all: Vec<String> = all.into_iter().filter(|text| is(text)).collect();
-                if all.is_empty() { Found::Nothing } else { Found::Records(all) }
+                let texts = all.iter().filter_map(|data| match data {
+                    // RFC 7208, 3.3: strings of one record are joined without a blank.
+                    RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+                    _ => None,
+                });
+                let texts = texts.filter(|text| is(text)).take(MOST_RECORDS);
+                let texts: Vec<String> = texts.map(|text| text.chars().take(MOST_CHARACTERS).collect()).collect();
+                if texts.is_empty() { Found::Nothing } else { Found::Records(texts) }
             }
-            other => other,
+            Found::Nothing => Found::Nothing,
+            Found::Failed(why) => Found::Failed(why),
         }
     }
 
@@ -141,6 +145,7 @@ impl Dns {
                     })
                     .collect();
                 hosts.sort();
+                hosts.truncate(MOST_RECORDS);
                 Found::Records(hosts.into_iter().map(|(_, host)| host).collect())
             }
             Found::Nothing => Found::Nothing,
@@ -158,8 +163,10 @@ impl Dns {
                 if tree.lookups > MOST_LOOKUPS {
                     return tree;
                 }
+                tree.is_unclear |= term.name == "include" && term.value.contains('%');
                 let Some(domain) = term.nested() else { continue };
-                if !tree.includes.contains(&domain) {
+                // RFC 7208, 5.2: what another qualifier includes doesn't pass.
+                if term.qualifier == '+' && !tree.includes.contains(&domain) {
                     tree.includes.push(domain.clone());
                 }
                 match self.texts_of(&domain, is_spf).await {
@@ -260,7 +267,8 @@ impl SpfTerm {
     }
 }
 
-/// The terms after the version (RFC 7208, 4.6.1).
+/// The terms after the version that count (RFC 7208, 4.6.1): those up to `all`, and a redirect only where there is no `all`
+/// (5.1, 6.1).
 pub fn spf_terms(record: &str) -> Vec<SpfTerm> {
     let term = |text: &str| {
         let qualifier = text.chars().next().filter(|sign| "+-~?".contains(*sign));
@@ -268,7 +276,12 @@ pub fn spf_terms(record: &str) -> Vec<SpfTerm> {
         let (name, value) = rest.find([':', '=', '/']).map_or((rest, ""), |at| (&rest[..at], &rest[at + 1..]));
         SpfTerm { qualifier: qualifier.unwrap_or('+'), name: name.to_lowercase(), value: value.to_owned() }
     };
-    record.split_ascii_whitespace().skip(1).map(term).collect()
+    let mut terms: Vec<SpfTerm> = record.split_ascii_whitespace().skip(1).map(term).collect();
+    if let Some(at) = terms.iter().position(|term| term.name == "all") {
+        terms.truncate(at + 1);
+        terms.retain(|term| term.name != "redirect");
+    }
+    terms
 }
 
 #[cfg(test)]
@@ -277,8 +290,7 @@ mod tests {
 
     #[test]
     fn terms_are_read_as_rfc_7208_writes_them() {
-        let all =
-            spf_terms("v=spf1 a mx/24 a:host.example/28 ?include:One.example. exists:%{i}.x ~ALL redirect=r.example");
+        let all = spf_terms("v=spf1 a mx/24 a:host.example/28 ?include:One.example. exists:%{i}.x redirect=r.example");
         let names: Vec<(char, &str, &str)> =
             all.iter().map(|term| (term.qualifier, term.name.as_str(), term.value.as_str())).collect();
         assert_eq!(
@@ -289,10 +301,12 @@ mod tests {
                 ('+', "a", "host.example/28"),
                 ('?', "include", "One.example."),
                 ('+', "exists", "%{i}.x"),
-                ('~', "all", ""),
                 ('+', "redirect", "r.example"),
             ]
         );
+        let ended = spf_terms("v=spf1 redirect=r.example mx ~ALL include:late.example");
+        let names: Vec<&str> = ended.iter().map(|term| term.name.as_str()).collect();
+        assert_eq!((names, ended[1].qualifier), (vec!["mx", "all"], '~'));
         assert_eq!(all[3].nested().as_deref(), Some("one.example"));
         assert_eq!(all.iter().filter(|term| term.needs_lookup()).count(), 6);
     }

@@ -1,12 +1,13 @@
 use async_trait::async_trait;
 
 use super::{Administrator, Result};
-use crate::model::{HealthOverview, MailHealth, Notice};
+use crate::model::{EmailState, HealthOverview, MailHealth, Notice};
 
 /// How email of an institution does.
 #[async_trait]
 pub trait Health: Send + Sync {
-    async fn overview(&self, admin: &Administrator) -> Result<HealthOverview>;
+    /// What is known of everyone's mailboxes, while email of the institution is in a state.
+    async fn overview(&self, admin: &Administrator, state: &EmailState) -> Result<HealthOverview>;
     async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth>;
     /// Looks up the DNS records of the sender's domains.
     async fn look_up_domains(&self, admin: &Administrator) -> Result<Notice>;

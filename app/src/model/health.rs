@@ -83,10 +83,15 @@ pub struct HealthOverview {
     pub people: i64,
     pub works: i64,
     pub causes: Vec<CauseRow>,
+    /// Email is stopped for everyone, whatever is known of each mailbox.
+    pub is_stopped: bool,
 }
 
 impl HealthOverview {
     pub fn sentence(&self) -> String {
+        if self.is_stopped {
+            return "Email is stopped for everyone.".to_owned();
+        }
         match (self.works, self.people) {
             (_, 0) => "No one has an account yet.".to_owned(),
             (1, 1) => "Email works for the only person.".to_owned(),

@@ -20,7 +20,10 @@ pub fn Home() -> impl IntoView {
         let admin = user.role() == Role::Administrator;
         // An administrator's home is the health of everyone's mail.
         let health = match user.administrator() {
-            Ok(admin) => Some(page.backend.health.overview(&admin).await?),
+            Ok(admin) => {
+                let state = home.state.clone().unwrap_or(EmailState::NotSetUp);
+                Some(page.backend.health.overview(&admin, &state).await?)
+            }
             Err(_) => None,
         };
         let is_set_up = home.state != Some(EmailState::NotSetUp);

@@ -66,7 +66,10 @@ pub fn MailHealth() -> impl IntoView {
 
 /// One row for each cause.
 pub fn causes(overview: HealthOverview) -> AnyView {
-    let HealthOverview { people, works, causes } = overview;
+    let HealthOverview { people, works, causes, is_stopped } = overview;
+    if causes.is_empty() && is_stopped {
+        return ().into_any();
+    }
     if causes.is_empty() {
         let rest = (people > works).then(|| {
             view! {
@@ -132,6 +135,7 @@ fn facts(health: &Model) -> AnyView {
     };
     let consent = match health.state.stopped() {
         Some(stopped) if stopped.why.cause == "consent_missing" => "missing",
+        Some(_) => "not proven while email is stopped",
         _ if health.overview.works > 0 => "granted: a connected mailbox proves it",
         _ => "not proven: no mailbox is connected",
     };

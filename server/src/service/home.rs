@@ -2,8 +2,8 @@
 
 use app::backend::{Home, HomeNotice, Result, SignedIn};
 use app::model::{
-    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, InstitutionId, MailboxState, Notice, Provider, Tone,
-    USERS_PATH,
+    ACCOUNT_PATH, CredentialKind, EMAIL_CONFIG_PATH, EmailState, INBOX_PATH, InstitutionId, MailboxState, Notice,
+    Provider, Tone, USERS_PATH,
 };
 
 use super::Services;
@@ -27,7 +27,9 @@ impl Services {
             let action = match &found {
                 EmailState::NotSetUp => "Set up email",
                 EmailState::Unchecked => "Check again",
-                EmailState::Works { .. } => "Renew the secret",
+                EmailState::Works { days_left: Some(days), .. } if *days < 0 => "Enter the date",
+                EmailState::Works { credential: CredentialKind::Secret, .. } => "Renew the secret",
+                EmailState::Works { .. } => "Open the configuration",
                 EmailState::Stopped(_) => "Fix it",
             };
             if tone != Tone::Success {

@@ -2,7 +2,7 @@
 
 use app::backend::{Administrator, Health, Result};
 use app::model::{
-    CauseRow, HealthOverview, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, Notice, PersonState,
+    CauseRow, EmailState, HealthOverview, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, Notice, PersonState,
     QueueHealth, Timestamp, Tone,
 };
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ const MOST_CAUSES: i64 = 50;
 
 #[async_trait]
 impl Health for Handle {
-    async fn overview(&self, admin: &Administrator) -> Result<HealthOverview> {
+    async fn overview(&self, admin: &Administrator, state: &EmailState) -> Result<HealthOverview> {
         let institution = admin.institution().id;
         let states = self.store.count_people(institution).await?;
         let of = |wanted: PersonState| states.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count);
@@ -32,7 +32,9 @@ impl Health for Handle {
             let Some((fault, addresses)) = stopped.remove(&cause) else { continue };
             causes.push(CauseRow { count, since, diagnosis: fault.explain_for_all(&reader, &addresses) });
         }
-        Ok(HealthOverview { people: people - of(PersonState::Disabled), works: of(PersonState::Connected), causes })
+        let is_stopped = matches!(state, EmailState::Stopped(_));
+        let works = if is_stopped { 0 } else { of(PersonState::Connected) };
+        Ok(HealthOverview { people: people - of(PersonState::Disabled), works, causes, is_stopped })
     }
 
     async fn mail_health(&self, admin: &Administrator) -> Result<MailHealth> {
@@ -56,9 +58,10 @@ impl Health for Handle {
         let cloud = self.config.clouds.find(include).unwrap_or_else(|| self.config.clouds.own());
         let include = cloud.hosts.spf.clone();
         let (waiting, oldest) = self.store.waiting(institution).await?;
+        let state = self.email_state(admin).await?;
         Ok(MailHealth {
-            state: self.email_state(admin).await?,
-            overview: self.overview(admin).await?,
+            overview: self.overview(admin, &state).await?,
+            state,
             credential: registration.as_ref().map(|registration| registration.credential),
             secret_expires_on: registration.and_then(|registration| registration.secret_expires_on),
             sender: self.outbox.sender(institution, &admin.institution().slug).await?,

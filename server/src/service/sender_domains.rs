@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use app::backend::{Administrator, Result};
 use app::model::{DomainRecord, InstitutionId, Notice, SenderDomain, Timestamp, Tone, Verdict};
+use futures::future::try_join_all;
 
 use super::Services;
 use crate::diagnosis::powershell;
 use crate::dns::{Dns, Found, MOST_LOOKUPS, Published, SpfTree, spf_terms, tag};
 use crate::store::{SenderDomainRow, StoreError};
 
-/// Between look-ups of a domain, in milliseconds: a day.
+/// Between look-ups of a domain, in milliseconds: a day; ten minutes after one that failed.
 const INTERVAL_MS: i64 = 24 * 60 * 60 * 1000;
+const AGAIN_MS: i64 = 10 * 60 * 1000;
+/// Domains that are looked up at the same time.
+const TOGETHER: usize = 10;
 /// Domains of an institution that are shown, and looked up when an administrator asks.
 const MOST_DOMAINS: i64 = 20;
 /// Look-ups in one round of housekeeping.
@@ -46,18 +50,29 @@ impl Services {
             }
         };
         let mut done = 0;
-        for row in rows {
-            let now = self.clock.now();
-            if !self.store.claim_sender_domain(row, now.plus_ms(INTERVAL_MS)).await? {
-                continue;
+        for part in rows.chunks(TOGETHER) {
+            let mut each = Vec::new();
+            for row in part {
+                each.push(self.look_up_one(&dns, row));
             }
-            match tokio::time::timeout(PATIENCE, dns.published(&row.domain)).await {
-                Ok(published) => self.store.put_published(row, &published, now).await?,
-                Err(_) => tracing::warn!(domain = row.domain, "DNS does not answer in time"),
-            }
-            done += 1;
+            done += try_join_all(each).await?.into_iter().filter(|done| *done).count();
         }
         Ok(done)
+    }
+
+    /// Looks up a domain. `false`: another replica does, or DNS does not answer in time.
+    async fn look_up_one(&self, dns: &Dns, row: &SenderDomainRow) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        if !self.store.claim_sender_domain(row, now.plus_ms(AGAIN_MS)).await? {
+            return Ok(false);
+        }
+        let Ok(published) = tokio::time::timeout(PATIENCE, dns.published(&row.domain)).await else {
+            tracing::warn!(domain = row.domain, "DNS does not answer in time");
+            return Ok(false);
+        };
+        let next = if published.failed() { AGAIN_MS } else { INTERVAL_MS };
+        self.store.put_published(row, &published, now, now.plus_ms(next)).await?;
+        Ok(true)
     }
 
     /// Looks up an institution's domains now.
@@ -69,7 +84,7 @@ impl Services {
             (_, 0) => Notice::new(
                 Tone::Problem,
                 "The domains couldn't be looked up.",
-                "They are being looked up already, or this server has no DNS server. Try again in a minute.",
+                "They are being looked up already, or DNS doesn't answer. Try again in a minute.",
             ),
             (_, 1) => Notice::new(Tone::Success, "1 domain was looked up.", ""),
             (_, count) => Notice::new(Tone::Success, format!("{count} domains were looked up."), ""),
@@ -140,9 +155,22 @@ fn spf(domain: &str, found: &Found<Vec<String>>, tree: &SpfTree, include: &str) 
         if let Some(why) = &tree.failed {
             return failed("SPF", why);
         }
-        let text = "The record doesn't allow Exchange Online to send for this domain.".to_owned();
+        if tree.is_unclear {
+            let text = "The record includes a name that depends on each message (a macro), so whether it allows Exchange Online can't be seen here.";
+            return say(Verdict::Unknown, text.to_owned());
+        }
         let publish = Some((domain.to_owned(), with_include(one, include)));
-        return DomainRecord { publish, ..say(Verdict::Problem, text) };
+        // Some services write the addresses of an include into the record.
+        let has_addresses = spf_terms(one).iter().any(|term| ["ip4", "ip6"].contains(&term.name.as_str()));
+        let (verdict, text) = if has_addresses {
+            let text = format!(
+                "The record doesn't include {include}. If it lists Exchange Online's addresses instead, they go out of date when Microsoft changes them."
+            );
+            (Verdict::Warning, text)
+        } else {
+            (Verdict::Problem, "The record doesn't allow Exchange Online to send for this domain.".to_owned())
+        };
+        return DomainRecord { publish, ..say(verdict, text) };
     }
     let lookups = format!("{} of {MOST_LOOKUPS} look-ups", tree.lookups);
     match ending {
@@ -236,9 +264,15 @@ fn dmarc(domain: &str, found: &Found<(String, Vec<String>)>) -> DomainRecord {
         Some("none") => record(
             "DMARC",
             Verdict::Good,
-            format!(
-                "The policy is none: receivers report forgeries and deliver them.{inherited} Change to quarantine once their reports show that your own mail passes."
-            ),
+            if tag(one, "rua").is_some() {
+                format!(
+                    "The policy is none: receivers report forgeries and deliver them.{inherited} Change to quarantine once their reports show that your own mail passes."
+                )
+            } else {
+                format!(
+                    "The policy is none: receivers deliver forgeries.{inherited} Add rua=mailto:ADDRESS to get reports, and change to quarantine once they show that your own mail passes."
+                )
+            },
             all,
         ),
         Some(policy @ ("quarantine" | "reject")) => {
@@ -257,7 +291,8 @@ fn mx(found: &Found<Vec<String>>) -> DomainRecord {
     match found {
         Found::Failed(why) => failed("MX", why),
         Found::Nothing => {
-            record("MX", Verdict::Information, "There is no MX record, so no one can send mail to this domain.", &[])
+            let text = "There is no MX record: mail goes to a server at the domain's own address, if there is one (RFC 5321, 5.1).";
+            record("MX", Verdict::Information, text, &[])
         }
         Found::Records(hosts) => record("MX", Verdict::Information, "Mail to this domain goes to:", hosts),
     }

@@ -61,7 +61,11 @@ impl Services {
         let proven = self.store.proven_administrators(institution, self.clock.now().plus_ms(-PROVEN_MS)).await?;
         Ok(SignInSettingsView {
             settings: self.store.sign_in_settings(institution).await?,
-            passwords_stay: self.passwords_stay(institution, proven.len()).await?,
+            passwords_stay: if self.passwords_are_off(institution).await? {
+                None
+            } else {
+                self.passwords_stay(institution, proven.len()).await?
+            },
             keepers: self.store.password_keepers(institution).await?,
             proven,
         })
@@ -132,7 +136,9 @@ impl Services {
             return Ok(None);
         }
         let user = self.store.user_by_address(institution, name).await?;
-        Ok(user.filter(|user| !user.has_joined() && user.disabled_at.is_none()))
+        let Some(user) = user.filter(|user| !user.has_joined() && user.disabled_at.is_none()) else { return Ok(None) };
+        let is_open = self.store.has_open_invitation(institution, user.id, self.clock.now()).await?;
+        Ok(is_open.then_some(user))
     }
 
     /// An account for a person of the tenant whom no one invited, if the institution lets such people in. The sign-in name becomes the

@@ -331,7 +331,7 @@ impl Store {
     ) -> Result<Vec<(String, i64, Timestamp)>> {
         fetch_all!(&self.reads,
             "SELECT problem_cause, COUNT(*), MIN(COALESCE(problem_since, updated_at)) FROM mailboxes
-             WHERE institution_id = $1 AND state <> 'connected' AND problem_cause IS NOT NULL
+             WHERE institution_id = $1 AND purpose = 'personal' AND state <> 'connected' AND problem_cause IS NOT NULL
              GROUP BY problem_cause ORDER BY COUNT(*) DESC, problem_cause LIMIT $2";
             institution, limit
         )
@@ -360,7 +360,8 @@ impl Store {
         let found: Vec<(String, String, Option<Fault>)> = fetch_all!(&self.reads,
             "SELECT problem_cause, address, CASE WHEN number = 1 THEN problem END FROM (
                SELECT problem_cause, address, problem, ROW_NUMBER() OVER (PARTITION BY problem_cause ORDER BY address) AS number
-               FROM mailboxes WHERE institution_id = $1 AND state <> 'connected' AND problem_cause IS NOT NULL AND problem IS NOT NULL
+               FROM mailboxes WHERE institution_id = $1 AND purpose = 'personal' AND state <> 'connected' AND problem_cause IS NOT NULL
+                AND problem IS NOT NULL
              ) AS numbered WHERE number <= $2 ORDER BY problem_cause, number";
             institution, limit
         )?;

@@ -234,7 +234,7 @@ impl Store {
     pub async fn other_administrators(&self, tx: &mut Tx, institution: InstitutionId, besides: UserId) -> Result<i64> {
         fetch_one!(&mut **tx,
             "SELECT COUNT(*) FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
-             AND password_hash IS NOT NULL AND id <> $2";
+             AND left_at IS NULL AND password_hash IS NOT NULL AND id <> $2";
             institution, besides
         )
     }
@@ -259,6 +259,19 @@ impl Store {
             institution, token_sha256
         )?;
         Ok(rows == 1)
+    }
+
+    pub async fn has_open_invitation(
+        &self,
+        institution: InstitutionId,
+        user_id: UserId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let found: Option<i64> = fetch_optional!(&self.reads,
+            "SELECT 1 FROM invitations WHERE institution_id = $1 AND user_id = $2 AND expires_at > $3";
+            institution, user_id, now
+        )?;
+        Ok(found.is_some())
     }
 
     /// Uses up the open invitation of a person who never came in. `false`: there is none.

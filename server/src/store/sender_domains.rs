@@ -70,10 +70,16 @@ impl Store {
         Ok(claimed == 1)
     }
 
-    pub async fn put_published(&self, row: &SenderDomainRow, published: &Published, now: Timestamp) -> Result<()> {
+    pub async fn put_published(
+        &self,
+        row: &SenderDomainRow,
+        published: &Published,
+        now: Timestamp,
+        next: Timestamp,
+    ) -> Result<()> {
         execute!(&self.writes,
-            "UPDATE sender_domains SET published = $1, checked_at = $2 WHERE institution_id = $3 AND domain = $4";
-            serde_json::to_string(published).unwrap_or_default(), now, row.institution, row.domain.as_str()
+            "UPDATE sender_domains SET published = $1, checked_at = $2, due_at = $3 WHERE institution_id = $4 AND domain = $5";
+            serde_json::to_string(published).unwrap_or_default(), now, next, row.institution, row.domain.as_str()
         )
     }
 }

@@ -46,7 +46,7 @@ impl Store {
         )
     }
 
-    /// Administrators whose password has worked since a time, the latest first.
+    /// Administrators whose password has worked since a time, and those who keep theirs already; the latest first.
     pub async fn proven_administrators(
         &self,
         institution: InstitutionId,
@@ -54,16 +54,18 @@ impl Store {
     ) -> Result<Vec<(UserId, String, Timestamp)>> {
         fetch_all!(&self.reads,
             "SELECT id, address, password_used_at FROM users WHERE institution_id = $1 AND role = 'administrator' AND disabled_at IS NULL
-             AND password_hash IS NOT NULL AND password_used_at >= $2 ORDER BY password_used_at DESC, address_key";
+             AND left_at IS NULL AND password_hash IS NOT NULL AND password_used_at IS NOT NULL
+             AND (password_used_at >= $2 OR keeps_password = 1) ORDER BY password_used_at DESC, address_key";
             institution, since
         )
     }
 
-    /// Administrators whose passwords work where everyone else's don't. Who is disabled, or no administrator any longer, is none.
+    /// Administrators whose passwords work where everyone else's don't. Who is disabled, has left, or is no
+    /// administrator any longer, is none.
     pub async fn password_keepers(&self, institution: InstitutionId) -> Result<Vec<UserId>> {
         fetch_all!(&self.reads,
             "SELECT id FROM users WHERE institution_id = $1 AND keeps_password = 1 AND role = 'administrator' AND disabled_at IS NULL
-             AND password_hash IS NOT NULL ORDER BY id";
+             AND left_at IS NULL AND password_hash IS NOT NULL ORDER BY id";
             institution
         )
     }

@@ -24,6 +24,9 @@ async fn shown(world: &World, admin: &Browser) -> (String, String) {
         let page = admin.get(&world.url("demo", other)).await.text().await.unwrap();
         assert_eq!(state, between(&page, "data-email-state=\"", "\""), "{other} reads the same value");
         assert_eq!(is_well, !page.contains(&title), "{other}: {state}: {title}: {page}");
+        let is_stopped = page.contains("Email is stopped for everyone.");
+        assert_eq!(is_stopped, state == "stopped", "{other}: the sentence agrees with the state: {page}");
+        assert!(!is_stopped || !page.contains("No mailbox is blocked"), "{other}: {page}");
     }
     (state, title)
 }
@@ -54,6 +57,11 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
             ("app disabled", "The institution's app is disabled at Microsoft."),
             ("consent withdrawn", "An administrator must allow the app first."),
             ("not in the tenant", "The app is not yet present in the tenant."),
+            ("secrets forbidden", "A policy of the tenant forbids this credential."),
+            ("another cloud", "This tenant lives in another Microsoft cloud."),
+            ("another tenant", "The app accepts only its own tenant."),
+            ("keys out of reach", "Microsoft can't fetch this server's keys."),
+            ("signature refused", "Microsoft does not accept this server's signature."),
         ] {
             {
                 let mut world = world.sandbox.world();
@@ -63,6 +71,16 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
                     "app gone" => world.app.client_id = uuid::Uuid::from_u128(7),
                     "tenant gone" => world.tenant_id = uuid::Uuid::from_u128(7),
                     "app disabled" => world.faults.token_error = 7_000_112,
+                    "secrets forbidden" => world.faults.secrets_forbidden = true,
+                    "another cloud" | "another tenant" | "keys out of reach" | "signature refused" => {
+                        world.faults.token_error_kind = "invalid_request".into();
+                        world.faults.token_error = match how {
+                            "another cloud" => 90038,
+                            "another tenant" => 50194,
+                            "keys out of reach" => 50166,
+                            _ => 700_027,
+                        };
+                    }
                     "not in the tenant" => world.faults.token_error = 7_000_229,
                     _ => world.faults.token_error = 65001,
                 }

@@ -141,6 +141,26 @@ async fn neither_the_last_administrator_nor_a_shared_mailbox_makes_a_leaver() {
     let browser = Browser::new(&world);
     browser.sign_in(&world, "demo", "admin@demo.example").await;
     assert_eq!(browser.get(&world.url("demo", "/account/email")).await.status(), 200, "the last one can still come in");
+    // Two of them at the same time, as when a tenant moves: one can still come in.
+    let second = world.newcomer("second@demo.example").await;
+    let user = second.user.to_string();
+    browser.post(&world.url("demo", "/api/set_role"), &[("user", user.as_str()), ("role", "administrator")]).await;
+    world.sandbox.world().faults.token_error = 50034;
+    for seat in [&admin, &second] {
+        let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
+        world.services.tokens.forget(seat.mailbox);
+        assert!(world.services.tokens.prove(&mailbox).await.is_err());
+    }
+    world.sandbox.world().faults.token_error = 0;
+    world.services.sweep_once().await.unwrap();
+    let mut opened = 0;
+    for address in ["admin@demo.example", "second@demo.example"] {
+        let tries = Browser::new(&world);
+        let fields = [("email", address), ("password", crate::common::PASSWORD)];
+        tries.post(&world.url("demo", "/api/sign_in"), &fields).await;
+        opened += usize::from(tries.get(&world.url("demo", "/account/email")).await.status() == 200);
+    }
+    assert!(opened >= 1, "nobody could undo it");
     // Somebody else's mailbox, connected by a person with another address.
     let seat = world.newcomer("shared@demo.example").await;
     let mut connection = <sqlx::AnyConnection as sqlx::Connection>::connect(&database.url).await.unwrap();

@@ -54,6 +54,8 @@ async fn every_way_a_domain_can_be_published_is_judged() {
         publish(&world, "nested.example", vec![txt(outlook)]);
         publish(&world, "lame.example", vec![DnsRecord::Fails]);
         let long = format!("v=spf1 {} include:spf.protection.outlook.com -all", "ip4:192.0.2.77 ".repeat(30));
+        let mut many: Vec<DnsRecord> = (0..25).map(|n| txt(&format!("check={n}"))).collect();
+        many.push(txt(outlook));
         for (records, verdict, says) in [
             (vec![txt(outlook)], "good", "1 of 10 look-ups"),
             (vec![txt("MS=ms1234"), txt(&outlook.to_uppercase().replace("V=SPF1", "v=spf1"))], "good", "One record"),
@@ -62,6 +64,12 @@ async fn every_way_a_domain_can_be_published_is_judged() {
             (vec![txt("MS=ms1234")], "problem", "v=spf1 include:spf.protection.outlook.com -all"),
             (vec![txt(outlook), txt("v=spf1 mx -all")], "problem", "There are 2 SPF records"),
             (vec![txt("v=spf1 mx -all")], "problem", "v=spf1 mx include:spf.protection.outlook.com -all"),
+            (vec![txt("v=spf1 mx -all include:spf.protection.outlook.com")], "problem", "allow Exchange Online"),
+            (vec![txt("v=spf1 redirect=spf.protection.outlook.com mx ~all")], "problem", "allow Exchange Online"),
+            (vec![txt("v=spf1 ?include:spf.protection.outlook.com -all")], "problem", "allow Exchange Online"),
+            (vec![txt("v=spf1 include:%{d}.hosted.example -all")], "not known", "depends on each message"),
+            (vec![txt("v=spf1 ip4:192.0.2.0/24 -all")], "could be better", "go out of date"),
+            (many, "good", "One record"),
             (vec![txt(&includes(9))], "good", "10 of 10"),
             (vec![txt(&includes(10))], "problem", "more than 10 look-ups"),
             (vec![txt("v=spf1 include:around.example -all")], "problem", "more than 10 look-ups"),
@@ -155,6 +163,10 @@ async fn domains_are_looked_up_once_a_day() {
         assert_eq!(due().await, 0);
         clock.advance_ms(24 * 60 * 60 * 1000);
         assert_eq!(due().await, 1);
+        publish(&world, "demo.example", vec![DnsRecord::Fails]);
+        world.services.look_up_domains().await.unwrap();
+        clock.advance_ms(11 * 60 * 1000);
+        assert_eq!(due().await, 1, "a failure is tried again soon");
         let row = &store.due_sender_domains(clock.now(), 10).await.unwrap()[0];
         let next = clock.now().plus_ms(1_000);
         assert!(store.claim_sender_domain(row, next).await.unwrap());

@@ -207,7 +207,7 @@ async fn owners_are_told_of_their_mailbox_and_administrators_once_a_day() {
         for number in 0..5 {
             seats.push(world.newcomer(&format!("m{number}@demo.example")).await);
         }
-        world.clock.advance_ms(2 * DAY);
+        world.clock.advance_ms(8 * DAY);
         goes_on(&world).await;
         assert!(mails_to(&world, "admin@demo.example").is_empty(), "nothing to say");
         for seat in &seats {
@@ -261,7 +261,17 @@ async fn owners_are_told_of_their_mailbox_and_administrators_once_a_day() {
         assert_eq!(daily.len(), 3);
         let new = daily.iter().map(|mail| mail.replace("=\r\n", "")).find(|mail| mail.contains("Subject: 6 mailboxes"));
         let new = new.unwrap_or_else(|| panic!("{daily:?}"));
-        assert!(new.contains("New since yesterday: 1 person") && new.contains("Set-CASMailbox"), "{new}");
+        assert!(
+            new.contains("New since the last of these emails: 1 person") && new.contains("Set-CASMailbox"),
+            "{new}"
+        );
+        // Nothing ran over a weekend: the one who came then is told of on Monday.
+        world.newcomer("saturday@demo.example").await;
+        world.clock.advance_ms(3 * DAY);
+        goes_on(&world).await;
+        let daily = mails_to(&world, "admin@demo.example");
+        let told = daily.iter().filter(|mail| mail.replace("=\r\n", "").contains("-Identity saturday@demo.example"));
+        assert_eq!((daily.len(), told.count()), (4, 1), "{daily:?}");
         world.services.store.close().await;
     }
 }

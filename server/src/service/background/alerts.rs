@@ -23,6 +23,8 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const BLOCKED_MS: i64 = HOUR_MS + 10 * 60 * 1000;
 /// Hour of the day (UTC) from which the daily email is sent.
 const DIGEST_HOUR: i64 = 6;
+/// Days that the daily email looks back for new people, after a pause.
+const MOST_DAYS: i64 = 7;
 /// Causes and new addresses named in the daily email.
 const MOST_CAUSES: i64 = 20;
 const MOST_NEW: i64 = 500;
@@ -135,9 +137,10 @@ impl Services {
             return Ok(None);
         }
         let causes = self.store.problem_causes(row.id, MOST_CAUSES).await?;
-        // From one day's hour to the next's, whenever it is sent.
-        let until = Timestamp(day * DAY_MS + DIGEST_HOUR * HOUR_MS);
-        let mut new = self.store.people_added(row.id, until.plus_ms(-DAY_MS), until, MOST_NEW + 1).await?;
+        // From the hour of one digest to that of the next: no one is left out while email is stopped.
+        let hour_of = |day: i64| Timestamp(day * DAY_MS + DIGEST_HOUR * HOUR_MS);
+        let since = last.map_or(day - MOST_DAYS, |(last, _)| last.max(day - MOST_DAYS));
+        let mut new = self.store.people_added(row.id, hour_of(since), hour_of(day), MOST_NEW + 1).await?;
         let is_more = i64::try_from(new.len()).unwrap_or(i64::MAX) > MOST_NEW;
         new.truncate(usize::try_from(MOST_NEW).unwrap_or(usize::MAX));
         let counts: Vec<String> = causes.iter().map(|(cause, count, _)| format!("{cause}:{count}")).collect();
@@ -167,7 +170,7 @@ impl Services {
         if !new.is_empty() {
             let _ = writeln!(
                 text,
-                "\nNew since yesterday: {}{}. No mailbox plan switches on Authenticated SMTP, so an Exchange Administrator runs this for them:\n\n{BEFORE_COMMANDS}\n{}",
+                "\nNew since the last of these emails: {}{}. No mailbox plan switches on Authenticated SMTP, so an Exchange Administrator runs this for them:\n\n{BEFORE_COMMANDS}\n{}",
                 if is_more { "more than " } else { "" },
                 app::model::people(i64::try_from(new.len()).unwrap_or(i64::MAX)),
                 switch_on(new.iter().map(String::as_str))

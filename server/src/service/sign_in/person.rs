@@ -238,6 +238,10 @@ impl Services {
                 } else if let Some(user) = joined {
                     (user, None)
                 } else {
+                    if signed_in.identity.is_guest {
+                        let text = "It belongs to another organization and is a guest of your institution's tenant. Guests get no account by signing in: pick your institution's account, or ask your administrator for an invitation link.";
+                        return Err(failed("a guest account", "This is a guest account.", text));
+                    }
                     let text = format!(
                         "No account at Entrepost belongs to {}. Ask your administrator for an invitation, or sign in with your password and connect your mailbox first: after that this button works.",
                         signed_in.identity.sign_in_name

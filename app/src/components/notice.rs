@@ -130,6 +130,7 @@ pub fn copyable(text: String, label: &str) -> AnyView {
 #[component]
 pub fn PlainDiagnosis(diagnosis: Diagnosis) -> impl IntoView {
     let Diagnosis { cause, fixed_by, steps, .. } = diagnosis;
+    let own: Vec<Instruction> = steps.into_iter().filter(|step| !step.by_administrator).collect();
     let (heading, lead) = heading(fixed_by);
     // There is no message and there are no details to send.
     let lead = match fixed_by {
@@ -141,7 +142,7 @@ pub fn PlainDiagnosis(diagnosis: Diagnosis) -> impl IntoView {
         <details class="diagnosis" data-cause=cause>
             <summary>{heading}</summary>
             {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
-            {(!steps.is_empty()).then(|| step_list(steps, false))}
+            {(!own.is_empty()).then(|| step_list(own, false))}
         </details>
     }
 }
@@ -180,9 +181,11 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
     let asks_administrator = fixed_by == FixedBy::Administrator && message_for_administrator.is_some();
     let may_ask = !asks_administrator && message_for_administrator.is_some();
     let (heading, lead) = heading(fixed_by);
-    let list = (!steps.is_empty()).then(|| step_list(steps, true));
     // Users see the administrator's steps folded, their own open.
-    let (own_steps, other_steps) = if asks_administrator { (None, list) } else { (list, None) };
+    let (others, own): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|step| asks_administrator || step.by_administrator);
+    let list = |steps: Vec<Instruction>| (!steps.is_empty()).then(|| step_list(steps, true));
+    let (own_steps, other_steps) = (list(own), list(others));
     let text = evidence.as_text();
     let contact = support_contact.map(|contact| {
         view! {

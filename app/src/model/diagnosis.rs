@@ -36,6 +36,9 @@ pub struct Instruction {
     pub help: Option<Help>,
     /// An alternative to the other steps, instead of a sequence.
     pub is_option: bool,
+    /// For an administrator, and the reader is none.
+    #[serde(default)]
+    pub by_administrator: bool,
 }
 
 /// Commands that must run first.

@@ -36,6 +36,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/sandbox/mail", get(mails))
         .route("/sandbox/reset", post(reset))
         .route("/sandbox/client-id", post(new_client_id))
+        .route("/sandbox/secret", post(new_secret))
+        .route("/sandbox/claims", post(set_claims))
         .route("/sandbox/redirect-uris", post(add_redirect_uri_json))
         .route("/sandbox/deliver", post(deliver))
         .route("/sandbox/accounts", post(add_accounts))
@@ -272,6 +274,23 @@ async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
     world.submissions.clear();
     world.accounts.iter_mut().for_each(|account| account.consented = false);
     world.touch();
+    StatusCode::NO_CONTENT
+}
+
+/// Replaces the secret: the one before is refused from now on.
+async fn new_secret(State(shared): State<Arc<Shared>>) -> StatusCode {
+    let mut world = shared.world();
+    world.app.renew_secret();
+    world.touch();
+    StatusCode::NO_CONTENT
+}
+
+/// Claims of id_tokens in place of the true ones.
+async fn set_claims(
+    State(shared): State<Arc<Shared>>,
+    Json(claims): Json<std::collections::BTreeMap<String, String>>,
+) -> StatusCode {
+    shared.world().claims = claims;
     StatusCode::NO_CONTENT
 }
 

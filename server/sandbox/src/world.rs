@@ -283,6 +283,17 @@ pub(crate) fn random(prefix: &str) -> String {
     format!("{prefix}{}", base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// A secret as Entra makes them.
+fn new_secret() -> String {
+    format!("{}~{}", &random("")[..3], &random("")[..34])
+}
+
+impl App {
+    pub(crate) fn renew_secret(&mut self) {
+        (self.secret_id, self.secret_value) = (Uuid::new_v4(), new_secret());
+    }
+}
+
 impl World {
     /// A healthy tenant with the demo's accounts. An empty `key_pem` generates a signing key.
     pub(crate) fn seeded(key_pem: String) -> Result<Self, Error> {
@@ -315,7 +326,7 @@ impl World {
                 client_id: Uuid::new_v4(),
                 name: "Entrepost email".into(),
                 secret_id: Uuid::new_v4(),
-                secret_value: format!("{}~{}", &random("")[..3], &random("")[..34]),
+                secret_value: new_secret(),
                 redirect_uris: Vec::new(),
                 admin_consent: false,
                 certificates: Vec::new(),

@@ -183,7 +183,10 @@ impl Fault {
         let unknown = known.into_iter().filter(|(_, known)| !known).map(|(name, _)| name).collect();
         let blanks = Blanks { values, unknown };
         let fill = |text: &str| blanks.fill(text);
-        let steps: Vec<Instruction> = cause.steps.iter().filter_map(|step| step.filled(&blanks)).collect();
+        let mut steps: Vec<Instruction> = cause.steps.iter().filter_map(|step| step.filled(&blanks)).collect();
+        if reader.administrator {
+            steps.iter_mut().for_each(|step| step.by_administrator = false);
+        }
         let mut evidence = Evidence { facts: self.facts.clone() };
         if let Some(outbound) = reader.outbound_address.as_ref().filter(|_| cause.name == "conditional_access") {
             evidence.facts.push(("This server connects from".into(), outbound.clone()));

@@ -138,6 +138,7 @@ impl Services {
 
     async fn invite_listed(&self, institution: &Institution, id: InvitationListId) -> Result<()> {
         let can_send = self.outbox.sender(institution.id, &institution.slug).await?.is_some();
+        let off = self.passwords_are_off(institution.id).await?;
         while !self.stop.is_cancelled() {
             let mut tx = self.store.begin().await?;
             let next = self.store.claim_listed(&mut tx, id, AT_ONCE).await?;
@@ -146,7 +147,7 @@ impl Services {
             }
             let mut invited = Vec::new();
             for line in next {
-                if self.invite_line(&mut tx, institution, id, &line, can_send).await? {
+                if self.invite_line(&mut tx, institution, id, &line, can_send.then_some(off)).await? {
                     invited.push(line);
                 }
             }
@@ -164,14 +165,14 @@ impl Services {
         Ok(())
     }
 
-    /// `true`: invited.
+    /// `true`: invited. `mails`: an email can be sent, and whether people sign in with Microsoft only.
     async fn invite_line(
         &self,
         tx: &mut Tx,
         institution: &Institution,
         id: InvitationListId,
         line: &ToInvite,
-        can_send: bool,
+        mails: Option<bool>,
     ) -> Result<bool> {
         let Ok(address) = EmailAddress::parse(&line.address) else {
             self.store.settle_listed(tx, id, line.position, ListedState::NotAnAddress, None).await?;
@@ -195,8 +196,8 @@ impl Services {
             Err(AddPersonError::Other(error)) => return Err(error),
             Err(AddPersonError::Exists) => return Err(AppError::refused("The list changed meanwhile.").into()),
         };
-        if can_send {
-            let message = self.link_message(institution, address.as_str(), &token, false)?;
+        if let Some(off) = mails {
+            let message = self.link_message(institution, address.as_str(), &token, false, off)?;
             let once = Self::once(message, format!("list:{id}:{}", line.position));
             self.enqueue(tx, &once).await?;
         }

@@ -78,7 +78,8 @@ impl Services {
         }
         let token = self.put_invitation(tx, new.institution, user.id).await?;
         if let Some(institution) = new.announce {
-            let message = self.link_message(institution, new.address.as_str(), &token, false);
+            let off = self.passwords_are_off(institution.id).await?;
+            let message = self.link_message(institution, new.address.as_str(), &token, false, off);
             self.enqueue(tx, &message.map_err(BackendError::from)?).await?;
         }
         Ok(Some(token))
@@ -146,6 +147,7 @@ impl Services {
         address: &str,
         token: &str,
         has_password: bool,
+        with_microsoft: bool,
     ) -> Result<Notification, VaultError> {
         let (name, link) = (&institution.name, invitation_link(&institution.public_url, token));
         let (subject, what, otherwise) = if has_password {
@@ -159,7 +161,11 @@ impl Services {
         } else {
             (
                 format!("Your invitation to Entrepost at {name}"),
-                format!("{name} invited you to Entrepost. Use this link within 72 hours to set your password:"),
+                if with_microsoft {
+                    format!("{name} invited you to Entrepost. Use this link within 72 hours to sign in with Microsoft:")
+                } else {
+                    format!("{name} invited you to Entrepost. Use this link within 72 hours to set your password:")
+                },
                 "If you didn't expect it, ignore this message.",
             )
         };

@@ -38,8 +38,9 @@ pub(super) static CAUSES: &[Cause] = &[
         &[
             say("Sign in again with the account that owns the mailbox."),
             say(
-                "If it happens again, ask an administrator to check the permission IMAP.AccessAsUser.All, admin consent, and IMAP under Manage email apps.",
-            ),
+                "If it happens again, an administrator checks the permission IMAP.AccessAsUser.All, admin consent, and IMAP under Manage email apps.",
+            )
+            .by_administrator(),
         ],
     ),
     cause(

@@ -26,6 +26,7 @@ pub(super) struct HowTo {
     text: &'static str,
     help: HelpTemplate,
     is_option: bool,
+    by_administrator: bool,
 }
 
 /// What a step shows with its text, before placeholders are replaced.
@@ -41,6 +42,11 @@ impl HowTo {
         Self { is_option: true, ..self }
     }
 
+    /// For an administrator, where the person tries something first.
+    const fn by_administrator(self) -> Self {
+        Self { by_administrator: true, ..self }
+    }
+
     /// `None` if a value it shows is unknown.
     pub fn filled(&self, blanks: &Blanks) -> Option<Instruction> {
         let help = match self.help {
@@ -52,25 +58,30 @@ impl HowTo {
             HelpTemplate::Link(address) if blanks.suffice(address) => Some(Help::Link(blanks.fill(address))),
             _ => return None,
         };
-        Some(Instruction { text: blanks.fill(self.text), help, is_option: self.is_option })
+        Some(Instruction {
+            text: blanks.fill(self.text),
+            help,
+            is_option: self.is_option,
+            by_administrator: self.by_administrator,
+        })
     }
 }
 
 const fn say(text: &'static str) -> HowTo {
-    HowTo { text, help: HelpTemplate::None, is_option: false }
+    HowTo { text, help: HelpTemplate::None, is_option: false, by_administrator: false }
 }
 
 /// A step with a command of Exchange Online PowerShell.
 const fn shell(text: &'static str, command: &'static str) -> HowTo {
-    HowTo { text, help: HelpTemplate::Command(command), is_option: false }
+    HowTo { text, help: HelpTemplate::Command(command), is_option: false, by_administrator: false }
 }
 
 const fn value(text: &'static str, value: &'static str) -> HowTo {
-    HowTo { text, help: HelpTemplate::Value(value), is_option: false }
+    HowTo { text, help: HelpTemplate::Value(value), is_option: false, by_administrator: false }
 }
 
 const fn link(text: &'static str, address: &'static str) -> HowTo {
-    HowTo { text, help: HelpTemplate::Link(address), is_option: false }
+    HowTo { text, help: HelpTemplate::Link(address), is_option: false, by_administrator: false }
 }
 
 /// The list of codes that Exchange Online refuses messages with.

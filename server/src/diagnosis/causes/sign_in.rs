@@ -120,8 +120,9 @@ pub(super) static CAUSES: &[Cause] = &[
         &[
             say("Sign in again on a device of your institution."),
             say(
-                "If you have none, ask an administrator to check the policy: Entra ID › Monitoring & health › Sign-in logs names it.",
-            ),
+                "Without one, an administrator checks the policy: Entra ID › Monitoring & health › Sign-in logs names it.",
+            )
+            .by_administrator(),
         ],
     ),
     cause(

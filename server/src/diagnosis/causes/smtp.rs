@@ -85,8 +85,9 @@ pub(super) static CAUSES: &[Cause] = &[
             shell(
                 "An administrator compares the sign-in name (“Signed in as” in the technical details) with the mailbox's: in many schools it differs from the address. A shared mailbox has no sign-in of its own.",
                 "Get-Mailbox -Identity {address} | Format-List UserPrincipalName,PrimarySmtpAddress,RecipientTypeDetails",
-            ),
-            say("Then they check the app's permission SMTP.Send and admin consent."),
+            )
+            .by_administrator(),
+            say("Then they check the app's permission SMTP.Send and admin consent.").by_administrator(),
         ],
     ),
     cause(
@@ -211,7 +212,8 @@ pub(super) static CAUSES: &[Cause] = &[
         TestAgain,
         &[
             say("Send the files as a link, or in several messages."),
-            shell("An administrator can see the limit:", "Get-Mailbox -Identity {mailbox} | Format-List MaxSendSize"),
+            shell("An administrator can see the limit:", "Get-Mailbox -Identity {mailbox} | Format-List MaxSendSize")
+                .by_administrator(),
         ],
     ),
     cause(

@@ -4,8 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "@playwright/test";
 import { Demo, type Faults } from "../fixtures/demo";
-import { Http } from "../fixtures/http";
-import { accept, ACCOUNT, allowOther, AT_MICROSOFT, atMicrosoft, comeBack, CONFIG, configure, connect, decline, edit, outcome, save, signIn, signInByForm, signOut } from "../fixtures/steps";
+import { accept, ACCOUNT, allowOther, AT_MICROSOFT, atMicrosoft, comeBack, CONFIG, configure, connect, decline, edit, outcome, save, signIn, signInByForm, signOut, useCertificate } from "../fixtures/steps";
 import { expect, open, test } from "../fixtures/test";
 
 type Sheet = { title: string; who: string; steps: string[] };
@@ -152,7 +151,7 @@ async function shows(page: Page, demo: Demo, cause: string): Promise<void> {
 }
 
 /** Nothing is wrong at Microsoft any longer. */
-async function mend(demo: Demo, faults: Faults): Promise<void> {
+async function repair(demo: Demo, faults: Faults): Promise<void> {
   const whole = { boolean: false, number: 0, string: "" } as const;
   const off = Object.entries(faults).map(([name, value]) => [name, name === "smtp_auth" ? "on" : whole[typeof value as keyof typeof whole]]);
   await demo.faults(Object.fromEntries(off) as Faults);
@@ -194,7 +193,7 @@ for (const [name, cases] of [
         first = false;
         await outcome(page, "failed");
         await shows(page, demo, cause);
-        await mend(demo, faults);
+        await repair(demo, faults);
       });
     }
   });
@@ -212,7 +211,7 @@ for (const [name, group] of [["sending", OF_SENDING], ["receiving", OF_RECEIVING
         await testAgain(page, demo);
         await outcome(page, "failed");
         await shows(page, demo, cause);
-        await mend(demo, faults);
+        await repair(demo, faults);
       });
     }
   });
@@ -430,15 +429,7 @@ test("an expired certificate @script", async ({ page, demo }) => {
   await configure(page, demo);
   await connect(page, demo, ADMIN);
   await outcome(page, "passed");
-  const certificate = await download(page, demo);
-  await page.goto(demo.portal);
-  await page.getByLabel("Upload a certificate (.cer, its text)").fill(certificate);
-  await page.getByRole("button", { name: "Add certificate" }).click();
-  await page.goto(demo.url + CONFIG);
-  await edit(page);
-  await page.getByLabel("A certificate: made here, and its successor too").check();
-  await save(page);
-  await expect(page.getByText("The certificate is already in use for every connected mailbox.").first()).toBeVisible();
+  await useCertificate(page, demo);
   // The secret is kept until the certificate has renewed mail.
   await testAgain(page, demo);
   await outcome(page, "passed");
@@ -453,14 +444,3 @@ test("an expired certificate @script", async ({ page, demo }) => {
     await shows(page, next, "certificate_expired");
   });
 });
-
-/** Makes a certificate and returns its public part. */
-async function download(page: Page, demo: Demo): Promise<string> {
-  await page.goto(`${demo.url}${CONFIG}/credentials`);
-  await page.getByRole("button", { name: "Make a certificate" }).click();
-  await expect(page.getByText("The certificate is ready.")).toBeVisible();
-  const file = await page.getByRole("link", { name: "Download for Microsoft" }).getAttribute("href");
-  const http = new Http();
-  for (const { name, value } of await page.context().cookies(demo.url)) http.set(demo.url, name, value);
-  return (await http.send(demo.url + file)).body;
-}

@@ -1,32 +1,18 @@
 // A certificate and a federated credential in place of the secret, from the page to a connected mailbox.
 import { expect, isPlain, test } from "../fixtures/test";
-import { Http } from "../fixtures/http";
 import { everyLook } from "../fixtures/looks";
-import { CONFIG, configure, connect, edit, outcome, save } from "../fixtures/steps";
+import { CONFIG, configure, connect, edit, outcome, save, useCertificate } from "../fixtures/steps";
 
 const CREDENTIALS = `${CONFIG}/credentials`;
 
 test("a certificate that is made here and uploaded at Microsoft", async ({ page, demo }) => {
   await configure(page, demo);
   await demo.faults({ secrets_forbidden: true });
-  await page.goto(demo.url + CREDENTIALS);
-  await page.getByRole("button", { name: "Make a certificate" }).click();
-  await expect(page.getByText("The certificate is ready.")).toBeVisible();
-  if (!isPlain(page)) await everyLook(page, "credentials");
-  const file = await page.getByRole("link", { name: "Download for Microsoft" }).getAttribute("href");
-  const http = new Http();
-  for (const { name, value } of await page.context().cookies(demo.url)) http.set(demo.url, name, value);
-  const pem = (await http.send(demo.url + file)).body;
-  expect(pem).toContain("BEGIN CERTIFICATE");
-  expect(pem).not.toContain("PRIVATE");
-  await page.goto(demo.portal);
-  await page.getByLabel("Upload a certificate (.cer, its text)").fill(pem);
-  await page.getByRole("button", { name: "Add certificate" }).click();
-  await page.goto(demo.url + CONFIG);
-  await edit(page);
-  await page.getByLabel("A certificate: made here, and its successor too").check();
-  await save(page);
-  await expect(page.getByText("The certificate is already in use for every connected mailbox.").first()).toBeVisible();
+  await useCertificate(page, demo, async (pem) => {
+    if (!isPlain(page)) await everyLook(page, "credentials");
+    expect(pem).toContain("BEGIN CERTIFICATE");
+    expect(pem).not.toContain("PRIVATE");
+  });
   await connect(page, demo, "admin@demo.example");
   await outcome(page, "passed");
   await page.goto(demo.url + CONFIG);

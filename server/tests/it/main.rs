@@ -42,6 +42,7 @@ mod registration;
 mod secrets;
 mod sender_domains;
 mod shown;
+mod sign_in_settings;
 mod source;
 mod start;
 mod store;

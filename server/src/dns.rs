@@ -19,8 +19,8 @@ const MOST_RECORDS: usize = 20;
 const MOST_CHARACTERS: usize = 4_000;
 /// RFC 7208, 4.6.4: terms of an SPF record that need look-ups, nested ones included.
 pub const MOST_LOOKUPS: usize = 10;
-/// RFC 1034, 3.1: labels that a domain has at most.
-const MOST_LABELS: usize = 127;
+/// Names that are asked for a DMARC record, from the domain upwards.
+const MOST_PARENTS: usize = 8;
 
 /// What a look-up found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,7 +182,7 @@ impl Dns {
     /// The DMARC records that hold for a domain: its own, or those of a domain above it.
     async fn dmarc(&self, domain: &str) -> Found<(String, Vec<String>)> {
         let mut at = domain;
-        loop {
+        for _ in 0..MOST_PARENTS {
             match self.texts_of(&format!("_dmarc.{at}"), is_dmarc).await {
                 Found::Records(all) => return Found::Records((at.to_owned(), all)),
                 Found::Failed(why) => return Found::Failed(why),
@@ -190,19 +190,13 @@ impl Dns {
             }
             match at.split_once('.') {
                 Some((_, above)) if above.contains('.') => at = above,
-                _ => return Found::Nothing,
+                _ => break,
             }
         }
+        Found::Nothing
     }
 
     pub async fn published(&self, domain: &str) -> Published {
-        if domain.split('.').count() > MOST_LABELS {
-            let failed = || Found::Failed(format!("{domain} is no name of DNS"));
-            let selectors = [failed(), failed()];
-            let (mx, spf) = (failed(), failed());
-            let dmarc = Found::Failed(format!("{domain} is no name of DNS"));
-            return Published { mx, spf, spf_tree: SpfTree::default(), selectors, dmarc };
-        }
         let (one, two) = (format!("selector1._domainkey.{domain}"), format!("selector2._domainkey.{domain}"));
         let (mx, spf, one, two, dmarc) = tokio::join!(
             self.mail_servers(domain),

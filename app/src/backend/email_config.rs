@@ -22,7 +22,7 @@ pub struct HomeNotice {
     /// Where it is fixed, and the label of the button there.
     pub path: String,
     pub action: String,
-    /// Its reason lies in the past, so it is dismissed.
+    /// It tells of something that is over, so it can be dismissed.
     pub is_past: bool,
 }
 

@@ -210,7 +210,7 @@ pub struct World {
     /// The switches.
     pub faults: Faults,
     /// DNS records by name, lower case without a final dot.
-    #[serde(default)]
+    #[serde(default = "demo_dns")]
     pub dns: BTreeMap<String, Vec<DnsRecord>>,
     /// Requests to the token endpoint, by grant type; read by tests.
     pub token_requests: BTreeMap<String, u64>,
@@ -265,6 +265,10 @@ pub struct World {
     pub clock_ahead: i64,
     #[serde(skip)]
     pub(crate) dirty: bool,
+}
+
+fn demo_dns() -> BTreeMap<String, Vec<DnsRecord>> {
+    dns::healthy("demo.example").into_iter().collect()
 }
 
 /// Exchange Online's limit.
@@ -342,7 +346,7 @@ impl World {
                 account("other@demo.example", "other@demo.example", "Other Person"),
                 noreply,
             ],
-            dns: dns::healthy("demo.example").into_iter().collect(),
+            dns: demo_dns(),
             outside: Folder { validity: 1, next_uid: 1, mails: Vec::new() },
             faults: Faults::default(),
             token_requests: BTreeMap::new(),

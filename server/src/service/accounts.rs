@@ -266,8 +266,8 @@ impl Accounts for Handle {
         let token = self.put_invitation(&mut tx, admin.institution().id, user).await?;
         if let Some((institution, _)) = &announcer {
             let has_password = person.has_joined();
-            let off = self.passwords_are_off(institution.id).await?;
-            let message = self.link_message(institution, &person.address, &token, has_password, off)?;
+            let opens = self.opened_by_links(institution.id).await?;
+            let message = self.link_message(institution, &person.address, &token, has_password, opens)?;
             self.enqueue(&mut tx, &message).await?;
         }
         let happened = Happened::new(AuditAction::PasswordLink, &person.address);

@@ -99,6 +99,7 @@ impl Services {
         if user.administrator().is_ok() {
             notices.extend(self.undelivered(institution).await?);
         }
+        notices.sort_by_key(|one| one.notice.tone == Tone::Success);
         Ok(Home { state, notices })
     }
 

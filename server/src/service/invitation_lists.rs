@@ -9,7 +9,7 @@ use app::model::{
     Tone, people, read_people,
 };
 
-use super::invitations::{AddPerson, AddPersonError, invitation_link};
+use super::invitations::{AddPerson, AddPersonError, OpenedBy, invitation_link};
 use super::{Happened, Services, Who};
 use crate::csv;
 use crate::store::{InvitationListRow, StoreError, ToInvite, Tx};
@@ -138,7 +138,7 @@ impl Services {
 
     async fn invite_listed(&self, institution: &Institution, id: InvitationListId) -> Result<()> {
         let can_send = self.outbox.sender(institution.id, &institution.slug).await?.is_some();
-        let off = self.passwords_are_off(institution.id).await?;
+        let opens = self.opened_by_links(institution.id).await?;
         while !self.stop.is_cancelled() {
             let mut tx = self.store.begin().await?;
             let next = self.store.claim_listed(&mut tx, id, AT_ONCE).await?;
@@ -147,7 +147,7 @@ impl Services {
             }
             let mut invited = Vec::new();
             for line in next {
-                if self.invite_line(&mut tx, institution, id, &line, can_send.then_some(off)).await? {
+                if self.invite_line(&mut tx, institution, id, &line, can_send.then_some(opens)).await? {
                     invited.push(line);
                 }
             }
@@ -165,14 +165,14 @@ impl Services {
         Ok(())
     }
 
-    /// `true`: invited. `mails`: an email can be sent, and whether people sign in with Microsoft only.
+    /// `true`: invited. `mails`: an email can be sent.
     async fn invite_line(
         &self,
         tx: &mut Tx,
         institution: &Institution,
         id: InvitationListId,
         line: &ToInvite,
-        mails: Option<bool>,
+        mails: Option<OpenedBy>,
     ) -> Result<bool> {
         let Ok(address) = EmailAddress::parse(&line.address) else {
             self.store.settle_listed(tx, id, line.position, ListedState::NotAnAddress, None).await?;
@@ -196,8 +196,8 @@ impl Services {
             Err(AddPersonError::Other(error)) => return Err(error),
             Err(AddPersonError::Exists) => return Err(AppError::refused("The list changed meanwhile.").into()),
         };
-        if let Some(off) = mails {
-            let message = self.link_message(institution, address.as_str(), &token, false, off)?;
+        if let Some(opens) = mails {
+            let message = self.link_message(institution, address.as_str(), &token, false, opens)?;
             let once = Self::once(message, format!("list:{id}:{}", line.position));
             self.enqueue(tx, &once).await?;
         }

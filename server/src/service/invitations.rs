@@ -28,6 +28,14 @@ pub struct AddPerson<'a> {
     pub announce: Option<&'a Institution>,
 }
 
+/// How those who get a link come in with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OpenedBy {
+    /// They set one; signing in with Microsoft is possible too.
+    Password,
+    Microsoft,
+}
+
 /// Why a person was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddPersonError {
@@ -78,8 +86,8 @@ impl Services {
         }
         let token = self.put_invitation(tx, new.institution, user.id).await?;
         if let Some(institution) = new.announce {
-            let off = self.passwords_are_off(institution.id).await?;
-            let message = self.link_message(institution, new.address.as_str(), &token, false, off);
+            let opens = self.opened_by_links(institution.id).await?;
+            let message = self.link_message(institution, new.address.as_str(), &token, false, opens);
             self.enqueue(tx, &message.map_err(BackendError::from)?).await?;
         }
         Ok(Some(token))
@@ -140,6 +148,11 @@ impl Services {
             .ok_or_else(|| AppError::NotFound.into())
     }
 
+    pub(super) async fn opened_by_links(&self, institution: InstitutionId) -> Result<OpenedBy> {
+        let passwords_are_off = self.passwords_are_off(institution).await?;
+        Ok(if passwords_are_off { OpenedBy::Microsoft } else { OpenedBy::Password })
+    }
+
     /// The email with the link: an invitation, or a password reset.
     pub(super) fn link_message(
         &self,
@@ -147,29 +160,34 @@ impl Services {
         address: &str,
         token: &str,
         has_password: bool,
-        with_microsoft: bool,
+        opens: OpenedBy,
     ) -> Result<Notification, VaultError> {
         let (name, link) = (&institution.name, invitation_link(&institution.public_url, token));
-        let (subject, what, otherwise) = if has_password {
-            (
+        let (subject, what, otherwise) = match (has_password, opens) {
+            (true, OpenedBy::Password) => (
                 format!("A new password for Entrepost at {name}"),
-                format!(
-                    "an administrator of {name} made this link for you. Use it within 72 hours to set a new password for Entrepost:"
-                ),
-                "Until you use it, your password stays the same.",
-            )
-        } else {
-            (
+                format!("an administrator of {name} made this link for you."),
+                " Until you use it, your password stays the same.",
+            ),
+            (true, OpenedBy::Microsoft) => (
+                format!("A new link for Entrepost at {name}"),
+                format!("an administrator of {name} made this link for you."),
+                "",
+            ),
+            (false, _) => (
                 format!("Your invitation to Entrepost at {name}"),
-                if with_microsoft {
-                    format!("{name} invited you to Entrepost. Use this link within 72 hours to sign in with Microsoft:")
-                } else {
-                    format!("{name} invited you to Entrepost. Use this link within 72 hours to set your password:")
-                },
-                "If you didn't expect it, ignore this message.",
-            )
+                format!("{name} invited you to Entrepost with this link."),
+                " If you didn't expect it, ignore this message.",
+            ),
         };
-        let text = format!("Hello,\n\n{what}\n\n{link}\n\nThe link works once. {otherwise}\n");
+        let purpose = match (has_password, opens) {
+            (_, OpenedBy::Microsoft) => "sign in with Microsoft",
+            (true, OpenedBy::Password) => "set a new password for Entrepost",
+            (false, OpenedBy::Password) => "set your password",
+        };
+        let text = format!(
+            "Hello,\n\n{what} Use it within 72 hours to {purpose}:\n\n{link}\n\nThe link works once.{otherwise}\n"
+        );
         self.notification(institution, address, &subject, &text)
     }
 

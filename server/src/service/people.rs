@@ -220,7 +220,7 @@ impl Services {
             links += i64::from(person.is_some_and(|person| !person.has_joined()));
         }
         self.check_invitations(admin, links).await?;
-        let off = self.passwords_are_off(institution.id).await?;
+        let opens = self.opened_by_links(institution.id).await?;
         let (now, mut reminded, mut linked) = (self.clock.now(), 0, Vec::new());
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
@@ -238,7 +238,7 @@ impl Services {
             } else {
                 let token = self.put_invitation(&mut tx, institution.id, person.id).await?;
                 linked.push(person.address.clone());
-                self.link_message(institution, &person.address, &token, false, off)?
+                self.link_message(institution, &person.address, &token, false, opens)?
             };
             self.enqueue(&mut tx, &message).await?;
             reminded += 1;
@@ -268,8 +268,8 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         let token = self.put_invitation(&mut tx, institution.id, person.id).await?;
-        let off = self.passwords_are_off(institution.id).await?;
-        let message = self.link_message(institution, &person.address, &token, person.has_joined(), off)?;
+        let opens = self.opened_by_links(institution.id).await?;
+        let message = self.link_message(institution, &person.address, &token, person.has_joined(), opens)?;
         self.enqueue(&mut tx, &message).await?;
         let happened = Happened::new(AuditAction::PasswordLink, &person.address);
         self.audit(&mut tx, institution.id, Who::Person(admin), happened).await?;

@@ -225,7 +225,7 @@ pub fn DiagnosisSheet(diagnosis: Diagnosis, #[prop(optional)] children: Option<C
                         }
                     })}
             </div>
-            {may_ask.then(|| view! { <p class="quiet">"This failed before, too. If it fails again, send the message below to your administrator."</p> })}
+            {may_ask.then(|| view! { <p class="quiet">"If this does not help, send the message below to your administrator."</p> })}
             {message_for_administrator
                 .map(|message| {
                     view! {

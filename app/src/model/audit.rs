@@ -41,6 +41,8 @@ pub enum AuditAction {
     IssuerKeyRemoved,
     RegistrationRemoved,
     ConsentGranted,
+    /// Another mailbox, or none, sends notifications.
+    NotificationSenderChanged,
     LinksExported,
     LogExported,
     InstitutionAdded,
@@ -84,6 +86,7 @@ impl AuditAction {
             Self::IssuerKeyRemoved => "Key of the federated credential removed",
             Self::RegistrationRemoved => "App registration removed",
             Self::ConsentGranted => "Admin consent granted",
+            Self::NotificationSenderChanged => "Sender of notifications changed",
             Self::LinksExported => "Links downloaded",
             Self::LogExported => "Log downloaded",
             Self::InstitutionAdded => "Institution added",
@@ -122,6 +125,7 @@ impl AuditAction {
             | Self::IssuerKeyRemoved
             | Self::RegistrationRemoved
             | Self::ConsentGranted
+            | Self::NotificationSenderChanged
             | Self::InstitutionAdded => AuditGroup::Configuration,
             Self::LinksExported | Self::LogExported | Self::LogBegun | Self::LogBroken => AuditGroup::Log,
         }

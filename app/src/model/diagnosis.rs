@@ -78,7 +78,7 @@ pub struct Diagnosis {
     pub remedy: Remedy,
     /// Raw answer, codes, ids, time.
     pub evidence: Evidence,
-    /// A ready message for the administrator, where one has to act, or may have to.
+    /// A ready message for the administrator; `None` for administrators.
     pub message_for_administrator: Option<String>,
     /// The same as a link that opens it in the mail program (RFC 6068).
     pub mailto: Option<String>,

@@ -118,6 +118,8 @@ pub struct MailHealth {
     /// Limits of each mailbox.
     pub recipients_per_day: i64,
     pub messages_per_minute: i64,
+    /// Mailboxes near the daily limit, and the recipients they addressed within a day; the most first.
+    pub near_limit: Vec<(String, i64)>,
     pub domains: Vec<SenderDomain>,
     pub changes: Vec<MicrosoftChange>,
 }

@@ -137,6 +137,7 @@ fn facts(health: &Model) -> AnyView {
         Some(stopped) if stopped.why.cause == "consent_missing" => "missing",
         Some(_) => "not proven while email is stopped",
         _ if health.overview.works > 0 => "granted: a connected mailbox proves it",
+        _ if !health.overview.causes.is_empty() => "not proven: no mailbox passes its checks",
         _ => "not proven: no mailbox is connected",
     };
     let sender = health.sender.clone().unwrap_or_else(|| "none: notifications can't be sent".to_owned());
@@ -147,6 +148,15 @@ fn facts(health: &Model) -> AnyView {
             <Time at />
         }
     });
+    let near = health.near_limit.iter().map(|(address, recipients)| {
+        view! {
+            <div>
+                <span class="address">{address.clone()}</span>
+                {format!(": {recipients} of {} recipients in 24 hours", health.recipients_per_day)}
+            </div>
+        }
+    });
+    let near: Vec<_> = near.collect();
     view! {
         <section class="sheet" aria-labelledby="facts-title">
             <h2 id="facts-title">"At a glance"</h2>
@@ -159,6 +169,13 @@ fn facts(health: &Model) -> AnyView {
                 <dd class="address">{sender}</dd>
                 <dt>"Queue"</dt>
                 <dd>{format!("{} waiting", messages(health.queue.waiting))} {oldest}</dd>
+                {(!near.is_empty())
+                    .then(|| {
+                        view! {
+                            <dt>"Near the daily limit"</dt>
+                            <dd>{near}</dd>
+                        }
+                    })}
                 <dt>"Last 24 hours"</dt>
                 <dd>{format!("{} sent to {} recipients, {} failed, {} bounced", messages(today.sent), today.recipients, today.failed, today.bounced)}</dd>
                 <dt>"Limits of each mailbox"</dt>

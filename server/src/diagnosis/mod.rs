@@ -45,8 +45,6 @@ pub struct Reader {
     pub client_id: Option<String>,
     /// This server's outgoing address, which Conditional Access checks.
     pub outbound_address: Option<String>,
-    /// The same failed before: what a person can do alone did not help.
-    pub again: bool,
 }
 
 /// Stands for each mailbox in a command until it is filled in. PowerShell needs no quotes around it.
@@ -191,13 +189,8 @@ impl Fault {
         if let Some(outbound) = reader.outbound_address.as_ref().filter(|_| cause.name == "conditional_access") {
             evidence.facts.push(("This server connects from".into(), outbound.clone()));
         }
-        let asks = match cause.fixed_by {
-            FixedBy::Administrator | FixedBy::Operator => true,
-            FixedBy::You => reader.again,
-            FixedBy::Owner | FixedBy::Time => false,
-        };
-        let message_for_administrator = (asks && !reader.administrator)
-            .then(|| message(reader, &fill(cause.administrator_summary), &steps, &evidence));
+        let message_for_administrator =
+            (!reader.administrator).then(|| message(reader, &fill(cause.administrator_summary), &steps, &evidence));
         let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         // https://learn.microsoft.com/microsoftteams/platform/concepts/build-and-test/share-to-teams-from-web-apps
         let teams_share = message_for_administrator.as_ref().map(|_| {
@@ -418,7 +411,6 @@ mod tests {
         let teams = told.teams_share.unwrap();
         let page = "href=https%3A%2F%2Fmail%2Eschool%2Eexample%2Finstitution%2Fconfig%2Fgeneral%2Femail&msgText=Email%20of%20jane";
         assert!(teams.starts_with("https://teams.microsoft.com/share?") && teams.contains(page), "{teams}");
-        assert!(fault("smtp_throttled", &[]).explain(&user()).teams_share.is_none(), "nobody has to be told");
         // Without a registration there is no link, and no step that has one.
         let told = fault("consent_missing", &[]).explain(&user());
         assert!(told.steps.iter().all(|step| step.help.is_none()), "{:?}", told.steps);
@@ -427,13 +419,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_can_do_alone_is_tried_once_before_others_are_asked() {
+    fn everybody_but_an_administrator_gets_the_message_for_one() {
+        for cause in causes::names() {
+            assert!(fault(cause, &[]).explain(&user()).message_for_administrator.is_some(), "{cause}");
+        }
         let refused = fault("imap_token_refused", &[]);
-        assert_eq!(refused.explain(&user()).message_for_administrator, None);
-        let again = refused.explain(&Reader { again: true, ..user() });
-        assert_eq!(again.fixed_by, FixedBy::You);
-        assert!(again.message_for_administrator.unwrap().contains("IMAP.AccessAsUser.All"));
-        let administrator = Reader { again: true, administrator: true, ..user() };
+        let told = refused.explain(&user());
+        assert_eq!(told.fixed_by, FixedBy::You);
+        assert!(told.message_for_administrator.unwrap().contains("IMAP.AccessAsUser.All"));
+        let administrator = Reader { administrator: true, ..user() };
         assert_eq!(refused.explain(&administrator).message_for_administrator, None);
     }
 

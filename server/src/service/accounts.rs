@@ -8,6 +8,7 @@ use app::model::{
 };
 use async_trait::async_trait;
 
+use super::audit::THROTTLED;
 use super::invitations::{AddPerson, AddPersonError};
 use super::password_policy::busy;
 use super::passwords::{Busy, MAX_LENGTH};
@@ -40,8 +41,11 @@ impl Accounts for Handle {
         // Counts only requests with a place in the queue: that bounds what anonymous requests can store.
         let known = user.as_ref().filter(|_| tries.is_known()).map(|user| user.id.0.as_u128());
         let turn = self.passwords.wait_for_place(visitor.address, known).await.map_err(|Busy| busy())?;
-        self.count_try(&tries).await?;
         let account = user.as_ref().map(|user| user.address.clone());
+        if let Err(refused) = self.count_try(&tries).await {
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, THROTTLED).await?;
+            return Err(refused);
+        }
         let user = user.filter(|user| user.disabled_at.is_none());
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let password = if password.len() > MAX_LENGTH { "" } else { password };
@@ -73,13 +77,13 @@ impl Accounts for Handle {
         let cookie = sessions::open(self, &mut tx, institution, user.id).await?;
         self.store.note_password_used(&mut tx, institution, user.id, self.clock.now()).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        // Sign-in starts a new session and ends the old one.
+        if let Some(old) = &visitor.person {
+            self.store.end_session(&mut tx, institution, old.session()).await?;
+        }
         let who = Who::Account(&user, visitor.address);
         self.audit(&mut tx, institution, who, Happened::new(AuditAction::SignIn, &user.address)).await?;
         tx.commit().await?;
-        // Sign-in starts a new session and ends the old one.
-        if let Some(old) = &visitor.person {
-            self.store.end_session(institution, old.session()).await?;
-        }
         Ok([Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect())
     }
 
@@ -103,8 +107,8 @@ impl Accounts for Handle {
 
     async fn sign_out(&self, visitor: &Visitor) -> Result<Cookie> {
         if let Some(person) = &visitor.person {
-            self.store.end_session(visitor.institution.id, person.session()).await?;
             let mut tx = self.store.begin().await?;
+            self.store.end_session(&mut tx, visitor.institution.id, person.session()).await?;
             let happened = Happened::new(AuditAction::SignOut, person.address());
             self.audit(&mut tx, visitor.institution.id, Who::Person(person), happened).await?;
             tx.commit().await?;
@@ -309,11 +313,8 @@ impl Accounts for Handle {
             let happened = Happened::new(AuditAction::PersonEnabled, &person.address);
             self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
             tx.commit().await?;
-            return Ok(Notice::new(
-                Tone::Success,
-                format!("{} is enabled.", person.address),
-                "They can sign in with their password again.",
-            ));
+            let way = self.way_to_sign_in(institution, &person).await?;
+            return Ok(Notice::new(Tone::Success, format!("{} is enabled.", person.address), way));
         }
         self.disable(admin, &person).await?;
         Ok(Notice::new(

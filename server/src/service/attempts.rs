@@ -68,9 +68,6 @@ impl Services {
             if died || too_late { (Stage::Finished, Outcome::Abandoned) } else { (attempt.stage, attempt.outcome) };
         let mut reader = self.reader(user, &attempt.address);
         if checks.iter().any(|check| check.fault.is_some()) {
-            let causes = self.store.faults_before(institution, attempt).await?;
-            let mut now = checks.iter().filter_map(|check| check.fault.as_ref());
-            reader.again = now.any(|fault| causes.iter().any(|before| before.cause == fault.cause));
             reader.consent_link = self.consent_link(user.institution()).await?;
         }
         let mut diagnoses: Vec<_> =

@@ -50,11 +50,8 @@ impl Services {
         let happened = Happened::new(AuditAction::PersonStays, &person.address);
         self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
         tx.commit().await?;
-        Ok(Notice::new(
-            Tone::Success,
-            format!("{} is active again.", person.address),
-            "They can sign in again, with their password or with Microsoft.",
-        ))
+        let way = self.way_to_sign_in(institution, &person).await?;
+        Ok(Notice::new(Tone::Success, format!("{} is active again.", person.address), way))
     }
 
     /// What is stored about a person, without subjects, recipients or text of their mail: administrators don't see those.

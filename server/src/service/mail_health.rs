@@ -2,12 +2,12 @@
 
 use app::backend::{Administrator, Health, Result};
 use app::model::{
-    CauseRow, EmailState, HealthOverview, MOST_ADDRESSES, MailCounts, MailHealth, MicrosoftChange, Notice, PersonState,
-    QueueHealth, Timestamp, Tone,
+    CauseRow, CredentialKind, EmailState, HealthOverview, InstitutionId, MOST_ADDRESSES, MailCounts, MailHealth,
+    MicrosoftChange, Notice, PersonState, QueueHealth, Timestamp, Tone,
 };
 use async_trait::async_trait;
 
-use super::Handle;
+use super::{Handle, Services};
 use crate::microsoft_changes;
 use crate::store::Slot;
 
@@ -17,6 +17,9 @@ const HOURS: i64 = 24;
 const DAYS: i64 = 30;
 /// Causes that are shown; a cause has one row, however many mailboxes it stops.
 const MOST_CAUSES: i64 = 50;
+/// A mailbox is near the daily limit from this part of it on: half.
+const NEAR: i64 = 2;
+const MOST_NEAR: i64 = 5;
 
 #[async_trait]
 impl Health for Handle {
@@ -63,15 +66,16 @@ impl Health for Handle {
             overview: self.overview(admin, &state).await?,
             state,
             credential: registration.as_ref().map(|registration| registration.credential),
-            secret_expires_on: registration.and_then(|registration| registration.secret_expires_on),
+            secret_expires_on: registration.as_ref().and_then(|registration| registration.secret_expires_on.clone()),
             sender: self.outbox.sender(institution, &admin.institution().slug).await?,
             queue: QueueHealth { waiting, oldest },
             hours: series(first_hour, HOUR_MS, HOURS),
             days: series(first_day, DAY_MS, DAYS),
             recipients_per_day: self.config.limits.throttle.recipients_per_day,
             messages_per_minute: self.config.limits.throttle.messages_per_minute,
+            near_limit: self.near_limit(institution, now).await?,
             domains: self.sender_domains(institution, &include).await?,
-            changes: changes(now),
+            changes: changes(now, registration.as_ref().map(|registration| registration.credential)),
         })
     }
 
@@ -96,8 +100,15 @@ impl Health for Handle {
     }
 }
 
-/// Changes of the last three months and the next two years, the nearest first.
-fn changes(now: Timestamp) -> Vec<MicrosoftChange> {
+impl Services {
+    async fn near_limit(&self, institution: InstitutionId, now: Timestamp) -> Result<Vec<(String, i64)>> {
+        let from = self.config.limits.throttle.recipients_per_day / NEAR;
+        Ok(self.store.most_recipients(institution, from.max(1), now, MOST_NEAR).await?)
+    }
+}
+
+/// Changes of the last three months and the next two years that concern an institution with this credential, the nearest first.
+fn changes(now: Timestamp, credential: Option<CredentialKind>) -> Vec<MicrosoftChange> {
     let near = |change: &MicrosoftChange| {
         let day = time::macros::format_description!("[year]-[month]-[day]");
         time::Date::parse(&change.date, day).is_ok_and(|date| {
@@ -105,7 +116,7 @@ fn changes(now: Timestamp) -> Vec<MicrosoftChange> {
             (-90..=730).contains(&days)
         })
     };
-    let mut all: Vec<MicrosoftChange> = microsoft_changes::all().into_iter().filter(near).collect();
+    let mut all: Vec<MicrosoftChange> = microsoft_changes::of(credential).filter(near).collect();
     all.sort_by(|one, other| one.date.cmp(&other.date));
     all
 }

@@ -136,8 +136,7 @@ impl Mailboxes for Handle {
             .map(|person| person.address)
             .collect();
         let provider_ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
-        let failed = attempts.iter().filter(|attempt| attempt.outcome == app::model::Outcome::Failed).count();
-        let reader = Reader { again: failed > 1, ..self.reader_of_mailboxes(user).await? };
+        let reader = self.reader_of_mailboxes(user).await?;
         Ok(AccountView {
             account_address: user.address().to_owned(),
             provider_ready,

@@ -136,7 +136,6 @@ impl Services {
             consent_link: None,
             client_id: None,
             outbound_address: self.outbound_address(),
-            again: false,
         }
     }
 }

@@ -97,7 +97,9 @@ async fn signed_in(
         || now.since_ms(session.created_at) > LIFETIME_MS
         || session.user.disabled_at.is_some()
     {
-        services.store.end_session(institution.id, session.id).await?;
+        let mut tx = services.store.begin().await?;
+        services.store.end_session(&mut tx, institution.id, session.id).await?;
+        tx.commit().await?;
         return Ok(None);
     }
     if now.since_ms(session.seen_at) > TOUCH_MS {

@@ -46,6 +46,15 @@ impl Services {
         Ok(!keeps)
     }
 
+    /// How a person who was kept out signs in again.
+    pub(super) async fn way_to_sign_in(&self, institution: InstitutionId, user: &User) -> Result<&'static str> {
+        Ok(if self.password_is_off(institution, user).await? {
+            "They can sign in again, with Microsoft."
+        } else {
+            "They can sign in again, with their password or with Microsoft."
+        })
+    }
+
     /// Whether everyone but a few administrators signs in with Microsoft.
     pub(super) async fn passwords_are_off(&self, institution: InstitutionId) -> Result<bool> {
         if self.store.sign_in_settings(institution).await?.passwords == PasswordRule::Everyone {

@@ -279,16 +279,6 @@ impl Store {
         )
     }
 
-    /// Failures of earlier attempts by the same person at the same mailbox.
-    pub async fn faults_before(&self, institution: InstitutionId, attempt: &Attempt) -> Result<Vec<Fault>> {
-        fetch_all!(&self.reads,
-            "SELECT c.fault FROM checks c JOIN attempts a ON a.id = c.attempt_id
-             WHERE a.institution_id = $1 AND a.user_id = $2 AND a.address = $3 AND a.created_at < $4 AND c.fault IS NOT NULL
-             ORDER BY a.created_at DESC LIMIT 20";
-            institution, attempt.user, attempt.address, attempt.created_at
-        )
-    }
-
     pub async fn put_check(&self, institution: InstitutionId, attempt_id: AttemptId, check: &Check) -> Result<()> {
         execute!(&self.writes,
             "UPDATE checks SET status = $1, detail = $2, duration_ms = $3, fault = $4 WHERE attempt_id = $5 AND kind = $6

@@ -181,8 +181,13 @@ impl Store {
         )
     }
 
-    pub async fn set_notification_mailbox(&self, institution: InstitutionId, mailbox: Option<MailboxId>) -> Result<()> {
-        execute!(&self.writes,
+    pub async fn set_notification_mailbox(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        mailbox: Option<MailboxId>,
+    ) -> Result<()> {
+        execute!(&mut **tx,
             "UPDATE email_settings SET notification_mailbox_id = $1, notification_problem = NULL WHERE institution_id = $2";
             mailbox, institution
         )

@@ -211,8 +211,8 @@ impl Store {
         )
     }
 
-    pub async fn end_session(&self, institution: InstitutionId, session: SessionId) -> Result<()> {
-        execute!(&self.writes, "DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
+    pub async fn end_session(&self, tx: &mut Tx, institution: InstitutionId, session: SessionId) -> Result<()> {
+        execute!(&mut **tx, "DELETE FROM sessions WHERE institution_id = $1 AND id = $2"; institution, session)
     }
 
     pub async fn end_sessions_of(&self, tx: &mut Tx, institution: InstitutionId, user_id: UserId) -> Result<()> {

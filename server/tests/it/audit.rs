@@ -257,6 +257,13 @@ async fn failed_sign_ins_fill_the_log_up_to_a_bound() {
     let fields = [("email", "admin@demo.example"), ("password", "wrong")];
     browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
     assert_eq!(log(&world, "demo").await.last().unwrap().subject, "admin@demo.example");
+    // Those beyond the limit are refused unchecked, and written as that.
+    for _ in 0..9 {
+        browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
+    }
+    let all = log(&world, "demo").await;
+    let refused = all.iter().filter(|entry| entry.details.contains("not checked")).count();
+    assert!(refused > 0 && all.last().unwrap().subject == "admin@demo.example", "{:?}", all.last());
 }
 
 /// The page, its filters, the file, and the command.

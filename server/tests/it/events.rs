@@ -74,7 +74,9 @@ async fn a_stream_ends_with_a_session_of_which_nobody_tells() {
     let mut answer = follow(&browser, &world, &seat.mailbox.to_string()).await;
     let store = &world.services.store;
     for session in store.sessions_of(seat.institution, seat.user).await.unwrap() {
-        store.end_session(seat.institution, session).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        store.end_session(&mut tx, seat.institution, session).await.unwrap();
+        tx.commit().await.unwrap();
     }
     let ended = async { while let Ok(Some(_)) = answer.chunk().await {} };
     tokio::time::timeout(Duration::from_secs(35), ended).await.expect("it is looked at again");

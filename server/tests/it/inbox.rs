@@ -351,7 +351,9 @@ async fn what_comes_back_is_matched_to_its_message() {
         let mut tx = store.begin().await.unwrap();
         store.put_email_settings(&mut tx, seat.institution, &settings, world.clock.now()).await.unwrap();
         tx.commit().await.unwrap();
-        store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        store.set_notification_mailbox(&mut tx, seat.institution, Some(seat.mailbox)).await.unwrap();
+        tx.commit().await.unwrap();
         let admin = Browser::new(&world);
         admin.sign_in(&world, "demo", "admin@demo.example").await;
         let fields = [("email", "new.person@far.example"), ("role", "user")];

@@ -94,3 +94,20 @@ async fn forty_mailboxes_of_one_cause_are_one_row_with_one_command() {
         world.services.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mailboxes_near_the_daily_limit_are_named() {
+    for database in Database::both().await {
+        let world =
+            World::start_with(&database, Clock::system(), &[("ENTREPOST_RECIPIENTS_PER_DAY", "6".to_owned())]).await;
+        let (busy, calm) = (world.seat("user@demo.example").await, world.newcomer("calm@demo.example").await);
+        world.queue(&busy, 4, "other@demo.example", world.clock.now()).await;
+        world.queue(&calm, 2, "other@demo.example", world.clock.now()).await;
+        while world.services.outbox.run_once().await.unwrap() > 0 {}
+        let text = page(&world).await;
+        let near = text.split("Near the daily limit").nth(1).and_then(|rest| rest.split("</dd>").next()).unwrap();
+        assert!(near.contains("user@demo.example") && near.contains(": 4 of 6 recipients in 24 hours"), "{near}");
+        assert!(!near.contains("calm@demo.example"), "{near}");
+        world.services.store.close().await;
+    }
+}

@@ -25,10 +25,13 @@ pub use verify::AuditReport;
 /// Entries on one page, and in one part of a download.
 const PAGE: usize = 50;
 const PART: i64 = 1_000;
-/// Failed sign-ins of an institution that are written within an hour: strangers cause them. Those at accounts that do not exist must
-/// not hide the others.
+/// Failed sign-ins of an institution that are written within an hour: strangers cause them. Those at accounts that do not exist, and
+/// those that were refused unchecked, must not hide the others.
 const FAILURES: i64 = 1_000;
 const FAILURES_UNKNOWN: i64 = 100;
+const FAILURES_THROTTLED: i64 = 100;
+/// Reason of a sign-in that was refused before its password was checked.
+pub(super) const THROTTLED: &str = "too many failures before: the password was not checked";
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// Who acts.
@@ -211,7 +214,11 @@ impl Services {
         from: IpAddr,
         reason: &'static str,
     ) -> Result<()> {
-        let (kind, most) = if account.is_some() { ("known", FAILURES) } else { ("unknown", FAILURES_UNKNOWN) };
+        let (kind, most) = match account {
+            None => ("unknown", FAILURES_UNKNOWN),
+            Some(_) if reason == THROTTLED => ("throttled", FAILURES_THROTTLED),
+            Some(_) => ("known", FAILURES),
+        };
         let (now, counter) = (self.clock.now(), format!("audit:{kind}:{institution}"));
         let (count, _) = self.store.count_within(&counter, 1, now, now.plus_ms(-HOUR_MS)).await?;
         if count > most {

@@ -9,9 +9,11 @@ use tracing::Instrument;
 
 use app::backend::{BackendError, Result};
 use app::error::AppError;
-use app::model::{AttemptId, AttemptKind, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role};
+use app::model::{
+    AttemptId, AttemptKind, AuditAction, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role,
+};
 
-use super::Services;
+use super::{Happened, Services, Who};
 use crate::access_tokens::AccessToken;
 use crate::diagnosis::Fault;
 use crate::store::{Attempt, Mailbox, MailboxKey, SendQueue};
@@ -146,9 +148,18 @@ impl Services {
             let settings = self.store.email_settings(institution).await?;
             // The test takes time: the user must still be an administrator.
             let by = self.store.user(institution, attempt.user).await?;
-            let allowed = by.is_some_and(|by| by.role == Role::Administrator && by.disabled_at.is_none());
-            if allowed && settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address) {
-                self.store.set_notification_mailbox(institution, Some(id)).await?;
+            let by = by.filter(|by| by.role == Role::Administrator && by.disabled_at.is_none());
+            let same = settings.custom_from && settings.custom_from_address.eq_ignore_ascii_case(&attempt.address);
+            if let Some(by) = by.filter(|_| same) {
+                let mut tx = self.store.begin().await?;
+                self.store.set_notification_mailbox(&mut tx, institution, Some(id)).await?;
+                if settings.notification_mailbox != Some(id) {
+                    let happened = Happened::new(AuditAction::NotificationSenderChanged, &attempt.address)
+                        .with("Chosen by", by.address)
+                        .with("Signs in as", &attempt.sign_in_name);
+                    self.audit(&mut tx, institution, Who::Program("Entrepost"), happened).await?;
+                }
+                tx.commit().await?;
             }
         }
         if !works && attempt.kind != AttemptKind::Personal {

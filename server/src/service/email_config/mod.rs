@@ -276,7 +276,11 @@ impl EmailConfig for Handle {
         while let Some(mailbox) = self.store.notification_mailbox(institution).await? {
             self.forget_mailbox(admin, &mailbox).await?;
         }
-        self.store.set_notification_mailbox(institution, None).await?;
+        let mut tx = self.store.begin().await?;
+        self.store.set_notification_mailbox(&mut tx, institution, None).await?;
+        let happened = Happened::new(AuditAction::NotificationSenderChanged, "").with("Mailbox", "none");
+        self.audit(&mut tx, institution, Who::Person(admin), happened).await?;
+        tx.commit().await?;
         Ok(Notice::new(
             Tone::Success,
             "No mailbox sends notifications now.",

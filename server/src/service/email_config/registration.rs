@@ -396,7 +396,9 @@ fn saved(settings: &EmailSettings) -> Happened<'_> {
     let happened = Happened::new(AuditAction::ConfigurationSaved, "").with("Email Provider", provider);
     let from = if settings.custom_from { settings.custom_from_address.as_str() } else { "no" };
     let other = if settings.allow_other_address { "yes" } else { "no" };
-    happened.with("Custom Email From", from).with("Other addresses allowed", other)
+    let reminders =
+        if settings.reminder_address.is_empty() { "administrators only" } else { &settings.reminder_address };
+    happened.with("Custom Email From", from).with("Other addresses allowed", other).with("Reminders also to", reminders)
 }
 
 /// Whether Microsoft gets another proof than before.

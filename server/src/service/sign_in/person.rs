@@ -323,6 +323,9 @@ impl Services {
         }
         let (cookie, token) = sessions::open_with_token(self, &mut tx, institution, user.id).await?;
         self.store.forget_undelivered(&mut tx, institution, &user.address).await?;
+        if let Some(old) = &visitor.person {
+            self.store.end_session(&mut tx, institution, old.session()).await?;
+        }
         let happened = Happened::new(AuditAction::SignIn, &user.address).with("With", "Microsoft");
         let happened = if invitation.is_some() { happened.with("Linked", "by an invitation") } else { happened };
         self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
@@ -332,9 +335,6 @@ impl Services {
         }
         tx.commit().await?;
         self.outbox.wake();
-        if let Some(old) = &visitor.person {
-            self.store.end_session(institution, old.session()).await?;
-        }
         let cookies = [Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect();
         Ok((user, cookies, token))
     }

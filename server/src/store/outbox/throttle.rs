@@ -2,7 +2,7 @@
 //! the institution's notifications) and over all replicas.
 
 use crate::config::Throttle;
-use crate::store::sql::{changed, execute, fetch_one, fetch_optional, insert_rows};
+use crate::store::sql::{changed, execute, fetch_all, fetch_one, fetch_optional, insert_rows};
 use app::model::{DeliveryId, InstitutionId, Timestamp};
 use uuid::Uuid;
 
@@ -158,6 +158,26 @@ pub(super) async fn release_recipients(tx: &mut Tx, institution: InstitutionId, 
 }
 
 impl Store {
+    /// The mailboxes of an institution that addressed this many recipients within a day, the most first.
+    pub async fn most_recipients(
+        &self,
+        institution: InstitutionId,
+        from: i64,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(String, i64)>> {
+        // The bound spares counting what cannot be near.
+        fetch_all!(&self.reads,
+            "SELECT m.address, CAST(SUM(s.recipients) AS BIGINT) AS recipients
+             FROM (SELECT MIN(address) AS address, LOWER(tenant_id || ' ' || sign_in_name) AS sender FROM mailboxes
+                    WHERE institution_id = $1 GROUP BY 2) m
+             JOIN senders b ON b.id = m.sender AND b.day_bound >= $2
+             JOIN submissions s ON s.sender = m.sender AND s.at > $3
+             GROUP BY m.address HAVING SUM(s.recipients) >= $2 ORDER BY 2 DESC, 1 LIMIT $4";
+            institution, from, now.0 - DAY_MS, limit
+        )
+    }
+
     /// Renews the lease of an open connection. `false`: it expired, and another one may have taken its place.
     pub async fn keep_connection(&self, connection: Uuid, now: Timestamp, until: Timestamp) -> Result<bool> {
         let kept = changed!(&self.writes,

@@ -437,7 +437,9 @@ impl World {
         let mut tx = store.begin().await.unwrap();
         store.put_email_settings(&mut tx, seat.institution, &settings, now).await.unwrap();
         tx.commit().await.unwrap();
-        store.set_notification_mailbox(seat.institution, Some(seat.mailbox)).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        store.set_notification_mailbox(&mut tx, seat.institution, Some(seat.mailbox)).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// Number of messages in an inbox of the sandbox.

@@ -3,8 +3,8 @@
 mod clouds;
 mod limits;
 mod public_url;
-mod relay;
 mod source;
+mod system_smtp;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,8 +17,8 @@ use crate::vault::Secret;
 pub use clouds::{Cloud, Clouds};
 pub use limits::{DiskSpace, Quotas, SendLimits, Throttle};
 pub use public_url::PublicUrl;
-pub use relay::{Encryption, Relay};
 pub use source::{ConfigError, Source};
+pub use system_smtp::{Encryption, SystemSmtp};
 
 /// Hosts and scopes of Microsoft. Configurable for national clouds and tests.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub struct Config {
     pub master_key_file: PathBuf,
     pub master_key_given: bool,
     pub notifications_domain: String,
-    pub system_smtp: Option<Relay>,
+    pub system_smtp: Option<SystemSmtp>,
     /// The server's own cloud first.
     pub clouds: Clouds,
     pub support_contact: Option<String>,
@@ -219,7 +219,7 @@ impl Config {
         let server = "a host and a port, such as smtp.office365.com:587";
         let system_smtp = match source.secret("ENTREPOST_SYSTEM_SMTP_URL", "ENTREPOST_SYSTEM_SMTP_URL_FILE")? {
             None => None,
-            Some(text) => Some(Relay::parse(&text).ok_or_else(|| ConfigError::Value {
+            Some(text) => Some(SystemSmtp::parse(&text).ok_or_else(|| ConfigError::Value {
                 name: "ENTREPOST_SYSTEM_SMTP_URL",
                 value: "(not shown)".into(),
                 expected: "an address is expected such as smtp://user:password@relay.example?tls=required, with special characters of the password percent-encoded; ?tls=none sends everything in the clear".into(),

@@ -11,7 +11,7 @@ use lettre::transport::smtp::extension::MailBodyParameter;
 use lettre::transport::smtp::extension::{Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
 
-use crate::config::{Encryption, Relay};
+use crate::config::{Encryption, SystemSmtp};
 
 use super::submission::{Connected, explain};
 use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// A session with the system relay, with TLS and authentication according to its URL.
-    pub async fn open_relay(relay: &Relay, trust: &Trust) -> Result<Self, MailError> {
+    pub async fn open_system(relay: &SystemSmtp, trust: &Trust) -> Result<Self, MailError> {
         let mut session = Self::of(submission::connect(relay.server(), relay.encryption(), trust).await?);
         if let Some((user, password)) = relay.credentials() {
             let credentials = Credentials::new(user, password.expose().to_owned());

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
-use crate::config::{Clouds, Relay, SendLimits};
+use crate::config::{Clouds, SendLimits, SystemSmtp};
 use crate::mail::Trust;
 use crate::store::{Event, Store, subscribe};
 use crate::vault::{Place, Vault};
@@ -49,7 +49,7 @@ pub struct Dependencies {
     /// Time.
     pub clock: Clock,
     pub clouds: Clouds,
-    pub system_smtp: Option<Relay>,
+    pub system_smtp: Option<SystemSmtp>,
     pub notifications_domain: String,
     pub limits: SendLimits,
     pub stop: CancellationToken,

@@ -56,7 +56,7 @@ impl Outbox {
         let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
         let from = self.default_sender(&slug);
         let peer = Peer { server: relay.server(), signed_in_as: None };
-        let mut session = match smtp::Session::open_relay(relay, &self.trust).await {
+        let mut session = match smtp::Session::open_system(relay, &self.trust).await {
             Ok(session) => session,
             Err(error) => return Ok(Some(AttemptResult::smtp(error, Vec::new(), peer, self.clock.now()))),
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::{Browser, Database, World, tls_for_localhost};
-use server::config::Relay;
+use server::config::SystemSmtp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -35,8 +35,8 @@ async fn replies_before_tls_are_not_believed() {
     // The same for required and opportunistic TLS.
     for tls in ["required", "opportunistic"] {
         let relay = format!("smtp://name:password@localhost:{}?tls={tls}", server.port);
-        let relay = Relay::parse(&server::vault::Secret::new(relay)).unwrap();
-        let error = server::mail::smtp::Session::open_relay(&relay, &trust).await.err().unwrap();
+        let relay = SystemSmtp::parse(&server::vault::Secret::new(relay)).unwrap();
+        let error = server::mail::smtp::Session::open_system(&relay, &trust).await.err().unwrap();
         assert!(!error.answered && error.text.contains("after its answer"), "{tls}: {}", error.text);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use lettre::address::Envelope;
-use server::config::Relay;
+use server::config::SystemSmtp;
 use server::mail::smtp::Session;
 use server::mail::{Step, Trust};
 use server::vault::Secret;
@@ -44,8 +44,8 @@ async fn server(script: Script) -> (Session, Arc<Mutex<Seen>>) {
         stream.write_all(b"220 here\r\n").await.unwrap();
         serve(stream, script, noted).await;
     });
-    let relay = Relay::parse(&Secret::new(format!("smtp://localhost:{port}?tls=none"))).unwrap();
-    (Session::open_relay(&relay, &Trust::new(None).unwrap()).await.unwrap(), seen)
+    let relay = SystemSmtp::parse(&Secret::new(format!("smtp://localhost:{port}?tls=none"))).unwrap();
+    (Session::open_system(&relay, &Trust::new(None).unwrap()).await.unwrap(), seen)
 }
 
 /// The same behind STARTTLS. Before TLS, `announced` is offered too.
@@ -64,9 +64,9 @@ async fn server_with_tls(script: Script, announced: &'static str) -> (Session, A
         }
         serve(acceptor.accept(stream).await.unwrap(), script, noted).await;
     });
-    let relay = Relay::parse(&Secret::new(format!("smtp://localhost:{port}?tls=required"))).unwrap();
+    let relay = SystemSmtp::parse(&Secret::new(format!("smtp://localhost:{port}?tls=required"))).unwrap();
     let trust = Trust::new(Some(certificate.into_bytes())).unwrap();
-    (Session::open_relay(&relay, &trust).await.unwrap(), seen)
+    (Session::open_system(&relay, &trust).await.unwrap(), seen)
 }
 
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Script, noted: Arc<Mutex<Seen>>) {

@@ -1,13 +1,13 @@
-//! The relay of the system default provider.
+//! The SMTP server of the system default provider.
 
 use super::ServerAddress;
 use url::Url;
 
 use crate::vault::Secret;
 
-/// The relay of the system default provider: an address with its credentials.
+/// The SMTP server of the system default provider: an address with its credentials.
 #[derive(Debug, Clone)]
-pub struct Relay {
+pub struct SystemSmtp {
     server: ServerAddress,
     encryption: Encryption,
     credentials: Option<(String, Secret)>,
@@ -22,7 +22,7 @@ pub enum Encryption {
     Wrapped,
 }
 
-impl Relay {
+impl SystemSmtp {
     /// `smtps://`, or `smtp://` with `?tls=required` for STARTTLS (`tls=opportunistic`, `tls=none`: in the clear).
     pub fn parse(text: &Secret) -> Option<Self> {
         let url = Url::parse(text.expose()).ok()?;

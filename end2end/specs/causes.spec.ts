@@ -163,12 +163,13 @@ async function shows(page: Page, demo: Demo, cause: string): Promise<void> {
   const isWhole = await sheet.evaluate((sheet) => sheet.localName === "section");
   await expect(message, cause).toHaveCount(isWhole && !isAdministrator ? 1 : 0);
   expect({ cause, who: read.who, steps: read.steps.map(plain) }).toEqual({ cause, who: expected.who, steps: expected.steps });
-  const headed = (title: string) => {
-    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) if (texts.currentNode.textContent?.trim() === title) return true;
-    return false;
-  };
-  expect(await page.evaluate(headed, expected.title), `${cause}: ${expected.title}`).toBe(true);
+  const title = expected.title.replace("{reader}", isAdministrator ? ADMIN : USER);
+  const isSaid = (title: string) => [...document.querySelectorAll("p, h1, h2, h3, strong, span, a, li")].some((element) => {
+    const text = element.textContent?.replace(/^(Problem|Note): /, "").trim() ?? "";
+    // A field's error goes on with its summary.
+    return text === title || (element.matches(".error") && text.startsWith(`${title} `));
+  });
+  expect(await page.evaluate(isSaid, title), `${cause}: ${title}`).toBe(true);
 }
 
 /** Nothing is wrong at Microsoft any longer. */

@@ -6,8 +6,9 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 use crate::pages::{
-    Account, Attempt, Attempts, Audit, Callback, Compose, Credentials, Drafts, EmailConfig, Home, Inbox, Invitation,
-    InviteList, InviteMany, Login, MailHealth, Message, NotFound, Outbox, Person, SentMessage, SignInRules, Users,
+    Account, Attempt, Attempts, Audit, Callback, Compose, Credentials, Device, Drafts, EmailConfig, Home, Inbox,
+    Invitation, InviteList, InviteMany, Login, MailHealth, Message, NotFound, Outbox, Person, Programs, SentMessage,
+    SignInRules, Users,
 };
 
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -48,6 +49,8 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/institution/config/general/email/attempts/:id") view=Attempt ssr=mode.clone() />
                 <Route path=path!("/institution/mail-health") view=MailHealth ssr=mode.clone() />
                 <Route path=path!("/institution/audit") view=Audit ssr=mode.clone() />
+                <Route path=path!("/institution/programs") view=Programs ssr=mode.clone() />
+                <Route path=path!("/institution/programs/:id") view=Device ssr=mode.clone() />
                 <Route path=path!("/institution/users") view=Users ssr=mode.clone() />
                 <Route path=path!("/institution/users/invite") view=InviteMany ssr=mode.clone() />
                 <Route path=path!("/institution/users/invite/:list") view=InviteList ssr=mode.clone() />

@@ -21,7 +21,7 @@ use server::clock::Clock;
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
-use server::store::{Claim, ClaimRequest, DatabaseKind, NewDelivery, Page, SendQueue, Tx};
+use server::store::{Author, Claim, ClaimRequest, DatabaseKind, NewDelivery, Page, SendQueue, Tx};
 use server::vault::Secret;
 use sqlx::{AssertSqlSafe, Connection};
 
@@ -178,7 +178,7 @@ impl Bench {
         let body = Secret::new(serde_json::to_string(&QueuedBody::of(written.build().unwrap())).unwrap());
         let new = NewDelivery {
             id,
-            user: Some(seat.user),
+            author: Author::Person(seat.user),
             idempotency_key: id.to_string(),
             message_id,
             from: from.to_string(),

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use server::clock::Clock;
 use server::config::{Config, Source};
 use server::demo::{self, Ports};
+use server::relay::Relay;
 use server::service::{Services, run_background};
 use server::wiring::{StartError, build};
 use server::{http, logging};
@@ -170,7 +171,8 @@ async fn run(command: Command) -> Result<(), StartError> {
                 tracing::warn!("{text}: every page answers 404");
             }
             tracing::info!("serving {} on {listen}", services.config.public_url.of("{institution}"));
-            serve(services, listener, site).await
+            let relay = bind_relay(&services).await?;
+            serve(services, listener, relay, site).await
         }
         Command::Demo { ports: SandboxPorts { entra, smtp, imap, relay, dns }, days_ahead } => {
             let site = http::site().map_err(StartError::Other)?;
@@ -184,7 +186,7 @@ async fn run(command: Command) -> Result<(), StartError> {
             let ports = Ports { server: 3000, entra, smtp, imap, relay, dns };
             let demo = demo::start(ports, listen, days_ahead, &source).await?;
             commands::say(&demo.introduction());
-            serve(Arc::clone(&demo.services), demo.listener, site).await?;
+            serve(Arc::clone(&demo.services), demo.listener, demo.relay, site).await?;
             demo.sandbox.stop().await;
             Ok(())
         }
@@ -232,9 +234,14 @@ async fn stop_signal() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
+async fn bind_relay(services: &Arc<Services>) -> Result<Option<Relay>, StartError> {
+    Relay::bind(services).await.map_err(|error| StartError::Other(error.to_string()))
+}
+
 async fn serve(
     services: Arc<Services>,
     listener: tokio::net::TcpListener,
+    relay: Option<Relay>,
     site: leptos::config::LeptosOptions,
 ) -> Result<(), StartError> {
     let stop = services.stop.clone();
@@ -245,8 +252,12 @@ async fn serve(
     });
     tokio::spawn(run_background(Arc::clone(&services)));
     tokio::spawn(Arc::clone(&services.outbox).run(services.tasks.clone()));
+    let relay = relay.map(|relay| tokio::spawn(relay.run()));
     let router = http::router(Arc::clone(&services), site);
     http::serve(listener, router, &services).await;
+    if let Some(relay) = relay {
+        let _ = relay.await;
+    }
     services.tasks.close();
     // Runs see the token and end; ten seconds are for writing their result.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(10), services.tasks.wait()).await;

@@ -123,6 +123,8 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         passwords: crate::service::Passwords::new(clock.clone()),
         streams: Arc::default(),
         new_mailbox: tokio::sync::Notify::new(),
+        relay_log: crate::service::RelayLog::new(clock.clone()),
+        relay_bound: std::sync::OnceLock::new(),
         queued_counts: crate::service::quotas::QueuedCounts::default(),
         seen_from: std::sync::Mutex::default(),
         config,

@@ -6,6 +6,7 @@
 #![allow(clippy::too_many_arguments, reason = "one argument is one field of a form")]
 
 pub mod accounts;
+pub mod devices;
 pub mod drafts;
 pub mod email_config;
 pub mod health;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod devices;
 mod drafts;
 mod email_config;
 mod health;
@@ -12,6 +13,7 @@ mod proof;
 
 pub use accounts::Accounts;
 pub use audit::Audit;
+pub use devices::{Devices, SavedDevice};
 pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
 pub use email_config::{EmailConfig, Home, HomeNotice};
 pub use health::Health;
@@ -104,6 +106,7 @@ pub struct Backend {
     pub drafts: Arc<dyn Drafts>,
     pub outbox: Arc<dyn Outbox>,
     pub health: Arc<dyn Health>,
+    pub devices: Arc<dyn Devices>,
     pub inbox: Arc<dyn Inbox>,
     pub flashes: Arc<dyn Flashes>,
     pub errors: Arc<dyn ErrorLog>,

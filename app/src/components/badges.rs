@@ -2,13 +2,33 @@
 
 use leptos::prelude::*;
 
-use crate::model::MailboxState;
+use crate::model::{DeliveryState, MailboxState};
 
 pub fn state_badge(state: MailboxState) -> AnyView {
     let (class, sign, word) = match state {
         MailboxState::Connected => ("badge ok", "●", "Connected"),
         MailboxState::Blocked => ("badge warning", "!", "Blocked"),
         MailboxState::NeedsReconnect => ("badge bad", "✕", "Needs reconnect"),
+    };
+    view! {
+        <span class=class>
+            <span aria-hidden="true">{sign} " "</span>
+            {word}
+        </span>
+    }
+    .into_any()
+}
+
+pub fn delivery_badge(state: DeliveryState) -> AnyView {
+    let (class, sign, word) = match state {
+        DeliveryState::Queued => ("badge", "…", "Queued"),
+        DeliveryState::Sending => ("badge", "…", "Sending"),
+        DeliveryState::Sent => ("badge ok", "✓", "Sent"),
+        DeliveryState::Deferred => ("badge warning", "!", "Will retry"),
+        DeliveryState::Failed => ("badge bad", "✕", "Failed"),
+        DeliveryState::Bounced => ("badge bad", "✕", "Bounced"),
+        DeliveryState::Unknown => ("badge warning", "?", "Not confirmed"),
+        DeliveryState::Cancelled => ("badge", "–", "Cancelled"),
     };
     view! {
         <span class=class>

@@ -2,7 +2,8 @@
 
 use crate::api::accounts::SignOut;
 use crate::model::{
-    ACCOUNT_PATH, AUDIT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MAIL_HEALTH_PATH, SIGN_IN_SETTINGS_PATH, USERS_PATH,
+    ACCOUNT_PATH, AUDIT_PATH, EMAIL_CONFIG_PATH, INBOX_PATH, MAIL_HEALTH_PATH, PROGRAMS_PATH, SIGN_IN_SETTINGS_PATH,
+    USERS_PATH,
 };
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
@@ -155,6 +156,7 @@ pub fn Layout(
                                     <a href=SIGN_IN_SETTINGS_PATH>"Institution Config › General › Sign-in"</a>
                                     <a href=USERS_PATH>"Institution › Users"</a>
                                     <a href=MAIL_HEALTH_PATH>"Institution › Mail health"</a>
+                                    <a href=PROGRAMS_PATH>"Institution › Programs and devices"</a>
                                     <a href=AUDIT_PATH>"Institution › Audit log"</a>
                                 }
                             })}

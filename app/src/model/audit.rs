@@ -43,6 +43,10 @@ pub enum AuditAction {
     ConsentGranted,
     /// Another mailbox, or none, sends notifications.
     NotificationSenderChanged,
+    DeviceAdded,
+    DeviceChanged,
+    DevicePassword,
+    DeviceRemoved,
     LinksExported,
     LogExported,
     InstitutionAdded,
@@ -87,6 +91,10 @@ impl AuditAction {
             Self::RegistrationRemoved => "App registration removed",
             Self::ConsentGranted => "Admin consent granted",
             Self::NotificationSenderChanged => "Sender of notifications changed",
+            Self::DeviceAdded => "Program or device added",
+            Self::DeviceChanged => "Program or device changed",
+            Self::DevicePassword => "Password of a program or device made",
+            Self::DeviceRemoved => "Program or device removed",
             Self::LinksExported => "Links downloaded",
             Self::LogExported => "Log downloaded",
             Self::InstitutionAdded => "Institution added",
@@ -126,6 +134,10 @@ impl AuditAction {
             | Self::RegistrationRemoved
             | Self::ConsentGranted
             | Self::NotificationSenderChanged
+            | Self::DeviceAdded
+            | Self::DeviceChanged
+            | Self::DevicePassword
+            | Self::DeviceRemoved
             | Self::InstitutionAdded => AuditGroup::Configuration,
             Self::LinksExported | Self::LogExported | Self::LogBegun | Self::LogBroken => AuditGroup::Log,
         }

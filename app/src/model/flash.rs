@@ -72,6 +72,7 @@ pub enum FormName {
     EmailConfig,
     SignInSettings,
     Guide,
+    Device,
     Compose,
     Drafts,
     Outbox,

@@ -36,3 +36,4 @@ id!(DraftId);
 id!(AttachmentId);
 id!(InvitationListId);
 id!(SigningKeyId);
+id!(DeviceId);

@@ -4,6 +4,7 @@ mod address;
 mod attempt;
 mod audit;
 mod credential;
+mod device;
 mod diagnosis;
 mod email_state;
 mod flash;
@@ -30,12 +31,17 @@ pub use audit::{AuditAction, AuditGroup, AuditPage, AuditQuery, AuditRow};
 pub use credential::{
     CertificateView, CredentialKind, CredentialUses, CredentialsView, FederationView, Superseded, read_secret_list,
 };
+pub use device::{
+    DeviceForm, DeviceKind, DeviceMessage, DeviceRow, DeviceSettings, DeviceState, DeviceView, PER_HOUR, PasswordView,
+    ProgramsView, RecipientRule, RelayAddress, RelayEvent, RelayLine, Repair, SenderRule, device_path, login_of,
+    masked,
+};
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
 pub use health::{CauseRow, HealthOverview, MailCounts, MailHealth, MicrosoftChange, QueueHealth};
 pub use ids::{
-    AttachmentId, AttemptId, DeliveryId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
+    AttachmentId, AttemptId, DeliveryId, DeviceId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
     SessionId, SigningKeyId, UserId,
 };
 pub use inbox::{
@@ -102,6 +108,9 @@ named!(
     Newcomers,
     GuideStep,
     Role,
+    DeviceKind,
+    SenderRule,
+    RecipientRule,
     PersonState,
     PeopleOrder,
     PeopleAction,

@@ -20,6 +20,9 @@ pub const USERS_PATH: &str = "/institution/users";
 /// Leads to Microsoft.
 pub const MICROSOFT_SIGN_IN_PATH: &str = "/login/microsoft";
 pub const MAIL_HEALTH_PATH: &str = "/institution/mail-health";
+/// Programs and devices.
+pub const PROGRAMS_PATH: &str = "/institution/programs";
+pub const DEVICE_EVENTS_PATH: &str = "/events/devices";
 pub const AUDIT_PATH: &str = "/institution/audit";
 /// The log as a file.
 pub const AUDIT_CSV_PATH: &str = "/institution/audit/csv";

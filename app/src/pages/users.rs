@@ -47,7 +47,13 @@ pub fn Users() -> impl IntoView {
                         <summary>"Invite people"</summary>
                         <div class="invite-ways">
                             <form method="post" action=Invite::PATH>
-                                <TextInput name="email" label="Email" kind="email" hint="They get a link with which they sign in the first time." flash=fields.clone() />
+                                <TextInput
+                                    name="email"
+                                    label="Email"
+                                    kind="email"
+                                    hint="They get a link with which they sign in the first time."
+                                    flash=fields.clone()
+                                />
                                 <TextInput name="name" label="Name" optional=true flash=fields.clone() />
                                 <RadioGroup
                                     name="role"

@@ -3,4 +3,5 @@
 pub mod backoff;
 pub mod keyed_lock;
 pub mod lease;
+pub mod slots;
 pub mod window_counters;

@@ -3,6 +3,7 @@
 mod clouds;
 mod limits;
 mod public_url;
+mod relay;
 mod source;
 mod system_smtp;
 
@@ -17,6 +18,7 @@ use crate::vault::Secret;
 pub use clouds::{Cloud, Clouds};
 pub use limits::{DiskSpace, Quotas, SendLimits, Throttle};
 pub use public_url::PublicUrl;
+pub use relay::{Allowed, RelayConfig, network};
 pub use source::{ConfigError, Source};
 pub use system_smtp::{Encryption, SystemSmtp};
 
@@ -75,6 +77,7 @@ pub struct Config {
     /// How long entries of the audit log are kept, in days.
     pub audit_days: i64,
     pub poll_interval: Duration,
+    pub relay: RelayConfig,
 }
 
 /// IP addresses or networks (CIDR), as in Microsoft's named locations.
@@ -317,6 +320,7 @@ impl Config {
                 |text| text.parse().ok().filter(|days| (1..=36_500).contains(days)),
             )?,
             poll_interval: source.seconds("ENTREPOST_POLL_SECONDS", "300")?,
+            relay: RelayConfig::read(source)?,
         })
     }
 }
@@ -397,16 +401,37 @@ mod tests {
             ("ENTREPOST_DNS_SERVERS", "dns.example"),
             ("ENTREPOST_MICROSOFT_SPF", "include:spf.protection.outlook.com"),
             ("ENTREPOST_CLIENT_ADDRESS_HEADER", "X Forwarded For"),
+            ("ENTREPOST_RELAY_LISTEN", "2587"),
+            ("ENTREPOST_RELAY_PLAIN_ALLOW", "10.1.2"),
+            ("ENTREPOST_RELAY_KEY_FILE", "/etc/key.pem"),
+            ("ENTREPOST_RELAY_LOG_DAYS", "0"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "relay.example:25"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:marked@relay.example"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "https://user:marked@relay.example"),
             ("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:marked@relay.example?tls=yes"),
         ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
-            assert!(error.contains(name) && !error.contains("marked"), "{error}");
+            let named = if name == "ENTREPOST_RELAY_KEY_FILE" { "ENTREPOST_RELAY_CERTIFICATE_FILE" } else { name };
+            assert!(error.contains(named) && !error.contains("marked"), "{error}");
         }
         assert!(read(&[("ENTREPOST_MICROSOFT_AUTHORITY", "http://localhost:3100")]).is_ok());
         let relay = read(&[("ENTREPOST_SYSTEM_SMTP_URL", "smtp://user:pass@relay.example?tls=required")]).unwrap();
         assert_eq!(relay.system_smtp.unwrap().server(), &ServerAddress { host: "relay.example".to_owned(), port: 587 });
+    }
+
+    #[test]
+    fn a_port_without_passwords_needs_a_list_of_addresses() {
+        let listen = |address| ("ENTREPOST_RELAY_PLAIN_LISTEN", address);
+        let error = read(&[listen("0.0.0.0:2525")]).unwrap_err().to_string();
+        assert!(error.contains("ENTREPOST_RELAY_PLAIN_ALLOW"), "{error}");
+        let relay = read(&[listen("127.0.0.1:2525")]).unwrap().relay;
+        let at = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+        assert!(relay.allows_plain(at("127.0.0.1"), None) && !relay.allows_plain(at("192.0.2.1"), None));
+        let allow = ("ENTREPOST_RELAY_PLAIN_ALLOW", "10.1.0.0/16=school, 192.0.2.7");
+        let relay = read(&[listen("0.0.0.0:2525"), allow]).unwrap().relay;
+        assert!(
+            relay.allows_plain(at("10.1.9.9"), Some("school")) && !relay.allows_plain(at("10.1.9.9"), Some("other"))
+        );
+        assert!(relay.allows_plain(at("192.0.2.7"), Some("other")) && !relay.allows_plain(at("127.0.0.1"), None));
     }
 }

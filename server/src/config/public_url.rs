@@ -63,6 +63,17 @@ impl PublicUrl {
         self.template.replace("{institution}", slug)
     }
 
+    /// The host of an institution's public address.
+    pub fn host(&self, slug: &str) -> String {
+        Url::parse(&self.of(slug)).ok().and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default()
+    }
+
+    /// The name below which institutions have their hosts; the host, where there is one institution.
+    pub fn common_host(&self) -> String {
+        let host = self.host("institution-slug");
+        host.strip_prefix("institution-slug.").unwrap_or(&host).to_owned()
+    }
+
     /// The slug that a Host header names (its port is ignored), if any.
     pub fn slug(&self, host: &str) -> Option<String> {
         let host = host

@@ -113,6 +113,12 @@ impl Fault {
         self
     }
 
+    /// The same with every fact's value changed.
+    pub fn with_facts(&self, change: impl Fn(&str) -> String) -> Self {
+        let facts = self.facts.iter().map(|(name, value)| (name.clone(), change(value)));
+        Self { cause: self.cause.clone(), facts: facts.collect() }
+    }
+
     /// The account of a grant that existed was there: it left, or moved to another tenant.
     pub fn of_kept_grant(mut self) -> Self {
         if self.cause == "foreign_account" {

@@ -75,3 +75,18 @@ pub(super) async fn mail(
     let stream = state.backend.inbox.watch(&user, open, follow.version).await;
     live(&state, place, stream, |()| Ok::<_, Infallible>(Event::default().data("changed")))
 }
+
+/// Sends an event at each change of a device's log or messages; ends with the session.
+pub(super) async fn device(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+    Query(follow): Query<Follow>,
+) -> Response {
+    let Ok(user) = visitor.signed_in() else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Ok(admin) = user.administrator() else { return StatusCode::FORBIDDEN.into_response() };
+    let Ok(id) = id.parse() else { return StatusCode::NOT_FOUND.into_response() };
+    let Ok(place) = state.services.follow_more(&user) else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
+    let stream = state.backend.devices.watch_device(&admin, id, follow.version).await;
+    live(&state, place, stream, |()| Ok::<_, Infallible>(Event::default().data("changed")))
+}

@@ -23,6 +23,7 @@ use tracing::Instrument;
 use super::AppState;
 use super::responses::{plain, redirect_page, text, unavailable};
 use crate::message::escape::escaped;
+use crate::network::shared;
 use crate::service::sessions;
 
 /// Names the request in the log. A path may contain a token or a folder's name, so only its beginning is logged.
@@ -210,7 +211,7 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
                 "a proxy sends {name}, which is ignored: all people behind it count as one address. Set ENTREPOST_CLIENT_ADDRESS_HEADER to the header that your proxy sets"
             );
         }
-        return network(peer(request));
+        return shared(peer(request));
     };
     // The proxy writes the last line; everything before its last comma comes from the client.
     let value = request.headers().get_all(name).iter().next_back().map(HeaderValue::as_bytes);
@@ -221,7 +222,7 @@ fn client_address(request: &Request, configured: Option<&HeaderName>, warned: &W
             "{name} (ENTREPOST_CLIENT_ADDRESS_HEADER) is missing or has no address: using the proxy's address"
         );
     }
-    network(address.unwrap_or_else(|| peer(request)))
+    shared(address.unwrap_or_else(|| peer(request)))
 }
 
 /// An address as proxies write it: with a port, in brackets, in quotes, or as `for=` (RFC 7239).
@@ -234,17 +235,6 @@ fn forwarded_address(whole: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let bare = text.strip_prefix('[').and_then(|text| text.split(']').next()).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
-}
-
-/// An IPv6 client has a whole /64, which counts as one address.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-        },
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// Server functions whose body could not be read answer 500 or redirect with `__err`: both become 400.

@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 use app::backend::{Backend, Visitor};
 use app::model::{
-    ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, CERTIFICATE_PATH, INVITE_PATH, ISSUER_PATH, KEY_SET_PATH, MAIL_EVENTS_PATH,
-    MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH, USERS_PATH,
+    ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, CERTIFICATE_PATH, DEVICE_EVENTS_PATH, INVITE_PATH, ISSUER_PATH, KEY_SET_PATH,
+    MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH,
+    USERS_PATH,
 };
 use axum::Router;
 use axum::extract::FromRef;
@@ -147,6 +148,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
     let pages = Router::new()
         .route(&format!("{ATTEMPT_EVENTS_PATH}/{{id}}"), get(events::attempt))
         .route(MAIL_EVENTS_PATH, get(events::mail))
+        .route(&format!("{DEVICE_EVENTS_PATH}/{{id}}"), get(events::device))
         .merge(pages)
         .layer(from_fn(guard::answers))
         .layer(from_fn_with_state(state.clone(), body_limit::with_room))

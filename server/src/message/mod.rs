@@ -20,6 +20,7 @@ mod model;
 mod parameters;
 mod parse;
 pub(crate) mod pictures;
+pub mod repair;
 mod sanitize;
 mod smime;
 mod transfer;

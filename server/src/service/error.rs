@@ -47,6 +47,7 @@ impl From<TokenError> for BackendError {
 impl ErrorLog for Services {
     fn record(&self, error: &(dyn std::error::Error + Send + Sync)) -> String {
         let reference = self.clock.uuid().to_string().split('-').next().unwrap_or_default().to_owned();
+        eprintln!("ERR {error:?}");
         tracing::error!(reference, "{error}");
         reference
     }

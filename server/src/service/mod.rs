@@ -7,6 +7,7 @@ mod audit;
 mod background;
 mod checks;
 mod common_passwords;
+mod devices;
 mod drafts;
 mod email_config;
 mod email_state;
@@ -56,6 +57,7 @@ use crate::vault::Vault;
 pub use attempts::Watchers;
 pub use audit::{AuditReport, Happened, Who};
 pub use background::housekeeping::run_background;
+pub use devices::{Accepted, NotTaken, Origin, RelayBound, RelayLog, Submission, Submitter};
 pub use invitations::{AddPerson, AddPersonError, invitation_link};
 pub use passwords::Passwords;
 
@@ -83,6 +85,9 @@ pub struct Services {
     /// Notified when a mailbox is connected: its domain may be new.
     pub new_mailbox: tokio::sync::Notify,
     pub queued_counts: quotas::QueuedCounts,
+    pub relay_log: RelayLog,
+    /// Where the relay listens, once it does.
+    pub relay_bound: std::sync::OnceLock<(RelayBound, Option<String>)>,
     /// This server's address, as a mail server last saw it.
     pub seen_from: std::sync::Mutex<Option<std::net::IpAddr>>,
     pub passwords: Passwords,
@@ -102,6 +107,7 @@ impl Services {
             drafts: Arc::new(handle.clone()),
             outbox: Arc::new(handle.clone()),
             health: Arc::new(handle.clone()),
+            devices: Arc::new(handle.clone()),
             inbox: Arc::new(handle.clone()),
             flashes: Arc::new(handle.clone()),
             errors: Arc::new(handle),

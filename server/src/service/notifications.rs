@@ -5,7 +5,7 @@ use app::model::{DeliveryId, RecipientKind};
 
 use super::Services;
 use crate::outbox::{QueuedBody, body_place};
-use crate::store::{NewDelivery, SendQueue, StoreError, Tx};
+use crate::store::{Author, NewDelivery, SendQueue, StoreError, Tx};
 use crate::vault::{Secret, VaultError};
 
 pub(super) struct Notification {
@@ -28,7 +28,7 @@ impl Services {
         let body = Secret::new(serde_json::to_string(&body).unwrap_or_default());
         let delivery = NewDelivery {
             id,
-            user: None,
+            author: Author::Entrepost,
             idempotency_key: id.to_string(),
             message_id: format!("<{}@{}>", self.clock.uuid(), from.rsplit('@').next().unwrap_or_default()),
             from,

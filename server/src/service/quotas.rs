@@ -10,7 +10,7 @@ use app::model::{InstitutionId, UserId, size_in_words};
 use tokio::time::Instant;
 
 use super::Services;
-use crate::store::Queued;
+use crate::store::{Queued, StoreError};
 
 /// How long a count of an institution's waiting messages is used: another replica may have added some meanwhile.
 const QUEUED_AGE: Duration = Duration::from_secs(10);
@@ -94,6 +94,24 @@ impl Services {
         Ok(self.store.room_for(more)?)
     }
 
+    /// Whether an institution may queue one more message of a size in bytes.
+    pub(super) async fn queue_has_room(&self, institution: InstitutionId, bytes: u64) -> Result<bool, StoreError> {
+        let quotas = self.config.quotas;
+        let has_room = |all: Queued| {
+            all.count < quotas.queued_messages_of_institution
+                && all.bytes.saturating_add(bytes) <= quotas.queued_bytes_of_institution
+        };
+        if self.queued_counts.add(institution, bytes, has_room).is_none() {
+            let all = self.store.queued_at(institution).await?;
+            self.queued_counts.counted(institution, all);
+            if self.queued_counts.add(institution, bytes, has_room).is_none() {
+                return Ok(false);
+            }
+        }
+        self.store.room_for(bytes)?;
+        Ok(true)
+    }
+
     pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<()> {
         let (quotas, institution) = (self.config.quotas, user.institution().id);
         let own = self.store.queued_of(institution, user.user_id()).await?;
@@ -110,20 +128,13 @@ impl Services {
             ))
             .into());
         }
-        let has_room = |all: Queued| {
-            all.count < quotas.queued_messages_of_institution
-                && all.bytes.saturating_add(bytes) <= quotas.queued_bytes_of_institution
-        };
-        if self.queued_counts.add(institution, bytes, has_room).is_none() {
-            let all = self.store.queued_at(institution).await?;
-            self.queued_counts.counted(institution, all);
-            if self.queued_counts.add(institution, bytes, has_room).is_none() {
-                return Err(AppError::refused(
-                    "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
-                ).into());
-            }
+        if !self.queue_has_room(institution, bytes).await? {
+            return Err(AppError::refused(
+                "Your institution has too many messages waiting to be sent. Try again later, and tell an administrator.",
+            )
+            .into());
         }
-        Ok(self.store.room_for(bytes)?)
+        Ok(())
     }
 
     /// Checks the quota for one more run of Configure & Test.

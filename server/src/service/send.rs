@@ -12,7 +12,7 @@ use super::drafts::{digest, form_place};
 use crate::message::addresses::{Named, parse_list};
 use crate::message::build::Written;
 use crate::outbox::{QueuedBody, body_place};
-use crate::store::{Event, Mailbox, NewDelivery, SendQueue};
+use crate::store::{Author, Event, Mailbox, NewDelivery, SendQueue};
 use crate::vault::Secret;
 
 /// Recipients of one message. Exchange Online allows 500 by default and at most 1,000.
@@ -148,7 +148,7 @@ impl Services {
         let recipients = envelope.addressed();
         let new = NewDelivery {
             id,
-            user: Some(user.user_id()),
+            author: Author::Person(user.user_id()),
             idempotency_key: form.key.clone(),
             message_id,
             from: mailbox.address.clone(),

@@ -6,6 +6,7 @@
 mod attempts;
 mod audit;
 mod backend;
+mod devices;
 mod drafts;
 mod email;
 mod events;
@@ -37,6 +38,7 @@ use sql::{changed, execute, fetch_all, fetch_optional};
 pub use attempts::{Attempt, Check, NewAttempt, NewSignIn, Resting};
 pub use audit::{AuditBounds, AuditEntry};
 pub use backend::{DatabaseKind, missing_file};
+pub use devices::{Device, DevicePassword, RelayEntry};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{AppKey, EmailSettings, GuideRow, Registration, Slot};
 pub use events::{Event, subscribe};
@@ -47,8 +49,8 @@ pub use leases::Lease;
 pub use leavers::{ExportedMailbox, Leaver};
 pub use mailboxes::{Mailbox, MailboxKey, NewMailbox, ToTell};
 pub use outbox::{
-    Claim, ClaimRequest, Claimed, ConstantTime, DataStart, Delivery, NewDelivery, OutcomeRecord, Record, SendQueue,
-    statements_of_constant_time,
+    Author, Claim, ClaimRequest, Claimed, ConstantTime, DataStart, Delivery, NewDelivery, OutcomeRecord, Record,
+    SendQueue, statements_of_constant_time,
 };
 pub use people::{InstitutionRow, Invitation, NewInvitation, User};
 pub use people_list::ListedUser;
@@ -206,7 +208,8 @@ impl Store {
 }
 
 /// All sealed columns, with their tables.
-const SEALED: [(&str, &str); 11] = [
+const SEALED: [(&str, &str); 12] = [
+    ("relay_certificates", "key_sealed"),
     ("audit_ends", "sealed"),
     ("signing_keys", "key_sealed"),
     ("app_registrations", "secret_sealed"),

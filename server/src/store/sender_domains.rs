@@ -47,6 +47,15 @@ impl Store {
         execute!(&self.writes, sqlx::AssertSqlSafe(forget))
     }
 
+    /// The domains of an institution's mailboxes, in lower case.
+    pub async fn mailbox_domains(&self, institution: InstitutionId) -> Result<Vec<String>> {
+        let keys: Vec<String> = fetch_all!(&self.reads,
+            "SELECT DISTINCT address_key FROM mailboxes WHERE institution_id = $1"; institution
+        )?;
+        let domains = keys.iter().filter_map(|key| key.rsplit_once('@')).map(|(_, domain)| domain.to_owned());
+        Ok(domains.collect::<std::collections::BTreeSet<_>>().into_iter().collect())
+    }
+
     /// The domains that most mailboxes have.
     pub async fn sender_domains(&self, institution: InstitutionId, limit: i64) -> Result<Vec<SenderDomainRow>> {
         fetch_all!(&self.reads,

@@ -4,9 +4,10 @@
 
 use app::model::{
     AttachmentId, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, ClientId, CredentialKind, DeliveryId,
-    DeliveryState, DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState, MailboxId,
-    MailboxState, Newcomers, Outcome, PasswordRule, Provider, RecipientKind, RecipientState, RegistrationId, Role,
-    SessionId, SigningKeyId, Stage, Superseded, TenantId, Timestamp, UserId,
+    DeliveryState, DeviceId, DeviceKind, DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState,
+    MailboxId, MailboxState, Newcomers, Outcome, PasswordRule, Provider, RecipientKind, RecipientRule, RecipientState,
+    RegistrationId, RelayEvent, Role, SenderRule, SessionId, SigningKeyId, Stage, Superseded, TenantId, Timestamp,
+    UserId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Decode, Row, Type};
@@ -199,7 +200,7 @@ macro_rules! ids {
     )*};
 }
 ids!(
-    InvitationListId AttachmentId AttemptId ClientId TenantId DeliveryId DraftId InstitutionId MailboxId RegistrationId SessionId
+    DeviceId InvitationListId AttachmentId AttemptId ClientId TenantId DeliveryId DraftId InstitutionId MailboxId RegistrationId SessionId
     SigningKeyId UserId
 );
 
@@ -234,7 +235,7 @@ macro_rules! named {
     )*};
 }
 named!(
-    PasswordRule Newcomers AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
+    DeviceKind SenderRule RecipientRule PasswordRule Newcomers AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
     RecipientKind RecipientState Role Stage
 );
 
@@ -275,6 +276,20 @@ impl Value for Fault {
     type Sql<'a> = String;
     fn sql(&self) -> String {
         self.to_json()
+    }
+}
+
+impl Value for RelayEvent {
+    type Sql<'a> = String;
+    fn sql(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Column for RelayEvent {
+    type Sql = String;
+    fn read(text: String) -> Result<Self> {
+        serde_json::from_str(&text).map_err(|_| StoreError::Value { kind: "RelayEvent", value: text })
     }
 }
 

@@ -60,6 +60,8 @@ async fn every_page() {
         ("/institution/audit", [Login, Forbidden, Open, Login]),
         ("/institution/mail-health", [Login, Forbidden, Open, Login]),
         ("/institution/users", [Login, Forbidden, Open, Login]),
+        ("/institution/programs", [Login, Forbidden, Open, Login]),
+        ("/institution/programs/00000000-0000-0000-0000-000000000000", [Login, Forbidden, Missing, Login]),
         ("/institution/users/invite", [Login, Forbidden, Open, Login]),
         ("/institution/users/invite/00000000-0000-0000-0000-000000000000", [Login, Forbidden, Missing, Login]),
         ("/institution/users/00000000-0000-0000-0000-000000000000", [Login, Forbidden, Missing, Login]),
@@ -113,6 +115,10 @@ async fn every_page() {
         for (browser, status) in [(&nobody, 401), (&user, 404), (&admin, 404), (&foreign, 401)] {
             assert_eq!(browser.get(&world.url("demo", &path)).await.status().as_u16(), status, "{path}");
         }
+    }
+    let events = format!("/events/devices/{unknown}");
+    for (browser, status) in [(&nobody, 401), (&user, 403), (&admin, 404), (&foreign, 401)] {
+        assert_eq!(browser.get(&world.url("demo", &events)).await.status().as_u16(), status);
     }
     // A notification attempt belongs to all administrators and no users.
     let events = format!("/events/attempts/{begun}");
@@ -207,6 +213,11 @@ async fn every_server_function() {
         ("verify_again", May::Administrators, vec![]),
         ("discard_waiting", May::Administrators, vec![]),
         ("look_up_domains", May::Administrators, vec![]),
+        ("save_device", May::Administrators, vec![("name", "Copier"), ("mailbox", "user@demo.example")]),
+        ("pause_device", May::Administrators, vec![("device", id), ("paused", "true")]),
+        ("renew_device_password", May::Administrators, vec![("device", id)]),
+        ("remove_device", May::Administrators, vec![("device", id)]),
+        ("send_device_test", May::Administrators, vec![("device", id)]),
         ("test_cause", May::Administrators, vec![("cause", "smtp_auth_mailbox")]),
         ("make_certificate", May::Administrators, vec![]),
         ("drop_certificate", May::Administrators, vec![("id", id)]),

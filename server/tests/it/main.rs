@@ -39,6 +39,7 @@ mod pipelining;
 mod plans;
 mod proxy;
 mod registration;
+mod relay;
 mod secrets;
 mod sender_domains;
 mod shown;

@@ -161,7 +161,7 @@ fn what_people_see_is_plain_english() {
 const FLOORS: [&[&str]; 11] = [
     &["demo"],
     &["wiring"],
-    &["http"],
+    &["http", "relay"],
     &["service"],
     &["outbox", "mailbox_sync"],
     &["access_tokens"],
@@ -169,7 +169,7 @@ const FLOORS: [&[&str]; 11] = [
     &["store"],
     &["diagnosis"],
     &["identity", "mail", "dns"],
-    &["config", "vault", "message", "concurrency", "clock", "csv", "logging", "microsoft_changes", "panics"],
+    &["config", "vault", "message", "concurrency", "clock", "csv", "logging", "microsoft_changes", "network", "panics"],
 ];
 
 /// Modules a file names: `crate::a::b` or `super::c`, also in `use crate::{a, b::c}`.

@@ -4,7 +4,7 @@ use app::model::{DeliveryId, DeliveryState, FolderRole, HeaderView, MailboxState
 use server::config::Throttle;
 use server::diagnosis::Fault;
 use server::store::{
-    Claim, DataStart, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, Record, SendQueue, Tx, User,
+    Author, Claim, DataStart, FlagChange, FolderChange, FolderRow, MailboxKey, NewDelivery, Record, SendQueue, Tx, User,
 };
 
 use crate::common::{Database, claim_one, record_of_one};
@@ -16,7 +16,7 @@ fn delivery(seed: &Seed, user: UserId) -> NewDelivery {
     let id = DeliveryId(seed.clock.uuid());
     NewDelivery {
         id,
-        user: Some(user),
+        author: Author::Person(user),
         idempotency_key: id.to_string(),
         message_id: format!("<{id}@demo.example>"),
         from: "user@demo.example".into(),

@@ -7,13 +7,11 @@
 mod body;
 mod socket;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,7 +28,7 @@ use tower::Service as _;
 
 use self::body::{RequestBody, ResponseBody};
 use self::socket::{Activity, Socket};
-use super::guard::network;
+use crate::concurrency::slots::Slots;
 
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -94,52 +92,6 @@ const MOST_FILES: u64 = 65_536;
 pub fn room_for_connections() -> usize {
     let files = rlimit::increase_nofile_limit(MOST_FILES).unwrap_or(1_024);
     usize::try_from(files.saturating_sub(OTHER_FILES).max(files / 2)).unwrap_or(512).min(16_384)
-}
-
-#[derive(Default)]
-struct Counts {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-#[derive(Default)]
-struct Slots(Mutex<Counts>);
-
-/// A connection's slot; released when dropped.
-struct Slot {
-    slots: Arc<Slots>,
-    address: Option<IpAddr>,
-}
-
-impl Slots {
-    fn take(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Slot> {
-        let address = (!limits.has_no_share(ip)).then(|| network(ip));
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let has = address.map_or(0, |address| counts.by_address.get(&address).copied().unwrap_or_default());
-        if counts.all >= limits.connections || has >= limits.per_address {
-            return None;
-        }
-        counts.all += 1;
-        if let Some(address) = address {
-            *counts.by_address.entry(address).or_default() += 1;
-        }
-        Some(Slot { slots: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut counts = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.all = counts.all.saturating_sub(1);
-        if let Some(address) = self.address
-            && let Entry::Occupied(mut count) = counts.by_address.entry(address)
-        {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
 }
 
 /// Ends if no request came in time.
@@ -216,7 +168,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                let Some(slot) = slots.take(peer.ip(), &limits) else {
+                let share = (!limits.has_no_share(peer.ip())).then_some(limits.per_address);
+                let Some(slot) = slots.take(peer.ip(), limits.connections, share) else {
                     refuse(stream);
                     continue;
                 };

@@ -21,6 +21,8 @@ const TESTS: i64 = 20;
 const RENEW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// How long finished notifications are kept, in milliseconds: 30 days.
 const NOTIFICATIONS_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How long the relay remembers an answer that was perhaps not received, in milliseconds: ten minutes.
+const RECEIPTS_MS: i64 = 10 * 60 * 1000;
 /// How long counts of messages are kept, in milliseconds: 90 days.
 const COUNTS_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// How long untouched reply drafts are kept, in milliseconds: a day.
@@ -81,6 +83,9 @@ impl Services {
     /// What is kept for days. Verifying what goes from the log takes time in proportion to it.
     pub async fn sweep_hourly(&self) -> Result<(), BackendError> {
         self.store.sweep_mail_hours(self.clock.now().plus_ms(-COUNTS_MS)).await?;
+        let days = |count: i64| self.clock.now().plus_ms(-count * 24 * 60 * 60 * 1000);
+        let receipts = self.clock.now().plus_ms(-RECEIPTS_MS);
+        self.store.sweep_relay(days(self.config.relay.log_days), receipts, days(1)).await?;
         self.roll_credentials().await?;
         self.sweep_audit().await
     }
@@ -114,6 +119,8 @@ impl Services {
         if let Err(error) = self.note_leavers().await {
             let _ = error.told(&**self);
         }
+        self.tell_contacts().await?;
+        self.store.drop_device_bodies().await?;
         self.invite_waiting().await?;
         self.alert_once().await
     }

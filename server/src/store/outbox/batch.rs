@@ -141,7 +141,7 @@ columns!(Due: id, institution = "institution_id", writer = "user_id", created_at
 pub(super) fn due() -> String {
     format!(
         "SELECT {} FROM deliveries WHERE send_queue_id = $1 AND state IN ('queued', 'deferred') AND +next_attempt_at <= $2
-         ORDER BY created_at, id LIMIT $3",
+         ORDER BY priority, created_at, id LIMIT $3",
         Due::COLUMNS
     )
 }

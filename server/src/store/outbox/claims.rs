@@ -232,7 +232,7 @@ impl Store {
         execute!(&mut **tx,
             // Including one that is being sent: if that fails, it is retried where it can be sent.
             "UPDATE deliveries SET send_queue_id = $1, next_attempt_at = $2, aging_since = $2
-             WHERE institution_id = $3 AND user_id = $4
+             WHERE institution_id = $3 AND (user_id = $4 OR device_id IS NOT NULL)
              AND LOWER(from_address) = LOWER($5) AND state IN ('queued', 'deferred', 'sending')
              AND NOT EXISTS (SELECT 1 FROM send_queues l JOIN mailboxes m ON m.id = l.mailbox_id
               WHERE l.id = deliveries.send_queue_id)";

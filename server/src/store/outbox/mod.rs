@@ -12,7 +12,7 @@ use crate::store::sql::{Columns, changed, columns, execute, fetch_all, fetch_opt
 use outcomes::settle_returned;
 
 use app::model::{
-    DeliveryId, DeliveryState, InstitutionId, MailboxId, RecipientKind, RecipientView, Timestamp, UserId,
+    DeliveryId, DeliveryState, DeviceId, InstitutionId, MailboxId, RecipientKind, RecipientView, Timestamp, UserId,
 };
 use uuid::Uuid;
 
@@ -45,11 +45,41 @@ impl SendQueue {
     }
 }
 
+/// Whom a delivery is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    Person(UserId),
+    /// A program or device, through the relay.
+    Device(DeviceId),
+    /// Entrepost: a notification.
+    Entrepost,
+}
+
+impl Author {
+    fn person(self) -> Option<UserId> {
+        match self {
+            Self::Person(user) => Some(user),
+            Self::Device(_) | Self::Entrepost => None,
+        }
+    }
+
+    fn device(self) -> Option<DeviceId> {
+        match self {
+            Self::Device(device) => Some(device),
+            Self::Person(_) | Self::Entrepost => None,
+        }
+    }
+
+    /// In the order of sending: devices wait for people.
+    fn priority(self) -> i64 {
+        i64::from(self.device().is_some())
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
     pub id: DeliveryId,
-    /// The writer; none for notifications.
-    pub user: Option<UserId>,
+    pub author: Author,
     pub idempotency_key: String,
     /// With angle brackets; never changes.
     pub message_id: String,
@@ -172,10 +202,10 @@ impl Store {
         put_queue(tx, queue).await?;
         let inserted = changed!(&mut **tx,
             "INSERT INTO deliveries (id, institution_id, user_id, send_queue_id, idempotency_key, message_id, from_address, subject,
-               body_sealed, form_sealed, next_attempt_at, created_at, state)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12) ON CONFLICT DO NOTHING";
-            new.id, queue.institution, new.user, queue.id, new.idempotency_key, new.message_id, new.from, new.subject,
-            new.body_sealed, new.form_sealed, now, DeliveryState::Queued
+               body_sealed, form_sealed, next_attempt_at, created_at, state, device_id, priority)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
+            new.id, queue.institution, new.author.person(), queue.id, new.idempotency_key, new.message_id, new.from, new.subject,
+            new.body_sealed, new.form_sealed, now, DeliveryState::Queued, new.author.device(), new.author.priority()
         )?;
         if inserted == 0 {
             return Ok(false);
@@ -190,7 +220,7 @@ impl Store {
             "INSERT INTO recipients (delivery_id, position, kind, address) VALUES {}";
             recipients.as_slice(), |recipient| new.id, recipient.position, recipient.kind, recipient.address
         )?;
-        tx.mail_changed(queue.institution, new.user);
+        tx.mail_changed(queue.institution, new.author.person());
         Ok(true)
     }
 
@@ -209,6 +239,20 @@ impl Store {
         page: Page,
     ) -> Result<Vec<Delivery>> {
         fetch_all!(&self.reads, sqlx::AssertSqlSafe(page_statement()); institution, user_id, page.before, page.limit)
+    }
+
+    /// A device's messages, newest first.
+    pub async fn deliveries_of_device(
+        &self,
+        institution: InstitutionId,
+        device: DeviceId,
+        limit: i64,
+    ) -> Result<Vec<Delivery>> {
+        let listed = Delivery::COLUMNS.replace("body_sealed", "CASE WHEN body_sealed = '' THEN '' ELSE '-' END");
+        let statement = format!(
+            "SELECT {listed} FROM deliveries WHERE institution_id = $1 AND device_id = $2 ORDER BY created_at DESC, id LIMIT $3"
+        );
+        fetch_all!(&self.reads, sqlx::AssertSqlSafe(statement); institution, device, limit)
     }
 
     pub async fn recipients(&self, institution: InstitutionId, delivery_id: DeliveryId) -> Result<Vec<RecipientView>> {

@@ -28,8 +28,8 @@ impl Store {
         // A second report may name other recipients; the first report's text is kept. The lock makes concurrent records visible.
         let bounced: Option<(DeliveryId, Option<UserId>)> = fetch_optional!(&mut *tx,
             "UPDATE deliveries SET bounce_answer = COALESCE(bounce_answer, $1), bounce_fault = COALESCE(bounce_fault, $2)
-             WHERE institution_id = $3 AND (user_id = $4 OR user_id IS NULL AND EXISTS (SELECT 1 FROM email_settings e
-                 WHERE e.institution_id = $3 AND e.notification_mailbox_id = $6))
+             WHERE institution_id = $3 AND (user_id = $4 OR device_id IS NOT NULL AND send_queue_id = $6 OR user_id IS NULL AND device_id IS NULL
+               AND EXISTS (SELECT 1 FROM email_settings e WHERE e.institution_id = $3 AND e.notification_mailbox_id = $6))
                AND message_id = $5 AND state IN ('sent', 'unknown', 'bounced', 'queued', 'deferred', 'sending') RETURNING id, user_id";
             answer, fault, mailbox.institution, mailbox.user, message_id, mailbox.id
         )?;
@@ -139,7 +139,7 @@ impl Store {
         let all: Vec<(String, DeliveryState, String)> = fetch_all!(&self.reads,
             "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer
              FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL ORDER BY d.created_at DESC, d.id";
+             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.device_id IS NULL ORDER BY d.created_at DESC, d.id";
             institution
         )?;
         let (mut seen, mut undelivered) = (HashSet::new(), Vec::new());
@@ -158,7 +158,7 @@ impl Store {
     pub async fn forget_undelivered(&self, tx: &mut Tx, institution: InstitutionId, address: &str) -> Result<()> {
         let all: Vec<(DeliveryId, String)> = fetch_all!(&mut **tx,
             "SELECT d.id, r.address FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.state IN ('failed', 'bounced')";
+             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.device_id IS NULL AND d.state IN ('failed', 'bounced')";
             institution
         )?;
         for (delivery_id, _) in all.iter().filter(|(_, known)| known.to_lowercase() == address.to_lowercase()) {

@@ -3,6 +3,7 @@
 
 pub mod dovecot;
 pub mod program;
+pub mod relay;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,8 +20,8 @@ use server::message::build::Written;
 use server::outbox::{QueuedBody, body_place};
 use server::service::{AddPerson, Services};
 use server::store::{
-    Claim, ClaimRequest, Delivery, EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox, OutcomeRecord,
-    Record, Registration, SendQueue, Slot, Store, Tx,
+    Author, Claim, ClaimRequest, Delivery, EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox,
+    OutcomeRecord, Record, Registration, SendQueue, Slot, Store, Tx,
 };
 use server::vault::Secret;
 use sqlx::Connection;
@@ -399,7 +400,7 @@ impl World {
         };
         let body = QueuedBody::of(written.build().unwrap());
         let new = NewDelivery {
-            user: Some(seat.user),
+            author: Author::Person(seat.user),
             message_id,
             from: from.to_string(),
             subject: subject.to_owned(),
@@ -454,7 +455,7 @@ impl World {
         let body = Secret::new(serde_json::to_string(body).unwrap());
         NewDelivery {
             id,
-            user: None,
+            author: Author::Entrepost,
             idempotency_key: id.to_string(),
             message_id: format!("<{id}@demo.example>"),
             from: String::new(),

@@ -1,6 +1,8 @@
 //! `entrepost demo`: sandbox and server together, with seed data. It uses only `data/demo`, ignores database and key
 //! settings, and listens on loopback only.
 
+mod ready;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +12,11 @@ use sandbox::Sandbox;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source};
+use crate::relay::Relay;
 use crate::service::{AddPerson, Services};
 use crate::store::InstitutionRow;
 use crate::wiring::{StartError, build};
+use ready::ReadyDevice;
 
 /// Directory of the demo.
 const DATA: &str = "data/demo";
@@ -34,6 +38,8 @@ pub struct Demo {
     pub services: Arc<Services>,
     pub sandbox: Sandbox,
     pub listener: tokio::net::TcpListener,
+    pub relay: Option<Relay>,
+    device: ReadyDevice,
 }
 
 fn other(error: &dyn std::fmt::Display) -> StartError {
@@ -102,12 +108,40 @@ pub async fn start(
         ("ENTREPOST_DNS_SERVERS", sandbox.dns_addr().to_string()),
         ("ENTREPOST_EXTRA_CA_FILE", ca.to_string_lossy().into_owned()),
     ]);
+    for (name, port) in [("ENTREPOST_RELAY_LISTEN", 2587), ("ENTREPOST_RELAY_TLS_LISTEN", 2465)] {
+        own.push((name, relay_address(settings, name, port).await?));
+    }
+    for name in ["ENTREPOST_RELAY_PLAIN_LISTEN", "ENTREPOST_RELAY_PLAIN_ALLOW"] {
+        own.extend(settings.get(name).map(|value| (name, value)));
+    }
     let services = build(Config::read(&Source::of(&own))?, Clock::ahead_ms(ahead * 1000)).await?;
+    if services.config.relay.plain_listen.is_some_and(|address| !address.ip().is_loopback()) {
+        return Err(StartError::Other("the demo's relay listens on loopback only".into()));
+    }
     for (slug, name) in [("demo", "Demo College"), ("second", "Second School")] {
         seed(&services, slug, name).await?;
         sandbox.world().add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(slug)));
     }
-    Ok(Demo { services, sandbox, listener })
+    let device = ready::seed(&services, &sandbox, PASSWORD).await?;
+    let relay = Relay::bind(&services).await.map_err(|error| other(&error))?;
+    Ok(Demo { services, sandbox, listener, relay, device })
+}
+
+/// Where the relay listens: as a setting says, on loopback; otherwise on a known port, or on any other if that is taken.
+async fn relay_address(settings: &Source, name: &'static str, port: u16) -> Result<String, StartError> {
+    if let Some(given) = settings.get(name) {
+        let is_loopback = given.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+        return if is_loopback {
+            Ok(given)
+        } else {
+            Err(StartError::Other(format!(
+                "{name}: the demo's relay listens on loopback only, such as 127.0.0.1:{port}"
+            )))
+        };
+    }
+    let known = SocketAddr::from(([127, 0, 0, 1], port));
+    let free = tokio::net::TcpListener::bind(known).await.is_ok();
+    Ok(format!("127.0.0.1:{}", if free { port } else { 0 }))
 }
 
 /// Creates an institution with an administrator and a user, if missing.
@@ -139,6 +173,10 @@ impl Demo {
     pub fn introduction(&self) -> String {
         let world = self.sandbox.world();
         let url = self.services.config.public_url.of("demo");
+        let bound = self.relay.as_ref().map(Relay::addresses).unwrap_or_default();
+        let port = |address: Option<SocketAddr>| {
+            address.map_or_else(|| "off".to_owned(), |address| address.port().to_string())
+        };
         format!(
             "
 Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stays in {DATA} (delete it to start afresh).
@@ -156,11 +194,29 @@ Entrepost demo. Nothing here leaves this machine. Ctrl-C stops it; the data stay
      At “Microsoft”     user@demo.example    password: sandbox (the others have the same)
 
      Sandbox portal     {}   (received mail, accounts, fault switches)
+
+  4. A copier that is ready to send, of a school that is set up ({}):
+     SMTP server        127.0.0.1   port {} (STARTTLS), {} (SSL/TLS)
+     User name          {}
+     Password           {}
+     To try it          printf 'Subject: A scan\\n\\nHello\\n' | curl --ssl-reqd --insecure --url smtp://127.0.0.1:{} --user {}:{} --mail-from {} --mail-rcpt user@demo.example --upload-file -
+     What happened      {}{}
 ",
             world.app.client_id,
             world.tenant_id,
             world.app.secret_value,
             self.sandbox.authority(),
+            self.services.config.public_url.of(ready::SLUG),
+            port(bound.starttls),
+            port(bound.tls),
+            self.device.user_name,
+            self.device.password,
+            port(bound.starttls),
+            self.device.user_name,
+            self.device.password,
+            ready::MAILBOX,
+            self.services.config.public_url.of(ready::SLUG),
+            app::model::PROGRAMS_PATH,
         )
     }
 }

@@ -40,6 +40,7 @@ mod plans;
 mod proxy;
 mod registration;
 mod relay;
+mod relay_attacks;
 mod secrets;
 mod sender_domains;
 mod shown;

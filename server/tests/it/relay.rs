@@ -159,7 +159,7 @@ async fn an_answer_that_was_lost_does_not_send_twice() {
         // The client is gone before the answer is received.
         let mut client = world.signed_in(&device).await;
         let first = client.send(&["admin@demo.example"], CONTENT).await;
-        client.reset().await;
+        client.reset();
         world.logged(Some(&device), |event| matches!(event, RelayEvent::Queued { .. })).await;
         let mut client = world.signed_in(&device).await;
         let second = client.send(&["admin@demo.example"], CONTENT).await;

@@ -225,6 +225,12 @@ impl Client {
         self.stream.flush().await.unwrap();
     }
 
+    /// The server may close in between.
+    pub async fn try_write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.flush().await;
+    }
+
     /// A reply of one or more lines; what came before the connection closed, if it does.
     pub async fn reply(&mut self) -> String {
         let read = async {
@@ -267,7 +273,7 @@ impl Client {
 
     /// The handshake alone.
     pub async fn secure(&mut self) {
-        let (spare, _) = tokio::net::TcpListener::bind("127.0.0.1:0").await.map(|l| (l, ())).unwrap();
+        let spare = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let placeholder = TcpStream::connect(spare.local_addr().unwrap()).await.unwrap();
         let Either::Left(tcp) = std::mem::replace(&mut self.stream, Either::Left(placeholder)) else {
             panic!("secured already")
@@ -293,7 +299,7 @@ impl Client {
     }
 
     /// Goes without a word, as after a cable was pulled.
-    pub async fn reset(self) {
+    pub fn reset(self) {
         let tcp = match self.stream {
             Either::Left(tcp) => tcp,
             Either::Right(tls) => tls.into_inner().0,

@@ -127,6 +127,12 @@ if [ "$want" = test ]; then
         say "installing PostgreSQL (a throw-away server for the tests)"
         apt_install postgresql || die "PostgreSQL: apt-get install postgresql failed"
     fi
+    need openssl "a client of old TLS, for the tests" openssl
+    need curl "a mail client nobody here wrote, for the tests" curl
+    need swaks "a mail client nobody here wrote, for the tests" swaks libnet-ssleay-perl
+    need msmtp "a mail client nobody here wrote, for the tests" msmtp
+    need php "a mail client nobody here wrote, for the tests" php-cli
+    need python3 "a mail client nobody here wrote, for the tests" python3
     if ! command -v dovecot >/dev/null && ! [ -x /usr/sbin/dovecot ]; then
         can_apt || die "Dovecot (IMAP and submission). On Debian: apt-get install dovecot-imapd dovecot-submissiond"
         say "installing Dovecot (a mail server nobody here wrote, for the tests)"

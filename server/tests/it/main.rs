@@ -41,6 +41,7 @@ mod proxy;
 mod registration;
 mod relay;
 mod relay_attacks;
+mod relay_clients;
 mod secrets;
 mod sender_domains;
 mod shown;

@@ -327,7 +327,7 @@ async fn connections_are_bounded_and_what_is_no_mail_is_named() {
     ];
     let world = RelayWorld::start_with(&database, Clock::system(), &few).await;
     let first = world.client().await;
-    let (_second, _third) = (world.client().await, world.client().await);
+    let others = (world.client().await, world.client().await);
     let mut fourth = Client::silent(world.bound.starttls.unwrap()).await;
     assert!(fourth.reply().await.starts_with("421 4.3.2"));
     drop(first);
@@ -338,7 +338,7 @@ async fn connections_are_bounded_and_what_is_no_mail_is_named() {
         })
         .await;
     world.logged(None, |event| *event == RelayEvent::Busy).await;
-    drop((_second, _third));
+    drop(others);
     // TLS to the port that begins without, and the other way round.
     let mut client = Client::silent(world.bound.starttls.unwrap()).await;
     assert!(client.reply().await.starts_with("220"));

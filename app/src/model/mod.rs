@@ -17,6 +17,7 @@ pub mod pasted;
 mod path;
 mod people;
 mod registration;
+mod relay_event;
 mod sender_domain;
 mod settings;
 mod sign_in_settings;
@@ -33,8 +34,7 @@ pub use credential::{
 };
 pub use device::{
     DeviceForm, DeviceKind, DeviceMessage, DeviceRow, DeviceSettings, DeviceState, DeviceView, PER_HOUR, PasswordView,
-    ProgramsView, RecipientRule, RelayAddress, RelayEvent, RelayLine, Repair, SenderRule, device_path, login_of,
-    masked,
+    ProgramsView, RecipientRule, RelayAddress, RelayLine, SenderRule, device_path, login_of,
 };
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};
@@ -61,6 +61,7 @@ pub use people::{
     PersonRow, PersonState, person_name, read_people,
 };
 pub use registration::{ClientId, ClientSecret, RegistrationError, SecretExpiry, Tenant, TenantId, portal_page};
+pub use relay_event::{RelayEvent, Repair, masked};
 pub use sender_domain::{DomainRecord, SenderDomain, Verdict};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, MOST_ADDRESSES, NotificationView, OWN_CLOUD, Provider,

@@ -2,12 +2,14 @@
 //!
 //! Connections are served here; who may send, and what becomes of a message, is the service's.
 
+mod auth;
 mod certificate;
 mod command;
 mod data;
 mod sasl;
 mod session;
 mod tls;
+mod transaction;
 
 use std::io;
 use std::net::SocketAddr;

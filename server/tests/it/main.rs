@@ -42,6 +42,7 @@ mod registration;
 mod relay;
 mod relay_attacks;
 mod relay_clients;
+mod relay_crash;
 mod secrets;
 mod sender_domains;
 mod shown;

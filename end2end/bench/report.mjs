@@ -59,6 +59,22 @@ export function report(results, median) {
             command('form'),
         );
     }
+    if (results.relay) {
+        const rows = Object.entries(results.relay).map(([name, runs]) => [
+            name,
+            spread(runs.map(run => (sizes.relay * 1000) / run.accepted)),
+            spread(runs.map(run => run.cpu / sizes.relay), 2),
+            `${spread(runs.map(run => run.rest / 2 ** 20))} MiB`,
+            `${spread(runs.map(run => run.held / 2 ** 20))} MiB`,
+            `${spread(runs.map(run => (run.held - run.rest) / sizes.idle / 1024))} KiB`,
+        ]);
+        parts.push(
+            '## Through the relay',
+            `${number(sizes.relay)} messages of one device over ${sizes.relayConnections} connections with TLS, while they are sent: each is in the database before its 250. Then ${number(sizes.idle)} idle connections that are signed in.`,
+            table(['database', 'accepted a second', 'CPU ms a message, until it is recorded as sent', 'memory', 'with idle connections', 'each'], rows),
+            command('relay'),
+        );
+    }
     if (results.latency) {
         const rows = Object.entries(results.latency).map(([name, runs]) => [
             name === 'nodemailer' ? name : `Entrepost, ${name}`,

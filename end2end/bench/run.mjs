@@ -18,9 +18,9 @@ const root = join(here, '..', '..');
 const mode = ['--tiny', '--quick'].find(flag => process.argv.includes(flag))?.slice(2) ?? 'full';
 const only = process.argv.slice(2).filter(argument => !argument.startsWith('--'));
 const sizes = {
-    full: { rounds: 5, one: 2000, twenty: 4000, form: 2000, latency: 200, memory: 20000, scale: [1e2, 1e3, 1e4, 1e5, 1e6], starts: 11, watched: 1000, replicas: 4000 },
-    quick: { rounds: 1, one: 1000, twenty: 2000, form: 500, latency: 40, memory: 1000, scale: [1e2, 1e3], starts: 3, watched: 50, replicas: 1000 },
-    tiny: { rounds: 1, one: 6, twenty: 20, form: 20, latency: 3, memory: 20, scale: [100], starts: 1, watched: 3, replicas: 20 },
+    full: { rounds: 5, one: 2000, twenty: 4000, form: 2000, relay: 2000, relayConnections: 20, idle: 500, latency: 200, memory: 20000, scale: [1e2, 1e3, 1e4, 1e5, 1e6], starts: 11, watched: 1000, replicas: 4000 },
+    quick: { rounds: 1, one: 1000, twenty: 2000, form: 500, relay: 500, relayConnections: 20, idle: 500, latency: 40, memory: 1000, scale: [1e2, 1e3], starts: 3, watched: 50, replicas: 1000 },
+    tiny: { rounds: 1, one: 6, twenty: 20, form: 20, relay: 20, relayConnections: 4, idle: 5, latency: 3, memory: 20, scale: [100], starts: 1, watched: 3, replicas: 20 },
 }[mode];
 
 /** Deadline of one measurement, in milliseconds. */
@@ -162,6 +162,17 @@ async function main() {
             for (const [name, url] of Object.entries(databases)) {
                 results.form[name].push(entrepost(url, 'form', 20, sizes.form));
                 await counted(sizes.form);
+            }
+        }
+    }
+
+    if (wanted('relay')) {
+        results.relay = { SQLite: [], PostgreSQL: [] };
+        for (let round = 0; round < sizes.rounds; round += 1) {
+            for (const [name, url] of Object.entries(databases)) {
+                say(`${sizes.relay} messages through the relay, ${name}, round ${round + 1} of ${sizes.rounds}`);
+                results.relay[name].push(entrepost(url, 'relay', sizes.relayConnections, sizes.relay, sizes.idle));
+                await counted(sizes.relay);
             }
         }
     }

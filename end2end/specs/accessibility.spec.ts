@@ -145,6 +145,13 @@ test("connecting: running, connected, blocked, refused, deciding, needs reconnec
   await page.goto(`${demo.url}/institution/mail-health`);
   await page.locator(".cause-row summary").first().click();
   await everyLook(page, "mail-health-blocked");
+  await page.goto(`${demo.url}/institution/programs`);
+  await everyLook(page, "programs-empty");
+  await page.getByText("More settings").click();
+  await page.getByLabel("Name", { exact: true }).fill("Copier north");
+  await page.getByRole("button", { name: "Add", exact: true }).click();
+  await expect(page.getByText("Copier north is added.")).toBeVisible();
+  await everyLook(page, "device-new");
   await page.goto(`${demo.url}/institution/audit`);
   await everyLook(page, "audit");
   await page.goto(`${demo.url}/mail/compose`);

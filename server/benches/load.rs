@@ -4,6 +4,8 @@
 
 #[path = "../tests/it/common/mod.rs"]
 mod common;
+#[path = "load/relay.rs"]
+mod relay_load;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,6 +72,8 @@ enum What {
     Send { mailboxes: usize, messages: usize },
     /// Queues messages through the form that people send with, as 64 of them at a time would, and sends them
     Form { mailboxes: usize, messages: usize },
+    /// Accepts messages over so many connections of a device, and sends them; then memory with so many idle connections
+    Relay { connections: usize, messages: usize, idle: usize },
     /// Queues one message at a time; prints when each was submitted
     Latency {
         messages: usize,
@@ -535,6 +539,9 @@ async fn main() {
         Some(What::Send { mailboxes, messages }) => send(&arguments, *mailboxes, *messages).await,
         Some(What::Latency { messages, pause }) => latency(&arguments, *messages, *pause).await,
         Some(What::Form { mailboxes, messages }) => form(&arguments, *mailboxes, *messages).await,
+        Some(What::Relay { connections, messages, idle }) => {
+            relay_load::relay(&arguments, *connections, *messages, *idle).await
+        }
         Some(What::Memory { mailboxes, messages, times }) => memory(&arguments, *mailboxes, *messages, *times).await,
         Some(What::Replicas { replicas: count, mailboxes, messages }) => {
             replicas(&arguments, *count, *mailboxes, *messages).await

@@ -29,6 +29,7 @@ fn other(error: impl std::fmt::Display) -> StartError {
 
 /// Adds the institution with its mailbox, if it is missing. Its device has a new password at each start: passwords are not kept.
 pub(super) async fn seed(services: &Services, sandbox: &Sandbox, password: &str) -> Result<ReadyDevice, StartError> {
+    sandbox.world().add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(SLUG)));
     let known = services.store.institution_by_slug(SLUG).await?;
     let institution = match known {
         Some(row) => row.id,
@@ -66,7 +67,6 @@ async fn add(services: &Services, sandbox: &Sandbox, password: &str) -> Result<I
     }
     let (client, tenant, secret, grant, oid) = {
         let mut world = sandbox.world();
-        world.add_redirect_uri(&services.redirect_uri(&services.config.public_url.of(SLUG)));
         if world.account_by_address(MAILBOX).is_none() {
             world.add_account(MAILBOX, "Scans");
         }

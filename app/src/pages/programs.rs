@@ -262,7 +262,7 @@ pub fn device_form(
             <Field
                 name="mailbox"
                 label="Mailbox"
-                hint="It sends as this address. Not a person's: people leave, and scans would be in their Sent Items."
+                hint="It sends as this address. Not a person's: people leave, and scans would be in their Sent Items. Those fill up: give the mailbox a retention policy."
                 flash=fields.clone()
             >
                 <select id="mailbox" name="mailbox">

@@ -152,6 +152,8 @@ mod tests {
             ("rcpt to: <a@b.example>", to("a@b.example")),
             ("RCPT TO:<@relay.example:a@b.example>", to("a@b.example")),
             ("RCPT TO:<office>", to("office")),
+            ("RCPT TO:<żaneta@b.example>", to("żaneta@b.example")),
+            ("MAIL FROM:<żaneta@b.example> SMTPUTF8", mail("żaneta@b.example", 0)),
             ("DATA", Command::Data),
             ("data ", Command::Data),
             ("STARTTLS", Command::StartTls),

@@ -276,7 +276,8 @@ impl Session {
             return self.say(&text).await;
         }
         let size = self.shared.services.config.relay.message_bytes;
-        let mut lines = vec![self.host.clone(), "PIPELINING".into(), format!("SIZE {size}"), "8BITMIME".into()];
+        let mut lines =
+            vec![self.host.clone(), "PIPELINING".into(), format!("SIZE {size}"), "8BITMIME".into(), "SMTPUTF8".into()];
         if !self.secured {
             lines.push("STARTTLS".into());
         } else if self.listener != Listener::Plain {

@@ -78,9 +78,8 @@ impl Session {
         let domain = submitter.settings().mailbox.rsplit('@').next().unwrap_or_default();
         let whole = if to.contains('@') { to.to_owned() } else { format!("{to}@{domain}") };
         // What lettre cannot write is no address for the mail server behind either.
-        let address = EmailAddress::parse(&whole)
-            .ok()
-            .filter(|address| address.as_str().is_ascii() && address.as_str().parse::<lettre::Address>().is_ok());
+        let address =
+            EmailAddress::parse(&whole).ok().filter(|address| address.as_str().parse::<lettre::Address>().is_ok());
         let Some(address) = address else {
             self.log(RelayEvent::RecipientMalformed);
             return self.mistake("553 5.1.3 This is no email address").await;

@@ -64,7 +64,7 @@ async fn what_is_offered_depends_on_encryption() {
     let world = RelayWorld::start(&database).await;
     let mut client = world.client().await;
     let offered = client.say("EHLO scanner").await;
-    for word in ["PIPELINING", "SIZE 35000000", "8BITMIME", "ENHANCEDSTATUSCODES", "STARTTLS"] {
+    for word in ["PIPELINING", "SIZE 35000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "STARTTLS"] {
         assert!(offered.contains(word), "{word}: {offered}");
     }
     for word in ["AUTH", "CHUNKING", "BINARYMIME", "DSN"] {

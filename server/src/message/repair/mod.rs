@@ -88,7 +88,9 @@ pub fn repair(raw: &[u8], rules: &Rules<'_>) -> Result<Repaired, Refusal> {
     from(&mut head, rules, &mut repairs)?;
     recipients(&mut head, rules, &mut repairs);
     for field in &mut head {
-        if !field.value.is_ascii() {
+        // What has addresses was written anew: other letters are only in addresses that are international themselves (RFC 6532).
+        let has_addresses = ["From", "To", "Cc", "Reply-To"].iter().any(|name| field.is(name));
+        if !field.value.is_ascii() && !has_addresses {
             *field = encoded(&field.name, &field.text());
             note(&mut repairs, Repair::HeaderEncoded);
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CredentialKind, Diagnosis, Notice, Timestamp, Tone, in_days, people};
+use super::{CredentialKind, Diagnosis, GuideStep, Notice, Timestamp, Tone, in_days, people};
 
 /// From so many days before its expiry on, a secret is a warning.
 const EXPIRES_SOON_DAYS: i64 = 30;
@@ -45,7 +45,44 @@ impl Stopped {
     }
 }
 
+impl Stopped {
+    /// The step of the guide that is undone by it.
+    pub fn step(&self) -> Option<GuideStep> {
+        match self.why.cause.as_str() {
+            "consent_missing" | "service_principal" | "app_disabled" | "not_assigned" => Some(GuideStep::Consent),
+            "permissions_missing" => Some(GuideStep::Permissions),
+            "client_unknown" | "ids_swapped" | "tenant_unknown" | "tenant_unfit" | "single_tenant" | "other_cloud" => {
+                Some(GuideStep::Ids)
+            }
+            cause if EmailState::is_of_app(cause) => Some(GuideStep::Secret),
+            _ => None,
+        }
+    }
+}
+
 impl EmailState {
+    /// Whether a cause concerns the app itself: then no one can use it.
+    pub fn is_of_app(cause: &str) -> bool {
+        [
+            "secret_wrong",
+            "secret_expired",
+            "certificate_expired",
+            "credential_forbidden",
+            "client_assertion",
+            "federated_credential",
+            "issuer_unreachable",
+            "public_client",
+            "client_unknown",
+            "ids_swapped",
+            "tenant_unknown",
+            "tenant_unfit",
+            "other_cloud",
+            "app_disabled",
+            "service_principal",
+        ]
+        .contains(&cause)
+    }
+
     pub fn stopped(&self) -> Option<&Stopped> {
         match self {
             Self::Stopped(stopped) => Some(stopped),

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
 use super::administrator_page;
-use super::email_form::form;
+use super::email_form::{blamed_field, form};
 use super::notifications::notifications;
 use super::setup::setup_steps;
 use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Section, Submit, Time};
@@ -31,6 +31,19 @@ pub fn EmailConfig() -> impl IntoView {
         let exchange = config.provider == Provider::ExchangeOnline;
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());
         let is_answer = !flash.errors.is_empty() || !flash.typed.is_empty() || flash.question.is_some();
+        let only_secret = blamed_field(&config, &flash) == Some("client_secret");
+        let (first, form) = if only_secret {
+            let above = view! { <p class="quiet">"The form is above."</p> }.into_any();
+            let sheet = view! {
+                <section class="sheet" aria-labelledby="new-secret">
+                    <h2 id="new-secret">"Paste the new secret"</h2>
+                    {form}
+                </section>
+            };
+            (Some(sheet.into_any()), above)
+        } else {
+            (None, form)
+        };
         let steps = setup_steps(&config, form);
         let steps = if is_set_up(&config) {
             let summary = summary(&config);
@@ -38,6 +51,14 @@ pub fn EmailConfig() -> impl IntoView {
                 {summary}
                 <details class="edit-setup" open=is_answer || config.state.expires_soon()>
                     <summary class="button">"Edit"</summary>
+                    {steps}
+                </details>
+            }
+            .into_any()
+        } else if only_secret {
+            view! {
+                <details class="edit-setup">
+                    <summary class="button">"Show all steps"</summary>
                     {steps}
                 </details>
             }
@@ -58,7 +79,7 @@ pub fn EmailConfig() -> impl IntoView {
                 <ErrorSummary flash after="Nothing was saved." />
                 {diagnosis}
                 {strip}
-                <div class="stack after-state">{superseded} {waiting} {steps} {sender}</div>
+                <div class="stack after-state">{first} {superseded} {waiting} {steps} {sender}</div>
             </Layout>
         }
         .into_any())

@@ -10,6 +10,19 @@ use crate::model::{
     CREDENTIALS_PATH, CredentialKind, EmailConfigView, Flash, OWN_CLOUD, Provider, RegistrationView, Stopped,
 };
 
+/// Parts of the form, in their usual order.
+struct RegistrationFields {
+    app: AnyView,
+    secret: AnyView,
+    other: AnyView,
+}
+
+/// The field that fixes what stops email, unless the page answers a form.
+pub(super) fn blamed_field(config: &EmailConfigView, flash: &Flash) -> Option<&'static str> {
+    let is_answer = flash.notice.is_some() || !flash.errors.is_empty() || !flash.typed.is_empty();
+    config.state.stopped().filter(|_| !is_answer).and_then(Stopped::field)
+}
+
 pub(super) fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
     let typed = |name: &str, stored: &str| flash.typed(name).map_or_else(|| stored.to_owned(), ToOwned::to_owned);
     let provider = Provider::parse(&typed("provider", config.provider.as_str())).unwrap_or(config.provider);
@@ -27,41 +40,64 @@ pub(super) fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
             </label>
         }
     });
+    let provider = view! {
+        <Field name="provider" label="Email Provider" flash=fields.clone()>
+            <select id="provider" name="provider">
+                {[Provider::SystemDefault, Provider::ExchangeOnline]
+                    .into_iter()
+                    .map(|option| {
+                        view! {
+                            <option value=option.as_str() selected=option == provider>
+                                {option.label()}
+                            </option>
+                        }
+                    })
+                    .collect_view()}
+            </select>
+        </Field>
+    };
+    let sender = view! {
+        <RadioGroup
+            name="custom_from"
+            legend="Custom Email From"
+            hint=sender_hint
+            options=vec![("no", "No"), ("yes", "Yes")]
+            chosen=custom
+            flash=fields.clone()
+        />
+        <div class="custom-only">
+            <TextInput
+                name="custom_from_address"
+                label="Custom From address"
+                kind="email"
+                value=config.notifications.custom_from_address.clone()
+                hint="A mailbox, or an address that a connected mailbox may send as. Test it below after saving."
+                flash=fields
+            />
+        </div>
+    };
+    let RegistrationFields { app, secret, other } = registration_fields(config, flash);
+    // Where a new secret is all that is missing, nothing else is in the way.
+    let fields = if blamed_field(config, flash) == Some("client_secret") {
+        view! {
+            {secret}
+            <details class="other-values">
+                <summary class="button">"Edit the other values"</summary>
+                <div class="stack">{provider} {app} {other} {sender}</div>
+            </details>
+        }
+        .into_any()
+    } else {
+        view! {
+            {provider}
+            <div class="exchange-only">{app} {secret} {other}</div>
+            {sender}
+        }
+        .into_any()
+    };
     view! {
         <form class="email-config" method="post" action=SaveEmailConfig::PATH autocomplete="off" novalidate>
-            <Field name="provider" label="Email Provider" flash=fields.clone()>
-                <select id="provider" name="provider">
-                    {[Provider::SystemDefault, Provider::ExchangeOnline]
-                        .into_iter()
-                        .map(|option| {
-                            view! {
-                                <option value=option.as_str() selected=option == provider>
-                                    {option.label()}
-                                </option>
-                            }
-                        })
-                        .collect_view()}
-                </select>
-            </Field>
-            <div class="exchange-only">{registration_fields(config, flash)}</div>
-            <RadioGroup
-                name="custom_from"
-                legend="Custom Email From"
-                hint=sender_hint
-                options=vec![("no", "No"), ("yes", "Yes")]
-                chosen=custom
-                flash=fields.clone()
-            />
-            <div class="custom-only">
-                <TextInput
-                    name="custom_from_address"
-                    label="Custom From address"
-                    kind="email"
-                    value=config.notifications.custom_from_address.clone()
-                    hint="A mailbox, or an address that a connected mailbox may send as. Test it below after saving."
-                    flash=fields
-                />
-            </div>
+            {fields}
             {question}
             <div class="actions save">
                 <SubmitButton label="Save".to_owned() busy="Asking Microsoft…".to_owned() />
@@ -105,7 +141,7 @@ fn typed_cloud(flash: &Flash, stored: Option<&RegistrationView>) -> String {
     }
 }
 
-fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
+fn registration_fields(config: &EmailConfigView, flash: &Flash) -> RegistrationFields {
     let fields = flash.clone();
     let stored = config.waiting.as_ref().or(config.registration.as_ref());
     let text = |read: fn(&RegistrationView) -> &String| stored.map(|stored| read(stored).clone()).unwrap_or_default();
@@ -126,11 +162,9 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
     };
     let clouds = (config.clouds.len() > 1).then(|| cloud_field(config, &typed_cloud(flash, stored), flash));
     let removing = flash.typed("secret_change") == Some("remove");
-    // What stops email is fixed here, unless the page answers a form.
-    let blamed =
-        config.state.stopped().filter(|_| flash.notice.is_none() && flash.errors.is_empty()).and_then(Stopped::field);
+    let blamed = blamed_field(config, flash);
     let error = flash.error("client_secret").map(ToOwned::to_owned);
-    view! {
+    let app = view! {
         <TextInput
             name="client_id"
             label="Client ID"
@@ -169,6 +203,9 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
         <p class="hint">
             <a href=CREDENTIALS_PATH>"Certificates and the federated credential"</a>
         </p>
+    }
+    .into_any();
+    let secret = view! {
         <div class="secret-only">
             <div class="field" class:invalid=invalid>
                 <label for="client_secret">"Client Secret"</label>
@@ -263,6 +300,9 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
                 </Field>
             </details>
         </div>
+    }
+    .into_any();
+    let other = view! {
         {(stored.is_some() && with_secret.is_none())
             .then(|| {
                 view! {
@@ -290,5 +330,6 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> AnyView {
             </label>
         </div>
     }
-    .into_any()
+    .into_any();
+    RegistrationFields { app, secret, other }
 }

@@ -35,7 +35,11 @@ pub fn Invitation() -> impl IntoView {
                     }
                 });
                 view! {
-                    <GuestLayout visitor=page.visitor.clone() title="Set your password" flash=flash.clone()>
+                    <GuestLayout
+                        visitor=page.visitor.clone()
+                        title=if may_set_password { "Set your password" } else { "Welcome to Entrepost" }
+                        flash=flash.clone()
+                    >
                         <p>{invitation.institution} " invited you (" <strong>{invitation.address.clone()}</strong> ") to Entrepost."</p>
                         <ErrorSummary flash title="Password not set. Check the fields below." />
                         {microsoft}

@@ -51,7 +51,13 @@ pub fn Login() -> impl IntoView {
                 </form>
                 <details class="forgot">
                     <summary>"Forgot your password?"</summary>
-                    <p>"Ask your administrator for a new password link (Institution › Users)."</p>
+                    <p>
+                        {if passwords {
+                            "Ask your administrator for a new password link (Institution › Users)."
+                        } else {
+                            "Your institution signs in with Microsoft. Only a few administrators keep a password, for emergencies."
+                        }}
+                    </p>
                 </details>
             </GuestLayout>
         }

@@ -177,7 +177,15 @@ fn facts(health: &Model) -> AnyView {
                         }
                     })}
                 <dt>"Last 24 hours"</dt>
-                <dd>{format!("{} sent to {} recipients, {} failed, {} bounced", messages(today.sent), today.recipients, today.failed, today.bounced)}</dd>
+                <dd>
+                    {format!(
+                        "{} sent to {}, {} failed, {} bounced",
+                        messages(today.sent),
+                        if today.recipients == 1 { "1 recipient".to_owned() } else { format!("{} recipients", today.recipients) },
+                        today.failed,
+                        today.bounced,
+                    )}
+                </dd>
                 <dt>"Limits of each mailbox"</dt>
                 <dd>{format!("{} recipients in 24 hours, {} messages a minute", health.recipients_per_day, health.messages_per_minute)}</dd>
             </dl>

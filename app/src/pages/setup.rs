@@ -7,7 +7,7 @@ use super::guide::guide_step;
 use crate::api::email_config::SetGuideSteps;
 use crate::components::Time;
 use crate::islands::CopyButton;
-use crate::model::{ACCOUNT_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, USERS_PATH};
+use crate::model::{ACCOUNT_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, Stopped, USERS_PATH};
 
 /// How long Exchange may take until a switch works, in milliseconds.
 const SWITCH_MS: i64 = 2 * 60 * 60 * 1000;
@@ -55,13 +55,17 @@ fn not_active_yet(config: &EmailConfigView) -> Option<AnyView> {
 /// `form`: where the values are pasted.
 pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
     let is_saved = config.registration.is_some() && config.provider == Provider::ExchangeOnline;
-    let is_accepted = matches!(config.state, EmailState::Works { .. });
+    let stopped = config.state.stopped();
+    let is_consent =
+        stopped.and_then(Stopped::step).is_some_and(|step| step != GuideStep::Secret && step != GuideStep::Ids);
+    let is_accepted = matches!(config.state, EmailState::Works { .. }) || is_consent;
+    let own_works = config.own_mailbox_connected && stopped.is_none();
     let register = [GuideStep::Register, GuideStep::RedirectUri, GuideStep::Permissions];
     // Redirect URI and permissions are proven by connecting: once Microsoft accepts the values, that comes next.
     let registered = is_done(config, &register) || (is_accepted && is_done(config, &[GuideStep::Register]));
     let values = [GuideStep::Ids, GuideStep::Secret];
     let others = config.people_here > 1;
-    let connect = if config.own_mailbox_connected {
+    let connect = if own_works {
         view! { <p>"Your mailbox is connected, and every check has passed."</p> }.into_any()
     } else {
         view! {
@@ -118,7 +122,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             id: "setup-consent",
             title: "Consent for everyone",
             who: "Cloud Application Administrator or Application Administrator",
-            done: is_done(config, &[GuideStep::Consent]) || config.own_mailbox_connected,
+            done: is_done(config, &[GuideStep::Consent]) || own_works,
             body: portal_steps(config, &[GuideStep::Consent], is_saved),
         },
         Step {
@@ -136,7 +140,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             id: "setup-connect",
             title: "Connect your own mailbox",
             who: "you",
-            done: config.own_mailbox_connected,
+            done: own_works,
             body: connect,
         },
         Step {

@@ -116,6 +116,12 @@ async fn add_person(
         // The operator's way back in: its password works even where passwords are off.
         let mut tx = services.store.begin().await?;
         services.store.keep_password(&mut tx, institution.id, user.id).await?;
+        let happened =
+            Happened::new(AuditAction::PasswordSet, &user.address).with("Works", "where passwords are off, too");
+        services
+            .audit(&mut tx, institution.id, Who::Program("command line"), happened)
+            .await
+            .map_err(|error| StartError::Other(error.to_string()))?;
         tx.commit().await?;
     }
     introduce(services, institution, address, token);

@@ -7,7 +7,8 @@ mod rules;
 use std::fmt::Write as _;
 
 use app::model::{
-    BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, Evidence, FixedBy, Help, Instruction, Remedy, Timestamp, portal_page,
+    BEFORE_COMMANDS, Diagnosis, EMAIL_CONFIG_PATH, EmailState, Evidence, FixedBy, Help, Instruction, Remedy, Timestamp,
+    portal_page,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,11 @@ impl Fault {
     /// Whether the authority refused; otherwise its answer did not come, or does not hold.
     pub fn is_refusal(&self) -> bool {
         self.cause != "our_bug" && self.facts.iter().any(|(name, _)| name == ERROR)
+    }
+
+    /// Whether it concerns the app itself, so that no one can sign in by it.
+    pub fn is_of_app(&self) -> bool {
+        EmailState::is_of_app(&self.cause)
     }
 
     pub fn of_recipient(mut self, address: &str) -> Self {

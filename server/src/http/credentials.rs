@@ -47,7 +47,9 @@ pub(super) async fn issuer(Extension(visitor): Extension<Visitor>) -> Response {
 pub(super) async fn key_set(State(state): State<AppState>, Extension(visitor): Extension<Visitor>) -> Response {
     match state.backend.email_config.key_set(&visitor.institution).await {
         Ok(keys) => {
-            ([(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, KEPT)], keys).into_response()
+            // The first key is made by a Save: until then nothing is worth keeping.
+            let kept = if keys.contains("kid") { KEPT } else { "no-store" };
+            ([(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, kept)], keys).into_response()
         }
         Err(error) => refused("The keys can't be read now", &state.backend.told(error)),
     }

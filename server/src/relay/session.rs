@@ -188,6 +188,11 @@ impl Session {
     pub(super) async fn line(&mut self, most: usize) -> Result<Vec<u8>, Ended> {
         let (until, mut searched, mut too_long) = (Instant::now() + IDLE, 0, false);
         loop {
+            // No command begins so.
+            if !self.secured && self.buffer.first() == Some(&HANDSHAKE) {
+                self.log(RelayEvent::SpokeTls);
+                return Err(Ended::Refused);
+            }
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..]) {
                 let mut line: Vec<u8> = self.buffer.drain(..=searched + at).collect();
                 line.truncate(line.trim_ascii_end().len());
@@ -204,11 +209,6 @@ impl Session {
                 too_long = true;
                 self.buffer.clear();
                 searched = 0;
-            }
-            // No command begins so.
-            if !self.secured && self.buffer.first() == Some(&HANDSHAKE) {
-                self.log(RelayEvent::SpokeTls);
-                return Err(Ended::Refused);
             }
             if !self.read(READ, until).await? {
                 return Err(if self.buffer.is_empty() { Ended::Cleanly } else { Ended::Broken });

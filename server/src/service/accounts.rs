@@ -43,7 +43,7 @@ impl Accounts for Handle {
         let turn = self.passwords.wait_for_place(visitor.address, known).await.map_err(|Busy| busy())?;
         let account = user.as_ref().map(|user| user.address.clone());
         if let Err(refused) = self.count_try(&tries).await {
-            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, THROTTLED).await?;
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, THROTTLED, None).await?;
             return Err(refused);
         }
         let user = user.filter(|user| user.disabled_at.is_none());
@@ -53,18 +53,18 @@ impl Accounts for Handle {
         let fits = self.passwords.verify(turn, password, hash).await.map_err(BackendError::internal)?;
         let Some(user) = user.filter(|_| fits) else {
             let reason = if account.is_some() { "wrong password, or disabled" } else { "unknown account" };
-            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason).await?;
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason, None).await?;
             return Err(wrong().into());
         };
         self.forgive(&tries).await?;
         if self.store.left_and_created(institution, user.id).await?.is_some_and(|(left, _)| left.is_some()) {
-            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, "has left").await?;
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, "has left", None).await?;
             let text = "Microsoft says that your account there has ended. Ask your administrator.";
             return Err(AppError::refused(text).into());
         }
         if self.password_is_off(institution, &user).await? {
             let reason = "passwords are off";
-            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason).await?;
+            self.audit_failed_sign_in(institution, account.as_deref(), visitor.address, reason, None).await?;
             return Err(
                 AppError::refused("Your institution signs in with Microsoft. Press Sign in with Microsoft.").into()
             );

@@ -58,7 +58,9 @@ impl Services {
         let mine = self.store.mailboxes_of(institution, user.user_id()).await?;
         let account = || ACCOUNT_PATH.to_owned();
         let ready = registration.is_some() && settings.provider == Provider::ExchangeOnline;
-        if mine.is_empty() && ready {
+        // Nobody can connect one while the app is what is wrong.
+        let is_stopped = state.as_ref().is_some_and(|state: &EmailState| state.stopped().is_some());
+        if mine.is_empty() && ready && !is_stopped {
             say(
                 Tone::Warning,
                 "Your mailbox isn't connected.",

@@ -232,16 +232,14 @@ impl Store {
     }
 
     /// Schedules tests of the mailboxes that lacked consent: their grants may work again.
-    pub async fn test_consented_now(&self, institution: InstitutionId, now: Timestamp) -> Result<()> {
-        let mut tx = self.begin().await?;
-        execute!(&mut *tx,
+    pub async fn test_consented_now(&self, tx: &mut Tx, institution: InstitutionId, now: Timestamp) -> Result<()> {
+        execute!(&mut **tx,
             "UPDATE mailboxes SET state = 'blocked', next_test_at = $1, updated_at = $1, refresh_refusal = NULL
              WHERE institution_id = $2 AND state = 'needs_reconnect' AND problem_cause = 'consent_missing'
              AND refresh_token_sealed <> ''";
             now, institution
         )?;
-        tx.mail_changed_of_institution(institution).await?;
-        tx.commit().await
+        tx.mail_changed_of_institution(institution).await
     }
 
     /// Schedules tests of the blocked mailboxes of an institution now.

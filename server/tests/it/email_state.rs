@@ -91,6 +91,19 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
             assert!(said.starts_with(title) || said == title, "{how}: {said}");
             let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
             assert!(page.contains("Email is stopped for 1 person."), "{how}: {page}");
+            // The steps below contradict neither.
+            let step = undone(how);
+            let ticks = page.split(&format!("data-step=\"{step}\"")).nth(1).unwrap();
+            let ticks = ticks.split("</li>").next().unwrap();
+            assert!(!ticks.contains("Checked ✓"), "{how}: {ticks}");
+            let current = if step == "consent" { "setup-consent" } else { "setup-values" };
+            assert!(!page.contains(&format!("class=\"done\"><a href=\"#{current}\"")), "{how}: {page}");
+            // The home page asks no one to connect a mailbox meanwhile.
+            let home = admin.get(&world.url("demo", "/")).await.text().await.unwrap();
+            assert!(
+                !home.contains("Your mailbox isn&#x27;t connected") && !home.contains("Your mailbox isn't connected"),
+                "{how}"
+            );
             {
                 let mut world = world.sandbox.world();
                 world.faults = sandbox::Faults::default();
@@ -99,7 +112,9 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
             if how == "consent withdrawn" {
                 // Nobody signs in again: the grant is tried by itself.
                 let store = &world.services.store;
-                store.test_consented_now(seat.institution, world.clock.now()).await.unwrap();
+                let mut tx = store.begin().await.unwrap();
+                store.test_consented_now(&mut tx, seat.institution, world.clock.now()).await.unwrap();
+                tx.commit().await.unwrap();
                 world.services.sweep_once().await.unwrap();
                 let state = async || store.mailbox(seat.key()).await.unwrap().unwrap().state;
                 world.until(async || state().await == MailboxState::Connected).await;
@@ -109,6 +124,15 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
             assert_eq!(shown(&world, &admin).await.0, "works", "after {how}");
         }
         world.services.store.close().await;
+    }
+}
+
+/// The step of the guide that a way to break the registration undoes.
+fn undone(how: &str) -> &'static str {
+    match how {
+        "consent withdrawn" | "not in the tenant" | "app disabled" => "consent",
+        "app gone" | "tenant gone" | "another cloud" | "another tenant" => "ids",
+        _ => "secret",
     }
 }
 

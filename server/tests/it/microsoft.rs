@@ -53,6 +53,74 @@ pub async fn invitation(world: &World, address: &str) -> String {
     link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect()
 }
 
+/// On a shared computer the link counts, not who used the browser before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invited_person_is_connected_in_a_browser_of_another() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    connects_with_a_password(&world, USER).await;
+    let browser = Browser::new(&world);
+    assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/");
+    browser.post(&world.url("demo", "/api/sign_out"), &[]).await;
+    world.sandbox.world().add_account("new@demo.example", "new@demo.example");
+    let token = invitation(&world, "new@demo.example").await;
+    let authorize = press(&browser, &world, &[("invitation", &token)]).await;
+    assert!(authorize.contains("SMTP.Send"), "{authorize}");
+    let back = browser.at_microsoft(&world, &authorize, "new@demo.example").await;
+    let attempt = complete(&browser, &world, "demo", &back).await;
+    world.until(async || said(&browser, &world, &attempt).await.contains("data-outcome=\"passed\"")).await;
+    world.services.store.close().await;
+}
+
+/// Signing in with Microsoft ends with the app's secret: the last administrator's password stays, and the sign-in page says who
+/// comes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_administrators_password_stays_while_the_app_has_only_a_secret() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    world.seat("admin@demo.example").await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    let store = &world.services.store;
+    let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let password = async |address: &str| {
+        store.user_by_address(institution, address).await.unwrap().unwrap().password_hash.is_some()
+    };
+    let link = async |address: &str| {
+        let user = store.user_by_address(institution, address).await.unwrap().unwrap().id.to_string();
+        let answer = admin.post(&world.url("demo", "/api/renew_invitation"), &[("user", &user)]).await;
+        let page = admin.get(&world.url("demo", &location(&answer))).await.text().await.unwrap();
+        let link = page.split("/invitation/").nth(1).unwrap();
+        link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect::<String>()
+    };
+    // A user's password goes, and they are told.
+    let (token, user) = (link(USER).await, Browser::new(&world));
+    let next = sign_in(&user, &world, USER, &[("invitation", &token)]).await;
+    assert!(said(&user, &world, &next).await.contains("Your password was removed."));
+    assert!(!password(USER).await);
+    let (token, own) = (link("admin@demo.example").await, Browser::new(&world));
+    sign_in(&own, &world, "admin@demo.example", &[("invitation", &token)]).await;
+    assert!(is_signed_in(&own, &world).await && password("admin@demo.example").await);
+    // The secret expires: no button leads in a circle, and the page says who can come in.
+    world.sandbox.world().faults.secret_expired = true;
+    for fields in [vec![], vec![("mail", "no")]] {
+        let browser = Browser::new(&world);
+        let next = sign_in(&browser, &world, "admin@demo.example", &fields).await;
+        assert_eq!(next, "/login");
+        let page = said(&browser, &world, &next).await;
+        assert!(
+            page.contains("The Client Secret has expired.") && page.contains("if you have a password, use it below"),
+            "{page}"
+        );
+        assert!(!page.contains("without mailbox"), "{page}");
+    }
+    let back = Browser::new(&world);
+    back.sign_in(&world, "demo", "admin@demo.example").await;
+    let log = store.audit_entries(institution, &AuditQuery::default(), 5).await.unwrap();
+    assert!(log.iter().any(|entry| entry.details.contains("secret_expired")), "{log:?}");
+    world.services.store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invited_person_is_signed_in_and_connected_in_one_go() {
     for database in Database::both().await {

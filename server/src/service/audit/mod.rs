@@ -213,6 +213,7 @@ impl Services {
         account: Option<&str>,
         from: IpAddr,
         reason: &'static str,
+        cause: Option<String>,
     ) -> Result<()> {
         let (kind, most) = match account {
             None => ("unknown", FAILURES_UNKNOWN),
@@ -226,6 +227,9 @@ impl Services {
         }
         // What was typed as an unknown account may be a password.
         let mut happened = Happened::new(AuditAction::SignInFailed, account.unwrap_or_default()).with("Reason", reason);
+        if let Some(cause) = cause {
+            happened = happened.with("Cause", cause);
+        }
         if count == most {
             happened = happened.with("Note", "further failures of this kind within this hour are not listed");
         }

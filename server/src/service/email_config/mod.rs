@@ -10,7 +10,7 @@ use app::error::AppError;
 use app::model::{
     AttemptKind, AuditAction, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep,
     GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, PersonState, RegistrationView,
-    SecretExpiry, SigningKeyId, Tone,
+    SecretExpiry, SigningKeyId, Stopped, Tone,
 };
 use async_trait::async_trait;
 
@@ -99,10 +99,13 @@ impl EmailConfig for Handle {
         let rows = self.store.guide(institution).await?;
         let own = self.store.mailboxes_of(institution, admin.user_id()).await?;
         let (addresses, count) = self.store.addresses_here(institution, MOST_ADDRESSES).await?;
+        let state = self.email_state(admin).await?;
+        // What stops email undoes its step, whatever was proven before.
+        let undone = state.stopped().and_then(Stopped::step);
         let guide = GuideStep::ALL
             .into_iter()
             .map(|step| {
-                let row = rows.iter().find(|row| row.step == step);
+                let row = rows.iter().find(|row| row.step == step && undone != Some(step));
                 GuideStepView {
                     step,
                     done: row.is_some_and(|row| row.done),
@@ -116,7 +119,7 @@ impl EmailConfig for Handle {
             redirect_uri: self.redirect_uri(&admin.institution().public_url),
             consent_link: self.consent_link(admin.institution()).await?,
             registration: current.as_ref().map(Services::registration_view),
-            state: self.email_state(admin).await?,
+            state,
             waiting: waiting.as_ref().map(Services::registration_view),
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,
@@ -194,6 +197,9 @@ impl EmailConfig for Handle {
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.forget_superseded(&mut tx, admin.institution().id).await?;
+        let happened = Happened::new(AuditAction::CredentialChanged, "")
+            .with("Old credential", "deleted at Microsoft, says the person");
+        self.audit(&mut tx, admin.institution().id, Who::Person(admin), happened).await?;
         tx.commit().await?;
         Ok(Notice::new(Tone::Success, "Thank you.", "The old credential isn't mentioned again."))
     }

@@ -302,8 +302,8 @@ impl Services {
         self.store.finish_attempt(attempt.institution, attempt.id, outcome, self.clock.now()).await?;
         if granted {
             self.prove_steps(attempt.institution, &[GuideStep::Consent]).await?;
-            self.store.test_consented_now(user.institution().id, self.clock.now()).await?;
             let mut tx = self.store.begin().await?;
+            self.store.test_consented_now(&mut tx, user.institution().id, self.clock.now()).await?;
             let happened = Happened::new(AuditAction::ConsentGranted, "").with("Source", "as Microsoft's answer says");
             self.audit(&mut tx, attempt.institution, Who::Person(user), happened).await?;
             tx.commit().await?;

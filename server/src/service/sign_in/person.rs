@@ -10,8 +10,8 @@ use std::sync::Arc;
 use app::backend::{BackendError, Callback, Completed, Cookie, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    ACCOUNT_PATH, AppPath, AttemptId, AttemptKind, AuditAction, InstitutionId, LOGIN_PATH, MailboxState, Notice,
-    Provider, Stage, Tone, UserId,
+    ACCOUNT_PATH, AppPath, AttemptId, AttemptKind, AuditAction, CredentialKind, InstitutionId, LOGIN_PATH,
+    MailboxState, Notice, Provider, Role, Stage, Tone, UserId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, Scopes, SignIn};
 use crate::service::{Happened, Services, Who, sessions};
-use crate::store::{AppKey, NewAttempt, Registration, Slot, User};
+use crate::store::{AppKey, NewAttempt, Registration, Slot, Tx, User};
 use crate::vault::{Place, Secret};
 
 /// The sign-in page with a button that asks for no mailbox.
@@ -67,6 +67,15 @@ enum FirstLink<'a> {
     SignInName,
 }
 
+/// A session that was opened.
+struct Opened {
+    user: User,
+    cookies: Vec<Cookie>,
+    token: String,
+    /// The person's password is gone.
+    dropped: bool,
+}
+
 /// Why nobody was signed in: a notice, and its page.
 struct Failed {
     notice: Notice,
@@ -74,10 +83,18 @@ struct Failed {
     /// For the log; the account, if it is known.
     account: Option<String>,
     reason: &'static str,
+    /// Of a refusal by Microsoft.
+    cause: Option<String>,
 }
 
 fn failed(reason: &'static str, title: &str, text: &str) -> Failed {
-    Failed { notice: Notice::new(Tone::Problem, title, text), path: LOGIN_PATH.to_owned(), account: None, reason }
+    Failed {
+        notice: Notice::new(Tone::Problem, title, text),
+        path: LOGIN_PATH.to_owned(),
+        account: None,
+        reason,
+        cause: None,
+    }
 }
 
 impl Services {
@@ -106,11 +123,13 @@ impl Services {
             .into());
         };
         self.count_stranger(visitor)?;
+        // A link is for one person, whoever used this browser before.
+        let mut expected = self.known_user(visitor);
         if let Some(token) = invitation {
             self.count_link(visitor).await;
-            self.valid_invitation(visitor, token).await?;
+            expected = Some(self.valid_invitation(visitor, token).await?.user.id);
         }
-        let works = match self.known_user(visitor) {
+        let works = match expected {
             Some(user) => self.has_working_mailbox(institution, user).await?,
             None => false,
         };
@@ -173,9 +192,10 @@ impl Services {
         };
         let mut completed = match done {
             Ok(completed) => completed,
-            Err(Failed { notice, path, account, reason }) => {
+            Err(Failed { notice, path, account, reason, cause }) => {
                 let (institution, from) = (visitor.institution.id, visitor.address);
-                if let Err(error) = self.audit_failed_sign_in(institution, account.as_deref(), from, reason).await {
+                let written = self.audit_failed_sign_in(institution, account.as_deref(), from, reason, cause).await;
+                if let Err(error) = written {
                     let _ = error.told(&**self);
                 }
                 Completed { path, cookies: Vec::new(), notice: Some(notice) }
@@ -252,9 +272,14 @@ impl Services {
         };
         let address = opening.0.address.clone();
         let opened = self.open_for(visitor, opening.0, opening.1, &subject).await;
-        let (user, cookies, token) = opened.map_err(|error| Failed { account: Some(address), ..broken(error) })?;
+        let opened = opened.map_err(|error| Failed { account: Some(address), ..broken(error) })?;
+        let Opened { user, cookies, token, dropped } = opened;
         let next = AppPath::parse(Some(&waiting.next));
-        let mut completed = Completed { path: next.as_str().to_owned(), cookies, notice: None };
+        let notice = dropped.then(|| {
+            let text = "You sign in with Microsoft now. Someone else with the link could have set the password.";
+            Notice::new(Tone::Warning, "Your password was removed.", text)
+        });
+        let mut completed = Completed { path: next.as_str().to_owned(), cookies, notice };
         if !waiting.mail || signed_in.granted.refresh.is_none() {
             return Ok(completed);
         }
@@ -279,7 +304,7 @@ impl Services {
         user: User,
         invitation: Option<FirstLink<'_>>,
         subject: &str,
-    ) -> Result<(User, Vec<Cookie>, String)> {
+    ) -> Result<Opened> {
         let institution = visitor.institution.id;
         let refused = || AppError::refused("This account is disabled at Entrepost. Ask your administrator.");
         if user.disabled_at.is_some() {
@@ -287,6 +312,8 @@ impl Services {
         }
         let can_tell = self.outbox.sender(institution, &visitor.institution.slug).await?.is_some();
         let mut tx = self.store.begin().await?;
+        self.store.lock_institution(&mut tx, institution).await?;
+        let mut dropped = false;
         if let Some(first) = invitation {
             // Of two requests with one invitation, only one succeeds.
             let is_open = match first {
@@ -305,7 +332,7 @@ impl Services {
             // As with a password that a link sets: earlier sessions end, and mail is hidden until an account that the person's mailboxes
             // know signs in. That may be this one.
             self.store.end_sessions_of(&mut tx, institution, user.id).await?;
-            self.store.drop_password(&mut tx, institution, user.id).await?;
+            dropped |= self.drop_replaced_password(&mut tx, institution, &user).await?;
             self.store.lock_mail(&mut tx, institution, user.id).await?;
         }
         // It may have been disabled, or linked otherwise, meanwhile.
@@ -316,7 +343,7 @@ impl Services {
         if shown {
             // A link may have given another person a password: it ends here.
             self.store.end_sessions_of(&mut tx, institution, user.id).await?;
-            self.store.drop_password(&mut tx, institution, user.id).await?;
+            dropped |= self.drop_replaced_password(&mut tx, institution, &user).await?;
         } else if invitation.is_some() && can_tell && self.store.is_mail_locked(&mut tx, institution, user.id).await? {
             let message = self.password_reset_message(&visitor.institution, &user.address)?;
             self.enqueue(&mut tx, &message).await?;
@@ -328,15 +355,36 @@ impl Services {
         }
         let happened = Happened::new(AuditAction::SignIn, &user.address).with("With", "Microsoft");
         let happened = if invitation.is_some() { happened.with("Linked", "by an invitation") } else { happened };
+        let happened = if dropped { happened.with("Password", "removed") } else { happened };
         self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
         if shown {
-            let happened = Happened::new(AuditAction::MailShown, &user.address).with("Password", "removed");
+            let password = if dropped { "removed" } else { "kept, or none" };
+            let happened = Happened::new(AuditAction::MailShown, &user.address).with("Password", password);
             self.audit(&mut tx, institution, Who::Account(&user, visitor.address), happened).await?;
         }
         tx.commit().await?;
         self.outbox.wake();
         let cookies = [Some(cookie), self.known_browser(institution, user.id)].into_iter().flatten().collect();
-        Ok((user, cookies, token))
+        Ok(Opened { user, cookies, token, dropped })
+    }
+
+    /// Deletes the password that signing in with Microsoft replaces. It stays with the last administrator who has one while the app has
+    /// only a secret: when that ends, no one else could come in to renew it. `true`: there was one, and it is gone.
+    async fn drop_replaced_password(&self, tx: &mut Tx, institution: InstitutionId, user: &User) -> Result<bool> {
+        if user.password_hash.is_none() {
+            return Ok(false);
+        }
+        let registration = self.store.registration(institution, Slot::Current).await?;
+        let is_secret = registration.is_some_and(|registration| registration.credential == CredentialKind::Secret);
+        if is_secret
+            && user.role == Role::Administrator
+            && self.store.other_administrators(tx, institution, user.id).await? == 0
+        {
+            tracing::warn!(user = %user.id, "a password stays: the app has only a secret, and no other administrator has one");
+            return Ok(false);
+        }
+        self.store.drop_password(tx, institution, user.id).await?;
+        Ok(true)
     }
 
     /// Connects the person's own mailbox with the grant of this sign-in, if none works. Returns the page of the attempt.
@@ -417,14 +465,23 @@ impl Services {
             ..Default::default()
         };
         let why = fault.explain(&reader);
-        let without_mail = waiting.mail && fault.is_refusal();
-        let more = if without_mail { " You can sign in without connecting your mailbox." } else { "" };
+        // Without the app nobody comes in by Microsoft, with mail or without.
+        let is_of_app = fault.is_of_app();
+        let without_mail = waiting.mail && fault.is_refusal() && !is_of_app;
+        let more = match (is_of_app, without_mail) {
+            (true, _) => {
+                " Until an administrator fixes it, no one can sign in with Microsoft: if you have a password, use it below; administrators who kept theirs fix it under Institution Config › General › Email."
+            }
+            (false, true) => " You can sign in without connecting your mailbox.",
+            (false, false) => "",
+        };
         let path = match &waiting.invitation {
             Some(token) if without_mail => format!("/invitation/{token}?mail=no"),
             Some(token) => format!("/invitation/{token}"),
             None if without_mail => WITHOUT_MAIL.to_owned(),
             None => LOGIN_PATH.to_owned(),
         };
-        Failed { path, ..failed("refused by Microsoft", &why.title, &format!("{}{more}", why.summary)) }
+        let shown = failed("refused by Microsoft", &why.title, &format!("{}{more}", why.summary));
+        Failed { path, cause: Some(fault.cause.clone()), ..shown }
     }
 }

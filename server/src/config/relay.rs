@@ -22,6 +22,8 @@ pub struct RelayConfig {
     pub hostname: Option<String>,
     /// Largest message, in bytes. Exchange Online's default for a mailbox is 35 MB.
     pub message_bytes: u64,
+    /// Bytes of messages in memory at one time, over all connections. What does not fit gets 452.
+    pub memory_bytes: u64,
     /// Connections at one time.
     pub connections: usize,
     /// Of those, from one network address.
@@ -110,6 +112,7 @@ impl RelayConfig {
                 "a number of bytes from 100000 to 150000000 is expected",
                 |text| text.parse().ok().filter(|bytes| (100_000..=150_000_000).contains(bytes)),
             )?,
+            memory_bytes: source.bytes("ENTREPOST_RELAY_MEMORY_BYTES", "268435456")?,
             connections: source.count("ENTREPOST_RELAY_CONNECTIONS", "1000")?,
             connections_per_address: source.count("ENTREPOST_RELAY_CONNECTIONS_PER_ADDRESS", "200")?,
             log_days: source.parsed(

@@ -28,8 +28,6 @@ use crate::service::{Origin, RelayBound, Services};
 pub use certificate::{Certificate, CertificateError};
 use session::Session;
 
-/// Bytes of messages in memory at one time, over all connections: about seven of the largest. What does not fit gets 452.
-const MEMORY: usize = 256 * 1024 * 1024;
 /// The unit in which memory is taken, in bytes.
 const PIECE: usize = 64 * 1024;
 /// Time for running sessions at shutdown.
@@ -107,10 +105,11 @@ impl Relay {
         }
         let stop = services.stop.clone();
         services.tasks.spawn(Arc::clone(&services).write_relay_log());
+        let memory = usize::try_from(services.config.relay.memory_bytes).unwrap_or(usize::MAX) / PIECE;
         let shared = Arc::new(Shared {
             services,
             certificate,
-            memory: Arc::new(Semaphore::new(MEMORY / PIECE)),
+            memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
             slots: Arc::default(),
         });
         let mut serving = JoinSet::new();

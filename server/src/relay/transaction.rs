@@ -111,7 +111,7 @@ impl Session {
         }
         self.say("354 End with a dot on a line of its own").await?;
         let received = self.content().await;
-        let (content, _memory) = match received {
+        let (content, memory) = match received {
             Ok(Some(received)) => received,
             // Told already.
             Ok(None) => return Ok(()),
@@ -127,7 +127,9 @@ impl Session {
         let Some(submitter) = &self.submitter else { return self.mistake("530 5.7.0 Sign in first").await };
         let submission = Submission { mail_from: from, recipients, content };
         let services = Arc::clone(&self.shared.services);
-        match services.submit(submitter, self.peer, submission).await {
+        let submitted = services.submit(submitter, self.peer, submission).await;
+        drop(memory);
+        match submitted {
             Ok(accepted) => {
                 let text = match &accepted.refused {
                     Some(answer) => refusal(answer),

@@ -318,6 +318,40 @@ async fn sizes_and_lines_are_bounded() {
     world.services.store.close().await;
 }
 
+/// What all connections hold together is bounded, and given back.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_in_memory_are_bounded() {
+    let database = Database::sqlite();
+    let settings =
+        [("ENTREPOST_RELAY_MESSAGE_BYTES", "100000".to_owned()), ("ENTREPOST_RELAY_MEMORY_BYTES", "200000".to_owned())];
+    let world = RelayWorld::start_with(&database, Clock::system(), &settings).await;
+    let device = world.device("Copier", &[]).await;
+    let large = format!("{CONTENT}{}", ("x".repeat(70) + "\r\n").repeat(1_250));
+    let mut holder = world.signed_in(&device).await;
+    holder.expect("MAIL FROM:<>", "250").await;
+    holder.expect("RCPT TO:<admin@demo.example>", "250").await;
+    holder.expect("DATA", "354").await;
+    holder.write(large.as_bytes()).await;
+    let mut other = world.signed_in(&device).await;
+    for _ in 0..100 {
+        if refused(&mut other, &large).await {
+            break;
+        }
+    }
+    world.logged(Some(&device), |event| *event == RelayEvent::QueueFull).await;
+    // A small one has room; and once the first has ended, so has the large one.
+    assert!(other.send(&["other@demo.example"], CONTENT).await.starts_with("250"));
+    holder.write(b"\r\n.\r\n").await;
+    assert!(holder.reply().await.starts_with("250"));
+    assert!(other.send(&["other@demo.example"], &large).await.starts_with("250"));
+    world.services.store.close().await;
+}
+
+/// The holder's bytes may still be on their way.
+async fn refused(client: &mut Client, content: &str) -> bool {
+    client.send(&["other@demo.example"], content).await.starts_with("452 4.3.1")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_bounded_and_what_is_no_mail_is_named() {
     let database = Database::sqlite();

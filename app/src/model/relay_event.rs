@@ -60,6 +60,8 @@ pub enum RelayEvent {
     /// No cipher in common: RSA or CBC only.
     OldCiphers,
     CertificateRefused,
+    /// TLS began, and nothing was said.
+    LeftAfterTls,
     TlsFailed {
         why: String,
     },
@@ -138,6 +140,9 @@ impl RelayEvent {
             Self::OldTls { offered } => format!("offered {offered} only"),
             Self::OldCiphers => "offered no encryption in common, only old ciphers (RSA key exchange, CBC)".into(),
             Self::CertificateRefused => "does not trust the certificate".into(),
+            Self::LeftAfterTls => {
+                "disconnected as soon as encryption began, as programs do that don't trust the certificate".into()
+            }
             Self::TlsFailed { why } => format!("encryption failed: {why}"),
             Self::Secured { version } => format!("encrypted with {version}"),
             Self::SignedIn { hello } if hello.is_empty() => "signed in".into(),
@@ -194,7 +199,7 @@ impl RelayEvent {
             Self::OldCiphers => {
                 "Look for newer firmware; it needs ciphers with ECDHE and GCM. If there is none, it can only use the port without encryption, from the local network: ask your Entrepost host."
             }
-            Self::CertificateRefused => {
+            Self::CertificateRefused | Self::LeftAfterTls => {
                 "Import the certificate shown below into it, or switch “verify certificate” off, or have your Entrepost host install a certificate of a public authority."
             }
             Self::WrongPassword => {

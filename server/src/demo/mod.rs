@@ -109,7 +109,7 @@ pub async fn start(
         ("ENTREPOST_EXTRA_CA_FILE", ca.to_string_lossy().into_owned()),
     ]);
     for (name, port) in [("ENTREPOST_RELAY_LISTEN", 2587), ("ENTREPOST_RELAY_TLS_LISTEN", 2465)] {
-        own.push((name, relay_address(settings, name, port).await?));
+        own.push((name, relay_address(settings, name, port, listen).await?));
     }
     for name in ["ENTREPOST_RELAY_PLAIN_LISTEN", "ENTREPOST_RELAY_PLAIN_ALLOW"] {
         own.extend(settings.get(name).map(|value| (name, value)));
@@ -128,7 +128,12 @@ pub async fn start(
 }
 
 /// Where the relay listens: as a setting says, on loopback; otherwise on a known port, or on any other if that is taken.
-async fn relay_address(settings: &Source, name: &'static str, port: u16) -> Result<String, StartError> {
+async fn relay_address(
+    settings: &Source,
+    name: &'static str,
+    port: u16,
+    listen: SocketAddr,
+) -> Result<String, StartError> {
     if let Some(given) = settings.get(name) {
         let is_loopback = given.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
         return if is_loopback {
@@ -139,8 +144,10 @@ async fn relay_address(settings: &Source, name: &'static str, port: u16) -> Resu
             )))
         };
     }
+    // Where the pages take any port, so does the relay: several demos may start together.
+    let any = listen.port() == 0;
     let known = SocketAddr::from(([127, 0, 0, 1], port));
-    let free = tokio::net::TcpListener::bind(known).await.is_ok();
+    let free = !any && tokio::net::TcpListener::bind(known).await.is_ok();
     Ok(format!("127.0.0.1:{}", if free { port } else { 0 }))
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) host: String,
     pub(super) submitter: Option<Submitter>,
     pub(super) envelope: Option<Envelope>,
+    /// How many were received.
+    pub(super) commands: u64,
     pub(super) errors: u32,
     pub(super) tries: u32,
     /// Messages whose answers the client has perhaps not received.
@@ -88,6 +90,9 @@ impl Session {
             let mut session = Self::new(Arc::clone(&shared), listener, peer, stream, secured);
             match session.talk().await {
                 // Answers that were on their way have arrived, or nobody waits for them.
+                Err(Ended::Cleanly) if session.secured && session.commands == 0 => {
+                    session.log(RelayEvent::LeftAfterTls);
+                }
                 Ok(()) | Err(Ended::Cleanly) => session.confirm(),
                 Err(Ended::StartTls) => match Self::secure(&shared, peer, session.stream).await {
                     Some(tls) => {
@@ -97,6 +102,7 @@ impl Session {
                     None => return,
                 },
                 Err(Ended::TimedOut) => session.log(RelayEvent::TimedOut { in_message: false }),
+                Err(Ended::Broken) if session.secured && session.commands == 0 => session.log(RelayEvent::LeftAfterTls),
                 Err(Ended::Broken | Ended::Refused) => {}
             }
             let _ = timeout(Duration::from_secs(1), session.stream.shutdown()).await;
@@ -117,6 +123,7 @@ impl Session {
             host,
             submitter: None,
             envelope: None,
+            commands: 0,
             errors: 0,
             tries: 0,
             unconfirmed: Vec::new(),
@@ -237,6 +244,7 @@ impl Session {
         loop {
             let line = self.line(MOST_COMMAND).await?;
             self.confirm();
+            self.commands += 1;
             match parse(&line) {
                 Command::Hello { extended, name } => self.hello(extended, name).await?,
                 Command::StartTls => self.start_tls().await?,

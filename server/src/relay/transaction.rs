@@ -127,9 +127,9 @@ impl Session {
         let Some(submitter) = &self.submitter else { return self.mistake("530 5.7.0 Sign in first").await };
         let submission = Submission { mail_from: from, recipients, content };
         let services = Arc::clone(&self.shared.services);
-        let submitted = services.submit(submitter, self.peer, submission).await;
+        let taken = services.submit(submitter, self.peer, submission).await;
         drop(memory);
-        match submitted {
+        match taken {
             Ok(accepted) => {
                 let text = match &accepted.refused {
                     Some(answer) => refusal(answer),

@@ -12,6 +12,10 @@ use crate::message::transfer;
 
 /// Longest line, in bytes without its end (RFC 5322, 2.1.1).
 const MOST_LINE: usize = 998;
+/// A message beyond these bounds is left as it is: lines that begin with two dashes, and mentions of attached messages.
+const MOST_PARTS: usize = 1_000;
+const MOST_NESTED: usize = 50;
+const NESTED: &[u8] = b"message/";
 /// Length of a line of base64 (RFC 2045, 6.8).
 const BASE64_LINE: usize = 76;
 
@@ -29,13 +33,17 @@ pub(super) fn within_lines(bytes: Vec<u8>, repairs: &mut Vec<Repair>) -> Vec<u8>
     if is_carried(&bytes) {
         return bytes;
     }
+    if !is_simple(&bytes) {
+        return bytes;
+    }
     let Some(message) = parsed(&bytes) else { return bytes };
+    let signed = signed_parts(&message);
     let mut changes = Vec::new();
     for (number, part) in message.parts.iter().enumerate() {
         let is_leaf = !matches!(part.body, PartType::Multipart(_) | PartType::Message(_));
         let (header, body, end) = (part.offset_header as usize, part.offset_body as usize, part.offset_end as usize);
         let Some(content) = bytes.get(body..end).filter(|_| is_leaf && header <= body) else { continue };
-        if is_carried(content) || is_signed(&message, number) {
+        if is_carried(content) || signed.get(number).copied().unwrap_or_default() {
             continue;
         }
         let Some(head) = bytes.get(header..body) else { continue };
@@ -61,30 +69,41 @@ pub(super) fn within_lines(bytes: Vec<u8>, repairs: &mut Vec<Repair>) -> Vec<u8>
     out
 }
 
-/// Whether a part is signed, or encrypted: a change would break the signature.
-fn is_signed(message: &mail_parser::Message<'_>, number: usize) -> bool {
+/// Whether parsing stays within bounds: mail-parser nests messages in messages without a limit, and frees them by recursion.
+fn is_simple(bytes: &[u8]) -> bool {
+    let parts = memchr::memmem::find_iter(bytes, b"\n--").take(MOST_PARTS + 1).count();
+    let is_message =
+        |at: &usize| bytes.get(*at..*at + NESTED.len()).is_some_and(|found| found.eq_ignore_ascii_case(NESTED));
+    let nested = memchr::memchr2_iter(b'm', b'M', bytes).filter(is_message).take(MOST_NESTED + 1).count();
+    parts <= MOST_PARTS && nested <= MOST_NESTED
+}
+
+/// For each part, whether it is signed or encrypted, itself or what it is in: a change would break the signature.
+fn signed_parts(message: &mail_parser::Message<'_>) -> Vec<bool> {
     let covers = |part: &mail_parser::MessagePart<'_>| {
         let kind = part.content_type();
         let sub = kind.and_then(mail_parser::ContentType::subtype).unwrap_or_default().to_ascii_lowercase();
         ["signed", "encrypted", "pkcs7-mime", "x-pkcs7-mime"].contains(&sub.as_str())
     };
-    let mut inside = vec![number];
-    while let Some(at) = inside.pop() {
-        let Some(part) = message.parts.get(at) else { return false };
-        if covers(part) {
-            return true;
+    let mut parents: Vec<Option<usize>> = vec![None; message.parts.len()];
+    for (number, part) in message.parts.iter().enumerate() {
+        let PartType::Multipart(children) = &part.body else { continue };
+        for child in children {
+            if let Some(parent) = parents.get_mut(*child as usize).filter(|_| *child as usize != number) {
+                *parent = Some(number);
+            }
         }
-        let parent = message.parts.iter().position(|part| match &part.body {
-            PartType::Multipart(children) => children.iter().any(|child| *child as usize == at),
-            _ => false,
-        });
-        inside.extend(parent.filter(|parent| *parent != at));
     }
-    false
+    let own: Vec<bool> = message.parts.iter().map(covers).collect();
+    let inherits = |number: usize| {
+        let ancestors = std::iter::successors(Some(number), |at| parents.get(*at).copied().flatten());
+        ancestors.take(message.parts.len()).any(|at| own[at])
+    };
+    (0..message.parts.len()).map(inherits).collect()
 }
 
 fn encoded_again(head: &[u8], content: &[u8], part: &mail_parser::MessagePart<'_>, is_whole: bool) -> Vec<u8> {
-    let (mut fields, _) = split(head, &mut Vec::new());
+    let (mut fields, _) = split(head, usize::MAX, &mut Vec::new()).unwrap_or_default();
     let said = fields.iter().find(|field| field.is("Content-Transfer-Encoding")).map(Field::text);
     let plain = match said.map(|said| said.to_ascii_lowercase()).as_deref() {
         Some("base64") => transfer::decode(Encoding::Base64, content).bytes,

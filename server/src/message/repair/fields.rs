@@ -22,10 +22,6 @@ impl Field {
         self.name.eq_ignore_ascii_case(name)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.name.len() + self.value.len() + 3
-    }
-
     /// Without folds; UTF-8, or else Windows-1252. Encoded words stay.
     pub(super) fn text(&self) -> String {
         charset::header_text(&self.value).replace("\r\n", "").trim().to_owned()
@@ -89,19 +85,23 @@ fn name(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Fields and body of a message whose lines end with CRLF. A line that is no field ends the header, as if a blank one were before it.
-pub(super) fn split<'a>(clean: &'a [u8], repairs: &mut Vec<Repair>) -> (Vec<Field>, &'a [u8]) {
+/// `None`: the header has more bytes than `most`.
+pub(super) fn split<'a>(clean: &'a [u8], most: usize, repairs: &mut Vec<Repair>) -> Option<(Vec<Field>, &'a [u8])> {
     let mut fields: Vec<Field> = Vec::new();
     let mut rest = clean;
     let mut is_first = true;
     loop {
+        if clean.len() - rest.len() > most {
+            return None;
+        }
         let end = rest.windows(2).position(|pair| pair == b"\r\n");
-        let Some(end) = end else { return (fields, rest) };
+        let Some(end) = end else { return Some((fields, rest)) };
         let (line, after) = (&rest[..end], &rest[end + 2..]);
         // The envelope line of a mailbox file.
         let is_envelope = std::mem::take(&mut is_first) && line.starts_with(b"From ");
         match (line, fields.last_mut()) {
             _ if is_envelope => {}
-            ([], _) => return (fields, after),
+            ([], _) => return Some((fields, after)),
             ([b' ' | b'\t', ..], Some(field)) if !line.trim_ascii().is_empty() => {
                 field.value.extend_from_slice(b"\r\n");
                 field.value.extend_from_slice(line);
@@ -116,7 +116,7 @@ pub(super) fn split<'a>(clean: &'a [u8], repairs: &mut Vec<Repair>) -> (Vec<Fiel
                 }
                 None => {
                     note(repairs, Repair::HeaderEnded);
-                    return (fields, rest);
+                    return Some((fields, rest));
                 }
             },
         }

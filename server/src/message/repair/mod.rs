@@ -70,10 +70,7 @@ impl Rules<'_> {
 pub fn repair(raw: &[u8], rules: &Rules<'_>) -> Result<Repaired, Refusal> {
     let mut repairs = Vec::new();
     let clean = fields::line_ends(raw, &mut repairs);
-    let (mut head, body) = split(&clean, &mut repairs);
-    if head.iter().map(Field::len).sum::<usize>() > MOST_HEADER {
-        return Err(Refusal::HeaderTooLarge);
-    }
+    let (mut head, body) = split(&clean, MOST_HEADER, &mut repairs).ok_or(Refusal::HeaderTooLarge)?;
     if head.iter().filter(|field| field.is("Received")).count() > MOST_HOPS {
         return Err(Refusal::Loop);
     }

@@ -207,6 +207,21 @@ fn long_lines_and_8_bits_are_encoded_and_signed_parts_are_not() {
     assert!(String::from_utf8(found.bytes).unwrap().contains(&format!("Grüße {long}")));
 }
 
+/// Attached messages within attached messages, and very many parts: neither the stack nor the time has an end otherwise.
+#[test]
+fn what_is_nested_or_cut_up_beyond_measure_stays_as_it_is() {
+    let started = std::time::Instant::now();
+    for raw in [
+        format!("{}\r\n\r\nü\r\n", "Content-Type: message/rfc822\r\n\r\n".repeat(300_000)),
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}--b--\r\n", "--b\r\n\r\nü\r\n".repeat(300_000)),
+        format!("Content-Type: multipart/digest; boundary=b\r\n\r\n{}ü\r\n", "--b\r\n\r\n".repeat(300_000)),
+        "a:\r\n".repeat(2_000_000),
+    ] {
+        let _ = repair(raw.as_bytes(), &rules(SenderRule::Rewrite));
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
 #[test]
 fn circles_and_huge_headers_are_refused() {
     let raw = "Received: from x by y; z\r\n".repeat(51) + "\r\n.\r\n";

@@ -135,13 +135,13 @@ pub enum RelayEvent {
 impl RelayEvent {
     pub fn words(&self) -> String {
         match self {
-            Self::SpokePlain => "spoke without encryption to the port that begins with TLS".into(),
+            Self::SpokePlain => "connected without encryption to the port that begins with TLS".into(),
             Self::SpokeTls => "began with TLS on the port that begins without (STARTTLS)".into(),
             Self::OldTls { offered } => format!("offered {offered} only"),
             Self::OldCiphers => "offered no encryption in common, only old ciphers (RSA key exchange, CBC)".into(),
             Self::CertificateRefused => "does not trust the certificate".into(),
             Self::LeftAfterTls => {
-                "disconnected as soon as encryption began, as programs do that don't trust the certificate".into()
+                "disconnected when encryption began, as many devices do that don't trust the certificate".into()
             }
             Self::TlsFailed { why } => format!("encryption failed: {why}"),
             Self::Secured { version } => format!("encrypted with {version}"),
@@ -176,7 +176,7 @@ impl RelayEvent {
             Self::NotStored => "refused for now: it couldn't be stored".into(),
             Self::Busy => "refused for now: too many connections".into(),
             Self::TimedOut { in_message: true } => "never ended its message (CR LF . CR LF)".into(),
-            Self::TimedOut { in_message: false } => "said nothing for five minutes".into(),
+            Self::TimedOut { in_message: false } => "said nothing for some minutes: disconnected".into(),
             Self::Broken { in_message: true } => "disconnected within a message".into(),
             Self::Broken { in_message: false } => "disconnected without a word".into(),
             Self::NotUnderstood => "sent something that is no command".into(),
@@ -200,13 +200,16 @@ impl RelayEvent {
                 "Look for newer firmware; it needs ciphers with ECDHE and GCM. If there is none, it can only use the port without encryption, from the local network: ask your Entrepost host."
             }
             Self::CertificateRefused | Self::LeftAfterTls => {
-                "Import the certificate shown below into it, or switch “verify certificate” off, or have your Entrepost host install a certificate of a public authority."
+                "Switch “verify certificate” off in it, or import the relay's certificate (your Entrepost host has it), or have your Entrepost host install one of a public authority."
+            }
+            Self::TlsFailed { .. } => {
+                "Look for newer firmware, or choose the other kind of encryption in its mail settings."
             }
             Self::WrongPassword => {
                 "Type the user name and the password again: 20 letters and digits, without blanks. If it's lost, make a new password."
             }
             Self::PasswordEnded => "Enter the new password into it.",
-            Self::TooManyTries => "Wait 15 minutes, then enter the right password.",
+            Self::TooManyTries => "Enter the right password: it works right away.",
             Self::NoTls => "Switch encryption on in its mail settings: “STARTTLS” or “SSL/TLS”.",
             Self::NotSignedIn => {
                 "Switch “SMTP authentication” on in its mail settings, and enter user name and password."
@@ -231,11 +234,11 @@ impl RelayEvent {
             }
             Self::TooLarge { .. } => "Scan with a lower resolution, or in black and white; or send a link.",
             Self::TooManyMessages { .. } => {
-                "It tries again on its own if it can. Raise the limit if that is its normal use."
+                "Programs try again; most copiers don't: then scan again later. Raise the limit if that is its normal use."
             }
             Self::Loop => "Look for a rule that forwards mail back to its sender.",
             Self::QueueFull | Self::NotStored | Self::Busy => {
-                "It tries again on its own if it can. If it lasts, tell your Entrepost host."
+                "Programs try again; most copiers don't: then scan again. If it lasts, tell your Entrepost host."
             }
             Self::TimedOut { in_message: true } => {
                 "Its network connection broke off, or its firmware ends messages wrongly: update it."
@@ -255,6 +258,7 @@ impl RelayEvent {
                 | Self::Queued { .. }
                 | Self::SentBefore { .. }
                 | Self::Broken { in_message: false }
+                | Self::TimedOut { in_message: false }
         )
     }
 

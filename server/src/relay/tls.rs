@@ -24,7 +24,8 @@ pub async fn handshake(
     let count = match peeked {
         Ok(Ok(count)) => count,
         Ok(Err(_)) => return Err(RelayEvent::Broken { in_message: false }),
-        Err(_) => return Err(RelayEvent::TimedOut { in_message: false }),
+        // A client that waits for a greeting has encryption off, or wants STARTTLS.
+        Err(_) => return Err(RelayEvent::SpokePlain),
     };
     if count == 0 {
         return Err(RelayEvent::Broken { in_message: false });
@@ -78,9 +79,7 @@ pub fn event(error: &io::Error, first: &[u8]) -> RelayEvent {
         Some(other) => RelayEvent::TlsFailed { why: other.to_string() },
         None if error.kind() == io::ErrorKind::UnexpectedEof || error.kind() == io::ErrorKind::ConnectionReset => {
             // Many clients close without an alert when they do not trust the certificate.
-            RelayEvent::TlsFailed {
-                why: "it disconnected; many devices do that when they don't trust the certificate".into(),
-            }
+            RelayEvent::LeftAfterTls
         }
         None => RelayEvent::TlsFailed { why: error.to_string() },
     }

@@ -26,7 +26,7 @@ CREATE TABLE devices (
     last_used_from TEXT NOT NULL DEFAULT '',
     UNIQUE (institution_id, login)
 );
-CREATE INDEX devices_mailbox ON devices (institution_id, mailbox_key);
+CREATE INDEX devices_mailbox ON devices (mailbox_key);
 CREATE INDEX devices_by_address ON devices (by_address) WHERE by_address = 1;
 CREATE INDEX devices_last_used_from ON devices (last_used_from) WHERE last_used_from <> '';
 

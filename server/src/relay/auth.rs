@@ -61,21 +61,24 @@ impl Session {
 
     async fn sign_in(&mut self, credentials: Credentials) -> Result<(), Ended> {
         let services = Arc::clone(&self.shared.services);
-        if self.tries >= MOST_TRIES || services.relay_tries_are_used_up(self.peer) {
-            self.log(RelayEvent::TooManyTries);
-            self.say("421 4.7.0 Too many wrong passwords, try again later").await?;
-            return Err(Ended::Refused);
-        }
         let signed_in = services.sign_device_in(&credentials.user_name, &credentials.password, self.peer).await;
         match signed_in {
             Ok(Ok(submitter)) => {
                 self.submitter = Some(submitter);
-                self.log(RelayEvent::SignedIn { hello: self.hello.clone() });
+                self.log_known(RelayEvent::SignedIn { hello: self.hello.clone() });
                 self.say("235 2.7.0 Signed in").await
             }
             Ok(Err(refused)) => {
                 services.relay_log.write(refused.origin, self.peer, refused.event.clone());
                 self.tries += 1;
+                // The right password is let in however many wrong ones came from its address: a school has one, and a scanner with an
+                // old password must not lock the others out. Guessing 100 bits needs no other limit.
+                let is_guess = refused.event == RelayEvent::WrongPassword;
+                if is_guess && (self.tries > MOST_TRIES || services.relay_tries_are_used_up(self.peer)) {
+                    services.relay_log.write(refused.origin, self.peer, RelayEvent::TooManyTries);
+                    self.say("421 4.7.0 Too many wrong passwords, try again later").await?;
+                    return Err(Ended::Refused);
+                }
                 let text = match refused.event {
                     // The password was right.
                     RelayEvent::Paused | RelayEvent::Expired | RelayEvent::WrongNetwork => {

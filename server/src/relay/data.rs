@@ -33,6 +33,7 @@ impl Content {
             let behind = self.bytes.split_off(end + END.len());
             // The line end before the dot belongs to the content.
             self.bytes.truncate(end + 2);
+            self.too_large |= self.bytes.len() > self.most + 2;
             return Some(behind);
         }
         if self.too_large || self.bytes.len() > self.most + 2 {

@@ -16,8 +16,9 @@ use super::tls::{HANDSHAKE, handshake};
 use super::{Listener, Shared};
 use crate::service::{Accepted, Origin, Submitter};
 
-/// Longest silence (RFC 5321, 4.5.3.2.7).
+/// Longest silence (RFC 5321, 4.5.3.2.7), and before the client is known.
 const IDLE: Duration = Duration::from_secs(5 * 60);
+const IDLE_UNKNOWN: Duration = Duration::from_secs(2 * 60);
 /// Deadline for an answer to be taken.
 const WRITE: Duration = Duration::from_secs(60);
 /// Wrong commands of one connection.
@@ -64,7 +65,11 @@ pub(super) struct Session {
     pub(super) errors: u32,
     pub(super) tries: u32,
     /// Messages whose answers the client has perhaps not received.
-    pub(super) unconfirmed: Vec<Accepted>,
+    /// With the number of bytes that had come before the answer.
+    pub(super) unconfirmed: Vec<(Accepted, u64)>,
+    pub(super) bytes_read: u64,
+    /// Version of TLS, until it is logged.
+    pub(super) version: Option<String>,
 }
 
 impl Session {
@@ -79,24 +84,28 @@ impl Session {
             let _ = timeout(Duration::from_secs(1), said).await;
             return;
         }
-        let (mut stream, mut secured) = (Either::Left(tcp), false);
+        let (mut stream, mut version) = (Either::Left(tcp), None);
         if listener == Listener::Tls {
             match Self::secure(&shared, peer, stream).await {
-                Some(tls) => (stream, secured) = (tls, true),
+                Some((tls, found)) => (stream, version) = (tls, Some(found)),
                 None => return,
             }
         }
         loop {
-            let mut session = Self::new(Arc::clone(&shared), listener, peer, stream, secured);
+            let mut session = Self::new(Arc::clone(&shared), listener, peer, stream, version);
             match session.talk().await {
                 // Answers that were on their way have arrived, or nobody waits for them.
                 Err(Ended::Cleanly) if session.secured && session.commands == 0 => {
                     session.log(RelayEvent::LeftAfterTls);
                 }
-                Ok(()) | Err(Ended::Cleanly) => session.confirm(),
+                Ok(()) | Err(Ended::Cleanly) => {
+                    // By QUIT, or by closing after the answer.
+                    session.bytes_read += 1;
+                    session.confirm();
+                }
                 Err(Ended::StartTls) => match Self::secure(&shared, peer, session.stream).await {
-                    Some(tls) => {
-                        (stream, secured) = (tls, true);
+                    Some((tls, found)) => {
+                        (stream, version) = (tls, Some(found));
                         continue;
                     }
                     None => return,
@@ -110,7 +119,7 @@ impl Session {
         }
     }
 
-    fn new(shared: Arc<Shared>, listener: Listener, peer: IpAddr, stream: Stream, secured: bool) -> Self {
+    fn new(shared: Arc<Shared>, listener: Listener, peer: IpAddr, stream: Stream, version: Option<String>) -> Self {
         let host = shared.services.relay_name();
         Self {
             shared,
@@ -118,7 +127,7 @@ impl Session {
             peer,
             stream,
             buffer: Vec::new(),
-            secured,
+            secured: version.is_some(),
             hello: String::new(),
             host,
             submitter: None,
@@ -127,19 +136,21 @@ impl Session {
             errors: 0,
             tries: 0,
             unconfirmed: Vec::new(),
+            bytes_read: 0,
+            version,
         }
     }
 
     /// Begins TLS; tells the log why that fails.
-    async fn secure(shared: &Shared, peer: IpAddr, stream: Stream) -> Option<Stream> {
+    async fn secure(shared: &Shared, peer: IpAddr, stream: Stream) -> Option<(Stream, String)> {
         let Either::Left(tcp) = stream else { return None };
         match handshake(tcp, &shared.certificate.acceptor()).await {
-            Ok((tls, version)) => {
-                shared.services.relay_log.write(Origin::Address, peer, RelayEvent::Secured { version });
-                Some(Either::Right(tls))
-            }
+            Ok((tls, version)) => Some((Either::Right(tls), version)),
             Err(event) => {
-                shared.services.relay_log.write(Origin::Address, peer, event);
+                // A probe that connects and leaves is nobody's problem.
+                if !matches!(event, RelayEvent::Broken { .. }) {
+                    shared.services.relay_log.write(Origin::Address, peer, event);
+                }
                 None
             }
         }
@@ -153,10 +164,36 @@ impl Session {
         self.shared.services.relay_log.write(self.origin(), self.peer, event);
     }
 
+    /// The device is known: what came before is its own.
+    pub(super) fn log_known(&mut self, event: RelayEvent) {
+        if let Some(version) = self.version.take() {
+            self.log(RelayEvent::Secured { version });
+        }
+        self.log(event);
+    }
+
     /// The client went on after an answer: it has received it.
     fn confirm(&mut self) {
-        for accepted in self.unconfirmed.drain(..) {
-            self.shared.services.confirm_received(accepted);
+        let read = self.bytes_read;
+        for (accepted, before) in std::mem::take(&mut self.unconfirmed) {
+            if read > before {
+                self.shared.services.confirm_received(accepted);
+            } else {
+                self.unconfirmed.push((accepted, before));
+            }
+        }
+    }
+
+    /// Whether the client has closed already. Bytes that are there are kept.
+    pub(super) fn is_gone(&mut self) -> bool {
+        let read = futures::FutureExt::now_or_never(self.stream.read_buf(&mut self.buffer));
+        match read {
+            Some(Ok(0) | Err(_)) => true,
+            Some(Ok(count)) => {
+                self.bytes_read += count as u64;
+                false
+            }
+            None => false,
         }
     }
 
@@ -185,7 +222,10 @@ impl Session {
             }
         };
         match read {
-            Ok(Ok(count)) => Ok(count > 0),
+            Ok(Ok(count)) => {
+                self.bytes_read += count as u64;
+                Ok(count > 0)
+            }
             Ok(Err(_)) => Err(Ended::Broken),
             Err(_) => Err(Ended::TimedOut),
         }
@@ -193,7 +233,8 @@ impl Session {
 
     /// A line without its end.
     pub(super) async fn line(&mut self, most: usize) -> Result<Vec<u8>, Ended> {
-        let (until, mut searched, mut too_long) = (Instant::now() + IDLE, 0, false);
+        let idle = if self.submitter.is_some() { IDLE } else { IDLE_UNKNOWN };
+        let (until, mut searched, mut too_long) = (Instant::now() + idle, 0, false);
         loop {
             // No command begins so.
             if !self.secured && self.buffer.first() == Some(&HANDSHAKE) {

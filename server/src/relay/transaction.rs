@@ -29,7 +29,7 @@ impl Session {
             match services.recognise_device(self.peer).await {
                 Ok(Ok(submitter)) => {
                     self.submitter = Some(submitter);
-                    self.log(RelayEvent::Recognised { hello: self.hello.clone() });
+                    self.log_known(RelayEvent::Recognised { hello: self.hello.clone() });
                 }
                 Ok(Err(refused)) => {
                     services.relay_log.write(refused.origin, self.peer, refused.event);
@@ -131,12 +131,19 @@ impl Session {
         drop(memory);
         match taken {
             Ok(accepted) => {
-                let text = match &accepted.refused {
-                    Some(answer) => refusal(answer),
+                let refused = services.ask_first(submitter, self.peer, &accepted).await;
+                // What came before the answer proves nothing: a client that gave up meanwhile sends the message again.
+                if self.is_gone() {
+                    return Err(Ended::Broken);
+                }
+                let text = match refused {
+                    Some(answer) => refusal(&answer),
                     None => format!("250 2.0.0 Queued as {}", accepted.delivery),
                 };
-                self.unconfirmed.push(accepted);
-                self.say(&text).await
+                let read = self.bytes_read;
+                self.say(&text).await?;
+                self.unconfirmed.push((accepted, read));
+                Ok(())
             }
             Err(NotTaken::Refused(event)) => {
                 let text = answer(&event);
@@ -160,6 +167,9 @@ impl Session {
         loop {
             let more = std::mem::take(&mut self.buffer);
             let ended = content.push(&more);
+            if content.too_large {
+                held = None;
+            }
             let pieces = content.len().div_ceil(PIECE).max(1);
             let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             if pieces > has && !content.too_large {
@@ -171,6 +181,7 @@ impl Session {
                     },
                     Err(_) => {
                         is_full = true;
+                        held = None;
                         content.discard();
                     }
                 }

@@ -122,6 +122,7 @@ impl Store {
     /// Its messages stay.
     pub async fn drop_device(&self, tx: &mut Tx, institution: InstitutionId, device: DeviceId) -> Result<()> {
         for statement in [
+            "UPDATE deliveries SET told = 1 WHERE institution_id = $1 AND device_id = $2 AND told = 0",
             "DELETE FROM device_notices WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND id = $2)",
             "DELETE FROM device_passwords WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND id = $2)",
             "DELETE FROM relay_log WHERE institution_id = $1 AND device_id = $2",
@@ -318,9 +319,9 @@ impl Store {
     }
 
     /// Whether a Message-ID was used before; the column is unique.
-    pub async fn message_id_is_used(&self, tx: &mut Tx, message_id: &str) -> Result<bool> {
+    pub async fn message_id_is_used(&self, message_id: &str) -> Result<bool> {
         let found: Option<i64> =
-            fetch_optional!(&mut **tx, "SELECT 1 FROM deliveries WHERE message_id = $1"; message_id)?;
+            fetch_optional!(&self.reads, "SELECT 1 FROM deliveries WHERE message_id = $1"; message_id)?;
         Ok(found.is_some())
     }
 

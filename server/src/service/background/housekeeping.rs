@@ -36,6 +36,8 @@ pub async fn run_background(services: Arc<Services>) {
         tracing::error!("cannot begin the audit logs of institutions: {error}");
     }
     services.tasks.spawn(look_up_domains(Arc::clone(&services)));
+    // Also without a relay: the page of a device sends tests.
+    services.tasks.spawn(Arc::clone(&services).write_relay_log());
     let (mut swept, mut swept_hourly): (Option<tokio::time::Instant>, Option<tokio::time::Instant>) = (None, None);
     loop {
         if swept_hourly.is_none_or(|at| at.elapsed() >= HOUR) {
@@ -119,7 +121,9 @@ impl Services {
         if let Err(error) = self.note_leavers().await {
             let _ = error.told(&**self);
         }
-        self.tell_contacts().await?;
+        if let Err(error) = self.tell_contacts().await {
+            tracing::error!("cannot tell the contacts of devices: {error}");
+        }
         self.store.drop_device_bodies().await?;
         self.invite_waiting().await?;
         self.alert_once().await

@@ -394,18 +394,23 @@ impl Devices for Handle {
         let device = self.device_of(admin, device).await?;
         let to = EmailAddress::parse(&device.settings.mailbox).map_err(BackendError::internal)?;
         let content = format!(
-            "Subject: Test of {}\r\nTo: {to}\r\n\r\nThis message was sent from the page of {} in Entrepost. It left as a message of the device does.\r\n",
-            device.settings.name, device.settings.name
+            "Subject: Test of {}\r\nTo: {to}\r\n\r\nThis message was sent from the page of {} in Entrepost at {}. It left as a message of the device does.\r\n",
+            device.settings.name,
+            device.settings.name,
+            self.clock.now().utc_text()
         );
         let submission =
             Submission { mail_from: String::new(), recipients: vec![to.clone()], content: content.into_bytes() };
         let who = Submitter::from_page(device, admin);
         match self.submit(&who, admin.origin(), submission).await {
-            Ok(_) => Ok(Notice::new(
-                Tone::Success,
-                "A test message is queued.",
-                format!("It goes to {to}. Its fate appears below."),
-            )),
+            Ok(accepted) => {
+                self.confirm_received(accepted);
+                Ok(Notice::new(
+                    Tone::Success,
+                    "A test message is queued.",
+                    format!("It goes to {to}. Its fate appears below."),
+                ))
+            }
             Err(NotTaken::Refused(event)) => {
                 let advice = event.advice().unwrap_or_default();
                 Ok(Notice::new(Tone::Problem, format!("Not sent: {}.", event.words()), advice))

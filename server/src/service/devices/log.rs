@@ -22,6 +22,9 @@ const GATHER: Duration = Duration::from_millis(100);
 /// Lines of one device, or of connections that belong to none, within an hour: a broken device must not fill the disk.
 const MOST_OF_DEVICE: i64 = 5_000;
 const MOST_OF_STRANGERS: i64 = 500;
+/// Lines from one address whose device is not known, and such lines of all.
+const MOST_OF_ADDRESS: i64 = 200;
+const MOST_LOOKED_UP: i64 = 20_000;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// Whom a line belongs to.
@@ -143,13 +146,15 @@ impl Services {
         }
         let written = async {
             if !received.is_empty() {
-                let dropped = self.store.drop_receipts(&received).await;
+                if let Err(error) = self.store.drop_receipts(&received).await {
+                    // They are tried again; until then they are known here.
+                    received.into_iter().for_each(|receipt| self.relay_log.note_received(receipt));
+                    return Err(error);
+                }
                 let mut kept = self.relay_log.receipts();
                 received.iter().for_each(|receipt| {
                     kept.remove(receipt);
                 });
-                drop(kept);
-                dropped?;
             }
             let mut entries = Vec::new();
             for line in lines {
@@ -181,11 +186,17 @@ impl Services {
         let owner = match line.origin {
             Origin::Device(institution, device) => Some((institution, Some(device))),
             Origin::Institution(institution) => Some((institution, None)),
-            Origin::Address if !self.relay_log.has_room("strangers", MOST_OF_STRANGERS) => None,
+            // Each is looked up: one address must not use up what others may cause.
+            Origin::Address
+                if !self.relay_log.has_room(&format!("from {}", line.address), MOST_OF_ADDRESS)
+                    || !self.relay_log.has_room("strangers", MOST_LOOKED_UP) =>
+            {
+                return Ok(None);
+            }
             Origin::Address => self.device_at(line.address).await?,
         };
         let Some((institution, device)) = owner else {
-            tracing::info!(address = %line.address, "relay: a connection that belongs to no device {}", line.event.words());
+            tracing::debug!(address = %line.address, "relay: a connection that belongs to no device {}", line.event.words());
             return Ok(None);
         };
         let (subject, most) = match device {

@@ -18,8 +18,14 @@ impl Services {
         let now = self.clock.now();
         let failed = self.store.failures_to_tell(now.plus_ms(-RECENT_MS), MOST).await?;
         for (institution, device, delivery) in failed {
-            let Some(row) = self.store.institution(institution).await? else { continue };
-            let Some(device) = self.store.device(institution, device).await? else { continue };
+            let row = self.store.institution(institution).await?;
+            let device = self.store.device(institution, device).await?;
+            let (Some(row), Some(device)) = (row, device) else {
+                let mut tx = self.store.begin().await?;
+                self.store.note_failure_told(&mut tx, institution, delivery.id).await?;
+                tx.commit().await?;
+                continue;
+            };
             let institution = self.institution(row);
             let cause = delivery.fault.as_ref().map_or("unknown", |fault| fault.cause.as_str()).to_owned();
             let mut tx = self.store.begin().await?;

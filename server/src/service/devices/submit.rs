@@ -13,9 +13,9 @@ use super::super::Services;
 use super::log::Origin;
 use crate::clock::sha256;
 use crate::config::network;
-use crate::message::repair::{Refusal, Rules, repair};
+use crate::message::repair::{Refusal, Repaired, Rules, repair};
 use crate::outbox::{QueuedBody, body_place};
-use crate::store::{Author, Device, DevicePassword, Mailbox, NewDelivery, SendQueue, StoreError};
+use crate::store::{Author, Device, DevicePassword, Mailbox, NewDelivery, SendQueue, StoreError, Tx};
 use crate::vault::{Secret, VaultError};
 
 /// How long a client may send a message again whose answer it did not receive, in milliseconds.
@@ -30,8 +30,6 @@ const ASKED_ROUND: Duration = Duration::from_millis(100);
 /// Wrong passwords from one address within 15 minutes.
 const MOST_TRIES: i64 = 20;
 const TRIES_MS: i64 = 15 * 60 * 1000;
-/// Devices that one user name may mean.
-const MOST_NAMED: i64 = 20;
 
 /// Proof that a device signed in, or was recognised by its address.
 #[derive(Debug, Clone)]
@@ -45,7 +43,7 @@ pub struct Submitter {
     from_page: bool,
 }
 
-/// Why a device is not let in. Both are told the same to the client.
+/// Why a device is not let in, and whom the log tells.
 #[derive(Debug)]
 pub struct SignInRefused {
     pub origin: Origin,
@@ -73,8 +71,6 @@ pub struct Submission {
 pub struct Accepted {
     pub delivery: DeliveryId,
     fingerprint: String,
-    /// Microsoft refused it meanwhile: code, enhanced code and text.
-    pub refused: Option<String>,
 }
 
 /// Why a message is not taken.
@@ -128,7 +124,7 @@ impl Services {
     /// Whether an address guessed too often.
     pub fn relay_tries_are_used_up(&self, from: IpAddr) -> bool {
         let since = self.clock.now().plus_ms(-TRIES_MS);
-        self.guesses.get(&relay_subject(from), since) >= MOST_TRIES
+        self.guesses.get(&relay_subject(from), since) > MOST_TRIES
     }
 
     pub async fn sign_device_in(
@@ -142,11 +138,13 @@ impl Services {
         // Typed with blanks, or in capitals, it is still the password.
         let typed: String = password.expose().chars().filter(|c| !c.is_whitespace()).collect();
         let hash = sha256(&typed.to_ascii_lowercase());
-        let named = self.store.devices_named(user_name.trim(), MOST_NAMED).await?;
-        let found = self.store.device_by_password(&hash).await?;
-        let found = found.filter(|(device, _)| named.iter().any(|named| named.id == device.id));
+        let found = match self.store.device_by_password(&hash).await? {
+            Some(found) if self.has_name(&found.0, user_name).await? => Some(found),
+            _ => None,
+        };
         let Some((device, DevicePassword { expires_at, .. })) = found else {
             // The user name is logged for a device that has it, and nowhere else: what was typed may be a password.
+            let named = self.store.devices_named(user_name.trim(), 2).await?;
             let origin = match named.as_slice() {
                 [] => Origin::Address,
                 [one] => Origin::Device(one.institution, one.id),
@@ -162,13 +160,26 @@ impl Services {
         self.let_in(device, Some(hash), from).await
     }
 
+    /// Whether a user name means a device: its login with the slug of its institution, or the address of its mailbox.
+    async fn has_name(&self, device: &Device, user_name: &str) -> Result<bool, StoreError> {
+        let name = user_name.trim().to_lowercase();
+        if name == device.settings.mailbox.to_lowercase() {
+            return Ok(true);
+        }
+        let institution = self.store.institution(device.institution).await?;
+        Ok(institution.is_some_and(|row| name == format!("{}@{}", device.login, row.slug)))
+    }
+
     /// The device that has an address, for a listener without sign-in.
     pub async fn recognise_device(&self, from: IpAddr) -> Result<Result<Submitter, SignInRefused>, StoreError> {
         let refused = |event| Ok(Err(SignInRefused { origin: Origin::Address, event }));
         let mut fitting = Vec::new();
         for device in self.store.devices_by_address().await? {
             let has = device.settings.networks.iter().filter_map(|text| network(text)).any(|own| own.contains(&from));
-            let Some(institution) = self.store.institution(device.institution).await?.filter(|_| has) else { continue };
+            if !has {
+                continue;
+            }
+            let Some(institution) = self.store.institution(device.institution).await? else { continue };
             if self.config.relay.allows_plain(from, Some(&institution.slug)) {
                 fitting.push(device);
             }
@@ -226,44 +237,46 @@ impl Services {
 
     /// Stores a message. What is accepted is committed when this returns.
     pub async fn submit(&self, who: &Submitter, from: IpAddr, submission: Submission) -> Result<Accepted, NotTaken> {
-        let device = &who.device;
-        let settings = &device.settings;
-        let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
-        let mailbox = self.sending_mailbox(device).await?.ok_or(NotTaken::Refused(RelayEvent::NoMailbox))?;
-        let fingerprint = fingerprint(device, &submission);
-        let own_id = format!("<{}@{}>", self.clock.uuid(), mailbox.address.rsplit('@').next().unwrap_or_default());
-        let host = self.relay_host(device.institution).await?;
-        let name = id.to_string();
-        let rules = Rules {
-            mailbox: &mailbox.address,
-            aliases: &mailbox.aliases,
-            rule: settings.sender_rule,
-            display_name: &settings.display_name,
-            mail_from: &submission.mail_from,
-            now,
-            message_id: &own_id,
-            keep_message_id: true,
-            host: &host,
-            id: &name,
+        let refused = |event| Err(NotTaken::Refused(event));
+        let institution = who.device.institution;
+        // As it is now: it may have been changed since it signed in.
+        let Some(device) = self.store.device(institution, who.device.id).await? else {
+            return refused(RelayEvent::PasswordEnded);
         };
-        let mut repaired = repair(&submission.content, &rules).map_err(|refusal| {
-            NotTaken::Refused(match refusal {
-                Refusal::Sender(address) => RelayEvent::SenderRefused { address },
-                Refusal::Loop => RelayEvent::Loop,
-                Refusal::HeaderTooLarge => RelayEvent::HeaderTooLarge,
-            })
-        })?;
-        let mut tx = self.store.begin().await?;
-        // It may have been changed, or its password withdrawn, since it signed in.
-        let current = self.store.device_within(&mut tx, device.institution, device.id).await?;
-        let Some(current) = current else { return Err(NotTaken::Refused(RelayEvent::PasswordEnded)) };
-        if let Some(event) = objection(&current, Some(from).filter(|_| !who.from_page), now) {
-            return Err(NotTaken::Refused(event));
-        }
-        if let Some(hash) = &who.password
-            && !self.store.password_is_valid(&mut tx, hash, now).await?
+        let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
+        let now_may = Submitter { device, own_domains: self.own_domains(institution).await?, ..who.clone() };
+        let device = &now_may.device;
+        if !who.from_page
+            && let Some(to) = submission.recipients.iter().find(|to| !now_may.may_write_to(to))
         {
-            return Err(NotTaken::Refused(RelayEvent::PasswordEnded));
+            return refused(RelayEvent::RecipientRefused { address: masked(to.as_str()) });
+        }
+        let Some(mailbox) = self.sending_mailbox(device).await? else { return refused(RelayEvent::NoMailbox) };
+        let fingerprint = fingerprint(device, &submission);
+        let Submission { mail_from, recipients, content } = submission;
+        let repaired = self.repaired(device, &mailbox, &mail_from, &content, id).await?;
+        drop(content);
+        if !self.queue_has_room(institution, repaired.bytes.len() as u64).await? {
+            return refused(RelayEvent::QueueFull);
+        }
+        let body =
+            serde_json::to_string(&QueuedBody::of(repaired.bytes)).map_err(|error| NotTaken::Other(error.into()))?;
+        let body_sealed = self.vault.seal(&body_place(id), &Secret::new(body)).map_err(NotTaken::Vault)?;
+        let new = NewDelivery {
+            id,
+            author: Author::Device(device.id),
+            idempotency_key: id.to_string(),
+            message_id: repaired.message_id,
+            from: mailbox.address.clone(),
+            // Neither subjects nor names of files: scans are pupils' records.
+            subject: String::new(),
+            body_sealed,
+            form_sealed: String::new(),
+            recipients: recipients.iter().map(|to| (RecipientKind::Bcc, to.to_string())).collect(),
+        };
+        let mut tx = self.store.begin().await?;
+        if let Some(event) = self.objection_now(&mut tx, who, from, now).await? {
+            return refused(event);
         }
         let since = now.plus_ms(-SENT_AGAIN_MS);
         let mut before = self.store.put_receipt(&mut tx, &fingerprint, id, since, now).await?;
@@ -272,54 +285,100 @@ impl Services {
         }
         if let Some(before) = before {
             self.relay_log.write(who.origin(), from, RelayEvent::SentBefore { delivery: before.to_string() });
-            return Ok(Accepted { delivery: before, fingerprint, refused: None });
+            return Ok(Accepted { delivery: before, fingerprint });
         }
-        let queued =
-            self.store.device_messages_since(&mut tx, device.institution, device.id, now.plus_ms(-HOUR_MS)).await?;
-        if queued >= current.settings.messages_per_hour {
-            let limit = current.settings.messages_per_hour;
-            return Err(NotTaken::Refused(RelayEvent::TooManyMessages { limit }));
+        let limit = device.settings.messages_per_hour;
+        let queued = self.store.device_messages_since(&mut tx, institution, device.id, now.plus_ms(-HOUR_MS)).await?;
+        if queued >= limit {
+            return refused(RelayEvent::TooManyMessages { limit });
         }
-        // Devices repeat it, and Exchange drops the second message with the same.
-        if self.store.message_id_is_used(&mut tx, &repaired.message_id).await? {
-            let renamed = Rules { keep_message_id: false, ..rules };
-            repaired = repair(&submission.content, &renamed).map_err(|_| NotTaken::Refused(RelayEvent::Loop))?;
-            repaired.repairs.push(Repair::MessageIdRepeated);
-        }
-        if !self.queue_has_room(device.institution, repaired.bytes.len() as u64).await? {
-            return Err(NotTaken::Refused(RelayEvent::QueueFull));
-        }
-        let body =
-            serde_json::to_string(&QueuedBody::of(repaired.bytes)).map_err(|error| NotTaken::Other(error.into()))?;
-        let body_sealed = self.vault.seal(&body_place(id), &Secret::new(body)).map_err(NotTaken::Vault)?;
-        let recipients = submission.recipients.iter().map(|to| (RecipientKind::Bcc, to.to_string()));
-        let new = NewDelivery {
-            id,
-            author: Author::Device(device.id),
-            idempotency_key: name.clone(),
-            message_id: repaired.message_id,
-            from: mailbox.address.clone(),
-            // Neither subjects nor names of files: scans are pupils' records.
-            subject: String::new(),
-            body_sealed,
-            form_sealed: String::new(),
-            recipients: recipients.collect(),
-        };
         let queue = SendQueue::of_mailbox(mailbox.key());
         if !self.store.enqueue(&mut tx, &queue, &new, now).await? {
-            return Err(NotTaken::Refused(RelayEvent::NotStored));
+            return refused(RelayEvent::NotStored);
         }
         tx.commit().await?;
         self.outbox.wake();
         if !repaired.repairs.is_empty() {
             self.relay_log.write(who.origin(), from, RelayEvent::Repaired { repairs: repaired.repairs });
         }
-        self.relay_log.write(who.origin(), from, RelayEvent::Queued { delivery: name });
-        let refused = if settings.ask_first { self.asked(device.institution, id).await? } else { None };
-        if let Some(answer) = &refused {
+        self.relay_log.write(who.origin(), from, RelayEvent::Queued { delivery: id.to_string() });
+        Ok(Accepted { delivery: id, fingerprint })
+    }
+
+    /// Why a device may not send now, as a transaction sees it: it may have been changed, or its password withdrawn.
+    async fn objection_now(
+        &self,
+        tx: &mut Tx,
+        who: &Submitter,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<Option<RelayEvent>, StoreError> {
+        let current = self.store.device_within(tx, who.device.institution, who.device.id).await?;
+        let Some(current) = current else { return Ok(Some(RelayEvent::PasswordEnded)) };
+        if let Some(event) = objection(&current, Some(from).filter(|_| !who.from_page), now) {
+            return Ok(Some(event));
+        }
+        let is_valid = match &who.password {
+            Some(hash) => self.store.password_is_valid(tx, hash, now).await?,
+            None => who.from_page || current.settings.by_address,
+        };
+        Ok((!is_valid).then_some(RelayEvent::PasswordEnded))
+    }
+
+    async fn repaired(
+        &self,
+        device: &Device,
+        mailbox: &Mailbox,
+        mail_from: &str,
+        content: &[u8],
+        id: DeliveryId,
+    ) -> Result<Repaired, NotTaken> {
+        let settings = &device.settings;
+        let own_id = format!("<{}@{}>", self.clock.uuid(), mailbox.address.rsplit('@').next().unwrap_or_default());
+        let (host, name) = (self.relay_name(), id.to_string());
+        let rules = Rules {
+            mailbox: &mailbox.address,
+            aliases: &mailbox.aliases,
+            rule: settings.sender_rule,
+            display_name: &settings.display_name,
+            mail_from,
+            now: self.clock.now(),
+            message_id: &own_id,
+            keep_message_id: true,
+            host: &host,
+            id: &name,
+        };
+        let refused = |refusal| {
+            NotTaken::Refused(match refusal {
+                Refusal::Sender(address) => RelayEvent::SenderRefused { address },
+                Refusal::Loop => RelayEvent::Loop,
+                Refusal::HeaderTooLarge => RelayEvent::HeaderTooLarge,
+            })
+        };
+        let repaired = repair(content, &rules).map_err(refused)?;
+        // Devices repeat it, and Exchange drops the second message with the same.
+        if !self.store.message_id_is_used(&repaired.message_id).await? {
+            return Ok(repaired);
+        }
+        let mut renamed = repair(content, &Rules { keep_message_id: false, ..rules }).map_err(refused)?;
+        renamed.repairs.push(Repair::MessageIdRepeated);
+        Ok(renamed)
+    }
+
+    /// What Microsoft says of a message within some seconds, for a device that asks first: a permanent refusal, or none.
+    pub async fn ask_first(&self, who: &Submitter, from: IpAddr, accepted: &Accepted) -> Option<String> {
+        if !who.device.settings.ask_first {
+            return None;
+        }
+        // The message is stored, whatever becomes of this.
+        let asked = self.asked(who.device.institution, accepted.delivery).await.unwrap_or_else(|error| {
+            tracing::warn!("cannot tell a device what Microsoft says: {error}");
+            None
+        });
+        if let Some(answer) = &asked {
             self.relay_log.write(who.origin(), from, RelayEvent::Asked { answer: without_addresses(answer) });
         }
-        Ok(Accepted { delivery: id, fingerprint, refused })
+        asked
     }
 
     /// The client has received the answer: a message like it is another one.
@@ -330,14 +389,6 @@ impl Services {
     /// The mailbox that a device sends through; none if it isn't connected.
     pub(super) async fn sending_mailbox(&self, device: &Device) -> Result<Option<Mailbox>, StoreError> {
         self.store.mailbox_by_address(device.institution, AttemptKind::Personal, &device.settings.mailbox).await
-    }
-
-    async fn relay_host(&self, institution: InstitutionId) -> Result<String, StoreError> {
-        if let Some(host) = &self.config.relay.hostname {
-            return Ok(host.clone());
-        }
-        let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
-        Ok(self.config.public_url.host(&slug))
     }
 
     /// What Microsoft says within some seconds: a permanent refusal, or none.

@@ -4,12 +4,8 @@ use leptos::prelude::*;
 
 use crate::model::{DeliveryState, MailboxState};
 
-pub fn state_badge(state: MailboxState) -> AnyView {
-    let (class, sign, word) = match state {
-        MailboxState::Connected => ("badge ok", "●", "Connected"),
-        MailboxState::Blocked => ("badge warning", "!", "Blocked"),
-        MailboxState::NeedsReconnect => ("badge bad", "✕", "Needs reconnect"),
-    };
+/// A sign and a word; screen readers read the word alone.
+pub fn badge(class: &'static str, sign: &'static str, word: impl IntoView + 'static) -> AnyView {
     view! {
         <span class=class>
             <span aria-hidden="true">{sign} " "</span>
@@ -17,6 +13,15 @@ pub fn state_badge(state: MailboxState) -> AnyView {
         </span>
     }
     .into_any()
+}
+
+pub fn state_badge(state: MailboxState) -> AnyView {
+    let (class, sign, word) = match state {
+        MailboxState::Connected => ("badge ok", "●", "Connected"),
+        MailboxState::Blocked => ("badge warning", "!", "Blocked"),
+        MailboxState::NeedsReconnect => ("badge bad", "✕", "Needs reconnect"),
+    };
+    badge(class, sign, word)
 }
 
 pub fn delivery_badge(state: DeliveryState) -> AnyView {
@@ -30,11 +35,5 @@ pub fn delivery_badge(state: DeliveryState) -> AnyView {
         DeliveryState::Unknown => ("badge warning", "?", "Not confirmed"),
         DeliveryState::Cancelled => ("badge", "–", "Cancelled"),
     };
-    view! {
-        <span class=class>
-            <span aria-hidden="true">{sign} " "</span>
-            {word}
-        </span>
-    }
-    .into_any()
+    badge(class, sign, word)
 }

@@ -21,7 +21,7 @@ mod route;
 #[cfg(feature = "ssr")]
 pub use attempt::{AttemptBody, Postmark, day};
 #[cfg(feature = "ssr")]
-pub use badges::{delivery_badge, state_badge};
+pub use badges::{badge, delivery_badge, state_badge};
 #[cfg(feature = "ssr")]
 pub use chart::CountChart;
 #[cfg(feature = "ssr")]

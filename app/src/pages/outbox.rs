@@ -10,7 +10,7 @@ use leptos_router::hooks::{use_params_map, use_query_map};
 use super::mail_page;
 use crate::backend::ListPage;
 use crate::components::{
-    Banner, DiagnosisSheet, Layout, MailNav, MailTab, Remedies, Section, Submit, Time, TimeFormat,
+    Banner, DiagnosisSheet, Layout, MailNav, MailTab, Remedies, Section, Submit, Time, TimeFormat, badge,
 };
 use crate::error::AppError;
 use crate::islands::LiveMail;
@@ -122,7 +122,7 @@ fn subject(message: &DeliveryView) -> String {
     if message.subject.is_empty() { "(no subject)".to_owned() } else { message.subject.clone() }
 }
 
-fn badge(message: &DeliveryView) -> AnyView {
+fn message_badge(message: &DeliveryView) -> AnyView {
     let refused = message.recipients.iter().filter(|one| one.state == RecipientState::Refused).count();
     let text = |text: &str| text.to_owned().into_any();
     let (class, sign, word) = match (message.state, message.next_attempt_at) {
@@ -149,13 +149,7 @@ fn badge(message: &DeliveryView) -> AnyView {
         (DeliveryState::Unknown, _) => ("badge warning", "?", text("Not confirmed")),
         (DeliveryState::Cancelled, _) => ("badge", "–", text("Cancelled")),
     };
-    view! {
-        <span class=class>
-            <span aria-hidden="true">{sign} " "</span>
-            {word}
-        </span>
-    }
-    .into_any()
+    badge(class, sign, word)
 }
 
 fn end(state: DeliveryState) -> &'static str {
@@ -311,7 +305,7 @@ fn entry(message: DeliveryView) -> AnyView {
                     {lines}
                     <p class="quiet">"From " {message.from.clone()} ", written " <Time at=message.created_at /></p>
                 </div>
-                <div>{badge(&message)}</div>
+                <div>{message_badge(&message)}</div>
             </div>
             {explanation(&message).map(|why| view! { <p>{why}</p> })}
             {refusals(&message)}
@@ -362,7 +356,7 @@ fn opened(sent: SentMessageView) -> AnyView {
         .collect();
     let about = view! {
         <article class="sheet opened delivery" data-state=message.state.as_str()>
-            <p>{badge(&message)}</p>
+            <p>{message_badge(&message)}</p>
             {explanation(&message).map(|why| view! { <p>{why}</p> })}
             <dl class="opened-head">
                 <div>

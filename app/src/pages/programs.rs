@@ -5,7 +5,7 @@ use leptos::server_fn::ServerFn;
 
 use super::administrator_page;
 use crate::api::devices::SaveDevice;
-use crate::components::{ErrorSummary, Field, Layout, RadioGroup, Section, TextInput, Time, TimeFormat, day};
+use crate::components::{ErrorSummary, Field, Layout, RadioGroup, Section, TextInput, Time, TimeFormat, badge, day};
 use crate::islands::SubmitButton;
 use crate::model::{
     ACCOUNT_PATH, DeviceKind, DeviceRow, DeviceSettings, DeviceState, Flash, FormName, MailboxId, PER_HOUR,
@@ -116,13 +116,7 @@ pub fn state_badge(state: DeviceState) -> AnyView {
         DeviceState::MailboxFails => ("badge warning", "!"),
         DeviceState::Expired | DeviceState::NoMailbox => ("badge bad", "✕"),
     };
-    view! {
-        <span class=class>
-            <span aria-hidden="true">{sign} " "</span>
-            {state.label()}
-        </span>
-    }
-    .into_any()
+    badge(class, sign, state.label())
 }
 
 fn row(device: DeviceRow) -> AnyView {

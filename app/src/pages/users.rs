@@ -6,7 +6,7 @@ use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_query_map;
 
 use super::administrator_page;
-use crate::components::{ErrorSummary, Layout, RadioGroup, Section, TextInput, day};
+use crate::components::{ErrorSummary, Layout, RadioGroup, Section, TextInput, badge, day};
 use crate::islands::SubmitButton;
 use crate::model::{
     FormName, INVITE_PATH, PeopleOrder, PeoplePage, PeopleQuery, PersonRow, PersonState, Role, USERS_PATH, UserId,
@@ -231,13 +231,7 @@ fn person_badge(state: PersonState) -> AnyView {
         PersonState::NeedsReconnect | PersonState::Disabled | PersonState::Left => ("badge bad", "✕"),
         PersonState::NotConnected => ("badge", "○"),
     };
-    view! {
-        <span class=class>
-            <span aria-hidden="true">{sign} " "</span>
-            {state.label()}
-        </span>
-    }
-    .into_any()
+    badge(class, sign, state.label())
 }
 
 fn row(person: PersonRow, viewer: UserId) -> AnyView {

@@ -74,9 +74,11 @@ impl Session {
                 // The right password is let in however many wrong ones came from its address: a school has one, and a scanner with an
                 // old password must not lock the others out. Guessing 100 bits needs no other limit.
                 let is_guess = refused.event == RelayEvent::WrongPassword;
-                if is_guess && (self.tries > MOST_TRIES || services.relay_tries_are_used_up(self.peer)) {
-                    services.relay_log.write(refused.origin, self.peer, RelayEvent::TooManyTries);
-                    self.say("421 4.7.0 Too many wrong passwords, try again later").await?;
+                if self.tries > MOST_TRIES || is_guess && services.relay_tries_are_used_up(self.peer) {
+                    if is_guess {
+                        services.relay_log.write(refused.origin, self.peer, RelayEvent::TooManyTries);
+                    }
+                    self.say("421 4.7.0 Too many sign-ins that failed, try again later").await?;
                     return Err(Ended::Refused);
                 }
                 let text = match refused.event {

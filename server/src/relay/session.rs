@@ -64,8 +64,7 @@ pub(super) struct Session {
     pub(super) commands: u64,
     pub(super) errors: u32,
     pub(super) tries: u32,
-    /// Messages whose answers the client has perhaps not received.
-    /// With the number of bytes that had come before the answer.
+    /// Messages whose answers the client has perhaps not received, with the number of bytes that had come before the answer.
     pub(super) unconfirmed: Vec<(Accepted, u64)>,
     pub(super) bytes_read: u64,
     /// Version of TLS, until it is logged.
@@ -94,15 +93,11 @@ impl Session {
         loop {
             let mut session = Self::new(Arc::clone(&shared), listener, peer, stream, version);
             match session.talk().await {
-                // Answers that were on their way have arrived, or nobody waits for them.
                 Err(Ended::Cleanly) if session.secured && session.commands == 0 => {
                     session.log(RelayEvent::LeftAfterTls);
                 }
-                Ok(()) | Err(Ended::Cleanly) => {
-                    // By QUIT, or by closing after the answer.
-                    session.bytes_read += 1;
-                    session.confirm();
-                }
+                // By QUIT, or by closing after the answer: it has received what was said.
+                Ok(()) | Err(Ended::Cleanly) => session.confirm(u64::MAX),
                 Err(Ended::StartTls) => match Self::secure(&shared, peer, session.stream).await {
                     Some((tls, found)) => {
                         (stream, version) = (tls, Some(found));
@@ -172,9 +167,8 @@ impl Session {
         self.log(event);
     }
 
-    /// The client went on after an answer: it has received it.
-    fn confirm(&mut self) {
-        let read = self.bytes_read;
+    /// A client that sent more after an answer has received it. `read`: bytes it sent so far.
+    fn confirm(&mut self, read: u64) {
         for (accepted, before) in std::mem::take(&mut self.unconfirmed) {
             if read > before {
                 self.shared.services.confirm_received(accepted);
@@ -284,7 +278,7 @@ impl Session {
         }
         loop {
             let line = self.line(MOST_COMMAND).await?;
-            self.confirm();
+            self.confirm(self.bytes_read);
             self.commands += 1;
             match parse(&line) {
                 Command::Hello { extended, name } => self.hello(extended, name).await?,

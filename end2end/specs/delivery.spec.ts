@@ -37,7 +37,7 @@ test("a progress bar says how far a file is @script", async ({ page, demo }) => 
   await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
 });
 
-test("whoever leaves while writing loses no letter @script", async ({ page, demo }) => {
+test("leaving while writing loses no letter @script", async ({ page, demo }) => {
   await ready(page, demo);
   await open(page, `${demo.url}/mail/compose`);
   await page.getByLabel("Subject").fill("Cut short");

@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_fit_whoever_reads_and_what_is_known() {
+    fn the_words_fit_the_reader_and_what_is_known() {
         let fault = Fault { cause: "send_as_denied".into(), facts: Vec::new() }.signed_in_as("jane@school.example");
         let reader = Reader { administrator: true, address: "office@school.example".into(), ..Reader::default() };
         let command = fault.explain(&reader).steps[0].help.clone().unwrap();

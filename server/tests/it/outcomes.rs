@@ -44,7 +44,7 @@ fn accepted(address: &str) -> (String, RecipientState) {
 }
 
 #[tokio::test]
-async fn whoever_never_got_it_is_named() {
+async fn recipients_who_never_got_it_are_named() {
     for database in Database::both().await {
         let (world, clock, seat) = world(&database).await;
         let store = &world.services.store;

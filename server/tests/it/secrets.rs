@@ -216,7 +216,7 @@ async fn with_marked_secrets() {
     assert!(String::from_utf8_lossy(&logged).contains("a bug: panicked at"), "the panic was reported");
     for cause in ["secret_wrong", "smtp_auth_mailbox", "imap_disabled", "secret_expired", "mfa"] {
         let line = format!("cause=\"{cause}\"");
-        assert!(String::from_utf8_lossy(&logged).contains(&line), "whoever runs the server reads {line}");
+        assert!(String::from_utf8_lossy(&logged).contains(&line), "the server's administrator reads {line}");
     }
     let (stored, logged) =
         (String::from_utf8_lossy(&stored).into_owned(), String::from_utf8_lossy(&logged).into_owned());

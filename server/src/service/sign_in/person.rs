@@ -123,7 +123,7 @@ impl Services {
             .into());
         };
         self.count_stranger(visitor)?;
-        // A link is for one person, whoever used this browser before.
+        // A link is for one person: an account that this browser signed in before does not count.
         let mut expected = self.known_user(visitor);
         if let Some(token) = invitation {
             self.count_link(visitor).await;

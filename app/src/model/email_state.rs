@@ -43,9 +43,7 @@ impl Stopped {
             _ => None,
         }
     }
-}
 
-impl Stopped {
     /// The step of the guide that is undone by it.
     pub fn step(&self) -> Option<GuideStep> {
         match self.why.cause.as_str() {

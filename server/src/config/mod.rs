@@ -18,7 +18,7 @@ use crate::vault::Secret;
 pub use clouds::{Cloud, Clouds};
 pub use limits::{DiskSpace, Quotas, SendLimits, Throttle};
 pub use public_url::PublicUrl;
-pub use relay::{Allowed, RelayConfig, network};
+pub use relay::{Allowed, RelayConfig, is_within, network};
 pub use source::{ConfigError, Source};
 pub use system_smtp::{Encryption, SystemSmtp};
 

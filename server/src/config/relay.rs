@@ -44,6 +44,11 @@ pub fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
+/// Whether one of these networks contains an address.
+pub fn is_within(networks: &[String], address: IpAddr) -> bool {
+    networks.iter().filter_map(|text| network(text)).any(|own| own.contains(&address))
+}
+
 fn allowed(source: &Source) -> Result<Vec<Allowed>, ConfigError> {
     let name = "ENTREPOST_RELAY_PLAIN_ALLOW";
     let Some(text) = source.get(name) else { return Ok(Vec::new()) };

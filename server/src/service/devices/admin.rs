@@ -51,10 +51,9 @@ impl Services {
     }
 
     /// Mailboxes that a device can send through.
-    async fn mailboxes_for_devices(&self, institution: InstitutionId) -> Result<Vec<(MailboxId, String)>> {
+    async fn mailboxes_for_devices(&self, institution: InstitutionId) -> Result<Vec<Mailbox>> {
         let all = self.store.mailboxes(institution).await?;
-        let personal = all.into_iter().filter(|mailbox| mailbox.kind == AttemptKind::Personal);
-        Ok(personal.map(|mailbox| (mailbox.id, mailbox.address)).collect())
+        Ok(all.into_iter().filter(|mailbox| mailbox.kind == AttemptKind::Personal).collect())
     }
 
     fn relay_address(&self, slug: &str) -> RelayAddress {
@@ -74,7 +73,7 @@ impl Services {
     async fn check_contact(&self, institution: InstitutionId, contact: &str) -> Result<()> {
         let Ok(address) = EmailAddress::parse(contact) else { return Ok(()) };
         let domain = address.key().rsplit('@').next().unwrap_or_default().to_owned();
-        let is_own = self.own_domains(institution).await?.contains(&domain);
+        let is_own = self.store.mailbox_domains(institution).await?.contains(&domain);
         if is_own || self.store.user_by_address(institution, contact).await?.is_some() {
             return Ok(());
         }
@@ -194,6 +193,10 @@ fn told(action: AuditAction, settings: &DeviceSettings) -> Happened<'_> {
         .with("Sign-in", if settings.by_address { "by its address" } else { "password" })
 }
 
+fn choices(mailboxes: &[Mailbox]) -> Vec<(MailboxId, String)> {
+    mailboxes.iter().map(|mailbox| (mailbox.id, mailbox.address.clone())).collect()
+}
+
 fn state(device: &Device, mailbox: Option<&Mailbox>, now: Timestamp) -> DeviceState {
     match mailbox {
         _ if device.paused => DeviceState::Paused,
@@ -233,14 +236,14 @@ impl Devices for Handle {
         let institution = admin.institution();
         let now = self.clock.now();
         let devices = self.store.devices(institution.id, MOST_DEVICES).await?;
-        let mailboxes = self.store.mailboxes(institution.id).await?;
+        let mailboxes = self.mailboxes_for_devices(institution.id).await?;
+        let by_address: HashMap<String, &Mailbox> =
+            mailboxes.iter().map(|mailbox| (mailbox.address.to_lowercase(), mailbox)).collect();
         let newest = self.store.newest_relay_lines(institution.id).await?;
+        let newest: HashMap<_, _> = newest.iter().filter_map(|line| Some((line.device?, line))).collect();
         let rows = devices.into_iter().map(|device| {
-            let key = device.settings.mailbox.to_lowercase();
-            let mailbox = mailboxes
-                .iter()
-                .find(|mailbox| mailbox.kind == AttemptKind::Personal && mailbox.address.to_lowercase() == key);
-            let last = newest.iter().find(|line| line.device == Some(device.id));
+            let mailbox = by_address.get(&device.settings.mailbox.to_lowercase()).copied();
+            let last = newest.get(&device.id);
             DeviceRow {
                 id: device.id,
                 state: state(&device, mailbox, now),
@@ -252,12 +255,13 @@ impl Devices for Handle {
             }
         });
         let rows = rows.collect();
+        let choices = choices(&mailboxes);
         let strangers = self.store.relay_log(institution.id, None, STRANGERS).await?;
         Ok(ProgramsView {
             relay: self.relay_address(&institution.slug),
             devices: rows,
             strangers: strangers.into_iter().map(|entry| Services::line(entry, &HashMap::new())).collect(),
-            mailboxes: self.mailboxes_for_devices(institution.id).await?,
+            mailboxes: choices,
         })
     }
 
@@ -309,7 +313,7 @@ impl Devices for Handle {
             log: log.into_iter().map(|entry| Services::line(entry, &fates)).collect(),
             log_days: self.config.relay.log_days,
             messages,
-            mailboxes: self.mailboxes_for_devices(institution.id).await?,
+            mailboxes: choices(&self.mailboxes_for_devices(institution.id).await?),
             settings: device.settings,
         })
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::super::Services;
 use crate::clock::Clock;
 use crate::concurrency::window_counters::WindowCounters;
-use crate::config::network;
+use crate::config::is_within;
 use crate::store::{RelayEntry, StoreError};
 
 /// Lines that wait to be written; more are dropped.
@@ -144,18 +144,8 @@ impl Services {
                 Item::Received(receipt) => received.push(receipt),
             }
         }
+        self.drop_receipts(received).await;
         let written = async {
-            if !received.is_empty() {
-                if let Err(error) = self.store.drop_receipts(&received).await {
-                    // They are tried again; until then they are known here.
-                    received.into_iter().for_each(|receipt| self.relay_log.note_received(receipt));
-                    return Err(error);
-                }
-                let mut kept = self.relay_log.receipts();
-                received.iter().for_each(|receipt| {
-                    kept.remove(receipt);
-                });
-            }
             let mut entries = Vec::new();
             for line in lines {
                 if let Some((institution, device)) = self.owner_of(&line).await? {
@@ -166,6 +156,22 @@ impl Services {
         };
         if let Err(error) = written.await {
             tracing::error!("cannot write the relay's log: {error}");
+        }
+    }
+
+    async fn drop_receipts(&self, received: Vec<Receipt>) {
+        if received.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.drop_receipts(&received).await {
+            tracing::error!("cannot delete receipts of messages: {error}");
+            // They are tried again; until then they are known here.
+            received.into_iter().for_each(|receipt| self.relay_log.note_received(receipt));
+            return;
+        }
+        let mut kept = self.relay_log.receipts();
+        for receipt in &received {
+            kept.remove(receipt);
         }
     }
 
@@ -212,9 +218,7 @@ impl Services {
         let mut here = self.store.devices_last_from(&address.to_string(), 2).await?;
         if here.is_empty() {
             here = self.store.devices_with_networks().await?;
-            here.retain(|device| {
-                device.settings.networks.iter().filter_map(|text| network(text)).any(|own| own.contains(&address))
-            });
+            here.retain(|device| is_within(&device.settings.networks, address));
         }
         match here.as_slice() {
             [one] => return Ok(Some((one.institution, Some(one.id)))),

@@ -12,7 +12,7 @@ use app::model::{
 use super::super::Services;
 use super::log::Origin;
 use crate::clock::sha256;
-use crate::config::network;
+use crate::config::is_within;
 use crate::message::repair::{Refusal, Repaired, Rules, repair};
 use crate::outbox::{QueuedBody, body_place};
 use crate::store::{Author, Device, DevicePassword, Mailbox, NewDelivery, SendQueue, StoreError, Tx};
@@ -175,8 +175,7 @@ impl Services {
         let refused = |event| Ok(Err(SignInRefused { origin: Origin::Address, event }));
         let mut fitting = Vec::new();
         for device in self.store.devices_by_address().await? {
-            let has = device.settings.networks.iter().filter_map(|text| network(text)).any(|own| own.contains(&from));
-            if !has {
+            if !is_within(&device.settings.networks, from) {
                 continue;
             }
             let Some(institution) = self.store.institution(device.institution).await? else { continue };
@@ -208,13 +207,8 @@ impl Services {
         if !is_noted {
             self.store.note_device_used(device.institution, device.id, &address, now).await?;
         }
-        let own_domains = self.own_domains(device.institution).await?;
+        let own_domains = self.store.mailbox_domains(device.institution).await?;
         Ok(Ok(Submitter { device, password, own_domains, from_page: false }))
-    }
-
-    /// The domains of an institution's mailboxes, in lower case.
-    pub(super) async fn own_domains(&self, institution: InstitutionId) -> Result<Vec<String>, StoreError> {
-        self.store.mailbox_domains(institution).await
     }
 
     /// Whether a device may send as an address.
@@ -244,7 +238,7 @@ impl Services {
             return refused(RelayEvent::PasswordEnded);
         };
         let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
-        let now_may = Submitter { device, own_domains: self.own_domains(institution).await?, ..who.clone() };
+        let now_may = Submitter { device, own_domains: self.store.mailbox_domains(institution).await?, ..who.clone() };
         let device = &now_may.device;
         if !who.from_page
             && let Some(to) = submission.recipients.iter().find(|to| !now_may.may_write_to(to))
@@ -419,10 +413,8 @@ fn objection(device: &Device, from: Option<IpAddr>, now: Timestamp) -> Option<Re
     if has_expired(device, now) {
         return Some(RelayEvent::Expired);
     }
-    let networks = &device.settings.networks;
-    let from = from.filter(|_| !networks.is_empty())?;
-    let is_allowed = networks.iter().filter_map(|text| network(text)).any(|own| own.contains(&from));
-    (!is_allowed).then_some(RelayEvent::WrongNetwork)
+    let from = from.filter(|_| !device.settings.networks.is_empty())?;
+    (!is_within(&device.settings.networks, from)).then_some(RelayEvent::WrongNetwork)
 }
 
 /// Its last day is over.

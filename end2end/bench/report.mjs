@@ -87,7 +87,7 @@ export function report(results, median) {
         const rows = results.replicas.map(({ replicas, milliseconds }) => [replicas, spread(milliseconds), `${number(one / median(milliseconds), 2)}×`]);
         parts.push(
             '## Replicas',
-            `${number(sizes.replicas)} messages of 20 mailboxes wait in one PostgreSQL; milliseconds from the start of the programs until all are recorded. Nothing arrived twice, and no mailbox had more than three connections.`,
+            `${number(sizes.replicas)} messages of 20 mailboxes wait in one PostgreSQL; milliseconds from the first claim until all are recorded. Nothing arrived twice, and no mailbox had more than three connections.`,
             table(['replicas', 'milliseconds', 'ratio'], rows),
             command('replicas'),
         );
@@ -115,10 +115,10 @@ export function report(results, median) {
         );
     }
     if (results.scale) {
-        const rows = results.scale.map(({ database, queued, ...of }) => [database, number(queued), ...SCALED.map(field => number(of[field], 2))]);
+        const rows = results.scale.map(({ database, queued, runs }) => [database, number(queued), ...SCALED.map(field => spread(runs.map(run => run[field]), 2))]);
         parts.push(
             '## With a long queue',
-            'Medians of 200 in one round, in milliseconds. An enqueue and a claim include their commit; the pages are the queries of 50 rows. A folder has as many headers as messages wait, 100,000 at most (the product itself keeps 300 a folder).',
+            `Medians of ${sizes.scaled} rounds, each the median of 200, in milliseconds. An enqueue and a claim include their commit; the pages are the queries of 50 rows. A folder has as many headers as messages wait, 100,000 at most (the product itself keeps 300 a folder).`,
             table(['database', 'waiting', 'enqueue', 'claim', 'page of the outbox', 'page of the inbox'], rows),
             command('scale'),
         );
@@ -126,7 +126,7 @@ export function report(results, median) {
     if (results.start !== undefined) {
         parts.push('## Size and start', table(['what', 'figure'], [['program', `${number(results.binary / 1e6, 1)} MB`], ['JavaScript and WebAssembly, brotli', results.page ? `${number(results.page / 1e3, 1)} kB` : 'not built'], ['start to first answer', `${number(results.start)} ms`]]), command('start'));
     }
-    if (results.throughput && results.latency && results.replicas && results.memory && results.watch && results.start !== undefined) {
+    if (results.throughput && results.relay && results.latency && results.replicas && results.memory && results.watch && results.scale && results.start !== undefined) {
         parts.push(targets(results, median));
         parts.push(capacity(results, median));
     }
@@ -135,7 +135,7 @@ export function report(results, median) {
 }
 
 /** What we aim at, and whether this run got there. */
-function targets({ throughput, latency, replicas, memory, watch, scale, start, binary, page, sizes }, median) {
+function targets({ throughput, relay, latency, replicas, memory, watch, scale, start, binary, page, sizes }, median) {
     const databases = ['SQLite', 'PostgreSQL'];
     const rows = [];
     const row = (what, aim, got, reached) => rows.push([what, aim, got, reached ? 'yes' : '**no**']);
@@ -163,11 +163,20 @@ function targets({ throughput, latency, replicas, memory, watch, scale, start, b
     const watching = median(watch.map(run => run.watched)) / median(watch.map(run => run.peer));
     row(`resident with ${number(sizes.watched)} mailboxes watched`, '0.25×', `${number(watching, 2)}×`, watching <= 0.25);
     for (const name of databases) {
-        const of = (scale ?? []).filter(each => each.database === name);
-        if (of.length === 0) continue;
-        const [least, most] = [of[0], of.at(-1)];
-        const worst = Math.max(...SCALED.map(field => most[field] / least[field]));
-        row(`enqueue, claim and pages at ${number(most.queued)} queued, ${name}`, '1.2×', `${number(worst, 2)}×`, worst <= 1.2);
+        const of = (field, queued) => median(scale.find(each => each.database === name && each.queued === queued).runs.map(run => run[field]));
+        const most = number(sizes.scale.at(-1));
+        const longer = ['enqueue', 'claim'].flatMap(field => sizes.scale.filter(queued => queued >= 1e3).map(queued => of(field, queued) / of(field, Math.min(1e3, sizes.scale.at(-1)))));
+        const worst = Math.max(1, ...longer);
+        row(`an enqueue and a claim with up to ${most} queued, of those with 1,000, ${name}`, '1.2×', `${number(worst, 2)}×`, worst <= 1.2);
+        const rows = Math.min(1e5, sizes.scale.at(-1));
+        const page = Math.max(...['page', 'inbox'].map(field => of(field, rows) / of(field, sizes.scale[0])));
+        row(`a page of ${number(rows)} rows, of that of ${number(sizes.scale[0])}, ${name}`, '1.2×', `${number(page, 2)}×`, page <= 1.2);
+    }
+    for (const name of databases) {
+        const accepted = median(relay[name].map(run => (sizes.relay * 1000) / run.accepted));
+        row(`accepted by the relay a second, ${name}`, '200', number(accepted), accepted >= 200);
+        const idle = median(relay[name].map(run => run.held - run.rest)) / 2 ** 20;
+        row(`${number(sizes.idle)} idle connections of devices, ${name}`, '20 MiB', `${number(idle, 1)} MiB`, idle < 20);
     }
     const worst = Math.max(...replicas.map(each => median(each.milliseconds) / median(replicas[0].milliseconds)));
     row('throughput of several replicas', '1×', `${number(1 / worst, 2)}×`, worst <= 1);

@@ -18,9 +18,9 @@ const root = join(here, '..', '..');
 const mode = ['--tiny', '--quick'].find(flag => process.argv.includes(flag))?.slice(2) ?? 'full';
 const only = process.argv.slice(2).filter(argument => !argument.startsWith('--'));
 const sizes = {
-    full: { rounds: 5, one: 2000, twenty: 4000, form: 2000, relay: 2000, relayConnections: 20, idle: 500, latency: 200, memory: 20000, scale: [1e2, 1e3, 1e4, 1e5, 1e6], starts: 11, watched: 1000, replicas: 4000 },
-    quick: { rounds: 1, one: 1000, twenty: 2000, form: 500, relay: 500, relayConnections: 20, idle: 500, latency: 40, memory: 1000, scale: [1e2, 1e3], starts: 3, watched: 50, replicas: 1000 },
-    tiny: { rounds: 1, one: 6, twenty: 20, form: 20, relay: 20, relayConnections: 4, idle: 5, latency: 3, memory: 20, scale: [100], starts: 1, watched: 3, replicas: 20 },
+    full: { rounds: 5, one: 2000, twenty: 4000, form: 2000, relay: 2000, relayConnections: 20, idle: 500, latency: 200, memory: 20000, scale: [1e2, 1e3, 1e4, 1e5, 1e6], scaled: 3, starts: 11, watched: 1000, replicas: 4000 },
+    quick: { rounds: 1, one: 1000, twenty: 2000, form: 500, relay: 500, relayConnections: 20, idle: 500, latency: 40, memory: 1000, scale: [1e2, 1e3], scaled: 1, starts: 3, watched: 50, replicas: 1000 },
+    tiny: { rounds: 1, one: 6, twenty: 20, form: 20, relay: 20, relayConnections: 4, idle: 5, latency: 3, memory: 20, scale: [100], scaled: 1, starts: 1, watched: 3, replicas: 20 },
 }[mode];
 
 /** Deadline of one measurement, in milliseconds. */
@@ -221,11 +221,11 @@ async function main() {
     }
 
     if (wanted('scale')) {
-        results.scale = [];
-        for (const queued of sizes.scale) {
-            for (const [name, url] of Object.entries(databases)) {
-                say(`${queued} messages in the queue, ${name}`);
-                results.scale.push({ queued, database: name, ...entrepost(url, '--bytes', 256, 'scale', queued) });
+        results.scale = Object.keys(databases).flatMap(database => sizes.scale.map(queued => ({ queued, database, runs: [] })));
+        for (let round = 0; round < sizes.scaled; round += 1) {
+            for (const { queued, database: name, runs } of results.scale) {
+                say(`${queued} messages in the queue, ${name}, round ${round + 1} of ${sizes.scaled}`);
+                runs.push(entrepost(databases[name], '--bytes', 256, 'scale', queued));
             }
         }
     }

@@ -377,9 +377,23 @@ async fn memory(arguments: &Arguments, mailboxes: usize, messages: usize, times:
 async fn replicas(arguments: &Arguments, replicas: usize, mailboxes: usize, messages: usize) -> serde_json::Value {
     let bench = Bench::start(arguments, mailboxes).await;
     bench.enqueue_all(messages).await;
+    let mut database = bench.database().await;
+    // Nothing is due until all programs run.
+    sqlx::query("UPDATE deliveries SET next_attempt_at = next_attempt_at + 3600000")
+        .execute(&mut database)
+        .await
+        .unwrap();
     let starting = (0..replicas).map(|_| Program::start(&bench.world, &PROGRAM));
-    let began = Instant::now();
     let programs = futures::future::join_all(starting).await;
+    sqlx::query("UPDATE deliveries SET next_attempt_at = next_attempt_at - 3600000")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let claimed = "SELECT CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE state <> 'queued') THEN 1 ELSE 0 END";
+    while sqlx::query_scalar::<_, i64>(claimed).fetch_one(&mut database).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let began = Instant::now();
     bench.sent(messages, POLL).await;
     drop(programs);
     json!({ "milliseconds": milliseconds(began) })

@@ -6,8 +6,7 @@ case $(cat target/frontend-std 2>/dev/null) in
     small) limit=130000 ;;
     *) limit=145000 ;;
 esac
-# 30 MB, and 1.1 MB for the relay of programs and devices: listeners, commands, repairs of messages, their pages.
-program_limit=31500000
+program_limit=30000000
 total=0
 shopt -s nullglob
 for file in target/site/pkg/*.js.br target/site/pkg/*.wasm.br; do

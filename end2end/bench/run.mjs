@@ -74,7 +74,13 @@ async function postgres() {
     const settings = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=${data} -c max_connections=200`;
     as(`${bin}/pg_ctl`, ['-D', data, '-w', '-l', join(directory, 'log'), 'start', '-o', settings]);
     ending.unshift(() => as(`${bin}/pg_ctl`, ['-D', data, '-m', 'immediate', 'stop']));
-    return { url: `postgres://${user}@127.0.0.1:${port}`, version: run(`${bin}/postgres`, ['--version']).trim() };
+    const url = `postgres://${user}@127.0.0.1:${port}`;
+    const query = text => run(`${bin}/psql`, ['-X', '-A', '-t', '-d', `${url}/postgres`, '-c', text]);
+    /** Drops what a measurement made: a long queue takes gigabytes. */
+    const clear = () => {
+        for (const name of query("SELECT datname FROM pg_database WHERE datname LIKE 'test_%'").split('\n').filter(Boolean)) query(`DROP DATABASE ${name} WITH (FORCE)`);
+    };
+    return { url, clear, version: run(`${bin}/postgres`, ['--version']).trim() };
 }
 
 /** Starts the mail server. */
@@ -111,7 +117,11 @@ async function main() {
     const bytes = 2048;
     const entrepost = (url, ...args) => {
         const given = ['--smtp', `localhost:${mail.port}`, '--ca', certificate, '--database', url, ...args];
-        return JSON.parse(run(load, given.map(String)));
+        const files = mkdtempSync(join(work, 'run-'));
+        const answer = JSON.parse(run(load, given.map(String), { env: { ...process.env, TMPDIR: files } }));
+        rmSync(files, { recursive: true, force: true });
+        if (url !== 'sqlite') database.clear();
+        return answer;
     };
     const nodemailer = (...args) => JSON.parse(run('node', [join(here, 'nodemailer.mjs'), args[0], mail.port, certificate, ...args.slice(1)].map(String)));
     const counted = async messages => {
@@ -124,12 +134,14 @@ async function main() {
     const kept = join(root, 'target', 'bench.json');
     const results = { ...(mode === 'full' && only.length > 0 ? earlier(kept) : {}), mode, sizes, machine: machine(database.version), fdatasync: fdatasync() };
     results.commits ??= {};
+    const keep = () => mode === 'full' && writeFileSync(kept, JSON.stringify(results));
     const wanted = name => {
+        // What was measured before it stays if this fails.
+        keep();
         const measured = only.length === 0 || only.includes(name);
         if (measured) results.commits[name] = results.machine.commit;
         return measured;
     };
-    const keep = () => mode === 'full' && writeFileSync(kept, JSON.stringify(results));
 
     if (wanted('throughput')) {
         results.throughput = [];

@@ -180,7 +180,7 @@ impl RelayEvent {
             Self::Broken { in_message: true } => "disconnected within a message".into(),
             Self::Broken { in_message: false } => "disconnected without a word".into(),
             Self::NotUnderstood => "sent something that is no command".into(),
-            Self::TooManyErrors => "sent too many wrong commands: disconnected".into(),
+            Self::TooManyErrors => "sent too many commands that are wrong or do nothing: disconnected".into(),
         }
     }
 

@@ -23,6 +23,8 @@ const IDLE_UNKNOWN: Duration = Duration::from_secs(2 * 60);
 const WRITE: Duration = Duration::from_secs(60);
 /// Wrong commands of one connection.
 const MOST_ERRORS: u32 = 20;
+/// Commands of one connection since its last message. A message to every recipient that is allowed takes no more.
+const MOST_IDLE_COMMANDS: u32 = 1_000;
 pub(super) const READ: usize = 4 * 1024;
 
 type Stream = Either<TcpStream, TlsStream<TcpStream>>;
@@ -63,6 +65,8 @@ pub(super) struct Session {
     /// How many were received.
     pub(super) commands: u64,
     pub(super) errors: u32,
+    /// Commands since a message was taken.
+    pub(super) idle_commands: u32,
     pub(super) tries: u32,
     /// Messages whose answers the client has perhaps not received, with the number of bytes that had come before the answer.
     pub(super) unconfirmed: Vec<(Accepted, u64)>,
@@ -105,7 +109,11 @@ impl Session {
                     }
                     None => return,
                 },
-                Err(Ended::TimedOut) => session.log(RelayEvent::TimedOut { in_message: false }),
+                Err(Ended::TimedOut) => {
+                    session.log(RelayEvent::TimedOut { in_message: false });
+                    let said = session.say("421 4.4.2 Nothing came for too long");
+                    let _ = timeout(Duration::from_secs(1), said).await;
+                }
                 Err(Ended::Broken) if session.secured && session.commands == 0 => session.log(RelayEvent::LeftAfterTls),
                 Err(Ended::Broken | Ended::Refused) => {}
             }
@@ -129,6 +137,7 @@ impl Session {
             envelope: None,
             commands: 0,
             errors: 0,
+            idle_commands: 0,
             tries: 0,
             unconfirmed: Vec::new(),
             bytes_read: 0,
@@ -280,6 +289,12 @@ impl Session {
             let line = self.line(MOST_COMMAND).await?;
             self.confirm(self.bytes_read);
             self.commands += 1;
+            self.idle_commands += 1;
+            if self.idle_commands > MOST_IDLE_COMMANDS {
+                self.log(RelayEvent::TooManyErrors);
+                self.say("421 4.7.0 Too many commands without a message").await?;
+                return Err(Ended::Refused);
+            }
             match parse(&line) {
                 Command::Hello { extended, name } => self.hello(extended, name).await?,
                 Command::StartTls => self.start_tls().await?,

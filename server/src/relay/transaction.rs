@@ -141,6 +141,7 @@ impl Session {
                     None => format!("250 2.0.0 Queued as {}", accepted.delivery),
                 };
                 let read = self.bytes_read;
+                self.idle_commands = 0;
                 self.say(&text).await?;
                 self.unconfirmed.push((accepted, read));
                 Ok(())

@@ -390,6 +390,27 @@ async fn connections_are_bounded_and_what_is_no_mail_is_named() {
     world.services.store.close().await;
 }
 
+/// Commands that lead to nothing do not keep a connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_without_a_message_are_bounded() {
+    let database = Database::sqlite();
+    let world = RelayWorld::start(&database).await;
+    let device = world.device("Copier", &[]).await;
+    let mut client = world.signed_in(&device).await;
+    let mut said = 0;
+    let last = loop {
+        let answer = client.say("NOOP").await;
+        said += 1;
+        if !answer.starts_with("250") {
+            break answer;
+        }
+    };
+    assert!(last.starts_with("421 4.7.0") && (900..=1_000).contains(&said), "{said}: {last}");
+    assert!(client.is_closed().await);
+    world.logged(Some(&device), |event| *event == RelayEvent::TooManyErrors).await;
+    world.services.store.close().await;
+}
+
 /// Bytes that nobody chose: the relay answers, or closes, and takes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn anything_may_be_said_to_it() {

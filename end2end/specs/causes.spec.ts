@@ -105,6 +105,15 @@ const OF_RECEIVING: Record<string, Faults> = {
   imap_unreachable: { unplugged: "imap" },
 };
 
+/** Met where the institution sends through Microsoft Graph. */
+const OF_GRAPH: Record<string, Faults> = {
+  graph_denied: { graph_reply: "403 ErrorAccessDenied" },
+  graph_no_mailbox: { graph_reply: "404 MailboxNotEnabledForRESTAPI" },
+  graph_throttled: { graph_reply: "429 ApplicationThrottled 7" },
+  graph_refused: { graph_reply: "400 ErrorMimeContentInvalidBase64String" },
+  graph_unreachable: { unplugged: "graph" },
+};
+
 const OF_BOUNCES: Record<string, string> = {
   bounced: "550 5.7.999 we do not want this",
   bounce_domain_unknown: "550 5.1.2 no such host",
@@ -119,10 +128,10 @@ const OF_BOUNCES: Record<string, string> = {
 const BY_OTHER_WAYS = [
   "declined", "authority_unavailable", "issuer_mismatch", "grant_revoked", "account_gone", "address_taken", "address_unproven", "send_as_denied",
   "registration_changed", "provider_changed", "imap_folder", "imap_command", "ids_swapped", "tenant_unfit",
-  "interrupted", "no_room", "certificate_expired",
+  "interrupted", "no_room", "certificate_expired", "graph_consent", "graph_large",
 ];
 
-const produced = [OF_SIGN_INS, OF_REGISTRATIONS, AT_THE_AUTHORITY, OF_SENDING, OF_RECEIVING, OF_BOUNCES].flatMap((group) => Object.keys(group)).concat(BY_OTHER_WAYS);
+const produced = [OF_SIGN_INS, OF_REGISTRATIONS, AT_THE_AUTHORITY, OF_SENDING, OF_RECEIVING, OF_GRAPH, OF_BOUNCES].flatMap((group) => Object.keys(group)).concat(BY_OTHER_WAYS);
 
 test.setTimeout(300_000);
 
@@ -157,7 +166,7 @@ async function shows(page: Page, demo: Demo, cause: string): Promise<void> {
   });
   const { client_id, tenant_id } = await demo.registration();
   const names: [string, string][] = [[demo.url, "{url}"], [encodeURIComponent(demo.url), "{url}"], [demo.portal, "{portal}"], [client_id, "{client}"], [tenant_id, "{tenant}"], [isAdministrator ? ADMIN : USER, "{reader}"]];
-  const plain = (text: string) => names.reduce((text, [value, name]) => text.replaceAll(value, name), text);
+  const plain = (text: string) => names.reduce((text, [value, name]) => text.replaceAll(value, name), text).replaceAll(/\+http%3A%2F%2Flocalhost%3A\d+%2FMail/g, "+{graph}Mail");
   const expected = { ...EXPECTED[cause]!, ...(isAdministrator ? EXPECTED[cause]!.administrator : {}) };
   const message = sheet.getByRole("button", { name: "Copy message for the administrator" });
   const isWhole = await sheet.evaluate((sheet) => sheet.localName === "section");
@@ -245,6 +254,55 @@ for (const [name, group] of [["sending", OF_SENDING], ["receiving", OF_RECEIVING
       }
     });
   }
+}
+
+for (const reader of READERS) {
+  test(`Microsoft Graph: ${Object.keys(OF_GRAPH).length + 2} causes, read by ${reader} @script`, async ({ page, demo, newcomer }) => {
+    await configure(page, demo);
+    await page.goto(demo.url + CONFIG);
+    await page.getByLabel("Use it for every mailbox").check();
+    await page.getByRole("button", { name: "Save the way" }).click();
+    await expect(page.getByText("Saved.")).toBeVisible();
+    const administrator = page;
+    const person = reader === ADMIN ? page : await newcomer();
+    if (person !== page) await signIn(person, demo.url, reader);
+    await connect(person, demo, reader);
+    await outcome(person, "failed");
+    await shows(person, demo, "graph_consent");
+    await administrator.goto(demo.url + CONFIG);
+    if (await administrator.locator(".edit-setup > summary").count()) await edit(administrator);
+    await administrator.getByRole("button", { name: "Grant admin consent" }).click();
+    await administrator.getByLabel("Email or sign-in name").fill(ADMIN);
+    await administrator.getByLabel("Password").fill(AT_MICROSOFT);
+    await accept(administrator);
+    await expect(administrator.getByText("Admin consent granted.").first()).toBeVisible();
+    await testAgain(person, demo);
+    await outcome(person, "passed");
+    for (const [cause, faults] of Object.entries(OF_GRAPH)) {
+      await test.step(cause, async () => {
+        await demo.faults(faults);
+        await testAgain(person, demo);
+        await outcome(person, "failed");
+        await shows(person, demo, cause);
+        await repair(demo, faults);
+      });
+    }
+    await demo.faults({ graph_send_only: true });
+    await testAgain(person, demo);
+    await outcome(person, "passed");
+    await open(person, `${demo.url}/mail/compose`);
+    await person.getByLabel("To", { exact: true }).fill("somebody@elsewhere.example");
+    await person.getByLabel("Subject").fill("Large");
+    await person.locator("input[type=file]").setInputFiles({ name: "large.bin", mimeType: "application/x-large", buffer: Buffer.alloc(4_000_000, 7) });
+    await person.getByRole("button", { name: "Send" }).click();
+    await expect(person).toHaveURL(/\/mail\/outbox/);
+    await expect(async () => {
+      await person.goto(`${demo.url}/mail/outbox`);
+      await expect(person.locator(".delivery").first()).toHaveAttribute("data-state", "failed", { timeout: 1_000 });
+    }).toPass();
+    await person.getByRole("link", { name: "Large", exact: true }).click();
+    await shows(person, demo, "graph_large");
+  });
 }
 
 test(`what comes back: ${Object.keys(OF_BOUNCES).length} causes @script`, async ({ page, demo }) => {

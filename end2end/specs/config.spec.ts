@@ -1,5 +1,6 @@
 // Institution Config > General > Email: what Save refuses, keeps, asks; notifications.
-import { expect, test } from "../fixtures/test";
+import { everyLook } from "../fixtures/looks";
+import { expect, isPlain, test } from "../fixtures/test";
 import { accept, ACCOUNT, atMicrosoft, CONFIG, configure, connect, customFrom, decline, edit, fillRegistration, outcome, save, signIn } from "../fixtures/steps";
 
 test("the Secret ID in Client Secret is refused in these words, and what was typed stays", async ({ page, demo }) => {
@@ -16,6 +17,30 @@ test("the Secret ID in Client Secret is refused in these words, and what was typ
   await expect(page.getByLabel("Client Secret", { exact: true })).toHaveValue("");
   await page.getByRole("link", { name: /Client Secret:/ }).click();
   await expect(page.getByLabel("Client Secret", { exact: true })).toBeFocused();
+});
+
+test("one step at a time: a plain page each, at a phone's width too", async ({ page, demo }) => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await signIn(page, demo.url, "admin@demo.example");
+  await page.goto(demo.url + CONFIG);
+  await page.getByRole("link", { name: "Show one step at a time" }).click();
+  const titles = ["Register the app at Microsoft", "Paste its values", "Consent for everyone", "Switch on sending and receiving", "Connect your own mailbox", "Invite people"];
+  for (const [at, title] of titles.entries()) {
+    await expect(page.locator(".setup-step")).toHaveCount(1);
+    await expect(page.getByRole("heading", { name: `${at + 1}. ${title}` })).toBeVisible();
+    await expect(page.getByText(`Step ${at + 1} of 6: ${title}`)).toBeVisible();
+    if (at === 1) {
+      // Save works from here, too.
+      await fillRegistration(page, demo);
+      await save(page);
+      await page.goto(`${demo.url}${CONFIG}?step=setup-values`);
+    }
+    if (at < 5) await page.getByRole("link", { name: `Next: ${titles[at + 1]}` }).click();
+  }
+  await page.getByRole("link", { name: "Back: Connect your own mailbox" }).click();
+  await expect(page.getByText("Step 5 of 6")).toBeVisible();
+  await page.getByRole("link", { name: "Show all steps" }).click();
+  await expect(page.locator(".setup-step")).toHaveCount(6);
 });
 
 for (const [what, change, field, says] of [
@@ -117,6 +142,41 @@ test("admin consent: the link, its return, remembered", async ({ page, demo }) =
   await page.getByRole("button", { name: "Grant admin consent" }).click();
   await decline(page);
   await expect(page.getByText("Admin consent was not granted.")).toBeVisible();
+});
+
+test("sending without SMTP: allowed, consented to, tested, used", async ({ page, demo }) => {
+  await configure(page, demo);
+  await demo.faults({ smtp_auth: "tenant" });
+  await connect(page, demo, "admin@demo.example");
+  await outcome(page, "failed");
+  await expect(page.getByText("let these mailboxes send through Microsoft Graph").first()).toBeAttached();
+
+  await page.goto(demo.url + CONFIG);
+  await page.getByLabel("Use it for mailboxes whose SMTP is switched off").check();
+  await page.getByRole("button", { name: "Save the way" }).click();
+  await expect(page.getByText("Saved.")).toBeVisible();
+  await expect(page.getByText("Mail.ReadWrite", { exact: true })).toBeVisible();
+  if (!isPlain(page)) await everyLook(page, "config-graph");
+  await page.getByRole("button", { name: "Grant admin consent" }).click();
+  await page.getByLabel("Email or sign-in name").fill("admin@demo.example");
+  await page.getByLabel("Password").fill("sandbox");
+  await accept(page);
+  await expect(page.getByText("Admin consent granted.")).toBeVisible();
+
+  await page.goto(demo.url + ACCOUNT);
+  await page.getByRole("button", { name: "Test again" }).first().click();
+  await outcome(page, "passed");
+  await expect(page.getByText("Microsoft Graph is ready")).toBeVisible();
+  await expect(page.getByText("switched off; Microsoft Graph is used instead")).toBeVisible();
+  if (!isPlain(page)) await everyLook(page, "attempt-graph");
+  await page.goto(demo.url + ACCOUNT);
+  await expect(page.getByText("sends through Microsoft Graph")).toBeVisible();
+  await page.goto(`${demo.url}/mail/compose`);
+  await page.getByLabel("To", { exact: true }).fill("other@demo.example");
+  await page.getByLabel("Subject").fill("By the other way");
+  await page.getByRole("button", { name: "Send" }).click();
+  await expect(page).toHaveURL(/\/mail\/outbox/);
+  await expect.poll(async () => (await demo.mails()).filter((mail) => mail.raw.includes("Subject: By the other way") && mail.folder === "INBOX").length).toBe(1);
 });
 
 test("notifications from a mailbox of their own", async ({ page, demo }) => {

@@ -1,6 +1,8 @@
 //! Access tokens of mailboxes, kept in memory only. Each mailbox has one refresh at a time, over tasks and replicas. The rotated
 //! refresh token is stored before the new access token is used: losing it would stop mail after 90 days.
 //!
+//! One grant serves two resources: Outlook (SMTP, IMAP) and Microsoft Graph. What Microsoft refuses for Graph alone ends no grant.
+//!
 //! Replicas pass tokens to each other sealed, by NOTIFY of the database; tokens are never stored.
 
 use std::collections::HashMap;
@@ -40,6 +42,15 @@ const CONSENT_AGAIN_MS: i64 = 15 * 60 * 1000;
 /// Longest Retry-After that is obeyed.
 const MOST_REST_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// What an access token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Resource {
+    /// SMTP and IMAP.
+    #[default]
+    Outlook,
+    Graph,
+}
+
 #[derive(Clone)]
 pub struct AccessToken {
     pub secret: Secret,
@@ -59,6 +70,8 @@ pub enum TokenError {
     NeedsReconnect(Option<Fault>),
     #[error("the mailbox was disconnected")]
     Gone,
+    #[error("Microsoft Graph is not known for this cloud")]
+    NoGraph,
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A sealed value cannot be opened.
@@ -123,6 +136,8 @@ impl Refused {
 
 #[derive(Serialize, Deserialize)]
 struct Travelling {
+    #[serde(default)]
+    resource: Resource,
     user: String,
     app: AppKey,
     secret: String,
@@ -142,7 +157,9 @@ pub struct Tokens {
     entra: Arc<Entra>,
     app: Arc<AppCredentials>,
     clock: Clock,
-    cache: Mutex<HashMap<MailboxId, Cached>>,
+    cache: Mutex<HashMap<(MailboxId, Resource), Cached>>,
+    /// Recent refusals for Graph. Those for Outlook are stored with the mailbox.
+    graph_refusals: Mutex<HashMap<MailboxId, Refused>>,
     refreshes: KeyedLock<MailboxId>,
     tasks: TaskTracker,
 }
@@ -160,7 +177,17 @@ impl Tokens {
         clock: Clock,
         tasks: TaskTracker,
     ) -> Self {
-        Self { store, vault, entra, app, clock, cache: Mutex::default(), refreshes: KeyedLock::default(), tasks }
+        Self {
+            store,
+            vault,
+            entra,
+            app,
+            clock,
+            cache: Mutex::default(),
+            graph_refusals: Mutex::default(),
+            refreshes: KeyedLock::default(),
+            tasks,
+        }
     }
 
     /// The credentials of a registration, ready to be sent.
@@ -174,44 +201,71 @@ impl Tokens {
 
     /// Caches the access token from a sign-in of `user`, the sign-in name.
     pub fn remember(&self, mailbox: MailboxId, user: &str, app: &AppKey, token: AccessToken) {
+        self.keep(mailbox, Resource::Outlook, user, app, token);
+    }
+
+    fn keep(&self, mailbox: MailboxId, resource: Resource, user: &str, app: &AppKey, token: AccessToken) {
         let cached = Cached { user: user.to_owned(), app: app.clone(), token, since: self.clock.now() };
-        locked(&self.cache).insert(mailbox, cached);
+        locked(&self.cache).insert((mailbox, resource), cached);
     }
 
-    /// Drops a mailbox's cached token after a disconnect or refusal.
+    /// Drops a mailbox's cached tokens after a disconnect or refusal.
     pub fn forget(&self, mailbox: MailboxId) {
-        locked(&self.cache).remove(&mailbox);
+        locked(&self.cache).retain(|(of, _), _| *of != mailbox);
+        locked(&self.graph_refusals).remove(&mailbox);
     }
 
-    fn cached(&self, mailbox: &Mailbox) -> Option<AccessToken> {
-        self.cached_if(mailbox, &|_| true)
+    fn cached(&self, mailbox: &Mailbox, resource: Resource) -> Option<AccessToken> {
+        self.cached_if(mailbox, resource, &|_| true)
     }
 
-    fn cached_if(&self, mailbox: &Mailbox, wanted: &impl Fn(&Cached) -> bool) -> Option<AccessToken> {
+    fn cached_if(
+        &self,
+        mailbox: &Mailbox,
+        resource: Resource,
+        wanted: &impl Fn(&Cached) -> bool,
+    ) -> Option<AccessToken> {
         let cache = locked(&self.cache);
         let is_theirs = |found: &Cached| found.user == mailbox.sign_in_name && found.app == mailbox.app;
-        let found = cache.get(&mailbox.id).filter(|found| is_theirs(found) && wanted(found))?;
+        let found = cache.get(&(mailbox.id, resource)).filter(|found| is_theirs(found) && wanted(found))?;
         (found.token.expires_at.0 - EARLY_MS > self.clock.now().0).then(|| found.token.clone())
     }
 
     /// A refusal that still holds. One that ends later than any could was written before the clock was set back, and does not count.
-    fn refused(&self, mailbox: &Mailbox) -> Option<IdentityError> {
-        let found = Refused::of(mailbox)?;
-        let ahead = found.until.since_ms(self.clock.now());
-        (ahead > 0 && ahead <= MOST_REST_MS).then_some(found.error)
+    fn refused(&self, mailbox: &Mailbox, resource: Resource) -> Option<IdentityError> {
+        let holds = |found: &Refused| {
+            let ahead = found.until.since_ms(self.clock.now());
+            ahead > 0 && ahead <= MOST_REST_MS
+        };
+        match resource {
+            Resource::Outlook => Refused::of(mailbox).filter(holds).map(|found| found.error),
+            Resource::Graph => {
+                let refusals = locked(&self.graph_refusals);
+                refusals.get(&mailbox.id).filter(|found| holds(found)).map(|found| found.error.clone())
+            }
+        }
+    }
+
+    /// A token for SMTP and IMAP, valid for at least some minutes.
+    pub async fn access(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
+        self.access_to(mailbox, Resource::Outlook).await
     }
 
     /// A token valid for at least some minutes.
-    pub async fn access(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
-        match self.cached(mailbox) {
+    pub async fn access_to(self: &Arc<Self>, mailbox: &Mailbox, resource: Resource) -> Result<AccessToken, TokenError> {
+        match self.cached(mailbox, resource) {
             Some(token) => Ok(token),
-            None => self.renew(mailbox, false).await,
+            None => self.renew(mailbox, resource, false).await,
         }
     }
 
     /// A newly issued token: proves that the stored grant works.
     pub async fn prove(self: &Arc<Self>, mailbox: &Mailbox) -> Result<AccessToken, TokenError> {
-        self.renew(mailbox, true).await
+        self.prove_for(mailbox, Resource::Outlook).await
+    }
+
+    pub async fn prove_for(self: &Arc<Self>, mailbox: &Mailbox, resource: Resource) -> Result<AccessToken, TokenError> {
+        self.renew(mailbox, resource, true).await
     }
 
     /// A new token after a mail server refused this one, which may have been revoked. `None`: the token was just issued, so a new one
@@ -219,20 +273,22 @@ impl Tokens {
     pub async fn instead_of(
         self: &Arc<Self>,
         mailbox: &Mailbox,
+        resource: Resource,
         refused: &AccessToken,
     ) -> Result<Option<AccessToken>, TokenError> {
         {
             let mut cache = locked(&self.cache);
-            if let Some(found) = cache.get(&mailbox.id)
+            let key = (mailbox.id, resource);
+            if let Some(found) = cache.get(&key)
                 && found.token.secret == refused.secret
             {
                 if self.clock.now().since_ms(found.since) < FRESH_MS {
                     return Ok(None);
                 }
-                cache.remove(&mailbox.id);
+                cache.remove(&key);
             }
         }
-        let other = self.access(mailbox).await?;
+        let other = self.access_to(mailbox, resource).await?;
         Ok((other.secret != refused.secret).then_some(other))
     }
 
@@ -257,16 +313,17 @@ impl Tokens {
                 expires_at: travelling.expires_at,
                 scopes: travelling.scopes.clone(),
             };
-            self.remember(mailbox, &travelling.user, &travelling.app, token);
+            self.keep(mailbox, travelling.resource, &travelling.user, &travelling.app, token);
         }
     }
 
     /// Publishes a token to waiting replicas, which also keep it in memory only.
-    fn hand_on(&self, mailbox: &Mailbox, token: &AccessToken) {
+    fn hand_on(&self, mailbox: &Mailbox, resource: Resource, token: &AccessToken) {
         if self.store.backend() != DatabaseKind::Postgres {
             return;
         }
         let travelling = Travelling {
+            resource,
             user: mailbox.sign_in_name.clone(),
             app: mailbox.app.clone(),
             secret: token.secret.expose().to_owned(),
@@ -281,9 +338,14 @@ impl Tokens {
 
     /// Finishes a refresh even if its caller is gone: dropping the answer of the authority could lose the grant, since the one before
     /// may be revoked.
-    async fn renew(self: &Arc<Self>, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
+    async fn renew(
+        self: &Arc<Self>,
+        mailbox: &Mailbox,
+        resource: Resource,
+        always: bool,
+    ) -> Result<AccessToken, TokenError> {
         let (this, mailbox) = (Arc::clone(self), mailbox.clone());
-        let renewing = self.tasks.spawn(async move { this.renew_in_turn(&mailbox, always).await });
+        let renewing = self.tasks.spawn(async move { this.renew_in_turn(&mailbox, resource, always).await });
         match renewing.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(renewed) => renewed,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -293,16 +355,21 @@ impl Tokens {
     }
 
     /// One refresh at a time: by a lock within this process, by a lease among replicas. Waiting callers get its result.
-    async fn renew_in_turn(&self, mailbox: &Mailbox, always: bool) -> Result<AccessToken, TokenError> {
+    async fn renew_in_turn(
+        &self,
+        mailbox: &Mailbox,
+        resource: Resource,
+        always: bool,
+    ) -> Result<AccessToken, TokenError> {
         let began = self.clock.now();
         let fresh = |token: &Cached| !always || token.since >= began;
         let _one_at_a_time = self.refreshes.lock(mailbox.id).await;
         if !always {
-            if let Some(token) = self.cached(mailbox) {
+            if let Some(token) = self.cached(mailbox, resource) {
                 return Ok(token);
             }
             let newest = self.store.mailbox(mailbox.key()).await?.ok_or(TokenError::Gone)?;
-            if let Some(error) = self.refused(&newest) {
+            if let Some(error) = self.refused(&newest, resource) {
                 return Err(error.into());
             }
         }
@@ -314,19 +381,19 @@ impl Tokens {
                 break;
             }
             waited = true;
-            if let Some(token) = self.awaited(mailbox, LOOK, fresh).await {
+            if let Some(token) = self.awaited(mailbox, resource, LOOK, fresh).await {
                 return Ok(token);
             }
             let newest = self.store.mailbox(mailbox.key()).await?.ok_or(TokenError::Gone)?;
-            if let Some(error) = self.refused(&newest).filter(|_| !always) {
+            if let Some(error) = self.refused(&newest, resource).filter(|_| !always) {
                 return Err(error.into());
             }
         }
         // The other replica's token may still arrive.
-        let other = if waited { self.awaited(mailbox, HANDED_ON, fresh).await } else { None };
+        let other = if waited { self.awaited(mailbox, resource, HANDED_ON, fresh).await } else { None };
         let result = match other {
             Some(token) => Ok(token),
-            None => self.refresh(mailbox.key(), always).await,
+            None => self.refresh(mailbox.key(), resource, always).await,
         };
         // A lease that cannot be released expires.
         if let Err(error) = self.store.end_lease(Lease::Refresh, mailbox.id, owner).await {
@@ -338,12 +405,13 @@ impl Tokens {
     async fn awaited(
         &self,
         mailbox: &Mailbox,
+        resource: Resource,
         patience: Duration,
         wanted: impl Fn(&Cached) -> bool,
     ) -> Option<AccessToken> {
         let end = tokio::time::Instant::now() + patience;
         loop {
-            if let Some(token) = self.cached_if(mailbox, &wanted) {
+            if let Some(token) = self.cached_if(mailbox, resource, &wanted) {
                 return Some(token);
             }
             if tokio::time::Instant::now() >= end {
@@ -353,10 +421,10 @@ impl Tokens {
         }
     }
 
-    async fn refresh(&self, key: MailboxKey, always: bool) -> Result<AccessToken, TokenError> {
+    async fn refresh(&self, key: MailboxKey, resource: Resource, always: bool) -> Result<AccessToken, TokenError> {
         // Read again: the previous refresh may have rotated the grant, or learned that it ended.
         let mailbox = self.store.mailbox(key).await?.ok_or(TokenError::Gone)?;
-        if let Some(error) = self.refused(&mailbox).filter(|_| !always) {
+        if let Some(error) = self.refused(&mailbox, resource).filter(|_| !always) {
             return Err(error.into());
         }
         if mailbox.state == MailboxState::NeedsReconnect && !always {
@@ -368,9 +436,9 @@ impl Tokens {
             return Err(TokenError::RegistrationChanged);
         }
         let refresh = self.vault.open(&grant_place(key.id), &mailbox.refresh_token_sealed)?;
-        let (granted, with_newest) = match self.renew_grant(key.institution, &registration, &refresh).await? {
+        let (granted, with_newest) = match self.renew_grant(key.institution, &registration, resource, &refresh).await? {
             Ok(granted) => granted,
-            Err(error) => return Err(self.note_refusal(&mailbox, registration.id, error).await?),
+            Err(error) => return Err(self.note_refusal(&mailbox, registration.id, resource, error).await?),
         };
         // First: nothing may come between the answer and storing it.
         if let Some(rotated) = &granted.refresh {
@@ -390,12 +458,16 @@ impl Tokens {
         if with_newest && registration.renewed_at.is_none() {
             self.forget_previous(key.institution, registration.id).await?;
         }
-        if mailbox.refresh_refusal.is_some() {
-            self.store.set_refresh_refusal(key, None).await?;
+        match resource {
+            Resource::Outlook if mailbox.refresh_refusal.is_some() => {
+                self.store.set_refresh_refusal(key, None).await?;
+            }
+            Resource::Outlook => {}
+            Resource::Graph => drop(locked(&self.graph_refusals).remove(&key.id)),
         }
         let token = AccessToken::from(&granted);
-        self.remember(key.id, &mailbox.sign_in_name, &mailbox.app, token.clone());
-        self.hand_on(&mailbox, &token);
+        self.keep(key.id, resource, &mailbox.sign_in_name, &mailbox.app, token.clone());
+        self.hand_on(&mailbox, resource, &token);
         Ok(token)
     }
 
@@ -405,10 +477,11 @@ impl Tokens {
         &self,
         institution: InstitutionId,
         registration: &Registration,
+        resource: Resource,
         refresh: &Secret,
     ) -> Result<Result<(Granted, bool), IdentityError>, TokenError> {
         let credentials = self.credentials(institution, registration).await?;
-        let refused = match self.entra.refresh(&credentials, refresh).await {
+        let refused = match self.redeem(&credentials, resource, refresh).await? {
             Ok(granted) => return Ok(Ok((granted, true))),
             Err(error) if !error.is_of_registration() || registration.renewed_at.is_some() => return Ok(Err(error)),
             Err(error) => error,
@@ -418,7 +491,7 @@ impl Tokens {
             return Ok(Err(refused));
         };
         let credentials = self.credentials(institution, &previous).await?;
-        match self.entra.refresh(&credentials, refresh).await {
+        match self.redeem(&credentials, resource, refresh).await? {
             Ok(granted) => {
                 tracing::warn!("the new credential of an app was refused ({refused}); the one before still works");
                 Ok(Ok((granted, false)))
@@ -426,6 +499,29 @@ impl Tokens {
             // What concerns the grant or the authority says more than the refusal of a credential.
             Err(error) if !error.is_of_registration() => Ok(Err(error)),
             Err(_) => Ok(Err(refused)),
+        }
+    }
+
+    /// Redeems a refresh token for a resource.
+    pub async fn redeem(
+        &self,
+        credentials: &Credentials,
+        resource: Resource,
+        refresh: &Secret,
+    ) -> Result<Result<Granted, IdentityError>, TokenError> {
+        let [send, write] = match resource {
+            Resource::Outlook => {
+                return Ok(self.entra.refresh(credentials, &credentials.cloud.scopes, refresh).await);
+            }
+            Resource::Graph => credentials.cloud.graph_scopes().ok_or(TokenError::NoGraph)?,
+        };
+        let both = format!("{send} {write} offline_access");
+        match self.entra.refresh(credentials, &both, refresh).await {
+            // Sending alone is enough for all but large messages.
+            Err(error) if error.may_lack_consent() => {
+                Ok(self.entra.refresh(credentials, &format!("{send} offline_access"), refresh).await)
+            }
+            other => Ok(other),
         }
     }
 
@@ -446,9 +542,13 @@ impl Tokens {
         &self,
         mailbox: &Mailbox,
         registration: RegistrationId,
+        resource: Resource,
         error: IdentityError,
     ) -> Result<TokenError, StoreError> {
         let now = self.clock.now();
+        if resource == Resource::Graph {
+            return Ok(self.note_graph_refusal(mailbox, error));
+        }
         // The person may have connected again meanwhile: the refused grant is outdated then.
         let newest = self.store.mailbox(mailbox.key()).await?;
         if error.needs_reconnect()
@@ -460,22 +560,36 @@ impl Tokens {
             let next = (problem.cause == "consent_missing").then(|| now.plus_ms(CONSENT_AGAIN_MS));
             self.store.set_mailbox_state(mailbox.key(), state, Some(&problem), next, now).await?;
             self.store.publish(Event::Mail(mailbox.user));
-            locked(&self.cache).remove(&mailbox.id);
+            self.forget(mailbox.id);
         }
         if error.is_of_registration() {
             let problem = Fault::identity(&error, now);
             self.store.set_registration_problem(mailbox.institution, registration, Some(&problem), now).await?;
         }
         let count = Refused::of(mailbox).map_or(0, |before| before.count.saturating_add(1));
-        let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);
-        let rest =
-            if error.is_transient() { BACKOFF.pause_ms(count, 0, self.clock.jitter()) } else { BACKOFF.first_ms };
-        let until = now.plus_ms(rest.max(asked.saturating_mul(1000)).min(MOST_REST_MS));
-        let refused = serde_json::to_string(&Refused { error: error.clone(), count, until }).ok();
+        let refused = serde_json::to_string(&self.refusal(&error, count)).ok();
         if newest.is_some_and(|newest| newest.grant_version == mailbox.grant_version) {
             self.store.set_refresh_refusal(mailbox.key(), refused.as_deref()).await?;
         }
         Ok(error.into())
+    }
+
+    /// A refusal for Graph alone says nothing about SMTP and IMAP: mailbox and registration stay as they are. What concerns them as
+    /// well is learned when the token for Outlook is renewed.
+    fn note_graph_refusal(&self, mailbox: &Mailbox, error: IdentityError) -> TokenError {
+        let (mut refusals, now) = (locked(&self.graph_refusals), self.clock.now());
+        refusals.retain(|_, found| found.until.plus_ms(MOST_REST_MS) > now);
+        let count = refusals.get(&mailbox.id).map_or(0, |before| before.count.saturating_add(1));
+        refusals.insert(mailbox.id, self.refusal(&error, count));
+        error.into()
+    }
+
+    fn refusal(&self, error: &IdentityError, count: u32) -> Refused {
+        let asked = error.retry_after().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0);
+        let rest =
+            if error.is_transient() { BACKOFF.pause_ms(count, 0, self.clock.jitter()) } else { BACKOFF.first_ms };
+        let until = self.clock.now().plus_ms(rest.max(asked.saturating_mul(1000)).min(MOST_REST_MS));
+        Refused { error: error.clone(), count, until }
     }
 }
 

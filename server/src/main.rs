@@ -69,6 +69,9 @@ struct SandboxPorts {
     /// Port of the sandbox's DNS, UDP; 0 takes a free one
     #[arg(long = "dns-port", default_value_t = 0)]
     dns: u16,
+    /// Port of the sandbox's Microsoft Graph; 0 takes a free one
+    #[arg(long = "graph-port", default_value_t = 0)]
+    graph: u16,
 }
 
 #[derive(Subcommand)]
@@ -174,7 +177,7 @@ async fn run(command: Command) -> Result<(), StartError> {
             let relay = bind_relay(&services).await?;
             serve(services, listener, relay, site).await
         }
-        Command::Demo { ports: SandboxPorts { entra, smtp, imap, relay, dns }, days_ahead } => {
+        Command::Demo { ports: SandboxPorts { entra, smtp, imap, relay, dns, graph }, days_ahead } => {
             let site = http::site().map_err(StartError::Other)?;
             let source = Source::from_process()?;
             let listen = match source.get("ENTREPOST_LISTEN") {
@@ -183,14 +186,14 @@ async fn run(command: Command) -> Result<(), StartError> {
                     StartError::Other(format!("ENTREPOST_LISTEN = {text}: an address and a port are expected"))
                 })?),
             };
-            let ports = Ports { server: 3000, entra, smtp, imap, relay, dns };
+            let ports = Ports { server: 3000, entra, smtp, imap, relay, dns, graph };
             let demo = demo::start(ports, listen, days_ahead, &source).await?;
             commands::say(&demo.introduction());
             serve(Arc::clone(&demo.services), demo.listener, demo.relay, site).await?;
             demo.sandbox.stop().await;
             Ok(())
         }
-        Command::Sandbox(SandboxPorts { entra, smtp, imap, relay, dns }) => {
+        Command::Sandbox(SandboxPorts { entra, smtp, imap, relay, dns, graph }) => {
             let here = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
             let data = std::path::PathBuf::from("data/sandbox");
             let config = sandbox::Config {
@@ -199,6 +202,7 @@ async fn run(command: Command) -> Result<(), StartError> {
                 imap: here(imap),
                 relay: here(relay),
                 dns: here(dns),
+                graph: here(graph),
                 data: Some(data.clone()),
             };
             let sandbox =

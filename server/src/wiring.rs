@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
 use crate::mail::Trust;
+use crate::mail::graph::Graph;
 use crate::mailbox_sync::{self, MailboxSync};
 use crate::outbox::{Dependencies, Outbox};
 use crate::service::{Services, Watchers};
@@ -106,11 +107,13 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         stop: stop.clone(),
     }));
     tokio::spawn(Arc::clone(&mailbox_sync).listen());
+    let graph = Graph::new(&trust).map_err(|error| StartError::Other(format!("Microsoft Graph: {error}")))?;
     let outbox = Arc::new(Outbox::new(Dependencies {
         store: store.clone(),
         vault: Arc::clone(&vault),
         tokens: Arc::clone(&tokens),
         trust: trust.clone(),
+        graph: graph.clone(),
         clock: clock.clone(),
         clouds: config.clouds.clone(),
         system_smtp: config.system_smtp.clone(),
@@ -137,6 +140,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartE
         outbox,
         mailbox_sync,
         trust,
+        graph,
         watchers: Watchers::default(),
         guesses: crate::concurrency::window_counters::WindowCounters::default(),
         draft_locks: crate::concurrency::keyed_lock::KeyedLock::default(),

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use super::request::Request;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{CREDENTIALS_PATH, EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GuideStep};
+use crate::model::{CREDENTIALS_PATH, EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GraphUse, GuideStep};
 
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
 pub async fn save_email_config(
@@ -73,6 +73,16 @@ pub async fn drop_certificate(id: String) -> Result<(), AppError> {
         request.backend.email_config.drop_certificate(&request.administrator()?, id).await
     };
     request.notice(CREDENTIALS_PATH, FormName::EmailConfig, work).await
+}
+
+#[server(name = SaveGraphUse, prefix = "/api", endpoint = "save_graph_use")]
+pub async fn save_graph_use(graph: String) -> Result<(), AppError> {
+    let request = Request::current().await?;
+    let work = async {
+        let graph = GraphUse::parse(&graph).ok_or(AppError::Malformed)?;
+        request.backend.email_config.save_graph(&request.administrator()?, graph).await
+    };
+    request.notice(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
 }
 
 /// The old credential was deleted at Microsoft.

@@ -17,7 +17,7 @@ pub async fn configure_and_test(email: String) -> Result<(), AppError> {
     request.provider(ACCOUNT_PATH, FormName::Connect, &[("email", &email)], work).await
 }
 
-/// Completes a sign-in (called by the island); returns the next page.
+/// Completes a sign-in (called by the island); returns the next page, here or at Microsoft.
 #[server(name = CompleteSignIn, prefix = "/api", endpoint = "complete_sign_in")]
 pub async fn complete_sign_in(
     #[server(default)] state: String,
@@ -31,12 +31,27 @@ pub async fn complete_sign_in(
     let request = Request::current().await?;
     let callback = Callback { state, code, error, error_description, iss, admin_consent };
     // Without JavaScript the checks start here.
-    let (path, notice) = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
-        Ok(Completed { path, cookies, notice }) => {
+    let (next, notice) = match request.backend.mailboxes.complete(&request.visitor, callback, plain.is_some()).await {
+        Ok(Completed { next, cookies, notice }) => {
             cookies.iter().for_each(|cookie| request.set_cookie(cookie));
-            (path, notice)
+            (next, notice)
         }
-        Err(TurnedAway { notice, path }) => (path, Some(notice)),
+        Err(TurnedAway { notice, path }) => (NextPage::Path(path), Some(notice)),
+    };
+    let path = match next {
+        NextPage::Path(path) => path,
+        // Signed in; Microsoft is asked for the mailbox next.
+        NextPage::Provider(redirect) => {
+            if let Some(notice) = notice {
+                request.leave(FormName::Connect, Flash::notice(notice)).await;
+            }
+            if plain.is_some() {
+                request.redirect_to_provider(&redirect);
+            } else {
+                request.set_cookie(&redirect.cookie);
+            }
+            return Ok(redirect.url);
+        }
     };
     if let Some(notice) = notice {
         let form = match path.as_str() {

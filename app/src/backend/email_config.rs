@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::{Administrator, Institution, ProviderRedirect, Result, SignedIn, Visitor};
 use crate::model::{
-    CredentialsView, EmailConfigForm, EmailConfigView, EmailState, Flash, GuideStep, MailboxId, Notice, SigningKeyId,
+    CredentialsView, EmailConfigForm, EmailConfigView, EmailState, Flash, GraphUse, GuideStep, MailboxId, Notice,
+    SigningKeyId,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,7 @@ pub trait EmailConfig: Send + Sync {
     async fn forget_superseded(&self, admin: &Administrator) -> Result<Notice>;
     /// Public keys of an institution as an issuer, as a key set (RFC 7517).
     async fn key_set(&self, institution: &Institution) -> Result<String>;
+    async fn save_graph(&self, admin: &Administrator, graph: GraphUse) -> Result<Notice>;
     async fn discard_waiting(&self, admin: &Administrator) -> Result<Notice>;
     async fn set_guide_step(&self, admin: &Administrator, step: GuideStep, done: bool) -> Result<()>;
     async fn set_guide_steps(&self, admin: &Administrator, done: &[GuideStep]) -> Result<()>;

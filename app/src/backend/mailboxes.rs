@@ -42,7 +42,7 @@ pub struct TurnedAway {
 
 /// A completed sign-in: the next page, and cookies of a new session.
 pub struct Completed {
-    pub path: String,
+    pub next: NextPage,
     pub cookies: Vec<Cookie>,
     /// Why nobody was signed in.
     pub notice: Option<Notice>,

@@ -129,12 +129,11 @@ pub fn copyable(text: String, label: &str) -> AnyView {
 /// Who can fix it, and how, without buttons that need JavaScript: live updates may add it.
 #[component]
 pub fn PlainDiagnosis(diagnosis: Diagnosis) -> impl IntoView {
-    let Diagnosis { cause, fixed_by, steps, .. } = diagnosis;
+    let Diagnosis { cause, fixed_by, steps, message_for_administrator, mailto, .. } = diagnosis;
     let own: Vec<Instruction> = steps.into_iter().filter(|step| !step.by_administrator).collect();
     let (heading, lead) = heading(fixed_by);
-    // There is no message and there are no details to send.
     let lead = match fixed_by {
-        FixedBy::Administrator => "Only your administrator can fix this.",
+        FixedBy::Administrator => "Only your administrator can fix this. Send them the message below.",
         FixedBy::Operator => "The cause is this server or its network.",
         _ => lead,
     };
@@ -143,6 +142,17 @@ pub fn PlainDiagnosis(diagnosis: Diagnosis) -> impl IntoView {
             <summary>{heading}</summary>
             {(!lead.is_empty()).then(|| view! { <p>{lead}</p> })}
             {(!own.is_empty()).then(|| step_list(own, false))}
+            {message_for_administrator.map(|message| view! { <pre>{message}</pre> })}
+            {mailto
+                .map(|mailto| {
+                    view! {
+                        <p class="actions">
+                            <a class="button" href=mailto>
+                                "Write to my administrator"
+                            </a>
+                        </p>
+                    }
+                })}
         </details>
     }
 }

@@ -57,6 +57,8 @@ pub enum CheckKind {
     Identity,
     Token,
     Smtp,
+    /// Only where the institution allows it.
+    Graph,
     TestMessage,
     Imap,
     Arrival,
@@ -64,8 +66,16 @@ pub enum CheckKind {
 
 impl CheckKind {
     /// In order.
-    pub const ALL: [Self; 7] =
-        [Self::SignIn, Self::Identity, Self::Token, Self::Smtp, Self::TestMessage, Self::Imap, Self::Arrival];
+    pub const ALL: [Self; 8] = [
+        Self::SignIn,
+        Self::Identity,
+        Self::Token,
+        Self::Smtp,
+        Self::Graph,
+        Self::TestMessage,
+        Self::Imap,
+        Self::Arrival,
+    ];
 
     pub fn label(self, status: CheckStatus) -> &'static str {
         use CheckStatus::{Failed, Passed, Unseen};
@@ -82,6 +92,9 @@ impl CheckKind {
             (Self::Smtp, Passed) => "SMTP accepts the sign-in",
             (Self::Smtp, Failed) => "SMTP refuses the sign-in",
             (Self::Smtp, _) => "SMTP sign-in",
+            (Self::Graph, Passed) => "Microsoft Graph is ready",
+            (Self::Graph, Failed) => "Microsoft Graph refuses",
+            (Self::Graph, _) => "Microsoft Graph",
             (Self::TestMessage, Passed) => "Test message sent",
             (Self::TestMessage, Failed) => "Test message not confirmed",
             (Self::TestMessage, _) => "Test message",

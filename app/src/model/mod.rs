@@ -8,6 +8,7 @@ mod device;
 mod diagnosis;
 mod email_state;
 mod flash;
+mod graph;
 mod health;
 mod ids;
 mod inbox;
@@ -39,6 +40,7 @@ pub use device::{
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};
 pub use flash::{FieldError, Flash, FormName, Notice, Tone, Undo};
+pub use graph::{GraphUse, GraphView, SendWay};
 pub use health::{CauseRow, HealthOverview, MailCounts, MailHealth, MicrosoftChange, QueueHealth};
 pub use ids::{
     AttachmentId, AttemptId, DeliveryId, DeviceId, DraftId, InstitutionId, InvitationListId, MailboxId, RegistrationId,
@@ -105,6 +107,8 @@ named!(
     RecipientKind,
     RecipientState,
     Provider,
+    GraphUse,
+    SendWay,
     PasswordRule,
     Newcomers,
     GuideStep,

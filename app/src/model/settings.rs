@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptSummary, CredentialKind, CredentialUses, EmailState, MailboxId, MailboxView, Superseded, Timestamp,
+    AttemptSummary, CredentialKind, CredentialUses, EmailState, GraphView, MailboxId, MailboxView, Superseded,
+    Timestamp,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
@@ -145,6 +146,8 @@ pub struct EmailConfigView {
     /// Whether users may connect an address other than their account's.
     pub allow_other_address: bool,
     pub notifications: NotificationView,
+    /// `None`: the cloud's Graph is not known, or nothing is set up.
+    pub graph: Option<GraphView>,
     pub guide: Vec<GuideStepView>,
     /// Lifetimes the portal offers for a new secret: days, date and name.
     pub secret_lifetimes: Vec<(String, String, String)>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptSummary, Diagnosis, MailboxId, Timestamp, UserId};
+use super::{AttemptSummary, Diagnosis, MailboxId, SendWay, Timestamp, UserId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -34,6 +34,7 @@ pub struct MailboxView {
     /// Next automatic test of a blocked mailbox.
     pub next_test_at: Option<Timestamp>,
     pub problem: Option<Diagnosis>,
+    pub sends_by: SendWay,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

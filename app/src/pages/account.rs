@@ -11,7 +11,7 @@ use crate::components::{
     state_badge,
 };
 use crate::islands::SubmitButton;
-use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView, Outcome, Stage, Tone};
+use crate::model::{AttemptSummary, AttemptView, Flash, MailboxState, MailboxView, Outcome, SendWay, Stage, Tone};
 
 /// `/account/email`
 #[component]
@@ -162,7 +162,8 @@ fn not_ready(administrators: &[String], administrator: bool) -> AnyView {
 
 /// `ready`: the institution can connect mailboxes now.
 fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool, flash: &Flash) -> AnyView {
-    let MailboxView { id, address, sign_in_name, aliases, state, connected_at, next_test_at, problem } = mailbox;
+    let MailboxView { id, address, sign_in_name, aliases, state, connected_at, next_test_at, problem, sends_by } =
+        mailbox;
     let id = id.to_string();
     let banner = match (state, &problem) {
         (MailboxState::Connected, _) if attempt.as_ref().is_some_and(|attempt| attempt.outcome == Outcome::NotSeen) => view! {
@@ -231,7 +232,7 @@ fn mailbox_sheet(mailbox: MailboxView, attempt: Option<AttemptView>, ready: bool
                                         ", signs in as "
                                         {sign_in_name}
                                     }
-                                })}
+                                })} {(sends_by == SendWay::Graph).then_some(", sends through Microsoft Graph")}
                         </p>
                         {next_test_at.map(|at| view! { <p class="quiet">"You don't need to sign in again. We'll retest automatically: " <Time at /> "."</p> })}
                     </div>

@@ -4,11 +4,13 @@ use crate::api::email_config::{DiscardWaiting, ForgetSuperseded, StartConsent, V
 use crate::model::{ACCOUNT_PATH, CREDENTIALS_PATH, CredentialKind, FormName, Superseded};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
+use leptos_router::hooks::use_query_map;
 
 use super::administrator_page;
 use super::email_form::{blamed_field, form};
+use super::graph::graph;
 use super::notifications::notifications;
-use super::setup::setup_steps;
+use super::setup::{STEP, setup_steps};
 use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Section, Submit, Time};
 use crate::islands::SubmitButton;
 use crate::model::{EmailConfigView, EmailState, Notice, Provider, RegistrationView};
@@ -16,7 +18,8 @@ use crate::model::{EmailConfigView, EmailState, Notice, Provider, RegistrationVi
 /// `/institution/config/general/email`
 #[component]
 pub fn EmailConfig() -> impl IntoView {
-    administrator_page(|page, admin| async move {
+    let only = use_query_map().get_untracked().get(STEP);
+    administrator_page(move |page, admin| async move {
         let mut flash = page.flash(&[FormName::EmailConfig, FormName::Guide]).await;
         let config = page.backend.email_config.view(&admin).await?;
         // The prompt of a Save that was accepted and the state of the values are one banner, with the next step in it.
@@ -29,6 +32,7 @@ pub fn EmailConfig() -> impl IntoView {
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis /> });
         let form = form(&config, &flash);
         let exchange = config.provider == Provider::ExchangeOnline;
+        let without_smtp = config.graph.map(graph);
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());
         let is_answer = !flash.errors.is_empty() || !flash.typed.is_empty() || flash.question.is_some();
         let only_secret = blamed_field(&config, &flash) == Some("client_secret");
@@ -44,8 +48,10 @@ pub fn EmailConfig() -> impl IntoView {
         } else {
             (None, form)
         };
-        let steps = setup_steps(&config, form);
-        let steps = if is_set_up(&config) {
+        let steps = setup_steps(&config, form, only.as_deref());
+        let steps = if only.is_some() {
+            steps
+        } else if is_set_up(&config) {
             let summary = summary(&config);
             view! {
                 {summary}
@@ -79,7 +85,7 @@ pub fn EmailConfig() -> impl IntoView {
                 <ErrorSummary flash after="Nothing was saved." />
                 {diagnosis}
                 {strip}
-                <div class="stack after-state">{first} {superseded} {waiting} {steps} {sender}</div>
+                <div class="stack after-state">{first} {superseded} {waiting} {steps} {without_smtp} {sender}</div>
             </Layout>
         }
         .into_any())

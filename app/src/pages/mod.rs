@@ -11,6 +11,7 @@ mod device;
 mod drafts;
 mod email_config;
 mod email_form;
+mod graph;
 mod guide;
 mod home;
 mod inbox;

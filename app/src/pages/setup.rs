@@ -7,13 +7,18 @@ use super::guide::guide_step;
 use crate::api::email_config::SetGuideSteps;
 use crate::components::Time;
 use crate::islands::CopyButton;
-use crate::model::{ACCOUNT_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, Stopped, USERS_PATH};
+use crate::model::{
+    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, Stopped, USERS_PATH,
+};
 
 /// How long Exchange may take until a switch works, in milliseconds.
 const SWITCH_MS: i64 = 2 * 60 * 60 * 1000;
 
+/// Query of the page that shows one step.
+pub(super) const STEP: &str = "step";
+
 struct Step {
-    /// Anchor.
+    /// Anchor, and value of the query.
     id: &'static str,
     title: &'static str,
     who: &'static str,
@@ -52,8 +57,8 @@ fn not_active_yet(config: &EmailConfigView) -> Option<AnyView> {
     )
 }
 
-/// `form`: where the values are pasted.
-pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
+/// `form`: where the values are pasted. `only`: the one step that is shown.
+pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<&str>) -> AnyView {
     let is_saved = config.registration.is_some() && config.provider == Provider::ExchangeOnline;
     let stopped = config.state.stopped();
     let is_consent =
@@ -162,6 +167,9 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
         },
     ];
     let next = steps.iter().position(|step| !step.done);
+    let only = only.and_then(|only| steps.iter().position(|step| step.id == only));
+    let page_of = |step: &Step| format!("{EMAIL_CONFIG_PATH}?{STEP}={}", step.id);
+    let current = only.or(next);
     let contents: Vec<AnyView> = steps
         .iter()
         .enumerate()
@@ -170,7 +178,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             let said = if step.done { "done: " } else { "" };
             view! {
                 <li class:done=step.done>
-                    <a href=format!("#{}", step.id) aria-current=(next == Some(at)).then_some("step")>
+                    <a href=if only.is_some() { page_of(step) } else { format!("#{}", step.id) } aria-current=(current == Some(at)).then_some("step")>
                         <span class="step-sign" aria-hidden="true">
                             {if sign.is_empty() { (at + 1).to_string() } else { sign.to_owned() }}
                         </span>
@@ -184,13 +192,39 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             .into_any()
         })
         .collect();
-    let progress = match next {
+    let progress = match current {
         Some(at) => format!("Step {} of {}: {}", at + 1, steps.len(), steps[at].title),
         None => "All six steps are done.".to_owned(),
     };
+    let one = page_of(&steps[next.unwrap_or_default()]);
+    let (switch_to, switch) = if only.is_some() {
+        (EMAIL_CONFIG_PATH.to_owned(), "Show all steps")
+    } else {
+        (one, "Show one step at a time")
+    };
+    let turn = only.map(|at| {
+        let link = |to: Option<&Step>, text: &str, class: &'static str| {
+            let (href, text) = to.map(|step| (page_of(step), format!("{text}: {}", step.title)))?;
+            Some(view! {
+                <a class=class href=href>
+                    {text}
+                </a>
+            })
+        };
+        let back = link(at.checked_sub(1).map(|before| &steps[before]), "Back", "button");
+        let next_class = if steps[at].done { "button primary" } else { "button" };
+        let on = link(steps.get(at + 1), "Next", next_class);
+        view! {
+            <nav class="actions setup-turn" aria-label="Other steps">
+                {back}
+                {on}
+            </nav>
+        }
+    });
     let bodies: Vec<AnyView> = steps
         .into_iter()
         .enumerate()
+        .filter(|(at, _)| only.is_none_or(|only| only == *at))
         .map(|(at, step)| {
             view! {
                 <section class="sheet setup-step" class:done=step.done id=step.id>
@@ -207,6 +241,9 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
             <nav class="setup-contents" aria-label="Steps">
                 <p class="quiet">{progress}</p>
                 <ol>{contents}</ol>
+                <p>
+                    <a href=switch_to>{switch}</a>
+                </p>
                 <p class="quiet">
                     "Steps Microsoft confirms are ticked for you. " <a href="https://entra.microsoft.com/" target="_blank" rel="noreferrer">
                         "Open the Entra portal"
@@ -217,7 +254,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView) -> AnyView {
                     <button class="button without-script">"Remember the ticks"</button>
                 </form>
             </nav>
-            <div class="setup-steps stack">{bodies}</div>
+            <div class="setup-steps stack">{bodies} {turn}</div>
         </div>
     }
     .into_any()

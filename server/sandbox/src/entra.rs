@@ -163,6 +163,9 @@ async fn authorize(
     world.authorizations.insert(id.clone(), authorization);
     let signed_in = browser(&headers).and_then(|browser| world.browsers.get(&browser).cloned()).unwrap_or_default();
     drop(world);
+    if query.prompt.is_empty() && signed_in.contains(&query.login_hint) {
+        return signed_in_as(&shared, &tenant, &id, &query.login_hint);
+    }
     if query.prompt == "login" || signed_in.is_empty() {
         login_page(&tenant, &id, &query.login_hint, None)
     } else {
@@ -380,6 +383,7 @@ struct AdminConsent {
     username: String,
     password: String,
     answer: String,
+    scope: String,
 }
 
 async fn admin_consent(
@@ -403,7 +407,7 @@ fn admin_consent_page(tenant: &str, query: &AdminConsent, error: Option<&str>) -
         |name: &str, value: &str| format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value));
     let body = format!(
         "<section><p class=\"soft\">Sandbox: no real Microsoft</p><h1>Grant for your organization</h1>{}\
-         <form method=\"post\" action=\"/{}/v2.0/adminconsent\">{}{}{}\
+         <form method=\"post\" action=\"/{}/v2.0/adminconsent\">{}{}{}{}\
          <label>Email or sign-in name<input name=\"username\" value=\"{}\"></label><label>Password<input type=\"password\" name=\"password\"></label>\
          <button name=\"answer\" value=\"accept\">Accept</button><button class=\"plain\" name=\"answer\" value=\"cancel\">Cancel</button></form></section>",
         error.map(|text| format!("<p class=\"error\" role=\"alert\">{}</p>", escape(text))).unwrap_or_default(),
@@ -411,6 +415,7 @@ fn admin_consent_page(tenant: &str, query: &AdminConsent, error: Option<&str>) -
         hidden("client_id", &query.client_id),
         hidden("redirect_uri", &query.redirect_uri),
         hidden("state", &query.state),
+        hidden("scope", &query.scope),
         escape(&query.username)
     );
     page("Permissions requested", true, &body).into_response()
@@ -444,6 +449,9 @@ async fn admin_consent_decided(
         );
     }
     world.app.admin_consent = true;
+    // Consent is for what was asked for.
+    let asked = form.scope.split_whitespace().filter_map(|scope| scope.rsplit('/').next());
+    world.app.graph_scopes = asked.filter(|name| name.starts_with("Mail.")).map(ToOwned::to_owned).collect();
     world.touch();
     let tenant_id = world.tenant_id.to_string();
     redirect_back(&form.redirect_uri, &[("admin_consent", "True"), ("tenant", &tenant_id), ("state", &form.state)])

@@ -121,7 +121,7 @@ pub struct Faults {
     pub no_refresh_token: bool,
     /// The id_token is for another app.
     pub id_token_foreign: bool,
-    /// Nothing listens for this protocol (`smtp` or `imap`).
+    /// Nothing listens for this protocol (`smtp`, `imap` or `graph`).
     pub unplugged: String,
     /// This protocol (`smtp` or `imap`) answers a TLS hello with something else.
     pub tls_broken: String,
@@ -133,6 +133,14 @@ pub struct Faults {
     pub strict_rotation: bool,
     /// SMTP refuses authentication and echoes its input.
     pub auth_echo: bool,
+    /// Microsoft Graph answers with a status, a code and the seconds to wait, such as `429 ApplicationThrottled 7`; empty for none.
+    pub graph_reply: String,
+    /// Domain of the cloud that AADSTS90038 names; empty for `microsoftonline.us`.
+    pub other_cloud: String,
+    /// Consent for `Mail.ReadWrite` is missing.
+    pub graph_send_only: bool,
+    /// The connection to Microsoft Graph is cut after it took a message.
+    pub graph_cut: bool,
     /// Lifetime of access tokens in seconds; 0 for the default.
     pub token_seconds: i64,
 }

@@ -11,6 +11,7 @@ mod assertion;
 mod dns;
 mod entra;
 mod faults;
+mod graph;
 mod html;
 mod imap;
 mod portal;
@@ -30,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use dns::DnsRecord;
 pub use faults::{Delivery, Faults, SmtpAuthSwitch};
-pub use world::{Account, App, Federated, Folder, Gate, Mail, World};
+pub use world::{Account, App, Federated, Folder, Gate, GraphState, Mail, World};
 
 /// Addresses to listen on, and the data directory.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub relay: SocketAddr,
     /// DNS of the tenant's domains, UDP.
     pub dns: SocketAddr,
+    /// Microsoft Graph, plain HTTP.
+    pub graph: SocketAddr,
     /// Directory of accounts, mail and keys; in memory if `None`.
     pub data: Option<PathBuf>,
 }
@@ -53,7 +56,7 @@ impl Config {
     /// Free ports, in memory: for tests.
     pub fn ephemeral() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { entra: any, smtp: any, imap: any, relay: any, dns: any, data: None }
+        Self { entra: any, smtp: any, imap: any, relay: any, dns: any, graph: any, data: None }
     }
 }
 
@@ -103,6 +106,7 @@ pub(crate) struct Shared {
     /// Notified when the faults change.
     pub(crate) faulted: Notify,
     pub(crate) authority: String,
+    pub(crate) graph: String,
     pub(crate) acceptor: tokio_rustls::TlsAcceptor,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -138,7 +142,7 @@ impl Sandbox {
     /// # Errors
     /// [`Error`]: an address that is not loopback, a taken port, unreadable data.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        for address in [config.entra, config.smtp, config.imap, config.relay, config.dns] {
+        for address in [config.entra, config.smtp, config.imap, config.relay, config.dns, config.graph] {
             if !address.ip().is_loopback() {
                 return Err(Error::NotLoopback(address));
             }
@@ -148,12 +152,14 @@ impl Sandbox {
         };
         let (entra, smtp) = (bind("entra", config.entra).await?, bind("smtp", config.smtp).await?);
         let (imap, relay) = (bind("imap", config.imap).await?, bind("relay", config.relay).await?);
+        let graph = bind("graph", config.graph).await?;
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|source| Error::Io { what: "reading a port".into(), source })
         };
         let (entra_at, smtp_at, imap_at, relay_at) =
             (address(&entra)?, address(&smtp)?, address(&imap)?, address(&relay)?);
 
+        let graph_at = address(&graph)?;
         let dns = UdpSocket::bind(config.dns).await.map_err(|source| Error::Port {
             part: "dns",
             address: config.dns,
@@ -171,6 +177,7 @@ impl Sandbox {
             changed: Notify::new(),
             faulted: Notify::new(),
             authority: format!("http://localhost:{}", entra_at.port()),
+            graph: format!("http://localhost:{}", graph_at.port()),
             acceptor: tls.acceptor,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -189,6 +196,7 @@ impl Sandbox {
         accept_loop(&shared, "imap", imap, imap::serve);
         accept_loop(&shared, "relay", relay, smtp::serve_relay);
         shared.tasks.spawn(dns::serve(Arc::clone(&shared), dns));
+        shared.tasks.spawn(graph::serve(Arc::clone(&shared), graph, graph_at));
         if let Some(directory) = config.data.clone() {
             let keeper = Arc::clone(&shared);
             shared.tasks.spawn(async move {
@@ -222,6 +230,11 @@ impl Sandbox {
     /// The authority's and the portal's address (`http://localhost:PORT`).
     pub fn authority(&self) -> &str {
         &self.shared.authority
+    }
+
+    /// Microsoft Graph's address (`http://localhost:PORT`).
+    pub fn graph(&self) -> &str {
+        &self.shared.graph
     }
 
     /// Entra's address.

@@ -404,39 +404,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if refused {
             return self.reply("554 5.2.252 SendAsDenied; the sender is not allowed to send as this address; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied").await;
         }
-        self.submit(&upn, recipients, body);
+        submit(&self.shared, &upn, recipients, body);
         self.shared.changed.notify_waiters();
         if self.shared.faults().cut_after_data {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         self.reply(&format!("250 2.0.0 OK <{}@localhost> [Hostname=localhost]", uuid::Uuid::new_v4())).await
     }
+}
 
-    fn submit(&self, upn: &str, recipients: &[String], body: &[u8]) {
-        let mut world = self.shared.world();
-        world.submissions.entry(upn.to_owned()).or_default().push(now());
-        let today = world.sent_today.entry(upn.to_owned()).or_default();
-        let count = if today.0 == now() / DAY { today.1 } else { 0 };
-        *today = (now() / DAY, count + recipients.len());
-        let folder = match world.faults.delivery {
-            Delivery::Inbox => Some("INBOX"),
-            Delivery::Junk => Some("Junk Email"),
-            Delivery::Folder => Some("Projects"),
-            Delivery::Nowhere => None,
-        };
-        if world.faults.bounced {
-            let reply = world.faults.bounce_reply.clone();
-            world.deliver(upn, "INBOX", &report(upn, recipients, body, &reply));
-        } else if let Some(folder) = folder {
-            let replaced = world.faults.message_id_replaced.then(|| with_another_message_id(body));
-            for recipient in recipients {
-                world.deliver(recipient, folder, replaced.as_deref().unwrap_or(body));
-            }
+/// Delivers a message of a mailbox, and keeps its copy.
+pub(crate) fn submit(shared: &Shared, upn: &str, recipients: &[String], body: &[u8]) {
+    let mut world = shared.world();
+    world.submissions.entry(upn.to_owned()).or_default().push(now());
+    let today = world.sent_today.entry(upn.to_owned()).or_default();
+    let count = if today.0 == now() / DAY { today.1 } else { 0 };
+    *today = (now() / DAY, count + recipients.len());
+    let folder = match world.faults.delivery {
+        Delivery::Inbox => Some("INBOX"),
+        Delivery::Junk => Some("Junk Email"),
+        Delivery::Folder => Some("Projects"),
+        Delivery::Nowhere => None,
+    };
+    if world.faults.bounced {
+        let reply = world.faults.bounce_reply.clone();
+        world.deliver(upn, "INBOX", &report(upn, recipients, body, &reply));
+    } else if let Some(folder) = folder {
+        let replaced = world.faults.message_id_replaced.then(|| with_another_message_id(body));
+        for recipient in recipients {
+            world.deliver(recipient, folder, replaced.as_deref().unwrap_or(body));
         }
-        // Exchange stores the copy in Sent Items, unless that is switched off.
-        if !world.faults.no_sent_copy {
-            world.deliver(upn, "Sent Items", body);
-        }
+    }
+    // Exchange stores the copy in Sent Items, unless that is switched off.
+    if !world.faults.no_sent_copy {
+        world.deliver(upn, "Sent Items", body);
     }
 }
 

@@ -189,11 +189,14 @@ fn told_to_refuse(faults: &Faults, grant_type: &str) -> Option<assertion::Refusa
         (false, _, code @ 1..) => ("invalid_grant", code),
         _ => return None,
     };
-    let text = match code {
-        90038 => "Tenant 'demo.example' request is being redirected to the National Cloud 'microsoftonline.us'.",
-        _ => "The sandbox was told to refuse.",
+    let text = match (code, faults.other_cloud.as_str()) {
+        (90038, other) => {
+            let cloud = if other.is_empty() { "microsoftonline.us" } else { other };
+            format!("Tenant 'demo.example' request is being redirected to the National Cloud '{cloud}'.")
+        }
+        _ => "The sandbox was told to refuse.".to_owned(),
     };
-    Some((400, kind, code, text.into()))
+    Some((400, kind, code, text))
 }
 
 #[derive(Deserialize)]
@@ -278,7 +281,29 @@ fn refresh(authority: &str, world: &mut World, request: &TokenRequest) -> Answer
             {
                 used.revoked = true;
             }
-            issue(authority, world, &grant.upn, &grant.scopes, None)
+            let graph: Vec<String> = request
+                .scope
+                .split_whitespace()
+                .filter(|scope| scope.contains("/Mail."))
+                .map(ToOwned::to_owned)
+                .collect();
+            if graph.is_empty() {
+                return issue(authority, world, &grant.upn, &grant.scopes, None);
+            }
+            let is_consented = |scope: &String| {
+                !(world.faults.graph_send_only && scope.ends_with("/Mail.ReadWrite"))
+                    && scope.rsplit('/').next().is_some_and(|name| world.app.graph_scopes.iter().any(|one| one == name))
+            };
+            if !graph.iter().all(is_consented) {
+                let text = "The user or administrator has not consented to use the application.";
+                return Err((400, "invalid_grant", 65001, text.into()));
+            }
+            let body = issue(authority, world, &grant.upn, &graph, None)?;
+            // The new refresh token is for everything that the grant is for.
+            if let Some(renewed) = body["refresh_token"].as_str().and_then(|token| world.grants.get_mut(token)) {
+                renewed.scopes.clone_from(&grant.scopes);
+            }
+            Ok(body)
         }
         Some(_) => Err((
             400,

@@ -71,6 +71,9 @@ pub struct App {
     /// New secrets that are not known everywhere yet: only the app's own request takes them.
     #[serde(default)]
     pub spreading_secrets: Vec<String>,
+    /// Permissions of Microsoft Graph that an administrator consented to, such as `Mail.Send`.
+    #[serde(default)]
+    pub graph_scopes: Vec<String>,
 }
 
 /// A federated credential of the app.
@@ -171,6 +174,36 @@ pub(crate) struct Access {
     pub expires_at: i64,
 }
 
+/// A message that was not sent yet, or its trace.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Draft {
+    pub upn: String,
+    pub mime: Vec<u8>,
+    pub files: Vec<(String, String, Vec<u8>)>,
+    pub sent: bool,
+}
+
+/// A file that arrives in parts.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub draft: String,
+    pub name: String,
+    pub content_type: String,
+    pub size: usize,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+pub struct GraphState {
+    pub(crate) drafts: HashMap<String, Draft>,
+    pub(crate) uploads: HashMap<String, Upload>,
+    pub(crate) open: HashMap<String, usize>,
+    /// Most requests of one mailbox at one time.
+    pub most_open: usize,
+    /// Messages that were taken.
+    pub sent: usize,
+}
+
 /// A pending request to the authorize endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorization {
@@ -257,6 +290,9 @@ pub struct World {
     /// Mailboxes whose authenticated SMTP is switched off.
     #[serde(default)]
     pub smtp_auth_off: std::collections::BTreeSet<String>,
+    /// What Microsoft Graph holds and counts.
+    #[serde(skip)]
+    pub graph: GraphState,
     /// Where SMTP says that connections come from.
     #[serde(skip)]
     pub seen_from: Option<std::net::IpAddr>,
@@ -336,6 +372,7 @@ impl World {
                 certificates: Vec::new(),
                 federated: Vec::new(),
                 spreading_secrets: Vec::new(),
+                graph_scopes: Vec::new(),
             },
             accounts: vec![
                 admin,
@@ -367,6 +404,7 @@ impl World {
             submissions: HashMap::new(),
             sent_today: HashMap::new(),
             smtp_auth_off: std::collections::BTreeSet::new(),
+            graph: GraphState::default(),
             seen_from: None,
             clock_ahead: 0,
             dirty: true,

@@ -73,6 +73,7 @@ Settings of a server that uses it:
   ENTREPOST_MICROSOFT_AUTHORITY={authority}
   ENTREPOST_MICROSOFT_SMTP=localhost:{smtp}
   ENTREPOST_MICROSOFT_IMAP=localhost:{imap}
+  ENTREPOST_MICROSOFT_GRAPH={graph}
   ENTREPOST_SYSTEM_SMTP_URL=smtp://localhost:{relay}
   ENTREPOST_EXTRA_CA_FILE={ca}
   ENTREPOST_DNS_SERVERS={dns}
@@ -86,6 +87,7 @@ Add the server's redirect URI in the portal.
 Accounts:{accounts}
 ",
         authority = sandbox.authority(),
+        graph = sandbox.graph(),
         smtp = sandbox.smtp_addr().port(),
         imap = sandbox.imap_addr().port(),
         relay = sandbox.relay_addr().port(),

@@ -23,20 +23,21 @@ pub struct Cloud {
 /// The clouds that an institution may choose from: the server's own first.
 #[derive(Debug, Clone)]
 pub struct Clouds {
-    all: Vec<Cloud>,
+    all: Arc<[Cloud]>,
     /// RFC 2606, 2: `.invalid` never resolves.
     nowhere: Arc<Microsoft>,
 }
 
-/// Name, label, authority, host of Outlook (IMAP and scopes), of SMTP, suffix of the federation audience, include of SPF
+/// Name, label, authority, host of Outlook (IMAP and scopes), of SMTP, of Graph, suffix of the federation audience, include of SPF
 /// (<https://learn.microsoft.com/defender-office-365/email-authentication-spf-configure>).
-const PRESETS: [(&str, &str, &str, &str, &str, &str, &str); 3] = [
+const PRESETS: [(&str, &str, &str, &str, &str, &str, &str, &str); 3] = [
     (
         "us_gov",
         "US Government (GCC High)",
         "https://login.microsoftonline.us",
         "outlook.office365.us",
         "smtp.office365.us",
+        "graph.microsoft.us",
         "USGov",
         "spf.protection.office365.us",
     ),
@@ -46,6 +47,7 @@ const PRESETS: [(&str, &str, &str, &str, &str, &str, &str); 3] = [
         "https://login.microsoftonline.us",
         "outlook-dod.office365.us",
         "outlook-dod.office365.us",
+        "dod-graph.microsoft.us",
         "USGov",
         "spf.protection.office365.us",
     ),
@@ -55,13 +57,14 @@ const PRESETS: [(&str, &str, &str, &str, &str, &str, &str); 3] = [
         "https://login.partner.microsoftonline.cn",
         "partner.outlook.cn",
         "smtp.partner.outlook.cn",
+        "microsoftgraph.chinacloudapi.cn",
         "China",
         "spf.protection.partner.outlook.cn",
     ),
 ];
 /// The global cloud's include.
 pub(super) const SPF: &str = "spf.protection.outlook.com";
-const GLOBAL: &str = "login.microsoftonline.com";
+pub(super) const GLOBAL: &str = "login.microsoftonline.com";
 
 /// One cloud of the operator's file.
 #[derive(Deserialize)]
@@ -77,6 +80,8 @@ struct Entry {
     federation_audience: String,
     #[serde(default)]
     spf: Option<String>,
+    #[serde(default)]
+    graph: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +107,7 @@ impl Clouds {
         if let Some(path) = source.get("ENTREPOST_MICROSOFT_CLOUDS_FILE") {
             all.extend(operators(&path)?);
         }
-        Ok(Self { all, nowhere: Arc::new(nowhere()) })
+        Ok(Self { all: all.into(), nowhere: Arc::new(nowhere()) })
     }
 
     /// The server's own.
@@ -145,6 +150,7 @@ fn nowhere() -> Microsoft {
         federation_audience: String::new(),
         smtp: server(587),
         imap: server(993),
+        graph: None,
         spf: String::new(),
     }
 }
@@ -156,7 +162,7 @@ pub(super) fn spf(text: &str) -> Option<String> {
 }
 
 fn preset(
-    (name, label, authority, outlook, smtp, audience, spf): (&str, &str, &str, &str, &str, &str, &str),
+    (name, label, authority, outlook, smtp, graph, audience, spf): (&str, &str, &str, &str, &str, &str, &str, &str),
 ) -> Option<Cloud> {
     let server = |host: &str, port| ServerAddress { host: host.to_owned(), port };
     let hosts = Microsoft {
@@ -168,6 +174,7 @@ fn preset(
         federation_audience: format!("api://AzureADTokenExchange{audience}"),
         smtp: server(smtp, 587),
         imap: server(outlook, 993),
+        graph: Some(Url::parse(&format!("https://{graph}")).ok()?),
         spf: spf.to_owned(),
     };
     Some(Cloud { name: name.to_owned(), label: label.to_owned(), hosts: Arc::new(hosts) })
@@ -200,8 +207,16 @@ fn operators(path: &str) -> Result<Vec<Cloud>, ConfigError> {
             .ok_or_else(|| wrong(format!("{}: the authority must be an https address without a path", entry.name)))?;
         let include = entry.spf.as_deref().unwrap_or(SPF);
         let include = spf(include).ok_or_else(|| wrong(format!("{}: {include:?} is no domain for SPF", entry.name)))?;
+        let graph = match entry.graph.as_deref() {
+            None => None,
+            Some(text) => Some(
+                authority_url(text)
+                    .ok_or_else(|| wrong(format!("{}: graph must be an https address without a path", entry.name)))?,
+            ),
+        };
         let hosts = Microsoft {
             authority,
+            graph,
             spf: include,
             smtp: server(&entry.smtp)?,
             imap: server(&entry.imap)?,

@@ -32,8 +32,18 @@ pub struct Microsoft {
     pub federation_audience: String,
     pub smtp: ServerAddress,
     pub imap: ServerAddress,
+    /// Microsoft Graph, without a path; `None`: this cloud's is not known.
+    pub graph: Option<Url>,
     /// What a domain's SPF record includes.
     pub spf: String,
+}
+
+impl Microsoft {
+    /// Delegated scopes for sending through Microsoft Graph, the one that is always needed first.
+    pub fn graph_scopes(&self) -> Option<[String; 2]> {
+        let graph = self.graph.as_ref()?;
+        Some(["Mail.Send", "Mail.ReadWrite"].map(|scope| format!("{graph}{scope}")))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -209,6 +219,14 @@ impl Config {
             "an https address without a path (plain http only on loopback)",
             authority_url,
         )?;
+        // Another authority's tokens are not Microsoft's to see.
+        let graph = if authority.host_str() == Some(clouds::GLOBAL) { "https://graph.microsoft.com" } else { "" };
+        let graph = source.parsed(
+            "ENTREPOST_MICROSOFT_GRAPH",
+            graph,
+            "an https address without a path (plain http only on loopback)",
+            |text| if text.is_empty() { Some(None) } else { authority_url(text).map(Some) },
+        )?;
         let extra_ca = source.optional("ENTREPOST_EXTRA_CA_FILE", |source| {
             let path = source.get("ENTREPOST_EXTRA_CA_FILE").unwrap_or_default();
             std::fs::read(&path).map_err(|error| ConfigError::Value {
@@ -274,6 +292,7 @@ impl Config {
                         server,
                         ServerAddress::parse,
                     )?,
+                    graph,
                     spf: source.parsed(
                         "ENTREPOST_MICROSOFT_SPF",
                         clouds::SPF,

@@ -32,6 +32,7 @@ pub struct Ports {
     pub imap: u16,
     pub relay: u16,
     pub dns: u16,
+    pub graph: u16,
 }
 
 pub struct Demo {
@@ -74,6 +75,7 @@ pub async fn start(
         imap: here(ports.imap),
         relay: here(ports.relay),
         dns: here(ports.dns),
+        graph: here(ports.graph),
         data: Some(Path::new(DATA).to_owned()),
     })
     .await
@@ -104,6 +106,7 @@ pub async fn start(
         ("ENTREPOST_MICROSOFT_AUTHORITY", sandbox.authority().to_owned()),
         ("ENTREPOST_MICROSOFT_SMTP", format!("localhost:{}", sandbox.smtp_addr().port())),
         ("ENTREPOST_MICROSOFT_IMAP", format!("localhost:{}", sandbox.imap_addr().port())),
+        ("ENTREPOST_MICROSOFT_GRAPH", sandbox.graph().to_owned()),
         ("ENTREPOST_SYSTEM_SMTP_URL", format!("smtp://localhost:{}", sandbox.relay_addr().port())),
         ("ENTREPOST_DNS_SERVERS", sandbox.dns_addr().to_string()),
         ("ENTREPOST_EXTRA_CA_FILE", ca.to_string_lossy().into_owned()),

@@ -4,6 +4,7 @@ mod blanks;
 mod causes;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use app::model::{
@@ -13,14 +14,14 @@ use app::model::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::config::ServerAddress;
+use crate::config::{Clouds, ServerAddress};
 use crate::identity::{IdTokenError, IdentityError, OAuthError};
 use crate::mail::MailError;
 
 use blanks::Blanks;
 
 pub use blanks::powershell;
-pub use rules::{bounce_cause, imap_cause, oauth_cause, smtp_cause};
+pub use rules::{bounce_cause, graph_cause, imap_cause, oauth_cause, smtp_cause};
 
 /// A stored fault: the cause and the raw facts. The words are made for each reader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub struct Reader {
     pub client_id: Option<String>,
     /// This server's outgoing address, which Conditional Access checks.
     pub outbound_address: Option<String>,
+    /// To name the cloud that an answer means.
+    pub clouds: Option<Clouds>,
 }
 
 /// Stands for each mailbox in a command until it is filled in. PowerShell needs no quotes around it.
@@ -98,6 +101,25 @@ impl Fault {
 
     pub fn smtp(error: &MailError, server: &ServerAddress, at: Timestamp) -> Self {
         Self::new(smtp_cause(error), at, &mail_facts(error, server))
+    }
+
+    pub fn graph(error: &MailError, host: &str, at: Timestamp) -> Self {
+        let facts = [("Host", host.to_owned()), ("Step", error.step.name().to_owned()), ("Answer", error.text.clone())];
+        Self::new(graph_cause(error), at, &facts)
+    }
+
+    /// Whether SMTP is switched off for the mailbox (5.7.139, in any of its texts).
+    pub fn is_smtp_switched_off(&self) -> bool {
+        ["smtp_auth_mailbox", "smtp_auth_tenant", "smtp_auth_security_defaults", "smtp_auth_policy"]
+            .contains(&self.cause.as_str())
+    }
+
+    /// What the authority refused was for Graph alone.
+    pub fn of_graph(mut self) -> Self {
+        if ["consent_missing", "permissions_missing", "authority_refused"].contains(&self.cause.as_str()) {
+            self.cause = "graph_consent".into();
+        }
+        self
     }
 
     pub fn imap(error: &MailError, server: &ServerAddress, at: Timestamp) -> Self {
@@ -159,6 +181,14 @@ impl Fault {
         serde_json::from_str(text).unwrap_or_else(|_| Self { cause: "unknown".into(), facts: Vec::new() })
     }
 
+    /// The clouds that Microsoft's answer names.
+    fn named_clouds(&self, reader: &Reader) -> Option<String> {
+        let clouds = reader.clouds.as_ref().filter(|_| self.cause == "other_cloud")?;
+        let named = self.facts.iter().flat_map(|(_, value)| clouds.named_by(value));
+        let labels: BTreeSet<&str> = named.map(|cloud| cloud.label.as_str()).collect();
+        (!labels.is_empty()).then(|| labels.into_iter().collect::<Vec<_>>().join(" or "))
+    }
+
     pub fn explain(&self, reader: &Reader) -> Diagnosis {
         let signed_in_as = self.facts.iter().find(|(name, _)| name == SIGN_IN_NAME).map(|(_, name)| name.as_str());
         // A mailbox that may not send as itself needs no permission to send as itself.
@@ -183,6 +213,7 @@ impl Fault {
             ("portal_overview", portal("Overview").into()),
             ("outbound_address", reader.outbound_address.as_deref().unwrap_or("ask your Entrepost host").into()),
             ("error_page", self.error_page().into()),
+            ("cloud", self.named_clouds(reader).unwrap_or_else(|| "the tenant's cloud".to_owned()).into()),
         ];
         let known = [
             ("sign_in_name", signed_in_as.is_some()),
@@ -228,7 +259,7 @@ impl Fault {
         };
         Diagnosis {
             cause: cause.name.to_owned(),
-            title: fill(cause.title),
+            title: fill(if reader.administrator { cause.title } else { causes::title_for_people(cause) }),
             summary: fill(if reader.administrator && !is_own { cause.administrator_summary } else { cause.summary }),
             fixed_by,
             steps,
@@ -458,7 +489,7 @@ mod tests {
     fn ways_to_the_same_end_are_options_and_the_outbound_address_is_shown() {
         let tenant = fault("smtp_auth_tenant", &[]).explain(&user());
         let options = tenant.steps.iter().filter(|step| step.is_option).count();
-        assert_eq!((options, tenant.steps[0].text.starts_with("Option A")), (2, true));
+        assert_eq!((options, tenant.steps[0].text.starts_with("Option A")), (3, true));
         let reader = Reader { outbound_address: Some("192.0.2.10".into()), ..user() };
         let policy = fault("conditional_access", &[]).explain(&reader);
         assert!(policy.steps.iter().any(|step| step.text.contains("(192.0.2.10)")));

@@ -255,6 +255,36 @@ pub fn smtp_cause(error: &MailError) -> &'static str {
     }
 }
 
+/// Microsoft Graph's `code` → cause (<https://learn.microsoft.com/graph/errors>).
+const GRAPH_CODES: &[(&str, &str)] = &[
+    ("ErrorSendAsDenied", "send_as_denied"),
+    ("ErrorMessageSizeExceeded", "message_too_large"),
+    ("ErrorInvalidRecipients", "recipient_unknown"),
+    ("MailboxNotEnabledForRESTAPI", "graph_no_mailbox"),
+    ("ResourceNotFound", "graph_no_mailbox"),
+    ("ErrorAccessDenied", "graph_denied"),
+    ("ErrorQuotaExceeded", "mailbox_full"),
+    ("ReadWrite", "graph_large"),
+    ("SubmissionQuotaExceeded", "smtp_daily_limit"),
+];
+
+pub fn graph_cause(error: &MailError) -> &'static str {
+    if !error.answered {
+        return if error.step == Step::AfterData { "smtp_cut_unknown" } else { "graph_unreachable" };
+    }
+    let word = |code: &str| error.text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == code);
+    let by_code = GRAPH_CODES.iter().find(|(code, _)| word(code)).map(|(_, cause)| *cause);
+    let status = error.text.strip_prefix("HTTP ").and_then(|rest| rest.get(..3)).unwrap_or_default();
+    match (by_code, status) {
+        (Some(cause), _) => cause,
+        (_, "401" | "403") => "graph_denied",
+        (_, "404") => "graph_no_mailbox",
+        (_, "413") => "message_too_large",
+        _ if error.is_transient() => "graph_throttled",
+        _ => "graph_refused",
+    }
+}
+
 pub fn imap_cause(error: &MailError) -> &'static str {
     if !error.answered {
         return match error.step {
@@ -287,7 +317,12 @@ mod tests {
             .iter()
             .map(|(_, cause)| cause)
             .chain(OAUTH.iter().chain(OAUTH_TEXTS).map(|(_, cause)| cause))
-            .chain([SMTP_TEXTS, SMTP_CODES, BOUNCE_TEXTS, SENDER_CODES].into_iter().flatten().map(|(_, cause)| cause))
+            .chain(
+                [SMTP_TEXTS, SMTP_CODES, BOUNCE_TEXTS, SENDER_CODES, GRAPH_CODES]
+                    .into_iter()
+                    .flatten()
+                    .map(|(_, cause)| cause),
+            )
             .chain(SMTP_REPLIES.iter().map(|(_, cause)| cause))
             .chain(BOUNCES.iter().map(|(_, cause)| cause));
         for cause in named {

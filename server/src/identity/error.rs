@@ -125,6 +125,14 @@ impl IdentityError {
         matches!(self, Self::OAuth { .. }) && !self.is_transient() && !self.needs_reconnect()
     }
 
+    /// Whether a scope that was asked for may be what was refused.
+    pub fn may_lack_consent(&self) -> bool {
+        self.oauth_error().is_some_and(|error| {
+            ["invalid_grant", "interaction_required", "consent_required", "invalid_scope", "invalid_resource"]
+                .contains(&error)
+        })
+    }
+
     pub fn oauth_error(&self) -> Option<&str> {
         match self {
             Self::OAuth { answer, .. } => Some(&answer.error),

@@ -90,6 +90,7 @@ pub struct SignIn<'a> {
     pub verifier: &'a Secret,
     pub login_hint: &'a str,
     /// `select_account` or `login`.
+    /// Empty: the account of `login_hint` signs in without a page, if its session and its consent allow it.
     pub prompt: &'static str,
     pub scopes: Scopes,
 }
@@ -145,18 +146,20 @@ impl Entra {
                 scopes(&credentials.cloud, sign_in.scopes).split_whitespace().map(|scope| Scope::new(scope.to_owned())),
             )
             .add_extra_param("nonce", sign_in.nonce)
-            .add_extra_param("prompt", sign_in.prompt)
             .add_extra_param("response_mode", "query")
             .set_pkce_challenge(challenge)
             .url();
         let mut url = url;
+        if !sign_in.prompt.is_empty() {
+            url.query_pairs_mut().append_pair("prompt", sign_in.prompt);
+        }
         if !sign_in.login_hint.is_empty() {
             url.query_pairs_mut().append_pair("login_hint", sign_in.login_hint);
         }
         Ok(url)
     }
 
-    /// The address of admin consent for the delegated scopes.
+    /// The address of admin consent for the delegated scopes. `graph`: also those for Microsoft Graph.
     pub fn admin_consent_url(
         &self,
         cloud: &Microsoft,
@@ -164,11 +167,13 @@ impl Entra {
         tenant: &str,
         redirect_uri: &str,
         state: &str,
+        graph: bool,
     ) -> Result<Url, IdentityError> {
+        let graph = cloud.graph_scopes().filter(|_| graph).map_or_else(String::new, |scopes| scopes.join(" "));
         let mut url = at(cloud, &[tenant, "v2.0", "adminconsent"])?;
         url.query_pairs_mut()
             .append_pair("client_id", &client_id.to_string())
-            .append_pair("scope", &cloud.scopes)
+            .append_pair("scope", format!("{} {graph}", cloud.scopes).trim_end())
             .append_pair("redirect_uri", redirect_uri)
             .append_pair("state", state);
         Ok(url)
@@ -201,13 +206,18 @@ impl Entra {
     }
 
     /// Renews an access token. The refresh token that comes with it must be stored before the access token is used.
-    pub async fn refresh(&self, credentials: &Credentials, refresh: &Secret) -> Result<Granted, IdentityError> {
+    pub async fn refresh(
+        &self,
+        credentials: &Credentials,
+        scopes: &str,
+        refresh: &Secret,
+    ) -> Result<Granted, IdentityError> {
         let discovery = self.discover(&credentials.cloud, &credentials.tenant).await?;
         let client = Self::client(credentials, &discovery)?;
         let token = RefreshToken::new(refresh.expose().to_owned());
         let mut request = client
             .exchange_refresh_token(&token)
-            .add_scopes(credentials.cloud.scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())));
+            .add_scopes(scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())));
         let proof = Proof::parameters(credentials, &discovery, &self.clock)?;
         for (name, value) in &proof {
             request = request.add_extra_param(*name, value.expose());

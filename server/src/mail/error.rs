@@ -52,6 +52,8 @@ pub struct MailError {
     pub text: String,
     /// The server replied; otherwise the network failed.
     pub answered: bool,
+    /// The server asked to try again later, without a code of SMTP.
+    later: bool,
 }
 
 /// Codes of limits that count the last 24 hours: of the mailbox, and of the tenant.
@@ -60,13 +62,18 @@ const QUOTAS: [&str; 3] = ["5.1.90", "5.7.232", "5.7.233"];
 impl MailError {
     /// The network failed, or a deadline passed.
     pub fn network(step: Step, text: impl Into<String>) -> Self {
-        Self { step, code: None, text: text.into(), answered: false }
+        Self { step, code: None, text: text.into(), answered: false, later: false }
     }
 
     pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
         // PostgreSQL stores no NUL.
         let text = text.into().replace(|c: char| c.is_control() && c != '\n', " ");
-        Self { step, code, text, answered: true }
+        Self { step, code, text, answered: true, later: false }
+    }
+
+    /// A refusal for now, of a server that does not speak SMTP.
+    pub fn later(step: Step, text: impl Into<String>) -> Self {
+        Self { later: true, ..Self::refused(step, None, text) }
     }
 
     /// Removes a token that a server might echo, plain and as encoded in the sign-in.
@@ -90,7 +97,7 @@ impl MailError {
     }
 
     pub fn is_transient(&self) -> bool {
-        !self.answered || self.code.is_some_and(|code| (400..500).contains(&code)) || self.is_quota()
+        !self.answered || self.later || self.code.is_some_and(|code| (400..500).contains(&code)) || self.is_quota()
     }
 
     /// Whether a daily limit of the mailbox or tenant is exhausted: permanent by its code, yet it passes.
@@ -102,7 +109,7 @@ impl MailError {
 
     /// Whether the throttling concerns the sender rather than one recipient.
     pub fn is_the_senders(&self) -> bool {
-        matches!(self.code, Some(421 | 432)) || self.text.contains("Suggested Backoff Time")
+        self.later || matches!(self.code, Some(421 | 432)) || self.text.contains("Suggested Backoff Time")
     }
 
     /// Milliseconds to wait, if the server names them (Exchange: `Suggested Backoff Time: N milliseconds`).
@@ -118,6 +125,8 @@ impl MailError {
 
     pub fn is_throttled(&self) -> bool {
         self.answered
-            && (matches!(self.code, Some(421 | 432 | 450..=452)) || self.text.contains("Suggested Backoff Time"))
+            && (self.later && self.step == Step::From
+                || matches!(self.code, Some(421 | 432 | 450..=452))
+                || self.text.contains("Suggested Backoff Time"))
     }
 }

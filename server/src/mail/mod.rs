@@ -1,6 +1,7 @@
 //! SMTP and IMAP with a bearer token. Knows no database.
 
 mod error;
+pub mod graph;
 pub mod imap;
 pub mod smtp;
 pub mod status;

@@ -8,7 +8,7 @@ use app::model::MailboxState;
 use tokio::time::Instant;
 
 use super::worker::{MAX_BACKOFF, MailboxWorker, OpenConnection, UNREACHABLE_PAUSE};
-use crate::access_tokens::{AccessToken, TokenError};
+use crate::access_tokens::{AccessToken, Resource, TokenError};
 use crate::mail::imap::Session;
 use crate::mail::{Login, Step};
 use crate::mailbox_sync::SyncError;
@@ -176,7 +176,7 @@ impl MailboxWorker {
             };
             let session = match open(&token).await {
                 Err(error) if error.step == Step::Auth && error.answered => {
-                    match sync.tokens.instead_of(&mailbox, &token).await? {
+                    match sync.tokens.instead_of(&mailbox, Resource::Outlook, &token).await? {
                         Some(other) => open(&other).await?,
                         None => return Err(error.into()),
                     }

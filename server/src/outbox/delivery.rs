@@ -1,6 +1,6 @@
 //! One send attempt, outside any transaction.
 
-use app::model::{MailboxState, RecipientState, Timestamp};
+use app::model::{MailboxState, RecipientState, SendWay, Timestamp};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use lettre::Address;
 use lettre::address::Envelope;
@@ -8,7 +8,7 @@ use lettre::address::Envelope;
 use super::Outbox;
 use super::retry_policy::SendOutcome;
 use super::{QueuedBody, body_place};
-use crate::access_tokens::{AccessToken, TokenError};
+use crate::access_tokens::{AccessToken, Resource, TokenError};
 use crate::config::ServerAddress;
 use crate::diagnosis::Fault;
 use crate::mail::smtp::{self, NotBegun, Refused};
@@ -23,6 +23,8 @@ const DISCONNECTED_RETRY_SECONDS: u64 = 600;
 pub(super) struct AttemptResult {
     pub outcome: SendOutcome,
     pub fault: Option<Fault>,
+    /// The mailbox sends another way from now on: what was claimed is claimed again.
+    pub other_way: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -32,8 +34,12 @@ pub(super) struct Peer<'a> {
 }
 
 impl AttemptResult {
-    fn plain(outcome: SendOutcome) -> Self {
-        Self { outcome, fault: None }
+    pub(super) fn plain(outcome: SendOutcome) -> Self {
+        Self { outcome, fault: None, other_way: false }
+    }
+
+    pub(super) fn of(outcome: SendOutcome, fault: Option<Fault>) -> Self {
+        Self { outcome, fault, other_way: false }
     }
 
     pub(super) fn smtp(error: MailError, refused: Vec<Refused>, peer: Peer<'_>, now: Timestamp) -> Self {
@@ -46,8 +52,7 @@ impl AttemptResult {
             Some(refused) => fault.of_recipient(&refused.recipient),
             None => fault,
         };
-        let fault = Some(fault);
-        Self { outcome: SendOutcome::Failed { error, refused }, fault }
+        Self::of(SendOutcome::Failed { error, refused }, Some(fault))
     }
 }
 
@@ -128,6 +133,12 @@ impl Outbox {
             })));
         };
         let Some(envelope) = envelope(&delivery.from, &pending) else { return Ok(Some(unreadable())) };
+        if mailbox.sends_by == SendWay::Graph {
+            if let Some(old) = open_session.take() {
+                old.quit().await;
+            }
+            return Box::pin(self.attempt_by_graph(mailbox, claimed, &envelope, &bytes, recording)).await;
+        }
         let usable = |open: &OpenSession| open.until > self.clock.now() && open.is_of(mailbox);
         if !open_session.as_ref().is_some_and(usable) {
             if let Some(old) = open_session.take() {
@@ -135,6 +146,9 @@ impl Outbox {
             }
             match self.open(mailbox).await? {
                 Opened::Session(session) => *open_session = Some(session),
+                Opened::Failed(result) if Box::pin(self.switches_to_graph(mailbox, &result)).await? => {
+                    return Ok(Some(AttemptResult { other_way: true, ..AttemptResult::plain(SendOutcome::Released) }));
+                }
                 Opened::Failed(result) => return Ok(Some(result)),
             }
         }
@@ -157,7 +171,6 @@ impl Outbox {
         peer: Peer<'_>,
         recording: &mut Option<Recording<'_>>,
     ) -> Result<Submitted> {
-        let Claimed { delivery, recipients } = claimed;
         let failed = |error, refused| Some(AttemptResult::smtp(error, refused, peer, self.clock.now()));
         let refused = match session.begin(envelope, bytes).await {
             Ok(refused) => refused,
@@ -177,21 +190,7 @@ impl Outbox {
                 answer: error.to_string(),
             })
             .collect();
-        let start = DataStart {
-            institution: delivery.institution,
-            delivery: delivery.id,
-            owner: delivery.lease,
-            refused: noted,
-            again: recipients.iter().any(|recipient| !recipient.answer.is_empty()),
-        };
-        // The outcome of the message before is committed with it.
-        let before = async {
-            if let Some(before) = recording.take() {
-                before.await;
-            }
-        };
-        let (started, ()) = tokio::join!(self.store.start_data(start), before);
-        if !started? {
+        if !self.start_data(claimed, noted, recording).await? {
             return Ok(Submitted { result: None, reusable: false });
         }
         match session.message(bytes).await {
@@ -208,13 +207,37 @@ impl Outbox {
         }
     }
 
+    /// Commits that the message is being handed over, together with the outcome before. `false`: the lease was lost.
+    pub(super) async fn start_data(
+        &self,
+        claimed: &Claimed,
+        refused: Vec<RecipientReply>,
+        recording: &mut Option<Recording<'_>>,
+    ) -> Result<bool> {
+        let Claimed { delivery, recipients } = claimed;
+        let start = DataStart {
+            institution: delivery.institution,
+            delivery: delivery.id,
+            owner: delivery.lease,
+            refused,
+            again: recipients.iter().any(|recipient| !recipient.answer.is_empty()),
+        };
+        let before = async {
+            if let Some(before) = recording.take() {
+                before.await;
+            }
+        };
+        let (started, ()) = tokio::join!(self.store.start_data(start), before);
+        started
+    }
+
     /// Opens an authenticated session of a mailbox.
     pub(super) async fn open(&self, mailbox: &Mailbox) -> Result<Opened> {
         let now = self.clock.now();
         if mailbox.state == MailboxState::NeedsReconnect {
             let fault = mailbox.problem.clone();
             let answer = "the mailbox needs to be reconnected".to_owned();
-            return Ok(Opened::Failed(AttemptResult { outcome: SendOutcome::Held { answer }, fault }));
+            return Ok(Opened::Failed(AttemptResult::of(SendOutcome::Held { answer }, fault)));
         }
         let token = match self.tokens.access(mailbox).await {
             Ok(token) => token,
@@ -224,7 +247,7 @@ impl Outbox {
         let opened = self.sign_in(mailbox, &token).await;
         let (token, opened) = match opened {
             Err(error) if error.step == Step::Auth && error.answered => {
-                match self.tokens.instead_of(mailbox, &token).await {
+                match self.tokens.instead_of(mailbox, Resource::Outlook, &token).await {
                     Ok(Some(other)) => {
                         let opened = self.sign_in(mailbox, &other).await;
                         (other, opened)
@@ -284,5 +307,5 @@ pub(super) fn no_token(error: &TokenError, now: Timestamp) -> AttemptResult {
         TokenError::Gone => SendOutcome::Permanent { answer },
         _ => SendOutcome::NoToken { answer, retry_after: None },
     };
-    AttemptResult { outcome, fault }
+    AttemptResult::of(outcome, fault)
 }

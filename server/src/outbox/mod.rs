@@ -4,6 +4,7 @@
 //! process that dies expires: its deliveries are queued again if DATA had not begun, and are `unknown` otherwise.
 
 mod delivery;
+mod graph;
 mod notification;
 mod retry_policy;
 mod sessions;
@@ -23,6 +24,7 @@ use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::{Clouds, SendLimits, SystemSmtp};
 use crate::mail::Trust;
+use crate::mail::graph::Graph;
 use crate::store::{Event, Store, subscribe};
 use crate::vault::{Place, Vault};
 use sessions::Sessions;
@@ -46,6 +48,7 @@ pub struct Dependencies {
     pub vault: Arc<Vault>,
     pub tokens: Arc<Tokens>,
     pub trust: Trust,
+    pub graph: Graph,
     /// Time.
     pub clock: Clock,
     pub clouds: Clouds,

@@ -1,6 +1,7 @@
 //! Notifications: sent through the institution's notification mailbox, or the system relay if that fails.
 
-use app::model::MailboxState;
+use app::model::{MailboxState, SendWay};
+use lettre::address::Envelope;
 
 use super::Outbox;
 use super::delivery::{AttemptResult, Opened, Peer, envelope};
@@ -51,16 +52,20 @@ impl Outbox {
         }
         let Some(relay) = &self.system_smtp else {
             let answer = "this server has no way to send notifications".to_owned();
-            return Ok(Some(AttemptResult { outcome: SendOutcome::Permanent { answer }, fault: None }));
+            return Ok(Some(AttemptResult::plain(SendOutcome::Permanent { answer })));
         };
         let slug = self.store.institution(institution).await?.map(|row| row.slug).unwrap_or_default();
         let from = self.default_sender(&slug);
         let peer = Peer { server: relay.server(), signed_in_as: None };
+        let (envelope, bytes) = match composed(claimed, &from, to, text) {
+            Ok(composed) => composed,
+            Err(invalid) => return Ok(Some(*invalid)),
+        };
         let mut session = match smtp::Session::open_system(relay, &self.trust).await {
             Ok(session) => session,
             Err(error) => return Ok(Some(AttemptResult::smtp(error, Vec::new(), peer, self.clock.now()))),
         };
-        let attempted = self.submit_text(claimed, &from, to, text, &mut session, peer).await?;
+        let attempted = self.submit(claimed, &envelope, &bytes, &mut session, peer, &mut None).await?.result;
         session.quit().await;
         Ok(attempted)
     }
@@ -74,13 +79,25 @@ impl Outbox {
     ) -> Result<MailboxAttempt> {
         let Some(mailbox) = self.sending_mailbox(claimed.delivery.institution, settings).await? else {
             let answer = "the notification mailbox needs to be reconnected".to_owned();
-            let attempted = AttemptResult { outcome: SendOutcome::Held { answer: answer.clone() }, fault: None };
+            let attempted = AttemptResult::plain(SendOutcome::Held { answer: answer.clone() });
             return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(answer) });
         };
-        let peer = self.microsoft(&mailbox);
-        let mut session = match self.open(&mailbox).await? {
-            Opened::Session(open) => open.session,
-            Opened::Failed(attempted) => {
+        let (envelope, bytes) = match composed(claimed, &settings.custom_from_address, to, text) {
+            Ok(composed) => composed,
+            Err(invalid) => return Ok(MailboxAttempt { attempted: Some(*invalid), problem: None }),
+        };
+        let opened = match mailbox.sends_by {
+            SendWay::Smtp => Some(self.open(&mailbox).await?),
+            SendWay::Graph => None,
+        };
+        let attempted = match opened {
+            Some(Opened::Session(open)) => {
+                let (mut session, peer) = (open.session, self.microsoft(&mailbox));
+                let attempted = self.submit(claimed, &envelope, &bytes, &mut session, peer, &mut None).await?.result;
+                session.quit().await;
+                attempted
+            }
+            Some(Opened::Failed(attempted)) if !self.switches_to_graph(&mailbox, &attempted).await? => {
                 let problem = match &attempted.outcome {
                     SendOutcome::Failed { error, .. } => error.to_string(),
                     SendOutcome::NoToken { answer, .. }
@@ -90,38 +107,33 @@ impl Outbox {
                 };
                 return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(problem) });
             }
+            Some(Opened::Failed(_)) | None => {
+                self.attempt_by_graph(&mailbox, claimed, &envelope, &bytes, &mut None).await?
+            }
         };
-        let attempted = self.submit_text(claimed, &settings.custom_from_address, to, text, &mut session, peer).await?;
-        session.quit().await;
         let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
             SendOutcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
             _ => None,
         });
         Ok(MailboxAttempt { attempted, problem })
     }
+}
 
-    async fn submit_text(
-        &self,
-        claimed: &Claimed,
-        from: &str,
-        to: &str,
-        text: &str,
-        session: &mut smtp::Session,
-        peer: Peer<'_>,
-    ) -> Result<Option<AttemptResult>> {
-        let composed = build::notification(
-            from,
-            to,
-            &claimed.delivery.subject,
-            &claimed.delivery.message_id,
-            text,
-            claimed.delivery.created_at,
-        );
-        let (Ok(message), Some(envelope)) = (composed, envelope(from, &[to.to_owned()])) else {
+/// The message, or why there is none.
+fn composed(
+    claimed: &Claimed,
+    from: &str,
+    to: &str,
+    text: &str,
+) -> std::result::Result<(Envelope, Vec<u8>), Box<AttemptResult>> {
+    let delivery = &claimed.delivery;
+    let built = build::notification(from, to, &delivery.subject, &delivery.message_id, text, delivery.created_at);
+    match (built, envelope(from, &[to.to_owned()])) {
+        (Ok(message), Some(envelope)) => Ok((envelope, message.bytes)),
+        _ => {
             let answer = format!("{from} or {to} is not valid in a message");
-            return Ok(Some(AttemptResult { outcome: SendOutcome::Permanent { answer }, fault: None }));
-        };
-        Ok(self.submit(claimed, &envelope, &message.bytes, session, peer, &mut None).await?.result)
+            Err(Box::new(AttemptResult::plain(SendOutcome::Permanent { answer })))
+        }
     }
 }
 

@@ -352,7 +352,7 @@ impl Outbox {
         if let Some(before) = recording.take() {
             before.await;
         }
-        let Some(AttemptResult { outcome, fault }) = attempted else { return Ok(true) };
+        let Some(AttemptResult { outcome, fault, other_way }) = attempted else { return Ok(true) };
         let now = self.clock.now();
         let next = transition(
             &outcome,
@@ -383,6 +383,9 @@ impl Outbox {
             return Ok(true);
         }
         recorded.as_mut().await;
+        if other_way {
+            return Ok(false);
+        }
         if let (SendOutcome::Accepted { .. }, Some(mailbox)) = (&outcome, queue.mailbox_key()) {
             self.store.test_sender_now(mailbox, now).await?;
         }

@@ -77,6 +77,7 @@ impl Services {
             connected_at: mailbox.connected_at,
             next_test_at: mailbox.next_test_at,
             problem: mailbox.problem.as_ref().map(|problem| problem.explain(&reader)),
+            sends_by: mailbox.sends_by,
         }
     }
 

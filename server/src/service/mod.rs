@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::diagnosis::Reader;
 use crate::identity::Entra;
 use crate::mail::Trust;
+use crate::mail::graph::Graph;
 use crate::mailbox_sync::MailboxSync;
 use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
@@ -76,6 +77,7 @@ pub struct Services {
     pub outbox: Arc<Outbox>,
     pub mailbox_sync: Arc<MailboxSync>,
     pub trust: Trust,
+    pub graph: Graph,
     pub watchers: Watchers,
     /// One request at a time for each draft.
     pub draft_locks: KeyedLock<DraftId>,
@@ -142,6 +144,7 @@ impl Services {
             consent_link: None,
             client_id: None,
             outbound_address: self.outbound_address(),
+            clouds: Some(self.config.clouds.clone()),
         }
     }
 }

@@ -4,7 +4,7 @@ use app::backend::{BackendError, ListPage, MailOwner, NewFile, Outbox, Result, S
 use app::error::AppError;
 use app::model::{
     ComposeForm, DeliveryId, DeliveryState, DeliveryView, DraftId, FolderRole, FormVersion, INBOX_PATH, MailboxState,
-    Notice, RecipientKind, RecipientState, SentMessageView, Timestamp, Tone, escaped,
+    Notice, RecipientKind, RecipientState, SendWay, SentMessageView, Timestamp, Tone, escaped,
 };
 use async_trait::async_trait;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -13,7 +13,9 @@ use super::drafts::DraftBody;
 use super::replies::written;
 use super::send::waits;
 use super::{Handle, Services};
-use crate::mailbox_sync::{Command, Reply};
+use crate::access_tokens::Resource;
+use crate::mail::graph::GraphLogin;
+use crate::mailbox_sync::{Command, Reply, SyncError};
 use crate::message::{self, ParsedMessage, Party};
 use crate::outbox::{QueuedBody, body_place};
 use crate::store::{Delivery, Mailbox, Page, SendQueue};
@@ -22,6 +24,22 @@ use crate::store::{Delivery, Mailbox, Page, SendQueue};
 const PAGE: usize = 30;
 
 impl Services {
+    /// The folder in which a message left its copy. A mailbox that sends through Graph is asked there: its IMAP may be switched off.
+    async fn sent_copy(&self, mailbox: &Mailbox, message_id: &str) -> Result<Option<String>, SyncError> {
+        let graph = self.config.clouds.hosts_of(&mailbox.app.cloud).graph.as_ref();
+        if let (SendWay::Graph, Some(graph)) = (mailbox.sends_by, graph)
+            && let Ok(token) = self.tokens.access_to(mailbox, Resource::Graph).await
+            && let Ok(found) = self.graph.is_sent(GraphLogin { graph, token: &token.secret }, message_id).await
+        {
+            return Ok(found.then(|| "Sent Items".to_owned()));
+        }
+        let asked = Command::FindSent { message_id: message_id.to_owned() };
+        match self.mailbox_sync.execute(mailbox.key(), asked).await? {
+            Reply::Found(folder) => Ok(folder),
+            _ => Ok(None),
+        }
+    }
+
     pub(super) async fn own_delivery(&self, user: &SignedIn, id: DeliveryId) -> Result<Delivery> {
         let found = self.store.delivery(user.institution().id, id).await?;
         found.filter(|found| found.user == Some(user.user_id())).ok_or_else(|| AppError::NotFound.into())
@@ -229,20 +247,18 @@ impl Outbox for Handle {
         // Every send attempt has the same Message-ID.
         let recipients = self.store.recipients(delivery.institution, id).await?;
         let some_had_it = recipients.iter().any(|one| one.state == RecipientState::Accepted);
-        let asked = Command::FindSent { message_id: delivery.message_id.clone() };
-        let looked = self.mailbox_sync.execute(mailbox.key(), asked).await;
-        match looked {
-            Ok(Reply::Found(Some(_))) if some_had_it => Ok(Notice::new(
+        match self.sent_copy(&mailbox, &delivery.message_id).await {
+            Ok(Some(_)) if some_had_it => Ok(Notice::new(
                 Tone::Warning,
                 "The copy in Sent Items may be an earlier one.",
                 "Some recipients had accepted this message before the connection dropped, so the copy proves nothing for the others. Ask them before you resend it.",
             )),
-            Ok(Reply::Found(Some(folder))) => {
+            Ok(Some(folder)) => {
                 let answer = format!("found in {folder}");
                 self.store.prove_sent(delivery.institution, id, &answer, now).await?;
                 Ok(Notice::new(Tone::Success, "Delivered to Microsoft.", format!("The copy is in {folder}.")))
             }
-            Ok(_) => Ok(Notice::new(
+            Ok(None) => Ok(Notice::new(
                 Tone::Warning,
                 "No copy in Sent Items yet.",
                 "That doesn't mean it wasn't sent: copies can be late or turned off. Ask the recipient before you resend it.",

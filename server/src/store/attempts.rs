@@ -102,8 +102,13 @@ columns!(Attempt: id, institution = "institution_id", user = "user_id", kind, st
     mailbox = "mailbox_id", outcome, created_at, callback_expires_at, lease_until, finished_at);
 columns!(Check: kind = "c.kind", status, detail, duration_ms, fault);
 
+fn position(kind: CheckKind) -> i64 {
+    let position = CheckKind::ALL.iter().position(|one| *one == kind).unwrap_or_default();
+    i64::try_from(position).unwrap_or_default()
+}
+
 impl Store {
-    /// Stores an attempt and its seven waiting checks (none for consent).
+    /// Stores an attempt and its seven waiting checks (none for consent). That of Graph is added where it is made.
     pub async fn add_attempt(
         &self,
         tx: &mut Tx,
@@ -124,10 +129,10 @@ impl Store {
             new.app.cloud
         )?;
         if new.kind != AttemptKind::Consent {
-            for (position, kind) in CheckKind::ALL.into_iter().enumerate() {
+            for kind in CheckKind::ALL.into_iter().filter(|kind| *kind != CheckKind::Graph) {
                 execute!(&mut **tx,
                     "INSERT INTO checks (attempt_id, position, kind, status) VALUES ($1, $2, $3, 'waiting')";
-                    new.id, i64::try_from(position).unwrap_or_default(), kind
+                    new.id, position(kind), kind
                 )?;
             }
         }
@@ -276,6 +281,14 @@ impl Store {
             select::<Check>("FROM checks c JOIN attempts a ON a.id = c.attempt_id
              WHERE a.institution_id = $1 AND c.attempt_id = $2 ORDER BY c.position");
             institution, attempt_id
+        )
+    }
+
+    /// Adds a waiting check in its place.
+    pub async fn add_check(&self, attempt_id: AttemptId, kind: CheckKind) -> Result<()> {
+        execute!(&self.writes,
+            "INSERT INTO checks (attempt_id, position, kind, status) VALUES ($1, $2, $3, 'waiting')";
+            attempt_id, position(kind), kind
         )
     }
 

@@ -1,10 +1,10 @@
 //! Email settings, app registrations, the guide.
 
 use crate::diagnosis::Fault;
-use crate::store::sql::{changed, columns, execute, fetch_all, fetch_optional, select};
+use crate::store::sql::{changed, columns, execute, fetch_all, fetch_one, fetch_optional, select};
 use app::model::{
-    ClientId, CredentialKind, CredentialUses, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId,
-    SigningKeyId, Superseded, TenantId, Timestamp,
+    ClientId, CredentialKind, CredentialUses, GraphUse, GuideStep, InstitutionId, MailboxId, Provider, RegistrationId,
+    SendWay, SigningKeyId, Superseded, TenantId, Timestamp,
 };
 
 use super::{Result, Store, Tx};
@@ -178,6 +178,46 @@ impl Store {
                updated_at = $9";
             institution, new.provider, new.custom_from, new.custom_from_address, new.notification_mailbox,
             new.notification_problem, new.allow_other_address, new.reminder_address, now
+        )
+    }
+
+    /// When the institution's mailboxes send through Microsoft Graph.
+    pub async fn graph_use(&self, institution: InstitutionId) -> Result<GraphUse> {
+        let found: Option<GraphUse> = fetch_optional!(&self.reads,
+            "SELECT graph FROM email_settings WHERE institution_id = $1";
+            institution
+        )?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Mailboxes that send through Microsoft Graph.
+    pub async fn count_by_graph(&self, institution: InstitutionId) -> Result<i64> {
+        fetch_one!(&self.reads,
+            "SELECT COUNT(*) FROM mailboxes WHERE institution_id = $1 AND sends_by = 'graph'";
+            institution
+        )
+    }
+
+    /// Applies to all mailboxes now, unless each is to find out: then they keep their way.
+    pub async fn set_graph_use(
+        &self,
+        tx: &mut Tx,
+        institution: InstitutionId,
+        graph: GraphUse,
+        now: Timestamp,
+    ) -> Result<()> {
+        execute!(&mut **tx,
+            "UPDATE email_settings SET graph = $1, updated_at = $2 WHERE institution_id = $3";
+            graph, now, institution
+        )?;
+        let way = match graph {
+            GraphUse::Off => SendWay::Smtp,
+            GraphUse::Always => SendWay::Graph,
+            GraphUse::WhenRefused => return Ok(()),
+        };
+        execute!(&mut **tx,
+            "UPDATE mailboxes SET sends_by = $1 WHERE institution_id = $2";
+            way, institution
         )
     }
 

@@ -4,7 +4,7 @@ use crate::diagnosis::Fault;
 use crate::store::sql::{
     changed, columns, execute, fetch_all, fetch_one, fetch_optional, fetch_rows, returning, select,
 };
-use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, Timestamp, UserId};
+use app::model::{AttemptKind, InstitutionId, MailboxId, MailboxState, SendWay, Timestamp, UserId};
 use std::collections::{HashMap, HashSet};
 
 use super::{AppKey, Result, Store, Tx};
@@ -42,6 +42,7 @@ pub struct Mailbox {
     pub aliases: Vec<String>,
     pub next_test_at: Option<Timestamp>,
     pub connected_at: Option<Timestamp>,
+    pub sends_by: SendWay,
 }
 
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ pub struct NewMailbox {
 
 columns!(Mailbox: id, institution = "institution_id", user = "user_id", kind = "purpose", address, sign_in_name,
     app = "client_id, tenant_id, cloud", state, refresh_token_sealed, grant_version, refresh_refusal, problem, sync_problem, trash_folder, aliases, next_test_at,
-    connected_at);
+    connected_at, sends_by);
 
 /// A mailbox whose owner is told that it does not work.
 #[derive(Debug, Clone)]
@@ -146,8 +147,10 @@ impl Store {
         let stored: Option<MailboxId> = fetch_optional!(&mut **tx,
             "INSERT INTO mailboxes (id, institution_id, user_id, purpose, address, address_key, sign_in_name, subject, client_id,
                tenant_id, state, refresh_token_sealed, grant_version, next_test_at, updated_at, refreshed_at,
-               cloud)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12, $14)
+               cloud, sends_by)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'blocked', $11, 1, $13, $12, $12, $14,
+               CASE WHEN EXISTS (SELECT 1 FROM email_settings WHERE institution_id = $2 AND graph = 'always')
+                THEN 'graph' ELSE 'smtp' END)
              ON CONFLICT (institution_id, address_key, purpose) DO UPDATE SET address = $5, sign_in_name = $7, subject = $8,
                client_id = $9, tenant_id = $10, cloud = $14, user_id = $3, state = 'blocked', problem = NULL, sync_problem = NULL, next_test_at = $13, updated_at = $12,
                refreshed_at = $12
@@ -240,6 +243,13 @@ impl Store {
             now, institution
         )?;
         tx.mail_changed_of_institution(institution).await
+    }
+
+    pub async fn set_sends_by(&self, mailbox: MailboxKey, way: SendWay) -> Result<()> {
+        execute!(&self.writes,
+            "UPDATE mailboxes SET sends_by = $1 WHERE institution_id = $2 AND id = $3";
+            way, mailbox.institution, mailbox.id
+        )
     }
 
     /// Schedules tests of the blocked mailboxes of an institution now.

@@ -4,10 +4,10 @@
 
 use app::model::{
     AttachmentId, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, ClientId, CredentialKind, DeliveryId,
-    DeliveryState, DeviceId, DeviceKind, DraftId, FolderRole, GuideStep, InstitutionId, InvitationListId, ListedState,
-    MailboxId, MailboxState, Newcomers, Outcome, PasswordRule, Provider, RecipientKind, RecipientRule, RecipientState,
-    RegistrationId, RelayEvent, Role, SenderRule, SessionId, SigningKeyId, Stage, Superseded, TenantId, Timestamp,
-    UserId,
+    DeliveryState, DeviceId, DeviceKind, DraftId, FolderRole, GraphUse, GuideStep, InstitutionId, InvitationListId,
+    ListedState, MailboxId, MailboxState, Newcomers, Outcome, PasswordRule, Provider, RecipientKind, RecipientRule,
+    RecipientState, RegistrationId, RelayEvent, Role, SendWay, SenderRule, SessionId, SigningKeyId, Stage, Superseded,
+    TenantId, Timestamp, UserId,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Decode, Row, Type};
@@ -235,7 +235,7 @@ macro_rules! named {
     )*};
 }
 named!(
-    DeviceKind SenderRule RecipientRule PasswordRule Newcomers AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
+    GraphUse SendWay DeviceKind SenderRule RecipientRule PasswordRule Newcomers AuditAction AttemptKind CheckKind CheckStatus CredentialKind DeliveryState FolderRole GuideStep ListedState MailboxState Outcome Provider
     RecipientKind RecipientState Role Stage
 );
 

@@ -222,6 +222,7 @@ async fn every_server_function() {
         ("make_certificate", May::Administrators, vec![]),
         ("drop_certificate", May::Administrators, vec![("id", id)]),
         ("forget_superseded", May::Administrators, vec![]),
+        ("save_graph_use", May::Administrators, vec![("graph", "when_refused")]),
         ("set_guide_step", May::Administrators, vec![("step", "ids"), ("done", "true")]),
         ("set_guide_steps", May::Administrators, vec![]),
         ("start_consent", May::Administrators, vec![]),

@@ -138,10 +138,15 @@ async fn hosts_outside_the_list_get_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_of_another_cloud_is_told_which() {
     let database = Database::sqlite();
-    let (world, _other, _files) = start(&database).await;
+    let (world, other, _files) = start(&database).await;
     world.seat("user@demo.example").await;
     let admin = administrator(&world).await;
     world.sandbox.world().faults.app_error = 90038;
     let page = save(&world, &admin, "own").await;
     assert!(page.contains("This tenant lives in another Microsoft cloud.") && page.contains("cloud-error"), "{page}");
+    // The answer names a cloud of the list.
+    world.sandbox.world().faults.other_cloud =
+        url::Url::parse(other.authority()).unwrap().host_str().unwrap().to_owned();
+    let page = save(&world, &admin, "own").await;
+    assert!(page.contains("Choose ") && page.contains("The other cloud"), "{page}");
 }

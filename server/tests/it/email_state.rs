@@ -9,7 +9,7 @@ use crate::common::{Browser, Database, Seat, World};
 const CONFIG: &str = "/institution/config/general/email";
 
 /// The state and the title of the strip, as every page shows it.
-async fn shown(world: &World, admin: &Browser) -> (String, String) {
+pub async fn shown(world: &World, admin: &Browser) -> (String, String) {
     let between = |text: &str, from: &str, to: &str| -> String {
         let rest = text.split_once(from).unwrap_or_else(|| panic!("no {from} in {text}")).1;
         rest.split_once(to).unwrap().0.to_owned()
@@ -62,6 +62,8 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
             ("another tenant", "The app accepts only its own tenant."),
             ("keys out of reach", "Microsoft can't fetch this server's keys."),
             ("signature refused", "Microsoft does not accept this server's signature."),
+            ("federation unknown", "The federated credential doesn't match."),
+            ("nothing sent", "Microsoft did not get the client secret."),
         ] {
             {
                 let mut world = world.sandbox.world();
@@ -72,9 +74,12 @@ async fn home_and_configuration_agree_however_the_registration_breaks() {
                     "tenant gone" => world.tenant_id = uuid::Uuid::from_u128(7),
                     "app disabled" => world.faults.token_error = 7_000_112,
                     "secrets forbidden" => world.faults.secrets_forbidden = true,
-                    "another cloud" | "another tenant" | "keys out of reach" | "signature refused" => {
+                    "another cloud" | "another tenant" | "keys out of reach" | "signature refused"
+                    | "federation unknown" | "nothing sent" => {
                         world.faults.token_error_kind = "invalid_request".into();
                         world.faults.token_error = match how {
+                            "federation unknown" => 70021,
+                            "nothing sent" => 7_000_218,
                             "another cloud" => 90038,
                             "another tenant" => 50194,
                             "keys out of reach" => 50166,

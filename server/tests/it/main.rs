@@ -18,6 +18,7 @@ mod drafts;
 mod email_state;
 mod events;
 mod folders;
+mod graph;
 mod groups;
 mod hostile;
 mod id_token;

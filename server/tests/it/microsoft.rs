@@ -152,7 +152,9 @@ async fn an_invited_person_is_signed_in_and_connected_in_one_go() {
         let later = Browser::new(&world);
         assert_eq!(sign_in(&later, &world, "new@demo.example", &[("next", "/mail/outbox")]).await, "/mail/outbox");
         assert!(is_signed_in(&later, &world).await);
-        // A browser that knows the person asks for no mail scopes.
+        // No mail scopes are asked for: neither in a browser that does not know the person, nor in one that does.
+        let authorize = press(&Browser::new(&world), &world, &[]).await;
+        assert!(!authorize.contains("SMTP.Send") && authorize.contains("openid"), "{authorize}");
         later.post(&world.url("demo", "/api/sign_out"), &[]).await;
         let authorize = press(&later, &world, &[]).await;
         assert!(!authorize.contains("SMTP.Send") && authorize.contains("openid"), "{authorize}");
@@ -250,7 +252,31 @@ async fn foreign_tenants_and_swapped_object_ids_are_refused() {
         assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/login", "{claim}");
         assert!(!is_signed_in(&browser, &world).await, "{claim}");
     }
+    // Nor does it link anything: neither with an open invitation, nor from a signed-in session.
     world.sandbox.world().claims.clear();
+    world.sandbox.world().add_account("new@demo.example", "new@demo.example");
+    let token = invitation(&world, "new@demo.example").await;
+    for (claim, value) in [("tid", foreign), ("oid", "not-an-id")] {
+        world.sandbox.world().claims.clear();
+        world.sandbox.world().claims.insert(claim.into(), value.into());
+        let browser = Browser::new(&world);
+        let next = sign_in(&browser, &world, "new@demo.example", &[("invitation", &token)]).await;
+        assert!(next.starts_with("/invitation/") || next == "/login", "{claim}: {next}");
+        assert!(!is_signed_in(&browser, &world).await, "{claim}");
+    }
+    world.sandbox.world().claims.clear();
+    world.sandbox.world().claims.insert("tid".into(), foreign.into());
+    let page = connects_with_a_password(&world, "admin@demo.example").await;
+    assert!(!page.contains("Your mailbox is connected"), "{page}");
+    world.sandbox.world().claims.clear();
+    assert_eq!(
+        sign_in(&Browser::new(&world), &world, "admin@demo.example", &[]).await,
+        "/login",
+        "no account is linked"
+    );
+    let browser = Browser::new(&world);
+    let next = sign_in(&browser, &world, "new@demo.example", &[("invitation", &token)]).await;
+    assert!(next.starts_with("/account/email/attempts/"), "the invitation is still open: {next}");
     assert_eq!(sign_in(&Browser::new(&world), &world, USER, &[]).await, "/");
 }
 
@@ -286,6 +312,7 @@ async fn institutions_are_not_mixed_up() {
     let database = Database::sqlite();
     let world = world(&database).await;
     connects_with_a_password(&world, USER).await;
+    world.second_has_the_same_app().await;
     let browser = Browser::new(&world);
     let answer = browser.get(&world.url("demo", "/login/microsoft")).await;
     let cookies = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap().to_owned());
@@ -296,10 +323,19 @@ async fn institutions_are_not_mixed_up() {
     let body = format!("{}&plain=1", back.query().unwrap());
     let url = world.url("second", "/api/complete_sign_in");
     let origin = url::Url::parse(&url).unwrap().origin().ascii_serialization();
-    let request = Browser::new(&world).http.post(&url).header("accept", "text/html").header("origin", origin);
+    let redeemed = || world.sandbox.world().token_requests.get("authorization_code").copied().unwrap_or_default();
+    let before = redeemed();
+    let elsewhere = Browser::new(&world);
+    let request = elsewhere.http.post(&url).header("accept", "text/html").header("origin", origin);
     let request =
         request.header("content-type", "application/x-www-form-urlencoded").header("cookie", cookie).body(body);
-    assert_eq!(location(&request.send().await.unwrap()), "/login");
+    let answer = request.send().await.unwrap();
+    assert_eq!(location(&answer), "/login");
+    let cookies: Vec<_> = answer.headers().get_all("set-cookie").into_iter().collect();
+    assert!(!format!("{cookies:?}").contains("entrepost_session="), "{cookies:?}");
+    assert_eq!(redeemed(), before, "the code was not redeemed");
+    // Where it began it is good.
+    assert_eq!(complete(&browser, &world, "demo", back.as_str()).await, "/");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,15 +362,44 @@ async fn a_disabled_person_is_not_signed_in_and_links_go_no_further() {
     assert!(press(&Browser::new(&world), &world, &[("invitation", "x")]).await.starts_with("/invitation/x"));
 }
 
+/// A browser that knows a person whose mailbox is not connected: their next sign-in asks for it.
+async fn known_without_mailbox(world: &World) -> Browser {
+    connects_with_a_password(world, USER).await;
+    let browser = Browser::new(world);
+    assert_eq!(sign_in(&browser, world, USER, &[]).await, "/");
+    let store = &world.services.store;
+    let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+    let user = store.user_by_address(institution, USER).await.unwrap().unwrap();
+    let mailbox = store.mailboxes_of(institution, user.id).await.unwrap()[0].id.to_string();
+    browser.post(&world.url("demo", "/api/disconnect"), &[("mailbox", &mailbox)]).await;
+    browser.post(&world.url("demo", "/api/sign_out"), &[]).await;
+    browser
+}
+
+/// Who is not known signs in, and is asked for the mailbox then: refusals of mail keep no one out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_is_not_known_is_asked_for_the_mailbox_afterwards() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    known_without_mailbox(&world).await;
+    let browser = Browser::new(&world);
+    let authorize = press(&browser, &world, &[]).await;
+    assert!(!authorize.contains("SMTP.Send"), "{authorize}");
+    let back = browser.at_microsoft(&world, &authorize, USER).await;
+    let attempt = complete(&browser, &world, "demo", &back).await;
+    assert!(attempt.starts_with("/account/email/attempts/"), "{attempt}");
+    world.until(async || said(&browser, &world, &attempt).await.contains("data-outcome=\"passed\"")).await;
+    assert!(is_signed_in(&browser, &world).await);
+}
+
 /// A missing permission or licence does not keep anyone from signing in.
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_in_goes_on_without_the_mailbox() {
     let database = Database::sqlite();
     let world = world(&database).await;
-    connects_with_a_password(&world, USER).await;
+    let browser = known_without_mailbox(&world).await;
     world.sandbox.world().app.admin_consent = false;
     world.sandbox.world().faults.consent_missing = true;
-    let browser = Browser::new(&world);
     let authorize = press(&browser, &world, &[]).await;
     let back = browser.at_microsoft(&world, &authorize, USER).await;
     let path = if back.contains("error=") { complete(&browser, &world, "demo", &back).await } else { back };
@@ -354,14 +419,14 @@ async fn signing_in_goes_on_without_the_mailbox() {
 async fn every_refusal_offers_to_sign_in_without_the_mailbox() {
     let database = Database::sqlite();
     let world = world(&database).await;
-    connects_with_a_password(&world, USER).await;
+    let browser = known_without_mailbox(&world).await;
     for number in [65001, 500_011, 650_057, 50105, 53003, 50076] {
         world.sandbox.world().faults.token_error = number;
-        let browser = Browser::new(&world);
         assert_eq!(sign_in(&browser, &world, USER, &[]).await, "/login?mail=no", "{number}");
         world.sandbox.world().faults.token_error = 0;
         assert_eq!(sign_in(&browser, &world, USER, &[("mail", "no")]).await, "/", "{number}");
         assert!(is_signed_in(&browser, &world).await);
+        browser.post(&world.url("demo", "/api/sign_out"), &[]).await;
     }
 }
 

@@ -87,7 +87,9 @@ async fn two_hundred_who_were_refused_make_one_request() {
     world.sandbox.world().faults.token_slow_ms = 200;
     let asking = (0..200).map(|_| {
         let (tokens, mailbox, held) = (Arc::clone(&world.services.tokens), mailbox.clone(), held.clone());
-        tokio::spawn(async move { tokens.instead_of(&mailbox, &held).await.unwrap().is_some() })
+        tokio::spawn(async move {
+            tokens.instead_of(&mailbox, server::access_tokens::Resource::Outlook, &held).await.unwrap().is_some()
+        })
     });
     let got = futures::future::join_all(asking).await;
     assert!(got.into_iter().all(|got| got.unwrap()));

@@ -1,6 +1,7 @@
 //! The table of causes and fixes: data rather than code. The blanks in braces are filled in by `Fault::explain`.
 
 mod bounce;
+mod graph;
 mod imap;
 mod registration;
 mod sign_in;
@@ -100,8 +101,35 @@ const fn cause(
     Cause { name, title, summary, administrator_summary, fixed_by, remedy, steps }
 }
 
+/// Titles for people who know nothing of the app and its ways: an administrator reads those of the table.
+const FOR_PEOPLE: &[(&str, &str)] = &[
+    ("issuer_unreachable", "Your institution's app can't sign in at Microsoft."),
+    ("federated_credential", "Your institution's app can't sign in at Microsoft."),
+    ("client_assertion", "Your institution's app can't sign in at Microsoft."),
+    ("certificate_expired", "Your institution's app can no longer sign in at Microsoft."),
+    ("credential_forbidden", "Your institution's app may not sign in at Microsoft."),
+    ("public_client", "Your institution's app can't sign in at Microsoft."),
+    ("single_tenant", "Your institution's app isn't set up right yet."),
+    ("ids_swapped", "Your institution's app isn't set up right yet."),
+    ("redirect_spa", "Your institution's app isn't set up right yet."),
+    ("service_principal", "Your institution's app isn't set up right yet."),
+    ("graph_consent", "Your institution's app may not send for you yet."),
+    ("graph_denied", "Your institution's app may not send for you."),
+    ("graph_no_mailbox", "Microsoft finds no mailbox for your account."),
+    ("graph_throttled", "Microsoft is slowing this mailbox down."),
+    ("graph_unreachable", "Microsoft can't be reached for sending."),
+    ("graph_refused", "Microsoft refused this message."),
+    ("no_room", "New mail isn't listed for now."),
+];
+
+pub(super) fn title_for_people(cause: &Cause) -> &'static str {
+    FOR_PEOPLE.iter().find(|(name, _)| *name == cause.name).map_or(cause.title, |(_, title)| title)
+}
+
 fn all() -> impl Iterator<Item = &'static Cause> {
-    [registration::CAUSES, sign_in::CAUSES, smtp::CAUSES, imap::CAUSES, bounce::CAUSES, OURS].into_iter().flatten()
+    [registration::CAUSES, sign_in::CAUSES, smtp::CAUSES, graph::CAUSES, imap::CAUSES, bounce::CAUSES, OURS]
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ pub(super) static CAUSES: &[Cause] = &[
         Administrator,
         TestAgain,
         &[say(
-            "Choose the tenant's cloud under Cloud, then Save. If it isn't in the list, your Entrepost host can add it with ENTREPOST_MICROSOFT_CLOUDS_FILE.",
+            "Choose {cloud} under Cloud, then Save. If it isn't in the list, your Entrepost host can add it with ENTREPOST_MICROSOFT_CLOUDS_FILE.",
         )],
     ),
     cause(

@@ -12,6 +12,10 @@ const SEE_SWITCHES: HowTo = shell(
     "To see the current settings:",
     "Get-CASMailbox -Identity {address} | Format-List SmtpClientAuthenticationDisabled,ImapEnabled",
 );
+const BY_GRAPH: HowTo = say(
+    "Or leave SMTP switched off, and let these mailboxes send through Microsoft Graph: Institution Config › General › Email › Sending without SMTP.",
+)
+.option();
 const RESELLER: HowTo = say("Bought through a reseller? Some of these switches are in its dashboard.");
 
 pub(super) static CAUSES: &[Cause] = &[
@@ -22,7 +26,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "Authenticated SMTP is switched off for {address}. OAuth does not bypass that switch.",
         Administrator,
         TestAgain,
-        &[FOR_THIS_MAILBOX, SEE_SWITCHES, RESELLER, PROPAGATION],
+        &[FOR_THIS_MAILBOX, SEE_SWITCHES, BY_GRAPH, RESELLER, PROPAGATION],
     ),
     cause(
         "smtp_auth_tenant",
@@ -42,6 +46,7 @@ pub(super) static CAUSES: &[Cause] = &[
                 "Set-TransportConfig -SmtpClientAuthenticationDisabled $false",
             )
             .option(),
+            BY_GRAPH,
             say("Institution Config › General › Email in Entrepost has the command for everyone who uses Entrepost."),
             RESELLER,
             PROPAGATION,
@@ -57,6 +62,7 @@ pub(super) static CAUSES: &[Cause] = &[
         &[
             shell("For the mailbox:", "Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
             say("If that doesn't help, leave security defaults on: they protect every account. Ask Microsoft's support whether they block OAuth submission in your tenant."),
+            BY_GRAPH,
             PROPAGATION,
         ],
     ),
@@ -70,6 +76,7 @@ pub(super) static CAUSES: &[Cause] = &[
         &[
             shell("Switch on Authenticated SMTP for the mailbox:", "Set-CASMailbox -Identity {address} -SmtpClientAuthenticationDisabled $false"),
             say("Find the sign-in in the Entra sign-in logs: they name the policy that refused it."),
+            BY_GRAPH,
             PROPAGATION,
         ],
     ),

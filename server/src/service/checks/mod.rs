@@ -10,14 +10,14 @@ use tracing::Instrument;
 use app::backend::{BackendError, Result};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, AuditAction, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role,
+    AttemptId, AttemptKind, AuditAction, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role, SendWay,
 };
 
 use super::{Happened, Services, Who};
 use crate::access_tokens::AccessToken;
 use crate::diagnosis::Fault;
 use crate::store::{Attempt, Mailbox, MailboxKey, SendQueue};
-use run::{Route, Run, Through};
+use run::{Grant, Route, Run, Sender, Through};
 
 /// Deadline of a run without the search for the test message.
 const SLACK: Duration = Duration::from_secs(180);
@@ -62,18 +62,24 @@ impl Services {
             None => None,
         };
         let mut run = Run::of(self, actor, &attempt);
-        let (mut sent, mut arrived) = (None, false);
+        let (mut sent, mut arrived, mut way) = (None, false, None);
 
         let token = run.token(mailbox.as_ref()).await?;
         if let Some((token, refresh)) = token {
             let route = Self::route(&attempt, mailbox.as_ref())?;
-            let session = run.smtp(&route, &token).await?;
+            let grant = match (&mailbox, &refresh) {
+                (Some(mailbox), _) => Grant::Mailbox(mailbox),
+                (None, Some(refresh)) => Grant::Waiting(refresh),
+                (None, None) => return Err(AppError::NotFound.into()),
+            };
+            let sender = run.sender(&route, &token, grant, self.store.graph_use(institution).await?).await?;
+            way = sender.as_ref().map(Sender::way);
             // An automatic test sends its message only if everything else works.
             let mut inbox =
                 if attempt.automatic { self.inbox_of(&mut run, &attempt, &route, &token).await? } else { None };
-            match session {
-                Some(session) if !attempt.automatic || inbox.is_some() => {
-                    sent = run.test_message(session, &route).await?;
+            match sender {
+                Some(sender) if !attempt.automatic || inbox.is_some() => {
+                    sent = run.test_message(sender, &route).await?;
                 }
                 _ => run.not_run(CheckKind::TestMessage).await?,
             }
@@ -106,7 +112,7 @@ impl Services {
             (false, false) => Outcome::Passed,
         };
         let fault = run.first_fault.take();
-        self.settle_mailbox(&attempt, outcome, fault.as_ref()).await?;
+        self.settle_mailbox(&attempt, outcome, fault.as_ref(), way.filter(|_| sent.is_some())).await?;
         Ok(outcome)
     }
 
@@ -138,11 +144,21 @@ impl Services {
         })
     }
 
-    async fn settle_mailbox(&self, attempt: &Attempt, outcome: Outcome, fault: Option<&Fault>) -> Result<()> {
+    /// `way`: by which the test message left.
+    async fn settle_mailbox(
+        &self,
+        attempt: &Attempt,
+        outcome: Outcome,
+        fault: Option<&Fault>,
+        way: Option<SendWay>,
+    ) -> Result<()> {
         let institution = attempt.institution;
         let attempt = self.store.attempt(institution, attempt.id).await?.ok_or(AppError::NotFound)?;
         let Some(id) = attempt.mailbox else { return Ok(()) };
         let works = matches!(outcome, Outcome::Passed | Outcome::NotSeen);
+        if let Some(way) = way {
+            self.store.set_sends_by(MailboxKey { institution, id }, way).await?;
+        }
         if works && attempt.kind != AttemptKind::Personal {
             // Only for the tested address: it may have been changed.
             let settings = self.store.email_settings(institution).await?;

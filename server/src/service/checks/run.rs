@@ -4,11 +4,12 @@ use crate::service::actor::Actor;
 use std::time::{Duration, Instant};
 
 use app::backend::{BackendError, Result};
-use app::model::{CheckKind, CheckStatus, EmailAddress, GuideStep, MailboxState, Timestamp};
+use app::model::{CheckKind, CheckStatus, EmailAddress, GraphUse, GuideStep, MailboxState, SendWay, Timestamp};
 
-use crate::access_tokens::{AccessToken, TokenError};
+use crate::access_tokens::{AccessToken, Resource, TokenError};
 use crate::diagnosis::Fault;
 use crate::identity::{Entra, Identity};
+use crate::mail::graph::GraphLogin;
 use crate::mail::{Login, MailError, Step, imap, smtp};
 use crate::mailbox_sync::{Command, Reply, SyncError, find_test_message};
 use crate::message::build::TestMessage;
@@ -24,6 +25,29 @@ pub(super) struct Route {
     pub(super) sign_in_name: String,
     pub(super) from: EmailAddress,
     pub(super) to: EmailAddress,
+}
+
+/// A way by which the test message leaves.
+pub(super) enum Sender {
+    Smtp(Box<smtp::Session>),
+    Graph(AccessToken),
+}
+
+impl Sender {
+    pub(super) fn way(&self) -> SendWay {
+        match self {
+            Self::Smtp(_) => SendWay::Smtp,
+            Self::Graph(_) => SendWay::Graph,
+        }
+    }
+}
+
+/// What a token for Graph is got with.
+#[derive(Clone, Copy)]
+pub(super) enum Grant<'a> {
+    Mailbox(&'a Mailbox),
+    /// The refresh token of an attempt whose mailbox is not stored yet.
+    Waiting(&'a Secret),
 }
 
 pub(super) struct Sent {
@@ -179,9 +203,82 @@ impl<'a> Run<'a> {
             return Err(TokenError::RegistrationChanged);
         }
         let credentials = services.tokens.credentials(attempt.institution, &registration).await?;
-        let granted = services.entra.refresh(&credentials, &refresh).await?;
+        let granted = services.tokens.redeem(&credentials, Resource::Outlook, &refresh).await??;
         let newest = granted.refresh.clone().unwrap_or(refresh);
         Ok((AccessToken::from(&granted), newest))
+    }
+
+    /// How the test message leaves. Where the institution allows Graph, both ways are tried.
+    pub(super) async fn sender(
+        &mut self,
+        route: &Route,
+        token: &AccessToken,
+        grant: Grant<'_>,
+        graph: GraphUse,
+    ) -> Result<Option<Sender>> {
+        if graph == GraphUse::Off {
+            return Ok(self.smtp(route, token).await?.map(Box::new).map(Sender::Smtp));
+        }
+        self.services.store.add_check(self.attempt.id, CheckKind::Graph).await?;
+        if graph == GraphUse::Always {
+            let detail = "not used: your institution sends through Microsoft Graph";
+            self.put(CheckKind::Smtp, CheckStatus::NotRun, detail, None).await?;
+            return self.graph(grant).await;
+        }
+        let before = (self.failed, self.first_fault.clone());
+        if let Some(session) = self.smtp(route, token).await? {
+            let ready = self.graph_token(grant).await.is_ok();
+            let (status, detail) = if ready {
+                (CheckStatus::Passed, "not needed: SMTP works")
+            } else {
+                (CheckStatus::NotRun, "not allowed yet; not needed: SMTP works")
+            };
+            self.put(CheckKind::Graph, status, detail, None).await?;
+            return Ok(Some(Sender::Smtp(Box::new(session))));
+        }
+        if !self.first_fault.as_ref().is_some_and(Fault::is_smtp_switched_off) {
+            self.put(CheckKind::Graph, CheckStatus::NotRun, "only where SMTP is switched off", None).await?;
+            return Ok(None);
+        }
+        let sender = self.graph(grant).await?;
+        if sender.is_some() {
+            // No one has to fix it.
+            (self.failed, self.first_fault) = before;
+            let detail = "switched off; Microsoft Graph is used instead";
+            self.put(CheckKind::Smtp, CheckStatus::NotRun, detail, None).await?;
+        }
+        Ok(sender)
+    }
+
+    async fn graph(&mut self, grant: Grant<'_>) -> Result<Option<Sender>> {
+        let since = self.running(CheckKind::Graph).await?;
+        match self.graph_token(grant).await {
+            Ok(token) => {
+                let detail = token.scopes.as_deref().map_or_else(String::new, short_scopes);
+                self.put(CheckKind::Graph, CheckStatus::Passed, &detail, Some(since.elapsed())).await?;
+                Ok(Some(Sender::Graph(token)))
+            }
+            Err(error @ (TokenError::Identity(_) | TokenError::NoGraph)) => {
+                let fault = error.fault(self.now()).of_graph();
+                self.fail(CheckKind::Graph, fault, "no token".to_owned(), since).await?;
+                Ok(None)
+            }
+            Err(error) => Err(BackendError::internal(error)),
+        }
+    }
+
+    async fn graph_token(&self, grant: Grant<'_>) -> Result<AccessToken, TokenError> {
+        match grant {
+            Grant::Mailbox(mailbox) => self.services.tokens.prove_for(mailbox, Resource::Graph).await,
+            Grant::Waiting(refresh) => {
+                let (services, attempt) = (self.services, self.attempt);
+                let registration = services.store.registration(attempt.institution, Slot::Current).await?;
+                let registration = registration.ok_or(TokenError::RegistrationChanged)?;
+                let credentials = services.tokens.credentials(attempt.institution, &registration).await?;
+                let granted = services.tokens.redeem(&credentials, Resource::Graph, refresh).await??;
+                Ok(AccessToken::from(&granted))
+            }
+        }
     }
 
     pub(super) async fn smtp(&mut self, route: &Route, token: &AccessToken) -> Result<Option<smtp::Session>> {
@@ -210,7 +307,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn test_message(&mut self, mut session: smtp::Session, route: &Route) -> Result<Option<Sent>> {
+    pub(super) async fn test_message(&mut self, sender: Sender, route: &Route) -> Result<Option<Sent>> {
         let since = self.running(CheckKind::TestMessage).await?;
         let services = self.services;
         let host = services.config.public_url.of(&self.actor.institution().slug);
@@ -230,22 +327,34 @@ impl<'a> Run<'a> {
             message_id: &message_id,
         };
         let message = message.build().map_err(BackendError::internal)?;
-        let server = &services.config.clouds.hosts_of(&self.attempt.app.cloud).smtp;
-        match session.send(&message.envelope, &message.bytes).await {
-            Ok(_) => {
-                let at = Instant::now();
-                self.put(
-                    CheckKind::TestMessage,
-                    CheckStatus::Passed,
+        let hosts = services.config.clouds.hosts_of(&self.attempt.app.cloud);
+        let (sent, detail) = match sender {
+            Sender::Smtp(mut session) => {
+                let sent = session.send(&message.envelope, &message.bytes).await.map(drop);
+                if sent.is_ok() {
+                    session.quit().await;
+                }
+                (
+                    sent.map_err(|error| (Fault::smtp(&error, &hosts.smtp, self.now()), error)),
                     "accepted by the mail server",
-                    Some(since.elapsed()),
                 )
-                .await?;
-                session.quit().await;
+            }
+            Sender::Graph(token) => {
+                let graph = hosts.graph.as_ref().ok_or_else(|| BackendError::internal(TokenError::NoGraph))?;
+                let sent =
+                    services.graph.send(GraphLogin { graph, token: &token.secret }, &message.bytes).await.map(drop);
+                let host = graph.host_str().unwrap_or_default();
+                (sent.map_err(|error| (Fault::graph(&error, host, self.now()), error)), "accepted by Microsoft Graph")
+            }
+        };
+        match sent {
+            Ok(()) => {
+                let at = Instant::now();
+                self.put(CheckKind::TestMessage, CheckStatus::Passed, detail, Some(since.elapsed())).await?;
                 Ok(Some(Sent { message_id, at }))
             }
-            Err(error) => {
-                let fault = Fault::smtp(&error, server, self.now()).signed_in_as(&route.sign_in_name);
+            Err((fault, error)) => {
+                let fault = fault.signed_in_as(&route.sign_in_name);
                 self.fail(CheckKind::TestMessage, fault, short(&error), since).await?;
                 Ok(None)
             }

@@ -120,10 +120,16 @@ impl Services {
 
     async fn roll_credentials_of(&self, row: &InstitutionRow) -> Result<()> {
         self.roll_issuer_keys(row).await?;
+        let before = self.app_credentials.certificates(row.id).await?.len();
         let Some(next) = self.app_credentials.successor(row.id, &row.slug).await? else { return Ok(()) };
         let Successor { registration, keys, is_new } = next;
         if is_new {
             let mut tx = self.store.begin().await?;
+            self.store.lock_institution(&mut tx, row.id).await?;
+            // Another replica may have made one meanwhile.
+            if self.app_credentials.certificates(row.id).await?.len() != before {
+                return Ok(());
+            }
             for key in &keys {
                 self.app_credentials.add_certificate(&mut tx, row.id, key).await?;
                 let name = name(key, &row.slug);

@@ -3,14 +3,15 @@
 mod candidate;
 mod credentials;
 mod form;
+mod graph;
 mod registration;
 
 use app::backend::{Administrator, EmailConfig, Home, Institution, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
-    AttemptKind, AuditAction, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GuideStep,
-    GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, PersonState, RegistrationView,
-    SecretExpiry, SigningKeyId, Stopped, Tone,
+    AttemptKind, AuditAction, CredentialsView, EmailAddress, EmailConfigForm, EmailConfigView, Flash, GraphUse,
+    GuideStep, GuideStepView, MOST_ADDRESSES, MailboxId, MailboxState, Notice, NotificationView, PersonState,
+    RegistrationView, SecretExpiry, SigningKeyId, Stopped, Tone,
 };
 use async_trait::async_trait;
 
@@ -80,11 +81,13 @@ impl Services {
     /// Link for the consent of any administrator of the tenant, once the registration is known.
     pub(super) async fn consent_link(&self, institution: &Institution) -> Result<Option<String>> {
         let current = self.store.registration(institution.id, Slot::Current).await?;
+        let graph = self.store.graph_use(institution.id).await? != GraphUse::Off;
         Ok(current.and_then(|current| {
             let back = self.redirect_uri(&institution.public_url);
             let (tenant, state) = (current.tenant_id.to_string(), app::model::SHARED_CONSENT);
             let cloud = self.app_credentials.cloud(&current.cloud).ok()?;
-            self.entra.admin_consent_url(&cloud, current.client_id, &tenant, &back, state).ok().map(String::from)
+            let url = self.entra.admin_consent_url(&cloud, current.client_id, &tenant, &back, state, graph);
+            url.ok().map(String::from)
         }))
     }
 }
@@ -123,6 +126,7 @@ impl EmailConfig for Handle {
             waiting: waiting.as_ref().map(Services::registration_view),
             allow_other_address: settings.allow_other_address,
             notifications: self.notifications(admin, &settings).await?,
+            graph: self.graph_view(institution).await?,
             guide,
             secret_lifetimes: SecretExpiry::choices(self.clock.now()),
             reminder_address: settings.reminder_address.clone(),
@@ -191,6 +195,10 @@ impl EmailConfig for Handle {
 
     async fn drop_certificate(&self, admin: &Administrator, id: SigningKeyId) -> Result<Notice> {
         self.remove_certificate(admin, id).await
+    }
+
+    async fn save_graph(&self, admin: &Administrator, graph: GraphUse) -> Result<Notice> {
+        Services::save_graph(self, admin, graph).await
     }
 
     async fn forget_superseded(&self, admin: &Administrator) -> Result<Notice> {

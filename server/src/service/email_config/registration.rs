@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use app::backend::Administrator;
 use app::error::AppError;
-use app::model::{AuditAction, CredentialKind, Flash, GuideStep, Notice, Tenant, Tone};
+use app::model::{AuditAction, CredentialKind, Flash, GuideStep, MailboxState, Notice, Tenant, Tone};
 
 use super::candidate::{Candidate, Verdict};
 use super::form::{Parsed, Values, field};
 use crate::diagnosis::Fault;
 use crate::identity::Credentials;
 use crate::service::{Happened, Services, Who};
-use crate::store::{EmailSettings, Registration, Slot};
+use crate::store::{EmailSettings, Mailbox, Registration, Slot};
 
 /// Causes that concern the registration itself.
 const REFUSES_ALL: [&str; 5] = ["secret_wrong", "secret_expired", "client_unknown", "tenant_unknown", "app_disabled"];
@@ -74,6 +74,9 @@ impl Services {
         if ends {
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         }
+        if new.verified_at.is_some() && same && old.as_ref().is_some_and(|old| is_other_credential(old, new)) {
+            self.prove_renewal(&theirs).await;
+        }
         if new.verified_at.is_some() {
             self.prove_steps(institution, &[GuideStep::Register, GuideStep::Ids]).await?;
             if new.credential == CredentialKind::Secret {
@@ -81,6 +84,14 @@ impl Services {
             }
         }
         Ok(())
+    }
+
+    /// Renews one mailbox with a new credential: that Microsoft takes it for the app alone proves nothing for people's grants.
+    async fn prove_renewal(&self, mailboxes: &[Mailbox]) {
+        let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.state == MailboxState::Connected) else { return };
+        if let Err(error) = self.tokens.prove(mailbox).await {
+            tracing::warn!("a new credential has not renewed a mailbox yet: {error}");
+        }
     }
 
     async fn put_waiting(

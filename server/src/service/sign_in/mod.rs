@@ -7,10 +7,12 @@ mod person;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::{BackendError, Callback, Completed, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor};
+use app::backend::{
+    BackendError, Callback, Completed, NextPage, ProviderRedirect, Result, SignedIn, TurnedAway, Visitor,
+};
 use app::error::AppError;
 use app::model::{
-    ACCOUNT_PATH, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GuideStep,
+    ACCOUNT_PATH, AttemptId, AttemptKind, AuditAction, CheckKind, CheckStatus, EMAIL_CONFIG_PATH, GraphUse, GuideStep,
     InstitutionId, LOGIN_PATH, Notice, Outcome, REDIRECT_PATH, Stage, TenantId, Tone,
 };
 
@@ -23,6 +25,9 @@ use crate::vault::{Place, Secret};
 
 /// Delay after which the checks start without a page.
 const START_ANYWAY: Duration = Duration::from_secs(5);
+
+/// How long a new credential may take until Microsoft knows it everywhere, in milliseconds.
+const SPREADING_MS: i64 = 60 * 60 * 1000;
 
 pub(super) fn attempt_place(column: &'static str, id: AttemptId) -> Place {
     Place::new("attempts", column, id)
@@ -94,6 +99,19 @@ impl Services {
         address: &str,
         prompt: &'static str,
     ) -> Result<ProviderRedirect> {
+        self.begin_sign_in_as(user, visitor, kind, address, address, prompt).await
+    }
+
+    /// `hint`: the sign-in name at Microsoft, where it is known.
+    async fn begin_sign_in_as(
+        &self,
+        user: &SignedIn,
+        visitor: &Visitor,
+        kind: AttemptKind,
+        address: &str,
+        hint: &str,
+        prompt: &'static str,
+    ) -> Result<ProviderRedirect> {
         self.check_attempts(user).await?;
         let registration = self.ready_registration(user).await?;
         let credentials = self.tokens.credentials(user.institution().id, &registration).await?;
@@ -102,12 +120,14 @@ impl Services {
             (self.clock.token(), Secret::new(self.clock.token()), Secret::new(self.clock.token()));
         let redirect_uri = self.redirect_uri(&user.institution().public_url);
         let url = if kind == AttemptKind::Consent {
+            let graph = self.store.graph_use(user.institution().id).await? != GraphUse::Off;
             self.entra.admin_consent_url(
                 &credentials.cloud,
                 credentials.client_id,
                 &credentials.tenant,
                 &redirect_uri,
                 &state,
+                graph,
             )
         } else {
             let sign_in = SignIn {
@@ -115,7 +135,7 @@ impl Services {
                 state: &state,
                 nonce: nonce.expose(),
                 verifier: &verifier,
-                login_hint: address,
+                login_hint: hint,
                 prompt,
                 scopes: Scopes::Mail,
             };
@@ -166,7 +186,7 @@ impl Services {
             return Ok(completed);
         }
         let completed = self.complete_attempt(visitor, callback, run).await;
-        completed.map(|path| Completed { path, cookies: Vec::new(), notice: None })
+        completed.map(|path| Completed { next: NextPage::Path(path), cookies: Vec::new(), notice: None })
     }
 
     async fn complete_attempt(
@@ -304,6 +324,7 @@ impl Services {
             self.prove_steps(attempt.institution, &[GuideStep::Consent]).await?;
             let mut tx = self.store.begin().await?;
             self.store.test_consented_now(&mut tx, user.institution().id, self.clock.now()).await?;
+            self.store.test_blocked_now(&mut tx, user.institution().id, self.clock.now()).await?;
             let happened = Happened::new(AuditAction::ConsentGranted, "").with("Source", "as Microsoft's answer says");
             self.audit(&mut tx, attempt.institution, Who::Person(user), happened).await?;
             tx.commit().await?;
@@ -378,7 +399,9 @@ impl Services {
             Err(error) => {
                 let fault = Fault::identity(&error, now);
                 // While the credential before still renews mail, a new one may not be known everywhere yet.
-                let is_spreading = registration.renewed_at.is_none()
+                let is_new = registration.verified_at.is_some_and(|at| now.since_ms(at) < SPREADING_MS);
+                let is_spreading = is_new
+                    && registration.renewed_at.is_none()
                     && self.store.registration(institution, Slot::Previous).await?.is_some();
                 if error.is_wrong_client() && !is_spreading {
                     // It concerns everyone: the pages of administrators say so.

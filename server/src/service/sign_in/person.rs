@@ -1,4 +1,5 @@
-//! Sign in with Microsoft: one sign-in opens a session, and connects the mailbox where none works yet.
+//! Sign in with Microsoft: one sign-in opens a session, and connects the mailbox where none works yet. Mail is asked for with the
+//! same request if the person is known by a link or by the browser, and otherwise with a second one once they are known.
 //!
 //! Accounts are matched by `oid` and `tid`, never by address: an address can be given to another person, and claims of addresses can
 //! be set by people. The first link needs the link of an invitation, or a mailbox that its owner connected while signed in. Where
@@ -7,7 +8,7 @@
 
 use std::sync::Arc;
 
-use app::backend::{BackendError, Callback, Completed, Cookie, ProviderRedirect, Result, SignedIn, Visitor};
+use app::backend::{BackendError, Callback, Completed, Cookie, NextPage, ProviderRedirect, Result, SignedIn, Visitor};
 use app::error::AppError;
 use app::model::{
     ACCOUNT_PATH, AppPath, AttemptId, AttemptKind, AuditAction, CredentialKind, InstitutionId, LOGIN_PATH,
@@ -43,6 +44,8 @@ struct Waiting {
     invitation: Option<String>,
     /// Whether mail scopes were asked for.
     mail: bool,
+    /// Whether to connect the mailbox.
+    connect: bool,
     until: i64,
 }
 
@@ -129,11 +132,12 @@ impl Services {
             self.count_link(visitor).await;
             expected = Some(self.valid_invitation(visitor, token).await?.user.id);
         }
-        let works = match expected {
-            Some(user) => self.has_working_mailbox(institution, user).await?,
+        // A person who is not known may have a mailbox that works, or an account whose licence or policy refuses mail.
+        let connects = match expected {
+            Some(user) => !self.has_working_mailbox(institution, user).await?,
             None => false,
         };
-        let mail = mail && !works;
+        let (connect, mail) = (mail, mail && connects);
         let credentials = self.tokens.credentials(institution, &registration).await?;
         let lifetime = self.sign_in_ms();
         let waiting = Waiting {
@@ -144,6 +148,7 @@ impl Services {
             next: next.as_str().to_owned(),
             invitation: invitation.map(ToOwned::to_owned),
             mail,
+            connect,
             until: self.clock.now().plus_ms(lifetime).0,
         };
         let sign_in = SignIn {
@@ -198,7 +203,7 @@ impl Services {
                 if let Err(error) = written {
                     let _ = error.told(&**self);
                 }
-                Completed { path, cookies: Vec::new(), notice: Some(notice) }
+                Completed { next: NextPage::Path(path), cookies: Vec::new(), notice: Some(notice) }
             }
         };
         // Used up, whatever came of it.
@@ -279,19 +284,24 @@ impl Services {
             let text = "You sign in with Microsoft now. Someone else with the link could have set the password.";
             Notice::new(Tone::Warning, "Your password was removed.", text)
         });
-        let mut completed = Completed { path: next.as_str().to_owned(), cookies, notice };
-        if !waiting.mail || signed_in.granted.refresh.is_none() {
+        let mut completed = Completed { next: NextPage::Path(next.as_str().to_owned()), cookies, notice };
+        if !waiting.connect {
             return Ok(completed);
         }
         let session = sessions::find(self, &visitor.institution, &token, visitor.address).await;
         let Ok(Some(person)) = session else { return Ok(completed) };
-        match self.connect_person(&person, &user, signed_in, run).await {
-            Ok(Some(path)) => completed.path = path,
+        let connecting = if waiting.mail {
+            self.connect_person(&person, &user, signed_in, run).await
+        } else {
+            self.ask_for_mailbox(visitor, &person, &signed_in.identity).await
+        };
+        match connecting {
+            Ok(Some(next)) => completed.next = next,
             Ok(None) => {}
             // They are signed in, whatever becomes of the mailbox.
             Err(error) => {
                 let _ = error.told(&**self);
-                ACCOUNT_PATH.clone_into(&mut completed.path);
+                completed.next = NextPage::Path(ACCOUNT_PATH.to_owned());
             }
         }
         Ok(completed)
@@ -376,15 +386,31 @@ impl Services {
         }
         let registration = self.store.registration(institution, Slot::Current).await?;
         let is_secret = registration.is_some_and(|registration| registration.credential == CredentialKind::Secret);
-        if is_secret
+        // Also where passwords are for emergencies only.
+        if (is_secret || self.passwords_are_off(institution).await?)
             && user.role == Role::Administrator
             && self.store.other_administrators(tx, institution, user.id).await? == 0
         {
-            tracing::warn!(user = %user.id, "a password stays: the app has only a secret, and no other administrator has one");
+            tracing::warn!(user = %user.id, "a password stays for emergencies: no other administrator has one");
             return Ok(false);
         }
         self.store.drop_password(tx, institution, user.id).await?;
         Ok(true)
+    }
+
+    /// Asks Microsoft for the mailbox of the account that has just signed in, unless one works.
+    async fn ask_for_mailbox(
+        &self,
+        visitor: &Visitor,
+        person: &SignedIn,
+        identity: &Identity,
+    ) -> Result<Option<NextPage>> {
+        if self.has_working_mailbox(person.institution().id, person.user_id()).await? {
+            return Ok(None);
+        }
+        let (kind, hint) = (AttemptKind::Personal, identity.sign_in_name.as_str());
+        let redirect = self.begin_sign_in_as(person, visitor, kind, person.address(), hint, "").await?;
+        Ok(Some(NextPage::Provider(redirect)))
     }
 
     /// Connects the person's own mailbox with the grant of this sign-in, if none works. Returns the page of the attempt.
@@ -394,9 +420,9 @@ impl Services {
         user: &User,
         signed_in: MicrosoftSignIn,
         run: bool,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<NextPage>> {
         let institution = person.institution().id;
-        if self.has_working_mailbox(institution, user.id).await? {
+        if signed_in.granted.refresh.is_none() || self.has_working_mailbox(institution, user.id).await? {
             return Ok(None);
         }
         self.check_attempts(person).await?;
@@ -420,7 +446,7 @@ impl Services {
         if self.signed_in(person, &attempt, signed_in).await? {
             self.start_checks(person.clone(), id, run);
         }
-        Ok(Some(AttemptKind::Personal.path(id)))
+        Ok(Some(NextPage::Path(AttemptKind::Personal.path(id))))
     }
 
     async fn has_working_mailbox(&self, institution: InstitutionId, user: UserId) -> Result<bool> {

@@ -136,19 +136,18 @@ impl Store {
 
     /// Kept notifications that did not arrive: address and reason, the newest per address.
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
-        let all: Vec<(String, DeliveryState, String)> = fetch_all!(&self.reads,
-            "SELECT r.address, d.state, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer
+        let all: Vec<(String, String)> = fetch_all!(&self.reads,
+            "SELECT r.address, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer
              FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.device_id IS NULL ORDER BY d.created_at DESC, d.id";
+             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.device_id IS NULL AND d.state IN ('failed', 'bounced')
+             AND NOT EXISTS (SELECT 1 FROM deliveries later JOIN recipients same ON same.delivery_id = later.id
+              WHERE later.institution_id = $1 AND later.user_id IS NULL AND later.device_id IS NULL
+              AND later.created_at > d.created_at AND LOWER(same.address) = LOWER(r.address))
+             ORDER BY d.created_at DESC, d.id";
             institution
         )?;
-        let (mut seen, mut undelivered) = (HashSet::new(), Vec::new());
-        for (address, state, answer) in all {
-            let newest = seen.insert(address.to_lowercase());
-            if newest && matches!(state, DeliveryState::Failed | DeliveryState::Bounced) {
-                undelivered.push((address, answer));
-            }
-        }
+        let mut seen = HashSet::new();
+        let undelivered = all.into_iter().filter(|(address, _)| seen.insert(address.to_lowercase())).collect();
         Ok(undelivered)
     }
 }

@@ -54,6 +54,10 @@ impl Header for AutoSubmitted {
     }
 }
 
+/// Lines of a header from this length on are folded, in octets, and how long they are then.
+const LONG_LINE: usize = 900;
+const FOLDED_LINE: usize = 76;
+
 pub struct TestMessage<'a> {
     pub from: &'a EmailAddress,
     pub to: &'a EmailAddress,
@@ -170,7 +174,7 @@ impl Written<'_> {
         }
         let text = SinglePart::plain(self.text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n"));
         if self.files.is_empty() {
-            return Ok(finish(builder.singlepart(text))?.bytes);
+            return Ok(folded(finish(builder.singlepart(text))?.bytes));
         }
         let mut parts = MultiPart::mixed().singlepart(text);
         for file in self.files {
@@ -191,11 +195,71 @@ impl Written<'_> {
                 .body(file.bytes);
             parts = parts.singlepart(part);
         }
-        Ok(finish(builder.multipart(parts))?.bytes)
+        Ok(folded(finish(builder.multipart(parts))?.bytes))
     }
+}
+
+/// Folds long lines of the header at their blanks: lettre writes all recipients into one, and a line has at most 998 octets
+/// (RFC 5322, 2.1.1).
+fn folded(message: Vec<u8>) -> Vec<u8> {
+    let end = memchr::memmem::find(&message, b"\r\n\r\n").unwrap_or(message.len());
+    if message[..end].split(|byte| *byte == b'\n').all(|line| line.len() < LONG_LINE) {
+        return message;
+    }
+    let mut out = Vec::with_capacity(message.len() + end / 32);
+    for line in message[..end].split_inclusive(|byte| *byte == b'\n') {
+        let mut length = 0;
+        for (at, word) in line.split(|byte| *byte == b' ').enumerate() {
+            if at > 0 {
+                let folds = line.len() >= LONG_LINE && length + word.len() >= FOLDED_LINE;
+                out.extend_from_slice(if folds { b"\r\n " } else { b" " });
+                length = if folds { 1 } else { length + 1 };
+            }
+            out.extend_from_slice(word);
+            length += word.len();
+        }
+    }
+    out.extend_from_slice(&message[end..]);
+    out
 }
 
 /// Control characters could end a header early.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_recipients_are_folded_and_stay_who_they_are() {
+        let address = |text: &str| EmailAddress::parse(text).unwrap();
+        let to: Vec<Named> = (0..300)
+            .map(|n| Named {
+                name: Some(format!("Zoë, person {n}")),
+                address: address(&format!("p{n}@long.school.example")),
+            })
+            .collect();
+        let written = Written {
+            from: &address("me@school.example"),
+            to: &to,
+            cc: &[],
+            subject: "To many",
+            text: "Text",
+            at: Timestamp(0),
+            message_id: "<1@school.example>",
+            references: &[],
+            files: Vec::new(),
+        };
+        let bytes = written.build().unwrap();
+        assert!(bytes.split(|byte| *byte == b'\n').all(|line| line.len() <= 998));
+        let parsed = mail_parser::MessageParser::default().parse(&bytes[..]).unwrap();
+        let Some(mail_parser::Address::List(list)) = parsed.to() else { panic!("{parsed:?}") };
+        assert_eq!(list.len(), 300);
+        for (at, one) in list.iter().enumerate() {
+            assert_eq!(one.name.as_deref(), Some(format!("Zoë, person {at}").as_str()));
+            assert_eq!(one.address.as_deref(), Some(format!("p{at}@long.school.example").as_str()));
+        }
+    }
 }

@@ -20,6 +20,7 @@ test("the Secret ID in Client Secret is refused in these words, and what was typ
 });
 
 test("one step at a time: a plain page each, at a phone's width too", async ({ page, demo }) => {
+  test.setTimeout(120_000);
   await page.setViewportSize({ width: 360, height: 740 });
   await signIn(page, demo.url, "admin@demo.example");
   await page.goto(demo.url + CONFIG);
@@ -29,6 +30,7 @@ test("one step at a time: a plain page each, at a phone's width too", async ({ p
     await expect(page.locator(".setup-step")).toHaveCount(1);
     await expect(page.getByRole("heading", { name: `${at + 1}. ${title}` })).toBeVisible();
     await expect(page.getByText(`Step ${at + 1} of 6: ${title}`)).toBeVisible();
+    if (at === 1 && !isPlain(page)) await everyLook(page, "config-one-step");
     if (at === 1) {
       // Save works from here, too.
       await fillRegistration(page, demo);

@@ -191,6 +191,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pages_of_the_portal_are_those_of_the_app() {
+        let page = portal_page("0f8fad5b-d9cb-469f-a165-70867728950e", "Credentials");
+        assert!(page.starts_with(
+            "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Credentials/"
+        ));
+        assert!(page.ends_with("/appId/0f8fad5b-d9cb-469f-a165-70867728950e"));
+    }
+
+    #[test]
     fn a_guid_is_no_secret() {
         let pasted = " 0f8fad5b-d9cb-469f-a165-70867728950e\n";
         assert_eq!(ClientSecret::parse(pasted).err(), Some(RegistrationError::SecretId));

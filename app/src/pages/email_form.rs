@@ -108,7 +108,7 @@ pub(super) fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
     .into_any()
 }
 
-fn cloud_field(config: &EmailConfigView, chosen: &str, flash: &Flash) -> AnyView {
+fn cloud_field(config: &EmailConfigView, chosen: &str, autofocus: bool, flash: &Flash) -> AnyView {
     let options: Vec<AnyView> = config
         .clouds
         .iter()
@@ -125,7 +125,7 @@ fn cloud_field(config: &EmailConfigView, chosen: &str, flash: &Flash) -> AnyView
         .collect();
     view! {
         <Field name="cloud" label="Cloud" hint="Where your tenant is. National clouds have portals, hosts and tokens of their own." flash=flash.clone()>
-            <select id="cloud" name="cloud">
+            <select id="cloud" name="cloud" autofocus=autofocus>
                 {options}
             </select>
         </Field>
@@ -160,9 +160,10 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> RegistrationF
     } else {
         "Once it has expired no email about it can leave: this server has no mail relay of its own, and only the pages say so."
     };
-    let clouds = (config.clouds.len() > 1).then(|| cloud_field(config, &typed_cloud(flash, stored), flash));
     let removing = flash.typed("secret_change") == Some("remove");
     let blamed = blamed_field(config, flash);
+    let clouds = (config.clouds.len() > 1)
+        .then(|| cloud_field(config, &typed_cloud(flash, stored), blamed == Some("cloud"), flash));
     let error = flash.error("client_secret").map(ToOwned::to_owned);
     let app = view! {
         <TextInput

@@ -7,8 +7,8 @@ use super::{administrator_page, sender_domains};
 use crate::api::health::TestCause;
 use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Submit, Time, TimeFormat, day};
 use crate::model::{
-    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FormName, HealthOverview, MailCounts, MailHealth as Model,
-    MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH,
+    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FormName, HealthOverview, MOST_ADDRESSES, MailCounts,
+    MailHealth as Model, MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH,
 };
 
 /// `/institution/mail-health`
@@ -93,6 +93,7 @@ pub fn causes(overview: HealthOverview) -> AnyView {
         let again = (diagnosis.remedy == Remedy::TestAgain).then(|| {
             view! { <Submit action=TestCause::PATH values=vec![("cause", cause.clone())] label="Test these again" /> }
         });
+        let is_cut = count > MOST_ADDRESSES;
         let mailboxes = if count == 1 { "1 mailbox".to_owned() } else { format!("{count} mailboxes") };
         view! {
             <li class="cause-row" data-cause=cause>
@@ -103,6 +104,14 @@ pub fn causes(overview: HealthOverview) -> AnyView {
                         <span class="quiet">"since " <Time at=since format=TimeFormat::Short /></span>
                     </summary>
                     <DiagnosisSheet diagnosis />
+                    {is_cut
+                        .then(|| {
+                            view! {
+                                <p class="quiet">
+                                    {format!("A command is for the first {MOST_ADDRESSES} of them. Run it, and the others follow when these work.")}
+                                </p>
+                            }
+                        })}
                     <div class="actions">
                         {again} <a class="button" href=path>
                             "Show the people"

@@ -266,6 +266,7 @@ const GRAPH_CODES: &[(&str, &str)] = &[
     ("ErrorQuotaExceeded", "mailbox_full"),
     ("ReadWrite", "graph_large"),
     ("SubmissionQuotaExceeded", "smtp_daily_limit"),
+    ("ErrorSubmissionQuotaExceeded", "smtp_daily_limit"),
 ];
 
 pub fn graph_cause(error: &MailError) -> &'static str {

@@ -44,7 +44,7 @@ impl Step {
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}: {}{text}", step.name(), code.map(|code| format!("{code} ")).unwrap_or_default())]
+#[error("{}", self.told())]
 pub struct MailError {
     pub step: Step,
     pub code: Option<u16>,
@@ -85,6 +85,15 @@ impl MailError {
             }
         }
         self
+    }
+
+    fn told(&self) -> String {
+        // Not SMTP: its steps would mislead.
+        if self.text.starts_with("HTTP ") {
+            return format!("Microsoft Graph: {}", self.text);
+        }
+        let code = self.code.map(|code| format!("{code} ")).unwrap_or_default();
+        format!("{}: {code}{}", self.step.name(), self.text)
     }
 
     pub fn code(&self) -> Option<u16> {

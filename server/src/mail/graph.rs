@@ -22,6 +22,12 @@ const SMALL_FILE: usize = 2_900_000;
 const RANGE: usize = 10 * 320 * 1024;
 /// Longest text of an answer that is kept, in characters.
 const ANSWER: usize = 500;
+/// Bytes of an answer that are read.
+const MOST_ANSWER: usize = 64 * 1024;
+/// Deadline of a request that carries no message.
+const LITTLE: Duration = Duration::from_secs(30);
+/// How long a connection is kept: one that something on the way dropped meanwhile would leave a delivery unknown.
+const POOLED: Duration = Duration::from_secs(15);
 
 #[derive(Clone)]
 pub struct Graph {
@@ -84,6 +90,7 @@ impl Graph {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .timeout(DATA_LIMIT)
+            .pool_idle_timeout(POOLED)
             .user_agent(concat!("Entrepost/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { http })
@@ -121,7 +128,8 @@ impl Graph {
                 "@odata.type": "#microsoft.graph.fileAttachment", "name": name, "contentType": content_type,
                 "contentBytes": BASE64_STANDARD.encode(bytes), "contentId": content_id, "isInline": content_id.is_some(),
             });
-            let request = self.request(Method::POST, login, &["messages", &draft.id, "attachments"]).json(&body);
+            let request = self.request(Method::POST, login, &["messages", &draft.id, "attachments"]);
+            let request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
             return self.ask(Step::Data, request, login).await.map(drop);
         }
         let item = json!({ "AttachmentItem": {
@@ -129,7 +137,8 @@ impl Graph {
             "contentId": content_id, "isInline": content_id.is_some(),
         }});
         let path = ["messages", &draft.id, "attachments", "createUploadSession"];
-        let request = self.request(Method::POST, login, &path).json(&item);
+        let request = self.request(Method::POST, login, &path);
+        let request = request.header(CONTENT_TYPE, "application/json").body(item.to_string());
         let upload: Upload = self.read(Step::Data, request, login).await?;
         let mut from = 0;
         for range in bytes.chunks(RANGE) {
@@ -138,7 +147,11 @@ impl Graph {
             let request = self.http.put(upload.upload_url.clone());
             let request = request.header(CONTENT_RANGE, format!("bytes {from}-{}/{}", to - 1, bytes.len()));
             let request = request.header(CONTENT_TYPE, "application/octet-stream").body(range.to_vec());
-            self.ask(Step::Data, request, login).await?;
+            // Another host than Graph's: its troubles concern this message.
+            self.ask(Step::Data, request, login).await.map_err(|error| match error.step {
+                Step::Connect => MailError::network(Step::Data, error.text),
+                _ => error,
+            })?;
             from = to;
         }
         Ok(())
@@ -152,14 +165,15 @@ impl Graph {
 
     /// Whether a draft has left. `None`: Graph does not say.
     pub async fn has_left(&self, login: GraphLogin<'_>, draft: &Draft) -> Option<bool> {
-        let request = self.request(Method::GET, login, &["messages", &draft.id]).query(&[("$select", "isDraft")]);
+        let request = self.request(Method::GET, login, &["messages", &draft.id]).timeout(LITTLE);
+        let request = request.query(&[("$select", "isDraft")]);
         let state: State = self.read(Step::Fetch, request, login).await.ok()?;
         Some(!state.is_draft)
     }
 
     /// Removes a draft that will not be sent.
     pub async fn give_up(&self, login: GraphLogin<'_>, draft: &Draft) {
-        let request = self.request(Method::DELETE, login, &["messages", &draft.id]);
+        let request = self.request(Method::DELETE, login, &["messages", &draft.id]).timeout(LITTLE);
         if let Err(error) = self.ask(Step::Data, request, login).await {
             tracing::warn!("cannot remove a draft at Microsoft Graph: {error}");
         }
@@ -169,7 +183,7 @@ impl Graph {
     pub async fn is_sent(&self, login: GraphLogin<'_>, message_id: &str) -> Result<bool, MailError> {
         let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
         let path = ["mailFolders", "sentitems", "messages"];
-        let request = self.request(Method::GET, login, &path);
+        let request = self.request(Method::GET, login, &path).timeout(LITTLE);
         let request = request.query(&[("$filter", filter.as_str()), ("$select", "id"), ("$top", "1")]);
         let found: List<Identified> = self.read(Step::Search, request, login).await?;
         Ok(!found.value.is_empty())
@@ -182,7 +196,8 @@ impl Graph {
         login: GraphLogin<'_>,
     ) -> Result<T, MailError> {
         let answer = self.ask(step, request, login).await?;
-        answer.json().await.map_err(|error| MailError::network(step, told(error)))
+        let bytes = read(answer).await.map_err(|error| MailError::network(step, told(error)))?;
+        serde_json::from_slice(&bytes).map_err(|error| MailError::network(step, error.to_string()))
     }
 
     async fn ask(&self, step: Step, request: RequestBuilder, login: GraphLogin<'_>) -> Result<Response, MailError> {
@@ -194,9 +209,21 @@ impl Graph {
             return Ok(answer);
         }
         let (status, wait) = (answer.status(), wait_ms(&answer));
-        let text = answer.text().await.unwrap_or_default();
-        Err(refusal(step, status, wait, &text).without(login.token, ""))
+        let bytes = read(answer).await.unwrap_or_default();
+        Err(refusal(step, status, wait, &bytes).without(login.token, ""))
     }
+}
+
+/// The beginning of an answer.
+async fn read(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= MOST_ANSWER {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Milliseconds that an answer asks to wait.
@@ -219,23 +246,25 @@ fn told(error: reqwest::Error) -> String {
 }
 
 /// What a refusal concerns, in the terms of a submission (the table of errors: <https://learn.microsoft.com/graph/errors>).
-fn refusal(step: Step, status: StatusCode, wait_ms: Option<u64>, body: &str) -> MailError {
-    let WrongError { code, message } = serde_json::from_str::<Wrong>(body).unwrap_or_default().error;
+fn refusal(step: Step, status: StatusCode, wait_ms: Option<u64>, body: &[u8]) -> MailError {
+    let WrongError { code, message } = serde_json::from_slice::<Wrong>(body).unwrap_or_default().error;
     let message: String = message.chars().take(ANSWER).collect();
     let mut text = format!("HTTP {} {code} {message}", status.as_u16()).trim_end().to_owned();
+    if let Some(wait) = wait_ms {
+        text = format!("{text} Suggested Backoff Time: {wait} milliseconds");
+    }
     let of_message = ["ErrorSendAsDenied", "ErrorMessageSizeExceeded"].contains(&code.as_str());
+    // A draft or an upload that is gone, and not the mailbox.
+    let of_item = ["ErrorItemNotFound", "itemNotFound"].contains(&code.as_str());
     match status.as_u16() {
         // Throttled, or busy: also what Graph calls an unhealthy resource.
-        429 | 503 | 504 => {
-            if let Some(wait) = wait_ms {
-                text = format!("{text} Suggested Backoff Time: {wait} milliseconds");
-            }
-            MailError::later(Step::From, text)
-        }
-        401 | 403 | 404 if !of_message => MailError::refused(Step::Auth, None, text),
-        // The server may have done what it was asked.
-        500.. if step == Step::AfterData => MailError::network(step, text),
-        500.. => MailError::later(step, text),
+        429 | 503 | 509 => MailError::later(Step::From, text),
+        504 if wait_ms.is_some() => MailError::later(Step::From, text),
+        401 | 403 | 404 if !of_message && !of_item => MailError::refused(Step::Auth, None, text),
+        501 | 507 => MailError::refused(step, None, text),
+        // It may have been done: a gateway that gave up has passed messages on.
+        408 | 500.. if step == Step::AfterData => MailError::network(step, text),
+        404 | 408 | 409 | 423 | 500.. => MailError::later(step, text),
         _ => MailError::refused(step, None, text),
     }
 }
@@ -245,7 +274,7 @@ mod tests {
     use super::*;
 
     fn of(status: u16, body: &str) -> MailError {
-        refusal(Step::AfterData, StatusCode::from_u16(status).unwrap(), Some(7000), body)
+        refusal(Step::AfterData, StatusCode::from_u16(status).unwrap(), None, body.as_bytes())
     }
 
     #[test]
@@ -260,7 +289,10 @@ mod tests {
             (413, "", Step::AfterData, false, true),
             (429, "ApplicationThrottled", Step::From, true, true),
             (503, "ResourceUnhealthy", Step::From, true, true),
-            (504, "", Step::From, true, true),
+            (509, "", Step::From, true, true),
+            (404, "ErrorItemNotFound", Step::AfterData, true, true),
+            (507, "ErrorQuotaExceeded", Step::AfterData, false, true),
+            (504, "", Step::AfterData, true, false),
             (500, "ErrorInternalServerError", Step::AfterData, true, false),
             (502, "", Step::AfterData, true, false),
         ] {
@@ -271,7 +303,9 @@ mod tests {
                 "{status} {code}"
             );
         }
-        assert_eq!(of(429, &wrong("x")).backoff_ms(), Some(7000));
+        let busy = |status| refusal(Step::AfterData, StatusCode::from_u16(status).unwrap(), Some(7000), b"");
+        assert_eq!((busy(429).backoff_ms(), busy(504).backoff_ms()), (Some(7000), Some(7000)));
+        assert!(busy(504).is_throttled(), "it asks to come again");
         assert!(of(429, &wrong("x")).is_throttled());
         assert!(of(502, "<html>bad gateway</html>").text.contains("HTTP 502"));
     }

@@ -13,6 +13,17 @@ pub enum Encoding {
     QuotedPrintable,
 }
 
+impl Encoding {
+    /// By the value of Content-Transfer-Encoding.
+    pub fn of(name: &str) -> Self {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "base64" => Self::Base64,
+            "quoted-printable" => Self::QuotedPrintable,
+            _ => Self::Identity,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Party {
     /// Display name; may be empty.

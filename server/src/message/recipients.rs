@@ -6,30 +6,31 @@ use mail_parser::{Address, MessageParser};
 
 use super::fields::end_of_field;
 
-/// The message for exactly these recipients: others leave To and Cc, and those whom neither names are in Bcc.
+/// The message for exactly these recipients: others leave To and Cc, and those whom neither names are in Bcc. Of several fields of
+/// a kind, which no message should have, one is made.
 pub fn addressed_to(raw: &[u8], recipients: &[String]) -> Vec<u8> {
     let is_one = |address: &str| recipients.iter().any(|recipient| recipient.eq_ignore_ascii_case(address));
+    let (fields, rest) = fields_of(raw);
     let mut named: Vec<String> = Vec::new();
     let mut out = Vec::with_capacity(raw.len() + 256);
-    let mut rest = raw;
-    while !rest.is_empty() && !rest.starts_with(b"\n") && !rest.starts_with(b"\r\n") {
-        let (field, after) = rest.split_at(end_of_field(rest));
-        rest = after;
-        let name = field.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
-        let (is_to, is_cc) = (name.eq_ignore_ascii_case(b"To"), name.eq_ignore_ascii_case(b"Cc"));
-        if name.eq_ignore_ascii_case(b"Bcc") {
-            continue;
-        }
-        if !is_to && !is_cc {
+    let mut written_kinds = Vec::new();
+    for (kind, field) in &fields {
+        let Some(kind) = *kind else {
             out.extend_from_slice(field);
             continue;
+        };
+        if kind == "Bcc" || written_kinds.contains(&kind) {
+            continue;
         }
-        let listed = addresses(field);
-        let (kept, gone): (Vec<_>, Vec<_>) = listed.into_iter().partition(|(_, address)| is_one(address));
+        written_kinds.push(kind);
+        let same: Vec<&[u8]> =
+            fields.iter().filter(|(other, _)| *other == Some(kind)).map(|(_, field)| *field).collect();
+        let listed = same.iter().flat_map(|field| addresses(field));
+        let (kept, gone): (Vec<_>, Vec<_>) = listed.partition(|(_, address)| is_one(address));
         named.extend(kept.iter().map(|(_, address)| address.to_lowercase()));
-        if gone.is_empty() {
+        if gone.is_empty() && same.len() == 1 {
             out.extend_from_slice(field);
-        } else if let Some(field) = written(kept, if is_to { "To" } else { "Cc" }) {
+        } else if let Some(field) = written(kept, kind) {
             out.extend_from_slice(field.as_bytes());
         }
     }
@@ -40,6 +41,19 @@ pub fn addressed_to(raw: &[u8], recipients: &[String]) -> Vec<u8> {
     }
     out.extend_from_slice(rest);
     out
+}
+
+/// The fields of a header, those of recipients with their kind; and the rest of the message.
+fn fields_of(raw: &[u8]) -> (Vec<(Option<&'static str>, &[u8])>, &[u8]) {
+    let (mut fields, mut rest) = (Vec::new(), raw);
+    while !rest.is_empty() && !rest.starts_with(b"\n") && !rest.starts_with(b"\r\n") {
+        let (field, after) = rest.split_at(end_of_field(rest));
+        rest = after;
+        let name = field.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
+        let kind = ["To", "Cc", "Bcc"].into_iter().find(|kind| name.eq_ignore_ascii_case(kind.as_bytes()));
+        fields.push((kind, field));
+    }
+    (fields, rest)
 }
 
 /// Names and addresses of a field, those of groups too.
@@ -108,6 +122,13 @@ mod tests {
         assert!(header.contains("To: ") && header.contains("<z@x.example>"), "{header}");
         assert!(!header.contains("a@x.example") && !header.contains("b@x.example"), "{header}");
         assert!(!header.contains("Bcc"), "{header}");
+    }
+
+    #[test]
+    fn of_two_fields_one_is_made() {
+        let header = addressed("To: a@x.example\r\nTo: b@x.example\r\n", &["a@x.example", "b@x.example"]);
+        assert_eq!(header.matches("To: ").count(), 1, "{header}");
+        assert!(header.contains("a@x.example,\r\n b@x.example") && !header.contains("Bcc"), "{header}");
     }
 
     #[test]

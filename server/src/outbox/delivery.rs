@@ -133,11 +133,11 @@ impl Outbox {
             })));
         };
         let Some(envelope) = envelope(&delivery.from, &pending) else { return Ok(Some(unreadable())) };
-        if mailbox.sends_by == SendWay::Graph {
+        if mailbox.sends_by == SendWay::Graph && self.clouds.hosts_of(&mailbox.app.cloud).graph.is_some() {
             if let Some(old) = open_session.take() {
                 old.quit().await;
             }
-            return Box::pin(self.attempt_by_graph(mailbox, claimed, &envelope, &bytes, recording)).await;
+            return Box::pin(self.attempt_by_graph(mailbox, claimed, &envelope, bytes, recording)).await;
         }
         let usable = |open: &OpenSession| open.until > self.clock.now() && open.is_of(mailbox);
         if !open_session.as_ref().is_some_and(usable) {

@@ -2,7 +2,9 @@
 //!
 //! A message changes its way only between attempts, and only before anything of it was handed over: SMTP refuses the sign-in.
 
-use app::model::{GraphUse, SendWay};
+use std::sync::Arc;
+
+use app::model::{GraphUse, MailboxState, SendWay};
 use lettre::address::Envelope;
 
 use super::Outbox;
@@ -18,7 +20,7 @@ use crate::store::{Claimed, Mailbox, Result};
 
 /// How a message leaves.
 enum Prepared {
-    Whole(Vec<u8>),
+    Whole(Arc<Vec<u8>>),
     Draft(Draft),
 }
 
@@ -50,16 +52,29 @@ impl Outbox {
         mailbox: &Mailbox,
         claimed: &Claimed,
         envelope: &Envelope,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         recording: &mut Option<Recording<'_>>,
     ) -> Result<Option<AttemptResult>> {
+        if mailbox.state == MailboxState::NeedsReconnect {
+            let answer = "the mailbox needs to be reconnected".to_owned();
+            return Ok(Some(AttemptResult::of(SendOutcome::Held { answer }, mailbox.problem.clone())));
+        }
         let recipients: Vec<String> = envelope.to().iter().map(ToString::to_string).collect();
-        let message = addressed_to(bytes, &recipients);
+        let message = Arc::new(addressed_to(&bytes, &recipients));
+        drop(bytes);
         let mut token = match self.tokens.access_to(mailbox, Resource::Graph).await {
             Ok(token) => token,
             Err(TokenError::Store(error)) => return Err(error),
             Err(error) => return Ok(Some(self.no_graph_token(&error))),
         };
+        if message.len() > ONE_REQUEST && !self.may_write(mailbox, &token) {
+            // Perhaps an administrator has consented since it was issued.
+            match self.tokens.prove_for(mailbox, Resource::Graph).await {
+                Ok(other) => token = other,
+                Err(TokenError::Store(error)) => return Err(error),
+                Err(error) => return Ok(Some(self.no_graph_token(&error))),
+            }
+        }
         let mut prepared = self.prepare(mailbox, &token, &message).await;
         if let Err(error) = &prepared
             && let Some(other) = self.other_token(mailbox, &token, error).await?
@@ -96,31 +111,34 @@ impl Outbox {
         }))
     }
 
-    /// Whatever comes before a message is handed over: a large one becomes a draft with its files.
+    /// Whether a token is for large messages, too.
+    fn may_write(&self, mailbox: &Mailbox, token: &AccessToken) -> bool {
+        let write = self.clouds.hosts_of(&mailbox.app.cloud).graph_scopes().map(|[_, write]| write).unwrap_or_default();
+        // Microsoft may leave out the host.
+        let name = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        token.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| name(scope) == name(&write)))
+    }
+
+    /// What comes before a message is handed over: a large one becomes a draft with its files.
     async fn prepare(
         &self,
         mailbox: &Mailbox,
         token: &AccessToken,
-        message: &[u8],
+        message: &Arc<Vec<u8>>,
     ) -> std::result::Result<Prepared, MailError> {
         if message.len() <= ONE_REQUEST {
-            return Ok(Prepared::Whole(message.to_vec()));
+            return Ok(Prepared::Whole(Arc::clone(message)));
         }
-        let write = self.clouds.hosts_of(&mailbox.app.cloud).graph_scopes().map(|[_, write]| write);
-        let may_write = token.scopes.as_ref().is_none_or(|scopes| {
-            scopes.iter().any(|scope| write.as_deref().is_some_and(|write| scope.eq_ignore_ascii_case(write)))
-        });
-        if !may_write {
+        if !self.may_write(mailbox, token) {
             let text = "Mail.ReadWrite is missing: without it Microsoft Graph takes messages of 3 MB at most";
             return Err(MailError::refused(Step::Data, None, text));
         }
-        let parts = detached(message).filter(|(text, _)| text.len() <= ONE_REQUEST);
-        let Some((text, files)) = parts else {
-            return Err(MailError::refused(
-                Step::Data,
-                None,
-                "ErrorMessageSizeExceeded: the text is too large for Microsoft Graph, or the message is signed",
-            ));
+        // Decoding many megabytes takes time.
+        let whole = Arc::clone(message);
+        let parts = tokio::task::spawn_blocking(move || detached(&whole, ONE_REQUEST)).await;
+        let Some((text, files)) = parts.map_err(|error| MailError::later(Step::Data, error.to_string()))? else {
+            let text = "ErrorMessageSizeExceeded: the text is too large for Microsoft Graph, or the message is signed";
+            return Err(MailError::refused(Step::Data, None, text));
         };
         let login = self.graph_login(mailbox, token)?;
         let draft = self.graph.draft(login, &text).await?;
@@ -198,7 +216,10 @@ impl Outbox {
     fn no_graph_token(&self, error: &TokenError) -> AttemptResult {
         let now = self.clock.now();
         match error {
-            TokenError::Identity(identity) if !identity.is_transient() && identity.oauth_error().is_some() => {
+            // What concerns the app is no one mailbox's fault: its messages wait without limit, as with SMTP.
+            TokenError::Identity(identity)
+                if !identity.is_transient() && !identity.is_wrong_client() && identity.oauth_error().is_some() =>
+            {
                 let error = MailError::refused(Step::Auth, None, identity.to_string());
                 let outcome = SendOutcome::Failed { error, refused: Vec::new() };
                 AttemptResult::of(outcome, Some(Fault::identity(identity, now).of_graph()))

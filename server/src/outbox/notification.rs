@@ -108,11 +108,13 @@ impl Outbox {
                 return Ok(MailboxAttempt { attempted: Some(attempted), problem: Some(problem) });
             }
             Some(Opened::Failed(_)) | None => {
-                self.attempt_by_graph(&mailbox, claimed, &envelope, &bytes, &mut None).await?
+                self.attempt_by_graph(&mailbox, claimed, &envelope, bytes, &mut None).await?
             }
         };
         let problem = attempted.as_ref().and_then(|attempted| match &attempted.outcome {
             SendOutcome::Failed { error, .. } if is_the_mailboxs(error) => Some(error.to_string()),
+            // Graph's token may be refused where SMTP has a session by then.
+            SendOutcome::NoToken { answer, .. } | SendOutcome::Held { answer } => Some(answer.clone()),
             _ => None,
         });
         Ok(MailboxAttempt { attempted, problem })

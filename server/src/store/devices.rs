@@ -4,7 +4,7 @@ use app::model::{DeliveryId, DeviceId, DeviceSettings, InstitutionId, RelayEvent
 use uuid::Uuid;
 
 use super::sql::{Columns, changed, columns, execute, execute_rows, fetch_all, fetch_optional, insert_rows, select};
-use super::{Delivery, Result, Store, Tx};
+use super::{DatabaseKind, Delivery, Result, Store, Tx};
 
 #[derive(Debug, Clone)]
 pub struct Device {
@@ -145,13 +145,19 @@ impl Store {
         )
     }
 
-    /// The same, read within a transaction.
+    /// The same within a transaction, which others that use the device wait for: its messages are counted one after the other.
     pub async fn device_within(
         &self,
         tx: &mut Tx,
         institution: InstitutionId,
         device: DeviceId,
     ) -> Result<Option<Device>> {
+        if self.backend() == DatabaseKind::Postgres {
+            let _: Option<DeviceId> = fetch_optional!(&mut **tx,
+                "SELECT id FROM devices WHERE institution_id = $1 AND id = $2 FOR UPDATE";
+                institution, device
+            )?;
+        }
         fetch_optional!(&mut **tx, select::<Device>("FROM devices WHERE institution_id = $1 AND id = $2"); institution, device)
     }
 

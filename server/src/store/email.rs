@@ -198,7 +198,7 @@ impl Store {
         )
     }
 
-    /// Applies to all mailboxes now, unless each is to find out: then they keep their way.
+    /// Applies to all mailboxes now. Where SMTP comes first, each finds out.
     pub async fn set_graph_use(
         &self,
         tx: &mut Tx,
@@ -210,11 +210,7 @@ impl Store {
             "UPDATE email_settings SET graph = $1, updated_at = $2 WHERE institution_id = $3";
             graph, now, institution
         )?;
-        let way = match graph {
-            GraphUse::Off => SendWay::Smtp,
-            GraphUse::Always => SendWay::Graph,
-            GraphUse::WhenRefused => return Ok(()),
-        };
+        let way = if graph == GraphUse::Always { SendWay::Graph } else { SendWay::Smtp };
         execute!(&mut **tx,
             "UPDATE mailboxes SET sends_by = $1 WHERE institution_id = $2";
             way, institution

@@ -245,10 +245,12 @@ impl Store {
         tx.mail_changed_of_institution(institution).await
     }
 
+    /// How a mailbox sends from now on, unless its institution has decided otherwise meanwhile.
     pub async fn set_sends_by(&self, mailbox: MailboxKey, way: SendWay) -> Result<()> {
         execute!(&self.writes,
-            "UPDATE mailboxes SET sends_by = $1 WHERE institution_id = $2 AND id = $3";
-            way, mailbox.institution, mailbox.id
+            "UPDATE mailboxes SET sends_by = $1 WHERE institution_id = $2 AND id = $3
+             AND COALESCE((SELECT graph FROM email_settings WHERE institution_id = $2), 'off') IN ('when_refused', $4)";
+            way, mailbox.institution, mailbox.id, if way == SendWay::Graph { "always" } else { "off" }
         )
     }
 
@@ -278,7 +280,7 @@ impl Store {
     pub async fn test_sender_now(&self, mailbox: MailboxKey, now: Timestamp) -> Result<()> {
         execute!(&self.writes,
             "UPDATE mailboxes SET next_test_at = $1 WHERE institution_id = $2 AND id = $3 AND state = 'blocked'
-             AND next_test_at > $1 AND problem LIKE '%\"cause\":\"smtp%'";
+             AND next_test_at > $1 AND (problem LIKE '%\"cause\":\"smtp%' OR problem LIKE '%\"cause\":\"graph%')";
             now, mailbox.institution, mailbox.id
         )
     }

@@ -8,7 +8,7 @@ use server::store::AuditEntry;
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::common::program::Program;
-use crate::common::{Browser, Database, PASSWORD, World, location};
+use crate::common::{Browser, Database, PASSWORD, World, complete, connects_with_a_password, location};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -113,6 +113,99 @@ async fn what_people_do_is_in_the_log_with_who_and_from_where() {
         assert!(log(&world, "second").await.len() == 3, "of each institution its own");
         world.services.store.close().await;
     }
+}
+
+/// What the journey above leaves out: mailboxes, links, credentials, consent, lists, the sender of notifications.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_mailboxes_and_credentials_is_in_the_log() {
+    const USER: &str = "user@demo.example";
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat(USER).await;
+    let (url, store) = (|path: &str| world.url("demo", path), &world.services.store);
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    // A link sets a password, and hides the mail; the account at Microsoft shows it again, and is linked.
+    let user = seat.user.to_string();
+    admin.post(&url("/api/renew_invitation"), &[("user", &user)]).await;
+    let page = admin.get(&url("/institution/users")).await.text().await.unwrap();
+    let link = page.split("/invitation/").nth(1).unwrap();
+    let token: String = link.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    let fields = [("token", token.as_str()), ("password", PASSWORD), ("repeated", PASSWORD)];
+    Browser::new(&world).post(&url("/api/accept_invitation"), &fields).await;
+    connects_with_a_password(&world, USER).await;
+    admin.post(&url("/api/unlink_microsoft"), &[("user", &user)]).await;
+    // A mailbox of the administrator comes and goes; the person's is ended by the administrator.
+    connects_with_a_password(&world, "admin@demo.example").await;
+    let people = store.users(seat.institution).await.unwrap();
+    let own = people.iter().find(|person| person.address == "admin@demo.example").unwrap().id;
+    let mailbox = async |user| store.mailboxes_of(seat.institution, user).await.unwrap()[0].id.to_string();
+    admin.post(&url("/api/disconnect"), &[("mailbox", &mailbox(own).await)]).await;
+    // Notifications leave through the person's mailbox, then through none.
+    let (client, tenant) = {
+        let world = world.sandbox.world();
+        (world.app.client_id.to_string(), world.tenant_id.to_string())
+    };
+    let save = async |more: &[(&str, &str)]| {
+        let fields = [("provider", "exchange_online"), ("client_id", &client), ("tenant_id", &tenant)];
+        admin.post(&url("/api/save_email_config"), &[&fields, more].concat()).await;
+    };
+    save(&[("custom_from", "yes"), ("custom_from_address", USER)]).await;
+    let begun = admin.post(&url("/api/test_pair"), &[("mailbox", &mailbox(seat.user).await)]).await;
+    let attempt = location(&begun);
+    world
+        .until(async || admin.get(&url(&attempt)).await.text().await.unwrap().contains("data-outcome=\"passed\""))
+        .await;
+    admin.post(&url("/api/disconnect_notifications"), &[]).await;
+    admin.post(&url("/api/disconnect_persons_mailbox"), &[("mailbox", &mailbox(seat.user).await)]).await;
+    // Credentials.
+    world.sandbox.world().app.secret_value = "another~secret.of-the-app".into();
+    save(&[("client_secret", "another~secret.of-the-app")]).await;
+    admin.post(&url("/api/make_certificate"), &[]).await;
+    let keys = world.services.app_credentials.certificates(seat.institution).await.unwrap();
+    admin.post(&url("/api/drop_certificate"), &[("id", &keys[0].id.to_string())]).await;
+    // Consent.
+    let authorize = url::Url::parse(&location(&admin.post(&url("/api/start_consent"), &[]).await)).unwrap();
+    let mut fields: Vec<(String, String)> = authorize.query_pairs().into_owned().collect();
+    for (name, value) in [("username", "admin@demo.example"), ("password", "sandbox"), ("answer", "accept")] {
+        fields.push((name.to_owned(), value.to_owned()));
+    }
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let at = format!("{}{}", authorize.origin().ascii_serialization(), authorize.path());
+    let back = location(&admin.post(&at, &fields).await);
+    complete(&admin, &world, "demo", &back).await;
+    // A list.
+    let people = [("people", "a@demo.example\nb@demo.example"), ("role", "user")];
+    let listed = location(&admin.post_parts(&url("/api/list_invitations"), &people, &[]).await);
+    let list = listed.rsplit('/').next().unwrap().to_owned();
+    admin.post(&url("/api/confirm_invitations"), &[("list", &list)]).await;
+    let links = format!("/institution/users/invite/{list}/links");
+    world.until(async || admin.post(&url(&links), &[]).await.status() == 200).await;
+    save(&[("secret_change", "remove"), ("confirm_disconnect", "yes")]).await;
+
+    let all = log(&world, "demo").await;
+    let named = |action| all.iter().filter(move |entry| entry.action == action).map(|entry| entry.subject.as_str());
+    for (action, subjects) in [
+        (A::PasswordSet, vec![USER]),
+        (A::MailHidden, vec![USER]),
+        (A::MailShown, vec![USER]),
+        (A::MicrosoftUnlinked, vec![USER]),
+        (A::MailboxConnected, vec![USER, "admin@demo.example"]),
+        (A::MailboxDisconnected, vec!["admin@demo.example", USER]),
+        (A::NotificationSenderChanged, vec![USER, ""]),
+        (A::SecretReplaced, vec![""]),
+        (A::ConsentGranted, vec![""]),
+        (A::InvitationList, vec![""]),
+        (A::RegistrationRemoved, vec![""]),
+    ] {
+        assert_eq!(named(action).collect::<Vec<_>>(), subjects, "{action:?}");
+    }
+    for action in [A::CertificateMade, A::CertificateRemoved, A::LinksExported] {
+        assert!(named(action).next().is_some(), "{action:?}");
+    }
+    let text = format!("{all:?}");
+    assert!(!text.contains("another~secret") && !text.contains(&token), "no secret is in it");
+    assert_eq!(findings(&world).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

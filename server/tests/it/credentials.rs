@@ -258,6 +258,13 @@ async fn every_part_of_a_federated_credential_must_match() {
     let credentials = journey.with(proof).await;
     let refused = journey.world.services.entra.probe(&credentials).await.expect_err("the other institution is refused");
     assert_eq!(refused.codes(), [700_211]);
+    // What this institution signs is good for minutes.
+    let own = journey.world.services.app_credentials.federated(journey.seat.institution, &cloud).await.unwrap();
+    let credentials = journey.with(own).await;
+    assert!(journey.world.services.entra.probe(&credentials).await.is_ok());
+    journey.world.sandbox.world().clock_ahead = 24 * 60 * 60;
+    let refused = journey.world.services.entra.probe(&credentials).await.expect_err("it has expired");
+    assert_eq!(refused.codes(), [700_024]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

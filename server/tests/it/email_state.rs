@@ -141,6 +141,37 @@ fn undone(how: &str) -> &'static str {
     }
 }
 
+/// Before anything is set up, and while the values are not checked, the pages agree as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_agree_before_anything_works() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let admin = Browser::new(&world);
+    admin.sign_in(&world, "demo", "admin@demo.example").await;
+    assert_eq!(shown(&world, &admin).await.0, "not_set_up");
+    world.sandbox.world().faults.unavailable = true;
+    let (client, tenant, secret) = {
+        let world = world.sandbox.world();
+        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
+    };
+    let fields = [
+        ("provider", "exchange_online"),
+        ("client_id", client.as_str()),
+        ("tenant_id", tenant.as_str()),
+        ("client_secret", secret.as_str()),
+    ];
+    admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
+    admin.get(&world.url("demo", CONFIG)).await;
+    assert_eq!(shown(&world, &admin).await.0, "unchecked");
+    // A switch that was ticked takes a while.
+    world.sandbox.world().faults.unavailable = false;
+    admin.post(&world.url("demo", "/api/verify_again"), &[]).await;
+    admin.post(&world.url("demo", "/api/set_guide_step"), &[("step", "protocols"), ("done", "true")]).await;
+    let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    assert!(page.contains("Switched on, not active yet."), "{page}");
+    assert_eq!(shown(&world, &admin).await.0, "works");
+}
+
 #[tokio::test]
 async fn a_date_that_passes_is_checked_with_microsoft() {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;

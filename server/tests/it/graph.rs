@@ -218,6 +218,7 @@ async fn refusals_of_graph_have_their_causes() {
         ("429 ApplicationThrottled 77", DeliveryState::Deferred, false, "graph_throttled"),
         ("503 ResourceUnhealthy 77", DeliveryState::Deferred, false, "graph_throttled"),
         ("504 x 77", DeliveryState::Deferred, false, "graph_throttled"),
+        ("504 x", DeliveryState::Unknown, false, "smtp_cut_unknown"),
         ("500 ErrorInternalServerError", DeliveryState::Unknown, false, "smtp_cut_unknown"),
         ("502 x", DeliveryState::Unknown, false, "smtp_cut_unknown"),
     ] {

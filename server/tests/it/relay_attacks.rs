@@ -390,6 +390,27 @@ async fn connections_are_bounded_and_what_is_no_mail_is_named() {
     world.services.store.close().await;
 }
 
+/// Sessions at the same time pass no limit together.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_sessions_of_a_device_have_one_limit() {
+    for database in Database::both().await {
+        let world = RelayWorld::start(&database).await;
+        let device = world.device("Copier", &[("messages_per_hour", "5")]).await;
+        let sending = (0..16).map(|number| {
+            let (world, device) = (&world, &device);
+            async move {
+                let mut client = world.signed_in(device).await;
+                let content = CONTENT.replace('1', &format!("n{number}"));
+                client.send(&["admin@demo.example"], &content).await.starts_with("250")
+            }
+        });
+        let taken = futures::future::join_all(sending).await.into_iter().filter(|taken| *taken).count();
+        assert_eq!(taken, 5, "{:?}", world.services.store.backend());
+        assert_eq!(queued(&world).await, 5);
+        world.services.store.close().await;
+    }
+}
+
 /// Commands that lead to nothing do not keep a connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_without_a_message_are_bounded() {

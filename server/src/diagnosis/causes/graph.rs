@@ -23,12 +23,11 @@ pub(super) static CAUSES: &[Cause] = &[
         "graph_denied",
         "Microsoft Graph refused to send.",
         "Your sign-in is fine, but Microsoft Graph doesn't let the app send for your mailbox.",
-        "Microsoft Graph refuses the app for {mailbox}. Permissions that were just granted take up to two hours; an access policy or RBAC scope may exclude the mailbox.",
+        "Microsoft Graph refuses the app for {mailbox}. Permissions that were just granted take up to two hours; a policy may exclude the app or the mailbox.",
         Administrator,
         TestAgain,
         &[
             say("Granted less than two hours ago? Wait: blocked mailboxes are tested again automatically."),
-            shell("See whether an access policy excludes the mailbox:", "Get-ApplicationAccessPolicy | Format-List AppId,AccessRight,ScopeName"),
             link("Consent again, if a permission is missing:", "{consent_link}"),
         ],
     ),
@@ -73,7 +72,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The connection from this server to Microsoft Graph failed.",
         Operator,
         TestAgain,
-        &[say("Allow outgoing connections to the host of ENTREPOST_MICROSOFT_GRAPH, port 443. Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE.")],
+        &[say("Allow outgoing connections to the host of ENTREPOST_MICROSOFT_GRAPH, port 443, and, for large files, to outlook.office.com. Behind a TLS-inspecting proxy, put its CA into ENTREPOST_EXTRA_CA_FILE.")],
     ),
     cause(
         "graph_refused",

@@ -32,11 +32,7 @@ impl<'a> Leaf<'a> {
             let value = value.trim().trim_matches('"');
             value.chars().take_while(|c| c.is_alphanumeric() || *c == '-').collect()
         };
-        let encoding = match encoding.as_deref().map(first).as_deref() {
-            Some("base64") => Encoding::Base64,
-            Some("quoted-printable") => Encoding::QuotedPrintable,
-            _ => Encoding::Identity,
-        };
+        let encoding = Encoding::of(&encoding.as_deref().map(first).unwrap_or_default());
         let content_id = fields.get("content-id").map(|id| String::from_utf8_lossy(id).trim().to_owned());
         Self {
             kind,

@@ -10,7 +10,8 @@ use tracing::Instrument;
 use app::backend::{BackendError, Result};
 use app::error::AppError;
 use app::model::{
-    AttemptId, AttemptKind, AuditAction, CheckKind, EmailAddress, GuideStep, MailboxState, Outcome, Role, SendWay,
+    AttemptId, AttemptKind, AuditAction, CheckKind, EmailAddress, GraphUse, GuideStep, MailboxState, Outcome, Role,
+    SendWay,
 };
 
 use super::{Happened, Services, Who};
@@ -72,7 +73,7 @@ impl Services {
                 (None, Some(refresh)) => Grant::Waiting(refresh),
                 (None, None) => return Err(AppError::NotFound.into()),
             };
-            let sender = run.sender(&route, &token, grant, self.store.graph_use(institution).await?).await?;
+            let sender = run.sender(&route, &token, grant, self.graph_use_of(&attempt).await?).await?;
             way = sender.as_ref().map(Sender::way);
             // An automatic test sends its message only if everything else works.
             let mut inbox =
@@ -132,6 +133,14 @@ impl Services {
         let Some(session) = run.imap(route, token).await? else { return Ok(None) };
         session.logout().await;
         Ok(Some(Through::Mailbox(key)))
+    }
+
+    /// Where the cloud's Graph is not known there is none.
+    async fn graph_use_of(&self, attempt: &Attempt) -> Result<GraphUse> {
+        if self.config.clouds.hosts_of(&attempt.app.cloud).graph.is_none() {
+            return Ok(GraphUse::Off);
+        }
+        Ok(self.store.graph_use(attempt.institution).await?)
     }
 
     fn route(attempt: &Attempt, mailbox: Option<&Mailbox>) -> Result<Route> {

@@ -207,8 +207,16 @@ impl Services {
         if !is_noted {
             self.store.note_device_used(device.institution, device.id, &address, now).await?;
         }
-        let own_domains = self.store.mailbox_domains(device.institution).await?;
+        let own_domains = self.own_domains(&device).await?;
         Ok(Ok(Submitter { device, password, own_domains, from_page: false }))
+    }
+
+    /// The domains of its institution, if they decide whom it may write to.
+    async fn own_domains(&self, device: &Device) -> Result<Vec<String>, StoreError> {
+        match device.settings.recipients {
+            RecipientRule::Anywhere => Ok(Vec::new()),
+            RecipientRule::Own | RecipientRule::Listed => self.store.mailbox_domains(device.institution).await,
+        }
     }
 
     /// Whether a device may send as an address.
@@ -238,7 +246,8 @@ impl Services {
             return refused(RelayEvent::PasswordEnded);
         };
         let (id, now) = (DeliveryId(self.clock.uuid()), self.clock.now());
-        let now_may = Submitter { device, own_domains: self.store.mailbox_domains(institution).await?, ..who.clone() };
+        let own_domains = self.own_domains(&device).await?;
+        let now_may = Submitter { device, own_domains, ..who.clone() };
         let device = &now_may.device;
         if !who.from_page
             && let Some(to) = submission.recipients.iter().find(|to| !now_may.may_write_to(to))

@@ -23,7 +23,7 @@ impl Services {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let registration = self.store.registration(institution, Slot::Current).await?;
         let is_known = registration.is_some_and(|one| self.config.clouds.hosts_of(&one.cloud).graph.is_some());
-        if !is_known {
+        if !is_known && graph != GraphUse::Off {
             return Err(AppError::refused("Set up MS Exchange Online first.").into());
         }
         let mut tx = self.store.begin().await?;

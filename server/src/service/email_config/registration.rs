@@ -64,11 +64,15 @@ impl Services {
             self.audit(&mut tx, institution, Who::Person(admin), saved(settings)).await?;
         }
         let action = match new.credential {
-            _ if !same => AuditAction::RegistrationChanged,
-            CredentialKind::Secret => AuditAction::SecretReplaced,
-            _ => AuditAction::CredentialChanged,
+            _ if !same => Some(AuditAction::RegistrationChanged),
+            // Saved again without a new one.
+            _ if old.as_ref().is_some_and(|old| !is_other_credential(old, new)) => None,
+            CredentialKind::Secret => Some(AuditAction::SecretReplaced),
+            _ => Some(AuditAction::CredentialChanged),
         };
-        self.audit(&mut tx, institution, Who::Person(admin), of_registration(action, new)).await?;
+        if let Some(action) = action {
+            self.audit(&mut tx, institution, Who::Person(admin), of_registration(action, new)).await?;
+        }
         tx.commit().await?;
         self.outbox.wake();
         if ends {

@@ -49,6 +49,7 @@ browser-tests: ## Browser tests against the release build
 bench: ## Compare with what people would use instead; writes end2end/bench/RESULTS.md (takes the machine for itself)
 	.tools/setup.sh test
 	$(ENV)
+	.tools/build.sh frontend
 	node end2end/bench/run.mjs
 
 bench-quick: ## The same with fewer messages, printed (two minutes once it is built)

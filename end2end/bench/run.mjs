@@ -150,13 +150,14 @@ async function main() {
             for (let round = 0; round < sizes.rounds; round += 1) {
                 say(`${messages} messages of ${mailboxes} mailboxes, round ${round + 1} of ${sizes.rounds}`);
                 const peer = nodemailer('send', mailboxes, messages, bytes);
-                peer.connections = (await counted(messages)).connections;
+                const { connections, cpu: sink } = await counted(messages);
+                Object.assign(peer, { connections, sink: sink / peer.milliseconds });
                 row.nodemailer.push(peer);
                 for (const [name, url] of Object.entries(databases)) {
                     const own = entrepost(url, 'send', mailboxes, messages);
                     // Two rounds: with the enqueues, and alone.
                     const seen = await counted(2 * messages);
-                    Object.assign(own, { connections: seen.connections / 2, most: seen.most });
+                    Object.assign(own, { connections: seen.connections / 2, most: seen.most, sink: seen.cpu / (own.milliseconds + own.send_milliseconds) });
                     if (seen.most > 3) throw new Error(`${seen.most} connections of one mailbox at a time`);
                     row[name].push(own);
                 }

@@ -1,7 +1,8 @@
 // A mail server that accepts everything: STARTTLS, XOAUTH2, PIPELINING. It says on its second port what arrived.
 //
 //   node sink.mjs CERTIFICATE KEY        prints {"smtp": PORT, "http": PORT}
-//   GET /       {messages, connections, open, most: open connections of one user at most, twice: messages that arrived twice}
+//   GET /       {messages, connections, open, most: open connections of one user at most, twice: messages that arrived twice,
+//               cpu: its processor time since it was told to forget, in milliseconds}
 //   GET /times  [[subject, milliseconds since 1970], ...]
 //   POST /      forgets everything
 
@@ -11,7 +12,9 @@ import { SMTPServer } from 'smtp-server';
 
 const now = () => performance.timeOrigin + performance.now();
 let seen;
+let used;
 const forget = () => {
+    used = process.cpuUsage();
     seen = { messages: 0, connections: 0, users: new Map(), most: 0, times: [], subjects: new Map() };
 };
 forget();
@@ -63,8 +66,9 @@ const http = createServer((request, response) => {
     if (request.url === '/times') return response.end(JSON.stringify(seen.times));
     const { messages, connections, most, users, subjects } = seen;
     const open = [...users.values()].reduce((sum, count) => sum + count, 0);
+    const { user, system } = process.cpuUsage(used);
     const twice = [...subjects.values()].filter(count => count > 1).length;
-    return response.end(JSON.stringify({ messages, connections, most, open, twice }));
+    return response.end(JSON.stringify({ messages, connections, most, open, twice, cpu: (user + system) / 1000 }));
 });
 
 // The one who asks waits for other programs in between, and keeps its connection.

@@ -311,8 +311,13 @@ impl World {
 
     /// Another replica: services on the same database and key, without HTTP.
     pub async fn replica(&self) -> Arc<Services> {
+        self.replica_at(self.clock.clone()).await
+    }
+
+    /// One whose clock is another.
+    pub async fn replica_at(&self, clock: Clock) -> Arc<Services> {
         let config = Config::read(&Source::of(&self.settings)).unwrap();
-        server::wiring::build(config, self.clock.clone()).await.unwrap()
+        server::wiring::build(config, clock).await.unwrap()
     }
 
     /// Number of refresh requests to the token endpoint.
@@ -444,6 +449,11 @@ impl World {
 
     /// Queues a notification of the seat's institution to `admin@demo.example`.
     pub async fn queue_notification(&self, seat: &Seat) {
+        self.queue_notification_at(seat, self.clock.now()).await;
+    }
+
+    /// One that is due later.
+    pub async fn queue_notification_at(&self, seat: &Seat, at: Timestamp) {
         let to = "admin@demo.example".to_owned();
         let new = NewDelivery {
             subject: "News".into(),
@@ -452,7 +462,7 @@ impl World {
         };
         let mut tx = self.services.store.begin().await.unwrap();
         let queue = SendQueue::of_notifications(seat.institution);
-        assert!(self.services.store.enqueue(&mut tx, &queue, &new, self.clock.now()).await.unwrap());
+        assert!(self.services.store.enqueue(&mut tx, &queue, &new, at).await.unwrap());
         tx.commit().await.unwrap();
     }
 

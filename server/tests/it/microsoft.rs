@@ -546,3 +546,24 @@ async fn an_administrator_removes_a_microsoft_account() {
     admin.post(&world.url("demo", "/api/unlink_microsoft"), &[("user", id.as_str())]).await;
     assert!(is_signed_in(&admin, &world).await, "nobody could make a new link");
 }
+
+/// The same for the only administrator who has a password, which otherwise stays while the app has only a secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_a_link_set_ends_for_the_last_administrator_too() {
+    let database = Database::sqlite();
+    let world = world(&database).await;
+    let admin = "admin@demo.example";
+    connects_with_a_password(&world, admin).await;
+    let token = new_link(&world, admin).await;
+    let thief = Browser::new(&world);
+    let fields = [("token", token.as_str()), ("password", "a very new secret"), ("repeated", "a very new secret")];
+    thief.post(&world.url("demo", "/api/accept_invitation"), &fields).await;
+    assert!(is_signed_in(&thief, &world).await);
+    let owner = Browser::new(&world);
+    assert_eq!(sign_in(&owner, &world, admin, &[]).await, "/");
+    assert_eq!(owner.get(&world.url("demo", "/mail/drafts")).await.status(), 200);
+    assert!(!is_signed_in(&thief, &world).await);
+    let again = Browser::new(&world);
+    let fields = [("email", admin), ("password", "a very new secret")];
+    assert_ne!(location(&again.post(&world.url("demo", "/api/sign_in"), &fields).await), "/");
+}

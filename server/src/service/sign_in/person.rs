@@ -12,7 +12,7 @@ use app::backend::{BackendError, Callback, Completed, Cookie, NextPage, Provider
 use app::error::AppError;
 use app::model::{
     ACCOUNT_PATH, AppPath, AttemptId, AttemptKind, AuditAction, CredentialKind, InstitutionId, LOGIN_PATH,
-    MailboxState, Notice, Provider, Role, Stage, Tone, UserId,
+    MailboxState, Notice, Outcome, Provider, Role, Stage, Tone, UserId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::clock::sha256;
 use crate::diagnosis::Fault;
 use crate::identity::{Identity, Scopes, SignIn};
 use crate::service::{Happened, Services, Who, sessions};
-use crate::store::{AppKey, NewAttempt, Registration, Slot, Tx, User};
+use crate::store::{AppKey, NewAttempt, Page, Registration, Slot, Tx, User};
 use crate::vault::{Place, Secret};
 
 /// The sign-in page with a button that asks for no mailbox.
@@ -31,6 +31,8 @@ const WITHOUT_MAIL: &str = "/login?mail=no";
 /// Steps of sign-ins from one network within a window, in milliseconds.
 const PER_NETWORK: i64 = 2_000;
 const WINDOW_MS: i64 = 15 * 60 * 1000;
+/// After a failure, a sign-in asks for the mailbox again a day later, in milliseconds; User Account › Email does at any time.
+const ASKED_AGAIN_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// A sign-in that waits for Microsoft's answer.
 #[derive(Serialize, Deserialize)]
@@ -45,6 +47,7 @@ struct Waiting {
     /// Whether mail scopes were asked for.
     mail: bool,
     /// Whether to connect the mailbox.
+    #[serde(default)]
     connect: bool,
     until: i64,
 }
@@ -324,6 +327,8 @@ impl Services {
         let mut tx = self.store.begin().await?;
         self.store.lock_institution(&mut tx, institution).await?;
         let mut dropped = false;
+        // By a link that set a password, which another person may have used.
+        let was_locked = self.store.is_mail_locked(&mut tx, institution, user.id).await?;
         if let Some(first) = invitation {
             // Of two requests with one invitation, only one succeeds.
             let is_open = match first {
@@ -351,9 +356,14 @@ impl Services {
         }
         let shown = self.store.unlock_mail(&mut tx, institution, user.id, subject).await?;
         if shown {
-            // A link may have given another person a password: it ends here.
+            // A link may have given another person a password: it ends here, whoever else has one.
             self.store.end_sessions_of(&mut tx, institution, user.id).await?;
-            dropped |= self.drop_replaced_password(&mut tx, institution, &user).await?;
+            dropped |= if was_locked && user.password_hash.is_some() {
+                self.store.drop_password(&mut tx, institution, user.id).await?;
+                true
+            } else {
+                self.drop_replaced_password(&mut tx, institution, &user).await?
+            };
         } else if invitation.is_some() && can_tell && self.store.is_mail_locked(&mut tx, institution, user.id).await? {
             let message = self.password_reset_message(&visitor.institution, &user.address)?;
             self.enqueue(&mut tx, &message).await?;
@@ -405,7 +415,14 @@ impl Services {
         person: &SignedIn,
         identity: &Identity,
     ) -> Result<Option<NextPage>> {
-        if self.has_working_mailbox(person.institution().id, person.user_id()).await? {
+        let institution = person.institution().id;
+        if self.has_working_mailbox(institution, person.user_id()).await? {
+            return Ok(None);
+        }
+        // Who lacks a licence or a permission is not asked at each sign-in.
+        let since = self.clock.now().plus_ms(-ASKED_AGAIN_MS);
+        let newest = self.store.attempts_of(institution, person.user_id(), Page::newest(1)).await?;
+        if newest.first().is_some_and(|one| one.created_at > since && one.outcome == Outcome::Failed) {
             return Ok(None);
         }
         let (kind, hint) = (AttemptKind::Personal, identity.sign_in_name.as_str());

@@ -166,6 +166,17 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             .into_any(),
         },
     ];
+    // The ticks of steps that are not shown stay.
+    let shown: &[GuideStep] = match only {
+        Some("setup-register") => &register,
+        Some("setup-values") => &values,
+        Some("setup-consent") => &[GuideStep::Consent],
+        Some("setup-switches") => &[GuideStep::Protocols],
+        Some("setup-connect" | "setup-invite") => &[],
+        _ => &GuideStep::ALL,
+    };
+    let kept = config.guide.iter().filter(|row| row.done && !shown.contains(&row.step));
+    let kept = kept.map(|row| view! { <input type="hidden" name="steps[]" value=row.step.as_str() /> }).collect_view();
     let next = steps.iter().position(|step| !step.done);
     let only = only.and_then(|only| steps.iter().position(|step| step.id == only));
     let page_of = |step: &Step| format!("{EMAIL_CONFIG_PATH}?{STEP}={}", step.id);
@@ -251,6 +262,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
                 </p>
                 // The ticks belong to this form by its id: a step's body may hold a form of its own.
                 <form id="guide-form" method="post" action=SetGuideSteps::PATH>
+                    {kept}
                     <button class="button without-script">"Remember the ticks"</button>
                 </form>
             </nav>

@@ -137,13 +137,12 @@ impl Store {
     /// Kept notifications that did not arrive: address and reason, the newest per address.
     pub async fn undelivered_notifications(&self, institution: InstitutionId) -> Result<Vec<(String, String)>> {
         let all: Vec<(String, String)> = fetch_all!(&self.reads,
-            "SELECT r.address, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer
-             FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
-             WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.device_id IS NULL AND d.state IN ('failed', 'bounced')
-             AND NOT EXISTS (SELECT 1 FROM deliveries later JOIN recipients same ON same.delivery_id = later.id
-              WHERE later.institution_id = $1 AND later.user_id IS NULL AND later.device_id IS NULL
-              AND later.created_at > d.created_at AND LOWER(same.address) = LOWER(r.address))
-             ORDER BY d.created_at DESC, d.id";
+            "SELECT address, answer FROM (
+              SELECT r.address, COALESCE(NULLIF(r.answer, ''), d.answer) AS answer, d.state, d.created_at,
+               ROW_NUMBER() OVER (PARTITION BY LOWER(r.address) ORDER BY d.created_at DESC, d.id) AS nth
+              FROM deliveries d JOIN recipients r ON r.delivery_id = d.id
+              WHERE d.institution_id = $1 AND d.user_id IS NULL AND d.device_id IS NULL) AS newest
+             WHERE nth = 1 AND state IN ('failed', 'bounced') ORDER BY created_at DESC";
             institution
         )?;
         let mut seen = HashSet::new();

@@ -449,12 +449,12 @@ impl Tokens {
             let stored = self.store.rotate_grant(&mut tx, key, &sealed, version, self.clock.now()).await?;
             tx.commit().await?;
             if !stored {
-                self.store.set_registration_problem(key.institution, registration.id, None, self.clock.now()).await?;
+                self.note_accepted(key.institution, &registration, with_newest).await?;
                 // The person may have connected again with another account: then this token must not be cached.
                 return Ok(AccessToken::from(&granted));
             }
         }
-        self.store.set_registration_problem(key.institution, registration.id, None, self.clock.now()).await?;
+        self.note_accepted(key.institution, &registration, with_newest).await?;
         if with_newest && registration.renewed_at.is_none() {
             self.forget_previous(key.institution, registration.id).await?;
         }
@@ -523,6 +523,19 @@ impl Tokens {
             }
             other => Ok(other),
         }
+    }
+
+    /// What was wrong with the credential in use is over, unless only the one before was accepted.
+    async fn note_accepted(
+        &self,
+        institution: InstitutionId,
+        registration: &Registration,
+        with_newest: bool,
+    ) -> Result<(), StoreError> {
+        if !with_newest {
+            return Ok(());
+        }
+        self.store.set_registration_problem(institution, registration.id, None, self.clock.now()).await
     }
 
     async fn forget_previous(

@@ -74,6 +74,7 @@ impl EmailState {
             "ids_swapped",
             "tenant_unknown",
             "tenant_unfit",
+            "single_tenant",
             "other_cloud",
             "app_disabled",
             "service_principal",

@@ -256,7 +256,7 @@ pub(super) static CAUSES: &[Cause] = &[
         "The connection was cut before the message was confirmed. A firewall or proxy on the way may be the reason.",
         Operator,
         TestAgain,
-        &[say("Check the network between this server and the SMTP host: firewalls that inspect SMTP can cut connections.")],
+        &[say("Check the network between this server and Microsoft: firewalls that inspect connections can cut them.")],
     ),
     cause(
         "smtp_unreachable",

@@ -2,6 +2,7 @@
 
 use app::backend::Result;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use app::backend::Administrator;
 use app::error::AppError;
@@ -14,6 +15,8 @@ use crate::identity::Credentials;
 use crate::service::{Happened, Services, Who};
 use crate::store::{EmailSettings, Mailbox, Registration, Slot};
 
+/// How long Save waits for a renewal, which goes on by then.
+const PROVED_WITHIN: Duration = Duration::from_secs(10);
 /// Causes that concern the registration itself.
 const REFUSES_ALL: [&str; 5] = ["secret_wrong", "secret_expired", "client_unknown", "tenant_unknown", "app_disabled"];
 
@@ -66,7 +69,12 @@ impl Services {
         let action = match new.credential {
             _ if !same => Some(AuditAction::RegistrationChanged),
             // Saved again without a new one.
-            _ if old.as_ref().is_some_and(|old| !is_other_credential(old, new)) => None,
+            _ if old.as_ref().is_some_and(|old| !is_other_credential(old, new)) => {
+                let same_dates = old.as_ref().is_some_and(|old| {
+                    old.secret_expires_on == new.secret_expires_on && old.secret_id == new.secret_id
+                });
+                (!same_dates).then_some(AuditAction::RegistrationChanged)
+            }
             CredentialKind::Secret => Some(AuditAction::SecretReplaced),
             _ => Some(AuditAction::CredentialChanged),
         };
@@ -93,8 +101,10 @@ impl Services {
     /// Renews one mailbox with a new credential: that Microsoft takes it for the app alone proves nothing for people's grants.
     async fn prove_renewal(&self, mailboxes: &[Mailbox]) {
         let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.state == MailboxState::Connected) else { return };
-        if let Err(error) = self.tokens.prove(mailbox).await {
-            tracing::warn!("a new credential has not renewed a mailbox yet: {error}");
+        match tokio::time::timeout(PROVED_WITHIN, self.tokens.prove(mailbox)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("a new credential has not renewed a mailbox yet: {error}"),
+            Err(_) => tracing::warn!("a new credential renews a mailbox, which takes long"),
         }
     }
 

@@ -261,7 +261,7 @@ for (const reader of READERS) {
     await configure(page, demo);
     await page.goto(demo.url + CONFIG);
     await page.getByLabel("Use it for every mailbox").check();
-    await page.getByRole("button", { name: "Save the way" }).click();
+    await page.getByRole("button", { name: "Use this way" }).click();
     await expect(page.getByText("Saved.")).toBeVisible();
     const administrator = page;
     const person = reader === ADMIN ? page : await newcomer();

@@ -45,7 +45,7 @@ pub(super) fn graph(view: GraphView) -> AnyView {
                 />
                 {needs}
                 <div class="actions">
-                    <SubmitButton label="Save the way".to_owned() busy="Saving…".to_owned() class="button".to_owned() />
+                    <SubmitButton label="Use this way".to_owned() busy="Saving…".to_owned() class="button".to_owned() />
                 </div>
             </form>
         </section>

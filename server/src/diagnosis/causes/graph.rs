@@ -53,7 +53,7 @@ pub(super) static CAUSES: &[Cause] = &[
         TestAgain,
         &[
             say("Entra ID › App registrations › the app › API permissions › Add a permission › Microsoft Graph › Delegated permissions: add Mail.ReadWrite."),
-            link("Consent for everyone, as a Cloud Application Administrator:", "{consent_link}"),
+            say("Then press Grant admin consent under Institution Config › General › Email in Entrepost, and send the message again."),
         ],
     ),
     cause(

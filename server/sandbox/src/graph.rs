@@ -254,7 +254,7 @@ async fn create_draft(State(shared): State<Arc<Shared>>, headers: HeaderMap, bod
     made.await.unwrap_or_else(|answer: Response| answer)
 }
 
-/// The draft of whoever asks.
+/// The draft of the account that asks.
 async fn own(shared: &Arc<Shared>, headers: &HeaderMap, id: &str, size: usize) -> Result<(Open, Draft), Response> {
     let open = admitted(shared, headers, "/Mail.ReadWrite", size).await?;
     let draft = shared.world().graph.drafts.get(id).filter(|draft| draft.upn == open.upn).cloned();

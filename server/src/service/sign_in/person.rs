@@ -356,7 +356,7 @@ impl Services {
         }
         let shown = self.store.unlock_mail(&mut tx, institution, user.id, subject).await?;
         if shown {
-            // A link may have given another person a password: it ends here, whoever else has one.
+            // A link may have given another person a password: it ends here, even for the only administrator.
             self.store.end_sessions_of(&mut tx, institution, user.id).await?;
             dropped |= if was_locked && user.password_hash.is_some() {
                 self.store.drop_password(&mut tx, institution, user.id).await?;

@@ -405,7 +405,9 @@ async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
     add_headers(&bench, seat, queued.min(100_000)).await;
     bench.fill(queued).await;
     let queue = SendQueue::of_mailbox(seat.key());
+    let quota = bench.world.services.config.quotas.queued_messages;
     let (mut enqueue, mut claim, mut page, mut inbox) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut counts = Vec::new();
     for _ in 0..TIMES {
         let began = Instant::now();
         bench.enqueue().await;
@@ -432,8 +434,13 @@ async fn scale(arguments: &Arguments, queued: usize) -> serde_json::Value {
         let began = Instant::now();
         assert_eq!(store.headers(seat.key(), "INBOX", 0, 50).await.unwrap().len(), 50);
         inbox.push(milliseconds(began));
+        let began = Instant::now();
+        store.queued_of(seat.institution, seat.user, quota).await.unwrap();
+        counts.push(milliseconds(began));
     }
-    json!({ "enqueue": median(enqueue), "claim": median(claim), "page": median(page), "inbox": median(inbox) })
+    json!({
+        "enqueue": median(enqueue), "claim": median(claim), "page": median(page), "inbox": median(inbox), "quota": median(counts),
+    })
 }
 
 /// More headers of a folder than the product keeps.

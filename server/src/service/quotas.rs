@@ -114,7 +114,7 @@ impl Services {
 
     pub(super) async fn check_queue(&self, user: &SignedIn, bytes: u64) -> Result<()> {
         let (quotas, institution) = (self.config.quotas, user.institution().id);
-        let own = self.store.queued_of(institution, user.user_id()).await?;
+        let own = self.store.queued_of(institution, user.user_id(), quotas.queued_messages).await?;
         if own.count >= quotas.queued_messages {
             return Err(AppError::refused(format!(
                 "You already have {} messages waiting to be sent. Wait until some are sent, or cancel some under Sent & delivery.",

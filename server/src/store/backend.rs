@@ -26,7 +26,7 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 
 /// Group commits find their rows by key. A plan is made once, perhaps while a table is small, and must fit when it is large.
-const POSTGRES_BY_KEY: &str = "SET plan_cache_mode = force_generic_plan;
+pub const POSTGRES_BY_KEY: &str = "SET plan_cache_mode = force_generic_plan;
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;";
 
 /// The estimated cost of a plan with LIMIT grows with the table. From a million rows on PostgreSQL would compile it, which takes

@@ -37,7 +37,7 @@ use sql::{changed, execute, fetch_all, fetch_optional};
 
 pub use attempts::{Attempt, Check, NewAttempt, NewSignIn, Resting};
 pub use audit::{AuditBounds, AuditEntry};
-pub use backend::{DatabaseKind, missing_file};
+pub use backend::{DatabaseKind, POSTGRES_BY_KEY, missing_file};
 pub use devices::{Device, DevicePassword, RelayEntry};
 pub use drafts::{Draft, NewAttachment};
 pub use email::{AppKey, EmailSettings, GuideRow, Registration, Slot};

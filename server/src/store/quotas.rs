@@ -24,6 +24,9 @@ pub struct Queued {
 
 columns!(Queued: count = "COUNT(*)", bytes = "CAST(COALESCE(SUM(OCTET_LENGTH(body_sealed)), 0) AS BIGINT)");
 
+pub(super) const QUEUED_OF: &str = "FROM (SELECT body_sealed FROM deliveries
+     WHERE institution_id = $1 AND user_id = $2 AND state IN ('queued', 'sending', 'deferred') LIMIT $3) AS waiting";
+
 // OCTET_LENGTH rather than LENGTH, which would read every body to count characters.
 impl Store {
     pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
@@ -35,13 +38,9 @@ impl Store {
         )
     }
 
-    /// Waiting messages of a user.
-    pub async fn queued_of(&self, institution: InstitutionId, user: UserId) -> Result<Queued> {
-        fetch_one!(&self.reads,
-            select::<Queued>("FROM deliveries
-             WHERE institution_id = $1 AND user_id = $2 AND state IN ('queued', 'sending', 'deferred')");
-            institution, user
-        )
+    /// Waiting messages of a user. Counts `most` of them, so that the cost does not grow with the queue.
+    pub async fn queued_of(&self, institution: InstitutionId, user: UserId, most: i64) -> Result<Queued> {
+        fetch_one!(&self.reads, select::<Queued>(QUEUED_OF); institution, user, most)
     }
 
     /// Waiting messages of an institution, of people and notifications.

@@ -22,5 +22,6 @@ pub mod panics;
 pub mod relay;
 pub mod service;
 pub mod store;
+pub mod trust;
 pub mod vault;
 pub mod wiring;

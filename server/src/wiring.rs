@@ -7,12 +7,12 @@ use crate::app_credentials::AppCredentials;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::identity::Entra;
-use crate::mail::Trust;
 use crate::mail::graph::Graph;
 use crate::mailbox_sync::{self, MailboxSync};
 use crate::outbox::{Dependencies, Outbox};
 use crate::service::{Services, Watchers};
 use crate::store::{DatabaseKind, Store, StoreError};
+use crate::trust::Trust;
 use crate::vault::{Place, Secret, Vault, VaultError};
 
 /// Why Entrepost does not start, with what to do.
@@ -74,8 +74,7 @@ async fn open_vault(config: &Config, store: &Store, clock: &Clock) -> Result<Vau
 pub async fn build(config: Config, clock: Clock) -> Result<Arc<Services>, StartError> {
     let trust = Trust::new(config.extra_ca.clone())
         .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
-    let entra = Entra::new(config.extra_ca.as_deref(), clock.clone())
-        .map_err(|error| StartError::Other(format!("ENTREPOST_EXTRA_CA_FILE: {error}")))?;
+    let entra = Entra::new(&trust, clock.clone()).map_err(|error| StartError::Other(format!("HTTP: {error}")))?;
     let store = Store::open(config.database_url.expose(), config.space).await?;
     let vault = Arc::new(open_vault(&config, &store, &clock).await?);
     let entra = Arc::new(entra);

@@ -82,7 +82,7 @@ async fn stored(config: &Config) -> Result<usize, StartError> {
     let mut failures = usize::from(counted.print());
     if let Some(one) = institutions.first() {
         let address = config.public_url.of(&one.slug);
-        for finding in public::look(&address, config.extra_ca.as_deref()).await {
+        for finding in public::look(&address, &services.trust).await {
             failures += usize::from(finding.print());
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use server::trust::Trust;
 
 use super::Finding;
 
@@ -12,9 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const OURS: &str = "'wasm-unsafe-eval'";
 
 /// Requests the public address as a browser does, through the proxy.
-pub(super) async fn look(address: &str, extra_ca: Option<&[u8]>) -> Vec<Finding> {
+pub(super) async fn look(address: &str, trust: &Trust) -> Vec<Finding> {
     let failed = |text: String| vec![Finding::Failed(format!("{address}: {text}"))];
-    let client = match client(extra_ca) {
+    let client = match trust.http().timeout(PATIENCE).build() {
         Ok(client) => client,
         Err(error) => return failed(error.to_string()),
     };
@@ -49,16 +50,6 @@ pub(super) async fn look(address: &str, extra_ca: Option<&[u8]>) -> Vec<Finding>
         return vec![Finding::Fine(format!("{address} leads here"))];
     }
     findings.into_iter().map(|text| Finding::Failed(format!("{address}, the proxy: {text}"))).collect()
-}
-
-fn client(extra_ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
-    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE);
-    if let Some(pem) = extra_ca {
-        for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build()
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {

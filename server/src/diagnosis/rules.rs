@@ -2,7 +2,7 @@
 
 use crate::identity::OAuthError;
 use crate::mail::status::Statuses;
-use crate::mail::{MailError, Step};
+use crate::mail::{GraphRefusal, MailError, Step};
 
 /// AADSTS number → cause (Microsoft: "Microsoft Entra authentication and authorization error codes").
 const AADSTS: &[(i64, &str)] = &[
@@ -264,8 +264,6 @@ const GRAPH_CODES: &[(&str, &str)] = &[
     ("ResourceNotFound", "graph_no_mailbox"),
     ("ErrorAccessDenied", "graph_denied"),
     ("ErrorQuotaExceeded", "mailbox_full"),
-    ("ReadWrite", "graph_large"),
-    ("SubmissionQuotaExceeded", "smtp_daily_limit"),
     ("ErrorSubmissionQuotaExceeded", "smtp_daily_limit"),
 ];
 
@@ -273,14 +271,18 @@ pub fn graph_cause(error: &MailError) -> &'static str {
     if !error.answered {
         return if error.step == Step::AfterData { "smtp_cut_unknown" } else { "graph_unreachable" };
     }
-    let word = |code: &str| error.text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == code);
-    let by_code = GRAPH_CODES.iter().find(|(code, _)| word(code)).map(|(_, cause)| *cause);
-    let status = error.text.strip_prefix("HTTP ").and_then(|rest| rest.get(..3)).unwrap_or_default();
-    match (by_code, status) {
-        (Some(cause), _) => cause,
-        (_, "401" | "403") => "graph_denied",
-        (_, "404") => "graph_no_mailbox",
-        (_, "413") => "message_too_large",
+    let (status, code) = match &error.graph {
+        Some(GraphRefusal::ReadWriteMissing) => return "graph_large",
+        Some(GraphRefusal::TextTooLarge) => return "message_too_large",
+        Some(GraphRefusal::Answered { status, code }) => (*status, code.as_str()),
+        None => (0, ""),
+    };
+    match (GRAPH_CODES.iter().find(|(known, _)| *known == code), status) {
+        (Some((_, cause)), _) => cause,
+        _ if error.is_quota() => "smtp_daily_limit",
+        (_, 401 | 403) => "graph_denied",
+        (_, 404) => "graph_no_mailbox",
+        (_, 413) => "message_too_large",
         _ if error.is_transient() => "graph_throttled",
         _ => "graph_refused",
     }

@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::config::Microsoft;
+use crate::trust::Trust;
 use crate::vault::Secret;
 
 pub use discovery::Discovery;
@@ -83,15 +84,31 @@ pub enum Scopes {
 
 const IDENTITY: &str = "openid profile email";
 
+/// The page that Microsoft shows even where a session would do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prompt {
+    SelectAccount,
+    /// Asks for the password again.
+    Login,
+}
+
+impl Prompt {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SelectAccount => "select_account",
+            Self::Login => "login",
+        }
+    }
+}
+
 pub struct SignIn<'a> {
     pub redirect_uri: &'a str,
     pub state: &'a str,
     pub nonce: &'a str,
     pub verifier: &'a Secret,
     pub login_hint: &'a str,
-    /// `select_account` or `login`.
-    /// Empty: the account of `login_hint` signs in without a page, if its session and its consent allow it.
-    pub prompt: &'static str,
+    /// Without: the account of `login_hint` signs in without a page, if its session and its consent allow it.
+    pub prompt: Option<Prompt>,
     pub scopes: Scopes,
 }
 
@@ -103,19 +120,9 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Prepares the HTTP client: own CAs beside the usual ones, no redirects (they could carry a secret elsewhere).
-    pub fn new(extra_ca: Option<&[u8]>, clock: Clock) -> Result<Self, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(TIMEOUT)
-            .user_agent(concat!("Entrepost/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = extra_ca {
-            for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        Ok(Self { http: builder.build()?, clock, discovered: Mutex::default(), keys: Mutex::default() })
+    pub fn new(trust: &Trust, clock: Clock) -> Result<Self, reqwest::Error> {
+        let http = trust.http().timeout(TIMEOUT).build()?;
+        Ok(Self { http, clock, discovered: Mutex::default(), keys: Mutex::default() })
     }
 
     /// Asks with client credentials whether the app, its tenant and its proof are right. It needs no user, and tests neither redirect URI nor permissions.
@@ -140,7 +147,7 @@ impl Entra {
         let challenge =
             PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(sign_in.verifier.expose().to_owned()));
         let state = sign_in.state.to_owned();
-        let (url, _) = client
+        let (mut url, _) = client
             .authorize_url(|| CsrfToken::new(state))
             .add_scopes(
                 scopes(&credentials.cloud, sign_in.scopes).split_whitespace().map(|scope| Scope::new(scope.to_owned())),
@@ -149,9 +156,8 @@ impl Entra {
             .add_extra_param("response_mode", "query")
             .set_pkce_challenge(challenge)
             .url();
-        let mut url = url;
-        if !sign_in.prompt.is_empty() {
-            url.query_pairs_mut().append_pair("prompt", sign_in.prompt);
+        if let Some(prompt) = sign_in.prompt {
+            url.query_pairs_mut().append_pair("prompt", prompt.name());
         }
         if !sign_in.login_hint.is_empty() {
             url.query_pairs_mut().append_pair("login_hint", sign_in.login_hint);

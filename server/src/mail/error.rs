@@ -43,6 +43,17 @@ impl Step {
     }
 }
 
+/// Why a message does not go through Microsoft Graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GraphRefusal {
+    /// The status of HTTP, and `error.code` of the body.
+    Answered { status: u16, code: String },
+    /// Large messages need Mail.ReadWrite, which the app has no consent for.
+    ReadWriteMissing,
+    /// What cannot be uploaded apart is larger than one request takes.
+    TextTooLarge,
+}
+
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", self.told())]
 pub struct MailError {
@@ -54,6 +65,8 @@ pub struct MailError {
     pub answered: bool,
     /// The server asked to try again later, without a code of SMTP.
     later: bool,
+    /// Set for what Microsoft Graph refused.
+    pub graph: Option<GraphRefusal>,
 }
 
 /// Codes of limits that count the last 24 hours: of the mailbox, and of the tenant.
@@ -62,18 +75,22 @@ const QUOTAS: [&str; 3] = ["5.1.90", "5.7.232", "5.7.233"];
 impl MailError {
     /// The network failed, or a deadline passed.
     pub fn network(step: Step, text: impl Into<String>) -> Self {
-        Self { step, code: None, text: text.into(), answered: false, later: false }
+        Self { step, code: None, text: text.into(), answered: false, later: false, graph: None }
     }
 
     pub fn refused(step: Step, code: Option<u16>, text: impl Into<String>) -> Self {
         // PostgreSQL stores no NUL.
         let text = text.into().replace(|c: char| c.is_control() && c != '\n', " ");
-        Self { step, code, text, answered: true, later: false }
+        Self { step, code, text, answered: true, later: false, graph: None }
     }
 
     /// A refusal for now, of a server that does not speak SMTP.
     pub fn later(step: Step, text: impl Into<String>) -> Self {
         Self { later: true, ..Self::refused(step, None, text) }
+    }
+
+    pub fn of_graph(self, refusal: GraphRefusal) -> Self {
+        Self { graph: Some(refusal), ..self }
     }
 
     /// Removes a token that a server might echo, plain and as encoded in the sign-in.
@@ -89,7 +106,7 @@ impl MailError {
 
     fn told(&self) -> String {
         // Not SMTP: its steps would mislead.
-        if self.text.starts_with("HTTP ") {
+        if self.graph.is_some() {
             return format!("Microsoft Graph: {}", self.text);
         }
         let code = self.code.map(|code| format!("{code} ")).unwrap_or_default();

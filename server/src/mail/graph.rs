@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::{DATA_LIMIT, MailError, Step, Trust};
+use super::{DATA_LIMIT, GraphRefusal, MailError, Step};
 use crate::message::detach::Detached;
+use crate::trust::Trust;
 use crate::vault::Secret;
 
 /// Largest message that one request takes, in bytes: base64 of it stays below 4 MB.
@@ -84,16 +85,7 @@ struct WrongError {
 
 impl Graph {
     pub fn new(trust: &Trust) -> Result<Self, reqwest::Error> {
-        let tls = trust.connector().config().as_ref().clone();
-        let http = reqwest::Client::builder()
-            .use_preconfigured_tls(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(DATA_LIMIT)
-            .pool_idle_timeout(POOLED)
-            .user_agent(concat!("Entrepost/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http })
+        Ok(Self { http: trust.http().timeout(DATA_LIMIT).pool_idle_timeout(POOLED).build()? })
     }
 
     fn request(&self, method: Method, login: GraphLogin<'_>, path: &[&str]) -> RequestBuilder {
@@ -256,7 +248,7 @@ fn refusal(step: Step, status: StatusCode, wait_ms: Option<u64>, body: &[u8]) ->
     let of_message = ["ErrorSendAsDenied", "ErrorMessageSizeExceeded"].contains(&code.as_str());
     // A draft or an upload that is gone, and not the mailbox.
     let of_item = ["ErrorItemNotFound", "itemNotFound"].contains(&code.as_str());
-    match status.as_u16() {
+    let error = match status.as_u16() {
         // Throttled, or busy: also what Graph calls an unhealthy resource.
         429 | 503 | 509 => MailError::later(Step::From, text),
         504 if wait_ms.is_some() => MailError::later(Step::From, text),
@@ -266,7 +258,8 @@ fn refusal(step: Step, status: StatusCode, wait_ms: Option<u64>, body: &[u8]) ->
         408 | 500.. if step == Step::AfterData => MailError::network(step, text),
         404 | 408 | 409 | 423 | 500.. => MailError::later(step, text),
         _ => MailError::refused(step, None, text),
-    }
+    };
+    error.of_graph(GraphRefusal::Answered { status: status.as_u16(), code })
 }
 
 #[cfg(test)]

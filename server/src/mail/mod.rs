@@ -6,10 +6,8 @@ pub mod imap;
 pub mod smtp;
 pub mod status;
 mod submission;
-mod tls;
 
-pub use error::{MailError, Step};
-pub use tls::Trust;
+pub use error::{GraphRefusal, MailError, Step};
 
 use crate::config::ServerAddress;
 use std::time::Duration;

@@ -14,7 +14,8 @@ use lettre::transport::smtp::response::Response;
 use crate::config::{Encryption, SystemSmtp};
 
 use super::submission::{Connected, explain};
-use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, Trust, submission};
+use super::{DATA_LIMIT, Login, MailError, STEP_LIMIT, Step, submission};
+use crate::trust::Trust;
 
 /// Commands that leave together where the server allows it (RFC 2920). Bounds what the replies take before they are read.
 const GROUP: usize = 20;

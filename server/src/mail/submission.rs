@@ -16,9 +16,10 @@ use lettre::transport::smtp::extension::ClientId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{MailError, STEP_LIMIT, Step, Trust};
+use super::{MailError, STEP_LIMIT, Step};
 use crate::config::Encryption;
 use crate::config::ServerAddress;
+use crate::trust::Trust;
 
 /// Largest reply, in bytes. RFC 5321, 4.5.3.1.5, allows 512 per line; lettre parses the whole reply again with each line.
 const REPLY: usize = 16 * 1024;

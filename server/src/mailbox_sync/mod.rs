@@ -28,9 +28,9 @@ use uuid::Uuid;
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::{Clouds, ServerAddress};
-use crate::mail::Trust;
 use crate::message::ParsedMessage;
 use crate::store::{Mailbox, MailboxKey, Store};
+use crate::trust::Trust;
 
 pub use command::{Command, Listing, MessageSet, Reply, SyncError};
 pub use download::PartDownload;

@@ -13,7 +13,7 @@ use super::retry_policy::SendOutcome;
 use crate::access_tokens::{AccessToken, Resource, TokenError};
 use crate::diagnosis::Fault;
 use crate::mail::graph::{Draft, GraphLogin, ONE_REQUEST};
-use crate::mail::{MailError, Step};
+use crate::mail::{GraphRefusal, MailError, Step};
 use crate::message::detach::detached;
 use crate::message::recipients::addressed_to;
 use crate::store::{Claimed, Mailbox, Result};
@@ -131,14 +131,14 @@ impl Outbox {
         }
         if !self.may_write(mailbox, token) {
             let text = "Mail.ReadWrite is missing: without it Microsoft Graph takes messages of 3 MB at most";
-            return Err(MailError::refused(Step::Data, None, text));
+            return Err(MailError::refused(Step::Data, None, text).of_graph(GraphRefusal::ReadWriteMissing));
         }
         // Decoding many megabytes takes time.
         let whole = Arc::clone(message);
         let parts = tokio::task::spawn_blocking(move || detached(&whole, ONE_REQUEST)).await;
         let Some((text, files)) = parts.map_err(|error| MailError::later(Step::Data, error.to_string()))? else {
-            let text = "ErrorMessageSizeExceeded: the text is too large for Microsoft Graph, or the message is signed";
-            return Err(MailError::refused(Step::Data, None, text));
+            let text = "the text is too large for Microsoft Graph, or the message is signed";
+            return Err(MailError::refused(Step::Data, None, text).of_graph(GraphRefusal::TextTooLarge));
         };
         let login = self.graph_login(mailbox, token)?;
         let draft = self.graph.draft(login, &text).await?;
@@ -184,7 +184,7 @@ impl Outbox {
         token: &AccessToken,
         error: &MailError,
     ) -> Result<Option<AccessToken>> {
-        if error.step != Step::Auth || !error.answered || !error.text.starts_with("HTTP 401") {
+        if !matches!(error.graph, Some(GraphRefusal::Answered { status: 401, .. })) {
             return Ok(None);
         }
         match self.tokens.instead_of(mailbox, Resource::Graph, token).await {

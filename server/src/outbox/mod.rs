@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::access_tokens::Tokens;
 use crate::clock::Clock;
 use crate::config::{Clouds, SendLimits, SystemSmtp};
-use crate::mail::Trust;
 use crate::mail::graph::Graph;
 use crate::store::{Event, Store, subscribe};
+use crate::trust::Trust;
 use crate::vault::{Place, Vault};
 use sessions::Sessions;
 

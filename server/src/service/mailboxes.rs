@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use super::attempts::{NEWEST, PAGE};
 use super::{Handle, Happened, Services, Who, address_field};
 use crate::diagnosis::{Fault, Reader};
+use crate::identity::{OAuthError, Prompt};
 use crate::store::{Mailbox, MailboxKey, NewAttempt, Page, Slot};
 
 /// Further addresses of one mailbox.
@@ -23,13 +24,13 @@ impl Services {
     pub(super) fn returned(&self, visitor: &Visitor, error: &str, description: &str) -> Option<(Notice, Vec<String>)> {
         let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
         let description = cut(description, 2_000);
-        let told = crate::identity::OAuthError {
+        let told = OAuthError {
             error: cut(error, 100),
             error_description: Some(description.clone()),
-            ..crate::identity::OAuthError::default()
+            ..OAuthError::default()
         };
         let fault = Fault::callback(&told, self.clock.now());
-        let reader = crate::diagnosis::Reader {
+        let reader = Reader {
             institution: visitor.institution.name.clone(),
             redirect_uri: self.redirect_uri(&visitor.institution.public_url),
             public_url: visitor.institution.public_url.clone(),
@@ -185,7 +186,7 @@ impl Mailboxes for Handle {
             )
             .into());
         }
-        self.begin_sign_in(user, visitor, AttemptKind::Personal, address.as_str(), "select_account").await
+        self.begin_sign_in(user, visitor, AttemptKind::Personal, address.as_str(), Some(Prompt::SelectAccount)).await
     }
 
     async fn complete(&self, visitor: &Visitor, callback: Callback, run: bool) -> Result<Completed, TurnedAway> {

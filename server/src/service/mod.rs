@@ -48,11 +48,11 @@ use crate::concurrency::window_counters::WindowCounters;
 use crate::config::Config;
 use crate::diagnosis::Reader;
 use crate::identity::Entra;
-use crate::mail::Trust;
 use crate::mail::graph::Graph;
 use crate::mailbox_sync::MailboxSync;
 use crate::outbox::Outbox;
 use crate::store::{InstitutionRow, Store};
+use crate::trust::Trust;
 use crate::vault::Vault;
 
 pub use attempts::Watchers;

@@ -29,7 +29,7 @@ async fn replies_before_tls_are_not_believed() {
     });
     let token = server::vault::Secret::new("token".into());
     let login = server::mail::Login { server: &server, user: "user@demo.example", token: &token };
-    let trust = server::mail::Trust::new(None).unwrap();
+    let trust = server::trust::Trust::new(None).unwrap();
     let error = server::mail::smtp::Session::open(&login, &trust).await.err().unwrap();
     assert!(!error.answered && error.text.contains("after its answer"), "{}", error.text);
     // The same for required and opportunistic TLS.
@@ -100,7 +100,7 @@ async fn what_a_hostile_mail_server_says_is_bounded() {
             server::vault::Secret::new("token".into()),
         );
         let login = server::mail::Login { server: &server, user: "user@demo.example", token: &token };
-        let trust = server::mail::Trust::new(Some(pem.into_bytes())).unwrap();
+        let trust = server::trust::Trust::new(Some(pem.into_bytes())).unwrap();
         let began = Instant::now();
         let error = if greeting == "220" {
             server::mail::smtp::Session::open(&login, &trust).await.err()

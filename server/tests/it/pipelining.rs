@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use lettre::address::Envelope;
 use server::config::SystemSmtp;
+use server::mail::Step;
 use server::mail::smtp::Session;
-use server::mail::{Step, Trust};
+use server::trust::Trust;
 use server::vault::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;

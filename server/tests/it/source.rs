@@ -169,7 +169,19 @@ const FLOORS: [&[&str]; 11] = [
     &["store"],
     &["diagnosis"],
     &["identity", "mail", "dns"],
-    &["config", "vault", "message", "concurrency", "clock", "csv", "logging", "microsoft_changes", "network", "panics"],
+    &[
+        "config",
+        "vault",
+        "message",
+        "concurrency",
+        "clock",
+        "csv",
+        "logging",
+        "microsoft_changes",
+        "network",
+        "panics",
+        "trust",
+    ],
 ];
 
 /// Modules a file names: `crate::a::b` or `super::c`, also in `use crate::{a, b::c}`.

@@ -16,7 +16,8 @@ pub use wire::{Folder, readable};
 
 use crate::config::ServerAddress;
 
-use super::{Login, MailError, STEP_LIMIT, Step, Trust};
+use super::{Login, MailError, STEP_LIMIT, Step};
+use crate::trust::Trust;
 
 use bounded::{Allow, Bounded};
 

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use super::attempts::NEWEST;
 use super::{Handle, Happened, Services, Who};
 use crate::diagnosis::powershell;
+use crate::identity::Prompt;
 use crate::store::{EmailSettings, GuideRow, MailboxKey, Registration, Slot};
 use form::parse;
 
@@ -245,7 +246,7 @@ impl EmailConfig for Handle {
     }
 
     async fn start_consent(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect> {
-        self.begin_sign_in(admin, visitor, AttemptKind::Consent, "", "consent").await
+        self.begin_sign_in(admin, visitor, AttemptKind::Consent, "", None).await
     }
 
     async fn start_notifications(&self, admin: &Administrator, visitor: &Visitor) -> Result<ProviderRedirect> {
@@ -260,7 +261,8 @@ impl EmailConfig for Handle {
                     "Choose Yes, enter the address and save first.",
                 )
             })?;
-        self.begin_sign_in(admin, visitor, AttemptKind::Notifications, address.as_str(), "select_account").await
+        self.begin_sign_in(admin, visitor, AttemptKind::Notifications, address.as_str(), Some(Prompt::SelectAccount))
+            .await
     }
 
     async fn test_pair(&self, admin: &Administrator, mailbox: MailboxId) -> Result<String> {

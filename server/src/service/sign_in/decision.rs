@@ -7,7 +7,7 @@ use app::error::AppError;
 use app::model::{AttemptId, AttemptKind, CheckKind, CheckStatus, EmailAddress, Outcome, Stage};
 
 use super::attempt_place;
-use crate::identity::Identity;
+use crate::identity::{Identity, Prompt};
 use crate::service::Services;
 use crate::store::{Attempt, Check, Resting};
 
@@ -33,7 +33,8 @@ impl Services {
             if attempt.stage != Stage::Deciding || attempt.user != user.user_id() {
                 return Err(gone());
             }
-            let redirect = self.begin_sign_in(user, visitor, attempt.kind, &attempt.address, "login").await?;
+            let redirect =
+                self.begin_sign_in(user, visitor, attempt.kind, &attempt.address, Some(Prompt::Login)).await?;
             self.store.finish_attempt(attempt.institution, id, Outcome::Abandoned, self.clock.now()).await?;
             return Ok(NextPage::Provider(redirect));
         }

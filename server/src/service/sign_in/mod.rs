@@ -19,7 +19,7 @@ use app::model::{
 use super::{Happened, Services, Who, sessions};
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
-use crate::identity::{Granted, IdentifyError, Identity, OAuthError, Scopes, SignIn};
+use crate::identity::{Granted, IdentifyError, Identity, OAuthError, Prompt, Scopes, SignIn};
 use crate::store::{Attempt, Check, NewAttempt, NewSignIn, Registration, Slot, StoreError};
 use crate::vault::{Place, Secret};
 
@@ -97,7 +97,7 @@ impl Services {
         visitor: &Visitor,
         kind: AttemptKind,
         address: &str,
-        prompt: &'static str,
+        prompt: Option<Prompt>,
     ) -> Result<ProviderRedirect> {
         self.begin_sign_in_as(user, visitor, kind, address, address, prompt).await
     }
@@ -110,7 +110,7 @@ impl Services {
         kind: AttemptKind,
         address: &str,
         hint: &str,
-        prompt: &'static str,
+        prompt: Option<Prompt>,
     ) -> Result<ProviderRedirect> {
         self.check_attempts(user).await?;
         let registration = self.ready_registration(user).await?;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Answer, ExchangeError, MicrosoftSignIn};
 use crate::clock::sha256;
 use crate::diagnosis::Fault;
-use crate::identity::{Identity, Scopes, SignIn};
+use crate::identity::{Identity, Prompt, Scopes, SignIn};
 use crate::service::{Happened, Services, Who, sessions};
 use crate::store::{AppKey, NewAttempt, Page, Registration, Slot, Tx, User};
 use crate::vault::{Place, Secret};
@@ -161,7 +161,7 @@ impl Services {
             verifier: &Secret::new(waiting.verifier.clone()),
             login_hint: "",
             // Classrooms share computers.
-            prompt: "select_account",
+            prompt: Some(Prompt::SelectAccount),
             scopes: if mail { Scopes::Mail } else { Scopes::Identity },
         };
         let url = self.entra.authorize_url(&credentials, &sign_in).await.map_err(|error| {
@@ -426,7 +426,7 @@ impl Services {
             return Ok(None);
         }
         let (kind, hint) = (AttemptKind::Personal, identity.sign_in_name.as_str());
-        let redirect = self.begin_sign_in_as(person, visitor, kind, person.address(), hint, "").await?;
+        let redirect = self.begin_sign_in_as(person, visitor, kind, person.address(), hint, None).await?;
         Ok(Some(NextPage::Provider(redirect)))
     }
 

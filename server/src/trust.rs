@@ -1,9 +1,13 @@
 //! Trusted CAs: the public ones and those of `ENTREPOST_EXTRA_CA_FILE`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+
+/// How long an HTTP server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// The trusted CAs, prepared once.
 #[derive(Clone)]
@@ -31,6 +35,15 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self { connector: tokio_rustls::TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// A client of HTTP that follows no redirect: one could carry a secret elsewhere.
+    pub fn http(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .use_preconfigured_tls(self.connector.config().as_ref().clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("Entrepost/", env!("CARGO_PKG_VERSION")))
     }
 
     /// For IMAP and SMTP. TLS 1.2 or later.

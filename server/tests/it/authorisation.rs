@@ -507,7 +507,7 @@ async fn what_comes_to_the_redirect_uri_is_understood_and_not_trusted() {
     let expired = "error=invalid_client&error_description=AADSTS7000222%3A+Call+0800+EVIL.+Trace+ID%3A+0f8fad5b-d9cb-469f-a165-70867728950e";
     for browser in [&stranger, &user] {
         let said = page(browser, expired).await;
-        assert!(said.contains("The Client Secret has expired.") && said.contains("0f8fad5b-d9cb-469f"), "{said}");
+        assert!(said.contains("can no longer sign in at Microsoft.") && said.contains("0f8fad5b-d9cb-469f"), "{said}");
         assert!(!said.contains("EVIL"), "{said}");
         let unknown = page(browser, "error=server_oddity&error_description=AADSTS9999999%3A+Call+EVIL").await;
         assert!(unknown.contains("AADSTS9999999") && !unknown.contains("EVIL"), "{unknown}");

@@ -109,7 +109,8 @@ async fn the_last_administrators_password_stays_while_the_app_has_only_a_secret(
         assert_eq!(next, "/login");
         let page = said(&browser, &world, &next).await;
         assert!(
-            page.contains("The Client Secret has expired.") && page.contains("if you have a password, use it below"),
+            page.contains("can no longer sign in at Microsoft.")
+                && page.contains("if you have a password, use it below"),
             "{page}"
         );
         assert!(!page.contains("without mailbox"), "{page}");
@@ -492,7 +493,7 @@ async fn a_link_accepted_with_another_microsoft_account_shows_no_mail() {
     assert_ne!(location(&Browser::new(&world).post(&world.url("demo", "/api/sign_in"), &fields).await), "/");
 }
 
-async fn new_link(world: &World, address: &str) -> String {
+pub async fn new_link(world: &World, address: &str) -> String {
     let admin = Browser::new(world);
     admin.sign_in(world, "demo", "admin@demo.example").await;
     let store = &world.services.store;

@@ -78,7 +78,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "bounce_domain_records",
         "The institution's domain is not set up for mail to this recipient.",
-        "The recipient's provider requires DNS records that your domain doesn't have.",
+        "The recipient's provider requires settings of your institution's domain that are missing.",
         "The recipient's provider requires SPF, DKIM and DMARC for the sender's domain, and one of them is missing or wrong.",
         Administrator,
         TestAgain,

@@ -8,7 +8,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "graph_consent",
         "The app may not use Microsoft Graph yet.",
-        "Your mailbox is to send through Microsoft Graph, and an administrator of Microsoft 365 has to allow that first.",
+        "Your mailbox is to send in a new way, and an administrator of Microsoft 365 has to allow that first.",
         "Mailboxes are to send through Microsoft Graph, and Microsoft gives no token for it: a permission or the consent is missing, or a policy refuses it. SMTP and IMAP are not concerned.",
         Administrator,
         TestAgain,
@@ -22,7 +22,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "graph_denied",
         "Microsoft Graph refused to send.",
-        "Your sign-in is fine, but Microsoft Graph doesn't let the app send for your mailbox.",
+        "Your sign-in is fine, but Microsoft doesn't let the app send for your mailbox.",
         "Microsoft Graph refuses the app for {mailbox}. Permissions that were just granted take up to two hours; a policy may exclude the app or the mailbox.",
         Administrator,
         TestAgain,
@@ -59,7 +59,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "graph_throttled",
         "Microsoft Graph asks to wait.",
-        "Microsoft Graph is busy, or too much was sent in a short time. The message is sent later.",
+        "Microsoft is busy, or too much was sent in a short time. The message is sent later.",
         "Microsoft Graph throttles this mailbox or is busy. Entrepost waits as long as it asks.",
         Time,
         TestAgain,
@@ -77,7 +77,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "graph_refused",
         "Microsoft Graph refused this message.",
-        "Microsoft Graph didn't take the message. Its answer is in the technical details.",
+        "Microsoft didn't take the message. Its answer is in the technical details.",
         "Microsoft Graph didn't take the message. Its answer is in the technical details.",
         Administrator,
         TestAgain,

@@ -103,6 +103,14 @@ const fn cause(
 
 /// Titles for people who know nothing of the app and its ways: an administrator reads those of the table.
 const FOR_PEOPLE: &[(&str, &str)] = &[
+    ("secret_wrong", "Your institution's app can't sign in at Microsoft."),
+    ("secret_expired", "Your institution's app can no longer sign in at Microsoft."),
+    ("client_unknown", "Microsoft doesn't find your institution's app."),
+    ("tenant_unknown", "Microsoft doesn't find your institution."),
+    ("tenant_unfit", "Your institution's app isn't set up right yet."),
+    ("other_cloud", "Your institution's app isn't set up right yet."),
+    ("redirect_uri", "Your institution's app isn't set up right yet."),
+    ("permissions_missing", "Your institution's app may not send and receive for you yet."),
     ("issuer_unreachable", "Your institution's app can't sign in at Microsoft."),
     ("federated_credential", "Your institution's app can't sign in at Microsoft."),
     ("client_assertion", "Your institution's app can't sign in at Microsoft."),
@@ -119,6 +127,7 @@ const FOR_PEOPLE: &[(&str, &str)] = &[
     ("graph_throttled", "Microsoft is slowing this mailbox down."),
     ("graph_unreachable", "Microsoft can't be reached for sending."),
     ("graph_refused", "Microsoft refused this message."),
+    ("exchange_missing", "Your institution has no Exchange Online."),
     ("no_room", "New mail isn't listed for now."),
 ];
 
@@ -187,6 +196,41 @@ static OURS: &[Cause] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the app's registration, the server and the protocols are called: only an administrator knows these words.
+    const SERVER_WORDS: &[&str] = &[
+        "Client ID",
+        "Client Secret",
+        "client secret",
+        "Tenant ID",
+        "tenant",
+        "redirect",
+        "credential",
+        "certificate",
+        "SMTP AUTH",
+        "token",
+        "scope",
+        "issuer",
+        "assertion",
+        "service principal",
+        "OAuth",
+        "DNS",
+        "TLS",
+        "Graph",
+    ];
+
+    #[test]
+    fn no_person_reads_server_words() {
+        for cause in all() {
+            let told = format!("{} {}", title_for_people(cause), cause.summary);
+            for word in SERVER_WORDS {
+                assert!(!told.contains(word), "{}: {told}", cause.name);
+            }
+        }
+        for (name, _) in FOR_PEOPLE {
+            assert!(all().any(|cause| cause.name == *name), "{name}");
+        }
+    }
 
     #[test]
     fn names_are_unique_and_every_text_is_there() {

@@ -9,7 +9,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "secret_wrong",
         "The Client Secret is wrong.",
-        "Microsoft doesn't accept your institution's Client Secret.",
+        "Microsoft doesn't accept the way in which your institution's app proves itself. Your sign-in isn't the problem.",
         "Microsoft doesn't accept this Client Secret. Often the Secret ID was pasted instead of the Value.",
         Administrator,
         TestAgain,
@@ -95,7 +95,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "tenant_unknown",
         "The Tenant ID is wrong.",
-        "Microsoft can't find the tenant that your institution entered.",
+        "Microsoft knows no institution by what was entered here.",
         "Microsoft knows no tenant of this ID or domain.",
         Administrator,
         TestAgain,
@@ -104,7 +104,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "ids_swapped",
         "Client ID and Tenant ID are swapped.",
-        "Your institution entered the Client ID as Tenant ID and the Tenant ID as Client ID.",
+        "Two values of your institution were entered in each other's place.",
         "The value under Client ID is a tenant, and the value under Tenant ID isn't.",
         Administrator,
         TestAgain,
@@ -113,7 +113,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "other_cloud",
         "This tenant lives in another Microsoft cloud.",
-        "Your institution's tenant belongs to another Microsoft cloud than the one that is set.",
+        "Your institution belongs to another Microsoft cloud than the one that is set.",
         "The tenant belongs to another Microsoft cloud than the one that is set.",
         Administrator,
         TestAgain,
@@ -124,7 +124,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "single_tenant",
         "The app accepts only its own tenant.",
-        "The app that your institution registered accepts only its own tenant.",
+        "The app that your institution registered accepts only people of its own.",
         "A single-tenant app works only with its own tenant's ID.",
         Administrator,
         TestAgain,
@@ -161,7 +161,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "tenant_unfit",
         "This tenant isn't for work or school accounts.",
-        "The tenant that your institution entered doesn't accept these sign-ins.",
+        "What your institution entered doesn't accept work or school accounts.",
         "The domain, or the tenant it belongs to, doesn't accept sign-ins of work or school accounts.",
         Administrator,
         TestAgain,
@@ -195,7 +195,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "service_principal",
         "The app is not yet present in the tenant.",
-        "An administrator has to add the app to the tenant once.",
+        "An administrator has to add the app to your institution at Microsoft once.",
         "The app has no service principal in the tenant. Granting consent creates it.",
         Administrator,
         SignInAgain,

@@ -18,7 +18,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "foreign_account",
         "This account doesn't belong to your institution.",
-        "The account that signed in isn't in your institution's tenant.",
+        "The account that signed in isn't one of your institution.",
         "The account that signed in isn't in the tenant.",
         You,
         SignInAgain,
@@ -230,7 +230,7 @@ pub(super) static CAUSES: &[Cause] = &[
     cause(
         "issuer_mismatch",
         "The answer came from another authority.",
-        "The answer names an issuer other than your institution's tenant, so it wasn't used.",
+        "The answer doesn't come from your institution's sign-in, so it wasn't used.",
         "The callback's `iss` isn't the tenant's issuer.",
         You,
         SignInAgain,

@@ -175,24 +175,14 @@ async fn authority_that_ended_while_microsoft_was_asked_counts_no_more() {
     let seat = world.seat("user@demo.example").await;
     let store = &world.services.store;
     let admin = store.user_by_address(seat.institution, "admin@demo.example").await.unwrap().unwrap().id;
-    let (client, tenant, secret) = {
-        let world = world.sandbox.world();
-        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
-    };
+    let app = world.app_values();
     let before = store.email_settings(seat.institution).await.unwrap();
     for demoted in [true, false] {
         let browser = Browser::new(&world);
         browser.sign_in(&world, "demo", "admin@demo.example").await;
         let asked = world.sandbox.world().token_requests.values().sum::<u64>();
         world.sandbox.world().faults.token_slow_ms = 1_500;
-        let fields = [
-            ("provider", "exchange_online"),
-            ("client_id", client.as_str()),
-            ("tenant_id", &tenant),
-            ("client_secret", &secret),
-            ("custom_from", "no"),
-            ("allow_other_address", "yes"),
-        ];
+        let fields = [&app.fields()[..], &[("allow_other_address", "yes")]].concat();
         let url = world.url("demo", "/api/save_email_config");
         let meanwhile = async {
             world.until(async || world.sandbox.world().token_requests.values().sum::<u64>() > asked).await;

@@ -65,17 +65,7 @@ async fn what_people_do_is_in_the_log_with_who_and_from_where() {
         browser.post(&url("/api/set_role"), &[("user", &user), ("role", "user")]).await;
         browser.post(&url("/api/renew_invitation"), &[("user", &user)]).await;
         browser.post(&url("/api/set_name"), &[("user", &user), ("name", "Uma User")]).await;
-        let (client, tenant, secret) = {
-            let world = world.sandbox.world();
-            (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
-        };
-        let form = [
-            ("provider", "exchange_online"),
-            ("client_id", client.as_str()),
-            ("tenant_id", tenant.as_str()),
-            ("client_secret", secret.as_str()),
-        ];
-        browser.post(&url("/api/save_email_config"), &form).await;
+        browser.post(&url("/api/save_email_config"), &world.app_values().fields()).await;
         browser.post(&url("/api/set_disabled"), &[("user", &user), ("disabled", "true")]).await;
         browser.post(&url("/api/set_disabled"), &[("user", &user), ("disabled", "false")]).await;
         browser.post(&url("/api/sign_out"), &[]).await;
@@ -106,7 +96,7 @@ async fn what_people_do_is_in_the_log_with_who_and_from_where() {
         assert!(all.iter().skip(3).all(|entry| entry.origin == "127.0.0.1"), "{all:?}");
         // Neither the secret nor what was typed as a password or as an unknown account.
         let text = format!("{all:?}");
-        for hidden in [secret.as_str(), PASSWORD, "wrong wrong", "secret typed", "nobody@demo"] {
+        for hidden in [world.app_values().secret.as_str(), PASSWORD, "wrong wrong", "secret typed", "nobody@demo"] {
             assert!(!text.contains(hidden), "{hidden}");
         }
         assert_eq!(findings(&world).await, Vec::<String>::new());
@@ -142,12 +132,9 @@ async fn what_happens_to_mailboxes_and_credentials_is_in_the_log() {
     let mailbox = async |user| store.mailboxes_of(seat.institution, user).await.unwrap()[0].id.to_string();
     admin.post(&url("/api/disconnect"), &[("mailbox", &mailbox(own).await)]).await;
     // Notifications leave through the person's mailbox, then through none.
-    let (client, tenant) = {
-        let world = world.sandbox.world();
-        (world.app.client_id.to_string(), world.tenant_id.to_string())
-    };
+    let app = world.app_values();
     let save = async |more: &[(&str, &str)]| {
-        let fields = [("provider", "exchange_online"), ("client_id", &client), ("tenant_id", &tenant)];
+        let fields = [("provider", "exchange_online"), ("client_id", &app.client_id), ("tenant_id", &app.tenant_id)];
         admin.post(&url("/api/save_email_config"), &[&fields, more].concat()).await;
     };
     save(&[("custom_from", "yes"), ("custom_from_address", USER)]).await;

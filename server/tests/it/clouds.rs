@@ -8,6 +8,7 @@ use server::store::Slot;
 use sqlx::Connection;
 
 use crate::common::{Browser, Database, World, complete, connects_with_a_password, location};
+use crate::email_state::focused;
 
 const CONFIG: &str = "/institution/config/general/email";
 
@@ -48,18 +49,8 @@ async fn administrator(world: &World) -> Browser {
 }
 
 async fn save(world: &World, admin: &Browser, cloud: &str) -> String {
-    let (client, tenant, secret) = {
-        let world = world.sandbox.world();
-        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
-    };
-    let fields = [
-        ("provider", "exchange_online"),
-        ("client_id", client.as_str()),
-        ("tenant_id", tenant.as_str()),
-        ("client_secret", secret.as_str()),
-        ("cloud", cloud),
-        ("custom_from", "no"),
-    ];
+    let app = world.app_values();
+    let fields = [&app.fields()[..], &[("cloud", cloud)]].concat();
     admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
     admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap()
 }
@@ -139,7 +130,7 @@ async fn hosts_outside_the_list_get_nothing() {
 async fn a_tenant_of_another_cloud_is_told_which() {
     let database = Database::sqlite();
     let (world, other, _files) = start(&database).await;
-    world.seat("user@demo.example").await;
+    let seat = world.seat("user@demo.example").await;
     let admin = administrator(&world).await;
     world.sandbox.world().faults.app_error = 90038;
     let page = save(&world, &admin, "own").await;
@@ -148,5 +139,16 @@ async fn a_tenant_of_another_cloud_is_told_which() {
     world.sandbox.world().faults.other_cloud =
         url::Url::parse(other.authority()).unwrap().host_str().unwrap().to_owned();
     let page = save(&world, &admin, "own").await;
-    assert!(page.contains("Choose ") && page.contains("The other cloud"), "{page}");
+    assert!(page.contains(" or The other cloud."), "both sandboxes are on localhost: {page}");
+    // A mailbox whose renewal meets it: the page leads to the field.
+    {
+        let mut world = world.sandbox.world();
+        world.faults.token_error_kind = "invalid_request".into();
+        world.faults.token_error = 90038;
+    }
+    let mailbox = world.services.store.mailbox(seat.key()).await.unwrap().unwrap();
+    world.services.tokens.forget(seat.mailbox);
+    assert!(world.services.tokens.prove(&mailbox).await.is_err());
+    let page = admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap();
+    assert_eq!(focused(&page), Some("cloud"), "{page}");
 }

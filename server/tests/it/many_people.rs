@@ -63,9 +63,25 @@ async fn queries_of_pages() {
         }
         let page = admin.get(&world.url("demo", "/institution/mail-health")).await.text().await.unwrap();
         assert!(page.contains(&format!("{} mailboxes", BROKEN / CAUSES.len())), "{page}");
+        commands_name_a_thousand(&world, &admin, &database).await;
         world.services.stop.cancel();
         world.services.store.close().await;
     }
+}
+
+/// Where more mailboxes have one cause, a command names a thousand of them, and the page says so.
+async fn commands_name_a_thousand(world: &World, admin: &Browser, database: &Database) {
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let broken = "UPDATE mailboxes SET state = 'blocked', problem = '{\"cause\":\"smtp_auth_mailbox\",\"facts\":[]}',
+        problem_cause = 'smtp_auth_mailbox', problem_since = 1 WHERE address LIKE 'person1%'";
+    let count = sqlx::query(broken).execute(&mut connection).await.unwrap().rows_affected();
+    assert!(count > 1_000, "{count}");
+    connection.close().await.unwrap();
+    let page = admin.get(&world.url("demo", "/institution/mail-health")).await.text().await.unwrap();
+    assert!(page.contains("A command is for the first 1000 of them."), "{page}");
+    let command = page.split("Set-CASMailbox").next().unwrap().rsplit("<code").next().unwrap();
+    assert_eq!(command.matches("@demo.example").count(), 1_000, "{command}");
+    assert!(page.len() <= LARGEST, "{} bytes", page.len());
 }
 
 /// Queries and size of each page.

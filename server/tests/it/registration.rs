@@ -1,43 +1,23 @@
 //! Save: a new secret, other IDs, unchecked values, and errors that belong to no field.
 
-use crate::common::{Browser, Database, Seat, World};
+use crate::common::{AppValues, Browser, Database, Seat, World};
 use app::model::MailboxState;
 use server::store::Slot;
 
 const CONFIG: &str = "/institution/config/general/email";
 
-struct Values {
-    client: String,
-    tenant: String,
-    secret: String,
-}
-
-async fn start(database: &Database) -> (World, Seat, Browser, Values) {
+async fn start(database: &Database) -> (World, Seat, Browser, AppValues) {
     let world = World::start(database).await;
     let seat = world.seat("user@demo.example").await;
     let admin = Browser::new(&world);
     admin.sign_in(&world, "demo", "admin@demo.example").await;
-    let values = {
-        let world = world.sandbox.world();
-        Values {
-            client: world.app.client_id.to_string(),
-            tenant: world.tenant_id.to_string(),
-            secret: world.app.secret_value.clone(),
-        }
-    };
+    let values = world.app_values();
     (world, seat, admin, values)
 }
 
 /// Posts the form; returns the page it leads to.
-async fn save(world: &World, admin: &Browser, values: &Values, more: &[(&str, &str)]) -> String {
-    let mut fields = vec![
-        ("provider", "exchange_online"),
-        ("client_id", values.client.as_str()),
-        ("tenant_id", values.tenant.as_str()),
-        ("client_secret", values.secret.as_str()),
-        ("custom_from", "no"),
-    ];
-    fields.extend(more);
+async fn save(world: &World, admin: &Browser, values: &AppValues, more: &[(&str, &str)]) -> String {
+    let fields = [&values.fields()[..], more].concat();
     admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
     admin.get(&world.url("demo", CONFIG)).await.text().await.unwrap()
 }
@@ -61,7 +41,7 @@ async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
         let refused = "The Client Secret is wrong.";
         let home = async || admin.get(&world.url("demo", "/")).await.text().await.unwrap();
         assert!(home().await.contains(refused));
-        let page = save(&world, &admin, &Values { secret: "brand~new~secret".into(), ..values }, &[]).await;
+        let page = save(&world, &admin, &AppValues { secret: "brand~new~secret".into(), ..values }, &[]).await;
         assert!(page.contains("The new secret is already in use"), "{page}");
         assert!(proves(&world, &seat).await);
         assert!(!home().await.contains(refused), "the incident is over");
@@ -78,7 +58,7 @@ async fn other_ids_end_every_connection_but_only_after_asking() {
         let (world, seat, admin, values) = start(&database).await;
         let other = uuid::Uuid::from_u128(7);
         world.sandbox.world().app.client_id = other;
-        let new = Values { client: other.to_string(), ..values };
+        let new = AppValues { client_id: other.to_string(), ..values };
         let page = save(&world, &admin, &new, &[]).await;
         assert!(page.contains("1 person must sign in again") && page.contains("Use the new values"), "{page}");
         let store = &world.services.store;
@@ -127,7 +107,7 @@ async fn the_system_default_ends_every_connection_but_only_after_asking() {
         );
         let page = admin.get(&world.url("demo", "/institution/users")).await.text().await.unwrap();
         assert!(page.contains("has stopped using MS Exchange Online"), "{page}");
-        let page = save(&world, &admin, &Values { secret: String::new(), ..values }, &[]).await;
+        let page = save(&world, &admin, &AppValues { secret: String::new(), ..values }, &[]).await;
         assert!(page.contains("Microsoft accepted the credentials."), "the registration is stored still: {page}");
         world.services.store.close().await;
     }
@@ -139,12 +119,12 @@ async fn every_missing_value_is_named_and_a_lost_secret_is_asked_for_again() {
     let world = World::start(&database).await;
     let admin = Browser::new(&world);
     admin.sign_in(&world, "demo", "admin@demo.example").await;
-    let nothing = Values { client: String::new(), tenant: String::new(), secret: String::new() };
+    let nothing = AppValues { client_id: String::new(), tenant_id: String::new(), secret: String::new() };
     let page = save(&world, &admin, &nothing, &[]).await;
     for field in ["client_id", "tenant_id", "client_secret"] {
         assert!(page.contains(&format!("{field}-error")), "{field}: {page}");
     }
-    let typo = Values { client: "typo".into(), secret: "a~secret".into(), ..nothing };
+    let typo = AppValues { client_id: "typo".into(), secret: "a~secret".into(), ..nothing };
     let page = save(&world, &admin, &typo, &[]).await;
     assert!(page.contains("paste it again") && !page.contains("a~secret"), "{page}");
 }
@@ -154,7 +134,7 @@ async fn values_that_wait_are_not_used() {
     let database = Database::sqlite();
     let (world, seat, admin, values) = start(&database).await;
     world.sandbox.world().faults = sandbox::Faults { unavailable: true, ..sandbox::Faults::default() };
-    let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..values }, &[]).await;
+    let page = save(&world, &admin, &AppValues { secret: "wrong~secret".into(), ..values }, &[]).await;
     assert!(page.contains("New values not in use yet"), "{page}");
     world.sandbox.world().faults = sandbox::Faults::default();
     assert!(proves(&world, &seat).await, "the verified ones are in use");
@@ -199,19 +179,22 @@ async fn what_is_no_fields_fault_is_not_blamed_on_a_field() {
 async fn ids_in_each_others_field_are_recognised() {
     let database = Database::sqlite();
     let (world, _, admin, values) = start(&database).await;
-    let swapped =
-        Values { client: values.tenant.clone(), tenant: values.client.clone(), secret: values.secret.clone() };
+    let swapped = AppValues {
+        client_id: values.tenant_id.clone(),
+        tenant_id: values.client_id.clone(),
+        secret: values.secret.clone(),
+    };
     let page = save(&world, &admin, &swapped, &[]).await;
     assert!(page.contains("Client ID and Tenant ID are swapped."), "{page}");
     // A secret swapped with an ID: the fields are reported, not the secret.
-    let page = save(&world, &admin, &Values { secret: "wrong~secret".into(), ..swapped }, &[]).await;
+    let page = save(&world, &admin, &AppValues { secret: "wrong~secret".into(), ..swapped }, &[]).await;
     assert!(page.contains("are swapped"), "{page}");
     // An unknown tenant doesn't prove that fields were swapped.
-    let (client, tenant) = (values.tenant.clone(), uuid::Uuid::from_u128(9).to_string());
-    let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
+    let (client_id, tenant_id) = (values.tenant_id.clone(), uuid::Uuid::from_u128(9).to_string());
+    let page = save(&world, &admin, &AppValues { client_id, tenant_id, secret: "x".into() }, &[]).await;
     assert!(page.contains("The Tenant ID is wrong.") && !page.contains("are swapped"), "{page}");
-    let (client, tenant) = (uuid::Uuid::from_u128(8).to_string(), uuid::Uuid::from_u128(9).to_string());
-    let page = save(&world, &admin, &Values { client, tenant, secret: "x".into() }, &[]).await;
+    let (client_id, tenant_id) = (uuid::Uuid::from_u128(8).to_string(), uuid::Uuid::from_u128(9).to_string());
+    let page = save(&world, &admin, &AppValues { client_id, tenant_id, secret: "x".into() }, &[]).await;
     assert!(page.contains("The Tenant ID is wrong.") && !page.contains("are swapped"), "{page}");
 }
 

@@ -106,21 +106,18 @@ async fn with_marked_secrets() {
     let browser = Browser::new(&world);
     let mut answers = Answers::default();
     let wrong = "wrong~MARKED-wrong-secret";
-    let (client, tenant, secret) = {
-        let world = world.sandbox.world();
-        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
-    };
+    let app = world.app_values();
     let fields = [("email", "admin@demo.example"), ("password", PASSWORD)];
     let signed_in = browser.post(&world.url("demo", "/api/sign_in"), &fields).await;
     let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().to_owned();
     let session = cookie.split_once('=').unwrap().1.split(';').next().unwrap().to_owned();
 
     let config = "/institution/config/general/email";
-    for value in [wrong, secret.as_str()] {
+    for value in [wrong, app.secret.as_str()] {
         let fields = [
             ("provider", "exchange_online"),
-            ("client_id", client.as_str()),
-            ("tenant_id", tenant.as_str()),
+            ("client_id", app.client_id.as_str()),
+            ("tenant_id", app.tenant_id.as_str()),
             ("client_secret", value),
             ("custom_from", "no"),
             ("allow_other_address", "yes"),
@@ -179,7 +176,7 @@ async fn with_marked_secrets() {
         assert_eq!(answer.status().as_u16(), 302);
     }
     // A panic message with a secret.
-    let message = secret.clone();
+    let message = app.secret.clone();
     let hook = std::panic::take_hook();
     server::panics::report_only_places();
     tokio::spawn(async move { panic!("{message}") }).await.unwrap_err();
@@ -202,7 +199,7 @@ async fn with_marked_secrets() {
         answers.take(browser.get(&world.url("demo", path)).await).await;
     }
 
-    let mut marked = vec![secret, wrong.to_owned(), PASSWORD.to_owned(), invitation.clone(), session];
+    let mut marked = vec![app.secret, wrong.to_owned(), PASSWORD.to_owned(), invitation.clone(), session];
     marked.extend(world.sandbox.world().every_token());
     assert!(marked.len() > 10, "the flow made tokens");
     world.services.store.close().await;

@@ -3,7 +3,7 @@
 use app::model::{InstitutionId, PasswordRule, Role, SignInSettings, Timestamp};
 
 use crate::common::{Browser, Database, World};
-use crate::microsoft::{USER, invitation, is_signed_in, said, sign_in, world};
+use crate::microsoft::{USER, invitation, is_signed_in, new_link, said, sign_in, world};
 
 /// Saves the rules of sign-in as an administrator; returns the page afterwards.
 async fn rules(world: &World, fields: &[(&str, &str)]) -> String {
@@ -144,18 +144,8 @@ async fn upload_certificate(world: &World, admin: &Browser) -> InstitutionId {
 
 /// Saves the app with a credential.
 async fn save(world: &World, admin: &Browser, credential: &str) {
-    let (client, tenant, secret) = {
-        let world = world.sandbox.world();
-        (world.app.client_id.to_string(), world.tenant_id.to_string(), world.app.secret_value.clone())
-    };
-    let fields = [
-        ("provider", "exchange_online"),
-        ("client_id", client.as_str()),
-        ("tenant_id", tenant.as_str()),
-        ("client_secret", secret.as_str()),
-        ("credential", credential),
-        ("custom_from", "no"),
-    ];
+    let app = world.app_values();
+    let fields = [&app.fields()[..], &[("credential", credential)]].concat();
     admin.post(&world.url("demo", "/api/save_email_config"), &fields).await;
 }
 
@@ -170,6 +160,29 @@ async fn without_passwords(world: &World) {
     let mut tx = store.begin().await.unwrap();
     store.put_sign_in_settings(&mut tx, institution, &settings, world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// A certificate does not end as a secret does; where passwords are for emergencies, the last one stays all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_administrators_password_stays_where_passwords_are_off() {
+    let name = "admin@demo.example";
+    for (rule, stays) in [(PasswordRule::Administrators, true), (PasswordRule::Everyone, false)] {
+        let database = Database::sqlite();
+        let world = world(&database).await;
+        without_passwords(&world).await;
+        let store = &world.services.store;
+        let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
+        let mut tx = store.begin().await.unwrap();
+        let settings = SignInSettings { passwords: rule, ..SignInSettings::default() };
+        store.put_sign_in_settings(&mut tx, institution, &settings, world.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let token = new_link(&world, name).await;
+        let admin = Browser::new(&world);
+        sign_in(&admin, &world, name, &[("invitation", &token)]).await;
+        assert!(is_signed_in(&admin, &world).await, "{rule:?}");
+        let user = store.user_by_address(institution, name).await.unwrap().unwrap();
+        assert_eq!(user.password_hash.is_some(), stays, "{rule:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

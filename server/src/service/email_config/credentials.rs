@@ -11,7 +11,7 @@ use crate::app_credentials::{AppCredentials, IssuerKeysDue, Successor, fingerpri
 use crate::identity::Credentials;
 use crate::service::email_config::candidate::is_reachable_issuer;
 use crate::service::{Happened, Services, Who};
-use crate::store::{InstitutionRow, Registration, SigningKey, Slot};
+use crate::store::{InstitutionRow, KeyPurpose, Registration, SigningKey, Slot};
 
 /// Who rolls keys over, for the log.
 const ROLLING: Who<'static> = Who::Program("Entrepost");
@@ -146,11 +146,21 @@ impl Services {
     }
 
     async fn roll_issuer_keys(&self, row: &InstitutionRow) -> Result<()> {
+        let keys = async || -> Result<Vec<SigningKeyId>> {
+            let keys = self.store.signing_keys(row.id, KeyPurpose::Issuer).await?;
+            Ok(keys.into_iter().map(|key| key.id).collect())
+        };
+        let before = keys().await?;
         let due = self.app_credentials.issuer_keys_due(row.id).await?;
         if matches!(due, IssuerKeysDue::Nothing) {
             return Ok(());
         }
         let mut tx = self.store.begin().await?;
+        self.store.lock_institution(&mut tx, row.id).await?;
+        // Another replica may have made or removed one meanwhile.
+        if keys().await? != before {
+            return Ok(());
+        }
         match due {
             IssuerKeysDue::Nothing => {}
             IssuerKeysDue::Next(key) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use app::backend::Administrator;
 use app::error::AppError;
-use app::model::{AuditAction, CredentialKind, Flash, GuideStep, MailboxState, Notice, Tenant, Tone};
+use app::model::{AuditAction, CredentialKind, Flash, GuideStep, InstitutionId, MailboxState, Notice, Tenant, Tone};
 
 use super::candidate::{Candidate, Verdict};
 use super::form::{Parsed, Values, field};
@@ -28,7 +28,7 @@ impl Services {
         settings: Option<&EmailSettings>,
         new: &Registration,
         ends: bool,
-    ) -> Result<()> {
+    ) -> Result<Renewal> {
         let (institution, now) = (admin.institution().id, self.clock.now());
         let theirs = self.store.mailboxes(institution).await?;
         let mut tx = self.store.begin().await?;
@@ -86,26 +86,32 @@ impl Services {
         if ends {
             theirs.iter().for_each(|mailbox| self.tokens.forget(mailbox.id));
         }
-        if new.verified_at.is_some() && same && old.as_ref().is_some_and(|old| is_other_credential(old, new)) {
-            self.prove_renewal(&theirs).await;
-        }
+        let is_renewed = same && old.as_ref().is_some_and(|old| is_other_credential(old, new));
+        let renewal = match new.verified_at {
+            Some(_) if is_renewed => self.prove_renewal(institution, &theirs).await?,
+            _ => Renewal::Untried,
+        };
         if new.verified_at.is_some() {
             self.prove_steps(institution, &[GuideStep::Register, GuideStep::Ids]).await?;
             if new.credential == CredentialKind::Secret {
                 self.prove_steps(institution, &[GuideStep::Secret]).await?;
             }
         }
-        Ok(())
+        Ok(renewal)
     }
 
     /// Renews one mailbox with a new credential: that Microsoft takes it for the app alone proves nothing for people's grants.
-    async fn prove_renewal(&self, mailboxes: &[Mailbox]) {
-        let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.state == MailboxState::Connected) else { return };
+    async fn prove_renewal(&self, institution: InstitutionId, mailboxes: &[Mailbox]) -> Result<Renewal> {
+        let connected = mailboxes.iter().find(|mailbox| mailbox.state == MailboxState::Connected);
+        let Some(mailbox) = connected else { return Ok(Renewal::Untried) };
         match tokio::time::timeout(PROVED_WITHIN, self.tokens.prove(mailbox)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!("a new credential has not renewed a mailbox yet: {error}"),
             Err(_) => tracing::warn!("a new credential renews a mailbox, which takes long"),
         }
+        // The credential before may have renewed it instead.
+        let current = self.store.registration(institution, Slot::Current).await?;
+        Ok(if current.is_some_and(|current| current.renewed_at.is_some()) { Renewal::Proved } else { Renewal::NotYet })
     }
 
     async fn put_waiting(
@@ -146,8 +152,8 @@ impl Services {
             self.put_waiting(admin, settings, &new).await?;
             return Ok(Flash::notice(question(people)));
         }
-        self.use_registration(admin, settings, &new, ends).await?;
-        Ok(Flash::notice(accepted(renewed && !ends, new.credential)))
+        let renewal = self.use_registration(admin, settings, &new, ends).await?;
+        Ok(Flash::notice(accepted((renewed && !ends).then_some(renewal), new.credential)))
     }
 
     fn refused(&self, admin: &Administrator, fault: &Fault) -> Flash {
@@ -443,13 +449,28 @@ fn of_registration(action: AuditAction, new: &Registration) -> Happened<'static>
     }
 }
 
-/// The notice after a successful Save. `renewed`: a new credential for the registration in use.
-fn accepted(renewed: bool, credential: CredentialKind) -> Notice {
-    let text = match (renewed, credential) {
-        (true, CredentialKind::Secret) => "The new secret is already in use for every connected mailbox.".to_owned(),
-        (true, other) => format!("The {} is already in use for every connected mailbox.", other.name()),
-        (false, CredentialKind::Secret) => "Microsoft accepts Client ID, Tenant ID and secret.".to_owned(),
-        (false, other) => format!("Microsoft accepts Client ID, Tenant ID and {}.", other.name()),
+/// Whether a new credential has renewed a mailbox.
+enum Renewal {
+    /// No mailbox is connected, or the credential is not new.
+    Untried,
+    Proved,
+    NotYet,
+}
+
+/// The notice after a successful Save. `renewal`: of a new credential for the registration in use.
+fn accepted(renewal: Option<Renewal>, credential: CredentialKind) -> Notice {
+    let is_secret = credential == CredentialKind::Secret;
+    let new = if is_secret { "new secret".to_owned() } else { credential.name().to_owned() };
+    let text = match renewal {
+        Some(Renewal::Proved) => format!("The {new} is already in use for every connected mailbox."),
+        Some(Renewal::NotYet) => {
+            format!(
+                "The {new} is in use, but has not renewed a mailbox yet: Microsoft may need some minutes to know it everywhere."
+            )
+        }
+        Some(Renewal::Untried) => format!("The {new} is in use."),
+        None if is_secret => "Microsoft accepts Client ID, Tenant ID and secret.".to_owned(),
+        None => format!("Microsoft accepts Client ID, Tenant ID and {new}."),
     };
     Notice { in_status: true, ..Notice::new(Tone::Success, "Microsoft accepted the credentials.", text) }
 }

@@ -1,69 +1,32 @@
 //! Test harness: a sandbox, a fresh database, the real router on a real socket.
-#![allow(dead_code, reason = "every journey uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every journey uses a part of it")]
 
+mod browser;
+mod database;
 pub mod dovecot;
 pub mod program;
+mod queue;
 pub mod relay;
+
+pub use browser::{Browser, complete, connects_with_a_password, location, session_cookie};
+pub use database::Database;
+pub use queue::{claim_one, delivery_of, record_of_one};
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use app::model::{
-    AttemptKind, ClientId, DeliveryId, EmailAddress, InstitutionId, MailboxId, MailboxState, Provider, RecipientKind,
-    RegistrationId, Role, TenantId, Timestamp, UserId,
+    AttemptKind, ClientId, EmailAddress, InstitutionId, MailboxId, MailboxState, Provider, RegistrationId, Role,
+    TenantId, UserId,
 };
 use sandbox::Sandbox;
 use server::clock::Clock;
-use server::config::{Config, Source, Throttle};
-use server::message::addresses::Named;
-use server::message::build::Written;
-use server::outbox::{QueuedBody, body_place};
+use server::config::{Config, Source};
 use server::service::{AddPerson, Services};
-use server::store::{
-    Author, Claim, ClaimRequest, Delivery, EmailSettings, InstitutionRow, MailboxKey, NewDelivery, NewMailbox,
-    OutcomeRecord, Record, Registration, SendQueue, Slot, Store, Tx,
-};
+use server::store::{EmailSettings, InstitutionRow, MailboxKey, NewMailbox, Registration, Slot, Tx};
 use server::vault::Secret;
-use sqlx::Connection;
 
 pub const PASSWORD: &str = "demo demo demo";
-
-/// A database, deleted on drop.
-pub struct Database {
-    pub url: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Database {
-    pub fn sqlite() -> Self {
-        Self::sqlite_in(&std::env::temp_dir())
-    }
-
-    pub fn sqlite_in(place: &std::path::Path) -> Self {
-        let directory = tempfile::tempdir_in(place).unwrap();
-        Self { url: format!("sqlite://{}/entrepost.db", directory.path().display()), _directory: directory }
-    }
-
-    /// A new database on the server that `make rust-tests` starts.
-    pub async fn postgres() -> Self {
-        let server = std::env::var("ENTREPOST_TEST_POSTGRES")
-            .expect("ENTREPOST_TEST_POSTGRES names the PostgreSQL server of the tests; `make rust-tests` starts one and sets it");
-        Self::postgres_at(&server).await
-    }
-
-    /// A new database on a server.
-    pub async fn postgres_at(server: &str) -> Self {
-        sqlx::any::install_default_drivers();
-        let name = format!("test_{}", Clock::system().uuid().simple());
-        let mut admin = sqlx::AnyConnection::connect(&format!("{server}/postgres")).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
-        Self { url: format!("{server}/{name}"), _directory: tempfile::tempdir().unwrap() }
-    }
-
-    pub async fn both() -> Vec<Self> {
-        vec![Self::sqlite(), Self::postgres().await]
-    }
-}
 
 /// Runs an ignored test of this program as a child process, optionally through another program.
 pub fn alone(test: &str, under: &[&str]) {
@@ -90,49 +53,6 @@ pub fn memory() -> u64 {
 pub fn memory_of(pid: u32) -> u64 {
     let statistics = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     statistics.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
-/// The session cookie of a new sign-in at `demo`, for raw requests.
-pub async fn session_cookie(world: &World, address: &str) -> String {
-    let fields = [("email", address), ("password", PASSWORD)];
-    let answer = Browser::new(world).post(&world.url("demo", "/api/sign_in"), &fields).await;
-    let given = answer.headers().get_all("set-cookie").into_iter().map(|value| value.to_str().unwrap());
-    let mut cookies = given.filter_map(|value| value.split(';').next());
-    cookies.find(|cookie| cookie.starts_with("entrepost_session")).unwrap().to_owned()
-}
-
-/// Claims the oldest due delivery of a queue.
-pub async fn claim_one(
-    store: &Store,
-    queue: &SendQueue,
-    owner: uuid::Uuid,
-    until: Timestamp,
-    limits: Throttle,
-    now: Timestamp,
-) -> Claim {
-    let connection = Clock::system().uuid();
-    let request = ClaimRequest { queue: queue.clone(), owner, connection, until, limits, now, most: 1 };
-    store.claim_deliveries(request).await.unwrap()
-}
-
-/// Records the outcome of a delivery to one recipient. `false`: the lease was lost.
-pub async fn record_of_one(
-    store: &Store,
-    institution: InstitutionId,
-    delivery: DeliveryId,
-    owner: uuid::Uuid,
-    record: &Record,
-    now: Timestamp,
-) -> bool {
-    let outcome = OutcomeRecord { institution, delivery, owner, record: record.clone(), pending: 1, now };
-    store.record_outcome(outcome).await.unwrap()
-}
-
-/// The delivery of a claim of one.
-pub fn delivery_of(claim: Claim) -> Delivery {
-    let Claim::Deliveries { mut deliveries, .. } = claim else { panic!("nothing was due: {claim:?}") };
-    assert_eq!(deliveries.len(), 1);
-    deliveries.remove(0).delivery
 }
 
 /// Captured log output.
@@ -169,40 +89,14 @@ impl Captured {
     }
 }
 
-/// Hands Microsoft's answer over; returns the next page.
-pub async fn complete(browser: &Browser, world: &World, slug: &str, back: &str) -> String {
-    let mut back = back.to_owned();
-    loop {
-        let parsed = url::Url::parse(&back).unwrap();
-        let mut fields: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
-        fields.push(("plain".into(), "1".into()));
-        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let next = location(&browser.post(&world.url(slug, "/api/complete_sign_in"), &fields).await);
-        if next.starts_with('/') {
-            return next;
-        }
-        // The mailbox is asked for once the person is known: Microsoft answers without a page.
-        back = location(&browser.get(&next).await);
-        assert!(back.contains("state="), "{next}");
-    }
-}
-
-/// Connects the person's own mailbox with a password session; returns the page of the attempt once it is finished.
-pub async fn connects_with_a_password(world: &World, address: &str) -> String {
-    let browser = Browser::new(world);
-    browser.sign_in(world, "demo", address).await;
-    let fields = [("email", address)];
-    let authorize = location(&browser.post(&world.url("demo", "/api/configure_and_test"), &fields).await);
-    let back = browser.at_microsoft(world, &authorize, address).await;
-    let attempt = complete(&browser, world, "demo", &back).await;
-    let page = async || browser.get(&world.url("demo", &attempt)).await.text().await.unwrap();
-    world.until(async || page().await.contains("data-stage=\"finished\"")).await;
-    page().await
-}
-
 /// The page without bidi isolation elements.
 pub fn without_bdi(page: &str) -> String {
-    page.replace("<bdi>", "").replace("</bdi>", "")
+    without_comments(page).replace("<bdi>", "").replace("</bdi>", "")
+}
+
+/// The page without the comments that tell texts apart.
+pub fn without_comments(page: &str) -> String {
+    page.replace("<!>", "")
 }
 
 /// TLS for `localhost`, and its certificate as PEM.
@@ -330,28 +224,20 @@ impl World {
         let (store, clock) = (&self.services.store, &self.clock);
         let institution = store.institution_by_slug("demo").await.unwrap().unwrap().id;
         let user = store.user_by_address(institution, address).await.unwrap().unwrap().id;
-        let (client, tenant, secret, grant, oid) = {
+        let (grant, oid) = {
             let mut world = self.sandbox.world();
             let oid = world.account_by_sign_in(address).unwrap().oid;
-            let grant = world.grant(address, &self.services.config.clouds.own().hosts.scopes);
-            (world.app.client_id, world.tenant_id, world.app.secret_value.clone(), grant, oid)
+            (world.grant(address, &self.services.config.clouds.own().hosts.scopes), oid)
         };
         let mut tx = store.begin().await.unwrap();
-        let settings = EmailSettings { provider: Provider::ExchangeOnline, ..EmailSettings::default() };
-        store.put_email_settings(&mut tx, institution, &settings, clock.now()).await.unwrap();
-        let id = RegistrationId(clock.uuid());
-        let mut registration = Registration::new(id, ClientId(client), TenantId(tenant), clock.now());
-        registration.verified_at = Some(clock.now());
-        let place = server::app_credentials::secret_place(&registration);
-        registration.secret_sealed = self.services.vault.seal(&place, &Secret::new(secret)).unwrap();
-        store.put_registration(&mut tx, institution, Slot::Current, &registration, clock.now()).await.unwrap();
+        let registration = self.put_app(&mut tx, institution).await;
         let new = NewMailbox {
             id: MailboxId(clock.uuid()),
             user,
             kind: AttemptKind::Personal,
             address: address.to_owned(),
             sign_in_name: address.to_owned(),
-            subject: format!("{oid}@{tenant}"),
+            subject: format!("{oid}@{}", registration.tenant_id),
             app: registration.app(),
             refresh_token_sealed: String::new(),
             next_test_at: clock.now().plus_ms(3_600_000),
@@ -377,133 +263,42 @@ impl World {
 
     /// Institution `second` uses the same app of the same tenant as `demo`.
     pub async fn second_has_the_same_app(&self) {
-        let (store, clock) = (&self.services.store, &self.clock);
+        let store = &self.services.store;
         let institution = store.institution_by_slug("second").await.unwrap().unwrap().id;
-        let (client, tenant, secret) = {
-            let world = self.sandbox.world();
-            (world.app.client_id, world.tenant_id, world.app.secret_value.clone())
-        };
         let mut tx = store.begin().await.unwrap();
+        self.put_app(&mut tx, institution).await;
+        tx.commit().await.unwrap();
+    }
+
+    /// Uses the sandbox's app for an institution, verified.
+    async fn put_app(&self, tx: &mut Tx, institution: InstitutionId) -> Registration {
+        let (store, now) = (&self.services.store, self.clock.now());
         let settings = EmailSettings { provider: Provider::ExchangeOnline, ..EmailSettings::default() };
-        store.put_email_settings(&mut tx, institution, &settings, clock.now()).await.unwrap();
-        let id = RegistrationId(clock.uuid());
-        let mut registration = Registration::new(id, ClientId(client), TenantId(tenant), clock.now());
-        registration.verified_at = Some(clock.now());
+        store.put_email_settings(tx, institution, &settings, now).await.unwrap();
+        let AppValues { client_id, tenant_id, secret } = self.app_values();
+        let (client, tenant) = (ClientId(client_id.parse().unwrap()), TenantId(tenant_id.parse().unwrap()));
+        let mut registration = Registration::new(RegistrationId(self.clock.uuid()), client, tenant, now);
+        registration.verified_at = Some(now);
         let place = server::app_credentials::secret_place(&registration);
         registration.secret_sealed = self.services.vault.seal(&place, &Secret::new(secret)).unwrap();
-        store.put_registration(&mut tx, institution, Slot::Current, &registration, clock.now()).await.unwrap();
-        tx.commit().await.unwrap();
+        store.put_registration(tx, institution, Slot::Current, &registration, now).await.unwrap();
+        registration
     }
 
-    /// Queues messages as the seat's user.
-    pub async fn queue(&self, seat: &Seat, count: usize, to: &str, at: Timestamp) {
-        let mut tx = self.services.store.begin().await.unwrap();
-        for number in 0..count {
-            let to = [(RecipientKind::To, to.to_owned())];
-            self.queue_one(&mut tx, seat, &format!("Message {number}"), &to, at).await;
+    /// What an administrator pastes, as the sandbox accepts it now.
+    pub fn app_values(&self) -> AppValues {
+        let world = self.sandbox.world();
+        AppValues {
+            client_id: world.app.client_id.to_string(),
+            tenant_id: world.tenant_id.to_string(),
+            secret: world.app.secret_value.clone(),
         }
-        tx.commit().await.unwrap();
-    }
-
-    /// Queues one message.
-    pub async fn queue_one(
-        &self,
-        tx: &mut Tx,
-        seat: &Seat,
-        subject: &str,
-        recipients: &[(RecipientKind, String)],
-        at: Timestamp,
-    ) -> DeliveryId {
-        let clock = &self.clock;
-        let from = self.services.store.mailbox(seat.key()).await.unwrap().unwrap().address;
-        let from = EmailAddress::parse(&from).unwrap();
-        let to: Vec<Named> = recipients
-            .iter()
-            .map(|(_, address)| Named { name: None, address: EmailAddress::parse(address).unwrap() })
-            .collect();
-        let message_id = format!("<{}@demo.example>", clock.uuid());
-        let written = Written {
-            from: &from,
-            to: &to,
-            cc: &[],
-            subject,
-            text: "Text",
-            at,
-            message_id: &message_id,
-            references: &[],
-            files: Vec::new(),
-        };
-        let body = QueuedBody::of(written.build().unwrap());
-        let new = NewDelivery {
-            author: Author::Person(seat.user),
-            message_id,
-            from: from.to_string(),
-            subject: subject.to_owned(),
-            recipients: recipients.to_vec(),
-            ..self.sealed(&body)
-        };
-        let queue = SendQueue::of_mailbox(seat.key());
-        assert!(self.services.store.enqueue(tx, &queue, &new, at).await.unwrap());
-        new.id
-    }
-
-    /// Queues a notification of the seat's institution to `admin@demo.example`.
-    pub async fn queue_notification(&self, seat: &Seat) {
-        self.queue_notification_at(seat, self.clock.now()).await;
-    }
-
-    /// One that is due later.
-    pub async fn queue_notification_at(&self, seat: &Seat, at: Timestamp) {
-        let to = "admin@demo.example".to_owned();
-        let new = NewDelivery {
-            subject: "News".into(),
-            recipients: vec![(RecipientKind::To, to.clone())],
-            ..self.sealed(&QueuedBody::Notification { to, text: "Something happened.".into() })
-        };
-        let mut tx = self.services.store.begin().await.unwrap();
-        let queue = SendQueue::of_notifications(seat.institution);
-        assert!(self.services.store.enqueue(&mut tx, &queue, &new, at).await.unwrap());
-        tx.commit().await.unwrap();
-    }
-
-    /// Makes the seat's mailbox the notification mailbox too.
-    pub async fn notifications_leave_through(&self, seat: &Seat) {
-        let (store, now) = (&self.services.store, self.clock.now());
-        let settings = EmailSettings {
-            provider: Provider::ExchangeOnline,
-            custom_from: true,
-            custom_from_address: "user@demo.example".into(),
-            ..EmailSettings::default()
-        };
-        let mut tx = store.begin().await.unwrap();
-        store.put_email_settings(&mut tx, seat.institution, &settings, now).await.unwrap();
-        tx.commit().await.unwrap();
-        let mut tx = store.begin().await.unwrap();
-        store.set_notification_mailbox(&mut tx, seat.institution, Some(seat.mailbox)).await.unwrap();
-        tx.commit().await.unwrap();
     }
 
     /// Number of messages in an inbox of the sandbox.
     pub fn arrived(&self, mailbox: &str) -> usize {
         let world = self.sandbox.world();
         world.mails().into_iter().filter(|(address, folder, _)| address == mailbox && folder == "INBOX").count()
-    }
-
-    /// A delivery with a body only.
-    fn sealed(&self, body: &QueuedBody) -> NewDelivery {
-        let id = DeliveryId(self.clock.uuid());
-        let body = Secret::new(serde_json::to_string(body).unwrap());
-        NewDelivery {
-            id,
-            author: Author::Entrepost,
-            idempotency_key: id.to_string(),
-            message_id: format!("<{id}@demo.example>"),
-            from: String::new(),
-            subject: String::new(),
-            body_sealed: self.services.vault.seal(&body_place(id), &body).unwrap(),
-            form_sealed: String::new(),
-            recipients: Vec::new(),
-        }
     }
 
     /// Waits for a condition.
@@ -526,6 +321,26 @@ impl World {
     }
 }
 
+/// The three values of an app registration.
+pub struct AppValues {
+    pub client_id: String,
+    pub tenant_id: String,
+    pub secret: String,
+}
+
+impl AppValues {
+    /// The fields of the form that saves them.
+    pub fn fields(&self) -> [(&'static str, &str); 5] {
+        [
+            ("provider", "exchange_online"),
+            ("client_id", &self.client_id),
+            ("tenant_id", &self.tenant_id),
+            ("client_secret", &self.secret),
+            ("custom_from", "no"),
+        ]
+    }
+}
+
 /// A user with a connected mailbox.
 #[derive(Clone, Copy)]
 pub struct Seat {
@@ -535,8 +350,8 @@ pub struct Seat {
 }
 
 impl Seat {
-    pub fn key(&self) -> server::store::MailboxKey {
-        server::store::MailboxKey { institution: self.institution, id: self.mailbox }
+    pub fn key(&self) -> MailboxKey {
+        MailboxKey { institution: self.institution, id: self.mailbox }
     }
 }
 
@@ -544,102 +359,4 @@ impl Drop for World {
     fn drop(&mut self) {
         self.services.stop.cancel();
     }
-}
-
-/// An HTTP client with cookies and forms; it doesn't follow redirects by itself.
-pub struct Browser {
-    pub http: reqwest::Client,
-}
-
-impl Browser {
-    pub fn new(world: &World) -> Self {
-        Self::at(world.port)
-    }
-
-    /// A client for a port.
-    pub fn at(port: u16) -> Self {
-        // `*.localhost` resolves to loopback in browsers; here it's configured.
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let http = reqwest::Client::builder()
-            .cookie_store(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .resolve("demo.localhost", address)
-            .resolve("second.localhost", address)
-            .resolve("nobody.localhost", address)
-            .build()
-            .unwrap();
-        Self { http }
-    }
-
-    pub async fn get(&self, url: &str) -> reqwest::Response {
-        self.http.get(url).header("accept", "text/html").send().await.unwrap()
-    }
-
-    /// Posts a same-origin form.
-    pub async fn post(&self, url: &str, fields: &[(&str, &str)]) -> reqwest::Response {
-        let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.http
-            .post(url)
-            .header("accept", "text/html")
-            .header("origin", origin)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(body)
-            .send()
-            .await
-            .unwrap()
-    }
-
-    /// Posts a multipart form.
-    pub async fn post_parts(
-        &self,
-        url: &str,
-        fields: &[(&str, &str)],
-        files: &[(&str, &str, &[u8])],
-    ) -> reqwest::Response {
-        let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
-        let mut form = reqwest::multipart::Form::new();
-        for (name, value) in fields {
-            form = form.text((*name).to_owned(), (*value).to_owned());
-        }
-        for (name, kind, bytes) in files {
-            let part = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name((*name).to_owned());
-            form = form.part("files", part.mime_str(kind).unwrap());
-        }
-        self.http.post(url).header("accept", "text/html").header("origin", origin).multipart(form).send().await.unwrap()
-    }
-
-    pub async fn sign_in(&self, world: &World, slug: &str, address: &str) {
-        let answer = self.post(&world.url(slug, "/api/sign_in"), &[("email", address), ("password", PASSWORD)]).await;
-        assert_eq!(location(&answer), "/", "{address} signs in");
-    }
-
-    /// Signs in at the sandbox; returns the redirect URL.
-    pub async fn at_microsoft(&self, world: &World, authorize: &str, name: &str) -> String {
-        let page = self.get(authorize).await.text().await.unwrap();
-        let between = |page: &str, from: &str| page.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned();
-        let authorization = between(&page, "name=\"authorization\" value=\"");
-        let tenant = world.sandbox.world().tenant_id;
-        let base = url::Url::parse(authorize).unwrap().origin().ascii_serialization();
-        let fields = [("authorization", authorization.as_str()), ("username", name), ("password", "sandbox")];
-        let answer = self.post(&format!("{base}/{tenant}/login"), &fields).await;
-        let to = location(&answer);
-        if !to.is_empty() {
-            return to;
-        }
-        let answer = self
-            .post(
-                &format!("{base}/{tenant}/consent"),
-                &[("authorization", authorization.as_str()), ("answer", "accept")],
-            )
-            .await;
-        location(&answer)
-    }
-}
-
-/// Target of a redirect, or of a page that forwards to the authority.
-pub fn location(answer: &reqwest::Response) -> String {
-    let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let forwards = || Some(header("refresh")?.strip_prefix("0;url=")?.to_owned());
-    header("location").or_else(forwards).unwrap_or_default()
 }

@@ -33,9 +33,15 @@ test("one step at a time: a plain page each, at a phone's width too", async ({ p
     if (at === 1 && !isPlain(page)) await everyLook(page, "config-one-step");
     if (at === 1) {
       // Save works from here, too.
+      await expect(page.getByLabel("Client ID", { exact: true })).toBeVisible();
+      await fillRegistration(page, demo, { client: "not an ID" });
+      await save(page);
+      await expect(page.locator("#client_id-error")).toBeVisible();
+      await expect(page).toHaveURL(/step=setup-values$/);
       await fillRegistration(page, demo);
       await save(page);
-      await page.goto(`${demo.url}${CONFIG}?step=setup-values`);
+      await expect(page.getByText("Microsoft accepted the credentials.").first()).toBeVisible();
+      await expect(page).toHaveURL(/step=setup-values$/);
     }
     if (at < 5) await page.getByRole("link", { name: `Next: ${titles[at + 1]}` }).click();
   }

@@ -6,7 +6,15 @@ use leptos::prelude::*;
 use super::request::Request;
 use crate::error::AppError;
 #[cfg(feature = "ssr")]
-use crate::model::{CREDENTIALS_PATH, EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GraphUse, GuideStep};
+use crate::model::{
+    CREDENTIALS_PATH, EMAIL_CONFIG_PATH, EmailConfigForm, Flash, FormName, GraphUse, GuideStep, SETUP_STEP,
+};
+
+/// The configuration page, or the step of the set-up from which a form came.
+#[cfg(feature = "ssr")]
+fn page(request: &Request) -> String {
+    request.page_with(EMAIL_CONFIG_PATH, SETUP_STEP)
+}
 
 #[server(name = SaveEmailConfig, prefix = "/api", endpoint = "save_email_config")]
 pub async fn save_email_config(
@@ -46,7 +54,7 @@ pub async fn save_email_config(
     };
     let typed = form.clone();
     let work = async { request.backend.email_config.save(&request.administrator()?, form).await };
-    request.form(EMAIL_CONFIG_PATH, FormName::EmailConfig, &typed.typed(), work).await
+    request.form(&page(&request), FormName::EmailConfig, &typed.typed(), work).await
 }
 
 #[server(name = VerifyAgain, prefix = "/api", endpoint = "verify_again")]
@@ -55,7 +63,7 @@ pub async fn verify_again(#[server(default)] confirm_disconnect: String) -> Resu
     let work = async {
         request.backend.email_config.verify_again(&request.administrator()?, confirm_disconnect == "yes").await
     };
-    request.form(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
+    request.form(&page(&request), FormName::EmailConfig, &[], work).await
 }
 
 #[server(name = MakeCertificate, prefix = "/api", endpoint = "make_certificate")]
@@ -90,14 +98,14 @@ pub async fn save_graph_use(graph: String) -> Result<(), AppError> {
 pub async fn forget_superseded() -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.email_config.forget_superseded(&request.administrator()?).await };
-    request.notice(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
+    request.notice(&page(&request), FormName::EmailConfig, work).await
 }
 
 #[server(name = DiscardWaiting, prefix = "/api", endpoint = "discard_waiting")]
 pub async fn discard_waiting() -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.email_config.discard_waiting(&request.administrator()?).await };
-    request.notice(EMAIL_CONFIG_PATH, FormName::EmailConfig, work).await
+    request.notice(&page(&request), FormName::EmailConfig, work).await
 }
 
 /// Ticks or unticks one step of the guide (called by the island).
@@ -118,14 +126,14 @@ pub async fn set_guide_steps(#[server(default)] steps: Vec<String>) -> Result<()
         let steps: Vec<_> = steps.iter().filter_map(|step| GuideStep::parse(step)).collect();
         request.backend.email_config.set_guide_steps(&request.administrator()?, &steps).await.map(|()| Flash::default())
     };
-    request.form(EMAIL_CONFIG_PATH, FormName::Guide, &[], work).await
+    request.form(&page(&request), FormName::Guide, &[], work).await
 }
 
 #[server(name = StartConsent, prefix = "/api", endpoint = "start_consent")]
 pub async fn start_consent() -> Result<(), AppError> {
     let request = Request::current().await?;
     let work = async { request.backend.email_config.start_consent(&request.administrator()?, &request.visitor).await };
-    request.provider(EMAIL_CONFIG_PATH, FormName::EmailConfig, &[], work).await
+    request.provider(&page(&request), FormName::EmailConfig, &[], work).await
 }
 
 #[server(name = StartNotifications, prefix = "/api", endpoint = "start_notifications")]

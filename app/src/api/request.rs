@@ -70,6 +70,18 @@ impl Request {
         }
     }
 
+    /// The page of a form, with its query if it has this one; browsers say it to pages of the same origin.
+    pub fn page_with(&self, path: &str, query: &str) -> String {
+        let came_from = || {
+            let parts = use_context::<http::request::Parts>()?;
+            let page: http::Uri = parts.headers.get(header::REFERER)?.to_str().ok()?.parse().ok()?;
+            let value = page.query()?.strip_prefix(query)?.strip_prefix('=')?;
+            let is_plain = value.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            (page.path() == path && is_plain).then(|| format!("{path}?{query}={value}"))
+        };
+        came_from().unwrap_or_else(|| path.to_owned())
+    }
+
     /// Redirects to `path`.
     pub fn go(&self, path: &str) {
         let path = if HeaderValue::from_str(path).is_ok() { path } else { "/" };

@@ -67,7 +67,7 @@ pub use relay_event::{RelayEvent, Repair, masked};
 pub use sender_domain::{DomainRecord, SenderDomain, Verdict};
 pub use settings::{
     EmailConfigForm, EmailConfigView, GuideStep, GuideStepView, MOST_ADDRESSES, NotificationView, OWN_CLOUD, Provider,
-    RegistrationView,
+    RegistrationView, SETUP_STEP,
 };
 pub use sign_in_settings::{Newcomers, PasswordRule, SignInSettings, SignInSettingsView, read_domains};
 pub use time::{Timestamp, UtcOffset, in_days};

@@ -28,6 +28,9 @@ impl Provider {
 /// Addresses in one command.
 pub const MOST_ADDRESSES: i64 = 1_000;
 
+/// Query of the configuration page that shows one step of the set-up.
+pub const SETUP_STEP: &str = "step";
+
 /// What a form posts for the server's own cloud, whose name is empty.
 pub const OWN_CLOUD: &str = "own";
 

@@ -10,15 +10,15 @@ use super::administrator_page;
 use super::email_form::{blamed_field, form};
 use super::graph::graph;
 use super::notifications::notifications;
-use super::setup::{STEP, setup_steps};
+use super::setup::setup_steps;
 use crate::components::{Banner, DiagnosisSheet, ErrorSummary, Layout, Section, Submit, Time};
 use crate::islands::SubmitButton;
-use crate::model::{EmailConfigView, EmailState, Notice, Provider, RegistrationView};
+use crate::model::{EmailConfigView, EmailState, Notice, Provider, RegistrationView, SETUP_STEP};
 
 /// `/institution/config/general/email`
 #[component]
 pub fn EmailConfig() -> impl IntoView {
-    let only = use_query_map().get_untracked().get(STEP);
+    let only = use_query_map().get_untracked().get(SETUP_STEP);
     administrator_page(move |page, admin| async move {
         let mut flash = page.flash(&[FormName::EmailConfig, FormName::Guide]).await;
         let config = page.backend.email_config.view(&admin).await?;
@@ -30,7 +30,7 @@ pub fn EmailConfig() -> impl IntoView {
         let superseded =
             config.registration.as_ref().and_then(|registration| registration.superseded.as_ref()).map(superseded);
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis /> });
-        let form = form(&config, &flash);
+        let form = form(&config, &flash, only.is_some());
         let exchange = config.provider == Provider::ExchangeOnline;
         let without_smtp = config.graph.map(graph);
         let sender = notifications(&config.notifications, exchange && config.registration.is_some());

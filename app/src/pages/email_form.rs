@@ -23,9 +23,11 @@ pub(super) fn blamed_field(config: &EmailConfigView, flash: &Flash) -> Option<&'
     config.state.stopped().filter(|_| !is_answer).and_then(Stopped::field)
 }
 
-pub(super) fn form(config: &EmailConfigView, flash: &Flash) -> AnyView {
+/// `setting_up`: on the page of the step that pastes the values, whose fields belong to MS Exchange Online.
+pub(super) fn form(config: &EmailConfigView, flash: &Flash, setting_up: bool) -> AnyView {
     let typed = |name: &str, stored: &str| flash.typed(name).map_or_else(|| stored.to_owned(), ToOwned::to_owned);
-    let provider = Provider::parse(&typed("provider", config.provider.as_str())).unwrap_or(config.provider);
+    let provider = if setting_up && config.registration.is_none() { Provider::ExchangeOnline } else { config.provider };
+    let provider = Provider::parse(&typed("provider", provider.as_str())).unwrap_or(provider);
     let custom = typed("custom_from", if config.notifications.custom_from { "yes" } else { "no" });
     let fields = flash.clone();
     let sender_hint = format!(

@@ -31,7 +31,7 @@ pub(super) fn graph(view: GraphView) -> AnyView {
                 "Where Authenticated SMTP stays switched off (5.7.139), mailboxes can send through Microsoft Graph instead. Limits and Sent Items stay the same."
             </p>
             {by_graph}
-            <form class="stack" method="post" action=SaveGraphUse::PATH>
+            <form method="post" action=SaveGraphUse::PATH>
                 <RadioGroup
                     name="graph"
                     legend="Microsoft Graph"

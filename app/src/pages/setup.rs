@@ -8,14 +8,12 @@ use crate::api::email_config::SetGuideSteps;
 use crate::components::Time;
 use crate::islands::CopyButton;
 use crate::model::{
-    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailConfigView, EmailState, GuideStep, INVITE_PATH, Provider, Stopped, USERS_PATH,
+    ACCOUNT_PATH, EMAIL_CONFIG_PATH, EmailConfigView, EmailState, GuideStep, GuideStepView, INVITE_PATH, Provider,
+    SETUP_STEP, Stopped, USERS_PATH,
 };
 
 /// How long Exchange may take until a switch works, in milliseconds.
 const SWITCH_MS: i64 = 2 * 60 * 60 * 1000;
-
-/// Query of the page that shows one step.
-pub(super) const STEP: &str = "step";
 
 struct Step {
     /// Anchor, and value of the query.
@@ -23,6 +21,8 @@ struct Step {
     title: &'static str,
     who: &'static str,
     done: bool,
+    /// The steps of the portals that it shows.
+    portal: &'static [GuideStep],
     body: AnyView,
 }
 
@@ -65,10 +65,10 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
         stopped.and_then(Stopped::step).is_some_and(|step| step != GuideStep::Secret && step != GuideStep::Ids);
     let is_accepted = matches!(config.state, EmailState::Works { .. }) || is_consent;
     let own_works = config.own_mailbox_connected && stopped.is_none();
-    let register = [GuideStep::Register, GuideStep::RedirectUri, GuideStep::Permissions];
+    let register = &[GuideStep::Register, GuideStep::RedirectUri, GuideStep::Permissions];
     // Redirect URI and permissions are proven by connecting: once Microsoft accepts the values, that comes next.
-    let registered = is_done(config, &register) || (is_accepted && is_done(config, &[GuideStep::Register]));
-    let values = [GuideStep::Ids, GuideStep::Secret];
+    let registered = is_done(config, register) || (is_accepted && is_done(config, &[GuideStep::Register]));
+    let values = &[GuideStep::Ids, GuideStep::Secret];
     let others = config.people_here > 1;
     let connect = if own_works {
         view! { <p>"Your mailbox is connected, and every check has passed."</p> }.into_any()
@@ -91,6 +91,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             title: "Register the app at Microsoft",
             who: "Application Developer or higher",
             done: registered,
+            portal: register,
             body: view! {
                 <div class="field">
                     <p class="label" id="redirect-uri-label">
@@ -104,7 +105,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
                         <CopyButton text=config.redirect_uri.clone() label="Copy redirect URI".to_owned() />
                     </div>
                 </div>
-                {portal_steps(config, &register, true)}
+                {portal_steps(config, register, true)}
                 <p class="hint">
                     "Recommended afterwards: Entra ID › Enterprise apps › your app › Properties › " <strong>"Assignment required"</strong>
                     ", with a group of your staff. Pupils often share the tenant."
@@ -117,8 +118,9 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             title: "Paste its values",
             who: "an administrator here, with the owner of the app",
             done: is_accepted,
+            portal: values,
             body: view! {
-                {portal_steps(config, &values, true)}
+                {portal_steps(config, values, true)}
                 {form}
             }
             .into_any(),
@@ -128,6 +130,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             title: "Consent for everyone",
             who: "Cloud Application Administrator or Application Administrator",
             done: is_done(config, &[GuideStep::Consent]) || own_works,
+            portal: &[GuideStep::Consent],
             body: portal_steps(config, &[GuideStep::Consent], is_saved),
         },
         Step {
@@ -135,6 +138,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             title: "Switch on sending and receiving",
             who: "Exchange Administrator",
             done: is_done(config, &[GuideStep::Protocols]),
+            portal: &[GuideStep::Protocols],
             body: view! {
                 {not_active_yet(config)}
                 {portal_steps(config, &[GuideStep::Protocols], is_saved)}
@@ -146,6 +150,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             title: "Connect your own mailbox",
             who: "you",
             done: own_works,
+            portal: &[],
             body: connect,
         },
         Step {
@@ -153,6 +158,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             title: "Invite people",
             who: "you",
             done: others,
+            portal: &[],
             body: view! {
                 <p>"Each person gets a link, signs in at Microsoft, and is connected."</p>
                 <p>
@@ -166,21 +172,14 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             .into_any(),
         },
     ];
-    // The ticks of steps that are not shown stay.
-    let shown: &[GuideStep] = match only {
-        Some("setup-register") => &register,
-        Some("setup-values") => &values,
-        Some("setup-consent") => &[GuideStep::Consent],
-        Some("setup-switches") => &[GuideStep::Protocols],
-        Some("setup-connect" | "setup-invite") => &[],
-        _ => &GuideStep::ALL,
-    };
-    let kept = config.guide.iter().filter(|row| row.done && !shown.contains(&row.step));
-    let kept = kept.map(|row| view! { <input type="hidden" name="steps[]" value=row.step.as_str() /> }).collect_view();
     let next = steps.iter().position(|step| !step.done);
     let only = only.and_then(|only| steps.iter().position(|step| step.id == only));
-    let page_of = |step: &Step| format!("{EMAIL_CONFIG_PATH}?{STEP}={}", step.id);
+    let page_of = |step: &Step| format!("{EMAIL_CONFIG_PATH}?{SETUP_STEP}={}", step.id);
     let current = only.or(next);
+    // The ticks of steps that are not shown stay.
+    let shown = |row: &&GuideStepView| only.is_none_or(|only| steps[only].portal.contains(&row.step));
+    let kept = config.guide.iter().filter(|row| row.done && !shown(row));
+    let kept = kept.map(|row| view! { <input type="hidden" name="steps[]" value=row.step.as_str() /> }).collect_view();
     let contents: Vec<AnyView> = steps
         .iter()
         .enumerate()

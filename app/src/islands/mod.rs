@@ -1,4 +1,7 @@
 //! The only code that runs in the browser. Each island marks itself once hydrated, for tests.
+//!
+//! The server ends the children of an element, and several views in a row, with a comment (see `.cargo/config.toml`). Where the browser
+//! finds several elements in a row, they stand last in their parent.
 
 mod attachments;
 mod attempt;

@@ -68,8 +68,13 @@ enum What {
     Start { times: usize },
     /// Writes the certificate and the key of a mail server on this machine
     Certificate { certificate: std::path::PathBuf, key: std::path::PathBuf },
-    /// Queues messages and sends them: all at once, and sending alone
-    Send { mailboxes: usize, messages: usize },
+    /// Queues messages and sends them at the same time; with `--alone` sends what was queued before
+    Send {
+        mailboxes: usize,
+        messages: usize,
+        #[arg(long)]
+        alone: bool,
+    },
     /// Queues messages through the form that people send with, as 64 of them at a time would, and sends them
     Form { mailboxes: usize, messages: usize },
     /// Accepts messages over so many connections of a device, and sends them; then memory with so many idle connections
@@ -266,28 +271,21 @@ impl Bench {
     }
 }
 
-async fn send(arguments: &Arguments, mailboxes: usize, messages: usize) -> serde_json::Value {
+async fn send(arguments: &Arguments, mailboxes: usize, messages: usize, alone: bool) -> serde_json::Value {
     let bench = Bench::start(arguments, mailboxes).await;
-    bench.run();
+    if alone {
+        bench.enqueue_all(messages).await;
+    } else {
+        bench.run();
+    }
     let (began, used) = (Instant::now(), cpu());
-    bench.enqueue_all(messages).await;
-    let queued = milliseconds(began);
+    if alone {
+        bench.run();
+    } else {
+        bench.enqueue_all(messages).await;
+    }
     bench.sent(messages, POLL).await;
-    let (whole, whole_cpu) = (milliseconds(began), cpu() - used);
-    bench.world.services.stop.cancel();
-
-    // Sending alone: everything is queued before.
-    let bench = Bench::start(arguments, mailboxes).await;
-    let used = cpu();
-    bench.enqueue_all(messages).await;
-    let queue_cpu = cpu() - used;
-    let (began, used) = (Instant::now(), cpu());
-    bench.run();
-    bench.sent(messages, POLL).await;
-    json!({
-        "milliseconds": whole, "cpu": whole_cpu, "queued": queued, "queue_cpu": queue_cpu,
-        "send_milliseconds": milliseconds(began), "send_cpu": cpu() - used, "rss": common::memory(),
-    })
+    json!({ "milliseconds": milliseconds(began), "cpu": cpu() - used })
 }
 
 async fn latency(arguments: &Arguments, messages: usize, pause: u64) -> serde_json::Value {
@@ -335,7 +333,8 @@ async fn form(arguments: &Arguments, mailboxes: usize, messages: usize) -> serde
     futures::stream::iter(posts).buffer_unordered(CALLERS).collect::<Vec<()>>().await;
     let queued = milliseconds(began);
     bench.sent(messages, POLL).await;
-    json!({ "milliseconds": milliseconds(began), "queued": queued, "cpu": cpu_of(program.pid()) - used })
+    let (took, cpu) = (milliseconds(began), cpu_of(program.pid()) - used);
+    json!({ "milliseconds": took, "queued": queued, "cpu": cpu, "rss": common::memory_of(program.pid()) })
 }
 
 /// A session of each user, as a cookie.
@@ -557,7 +556,7 @@ async fn main() {
     let filter = server::logging::filter("warn").unwrap();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match &arguments.what {
-        Some(What::Send { mailboxes, messages }) => send(&arguments, *mailboxes, *messages).await,
+        Some(What::Send { mailboxes, messages, alone }) => send(&arguments, *mailboxes, *messages, *alone).await,
         Some(What::Latency { messages, pause }) => latency(&arguments, *messages, *pause).await,
         Some(What::Form { mailboxes, messages }) => form(&arguments, *mailboxes, *messages).await,
         Some(What::Relay { connections, messages, idle }) => {

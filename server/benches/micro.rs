@@ -5,10 +5,11 @@ mod common;
 
 use std::sync::LazyLock;
 
-use app::model::{DeliveryState, EmailAddress};
+use app::model::{DeliveryState, EmailAddress, RecipientState};
 use common::{Browser, Database, Seat, World, claim_one, delivery_of};
 use divan::Bencher;
 use server::clock::Clock;
+use server::mail::RecipientReply;
 use server::message::addresses::Named;
 use server::message::build::Written;
 use server::message::{document, parse};
@@ -91,6 +92,7 @@ fn seal_and_open(bencher: Bencher) {
 }
 
 async fn claimed(world: &World, seat: &Seat) -> Delivery {
+    end_connections(world).await;
     world.queue(seat, 1, "other@demo.example", world.clock.now()).await;
     claim(world, seat).await
 }
@@ -99,17 +101,25 @@ async fn claim(world: &World, seat: &Seat) -> Delivery {
     let (store, now) = (&world.services.store, world.clock.now());
     let queue = SendQueue::of_mailbox(seat.key());
     let limits = world.services.config.limits.throttle;
-    let claim = claim_one(store, &queue, world.clock.uuid(), now.plus_ms(60_000), limits, now).await;
-    // Each claim comes from a connection of its own.
-    world.services.store.sweep_submissions(now.plus_ms(3 * 24 * 60 * 60 * 1000)).await.unwrap();
-    delivery_of(claim)
+    delivery_of(claim_one(store, &queue, world.clock.uuid(), now.plus_ms(60_000), limits, now).await)
+}
+
+/// Each claim comes from a connection of its own: those of earlier ones end.
+async fn end_connections(world: &World) {
+    let later = world.clock.now().plus_ms(3 * 24 * 60 * 60 * 1000);
+    world.services.store.sweep_submissions(later).await.unwrap();
 }
 
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn claim_a_delivery(bencher: Bencher) {
     let (world, seat) = &*WORLD;
     bencher
-        .with_inputs(|| RUNTIME.block_on(world.queue(seat, 1, "other@demo.example", world.clock.now())))
+        .with_inputs(|| {
+            RUNTIME.block_on(async {
+                end_connections(world).await;
+                world.queue(seat, 1, "other@demo.example", world.clock.now()).await;
+            });
+        })
         .bench_local_values(|()| RUNTIME.block_on(claim(world, seat)));
 }
 
@@ -124,7 +134,11 @@ fn mark_and_record(bencher: Bencher) {
             next_attempt_at: now,
             answer: "accepted".into(),
             fault: None,
-            recipients: Vec::new(),
+            recipients: vec![RecipientReply {
+                address: "other@demo.example".into(),
+                state: RecipientState::Accepted,
+                answer: "accepted".into(),
+            }],
             counts: true,
         };
         let outcome = OutcomeRecord { institution, delivery: delivery.id, owner, record, pending: 1, now };

@@ -214,6 +214,9 @@ impl Session {
             return Err(NotBegun { error, refused: Vec::new(), reusable });
         }
         if let Some(error) = lost {
+            // The server may have said why it ends the connection.
+            let closing = refused.into_iter().map(|refused| refused.error).find(|error| error.code() == Some(421));
+            let error = closing.unwrap_or(error);
             return Err(NotBegun { error, refused: Vec::new(), reusable: false });
         }
         if refused.len() == envelope.to().len() {

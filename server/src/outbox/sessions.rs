@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
@@ -14,6 +14,8 @@ use crate::store::MailboxKey;
 
 /// SMTP sessions of this process at one time.
 const MAX_SESSIONS: usize = 32;
+/// How long a session looks out for a sender that waits for its connection.
+const WAITING: Duration = Duration::from_secs(60);
 
 pub(super) struct Sessions {
     free: Arc<Semaphore>,
@@ -21,7 +23,7 @@ pub(super) struct Sessions {
     /// A queue without a session found no room: the others yield sooner.
     crowded: AtomicBool,
     /// Senders that use all their connections while another of their queues waits.
-    waiting: Mutex<HashMap<String, Uuid>>,
+    waiting: Mutex<HashMap<String, (Uuid, Instant)>>,
     /// Idle sessions that were told to make room, and have not ended yet.
     ending: AtomicUsize,
 }
@@ -176,13 +178,16 @@ impl Sessions {
     /// A queue found all connections of its sender in use: idle ones end, and one that sends for another queue ends after its claim.
     pub(super) fn ask_for_connection(&self, sender: String, queue: Uuid) {
         self.close_idle(|owner| owner.sender == sender);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(sender, queue);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // No session here may send for that sender.
+        waiting.retain(|_, (_, since)| since.elapsed() < WAITING);
+        waiting.insert(sender, (queue, Instant::now()));
     }
 
     /// Whether a session of this queue must end for another queue of its sender.
     pub(super) fn gives_connection_up(&self, sender: &str, queue: Uuid) -> bool {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(sender);
-        waiting.is_some_and(|other| other != queue)
+        waiting.is_some_and(|(other, since)| other != queue && since.elapsed() < WAITING)
     }
 
     /// Ends the idle sessions for which the condition holds.

@@ -140,7 +140,11 @@ impl Outbox {
                             // More may be due, or another queue may wait for this session.
                             Ok(1..) => {}
                             Ok(0) => return,
-                            Err(error) => tracing::error!("cannot serve a send queue, retrying: {error}"),
+                            // The next poll tries again: at once it would fail again.
+                            Err(error) => {
+                                tracing::error!("cannot serve a send queue, retrying: {error}");
+                                return;
+                            }
                         }
                         drop(slot);
                         outbox.wake();

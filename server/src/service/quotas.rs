@@ -14,6 +14,8 @@ use crate::store::{Queued, StoreError};
 
 /// How long a count of an institution's waiting messages is used: another replica may have added some meanwhile.
 const QUEUED_AGE: Duration = Duration::from_secs(10);
+/// How often it is counted while there is no room.
+const COUNTED_AGAIN: Duration = Duration::from_secs(1);
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -53,6 +55,12 @@ impl QueuedCounts {
         }
         *queued = Queued { count: queued.count + 1, bytes: queued.bytes.saturating_add(bytes) };
         Some(())
+    }
+
+    /// Whether it was counted a moment ago.
+    fn is_fresh(&self, institution: InstitutionId) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&institution).is_some_and(|(at, _)| at.elapsed() < COUNTED_AGAIN)
     }
 
     fn counted(&self, institution: InstitutionId, queued: Queued) {
@@ -102,7 +110,11 @@ impl Services {
                 && all.bytes.saturating_add(bytes) <= quotas.queued_bytes_of_institution
         };
         if self.queued_counts.add(institution, bytes, has_room).is_none() {
-            let all = self.store.queued_at(institution).await?;
+            // At the limit not every request counts again.
+            if self.queued_counts.is_fresh(institution) {
+                return Ok(false);
+            }
+            let all = self.store.queued_at(institution, quotas.queued_messages_of_institution).await?;
             self.queued_counts.counted(institution, all);
             if self.queued_counts.add(institution, bytes, has_room).is_none() {
                 return Ok(false);

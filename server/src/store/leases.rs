@@ -50,8 +50,9 @@ impl Store {
         execute!(&self.writes, sqlx::AssertSqlSafe(statement); mailbox_id, owner)
     }
 
-    /// Ends every lease at start: with one process, no holder is alive.
+    /// Ends every lease at start, and frees the places of connections: with one process, no holder is alive.
     pub async fn end_leases(&self) -> Result<()> {
+        execute!(&self.writes, "DELETE FROM smtp_connections")?;
         // Tests of mailboxes that ran then were interrupted.
         execute!(&self.writes, "UPDATE attempts SET lease_until = 0 WHERE stage = 'running'")?;
         execute!(

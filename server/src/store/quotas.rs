@@ -27,6 +27,9 @@ columns!(Queued: count = "COUNT(*)", bytes = "CAST(COALESCE(SUM(OCTET_LENGTH(bod
 pub(super) const QUEUED_OF: &str = "FROM (SELECT body_sealed FROM deliveries
      WHERE institution_id = $1 AND user_id = $2 AND state IN ('queued', 'sending', 'deferred') LIMIT $3) AS waiting";
 
+pub(super) const QUEUED_AT: &str = "FROM (SELECT body_sealed FROM deliveries
+     WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred') LIMIT $2) AS waiting";
+
 // OCTET_LENGTH rather than LENGTH, which would read every body to count characters.
 impl Store {
     pub async fn draft_usage(&self, institution: InstitutionId, user: UserId) -> Result<Usage> {
@@ -43,12 +46,9 @@ impl Store {
         fetch_one!(&self.reads, select::<Queued>(QUEUED_OF); institution, user, most)
     }
 
-    /// Waiting messages of an institution, of people and notifications.
-    pub async fn queued_at(&self, institution: InstitutionId) -> Result<Queued> {
-        fetch_one!(&self.reads,
-            select::<Queued>("FROM deliveries WHERE institution_id = $1 AND state IN ('queued', 'sending', 'deferred')");
-            institution
-        )
+    /// Waiting messages of an institution, of people and notifications. Counts `most` of them.
+    pub async fn queued_at(&self, institution: InstitutionId, most: i64) -> Result<Queued> {
+        fetch_one!(&self.reads, select::<Queued>(QUEUED_AT); institution, most)
     }
 
     /// How many messages of an institution wait, and since when the oldest does.

@@ -1,6 +1,7 @@
 //! Commits the outbox's writes in groups: one task commits what has gathered while the last commit waited for the disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -164,6 +165,8 @@ impl Failure {
 pub(super) struct Writer {
     asked: mpsc::UnboundedSender<Write>,
     pool: sqlx::AnyPool,
+    /// Groups that were committed together, or failed together.
+    groups: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -171,16 +174,23 @@ impl Writer {
         // As many wait as there are sessions.
         let (asked, waiting) = mpsc::unbounded_channel();
         let committer = Committer { pool: pool.clone(), backend, channel };
+        let groups = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&groups);
         tokio::spawn(async move {
             let mut gathering = Gathering { waiting, sessions: 0 };
             while let Some(batch) = gathering.next().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 // A panic must not end this task; those who asked see that their reply does not come.
                 if let Err(error) = tokio::spawn(committer.clone().commit(batch)).await {
                     tracing::error!("a group of writes failed: {error}");
                 }
             }
         });
-        Self { asked, pool }
+        Self { asked, pool, groups }
+    }
+
+    pub(super) fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
     }
 
     pub(super) async fn close(&self) {
@@ -377,6 +387,11 @@ fn is_double(starts: &[DataStart], outcomes: &[OutcomeRecord]) -> bool {
 }
 
 impl Store {
+    /// Transactions of groups so far: writes that are ready together share one.
+    pub fn group_commits(&self) -> u64 {
+        self.writer.groups()
+    }
+
     /// A session sends claimed deliveries: their writes are committed together with those of others that send.
     pub fn sending(&self) -> Sending {
         let asked = self.writer.asked.clone();

@@ -88,6 +88,26 @@ async fn a_claim_that_was_lost_sends_no_dot_and_changes_nothing() {
     }
 }
 
+/// The worker itself waits for its next poll: a database that refuses must not make it connect to Exchange over and over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_refuses_is_tried_again_with_a_pause() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE OF data_started ON deliveries WHEN new.data_started = 1
+        BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    sqlx::raw_sql(refuse).execute(&mut connection).await.unwrap();
+    world.queue(&seat, 1, TO, world.clock.now()).await;
+    let began = tokio::time::Instant::now();
+    tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+    let sessions = || world.sandbox.world().smtp_sessions.get("user@demo.example").map_or(0, |(_, _, all)| *all);
+    world.until(async || sessions() >= 4).await;
+    assert!(began.elapsed().as_millis() > 2_500, "{} sessions in {:?}", sessions(), began.elapsed());
+    sqlx::raw_sql("DROP TRIGGER refuse").execute(&mut connection).await.unwrap();
+    world.until(async || world.arrived(TO) == 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_that_cannot_be_committed_sends_no_dot_and_the_message_is_sent_later() {
     for database in Database::both().await {

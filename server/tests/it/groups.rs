@@ -87,6 +87,70 @@ async fn a_stale_lease_fails_only_its_own_item() {
     }
 }
 
+/// What is ready together shares commits; a commit for each would be forty.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_are_ready_together_share_a_commit() {
+    for database in Database::both().await {
+        let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "100".to_owned())];
+        let world = World::start_with(&database, server::clock::Clock::system(), &settings).await;
+        let seat = world.seat("user@demo.example").await;
+        let (store, now) = (&world.services.store, world.clock.now());
+        world.queue(&seat, 40, "other@demo.example", now).await;
+        let claimed = claim(&world, &seat, 20).await.into_iter().chain(claim(&world, &seat, 20).await);
+        let claimed: Vec<Delivery> = claimed.collect();
+        assert_eq!(claimed.len(), 40);
+        let before = store.group_commits();
+        let starts = claimed.iter().map(|one| store.start_data(start(&seat, one.id, one.lease)));
+        assert!(futures::future::try_join_all(starts).await.unwrap().iter().all(|started| *started));
+        let outcomes = claimed.iter().map(|one| store.record_outcome(outcome(&seat, one.id, one.lease, now)));
+        assert!(futures::future::try_join_all(outcomes).await.unwrap().iter().all(|recorded| *recorded));
+        let commits = store.group_commits() - before;
+        assert!((1..=20).contains(&commits), "{commits} commits for 80 writes");
+        store.close().await;
+    }
+}
+
+/// Groups of two processes that name the same deliveries in opposite orders wait for each other, and neither for both.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_the_same_deliveries_end_in_no_deadlock() {
+    let database = Database::postgres().await;
+    let settings = [("ENTREPOST_MESSAGES_PER_MINUTE", "1000".to_owned())];
+    let world = World::start_with(&database, server::clock::Clock::system(), &settings).await;
+    let seat = world.seat("user@demo.example").await;
+    let (store, other) = (&world.services.store, world.replica().await);
+    world.queue(&seat, 16, "other@demo.example", world.clock.now()).await;
+    let claimed = claim(&world, &seat, 16).await;
+    for _ in 0..40 {
+        let here = claimed.iter().map(|one| store.start_data(start(&seat, one.id, one.lease)));
+        // A claim that was replaced: its rows are locked all the same.
+        let there = claimed.iter().rev().map(|one| other.store.start_data(start(&seat, one.id, Uuid::from_u128(7))));
+        let (here, there) = tokio::join!(futures::future::try_join_all(here), futures::future::try_join_all(there));
+        assert!(here.unwrap().iter().all(|started| *started) && there.unwrap().iter().all(|started| !*started));
+    }
+    other.store.close().await;
+    store.close().await;
+    assert_eq!(deadlocks(&world, &database).await, 0);
+}
+
+/// People's messages leave before those of devices, within one claim, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_has_the_order_in_which_its_messages_leave() {
+    for database in Database::both().await {
+        let world = World::start(&database).await;
+        let seat = world.seat("user@demo.example").await;
+        let now = world.clock.now();
+        world.queue(&seat, 3, "other@demo.example", now.plus_ms(-2_000)).await;
+        let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+        sqlx::query("UPDATE deliveries SET priority = 1").execute(&mut connection).await.unwrap();
+        world.queue(&seat, 2, "other@demo.example", now.plus_ms(-1_000)).await;
+        let claimed = claim(&world, &seat, 10).await;
+        assert_eq!(claimed.len(), 5);
+        let times: Vec<i64> = claimed.iter().map(|one| now.since_ms(one.created_at)).collect();
+        assert!(times[..2].iter().all(|age| *age == 1_000) && times[2..].iter().all(|age| *age == 2_000), "{times:?}");
+        world.services.store.close().await;
+    }
+}
+
 /// A start by a stale claim and an outcome by the one that replaced it, at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_claims_of_one_delivery_do_not_disturb_each_other() {

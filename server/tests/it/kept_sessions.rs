@@ -6,11 +6,11 @@ use std::time::Duration;
 use app::model::MailboxState;
 use server::clock::Clock;
 use server::diagnosis::Fault;
-use server::store::{DatabaseKind, Page};
+use server::store::{DatabaseKind, Page, SendQueue};
 
 use sqlx::Connection;
 
-use crate::common::{Database, Seat, World};
+use crate::common::{Database, Seat, World, claim_one};
 
 /// A world whose outbox runs, with sessions kept for so many seconds.
 async fn world(database: &Database, seconds: u64, more: &[(&'static str, &str)]) -> World {
@@ -52,6 +52,24 @@ async fn a_session_is_kept_for_what_comes_next() {
         sends(&world, &seat).await;
     }
     assert_eq!(sessions(&world, user), (1, 1), "one sign-in for three messages");
+}
+
+/// A process that was killed leaves the places of its connections behind; with SQLite no other holds them.
+#[tokio::test(flavor = "multi_thread")]
+async fn places_of_a_killed_process_are_free_at_the_next_start() {
+    let database = Database::sqlite();
+    let world = World::start(&database).await;
+    let seat = world.seat("user@demo.example").await;
+    let (store, now) = (&world.services.store, world.clock.now());
+    world.queue(&seat, 3, "other@demo.example", now).await;
+    for _ in 0..3 {
+        let (queue, owner) = (SendQueue::of_mailbox(seat.key()), world.clock.uuid());
+        claim_one(store, &queue, owner, now.plus_ms(30_000), world.services.config.limits.throttle, now).await;
+    }
+    let began = std::time::Instant::now();
+    tokio::spawn(Arc::clone(&world.services.outbox).run(world.services.tasks.clone()));
+    world.until(async || world.arrived("other@demo.example") == 3).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -166,7 +166,7 @@ async fn a_list_is_seen_before_anything_is_sent_and_goes_on_after_a_restart() {
         let progress = admin.get(&world.url("demo", &path)).await.text().await.unwrap();
         assert!(progress.contains("69 people invited") && progress.contains("data-left=\"0\""), "{progress}");
         assert!(progress.contains("69 waiting"), "{progress}");
-        let queued = store.queued_at(seat.institution).await.unwrap().count;
+        let queued = store.queued_at(seat.institution, i64::MAX).await.unwrap().count;
         assert_eq!(queued, 70, "each once, and the one invited alone");
 
         // What is confirmed is not discarded, and pressed twice, nothing happens twice.
@@ -176,7 +176,7 @@ async fn a_list_is_seen_before_anything_is_sent_and_goes_on_after_a_restart() {
         assert!(said.contains("confirmed already"), "{said}");
         admin.post(&world.url("demo", "/api/confirm_invitations"), &[("list", path.rsplit('/').next().unwrap())]).await;
         world.services.sweep_once().await.unwrap();
-        assert_eq!(store.queued_at(seat.institution).await.unwrap().count, 70);
+        assert_eq!(store.queued_at(seat.institution, i64::MAX).await.unwrap().count, 70);
 
         let file = admin.post(&world.url("demo", &format!("{path}/links")), &[]).await;
         assert_eq!(file.headers()["content-type"], "text/csv; charset=utf-8");
@@ -248,7 +248,7 @@ async fn several_people_are_reminded_once_a_day_and_disabled_together() {
         assert!(location(&answer).starts_with(USERS), "{}", location(&answer));
         admin.get(&world.url("demo", USERS)).await.text().await.unwrap()
     };
-    let waiting = async || store.queued_at(seat.institution).await.unwrap().count;
+    let waiting = async || store.queued_at(seat.institution, i64::MAX).await.unwrap().count;
     // 18 who are not disabled, and user@.
     assert!(act(&admin, &[("action", "remind_all")]).await.contains("19 people: reminded."));
     assert_eq!(waiting().await, 19);

@@ -12,7 +12,7 @@ use crate::common::{Browser, Database};
 const CONTENT: &str = "Subject: Scan\r\n\r\nPage 1\r\n";
 
 async fn queued(world: &RelayWorld) -> i64 {
-    world.services.store.queued_at(world.institution).await.unwrap().count
+    world.services.store.queued_at(world.institution, i64::MAX).await.unwrap().count
 }
 
 #[tokio::test(flavor = "multi_thread")]

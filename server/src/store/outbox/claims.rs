@@ -81,12 +81,14 @@ impl Store {
     ) -> Result<(Vec<Claimed>, Option<Mailbox>)> {
         let mut deliveries: Vec<Delivery> = fetch_rows!(&self.reads,
             format!(
-                "SELECT {} FROM deliveries WHERE (id, institution_id) IN (VALUES {{}}) ORDER BY created_at, id",
+                "SELECT {} FROM deliveries WHERE (id, institution_id) IN (VALUES {{}})",
                 Delivery::COLUMNS
             );
             ids, |id| id, queue.institution
         )?;
         deliveries.retain(|delivery| delivery.lease == owner);
+        // In the order of the claim.
+        deliveries.sort_by_key(|delivery| ids.iter().position(|id| *id == delivery.id));
         let recipients: Vec<RecipientOf> = fetch_rows!(&self.reads,
             format!(
                 "SELECT {} FROM recipients r JOIN deliveries d ON d.id = r.delivery_id

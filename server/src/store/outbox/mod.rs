@@ -16,7 +16,7 @@ use app::model::{
 };
 use uuid::Uuid;
 
-use super::quotas::QUEUED_OF;
+use super::quotas::{QUEUED_AT, QUEUED_OF};
 use super::{Mailbox, MailboxKey, Page, Result, Store, Tx};
 
 pub use batch::{ClaimRequest, DataStart, OutcomeRecord};
@@ -187,13 +187,14 @@ pub struct ConstantTime {
 
 /// For EXPLAIN in a test.
 pub fn statements_of_constant_time() -> Vec<ConstantTime> {
-    let all: [(String, &[&str], &str); 6] = [
+    let all: [(String, &[&str], &str); 7] = [
         (claims::due_queues(), &["9", "100"], "deliveries_due"),
         (claims::IS_DUE.to_owned(), &["'a'", "'a'", "9"], "deliveries_due"),
         (claims::CLAIMED.to_owned(), &["'a'", "'a'"], "deliveries_lease"),
         (batch::due(), &["'a'", "9", "20"], "deliveries_waiting"),
         (page_statement(), &["'a'", "'a'", "9", "50"], "deliveries_user"),
         (format!("SELECT COUNT(*) {QUEUED_OF}"), &["'a'", "'a'", "9"], "deliveries_queued"),
+        (format!("SELECT COUNT(*) {QUEUED_AT}"), &["'a'", "9"], "deliveries_queued"),
     ];
     all.into_iter().map(|(statement, values, index)| ConstantTime { statement, values, index }).collect()
 }
